@@ -148,7 +148,9 @@ def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_pat
         assert server.get("/health/ready")[0] == 200  # the trial has touched nothing of it
     follow(upgrade)
     assert brightest(command) == [["Sirius"]]
-    assert re.search(r"has format \d+, this Hven knows formats up to \d+.*restore the backup", follow(back, code=3))
+    assert re.search(
+        r"has format \d+, but this Hven supports only formats up to \d+.*restore the backup", follow(back, code=3)
+    )
     follow(restored)
     assert brightest() == [["Sirius"]]
     assert (site / "secrets.toml").read_text() == 'KEY = "value"\n'

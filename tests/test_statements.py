@@ -10,7 +10,7 @@ from functools import cache
 from plain_names import SOURCE
 
 MAX_LINE_CHARACTERS = 120
-# tokens of nine statements in ten; a tenth are tables of facts, calls with many arguments, and texts of SQL
+# tokens of nine statements in ten; a tenth are tables of facts, calls with many arguments, but texts of SQL
 MAX_USUAL_TOKENS = 22
 MAX_CONDITIONAL_EXPRESSIONS = 0.03  # of a statement
 SIMPLE_STATEMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return, ast.Raise, ast.Delete, ast.Assert)

@@ -147,21 +147,21 @@ def test_elements_stand_everywhere(query, ids):
         ("SELECT place[1] FROM s.t", "column place is a point and has no elements; write COORD1(p) or COORD2(p)"),
         (
             "SELECT image[1] FROM s.t",
-            "column 14: an array (column image) has 2 axes (2x3), and 1 is given; write [i, j]",
+            "column 14: an array (column image) has 2 axes (2x3), but 1 is given; write [i, j]",
         ),
-        ("SELECT flux[1, 2] FROM s.t", "an array (column flux) has 1 axis (*), and 2 are given; write [i]"),
-        ("SELECT flux[1.5] FROM s.t", "the number of an element needs a whole number, and 1.5 is a number"),
-        ("SELECT flux['a'] FROM s.t", "needs a whole number, and 'a' is a string"),
+        ("SELECT flux[1, 2] FROM s.t", "an array (column flux) has 1 axis (*), but 2 are given; write [i]"),
+        ("SELECT flux[1.5] FROM s.t", "the number of an element needs a whole number, but 1.5 is a number"),
+        ("SELECT flux['a'] FROM s.t", "needs a whole number, but 'a' is a string"),
         ("SELECT flux[1 FROM s.t", "expected a closing bracket"),
         ("SELECT flux[] FROM s.t", "column 13: square brackets"),
         ("SELECT arr_sum(words) FROM s.t", "argument 1 (arr) must be an array of numbers"),
-        ("SELECT arr_sum(n) FROM s.t", "argument 1 (arr) must be an array of numbers, and column n is a number"),
-        ("SELECT arr_sum(place) FROM s.t", "must be an array of numbers, and column place is a point"),
+        ("SELECT arr_sum(n) FROM s.t", "argument 1 (arr) must be an array of numbers, but column n is a number"),
+        ("SELECT arr_sum(place) FROM s.t", "must be an array of numbers, but column place is a point"),
         (
             "SELECT id FROM s.t WHERE flux = three",
             "= cannot compare an array (column flux) with an array (column three)",
         ),
-        ("SELECT flux + 1 FROM s.t", "operator + needs a number, and column flux is an array"),
+        ("SELECT flux + 1 FROM s.t", "operator + needs a number, but column flux is an array"),
         ("SELECT MAX(flux) FROM s.t", "MAX"),
     ],
 )
@@ -180,7 +180,7 @@ def test_expressions_of_descriptors_have_them_too():
 
 
 def test_adql_20_has_no_elements():
-    with pytest.raises(ParseError, match="ask for version"):
+    with pytest.raises(ParseError, match=r"use ADQL 2\.1"):
         parse_query("SELECT a[1] FROM t", "2.0")
 
 

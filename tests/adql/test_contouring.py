@@ -135,7 +135,7 @@ def test_images_of_several_kinds_in_one_column(compute):
     assert got.to_pylist()[0] == got.to_pylist()[4] == pytest.approx(29.5) == got.to_pylist()[2]
     assert (
         compute(f"contour_fault(box_contour(1, 1, 3, 3, {image}, 1))", kind=kinds).to_pylist()[1]
-        == "the contour lies wholly beyond the limb"
+        == "the contour is entirely beyond the limb"
     )
 
 

@@ -401,7 +401,7 @@ def test_in_unit_says_why_not():
 
 
 MISUSES = {
-    "ROUND(1, 2, 3)": "ROUND takes 1 or 2 arguments, and 3 are given",
+    "ROUND(1, 2, 3)": "ROUND takes 1 or 2 arguments, but 3 are given",
     "SQRT('a')": "argument 1 .x. must be a number",
     "SQRTT(1)": "no function .*did you mean 'SQRT'",
     "LOWER(1)": "must be a string",
@@ -409,7 +409,7 @@ MISUSES = {
     "POLYGON(1,2,3,4,5)": "POLYGON",
     "ivo_to_jd('not a time')": "not a timestamp",
     "POINT('a')": "POINT",
-    "ATAN2(1)": "ATAN2 takes 2 arguments, and 1 is given",
+    "ATAN2(1)": "ATAN2 takes 2 arguments, but 1 is given",
 }
 
 
@@ -683,7 +683,7 @@ def test_what_needs_no_from(query, rows):
 
 
 def test_a_column_needs_a_from():
-    with pytest.raises(BindError, match="no column 'ra'; there is no FROM"):
+    with pytest.raises(BindError, match="no column 'ra'; add FROM and a table"):
         bind_query(parse_query("SELECT ra"), ONE)
     with pytest.raises(ParseError, match="FROM"):
         parse_query("SELECT 1", "2.0")

@@ -329,7 +329,7 @@ def test_mapping_conditions():
         (parse_expression, "a; b", 2, "only one query"),
         (parse_expression, "", 1, "empty"),
         (parse_expression, "date", 1, "expected a value"),
-        (parse_expression, "SELECT a FROM t", 1, "must stand in parentheses"),
+        (parse_expression, "SELECT a FROM t", 1, "must be in parentheses"),
         (parse_condition, "a", 2, "expected a comparison"),
         (parse_condition, "a == 1", 4, "=="),
         (parse_condition, "a = \u201cx\u201d", 5, "typographic"),

@@ -70,7 +70,7 @@ def test_metadata_of_the_first_part_stands():
         ("WITH a AS (SELECT id FROM s.t UNION SELECT id FROM a) SELECT id FROM a", "no table 'a'"),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id FROM a ORDER BY 1) SELECT id FROM a",
-            "a recursive table has no order",
+            "a recursive table cannot have ORDER BY or OFFSET",
         ),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id, id + 1 FROM a) SELECT id FROM a",
@@ -86,7 +86,7 @@ def test_metadata_of_the_first_part_stands():
         ),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t), a AS (SELECT id FROM a UNION SELECT id FROM a) SELECT id FROM a",
-            "names 'a' twice",
+            "WITH defines 'a' twice",
         ),
     ],
 )

@@ -28,7 +28,7 @@ from random_queries import write_random_query
 
 
 def everything(thing):
-    """Give every node, found by looking at all that there is."""
+    """Give every node, found by reading all rows that there is."""
     if isinstance(thing, tuple):
         return list(chain.from_iterable(map(everything, thing)))
     if not isinstance(thing, SyntaxNode):

@@ -74,14 +74,14 @@ def test_it_matches_columns():
     [
         (
             "gavo_vocmatch('product-typ', 'image', 'a')",
-            "no vocabulary 'product-typ' here; did you mean 'product-type'?",
+            "this site has no vocabulary 'product-typ'; did you mean 'product-type'?",
         ),
-        ("gavo_vocmatch('uat', 'moons', 'a')", "of others write the terms: x IN ('a', 'b')"),
+        ("gavo_vocmatch('uat', 'moons', 'a')", "for another vocabulary, write its terms: x IN ('a', 'b')"),
         (
             "gavo_vocmatch('product-type', 'imag', 'a')",
             "no term 'imag' in the vocabulary product-type; did you mean 'image'?",
         ),
-        ("gavo_vocmatch('product-type', 'qqq', 'a')", "it has spatially-resolved-dataset, image"),
+        ("gavo_vocmatch('product-type', 'qqq', 'a')", "use one of its terms: spatially-resolved-dataset, image"),
         ("gavo_vocmatch('product-type', 'a' || 'b', 'a')", "argument 2 (term) must be written as a literal"),
         ("gavo_vocmatch('product-type', 'image', 5)", "argument 3 (matchagainst) must be a string"),
     ],

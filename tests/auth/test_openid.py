@@ -149,14 +149,14 @@ def test_from_the_page_to_the_page(
     assert (again.who_am_i(), len(site.store.users.list_accounts())) == ("anna", 1)
     denied = Browser(site, "")
     answer = denied.ask(denied.go())
-    assert (answer.status_code, "does not vouch for you: access_denied" in answer.text) == (401, True)
+    assert (answer.status_code, "did not confirm your log-in: access_denied" in answer.text) == (401, True)
     carla = Browser(site, "carla")
     answer = carla.ask(carla.go())
-    assert (answer.status_code, "not a list of texts" in answer.text) == (401, True)
+    assert (answer.status_code, "not a list of strings" in answer.text) == (401, True)
     site.store.users.add_account("bob")
     bob = Browser(site, "bob")
     answer = bob.ask(bob.go())
-    assert (answer.status_code, "belongs to another person" in answer.text) == (401, True)
+    assert (answer.status_code, "belongs to a different person" in answer.text) == (401, True)
     site.store.users.remove_account("anna")
     assert anna.ask("/tap/tables", accept="*/*").status_code == 401
     site.settings = replace(site.settings, identity=())
@@ -185,7 +185,7 @@ def test_tokens_of_programs(site: Site, tmp_path: Path, issuer: tuple[str, subpr
 
     mine, others = ask_with_token("http://vo.example"), ask_with_token("http://other.example")
     assert (mine.status_code, mine.headers["x-vo-authenticated"]) == (200, "robot")
-    assert (others.status_code, "issued this token for others" in others.text) == (401, True)
+    assert (others.status_code, "issued this token for a different site" in others.text) == (401, True)
 
 
 def test_a_provider_that_is_down(site: Site, tmp_path: Path, issuer: tuple[str, subprocess.Popen[str]]) -> None:
@@ -265,7 +265,7 @@ def test_tokens_with_faults(provider: OpenIdProvider) -> None:
                  sign_token(secret, "HS256")):  # fmt: skip
         with pytest.raises(UnauthenticatedError):
             provider.verify_token(text)
-    with pytest.raises(UnauthenticatedError, match="another log-in"):
+    with pytest.raises(UnauthenticatedError, match="a different log-in"):
         provider.verify_token(sign_token(nonce="of before"), nonce="of now")
 
 
@@ -279,7 +279,7 @@ def test_claims_with_surprises(provider: OpenIdProvider, site: Site) -> None:
     ):
         assert provider.list_groups({} if said == "gone" else {"groups": said}) == groups
     for odd in (None, 7, {"spica": True}, [["spica"]], [None], ["x"] * 1001):
-        with pytest.raises(UnauthenticatedError, match="not a list of texts"):
+        with pytest.raises(UnauthenticatedError, match="not a list of strings"):
             provider.list_groups({"groups": odd})
     name = provider.find_or_create_account(store, {"sub": "anna", "groups": ["spica"]})
     assert (

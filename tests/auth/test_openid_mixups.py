@@ -121,10 +121,10 @@ def test_another_state_hands_over_no_code(site: Site, ours: Provider, state: str
     asked, kept = ours.begin()
     further, _ = ours.begin()  # of another browser
     given = {"code": "c"} | ({} if state is None else {"state": further["state"] if state == "other" else state})
-    with pytest.raises(UnauthenticatedError, match="did not begin"):
+    with pytest.raises(UnauthenticatedError, match="was not started in this browser"):
         ours.finish(site, given, kept, sign_token(asked["nonce"]))
     for broken in ("", "..", asked["state"], f"{asked['state']}.{asked['nonce']}"):
-        with pytest.raises(UnauthenticatedError, match="did not begin"):
+        with pytest.raises(UnauthenticatedError, match="was not started in this browser"):
             ours.finish(site, {"code": "c", "state": asked["state"]}, broken, sign_token(asked["nonce"]))
     assert ours.tokens == 0
 
@@ -135,7 +135,7 @@ def test_another_state_hands_over_no_code(site: Site, ours: Provider, state: str
 def test_an_answer_of_another_provider_hands_over_no_code(site: Site, ours: Provider, given: dict[str, str]) -> None:
     """As RFC 9207 has it: the code of one provider must not be shown to another one."""
     asked, kept = ours.begin()
-    with pytest.raises(UnauthenticatedError, match="does not vouch"):
+    with pytest.raises(UnauthenticatedError, match="did not confirm your log-in"):
         ours.finish(site, {"code": "c", "state": asked["state"], **given}, kept, sign_token(asked["nonce"]))
     assert ours.tokens == 0
 

@@ -76,7 +76,7 @@ def rewrite(site: Path, text: str | bytes) -> None:
         (b"<html><body>404 Not Found</body></html>", ["stars.csv:1", "XML or HTML"]),
         (b"id,ra,dec,mag\n" + b"1,10,20,3.5\n2,11,21,5,5\n" * 9, ["stars.csv", "5"]),
         (b"id,ra,dec,mag\nn\xe9e,10,20,3.5\n", ["stars.csv:2", "UTF-8", "encoding"]),
-        (b'id,ra,dec,mag\n1,10,20,"3.5\n2,11,21,4.5\n', ["stars.csv:2", "does not close", "quote"]),
+        (b'id,ra,dec,mag\n1,10,20,"3.5\n2,11,21,4.5\n', ["stars.csv:2", "does not end", "quote"]),
     ],
     ids=["empty", "other columns", "no rows", "NUL", "a web page", "rows too long", "latin-1", "open quote"],
 )
@@ -89,7 +89,9 @@ def test_a_delimiter_that_is_wrong_is_named(site: Path) -> None:
     rewrite(site, GOOD.replace(",", ";"))
     path = site / "collections/stars/stars.yaml"
     path.write_text(DESCRIPTOR.replace("files: stars.csv", 'files: stars.csv, delimiter: ","'))
-    check_ingest_fails(site, "the delimiter ',' finds a single column; semicolon would give 4: `delimiter: semicolon`")
+    check_ingest_fails(
+        site, "the delimiter ',' gives a single column; write `delimiter: semicolon`, which gives 4 columns"
+    )
 
 
 def test_a_file_that_is_not_there_or_not_ours(site: Path) -> None:
@@ -164,14 +166,14 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["half.xml"], 1, "not well-formed XML"),
         (["half.sqlite"], 1, "half.sqlite"),
         (["two.sqlite"], 2, "tables and views: one (0 rows), two (0 rows); choose which table with --table"),
-        (["two.sqlite", "--table", "three"], 1, "no such table: three; its tables are one, two"),
+        (["two.sqlite", "--table", "three"], 1, "no such table: three; choose one of its tables: one, two"),
         (["two.fits", "--table", "WRONG"], 1, "no table HDU 'WRONG'"),
         (["nothing.csv"], 1, "no file nothing.csv"),
         (["folder"], 1, "is a directory"),
         (["what"], 1, "--kind"),
         (["what", "--kind", "nonsense"], 1, "known: csv, das2, elastic, files, fits"),
         (["$NOT_SET"], 1, "the secret NOT_SET is not set"),
-        (["postgresql://me:secret@db/x"], 2, "belongs into a secret"),
+        (["postgresql://me:secret@db/x"], 2, "must be a secret"),
     ]:
         told = run_hven("new", "fresh", "--from", *words, "--site", site, cwd=tmp_path, expected_code=code)
         assert said in told.stderr, told.stderr
@@ -293,7 +295,7 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
 
     done = run_with_file_limit(100, "query", "SELECT * FROM stars.main", "-o", tmp_path / "out.csv", "--site", site)
     assert done.returncode == 3
-    assert done.stderr == "hven: the answer cannot be written: file too large; make room\n"
+    assert done.stderr == "hven: the answer cannot be written: file too large; free space on the disk\n"
     assert not list(tmp_path.glob("out*"))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -306,7 +308,7 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
         )
     assert (done.returncode, done.stderr) == (
         3,
-        "hven: the answer cannot be written: no space left on device; make room\n",
+        "hven: the answer cannot be written: no space left on device; free space on the disk\n",
     )
 
 
@@ -349,7 +351,7 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
             assert time.monotonic() < end
             time.sleep(0.02)
         told = run_hven("ingest", "stars", "--site", site, expected_code=1).stderr
-        assert f"the ingest of stars is being done by process {first.pid}" in told
+        assert f"the ingest of stars is already running: process {first.pid}" in told
         assert "wait until it ends" in told
         for verb in ("rollback", "remove"):
             assert f"process {first.pid}" in run_hven(verb, "stars", "--site", site, expected_code=1).stderr
@@ -360,7 +362,7 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
         (home / "go").touch()
         out, err = first.communicate(timeout=60)
     assert (first.returncode, err) == (0, "")
-    assert "changed during the ingest, which used it as it was at the start: ingest again" in out
+    assert "changed during the ingest, which used the version from its start: ingest again" in out
     assert count_published_stars(site) == "1"
 
 

@@ -116,9 +116,9 @@ def test_more_than_a_basket_holds_is_refused_and_said(tab: BrowserTab) -> None:
     page.wait_for_selector("header .said:has-text('The basket is full')")
     assert page.locator(f"{GRID} input:checked").count() == 0
     tab.follow_link("a.basket")
-    page.wait_for_selector("text=5,000 entries are gone, or not for you")
+    page.wait_for_selector("text=5,000 entries no longer exist, or you may not see them")
     tab.follow_link("text=Remove them")
-    page.wait_for_selector("text=Nothing is in this basket")
+    page.wait_for_selector("text=This basket is empty")
     page.evaluate("() => localStorage.setItem('hven-basket', '{\"parts\": 3}')")  # what others wrote there
     table(tab)
     has(page, 1) if tick(page, 0) else None
@@ -201,7 +201,7 @@ def test_without_scripts(scriptless_tab: BrowserTab) -> None:
     scriptless_tab.follow_link("text=Remove the ticked rows >> nth=0")
     assert page.inner_text(COUNT) == "2"
     scriptless_tab.follow_link("text=Empty the basket")
-    assert "Nothing is in this basket" in page.inner_text("main")
+    assert "This basket is empty" in page.inner_text("main")
 
 
 def test_its_rows_go_to_programs(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:

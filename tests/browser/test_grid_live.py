@@ -129,7 +129,7 @@ def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(ta
     swept = True
     page.evaluate("document.querySelector('.virtual').scrollTop = 3000 * 28")
     page.wait_for_selector("[data-count] .fault")
-    assert "not kept any more" in page.inner_text("[data-count]")
+    assert "no longer kept" in page.inner_text("[data-count]")
     page.wait_for_function("() => document.querySelector('.virtual').scrollTop > 2500 * 28")
     page.wait_for_selector("table.live:not(.waiting) tr[data-key]")
     asked.clear()

@@ -179,7 +179,7 @@ def test_back_and_forward_bring_conditions_rows_and_the_form_back(tab: BrowserTa
 def test_a_job_whose_time_is_over_says_so(tab: BrowserTab) -> None:
     tab.expected = ("404",)
     page = tab.open_page("/jobs?job=0123456789abcdef")
-    assert "is not here any more" in page.inner_text("[role=alert]")
+    assert "no longer exists" in page.inner_text("[role=alert]")
     assert page.locator("main a", has_text="All jobs").count() == 1
 
 

@@ -40,7 +40,7 @@ def test_a_query_becomes_a_job_and_its_rows_come_by_themselves(tab: BrowserTab) 
     assert page.locator(".job-list tbody tr").count() == 1
     tab.expected = ("404",)
     tab.page.goto(first)
-    assert "is not here any more" in page.inner_text("[role=alert]")
+    assert "no longer exists" in page.inner_text("[role=alert]")
     tab.follow_link("text=All jobs")
     tab.follow_link(".job-list .what a")
     tab.follow_link("text=Open the query")

@@ -39,7 +39,7 @@ def test_a_search_without_scripts(scriptless_tab: BrowserTab) -> None:
 def test_lines_can_be_copied(tab: BrowserTab) -> None:
     tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = tab.open_page("/collections/stars")
-    page.click("summary:has-text('Ways to ask')")
+    page.click("summary:has-text('Ways to query')")
     page.locator(".copyable").first.scroll_into_view_if_needed()
     button = page.locator(".copyable button").first
     button.click()
@@ -72,5 +72,5 @@ def test_addresses_of_sections_open_what_is_folded(tab: BrowserTab, scriptless_t
         assert not page.locator("#cite").is_visible()
         page.click(".cite-line a[href='#cite']")
         page.wait_for_selector("#cite pre")
-        page.click("summary:has-text('Ways to ask')")
+        page.click("summary:has-text('Ways to query')")
         page.wait_for_selector(".how pre")

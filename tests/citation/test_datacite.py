@@ -173,9 +173,9 @@ def test_identifiers_have_checksums() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("orcid: 0000-0002-1825-0097", "orcid: 0000-0002-1825-0098", "warning psz2.yaml:6: creators: orcid is left out, for '0000-0002-1825-0098' is not valid"),
+        ("orcid: 0000-0002-1825-0097", "orcid: 0000-0002-1825-0098", "warning psz2.yaml:6: creators: orcid is left out, because '0000-0002-1825-0098' is not valid"),
         ('ror: "https://ror.org/02feahw73"}\n  - {', 'ror: "https://ror.org/02feahw74"}\n  - {', "warning psz2.yaml:6: creators: ror is left out"),
-        ("relation: Cites", "relation: Cite", "error psz2.yaml:12: related: 'Cite' is not a relation of DataCite"),
+        ("relation: Cites", "relation: Cite", "error psz2.yaml:12: related: 'Cite' is not a DataCite relation"),
         ('"arXiv:1502.01598"', '"1502.01598"', "error psz2.yaml:12: related: '1502.01598' is not an identifier of a work"),
         ("role: DataCurator", "role: Curator", "error psz2.yaml:9: contributors.role must be one of"),
         ("licence: CC-BY-4.0", "doi: uraniborg", "warning psz2.yaml:16: doi: 'uraniborg' is not a DOI"),
@@ -202,8 +202,10 @@ def test_what_a_record_lacks_is_told(tmp_path: Path) -> None:
     bare = "\n".join(line for line in PSZ2.splitlines() if not line.startswith(("licence", "creators", "  - ", "created", "bibcode", "description:")))  # fmt: skip
     with Site(settings.load_settings(build_site(tmp_path, bare + "\n")), watch_for_changes=False) as site:
         told = list(citations.list_missing_metadata(collect_citation(site)))
-    assert [message.partition(":")[0] for severity, message in told if severity == "error"] == ["it has no creators"]
-    assert {"it has no licence", "it has no description"} <= {message.partition(":")[0] for _, message in told}
+    assert [message.partition(";")[0] for severity, message in told if severity == "error"] == ["it has no creators"]
+    assert {"it has no licence, so users do not know how they may use it", "it has no description"} <= {
+        message for _, message in told
+    }
 
 
 def test_bibtex_is_read_by_another_program(site: Site) -> None:

@@ -68,7 +68,7 @@ def test_a_draft_a_publication_an_update(site_directory: Path, world: DataCiteSe
     assert (made["state"], made["url"], made["publicationYear"]) == ("findable", "http://vo.example/collections/psz2", "2015")  # fmt: skip
     assert path.read_text() == PSZ2.replace("collection: psz2\n", f"collection: psz2\ndoi: {DOI}\n")
     before = len(world.asked)
-    assert "as it was" in run(site_directory, "psz2", "--publish")
+    assert "unchanged" in run(site_directory, "psz2", "--publish")
     assert len(world.asked) == before, "nothing is asked for what DataCite has"
     path.write_text(path.read_text().replace("The list,", "The whole list,"))
     assert "findable, changed" in run(site_directory, "psz2", "--publish")
@@ -100,12 +100,12 @@ def broken(status: int, method: str) -> Callable[[Request, Reply], None]:
 
 
 FAILURES = [
-    (401, 1, "the repository or the password is wrong (Planted); look at [doi] in hven.toml"),
-    (403, 1, "URA.BORG is not allowed to (Planted)"),
+    (401, 1, "the repository or the password is wrong (Planted); check [doi] in hven.toml"),
+    (403, 1, "URA.BORG is not allowed to do this (Planted)"),
     (422, 1, "Planted; correct the descriptor"),
-    (429, 3, "Planted; later, run the same command again"),
-    (500, 3, "Planted; later, run the same command again"),
-    (503, 3, "Planted; later, run the same command again"),
+    (429, 3, "Planted; wait, then run the same command again"),
+    (500, 3, "Planted; wait, then run the same command again"),
+    (503, 3, "Planted; wait, then run the same command again"),
 ]
 
 
@@ -127,7 +127,7 @@ def test_what_fails_is_said_and_done_again(site_directory: Path, world: DataCite
 @pytest.mark.parametrize(
     ("cut", "kind", "said"),
     [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand its answer"), (None, b'{"data": 7}', "does not understand its answer"),
-     (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite answers for 10.5072/other")],
+     (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite returned 10.5072/other")],
 )  # fmt: skip
 def test_an_answer_that_is_lost_or_rubbish(site_directory: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
     def spoil(asked: Request, reply: Reply) -> None:
@@ -157,7 +157,7 @@ def test_what_is_somebody_elses_is_left_alone(site_directory: Path, world: DataC
     assert "is not allowed to" in run(site_directory, "psz2", "--publish", code=1)
     world.foreign_dois.clear()
     world.dois[DOI] = {"doi": DOI, "state": "findable", "url": "https://elsewhere.example/x"}
-    assert "leads to https://elsewhere.example/x; choose another one with --suffix" in run(
+    assert "leads to https://elsewhere.example/x; choose a different DOI with --suffix" in run(
         site_directory, "psz2", "--publish", code=1
     )
     assert world.list_write_methods() == []
@@ -181,9 +181,9 @@ def test_a_race_is_a_conflict_or_the_same(site_directory: Path, world: DataCiteS
 def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteServer) -> None:
     lines = [line for line in PSZ2.splitlines() if not line.startswith(("creators:", "  - "))]
     here = build_site(tmp_path, "\n".join(lines) + "\n", endpoint=world.base)
-    assert "it has no creators: add 'creators'" in run(here, "psz2", "--publish", code=1)
+    assert "it has no creators; add 'creators'" in run(here, "psz2", "--publish", code=1)
     assert "it has no creators" in run(here, "psz2", code=1)
-    assert "cannot be registered like this" in run(here, "psz2", "--to", str(tmp_path / "x.xml"), code=1)
+    assert "are not complete enough for a DOI" in run(here, "psz2", "--to", str(tmp_path / "x.xml"), code=1)
     assert world.asked == []
 
 
@@ -211,14 +211,14 @@ def test_a_password_has_no_place_in_hven_toml(tmp_path: Path) -> None:
 def test_by_file_for_a_library(tmp_path: Path) -> None:
     here = build_site(tmp_path / "site")
     xml = tmp_path / "psz2.xml"
-    assert "is to resolve to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
+    assert "its DOI should resolve to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
     assert etree.parse(str(xml)).findtext("{*}identifier") == "(:tba)"
     assert "is not a DOI" in run(here, "psz2", "--is", "psz2", code=1)
     assert "findable, kept" in run(here, "psz2", "--is", "https://doi.org/10.21111/abc-7")
     assert "doi: 10.21111/abc-7\n" in (here / "collections/psz2/psz2.yaml").read_text()
     run(here, "psz2", "--to", str(xml))
     assert etree.parse(str(xml)).findtext("{*}identifier") == "10.21111/abc-7"
-    assert "has the DOI 10.21111/abc-7 already" in run(here, "psz2", "--is", "10.21111/other", code=1)
+    assert "already has the DOI 10.21111/abc-7" in run(here, "psz2", "--is", "10.21111/other", code=1)
     run(here, "psz2", "--to", str(tmp_path / "x.json"))
     assert json.loads((tmp_path / "x.json").read_text())["data"]["attributes"]["doi"] == "10.21111/abc-7"
     assert "neither .xml nor .json" in run(here, "psz2", "--to", str(tmp_path / "x.txt"), code=2)
@@ -226,7 +226,7 @@ def test_by_file_for_a_library(tmp_path: Path) -> None:
 
 def test_a_doi_of_another_prefix_is_not_ours_to_change(tmp_path: Path, world: DataCiteServer) -> None:
     here = build_site(tmp_path, PSZ2.replace("bibcode:", "doi: 10.9999/x\nbibcode:"), endpoint=world.base)
-    assert "not of our prefix 10.5072" in run(here, "psz2", "--publish", code=1)
+    assert "does not have this site's prefix 10.5072" in run(here, "psz2", "--publish", code=1)
     assert world.asked == []
 
 
@@ -237,11 +237,11 @@ def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteServer
 
 def test_withdrawn_for_a_reason(site_directory: Path, world: DataCiteServer) -> None:
     run(site_directory, "psz2", "--publish")
-    assert "give the reason" in run(site_directory, "psz2", "--withdraw", " ", code=2)
+    assert "the reason for the withdrawal is missing" in run(site_directory, "psz2", "--withdraw", " ", code=2)
     world.alter_reply = broken(503, "PUT")
     run(site_directory, "psz2", "--withdraw", "the masses are wrong", code=3)
     world.alter_reply = lambda _asked, _reply: None
-    assert "DataCite knows it, too" in run(site_directory, "psz2", "--withdraw", "the masses are wrong")
+    assert "DataCite has recorded the withdrawal" in run(site_directory, "psz2", "--withdraw", "the masses are wrong")
     made = copy_attributes(world)
     assert made["state"] == "findable", "it goes on leading to its page"
     assert {"description": "the masses are wrong", "descriptionType": "TechnicalInfo"} in made["descriptions"]
@@ -256,6 +256,6 @@ def test_withdrawn_for_a_reason(site_directory: Path, world: DataCiteServer) -> 
 
 
 def test_usage(site_directory: Path) -> None:
-    assert "--draft and --publish exclude each other" in run(site_directory, "psz2", "--draft", "--publish", code=2)
+    assert "--draft and --publish cannot be combined" in run(site_directory, "psz2", "--draft", "--publish", code=2)
     assert "the collection is missing" in run(site_directory, "--publish", code=2)
     assert "no collection 'lost'" in run(site_directory, "lost", "--publish", code=1)

@@ -163,7 +163,7 @@ def test_a_tombstone_stays(tmp_path: Path) -> None:
     run_hven("remove", "psz2", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
         reader = Client(create_application(site))
-        for path, doi, why in (("psz2", "10.5072/a0", "the masses &lt;are&gt; wrong"), ("psz2/releases/R4", "10.5072/a2", "not here any more")):  # fmt: skip
+        for path, doi, why in (("psz2", "10.5072/a0", "the masses &lt;are&gt; wrong"), ("psz2/releases/R4", "10.5072/a2", "no longer here")):  # fmt: skip
             page = reader.get(f"/collections/{path}")
             assert page.status == 410, path
             for wanted in (why, "Brahe, Tycho, Brahe, Sophie", "Clusters of galaxies &amp; their masses", "Uraniborg", f"https://doi.org/{doi}", "The list, release by release."):  # fmt: skip

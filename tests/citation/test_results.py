@@ -79,7 +79,7 @@ def test_the_same_rows_after_the_data_have_changed(site_directory: Path, site: S
     assert client.get(f"{path(made)}/rows", RESPONSEFORMAT="csv").body == rows.body
     assert "c5,181" in client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, RESPONSEFORMAT="csv").text
     page = client.get(path(made))
-    assert "kept as they were" in page.text
+    assert "The original rows are kept" in page.text
     assert told["checksum"] in page.text
     assert json.loads(client.get(f"{path(made)}.json").body)["kept"] is True
     again = json.loads(cite(client).body)
@@ -104,7 +104,7 @@ def test_what_is_not_kept_is_told(site_directory: Path, site: Site, client: Clie
     assert "finds the same rows now" in client.get(path(whole)).text
     gone = client.get(f"{path(made)}/rows")
     assert gone.status == 410
-    assert "not kept any more: psz2.main" in gone.text
+    assert "no longer kept: psz2.main" in gone.text
 
 
 def test_a_page_says_one_row_where_there_is_one(client: Client) -> None:
@@ -121,7 +121,7 @@ def test_by_tap(client: Client) -> None:
     assert there.body == client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, RESPONSEFORMAT="csv").body
     plain = client.get("/tap/sync", LANG="ADQL", QUERY=QUERY)
     assert b'name="result"' not in plain.body
-    for wrong, told in (({"CITE": "perhaps"}, "true or false"), ({"CITE": "true", "ASOF": "2020-01-01"}, "what is published now")):  # fmt: skip
+    for wrong, told in (({"CITE": "perhaps"}, "true or false"), ({"CITE": "true", "ASOF": "2020-01-01"}, "the present published state")):  # fmt: skip
         answer = client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, **wrong)
         assert (answer.status, told in answer.text) == (400, True)
 
@@ -134,7 +134,7 @@ def test_by_tap(client: Client) -> None:
         ("SELECT name FROM psz2.lost", {}, 400, "psz2.lost"),
         ("SELECT", {}, 400, ""),
         ("", {}, 400, "the query is missing"),
-        ("SELECT table_name FROM TAP_SCHEMA.tables", {}, 400, "no state that could be kept"),
+        ("SELECT table_name FROM TAP_SCHEMA.tables", {}, 400, "this result cannot be kept"),
     ],
 )  # fmt: skip
 def test_what_gets_none(client: Client, query: str, more: dict[str, object], status: int, told: str) -> None:

@@ -56,7 +56,7 @@ def uids(text):
 def test_over_a_site(site, tmp_path):
     done = run_hven("--site", site, "query", "--epn", "target_name=Mars time=2004", "-f", "csv")
     assert uids(done.stdout) == "a"
-    assert "a row whose target_name, time is not known is left out" in done.stderr
+    assert "rows without a known target_name, time are left out" in done.stderr
     assert uids(run_hven("--site", site, "query", "--epn", "c1=0/35", "--unknown", "-f", "csv").stdout) == "abc"
     shown = run_hven("--site", site, "query", "--epn", "c1=0/5", "--show").stdout
     assert shown.startswith("SELECT * FROM omega.epn_core WHERE")
@@ -67,9 +67,9 @@ def test_over_a_site(site, tmp_path):
 
 def test_faults_are_told_with_their_place(site):
     wrong = run_hven("--site", site, "query", "--epn", "target_name=Mars tiem=2004", expected_code=1)
-    assert "line 1, column 18: no parameter tiem; did you mean time" in wrong.stderr
+    assert "line 1, column 18: there is no parameter tiem; did you mean time" in wrong.stderr
     assert "give a query in ADQL, or parameters" in run_hven("--site", site, "query", expected_code=2).stderr
-    assert "belong to --epn" in run_hven("--site", site, "query", "SELECT 1", "--unknown", expected_code=2).stderr
+    assert "need --epn" in run_hven("--site", site, "query", "SELECT 1", "--unknown", expected_code=2).stderr
     assert (
         "no table omega.cubes"
         in run_hven("--site", site, "query", "--epn", "time=2004", "--table", "omega.cubes", expected_code=1).stderr
@@ -82,7 +82,7 @@ def test_over_a_service_elsewhere(site, tmp_path):
         done = run_hven("query", "--url", url, "--epn", "target_name=Mars c1=0/35", "-f", "csv", cwd=tmp_path)
         assert uids(done.stdout) == "ab"
         assert (
-            "cut at 1 rows"
+            "cut off after 1 rows"
             in run_hven(
                 "query",
                 "--url",

@@ -228,9 +228,7 @@ def test_before_an_ingest_columns_of_sources_are_not_known(tmp_path: Path) -> No
 
 def test_exit_codes_and_json(tmp_path: Path) -> None:
     path = site_of(tmp_path, BARE, published=False)
-    assert (
-        "--least belongs to --metadata" in run_hven("check", "--least", "3", "--site", tmp_path, expected_code=2).stderr
-    )
+    assert "--least needs --metadata" in run_hven("check", "--least", "3", "--site", tmp_path, expected_code=2).stderr
     run_hven("check", "--metadata", "--least", "101", "--site", tmp_path, expected_code=2)
     run_hven("check", "--metadata", "--least", "1", "--site", tmp_path)
     told = json.loads(
@@ -297,9 +295,7 @@ def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form:
     told = run_hven("check", "--metadata", "--subjects", listed, "--site", tmp_path).stdout.splitlines()
     said = [line.partition("stars.yaml:")[2] for line in told if "subjects: '" in line]
     assert said[0] == "3:27: subjects: 'solar-physiks' is not a term of uat; did you mean 'solar-physics'?"
-    assert said[1:] == (
-        ["4:3: subjects: 'old word' is not used any more in uat; write sun"] if form == "desise" else []
-    )
+    assert said[1:] == (["4:3: subjects: 'old word' is no longer used in uat; write sun"] if form == "desise" else [])
     faults = json.loads(run_hven("check", "--metadata", "--json", "--subjects", listed, "--site", tmp_path).stdout)[
         "faults"
     ]
@@ -317,6 +313,6 @@ def test_what_is_no_list_of_subjects(tmp_path: Path, text: str | None, said: str
         listed.write_bytes(text.encode("latin-1"))
     assert said in run_hven("check", "--metadata", "--subjects", listed, "--site", tmp_path, expected_code=2).stderr
     assert (
-        "--subjects belongs to --metadata"
+        "--subjects needs --metadata"
         in run_hven("check", "--subjects", listed, "--site", tmp_path, expected_code=2).stderr
     )

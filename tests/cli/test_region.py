@@ -40,10 +40,10 @@ def test_chain_codes_of_hfc_and_their_faults(hfc: Path):
     assert told[0].startswith(
         f"hven: {hfc}: row 2: character 2 of the chain code is not a digit from 0 to 7; correct the code"
     )
-    assert [line.partition(": row ")[2][:18] for line in told[1:4]] == [
-        "3: the radius of t",
-        "4: the point below",
-        "5: the contour lie",
+    assert [line.partition(": row ")[2][:26] for line in told[1:4]] == [
+        "3: the radius of the disc ",
+        "4: the point below the obs",
+        "5: the contour is entirely",
     ]
     assert told[-1].endswith("4 of 5 rows have no region")
 
@@ -70,7 +70,7 @@ def test_rotations_that_contradict_their_dates(hfc: Path, tmp_path: Path):
         done = run_hven("region", hfc, "--to", "polygon", *words, expected_code=1)
         assert [bool(line) for line in done.stdout.splitlines()] == [True, False, True, True]
         assert done.stderr.startswith(
-            f"hven: {hfc}: row 2: the rotation number is not that of the date; correct the number"
+            f"hven: {hfc}: row 2: the rotation number does not match the date; correct the number"
         )
     assert len(run_hven("region", hfc, "--to", "polygon", "--rotation", "2084").stdout.splitlines()) == 4
     assert len(run_hven("region", hfc, "--to", "polygon", "--observer", "10,1").stdout.splitlines()) == 4
@@ -79,7 +79,7 @@ def test_rotations_that_contradict_their_dates(hfc: Path, tmp_path: Path):
     image[40:60, 40:60] = 3
     fits.PrimaryHDU(image, cards).writeto(tmp_path / "labels.fits")
     assert (
-        "row 1: the rotation number is not that"
+        "row 1: the rotation number does not match"
         in run_hven("region", tmp_path / "labels.fits", "--to", "stc", expected_code=1).stderr
     )
     assert run_hven("region", tmp_path / "labels.fits", "--to", "stc", "--rotation", "2084").stdout.startswith(
@@ -159,7 +159,7 @@ def test_labels_of_an_image(tmp_path: Path):
     assert [one["id"] for one in features] == ["1", "7"]
     assert len(features[1]["geometry"]["coordinates"]) == 2, "with its hole"
     plain = run_hven("region", tmp_path / "labels.fits", "--to", "polygon", expected_code=1)
-    assert "row 2: it is more than one polygon without holes" in plain.stderr
+    assert "row 2: this format has only single polygons without holes" in plain.stderr
 
 
 def test_columns_of_regions(tmp_path: Path):
@@ -174,7 +174,7 @@ def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
     """Figures of eight, clockwise rings and unknown bodies are no reason to fail; what has no area, and the scale of nothing, is."""
     (tmp_path / "s.csv").write_text("id,s_region\nx,polygon 0 0 10 10 10 0 0 10\ny,polygon 0 0 10 0 10 10\n")
     done = run_hven("region", tmp_path / "s.csv", "--to", "dali")
-    assert "row 1: it crosses or touches itself: what it winds round stands for it" in done.stderr
+    assert "row 1: it crosses or touches itself; Hven uses the area that it encloses" in done.stderr
     assert done.stdout.splitlines()[0].count("polygon") == 2
     shapes = {"eight": [[0, 0], [10, 10], [10, 0], [0, 10]], "clock": [[0, 0], [0, 10], [10, 10], [10, 0]]}
     features = [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}} for ring in (*shapes.values(), [[0, 0], [9, 0], [4, 0]])]  # fmt: skip
@@ -184,15 +184,15 @@ def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
     done = run_hven("region", tmp_path / "b.json", "--to", "dali", expected_code=1)
     told = [line.partition("b.json: ")[2] for line in done.stderr.splitlines()]
     assert told == [
-        "nothing is known of the body with the NAIF code 888: longitudes are assumed to increase to the east",
-        "row 1: it crosses or touches itself: what it winds round stands for it",
-        "row 2: its outline runs clockwise, and was turned (RFC 7946)",
+        "the body with the NAIF code 888 is not known; Hven assumes that longitudes increase to the east",
+        "row 1: it crosses or touches itself; Hven uses the area that it encloses",
+        "row 2: its outline is clockwise, so it was reversed (RFC 7946)",
         "row 3: it has no area",
         "row 4: there is no region",
         "2 of 4 rows have no region",
     ]
     (tmp_path / "hfc.csv").write_text(HFC.splitlines()[0] + "\n" + HFC.splitlines()[1].replace("2.63,2.63", "0,0"))
-    assert "row 1: the scale or the centre of the image is missing, or 0" in run_hven("region", tmp_path / "hfc.csv", "--to", "stc", expected_code=1).stderr  # fmt: skip
+    assert "row 1: the scale or the centre of the image is missing, or is 0" in run_hven("region", tmp_path / "hfc.csv", "--to", "stc", expected_code=1).stderr  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [MAX_SHOWN_FAULTS, MAX_SHOWN_FAULTS + 1])
@@ -214,14 +214,14 @@ def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_pa
     ("name", "content", "words", "code", "said"),
     [
         ("e", "", [], 1, "the file is empty; GeoJSON, DS9"),
-        ("a.txt", "hello", [], 1, "format of the file is not known|neither a file of regions"),
+        ("a.txt", "hello", [], 1, "unknown file format|neither a region file"),
         ("x.json", '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0,0],[1,0],[1,91],[0,0]]]}}', [], 1, "row 1: a latitude is beyond 90 degrees: 91"),
         ("m.moc", "0/0 29/0-5 3458764513820540900", [], 1, "the outline of a MOC of order 29 would have"),
         ("all.moc", "29/0-3458764513820540927", [], 0, ""),
         ("hfc.csv", HFC, ["--chain", "C"], 2, "--chain C: .* has no such column; did you mean 'CC'"),
         ("hfc.csv", HFC, ["--radius", "abc"], 2, "--radius abc: it is neither a column of .* nor a number"),
         ("hfc.csv", HFC, ["--date", "yesterday"], 2, "--date yesterday: it is neither a column nor a date"),
-        ("n.csv", "a,b\n1,2\n", [], 2, "no column with the name CC_X_PIX"),
+        ("n.csv", "a,b\n1,2\n", [], 2, "no column named CC_X_PIX"),
         ("t.txt", "polygon 0 0 1 0 nan 1\n", [], 1, "row 1: "),
     ],
 )  # fmt: skip
@@ -235,7 +235,7 @@ def test_what_is_told(tmp_path: Path, name: str, content: str, words: list[str],
 
 def test_a_file_of_ds9_needs_a_frame_of_the_sky(hfc: Path):
     assert (
-        "files of ds9 are in ICRS, and these regions in no frame"
+        "ds9 files are in ICRS, but these regions are in an unknown frame"
         in run_hven("region", hfc, "--to", "ds9", expected_code=1).stderr
     )
 
@@ -253,7 +253,7 @@ def test_geojson_of_a_body_keeps_its_frame(tmp_path: Path):
     turn = np.roll(corners, -1, axis=0)
     assert np.sum(corners[:, 0] * turn[:, 1] - turn[:, 0] * corners[:, 1]) > 0, "anticlockwise on a map of the body"
     refused = run_hven("region", tmp_path / "io.json", "--to", "geojson", "--frame", "IAU_2015:50101", expected_code=1)
-    assert "longitudes to the east and planetocentric latitudes, and IAU_2015:50101 has others" in refused.stderr
+    assert "GeoJSON needs east longitudes and planetocentric latitudes, but IAU_2015:50101 has others" in refused.stderr
 
 
 def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
@@ -273,7 +273,7 @@ def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
     for size in (2000, 4000):
         (tmp_path / "cut.fits").write_bytes((tmp_path / "sky.fits").read_bytes()[:size])
         assert (
-            "the FITS file is damaged, or cut short"
+            "the FITS file is damaged or truncated"
             in run_hven("region", tmp_path / "cut.fits", "--to", "stc", expected_code=1).stderr
         )
 

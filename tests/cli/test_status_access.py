@@ -63,4 +63,4 @@ def test_who_sees_a_table_and_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "collections" / "suns" / "stars.yaml").unlink()
     (tmp_path / "collections" / "suns" / "suns.yaml").write_text(text)
     told = {one["table"]: one for one in json.loads(run_hven("status", "--json", cwd=tmp_path).stdout)["tables"]}
-    assert told["stars.main"]["access"] == "public; no descriptor, so no page"
+    assert told["stars.main"]["access"] == "public; no page, because there is no descriptor"

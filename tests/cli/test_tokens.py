@@ -31,7 +31,7 @@ def test_from_a_token_to_its_end(
         return out.out.strip()
 
     assert re.fullmatch(
-        r"anna\.\S+", run_command("user", "add", "anna", besides="this is the token of anna, shown only now")
+        r"anna\.\S+", run_command("user", "add", "anna", besides="this is the token of anna, which is not shown again")
     )
     token = run_command("token", "add", "anna", "--days", "2", "--for", "a notebook")
     (one,) = json.loads(run_command("token", "list", "--json"))
@@ -48,13 +48,15 @@ def test_from_a_token_to_its_end(
     clock.move(POLL_INTERVAL_SECONDS)  # another process sees it then
     assert accounts.verify_credentials("anna", "four words are enough").name == "anna"
     again = run_command("token", "add", "anna")
-    old = run_command("user", "token", "anna", besides="still valid: hven user token anna --all")
-    new = run_command("user", "token", "anna", "--all", besides=") are ended, too")
+    old = run_command(
+        "user", "token", "anna", besides="still valid; to end them as well, run: hven user token anna --all"
+    )
+    new = run_command("user", "token", "anna", "--all", besides=") are no longer valid")
     clock.move(POLL_INTERVAL_SECONDS)
     for word in (again, old, "four words are enough"):
         with pytest.raises(UnauthenticatedError):
             accounts.verify_credentials("anna", word)
     assert accounts.verify_credentials("anna", new).name == "anna"
     run_command("token", "add", "anna")
-    assert "no password" in run_command("user", "password", "anna", "--remove")
+    assert "no longer has a password" in run_command("user", "password", "anna", "--remove")
     store.close()

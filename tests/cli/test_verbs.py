@@ -48,7 +48,7 @@ def test_an_address_that_cannot_be_served_at(stars_site: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         assert (
-            f"another program listens at 127.0.0.1:{port} already; stop it, or give --port N"
+            f"another program already listens at 127.0.0.1:{port}; stop it, or give --port N"
             in run_hven("serve", "--port", port, cwd=stars_site, expected_code=2).stderr
         )
     assert (
@@ -62,7 +62,7 @@ def test_an_address_that_cannot_be_served_at(stars_site: Path) -> None:
 def test_two_servers_never_share_a_port(stars_site: Path) -> None:
     with serve_site(stars_site) as server:
         done = run_hven("serve", "--host", "localhost", "--port", server.port, cwd=stars_site, expected_code=2)
-        assert "another program listens at localhost" in done.stderr
+        assert "another program already listens at localhost" in done.stderr
 
 
 # --- where the site is ------------------------------------------------------------------------------------
@@ -81,7 +81,10 @@ def test_the_site_is_the_one_we_are_in(stars_site: Path, inside: str) -> None:
 
 
 def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
-    assert "no hven.toml here or above; give --site DIR" in run_hven("status", cwd=tmp_path, expected_code=2).stderr
+    assert (
+        "neither this directory nor one above it has a hven.toml; give --site DIR"
+        in run_hven("status", cwd=tmp_path, expected_code=2).stderr
+    )
     assert f"{tmp_path} is not a site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr
 
 
@@ -97,8 +100,8 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     assert "hven --site 'my site' new NAME --from FILE" in run_hven("init", "my site", cwd=tmp_path).stdout
     told = run_hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
-    assert "stars.csv is read from where it is, and `hven backup` does not include it" in told
-    commands = told.rpartition("then: ")[2].replace("hven", " ".join(HVEN_COMMAND))
+    assert "stars.csv in place, and `hven backup` does not include it" in told
+    commands = told.rpartition("then run: ")[2].replace("hven", " ".join(HVEN_COMMAND))
     assert (
         subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode
         == 0
@@ -117,7 +120,7 @@ def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp
     (tmp_path / "far/a/stars.csv").write_text(STARS)
     for name, pattern in (("one", "far/*/*.csv"), ("two", "far/**/stars.csv")):
         told = run_hven("new", name, "--from", tmp_path / pattern, cwd=site).stdout
-        assert "is read from where it is, and `hven backup` does not include it" in told
+        assert " in place, and `hven backup` does not include it" in told
 
 
 # --- wrong usage, our own faults ---------------------------------------------------------------------------
@@ -360,7 +363,7 @@ def test_the_format_can_be_said(stars_site: Path, tmp_path: Path) -> None:
         "Rigel,0.18",
     ]
     assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=stars_site).stdout
-    assert "known: votable" in run_hven("query", QUERY, "-f", "xls", cwd=stars_site, expected_code=1).stderr
+    assert "use one of votable" in run_hven("query", QUERY, "-f", "xls", cwd=stars_site, expected_code=1).stderr
     assert (
         "x.dat: no format has the extension .dat; give --format: arrow, csv"
         in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=stars_site, expected_code=2).stderr
@@ -398,7 +401,7 @@ def test_a_file_that_cannot_be_written_is_told(stars_site: Path, tmp_path: Path)
 def test_maxrec_is_told(stars_site: Path) -> None:
     done = run_hven("query", QUERY, "--maxrec", 2, "-f", "csv", cwd=stars_site)
     assert len(done.stdout.splitlines()) == 3
-    assert "cut at 2 rows; --maxrec sets the limit" in done.stderr
+    assert "the result was cut off after 2 rows; raise the limit with --maxrec" in done.stderr
     assert run_hven("query", QUERY, "--maxrec", 0, "-f", "csv", cwd=stars_site).stdout.split() == ["name,vmag"]
 
 

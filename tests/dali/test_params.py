@@ -72,7 +72,7 @@ def test_a_table_may_be_sent_as_text_without_a_file_name(where: str) -> None:
 def test_a_packed_body_is_refused_with_what_may_be_packed() -> None:
     asked = request(method="POST", body=b"\x1f\x8b")
     asked.scope["headers"].append((b"content-encoding", b"gzip"))
-    with pytest.raises(ParamError, match=r"compressed with 'gzip'.*files in it may be compressed"):
+    with pytest.raises(ParamError, match=r"the compression 'gzip'.*files in it may be compressed"):
         asyncio.run(read_params(asked, 10_000))
 
 

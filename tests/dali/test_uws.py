@@ -159,7 +159,7 @@ def test_what_is_of_the_job_is_no_parameter(client: Client) -> None:
 def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, site: Site) -> None:
     paths = [create_job(client, PHASE="RUN") for _ in range(3)]
     assert [client.get(f"{path}/phase").text for path in paths] == ["QUEUED", "QUEUED", "HELD"]
-    note = "2 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+    note = "you already have 2 waiting or running jobs; set this job to RUN when some of them have ended"
     assert (
         job(client, paths[2]).findtext(f"{UWS}jobInfo/note") == fetch_json(client, paths[2])["jobInfo"]["note"] == note
     )  # type: ignore[index]
@@ -168,7 +168,7 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
     more = [create_job(client) for _ in range(3)]
     answer = client.post("/tap/async", QUERY=QUERY)
     assert answer.status == 403
-    assert "6 jobs of yours have not ended" in answer.text
+    assert "you have 6 jobs that have not ended" in answer.text
     assert "location" not in answer.headers
     assert len(etree.fromstring(client.get("/tap/async").body)) == 6
     assert client.get(f"{paths[2]}?WAIT=30").status == 200  # HELD never blocks (section 2.2.1.1)

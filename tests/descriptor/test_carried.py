@@ -155,7 +155,7 @@ def test_a_link_to_a_column_that_was_not_taken_is_told(tmp_path: Path) -> None:
     )
     with Site(settings(tmp_path)) as site:
         report = ingest_collection(site, "c")
-        assert "the source's link names its column 'RAdeg'" in report.format_text()
+        assert "the link in the source uses the column 'RAdeg'" in report.format_text()
         assert site.get_published_state().tables_by_name["c.t"].table.find_column("star").link is None
 
 
@@ -168,11 +168,11 @@ def test_ucds_of_the_source_that_are_old_or_none(tmp_path):
     )
     made = settings(tmp_path)
     path = drafting.create_descriptor(made, "s", str(tmp_path / "s.vot"))
-    assert "# the source says UCD 'UD_N', which is none" in path.read_text()
+    assert "# the source gives the UCD 'UD_N', which is not valid" in path.read_text()
     assert [
         one.severity
         for one in check_descriptor(path, made)
-        if "the source's UCDs are none: b (UD_N), c (VIS2)" in one.message
+        if "the source has invalid UCDs: b (UD_N), c (VIS2)" in one.message
     ] == ["warning"]
     path.write_text(re.sub(r"(b|c): +\{", r'\1: {ucd: "", ', path.read_text()))
     assert not [one for one in check_descriptor(path, made) if "UCD" in one.message]

@@ -247,14 +247,14 @@ def test_a_readme(site, tmp_path):
     assert stars["title"] == "Positions and magnitudes"
     assert stars["columns"]["vmag"] == {"type": "float64", "unit": "mag", "ucd": "phot.mag;em.opt.V", "description": "Magnitude in V"}  # fmt: skip
     assert stars["position"] == ["ra", "dec"]  # assembled
-    assert "described, and not beside it: lost.dat" in (home / "x.yaml").read_text()
+    assert "described, but not beside it: lost.dat" in (home / "x.yaml").read_text()
     found = rows(site, "SELECT s.ra, s.dec, s.vmag, n.name FROM x.stars AS s JOIN x.names_table AS n ON s.hr = n.hr ORDER BY s.hr")  # fmt: skip
     assert found == [{"ra": 279.0, "dec": 38.0, "vmag": None, "name": "Vega"}, {"ra": 310.25, "dec": 45.0, "vmag": 1.25, "name": "Deneb"}]  # fmt: skip
 
 
 def test_a_readme_alone(site, tmp_path):
     (tmp_path / "ReadMe").write_text(README)
-    with pytest.raises(SourceError, match=r"none of the files .* stands beside it: stars\.dat, names\.dat, lost\.dat"):
+    with pytest.raises(SourceError, match=r"none of the files .* is beside it: stars\.dat, names\.dat, lost\.dat"):
         create_descriptor(site, "x", str(tmp_path / "ReadMe"))
 
 
@@ -297,7 +297,7 @@ def test_erddap(site, buoys):
     assert made["tables"]["ships"]["source"] == {"kind": "sql", "url": "$X_DB", "table": "public.ships"}
     assert "jdbc:postgresql:db.example.org:5432/sea" in text
     assert "sesame" not in text
-    assert "sst is left out: data sets of the type EDDGridFromNcFiles are not read; a grid is not a table" in text
+    assert "sst is left out: Hven does not read data sets of type EDDGridFromNcFiles; a grid is not a table" in text
     assert "old" not in made["tables"]
 
 
@@ -354,12 +354,12 @@ def test_erddap_of_netcdf_is_published(site, tmp_path):
     found = rows(site, "SELECT time_value, wspd FROM x.buoys ORDER BY time_value")
     assert [tuple(row.values()) for row in found] == [(40587.0, 0.5), (40588.0, 1.5), (40589.0, None)]
     for kind, words in (
-        ("EDDTableFromErddap", "another ERDDAP's"),
+        ("EDDTableFromErddap", "it is on another ERDDAP server"),
         ("EDDGridFromDap", "not a table"),
-        ("EDDTableFromSOS", "not read"),
+        ("EDDTableFromSOS", "; run hven new"),
     ):
         path.write_text(text.replace("EDDTableFromNcFiles", kind))
-        with pytest.raises(SourceError, match=f"buoys is left out: data sets of the type {kind} are not read.*{words}|{kind} are {words}"):  # fmt: skip
+        with pytest.raises(SourceError, match=f"buoys is left out: Hven does not read data sets of type {kind}.*{words}"):  # fmt: skip
             create_descriptor(site, "y", str(path), table="buoys")
 
 
@@ -437,9 +437,9 @@ def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
 @pytest.mark.parametrize(
     ("links", "message"),
     [
-        ([], "links neither items nor an API"),
-        ([{"rel": "item", "href": "./gone/a.json"}], "none of its 1 items stands beside it"),
-        ([{"rel": "item", "href": "../../../../../etc/hostname"}], "none of its 1 items stands beside it"),
+        ([], "has no link to its items or to an API"),
+        ([{"rel": "item", "href": "./gone/a.json"}], "none of its 1 items is beside it"),
+        ([{"rel": "item", "href": "../../../../../etc/hostname"}], "none of its 1 items is beside it"),
     ],
 )
 def test_collections_without_items(site, tmp_path, links, message):

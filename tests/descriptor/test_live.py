@@ -62,23 +62,23 @@ def test_a_table_that_fits_has_no_faults_but_hints(faults) -> None:
     found = faults(HEAD + SOURCE)
     assert not [fault for fault in found if fault.severity == "error"]
     text = format_faults(found)
-    assert "the column extra is of the type jsonb, which is not served" in text
+    assert "the column extra has the type jsonb, which Hven does not serve" in text
     assert "->> 'key'" in text
-    assert "the column shape is of the type polygon" in text
+    assert "the column shape has the type polygon" in text
 
 
 @pytest.mark.parametrize(
     ("setting", "place", "words"),
     [
-        ("    map: {x: 'jd(parse_time(w))'}\n", "7:18", "PARSE_TIME cannot be said in the SQL"),
-        ("    map: {x: sexagesimal(w)}\n", "7:14", "SEXAGESIMAL cannot be said in the SQL"),
-        ("    text: {w: '{file.name}'}\n", "7:12", "file.name is a fact of files"),
-        ("    where: regexp_extract(w, 'a') = 'b'\n", "7:12", "REGEXP_EXTRACT cannot be said in the SQL"),
+        ("    map: {x: 'jd(parse_time(w))'}\n", "7:18", "PARSE_TIME cannot be written in the database's SQL"),
+        ("    map: {x: sexagesimal(w)}\n", "7:14", "SEXAGESIMAL cannot be written in the database's SQL"),
+        ("    text: {w: '{file.name}'}\n", "7:12", "file.name is a fact about files"),
+        ("    where: regexp_extract(w, 'a') = 'b'\n", "7:12", "REGEXP_EXTRACT cannot be written in the database's SQL"),
         ("    map: {x: missing + 1}\n", "7:14", "the source has no column 'missing'"),
         (
             "    lookup: {w: {from: id, table: many.csv, key: k, value: v}}\n",
             "7:14",
-            "more than 64 keys cannot be said in SQL",
+            "more than 64 keys cannot be written in SQL",
         ),
     ],
 )
@@ -95,10 +95,10 @@ def test_what_cannot_be_said_in_sql_is_refused_with_its_place(faults, setting: s
     ("source", "words", "severity"),
     [
         ("{kind: live, url: $OPS_DB, table: cubez}", "did you mean 'public.cubes'", "error"),
-        ("{kind: live, url: 'postgresql://me:secret@db/x', table: cubes}", "a password belongs into a secret", "error"),
+        ("{kind: live, url: 'postgresql://me:secret@db/x', table: cubes}", "put the password into a secret", "error"),
         ("{kind: live, url: $NOT_SET, table: cubes}", "NOT_SET is not set", "warning"),
         ("{kind: live, url: 'postgresql://me@127.0.0.1:9/x', table: cubes}", "does not answer", "warning"),
-        ("[{kind: live, url: $OPS_DB, table: cubes}, {kind: csv, files: a.csv}]", "has one source", "error"),
+        ("[{kind: live, url: $OPS_DB, table: cubes}, {kind: csv, files: a.csv}]", "can have only one source", "error"),
     ],
 )
 def test_sources_that_are_not_there(faults, source: str, words: str, severity: str) -> None:

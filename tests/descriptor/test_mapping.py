@@ -141,31 +141,31 @@ def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, tol
         directory, f"    columns:\n      y: {{type: float64, unit: deg}}\n    map: {{y: {expression!r}}}\n"
     )
     _, faults = MappingCompiler(resource.tables[0], [Column(name="x", unit="arcsec")], resource).compile_mapping()
-    messages = [fault.message for fault in faults if "by itself" in fault.message]
+    messages = [fault.message for fault in faults if "would convert it twice" in fault.message]
     assert messages == (
-        [f"tables.main.map.y: the value is in arcsec and becomes deg by itself; {told} does it once more"]
+        [f"tables.main.map.y: the value is in arcsec, and Hven converts it to deg; {told} would convert it twice"]
         if told
         else []
     )
     _, faults = MappingCompiler(resource.tables[0], [Column(name="x")], resource).compile_mapping()
-    assert not [fault for fault in faults if "by itself" in fault.message]
+    assert not [fault for fault in faults if "would convert it twice" in fault.message]
 
 
 @pytest.mark.parametrize(
     ("expression", "told"),
     [
-        ("LIGHT_TIME(x / 1000)", "light_time takes km, and converts m by itself; / 1000 does it once more"),
+        ("LIGHT_TIME(x / 1000)", "light_time takes km and converts m to it; / 1000 would convert it twice"),
         (
             "1 + ROUND(LIGHT_TIME(x * 0.001))",
-            "light_time takes km, and converts m by itself; * 0.001 does it once more",
+            "light_time takes km and converts m to it; * 0.001 would convert it twice",
         ),
-        ("LIGHT_TIME(early)", "light_time takes km, and converts m by itself; / 1000 does it once more"),
+        ("LIGHT_TIME(early)", "light_time takes km and converts m to it; / 1000 would convert it twice"),
         ("LIGHT_TIME(x)", ""),
         ("LIGHT_TIME(x / 10)", ""),
         ("LIGHT_TIME(IN_UNIT(x, 'km'))", ""),
         (
             "LON_360(a * 57.29577951308232)",
-            "lon_360 takes deg, and converts rad by itself; * 57.29577951308232 does it once more",
+            "lon_360 takes deg and converts rad to it; * 57.29577951308232 would convert it twice",
         ),
         ("LON_360(bare * 57.29577951308232)", ""),
     ],
@@ -334,16 +334,19 @@ def test_lookups_by_several_keys(engine, directory, entries):
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ("{from: [a, b], table: x.csv, key: k}", "2 expressions under 'from', and 1 columns under 'key'"),
-        ("{from: a, table: x.csv, key: [k, v]}", "2 columns under 'key', and one expression under 'from'"),
+        ("{from: [a, b], table: x.csv, key: k}", "2 expressions under 'from', but 1 columns under 'key'"),
+        ("{from: a, table: x.csv, key: [k, v]}", "2 columns under 'key', but one expression under 'from'"),
         ("{from: a, table: x.csv, high: v}", "'high' needs 'low'"),
-        ("{from: a, table: x.csv, low: k, key: v}", "'low' stands instead of 'key'"),
-        ("{from: a, table: x.csv, missing: keep, default: 3}", "'default' says what a missing key gives"),
+        ("{from: a, table: x.csv, low: k, key: v}", "'low' replaces 'key'"),
+        (
+            "{from: a, table: x.csv, missing: keep, default: 3}",
+            "'default' and 'missing' both give the value for a missing key",
+        ),
         ("{from: a, values: {x: 1}, low: k}", "'low' belongs to 'table'"),
         ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges from 1 and from 3 overlap"),
         ("{from: n, table: x.csv, low: v, high: k, value: v}", "before it begins"),
         ("{from: n, table: x.csv, default: none}", "'none' is not a number"),
-        ("{from: [n, f], table: x.csv, key: [k, v], value: v}", "one of several keys is text or a whole number"),
+        ("{from: [n, f], table: x.csv, key: [k, v], value: v}", "each of several keys must be text or a whole number"),
     ],
 )
 def test_faults_of_lookups(directory, said, told):
@@ -364,7 +367,7 @@ def test_faults_of_lookups(directory, said, told):
 def test_a_lookup_with_a_key_twice_is_refused(directory):
     (directory / "twice.csv").write_text("k,v\na,1\nb,2\na,3\n")
     resource = descriptor(directory, "    columns: {v: int32}\n    lookup: {v: {from: k, table: twice.csv}}\n")
-    with pytest.raises(DescriptorError, match="the key 'a' stands there more than once"):
+    with pytest.raises(DescriptorError, match="the key 'a' occurs more than once"):
         mappings.compile_mapping(resource.tables[0], [Column(name="k", type=parse_type("string"))], resource)
 
 
@@ -446,7 +449,7 @@ def test_names_that_come_from_the_source_are_looked_at(directory):
             resource.tables[0], [Column(name="date"), Column(name="B-V"), Column(name="b")], resource
         ).warnings
     ] == [
-        f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; another name, under 'columns' and 'map', is easier for readers"
+        f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; choose another name under 'columns' and 'map', which is easier for readers"
         for name in ("date", "B-V")
     ]
     with pytest.raises(DescriptorError, match="the source has columns 'B' and 'b', which differ only in case"):

@@ -242,9 +242,9 @@ def test_real_files_give_descriptors_without_faults(tmp_path, kind, name, width,
     assert file_kinds.detect_file_kind(path) == kind
     text = write_table_draft("x", kind, {"files": str(path)}, path.parent)
     found = faults(tmp_path, text)
-    odd = [one for one in found if "the source's UCDs are none" in one]  # nobody can guess those
+    odd = [one for one in found if "the source has invalid UCDs" in one]  # nobody can guess those
     assert len(odd) == ("JMDC" in name or "SearchCal" in name)
-    assert [one for one in found if "the source's units are none" not in one] == odd
+    assert [one for one in found if "the source has invalid units" not in one] == odd
     table = read(text)["tables"]["main"]
     assert len(table["columns"]) == width
     if position is not None:
@@ -439,7 +439,7 @@ def test_a_record_of_units_is_taken_and_said(home):
     lines = [f"{n},s{n},10:11:{n % 60:02},{10 + n / 100},{n / 7:.3f},{n % 3}\n" for n in range(300)]
     (home / "a.csv").write_text("ID,Name,RAJ2000,Vmag,Period,files\n,,h:m:s,[mag],days,\n" + "".join(lines))
     text = write_table_draft("x", "csv", {"files": "a.csv"}, home)
-    assert "which is none" not in text
+    assert "which is not valid" not in text
     table = read(text)["tables"]["main"]
     assert table["source"]["units"] is True
     assert table["primary"] == ["id"]
@@ -452,12 +452,9 @@ def test_columns_that_are_nearly_something_else_are_told(home):
     lines = [f"{n},{'3.4?' if n == 17 else n / 7},{n % 28 + 1:02}/{1 + n % 12:02}/2020,A{n}\n" for n in range(100)]
     (home / "a.csv").write_text("id,flux,seen,name\n" + "".join(lines).replace("13/01/2020", "2020-01-13"))
     text = write_table_draft("x", "csv", {"files": "a.csv"}, home)
+    assert "99 of the 100 sampled values are numbers, but not row 18 '3.4?'; write `null: {flux: ['3.4?']}`" in text
     assert (
-        "99 of 100 values that were looked at are numbers, but not row 18 '3.4?'; write `null: {flux: ['3.4?']}`"
-        in text
-    )
-    assert (
-        "its dates have 2 forms, %d/%m/%Y and ISO 8601; map it: coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))"
+        "its dates have 2 formats, %d/%m/%Y and ISO 8601; map the column with coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))"
         in text
     )
     (home / "x.yaml").write_text(text)
@@ -505,8 +502,8 @@ def test_refusals(tmp_path):
         ("two", "none.csv", SourceError, "no file none.csv"),
         ("two", str(tmp_path / "empty"), SourceError, "is a directory"),
         ("two", str(tmp_path / "*.dat"), SourceError, "no file matches"),
-        ("two", str(tmp_path / "b.bin"), SourceError, "this is not a text file"),
-        ("two", "postgresql://u:p@h/db", UsageError, "belongs into a secret"),
+        ("two", str(tmp_path / "b.bin"), SourceError, "check its kind"),
+        ("two", "postgresql://u:p@h/db", UsageError, "must be a secret"),
     ]:
         with pytest.raises(error, match=message):
             create_descriptor(site, name, source)
@@ -527,7 +524,7 @@ def test_units_of_the_source_that_are_none_are_told(home):
     columns = "columns: {id: int32, flux: float64, logg: {type: float64, unit: ''}}"
     (home / "x.yaml").write_text(f"collection: x\ntitle: X\ntables: {{main: {{source: a.csv, {columns}}}}}\n")
     (fault,) = check_descriptor(home / "x.yaml", Settings(directory=home.parent.parent))
-    assert (fault.severity, fault.message) == ("warning", "tables.main: the source's units are none: flux (sfu)")
+    assert (fault.severity, fault.message) == ("warning", "tables.main: the source has invalid units: flux (sfu)")
 
 
 HOLES = """ID_CORONALHOLES,CC,CC_X_PIX,CC_Y_PIX,CC_LENGTH,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,C_ROTATION,DATE_OBS
@@ -565,7 +562,7 @@ def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
 def test_chain_codes_without_their_image_say_what_is_missing(tmp_path, home):
     (tmp_path / "codes.csv").write_text("ID,CC,CC_X_PIX,CC_Y_PIX\n" + "a,4444666600002222,5,5\n" * 3)
     text = write_table_draft("codes", "csv", {"files": "codes.csv"}, tmp_path)
-    assert "CC is a chain code on an image whose centre, scale, radius, date are not in this table" in text
+    assert "CC is a chain code on an image, and the image's centre, scale, radius, date are not in this table" in text
     assert "chain_contour(CC, CC_X_PIX, CC_Y_PIX, disc(..))" in text
     table = read(text)["tables"]["main"]
     assert "s_region" not in table["columns"]

@@ -128,7 +128,7 @@ def test_a_structure_is_no_value_of_a_message(tmp_path):
     with Site(settings) as site:
         report = ingest_collection(site, "images")
     kept = Path(report.tables["images.main"].rejects).read_text()
-    assert "the header names a projection that is none of FITS" in kept
+    assert "the header names a projection that FITS does not define" in kept
     assert "fault" not in kept
     assert format_value_for_message({"fault": 0, "number": 0, "pixels": 12, "region": []}) == "a region of 12 pixels"
     assert format_value_for_message([{"a": 1}]) == '[{"a":1}]'

@@ -54,7 +54,7 @@ def test_longitudes_and_latitudes_are_no_position_on_the_sky(tmp_path, lon, lat)
     settings, path = draft_pair(tmp_path, lon, lat)
     text = path.read_text()
     assert "position" not in yaml.safe_load(text)["tables"]["main"]
-    assert "longitude and latitude of what?" in text
+    assert "are they a longitude and a latitude on a body?" in text
     assert "frames: {body: {system: BODY, refposition: Mars}}" in text
     table, _ = publish(settings)
     assert table.position is None
@@ -64,7 +64,7 @@ def test_longitudes_and_latitudes_are_no_position_on_the_sky(tmp_path, lon, lat)
 def test_what_the_draft_says_of_a_body_is_right_and_gives_no_cone_search(tmp_path):
     settings, path = draft_pair(tmp_path, "lon", "lat")
     text = path.read_text()
-    frames = re.search(r"`(frames: .*?)`;", text)[1]
+    frames = re.search(r"`(frames: .*?)`\.", text)[1]
     for name, word in (("lon", "pos.bodyrc.lon;meta.main"), ("lat", "pos.bodyrc.lat;meta.main")):
         text = re.sub(rf"(?m)^( +{name}: +{{type: float64).*}}", rf"\1, unit: deg, ucd: {word}, frame: body}}", text)
     path.write_text(text.replace("    source:", f"    {frames}\n    source:"))

@@ -210,18 +210,20 @@ def test_what_is_left_to_fill_is_warned_of(tmp_path):
     told = [
         fault
         for fault in check_descriptor(path, settings)
-        if "hven new put there" in fault.message or "still to fill" in fault.message
+        if "the value that hven new wrote" in fault.message or "a value is still missing" in fault.message
     ]
     lines = [
         number
         for number, line in enumerate(text.splitlines(), 1)
-        if "to fill" in line and "where '# to fill' stands" not in line
+        if "to fill" in line and "the values marked '# to fill'" not in line
     ]
     assert [fault.place.line for fault in told] == lines
     assert {fault.severity for fault in told} == {"warning"}
     assert {fault.place.file for fault in told} == {"collections/a/a.yaml"}
     assert any(
-        fault.message.startswith("access_estsize is what hven new put there: about how many kilobytes")
+        fault.message.startswith(
+            "access_estsize still has the value that hven new wrote: the approximate size in kilobytes"
+        )
         for fault in told
     )
     path.write_text(re.sub(r" *#.*to fill.*", "", text))

@@ -105,7 +105,7 @@ def test_every_way_to_write_it(before: str, path: str, told: dict[str, str], aft
 )
 def test_what_is_written_together_with_something_else_is_refused(text: str, path: tuple[str, ...]) -> None:
     told = {} if text == "title: A\n" else {"en": "Other"}
-    with pytest.raises(UserError, match="cannot be changed by itself"):
+    with pytest.raises(UserError, match="cannot be changed here without changing other parts of the file"):
         replace_descriptor_texts(text.encode(), "a.yaml", {path: told}, "en")
 
 

@@ -64,7 +64,7 @@ def test_a_site_in_french_tells_programs_in_french(tmp_path: Path) -> None:
     ("title", "severity", "said"),
     [
         ("{fr: Cubes de Mars}", "warning", "title has no text in 'en', the language of the site"),
-        ("{en: Cubes, de: Würfel}", "error", "title: 'de' is not a language of the pages"),
+        ("{en: Cubes, de: Würfel}", "error", "title: 'de' is not a language of Hven's pages"),
         ("{}", "error", "title is empty"),
         ("{en: }", "error", "title.en is empty"),
         ("{en: [a]}", "error", "title.en must be text, not a list"),

@@ -303,7 +303,7 @@ def test_the_cluster_tells_of_itself(running, tmp_path):
     here = f"Python {platform.python_version()} with Hven {hven_version} on 1 host"
     assert re.search(rf"the cluster at 127.0.0.1:\d+: {running.called}.*, {here}", told)
     assert re.search(
-        rf"warning: .*the root /nowhere/at/all of .hats. is not seen by {running.blind}\S+ of the cluster; mount it",
+        rf"warning: .*the root /nowhere/at/all of .hats. is not visible to {running.blind}\S+ of the cluster; mount it",
         told,
     )
     assert "0 errors, 1 warning" in told
@@ -320,7 +320,7 @@ def test_a_file_that_is_cut_off_is_named(spark_cluster, tmp_path):
 def test_a_file_that_is_gone_is_named(spark_cluster, tmp_path):
     paths = write_cells(STARS_TABLE, make_star_table(), tmp_path / "x")
     Path(paths[1]).unlink()
-    with pytest.raises(StorageError, match=r"does not find a file of the table: .*Npix=1.parquet"):
+    with pytest.raises(StorageError, match=r"cannot find a file of the table: .*Npix=1.parquet"):
         run_on_cluster(spark_cluster, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
 
 

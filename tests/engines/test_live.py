@@ -470,7 +470,7 @@ def test_changes_of_the_table_are_told_and_followed(
             problems = "\n".join(site.get_published_state().problems)
             assert "shop.gone" in problems
             assert "no table Sales.gone" in problems
-            assert "shop.fixed: it does not fit its database any more" in problems
+            assert "shop.fixed: it no longer fits its database" in problems
             with pytest.raises(StorageUnavailableError, match="has changed"):
                 rows(site, ask.format("fixed"))
             assert rows(site, "SELECT a FROM shop.fixed") == [(1,)]
@@ -515,9 +515,9 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
             assert any(
                 "closed" in fault and "GRANT SELECT" in fault and "ops.yaml:5:13" in fault for fault in faults
             ), faults
-            assert any("column secret may not be read" in fault for fault in faults)
+            assert any("may not read the column secret" in fault for fault in faults)
             connection.execute("REVOKE SELECT ON runs FROM reader")
-            with pytest.raises(StorageUnavailableError, match="may not be read any more"):
+            with pytest.raises(StorageUnavailableError, match="may no longer be read"):
                 rows(site, "SELECT run FROM ops.runs")
             # who alters the table has the whole of it: readers are told soon, and do not queue up
             with connection.transaction():

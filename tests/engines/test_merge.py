@@ -311,7 +311,7 @@ def test_a_snapshot_of_an_older_version_is_a_base(own, table):
     check_same_snapshot(own, table, merged, stage_table(own, table, rows))
     assert own.open_snapshot(merged).manifest.primary == table.primary
     if table.position is None and len(table.primary) == 1:
-        with pytest.raises(StorageError, match="another order"):
+        with pytest.raises(StorageError, match="a different order"):
             own.stage_merge(table.copy_with(primary=("field",)), "other", base)
 
 
@@ -322,7 +322,7 @@ def test_a_key_that_was_none_is_proved(own):
     rows = pa.table({"id": np.arange(100), "n": np.arange(100) // 2}, schema=table.arrow_schema)
     base = stage_table(own, table, rows)
     other = table.copy_with(primary=("n",))
-    with pytest.raises(StorageError, match="another order"):
+    with pytest.raises(StorageError, match="a different order"):
         own.stage_merge(other, "m-order", base)
     texts = [
         item.copy_with(columns=(Column(name="id", type=STRING), Column(name="n", type=STRING)))

@@ -49,7 +49,7 @@ def estimate_rows(engine, relations, text):
     [
         (
             "SELECT id FROM sky.stars",
-            ["sky.stars: about 13,000 rows, found by looking at all", "PostgreSQL expects about 13,000 rows"],
+            ["sky.stars: about 13,000 rows, found by reading all rows", "PostgreSQL expects about 13,000 rows"],
         ),
         (
             "SELECT mag FROM sky.stars WHERE id = 33",
@@ -57,7 +57,7 @@ def estimate_rows(engine, relations, text):
         ),
         (
             "SELECT COUNT(*) AS n FROM sky.years",
-            ["sky.years: about 13,000 rows, found by looking at all", "PostgreSQL expects about 1 row"],
+            ["sky.years: about 13,000 rows, found by reading all rows", "PostgreSQL expects about 1 row"],
         ),
     ],
 )
@@ -90,4 +90,4 @@ def test_a_database_that_is_away_is_told(tmp_path, relations):
         [line] = estimate_rows(away, relations, "SELECT id FROM sky.stars")
     finally:
         away.close()
-    assert line.startswith("none now: ")
+    assert line.startswith("none at the moment: ")

@@ -86,7 +86,7 @@ def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
     machine.stop()
     try:
         assert describe_error(lambda: list(running)).startswith("StorageError")
-        assert "went away or does not answer" in describe_error(
+        assert "has gone away or does not answer" in describe_error(
             lambda: ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot)
         )
     finally:
@@ -182,7 +182,7 @@ def test_cancelling_takes_less_than_a_second(engine):
 def test_a_relation_that_is_gone_is_said(engine):
     snapshot = write(engine)
     engine.remove_snapshot(snapshot)
-    assert "not in the database any more" in describe_error(lambda: ask(engine, "SELECT id FROM sky.stars", snapshot))
+    assert "no longer in the database" in describe_error(lambda: ask(engine, "SELECT id FROM sky.stars", snapshot))
     with pytest.raises(StorageError, match="not in the database"):
         list(engine.read_rows(snapshot))
 

@@ -180,9 +180,9 @@ def test_changed_columns_are_told_and_mended(machines, site):
     run(theirs.url, "ALTER TABLE cubes DROP COLUMN name, ADD COLUMN flux real, ALTER COLUMN id TYPE bigint")
     found = levels(site)
     told = {message: remedy for (about, _, message), remedy in found.items() if about == "ops.cubes"}
-    assert "ALTER FOREIGN TABLE" in told["the column name is gone there: queries that read it fail"]
-    assert "the column id is bigint there, and integer here" in told
-    assert "the column flux (real) is new there, and not visible here" in told
+    assert "ALTER FOREIGN TABLE" in told["the column name no longer exists there, so queries that read it fail"]
+    assert "the column id is bigint there, but integer here" in told
+    assert "the column flux (real) is new there, and is not visible here" in told
     run_hven("fdw", "--apply", "--site", site)
     assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
 
@@ -212,7 +212,7 @@ def test_a_role_that_may_not_is_told_whom_to_ask(machines, site):
     (site / "hven.toml").write_text(text.replace("hven@/", "plain@/"))
     told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     assert "may not do this" in told
-    assert "give an administrator the text: hven fdw ops > ops.sql" in told
+    assert "give an administrator the SQL text: hven fdw ops > ops.sql" in told
     assert rows(ours.url, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
 
 
@@ -229,7 +229,7 @@ def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, m
     toml = site / "hven.toml"
     text = toml.read_text()
     toml.write_text(text.replace("hven@/", "owner@/"))
-    assert "give an administrator the text" in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
+    assert "give an administrator the SQL text" in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     toml.write_text(text)
     run_hven("fdw", "--apply", "--site", site)
     assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
@@ -259,5 +259,5 @@ def test_a_table_with_its_schema_is_told_where_the_schema_is_said(site):
     toml.write_text(toml.read_text().replace('"cubes", "Odd Name"', '"public.cubes"'))
     told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     assert "there is no table public.public.cubes" in told
-    assert "write 'cubes' among the tables: their schema is said by namespace" in told
+    assert "write 'cubes' in tables, without the schema, which namespace gives" in told
     assert "write 'cubes' among the tables" in run_hven("fdw", "--check", "--site", site, expected_code=1).stdout

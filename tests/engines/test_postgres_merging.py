@@ -417,7 +417,7 @@ def test_a_foreign_hand_in_the_table_is_noticed(two):
             [rows["id"][0].as_py()],
         )
     there = list_snapshot_tables(engine)
-    with pytest.raises(StorageError, match=r"0 rows of the table .* go, and the snapshot .* has 1"):
+    with pytest.raises(StorageError, match=r"0 rows of the table .* would be removed, but the snapshot .* has 1"):
         merge(engine, STARS, first, rows.slice(0, 1))
     assert list_snapshot_tables(engine) == there
 
@@ -619,7 +619,7 @@ def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path)
     told = json.loads(run_hven("adopt", "gone", "--json", "--site", tmp_path).stdout)
     assert told == {"schema": "left", "adopted": "gone", "tables": [path]}
     assert "nobody" not in (said := run_hven("adopt", "gone", "--site", tmp_path, expected_code=1).stderr)
-    assert "this site's already; there is nothing to adopt" in said
+    assert "already belongs to this site; there is nothing to adopt" in said
 
 
 # --- killed ---------------------------------------------------------------------------------------------------------------------

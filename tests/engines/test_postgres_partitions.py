@@ -234,7 +234,7 @@ def test_an_index_of_several_columns_is_used(engine, years):
 def test_keys_stay_unique_over_all_partitions(engine):
     table = YEARS.copy_with(name="twice")
     rows = build_sky(3000).set_column(0, "id", pa.array(np.arange(3000) % 2999))
-    with pytest.raises(DataError, match="not unique: 1 key stands in 2 rows; first: id = 0"):
+    with pytest.raises(DataError, match="not unique: 1 key is in 2 rows; first: id = 0"):
         stage_table(engine.engine, table, rows)
     with connection(engine) as con:
         left = con.execute(
@@ -418,7 +418,7 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
     ("said", "words"),
     [
         ("{by: time, column: tt}", "the table has no column 'tt'"),
-        ("{by: time, column: id}", "the column 'id' is not a time but int32"),
+        ("{by: time, column: id}", "the column 'id' must be a time, not int32"),
         ("{by: healpix}", "the table has no position"),
         ("{by: time, column: t, every: 1 mnth}", "'1 mnth' is not a duration"),
     ],

@@ -85,10 +85,11 @@ def test_rows_that_were_given_are_not_given_again(engine, relations, monkeypatch
     bound, asked = plan_query(engine, "SELECT id, x * x AS v FROM sky.stars", (FLUX,))
     execution = asked.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=1000))
     with pytest.raises(
-        EvaluationError, match=r"out of the range of DOUBLE PRECISION \((over|under)flow\), after rows had been given"
+        EvaluationError,
+        match=r"out of the range of DOUBLE PRECISION \((over|under)flow\), after rows had been returned",
     ) as error:
         assert sum(batch.num_rows for batch in execution) < MANY
-    assert "ask again" in error.value.remedy
+    assert "run the query again" in error.value.remedy
     again = list(asked.execute(bound.literal_values, relations, ExecutionLimits()))
     assert sum(batch.num_rows for batch in again) == MANY + 11
 

@@ -72,7 +72,7 @@ def test_long_chains_run_or_are_refused_with_words(engine, relations):
     """However long a chain is, Python does not descend into it; sums are written flat, other chains DuckDB takes to some hundred links."""
     cases = [f"CASE WHEN id > {number} THEN 1 ELSE 0 END" for number in range(1100)]
     with pytest.raises(
-        TooLargeError, match="longer chain of operations than the engine takes; put parentheses around groups"
+        TooLargeError, match="longer chain of operations than the engine allows; put parentheses around groups"
     ) as caught:
         run_query(engine, f"SELECT {' & '.join(cases)} AS n FROM sky.stars", relations)
     assert "expression depth" not in str(caught.value)

@@ -55,17 +55,17 @@ from process_runner import run_hven, wait_until
         ("Job aborted due to stage failure: Task 1 failed 4 times: java.util.regex.PatternSyntaxException: Unclosed group near index 1\n(\n\tat java.base/x", EvaluationError, "pattern cannot be read: Unclosed group$"),
         ("[PYTHON_EXCEPTION] An exception was thrown:\n Traceback:\nValueError: MOC: cells are too small\n SQLSTATE: 38000", EvaluationError, "cells are too small"),
         ("[PYTHON_EXCEPTION] Traceback:\nModuleNotFoundError: No module named 'hven'\n SQLSTATE: 38000", StorageError, "have no Hven"),
-        ("[PYTHON_EXCEPTION] Traceback:\nRuntimeError: hven 9.9 is on the workers, and here is 0.1\n SQLSTATE: 38000", StorageError, "have Hven 9.9, and here is 0.1"),
-        ("[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11", StorageError, "another Python"),
-        ("[FAILED_READ_FILE.FILE_NOT_EXIST] Error while reading file file:///data/hats/x/Npix=1.parquet. File does not exist.", StorageError, "does not find a file of the table: /data/hats/x/Npix=1.parquet"),
-        ("[PATH_NOT_FOUND] Path does not exist: file:/data/hats/x. SQLSTATE: 42K03", StorageError, "does not find a file"),
+        ("[PYTHON_EXCEPTION] Traceback:\nRuntimeError: the workers have hven 9.9, but this server has 0.1\n SQLSTATE: 38000", StorageError, "have Hven 9.9, but this server has 0.1"),
+        ("[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11", StorageError, "a different version of Python"),
+        ("[FAILED_READ_FILE.FILE_NOT_EXIST] Error while reading file file:///data/hats/x/Npix=1.parquet. File does not exist.", StorageError, "cannot find a file of the table: /data/hats/x/Npix=1.parquet"),
+        ("[PATH_NOT_FOUND] Path does not exist: file:/data/hats/x. SQLSTATE: 42K03", StorageError, "cannot find a file"),
         ("Total size of serialized results of 9 tasks is bigger than spark.driver.maxResultSize (1024.0 KiB)", TooLargeError, "driver"),
         ("java.lang.OutOfMemoryError: Java heap space", TooLargeError, "memory"),
         ("java.io.IOException: No space left on device", StorageError, "disk"),
         ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", OperationCancelledError, "cancelled"),
-        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", UnsupportedBySparkError, "cluster does not know"),
-        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', UnsupportedBySparkError, "cluster does not know"),
-        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", UnsupportedBySparkError, "cluster does not know"),
+        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", UnsupportedBySparkError, "cluster does not support"),
+        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', UnsupportedBySparkError, "cluster does not support"),
+        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", UnsupportedBySparkError, "cluster does not support"),
         ("[INTERNAL_ERROR] Invalid PythonUDF hven_contains_text(none#1504, none#1477)#-1, requires attributes from more than one child.", UnsupportedBySparkError, "two tables"),
         ("[SOMETHING_NEW] what is this", ServiceError, r"\[SOMETHING_NEW\] what is this"),
     ],
@@ -143,7 +143,7 @@ def build_answerer(version: str) -> Callable[[str, Any, Any], Any]:
 def test_a_server_of_another_version_is_refused(version: str) -> None:
     with server(build_answerer(version)) as url:
         cluster = SparkCluster(url)
-        with pytest.raises(StorageError, match=f"is Spark {version}, and 4 is wanted") as fault:
+        with pytest.raises(StorageError, match=f"is Spark {version}, but Hven needs version 4") as fault:
             cluster.get_session()
         assert "Spark 4" in str(fault.value.remedy)
         assert f"Spark {version}" in str(cluster.find_outage())
@@ -281,7 +281,7 @@ def test_who_does_not_read_on_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
     assert next(pieces).response_id == "a"
     with pytest.raises(RuntimeError) as fault:
         next(pieces)
-    assert "has forgotten the query" in str(error_translation.translate_spark_error(fault.value))
+    assert "has lost the query" in str(error_translation.translate_spark_error(fault.value))
 
 
 def test_what_is_wrong_with_a_cluster_is_told() -> None:
@@ -403,5 +403,5 @@ def test_lists_of_fixed_length_are_made_of_any():
         found = cast_answer_batch(batch.slice(0), pa.schema([("a", three)]))
         assert found.to_pydict() == {"a": rows}
         assert cast_answer_batch(batch.slice(1), pa.schema([("a", three)])).to_pydict() == {"a": rows[1:]}
-    with pytest.raises(pa.ArrowInvalid, match="2 elements, where 3"):
+    with pytest.raises(pa.ArrowInvalid, match="2 elements, but 3"):
         cast_answer_batch(pa.record_batch([pa.array([[1.0, 2.0]])], names=["x"]), pa.schema([("a", three)]))

@@ -151,7 +151,7 @@ def test_a_place_becomes_a_position(site: Site) -> None:
         place_names.locate_place_name("vieta", GAZETTEER, road, tables=list_tables(site))
     with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; searched: names\.features"):
         place_names.locate_place_name("Mare Olympia", CUBES, road, tables=list_tables(site))
-    with pytest.raises(UserError, match="no table here has names of places"):
+    with pytest.raises(UserError, match="no table here has place names"):
         place_names.locate_place_name("Gale", CUBES, road, tables=(CUBES,))
 
 

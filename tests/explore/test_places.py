@@ -210,7 +210,7 @@ def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
 
 
 def test_a_table_without_places_says_so(asking: QueryRunner) -> None:
-    with pytest.raises(UserError, match="no places on a body"):
+    with pytest.raises(UserError, match="no positions on a body"):
         map_places.find_row_places_on_body(TableSearch(table=TABLE), asking)
 
 

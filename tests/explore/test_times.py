@@ -47,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(Settings(directory=root), watch_for_changes=False) as found:
         report = ingest_collection(found, "night").tables["night.main"]
         assert [one.message.split(",")[0] for one in report.findings.values()] == [
-            "exp_mjd_end is taken for modified Julian dates (MJD)"
+            "exp_mjd_end is read as modified Julian dates (MJD)"
         ]
         ingest_collection(found, "kept")
         found.refresh_published_state()

@@ -74,14 +74,14 @@ def test_select(asked, accept, name, media_type, serialization):
     ],
 )
 def test_what_is_not_known_is_refused_with_what_is(asked):
-    with pytest.raises(ParamError, match=r"RESPONSEFORMAT.*known: votable, votable/b2"):
+    with pytest.raises(ParamError, match=r"RESPONSEFORMAT.*use one of votable, votable/b2"):
         formats.select_format(asked)
 
 
 def test_a_parameter_that_is_not_known_is_refused_with_those_that_are():
     with pytest.raises(
         ParamError,
-        match=r"'votable;version=1\.3'; votable takes serialization: TABLEDATA, BINARY, BINARY2; version: 1\.4, 1\.5; namespace: 1\.1, 1\.2, 1\.3, 1\.4, 1\.5; strings: array, json; known: votable,",
+        match=r"'votable;version=1\.3'; use the options of votable \(serialization: TABLEDATA, BINARY, BINARY2; version: 1\.4, 1\.5; namespace: 1\.1, 1\.2, 1\.3, 1\.4, 1\.5; strings: array, json\), or use one of votable,",
     ):
         formats.select_format("votable;version=1.3")
 

@@ -430,7 +430,7 @@ def test_nulls_of_binary_are_values_that_do_not_occur():
 def test_binary_refuses_a_null_that_it_cannot_say():
     columns = [Column(name="d", type=parse_type("int32"), required=True)]
     batch = pa.RecordBatch.from_arrays([pa.array([1, None], pa.int32())], names=["d"])
-    with pytest.raises(SourceError, match="'d' has no value to stand for null"):
+    with pytest.raises(SourceError, match="'d' contains a null, but no value is declared for null"):
         rows(write_document("votable", columns, [batch], options={"serialization": "BINARY"}))
 
 
@@ -541,7 +541,7 @@ def test_a_value_is_never_taken_for_null(word, lowest, highest, array):
     assert etree.fromstring(data).find(".//{*}VALUES").get("null") == str(lowest + 2)
     data = write_document("votable", [Column(name="n", type=kind)], [first, batch(lowest + 2)], options=options)
     said = etree.fromstring(data).findall(".//{*}INFO[@name='QUERY_STATUS']")[-1]
-    assert (said.get("value"), f"holds the value {lowest + 2}, which stands for null" in said.text) == ("ERROR", True)
+    assert (said.get("value"), f"contains the value {lowest + 2}, which means null" in said.text) == ("ERROR", True)
     assert len(etree.fromstring(data).findall(".//{*}STREAM")) == 1
 
 

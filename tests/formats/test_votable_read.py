@@ -36,7 +36,7 @@ REFUSED = {
     "astropy--irsa-nph-error.xml": "no TABLE",
     "astropy--no_field_not_empty_table.xml": "no FIELD",
     "astropy--no_resource.xml": "no TABLE",
-    "astropy--parquet_binary.xml": "rows as PARQUET",  # in another file, which does not lie here
+    "astropy--parquet_binary.xml": "cannot read PARQUET rows",  # in another file, which does not lie here
     "astropy--resource_groups.xml": "no TABLE",
     # made of values that overflow; astropy clips them
     "astropy--regression.xml": "'256' is not a value of type unsignedByte",
@@ -45,19 +45,19 @@ REFUSED = {
     "astroquery--cutout_333.9092_-45.8418_0.5000.xml": "root element is job",
     "astroquery--dust-error.xml": "root element is results",
     "astroquery--dustm31.xml": "root element is results",
-    "astroquery--error.xml": "error answer: No note found",
-    "pyvo--errorstatus.xml": "error answer: ERROR",  # pyvo raises DALQueryError for it, whatever rows stand beside
+    "astroquery--error.xml": "error message from a service: No note found",
+    "pyvo--errorstatus.xml": "error message from a service: ERROR",  # pyvo raises DALQueryError for it, whatever rows stand beside
     "astroquery--test_table1.xml": "root element is tableset",
     "astroquery--test_table_rename.xml": "root element is tableset",
     "astroquery--test_table_update.xml": "root element is tableset",
     "tap--EmptyTable.xml": "no TABLE",
     "vollt--testdata_no-field.vot": "no FIELD",
-    "astroquery--conesearch_error1.xml": "error answer: Error in input RA",
-    "astroquery--conesearch_error2.xml": "error answer: Error in input RA",
+    "astroquery--conesearch_error1.xml": "error message from a service: Error in input RA",
+    "astroquery--conesearch_error2.xml": "error message from a service: Error in input RA",
     "pyvo--capabilities-basicauth.xml": "root element is capabilities",
     "pyvo--capabilities-newformat.xml": "root element is capabilities",
     "pyvo--capabilities.xml": "root element is capabilities",
-    "pyvo--test.photcal_error.xml": "error answer: PhotCalID not found",
+    "pyvo--test.photcal_error.xml": "error message from a service: PhotCalID not found",
     "pyvo--missingcolumns.xml": "no FIELD",
     "pyvo--missingresource.xml": "no TABLE",
     "pyvo--missingtable.xml": "no TABLE",
@@ -287,8 +287,8 @@ def test_values_as_they_are_written(kind, text, expected):
         ("double", "1,5", "'1,5' is not a value of type double"),
         ("boolean", "maybe", "'maybe' is not a value of type boolean"),
         ('bit" arraysize="3', "012", "not a value of type bit"),
-        ('bit" arraysize="3', "01", "3 values are expected, 2 found"),
-        ('double" arraysize="2', "1 2 3", "2 values are expected, 3 found"),
+        ('bit" arraysize="3', "01", "3 values were expected, but there are 2"),
+        ('double" arraysize="2', "1 2 3", "2 values were expected, but there are 3"),
         ('floatComplex" arraysize="*', "1 2 3", "an odd number"),
         ('int" arraysize="*', "1 2 x", "'1 2 x' is not"),
         ('char" arraysize="*" xtype="timestamp', "yesterday", "'yesterday' is not a value of type timestamp"),
@@ -367,7 +367,7 @@ def test_several_tables():
     assert values(data, "second") == [(2,)]
     assert values(data, "id_second") == [(2,)]
     for wanted in (4, "third", -1):
-        with pytest.raises(SourceError, match="there are: meta, empty, first, second"):
+        with pytest.raises(SourceError, match="choose one of its tables: meta, empty, first, second"):
             values(data, wanted)
 
 
@@ -413,10 +413,10 @@ def test_strings_in_binary():
 @pytest.mark.parametrize(
     ("payload", "fields", "why"),
     [
-        (struct.pack(">Bi", 0, 1)[:-1], INT, "break off within row 1"),
-        (struct.pack(">BiBi", 0, 1, 0, 2) + b"\0", INT, "break off within row 3"),
+        (struct.pack(">Bi", 0, 1)[:-1], INT, "break off in the middle of row 1"),
+        (struct.pack(">BiBi", 0, 1, 0, 2) + b"\0", INT, "break off in the middle of row 3"),
         (struct.pack(">Bi", 0, -5), TEXT, "row 1 has a cell of negative length"),
-        (struct.pack(">Bi", 0, 2**31 - 1) + b"abc", TEXT, "break off within row 1"),
+        (struct.pack(">Bi", 0, 2**31 - 1) + b"abc", TEXT, "break off in the middle of row 1"),
         ("AAAA*AAA", INT, "not base64"),
         (b"\0X", '<FIELD name="a" datatype="boolean"/>', "not a value of type boolean"),
     ],
@@ -430,7 +430,7 @@ def test_binary_that_is_broken(payload, fields, why):
     ("said", "kind", "why"),
     [
         ({"href": "file:///etc/passwd"}, "BINARY2", "in another file"),
-        ({"href": "http://localhost/x"}, "FITS", "rows as FITS"),
+        ({"href": "http://localhost/x"}, "FITS", "cannot read FITS rows"),
         ({"encoding": "gzip"}, "BINARY", "only base64"),
     ],
 )
@@ -490,13 +490,13 @@ BOMB = (
         (b"<?xml version='1.0' encoding='klingon'?><VOTABLE/>", "klingon"),
         (
             b"<VOTABLE><RESOURCE><INFO name='QUERY_STATUS' value='ERROR'>no such table</INFO></RESOURCE></VOTABLE>",
-            "error answer: no such table",
+            "error message from a service: no such table",
         ),
         *(  # a table stands beside the error: with no rows, or without DATA
             (
                 b"<VOTABLE><RESOURCE><INFO name='QUERY_STATUS' value='ERROR'>no such table</INFO><TABLE>"
                 b"<FIELD name='n' datatype='int'/>" + data + b"</TABLE></RESOURCE></VOTABLE>",
-                "error answer: no such table",
+                "error message from a service: no such table",
             )
             for data in (
                 b"",
@@ -520,7 +520,7 @@ def test_an_external_dtd_is_not_fetched():
 def test_metadata_without_end_is_refused(monkeypatch):
     monkeypatch.setattr(reader, "_MAX_METADATA_BYTES", 1 << 20)
     info = b'<INFO name="a" value="b"/>\n' * 50_000
-    with pytest.raises(SourceError, match="1 MiB beside its rows"):
+    with pytest.raises(SourceError, match="1 MiB besides its rows"):
         values(gzip.compress(b"<VOTABLE><RESOURCE>" + info + table(cells("1")), 1))
 
 

@@ -163,8 +163,8 @@ def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path
     with Site(load_settings(directory, {})) as site:
         write_backup(site, tmp_path / "a.tar")
     told = run_hven("restore", tmp_path / "a.tar", tmp_path / "again", "--engine", "duckdb").stdout
-    assert "look at: hven.toml says engine = duckdb now; it was other" in told
-    assert "look at: hven.toml says port = 9999, as it was there" in told
+    assert "check: hven.toml now has engine = duckdb; it was other" in told
+    assert "check: hven.toml still has port = 9999 from the original site" in told
     assert (tmp_path / "again" / "hven.toml").read_text().startswith('engine = "duckdb"   # ours\nport = 9999\n')
 
 
@@ -227,18 +227,18 @@ def change_json(**values: object) -> Callable[[bytes], bytes]:
 
 
 BAD = {
-    "rows": (change_members("rows/", lambda body: body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]), SourceError, "altered: rows/.* is not what was written"),
-    "state": (change_members("state/users", lambda body: body + b'{"name": "eve"}\n'), SourceError, "altered: state/users"),
+    "rows": (change_members("rows/", lambda body: body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]), SourceError, "was changed: rows/.* is different from the original"),
+    "state": (change_members("state/users", lambda body: body + b'{"name": "eve"}\n'), SourceError, "was changed: state/users"),
     "added": (lambda found: [*found[:-1], ("site/collections/evil.yaml", b""), found[-1]], SourceError, "evil.yaml was added"),
     "missing": (lambda found: [one for one in found if not one[0].startswith("rows/")], SourceError, "rows/.* is missing"),
-    "end": (lambda found: found[:-1], SourceError, "cut off: its end is missing"),
+    "end": (lambda found: found[:-1], SourceError, "is incomplete: its end is missing"),
     "outside": (lambda found: [*found[:-1], ("site/../../x", b""), found[-1]], SourceError, "a member"),
     "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "after its end"),
     "newer": (change_members(HEADER_MEMBER, change_json(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
     "newer store": (change_members(HEADER_MEMBER, change_json(store=99)), UserError, "system state 99"),
-    "other tar": (lambda found: found[1:], SourceError, "not a backup of Hven"),
-    "head": (change_members(HEADER_MEMBER, lambda _: b"[]"), SourceError, "altered: hven-backup.json"),
-    "sums": (change_members(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "altered: checksums.json"),
+    "other tar": (lambda found: found[1:], SourceError, "not a Hven backup"),
+    "head": (change_members(HEADER_MEMBER, lambda _: b"[]"), SourceError, "was changed: hven-backup.json"),
+    "sums": (change_members(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "was changed: checksums.json"),
 }  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def test_a_truncated_archive_changes_nothing(archive: Path, tmp_path: Path, shar
     body = archive.read_bytes()
     content = len(body.rstrip(b"\0"))  # a tar ends with up to 10 KB of zeros, without which nothing is lost
     (tmp_path / "bad.tar").write_bytes(body[: int(content * share)])
-    with pytest.raises(SourceError, match=r"cut off|not a backup of Hven"):
+    with pytest.raises(SourceError, match=r"is incomplete|not a Hven backup"):
         restore_archive(tmp_path / "bad.tar", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
@@ -283,7 +283,7 @@ def test_what_is_there_is_not_touched(backed_up_site: Path, archive: Path, tmp_p
     with Site(load_settings(backed_up_site, {})) as site, pytest.raises(ConflictError, match="exists"):
         write_backup(site, archive)
     assert "cannot be read" in run_hven("restore", tmp_path / "nothing.tar", tmp_path / "again", expected_code=1).stderr
-    assert "is whole: Uraniborg" in run_hven("restore", archive, "--check").stdout
+    assert "is intact: Uraniborg" in run_hven("restore", archive, "--check").stdout
     assert run_hven("restore", archive, expected_code=2).stderr.count("DIR is missing") == 1
 
 

@@ -157,7 +157,7 @@ def test_a_move_that_breaks_off_changes_nothing(
         monkeypatch.setattr(engine, "stage_snapshot", second)
         if where == "publish":
             monkeypatch.setattr(site.store, "publish_collection", broken)
-        with pytest.raises(StorageError, match="of which 1 arrived" if where == "lost" else "full"):
+        with pytest.raises(StorageError, match="but only 1 arrived" if where == "lost" else "full"):
             move_collection_to_engine(site, "things", OTHER_NAME)
         monkeypatch.undo()
         assert site.store.read_published_records()[1] == before
@@ -214,7 +214,7 @@ def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other_engine:
         ingest_collection(site, "things")
         snapshot = site.store.read_published_records()[1]["things.a"].snapshot
         other_engine.away = True
-        assert "cannot be removed now" in site.engines.drop_snapshots([snapshot])[0]
+        assert "cannot be removed at the moment" in site.engines.drop_snapshots([snapshot])[0]
 
 
 def test_the_engine_postgres_needs_an_address(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_settings_of_the_engines(tmp_path: Path) -> None:
     with pytest.raises(DescriptorError) as caught:
         load_settings(tmp_path, {})
     assert [fault.place.line for fault in caught.value.faults] == [2, 3]
-    assert "of a secret where there is a password in it" in str(caught.value)
+    assert "of a secret if it contains a password" in str(caught.value)
 
 
 def test_the_verb(tmp_path: Path, other_engine: Any) -> None:
@@ -243,12 +243,12 @@ def test_the_verb(tmp_path: Path, other_engine: Any) -> None:
     (tmp_path / "hven.toml").write_text("")
     run_hven("ingest", "things", "--site", tmp_path)
     told = run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
-    assert "things.a: 3 rows are in other now" in told
-    assert "unless its descriptor says `engine: other`" in told
+    assert "things.a: 3 rows are now in other" in told
+    assert "to prevent this, write `engine: other` into its descriptor" in told
     other_engine.away = True
     assert "engine other: the other database does not answer" in run_hven("status", "--site", tmp_path).stdout
     other_engine.away = False
-    assert "is in other already" in run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
+    assert "is already in other" in run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
 
 
 @pytest.mark.outside
@@ -366,10 +366,10 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
                     ingest_collection(two, "things")
                 assert f"hven adopt {gone}" in str(caught.value.remedy)
                 with pytest.raises(
-                    UserError, match=rf"the site {gone} is not gone: it has \d+ sessions? in the schema 'hven'"
+                    UserError, match=rf"the site {gone} still exists: it has \d+ sessions? in the schema 'hven'"
                 ):
                     adopt(two, gone)
-                with pytest.raises(UserError, match="this site's already"):
+                with pytest.raises(UserError, match="already belongs to this site"):
                     adopt(one, gone)
                 assert numbers(one) == [2, 3]
             with pytest.raises(UserError, match=f"belongs to the site {gone}, not to 0123"):

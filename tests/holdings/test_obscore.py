@@ -213,7 +213,7 @@ def test_a_cone_uses_the_indexes_of_the_members(site):
 
 def test_a_key_finds_its_row_by_index(site):
     text = "SELECT obs_collection FROM ivoa.obscore WHERE obs_publisher_did = 'ivo://ohp.fr/two?two77'"
-    assert "behind 'ivo://ohp.fr/two?'" in str(query.explain_query(text, site=site))
+    assert "after 'ivo://ohp.fr/two?'" in str(query.explain_query(text, site=site))
     assert ask(site, text).to_pylist() == [{"obs_collection": "two"}]
     assert ask(site, text.replace("two77", "one77")).num_rows == 0
     assert "a constant" in str(

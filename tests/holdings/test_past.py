@@ -39,18 +39,18 @@ def test_as_of(tmp_path, clock):
         assert count(site, first.replace("Z", "+00:00")) == 1
         assert count(site, states[-1][1][:10]) == 4  # at the end of that day
         with pytest.raises(
-            ParamError, match=r"a\.t was not published yet at 1999-01-01T23:59:59.999999Z; it was first published at 20"
+            ParamError, match=r"a\.t was not yet published at 1999-01-01T23:59:59.999999Z; choose a time after 20"
         ):
             count(site, "1999-01-01")
         with pytest.raises(BindError, match=r"no table 'a\.none'"):
             count(site, "1999-01-01", "a.none")
-        with pytest.raises(ParamError, match="'nonsense' is not a time, and no snapshot or run"):
+        with pytest.raises(ParamError, match="'nonsense' is not a time, and there is no published snapshot or run"):
             count(site, "nonsense")
         site.engines.drop_snapshots(site.store.prune_snapshots("a", 2))
         site.refresh_published_state()
         clock.move(REFRESH_INTERVAL_SECONDS)  # as long as a state is remembered
         assert count(site, states[1][1]) == 3
-        with pytest.raises(NotFoundError, match=r"a.t as it was at .* is not kept any more; kept since "):
+        with pytest.raises(NotFoundError, match=r"the state of a.t at .* is no longer kept; choose a time after "):
             count(site, states[0][1])
         assert count(site, states[0][1], "b.t") == 10
         again = {
@@ -68,7 +68,7 @@ def test_a_private_table_that_is_gone_is_not_told_of(tmp_path):
             publish_rows(site, table, rows(n))
         site.engines.drop_snapshots(site.store.prune_snapshots("p", 1))
         site.refresh_published_state()
-        with pytest.raises(NotFoundError, match="not kept"):
+        with pytest.raises(NotFoundError, match="is no longer kept"):
             count(site, at, "p.t", OWNER_PRINCIPAL)
         with pytest.raises(BindError) as told:
             count(site, at, "p.t", ANONYMOUS_PRINCIPAL)

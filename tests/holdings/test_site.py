@@ -189,7 +189,7 @@ def test_a_process_that_starts_with_a_faulty_descriptor_has_the_last_good_one(si
         assert found.tables_by_name["cat.stars"].table == before.tables_by_name["cat.stars"].table
         (problem,) = found.problems
         assert "titel" in problem
-        assert "the last good descriptor of cat of 20" in problem
+        assert "the last valid descriptor of cat of 20" in problem
         assert found.descriptor_faults == {"cat": problem}
         descriptor(site, DESCRIPTOR)
         assert other.refresh_published_state().problems == ()
@@ -320,7 +320,7 @@ def test_a_bug_of_ours_stops_neither_the_watch_nor_the_other_collections(site, m
     descriptor(site, DESCRIPTOR + "description: new\n")
     holdings = site.refresh_published_state()
     assert holdings.tables_by_name["cat.stars"].rows == 3
-    assert any("please report" in problem for problem in holdings.problems)
+    assert any("report this as a bug in Hven" in problem for problem in holdings.problems)
     with Site(site.settings, watch_for_changes=True) as other:
         monkeypatch.setattr(other, "refresh_published_state", lambda: 1 / 0)
         deadline = time.monotonic() + 60

@@ -66,17 +66,17 @@ BAD = {
     "missing date": ("chain", {"date_obs": None}, NO_REGION, "the point below the observer is missing", "give the date"),
     "no date": ("chain", {"date_obs": "soon"}, NO_REGION, "the point below the observer is missing", "give the date"),
     "letter": ("chain", {"cc": f"44x{SQUARE}"}, NO_REGION, "contour = character 3 of the chain code is not a digit", "correct the code"),
-    "never closes": ("chain", {"cc": "4" * 20}, NO_REGION, "contour = the contour ends 20 pixels from", "write the table of its steps"),
-    "NaN start": ("chain", {"x": float("nan")}, NO_REGION, "a place of the contour is missing, or no number", "correct it"),
-    "infinite start": ("chain", {"x": 1e308}, NO_REGION, "a place of the contour is missing, or no number", "correct it"),
-    "another rotation": ("chain", {"c_rotation": 2081}, NO_REGION, "the rotation number is not that of the date", "correct the number or the date"),
-    "a million steps": ("chain", {"cc": "4" * LONG + "0" * LONG}, NO_REGION, "it must be fewer than 1,000,000", "give fewer corners"),
-    "off the disc": ("chain", {"x": 1000}, NO_REGION, "lies wholly beyond the limb", "look at centre, scale, radius"),
+    "never closes": ("chain", {"cc": "4" * 20}, NO_REGION, "contour = the contour does not close: it ends 20 pixels from its start", "write the table of its steps"),
+    "NaN start": ("chain", {"x": float("nan")}, NO_REGION, "a position of the contour is missing, or is not a number", "correct it"),
+    "infinite start": ("chain", {"x": 1e308}, NO_REGION, "a position of the contour is missing, or is not a number", "correct it"),
+    "another rotation": ("chain", {"c_rotation": 2081}, NO_REGION, "the rotation number does not match the date", "correct the number or the date"),
+    "a million steps": ("chain", {"cc": "4" * LONG + "0" * LONG}, NO_REGION, "there must be fewer than 1,000,000", "give fewer corners"),
+    "off the disc": ("chain", {"x": 1000}, NO_REGION, "is entirely beyond the limb", "check the centre, scale, radius"),
     "flat": ("numbers", {"outline": "0 0 10 0 5 0"}, NO_REGION, "a polygon has no area", "s_region is left empty"),
-    "crossing": ("numbers", {"outline": "0 0 10 10 10 0 0 10"}, STAYS, "a polygon crosses itself", "what it winds round is published"),
+    "crossing": ("numbers", {"outline": "0 0 10 10 10 0 0 10"}, STAYS, "a polygon crosses itself", "the area that it encloses is published"),
     "NaN corner": ("numbers", {"outline": "0 0 NaN 0 10 10 0 10"}, NO_REGION, "s_region", ""),
     "over the pole": ("numbers", {"outline": "0 0 10 0 10 95 0 10"}, ASIDE, "", "s_region must be a polygon"),
-    "wrong hand": ("numbers", {"outline": "0 0 0 10 10 10 10 0"}, STAYS, "a polygon turns the wrong way", "oriented(x, 'body') turns it round"),
+    "wrong hand": ("numbers", {"outline": "0 0 0 10 10 10 10 0"}, STAYS, "the corners of a polygon are in the wrong order", "oriented(x, 'body') corrects this"),
     "many corners": ("numbers", {"outline": " ".join(map(str, MANY.ravel().tolist()))}, STAYS, "", ""),
     "whole sky": ("numbers", {"cells": WHOLE}, STAYS, "", ""),
     "order 30": ("numbers", {"cells": "30/1"}, ASIDE, "", "coverage must be an ASCII MOC"),
@@ -84,15 +84,15 @@ BAD = {
     "flat text": ("text", {"outline": "0 0 10 0 5 0"}, NO_REGION, "a polygon has no area", "s_region is left empty"),
     "NaN text": ("text", {"outline": "0 0 NaN 0 10 10 0 10"}, ASIDE, "", "s_region must be a polygon"),
     "text over the pole": ("text", {"outline": "0 0 10 0 10 95 0 10"}, ASIDE, "a latitude is outside -90 to 90", "s_region must be a polygon"),
-    "wrong text": ("text", {"outline": "0 0 0 10 10 10 10 0"}, STAYS, "a polygon turns the wrong way", "oriented(x, 'body') turns it round"),
+    "wrong text": ("text", {"outline": "0 0 0 10 10 10 10 0"}, STAYS, "the corners of a polygon are in the wrong order", "oriented(x, 'body') corrects this"),
     "text of many": ("text", {"outline": " ".join(map(str, MANY.ravel().tolist()))}, STAYS, "", ""),
     "flat shape": ("geojson", ring([0, 0], [10, 0], [5, 0]), NO_REGION, "has no area", "of three corners or more"),
-    "NaN shape": ("geojson", ring([0, 0], [None, 0], [5, 5]), NO_REGION, "a place of the contour is missing, or no number", "correct it"),
-    "shape over the pole": ("geojson", ring([0, 0], [10, 0], [10, 95]), NO_REGION, "a latitude is above 90 degrees", "changed places"),
-    "all of it": ("geojson", ring([-180, -90], [180, -90], [180, 90], [-180, 90]), NO_REGION, "without an outline, for the region is all of the sphere", "s_region left empty"),
+    "NaN shape": ("geojson", ring([0, 0], [None, 0], [5, 5]), NO_REGION, "a position of the contour is missing, or is not a number", "correct it"),
+    "shape over the pole": ("geojson", ring([0, 0], [10, 0], [10, 95]), NO_REGION, "a latitude is above 90 degrees", "are swapped"),
+    "all of it": ("geojson", ring([-180, -90], [180, -90], [180, 90], [-180, 90]), NO_REGION, "without an outline, because the region is the whole sphere", "s_region left empty"),
     "wrong shape": ("geojson", ring([0, 0], [0, 10], [10, 10], [10, 0]), STAYS, "", ""),
     "shape of many": ("geojson", ring(*MANY.tolist()), STAYS, "", ""),
-    "no shape": ("geojson", {"geometry": "{"}, NO_REGION, "the text is not a geometry of GeoJSON", "give a Polygon or MultiPolygon"),
+    "no shape": ("geojson", {"geometry": "{"}, NO_REGION, "the text is not a GeoJSON geometry on a sphere", "give a Polygon or MultiPolygon"),
 }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def test_a_frame_of_an_unknown_body_is_told_in_the_report(tmp_path):
     with vulcan(tmp_path, wkt) as site:
         report = ingest_collection(site, "spots")
     assert (
-        "place.crs: there are no facts about the body 'Vulcan'; right if it is a body of your own"
+        "place.crs: the size and shape of the body are not known: 'Vulcan'; ignore this if it is a body of your own"
         in report.format_text()
     )
     assert report.row_count == 1

@@ -128,7 +128,7 @@ def test_an_object_where_a_number_was(published_collection):
     published_collection.put([{**one, "n": {"value": 1} if one["n"] == 7 else one["n"]} for one in GOOD])
     report = ingest_collection(published_collection.site, "cat")
     assert report.tables["cat.t"].published == 199
-    assert any("n: it holds objects and single values" in str(one) for one in report.tables["cat.t"].deviations)
+    assert any("n: it contains objects and single values" in str(one) for one in report.tables["cat.t"].deviations)
     [bad] = rejects(report)
     assert (bad["row"], bad["column"], bad["value"]) == ("8", "n", '{"value":1}')
     assert json.loads(json.loads(bad["text"])["n"]) == {"value": 1}
@@ -154,7 +154,7 @@ def test_a_source_that_stops_midway(published_collection):
         assert "data: the file ends in the middle of its last record" in published_collection.check_ingest_fails()
         published_collection.put("[" + text.strip().replace("\n", ",\n")[:-20])
         assert (
-            "data:200: the file ends within its list, in record 200; it was cut short: get it again"
+            "data:200: the file ends in the middle of its list, in record 200; get the file again, because it was cut short"
             in published_collection.check_ingest_fails()
         )
 

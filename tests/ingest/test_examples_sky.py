@@ -168,7 +168,7 @@ def features(site, base, reports):
     text = reports["hfc1ch"].format_text()
     assert f"{sum(row['region_quality'] == 'exact' for row in found.values())} rows with an exact region" in text
     assert "row 26: contour = character 41 of the chain code is not a digit from 0 to 7" in text
-    said = r"the contour ends \.\. pixels from where it begins, and does not close; correct .*: 1 row"
+    said = r"the contour does not close: it ends \.\. pixels from its start; correct .*: 1 row"
     assert re.search(said, reports["hfc1fi"].format_text())
     for row in rows(site, "SELECT * FROM hfc1fi.epn_core WHERE s_region IS NOT NULL"):
         source = base.execute("SELECT * FROM FILAMENTS WHERE ID_FIL = ?", [row["granule_uid"][3:]]).fetchone()
@@ -177,9 +177,9 @@ def features(site, base, reports):
     images = {row["obs_id"]: row for row in rows(site, "SELECT * FROM hfc1im.epn_core")}
     assert {row["obs_id"] for row in found.values()} < images.keys()
     assert all(row["c1min"] is row["s_region"] is None for row in images.values())
-    assert "3 rows whose region is cut at the limb" in reports["hfc1rs"].format_text()
+    assert "3 rows whose region is cut off at the limb" in reports["hfc1rs"].format_text()
     assert {row["fault"] for row in rows(site, "SELECT * FROM hfc1pr.blobs")} == {
-        "the contour lies wholly beyond the limb"
+        "the contour is entirely beyond the limb"
     }
     for row in found.values():
         seen = images[row["obs_id"]]

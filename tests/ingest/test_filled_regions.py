@@ -104,9 +104,7 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
     text = report.format_text()
     assert "info: 4 rows with an exact region" in text
     assert "rows.json row 7: contour = character 5 of the chain code is not a digit from 0 to 7" in text
-    assert (
-        "no region can be made of the contour: the rotation number is not that of the date; correct the number" in text
-    )
+    assert "the contour gives no region: the rotation number does not match the date; correct the number" in text
     assert "has no value although" not in text  # said once
     assert found["fine"]["s_region"] is not None
     assert shapely.Polygon(np.reshape(found["fine"]["s_region"], (-1, 2))).exterior.is_ccw
@@ -175,7 +173,7 @@ def test_a_contour_of_a_million_corners(tmp_path, monkeypatch):
         found = fetch_granules(site)
     assert found["fine"]["region_quality"] == "exact"
     assert found["many"]["s_region"] is None
-    assert f"the contour has {1_000_002 if FULL else 1_002:,} pixels, or is as wide" in report.format_text()
+    assert f"the contour has {1_000_002 if FULL else 1_002:,} pixels, or is that wide" in report.format_text()
 
 
 def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):
@@ -222,7 +220,7 @@ def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(t
         **{"    optional: [region]\n": ""},
     ) as site:
         warned = ingest_collection(site, "spots").warnings
-        assert ["optional: [region] adds coverage" in one for one in warned] == [True]
+        assert ["write optional: [region], which adds the columns coverage" in one for one in warned] == [True]
         site.refresh_published_state()
         assert fetch_granules(site)["fine"]["c2max"] is not None
 
@@ -325,7 +323,7 @@ def test_masks_of_spoca_beside_the_chain_codes_of_their_outlines(tmp_path):
     }
     assert all(row["s_region"] and row["c2max"] > row["c2min"] for row in found.values())
     assert "1 row whose region has several parts or holes" in report.format_text()
-    assert "coverage has over 1 % more than the region" in report.format_text()
+    assert "coverage is over 1 % larger than the region" in report.format_text()
 
 
 def strips(width):
@@ -355,7 +353,7 @@ def test_cells_that_cover_twice_the_region_are_left_out(tmp_path, said):
     assert [one.row for one in findings["coverage: more"].offenders] == [1, 2]
     left_out = findings["coverage: left out"]
     assert (left_out.count, left_out.severity, [one.row for one in left_out.offenders]) == (1, "warning", [3])
-    assert "coverage is left empty: most of what 10,000 cells" in report.format_text()
+    assert "coverage is left empty: the outline is so long and narrow that 10,000 cells" in report.format_text()
 
 
 def test_cells_of_mended_polygons_that_cover_twice_the_region_are_left_out(tmp_path):

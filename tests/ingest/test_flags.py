@@ -217,7 +217,7 @@ def test_bits_stay_when_rules_come_go_and_are_renamed(tmp_path):
         write_rules(tmp_path, "      first: {if: y > 1, flag: 0}\n      odd: {if: x > 0, flag: 4}\n")
         warnings = sync_collection(opened, "small", accept_changes=True).warnings
         assert [text.split(":")[0:2] for text in warnings] == [
-            ["small.main", " bit 4 of q meant positive and means odd now"]
+            ["small.main", " bit 4 of q meant positive, but now means odd"]
         ]
         assert not ingest_collection(opened, "small").warnings  # told once
 
@@ -297,17 +297,20 @@ def test_trend(tmp_path):
     ("change", "message"),
     [
         (("flags: {column: q, by: {part: x}}", ""), "the table has no column for flags"),
-        (("    rules:", "    map: {y: target.q}\n    rules:"), "q is not known before all other columns are"),
+        (("    rules:", "    map: {y: target.q}\n    rules:"), "q cannot be used here, because the rules set it"),
         (("    rules:", "    set: {q: 5}\n    rules:"), "q gets its value from the rules"),
         (("part: x", "part: nix"), "nix"),
         (("part: x", "part: COUNT(*)"), "COUNT"),
         (("y: float64}", "y: float64, q: float64}"), "the column q is float64, which has no bits"),
         (("y: float64}", "y: float64, q: int16}"), "int16 has no bit 15"),
         (("flag: 15", "flag: 63"), "flag must be a whole number from 0 to 62, not 63"),
-        (("flag: 15", "flag: 1, severity: error"), "rows that are refused have no flag"),
-        (("flag: 15", "flag: 0"), "bit 0 is that of one"),
-        (("if: y > 1", "if: q = 0"), "q is made of what the rules say"),
-        (("if: y > 1", "check: unique, columns: y"), "so it has no flag"),
+        (
+            ("flag: 15", "flag: 1, severity: error"),
+            "Hven refuses the rows that break this rule, so they cannot have a flag",
+        ),
+        (("flag: 15", "flag: 0"), "one already uses bit 0"),
+        (("if: y > 1", "if: q = 0"), "q is set by the rules, so a rule cannot use it"),
+        (("if: y > 1", "check: unique, columns: y"), "so it cannot set a flag"),
         (("source: {kind: csv, files: a.csv}", "view: SELECT 1 AS a FROM small.x"), "a view has no 'flags'"),
     ],
 )
@@ -377,7 +380,7 @@ def test_flags_that_come_with_the_rows_are_told_and_counted(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("given", "more", "said"),
     [
-        (True, "x: {if: id > 1, flag: 3}", "the rows come with their flags"),
+        (True, "x: {if: id > 1, flag: 3}", "the rows already have flags"),
         (False, "x: {if: id > 1, flag: 3}", "rules.saturated lacks the key 'if'"),
         (True, "x: {message: nothing}", "rules.x lacks the key 'if'"),
     ],

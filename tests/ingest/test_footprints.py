@@ -76,7 +76,7 @@ def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
     assert rows["iris_l2_20130801_074720_4040000014_SJI_1400_t000.fits"]["region_quality"] == "exact"
     text = report.format_text()
     for name, words in {
-        "singular": "singular", "nan": "CRVALi", "strange": "projection that is none of FITS", "away": "beyond the limb",
+        "singular": "singular", "nan": "CRVALi", "strange": "projection that FITS does not define", "away": "beyond the limb",
     }.items():  # fmt: skip
         assert rows[f"{name}.fits"]["s_region"] is None
         assert words in text

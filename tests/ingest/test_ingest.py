@@ -297,8 +297,8 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
     query = "SELECT id, ra FROM cat.stars ORDER BY id"
     said = [
         ("{id: [1, 2, 3]}", ""),
-        ("{ID: [1, 2]}", "ID: 2 values are expected, and there are 3 rows"),
-        ("{id: [1, 2, 3, 4]}", "id: 4 values are expected, and there are 3 rows"),
+        ("{ID: [1, 2]}", "ID: 2 values are expected, but there are 3 rows"),
+        ("{id: [1, 2, 3, 4]}", "id: 4 values are expected, but there are 3 rows"),
         ("{id: [1, 9, 3], rows: 3}", "id is 2 in row 2, expected 9"),
         ("{nope: [1]}", "the query gives no column 'nope'"),
         ("{id: 1}", ""),
@@ -357,7 +357,7 @@ def test_a_second_ingest_is_told_who_runs(tmp_path):
                 with (
                     Site(site.settings) as other,
                     pytest.raises(
-                        ConflictError, match=r"the ingest of cat is being done by process \d+ on .* since 20"
+                        ConflictError, match=r"the ingest of cat is already running: process \d+ on .* since 20"
                     ) as caught,
                 ):
                     ingest_collection(other, "cat")
@@ -374,7 +374,7 @@ def test_a_descriptor_that_changes_meanwhile_is_told(tmp_path):
         report = ingest_collection(site, "cat", progress=lambda _: path.write_text(STARS + "description: new\n"))
         assert any("cat.yaml changed during the ingest" in warning for warning in report.warnings)
         report = ingest_collection(site, "cat", progress=lambda _: path.write_text(STARS + "nonsense: 1\n"))
-        assert any("has faults now" in warning for warning in report.warnings)
+        assert any("now has faults" in warning for warning in report.warnings)
         assert report.published
 
 
@@ -505,7 +505,7 @@ tables:
         ingest_collection(site, "cat")
         assert rows(site, "SELECT a FROM cat.t ORDER BY a") == [{"a": 2.0}, {"a": 4.0}]
         (site.settings.collections_directory / "cat" / "fun.py").write_text("def twice(x):\n    return x[:1]\n")
-        with pytest.raises(DataError, match="gave 1 values for 2 rows"):
+        with pytest.raises(DataError, match="returned 1 values for 2 rows"):
             ingest_collection(site, "cat")
         (site.settings.collections_directory / "cat" / "fun.py").write_text("def twice(x):\n    return 1 / 0\n")
         with pytest.raises(DataError, match="the function twice failed: ZeroDivisionError"):

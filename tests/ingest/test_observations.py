@@ -116,7 +116,7 @@ def test_footprints_from_headers_as_astropy(tmp_path, hows):
 def test_an_image_without_cards_is_refused_with_their_names(tmp_path):
     with open_site_with_descriptor(tmp_path, IMAGES) as site:
         fits.PrimaryHDU(np.zeros((5, 5))).writeto(tmp_path / "collections" / "images" / "a.fits")
-        with pytest.raises(DescriptorError, match=r"wcs_footprint\(\) finds no CTYPE1, CTYPE2, CRVAL1"):
+        with pytest.raises(DescriptorError, match=r"wcs_footprint\(\) does not find CTYPE1, CTYPE2, CRVAL1"):
             ingest_collection(site, "images")
 
 

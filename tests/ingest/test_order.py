@@ -108,7 +108,7 @@ def test_followers_elsewhere_are_made_anew_in_the_same_moment(site):
         "summary.bright": 2,
         "summary.joint": 2,
     }
-    assert "summary.joint: 2 rows, made anew from it" in report.format_text()
+    assert "summary.joint: 2 rows, made again from it" in report.format_text()
     held = site.store.read_published_records()[1]
     assert held["summary.seen"].id == names
     assert held["summary.joint"].provenance["inputs"] == {
@@ -123,7 +123,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     report = ingest_collection(site, "raw")
     assert report.published
     assert any(
-        "summary.bright is made from this, and could not be made anew" in text and "tests" in text
+        "summary.bright is made from this, but could not be made again" in text and "tests" in text
         for text in report.warnings
     )
     assert rows(site, "SELECT n FROM raw.targets WHERE target = 'Mars'") == [{"n": 11}]

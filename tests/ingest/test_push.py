@@ -121,7 +121,7 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
         place.write_text(place.read_text() + "3,1999-01-03,Ole,3,c\n")
         assert send(site, "POST", {"time": "2026-11-23", "observer": "Tycho"}).ids == [3], "behind those of the file"
         assert [one[:2] for one in rows(site)] == [(1, "Ole"), (2, "Ole"), (3, "Tycho")], "other sources are not read"
-        with pytest.raises(NotFoundError, match="only the source of a row can change it"):
+        with pytest.raises(NotFoundError, match="if the row comes from another source of the table, change it there"):
             send(site, "PUT", {"note": "x"}, key=("1",))
         with pytest.raises(RowsRefusedError):
             send(site, "POST", {"id": 2, "time": "2026-11-23"})
@@ -130,7 +130,7 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
         assert sync_collection(site, "night", accept_changes=True).changes["night.lines"].removed == 1
         assert rows(site) == [(1, "Ole", 7.0, "a"), (3, "Tycho", None, None)]
         place.unlink()
-        with pytest.raises(StorageUnavailableError, match="cannot be published now"):
+        with pytest.raises(StorageUnavailableError, match="cannot be published at the moment"):
             send(site, "POST", {"time": "2026-11-24"})
 
 
@@ -157,7 +157,7 @@ def test_what_was_pushed_stays_whatever_is_done(site: Site, tmp_path: Path) -> N
             assert send(other, "POST", {"time": "2026-12-01"}).ids == [7]
     site.store.roll_back("night")
     site.refresh_published_state()
-    with pytest.raises(KeyTakenError, match="held"):
+    with pytest.raises(KeyTakenError, match="on hold"):
         send(site, "POST", {"time": "2026-12-01"})
 
 
@@ -185,7 +185,7 @@ def test_rows_that_are_left_out_are_kept(tmp_path: Path) -> None:
 
 def test_more_than_the_limits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.settings = replace(site.settings, limits=replace(site.settings.limits, upload_rows=3))
-    with pytest.raises(TooLargeError, match="more than 3 rows"):
+    with pytest.raises(TooLargeError, match="at most 3 rows"):
         send(site, "POST", b"time\n" + b"2026-11-23\n" * 4, media_type="text/csv")
 
     def full(*_: object, **__: object) -> None:
@@ -447,7 +447,7 @@ def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
             return "\n".join(map(str, check_descriptor(place, site.settings)))
 
         assert "source" not in check_changed_descriptor()
-        assert "with a key alone" in check_changed_descriptor(("    primary: id\n", ""))
-        assert "ids: id is no part of the primary key" in check_changed_descriptor(("primary: id", "primary: time"))
-        assert "nobody may write" in check_changed_descriptor(("      writers: [anna, observers]\n", ""))
+        assert "only into tables with a primary key" in check_changed_descriptor(("    primary: id\n", ""))
+        assert "ids: id is not part of the primary key" in check_changed_descriptor(("primary: id", "primary: time"))
+        assert "nobody may push rows" in check_changed_descriptor(("      writers: [anna, observers]\n", ""))
         assert "'int46'" in check_changed_descriptor(("{id: int64, time: timestamp", "{id: int46, time: timestamp"))

@@ -36,11 +36,11 @@ def test_rows_that_no_ingest_will_take(tmp_path):
     faults = list_sampling_faults(tmp_path, EPN, "name\n" + "".join(f"n{k}\n" for k in range(30)) + "né\n")
     access, uid = sorted(faults, key=lambda fault: fault["severity"])
     assert (
-        "smart.epn_core: all of the first 31 rows would be rejected: where there is an access_url" in access["message"]
+        "smart.epn_core: all of the first 31 rows would be rejected: a row with an access_url must" in access["message"]
     )
     assert "product_size(url)" in access["message"]
     assert (access["severity"], uid["severity"]) == ("error", "warning")
-    assert "1 of the first 31 rows would be rejected: a granule_uid is ASCII" in uid["message"].replace(
+    assert "1 of the first 31 rows would be rejected: a granule_uid must be ASCII" in uid["message"].replace(
         "granule_uid: ", ""
     )
     assert not (tmp_path / "var" / "snapshots").exists() or not list((tmp_path / "var" / "snapshots").rglob("*.arrow"))

@@ -60,7 +60,7 @@ def test_rows_say_whether_they_are_simulated(tmp_path, table):
             "http://www.ivoa.net/rdf/data-source",
         )
         assert columns["data_source"].description.startswith("Ours" if "Ours" in table else "Where the row comes from")
-        assert infos == ["emission.main: observation, simulation where data_source is theory"]
+        assert infos == ["emission.main: observation, or simulation where data_source is theory"]
         assert (
             fetch_rows(site, "SELECT ra FROM emission.main")[2] == infos
         )  # who does not ask for the column hears of it
@@ -86,7 +86,7 @@ def test_observations_carry_the_mark(tmp_path):
         rows, columns, infos = fetch_rows(site, "SELECT obs_id, data_source FROM ivoa.obscore ORDER BY obs_id")
         assert [row["data_source"] for row in rows] == ["observation", "theory", "theory"]
         assert columns["data_source"].utype == "http://www.ivoa.net/rdf/data-source"
-        assert infos == ["emission.main: observation, simulation where data_source is theory"]
+        assert infos == ["emission.main: observation, or simulation where data_source is theory"]
 
 
 @pytest.mark.parametrize(("condition", "words"), [("modell = 'x'", "modell"), ("model IS", "simulated"), ("ra", "")])

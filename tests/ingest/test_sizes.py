@@ -86,8 +86,8 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
             if rule.startswith("product_size")
         }
         assert told == {
-            f"product_size: {host} answers 404": (1, f"{base}/gone"),
-            f"product_size: {host} says no size": (1, f"{base}/silent"),
+            f"product_size: {host} returns status 404": (1, f"{base}/gone"),
+            f"product_size: {host} gives no size": (1, f"{base}/silent"),
         }
         assert report.findings["kbytes: empty"].count == 3
         assert max(running.asked.values()) == 1
@@ -116,6 +116,6 @@ def test_a_host_that_is_away_is_left_in_peace(monkeypatch):
         base = f"http://127.0.0.1:{held.getsockname()[1]}"
         assert asked(pa.array([f"{base}/b{number}" for number in range(10)])).null_count == 10
     assert [(why.split(" ", 1)[1], count) for why, count, _ in asked.iterate_failures()] == [
-        ("was not asked any more", 7),
+        ("failed too often, and was not asked again", 7),
         ("does not answer", 3),
     ]

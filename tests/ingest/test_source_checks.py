@@ -59,9 +59,9 @@ def test_a_secret_that_is_not_set_is_an_error_at_its_place(tmp_path, source):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("{kind: elastic, url: 'http://127.0.0.1:9', index: nrh, query: query.json}", "a search has no 'query_uri'"),
+        ("{kind: elastic, url: 'http://127.0.0.1:9', index: nrh, query: query.json}", "a search has no key 'query_uri'"),
         ("{kind: elastic, url: 'http://127.0.0.1:9', index: nrh, query: other.json}", "the query other.json cannot be read: No such file or directory"),
-        ("{kind: rest, url: 'http://127.0.0.1:9', cursor: c, number: n}", "cursor and number are two ways from page to page"),
+        ("{kind: rest, url: 'http://127.0.0.1:9', cursor: c, number: n}", "cursor and number cannot be combined"),
     ],
 )  # fmt: skip
 def test_what_the_source_of_a_service_refuses_is_an_error_of_check(tmp_path, source, message):
@@ -80,7 +80,7 @@ def test_secrets_that_others_can_read_are_told_of_one_collection_too(tmp_path, m
         database.execute("CREATE TABLE x (x TEXT)")
     source = f"{{kind: sql, file: {tmp_path}/a.db, table: x}}"
     faults = check_source(tmp_path, source, code=0, secrets="A = 'b'\n", mode=mode)
-    assert any("every account of this machine can read it" in fault["message"] for fault in faults) is told
+    assert any("every account on this machine can read it" in fault["message"] for fault in faults) is told
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_a_service_that_answers_otherwise_is_reported_once_for_all_its_tables(tm
         faults = check_source(tmp_path, f"{source}\n  other:\n    source: {source}", code=0)
         server.shutdown()
     assert len(faults) == 1
-    assert faults[0]["message"] == f"no TAP service at http://127.0.0.1:{server.server_port}/tap (404)"
+    assert faults[0]["message"] == f"there is no TAP service at http://127.0.0.1:{server.server_port}/tap (404)"
     assert (faults[0]["severity"], faults[0]["line"]) == ("warning", 6)

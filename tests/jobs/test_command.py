@@ -119,7 +119,7 @@ def test_a_result_that_is_a_link_to_elsewhere_is_no_result(site: Site) -> None:
     )
     job, results = ran(site, "link")
     assert job.phase == "ERROR"
-    assert "did not make the file out.txt" in str(job.error)
+    assert "did not write out.txt" in str(job.error)
     assert results == {}
 
 
@@ -132,7 +132,7 @@ def test_a_failure_tells_its_last_words_and_keeps_all_of_them(site: Site) -> Non
     job, results = ran(site, "fail")
     assert job.phase == "ERROR"
     assert job.error is not None
-    assert job.error["message"].startswith("the program ended with exit code 1; it said: ")
+    assert job.error["message"].startswith("the program ended with exit code 1; its last output was: ")
     assert "no flux in <band> & more" in job.error["message"]
     assert len(job.error["message"]) < 2500
     assert results["stdout"] == b"half way\n"
@@ -145,7 +145,7 @@ def test_a_failure_tells_its_last_words_and_keeps_all_of_them(site: Site) -> Non
         ("x = bytearray(1 << 30)\n", "MemoryError"),
         ("while True: pass\n", "signal 9|signal 24"),
         ("f = open('big', 'wb')\nfor _ in range(99): f.write(bytes(1 << 20)); f.flush()\n", "File too large|signal 25"),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "ended by signal 11"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "stopped by signal 11"),
     ],
 )  # fmt: skip
 def test_limits_hold(site: Site, script: str, said: str) -> None:
@@ -316,7 +316,7 @@ def test_a_private_type_is_for_those_who_are_logged_in(site: Site) -> None:
     write_job_type(
         site.settings.directory, "echo", "title: E\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO_PROGRAM
     )
-    with pytest.raises(UnauthenticatedError, match="have an account"):
+    with pytest.raises(UnauthenticatedError, match="only for users with an account"):
         JobService(site, "echo").create_job(collect_params([]), HERE)
     assert (
         JobService(site, "echo")
@@ -339,7 +339,7 @@ PROGRAM = ProgramRunner(
 def test_a_value_is_one_argument_whatever_it_holds(text: str) -> None:
     asked = collect_params([("FREE", text)])
     if text.startswith("-"):
-        with pytest.raises(ParamError, match="would be taken for an option"):
+        with pytest.raises(ParamError, match="would take it for an option"):
             PROGRAM.build_arguments(asked, {})
     else:
         assert PROGRAM.build_arguments(asked, {}) == ["/p", text, f"--free={text}"]

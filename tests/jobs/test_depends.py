@@ -112,7 +112,7 @@ def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: Job
     assert found.phase == "ERROR"
     assert found.error == {
         "kind": "fatal",
-        "message": f"it waited for the job {first.id}, which {said}; run that again, then this",
+        "message": f"this job waited for the job {first.id}, which {said}; run that job again, then this one",
     }
     assert f"the job {second.id}, which ended in an error" in str(reload_job(site, third).error)
     assert found.ended is not None
@@ -182,7 +182,7 @@ def test_only_jobs_of_ones_own_can_be_waited_for(site: Site, desk: JobService) -
 
 def test_it_can_be_changed_while_it_is_pending_only(site: Site, desk: JobService) -> None:
     first, job = create_job(desk, run=False), create_job(desk)
-    with pytest.raises(ConflictError, match="PENDING only"):
+    with pytest.raises(ConflictError, match="only while it is PENDING"):
         desk.change_job(job, collect_params([("DEPENDS_ON", first.id)]), HERE)
 
 
@@ -202,7 +202,7 @@ def test_parts_are_listed_and_end_with_the_whole(site: Site, desk: JobService) -
     desk.change_phase(whole, "ABORT")
     assert phases(site, whole, *parts, deeper, running) == ["ABORTED"] * 6
     assert phases(site, done) == ["COMPLETED"]
-    assert f"the job {whole.id}, which this is part of, was aborted" in str(reload_job(site, deeper).error)
+    assert f"this job is part of the job {whole.id}, which was aborted" in str(reload_job(site, deeper).error)
     assert site.store.jobs.find_duration_if_owned(held) is None  # its worker stops
     desk.destroy_job(reload_job(site, whole))
     for job in (whole, *parts, deeper, running, done):

@@ -117,7 +117,7 @@ def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
         desk = JobService(site, "tap")
         first = create_query_job(desk)
         desk.create_job(collect_params([("QUERY", "x")]), HERE)
-        with pytest.raises(ForbiddenError, match="2 jobs of yours have not ended") as told:
+        with pytest.raises(ForbiddenError, match="you have 2 jobs that have not ended") as told:
             create_query_job(desk)
         assert "delete" in told.value.remedy
         assert len(desk.list_jobs(collect_params([]), HERE)) == 2
@@ -136,7 +136,7 @@ def test_a_held_job_says_why(tmp_path: Path) -> None:
         assert held.phase == "HELD"
         assert (
             desk.estimate_completion(held).note
-            == "1 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+            == "you already have 1 waiting or running jobs; set this job to RUN when some of them have ended"
         )
         assert desk.estimate_completion(held).quote is desk.estimate_completion(held).place is None
 
@@ -344,7 +344,7 @@ def test_a_job_that_cannot_be_watched_is_given_up_when_others_may_run_it(
         patch.setattr(site.store.jobs, "finish_job", broken)
         thread.join(60)
         assert not thread.is_alive()
-    assert "is given up" in caplog.text
+    assert "giving up on the job" in caplog.text
     assert site.store.jobs.get_job(job.id) == held  # nothing was written: whoever runs it now is not disturbed
     assert not list((site.settings.var_directory / "jobs").glob("*/result-*"))
 
@@ -374,7 +374,7 @@ def test_the_job_of_a_dead_worker_is_run_again_and_not_a_third_time(site: Site, 
     keep(site)._requeue_abandoned_jobs()
     ended = site.store.jobs.get_job(job.id)
     assert ended.phase == "ERROR"
-    assert "died, 2 times" in ended.error["message"]
+    assert "died 2 times" in ended.error["message"]
 
 
 def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(
@@ -421,7 +421,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: JobService, mo
     assert ended.phase == "ERROR"
     assert ended.error == {
         "kind": "transient",
-        "message": "the result cannot be written: no space left on device; try again later, or ask for less",
+        "message": "the result cannot be written: no space left on device; try again later, or request less",
     }
     assert not list((site.settings.var_directory / "jobs").iterdir())
 
@@ -563,6 +563,6 @@ def test_a_worker_that_hangs_is_killed(site, monkeypatch, caplog):
     os.kill(hung, signal.SIGSTOP)
     wait_until(kept._collect_ended_workers)
     assert list(kept._heartbeats_by_pid) == [well]
-    assert "no sign of life" in caplog.text
+    assert "has not sent a heartbeat" in caplog.text
     os.kill(well, signal.SIGKILL)
     wait_until(kept._collect_ended_workers)

@@ -99,7 +99,7 @@ def test_nothing_runs_before_the_first_job_and_the_worker_is_replaced_when_it_di
     assert second != first
     os.kill(second, signal.SIGKILL)
     wait_until(lambda: phase(server, path) == "ERROR")
-    assert "died, 2 times" in server.get(f"{path}/error")[2].decode()
+    assert "died 2 times" in server.get(f"{path}/error")[2].decode()
     after = start_query_job(server, QUICK)
     wait_until(lambda: fetch_job(server, after, 20)["phase"] in {"COMPLETED", "EXECUTING"})
     wait_until(lambda: server.get(f"{after}/results/result")[2].split() == [b"n", b"20000"])

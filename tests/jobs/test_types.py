@@ -80,7 +80,7 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         ([("WIDTH", "wide")], "WIDTH='wide' is not a number"),
         ([("COUNT", "1.5")], "COUNT='1.5' is not a whole number"),
         ([("MODE", "slow")], "MODE='slow' is not known; allowed: fast, fine"),
-        ([("NAME", "ok"), ("NAME", "No")], "NAME='No' does not look right"),
+        ([("NAME", "ok"), ("NAME", "No")], "NAME='No' is not valid"),
         ([("WIDTH", "1"), ("WIDTH", "2")], "WIDTH was given 2 times"),
         ([], "the file IMAGE is missing"),
     ],
@@ -101,15 +101,15 @@ C = "title: T\ncommand: [./p.py]\n"
 FAULTS = [
     ("", "jobs/bad.yaml:1:1: the file is empty"),
     ("command: [./p.py]\n", "jobs/bad.yaml:1:1: the descriptor lacks the key 'title'"),
-    ("title: T\n", "jobs/bad.yaml:1:1: a type has either a command or a remote"),
-    (C + "remote: https://a.example/x\n", "jobs/bad.yaml:1:1: a type has either a command or a remote"),
+    ("title: T\n", "jobs/bad.yaml:1:1: a type must have either `command` or `remote`"),
+    (C + "remote: https://a.example/x\n", "jobs/bad.yaml:1:1: a type must have either `command` or `remote`"),
     (C + "param: {}\n", "jobs/bad.yaml:3:1: the descriptor has no key 'param'; did you mean 'params'?"),
     ("title: T\ncommand: ./p.py\n", "jobs/bad.yaml:2:10: command must be a list of the program and its arguments"),
     ("title: T\ncommand: []\n", "jobs/bad.yaml:2:10: command must begin with the program"),
     ("title: T\ncommand: [./nothing.py]\n", "jobs/bad.yaml:2:11: command: ./nothing.py does not exist"),
     (
         "title: T\ncommand: [no-such-program-anywhere]\n",
-        "jobs/bad.yaml:2:11: command: no program no-such-program-anywhere in /usr/local/bin",
+        "jobs/bad.yaml:2:11: command: there is no program no-such-program-anywhere in /usr/local/bin",
     ),
     (
         "title: T\ncommand: ['{P}']\nparams: {P: }\n",
@@ -121,18 +121,24 @@ FAULTS = [
     ),
     (
         "title: T\ncommand: [./p.py, {A: 1}]\n",
-        "jobs/bad.yaml:2:19: command: an argument must be text, not a map; put it in quotes",
+        "jobs/bad.yaml:2:19: command: an argument must be text, not a map; put the argument in quotes",
     ),
-    (C + "params: {width: }\n", "jobs/bad.yaml:3:10: params.width: a parameter is called in capitals: 'WIDTH'"),
-    (C + "params: {PHASE: }\n", "jobs/bad.yaml:3:10: params.PHASE: PHASE is a word of every job"),
+    (
+        C + "params: {width: }\n",
+        "jobs/bad.yaml:3:10: params.width: the name of a parameter must be in capitals: 'WIDTH'",
+    ),
+    (C + "params: {PHASE: }\n", "jobs/bad.yaml:3:10: params.PHASE: every job already has a parameter PHASE"),
     (C + "params: {A: {type: number}}\n", "jobs/bad.yaml:3:20: params.A.type must be one of"),
-    (C + "params: {A: {minimum: 3}}\n", "jobs/bad.yaml:3:14: params.A.minimum is for numbers, and this is a string"),
+    (
+        C + "params: {A: {minimum: 3}}\n",
+        "jobs/bad.yaml:3:14: params.A.minimum is only for numbers, but this is a string",
+    ),
     (
         C + "params: {A: {type: int32, default: x}}\n",
         "jobs/bad.yaml:3:27: params.A.default: A='x' is not a whole number",
     ),
     (C + "params: {A: {pattern: '['}}\n", "jobs/bad.yaml:3:14: params.A.pattern is not a regular expression"),
-    (C + "params: {A: {file: true, default: x}}\n", "jobs/bad.yaml:3:26: params.A: a file has no 'default'"),
+    (C + "params: {A: {file: true, default: x}}\n", "jobs/bad.yaml:3:26: params.A: a file cannot have 'default'"),
     (
         C + "results: {r: {file: /etc/passwd, type: text/plain}}\n",
         "jobs/bad.yaml:3:21: results.r.file must be below the program's directory",
@@ -143,17 +149,17 @@ FAULTS = [
     ),
     (
         C + "results: {stdout: {file: x, type: text/plain}}\n",
-        "jobs/bad.yaml:3:11: results.stdout cannot be the name of a result",
+        "jobs/bad.yaml:3:11: results.stdout is not a valid name for a result",
     ),
     (C + "results: {r: {file: x}}\n", "jobs/bad.yaml:3:14: results.r lacks the key 'type'"),
     (
         C + "limits: {memory: much}\n",
-        "jobs/bad.yaml:3:18: limits.memory must be a number of bytes, not 'much'; 2 GiB, 500M",
+        "jobs/bad.yaml:3:18: limits.memory must be a number of bytes, not 'much'; write a size such as 2 GiB or 500M",
     ),
     (C + "limits: {running: 0}\n", "jobs/bad.yaml:3:19: limits.running must be a whole number from 1"),
-    (C + "send: {A: 1}\n", "jobs/bad.yaml:3:1: 'send' does not go with 'command'"),
-    ("title: T\nremote: ftp://x/y\n", "jobs/bad.yaml:2:9: remote must be an address"),
-    ("title: T\nremote: https://x/y\nresults: {}\n", "jobs/bad.yaml:3:1: 'results' does not go with 'remote'"),
+    (C + "send: {A: 1}\n", "jobs/bad.yaml:3:1: 'send' cannot be combined with 'command'"),
+    ("title: T\nremote: ftp://x/y\n", "jobs/bad.yaml:2:9: `remote` must be an address"),
+    ("title: T\nremote: https://x/y\nresults: {}\n", "jobs/bad.yaml:3:1: 'results' cannot be combined with 'remote'"),
     ("title: [\n", "jobs/bad.yaml:"),
 ]
 
@@ -178,15 +184,17 @@ def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
         declared_types.load_all_job_types(settings(tmp_path))
     told = [str(fault) for fault in error.value.faults]
     assert len(told) == 6
-    assert any("jobs/tap.yaml:1:1: there is a type 'tap' already" in fault for fault in told)
-    assert any("jobs/Big.yaml:1:1: the type is called 'Big'" in fault for fault in told)
+    assert any("jobs/tap.yaml:1:1: there is already a type 'tap'" in fault for fault in told)
+    assert any(
+        "jobs/Big.yaml:1:1: 'Big', the name of the file, is not a valid name for a job type" in fault for fault in told
+    )
 
 
 def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -> None:
     write(tmp_path, "late", C, p_py="")
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
-    assert "is not a program that may be run; looked at jobs/./p.py; chmod +x" in str(
+    assert "is not executable; check jobs/./p.py; to make a file executable, run chmod +x" in str(
         declared_types.find_job_declaration_faults(settings(tmp_path))[0]
     )
     program.chmod(0o755)
@@ -195,7 +203,7 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "command", "worker", ""])
 def test_what_is_no_type(tmp_path: Path, name: str) -> None:
-    with pytest.raises(NotFoundError, match="no type of job is called"):
+    with pytest.raises(NotFoundError, match="there is no job type"):
         declared_types.find_job_type(settings(tmp_path), name)
 
 

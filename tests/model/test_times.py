@@ -61,9 +61,9 @@ def test_what_is_not_said_is_told() -> None:
         set_column_epochs(table), {name: {"minimum": low, "maximum": high} for name, (low, high) in ranges.items()}
     )
     assert [text.split(",")[0] for text in told] == [
-        "a is taken for modified Julian dates (MJD)",
-        "c is taken for Julian dates (JD)",
-        "d is taken for no dates: neither Julian dates nor modified ones",
+        "a is read as modified Julian dates (MJD)",
+        "c is read as Julian dates (JD)",
+        "d is read as plain numbers",
     ]
     assert "53000.0..53001.0" in told[0]
     assert "timeorigin: MJD-origin" in told[0]

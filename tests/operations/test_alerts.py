@@ -186,7 +186,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
         assert sending.send_due_alerts(settings, store) == 0
         (item,) = store.schedules.list_alerts()
         assert item.delivery_problem is not None
-        assert "webhook: the webhook answers 503" in item.delivery_problem
+        assert "webhook: the webhook returned status 503" in item.delivery_problem
         assert "nobody of that name" in item.delivery_problem
         assert item.ways["command"]["sent"]
         web.status = 204
@@ -212,11 +212,11 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
         ('webhook = "$NOWHERE"', True, "the secret NOWHERE is not set"),
         ('command = ["./there-is-none"]', True, "cannot be started"),
         ('command = ["false"]', True, "ended with code 1"),
-        ('mail_to = ["a@example.org"]', True, "smtp_host and alerts.mail_from are needed"),
+        ('mail_to = ["a@example.org"]', True, "mail needs alerts.smtp_host and alerts.mail_from"),
         (
             'mail_to = ["a@example.org"]\nmail_from = "b@example.org"\nsmtp_host = "127.0.0.1"\nsmtp_tls = "none"\nsmtp_password = "$PLAIN"',
             True,
-            "not sent without encryption",
+            "does not send a password without encryption",
         ),
     ],
 )
@@ -236,7 +236,7 @@ def test_redirects_are_not_followed(directory: Path) -> None:
         settings = load_alert_settings(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
         store, _ = raise_alert(settings)
         sending.send_due_alerts(settings, store)
-        assert "answers 302" in (store.schedules.list_alerts()[0].delivery_problem or "")
+        assert "returned status 302" in (store.schedules.list_alerts()[0].delivery_problem or "")
         store.close()
     assert len(web.messages) == 1
 

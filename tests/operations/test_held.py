@@ -66,13 +66,13 @@ def values(site: Site, table: str) -> list[int]:
 
 def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) -> None:
     told = run_hven("rollback", "base", "--site", place).stdout
-    assert "base is held there: its schedule (every 1 h) is paused, until" in told
+    assert "base stays in this state (its schedule (every 1 h) is paused). To publish new rows now, run" in told
     assert "schedule resume base" in told
     with Site(settings.load_settings(place, {})) as site:
-        with pytest.raises(ConflictError, match="held as `hven rollback` left it"):
+        with pytest.raises(ConflictError, match="is on hold after `hven rollback`"):
             sync_and_summarize(site, "base", skip_if_held=True)
         assert values(site, "base.main") == [1, 2]
-        assert "held" in run_hven("sync", "base", "--unless-held", "--site", place).stderr
+        assert "on hold" in run_hven("sync", "base", "--unless-held", "--site", place).stderr
         assert values(site, "base.main") == [1, 2]
         (found,) = [
             one for one in SiteHealthMonitor(site).get_status(wait_seconds=None).collections if one.collection == "base"
@@ -101,7 +101,7 @@ def test_going_back_waits_for_the_run_that_is_under_way(
 
         monkeypatch.setattr("hven.app._cli.publish.time", SimpleNamespace(monotonic=monotonic, sleep=ends))
         told = run_hven("rollback", "base", "--site", place, expected_code=int(again))
-        assert "waiting: the sync of base is being done by process" in told.stderr
+        assert "waiting: the sync of base is already running: process" in told.stderr
         assert ("base was published again in the meantime" in told.stderr) is again
         assert ("base" in site.store.map_held_collections()) is not again
         assert site.store.read_published_snapshot_ids()[1]["base.main"] == first.id
@@ -139,7 +139,8 @@ def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
         assert values(site, "base.main") == [2, 5]
         assert values(site, "made.main") == [2, 3]
         assert any(
-            "made.main is made from this, and stays as `hven rollback` left it" in line for line in report.warnings
+            "made.main is made from this, but is on hold after `hven rollback`" in line
+            for line in report.warnings
         )
 
 

@@ -158,7 +158,7 @@ def described_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     *told, counts = run_hven("check", "--site", site).stdout.splitlines()
     assert counts == "7 descriptors: 0 errors, 1 warning"
     assert [
-        line for line in told if "jmdc.yaml" in line and "the source's UCDs are none: dm (ID_DM)" in line
+        line for line in told if "jmdc.yaml" in line and "the source has invalid UCDs: dm (ID_DM)" in line
     ] == told  # UCDs that only JMMC uses
     return site / "collections"
 

@@ -289,4 +289,4 @@ def test_virtual_images_are_the_cuts_that_their_addresses_make(cut: Server) -> N
         assert run_stilts("votlint", f"votable={cut.url}/{path}").stdout == ""
     assert b"Cutout" in cut.get("/sia/pics.main/cutouts/capabilities")[2]
     status, _, body = cut.get("/sia/ivoa.obscore/cutouts?POS=1,1&SIZE=1")
-    assert (status, b"ivoa.obscore has no files that could be cut" in body) == (404, True)
+    assert (status, b"ivoa.obscore has no files from which parts can be cut out" in body) == (404, True)

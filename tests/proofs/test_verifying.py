@@ -180,7 +180,7 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     assert site.get_published_state().version != version  # what readers keep of before is not taken for this
     (damage,) = site.get_published_state().damages
     assert (damage.table, damage.snapshot, damage.served_snapshot) == ("a.main", new.id, old.id)
-    assert f"the snapshot {old.id} is served instead; `hven ingest a`" in damage.owner_message
+    assert f"the snapshot {old.id} is served instead; to restore them, run `hven ingest a`" in damage.owner_message
     (told,) = site.store.schedules.list_alerts()
     assert (told.kind, told.collection) == ("damaged", "a")
     assert (
@@ -333,9 +333,9 @@ def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.
 
         for name in ("open", "stat", "read_text"):
             patch.setattr(Path, name, refusing(getattr(Path, name)))
-        with pytest.raises(StorageUnavailableError, match="cannot be read now"):
+        with pytest.raises(StorageUnavailableError, match="cannot be read at the moment"):
             snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, [record])
-        with pytest.raises(StorageUnavailableError, match="cannot be read now"):
+        with pytest.raises(StorageUnavailableError, match="cannot be read at the moment"):
             site.embedded_engine.open_snapshot(record.snapshot)
         assert site.embedded_engine.find_missing_file(record.snapshot) is None
     assert site.store.verifications.map_verifications_of_damaged() == {}

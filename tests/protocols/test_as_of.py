@@ -33,6 +33,6 @@ def test_as_of(past):
     assert ask(client, asof=first).headers["etag"] == then.headers["etag"]
     wrong = ask(client, ASOF="yesterday")
     assert wrong.status == 400
-    assert "'yesterday' is not a time, and no snapshot or run of that id was published" in wrong.text
+    assert "'yesterday' is not a time, and there is no published snapshot or run with that id" in wrong.text
     early = ask(client, ASOF="1999-12-31")
     assert early.status == 400

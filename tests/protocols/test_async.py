@@ -145,9 +145,9 @@ def test_an_error_is_told_as_in_sync(client: Client, site: Site) -> None:
     ("params", "words"),
     [
         ({"QUERY": ""}, "QUERY is missing"),
-        ({"LANG": "PQL"}, "the query language 'PQL' is not known"),
+        ({"LANG": "PQL"}, "the query language 'PQL' is not supported"),
         ({"MAXREC": "many"}, "MAXREC='many' is not a whole number"),
-        ({"RESPONSEFORMAT": "papyrus"}, "no RESPONSEFORMAT is called 'papyrus'"),
+        ({"RESPONSEFORMAT": "papyrus"}, "there is no RESPONSEFORMAT 'papyrus'"),
         ({"UPLOAD": "t,param:nothing"}, "nothing"),
         ({"QUERY": "SELECT * FROM secret.main"}, "secret.main"),
         ({"QUERY": "SELECT CAST(id AS INTEGER) FROM stars.main"}, "cannot be read as INTEGER"),

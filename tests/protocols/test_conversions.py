@@ -103,11 +103,11 @@ def test_it_is_not_sent_twice(client: Client) -> None:
     [
         ("fits/data/one.fits?PART=9", 400, "the file has no part '9'"),
         ("votable/data/one.fits?PART=SCI", 400, "SCI is not a table"),
-        ("pdf/data/one.fits", 404, "files are not written as 'pdf'"),
+        ("pdf/data/one.fits", 404, "files cannot be converted to 'pdf'"),
         ("fits/data/none.fits", 404, "no file 'data/none.fits'"),
         ("fits/data/../rows.csv", 404, "no file"),
         ("fits/data/%2e%2e/%2e%2e/%2e%2e/hven.toml", 404, "no file"),
-        ("fits/data/notes.txt", 400, "notes.txt has no format"),
+        ("fits/data/notes.txt", 400, "Hven cannot explore the format of notes.txt"),
         ("fits/data/broken.fits", 400, "broken.fits is damaged"),
         ("fits/data/locked.fits", 401, "is locked"),
     ],

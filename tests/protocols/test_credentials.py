@@ -107,7 +107,7 @@ def test_a_token_that_may_only_read(client: Client, site: Site, anna: str) -> No
             ("POST", "/login/tokens/end"),
         ):
             answer = client.ask(method, path, body=CSV, headers=mine)
-            assert (answer.status, "may only read" in answer.text) == (403, True), path
+            assert (answer.status, "is read-only" in answer.text) == (403, True), path
     _, whole = accounts.create_personal_token(site.store, "anna", "all", 1, created_by="anna")
     assert client.ask("PUT", "/tap/user_tables/list", body=CSV, headers=bearer(whole)).status == 201
     assert send(client, "/login/tokens", {**bearer(whole), **JSON}).status == 403, (

@@ -42,13 +42,13 @@ def test_what_clients_add_is_understood(client: Client, params: dict[str, str]) 
     ("params", "words"),
     [
         ({"REQUEST": "getCapabilities"}, "REQUEST='getCapabilities' is not known"),
-        ({"LANG": "PQL"}, "known: ADQL, ADQL-2.0, ADQL-2.1"),
+        ({"LANG": "PQL"}, "use one of ADQL, ADQL-2.0, ADQL-2.1"),
         ({"QUERY": ""}, "QUERY is missing"),
         ({"MAXREC": "-1"}, "at least 0"),
         ({"MAXREC": "1.5"}, "not a whole number"),
-        ({"RESPONSEFORMAT": "doc"}, "known: votable"),
-        ({"RESPONSEFORMAT": "application/x-votable+xml;serialization=BINARY3"}, "known: votable"),
-        ({"RESPONSEFORMAT": "text/csv;header=perhaps"}, "known: votable"),
+        ({"RESPONSEFORMAT": "doc"}, "use one of votable"),
+        ({"RESPONSEFORMAT": "application/x-votable+xml;serialization=BINARY3"}, "use one of votable"),
+        ({"RESPONSEFORMAT": "text/csv;header=perhaps"}, "use one of votable"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_what_can(client: Client, params: dict[str, str], words: str) -> None:

@@ -173,7 +173,7 @@ def test_a_form_may_have_thousands_of_identifiers(client: Client) -> None:
 def test_a_file_that_is_gone_is_said_to_be(client: Client) -> None:
     this = links(client, "maps.main", "m3")[0]
     assert (this["access_url"], this["semantics"]) == ("", "#this")
-    assert this["error_message"].startswith("NotFoundFault: the collection has no such file")
+    assert this["error_message"].startswith("NotFoundFault: the collection does not have this file")
 
 
 def test_columns_of_standards_lead_somewhere_by_themselves(client: Client) -> None:
@@ -286,7 +286,7 @@ def test_people_get_a_page(client: Client) -> None:
     assert "state &amp; &lt;sign&gt;" in answer.text
     french = client.ask("GET", "/datalink/maps.main", b"ID=m3", headers={"accept": BROWSER, "accept-language": "fr"})
     assert "Les données" in french.text
-    assert "no such file" in french.text
+    assert "the collection does not have this file, or no longer has it" in french.text
 
 
 def test_programs_get_no_page_but_by_name(client: Client) -> None:
@@ -320,23 +320,23 @@ def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
 
 
 FAULTS = {
-    "{semantics: preview}": "tables.main.links[1]: one of text, file and service says where it leads to; text: an address; file: the path of a file of the collection; service: one that takes values of the row",
-    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: one of text, file and service says where it leads to; text: an address; file: the path of a file of the collection; service: one that takes values of the row",
-    "{semantics: previews, text: a}": "tables.main.links[1].semantics: DataLink's vocabulary has no 'previews'; did you mean 'preview'?",
-    '{semantics: this, text: "{obs_id}"}': "tables.main.links[1].text: no 'obs_id' here; links know {target.column}, {site.url} and constants; write {target.obs_id}",
-    "{semantics: proc, service: {url: a, params: {b: {value: 1, maximum: 2}}}}": "tables.main.links[1].service.params.b: a value that is always sent has no bounds; leave out value, or the bounds, values and examples of what people fill in",
+    "{semantics: preview}": "tables.main.links[1]: a link needs one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values of the row",
+    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: a link needs one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values of the row",
+    "{semantics: previews, text: a}": "tables.main.links[1].semantics: the DataLink vocabulary has no term 'previews'; did you mean 'preview'?",
+    '{semantics: this, text: "{obs_id}"}': "tables.main.links[1].text: a link cannot use 'obs_id'; it can use {target.column}, {site.url} and constants; write {target.obs_id}",
+    "{semantics: proc, service: {url: a, params: {b: {value: 1, maximum: 2}}}}": "tables.main.links[1].service.params.b: a value that is always sent cannot have bounds or examples; remove 'value', or remove 'minimum', 'maximum', 'values' and 'example'",
     "{semantics: proc, service: {url: a, params: {b: '{target.fit}'}}}": "tables.main.links[1].service.params.b.value: the table has no column 'fit'; did you mean 'fits'?",
     "{semantics: proc, service: {url: a, params: {b: {type: flot}}}}": "tables.main.links[1].service.params.b: there is no type 'flot'; did you mean 'float'?",
-    "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: it goes with 'from'; name the other table: from: previews",
-    "{semantics: this, from: previews, text: a}": "tables.main.links[1].from: nothing says which of its rows belong to a row; where: previews.obs_id = target.obs_id",
-    '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: no 'prevews' here; there is target and previews; did you mean 'previews'?",
+    "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: this key needs 'from'; name the other table: from: previews",
+    "{semantics: this, from: previews, text: a}": "tables.main.links[1].from: it needs 'where', which selects the rows of the other table; write where: previews.obs_id = target.obs_id",
+    '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: 'prevews' is not known here; use target or previews; did you mean 'previews'?",
     "{semantics: preview, from: previewz, where: previewz.obs = obs_id, text: a}": "tables.main.links[1].from: maps has no table 'previewz'; did you mean 'previews'?",
     "{semantics: preview, from: raw.maps, where: maps.obs = obs_id, text: a}": "tables.main.links[1].from: there is no collection 'raw'; name a table as collection.table",
     "{semantics: preview, from: previews, where: previews.obz = obs_id, text: a}": "tables.main.links[1].where: no column 'obz' in previews; did you mean 'obs'?",
     "{semantics: preview, from: previews, where: previews.obs = target.obs_id, order: previews.frek, text: a}": "tables.main.links[1].order: no column 'frek' in previews; did you mean 'freq'?",
     '{semantics: preview, from: previews, where: previews.obs = obs_id, text: "{previews.pngs}"}': "tables.main.links[1].text: no column 'pngs' in previews; did you mean 'png'?",
-    "{semantics: preview, from: previews, where: previews.obs = obs_id, text: a, description: \"{IN_UNIT(previews.freq, 'm/s')}\"}": "tables.main.links[1].description: IN_UNIT: Hz cannot be converted to m/s: s**-1 is not m/s; write a unit that Hz can be converted to, as VOUnits has it",
-    "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > compares a string (column fits) with a number (3); CAST one of them",
+    "{semantics: preview, from: previews, where: previews.obs = obs_id, text: a, description: \"{IN_UNIT(previews.freq, 'm/s')}\"}": "tables.main.links[1].description: IN_UNIT: Hz cannot be converted to m/s: s**-1 is not m/s; write a VOUnits unit to which Hz can be converted",
+    "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > compares a string (column fits) with a number (3); CAST one of the two",
     '{semantics: this, text: "{UPPER(target.obs)}"}': "tables.main.links[1].text: the table has no column 'obs'; did you mean 'obs_id'?",
 }  # fmt: skip
 
@@ -351,9 +351,7 @@ def test_a_file_of_a_collection_without_files_is_refused(tmp_path: Path) -> None
         for one in check_descriptor(path, settings.load_settings(tmp_path))
         if "links" in one.message
     ]
-    wanted = (
-        "tables.main.links[1].file: the collection publishes no files; add files: data/*, or write text: and an address"
-    )
+    wanted = "tables.main.links[1].file: the collection publishes no files; add `files: data/*`, or write `text` with an address"
     assert said[0] == wanted
 
 

@@ -68,10 +68,10 @@ def test_what_is_not_known_is_told(night_site: Site) -> None:
 @pytest.mark.parametrize(
     ("given", "account", "name", "said"),
     [
-        ([], "anna", "anna  BERG", "anna  BERG is a name of anna's own"),
-        ([("anna", "bob")], "bob", "Anna Berg", "bob for Anna Berg for bob: a circle"),
-        ([("anna", "b. bok")], "bob", "anna", "bob for anna for b. bok: a circle"),
-        ([("anna", "bob"), ("bob", "carl")], "carl", "anna", "carl for anna for bob for carl: a circle"),
+        ([], "anna", "anna  BERG", "anna  BERG is already a name of anna"),
+        ([("anna", "bob")], "bob", "Anna Berg", "the delegations form a circle: bob for Anna Berg for bob;"),
+        ([("anna", "b. bok")], "bob", "anna", "the delegations form a circle: bob for anna for b. bok;"),
+        ([("anna", "bob"), ("bob", "carl")], "carl", "anna", "the delegations form a circle: carl for anna for bob for carl;"),
     ],
 )
 def test_circles_are_refused(
@@ -97,7 +97,7 @@ def test_many_among_many_are_looked_through_once(night_site: Site) -> None:
         for other in names[number + 1 :]:  # all paths through them were 2 ** 22
             night_site.store.grants.add_grant("delegation", subject=other, object=one, actor="owner", expiry_time=4e9)
     assert give(night_site, "anna", "w23") == []
-    with pytest.raises(UserError, match="w0 for anna for w23 for w0: a circle"):
+    with pytest.raises(UserError, match="the delegations form a circle: w0 for anna for w23 for w0;"):
         give(night_site, "w0", "anna")
 
 
@@ -126,7 +126,7 @@ def test_the_verbs(night_site: Site) -> None:
     listed = run_hven(*place, "delegate").stdout
     assert all(word in listed for word in (found["id"], "karl", "Anna Berg", "progid=p1", "2099-12-31 23:59:59"))
     assert (
-        "karl no longer sees the rows of Anna Berg by this delegation"
+        "karl no longer sees the rows of Anna Berg through this delegation"
         in run_hven(*place, "delegate", "end", found["id"]).stdout
     )
     assert json.loads(run_hven(*place, "delegate", "--json").stdout) == []

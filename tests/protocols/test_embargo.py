@@ -146,7 +146,7 @@ def answer(embargo_site: Site, text: str, who: Principal = OWNER_PRINCIPAL) -> l
 
 
 def test_rows_without_date_are_counted(report: str) -> None:
-    assert "embargo without date: neither its own obs_release_date nor t_max says when it ends" in report
+    assert "embargo without date: neither obs_release_date nor t_max gives a date" in report
     assert "stays closed: 6 rows" in report
 
 
@@ -219,8 +219,7 @@ def test_check_says_it_in_words(embargo_site: Site) -> None:
     assert (
         "oidb.granules: a row is released 24 (suv), 18 (chara), 12 (eso, pionier), else 0 months by obs_collection after t_max, "
         "or at its own obs_release_date; without months where upper(trim(dataproduct_category)) NOT IN ('', 'SCIENCE'); "
-        "not before 2026-06-30T23:59:59 (survey) by obs_collection; as its own date says alone where calib_level = 0"
-        in said
+        "not before 2026-06-30T23:59:59 (survey) by obs_collection; only at its own date where calib_level = 0" in said
     )
     assert "embargo without date" in said
 
@@ -290,13 +289,13 @@ def test_what_an_embargo_may_say(tmp_path: Path, embargo: str, dates: list[datet
         ("embargo: {from: t_end, months: 1, not_before: soon}", "'soon' is not a date"),
         ("embargo: {from: t_end, months: 1, not_before: 2026-02-30}", "'2026-02-30' is not a date"),
         ("embargo: {from: t_end, months: {values: {a: 1}}}", "'from' and 'values' belong together"),
-        ("embargo: {from: t_end, months: {}}", "tables.main.embargo.months says nothing"),
+        ("embargo: {from: t_end, months: {}}", "tables.main.embargo.months is empty"),
         ("embargo: {from: t_end}", "tables.main.embargo lacks the key 'months'"),
         ("embargo: {from: t_end, months: 1, exempt: kind = }", "tables.main.embargo.exempt"),
         ("embargo: {from: t_end, months: 1, exempt: sort = 'a'}", "the source has no column 'sort'"),
         (
             "embargo: {from: t_end, months: 1}\n    columns: {obs_release_date: {type: string}}",
-            "is not a time but string",
+            "must be a time, not string",
         ),
         ("embargo: {from: t_end > t_end, months: 1}", "tables.main.embargo.from"),
     ],

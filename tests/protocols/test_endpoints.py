@@ -252,12 +252,12 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
         ("2 * target_ra AS", "2 * target_name AS", "endpoints.table.columns: "),
         ("format: csv", "format: cvs", "no format is called 'cvs'"),
         ("{exp_id}", "{expid}", "no column 'expid'"),
-        ('"/detail/exposure/{exp_id}"', '["/a/{exp_id}", "/b/{obs_id}"]', "several columns"),
-        ("like: page", "like: page, rows: 3", "it goes with like: query"),
+        ('"/detail/exposure/{exp_id}"', '["/a/{exp_id}", "/b/{obs_id}"]', "must all end with the same column"),
+        ("like: page", "like: page, rows: 3", "only endpoints with like: query"),
         ('namespace: "1.4"', 'namespace: "1.9"', "1.9"),
         ("2 * target_ra AS", "2 * AS", "columns"),
         ("order: [exp_date_updated,", "order: [exp_date_updatd,", "exp_date_updatd"),
-        ("path: /old/table.csv", "path: /search.votable", "is an address of obsportal.exposures (search), too"),
+        ("path: /old/table.csv", "path: /search.votable", "is also an address of obsportal.exposures (search)"),
     ],
 )
 def test_faults_of_descriptors_are_told(tmp_path: Path, was: str, becomes: str, told: str) -> None:

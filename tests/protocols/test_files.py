@@ -116,9 +116,9 @@ def test_nothing_else_is_given(client, path):
 def test_a_file_that_changed_is_not_given(site, client):
     (site.settings.collections_directory / "paper" / "README.md").write_text("# Another!!\n")
     answer = client.get("/collections/paper/files/README.md")
-    assert (answer.status, "was changed since it was published" in answer.text) == (503, True)
+    assert (answer.status, "has changed since it was published" in answer.text) == (503, True)
     (site.settings.collections_directory / "paper" / "README.md").unlink()
-    assert "is not there now" in client.get("/collections/paper/files/README.md").text
+    assert "is missing at the moment" in client.get("/collections/paper/files/README.md").text
 
 
 def test_files_of_a_private_collection_are_private(site, client):
@@ -135,7 +135,7 @@ def test_faults_have_their_place(tmp_path):
     with open_site_with_descriptor(tmp_path, text, {"a.csv": "x\n"}) as site, pytest.raises(DescriptorError) as caught:
         ingest_collection(site, "paper")
     told = [str(fault) for fault in caught.value.faults]
-    assert any("paper.yaml:4:5: files: /etc/passwd does not stand below" in line for line in told)
+    assert any("paper.yaml:4:5: files: /etc/passwd is not in the descriptor's directory" in line for line in told)
     assert any("has no key 'titel'; did you mean 'title'?" in line for line in told)
     with (
         open_site_with_descriptor(tmp_path / "two", PAPER.replace("README.md", "README.txt"), {}) as site,

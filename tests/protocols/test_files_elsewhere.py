@@ -147,7 +147,7 @@ def test_a_range_asks_for_the_state_of_its_file_once(open_far_site):
 def test_a_list_of_a_server_is_taken_by_patterns(open_far_site, stored_file):
     root, there = stored_file
     if root.startswith("http"):
-        with pytest.raises(Exception, match="a web server does not list its files; name them by the rows"):
+        with pytest.raises(Exception, match="a web server does not list its files; list the files in a table"):
             open_far_site(f'files: [{{root: "{root}", files: "*/*.fits"}}]\n')
         return
     if there is not None:
@@ -201,7 +201,7 @@ def test_no_redirect_leads_out_of_the_root(open_far_site, where):
         there.moved = {"/pub/2020/a b.fits": where.format(there.address)}
         _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         answer = client.get(PATH)
-        assert (answer.status, "sends us somewhere else" in answer.text) == (502, True)
+        assert (answer.status, "redirects to another place" in answer.text) == (502, True)
         assert not any("other" in line for line in there.asked)
         there.moved = {"/pub/2020/a b.fits": "/pub/inside"}
         assert client.get(PATH).body == BODY[:10]
@@ -219,9 +219,9 @@ def test_a_server_that_fails_is_told_as_one(open_far_site, stored_file):
     )
     there.files["/pub/2020/other.fits"] = b"four"
     gone = client.get("/collections/far/files/2020/gone.fits")
-    assert (gone.status, "the file 2020/gone.fits is not available now" in gone.text) == (502, True)
+    assert (gone.status, "the file 2020/gone.fits is not available at the moment" in gone.text) == (502, True)
     other = client.get("/collections/far/files/2020/other.fits")
-    assert (other.status, "was changed since it was published" in other.text) == (503, True)
+    assert (other.status, "has changed since it was published" in other.text) == (503, True)
     there.pause = 2.0
     late = client.get(PATH) if root.startswith("http") else None
     assert late is None or (late.status, "does not answer in time" in late.text) == (504, True)
@@ -236,7 +236,7 @@ def test_a_file_that_changes_while_it_is_read_breaks_off(open_far_site):
         _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         assert client.ask("HEAD", PATH).status == 200
         there.tag = '"two"'
-        with pytest.raises(Exception, match="it was changed while it was read"):
+        with pytest.raises(Exception, match="it changed while Hven was reading it"):
             client.get(PATH)
         assert client.get(PATH).body == BODY  # the new one, asked for anew
         there.tag, there.cut = '"three"', 1000
@@ -256,7 +256,7 @@ def test_a_server_without_ranges_is_read_once(open_far_site):
 def test_a_server_that_breaks_off_is_no_whole_file(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, cut=1000)) as there:
         _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
-        with pytest.raises(Exception, match=r"server that keeps it|while it was read"):
+        with pytest.raises(Exception, match=r"server that keeps it|while Hven was reading it"):
             client.get(PATH)
         there.cut = None
         asyncio.run(asyncio.sleep(0))
@@ -315,7 +315,7 @@ def test_rows_that_name_no_file_are_kept_aside(open_far_site):
     listed = client.get("/collections/far/files").text.splitlines()
     assert [line.rpartition(" ")[2] for line in listed] == [f"ok{n}.fits" for n in range(9)]
     aside = "".join(one.read_text() for one in (site.settings.var_directory / "rejects").rglob("*.csv"))
-    assert "no part . or .." in aside
+    assert "or . or .. as a part" in aside
     assert "at most 2,000 bytes" in aside
 
 
@@ -328,7 +328,7 @@ def test_a_directory_elsewhere_is_one_of_the_roots(open_far_site, tmp_path):
     (archive / "empty.fits").touch()
     (other / "secret.fits").write_bytes(b"secret")
     line = f'files: [{{root: "{archive}", files: "**/*.fits", checksums: false}}]\n'
-    with pytest.raises(Exception, match=r"is outside the site, and not in `roots` of hven\.toml"):
+    with pytest.raises(Exception, match=r"is outside the site, and not in `roots` in hven\.toml"):
         open_far_site(line)
     site, client = open_far_site(line, more=f'roots = ["{archive}"]\n')
     whole = client.get(PATH)
@@ -362,7 +362,7 @@ def test_rows_name_files_of_a_directory_elsewhere(open_far_site, tmp_path):
     assert client.get("/collections/far/files/raw/2020/a b.fits").body == BODY
     links = client.get("/datalink/far.main?ID=1&ID=2&RESPONSEFORMAT=csv").text
     assert "/files/raw/2020/a%20b.fits,,," in links
-    assert "2,,,NotFoundFault: the collection has no such file" in links
+    assert '2,,,"NotFoundFault: the collection does not have this file, or no longer has it"' in links
 
 
 def test_old_addresses_answer_with_the_same_bytes(open_far_site):
@@ -449,25 +449,25 @@ def test_no_list_tells_of_rows_that_are_hidden(open_far_site, access, table_name
         fault.message
         for fault in check_descriptor(site.settings.collections_directory / "far" / "far.yaml", site.settings)
     ]
-    assert any("not everybody sees the rows of far.main that name them" in one for one in told)
+    assert any("some readers cannot see the rows of far.main that name the files" in one for one in told)
     assert client.get("/collections/far/files").status == 404
     assert client.get("/collections/far/files/anna.fits").status == 404
     assert "far.files" not in client.get("/tap/tables").text
 
 
 FAULTS = {
-    '{root: "https://u:p@archive.example/x", from: main, path: "{name}"}': "has no password",
-    '{root: "https://archive.example/a/../b", from: main, path: "{name}"}': "somewhere else than it seems",
-    '{root: "file:///etc", files: passwd}': "nobody here speaks file://",
+    '{root: "https://u:p@archive.example/x", from: main, path: "{name}"}': "must not contain a password",
+    '{root: "https://archive.example/a/../b", from: main, path: "{name}"}': "the address contains . or .. as a part",
+    '{root: "file:///etc", files: passwd}': "Hven cannot open addresses that begin with file://",
     '{root: "zip://a.zip::https://x", files: a}': "is not an address",
     '{root: "/etc", files: passwd}': "is outside the site",
     '{root: "s3://bucket/x", files: a, proxied: false}': "readers cannot open s3://",
     '{root: "ftp://x/y", at: ../z, files: a}': "is not a path within the collection",
-    '{root: "ftp://x/y", files: ../a}': "does not stand below",
-    '{files: a, from: main, path: "{name}"}': "one of files and from",
-    "{from: main}": "nothing says what the files are called",
-    '{from: main, path: "{year:04d}"}': "a number's form cannot be said here",
-    "{files: a.txt, proxied: true}": "it goes with 'root'",
+    '{root: "ftp://x/y", files: ../a}': "is not in the descriptor's directory",
+    '{files: a, from: main, path: "{name}"}': "an entry needs either 'files' or 'from'",
+    "{from: main}": "it needs `path`, which gives the path of each file",
+    '{from: main, path: "{year:04d}"}': "a number format is not possible here",
+    "{files: a.txt, proxied: true}": "this key needs 'root'",
 }
 
 
@@ -479,7 +479,7 @@ def test_faults_are_told_with_their_place(open_far_site, line):
 
 def test_two_roots_need_two_places(open_far_site):
     lines = "files: [{root: 'ftp://a.example/x', from: main, path: '{name}'}, {root: 'ftp://b.example/x', from: main, path: '{name}'}]\n"
-    with pytest.raises(Exception, match="two roots have paths that begin with nothing; at: raw"):
+    with pytest.raises(Exception, match="two roots have paths that begin with nothing; write a different `at` for each root, such as at: raw"):
         open_far_site(lines + TABLE)
 
 

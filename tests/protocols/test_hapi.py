@@ -688,7 +688,7 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
     path = tmp_path / "collections/x/x.yaml"
     said = [fault.message for fault in descriptor.check_descriptor(path, found) if fault.severity == "error"]
     assert said == [
-        "tables.t.series.bins.short: short is float64, no array",
+        "tables.t.series.bins.short: short must be an array, not float64",
         "tables.t.series.bins.flux: 3 bins of f, but flux is float32[6]",
         "tables.t.series.bins.cube: 1 of 2 dimensions of cube (int16[3x2]) have bins",
         "tables.t.series.bins.ragged: 2 of 1 dimensions of ragged (int32[*]) have bins",
@@ -698,10 +698,10 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
     with Site(found) as made:
         ingest_collection(made, "goes")
         (warning,) = [one for one in ingest_collection(made, "x").warnings if "goes_xrs" in one]
-    assert "goes.xrs has a data set 'goes_xrs', too" in warning
+    assert "goes.xrs already has a data set 'goes_xrs'" in warning
     assert "x.yaml:" in warning
     (one,) = descriptor.find_series_id_faults([descriptor.load_descriptor(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
-    assert (one.place.file, one.message) == ("collections/x/x.yaml", "x.t: goes.xrs has a data set 'goes_xrs', too")
+    assert (one.place.file, one.message) == ("collections/x/x.yaml", "x.t: goes.xrs already has a data set 'goes_xrs'")
     # of rows that are spans, as rows of EPN-TAP may be
     text = "collection: x\ntitle: Days\ntables:\n  t:\n    source: {kind: parquet, files: ../../goes.parquet}\n    follow: true\n    links:\n      - series: goes_xr\n      - series: goes_xrs\n"
     path.write_text(text)

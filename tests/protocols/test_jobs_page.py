@@ -180,7 +180,7 @@ def test_abort_and_delete(client: Client, site: Site) -> None:
     assert visitor.send(ACTION="delete", JOB=name).status == 303, "deleted twice is deleted"
     gone = visitor.look(name)
     assert gone.status == 404
-    assert "is not here any more" in gone.text
+    assert "no longer exists" in gone.text
     assert "<h1>Jobs</h1>" in gone.text
     assert visitor.send(ACTION="abort", JOB=name).status == 404
     assert visitor.send(ACTION="explode", JOB=name).status == 400
@@ -247,7 +247,7 @@ def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
         assert (job.type, job.parameters) == ("words", (("TEXT", "so"), ("TIMES", "3")))
         assert client.ask("GET", "/jobs?new=nothing", headers={"accept": HTML}).status == 404
         page = client.ask("GET", "/jobs?new=hips", headers={"accept": HTML}).text
-        assert "for those who are logged in" in page
+        assert "Log in to run jobs of this kind" in page
         assert "param-COLLECTION" not in page
 
 

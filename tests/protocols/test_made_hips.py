@@ -140,9 +140,9 @@ def test_what_cannot_be_in_it_is_named_and_left_out(mixed_survey: surveys.HipsSu
     assert mixed_survey.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
     why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed_survey.left_out.items()}
     assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube", "deep"}
-    assert "where it is on the sky" in why["nowhere"]
+    assert "no image with a position on the sky" in why["nowhere"]
     assert "not the sky" in why["mars"]
-    assert why["blank"] == "it has no value"
+    assert why["blank"] == "it has no values"
     assert "cube" in why["cube"]
     assert "empty" in why["empty"]
     assert str(mixed_survey.place) not in str(mixed_survey.left_out)

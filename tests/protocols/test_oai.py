@@ -340,7 +340,7 @@ def test_a_face_that_fails_takes_no_other_away(oai_site: Site, caplog: pytest.Lo
     before = {one.ivoid for one in oai_site.store.registry.list_records(0, 1_000) if not one.deleted}
     PublishingRegistry(around).refresh()
     assert {one.ivoid for one in oai_site.store.registry.list_records(0, 1_000) if not one.deleted} == before
-    assert "the face bad does not say what it can do: never mind" in caplog.text
+    assert "the capabilities of the face bad cannot be listed: never mind" in caplog.text
 
 
 def test_nothing_private(harvester: Client) -> None:

@@ -156,7 +156,7 @@ def test_an_id_that_two_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         write_collection(tmp_path, "two", "registry: {id: one}")
         now = world.told()
         assert (now["one"], now["two"]) == ("01", "02x")
-        assert "another record has the id ivo://a.example/one already" in caplog.text
+        assert "another record already has the id ivo://a.example/one" in caplog.text
         told = world.site.store.registry.find_record(f"{HERE}one")
         assert told is not None
         assert "<title>one</title>" in told.body

@@ -259,7 +259,7 @@ def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "fault"),
-    [("observation: [obs_ids]", "no column 'obs_ids'"), ("observation: [obs_id]\n    primary: [granule, obs_id]", "a primary key of one column")],
+    [("observation: [obs_ids]", "no column 'obs_ids'"), ("observation: [obs_id]\n    primary: [granule, obs_id]", "a primary key of exactly one column")],
 )  # fmt: skip
 def test_an_observation_needs_its_columns_and_a_key(said: str, fault: str, tmp_path: Path) -> None:
     (tmp_path / "cubes.yaml").write_text(CUBES.replace("primary: [granule]", said), encoding="utf-8")

@@ -100,7 +100,7 @@ def test_what_cannot_be_used_is_told(people_site: Site) -> None:
     )
     ingest_collection(people_site, "people")
     told = "\n".join(people_site.refresh_published_state().problems)
-    assert "everybody can read people.members: set `access: private` for it" in told
+    assert "everybody can read people.members; set `access: private` for it" in told
     assert (
         "people.programmes is not used: it needs the column account, and one of member_of, group, name, alias, email"
         in told
@@ -110,7 +110,7 @@ def test_what_cannot_be_used_is_told(people_site: Site) -> None:
 def test_there_is_a_budget(people_site: Site) -> None:
     with mock.patch("hven.site._people_tables.MAX_PEOPLE_ROWS", 8):
         ingest_collection(people_site, "people")
-        assert "people.programmes is not used: with it there are more than 8 rows" in "".join(
+        assert "people.programmes is not used: with it, there would be more than 8 rows" in "".join(
             people_site.get_published_state().problems
         )
         assert find_groups_and_aliases(people_site, "anna")[0] == {"spica", "hydra"}

@@ -187,20 +187,30 @@ def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: MovableCloc
     ("policy", "column", "message", "remedy"),
     [
         ("relese <= now", 13, "no column 'relese'", "did you mean 'release'"),
-        ("release = now", 13, "a row cannot be compared with now in this way", "write a time <= now, or a time > now"),
+        (
+            "release = now",
+            13,
+            "this comparison with `now` is not possible",
+            "write TIME <= now or TIME > now, with a time column",
+        ),
         ("id <= now", 13, "<= cannot compare a number (column id) with a timestamp", ""),
         (
             "reader in (SELECT pi FROM night.main)",
             13,
-            "reader can be compared only with columns and strings",
+            "`reader` can be compared only with columns and strings",
             "write reader in (pi, coi)",
         ),
-        ("reader in (id + 1)", 24, "reader can be compared only with columns and strings", "write reader in (pi, coi)"),
-        ("reader like 'a%'", 13, "reader cannot stand here in a policy", "write reader in (pi, coi)"),
-        ("groups = 'a'", 13, "groups cannot stand here in a policy", "write 'spica' in groups"),
-        ("id in groups", 13, "IN compares a number (column id) with a string", "CAST one of them"),
+        (
+            "reader in (id + 1)",
+            24,
+            "`reader` can be compared only with columns and strings",
+            "write reader in (pi, coi)",
+        ),
+        ("reader like 'a%'", 13, "reader is not allowed here in a policy", "write reader in (pi, coi)"),
+        ("groups = 'a'", 13, "groups is not allowed here in a policy", "write 'spica' in groups"),
+        ("id in groups", 13, "IN compares a number (column id) with a string", "CAST one of the two"),
         ("privat", 13, "must be public, private, members or a condition, not 'privat'", "did you mean 'private'"),
-        ("release <= now or", 29, "expected a value, found the end of the text", "complete the text"),
+        ("release <= now or", 29, "expected a value, found the end of the text", "complete the query"),
         ("1 = 1 or relese <= now", 22, "no column 'relese'", "did you mean 'release'"),
         ("(release <= now) and 'x' in groups and relese = 3", 52, "no column 'relese'", "did you mean 'release'"),
     ],
@@ -217,7 +227,7 @@ def test_faults_have_their_place(tmp_path: Path, policy: str, column: int, messa
 @pytest.mark.usefixtures("policy_site")
 def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
     assert (
-        'night.main: a row is seen by everybody, once release has come; whoever is named in "pi" or coi; members of the group spica;'
+        'night.main: rows are visible to everybody, from release on; whoever is named in "pi" or coi; members of the group spica;'
         " members of the group that project names; everybody, where category = 'CALIB'"
     ) in run_hven("check", "--site", tmp_path).stdout
 
@@ -225,12 +235,12 @@ def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("'a' in groups and reader = 'b' and not 'a' in groups", "nobody sees any row by this policy"),
+        ("'a' in groups and reader = 'b' and not 'a' in groups", "nobody sees any row under this policy"),
         ("reader not in ('x', pi) or reader in ('x', pi)", None),  # who knows: they are looked for in rows
-        ("reader not in ('x') or reader in ('x', pi)", "everybody sees every row by this policy"),
+        ("reader not in ('x') or reader in ('x', pi)", "everybody sees every row under this policy"),
         ("'a' in groups and reader not in ('b')", None),
         ("1 = 1 or release <= now", None),
-        ("not ('a' in groups) or 'a' in groups", "everybody sees every row by this policy"),
+        ("not ('a' in groups) or 'a' in groups", "everybody sees every row under this policy"),
         ("release <= now", None),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_form_without_scripts_puts_rows_in_and_takes_them_out(somebody: Reader
     assert [one["keys"] for one in somebody.twin()["parts"]] == [1]
     somebody.post(EMPTY="1")
     assert somebody.twin()["entries"] == 0
-    assert "Nothing is in this basket" in somebody.get("/basket").text
+    assert "This basket is empty" in somebody.get("/basket").text
 
 
 def test_the_head_and_the_page_count_the_same_entries(somebody: Reader) -> None:
@@ -310,7 +310,7 @@ def test_a_hidden_row_and_one_that_never_was_are_told_alike(somebody: Reader) ->
 
 def test_what_is_gone_is_counted_and_removed(anna: Reader) -> None:
     anna.post(SET=text({"maps/main": ["a.fits", "gone.fits"], "night/main": [("d", BIG)], "never/was": [1, 2]}))
-    assert "4 entries are gone, or not for you" in anna.get("/basket").text
+    assert "4 entries no longer exist, or you may not see them" in anna.get("/basket").text
     assert "entrées ont disparu" in anna.get("/basket?lang=fr").text
     anna.post(CLEAN="1")
     kept = json.loads(anna.twin()["basket"])
@@ -390,10 +390,10 @@ def test_a_large_basket_is_kept_by_what_is_in_it(tmp_path: Path, monkeypatch: py
     assert shelf.read_shared_basket(shelf.store_shared_basket(few)) == few
     assert len(list((tmp_path / "shared").iterdir())) == 1
     monkeypatch.setattr(basket_store, "MAX_SHARED_BYTES", 100)
-    with pytest.raises(StorageError, match="no more baskets"):
+    with pytest.raises(StorageError, match="the space for shared baskets is full"):
         shelf.store_shared_basket(Basket(parts=(BasketTablePart(table_path="a/c", row_keys=many.parts[0].row_keys),)))
     os.utime(tmp_path / "shared" / token, (0, 0))  # nobody read it for years
-    with pytest.raises(StorageError, match="no more baskets"):
+    with pytest.raises(StorageError, match="the space for shared baskets is full"):
         BasketStore(tmp_path).store_shared_basket(
             Basket(parts=(BasketTablePart(table_path="a/c", row_keys=many.parts[0].row_keys),))
         )
@@ -441,7 +441,7 @@ def test_a_script_has_no_more_files_than_one_may_and_says_so(anna: Reader, monke
     monkeypatch.setattr(scripts, "MAX_SCRIPT_FILES", 2)
     script = anna.get("/basket/files?_as=curl").text
     assert script.count("\nget http") == 2
-    assert "# There are more files: a script has 2 at most" in script
+    assert "# There are more files, but a script has at most 2;" in script
 
 
 def test_the_basket_of_an_account_goes_with_it(place: tuple[Client, dict[str, str], Site]) -> None:

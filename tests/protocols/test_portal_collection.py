@@ -70,10 +70,10 @@ def test_rows_stand_first_and_the_rest_is_folded(reader: Client) -> None:
         seen = outline(page)
         assert title is None or seen[0] == title
         assert seen[1] == "First rows", seen
-        assert [re.sub(r"\d+", "N", one) for one in seen[2:4]] == ["[Ways to ask N]", "[Columns N]"], seen
+        assert [re.sub(r"\d+", "N", one) for one in seen[2:4]] == ["[Ways to query N]", "[Columns N]"], seen
         assert seen[-2:] == ["[How to cite]", "[Changes]"], seen
         for beside in page.split('<div class="beside">')[1:]:
-            assert beside.index("</figure>") < beside.index("<h3>First rows</h3>") < beside.index("Ways to ask")
+            assert beside.index("</figure>") < beside.index("<h3>First rows</h3>") < beside.index("Ways to query")
 
 
 def test_old_anchors_lead_to_their_sections(reader: Client) -> None:

@@ -168,7 +168,7 @@ def test_a_table_without_the_column_says_so(reader: Client) -> None:
 def test_the_page_without_scripts(reader: Client) -> None:
     quick = reader.ask("GET", "/search/epn?target_name=Mars")
     assert '<noscript><meta http-equiv="refresh"' in quick.text
-    assert "not asked yet" in quick.text
+    assert "not queried yet" in quick.text
     text = reader.ask("GET", "/search/epn?target_name=Mars&_wait=1&_of=*").text
     assert "http-equiv" not in text
     for word in (

@@ -61,7 +61,7 @@ RETURNING = frozenset({
     "translate_message_and_remedy",
 })  # fmt: skip
 UNTRANSLATED = {
-    '{"name": "anna", "token": "..."}': "an example of JSON",
+    'send {"name": "anna", "token": "..."}': "an example of JSON",
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:?\d\d)?": "a pattern, in a variable of that name",
 }
 
@@ -163,7 +163,9 @@ def test_whatever_a_value_is_it_comes_through(value: str, other: str) -> None:
 
 @given(value=anything, number=st.integers() | st.floats(allow_nan=False))
 def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) -> None:
-    message = format_message("in the view {table}: {message}", value, format_message("{value!r} rows", number))
+    message = format_message(
+        "in the view {table}: {message}", value, format_message("{value!r} is not a number of rows", number)
+    )
     error = pickle.loads(pickle.dumps(ParseError(message, text=value, offset=1, remedy="use fewer nested parts")))
     for again in (
         pickle.loads(pickle.dumps(message)),
@@ -174,14 +176,14 @@ def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) 
         assert isinstance(again, TranslatableMessage)
         assert (again, again.template, again.values) == (message, message.template, message.values)
     assert get_message_translator("fr")(str(error)).endswith(
-        f"dans la vue {value} : {number!r} lignes ; écrivez-la plus à plat"
+        f"dans la vue {value} : {number!r} n'est pas un nombre de lignes ; écrivez-la plus à plat"
     )
 
 
 def test_what_it_is_made_of() -> None:
-    message = format_message("{place} could not be asked: {message}", "{x}", UserError("ask again"))
+    message = format_message("{place} could not be queried: {message}", "{x}", UserError("ask again"))
     assert (message.template, message.values) == (
-        "{place} could not be asked: {message}",
+        "{place} could not be queried: {message}",
         {"place": "{x}", "message": "ask again"},
     )
     assert isinstance(message.values["message"], TranslatableMessage)

@@ -75,7 +75,7 @@ def test_pages_without_scripts_too_and_when_the_state_is_swept(site: Site, order
     for turn in range(1, 20):
         page = client.ask("GET", f"{HERE}{address}", headers={"accept": "text/html"}).text
         found += [json.loads(unescape(key))[0] for key in re.findall(r'<tr data-key="([^"]+)"', page)]
-        lost.append("not kept any more" in page)
+        lost.append("no longer kept" in page)
         following = re.search(r'<a href="([^"]+)" rel="next">', page)
         if following is None:
             break

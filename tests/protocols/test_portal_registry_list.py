@@ -110,7 +110,7 @@ def test_what_a_registry_lists_is_asked_if_it_may_have_it(
         assert {key: (line["title"], line["status"], line["rows"]) for key, line in found.items()} == {
             "own.epn_core": ("own.epn_core", "ok", 2), "far.epn_core": ("The far one", "ok", 6), "later.epn_core": ("Later", "other", None),
         }  # fmt: skip
-        assert "coverage" in found["later.epn_core"]["message"]
+        assert found["later.epn_core"]["message"] == "according to the registry, it has no such data"
         asked = len(listing[1])
         far_server[1].clear()
         lines(site, "/search/epn?target_name=Mars&_wait=1")

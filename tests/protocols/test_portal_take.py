@@ -158,7 +158,7 @@ def test_a_script_fetches_hostile_addresses_and_nothing_else(client: Client, tmp
     assert not [name for name in left if name.startswith((".", "-")) or "/" in name]
     assert {"plain.fits", "plain-2.fits", "a.fits", "A-2.FITS", "b.fits", "b-2.fits", "rf", "bashrc"} <= left
     text = answer.text
-    assert f"{len(REFUSED)} rows have an address that is not an http" in text
+    assert f"{len(REFUSED)} rows are left out, because their address is not an http" in text
     assert "10 MB and more" in text
     assert text.count("example.org/x\n") == 0
 
@@ -250,7 +250,7 @@ def test_what_there_is_to_take(client: Client) -> None:
     assert (told["files"], told["scripts"]) == (None, [])
     answer = client.get("/collections/cat/numbers/script", _as="wget")
     assert answer.status == 400
-    assert "no column of this table leads to files" in answer.text
+    assert "no column of this table links to files" in answer.text
     assert client.get("/collections/cat/granules/script", _as="perl").status == 400
     assert client.get("/collections/cat/granules/script", _link="target").status == 400
     assert client.get("/collections/cat/nothing/script").status == 404

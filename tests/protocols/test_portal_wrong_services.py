@@ -69,30 +69,30 @@ def spoil_queries_with(part: str, body: bytes, status: int = 200) -> object:
 
 ERROR = votable("x:c", info='<INFO name="QUERY_STATUS" value="ERROR">no table a.epn_core</INFO>')
 WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is told
-    "columns": (votable("schema_name:c description:c", ("a", "b")), "answers without table_name"),
-    "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "answers without"),
+    "columns": (votable("schema_name:c description:c", ("a", "b")), "has no values of table_name"),
+    "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "has no values of"),
     "other": (votable("table_name:c column_name:c datatype:c", ("b.epn_core", "x", "INT")), "no table a.epn_core"),
     "nameless": (votable(""), "no table a.epn_core"),
     "page": (b"<html><body>It works!", "without a VOTable"),
     "empty": (b"", "without a VOTable"),
     "cut": (right("TAP_SCHEMA")[:-200], "breaks off"),
     "error": (ERROR, "no table a.epn_core"),
-    "failing": ((500, {}, b"Internal Server Error"), "answers 500"),
-    "failing-well": ((500, {}, right("TAP_SCHEMA")), "answers 500"),
+    "failing": ((500, {}, b"Internal Server Error"), "returns status 500"),
+    "failing-well": ((500, {}, right("TAP_SCHEMA")), "returns status 500"),
     "around": ((302, {"Location": "/around/tap/sync"}, b""), "redirects too often"),
     "astray": ((302, {"Location": "http://[bad"}, b""), "which is not an address"),
     "abroad": ((302, {"Location": "file:///etc/passwd"}, b""), "not an http or https address"),
     "huge": (b"<VOTABLE>" + b" " * 1000, "more than 300,000 bytes"),  # sent for ever
     "packed": ((200, {"Content-Encoding": "gzip"}, b"no gzip at all"), "broke off"),
-    "brotli": ((200, {"Content-Encoding": "br"}, b"x"), "was not asked for"),
+    "brotli": ((200, {"Content-Encoding": "br"}, b"x"), "which Hven did not request"),
     "bytes": (right("TAP_SCHEMA").replace(b"granule_uid", b"gran\xff\xfe\xe9"), "not UTF-8"),
     "encoded": (b'<?xml version="1.0" encoding="klingon"?>' + right("TAP_SCHEMA")[21:], "klingon"),
     "entities": (b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><VOTABLE>&b;</VOTABLE>', "entities"),
-    "uncounted": (spoil_queries_with("COUNT", votable("n:c", ("many",))), "a count without a number"),
-    "uncountable": (spoil_queries_with("COUNT", votable("n:d", ("+Inf",))), "a count without a number"),
-    "negative": (spoil_queries_with("COUNT", votable("n:l", (-1,))), "a count without a number"),
-    "countless": (spoil_queries_with("COUNT", votable("n:l")), "a count without a number"),
-    "listed": (spoil_queries_with("COUNT", votable("n:a", ("1 2",))), "a count without a number"),
+    "uncounted": (spoil_queries_with("COUNT", votable("n:c", ("many",))), "its answer to a count has no number"),
+    "uncountable": (spoil_queries_with("COUNT", votable("n:d", ("+Inf",))), "its answer to a count has no number"),
+    "negative": (spoil_queries_with("COUNT", votable("n:l", (-1,))), "its answer to a count has no number"),
+    "countless": (spoil_queries_with("COUNT", votable("n:l")), "its answer to a count has no number"),
+    "listed": (spoil_queries_with("COUNT", votable("n:a", ("1 2",))), "its answer to a count has no number"),
     "rowless": (spoil_queries_with("TOP", votable("granule_uid:c", ("x",))), "lacks the requested columns: target_name"),
     "mistyped": (spoil_queries_with("TOP", right("TOP").replace(b"<TD>1</TD>", b"<TD>one</TD>")), "one"),
 }  # fmt: skip
@@ -197,7 +197,7 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
         assert lines[name]["status"] == "failed"
         assert lines[name]["message"] == f"its answer cannot be used ({kind})"
     assert (lines["two.epn_core"]["rows"], lines["many"]["rows"]) == (10, 7)
-    assert "good/a.epn_core could not be asked" in caplog.text, "and the log has where it was"
+    assert "good/a.epn_core could not be queried" in caplog.text, "and the log has where it was"
 
 
 def test_a_field_is_completed_from_the_tables_that_answer(

@@ -173,7 +173,7 @@ def test_they_are_looked_into_as_if_they_lay_here(open_far_client, stored_root):
     whole = client.get("/collections/far/as/fits/label.lbl")
     assert fits.open(io.BytesIO(whole.body))[0].data.shape == (3, 4)
     assert "CRVAL1" in client.get("/collections/far/headers/image.fits", RESPONSEFORMAT="csv").text
-    for ident, words in (("text", "no format"), ("empty", "is empty")):
+    for ident, words in (("text", "cannot explore the format"), ("empty", "is empty")):
         bad = cut(client, ident, PIXELS_1="1 2")
         assert (bad.status, words in bad.text) == (400, True), bad.text
 
@@ -236,7 +236,7 @@ def test_archives_have_them(open_far_client, stored_root):
     assert (told["image.fits"]["status"], told["image.fits"]["bytes"]) == ("here", str(len(FILES["image.fits"])))
     for name in gone:
         assert told[name]["status"] == "missing"
-        assert "has it no more" in told[name]["reason"]
+        assert "no longer has it" in told[name]["reason"]
     answer = client.get("/archive", QUERY="SELECT url FROM far.files")
     part = client.ask(
         "GET",
@@ -287,12 +287,14 @@ def test_what_breaks_off_in_an_archive_is_told_by_the_next(open_far_client):
             there.address, names=("label.lbl", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"
         )
         there.cut = 100_000
-        with pytest.raises(Exception, match=r"the file image\.fits is not available now: the server that keeps it"):
+        with pytest.raises(
+            Exception, match=r"the file image\.fits is not available at the moment: the server that keeps it"
+        ):
             client.get("/archive", QUERY="SELECT url FROM far.files")
         found, told = members(client)
         assert (found["label.lbl"], "image.fits" in found) == (LABEL, False)
         assert told["image.fits"]["status"] == "missing"
-        assert re.fullmatch(r"the file image\.fits is not available now: .*", told["image.fits"]["reason"])
+        assert re.fullmatch(r"the file image\.fits is not available at the moment: .*", told["image.fits"]["reason"])
         assert not re.search(r"127\.0", told["image.fits"]["reason"])
 
 
@@ -351,34 +353,34 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
         assert b"".join(open_bucket().read_range("a/image+ü.fits", 5, 20, fact)) == LABEL[5:20]
         listed = list(open_bucket().list_files(["many/*.txt", "**/*.fits"], ["01.txt"]))
         assert (len(listed), listed[0]) == (20, ("a/image+ü.fits", fact))
-        with pytest.raises(UpstreamError, match="it was changed while it was read"):
+        with pytest.raises(UpstreamError, match="it changed while Hven was reading it"):
             list(open_bucket().read_range("a/image+ü.fits", 5, 20, replace(fact, tag='"other"')))
-        with pytest.raises(UpstreamError, match="has it no more"):
+        with pytest.raises(UpstreamError, match="no longer has it"):
             open_bucket().fetch_facts("a/never.fits")
         for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
             with pytest.raises(
-                UpstreamError, match=r"does not give it: it answers 40[03]; report this to its operators"
+                UpstreamError, match=r"does not send it: it returns status 40[03]; report this to the operators of this site"
             ):
                 open_bucket(**wrong).fetch_facts("a/image+ü.fits")
             if "anon" in wrong:  # of which moto makes a fault of its own
                 continue
             with pytest.raises(
-                UpstreamError, match=r"does not give it: it answers 40[03]; report this to its operators"
+                UpstreamError, match=r"does not send it: it returns status 40[03]; report this to the operators of this site"
             ):
                 list(open_bucket(**wrong).list_files(["**/*.fits"], []))
-        with pytest.raises(UserError, match="no option 'acl' of S3"):
+        with pytest.raises(UserError, match="S3 has no option 'acl'"):
             open_bucket(acl="x")
         options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
         client = open_far_client("s3://observatory/a", names=("image+ü.fits",), options=options, secret="WRONG/+SECRET")
         for path in ("files", "preview", "headers"):
             bad = client.get(f"/collections/far/{path}/image+ü.fits")
-            assert (bad.status, "does not give it" in bad.text) == (502, True)
+            assert (bad.status, "does not send it" in bad.text) == (502, True)
             assert not re.search(rf"WRONG|{key}|Signature|127\.0", bad.text + caplog.text)
         from moto import settings as moto_settings
 
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")  # everybody may read what is public
         assert open_bucket(anon="true").fetch_facts("a/open.txt").bytes == 4
-        with pytest.raises(UpstreamError, match="it answers 403"):
+        with pytest.raises(UpstreamError, match="it returns status 403"):
             open_bucket(anon="true").fetch_facts("a/image+ü.fits")
 
 

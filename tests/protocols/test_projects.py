@@ -54,7 +54,9 @@ def test_who_sees_the_tables_of_a_project(tmp_path: Path, more: str, everybody: 
                 if everybody:
                     assert ids(here, table, who, as_of) == [1, 2, 3]
                 else:
-                    with pytest.raises((BindError, ParamError), match=r"no table|is not a time, and no snapshot"):
+                    with pytest.raises(
+                        (BindError, ParamError), match=r"no table|is not a time, and there is no published snapshot"
+                    ):
                         ids(here, table, who, as_of)
 
 
@@ -163,7 +165,10 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         assert "private" in ask("bob", "/projects").headers["cache-control"]
 
         twice = run_hven("project", "add-member", "hesiod", "bob", "--role", "owner", "--site", tmp_path).stdout
-        assert twice == "bob is reader of hesiod; given as reader and owner: the role with fewer rights is in force\n"
+        assert (
+            twice
+            == "bob is reader of hesiod; several roles (reader and owner); the one with the fewest rights applies\n"
+        )
         shown = json.loads(run_hven("project", "show", "hesiod", "--json", "--site", tmp_path).stdout)
         assert {(one["account"], one["role"]) for one in shown} == {("anna", "curator"), ("bob", "reader")}
         run_hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path)

@@ -187,10 +187,10 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
 @pytest.mark.parametrize(
     ("given", "media", "word"),
     [
-        (b"", "application/json", "nothing was sent"),
+        (b"", "application/json", "the request has no body"),
         (b"[]", "application/json", "no rows"),
         (b"{", "application/json", "not JSON"),
-        (b"[1, 2]", "application/json", "no list of objects"),
+        (b"[1, 2]", "application/json", "not a list of objects"),
         (b'{"tme": "2026-11-23"}', "application/json", "no column 'tme'"),
         (b'{"time": "2026-11-23", "seeing": "much"}', "application/json", "seeing"),
         (b'{"time": "2026-11-23", "id": 1.5}', "application/json", "id"),
@@ -201,7 +201,7 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         (b"\x00\x01\x02\xff" * 400, "", "not a table"),
         (b"<html><body>no</body></html>", "", "no column 'body'"),
         (b"<VOTABLE><RES", "application/x-votable+xml", "cannot be read"),
-        (b"id,time\n1,2026-11-23\n1,2026-11-24\n", "text/csv", "one key"),
+        (b"id,time\n1,2026-11-23\n1,2026-11-24\n", "text/csv", "the same key"),
     ],
 )
 def test_what_cannot_be_taken_changes_nothing(anna: Writer, given: bytes, media: str, word: str) -> None:
@@ -490,11 +490,11 @@ def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
         assert anna("POST", name, build_zip(good), content_type="application/zip").status == 201, "the same again"
         before = sorted(str(path) for path in there.rglob("*"))
         for members, status, words in (
-            ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "there is a file"),
+            ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "there is already a file"),
             ({"c.fits": second.read_bytes(), "d.fits": first.read_bytes()[:3000]}, 400, "d.fits"),
-            ({"c.fits": second.read_bytes(), "../d.fits": first.read_bytes()}, 404, "no file can be called"),
+            ({"c.fits": second.read_bytes(), "../d.fits": first.read_bytes()}, 404, "no file here may have the name"),
             ({"c.fits": second.read_bytes(), "notes.txt": b"x"}, 404, "notes.txt"),
-            ({"sub/": b""}, 400, "has no file"),
+            ({"sub/": b""}, 400, "contains no file"),
             ({f"{n}.fits": b"" for n in range(1001)}, 413, "1,000 files"),
         ):
             bad = anna("POST", name, build_zip(members), content_type="application/zip")

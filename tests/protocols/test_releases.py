@@ -154,7 +154,7 @@ def test_a_release_of_what_a_reader_does_not_see_is_none(tmp_path: Path) -> None
             )
         )
         here.refresh_published_state()
-        with pytest.raises(ParamError, match="'secret' is not a time, and no snapshot"):
+        with pytest.raises(ParamError, match="'secret' is not a time, and there is no published snapshot"):
             ids(here, "psz2.main", as_of="secret")
         with pytest.raises(BindError):
             ids(here, "szcat.main", as_of="R4")
@@ -164,15 +164,15 @@ def test_a_release_of_what_a_reader_does_not_see_is_none(tmp_path: Path) -> None
 def test_labels(tmp_path: Path) -> None:
     with closing(StateStore(tmp_path)) as store:
         for label in ("latest", "", "a b", "a/b", "x" * 41, "list", "\u00fc"):
-            with pytest.raises(UsageError, match="is not a valid label of a release; at most 40 letters"):
+            with pytest.raises(UsageError, match="is not a valid label for a release; use at most 40 letters"):
                 store.releases.add_collection_releases(label, ["psz2"])
 
 
 def test_a_release_never_changes(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        with pytest.raises(ConflictError, match="psz2 has a release 'R4' already"):
+        with pytest.raises(ConflictError, match="psz2 already has a release 'R4'"):
             here.store.releases.add_collection_releases("r4", ["psz2"])
-        with pytest.raises(NotFoundError, match="nothing of 'none' is published"):
+        with pytest.raises(NotFoundError, match="'none' has no published tables"):
             here.store.releases.add_collection_releases("R5", ["psz2", "none"])
         assert [one.label for one in here.store.releases.list_releases("psz2")] == ["R4"]
         with pytest.raises(NotFoundError, match="psz2 has no release 'R5'"):
@@ -186,7 +186,7 @@ def test_a_collection_of_the_name_of_a_release_goes_first(tmp_path: Path) -> Non
         assert ids(here, "psz2_r4.main") == [9]
         assert ids(here, "psz2.main", as_of="R4") == [1, 2, 3]
         assert (
-            "release R4 of psz2 can be queried only with ASOF=R4: there is another schema psz2_r4"
+            "release R4 of psz2 can be queried only with ASOF=R4: another schema is already named psz2_r4"
             in here.get_published_state().problems
         )
 
@@ -214,7 +214,10 @@ def test_verbs(tmp_path: Path) -> None:
     assert "R4 of psz2" not in run_hven("release", "remove", "R4", "psz2", "--site", tmp_path).stdout
     write(tmp_path, "psz2_r7")
     again = run_hven("release", "R7", "psz2", "--site", tmp_path, expected_code=1)
-    assert "R7 of psz2 would be queried as psz2_r7, which is a collection's name; take another label" in again.stderr
+    assert (
+        "the schema of R7 of psz2 would be psz2_r7, which is already the name of a collection; choose a different label"
+        in again.stderr
+    )
 
 
 def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
@@ -238,7 +241,7 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
         assert client.get("/collections/psz2/files/new.txt").text == "newer"
         gone = client.get("/collections/psz2_r4/files/new.txt")
         assert gone.status == 410
-        assert "the file new.txt of R4 was replaced; collections/psz2/files/new.txt replaces it" in gone.text
+        assert "the file new.txt of R4 was replaced; use the new version at collections/psz2/files/new.txt" in gone.text
         assert len(client.get("/collections/psz2_r4/files").text.splitlines()) == 3
         assert client.get("/collections/psz2/files/none.txt").status == 404
 

@@ -148,11 +148,11 @@ def test_an_operator_sees_what_another_sees_and_nothing_mixes(roles_site: Site, 
     assert lines
     assert lines[0].what == "sees as"
     assert lines[0].facts["until"].endswith(" UTC")
-    assert "who is not logged in" in client.ask("GET", "/", headers=see_as(client, olga, "anonymous")).text
+    assert "readers who are not logged in" in client.ask("GET", "/", headers=see_as(client, olga, "anonymous")).text
 
 
 def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
-    """Ask all routes of the matrix of rights as somebody, and as who sees as them: the same, but for who is logged in."""
+    """Ask all routes of the matrix of rights as somebody, and as who sees as them: the same, but for users who are logged in."""
     unlike, answered = [], 0
     with (
         asyncio.Runner() as runner,  # one for all requests, with its threads
@@ -206,7 +206,7 @@ def test_nothing_is_changed_and_nothing_of_theirs_is_shown(roles_site: Site, cli
         answer = client.ask(method, path, body=body, headers={**FORM, **mine})
         assert (
             answer.status,
-            "nothing can be changed while the site is shown as another user sees it" in answer.text,
+            "nothing can be changed while you see the site as another user" in answer.text,
         ) == (403, True), path
     assert look(client, mine, "carl").status == 403
     assert ids(client, mine, "tap_user.list") == ["400"]
@@ -287,7 +287,7 @@ def test_a_closed_site_shows_nobody_anything_but_the_way_back(roles_site: Site) 
     away = client.ask("GET", "/collections/night", headers=mine)
     assert (away.status, "/login?next=" in away.headers["location"]) == (303, True)
     page = client.ask("GET", "/login", headers=mine).text
-    assert "Be yourself again" in page
+    assert "Return to your own account" in page
     assert "Logged in as olga" in page
     assert client.ask("POST", "/access/as", headers={**FORM, **mine}).status == 303
 

@@ -468,7 +468,7 @@ def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) 
         first.write_bytes(first.read_bytes() + b"more")
         answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:10Z", stop="2020-01-01T00:20Z")
         assert answer.status >= 500
-        assert "x_20200101_V1.cdf was changed since it was published" in answer.text
+        assert "x_20200101_V1.cdf has changed since it was published" in answer.text
 
 
 def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
     with site:
         said = info(client)
         assert [one["name"] for one in said["parameters"]] == ["Epoch", "LL"]
-        assert said["note"] == ["the unit of LL is not said in all files", "NOT is in no file"]  # fmt: skip
+        assert said["note"] == ["not all files give a unit for LL", "NOT is in no file"]  # fmt: skip
         unit, values = said["parameters"][1]["units"], [float(row[1]) for row in rows(client)]
         own = [cdflib.CDF(str(path)).varget("LL").ravel().astype("f8") for path in sorted(data.glob("*.cdf"))]
         scale = {"V": (1e-3, 1.0), "mV": (1.0, 1e3)}[unit]
@@ -490,7 +490,7 @@ def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
         assert client.get("/hapi/data", dataset="nda_days", start="2020-01-04", stop="2020-01-04T00:01Z").status == 200
         answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:00:30Z", stop="2020-01-01T00:02Z")
         assert answer.status >= 500
-        assert "x_20200101_V1.cdf is in mV, and in nT in the data set" in answer.text
+        assert "has the unit mV in data/x_20200101_V1.cdf, but nT in the data set" in answer.text
 
 
 LEVELS = """\

@@ -168,17 +168,17 @@ def running(directory: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
-        ("rubbish", "it writes no Arrow stream"),
+        ("rubbish", "its output is not an Arrow stream"),
         ("numbers", "not an Arrow stream"),
-        ("dies", "it ended with exit code 3; it said: ValueError: no such record in x_1.npy"),
-        ("killed", "it ended by signal 9: it was killed, probably for its memory"),
-        ("endless", "it gives more rows than the "),
-        ("large", "or one of more than 64 MiB"),
-        ("hungry", "it said: MemoryError"),
-        ("other", "gives other columns than it said: time timestamp[us]"),
-        ("false", "gives other columns than it said: time timestamp[us]"),
-        ("fewer", "gives 299 rows from 0 on, where 300 are"),
-        ("headless", "does not say how many rows there are"),
+        ("dies", "it ended with exit code 3; its last message: ValueError: no such record in x_1.npy"),
+        ("killed", "it ended by signal 9: it was killed, probably because it used too much memory"),
+        ("endless", "it returns more rows than the "),
+        ("large", "or has more than 64 MiB"),
+        ("hungry", "its last message: MemoryError"),
+        ("other", "returns columns that are different from its schema: time timestamp[us]"),
+        ("false", "returns columns that are different from its schema: time timestamp[us]"),
+        ("fewer", "returns 299 rows instead of 300, from row 0"),
+        ("headless", "does not state the number of rows"),
     ],
 )
 def test_what_it_does_instead_is_told_and_no_sample_is_sent(world: tuple[Client, Path], mode: str, words: str) -> None:
@@ -241,7 +241,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [("./lost", "it said: the program cannot be started: No such file or directory"), ("hven-lost", "there is no program 'hven-lost'")],
+    [("./lost", "its last message: the program cannot be started: No such file or directory"), ("hven-lost", "there is no program 'hven-lost'")],
 )  # fmt: skip
 def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words: str) -> None:
     home = write_series_site(tmp_path, days=1)
@@ -361,4 +361,4 @@ def test_a_reader_needs_files(tmp_path: Path) -> None:
     home = write_series_site(tmp_path, days=1)
     text = (home / "nda.yaml").read_text()
     (home / "nda.yaml").write_text(text.replace("file: '{target.path}', ", ""))
-    assert any("series.reader: the samples are the table's rows" in one.message for one in check_descriptor(home / "nda.yaml", settings.load_settings(tmp_path)))  # fmt: skip
+    assert any("series.reader: this key is for samples in files, but here the samples are the table's rows" in one.message for one in check_descriptor(home / "nda.yaml", settings.load_settings(tmp_path)))  # fmt: skip

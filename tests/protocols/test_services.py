@@ -92,11 +92,11 @@ def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
         f"services: [tap, maps, tfcat]{TABLE}    links: [{{semantics: '#this', text: 'https://x.example/{{target.id}}'}}]\n",
     )
     assert found[1:3] == [
-        "warning: services: nothing serves 'maps' yet",
-        "warning: services: nothing serves 'tfcat' yet",
+        "warning: services: Hven does not offer 'maps' yet",
+        "warning: services: Hven does not offer 'tfcat' yet",
     ]
-    assert "warning: tables.t.obscore: its rows are not in ivoa.obscore: `services` does not name it" in found
-    assert found[0] == "warning: tables.t.links: nothing serves them: `services` does not name datalink"
+    assert "warning: tables.t.obscore has no effect, because `services` does not name obscore" in found
+    assert found[0] == "warning: tables.t.links has no effect, because `services` does not name datalink"
 
 
 def test_a_wrong_mapping_of_a_table_made_by_a_query_is_found(tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ LONE = "tables: {t: {source: {kind: csv, files: t.csv}, primary: [id], columns: 
 @pytest.mark.parametrize("service", ["cone", "epn-tap", "obscore", "files", "sia", "sia2", "ssa"])
 def test_a_service_that_no_table_is_for_is_refused(tmp_path: Path, service: str) -> None:
     (found,) = [fault for fault in check_text(tmp_path, f"services: [tap, {service}]\n{LONE}") if "services" in fault]
-    assert found.startswith(f"error: services: {service} has nothing to answer with: no table of c has ")
+    assert found.startswith(f"error: services: {service} has no data, because no table of c has ")
     with (
         Site(load_settings(tmp_path)) as site,
-        pytest.raises(DescriptorError, match=f"services: {service} has nothing"),
+        pytest.raises(DescriptorError, match=f"services: {service} has no data"),
     ):
         ingest_collection(site, "c")
 
@@ -137,4 +137,6 @@ def test_services_that_a_table_is_for_pass(tmp_path: Path, services: str, table:
 
 
 def test_a_collection_that_nothing_serves_is_refused(tmp_path: Path) -> None:
-    assert "error: services: nothing serves the collection" in check_text(tmp_path, f"services: [tfcat]\n{LONE}")
+    assert "error: services: Hven offers none of these services yet, so the collection has none" in check_text(
+        tmp_path, f"services: [tfcat]\n{LONE}"
+    )

@@ -161,8 +161,8 @@ def test_its_time(night_site: Site, client: Client, token: str, monkeypatch: pyt
         monkeypatch.setattr(signed_addresses.time, "time", lambda moment=begun + seconds: moment)
         answer = client.ask("GET", address)
         assert answer.status == status
-    assert "was good until" in answer.text
-    assert "log in, and send or copy it again" in answer.text
+    assert "expired at" in answer.text
+    assert "log in, and make a new signed address" in answer.text
 
 
 def test_it_dies_with_the_right(night_site: Site, client: Client, token: str) -> None:

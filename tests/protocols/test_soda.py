@@ -197,25 +197,25 @@ def test_nothing_there_is_no_content(client: Client, params: dict[str, str]) -> 
 @pytest.mark.parametrize(
     ("params", "status", "words"),
     [
-        ({"BAND": "505 508"}, 400, "UsageError: BAND is in metres, and the file has 5e-07 to 5.19e-07 m"),
+        ({"BAND": "505 508"}, 400, "UsageError: BAND must be in metres; the file covers 5e-07 to 5.19e-07 m"),
         ({"BAND": "NaN 1"}, 400, "UsageError: BAND='NaN 1' has an end that is not a number"),
         ({"BAND": "2 1"}, 400, "UsageError"),
         ({"CIRCLE": "10 20"}, 400, "UsageError: CIRCLE='10 20'"),
         ({"POLYGON": "1 2 3 4"}, 400, "UsageError: POLYGON"),
         ({"POS": "BOX 1 2 3 4"}, 400, "UsageError: POS"),
-        ({"TIME": "50000 50001"}, 400, "UsageError: TIME cannot cut it"),
+        ({"TIME": "50000 50001"}, 400, "UsageError: TIME cannot cut the array"),
         ({"PIXELS_4": "a"}, 400, "UsageError"),
         ({"PART": "7"}, 400, "UsageError: the file has no part '7'"),
         ({"ID": ""}, 400, "UsageError: ID is missing"),
         ({"ID": "none"}, 404, "UsageError: no row"),
         ({"ID": "../../etc/passwd"}, 404, "UsageError: no row"),
         ({"ID": "lost"}, 404, "UsageError"),
-        ({"ID": "gone"}, 503, "ServiceUnavailable: the file data/gone.fits is not there now"),
-        ({"ID": "text"}, 400, "UsageError: notes.txt has no format"),
+        ({"ID": "gone"}, 503, "ServiceUnavailable: the file data/gone.fits is missing at the moment"),
+        ({"ID": "text"}, 400, "UsageError: Hven cannot explore the format of notes.txt"),
         ({"ID": "empty"}, 400, "UsageError: empty.fits is empty"),
         ({"ID": "broken"}, 400, "UsageError"),
         ({"ID": "locked"}, 401, "AuthenticationError: the file data/locked.fits is locked"),
-        ({"TABLE": "cubes.plain"}, 404, "UsageError: rows of cubes.plain have no files"),
+        ({"TABLE": "cubes.plain"}, 404, "UsageError: the rows of cubes.plain have no files"),
         ({"TABLE": "no.such"}, 404, "UsageError"),
     ],
     ids=str,
@@ -235,7 +235,7 @@ def test_a_hidden_row_is_none(client: Client) -> None:
 
 
 def test_what_is_not_understood_is_named(client: Client) -> None:
-    assert "not understood, and left out: ELSEWHERE" in str(
+    assert "ignored unknown parameters: ELSEWHERE" in str(
         read(cut(client, PIXELS_1="1 2", ELSEWHERE=1))[0].header["HISTORY"]
     )
 
@@ -277,7 +277,7 @@ def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
     assert "COMPLETED" in job
     results = [client.get(f"/soda{path}/results/cut{number}") for number in range(1, 5)]
     assert fits.open(io.BytesIO(results[0].body))[0].data.shape == (2, 20, 21, 21)
-    assert results[1].text == "Error: cube: nothing of what was asked for is in it\n"
+    assert results[1].text == "Error: cube: the file contains nothing of the requested region\n"
     assert results[2].text.startswith("AuthenticationError: locked: the file data/locked.fits is locked")
     package = client.get(f"/soda{path}/results/package")
     assert package.headers["content-type"] == "application/zip"

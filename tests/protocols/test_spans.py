@@ -131,8 +131,8 @@ def read(client: Client, ident: str, table: str = "goes.epn_core") -> list[dict]
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (", {series: a, type: text/csv}", "series already says it"),
-        (", {text: x}", "one of semantics, derived and series"),
+        (", {series: a, type: text/csv}", "`series` already sets it"),
+        (", {text: x}", "one of 'semantics', 'derived' and 'series'"),
     ],
 )
 def test_what_goes_with_a_series_is_refused(tmp_path, source: pa.Table, more: str, words: str) -> None:

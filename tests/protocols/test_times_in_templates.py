@@ -91,7 +91,7 @@ def test_what_is_a_time(value: Any, spec: str, text: str | None) -> None:
 @pytest.mark.parametrize(
     ("was", "now", "fault"),
     [
-        ("{seen:iso}", "{seen:%Q}", "no part of a time is called %Q"),
+        ("{seen:iso}", "{seen:%Q}", "a time has no part %Q"),
         ("{seen:iso}", "{id:iso}", "{id:iso} needs a timestamp, not"),
     ],
 )

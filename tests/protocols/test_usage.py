@@ -338,7 +338,7 @@ def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
     assert found.months == ["2026-01", "2026-02", "2026-03", "2026-04"]
     assert found.sum_by("month")[("2026-02",)]["requests"] == 3
     told = " ".join(found.notes)
-    assert "2031-01 lie ahead" in told
+    assert "2031-01: these months are in the future" in told
     assert "counting began in 2026-02" in told
     assert "nothing was counted in 2026-03" in told
     assert "2031" not in json.dumps(usage_reports.to_report_values(found)["collections"])

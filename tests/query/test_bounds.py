@@ -48,7 +48,7 @@ DOUBLED = ", ".join(f"a{i} AS (SELECT x.n FROM a{i - 1} AS x JOIN a{i - 1} AS y 
         (joins(300), "at most 64 tables"),
         (f"SELECT {'*'.join(['n'] * 30_000)} AS p FROM s.t", "at most 25,000 terms"),
         (f"SELECT {','.join(['n'] * 30_000)} FROM s.t", "at most 5,000 columns"),
-        (f"SELECT '{'x' * 900_000}' AS x, n FROM s.t", "would stand in each row"),
+        (f"SELECT '{'x' * 900_000}' AS x, n FROM s.t", "each row would contain literals"),
         (f"SELECT {','.join(['word || word'] * 200)} FROM s.t", "operations that make text"),
         (" UNION ".join(["SELECT 1 AS n"] * 1_501), "at most 1,500 SELECTs"),
         (f"SELECT {','.join(['n'] * 60_000)} FROM s.t", "at most 100,000 words"),
@@ -63,9 +63,9 @@ DOUBLED = ", ".join(f"a{i} AS (SELECT x.n FROM a{i - 1} AS x JOIN a{i - 1} AS y 
         ("SELECT CAST(word AS CHAR(70000)) AS c FROM s.t", "70000. is too long"),
         (
             "SELECT CAST(word AS CHAR(20000)) AS c, CAST(word AS CHAR(20000)) AS d FROM s.t",
-            "at most 32,768 characters in all its CHARs",
+            "at most 32,768 characters in all its CHAR values",
         ),
-        (f"SELECT {'LOG(' * 40}n{')' * 40} AS x FROM s.t", "too long in the SQL of the engine"),
+        (f"SELECT {'LOG(' * 40}n{')' * 40} AS x FROM s.t", "too long when translated to the engine's SQL"),
     ],
 )
 def test_what_a_query_has_too_many_of_is_refused(site: Site, text: str, said: str) -> None:
@@ -141,7 +141,7 @@ def test_what_is_just_short_enough_is_answered(site: Site) -> None:
 def test_a_query_by_which_the_process_holds_too_much_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([0])
     monkeypatch.setattr(memory_watchdog, "measure_process_bytes", lambda: next(looks, 1 << 50))
-    with pytest.raises(TooLargeError, match="the service holds more memory") as fault:
+    with pytest.raises(TooLargeError, match="all queries together used more memory") as fault:
         ask(site, "SELECT COUNT(*) AS c FROM s.t AS a, s.t AS b, s.t AS c WHERE a.n + b.n < c.n - 9000")
     assert find_http_status(fault.value) == 413
     monkeypatch.undo()

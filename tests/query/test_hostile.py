@@ -39,9 +39,9 @@ def _fits(*cards: str) -> bytes:
     ("data", "why"),
     [
         (_fits(f"NAXIS1  = {1 << 40}", "NAXIS2  = 1", "TFIELDS = 1", f"TFORM1  = '{1 << 40}A'"), "NAXIS1 = 1.09951e"),
-        (_fits(f"NAXIS1  = {10**20 - 1}", "NAXIS2  = 1", "TFIELDS = 0"), "which cannot be"),
-        (_fits("NAXIS1  = nan", "NAXIS2  = 1", "TFIELDS = 0"), "which cannot be"),
-        (_fits("NAXIS1  = 1E999", "NAXIS2  = 1", "TFIELDS = 0"), "which cannot be"),
+        (_fits(f"NAXIS1  = {10**20 - 1}", "NAXIS2  = 1", "TFIELDS = 0"), "which is impossible"),
+        (_fits("NAXIS1  = nan", "NAXIS2  = 1", "TFIELDS = 0"), "which is impossible"),
+        (_fits("NAXIS1  = 1E999", "NAXIS2  = 1", "TFIELDS = 0"), "which is impossible"),
         (b"SIMPLE  =                    T".ljust(6 << 20), "without an END"),
         (b"# %ECSV 1.0\n# ---\n# " + b"[" * 20_000 + b"\na b\n", "nested more than 200 deep"),
         (b"# %ECSV 1.0\n# ---\n" + b"# meta: x\n" * 80_000 + b"a b\n", "more than 512 KiB"),
@@ -239,7 +239,7 @@ def test_rows_at_fault_are_not_all_looked_at(tmp_path: Path, monkeypatch: pytest
         delimited, "_has_enough_rejects", lambda ragged, shape: asked.append(1) or enough(ragged, shape)
     )
     (tmp_path / "mine").write_bytes(b"a,b\n1,2\n" + b"1\n" * 200_000)
-    with pytest.raises(SourceError, match="row 2: 1 fields where 2 are expected"), open_table_file(tmp_path / "mine"):
+    with pytest.raises(SourceError, match="row 2: 1 fields instead of 2"), open_table_file(tmp_path / "mine"):
         pass
     assert len(asked) < 1_000
     monkeypatch.setattr(content, "_note_wider_type", lambda wrong, reject: asked.append(1) or noted(wrong, reject))

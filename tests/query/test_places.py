@@ -66,9 +66,9 @@ def test_a_remembered_plan_says_the_place_in_the_text_that_was_sent(site):
 @pytest.mark.parametrize(
     ("shape", "at", "why"),
     [
-        ("CIRCLE(0, 0, -1)", 14, "the radius of a CIRCLE is -1; a radius is 0 or more"),
+        ("CIRCLE(0, 0, -1)", 14, "the radius of a CIRCLE is -1; give a radius of 0 or more"),
         ("CIRCLE(POINT(1, 2), -0.5)", 21, "the radius of a CIRCLE is -0.5"),
-        ("POINT(0, 95)", 10, "the latitude of a POINT is 95; latitudes go from -90 to 90"),
+        ("POINT(0, 95)", 10, "the latitude of a POINT is 95; give a latitude from -90 to 90"),
         ("POINT('ICRS', 0, -90.5)", 18, "the latitude of a POINT is -90.5"),
         ("POLYGON(1, 2, 3, 91, 5, 6)", 18, "the latitude of a POLYGON is 91"),
         ("BOX(1, -91, 2, 3)", 8, "the latitude of a BOX is -91"),
@@ -103,7 +103,7 @@ def test_circles_of_rows_with_a_negative_radius_hold_nothing(site):
         ("SELECT id FROM TAP_UPLOAD.t", "line 1, column 16: no table 'TAP_UPLOAD.t': this request uploads none; send the table with UPLOAD=t,param:t"),
         ("SELECT gaiafunc(x) FROM big.main", "no function GAIAFUNC; see the functions"),
         ("SELECT sqr(x) FROM big.main", "did you mean 'SQRT'?"),
-        ("SELECT IN_UNIT(DISTANCE(0, 0, x, x), 'degrees') FROM big.main", "'degrees' is not how VOUnits writes this unit; write 'deg'"),
+        ("SELECT IN_UNIT(DISTANCE(0, 0, x, x), 'degrees') FROM big.main", "'degrees' is not the VOUnits spelling of this unit; write 'deg'"),
         ("SELECT IN_UNIT(DISTANCE(0, 0, x, x), 'arcseconds') FROM big.main", "write 'arcsec'"),
     ],
 )  # fmt: skip

@@ -159,7 +159,8 @@ def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path)
         site.store.unpublish_collection("s")
         site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("s"))
         with pytest.raises(
-            RowsReplacedError, match=r"the rows of s\.t were replaced or removed while this query waited; ask again"
+            RowsReplacedError,
+            match=r"the rows of s\.t were replaced or removed while this query waited; run the query again",
         ):
             waiting.read_table()
     with open_tiny_site(tmp_path / "other", {"s.t": build_rows(10)}) as site:

@@ -213,7 +213,7 @@ def _ipc_file(rows: pa.Table, out: io.BytesIO) -> None:
 def test_structs_are_refused() -> None:
     out = io.BytesIO()
     _ipc_stream(pa.table({"s": pa.array([{"a": 1}])}), out)
-    with pytest.raises(SourceError, match="a table cannot hold"):
+    with pytest.raises(SourceError, match="a table cannot contain"):
         read(out.getvalue())
     out = io.BytesIO()
     pq.write_table(pa.table({"n": [1], "s": pa.array([{"a": 1}])}), out)
@@ -226,7 +226,7 @@ def test_compressed_text(pack: object) -> None:
     text = b"a,b\n" + b"1,x\n" * 50_000
     assert read(pack(text))[1].num_rows == 50_000
     cut = pack(text)[:-8]
-    with pytest.raises(SourceError, match="breaks off"):
+    with pytest.raises(SourceError, match="stream is incomplete or invalid"):
         read(cut)
     small = Settings(directory=Path(), limits=QueryLimits(upload=100_000))
     with pytest.raises(TooLargeError, match="100,000 bytes"):

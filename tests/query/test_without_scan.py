@@ -99,7 +99,7 @@ def test_count_is_known(site: Site, scan_counter: ScanCounter) -> None:
     assert ask(site, COUNT, half=False) == [{"c": ROWS}]
     assert (scan_counter.rows, scan_counter.queries) == (0, 0)
     assert explain_query(site, COUNT, half=False).startswith(
-        "without DuckDB: the number of rows is known, none is read\n"
+        "without DuckDB: the number of rows is known; no row is read\n"
     )
 
 

@@ -102,7 +102,7 @@ def test_omega_cubes(tmp_path: Path) -> None:
 
 def test_omega_maps(tmp_path: Path) -> None:
     place, report = publish_collection("psup_maps", tmp_path)
-    assert re.search(r"there must be access_format and access_estsize; [^\n]*: 10 rows\n", report.format_text())
+    assert re.search(r"must have access_format and access_estsize; [^\n]*: 10 rows\n", report.format_text())
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM psup_maps.epn_core")}
     assert len(there) == 10
     for item in items(place):
@@ -168,11 +168,11 @@ def test_rows_of_maser(tmp_path: Path) -> None:
     assert (len(given), len(whole)) == (12, 8)
     told = report.format_text()
     assert "8 rows (142 left out by where, 4 rejected of 154 read)" in told
-    assert "target_class is required, and there is no value: 4 rows" in told
+    assert "target_class is required, but has no value: 4 rows" in told
     # lists of features, as of targets, are what they do there, and no fault
     assert "#" in given[min(whole)]["feature_name"]
-    assert "text of EPN-TAP has no" not in told
-    assert "lists are joined by # alone" not in told
+    assert "text in EPN-TAP must not contain" not in told
+    assert "list items must be joined by # only" not in told
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM maser.epn_core")}
     assert set(there) == whole
     for name, row in there.items():

@@ -87,8 +87,8 @@ EXPECTATIONS = {
         columns={"i": "int32", "f": "float64", "s": "string", "d": "float64", "imp": "float64"},
         rows=[(1, 1.5, "abc", 300.0, 0.12), (None, None, "def", 0.01, 23.45), (None, None, None, 1e-5, -0.09)],
         reported=(
-            "d: no decimal point is written: the last 2 digits are the fraction",
-            "imp: no decimal point is written: the last 2 digits are the fraction",
+            "d: the numbers have no decimal point; the last 2 digits are the fraction",
+            "imp: the numbers have no decimal point; the last 2 digits are the fraction",
         ),
     ),
     "B044-vizier-five-columns.tsv": Expectation(
@@ -107,10 +107,10 @@ EXPECTATIONS = {
         columns={"id": "int64", "d": "float64", "fs": "uint8[2]"},
         rows=[(1, 1.0, [97, 98]), (2, 2.0, [99, 100])],
         reported=(
-            "lc: the type list<element: struct<mjd: double, mag: float>> has no form",
-            "img: the type list<element: list<element: int32>> has no form",
-            "m: the type map<string, int32 ('m')> has no form",
-            "d: durations (s) are read as seconds",
+            "lc: VO tables have no equivalent of the type list<element: struct<mjd: double, mag: float>>",
+            "img: VO tables have no equivalent of the type list<element: list<element: int32>>",
+            "m: VO tables have no equivalent of the type map<string, int32 ('m')>",
+            "d: Hven reads durations (s) as seconds",
         ),
     ),
     "B052-zone-offset.csv": Expectation(

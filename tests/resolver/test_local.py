@@ -113,7 +113,7 @@ def test_an_unknown_name_says_who_was_asked_and_what_could_be_done(site: Site) -
         resolver.resolve_object_name("NGC 99999", site=site)
     told = str(error.value)
     assert "'NGC 99999'" in told
-    assert "asked: the table sky.objects, the bodies of the Solar System" in told
+    assert "Hven queried the table sky.objects, the bodies of the Solar System" in told
     assert "resolver.remote = true" in told
 
 
@@ -199,7 +199,7 @@ def local_table(**more: Any) -> Table:
 def test_a_private_table_gives_nothing_away(tmp_path: Path) -> None:
     with (
         small(tmp_path, (local_table(access="private"), objects())) as site,
-        pytest.raises(OverloadedError, match=r"no public table sky.objects"),
+        pytest.raises(OverloadedError, match=r"resolver.table names sky.objects, but there is no public table"),
     ):
         resolver.resolve_object_name("a1", site=site)
 
@@ -249,7 +249,11 @@ def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "said"), [("sky.nothing", "no public table sky.nothing"), ("sky.objects", "no column for name")]
+    ("table", "said"),
+    [
+        ("sky.nothing", "resolver.table names sky.nothing, but there is no public table"),
+        ("sky.objects", "no column for name"),
+    ],
 )
 def test_a_setting_that_names_no_table_of_names(tmp_path: Path, table: str, said: str) -> None:
     with (

@@ -145,7 +145,7 @@ def test_answers_are_remembered_with_their_age(site: Site, monkeypatch: pytest.M
 def test_that_a_name_is_unknown_is_remembered_for_a_day(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("nothing", "NOTHING", "nothing text"):
         with pytest.raises(
-            resolver.UnresolvedNameError, match="asked: the bodies of the Solar System, SIMBAD through Sesame"
+            resolver.UnresolvedNameError, match="Hven queried the bodies of the Solar System, SIMBAD through Sesame"
         ):
             resolver.resolve_object_name(name, site=site)
     assert len(Sesame.asked) == 2
@@ -161,7 +161,7 @@ def test_that_a_name_is_unknown_is_remembered_for_a_day(site: Site, monkeypatch:
 )
 def test_garbage_is_said_to_be_garbage_and_never_unknown(site: Site, name: str) -> None:
     with pytest.raises(
-        OverloadedError, match=r"not known here, and SIMBAD through Sesame .* could not be asked: "
+        OverloadedError, match=r"this site does not know .*, and SIMBAD through Sesame .* could not be queried: "
     ) as error:
         resolver.resolve_object_name(name, site=site)
     assert "position" in error.value.remedy
@@ -175,7 +175,7 @@ def test_a_slow_service_is_given_up_and_left_alone_for_a_while(tmp_path: Path, u
         Sesame.asked.clear()
         try:
             begun = time.monotonic()
-            with pytest.raises(OverloadedError, match="could not be asked"):
+            with pytest.raises(OverloadedError, match="could not be queried"):
                 resolver.resolve_object_name(name, site=site)
             assert time.monotonic() - begun < 30, "it would never end"
             with pytest.raises(OverloadedError):

@@ -162,10 +162,10 @@ def test_it_is_declared_where_names_can_be_resolved(tmp_path: Path) -> None:
 def test_where_it_is_not_declared_it_is_refused(tmp_path: Path) -> None:
     with (
         open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site,
-        pytest.raises(BindError, match=r"names of objects are not resolved here.*POINT"),
+        pytest.raises(BindError, match=r"this site does not resolve object names.*POINT"),
     ):
         ask(site, "SELECT ivo_simbadpoint('M31') FROM s.t")
-    with pytest.raises(BindError, match="names of objects are not resolved here"):  # as a view is checked
+    with pytest.raises(BindError, match="this site does not resolve object names"):  # as a view is checked
         bind_query(
             parse_query("SELECT ivo_simbadpoint('M31') FROM s.t"),
             StaticTableCatalogue([Table(schema="s", name="t", columns=(Column(name="x"),))]),

@@ -24,10 +24,10 @@ def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: P
     before = store.get_site_id()
     var.parent.rename(elsewhere)
     for ask in (store.get_version, store.get_site_id, lambda: StateStore(var)):
-        with pytest.raises(StorageUnavailableError, match=r"is not there: no such file.*mount its disk again"):
+        with pytest.raises(StorageUnavailableError, match=r"is missing: no such file.*mount its disk again"):
             ask()
     var.mkdir(parents=True)  # as an empty mount point is
-    with pytest.raises(StorageUnavailableError, match="is not there"):
+    with pytest.raises(StorageUnavailableError, match="is missing"):
         StateStore(var)
     assert not list(var.iterdir())
     var.rmdir()
@@ -41,7 +41,7 @@ def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: P
 
 
 def test_an_engine_that_is_begun_while_its_site_is_renamed_makes_no_site(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"cannot be made: No such file"):
+    with pytest.raises(StorageError, match=r"cannot be created: No such file"):
         DuckEngine(tmp_path / "site" / "var" / "snapshots", memory_bytes=2**28)
     assert not list(tmp_path.iterdir())
 

@@ -87,13 +87,13 @@ def test_damage_under_a_running_server(server: ServerProcess) -> None:
     status, headers, body = answers[-1]
     assert (status, headers.get("retry-after")) == (503, "5"), body
     assert (
-        b"the rows of stars.main are damaged on disk and are not given; their owner must ingest the collection again"
+        b"the rows of stars.main are damaged on disk, so Hven does not return them; ask the site's operators to ingest the collection again"
         in body
     )
     assert str(server.log.parent).encode() not in body
 
     done = run_hven("verify", "--site", server.log.parent, expected_code=1)
-    assert "00000.arrow: it has 100 bytes, and" in done.stdout
+    assert "00000.arrow: it has 100 bytes, but" in done.stdout
     assert "the rows of stars.main cannot be read" in done.stdout
     found = json.loads(run_hven("verify", "stars", "--json", "--site", server.log.parent, expected_code=1).stdout)
     assert len(found["snapshots"]) == 3

@@ -31,7 +31,7 @@ def test_the_log_says_the_fault_once(faulty_server: ServerProcess) -> None:
     wait_until(lambda: "titel" in faulty_server.log.read_text())
     lines = [line for line in faulty_server.log.read_text().splitlines() if "stars.yaml:2:1" in line]
     assert len(lines) == 1
-    assert "the last good descriptor of stars" in lines[0]
+    assert "the last valid descriptor of stars" in lines[0]
     assert "WARNING" in lines[0]
 
 
@@ -42,7 +42,7 @@ def test_health_says_it(faulty_server: ServerProcess) -> None:
     assert check == {
         "name": "descriptors",
         "state": "warning",
-        "reason": "a descriptor has faults: the last good one is in force",
+        "reason": "a descriptor has faults; the last valid one is used",
     }
 
 

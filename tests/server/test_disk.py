@@ -159,7 +159,7 @@ def test_no_open_files_are_left(server: ServerProcess) -> None:
             late.request("GET", "/tap/async")
             answer = late.getresponse()
             assert (answer.status, answer.getheader("retry-after")) == (503, "5")
-            assert b"has as many connections as it can hold" in answer.read()
+            assert b"has too many connections at the moment" in answer.read()
     finally:
         for connection in idle:
             connection.close()
@@ -180,7 +180,7 @@ def test_a_server_that_may_open_few_files(server: ServerProcess, disk: Path) -> 
         [*limited, "40", *HVEN_COMMAND, "serve", "--site", disk / "site"], capture_output=True, text=True, check=False
     )
     assert (few.returncode, "Traceback" in few.stderr) == (1, False)
-    assert "may have 40 files open at once, and a server needs at least 64" in few.stderr
+    assert "may open only 40 files at a time, but a server needs at least 64" in few.stderr
     with serve_site(disk / "site", workers=1, through=[*limited, "64"], log="few.log") as second:
         idle = [http.client.HTTPConnection("127.0.0.1", second.port, timeout=20) for _ in range(60)]
         try:
@@ -192,7 +192,7 @@ def test_a_server_that_may_open_few_files(server: ServerProcess, disk: Path) -> 
             status, _, words = told[0]
             assert (status, words) == (
                 503,
-                b"the service has as many connections as it can hold; try again in a few seconds\n",
+                b"the service has too many connections at the moment; try again in a few seconds\n",
             )
         finally:
             for connection in idle:
@@ -229,7 +229,11 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
             assert server.get("/health/ready")[0] == 200, "what is published is served as it was seen last"
             assert server.ask(COUNT) == [[3]], "what is open stays open"
             status, _, words = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.other")
-            assert (status, b"cannot be read now: permission denied" in words, str(tmp_path).encode() in words) == (
+            assert (
+                status,
+                b"cannot be read at the moment: permission denied" in words,
+                str(tmp_path).encode() in words,
+            ) == (
                 503,
                 True,
                 False,
@@ -262,7 +266,7 @@ def test_a_disk_that_cannot_be_written(disk: Path) -> None:
         subprocess.run(["mount", "-o", "remount,bind,ro", view], check=True)
         refused = run_hven("serve", "--site", view, "--port", reserve_port(), expected_code=3, in_subprocess=True)
         assert "hven: " in refused.stderr
-        assert "check the owner and the rights" in refused.stderr, refused.stderr
+        assert "check the owner and permissions" in refused.stderr, refused.stderr
         subprocess.run(["mount", "-o", "remount,bind,rw", view], check=True)
         with serve_site(view, workers=1) as server:
             assert server.ask(COUNT) == [[3]]
@@ -299,7 +303,7 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
                 pytest.skip("this file system knows no files that nobody can write")
             for _ in range(3):
                 status, _, words = begun(server)
-                assert (status, "can only be read" in words, str(tmp_path) in words) == (503, True, False), words
+                assert (status, "is read-only" in words, str(tmp_path) in words) == (503, True, False), words
                 assert server.ask(COUNT) == [[3]]
                 assert server.get("/tap/async")[0] == server.get("/health/ready")[0] == 200
             wait_until(lambda: status_of(server) == "degraded")
@@ -308,7 +312,7 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
             wait_until(lambda: server.get("/health/live")[0] == 200)
             assert server.ask(COUNT) == [[3]], "also one that begins there reads"
             verb = run_hven("ingest", "stars", "--site", site, expected_code=3, in_subprocess=True)
-            assert "can only be read" in verb.stderr, verb.stderr
+            assert "is read-only" in verb.stderr, verb.stderr
         finally:
             set_immutable(site, "-")
         found: list[tuple[int, str, str]] = []

@@ -191,7 +191,7 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
         wait_until(is_worker_replaced, 120)
         assert {status for status, _ in told} == {200, 503}
         assert worker not in server.list_workers()
-        assert "has sent no heartbeat" in server.log.read_text()
+        assert "has not sent a heartbeat" in server.log.read_text()
 
 
 def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:

@@ -111,13 +111,13 @@ path = "a"
         "environment: there is no setting HVEN_PROT; did you mean HVEN_PORT?",
         "hven.toml:1: nam: there is no such setting; did you mean 'name'?",
         "hven.toml:2: port: input should be less than or equal to 65535, not 99999",
-        "hven.toml:3: public_url: 'vo.example.org' does not look right; expected an address such as 'https://vo.example.org/hven'",
+        "hven.toml:3: public_url: 'vo.example.org' is not valid; expected an address such as 'https://vo.example.org/hven'",
         "hven.toml:5: limits.second: there is no such setting; did you mean 'seconds'?",
         "hven.toml:6: limits.seconds: input should be greater than 0, not 0",
         "hven.toml:7: limits.memory: input should be a valid integer, unable to parse string as an integer, not 'much'",
         "hven.toml:8: limits.maxrec_default (30000000) is above limits.maxrec_hard (20000000)",
         "hven.toml:12: alias.1.to: is missing",
-        "hven.toml:13: alias.1.path: 'a' does not look right; expected a path that begins with '/', or ftp://host/path/*",
+        "hven.toml:13: alias.1.path: 'a' is not valid; expected a path that begins with '/', or ftp://host/path/*",
         "environment: HVEN_WORKERS: input should be a valid integer, unable to parse string as an integer, not 'many'",
     ]
 
@@ -125,14 +125,14 @@ path = "a"
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: is for to = '/tap/sync'"),
+        ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: needs to = '/tap/sync'"),
         (
             'to = "/tap/sync"\nwhere = {x = "a = ?"}',
-            "hven.toml:4: alias.0.where: is for the conditions of a `query`, which is missing",
+            "hven.toml:4: alias.0.where: needs a `query`, which is missing",
         ),
         (
             'to = "/tap/sync"\nquery = "SELECT 1"\nwhere = {x = "a = 1"}',
-            "hven.toml:5: alias.0.where.x: 'a = 1' does not look right",
+            "hven.toml:5: alias.0.where.x: 'a = 1' is not valid",
         ),
     ],
 )
@@ -162,7 +162,7 @@ def test_bad_bytes(tmp_path):
 
 
 def test_no_site(tmp_path):
-    with pytest.raises(UserError, match=r"is not a site: it has no hven\.toml; hven init"):
+    with pytest.raises(UserError, match=r"is not a site: it has no hven\.toml; run hven init"):
         load_settings(tmp_path, {})
     with pytest.raises(UserError, match="there is no such directory"):
         load_settings(tmp_path / "nowhere", {})
@@ -179,7 +179,7 @@ def test_init_makes_a_site_and_never_overwrites(tmp_path):
         "t@example.org",
     )
     assert found.collections_directory.is_dir()
-    with pytest.raises(UserError, match="is a site already"):
+    with pytest.raises(UserError, match="is already a site"):
         create_site_directory(made)
 
 
@@ -270,7 +270,7 @@ def test_an_engine_brings_its_settings(tmp_path):
     assert not now.reload_if_changed(["far"])
     assert (now.pending_restart, now.current.brought["far"]) == (("far.url", "far.tags"), found.brought["far"])
     said = faults(tmp_path, '[far]\nurl = "x"\nurls = 1\n[postgres]\nurl = "postgresql://h/d"\n[[node]]\nid = 1\n')
-    assert "hven.toml:2: far.url: 'x' does not look right; expected an address such as 'far://x'" in said
+    assert "hven.toml:2: far.url: 'x' is not valid; expected an address such as 'far://x'" in said
     assert "hven.toml:3: far.urls: there is no such setting; did you mean 'url'?" in said
     assert any(one.startswith("hven.toml:4: postgres: there is no such setting") for one in said)
     assert "hven.toml:6: node.0.name: is missing" in said
@@ -281,7 +281,7 @@ def test_a_list_of_what_has_sections_by_name_says_how_to_write_them(tmp_path, se
     (fault,) = faults(tmp_path, f'title = "x"\n[[{section}]]\nname = "mars"\n')
     assert (
         fault
-        == f"hven.toml:2: {section}: each has a section with its own name: write [{section}.mars], and no `name` in it"
+        == f"hven.toml:2: {section}: each of them needs a section with its own name: write [{section}.mars], and no `name` in it"
     )
 
 
@@ -303,7 +303,7 @@ def test_services_elsewhere_are_named_with_their_tables(tmp_path):
     told = " ".join(f"{fault.place.line}:{fault.message}" for fault in caught.value.faults)
     for word in (
         "2:remote.0.tables: is missing",
-        "two services a",
+        "two services with the name a",
         "remote.1.url",
         "remote.1.tables",
         "remote.2.name",
@@ -344,13 +344,12 @@ path = "x"
 """
     found = faults(tmp_path, text)
     assert (
-        "hven.toml:1: logo: '../x.svg' does not look right; expected a picture beside hven.toml, such as 'logo.svg'"
-        in found
+        "hven.toml:1: logo: '../x.svg' is not valid; expected a picture beside hven.toml, such as 'logo.svg'" in found
     )
     assert "hven.toml:3: portals.none.titel: there is no such setting; did you mean 'title'?" in found
     assert any(fault.startswith("hven.toml:2: portals.none: it has neither host nor path") for fault in found)
-    assert any(fault.startswith("hven.toml:4: portals.both: it has a host and a path") for fault in found)
-    assert any(fault.startswith("hven.toml:7: portals.again: x.y is that of portals.both") for fault in found)
+    assert any(fault.startswith("hven.toml:4: portals.both: it has both a host and a path") for fault in found)
+    assert any(fault.startswith("hven.toml:7: portals.again: portals.both already uses x.y") for fault in found)
     assert any(fault.startswith("hven.toml:9: portals.taken: /tap is the path of a service") for fault in found)
     assert any("portals.Bad" in fault for fault in found)
 
@@ -365,6 +364,6 @@ def test_what_portals_name_must_be_there(tmp_path):
     found = find_missing_portal_items(load_settings(tmp_path, {}))
     assert [str(fault) for fault in found] == [
         "hven.toml:5: portals.sun.collections: there is no collection 'sohoo'; did you mean 'soho'?",
-        "hven.toml:4: portals.sun.logo: there is no file no.png beside hven.toml; write it, or leave the setting out",
+        "hven.toml:4: portals.sun.logo: there is no file no.png beside hven.toml; create it, or remove the setting",
     ]
     assert {fault.severity for fault in found} == {"warning"}

@@ -120,8 +120,8 @@ def test_the_other_hand_is_turned_and_told():
         (polygon([(0, 0), (1, 0), (2, 0)]), "self-intersection"),
         ({"type": "Point", "coordinates": [1, 2]}, "a Point has no area"),
         ({"type": "Polygon"}, "coordinates are not lists of lists of positions"),
-        ({"type": "Square"}, "'Square' is not a geometry of GeoJSON"),
-        ({"type": "GeometryCollection"}, "geometries is not a list, or lies too deep"),
+        ({"type": "Square"}, "'Square' is not a GeoJSON geometry type"),
+        ({"type": "GeometryCollection"}, "geometries is not a list, or is nested too deeply"),
     ],
 )
 def test_what_is_no_region_is_said_by_row(geometry, fault):
@@ -139,7 +139,7 @@ def test_what_is_no_region_is_said_by_row(geometry, fault):
     [
         ("", "the document is empty"),
         ("{", "the document is not JSON: unexpected end of data: line 1 column 2"),
-        ("[]", "the document's type is None, which GeoJSON does not know: FeatureCollection"),
+        ("[]", "the document's type is None, which is not a GeoJSON type: FeatureCollection"),
         ('{"type": "x"}', "the document's type is 'x'"),
         ('{"type": "FeatureCollection"}', "features is not a list of objects"),
     ],
@@ -185,7 +185,7 @@ def test_the_frame_that_is_written_has_longitudes_to_the_east():
         assert json.loads(text)["crs"]["properties"]["name"] == found.crs
         assert {round(abs(x)) for x, _ in shapely.get_coordinates(shapely.from_geojson(text)).tolist()} >= {170, 180}
         if west or centric.ellipsoid.inverse_flattening:
-            with pytest.raises(ValueError, match=f"its frame is urn:ogc:def:crs:IAU:2015:{body}00"):
+            with pytest.raises(ValueError, match=f"use the frame urn:ogc:def:crs:IAU:2015:{body}00"):
                 geojson.write_geojson_features(found.regions, crs=document["crs"])
     assert judged >= 5
 

@@ -103,11 +103,11 @@ def test_geometries_through_an_ingest(tmp_path):
     assert {name: word for name, word in words.items() if word} == {
         "plain": "exact", "hole": "multi_part", "over": "exact", "two": "multi_part", "eight": "mended",
     }  # fmt: skip
-    told = "warning: polygons cross or touch themselves, or each other: what they wind round stands for them (mended): 1 row\n    sites.json row 5\n"
+    told = "warning: polygons cross or touch themselves or each other: the region is everything that they enclose (mended): 1 row\n    sites.json row 5\n"
     assert told in report
     assert [name for name, row in found.items() if row["coverage"]] == ["hole", "two", "eight"]
     assert (found["over"]["c1min"], found["over"]["c1max"]) == (pytest.approx(355), pytest.approx(5))
-    for text in ("a point or line has no area", "a latitude is above 90", "a place of the contour is missing, or no number", "not a geometry of GeoJSON"):  # fmt: skip
+    for text in ("a point or line has no area", "a latitude is above 90", "a position of the contour is missing, or is not a number", "not a GeoJSON geometry"):  # fmt: skip
         assert text in report
 
 
@@ -158,5 +158,5 @@ def test_times_and_frequencies_are_no_places():
     # what says that it is times and frequencies is refused as places, whatever its numbers
     for name in ("space_tool_polygonData.tfcat.json", "cassini_rpws_fr_patches.tfcat.json", "jupiter-obs.tfcat"):
         document = Path(shared(f"data/radio/tfcat/{name}")).read_text("utf-8")
-        with pytest.raises(geojson.GeoJsonError, match="no places"):
+        with pytest.raises(geojson.GeoJsonError, match="not positions on a sphere"):
             geojson.parse_geojson(document)

@@ -94,7 +94,7 @@ def test_codes_of_the_iau_are_projs():
     for code in sorted(codes):
         crs = pyproj.CRS.from_authority("IAU_2015", code)
         if bodies.find_solar_system_body(f"NAIF {code // 100}") is None:
-            with pytest.raises(ValueError, match="nothing is known of the body"):
+            with pytest.raises(ValueError, match="the body with the NAIF code"):
                 planetary_frames.parse_iau_frame_code(f"IAU_2015:{code}")
             continue
         for text in (f"IAU_2015:{code}", f"urn:ogc:def:crs:IAU:2015::{code}"):
@@ -105,7 +105,7 @@ def test_codes_of_the_iau_are_projs():
             assert found.axes[0] == pytest.approx(crs.ellipsoid.semi_major_metre, rel=2e-3)
 
 
-@pytest.mark.parametrize(("code", "why"), [("IAU_2015:49910", "projection"), ("IAU_2015:x", "nor a code"), ("EPSG:4326", "nor a code"), ("IAU_2015:99999900", "nothing is known")])  # fmt: skip
+@pytest.mark.parametrize(("code", "why"), [("IAU_2015:49910", "projection"), ("IAU_2015:x", "nor an IAU frame code"), ("EPSG:4326", "nor an IAU frame code"), ("IAU_2015:99999900", "is not known")])  # fmt: skip
 def test_what_is_no_code_is_told(code, why):
     with pytest.raises(ValueError, match=why):
         planetary_frames.parse_iau_frame_code(code)

@@ -76,11 +76,11 @@ def test_a_header_is_read_in_whatever_form_it_comes(form):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (BLOCKS[:320], "ends within"),
-        (b"\n".join(FORMS["lines"].split(b"\n")[:-1]), "ends within"),
-        (FORMS["a page"].partition(b"</pre>")[0], "ends within"),
-        (b"<html><form>Please log in</form></html>", "a page without a header"),
-        (b"<!doctype html><pre>nothing here</pre>", "a page without a header"),
+        (BLOCKS[:320], "ends in the middle of"),
+        (b"\n".join(FORMS["lines"].split(b"\n")[:-1]), "ends in the middle of"),
+        (FORMS["a page"].partition(b"</pre>")[0], "ends in the middle of"),
+        (b"<html><form>Please log in</form></html>", "a web page without a header"),
+        (b"<!doctype html><pre>nothing here</pre>", "a web page without a header"),
         (b"", "not a header"),
         (b"\x00\xff" * 500, "not a header"),
     ],
@@ -94,7 +94,7 @@ def test_records_and_labels():
     want = [(["a.b.1"], "int", False), (["t"], "text", False), (["f"], "bool", False), (["n"], "float", False)]
     values, doubt = extract_values(b'{"a": {"b": [1, 2]}, "t": {"x": 1}, "f": true, "n": NaN}', "json", want)
     assert values == [2, '{"x": 1}', True, None]
-    assert doubt == "n is 'nan', no number"
+    assert doubt == "n is 'nan', which is not a number"
     for body in (b"[1]", b"{", b"<html>", b"[" * 100_000):
         with pytest.raises(InvalidDocumentError):
             extract_values(body, "json", want)
@@ -227,7 +227,7 @@ def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
         assert found["BB"]["pbl"] == pytest.approx([26.166, 31.889])
         assert found["DDD"]["pbl"] is None
         assert {name: row["quality_flags"] for name, row in found.items() if row["quality_flags"]} == {"DDD": 1}
-        assert any("1 document is missing: localhost answers 404 (first: DDD)" in text for text in report.warnings)
+        assert any("1 document is missing: localhost returns status 404 (first: DDD)" in text for text in report.warnings)
         with sqlite3.connect(find_document_store(site)) as file:  # the text as it came
             (body,) = file.execute("SELECT body FROM documents WHERE id = 'A'").fetchone()
             assert zlib.decompress(body) == page(header(1))
@@ -261,10 +261,10 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
         states = [row["header"] for row in table(site).values()]
         assert states.count("here") == some
         assert states.count("waiting") == 60 - some
-        told = next(text for text in first.warnings if "still to come" in text)
-        assert f"{some:,} were fetched from localhost, {60 - some:,} are still to come" in told
-        assert "of fetching at" in told
-        assert "UTC if it went on without a pause" in told
+        told = next(text for text in first.warnings if "remain" in text)
+        assert f"{some:,} were fetched from localhost, {60 - some:,} remain" in told
+        assert "a second this takes" in told
+        assert "UTC without a pause" in told
         archive.asked.clear()
         for _ in range(5):
             change = sync_collection(site, "eso").changes["eso.main"]  # of a file that is as it was
@@ -378,7 +378,7 @@ def test_whatever_a_server_sends_flags_its_row_alone(tmp_path, archive):
         found = table(site)
         assert {name: found[name]["header"] for name in BAD} == {name: state for name, (_, state) in BAD.items()}
         assert found["FINE"]["header"] == "here"
-        assert any("LST is 'abc', no number (first: AWAY)" in text for text in report.warnings)
+        assert any("LST is 'abc', which is not a number (first: AWAY)" in text for text in report.warnings)
         assert len(found) == len(rows)
         # an id is a value of the address and nothing else
         sent = {path for path in archive.asked if not any(path.endswith(f"={name}") for name in [*BAD, "FINE"])}
@@ -394,7 +394,7 @@ def test_a_server_that_is_down_is_left_in_peace(tmp_path, archive, monkeypatch):
     ) as site:
         report = ingest_collection(site, "eso")
         assert len(archive.asked) <= 2 * (3 + 8)
-        assert any("left in peace" in text and "maintenance" in text for text in report.warnings)
+        assert any("stopped asking" in text and "maintenance" in text for text in report.warnings)
         archive.answers.clear()
         sync_collection(site, "eso")
         assert {row["header"] for row in table(site).values()} == {"here"}
@@ -472,7 +472,7 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
             source.list_columns(),
             context,
         )
-    with pytest.raises(SourceError, match="a column 'n' already"):
+    with pytest.raises(SourceError, match="already has a column 'n'"):
         RowDocuments(
             DocumentEnrichmentOptions.model_validate({"file": "{n}", "id": "n", "columns": {"n": "N"}}),
             source.list_columns(),
@@ -484,12 +484,12 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
     ("wrong", "why"),
     [
         ("{id: dp_id, columns: {a: A}}", "write either `url` or `file`"),
-        ("{url: 'https://{dp_id}/x', id: dp_id, columns: {a: A}}", "no column says which host"),
-        ("{url: 'https://a.example/x', id: dp_id, columns: {a: A}}", "all rows would have one document"),
+        ("{url: 'https://{dp_id}/x', id: dp_id, columns: {a: A}}", "with no column in the host"),
+        ("{url: 'https://a.example/x', id: dp_id, columns: {a: A}}", "all rows would have the same document"),
         ("{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}", "not a number, text or boolean"),
         ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "has no option 'column'"),
         ("{file: '{dp_id}', columns: {a: A}}", "lacks the option 'id'"),
-        ("{file: '{dp_id}', id: dp_id, columns: {a: A}, token: hunter2}", "belongs into a secret"),
+        ("{file: '{dp_id}', id: dp_id, columns: {a: A}, token: hunter2}", "put the token into a secret"),
         ("[1]", "expected a mapping"),
     ],
 )

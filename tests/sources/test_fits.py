@@ -188,7 +188,10 @@ def test_tables_are_chosen_by_number_or_name(tmp_path):
         [{"x": 2}],
         [{"x": 2}],
     ]
-    with pytest.raises(SourceError, match=r"a\.fits: no table HDU 'three' among 4 HDUs; its tables are 2 ONE, 3 TWO"):
+    with pytest.raises(
+        SourceError,
+        match=r"a\.fits: there is no table HDU 'three' among 4 HDUs; choose one of its tables: 2 ONE, 3 TWO",
+    ):
         open_source(path, hdu="three").list_columns()
 
 
@@ -199,10 +202,10 @@ def test_broken_files_are_told(tmp_path):
     with pytest.raises(SourceError, match=r"ends after row \d+ of 5000"):
         table(open_source(path))
     path.write_text("hello")
-    with pytest.raises(SourceError, match="not FITS"):
+    with pytest.raises(SourceError, match="not a FITS file"):
         open_source(path).list_columns()
     theirs.PrimaryHDU(np.zeros(3)).writeto(path, overwrite=True)
-    with pytest.raises(SourceError, match="no table among 1 HDU; `mode: header`"):
+    with pytest.raises(SourceError, match="there is no table among 1 HDU; write `mode: header`"):
         open_source(path).list_columns()
 
 
@@ -272,7 +275,7 @@ def test_cards_of_some_hdus_and_keywords(tmp_path):
     second = theirs.ImageHDU(np.zeros((50, 50)), header=theirs.Header({"A": 99, "B": 0.5}), name="SCI")
     second.header["HISTORY"] = "made"
     theirs.HDUList([first, second]).writeto(tmp_path / "a.fits")
-    (tmp_path / "b.fits").write_text("not FITS at all")
+    (tmp_path / "b.fits").write_text("not a FITS file at all")
     rejects = []
     source = open_source(tmp_path / "*.fits", rejects, mode="cards", hdu="sci", cards=["A", "HISTORY"])
     rows = [
@@ -311,7 +314,7 @@ def test_long_strings_units_and_hierarchs(tmp_path):
 
 def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
     theirs.PrimaryHDU(header=theirs.Header({"A": 1})).writeto(tmp_path / "1.fits")
-    (tmp_path / "2.fits").write_text("not FITS at all")
+    (tmp_path / "2.fits").write_text("not a FITS file at all")
     theirs.PrimaryHDU(header=theirs.Header({"A": 3})).writeto(tmp_path / "3.fits")
     rejects = []
     assert table(
@@ -321,7 +324,7 @@ def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
         {"A": 3, ROW_NUMBER_COLUMN: 3},
     ]
     assert [(item.file, item.row) for item in rejects] == [("2.fits", 2)]
-    with pytest.raises(SourceError, match=r"2\.fits: not FITS"):
+    with pytest.raises(SourceError, match=r"2\.fits: not a FITS file"):
         table(open_source(tmp_path / "*.fits", mode="header", cards=["A"]))
 
 

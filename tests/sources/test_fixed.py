@@ -102,8 +102,11 @@ def test_bytes_are_characters_in_recoded_files(tmp_path):
     ("options", "message"),
     [
         ({"readme": "None"}, "the ReadMe cannot be read"),
-        ({"readme": "ReadMe"}, r"ReadMe: no byte-by-byte description of 'a\.dat'; `table:` is one of b\.dat"),
-        ({"fields": {"x": "5-3"}}, "x: bytes '5-3' end before they begin"),
+        (
+            {"readme": "ReadMe"},
+            r"ReadMe: it contains no byte-by-byte description of 'a\.dat'; write `table:` with one of b\.dat",
+        ),
+        ({"fields": {"x": "5-3"}}, "x: the bytes '5-3' end before they begin"),
         ({"fields": {"x": {"bytes": "1-3", "type": "int"}, "y": {"bytes": "4", "type": "nix"}}}, "no type 'nix'"),
     ],
 )
@@ -219,7 +222,7 @@ def test_the_records_that_a_readme_counts_are_compared(tmp_path, limit, reports)
     assert sum(batch.num_rows for batch in source.read_batches(row_limit=limit)) == (limit or 4)
     assert len(told) == reports
     if reports:
-        assert "ReadMe says that table1.dat has 5,265 records, but 4 were read" in str(told[0])
+        assert "ReadMe states 5,265 records for table1.dat, but Hven has read 4" in str(told[0])
 
 
 def test_a_type_that_a_readme_says_is_not_called_guessed(tmp_path):

@@ -107,7 +107,7 @@ def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatc
 
     monkeypatch.setattr(source, "read_header", growing)
     assert read(source) == [{"N": 0}, {"N": 2}]
-    assert [(one.file, one.reason) for one in rejects] == [("1.fits", "was changed while it was read")]
+    assert [(one.file, one.reason) for one in rejects] == [("1.fits", "changed while Hven was reading it")]
 
 
 def test_one_in_ten_that_cannot_be_read_and_one_that_is_gone(tmp_path):
@@ -490,7 +490,7 @@ def test_granules_add_up_to_what_astropy_reads_of_the_files():
     found = read(open_source("oifits", folder, rejects, files="*fits"), None)
     names = read(open_source("oifits", folder, [], files="*fits"), ["file.name"])
     assert [one.file for one in rejects] == ["bad_V1_with_V2_Tables.fits"]
-    assert "no data of OIFITS: OI_CORR, OI_INSPOL" in rejects[0].reason
+    assert "no OIFITS data; its tables are: OI_CORR, OI_INSPOL" in rejects[0].reason
     mine: dict[str, list] = {}
     for row, name in zip(found, names, strict=True):
         mine.setdefault(name["file.name"], []).append(row)
@@ -546,7 +546,7 @@ def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
         file["OI_VIS2"].header["CORRNAME"] = "mine"
         file.writeto(tmp_path / "odd.fits")
     found = read(open_source("oifits", tmp_path, files="*.fits"))
-    assert {row["doubts"] for row in found} == {"OI_VIS2 has times that cannot be: MJD 0; OI_TARGET has no target 77; INT_TIME is 357222 s; no OI_WAVELENGTH is called nobody"}  # fmt: skip
+    assert {row["doubts"] for row in found} == {"OI_VIS2 has impossible times: MJD 0; OI_TARGET has no target 77; INT_TIME is 357222 s; there is no OI_WAVELENGTH nobody"}  # fmt: skip
     assert {(row["target_name"], row["instrument_mode"]) for row in found} >= {("CO_ORI", "nobody"), (None, "PIONIER_Pnat(1.5884195/1.7597107)")}  # fmt: skip
     assert {row["correlation"] for row in found if row["nb_vis2"]} == {"mine"}
     assert [row["t_min"] for row in found if row["night"] is None] == [None]
@@ -558,7 +558,7 @@ def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
     there = {row["file.name"] for row in read(open_source("oifits", tmp_path, rejects, files="*.fits"), ["file.name"])}
     assert there == {"odd.fits"}
     assert len(rejects) == 13
-    assert {one.reason.partition(" of ")[0].partition(" HDU")[0] for one in rejects} <= {"ends within the header", "ends within OI_VIS2", "ends within OI_T3", "ends within OI_TARGET", "ends within OI_ARRAY", "ends within OI_WAVELENGTH", "has no data"}  # fmt: skip
+    assert {one.reason.partition(" of ")[0].partition(" HDU")[0].partition(";")[0] for one in rejects} <= {"ends within the header", "ends within OI_VIS2", "ends within OI_T3", "ends within OI_TARGET", "ends within OI_ARRAY", "ends within OI_WAVELENGTH", "the file contains no OIFITS data"}  # fmt: skip
 
 
 # --- elsewhere ------------------------------------------------------------------------------------------------
@@ -687,7 +687,7 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
         )
         (row,) = read(open_bucket_source("fits", "*.zip", **cards), ["N", "file.path"])
         assert row == {"N": 1, "file.path": "packed.zip/in/1.fits"}
-        with pytest.raises(SourceError, match="it answers 403"):
+        with pytest.raises(SourceError, match="it returns status 403"):
             read(open_bucket_source("fits", "night/*.fits", said="wrong", **cards))
 
 
@@ -699,13 +699,13 @@ def test_an_archive_without_a_wanted_member_says_what_it_holds(tmp_path):
     with pytest.raises(SourceError) as told:
         read(open_source("product", tmp_path / "data", files="*.zip"))
     message = str(told.value)
-    assert "none of the 5 members of the archive (read.me, items/1.json, items/2.json ..) is of " in message
+    assert "none of the 5 members of the archive (read.me, items/1.json, items/2.json ..) matches " in message
     assert "members: ['**/*.json']" in message
     assert len(message) < 400, "not a wall of patterns"
 
 
 @pytest.mark.parametrize(
-    ("kind", "remedy"), [("fits", "look at another `hdu`"), ("product", "`mode: cards` lists the cards")]
+    ("kind", "remedy"), [("fits", "choose a different `hdu`"), ("product", "use `mode: cards` to list the cards")]
 )
 def test_a_card_that_no_file_has_is_told_in_words_of_the_kind(tmp_path, kind, remedy):
     (tmp_path / "data").mkdir()
@@ -756,7 +756,7 @@ def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
     (data / f"a.{ending}").write_bytes(body[: len(body) // 3])
     with pytest.raises(SourceError, match=rf"a\.{ending}"):
         read(open_source("fits", data, files=f"*.{ending}", mode="header", cards=["N"]))
-    with pytest.raises(SourceError, match="rows of tables are read of files beside the descriptor"):
+    with pytest.raises(SourceError, match="Hven reads rows of tables only from files next to the descriptor"):
         open_source("fits", data, files=f"*.{ending}")
 
 

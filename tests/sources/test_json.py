@@ -90,7 +90,8 @@ def test_the_list_at_a_path(tmp_path):
     )
     assert Read(tmp_path, name, records=["result", "a.b", "rows"]).rows == [{"v": 1}, {"v": 2}]
     with pytest.raises(
-        SourceError, match=r"has no list 'result.rows'.*`records:` names one of decoy.rows, result.a.b.rows, result.n"
+        SourceError,
+        match=r"has no list 'result.rows'.*write `records:` with one of decoy.rows, result.a.b.rows, result.n",
     ):
         Read(tmp_path, name, records="result.rows")
     assert Read(tmp_path, put(tmp_path, '{"features": [1, 2], "b": 3}'), records=".").rows == [
@@ -161,8 +162,8 @@ def test_kinds_that_differ_are_widened_and_told(tmp_path):
         {"n": 2.5, "m": "x", "o": '{"k":6}', "o.k": 6, "w": [1.5]},
     ]
     assert read.notes == [
-        "m: it holds numbers and text: it is read as text",
-        "o: it holds objects and single values: it is read as text",
+        "m: it contains numbers and text, so Hven reads it as text",
+        "o: it contains objects and single values, so Hven reads it as text",
     ]
 
 
@@ -185,7 +186,7 @@ def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
         (8, "l", 'line 8: ["y"]'),
         (9, "n", f"line 9: {2**70}"),
     ]
-    assert "say types: {n: string}" in read.rejects[0].reason
+    assert "write types: {n: string}" in read.rejects[0].reason
     assert json.loads(read.rejects[2].text) == lines[7]
     assert Read(tmp_path, "a.json", types={"n": "string"}, wanted={}).rows[5]["n"] == '{"a":1}'
     assert [type(row["n"]) for row in Read(tmp_path, "a.json", ["n"], wanted={"n": pa.float32()}).rows] == [float] * 8
@@ -195,7 +196,7 @@ def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(json_rows, "SAMPLE_BYTES", 40)
     name = put(tmp_path, '{"a": 1}\n' * 30 + '{"a": 1, "late": {"x": 2.5}}\n' * 30)
     read = Read(tmp_path, name)
-    assert read.notes == ["late.x: the key was not in the sample, and is not read (first: a.json)"]
+    assert read.notes == ["late.x: the key was not in the sample, so Hven does not read it (first: a.json)"]
     assert Read(tmp_path, name, types={"late.x": "float64"}).rows[-1] == {"a": 1, "late.x": 2.5}
 
 
@@ -236,8 +237,8 @@ def test_a_key_that_is_there_twice(tmp_path):
             (6, math.inf, 5),
         ]
         assert [(one.row, one.value.rpartition(" ")[2], one.reason) for one in found.rejects] == [
-            (2, "n", "a key that is there twice"),
-            (3, "ra", "a key that is there twice"),
+            (2, "n", "an object with a duplicate key"),
+            (3, "ra", "an object with a duplicate key"),
         ]
 
 
@@ -245,14 +246,17 @@ def test_a_key_that_is_there_twice(tmp_path):
     ("text", "message"),
     [
         ('{"a": 1}\n{"a": 2}\n{"a": {"b": 1', r"a.json.*ends in the middle of its last record.*cut short"),
-        ('[{"a": 1},\n{"a": 2},\n{"a"', r"a.json:3: the file ends within its list, in record 3; it was cut short"),
-        ('[{"a": 1},\n{"a": 2}', r"ends within its list"),
-        ('{"features": [{"a": 1}, {"b', r"ends within its list"),
+        (
+            '[{"a": 1},\n{"a": 2},\n{"a"',
+            r"a.json:3: the file ends in the middle of its list, in record 3; get the file again, because it was cut short",
+        ),
+        ('[{"a": 1},\n{"a": 2}', r"ends in the middle of its list"),
+        ('{"features": [{"a": 1}, {"b', r"ends in the middle of its list"),
         ('{\n"a": 1\n}\n{\n"a":', r"a.json:4: the file ends in the middle of record 2"),
-        ("", r"there is nothing in the file"),
+        ("", r"the file is empty"),
         ("name,ra\n1,2\n", r"a.json:1: JSON begins with { or \[, not with 'name,ra'"),
         (b"\xff\xfe{\x00}\x00", r"UTF-16"),
-        ("[]", r"no records to see the columns from"),
+        ("[]", r"there are no records from which to find the columns"),
     ],
 )
 def test_files_that_stop_midway_or_are_no_json(text, message, tmp_path):
@@ -263,7 +267,7 @@ def test_files_that_stop_midway_or_are_no_json(text, message, tmp_path):
 def test_a_quote_that_never_closes_has_an_end(tmp_path, monkeypatch):
     monkeypatch.setattr(json_records, "MAX_RECORD_BYTES", 1000)
     monkeypatch.setattr(json_records, "BLOCK_BYTES", 200)
-    with pytest.raises(SourceError, match=r"a.json:2: record 2 is longer than .*a bracket or a quote is not closed"):
+    with pytest.raises(SourceError, match=r"a.json:2: record 2 is longer than .*close all brackets and quotes"):
         Read(tmp_path, put(tmp_path, '[{"a": 1},\n{"a": "2},\n' + '{"a": 3},\n' * 500 + "]"))
 
 
@@ -413,7 +417,7 @@ def test_boxes_stand_for_geometries_that_are_not_there(tmp_path):
     read = Read(tmp_path, put(tmp_path, json.dumps({"type": "FeatureCollection", "features": features})))
     assert read.types["geometry"] == "multishape"
     assert [row["geometry"] for row in read.rows] == ["point 1 2", "range 170 190 -5 5", "polygon 9 9 9 0 0 0", None]
-    assert [(bad.row, bad.reason.partition(";")[0]) for bad in read.rejects] == [(5, "no GeoJSON geometry")]
+    assert [(bad.row, bad.reason.partition(";")[0]) for bad in read.rejects] == [(5, "not a GeoJSON geometry")]
     assert any("holes" in note for note in read.notes)
     assert any("lines" in note for note in read.notes)
 
@@ -474,7 +478,7 @@ def test_records_of_their_own_say_their_frame_and_unknown_ones_are_told(tmp_path
     found = Read(tmp_path, put(tmp_path, "\n".join(map(json.dumps, (one, other, one | {"crs": None})))))
     assert [row["geometry"] for row in found.rows] == ["point 330 0", "point 30 0", "point 30 0"]
     told = [note for note in found.notes if note.startswith("geometry:")]
-    assert sorted("EPSG:2154" in note and "not known" in note for note in told) == [False, True]
+    assert sorted("EPSG:2154" in note and "unknown crs" in note for note in told) == [False, True]
 
 
 def test_omega_cubes_of_psup(tmp_path):

@@ -36,9 +36,7 @@ def test_texts_that_are_all_numbers_are_numbers(tmp_path):
     assert found["gap"] == [7, None, None]
     assert found["mixed"] == [1.0, 2.5, None]
     assert found["id"] == ["00042", "00007", "12345"]
-    said = {
-        one.column: str(one) for one in told if one.kind is DeviationKind.TYPE and "written as texts" in one.message
-    }
+    said = {one.column: str(one) for one in told if one.kind is DeviationKind.TYPE and "are quoted" in one.message}
     assert said.keys() == NUMBERS.keys()
 
 
@@ -68,6 +66,6 @@ def test_a_later_text_that_is_no_number_rejects_its_row_with_a_hint(tmp_path, va
     source = json_source.open(json_source.Options(files=["a.json"]), context)
     if str(source.list_columns()[1].type) == "int64":  # the sample did not reach it
         assert sum(batch.num_rows for batch in source.read_batches()) == 59_999
-        assert "say types: {mass: string}" in rejects[0].reason
+        assert "write types: {mass: string}" in rejects[0].reason
     else:
         assert sum(batch.num_rows for batch in source.read_batches()) == 60_000

@@ -81,7 +81,7 @@ def test_types_and_values(maria, road):
     assert second["big"] == 9223372036854775807
     assert (second["day"], second["seen"], second["name"], second["chain"]) == (None, None, " ", "")
     assert [str(one) for one in told] == [
-        f"{name}: the database holds 0000-00-00, which is not a day: read as missing (1 value, first: table kinds)"
+        f"{name}: the database contains 0000-00-00, which is not a date; Hven reads it as missing (1 value, first: table kinds)"
         for name in ("day", "seen")
     ]
     first = rows(source, [name for name in types if name != "big"])[0]
@@ -124,7 +124,7 @@ def test_columns_of_one_name_are_named_apart(maria, road):
         assert (columns["name"], columns["name_2"]) == ("Who it is", "Something else")
     assert rows(source, ["name_2", "name", "a`b"]) == [{"name_2": "x", "name": "Véga", "a`b": 5}]
     assert [str(one) for one in told] == [
-        f"{name}: several columns have this name: the next one is read as {name}_2 (first: the query)"
+        f"{name}: several columns have this name; Hven reads the next one as {name}_2 (first: the query)"
         for name in ("n", "name")
     ]
     assert numbers(source.select_since("n_2", 1)) == [1]
@@ -326,7 +326,7 @@ def test_a_connection_that_is_lost_midway(maria):
 
 
 def test_a_server_that_is_silent_is_given_up(maria):
-    with pytest.raises(SourceError, match=r"nothing came for 0\.2 s") as caught:
+    with pytest.raises(SourceError, match=r"the server sent nothing for 0\.2 s") as caught:
         rows(open_source(maria, query="SELECT SLEEP(20) AS n", seconds=0.2))
     assert "`seconds`" in caught.value.remedy
 
@@ -382,7 +382,7 @@ def test_a_type_that_changes_midway(maria, road):
     ("address", "message"),
     [
         ("mysql://hven:sesame@host:port/db", "not a database URL"),
-        ("mysql://hven:sesame@host/db?charste=utf8", "charste, which is not known"),
+        ("mysql://hven:sesame@host/db?charste=utf8", "an unknown parameter, charste"),
     ],
 )
 def test_addresses_that_are_none(maria, address, message):
@@ -445,7 +445,7 @@ def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
     driver.write_text(mariadb_server.format_odbc_line(maria) + "\n")
     driver.chmod(0o644)
     done = run_hven("--site", site, "new", "spots", "--from", driver, "--table", "regions")
-    assert "every account of this machine can read" in done.stdout
+    assert "every account on this machine can read" in done.stdout
     assert "sesame" not in done.stdout + done.stderr
     text = (site / "collections/spots/spots.yaml").read_text()
     assert "$SPOTS_DB" in text

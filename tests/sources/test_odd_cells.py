@@ -67,7 +67,7 @@ def test_fields_of_a_readme_are_numbers_in_fortran_by_its_word(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        (["0%", "5%", "7.5 %"], "percentages, as '0%'"), (["<5.3", "7.1", ">= 3"], "numbers, or limits, as '<5.3'"), (["12.0±0.4", "13+/-1"], "numbers with their errors, as '12.0±0.4'"),
+        (["0%", "5%", "7.5 %"], "percentages, such as '0%'"), (["<5.3", "7.1", ">= 3"], "numbers, or limits, such as '<5.3'"), (["12.0±0.4", "13+/-1"], "numbers with their errors, such as '12.0±0.4'"),
         (["16/05/10", "2010-05-16", "16 May, 2010", "2010/5/17"], "dates of several styles: '16/05/10', '2010-05-16'"), (["May 16, 2010", "June 3, 2011"], "look like dates: 'May 16, 2010'"), (["13/07/15", "13/08/15"], None),
         (["1.2.3", "1.2.4"], None), (["12 34 56.7", "13 34 56.7"], None), (["NGC 1", "NGC 2"], None), (["a±b", "c±d"], None), (["5%", "x"], None), (["10-3-2", "10-4-1"], None),
     ],
@@ -141,7 +141,7 @@ def test_one_name_twice_in_a_header_is_counted_and_said(tmp_path, text):
     assert {(one.kind, one.column) for one in told} == {(DeviationKind.DUPLICATE_NAME, "flux")}
     settings = Settings(directory=tmp_path)
     path = create_descriptor(settings, "x", str(tmp_path / "a.csv"))
-    assert "flux: several columns have this name: the next one is read as flux_2" in path.read_text()
+    assert "flux: several columns have this name; Hven reads the next one as flux_2" in path.read_text()
     assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 
@@ -184,7 +184,7 @@ def test_an_array_of_another_size_rejects_its_row(tmp_path):
     source = csv.open(options, SourceContext(directory=tmp_path, on_reject=rejects.append))
     assert [(row["id"], row["v"]) for row in read_rows(source)] == [(1, [1.0, 2.0]), (4, None), (6, [5.0, 6.0])]
     assert [(one.row, one.column) for one in rejects] == [(2, "v"), (3, "v"), (5, "v")]
-    assert "no JSON array of float64[2]" in rejects[0].reason
+    assert "not a JSON array of float64[2]" in rejects[0].reason
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_who_would_wait_too_long_is_told_and_takes_nobodys_turn(monkeypatch):
     turns = _rate_limiting.HostRateLimiter({"slow.example": 0.1})
     turns.wait_for_turn("slow.example", 60)
     for _ in range(3):
-        with pytest.raises(_rate_limiting.ServiceBusyError, match=r"asked 0\.1 times a second at most.*10 s"):
+        with pytest.raises(_rate_limiting.ServiceBusyError, match=r"at most 0\.1 requests a second.*10 s"):
             turns.wait_for_turn("slow.example", 5)
     turns.wait_for_turn("slow.example", 60)
     assert hands.now == pytest.approx(1_000_010)
@@ -181,12 +181,12 @@ def test_a_busy_server_is_asked_again_when_it_says(fake, tmp_path):
     assert len(Fake.asked) == 3
     Fake.answers["/b"] = [(503, {"Retry-After": "90"}, b"")]
     begin = time.monotonic()
-    with pytest.raises(UserError, match="answers 503"):  # nobody waits longer than they have time
+    with pytest.raises(UserError, match="returns status 503"):  # nobody waits longer than they have time
         http_client.fetch_bytes(f"{fake}/b", allow_private=True, total_timeout_seconds=30)
     assert time.monotonic() - begin < 20
     assert len(Fake.asked) == 4
     Fake.answers["/c"] = [(404, {}, b"")]
-    with pytest.raises(UserError, match="answers 404"):
+    with pytest.raises(UserError, match="returns status 404"):
         http_client.download_file(f"{fake}/c", tmp_path, allow_private=True)
     assert len(Fake.asked) == 5
 
@@ -227,10 +227,10 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
         options=ONE_ATTEMPT,
         authorization="Basic YTpi",
     )
-    with pytest.raises(SourceError, match="gives no token: it answers 401"):
+    with pytest.raises(SourceError, match="gives no token, but returns status 401"):
         _request_service(fake, service)
     service._allow_private = False
-    with pytest.raises(SourceError, match="over http, where all can read"):
+    with pytest.raises(SourceError, match="over plain http, where others can read it"):
         service._request_bearer_token(
             http_client.StreamedAnswer(
                 status=401, headers={"www-authenticate": CADC.format(fake)}, url="", parts=iter(())

@@ -76,7 +76,7 @@ def test_what_came_since_a_state() -> None:
 
 
 def test_no_key_no_journal_no_type() -> None:
-    with pytest.raises(SourceError, match="with a key alone"):
+    with pytest.raises(SourceError, match="only into tables with a key"):
         open_source(key_columns=()).with_context(SourceContext())
     assert list(open_source(journal=None).read_batches()) == []
     assert open_source(journal=None).read_state_name() is None

@@ -54,7 +54,7 @@ def test_later_rows_that_differ_are_kept_aside(tmp_path):
     assert found.slice(1500).to_pylist() == [{"n": None, ROW_NUMBER_COLUMN: 1503}, {"n": 7, ROW_NUMBER_COLUMN: 1504}]
     assert sorted((item.row, item.column, item.reason) for item in rejects) == [
         (1501, "n", "not int64"),
-        (1502, None, "unknown column 'm': the first rows have none of that name"),
+        (1502, None, "unknown column 'm', which the first rows do not have"),
     ]
     with pytest.raises(SourceError, match=r"row 150[12]"):
         table(open_source(tmp_path, code))
@@ -70,8 +70,8 @@ def test_later_rows_that_differ_are_kept_aside(tmp_path):
         ),
         ("import nothing_of_that_name\n", {}, r"walk\.py:1: ModuleNotFoundError"),
         ("def rows(:\n", {}, r"walk\.py:1:10: SyntaxError"),
-        ("def lines():\n    pass\n", {}, r"no function 'rows'; it defines lines"),
-        ("def rows():\n    return 5\n", {}, r"rows\(\) gives a int, not rows"),
+        ("def lines():\n    pass\n", {}, r"no function 'rows'; choose one of lines"),
+        ("def rows():\n    return 5\n", {}, r"rows\(\) returns a int, not rows"),
         ("def rows():\n    yield 5\n", {}, "a row is a int"),
         ("def rows():\n    yield (1, 2)\n", {}, "tuples have no names"),
         ("def rows():\n    return []\n", {}, "its columns are unknown"),

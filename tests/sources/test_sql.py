@@ -80,7 +80,7 @@ def test_the_file_is_not_written_to(tmp_path):
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("CREATE TABLE t (n INTEGER)")
     connection.close()
-    with pytest.raises(SourceError, match="its tables are t"):
+    with pytest.raises(SourceError, match="choose one of its tables: t"):
         table(open_source(tmp_path, file="a.db", query="DELETE FROM t"))
 
 
@@ -91,7 +91,7 @@ def test_the_file_is_not_written_to(tmp_path):
         ({"file": "text.db", "table": "t"}, r"text\.db is not an SQLite file"),
         ({"url": "mickey", "table": "t"}, "not a database URL"),
         ({"url": "nosuch://user:sesame@host/db", "table": "t"}, "not a database URL"),
-        ({"url": "$HFC", "table": "t"}, r"the secret \$HFC can't be resolved here"),
+        ({"url": "$HFC", "table": "t"}, r"the secret \$HFC cannot be read here"),
         ({"url": "postgresql://hven:sesame@127.0.0.1:1/db", "table": "t"}, "table t: connection"),
     ],
 )
@@ -244,7 +244,7 @@ def test_columns_of_one_name_are_named_apart(tmp_path, postgres):
     source = sql.open(sql.Options(url=postgres, query=query), SourceContext(directory=tmp_path, on_notice=told.append))
     assert [column.name for column in source.list_columns()] == ["n", "n_3", "n_2", "N"]  # another name there
     assert [str(one) for one in told] == [
-        "n: several columns have this name: the next one is read as n_3 (first: the query)"
+        "n: several columns have this name; Hven reads the next one as n_3 (first: the query)"
     ]
     found = table(source.select_since("n_3", 3)).to_pylist()
     assert found == [{"n": 4, "n_3": 3, "n_2": "row 4", "N": 3}]

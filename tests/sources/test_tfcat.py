@@ -277,17 +277,17 @@ for _ in range(10):
     ("given", "where", "words"),
     [
         (feature(None), "geometry", "it is missing"),
-        (feature({"type": "Circle"}), "geometry.type", "'Circle' is not a geometry"),
+        (feature({"type": "Circle"}), "geometry.type", "'Circle' is not a TFCat geometry"),
         (feature({"type": "Point", "coordinates": [1]}), "geometry.coordinates", "a time and a frequency"),
         (feature({"type": "Point", "coordinates": [1, 2, 3]}), "geometry.coordinates", "a time and a frequency"),
-        (feature({"type": "Point", "coordinates": ["1", 2]}), "geometry.coordinates", "no two numbers"),
-        (feature({"type": "Point", "coordinates": [True, 2]}), "geometry.coordinates", "no two numbers"),
-        (feature({"type": "Point", "coordinates": [float("nan"), 2]}), "geometry.coordinates", "no two numbers"),
-        (feature({"type": "Point", "coordinates": [1e300, 2]}), "geometry.coordinates", "no two numbers"),
+        (feature({"type": "Point", "coordinates": ["1", 2]}), "geometry.coordinates", "not a pair of finite numbers"),
+        (feature({"type": "Point", "coordinates": [True, 2]}), "geometry.coordinates", "not a pair of finite numbers"),
+        (feature({"type": "Point", "coordinates": [float("nan"), 2]}), "geometry.coordinates", "not a pair of finite numbers"),
+        (feature({"type": "Point", "coordinates": [1e300, 2]}), "geometry.coordinates", "not a pair of finite numbers"),
         (feature({"type": "MultiPoint", "coordinates": []}), "geometry", "no position"),
-        (feature({"type": "LineString", "coordinates": [[1, 2]]}), "geometry.coordinates", "two positions at least"),
+        (feature({"type": "LineString", "coordinates": [[1, 2]]}), "geometry.coordinates", "at least two positions"),
         (feature({"type": "LineString", "coordinates": [1, 2]}), "geometry.coordinates[0]", "a time and a frequency"),
-        (feature(polygon(SQUARE[:3])), "geometry.coordinates[0]", "four positions at least"),
+        (feature(polygon(SQUARE[:3])), "geometry.coordinates[0]", "at least four positions"),
         (feature(polygon(SQUARE[:4])), "geometry.coordinates[0]", "does not close"),
         (feature(polygon(SQUARE[::-1])), "geometry.coordinates[0]", "runs clockwise"),
         (feature(polygon(SQUARE, HOLE[::-1])), "geometry.coordinates[1]", "counter-clockwise"),
@@ -296,9 +296,9 @@ for _ in range(10):
         (feature(polygon(SQUARE, [[t + 9, f] for t, f in HOLE])), "geometry.coordinates", "Hole lies outside"),
         (feature({"type": "MultiPolygon", "coordinates": [[SQUARE], [SQUARE[::-1]]]}), "geometry.coordinates[1][0]", "runs clockwise"),
         (feature({"type": "GeometryCollection"}), "geometry.geometries", "they are missing"),
-        (feature({"type": "GeometryCollection", "geometries": [polygon(SQUARE), 1]}), "geometry.geometries[1].type", "not a geometry"),
+        (feature({"type": "GeometryCollection", "geometries": [polygon(SQUARE), 1]}), "geometry.geometries[1].type", "not a TFCat geometry"),
         (feature(DEEP), "geometry", "deep"),
-        (feature({**polygon(SQUARE), "crs": {}}), "geometry.crs", "not that of the document"),
+        (feature({**polygon(SQUARE), "crs": {}}), "geometry.crs", "different from the document's crs"),
         (feature(polygon(SQUARE), {"colour": "red"}), "properties.colour", "no field describes it"),
         (feature(polygon(SQUARE), {"quality": 1.5}), "properties.quality", "1.5 is not of type int"),
         (feature(polygon(SQUARE), {"quality": 2**63}), "properties.quality", "is not of type int"),
@@ -307,7 +307,7 @@ for _ in range(10):
         (feature(polygon(SQUARE), id=[1]), "id", "neither a text nor a number"),
         (feature(polygon(SQUARE), bbox=[1, 2]), "bbox", "four numbers"),
         (feature(polygon(SQUARE), {"name": "\ud800"}), None, "surrogate"),
-        ({"type": "Point"}, "type", "'Point' stands where a Feature does"),
+        ({"type": "Point"}, "type", "'Point' is not a Feature"),
         (7, None, "not JSON"),
         ([], None, "not JSON"),
     ],
@@ -327,7 +327,7 @@ def test_what_is_wrong_with_features(tmp_path, given, where, words):
 @pytest.mark.parametrize(
     ("cut", "words"),
     [
-        ('"geometry":{"type":"Point","coordinates":[1,2]},"geometry":{"type":"Point","coordinates":[1,2]}', "stands there twice"),
+        ('"geometry":{"type":"Point","coordinates":[1,2]},"geometry":{"type":"Point","coordinates":[1,2]}', "occurs twice"),
         ('"geometry":{"type":"Point","coordinates":' + "[" * 3000 + "]" * 3000 + "}", "nested too deeply"),
         ('"geometry":{"type":"Point","coordinates":[1,' + "9" * 5000 + "]}", "not JSON"),
         ('"geometry":{"type":"Point","coordinates":[1,,2]}', "not JSON"),
@@ -350,13 +350,13 @@ def test_texts_that_are_no_features(tmp_path, cut, words):
         ({"crs": {"type": "link", "properties": {}}}, ["crs.type", "'link'"]),
         ({"crs": {"type": "local"}}, ["crs.properties: they are missing"]),
         ({"crs": {**CRS, "properties": {**CRS["properties"], "time_coords_id": "gps"}}}, ["time_coords_id", "'gps'"]),
-        ({"crs": {**CRS, "properties": {**CRS["properties"], "time_coords": {}}}}, ["stands beside it"]),
+        ({"crs": {**CRS, "properties": {**CRS["properties"], "time_coords": {}}}}, ["the document also has time_coords"]),
         ({"crs": {**CRS, "properties": {**CRS["properties"], "spectral_coords": {"type": "energy", "unit": "m"}}}}, ["'m' is not a unit of energy"]),
         ({"crs": {**CRS, "properties": {"time_coords": {"unit": "fortnight", "time_origin": "1970-13-01", "time_scale": "BST"}, "spectral_coords": CRS["properties"]["spectral_coords"], "ref_position_id": "x"}}}, ["fortnight", "1970-13-01", "BST"]),
         ({"fields": None}, ["fields"]),
         ({"fields": {"a": {"info": "x", "ucd": "x", "datatype": "double"}}}, ["fields.a.datatype", "'double'"]),
         ({"fields": {"a": {"datatype": "int"}}}, ["fields.a.info", "fields.a.ucd"]),
-        ({"fields": {f"f{number}": {"info": "", "ucd": ""} for number in range(1001)}}, ["1,001 of them"]),
+        ({"fields": {f"f{number}": {"info": "", "ucd": ""} for number in range(1001)}}, ["1,001 fields"]),
         ({"properties": []}, ["properties"]),
         ({"type": "Topology"}, ["'Topology'"]),
     ],
@@ -370,7 +370,7 @@ def test_what_is_wrong_with_documents(tmp_path, change, words):
 
 def test_a_file_that_breaks_off_is_an_error_with_its_line(tmp_path):
     text = json.dumps(catalogue(*[feature(polygon(SQUARE))] * 3), indent=1)
-    with pytest.raises(SourceError, match="ends within its list"):
+    with pytest.raises(SourceError, match="ends in the middle of its list"):
         source(tmp_path / "a.tfcat", text[: len(text) // 2]).list_columns()
 
 
@@ -381,7 +381,7 @@ def test_files_of_one_table_agree(tmp_path):
     assert [batch.column("size").to_pylist() for batch in both.read_batches()] == [[None], [2]]
     other = {**CRS, "properties": {**CRS["properties"], "time_coords_id": "jd"}}
     source(tmp_path / "b.tfcat", catalogue(crs=other))
-    with pytest.raises(SourceError, match=r"another crs than in a\.tfcat"):
+    with pytest.raises(SourceError, match=r"the crs is different from that in a\.tfcat"):
         tfcat.open(tfcat.Options(files="*.tfcat"), SourceContext(directory=tmp_path)).list_columns()
 
 

@@ -115,7 +115,7 @@ def test_metadata_in_the_footer(tmp_path):
 
 def test_what_is_no_parquet(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense PAR1")
-    with pytest.raises(SourceError, match=r"a\.parquet: no readable Parquet file"):
+    with pytest.raises(SourceError, match=r"a\.parquet: not a readable Parquet file"):
         parquet.open(parquet.Options(files=["a.parquet"]), SourceContext(directory=tmp_path)).list_columns()
 
 
@@ -155,7 +155,7 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
     assert table(source()).num_rows == 2, "one unit, spelt in two ways"
     write_file("b.x", "mW / m2")
     with pytest.raises(
-        SourceError, match=r"b\.x: flux is in .*mW.*, and in .*W.* in a\.x; make it a source entry of its own"
+        SourceError, match=r"b\.x: flux is in .*mW.*, but in a\.x it is in .*W.*; make the file a separate source entry"
     ):
         table(source())
 
@@ -221,7 +221,7 @@ def test_what_it_says_before_it_is_read_is_asked_by_head(far_server):
     ("spoil", "options", "message"),
     [
         ({"cut": 200}, {}, "broke off|stopped sending"),
-        ({}, {"path": "/b.vot"}, "answers 404"),
+        ({}, {"path": "/b.vot"}, "returns status 404"),
         ({}, {"bytes": 100}, "more than 100 bytes"),
         ({}, {"private": False}, "not on the public internet"),
         ({"files": {"/a.vot": b"<html><body>Log in</body></html>"}}, {}, "not a VOTable"),

@@ -73,7 +73,7 @@ def test_a_restart_is_survived_and_told_in_plain_words(tmp_path: Path, url: str)
             store.jobs.claim_job,
         ):
             with pytest.raises(
-                StorageError, match=r"does not answer: .*start PostgreSQL; Hven then continues by itself"
+                StorageError, match=r"does not answer: .*start PostgreSQL; then Hven continues automatically"
             ):
                 ask()
         with pytest.raises(StorageError, match="does not answer"):
@@ -144,7 +144,7 @@ def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: s
         ):
             with pytest.raises(
                 StorageError,
-                match=f"{STATE_FORMAT + 1}; this process knows {STATE_FORMAT}; let all machines and processes run the same",
+                match=f"{STATE_FORMAT + 1}; this process supports format {STATE_FORMAT}; run the same version on all machines",
             ):
                 ask()
         with store._database.engine.begin() as connection:
@@ -161,12 +161,13 @@ def test_a_store_belongs_with_one_data_directory(tmp_path: Path, url: str) -> No
     open_and_close("a", str(tmp_path / "shared"))
     open_and_close("b", str(tmp_path / "shared"))
     with pytest.raises(
-        StorageError, match=r"has none of its data; machines with one store share one directory: set data in hven\.toml"
+        StorageError,
+        match=r"does not contain its data; set `data` in hven\.toml to the directory that all machines with this store share",
     ):
         open_and_close("c", None)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".hven-data").write_text("0123\n")
-    with pytest.raises(StorageError, match="has other data"):
+    with pytest.raises(StorageError, match="contains different data"):
         open_and_close("a", str(tmp_path / "other"))
 
 
@@ -225,7 +226,7 @@ def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path],
         assert {store.jobs.get_job(job.rpartition("/")[2]).attempts for job in jobs} == {1}
 
         with store.leases.hold_lease("ingest stars", description="the ingest of stars"):
-            assert "is being done by process" in run_hven("ingest", "stars", "--site", two, expected_code=1).stderr
+            assert "is already running: process" in run_hven("ingest", "stars", "--site", two, expected_code=1).stderr
         run_hven("ingest", "stars", "--site", two)
         assert first.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
         store.close()

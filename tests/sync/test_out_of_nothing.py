@@ -194,6 +194,6 @@ def test_an_edit_of_the_site_file_counts_where_rows_are_made_with_it(tmp_path):
     with open_site_with_descriptor(tmp_path, SITE, FILES, authority="two.example", title="Another title") as site:
         report = sync_collection(site, "w", accept_changes=True)
         assert list_change_kinds(report)["w.main"][1] is None
-        assert list_change_kinds(report)["w.linked"] == ("everything", "hven.toml has another authority")
+        assert list_change_kinds(report)["w.linked"] == ("everything", "hven.toml has a different authority")
         assert (report.changes["w.main"].has_changes, report.changes["w.linked"].changed) == (False, 3)
         assert [why for _, why in list_change_kinds(sync_collection(site, "w")).values()] == [None, None]

@@ -128,7 +128,7 @@ def test_a_snapshot_without_cells_is_computed_anew(open_synced_site, monkeypatch
         connection.execute(edit.format(name="old"))
     change = sync_collection(site, "old").changes["old.main"]
     assert (change.added, change.changed, change.removed) == (3, 1, 3)
-    assert "other indexes than its snapshot" in change.why
+    assert "different indexes from its snapshot" in change.why
     connection.execute("UPDATE old SET mag = 2 WHERE id = 23")
     change = sync_collection(site, "old").changes["old.main"]
     assert (change.changed, change.why, change.mapped) == (1, None, 1)

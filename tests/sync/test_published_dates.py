@@ -141,7 +141,7 @@ def test_what_cannot_be_read_any_more_is_said(maps: tuple[Site, Path, Path], clo
     site.engines.find_engine(snapshot).remove_snapshot(snapshot)
     clock.move(HOUR)
     report = ingest_collection(site, "maps")
-    assert any("begin anew with the dates of this run" in text for text in report.warnings), report.warnings
+    assert any("get the dates of this run" in text for text in report.warnings), report.warnings
     assert report.published
 
 

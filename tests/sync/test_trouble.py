@@ -149,7 +149,7 @@ def test_a_snapshot_that_takes_no_changes_is_computed_anew(stars):
     report = sync_collection(site, "stars")
     change = report.changes["stars.main"]
     assert (change.added, change.changed, change.removed) == (1, 0, 0)
-    assert "rows in another order" in change.why
+    assert "rows in a different order" in change.why
     assert change.why in report.format_text()
     assert len(rows(site)) == 7
     assert not leftovers(site)
@@ -194,7 +194,7 @@ def test_a_sync_asks_for_the_room_that_it_takes(stars, monkeypatch):
     assert asked
     # changes have none: the old state stays, and the words name what is missing
     (place / "b.csv").write_text("id,name,mag\n11,b,1.5\n12,bb,2.5\n")
-    with pytest.raises(StorageError, match=r"stars needs about .* are free.*keep_snapshots.*stays as it is"):
+    with pytest.raises(StorageError, match=r"stars needs about .* are free.*keep_snapshots.*stay as they are"):
         sync_collection(site, "stars")
     assert rows(site) == before
     assert leftovers(site) == []
@@ -363,7 +363,7 @@ def test_one_at_a_time(stars):
     site, _ = stars
     with (
         site.store.leases.hold_lease("ingest stars", description="the sync of stars"),
-        pytest.raises(ConflictError, match=r"the sync of stars is being done by process \d+"),
+        pytest.raises(ConflictError, match=r"the sync of stars is already running: process \d+"),
     ):
         sync_collection(site, "stars")
 

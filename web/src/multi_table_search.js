@@ -26,7 +26,7 @@ class MultiTableSearch {
     /** @type {Record<string, string>} */
     this.statusTexts = {
       ok: t("answered"),
-      other: t("cannot be asked this"),
+      other: t("cannot answer this search"),
       late: t("no answer in time"),
       failed: t("failed"),
       busy: t("busy"),

@@ -306,7 +306,7 @@ export class RowGrid {
     );
     this.table.setAttribute("aria-rowcount", String(this.rowCount === null ? -1 : this.rowCount + 1));
     if (!this.pages.isRenewed) return;
-    const renewed = t("The rows that you began with are not kept any more: these are of now.");
+    const renewed = t("The rows that you started with are no longer kept; these are the current ones.");
     counter?.append(" ", createElement("span", { className: "fault", role: "status", textContent: renewed }));
   }
 

@@ -115,7 +115,7 @@ class ExpressionBinder(WindowBinder, ABC):
         self.count_query_term(node.text_offset)
         method = BINDER_METHODS.get(type(node))
         if method is None:
-            message = format_message("{name} cannot stand here", type(node).__name__)
+            message = format_message("{name} is not allowed here", type(node).__name__)
             self.raise_bind_error(message, node.text_offset)
         return method(self, node, scope)
 
@@ -210,7 +210,7 @@ class ExpressionBinder(WindowBinder, ABC):
         """Refuse operands of || that are not strings."""
         for operand in operands:
             if classify_value(operand) not in {"text", "null"}:
-                message = format_message("operator || joins strings, and {value}", self.describe_expression(operand))
+                message = format_message("operator || joins strings, but {value}", self.describe_expression(operand))
                 self.raise_bind_error(message, operand.text_offset, self.suggest_text_cast(operand))
 
     def bind_cast(self, node: CastExpression, scope: NameScope) -> Expr:
@@ -240,9 +240,9 @@ class ExpressionBinder(WindowBinder, ABC):
         """Return the type that a CAST makes; check its name and its length."""
         type_ = CAST_TARGET_TYPES.get(target)
         if type_ is None:
-            message = format_message("no type {target} to cast to", node.target)
+            message = format_message("there is no type {target} for CAST", node.target)
             type_names = ", ".join(name for name in CAST_TARGET_TYPES if name not in {"INT", "FLOAT", "DOUBLE"})
-            self.raise_bind_error(message, node.text_offset, format_message("there are {names}", type_names))
+            self.raise_bind_error(message, node.text_offset, format_message("use one of {names}", type_names))
         length = node.length
         if length is None:
             return type_
@@ -250,11 +250,11 @@ class ExpressionBinder(WindowBinder, ABC):
             self.raise_bind_error(format_message("{target} takes no length", target), node.text_offset)
         if length < 1:
             message = format_message("{target}({length}) is too short", target, length)
-            self.raise_bind_error(message, node.text_offset, "the length is at least 1")
+            self.raise_bind_error(message, node.text_offset, "give a length of at least 1")
         max_length = MAX_CAST_CHARACTERS[target]
         if length > max_length:
             message = format_message("{target}({length}) is too long", target, length)
-            remedy = format_message("the length is at most {most}", max_length)
+            remedy = format_message("give a length of at most {most}", max_length)
             self.raise_bind_error(message, node.text_offset, remedy)
         if target == "VARCHAR":
             return ColumnType("char", f"{length}*")
@@ -263,7 +263,7 @@ class ExpressionBinder(WindowBinder, ABC):
         self.check_query_limit(
             self.padded_character_count,
             MAX_TEXT_BYTES,
-            "characters in all its CHARs",
+            "characters in all its CHAR values",
             node.text_offset,
             "CAST to VARCHAR, which is not padded with blanks",
         )
@@ -305,7 +305,7 @@ class ExpressionBinder(WindowBinder, ABC):
         query, columns = self.bind_subquery(node.query, scope)
         if len(columns) != 1:
             message = format_message(
-                "a subquery that stands for a value has one column, and this one has {count}", len(columns)
+                "a subquery used as a value must have one column, but this one has {count}", len(columns)
             )
             self.raise_bind_error(message, node.text_offset)
         column = columns[0]
@@ -340,9 +340,9 @@ class ExpressionBinder(WindowBinder, ABC):
     def _raise_axis_count_error(self, node: ArrayElement, operand: Expr, axis_count: int) -> NoReturn:
         """Refuse brackets with more or fewer indexes than the array has axes."""
         if axis_count == 1:
-            template = "{value} has {count} axis ({size}), and {given}"
+            template = "{value} has {count} axis ({size}), but {given}"
         else:
-            template = "{value} has {count} axes ({size}), and {given}"
+            template = "{value} has {count} axes ({size}), but {given}"
         message = format_message(
             template,
             self.describe_expression(operand, name_only=True),
@@ -351,7 +351,7 @@ class ExpressionBinder(WindowBinder, ABC):
             self.describe_argument_count(node.indexes),
         )
         index_letters = ", ".join("ijklmnopq"[:axis_count])
-        remedy = format_message("write [{wanted}], the axes in this order", index_letters)
+        remedy = format_message("write [{wanted}], with the axes in this order", index_letters)
         self.raise_bind_error(message, node.indexes[0].text_offset, remedy)
 
     # --- conditions
@@ -476,7 +476,7 @@ class ExpressionBinder(WindowBinder, ABC):
         for side in (operand, pattern):
             if classify_value(side) not in {"text", "null"}:
                 side_phrase = self.describe_expression(side)
-                message = format_message("{word} compares strings, and {value}", word, side_phrase)
+                message = format_message("{word} compares strings, but {value}", word, side_phrase)
                 self.raise_bind_error(message, side.text_offset, self.suggest_text_cast(side))
         meta = derive_condition_meta(operand, pattern)
         return LikePredicate(operand, pattern, node.negated, node.ignore_case, text_offset=node.text_offset, meta=meta)

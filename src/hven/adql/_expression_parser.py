@@ -103,7 +103,7 @@ class ExpressionParser(WindowParser, ABC):
         text_offset = self.text_offsets[token_index]
         if isinstance(node, FunctionCall) and node.name in {"CONTAINS", "INTERSECTS"}:
             message = format_message("{name} gives a number, not a condition", node.name)
-            remedy = format_message("compare it: 1 = {name}(...)", node.name)
+            remedy = format_message("write 1 = {name}(...)", node.name)
             self.raise_parse_error(message, remedy, text_offset=text_offset)
         tag = self.tags[self.token_index]
         if isinstance(node, FunctionCall) and node.name in FOREIGN_FUNCTION_REMEDIES and not self.is_mapping:
@@ -165,7 +165,7 @@ class ExpressionParser(WindowParser, ABC):
         self.add_nesting_depth()
         self.token_index += 1
         if self.tags[self.token_index] == "NOT":
-            self.raise_parse_error("NOT stands twice", "leave both out, or use parentheses: NOT (NOT ...)")
+            self.raise_parse_error("NOT is written twice", "leave out both, or use parentheses: NOT (NOT ...)")
         operand_index = self.token_index
         operand = self.parse_predicate()
         if not isinstance(operand, CONDITION_NODES):
@@ -204,7 +204,9 @@ class ExpressionParser(WindowParser, ABC):
             if tags[self.token_index] == "=" and tags[self.token_index - 1] == "=":
                 self.raise_unexpected_token("a value")
             is_concatenation = isinstance(right_operand, BinaryOperation) and right_operand.op == "||"
-            remedy = "|| joins strings: write OR" if is_concatenation else "join two of them with AND"
+            remedy = (
+                "write OR; || joins strings" if is_concatenation else "write two comparisons, and join them with AND"
+            )
             self.raise_parse_error("comparisons cannot be chained", remedy)
         return Comparison(operator, left_operand, right_operand, text_offset=text_offset)
 
@@ -218,7 +220,7 @@ class ExpressionParser(WindowParser, ABC):
         if tags[self.token_index] in {"TRUE", "FALSE", "UNKNOWN"}:
             self.raise_parse_error(
                 format_message("ADQL has no IS {word}", tags[self.token_index]),
-                "only IS NULL and IS NOT NULL; compare with = instead",
+                "use = instead, or IS NULL and IS NOT NULL",
             )
         if tags[self.token_index] == "DISTINCT":
             self.raise_parse_error("ADQL has no IS DISTINCT FROM", "compare with <>, and add OR x IS NULL")
@@ -257,7 +259,9 @@ class ExpressionParser(WindowParser, ABC):
         if isinstance(node, Literal) or node is self.last_parenthesized:
             return
         if letter and letter != "s":
-            message = format_message("{word} needs a string here, found {said}", operator, describe_kind_letter(letter))
+            message = format_message(
+                "{word} needs a string here, but found {said}", operator, describe_kind_letter(letter)
+            )
             self.raise_parse_error(message, "turn it into a string with CAST(x AS VARCHAR)", text_offset=text_offset)
 
     def check_is_value(self, node: Expr, token_index: int) -> None:
@@ -391,7 +395,7 @@ class ExpressionParser(WindowParser, ABC):
             self.raise_parse_error(message, remedy, text_offset=text_offset)
         if letter and letter != "n":
             message = format_message("{op} needs numbers; this is {said}", operator, describe_kind_letter(letter))
-            remedy = "strings are joined with ||" if letter == "s" and operator == "+" else ""
+            remedy = "join strings with ||" if letter == "s" and operator == "+" else ""
             self.raise_parse_error(message, remedy, text_offset=text_offset)
 
     def parse_primary(self) -> Expr:
@@ -448,7 +452,7 @@ class ExpressionParser(WindowParser, ABC):
     def _raise_not_a_value(self, tag: str) -> NoReturn:
         """Refuse a token that cannot begin a value."""
         if tag == "SELECT":
-            self.raise_parse_error("a subquery must stand in parentheses", "write (SELECT ...)")
+            self.raise_parse_error("a subquery must be in parentheses", "write (SELECT ...)")
         if tag in {"EXISTS", "NOT"}:
             self.raise_parse_error(
                 "a condition cannot be used as a value",
@@ -456,10 +460,8 @@ class ExpressionParser(WindowParser, ABC):
             )
         if tag in STANDARD_FUNCTION_NAMES:
             word = self.values[self.token_index]
-            message = format_message(
-                "{word} is the name of a function of ADQL: its arguments in parentheses are missing", word
-            )
-            remedy = format_message('write {word}(...); a column of that name is written "{name}"', tag, word)
+            message = format_message("{word} is an ADQL function; its arguments in parentheses are missing", word)
+            remedy = format_message('write {word}(...), or "{name}" if you mean a column of that name', tag, word)
             self.raise_parse_error(message, remedy)
         if tag == "*" and self.token_index and self.tags[self.token_index - 1] == "(":
             self.raise_parse_error("only COUNT can have * as its argument", "write a column or an expression")
@@ -469,7 +471,7 @@ class ExpressionParser(WindowParser, ABC):
         """Parse ``[n]`` or ``[i, j]`` after an array, whose first token is `token_index`."""
         self.check_is_value(node, token_index)
         if self.is_adql_2_0:
-            self.raise_parse_error("ADQL 2.0 has no elements of arrays", "ask for version 2.1")
+            self.raise_parse_error("ADQL 2.0 has no array elements", "use ADQL 2.1")
         self.add_nesting_depth()
         self.token_index += 1
         indexes = [self.parse_operand()]
@@ -481,7 +483,7 @@ class ExpressionParser(WindowParser, ABC):
         self.token_index += 1
         if self.tags[self.token_index] == "[":
             self.raise_parse_error(
-                "an element of an array has no elements", "the axes of an array stand in one pair of brackets: a[i, j]"
+                "an element of an array has no elements", "write all axes of an array in one pair of brackets: a[i, j]"
             )
         self.depth -= 1
         return ArrayElement(node, tuple(indexes), text_offset=self.text_offsets[token_index])
@@ -492,7 +494,7 @@ class ExpressionParser(WindowParser, ABC):
         signs: list[tuple[str, int]] = []
         while (tag := self.tags[self.token_index]) in {"-", "+", "~"}:
             if tag != "~" and signs and signs[-1][0] != "~":
-                self.raise_parse_error("two signs in a row", "put the inner one into parentheses: -(-x)")
+                self.raise_parse_error("two signs in a row", "put the inner one in parentheses: -(-x)")
             if tag == "~" and self.is_adql_2_0:
                 self.raise_unexpected_token("a value (ADQL 2.0)")
             signs.append((tag, self.text_offsets[self.token_index]))
@@ -533,7 +535,10 @@ class ExpressionParser(WindowParser, ABC):
                 nested_query = self.parse_nested_query(node.query)
                 node = Subquery(nested_query, text_offset=text_offset)
         if self.tags[self.token_index] == ",":
-            self.raise_parse_error("ADQL has no rows of values (a, b)", "compare the parts one by one, joined with AND")
+            self.raise_parse_error(
+                "ADQL has no row values such as (a, b)",
+                "compare the parts one by one, and join the comparisons with AND",
+            )
         self.expect_token(")", "a closing parenthesis")
         self.depth -= 1
         self.last_parenthesized = node
@@ -555,7 +560,7 @@ class ExpressionParser(WindowParser, ABC):
             )
         if tags[self.token_index] == "(":
             self.raise_parse_error(
-                "a function name cannot have a dot", "write the name of the function alone", text_offset=text_offset
+                "a function name cannot have a dot", "write only the function name", text_offset=text_offset
             )
         return ColumnRef(name, tuple(qualifier), text_offset=text_offset)
 
@@ -577,7 +582,7 @@ class ExpressionParser(WindowParser, ABC):
         if quantifier in {"DISTINCT", "ALL"}:
             if name not in AGGREGATE_NAMES:
                 aggregate_list = ", ".join(sorted(AGGREGATE_NAMES))
-                message = format_message("{word} can only stand in {names}", quantifier, aggregate_list)
+                message = format_message("{word} is allowed only in {names}", quantifier, aggregate_list)
                 self.raise_parse_error(message, "leave it out")
             self.token_index += 1
         arguments = self._parse_arguments(word)

@@ -6,7 +6,9 @@ from typing import Final
 
 _TIME_REMEDY: Final = "write the time as a string: '2026-11-20T10:15:00'"
 _DIFFERENCE_REMEDY: Final = "subtract days: ivo_to_mjd(t2) - ivo_to_mjd(t1)"
-_TIME_PART_REMEDY: Final = "cut it out of the text: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year"
+_TIME_PART_REMEDY: Final = (
+    "extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)"
+)
 _CONE_REMEDY: Final = "write DISTANCE(POINT(ra, dec), POINT(lon, lat)) < r, which uses the position index"
 _TEXT_CAST_REMEDY: Final = "write CAST(x AS VARCHAR)"
 _CASE_REMEDY: Final = "write CASE WHEN condition THEN a ELSE b END"
@@ -36,7 +38,7 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("DATEDIFF", "AGE", "TIMESTAMPDIFF", "DATE_DIFF", "JULIANDAY"), _DIFFERENCE_REMEDY),
     **dict.fromkeys(
         ("DATEADD", "DATE_ADD", "DATE_SUB"),
-        "compute with days: ISO(ivo_to_jd(t) + 1); add_months(t, n) is right for months",
+        "compute with days: ISO(ivo_to_jd(t) + 1); for months, use add_months(t, n)",
     ),
     **dict.fromkeys(
         (
@@ -60,7 +62,7 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("TRIM", "LTRIM", "RTRIM", "BTRIM"), "write REGEXP_REPLACE(s, '^ +| +$', '')"),
     **dict.fromkeys(("LPAD", "RPAD"), "write CAST(s AS CHAR(n)), which pads with blanks at the end"),
     **dict.fromkeys(
-        ("INSTR", "POSITION", "STRPOS", "CHARINDEX", "LOCATE"), "write s LIKE '%text%' to know whether it is there"
+        ("INSTR", "POSITION", "STRPOS", "CHARINDEX", "LOCATE"), "write s LIKE '%text%' to test whether s contains it"
     ),
     **dict.fromkeys(("LCASE",), "write LOWER(s)"),
     **dict.fromkeys(("UCASE", "INITCAP"), "write UPPER(s)"),
@@ -78,19 +80,19 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     "SQUARE": "write x * x",
     **dict.fromkeys(("RANDOM", "DBMS_RANDOM"), "write RAND()"),
     **dict.fromkeys(("SINH", "COSH", "TANH"), "write it with EXP: (EXP(x) - EXP(-x)) / 2 is sinh"),
-    **dict.fromkeys(("SIND", "COSD", "TAND"), "angles are radians: SIN(RADIANS(x))"),
-    **dict.fromkeys(("ASIND", "ACOSD", "ATAND"), "angles are radians: DEGREES(ASIN(x))"),
-    **dict.fromkeys(("DIV", "QUOTIENT"), "write a / b, which is cut towards zero for whole numbers"),
+    **dict.fromkeys(("SIND", "COSD", "TAND"), "convert degrees to radians: SIN(RADIANS(x))"),
+    **dict.fromkeys(("ASIND", "ACOSD", "ATAND"), "convert radians to degrees: DEGREES(ASIN(x))"),
+    **dict.fromkeys(("DIV", "QUOTIENT"), "write a / b; for whole numbers, the result is truncated towards zero"),
     **dict.fromkeys(("BITAND", "BITOR", "BITXOR", "BITNOT", "BIT_AND", "BIT_OR"), _BITWISE_REMEDY),
     **dict.fromkeys(("STDDEV_SAMP", "STDEV", "STD"), "write STDDEV(x)"),
     **dict.fromkeys(
-        ("STDDEV_POP", "STDEVP"), "write SQRT(AVG(x * x) - AVG(x) * AVG(x)); STDDEV(x) is that of the sample"
+        ("STDDEV_POP", "STDEVP"), "write SQRT(AVG(x * x) - AVG(x) * AVG(x)); STDDEV(x) is the sample standard deviation"
     ),
     **dict.fromkeys(("VAR_SAMP", "VAR"), "write VARIANCE(x)"),
-    **dict.fromkeys(("VAR_POP", "VARP"), "write AVG(x * x) - AVG(x) * AVG(x); VARIANCE(x) is that of the sample"),
+    **dict.fromkeys(("VAR_POP", "VARP"), "write AVG(x * x) - AVG(x) * AVG(x); VARIANCE(x) is the sample variance"),
     **dict.fromkeys(
         ("PERCENTILE_CONT", "PERCENTILE_DISC", "QUANTILE", "APPROX_PERCENTILE"),
-        "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)",
+        "use MEDIAN(x) for the middle value; for other quantiles, number the rows with NTILE(n) OVER (ORDER BY x)",
     ),
     **dict.fromkeys(("MEAN", "AVERAGE"), "write AVG(x)"),
     "MODE": "count: GROUP BY x ORDER BY COUNT(*) DESC",
@@ -99,7 +101,9 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("ARRAY_AGG", "COLLECT_LIST", "JSON_AGG"), _AGGREGATION_REMEDY),
     **dict.fromkeys(("BOOL_AND", "EVERY"), "write MIN(CASE WHEN condition THEN 1 ELSE 0 END)"),
     "BOOL_OR": "write MAX(CASE WHEN condition THEN 1 ELSE 0 END)",
-    **dict.fromkeys(("UNNEST", "GENERATE_SERIES", "EXPLODE"), "rows are not made of arrays here; a[n] is an element"),
+    **dict.fromkeys(
+        ("UNNEST", "GENERATE_SERIES", "EXPLODE"), "write a[n] for an element; ADQL cannot turn an array into rows"
+    ),
     **dict.fromkeys(("ARRAY_LENGTH", "CARDINALITY", "ARRAY_SIZE"), "write ARR_LENGTH(a)"),
     # astronomers' databases and services
     **dict.fromkeys(
@@ -116,14 +120,14 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
         ("EPOCH_PROP_POS", "EPOCH_PROP", "ESDC_EPOCH_PROP_POS"),
         "write IVO_EPOCH_PROP_POS(ra, dec, parallax, pmra, pmdec, radial_velocity, ref_epoch, out_epoch)",
     ),
-    **dict.fromkeys(("IVO_APPLY_PM",), "it was withdrawn; write GAVO_APPLY_PM, or IVO_EPOCH_PROP_POS"),
-    **dict.fromkeys(("IVO_INTERVAL_HAS",), "it was withdrawn; write x BETWEEN low AND high"),
+    **dict.fromkeys(("IVO_APPLY_PM",), "write GAVO_APPLY_PM or IVO_EPOCH_PROP_POS; this function was withdrawn"),
+    **dict.fromkeys(("IVO_INTERVAL_HAS",), "write x BETWEEN low AND high; this function was withdrawn"),
     **dict.fromkeys(("SPOINT", "SCIRCLE", "SPOLY"), "write POINT, CIRCLE, POLYGON, in degrees"),
     **dict.fromkeys(("COORD_X", "LONG", "LON"), "write COORD1(p)"),
     **dict.fromkeys(("LAT",), "write COORD2(p)"),
-    **dict.fromkeys(("GAVO_URLESCAPE",), "the text can be changed with REPLACE(s, old, new)"),
+    **dict.fromkeys(("GAVO_URLESCAPE",), "change the text with REPLACE(s, old, new)"),
     "ARR_MAP": (
-        "the functions ARR_SUM, ARR_AVG, ARR_MIN, ARR_MAX, ARR_STDDEV, ARR_DOT take whole arrays; a[n] is an element"
+        "for a whole array, use ARR_SUM, ARR_AVG, ARR_MIN, ARR_MAX, ARR_STDDEV or ARR_DOT; for an element, write a[n]"
     ),
     **dict.fromkeys(("BOX2D", "ELLIPSE"), "write CIRCLE, BOX or POLYGON"),
 }

@@ -64,7 +64,7 @@ class FromParser(ExpressionParser):
             last_kind, last_is_natural, _ = joins[-1]
             if last_is_natural:
                 message = format_message("a NATURAL join takes no {word}", tag)
-                self.raise_parse_error(message, format_message("leave NATURAL or {word} out", tag))
+                self.raise_parse_error(message, format_message("leave out NATURAL or {word}", tag))
             if last_kind == "CROSS":
                 message = format_message("a CROSS JOIN takes no {word}", tag)
                 self.raise_parse_error(message, "write JOIN in place of CROSS JOIN")
@@ -86,7 +86,7 @@ class FromParser(ExpressionParser):
             if tags[self.token_index] == "OUTER":
                 if tag in {"INNER", "CROSS"}:
                     message = format_message("{word} OUTER is a contradiction", tag)
-                    self.raise_parse_error(message, "leave one of them out")
+                    self.raise_parse_error(message, "leave out one of the two")
                 self.token_index += 1
         self.expect_token("JOIN")
         return kind, natural
@@ -118,7 +118,7 @@ class FromParser(ExpressionParser):
             return self.parse_joined_table_alias(inner, text_offset)
         if tag not in {NAME, QUOTED}:
             if tag == "SELECT":
-                self.raise_parse_error("a subquery in FROM must stand in parentheses", "write (SELECT ...) AS t")
+                self.raise_parse_error("a subquery in FROM must be in parentheses", "write (SELECT ...) AS t")
             self.raise_unexpected_token("a name of a table" if tag in RESERVED_WORDS else "a table")
         parts = self.parse_dotted_name()
         if len(parts) > 3:
@@ -133,7 +133,9 @@ class FromParser(ExpressionParser):
             if alias_word in FOREIGN_KEYWORDS:
                 message, remedy = FOREIGN_KEYWORDS[alias_word]
                 self.raise_parse_error(message, remedy, text_offset=self.text_offsets[self.token_index - 1])
-            self.raise_parse_error("ADQL has no list of column names here", "name the columns in a subquery, with AS")
+            self.raise_parse_error(
+                "ADQL allows no list of column names here", "name the columns in a subquery, with AS"
+            )
         return TableRef(tuple(parts), alias, text_offset=text_offset)
 
     def parse_alias(self) -> Ident | None:
@@ -153,7 +155,7 @@ class FromParser(ExpressionParser):
             self.raise_parse_error("a subquery in FROM needs a name", "write AS and a name after it: (SELECT ...) AS t")
         if self.tags[self.token_index] == "(":
             self.raise_parse_error(
-                "ADQL has no list of column names here", "name the columns inside the subquery, with AS"
+                "ADQL allows no list of column names here", "name the columns inside the subquery, with AS"
             )
         return DerivedTable(query, alias, text_offset=text_offset)
 
@@ -180,7 +182,7 @@ class FromParser(ExpressionParser):
             result = self.parse_joins(None)
             if isinstance(result, TableRef) and self.tags[self.token_index] == ")":
                 self.raise_parse_error(
-                    "a single table does not stand in parentheses", "leave the parentheses out", text_offset=text_offset
+                    "a single table must not be in parentheses", "leave out the parentheses", text_offset=text_offset
                 )
         self.expect_token(")", "a closing parenthesis")
         self.depth -= 2

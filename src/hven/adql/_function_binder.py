@@ -155,7 +155,7 @@ class FunctionBinder(TypeChecker, ABC):
         if node.distinct or node.star:
             quantifier = "DISTINCT" if node.distinct else "*"
             message = format_message(
-                "{what} belongs to aggregate functions, and {name} is not one", quantifier, function_name
+                "{what} is allowed only in aggregate functions, and {name} is not one", quantifier, function_name
             )
             self.raise_bind_error(message, node.text_offset)
 
@@ -174,14 +174,14 @@ class FunctionBinder(TypeChecker, ABC):
         """Bind an aggregate; refuse it in WHERE, ON and GROUP BY, and inside another aggregate."""
         if self.clause not in {"SELECT", "HAVING", "ORDER BY", "a window"}:
             message = format_message(
-                "{name} is an aggregate function and cannot stand in {clause}", entry.name, self.clause
+                "{name} is an aggregate function and is not allowed in {clause}", entry.name, self.clause
             )
             remedy = "use HAVING" if self.clause == "WHERE" else ""
             self.raise_bind_error(message, node.text_offset, remedy)
         if node.star:
             if entry.name != "COUNT":
-                message = format_message("{name}(*) means nothing", entry.name)
-                self.raise_bind_error(message, node.text_offset, "only COUNT takes *")
+                message = format_message("{name}(*) has no meaning", entry.name)
+                self.raise_bind_error(message, node.text_offset, "use * only in COUNT")
             meta = ValueMetadata(INT64, None, "meta.number", nullable=False, aggregate=True)
             return FunctionCall("COUNT", star=True, text_offset=node.text_offset, meta=meta)
         clause = self.clause
@@ -205,8 +205,8 @@ class FunctionBinder(TypeChecker, ABC):
             outer_scope = outer_scope.outer_scope
         if read_sources & outer_sources and not read_sources & own_sources:
             function_name = node.name.upper()
-            message = format_message("{name} reads only columns of the query around this subquery", function_name)
-            remedy = "write it in that query, or name a column of this subquery's FROM in it"
+            message = format_message("{name} uses only columns of the outer query", function_name)
+            remedy = "move it to the outer query, or use a column of this subquery's FROM in it"
             self.raise_bind_error(message, node.text_offset, remedy)
 
     def bind_call_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:
@@ -308,7 +308,7 @@ class FunctionBinder(TypeChecker, ABC):
                 )
             if not _is_argument_accepted(arg, parameter):
                 return format_message(
-                    "argument {number} ({name}) must be {wanted}, and {value}",
+                    "argument {number} ({name}) must be {wanted}, but {value}",
                     index + 1,
                     parameter.name,
                     _describe_accepted_values(parameter.type_word),
@@ -323,7 +323,7 @@ class FunctionBinder(TypeChecker, ABC):
         signatures = [signature for signature in entry.signatures if "coordsys" not in signature.text]
         signatures = signatures or list(entry.signatures)
         call_forms = dict.fromkeys(signature.text.partition(" ->")[0] for signature in signatures)
-        remedy = format_message("it is {shown}", join_messages("{one} or {other}", call_forms))
+        remedy = format_message("write {shown}", join_messages("{one} or {other}", call_forms))
         mismatches = [self.explain_signature_mismatch(signature, args) for signature in signatures]
         for mismatch in (*mismatches, reason):
             if mismatch and mismatch != "count":
@@ -331,9 +331,9 @@ class FunctionBinder(TypeChecker, ABC):
                 self.raise_bind_error(message, node.text_offset, remedy)
         expected_counts = _describe_argument_counts(signatures)
         if expected_counts in {"1", "at least 1"}:
-            template = "{name} takes {wants} argument, and {given}"
+            template = "{name} takes {wants} argument, but {given}"
         else:
-            template = "{name} takes {wants} arguments, and {given}"
+            template = "{name} takes {wants} arguments, but {given}"
         message = format_message(template, entry.name, expected_counts, self.describe_argument_count(args))
         self.raise_bind_error(message, node.text_offset, remedy)
 
@@ -346,7 +346,7 @@ class FunctionBinder(TypeChecker, ABC):
         if value_meta.unit is None:
             value_phrase = self.describe_expression(value, name_only=True)
             message = format_message("IN_UNIT: {value} has no unit", value_phrase)
-            self.raise_bind_error(message, node.text_offset, "only values whose unit is known can be converted")
+            self.raise_bind_error(message, node.text_offset, "convert a column that has a unit")
         target_unit = _get_literal_text(target)
         try:
             factor = units.compute_unit_factor(value_meta.unit, target_unit)
@@ -355,14 +355,12 @@ class FunctionBinder(TypeChecker, ABC):
             if standard_spelling and units.are_units_convertible(value_meta.unit, standard_spelling):
                 remedy = format_message("write {unit!r}", standard_spelling)
             else:
-                remedy = format_message(
-                    "write a unit that {unit} can be converted to, as VOUnits has it", value_meta.unit
-                )
+                remedy = format_message("write a VOUnits unit to which {unit} can be converted", value_meta.unit)
             self.raise_bind_error(format_message("{name}: {message}", "IN_UNIT", error), target.text_offset, remedy)
         # descriptors may use other spellings of a unit, but the standard of ADQL asks for those of VOUnits
         standard_unit = units.find_unit_symbol(target_unit) or units.validate_unit(target_unit)
         if standard_unit != target_unit:
-            message = format_message("IN_UNIT: {wanted!r} is not how VOUnits writes this unit", target_unit)
+            message = format_message("IN_UNIT: {wanted!r} is not the VOUnits spelling of this unit", target_unit)
             self.raise_bind_error(message, target.text_offset, format_message("write {unit!r}", standard_unit))
         meta = derive_meta((value_meta,), FLOAT64, target_unit, value_meta.ucd)
         if factor == 1:
@@ -400,8 +398,8 @@ class FunctionBinder(TypeChecker, ABC):
             if not all(classify_value(arg) in {"number", "null"} for arg in coordinates):
                 coordinates = args  # some corners are point values: the others must stay points too
             elif len(coordinates) % 2:
-                message = format_message("POLYGON has {count} coordinates: one is missing", len(coordinates))
-                self.raise_bind_error(message, node.text_offset, "give longitude and latitude of each corner")
+                message = format_message("POLYGON has {count} coordinates, so one is missing", len(coordinates))
+                self.raise_bind_error(message, node.text_offset, "give the longitude and latitude of each corner")
         if len(coordinates) >= 2 and all(classify_value(arg) != "point" for arg in coordinates):
             self._check_coordinate_bounds(name, coordinates)
         type_ = {"POINT": POINT, "CIRCLE": CIRCLE, "BOX": POLYGON, "POLYGON": POLYGON}[name]
@@ -417,10 +415,12 @@ class FunctionBinder(TypeChecker, ABC):
             latitudes = coordinates[1:2]
         latitude_name = format_message("the latitude of a {name}", shape_name)
         for latitude in latitudes:
-            self.check_literal_bounds(latitude, -90.0, 90.0, latitude_name, "latitudes go from -90 to 90 degrees")
+            self.check_literal_bounds(latitude, -90.0, 90.0, latitude_name, "give a latitude from -90 to 90 degrees")
         if shape_name == "CIRCLE" and len(coordinates) == 3:
             radius_name = format_message("the radius of a CIRCLE")
-            self.check_literal_bounds(coordinates[2], 0.0, math.inf, radius_name, "a radius is 0 or more, in degrees")
+            self.check_literal_bounds(
+                coordinates[2], 0.0, math.inf, radius_name, "give a radius of 0 or more, in degrees"
+            )
 
     def check_region_literal(self, _node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Check the literal of REGION; its text is part of the query's shape."""
@@ -496,7 +496,7 @@ class FunctionBinder(TypeChecker, ABC):
         """Rewrite ``IVO_SIMBADPOINT('M 31')`` as a POINT of two numbers, so that the position index can be used."""
         name = node.name.upper()
         if self.resolve_position is None:
-            message = format_message("{name}: names of objects are not resolved here", name)
+            message = format_message("{name}: this site does not resolve object names", name)
             self.raise_bind_error(message, node.text_offset, "give the position: POINT(ra, dec)")
         args = [self.bind_expression(arg, scope) for arg in node.args]
         if len(args) == 1 and not isinstance(args[0], Literal) and classify_value(args[0]) in {"text", "null"}:
@@ -506,7 +506,8 @@ class FunctionBinder(TypeChecker, ABC):
                 self.describe_expression(args[0], name_only=True),
             )
             remedy = format_message(
-                "write one name in quotes, {name}('M 31'); for many, upload a table of their positions and join it",
+                "write one name in quotes, {name}('M 31'); for many objects, upload a table of their positions and "
+                "join it",
                 name,
             )
             self.raise_bind_error(message, node.text_offset, remedy)
@@ -537,9 +538,9 @@ class FunctionBinder(TypeChecker, ABC):
         for arg in args[:2]:
             frame_name = arg.value if isinstance(arg, Literal) else None
             if frame_name not in frames.ROTATION_FRAMES:
-                message = format_message("{name}: no frame {frame!r}", node.name, frame_name)
+                message = format_message("{name}: there is no frame {frame!r}", node.name, frame_name)
                 remedy = suggest_spelling(str(frame_name), frames.ROTATION_FRAMES)
-                remedy = remedy or format_message("known: {names}", ", ".join(frames.ROTATION_FRAMES))
+                remedy = remedy or format_message("use one of {names}", ", ".join(frames.ROTATION_FRAMES))
                 self.raise_bind_error(message, arg.text_offset, remedy)
         return None
 
@@ -547,13 +548,17 @@ class FunctionBinder(TypeChecker, ABC):
         """Check ``IVO_HISTOGRAM(x, 0, 10, 5)``: bounds that are the same in every row, and the number of bins."""
         for bound in args[1:3]:
             if not require_meta(bound).constant:
-                message = format_message("{name}: the bounds are the same in every row, and this one is not", node.name)
+                message = format_message(
+                    "{name}: the bounds must be the same in every row, but this one is not", node.name
+                )
                 self.raise_bind_error(message, bound.text_offset)
         bin_argument = args[3]
         bin_count = bin_argument.value if isinstance(bin_argument, Literal) else None
         if not isinstance(bin_count, int) or not 1 <= bin_count <= MAX_HISTOGRAM_BINS:
-            message = format_message("{name}: there cannot be {number} bins", node.name, bin_count)
-            self.raise_bind_error(message, bin_argument.text_offset, format_message("1 to {most}", MAX_HISTOGRAM_BINS))
+            message = format_message("{name}: {number} bins are not possible", node.name, bin_count)
+            self.raise_bind_error(
+                message, bin_argument.text_offset, format_message("use 1 to {most} bins", MAX_HISTOGRAM_BINS)
+            )
         return None
 
     def convert_spectral_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
@@ -567,7 +572,7 @@ class FunctionBinder(TypeChecker, ABC):
         if source_unit is None:
             value_phrase = self.describe_expression(value, name_only=True)
             message = format_message("{name}: {value} has no unit", node.name, value_phrase)
-            self.raise_bind_error(message, node.text_offset, "name it: GAVO_SPECCONV(x, 'nm', 'GHz')")
+            self.raise_bind_error(message, node.text_offset, "give the unit: GAVO_SPECCONV(x, 'nm', 'GHz')")
         target_unit = _get_literal_text(target)
         try:
             factor, is_inverse = units.compute_spectral_conversion(str(source_unit), target_unit)
@@ -585,9 +590,10 @@ class FunctionBinder(TypeChecker, ABC):
         vocabulary = _get_literal_text(vocabulary_argument)
         terms_by_vocabulary = load_vocabularies()
         if vocabulary not in terms_by_vocabulary:
-            message = format_message("{name}: no vocabulary {vocabulary!r} here", node.name, vocabulary)
+            message = format_message("{name}: this site has no vocabulary {vocabulary!r}", node.name, vocabulary)
             remedy = suggest_spelling(vocabulary, terms_by_vocabulary) or format_message(
-                "known: {known}; of others write the terms: x IN ('a', 'b')", ", ".join(terms_by_vocabulary)
+                "use one of {known}; for another vocabulary, write its terms: x IN ('a', 'b')",
+                ", ".join(terms_by_vocabulary),
             )
             self.raise_bind_error(message, vocabulary_argument.text_offset, remedy)
         written_term = _get_literal_text(term_argument)
@@ -598,7 +604,9 @@ class FunctionBinder(TypeChecker, ABC):
                 "{name}: no term {term!r} in the vocabulary {vocabulary}", node.name, written_term, vocabulary
             )
             first_terms = ", ".join(list(known_terms)[:MAX_NAMED_COLUMNS])
-            remedy = suggest_spelling(term, known_terms) or format_message("it has {known} ..", first_terms)
+            remedy = suggest_spelling(term, known_terms) or format_message(
+                "use one of its terms: {known} ..", first_terms
+            )
             self.raise_bind_error(message, term_argument.text_offset, remedy)
         text_meta = ValueMetadata(STRING, constant=True, nullable=False)
         term_literals: list[Literal] = []
@@ -618,7 +626,7 @@ class FunctionBinder(TypeChecker, ABC):
         delimiter = args[1]
         if not require_meta(delimiter).constant:
             message = format_message(
-                "{name}: the delimiter is the same in every row, and this one is not", node.name.upper()
+                "{name}: the delimiter must be the same in every row, but this one is not", node.name.upper()
             )
             remedy = "write it as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
             self.raise_bind_error(message, delimiter.text_offset, remedy)
@@ -635,10 +643,10 @@ class FunctionBinder(TypeChecker, ABC):
                 Moc.parse(literal.value)
             except ValueError as error:
                 message = format_message("{name}: {message}", "MOC", error)
-                self.raise_bind_error(message, literal.text_offset, "a MOC looks like '6/1 2-4 7/20'")
+                self.raise_bind_error(message, literal.text_offset, "write a MOC such as '6/1 2-4 7/20'")
         elif isinstance(literal.value, int) and not 0 <= literal.value <= healpix.MAX_ORDER:
             message = format_message("MOC: there is no order {value}", literal.value)
-            remedy = format_message("orders are 0 to {order}", healpix.MAX_ORDER)
+            remedy = format_message("use an order from 0 to {order}", healpix.MAX_ORDER)
             self.raise_bind_error(message, literal.text_offset, remedy)
         return None
 

@@ -183,11 +183,11 @@ def _is_argument_allowed(kind_letter: str, arg: Expr) -> bool:
 def _suggest_argument_remedy(kind_letter: str, arg: Expr) -> str:
     """Return the remedy for an argument of the wrong kind; empty if there is none."""
     if isinstance(arg, ColumnRef) and arg.name.quoted and kind_letter in "sl":
-        return format_message("strings take single quotes: '{name}'", arg.name.name)
+        return format_message("write strings in single quotes: '{name}'", arg.name.name)
     if kind_letter == "s":
         return "turn it into a string with CAST(x AS VARCHAR)"
     if kind_letter == "n" and infer_kind_letter(arg) == "s":
-        return "turn it into a number with CAST(x AS DOUBLE PRECISION), or leave the quotes out"
+        return "turn it into a number with CAST(x AS DOUBLE PRECISION), or leave out the quotes"
     return ""
 
 
@@ -254,9 +254,9 @@ def _find_shape_fault(function_name: str, args: tuple[Expr, ...]) -> CallFault |
 def _describe_coordsys_fault(function_name: str, first_argument: Expr, remedy: str) -> CallFault:
     """Describe a first argument that should be the coordinate system and is not a string."""
     if isinstance(first_argument, ColumnRef) and first_argument.name.quoted:
-        remedy = format_message("strings take single quotes: '{name}'", first_argument.name.name)
+        remedy = format_message("write strings in single quotes: '{name}'", first_argument.name.name)
     message = format_message("the coordinate system of {name} must be a string", function_name)
-    full_remedy = format_message("{remedy}; the coordinate system may be left out", format_message(remedy))
+    full_remedy = format_message("{remedy}, or leave out the coordinate system", format_message(remedy))
     return message, first_argument, full_remedy
 
 
@@ -267,7 +267,7 @@ def _find_polygon_fault(coordinates: tuple[Expr, ...], kind_letters: list[str], 
     if "g" in kind_letters:
         return "POLYGON takes either numbers or points, not both", coordinates[kind_letters.index("g")], remedy
     if len(coordinates) < 6:
-        return "POLYGON needs three corners at least", None, remedy
+        return "POLYGON needs at least three corners", None, remedy
     if len(coordinates) % 2:
         return "POLYGON has a longitude without a latitude", coordinates[-1], remedy
     return None

@@ -64,9 +64,9 @@ class JoinBinder(ExpressionBinder, ABC):
     def _check_table_count(self, node: Join, table_count: int, read_count: int) -> None:
         """Refuse a join of too many tables; `read_count` includes the tables of subqueries and of WITH."""
         text_offset = node.right.text_offset
-        remedy = "join in steps, each of them a job of its own"
+        remedy = "join the tables in steps, each in a separate job"
         self.check_query_limit(table_count, MAX_FROM_TABLES, "tables in one FROM", text_offset, remedy)
-        counted_items = "tables in one FROM, counting those of its subqueries and of WITH"
+        counted_items = "tables in one FROM, including those in its subqueries and in WITH"
         self.check_query_limit(read_count, MAX_EXPANDED_FROM_TABLES, counted_items, text_offset, remedy)
 
     def _merge_join_columns(

@@ -80,10 +80,12 @@ class QueryParser(FromParser):
         """Refuse what follows a whole query."""
         tag = self.tags[self.token_index]
         if tag in _CLAUSE_KEYWORDS or tag in JOIN_KEYWORDS:
-            message = format_message("{word} cannot stand here", tag)
-            self.raise_parse_error(message, "the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET")
+            message = format_message("{word} is not allowed here", tag)
+            self.raise_parse_error(
+                message, "write the clauses in this order: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET"
+            )
         if tag == "WITH":
-            self.raise_parse_error("WITH cannot stand here", "it begins the query")
+            self.raise_parse_error("WITH is not allowed here", "move it to the beginning of the query")
         self.raise_unexpected_token("the end of the query", "AND", "OR", *_KEYWORDS_AFTER_FROM, "ASC", "DESC")
 
     def parse_common_tables(self) -> tuple[CommonTableExpression, ...]:
@@ -125,8 +127,8 @@ class QueryParser(FromParser):
             self.token_index += 1
             offset = self.parse_integer_literal("OFFSET")
         if tags[self.token_index] in SET_KEYWORDS and (order_by or offset):
-            message = format_message("ORDER BY and OFFSET cannot stand before {word}", tags[self.token_index])
-            self.raise_parse_error(message, "put them at the end, or that query into parentheses")
+            message = format_message("ORDER BY and OFFSET are not allowed before {word}", tags[self.token_index])
+            self.raise_parse_error(message, "put them at the end, or put that query in parentheses")
         if not order_by and offset is None and isinstance(body, Query):
             return body
         return Query(body, tuple(order_by), offset, text_offset=text_offset)
@@ -162,11 +164,11 @@ class QueryParser(FromParser):
         """Parse a set operator and its ALL; return whether it keeps duplicates."""
         op = self.tags[self.token_index]
         if self.is_adql_2_0:
-            self.raise_parse_error(format_message("ADQL 2.0 has no {op}", op), "ask for version 2.1")
+            self.raise_parse_error(format_message("ADQL 2.0 has no {op}", op), "use ADQL 2.1")
         self.token_index += 1
         if self.tags[self.token_index] == "DISTINCT":
             message = format_message("ADQL has no {op} DISTINCT", op)
-            self.raise_parse_error(message, "leave DISTINCT out: duplicates are removed unless ALL is written")
+            self.raise_parse_error(message, "leave out DISTINCT; duplicates are removed unless you write ALL")
         if self.tags[self.token_index] == "ALL":
             self.token_index += 1
             return True
@@ -188,8 +190,8 @@ class QueryParser(FromParser):
             return remove_parentheses(query)
         word = str(self.values[self.token_index])
         if is_statement_keyword(word):
-            message = format_message("{word} cannot be sent: only queries can", word.upper())
-            self.raise_parse_error(message, "ADQL has SELECT and no other statement")
+            message = format_message("{word} is not accepted, only queries are", word.upper())
+            self.raise_parse_error(message, "write SELECT; ADQL has no other statement")
         if tag == "WITH":
             self.raise_nested_with()
         if tag == NAME:
@@ -202,9 +204,9 @@ class QueryParser(FromParser):
     def raise_nested_with(self) -> NoReturn:
         """Refuse WITH in a subquery."""
         if self.is_adql_2_0:
-            self.raise_parse_error("ADQL 2.0 has no WITH", "ask for version 2.1")
+            self.raise_parse_error("ADQL 2.0 has no WITH", "use ADQL 2.1")
         self.raise_parse_error(
-            "WITH can only stand at the beginning of the whole query",
+            "WITH is allowed only at the beginning of the whole query",
             "move it there; its tables can be used in every subquery",
         )
 
@@ -296,10 +298,10 @@ class QueryParser(FromParser):
             self.raise_parse_error("ADQL has no TOP n PERCENT", "write the number of rows")
         if tag in {"DISTINCT", "ALL"}:
             remedy = format_message("write SELECT {word} TOP {value}", tag, top.value)
-            self.raise_parse_error(format_message("{word} stands before TOP", tag), remedy)
+            self.raise_parse_error(format_message("{word} must come before TOP", tag), remedy)
         if tag == ",":
             remedy = format_message("write TOP {value} and the columns", top.value)
-            self.raise_parse_error("there is no comma after TOP and its number", remedy)
+            self.raise_parse_error("no comma is allowed after TOP and its number", remedy)
         return top
 
     def _parse_from_clause(self, items: Sequence[SelectItem | SelectStar]) -> FromItem | None:
@@ -373,9 +375,7 @@ class QueryParser(FromParser):
         text_offset = self.text_offsets[self.token_index]
         expr = self.parse_operand()
         if self.is_adql_2_0 and not isinstance(expr, ColumnRef):
-            self.raise_parse_error(
-                "GROUP BY takes only columns in ADQL 2.0", "ask for version 2.1", text_offset=text_offset
-            )
+            self.raise_parse_error("GROUP BY takes only columns in ADQL 2.0", "use ADQL 2.1", text_offset=text_offset)
         return expr
 
     def parse_order_item(self) -> OrderItem:
@@ -388,7 +388,7 @@ class QueryParser(FromParser):
         if self.is_adql_2_0 and not is_column_name and not is_position:
             self.raise_parse_error(
                 "ORDER BY takes only column names and positions in ADQL 2.0",
-                "ask for version 2.1",
+                "use ADQL 2.1",
                 text_offset=text_offset,
             )
         descending = tags[self.token_index] == "DESC"

@@ -178,9 +178,9 @@ class PolicyRowFacts:
             for number, text in enumerate(self._list_texts(column)):
                 if number == MAX_PERSON_TEXTS:
                     message = format_message(
-                        "{column} has more than {count:,} different texts", column.name.name, MAX_PERSON_TEXTS
+                        "{column} has more than {count:,} different values", column.name.name, MAX_PERSON_TEXTS
                     )
-                    raise UserError(message, remedy="name people in a column of accounts, or by a group")
+                    raise UserError(message, remedy="use a column of account names, or name a group")
                 for name in parse_person_names(text):
                     texts_by_name.setdefault(name, []).append(text)
             self._texts_by_person[column.name.name] = texts_by_name
@@ -524,7 +524,7 @@ def check_row_policy(policy_tree: Expr, columns: Sequence[Column] | None, policy
         policy_word = find_policy_word(node)
         if policy_word is not None and id(node) not in allowed_ids:
             raise BindError(
-                format_message("{word} cannot stand here in a policy", policy_word),
+                format_message("{word} is not allowed here in a policy", policy_word),
                 text=policy_text,
                 offset=node.text_offset,
                 remedy=WORD_USES[policy_word],
@@ -555,10 +555,10 @@ def _check_policy_words(normalized: Expr, policy_text: str) -> set[int]:
                 continue
             if node.op not in MIRRORED_OPERATORS or left_word == NOW_WORD:
                 raise BindError(
-                    "a row cannot be compared with now in this way",
+                    "this comparison with `now` is not possible",
                     text=policy_text,
                     offset=node.text_offset,
-                    remedy="write a time <= now, or a time > now",
+                    remedy="write TIME <= now or TIME > now, with a time column",
                 )
             allowed_ids.add(id(node.right))
         elif isinstance(node, InPredicate):
@@ -578,7 +578,7 @@ def _check_reader_operands(values: Sequence[Expr], policy_text: str) -> None:
         is_text = isinstance(value, Literal) and isinstance(value.value, str)
         if not is_column and not is_text:
             raise BindError(
-                "reader can be compared only with columns and strings",
+                "`reader` can be compared only with columns and strings",
                 text=policy_text,
                 offset=value.text_offset,
                 remedy=WORD_USES[READER_WORD],
@@ -622,9 +622,9 @@ def _describe_policy_alternative(alternative: Expr) -> str:
         elif isinstance(part, Comparison) and find_policy_word(part.right) == NOW_WORD:
             time_text = write_adql(part.left)
             if part.op in {"<", "<="}:
-                time_phrases.append(f"once {time_text} has come")
+                time_phrases.append(f"from {time_text} on")
             else:
-                time_phrases.append(f"as long as {time_text} has not come")
+                time_phrases.append(f"until {time_text}")
         else:
             row_phrases.append(f"where {write_adql(part)}")
     readers_phrase = " who is also ".join(reader_phrases) or "everybody"

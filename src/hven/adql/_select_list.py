@@ -151,7 +151,7 @@ class SelectList:
         """Return the expression at a position, which counts from 1."""
         if not 1 <= position <= len(self.items):
             message = format_message("there is no output column {position}", position)
-            remedy = format_message("the positions are 1 to {most}", len(self.items))
+            remedy = format_message("use a position from 1 to {most}", len(self.items))
             binder.raise_bind_error(message, node.text_offset, remedy)
         return self.items[position - 1].expr
 
@@ -218,7 +218,7 @@ class SelectList:
                     value_kinds.KIND_PHRASES[right_kind],
                     right_column.name,
                 )
-                binder.raise_bind_error(message, right_item.text_offset, "CAST one of them")
+                binder.raise_bind_error(message, right_item.text_offset, "CAST one of the two")
             column = left_column
             if type_ != left_column.type or left_column.required != right_column.required:
                 required = left_column.required and right_column.required

@@ -17,12 +17,12 @@ FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
     "FETCH": ("ADQL has no FETCH FIRST", "write SELECT TOP n ... instead"),
     "ROWNUM": ("ADQL has no ROWNUM", "write SELECT TOP n ... instead"),
     "MINUS": ("ADQL has no MINUS between queries", "write EXCEPT"),
-    "OVER": ("window functions (OVER) are an extension of ADQL 2.1 queries", "use GROUP BY in a subquery and join it"),
+    "OVER": ("window functions (OVER) are an extension that needs ADQL 2.1", "use GROUP BY in a subquery and join it"),
     "WINDOW": (
         "WINDOW names windows: WINDOW w AS (...)",
-        "write it after FROM, WHERE, GROUP BY and HAVING, and then OVER w",
+        "write it after FROM, WHERE, GROUP BY and HAVING, and use it as OVER w",
     ),
-    "QUALIFY": ("ADQL has no QUALIFY", "put the query into a subquery and filter it with WHERE"),
+    "QUALIFY": ("ADQL has no QUALIFY", "move the query to a subquery, and filter that with WHERE"),
     "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
     "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
     "SIMILAR": ("ADQL has no SIMILAR TO", "use LIKE or ILIKE, with % and _"),
@@ -42,7 +42,7 @@ FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
     "DIV": ("ADQL has no DIV operator", "write FLOOR(a / b)"),
     "WITHIN": (
         "ADQL has no WITHIN GROUP",
-        "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)",
+        "use MEDIAN(x) for the middle value; for other quantiles, number the rows with NTILE(n) OVER (ORDER BY x)",
     ),
 }
 
@@ -53,11 +53,11 @@ FOREIGN_OPERATORS: Final[dict[tuple[str, str], str]] = {
     ("=", "<"): "write <=",
     ("&", "&"): "write AND",
     ("|", "||"): "write OR",
-    ("-", ">"): "ADQL has no parts of values",
+    ("-", ">"): "remove it; ADQL values have no parts",
     ("*", "*"): "write POWER(a, b)",
     ("<", "<"): "write a * POWER(2, n)",
     (">", ">"): "write FLOOR(a / POWER(2, n))",
-    ("/", "/"): "write FLOOR(a / b); comments begin with two hyphens: --",
+    ("/", "/"): "write FLOOR(a / b), or begin a comment with two hyphens: --",
 }
 
 _STATEMENT_KEYWORDS: Final = frozenset(
@@ -95,21 +95,21 @@ _STATEMENT_KEYWORDS: Final = frozenset(
 
 #: Message and remedy for square brackets that do not follow an array.
 BRACKET_FAULT: Final = (
-    "square brackets are not ADQL here",
-    'write special names in double quotes: "name"; the element of an array is a[1]',
+    "square brackets are not allowed here",
+    'write special names in double quotes: "name", and array elements as a[1]',
 )
 
 _FOREIGN_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
-    "`": ("a backtick is not ADQL", 'write special names in double quotes: "name"'),
-    ":": ("a colon is not ADQL", "write a cast as CAST(x AS type), and values in place of :parameters"),
-    "?": ("a question mark is not ADQL", "write the value itself"),
-    "$": ("a dollar sign is not ADQL", "write the value itself, strings in single quotes"),
-    "@": ("an at sign is not ADQL", 'write special names in double quotes: "name"'),
-    "#": ("a number sign is not ADQL", "comments begin with two hyphens: --"),
-    "!": ("an exclamation mark alone is not ADQL", "write NOT, or <> for 'not equal'"),
-    "\\": ("a backslash is not ADQL", "a quote inside a string is doubled: 'it''s'"),
-    "{": ("braces are not ADQL", "in a descriptor, templates with {names} belong under `text:`"),
-    "}": ("braces are not ADQL", "in a descriptor, templates with {names} belong under `text:`"),
+    "`": ("a backtick is not allowed in ADQL", 'write special names in double quotes: "name"'),
+    ":": ("a colon is not allowed in ADQL", "write a cast as CAST(x AS type), and values in place of :parameters"),
+    "?": ("a question mark is not allowed in ADQL", "write the value itself"),
+    "$": ("a dollar sign is not allowed in ADQL", "write the value itself, with strings in single quotes"),
+    "@": ("an at sign is not allowed in ADQL", 'write special names in double quotes: "name"'),
+    "#": ("a number sign is not allowed in ADQL", "begin comments with two hyphens: --"),
+    "!": ("an exclamation mark alone is not allowed in ADQL", "write NOT, or <> for 'not equal'"),
+    "\\": ("a backslash is not allowed in ADQL", "double a quote inside a string: 'it''s'"),
+    "{": ("braces are not allowed in ADQL", "in a descriptor, write templates with {names} under `text:`"),
+    "}": ("braces are not allowed in ADQL", "in a descriptor, write templates with {names} under `text:`"),
     "\0": ("the text has a NUL character", "remove it"),
 }
 _TYPOGRAPHIC_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
@@ -166,7 +166,7 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
     char = query_text[text_offset]
     if char == "'":
         message = "this string has no end"
-        remedy = "close it with a single quote; a quote inside a string is doubled: 'it''s'"
+        remedy = "close it with a single quote; double a quote inside a string: 'it''s'"
     elif query_text.startswith('""', text_offset):
         message, remedy = "an empty name", "write a name between the double quotes; the empty string is ''"
     elif char == '"':
@@ -203,7 +203,7 @@ def _explain_invalid_number(number_text: str) -> tuple[str, str]:
         message = format_message("the number {found} is too large or too long", number_text)
         return message, "write it with at most 400 digits, within 1.8E308"
     message = format_message("'{found}' is neither a number nor a name", number_text)
-    return message, format_message('a name that begins with a digit is written "{found}"', number_text)
+    return message, format_message('if it is a name, write it in double quotes: "{found}"', number_text)
 
 
 def _explain_invalid_character(char: str) -> tuple[str, str]:
@@ -213,14 +213,14 @@ def _explain_invalid_character(char: str) -> tuple[str, str]:
     if char in _TYPOGRAPHIC_CHARACTERS:
         character_name, remedy = _TYPOGRAPHIC_CHARACTERS[char]
         message = format_message(
-            "{what} ({char!r}, U+{number:04X}) is not ADQL", format_message(character_name), char, ord(char)
+            "{what} ({char!r}, U+{number:04X}) is not allowed in ADQL", format_message(character_name), char, ord(char)
         )
         return message, remedy
     if char.isalpha():
-        message = format_message("the letter '{char}' may not stand in a name without quotes", char)
-        return message, "names have A-Z, a-z, 0-9 and _; write others in double quotes"
-    message = format_message("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char))
-    return message, "remove it, or put it into quotes"
+        message = format_message("the letter '{char}' is not allowed in a name without quotes", char)
+        return message, "write the name in double quotes, or use only A-Z, a-z, 0-9 and _"
+    message = format_message("the character {char!r} (U+{number:04X}) is not allowed in ADQL", char, ord(char))
+    return message, "remove it, or put it in quotes"
 
 
 def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:

@@ -33,15 +33,15 @@ _REMEDIES_BY_EXPECTED: Final = {
     "AND and the other end of the frame": "write ROWS BETWEEN 1 PRECEDING AND CURRENT ROW, or ROWS 1 PRECEDING",
     "AS and a type": "write CAST(x AS type)",
     "a subquery in parentheses after EXISTS": "write EXISTS (SELECT ...)",
-    "a closing parenthesis": "a parenthesis is open: close it here, or remove it",
-    "a closing bracket": "a bracket is open: close it, as in a[1]",
+    "a closing parenthesis": "close the open parenthesis here, or remove it",
+    "a closing bracket": "close the open bracket, as in a[1]",
     "a list in parentheses or a subquery after IN": "write IN (1, 2, 3)",
 }
 _SHAPE_REMEDY: Final = {"a list in parentheses or a subquery after IN": "write CONTAINS(point, shape) = 1"}
 _REMEDIES_BY_TOKEN: Final[dict[str, dict[str, str]]] = {
     "TOP": {"": "TOP stands after SELECT: SELECT TOP 10 ..."},
-    "WITH": {"a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end": "leave it out: ADQL has no hints for tables"},
-    "EXCEPT": {"a comma or FROM": "ADQL has no * EXCEPT: name the columns that are wanted"},
+    "WITH": {"a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end": "leave it out; ADQL has no table hints"},
+    "EXCEPT": {"a comma or FROM": "name the columns that you want; ADQL has no * EXCEPT"},
     **dict.fromkeys(("CIRCLE", "POLYGON", "BOX", "REGION"), _SHAPE_REMEDY),
 }
 _FOREIGN_RESERVED: Final = frozenset(FOREIGN_KEYWORDS) & RESERVED_WORDS
@@ -194,12 +194,12 @@ class TokenStream:
             message = format_message("ADQL has no {before}{sign} operator", previous_tag, tag)
             return message, FOREIGN_OPERATORS[previous_tag, tag]
         if (tag == "*" and previous_tag == "/") or (tag == "/" and self.tags[i + 1] == "*"):
-            remedy = "comments begin with two hyphens and go to the end of the line: --"
+            remedy = "begin comments with two hyphens (--); they end with the line"
             return "ADQL has no /* comments */", remedy
         if tag in {"[", "]"}:
             return BRACKET_FAULT
         if ";" in {tag, previous_tag}:
-            return "only one query at a time", "send each query by itself"
+            return "only one query is accepted at a time", "send each query separately"
         remedy = self._suggest_comma_remedy(expected, tag, previous_tag)
         if not remedy:
             remedy = self._suggest_remedy_by_expected(expected, tag, previous_tag)
@@ -209,9 +209,9 @@ class TokenStream:
             reserved_message, remedy = self._suggest_for_reserved_word(expected, tag, self.values[i])
             return reserved_message or message, remedy
         if tag == STRING and ("name" in expected or expected == "a table"):
-            remedy = "names take double quotes, or none; single quotes make a string"
+            remedy = "write names without quotes or in double quotes; single quotes are for strings"
         elif tag == QUOTED and ("string" in expected or "number" in expected):
-            remedy = "strings take single quotes; double quotes make a name"
+            remedy = "write strings in single quotes; double quotes are for names"
         return message, remedy
 
     def _suggest_comma_remedy(self, expected: str, tag: str, previous_tag: str) -> str:
@@ -219,15 +219,15 @@ class TokenStream:
         i = self.token_index
         if previous_tag == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
             return format_message(
-                "leave the comma before {found} out, or write what should follow it", self.describe_token(i)
+                "leave out the comma before {found}, or write what should follow it", self.describe_token(i)
             )
         if tag != ",":
             return ""
         if previous_tag == ",":
-            return "leave one comma out"
+            return "leave out one comma"
         is_adjacent_number = self.tags[i + 1] == NUMBER and self.text_offsets[i + 1] == self.text_offsets[i] + 1
         if previous_tag == NUMBER and is_adjacent_number and "BETWEEN" not in expected:
-            return "decimals take a point: 1.5"
+            return "write decimals with a point: 1.5"
         return ""
 
     def _suggest_remedy_by_expected(self, expected: str, tag: str, previous_tag: str) -> str:
@@ -241,17 +241,17 @@ class TokenStream:
         if expected == "a comma or FROM" and tag in {NAME, QUOTED, NUMBER, STRING}:
             remedy = "separate columns with commas"
         elif expected == "a comma or FROM" and tag == END:
-            remedy = "ADQL needs FROM and a table"
+            remedy = "add FROM and a table"
         elif expected.startswith("a comparison"):
-            remedy = "a value alone is not a condition"
+            remedy = "compare the value with something; a value alone is not a condition"
         elif tag == END:
-            remedy = "complete the text"
+            remedy = "complete the query"
         elif expected.startswith("BY after"):
             remedy = format_message("write {before} BY", previous_tag)
         elif expected.startswith("NULL or NOT NULL"):
-            remedy = "write IS NULL or IS NOT NULL; other values are compared with ="
+            remedy = "write IS NULL or IS NOT NULL; compare other values with ="
         elif tag == ")" and expected.startswith("the end"):
-            remedy = "there is no opening parenthesis for it"
+            remedy = "remove it, or add the opening parenthesis"
         return remedy
 
     def _suggest_for_reserved_word(self, expected: str, tag: str, value: object) -> tuple[str, str]:
@@ -263,7 +263,7 @@ class TokenStream:
         if tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and next_tag == STRING:
             remedy = "write CAST('...' AS TIMESTAMP), or the string alone"
             if tag == "INTERVAL":
-                remedy = "compute with numbers of days or seconds"
+                remedy = "compute with a number of days or seconds"
             return format_message("ADQL has no {word} '...' literals", tag), remedy
         if "value" not in expected:
             return "", ""
@@ -271,7 +271,9 @@ class TokenStream:
             default_remedy = "see the functions of this service in /tap/capabilities"
             remedy = FOREIGN_FUNCTION_REMEDIES.get(str(value).upper(), default_remedy)
             return format_message("ADQL has no function {value}", value), remedy
-        return "", format_message('{value} is a reserved word: as a name, write it in double quotes: "{value}"', value)
+        return "", format_message(
+            'to use the reserved word {value} as a name, write it in double quotes: "{value}"', value
+        )
 
     def expect_token(self, tag: str, expected: str = "") -> None:
         """Skip a token that must stand here."""
@@ -290,7 +292,7 @@ class TokenStream:
         self.depth += levels
         if self.depth > MAX_NESTING_DEPTH:
             message = format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH)
-            self.raise_parse_error(message, "write the query flatter, for instance with WITH")
+            self.raise_parse_error(message, "use fewer nested parts, for instance with WITH")
 
     def parse_dotted_name(self) -> list[Ident]:
         """Parse names separated by dots."""
@@ -325,7 +327,7 @@ class TokenStream:
         literal = self.values[self.token_index]
         if not isinstance(literal, Literal) or not isinstance(literal.value, int):
             message = format_message(
-                "{what} must be a whole number without a sign, found {found}",
+                "{what} must be a whole number without a sign, but found {found}",
                 format_message(expected),
                 self.describe_token(self.token_index),
             )
@@ -339,5 +341,5 @@ class TokenStream:
             return
         word = str(self.values[self.token_index])
         if is_statement_keyword(word) and not is_reserved_word(word):
-            self.raise_parse_error("only queries can be sent", "ADQL has SELECT and no other statement")
+            self.raise_parse_error("only queries are accepted", "write SELECT; ADQL has no other statement")
         self.raise_unexpected_token("the end of the text", "AND", "OR")

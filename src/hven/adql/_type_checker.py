@@ -69,7 +69,9 @@ class TypeChecker:
     def check_query_limit(self, count: int, max_count: int, counted_items: str, text_offset: int, remedy: str) -> None:
         """Refuse a query that has more than `max_count` of something; views and row filters are not limited."""
         if count > max_count and self.text and not self.inline_depth:
-            message = format_message("a query has at most {most:,} {what}", max_count, format_message(counted_items))
+            message = format_message(
+                "a query may have at most {most:,} {what}", max_count, format_message(counted_items)
+            )
             self.raise_bind_error(message, text_offset, remedy)
 
     def count_query_term(self, text_offset: int) -> None:
@@ -79,7 +81,7 @@ class TypeChecker:
             self.term_count += 1
         if not self.visited_term_count % CLOCK_CHECK_INTERVAL:
             check_deadline()
-            remedy = "upload long lists as a table and join it"
+            remedy = "upload a long list as a table and join it"
             self.check_query_limit(self.term_count, MAX_QUERY_TERMS, "terms", text_offset, remedy)
 
     def count_table_reads(self, table_count: int, text_offset: int) -> None:
@@ -89,9 +91,9 @@ class TypeChecker:
         self.check_query_limit(
             self.table_read_count,
             MAX_EXPANDED_QUERY_TABLES,
-            "tables, counting those of WITH wherever they are read",
+            "tables, counting those in WITH each time they are read",
             text_offset,
-            "ask several queries",
+            "split the query into several",
         )
 
     def check_clause_key_count(self, items: Sequence[Expr | OrderItem], clause: str) -> None:
@@ -136,7 +138,7 @@ class TypeChecker:
         if "null" in operand_kinds:
             return left_operand, right_operand
         if operand_kinds & value_kinds.GEOMETRY_KINDS:
-            message = format_message("geometries cannot be compared by {op}", operator)
+            message = format_message("geometries cannot be compared with {op}", operator)
             self.raise_bind_error(message, text_offset, "use CONTAINS, INTERSECTS or DISTANCE")
         if operand_kinds == {"time", "text"}:
             if left_kind == "time":
@@ -153,7 +155,7 @@ class TypeChecker:
         right_phrase = self.describe_expression(right_operand, name_only=True)
         if operand_kinds == {"number", "text"}:
             text_operand = left_operand if left_kind == "text" else right_operand
-            remedy = "CAST one of them"
+            remedy = "CAST one of the two"
             if isinstance(text_operand, Literal) and _is_numeric_text(text_operand.value):
                 remedy = format_message("write {value} without quotes", text_operand.value)
             message = format_message("{op} compares {left} with {right}", operator, left_phrase, right_phrase)
@@ -169,7 +171,7 @@ class TypeChecker:
     def convert_to_time(self, node: Expr) -> Expr:
         """Convert a constant string to a timestamp; refuse a string that varies from row to row."""
         if not require_meta(node).constant:
-            message = format_message("{value} and is compared with a timestamp", self.describe_expression(node))
+            message = format_message("{value}, but is compared with a timestamp", self.describe_expression(node))
             self.raise_bind_error(message, node.text_offset, "write CAST(.. AS TIMESTAMP)")
         if isinstance(node, Literal):
             node = self.normalize_time_literal(node)
@@ -193,7 +195,7 @@ class TypeChecker:
         normalized_text = to_portable_time_text(text)
         if normalized_text is None:
             message = format_message("{value!r} is not a timestamp", literal.value)
-            self.raise_bind_error(message, literal.text_offset, "timestamps look like '2026-11-20T10:15:00'")
+            self.raise_bind_error(message, literal.text_offset, "write timestamps as '2026-11-20T10:15:00'")
         if is_portable_time_text(text):
             if literal.slot >= 0 and not self.inline_depth:
                 self.time_slots.append(literal.slot)
@@ -246,7 +248,7 @@ class TypeChecker:
         for node, kind in typed_nodes:
             if kind != first_kind:
                 message = format_message(
-                    "{what} wants values of one type: the first is {kind}, and {value}",
+                    "{what} needs values of one type: the first is {kind}, but {value}",
                     construct_name,
                     value_kinds.KIND_PHRASES[first_kind],
                     self.describe_expression(node),
@@ -256,7 +258,9 @@ class TypeChecker:
         element_types = {type_.datatype for type_ in types}
         is_numeric = all(ColumnType(element_type).is_numeric for element_type in element_types)
         if first_kind == "array" and len(element_types) > 1 and not is_numeric:
-            message = format_message("{what} wants values of one type, and these are arrays of several", construct_name)
+            message = format_message(
+                "{what} needs values of one type, but these arrays have different types", construct_name
+            )
             self.raise_bind_error(message, nodes[0].text_offset)
         return converted_nodes, value_kinds.find_common_type(types)
 
@@ -269,7 +273,7 @@ class TypeChecker:
             return
         remedy = ""
         if operator_name == "^" and actual_kind == "number":
-            remedy = "^ is exclusive or; a to the power of b is POWER(a, b)"
+            remedy = "write POWER(a, b) for a to the power of b; ^ is exclusive or"
         elif actual_kind == "array":
             remedy = "compute with its elements, a[1], or with ARR_SUM, ARR_AVG, ARR_DOT .."
         elif actual_kind == "text" and required_kind == "number":
@@ -279,7 +283,7 @@ class TypeChecker:
         else:
             operator_phrase = format_message("operator {op}", operator_name)
         message = format_message(
-            "{where} needs {kind}, and {value}",
+            "{where} needs {kind}, but {value}",
             operator_phrase,
             value_kinds.KIND_PHRASES[required_kind],
             self.describe_expression(node),

@@ -75,18 +75,18 @@ def _convert_argument_unit(
         _raise_missing_unit(context, node, target_unit, arg)
     if call_unit is not None and not is_unit_optional and not units.is_same_unit(arg_unit, call_unit):
         message = format_message(
-            "{name}: {value} is in {have}, and the call says {said}",
+            "{name}: {value} is in {have}, but the call gives {said}",
             node.name.lower(),
             context.describe_expression(arg, name_only=True),
             arg_unit,
             call_unit,
         )
-        context.raise_bind_error(message, arg.text_offset, "leave the unit out of the call")
+        context.raise_bind_error(message, arg.text_offset, "leave out the unit in the call")
     try:
         factor = units.compute_unit_factor(arg_unit, target_unit)
     except ValueError as error:
         message = format_message("{name}: {message}", node.name.lower(), error)
-        remedy = format_message("it takes a value in {wanted} or what can be converted to it", target_unit)
+        remedy = format_message("give a value in {wanted}, or in a unit that can be converted to it", target_unit)
         context.raise_bind_error(message, arg.text_offset, remedy)
     if factor == 1.0:
         return arg
@@ -97,9 +97,9 @@ def _raise_missing_unit(context: FunctionBindingContext, node: FunctionCall, tar
     """Refuse an argument without a unit, and tell how to give it one."""
     function_name = node.name.lower()
     if function_name in {"light_time", "target_time"}:
-        remedy = format_message("give it in the call: {word}(.., 'au')", function_name)
+        remedy = format_message("give the unit in the call: {word}(.., 'au')", function_name)
     else:
-        remedy = format_message("give it with in_unit, or write {wanted}", target_unit)
+        remedy = format_message("give the unit with in_unit, or write {wanted}", target_unit)
     arg_phrase = context.describe_expression(arg, name_only=True)
     message = format_message("{name}: {value} has no unit", function_name, arg_phrase)
     context.raise_bind_error(message, arg.text_offset, remedy)
@@ -175,7 +175,9 @@ def _convert_width_unit(context: FunctionBindingContext, node: FunctionCall, x: 
         factor = units.compute_unit_factor(width_unit, value_unit)
     except ValueError as error:
         message = format_message("{name}: {message}", node.name.lower(), error)
-        context.raise_bind_error(message, width.text_offset, "give the width in a unit of the value's own kind")
+        context.raise_bind_error(
+            message, width.text_offset, "give the width in a unit that can be converted to the value's unit"
+        )
     return _build_scaled_value(width, factor, value_unit)
 
 
@@ -207,7 +209,7 @@ def check_variant_argument(context: FunctionBindingContext, node: FunctionCall, 
     if node.name.startswith("CHAIN") and contours.parse_chain_step_table(word) is not None:
         return
     message = format_message("{name}: there is no {value!r}", node.name.lower(), word)
-    remedy = suggest_spelling(word, allowed_words) or format_message("known: {names}", ", ".join(allowed_words))
+    remedy = suggest_spelling(word, allowed_words) or format_message("use one of {names}", ", ".join(allowed_words))
     context.raise_bind_error(message, word_argument.text_offset, remedy)
 
 
@@ -219,6 +221,8 @@ def check_body_argument(context: FunctionBindingContext, node: FunctionCall, arg
     body_name = body_argument.value
     if bodies.compute_polar_radius_ratio(body_name) is None:
         known_names = [body.name for body in bodies.iterate_solar_system_bodies() if body.radii is not None]
-        message = format_message("{name}: the radii of {value!r} are not known here", node.name.lower(), body_name)
-        remedy = suggest_spelling(body_name, known_names) or format_message("known: {names}", ", ".join(known_names))
+        message = format_message("{name}: Hven does not know the radii of {value!r}", node.name.lower(), body_name)
+        remedy = suggest_spelling(body_name, known_names) or format_message(
+            "use one of {names}", ", ".join(known_names)
+        )
         context.raise_bind_error(message, body_argument.text_offset, remedy)

@@ -46,8 +46,10 @@ class WindowBinder(FunctionBinder, ABC):
         name = call.name.upper()
         entry = self._find_window_function(call, name)
         if self.clause not in {"SELECT", "ORDER BY"}:
-            message = format_message("a window function cannot stand in {clause}", self.clause)
-            self.raise_bind_error(message, node.text_offset, "put its query into FROM, and use its column there")
+            message = format_message("a window function is not allowed in {clause}", self.clause)
+            self.raise_bind_error(
+                message, node.text_offset, "compute it in a subquery in FROM, and use the column of the subquery"
+            )
         if entry.group == "window":
             self.check_no_quantifier(call, name)
         clause = self.clause
@@ -58,8 +60,8 @@ class WindowBinder(FunctionBinder, ABC):
         if name in {"NTILE", "NTH_VALUE"} and args:
             self._check_positive_argument(name, args[-1])
         if frame is not None and entry.group == "window" and name not in FRAME_FUNCTION_NAMES:
-            message = format_message("{name} looks at the whole partition and takes no frame", name)
-            remedy = format_message("leave {unit} .. out", frame.unit)
+            message = format_message("{name} uses the whole partition and takes no frame", name)
+            remedy = format_message("leave out {unit} ..", frame.unit)
             self.raise_bind_error(message, window_definition.text_offset, remedy)
         if call.star:
             bound_call = self.bind_aggregate(call, entry, scope)
@@ -96,16 +98,16 @@ class WindowBinder(FunctionBinder, ABC):
         if entry is None:
             window_names = (*WINDOW_FUNCTIONS, *sorted(WINDOW_AGGREGATE_NAMES))
             remedy = suggest_spelling(name, (*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES))
-            remedy = remedy or format_message("these can: {names}", ", ".join(window_names))
-            message = format_message("{name} cannot stand before OVER", name)
+            remedy = remedy or format_message("use one of {names}", ", ".join(window_names))
+            message = format_message("{name} is not allowed before OVER", name)
             self.raise_bind_error(message, call.text_offset, remedy)
         return entry
 
     def _check_positive_argument(self, function_name: str, arg: Expr) -> None:
         """Refuse a literal below 1 as the number of NTILE or NTH_VALUE."""
         if isinstance(arg, Literal) and isinstance(arg.value, int) and arg.value < 1:
-            message = format_message("{name}({value}) means nothing", function_name, arg.value)
-            self.raise_bind_error(message, arg.text_offset, "it counts from 1")
+            message = format_message("{name}({value}) has no meaning", function_name, arg.value)
+            self.raise_bind_error(message, arg.text_offset, "use a number of 1 or more")
 
     def find_named_window(self, ident: Ident, scope: NameScope, text_offset: int) -> NamedWindow:
         """Find a window of the WINDOW clause; refuse an unknown name."""
@@ -140,13 +142,13 @@ class WindowBinder(FunctionBinder, ABC):
             self.mark_literal_fixed(distance)
         if frame.unit == "GROUPS" and not order_items:
             self.raise_bind_error(
-                "GROUPS counts groups of equal rows, and the window has no order that makes groups",
+                "GROUPS counts groups of equal rows, but the window has no ORDER BY to form them",
                 frame.text_offset,
                 "add ORDER BY to the window",
             )
         if frame.unit == "RANGE" and distances and not _has_numeric_order(order_items):
             self.raise_bind_error(
-                "RANGE with distances needs one number to order by",
+                "RANGE with distances needs ORDER BY with one number",
                 frame.text_offset,
                 "order the window by one numeric column, or write ROWS",
             )

@@ -71,7 +71,7 @@ class WindowParser(TokenStream, ABC):
             text_offset = self.text_offsets[self.token_index]
             name = self.parse_identifier("a name after WINDOW")
             if name.normalized_name in normalized_names:
-                message = format_message("WINDOW names {name!r} twice", name.name)
+                message = format_message("WINDOW defines {name!r} twice", name.name)
                 self.raise_parse_error(message, text_offset=text_offset)
             normalized_names.add(name.normalized_name)
             self.expect_token("AS", "AS and the window in parentheses")
@@ -103,7 +103,7 @@ class WindowParser(TokenStream, ABC):
             order = self.parse_by_clause(self.parse_order_item, "ORDER")
         frame = self.parse_frame() if self.peek_keyword() in _FRAME_UNITS else None
         if self.peek_keyword() == "EXCLUDE":
-            self.raise_parse_error("windows have no EXCLUDE here", "leave it out")
+            self.raise_parse_error("EXCLUDE is not supported in windows", "leave it out")
         self.expect_token(")", "PARTITION BY, ORDER BY, a frame or a closing parenthesis")
         self.depth -= 1
         return tuple(partition), tuple(order), frame
@@ -150,11 +150,11 @@ class WindowParser(TokenStream, ABC):
         if not isinstance(literal, Literal) or next_keyword not in {"PRECEDING", "FOLLOWING"}:
             self.raise_unexpected_token(format_message("an end of the frame ({edges})", _FRAME_BOUND_FORMS))
         if isinstance(literal.value, str):
-            self.raise_parse_error("the end of a frame is a number", "write it without quotes")
+            self.raise_parse_error("the end of a frame must be a number", "write it without quotes")
         if frame_unit != "RANGE" and not isinstance(literal.value, int):
             literal_phrase = self.describe_token(i)
-            message = format_message("{unit} counts whole numbers, found {found}", frame_unit, literal_phrase)
-            self.raise_parse_error(message, "write RANGE for distances of values")
+            message = format_message("{unit} needs a whole number, but found {found}", frame_unit, literal_phrase)
+            self.raise_parse_error(message, "use RANGE for distances between values")
         self.token_index += 2
         return FrameBound(next_keyword, literal, text_offset=text_offset)
 

@@ -344,7 +344,7 @@ class QueryBinder(JoinBinder):
         """Bind ``name AS (SELECT ..)`` and make it visible to the later tables of WITH and to the main query."""
         for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
-                self.raise_bind_error(format_message("WITH names {name!r} twice", node.name.name), node.text_offset)
+                self.raise_bind_error(format_message("WITH defines {name!r} twice", node.name.name), node.text_offset)
         outer_read_count = self.table_read_count
         body = node.query.body
         if node.recursive and isinstance(body, SetOperation) and body.op == "UNION":
@@ -375,9 +375,9 @@ class QueryBinder(JoinBinder):
         """
         if node.query.order_by or node.query.offset is not None:
             self.raise_bind_error(
-                "a recursive table has no order",
+                "a recursive table cannot have ORDER BY or OFFSET",
                 node.query.text_offset,
-                "put ORDER BY and OFFSET at the end of the whole query",
+                "move them to the end of the whole query",
             )
         start, start_list = self.bind_set_operand(body.left, outer_scope)
         previous_list = start_list
@@ -390,7 +390,9 @@ class QueryBinder(JoinBinder):
             if previous_types == [column.type for column in outputs.columns]:
                 return Query(bound, text_offset=node.query.text_offset, text=node.query.text), outputs
             previous_list = outputs
-        message = format_message("the types of the recursive table {name} do not settle", node.name.name)
+        message = format_message(
+            "the column types of the recursive table {name} change with every step", node.name.name
+        )
         return self.raise_bind_error(message, body.right.text_offset, "CAST its columns in both parts")
 
     def bind_row_count(self, node: Literal) -> Literal:
@@ -408,8 +410,8 @@ class QueryBinder(JoinBinder):
         """
         bound = self.bind_literal(node, EMPTY_SCOPE)
         if not isinstance(node.value, int) or node.value < 0:
-            message = format_message("{value!r} rows", node.value)
-            self.raise_bind_error(message, node.text_offset, "TOP and OFFSET take a whole number, 0 or more")
+            message = format_message("{value!r} is not a number of rows", node.value)
+            self.raise_bind_error(message, node.text_offset, "give TOP and OFFSET a whole number, 0 or more")
         return bound  # type: ignore[return-value]
 
     def bind_select(self, node: Select, outer_scope: NameScope | None) -> tuple[Select, SelectList, NameScope]:
@@ -426,7 +428,7 @@ class QueryBinder(JoinBinder):
         """
         if not self.inline_depth:
             self.select_count += 1
-        remedy = "ask several queries, or upload a table and join it"
+        remedy = "split the query into several, or upload a table and join it"
         self.check_query_limit(self.select_count, MAX_QUERY_SELECTS, "SELECTs", node.text_offset, remedy)
         clause = self.clause
         source = None
@@ -492,7 +494,7 @@ class QueryBinder(JoinBinder):
                     character_count += len(literal.value)
                 if character_count > MAX_TEXT_BYTES:
                     message = format_message(
-                        "literals of more than {most:,} characters would stand in each row", MAX_TEXT_BYTES
+                        "each row would contain literals of more than {most:,} characters", MAX_TEXT_BYTES
                     )
                     self.raise_bind_error(message, literal.text_offset, "upload long texts as a table")
 
@@ -552,7 +554,7 @@ class QueryBinder(JoinBinder):
             self.raise_bind_error(
                 "GROUP BY cannot use the result of a window function",
                 node.text_offset,
-                "put its query into FROM, and group by its column there",
+                "compute it in a subquery in FROM, and group by the column of the subquery",
             )
         return expr
 
@@ -571,9 +573,9 @@ class QueryBinder(JoinBinder):
         for source in scope.visible_columns.sources:
             if any(column.hidden for column in source.column_lookup.columns):
                 self.raise_bind_error(
-                    "* stands for no column: all of them are hidden",
+                    "* selects no column, because all of them are hidden",
                     node.text_offset,
-                    "name the columns that are wanted",
+                    "name the columns that you want",
                 )
 
     def add_star_columns(self, node: SelectStar, scope: NameScope, outputs: SelectList) -> None:
@@ -727,7 +729,7 @@ class QueryBinder(JoinBinder):
             return bound, VisibleColumns([FromSource(number, column_lookup, node.alias, ())])
         if isinstance(node, Join):
             return self.bind_join(node, outer_scope)
-        message = format_message("{name} cannot stand in FROM", type(node).__name__)
+        message = format_message("{name} is not allowed in FROM", type(node).__name__)
         raise self.build_bind_error(message, node.text_offset)
 
     def bind_derived_query(self, query: Query, outer_scope: NameScope | None) -> tuple[Query, SelectList]:
@@ -817,8 +819,8 @@ class QueryBinder(JoinBinder):
             return ""
         table_names = ", ".join(map(quote_dotted_name, schema_tables[:MAX_SUGGESTED_TABLES]))
         if len(schema_tables) == 1:
-            return format_message("there is {name}", table_names)
-        template = "there are {names} .." if len(schema_tables) > MAX_SUGGESTED_TABLES else "there are {names}"
+            return format_message("did you mean {name}?", table_names)
+        template = "use one of {names} .." if len(schema_tables) > MAX_SUGGESTED_TABLES else "use one of {names}"
         return format_message(template, table_names)
 
     def raise_missing_upload(self, node: TableRef, nearest_remedy: str) -> NoReturn:

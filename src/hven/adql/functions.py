@@ -38,7 +38,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "math",
         "CEILING",
         NUMBER_FORM,
-        doc="Smallest whole number not below x.",
+        doc="Smallest whole number that is not less than x.",
         unit="same",
         ucd="same",
         example="CEILING(2.1) is 3.0",
@@ -51,7 +51,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "math",
         "FLOOR",
         NUMBER_FORM,
-        doc="Largest whole number not above x.",
+        doc="Largest whole number that is not greater than x.",
         unit="same",
         ucd="same",
         example="FLOOR(-2.1) is -3.0",
@@ -85,7 +85,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "math",
         "RAND",
         "([seed INTEGER]) -> DOUBLE",
-        doc="A random number, 0 <= value < 1, another one in each row; the seed is not used.",
+        doc="A random number, 0 <= value < 1, different in each row; the seed is ignored.",
         volatile=True,
         example="RAND()",
     ),
@@ -93,7 +93,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "math",
         "ROUND",
         "(x NUMERIC [, n INTEGER]) -> DOUBLE",
-        doc="x rounded to n decimals (0; negative: before the point), halves away from zero.",
+        doc="x rounded to n decimals (default 0; negative: before the point); halves are rounded away from zero.",
         unit="same",
         ucd="same",
         example="ROUND(3.14159, 2) is 3.14",
@@ -103,7 +103,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "math",
         "TRUNCATE",
         "(x NUMERIC [, n INTEGER]) -> DOUBLE",
-        doc="x cut to n decimals (0; negative: before the point).",
+        doc="x truncated to n decimals (default 0; negative: before the point).",
         unit="same",
         ucd="same",
         example="TRUNCATE(1299.9, -2) is 1200.0",
@@ -286,8 +286,8 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "geometry",
         "COORDSYS",
         "(g GEOMETRY) -> TEXT",
-        doc="Coordinate system of a shape; deprecated. The name that the constructor in the call has, or the "
-        "column's frame, else UNKNOWNFRAME.",
+        doc="Coordinate system of a shape; deprecated. It is the name in the constructor, or the frame of the"
+        " column, or else UNKNOWNFRAME.",
         example="COORDSYS(POINT('GALACTIC', 10, 20)) is 'GALACTIC'",
     ),
     define_function(
@@ -304,7 +304,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "geometry",
         "CONTAINS",
         "(inner GEOMETRY, outer GEOMETRY) -> INTEGER",
-        doc="1 if the first shape lies in the second, borders included, else 0.",
+        doc="1 if the first shape is inside the second, borders included, else 0.",
         example="CONTAINS(POINT(10, 20), CIRCLE(10, 20.5, 1)) is 1",
     ),
     define_function(
@@ -323,22 +323,22 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its partition, from 1.", ucd="meta.number"
         ),
         define_function(
-            "window", "RANK", "() -> BIGINT", doc="Rank with gaps: equal rows share one.", ucd="meta.number"
+            "window", "RANK", "() -> BIGINT", doc="Rank with gaps: equal rows have the same rank.", ucd="meta.number"
         ),
         define_function("window", "DENSE_RANK", "() -> BIGINT", doc="Rank without gaps.", ucd="meta.number"),
         define_function("window", "PERCENT_RANK", "() -> DOUBLE", doc="(rank - 1) / (rows - 1)."),
-        define_function("window", "CUME_DIST", "() -> DOUBLE", doc="Share of the rows that do not come later."),
+        define_function("window", "CUME_DIST", "() -> DOUBLE", doc="Fraction of the rows that do not come later."),
         define_function(
             "window",
             "NTILE",
             "(n INTEGER LITERAL) -> BIGINT",
-            doc="Number of the part, 1 to n, of n parts of nearly equal size.",
+            doc="Number of the part, from 1 to n, when the rows are divided into n parts of nearly equal size.",
         ),
         define_function(
             "window",
             "LAG",
             "(x ORDERED [, n INTEGER LITERAL]) -> SAME",
-            doc="x of the row n (1) before, NULL if there is none.",
+            doc="x of the n-th row before (default: 1); NULL if there is none.",
             unit="same",
             ucd="same",
         ),
@@ -346,7 +346,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "LEAD",
             "(x ORDERED [, n INTEGER LITERAL]) -> SAME",
-            doc="x of the row n (1) after, NULL if there is none.",
+            doc="x of the n-th row after (default: 1); NULL if there is none.",
             unit="same",
             ucd="same",
         ),
@@ -357,7 +357,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "LAST_VALUE",
             "(x ORDERED) -> SAME",
-            doc="x of the last row that is not after this one, or of the frame's last.",
+            doc="x of the last row of the frame; without a frame, of the last row that is not after this one.",
             unit="same",
             ucd="same",
         ),
@@ -365,7 +365,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "NTH_VALUE",
             "(x ORDERED, n INTEGER LITERAL) -> SAME",
-            doc="x of the n-th row, NULL if the frame has fewer rows.",
+            doc="x of the n-th row; NULL if the frame has fewer rows.",
             unit="same",
             ucd="same",
         ),
@@ -388,7 +388,7 @@ NAME_RESOLVING_FUNCTIONS: dict[str, FunctionDefinition] = {
             "(identifier TEXT LITERAL) -> POINT",
             unit="deg",
             ucd="pos.eq",
-            doc="Position (ICRS) of an object by its name, which is a string in the query: it is looked up once, "
+            doc="Position (ICRS) of an object. Its name must be a string in the query; Hven looks it up once, "
             "before the query runs. An unknown or ambiguous name is an error.",
         ),
         define_function(

@@ -218,10 +218,10 @@ def _list_parts_to_check(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:  #
 def _create_ungrouped_error(node: ColumnRef, query_text: str, *, has_group_by: bool) -> BindError:
     name = node.name.name
     if has_group_by:
-        message = format_message("column {name!r} is neither grouped by nor inside an aggregate", name)
+        message = format_message("column {name!r} is neither in GROUP BY nor inside an aggregate function", name)
         remedy = format_message("add {name} to GROUP BY, or write MIN({name})", name)
     else:
-        message = format_message("column {name!r} stands beside an aggregate", name)
+        message = format_message("column {name!r} is used beside an aggregate function, without GROUP BY", name)
         remedy = format_message("add GROUP BY {name}, or write MIN({name})", name)
     return BindError(message, text=query_text, offset=node.text_offset, remedy=remedy)
 

@@ -497,9 +497,9 @@ class NameScope:
         source_names = [format_source_name(source) for source in self._list_all_sources()]
         remedy = suggest_spelling(name, source_names)
         if not remedy:
-            remedy = "there is no FROM"
+            remedy = "add FROM and a table"
             if source_names:
-                remedy = format_message("FROM has {known}", ", ".join(source_names))
+                remedy = format_message("use one of {known}", ", ".join(source_names))
         message = format_message("no table {name!r} in FROM", name)
         return BindError(message, text=query_text, offset=text_offset, remedy=remedy)
 
@@ -526,20 +526,21 @@ class NameScope:
         """Return the remedy for an unknown column; `same_names` differ from it in case only."""
         if any(_is_alias(ident, alias) for alias in self.pending_aliases):
             return format_message(
-                "{name} is named in the select list, which comes after WHERE: write its expression here", ident.name
+                "write the expression of {name} here; the select list, which names it, is evaluated after WHERE",
+                ident.name,
             )
         if ident.quoted and not same_names and not suggest_spelling(ident.name, column_names):
             return format_message(
-                "double quotes are for names, strings take single quotes: {name}", quote_adql_string(ident.name)
+                "write strings in single quotes: {name}; double quotes are for names", quote_adql_string(ident.name)
             )
         sources = self._list_all_sources()
         if not sources:
-            return "there is no FROM: add FROM and a table"
+            return "add FROM and a table"
         if same_names:
-            return format_message('delimited names are compared with case: write "{name}" or {name}', same_names[0])
+            return format_message('write "{name}" or {name}; names in double quotes are case-sensitive', same_names[0])
         remedy = suggest_nearest_name(ident.name, column_names)
         if not remedy and len(sources) == 1 and column_names:
-            template = "it has {names} .." if len(column_names) > MAX_NAMED_COLUMNS else "it has {names}"
+            template = "use one of {names} .." if len(column_names) > MAX_NAMED_COLUMNS else "use one of {names}"
             remedy = format_message(template, ", ".join(column_names[:MAX_NAMED_COLUMNS]))
         return remedy
 

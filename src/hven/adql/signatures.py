@@ -254,7 +254,7 @@ def parse_function_signature(function_name: str, text: str) -> FunctionSignature
         if word not in allowed_words:
             message = format_message("{name}{form}: {word!r} is not a type", function_name, text, word)
             suggestion = suggest_spelling(word, allowed_words)
-            known_words = format_message("known: {names}", ", ".join(allowed_words))
+            known_words = format_message("use one of {names}", ", ".join(allowed_words))
             remedy = join_messages("{one} {other}", filter(None, (suggestion, known_words)))
             raise UserError(message, remedy=remedy)
     return FunctionSignature(tuple(parameters), result, f"{function_name}{text}", RESULT_TYPES.get(result))
@@ -327,7 +327,7 @@ def define_function(group: str, name: str, *signatures: str, **facts: Any) -> Fu
     """
     if group not in FUNCTION_GROUPS:
         message = format_message("{name}: there is no group {group!r} of functions", name, group)
-        remedy = format_message("known: {names}", ", ".join(FUNCTION_GROUPS))
+        remedy = format_message("use one of {names}", ", ".join(FUNCTION_GROUPS))
         raise UserError(message, remedy=remedy)
     parsed_signatures = tuple(parse_function_signature(name, text) for text in signatures)
     return FunctionDefinition(name=name, signatures=parsed_signatures, group=group, **facts)

@@ -679,7 +679,7 @@ class SqlWriter:
         text = "NULL" if is_null_in_every_row(node) else WRITER_METHODS[type(node)](self, node)
         if len(text) > self.max_expression_bytes:
             raise TooLargeError(
-                "the query is too long in the SQL of the engine",
+                "the query is too long when translated to the engine's SQL",
                 remedy="compute nested functions in steps, with WITH",
             )
         return text

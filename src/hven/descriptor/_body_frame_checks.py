@@ -65,8 +65,8 @@ def check_body_frame(
     if bodies.find_solar_system_body(body) is None:
         known_names = [known_body.name for known_body in bodies.iterate_solar_system_bodies()]
         hint = suggest_spelling(body, known_names)
-        remedy = hint or "right if it is a body of your own; its name is taken from the WKT"
-        faults.add_warning(f"{frame_label}.crs: there are no facts about the body {body!r}", place, remedy)
+        remedy = hint or "ignore this if it is a body of your own; Hven takes its name from the WKT"
+        faults.add_warning(f"{frame_label}.crs: the size and shape of the body are not known: {body!r}", place, remedy)
     other_bodies = {"refposition": refposition, "target_name": constants_by_column.get("target_name")}
     for key, other_body in other_bodies.items():
         if other_body is None:
@@ -74,7 +74,7 @@ def check_body_frame(
         other_name = bodies.find_iau_name(other_body)
         if other_name is not None and other_name != body:
             faults.add_error(
-                f"{frame_label}.crs: the frame is of {body}, and {key} says {other_body}",
+                f"{frame_label}.crs: the frame is for {body}, but {key} names {other_body}",
                 place,
                 "correct the one that names the wrong body",
             )
@@ -85,23 +85,29 @@ def check_body_frame(
         latitude_kind, other_kind = ("planetocentric", "graphic")
     if other_kind in frame_description:
         faults.add_error(
-            f"{frame_label}.crs: latitudes of the frame are {latitude_kind}, and "
-            f"spatial_coordinate_description says {frame_description!r:.60}",
+            f"{frame_label}.crs: the frame's latitudes are {latitude_kind}, but spatial_coordinate_description "
+            f"says {frame_description!r:.60}",
             place,
-            "give the frame that the latitudes are in, or turn them: planetocentric(lat, 'Mars')",
+            "give the frame of the latitudes, or convert them: planetocentric(lat, 'Mars')",
         )
     if frame.graphic and frame.flattening > 0.0:
         max_difference_degrees = np.degrees(frame.flattening)  # of tan(graphic) (c/a)^2 = tan(centric)
         faults.add_warning(
             f"{frame_label}.crs: its latitudes are planetographic, up to {max_difference_degrees:.2f} degrees "
-            f"from planetocentric ones, which regions and EPN-TAP's frame body have",
+            "from the planetocentric ones that regions and EPN-TAP's frame body use",
             place,
-            f"map them by planetocentric(lat, {body!r})",
+            f"convert them under `map` with planetocentric(lat, {body!r})",
         )
     if frame.west:
         faults.add_warning(
-            f"{frame_label}.crs: its longitudes grow to the west, and those of regions and EPN-TAP to the east",
+            (
+                f"{frame_label}.crs: its longitudes increase to the west, but those of regions and EPN-TAP increase "
+                "to the east"
+            ),
             place,
-            "map them by east_lon(lon); bounds by east_min(west_min, west_max) and east_max(..)",
+            (
+                "convert them under `map` with east_lon(lon), and bounds with east_min(west_min, west_max) and "
+                "east_max(..)"
+            ),
         )
     return refposition or body

@@ -44,9 +44,9 @@ class ChainCode:
         code = self.columns[0].source
         expression = self.contour_template.format(image="disc(..)")
         return (
-            f"{code} is a chain code on an image whose {self.missing_parts} are not in this table: join its "
-            f"observation (HFC: OBSERVATIONS by OBSERVATIONS_ID, or take the view VIEW_.._HQI, which has it), then "
-            f"{expression}"
+            f"{code} is a chain code on an image, and the image's {self.missing_parts} are not in this table: "
+            "join the table of observations (in HFC: OBSERVATIONS by OBSERVATIONS_ID, or the view VIEW_.._HQI), "
+            f"then write {expression}"
         )
 
 
@@ -132,10 +132,13 @@ def propose_contour_region(proposer: MappingProposer) -> None:
     proposal.propose_expression(
         "s_region",
         outline,
-        f"guessed from the chain code {chain.columns[0].source}: c1min .. c2max, coverage and region_quality follow",
+        (
+            f"guessed from the chain code {chain.columns[0].source}: it also gives c1min .. c2max, coverage and "
+            "region_quality"
+        ),
     )
     proposal.propose_constant(
-        "spatial_coordinate_description", "Carrington", "guessed: longitudes by the date of the image"
+        "spatial_coordinate_description", "Carrington", "guessed: longitudes from the date of the image"
     )
     proposal.used_sources.update(fact.source for fact in chain.columns)
 

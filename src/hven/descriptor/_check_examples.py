@@ -58,7 +58,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "pattern",
-        "what the regular expression `of` matches as a whole",
+        "text that the regular expression `of` matches as a whole",
         '{check: pattern, of: "[A-Z]{3}[0-9]+", columns: code}',
         {"code": "NGC224"},
         {"code": "M 31"},
@@ -73,7 +73,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "order",
-        "of two columns, the first not larger than the second",
+        "the first of two columns is not larger than the second",
         "{check: order, columns: [t_min, t_max]}",
         {"t_min": "1", "t_max": "2"},
         {"t_min": "3", "t_max": "2"},
@@ -82,7 +82,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "pair",
-        "of two columns, a value in both or in none",
+        "two columns both have a value, or neither has one",
         "{check: pair, columns: [t_min, t_max]}",
         {"t_min": "1", "t_max": "2"},
         {"t_min": "1", "t_max": ""},
@@ -91,7 +91,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "unique",
-        "values that no other row has together",
+        "a combination of values that no other row has",
         "{check: unique, columns: [orbit, cube]}",
         {"orbit": "18", "cube": "1"},
         {"orbit": "18", "cube": "1"},
@@ -99,14 +99,14 @@ CHECK_EXAMPLES = (
     _build_check_example("empty", "no value at all", "{check: empty, columns: c3min}", {"c3min": ""}, {"c3min": "12"}),
     _build_check_example(
         "text",
-        "text without quotes and `#`, and without blanks at its ends",
+        "text without quotes or `#`, and without blanks at its ends",
         "{check: text, columns: name}",
         {"name": "Mars Express"},
         {"name": "Mars#Express"},
     ),
     _build_check_example(
         "items",
-        "a list `a#b#c` without quotes, without empty items, and without blanks around items",
+        "a list `a#b#c` without quotes, empty items, or blanks around items",
         "{check: items, columns: hosts}",
         {"hosts": "MEX#MRO"},
         {"hosts": "MEX##MRO"},
@@ -120,7 +120,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "unit",
-        "a unit in the form in which Hven writes it, by VOUnit: `km/s`, not `km.s-1`",
+        "a VOUnits unit as Hven writes it: `km/s`, not `km.s-1`",
         "{check: unit, columns: o_unit}",
         {"o_unit": "km/s"},
         {"o_unit": "km/sec"},
@@ -162,14 +162,14 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "orientation",
-        "a polygon that turns counter-clockwise: seen from inside with `of: sky`, from outside with `of: body`",
+        "a counter-clockwise polygon: as seen from inside with `of: sky`, from outside with `of: body`",
         "{check: orientation, of: body, columns: s_region}",
         {"s_region": COUNTER_CLOCKWISE_ON_SKY},
         {"s_region": CLOCKWISE_ON_SKY},
     ),
     _build_check_example(
         "frame",
-        "a region whose text does not say that its frame is unknown",
+        "a region whose text does not mark its frame as unknown",
         "{check: frame, columns: s_region}",
         {"s_region": "POLYGON ICRS 10 10 20 10 20 20"},
         {"s_region": "POLYGON UNKNOWNFRAME 10 10 20 10 20 20"},

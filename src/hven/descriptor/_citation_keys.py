@@ -85,15 +85,15 @@ class PersonSection(DescriptorSection, short="name"):
     """A person or an institute."""
 
     name: Required[Text]
-    "name as it should be cited: Brahe, T."
+    "name as it is cited: Brahe, T."
     email: Text
-    "address for questions"
+    "email address for questions"
     orcid: Text
     "0000-0002-1825-0097"
     affiliation: Text
     "institute"
     ror: Text
-    "identifier of the institute in the Research Organization Registry: https://ror.org/02feahw73"
+    "the institute's identifier in the Research Organization Registry: https://ror.org/02feahw73"
     url: Text
     "home page"
 
@@ -102,12 +102,9 @@ class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}
     """A person or an institute that helped, and is no creator."""
 
     name: Required[Text]
-    "name as it should be written: Brahe, S."
+    "name as it is written: Brahe, S."
     role: Role
-    (
-        "what the person did, in the words of DataCite: DataCurator, ProjectMember, HostingInstitution "
-        "...; default: Other"
-    )
+    "the person's role, as a DataCite term: DataCurator, ProjectMember, HostingInstitution ...; default: Other"
     orcid: Text
     "0000-0002-1825-0097"
     affiliation: Text
@@ -138,7 +135,7 @@ class RelatedWorkSection(DescriptorSection, short="id", hints={"type": "relation
     "its DOI, bibcode, arXiv number or address"
     relation: Text
     (
-        "what the collection is to the work, in the words of DataCite: IsSupplementTo, IsDocumentedBy, "
+        "how the collection relates to the work, as a DataCite term: IsSupplementTo, IsDocumentedBy, "
         "IsDerivedFrom, Cites ...; default: IsSupplementTo"
     )
 
@@ -167,15 +164,19 @@ def _read_person_identifiers(fields: LocatedKeyValues, key_path: str, faults: Fa
         (
             "orcid",
             parse_orcid,
-            "sixteen digits, of which the last one is a checksum: 0000-0002-1825-0097; look it up at orcid.org",
+            "write sixteen digits, such as 0000-0002-1825-0097 (the last one is a checksum); look it up at orcid.org",
         ),
-        ("ror", parse_ror, "as https://ror.org/02feahw73, its last two digits a checksum; look it up at ror.org"),
+        (
+            "ror",
+            parse_ror,
+            "write it as https://ror.org/02feahw73 (the last two digits are a checksum); look it up at ror.org",
+        ),
     ):
         if key in fields:
             identifiers[key] = parse_identifier(fields[key])
             if identifiers[key] is None:
                 faults.add_warning(
-                    f"{key_path}: {key} is left out, for {str(fields[key])!r:.60} is not valid",
+                    f"{key_path}: {key} is left out, because {str(fields[key])!r:.60} is not valid",
                     fields.places[key],
                     remedy,
                 )
@@ -223,9 +224,9 @@ def read_citation_fields(fields: LocatedKeyValues, faults: FaultCollector) -> di
         citation_values["publisher_ror"] = parse_ror(fields["publisher_ror"])
         if citation_values["publisher_ror"] is None:
             faults.add_warning(
-                f"publisher_ror is left out, for {str(fields['publisher_ror'])!r:.60} is not valid",
+                f"publisher_ror is left out, because {str(fields['publisher_ror'])!r:.60} is not valid",
                 fields.places["publisher_ror"],
-                "as https://ror.org/02feahw73; look it up at ror.org",
+                "write it as https://ror.org/02feahw73; look it up at ror.org",
             )
     if "doi" in fields and parse_doi(fields["doi"]) is None:
         faults.add_warning(f"doi: {str(fields['doi'])!r:.60} is not a DOI", fields.places["doi"], "write 10.xxxx/..")
@@ -236,9 +237,10 @@ def _read_related_work(work_fields: LocatedKeyValues, faults: FaultCollector) ->
     relation = str(work_fields.get("relation", "IsSupplementTo"))
     if relation not in DATACITE_RELATIONS:
         faults.add_error(
-            f"related: {relation!r} is not a relation of DataCite",
+            f"related: {relation!r} is not a DataCite relation",
             work_fields.places["relation"],
-            suggest_spelling(relation, DATACITE_RELATIONS) or "such as IsSupplementTo, IsDocumentedBy, IsDerivedFrom",
+            suggest_spelling(relation, DATACITE_RELATIONS)
+            or "write IsSupplementTo, IsDocumentedBy or IsDerivedFrom, for example",
         )
         return None
     identifier = parse_work_identifier(work_fields["id"])
@@ -246,7 +248,7 @@ def _read_related_work(work_fields: LocatedKeyValues, faults: FaultCollector) ->
         faults.add_error(
             f"related: {str(work_fields['id'])!r:.80} is not an identifier of a work",
             work_fields.places["id"],
-            "a DOI (10.xxxx/..), a bibcode (2019A&A...622A..60C), arXiv:1811.01234, or an address",
+            "write a DOI (10.xxxx/..), a bibcode (2019A&A...622A..60C), arXiv:1811.01234, or an address",
         )
         return None
     return RelatedIdentifier(relation=relation, scheme=identifier[0], id=identifier[1])

@@ -69,10 +69,10 @@ def parse_expression_with_depth_limit(text: str, *, is_condition: bool = False) 
         tree = parse_expression(text)
     if _is_deeper_than(tree, MAX_EXPRESSION_DEPTH):
         raise ParseError(
-            f"more than {MAX_EXPRESSION_DEPTH} operations within each other",
+            f"more than {MAX_EXPRESSION_DEPTH} nested operations",
             text=text,
             offset=0,
-            remedy="give parts of it names under `let`",
+            remedy="name parts of it under `let`",
         )
     return tree
 
@@ -103,7 +103,7 @@ def split_template(
             position += 2
         elif character == "}":
             faults.add_error(
-                f"{key_path}: a '}}' too many", template.locate_character(position), "write }} for a brace"
+                f"{key_path}: there is a '}}' too many", template.locate_character(position), "write }} for a brace"
             )
             return []
         elif character == "{":
@@ -125,7 +125,7 @@ def split_template(
             if unknown:
                 known_directives = ", ".join(f"%{letter}" for letter in TIME_PART_POSITIONS)
                 faults.add_error(
-                    f"{key_path}: no part of a time is called {unknown[0]}",
+                    f"{key_path}: a time has no part {unknown[0]}",
                     template.locate_character(position),
                     f"known: iso, date, {known_directives}",
                 )

@@ -351,7 +351,7 @@ def guess_columns(
         if column.ucd:
             ucd = units.modernize_ucd(column.ucd)
             if ucd is None and doubt is None:
-                doubt = f"the source says UCD {column.ucd!r}, which is none"
+                doubt = f"the source gives the UCD {column.ucd!r}, which is not valid"
         column_type = column.type
         if may_narrow:
             sample = samples_by_name.get(column.name, ColumnSampleStatistics())
@@ -368,7 +368,7 @@ def guess_columns(
         )
         has_case_twin = lower_case_counts[column.name.lower()] > 1  # only quotes tell R from r
         if has_case_twin and doubt is None:
-            doubt = "the source has names that differ in case alone"
+            doubt = "the source has names that differ only in case"
         has_plain_name = _PLAIN_NAME_PATTERN.fullmatch(column.name) and to_adql_identifier(column.name) == name
         expression = None
         if has_case_twin or not has_plain_name or column.name.lower() != name:
@@ -395,7 +395,7 @@ def _guess_heading_and_unit(column: Column) -> tuple[str, str | None, str | None
     if column.unit:
         unit = units.normalize_unit(column.unit)
         if not unit:
-            doubt = f"the source says unit {column.unit!r}, which is none"
+            doubt = f"the source gives the unit {column.unit!r}, which is not valid"
     elif unit is None and column.description:
         _, unit = split_heading_unit(column.description)
     if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but a description
@@ -520,7 +520,7 @@ def _convert_position_guess(guess: ColumnGuess, sample: ColumnSampleStatistics) 
     remark = guess.remark
     if ucd.startswith("pos.eq.ra") and sample.maximum <= 24 and sample.rows > 100:
         conversion = f"{guess.column.name}: 15 * {quote_source_name(guess.source)}"
-        remark = f"no value is above 24: are these hours? then write `map: {{{conversion}}}`"
+        remark = f"no value is above 24; if these are hours, write `map: {{{conversion}}}`"
     column = guess.column.copy_with(unit="deg")
     guessed_attributes = ("unit", *guess.guessed_attributes)
     return replace(guess, column=column, remark=remark, guessed_attributes=guessed_attributes)
@@ -545,7 +545,7 @@ def convert_sexagesimal_guess(guess: ColumnGuess, *, is_hours: bool, ucd: str | 
         expression = f"sexagesimal({source_name}, 'hour')"
         conversion = "degrees of sexagesimal hours"
     remark = guess.remark
-    if remark is not None and remark.startswith("the source says unit"):  # h:m:s is the notation, no unit
+    if remark is not None and remark.startswith("the source gives the unit"):  # h:m:s is the notation, no unit
         remark = None
     guessed_attributes = [*guess.guessed_attributes, conversion]
     if ucd:

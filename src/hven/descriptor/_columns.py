@@ -40,7 +40,7 @@ def check_column_name(
         faults.add_error(
             f"{text[:40]!r} cannot be the name of {object_label}",
             name.place,
-            "begin with a letter, then letters, digits and _",
+            "begin with a letter, and use only letters, digits and _",
         )
         return False
     is_identifier = REGULAR_IDENTIFIER_PATTERN.fullmatch(text) is not None
@@ -51,12 +51,12 @@ def check_column_name(
         remedy = "choose another name"
     else:
         reason = f"{text!r} is not a plain name"
-        remedy = "begin with a letter, then letters, digits and _"
+        remedy = "begin with a letter, and use only letters, digits and _"
     if must_be_regular:
-        faults.add_error(f"{reason}; it cannot be the name of {object_label}", name.place, remedy)
+        faults.add_error(f"{reason} and cannot be the name of {object_label}", name.place, remedy)
         return False
     message = f'{reason}: queries must write "{text}" in double quotes'
-    faults.add_warning(message, name.place, "another name is easier for readers")
+    faults.add_warning(message, name.place, "choose another name, which is easier for readers")
     return True
 
 
@@ -75,7 +75,7 @@ def build_columns(
             faults.add_error(
                 f"{key_path}: columns {first_name} and {name} differ only in case",
                 name.place,
-                f"the first one is in line {first_name.place.line}",
+                f"rename one of them; the first one is on line {first_name.place.line}",
             )
             continue
         column = _build_column(str(name), fields, f"{key_path}.{name}", faults)
@@ -109,7 +109,9 @@ def _build_column(name: str, fields: LocatedKeyValues, key_path: str, faults: Fa
         check_column_ucd(fields["ucd"], key_path, faults)
     for key in ("minimum", "maximum"):
         if key in fields and "type" in fields and not column_type.is_numeric:
-            faults.add_error(f"{key_path}: only numbers have a {key}, not {column_type}", fields.places[key])
+            faults.add_error(
+                f"{key_path}: only numbers can have a {key}, but the type is {column_type}", fields.places[key]
+            )
     low = fields.get("minimum")
     high = fields.get("maximum")
     if low is not None and high is not None and low > high:
@@ -190,7 +192,7 @@ def _check_link_template(
     for part in split_template(template, key_path, faults):
         if isinstance(part, TemplatePlaceholder) and part.expression_text not in known_columns:
             faults.add_error(
-                f"{key_path}: no column {part.expression_text!r}",
+                f"{key_path}: there is no column {part.expression_text!r}",
                 template.locate_character(part.offset),
                 suggest_spelling(part.expression_text, known_columns),
             )

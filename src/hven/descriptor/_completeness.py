@@ -283,27 +283,30 @@ def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) ->
         query = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}"
         example = format_yaml_flow_value([{"title": "The first rows", "query": query}])
     title_reason = (
-        f"it is the first thing that people read: {MIN_TITLE_CHARACTERS} to {MAX_TITLE_CHARACTERS} characters, "
-        f"more than its name"
+        f"it is the first thing that readers see; write {MIN_TITLE_CHARACTERS} to {MAX_TITLE_CHARACTERS} "
+        "characters, not only the name"
     )
     description_reason = (
-        f"nobody learns what was measured, by whom, and what for: at least {MIN_DESCRIPTION_CHARACTERS} characters"
+        f"readers do not learn what was measured, by whom and why; write at least {MIN_DESCRIPTION_CHARACTERS} "
+        "characters"
     )
-    subjects_reason = "nobody finds it by its subject; words of the Unified Astronomy Thesaurus"
-    coverage_reason = "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio .."
-    contact_reason = "no server answers questions; contact_email of hven.toml is of all collections"
+    subjects_reason = "nobody can find it by its subject; use terms of the Unified Astronomy Thesaurus"
+    coverage_reason = "its coverage in space, time and wavelength is unknown; write Optical, Infrared, Radio .."
+    contact_reason = "readers do not know whom to ask; contact_email in hven.toml applies to all collections"
     return [
         _MetadataCriterion("title", "title", "title: ..", title_reason),
         _MetadataCriterion("description", "description", "description: ..", description_reason),
         _MetadataCriterion("subjects", "subjects", "subjects: [..]", subjects_reason),
         _MetadataCriterion("coverage", "waveband", "waveband: [..]", coverage_reason),
-        _MetadataCriterion("doi", "doi", "doi: 10..", "it cannot be cited for ever"),
+        _MetadataCriterion("doi", "doi", "doi: 10..", "it has no permanent identifier for citations"),
         _MetadataCriterion("contact", "contact", "contact: {name: .., email: ..}", contact_reason),
-        _MetadataCriterion("examples", "examples", f"examples: {example}", "nobody sees how to begin with it"),
-        _MetadataCriterion("licence", "licence", "licence: CC-BY-4.0", "nobody knows what may be done with it"),
-        _MetadataCriterion("creators", "creators", "creators: [{name: .., orcid: ..}]", "nobody is named who made it"),
-        _MetadataCriterion("bibcode", "bibcode", "bibcode: ..", "ADS does not count who uses it"),
-        _MetadataCriterion("instrument", "instrument", "instrument: [..]", "nobody finds it by instrument or facility"),
+        _MetadataCriterion("examples", "examples", f"examples: {example}", "readers do not see how to begin"),
+        _MetadataCriterion("licence", "licence", "licence: CC-BY-4.0", "nobody knows how it may be used"),
+        _MetadataCriterion("creators", "creators", "creators: [{name: .., orcid: ..}]", "its authors are not named"),
+        _MetadataCriterion("bibcode", "bibcode", "bibcode: ..", "ADS cannot count its citations"),
+        _MetadataCriterion(
+            "instrument", "instrument", "instrument: [..]", "nobody can find it by its instrument or facility"
+        ),
         _MetadataCriterion("created", "created", f"created: {first_date}", "nobody knows how old it is"),
     ]
 
@@ -351,15 +354,15 @@ class _MissingMetadataFinder:
         insertion_mode = ""
         if criterion.name == "licence" and not resource.licence_url:
             added_text = "licence_url: https://.."
-            reason = "programs know licences by their address"
+            reason = "programs recognise licences by their address"
             if _is_single_line(self._find_node((key,))):
                 insertion_mode = "below"
         elif criterion.name == "creators":
             added_text = "orcid: .."
             names = [creator.name for creator in resource.creators if not creator.orcid]
-            reason = f"people are known by their ORCID: {', '.join(names)}"
+            reason = f"an ORCID identifies a person; it is missing for {', '.join(names)}"
         insertion = _InsertionPoint(place=self._locate_key(written_key), mode=insertion_mode)
-        return _build_missing_metadata(f"{key} says too little", reason, insertion, added_text, points=points)
+        return _build_missing_metadata(f"{key} is incomplete", reason, insertion, added_text, points=points)
 
     # --- tables ---------------------------------------------------------------------------------------------------
 
@@ -379,7 +382,7 @@ class _MissingMetadataFinder:
         if not table.description:
             yield _build_missing_metadata(
                 f"no description of {table.name}",
-                "nobody learns what a row is",
+                "readers do not learn what a row is",
                 insertion,
                 f"{insertion.indent}description: ..",
                 points=CRITERION_WEIGHTS["tables"][1] / table_count,
@@ -417,7 +420,7 @@ class _MissingMetadataFinder:
             weights = [CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")]
             yield _build_missing_metadata(
                 f"the columns of {table.name} are not known",
-                "they are those of its source",
+                "they come from its source",
                 _InsertionPoint(place=table_insertion.place),
                 f"hven ingest {self._resource.name}",
                 points=sum(weights) / len(self._published_tables),

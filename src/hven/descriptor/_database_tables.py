@@ -80,13 +80,13 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     _store_secret(directory / SECRETS_FILE, secret, line)
     notes = [
         (
-            f"the connection line of {source} is the secret {secret} now, in {SECRETS_FILE}; remove the file when "
-            f"nothing else reads it"
+            f"the connection line from {source} is now the secret {secret} in {SECRETS_FILE}; remove the file "
+            "when nothing else reads it"
         )
     ]
     if open_to_all:
         notes.append(
-            f"warning: every account of this machine can read {source}, and the password in it: chmod o-rwx "
+            f"warning: every account on this machine can read {source} and the password in it: run chmod o-rwx "
             f"{source}, and have the password changed"
         )
     return f"${secret}", notes
@@ -108,7 +108,9 @@ def _store_secret(path: Path, name: str, value: str) -> None:
                     line_break = ""
                 file.write(f"{line_break}{name} = {json.dumps(value)}\n")  # JSON's texts are TOML's
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SourceError(f"{path}: {type(error).__name__}", remedy="one line for each: NAME = 'value'") from error
+        raise SourceError(
+            f"{path}: {type(error).__name__}", remedy="write one line for each secret: NAME = 'value'"
+        ) from error
     if stored_value != value:
         raise SourceError(f"there is another secret {name} in {path}", remedy="remove or rename it there")
 
@@ -146,14 +148,11 @@ class DatabaseTableFacts:
                     f"[{', '.join(key.target_columns)}]}}"
                 )
                 notes.append(
-                    f"a foreign key leads to {key.target}: publish that table, too, and say keys: "
-                    f"{{{key.name}: {key_text}}}"
+                    f"a foreign key leads to {key.target}: publish that table, too, and write keys: {{{key.name}: "
+                    f"{key_text}}}"
                 )
         if is_live:
-            notes.append(
-                "kind: live reads the table in place, row by row as it is at each query; kind: sql copies it "
-                "at each ingest"
-            )
+            notes.append("kind: live reads the table in place at each query; kind: sql copies it at each ingest")
         else:
             notes.append("kind: sql copies the table at each ingest; kind: live publishes it in place (PostgreSQL)")
         return notes
@@ -189,7 +188,7 @@ def inspect_database_table(kind: str, options: Mapping[str, Any], context: Sourc
     if not is_keyword_string and not address.startswith(("postgresql://", "postgres://", "postgresql+")):
         if kind == "live":
             raise UsageError(
-                "only tables of PostgreSQL can be read in place", remedy="leave --live out: the rows are copied"
+                "only PostgreSQL tables can be read in place", remedy="leave out --live; then Hven copies the rows"
             )
         return None
     module = plugins.load_plugin("sources", "live")

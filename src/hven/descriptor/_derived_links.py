@@ -40,7 +40,7 @@ def expand_derived_link(
     for key in ("semantics", "from", "where"):
         if key in link_fields:
             faults.add_error(
-                f"{key_path}.{key}: derived already says it", link_fields.places[key], "leave one of them out"
+                f"{key_path}.{key}: `derived` already sets it", link_fields.places[key], "remove one of them"
             )
             return
     shared_columns = [str(column_name) for column_name in derived_fields["by"]]
@@ -116,7 +116,7 @@ def _find_link_columns(
     } <= TARGET_NAME_COLUMNS and "within" not in derived_fields:
         remedy = "add obs_id or the programme to `by`, or write within: 10 min"
         faults.add_error(
-            f"{key_path}.by: observations of the same target are not made from each other's data",
+            f"{key_path}.by: a target alone does not show that one observation was made from another",
             derived_fields.places["by"],
             remedy,
         )
@@ -127,28 +127,30 @@ def _find_link_columns(
         level = _find_first_known_column(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
     if not level:
         remedy = (
-            f"level: a column that is larger in what was made of it; by themselves: "
+            "write level: COLUMN, with a column that is larger in the derived row; Hven finds these by itself: "
             f"{', '.join(CALIBRATION_LEVEL_COLUMNS)}"
         )
-        faults.add_error(f"{key_path}: nothing says which was made from which", derived_fields.place, remedy)
+        faults.add_error(
+            f"{key_path}: no column shows which of two rows was made from the other", derived_fields.place, remedy
+        )
     times = [str(column_name) for column_name in derived_fields.get("time", ())] or [
         _find_first_known_column([pair[end] for pair in TIME_COLUMN_PAIRS], names_by_lower_case) for end in (0, 1)
     ]
     if "within" in derived_fields and (len(times) != 2 or not all(times)):
         remedy = (
-            "time: [start, stop], columns of both tables, in days; other_time: [..] where the other table calls "
-            "them otherwise"
+            "write time: [start, stop], with columns in days of both tables; add other_time: [..] if they have "
+            "other names in the other table"
         )
         faults.add_error(
-            f"{key_path}.within: nothing says when a row begins and ends", derived_fields.places["within"], remedy
+            f"{key_path}.within: no columns give the start and end of a row", derived_fields.places["within"], remedy
         )
         return "", "", ""
     if "other_time" in derived_fields and (
         "within" not in derived_fields or "in" not in derived_fields or len(derived_fields["other_time"]) != 2
     ):
-        remedy = "in: the other table, within: 10 min, other_time: [start, stop]"
+        remedy = "write in: TABLE, within: 10 min, other_time: [start, stop]"
         faults.add_error(
-            f"{key_path}.other_time: the columns of another table where its rows begin and end",
+            f"{key_path}.other_time: it needs `in` and `within`, and names two columns of the other table",
             derived_fields.places["other_time"],
             remedy,
         )

@@ -80,7 +80,7 @@ class TableDescriptorDraft:
     def _write_head(self) -> list[str]:
         origin = self.origin or str(self.options.get("files") or "the source")
         if self.kind == "live":
-            publication = f"it is published as {self.name}.main, in place, with nothing to ingest."
+            publication = f"it is published in place as {self.name}.main, without an ingest."
         else:
             publication = f"`hven ingest {self.name}` publishes it as {self.name}.main."
         separator = ";" if self.kind == "live" else ","
@@ -89,15 +89,15 @@ class TableDescriptorDraft:
         if not self.title:
             title_line += "  # guessed: the name; one line for people"
         lines = [
-            f"# A first descriptor, guessed from {format_yaml_comment(origin)}. Look it over and change what is wrong;",
-            f"# `hven check {self.name}` tells every fault{separator} {publication}",
+            f"# A first descriptor, guessed from {format_yaml_comment(origin)}. Check it and correct what is wrong;",
+            f"# `hven check {self.name}` reports every error{separator} {publication}",
             f"collection: {format_yaml_scalar(self.name)}",
             title_line,
         ]
         if self.description:
             lines += format_yaml_folded_text("description", self.description)
         else:
-            lines.append("# description: some sentences - what, from where, how good")
+            lines.append("# description: a few sentences - what the data are, where they come from, how good they are")
         return [*lines, *self.head_lines]
 
     def _write_table_head(self) -> list[str]:
@@ -106,15 +106,16 @@ class TableDescriptorDraft:
         missing_count = sum(not guess.column.description for guess in self.guesses)
         if missing_count > len(self.guesses) / 2:
             lines.append(
-                f"    # {missing_count} of {len(self.guesses)} columns have no description: readers look for it first"
+                f"    # {missing_count} of {len(self.guesses)} columns have no description, which readers look "
+                f"for first"
             )
         if self.key:
-            default_reason = "no value occurs twice" if len(self.key) == 1 else "together they name a row"
+            default_reason = "no value occurs twice" if len(self.key) == 1 else "together they identify a row"
             names = format_yaml_flow_value([guess.column.name for guess in self.key])
             lines.append(f"    primary: {names}  # guessed: {self.key_reason or default_reason}")
         if self.position is not None:
             names = ", ".join(format_yaml_scalar(name) for name in self.position)
-            lines.append(f"    position: [{names}]  # guessed: degrees; searches by position use it")
+            lines.append(f"    position: [{names}]  # guessed: degrees; searches by position use these columns")
         return lines
 
     def _write_notes(self) -> list[str]:
@@ -122,8 +123,8 @@ class TableDescriptorDraft:
         hidden_count = self.source_metadata.hidden_count
         if hidden_count:
             lines.append(
-                f"    # {hidden_count:,} columns are for programs, as the source says: pages show "
-                f"them to who asks; take `display: hidden` out of others"
+                f"    # {hidden_count:,} columns are for programs, according to the source. Pages show them on "
+                "request; remove `display: hidden` from any that readers need"
             )
         return lines
 
@@ -134,7 +135,7 @@ class TableDescriptorDraft:
         lines += [self._write_column(guess, width) for guess in self.guesses]
         mapped_guesses = [guess for guess in self.guesses if guess.expression]
         if mapped_guesses:
-            lines.append("    map:  # source columns that are called otherwise, and expressions")
+            lines.append("    map:  # source columns with other names, and expressions")
         for guess in mapped_guesses:
             lines.append(f"{_write_padded_yaml_key(guess, width)} {format_yaml_scalar(guess.expression)}")
         return lines

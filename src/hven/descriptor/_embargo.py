@@ -55,7 +55,9 @@ def read_embargo(
     if "type" not in given_attributes.get(name, ()):
         column = column.copy_with(type=TIMESTAMP)
     elif not column.type.is_timestamp:
-        faults.add_error(f"{where}: {name} is not a time but {column.type}", embargo_fields.place, "type: timestamp")
+        faults.add_error(
+            f"{where}: {name} must be a time, not {column.type}", embargo_fields.place, "write type: timestamp"
+        )
     policy = EmbargoPolicy(
         column=name,
         start_expression=embargo_fields["from"],
@@ -97,10 +99,12 @@ def _read_embargo_term(
     }
     if ("from" in term_fields) != ("values" in term_fields):
         faults.add_error(
-            f"{key_path}: 'from' and 'values' belong together", term_fields.place, "{from: column, values: {a: 12}}"
+            f"{key_path}: 'from' and 'values' belong together",
+            term_fields.place,
+            "write both: {from: column, values: {a: 12}}",
         )
     elif not term_fields:
-        faults.add_error(f"{key_path} says nothing", term_fields.place, expected_form)
+        faults.add_error(f"{key_path} is empty", term_fields.place, f"write {expected_form}")
     elif "from" in term_fields:
         parse_written_expression(term_fields["from"], f"{key_path}.from", faults)
     expression = term_fields.get("from")
@@ -131,8 +135,10 @@ def build_undated_embargo_rule(policy: EmbargoPolicy) -> ValidationRule:
         name="embargo",
         condition=f'"{policy.column}" IS NOT NULL',
         severity="warning",
-        message=f"embargo without date: neither its own {policy.column} nor {policy.start_expression} says when it "
-        f"ends, so that the row stays closed",
+        message=(
+            f"embargo without date: neither {policy.column} nor {policy.start_expression} gives a date, so the "
+            "row stays closed"
+        ),
         place=policy.place,
     )
 

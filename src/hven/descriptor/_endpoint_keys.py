@@ -20,11 +20,11 @@ class EndpointParameterSection(
     unit: Text
     "unit in which clients give the value: arcsec"
     in_: Text
-    "unit of the value in conditions, if it is another one: deg"
+    "unit of the value in conditions, if it is different: deg"
     ucd: Text
     "UCD1+"
     description: Text
-    "what it is, without an article: right ascension"
+    "what the parameter is, without an article: right ascension"
     default: RetypedText
     "value if a request does not give one"
     required: bool
@@ -41,7 +41,7 @@ class EndpointParameterSection(
         " may name other parameters, which are then required"
     )
     columns: dict[str, OneOrMore[Text]]
-    'columns of the answer by the value of the parameter: {"false": [exp_id, target_ra]}'
+    'columns of the result, by the value of the parameter: {"false": [exp_id, target_ra]}'
 
 
 class VotableShapeSection(
@@ -53,10 +53,10 @@ class VotableShapeSection(
     """How an old address writes its VOTables."""
 
     version: Literal["1.4", "1.5"]
-    "version of VOTable. Default: 1.4"
+    "VOTable version. Default: 1.4"
     namespace: Literal["1.1", "1.2", "1.3", "1.4", "1.5"]
     (
-        "version whose namespace stands in the document, for clients that read no other: 1.4 for "
+        "version whose namespace the document declares, for clients that read no other: 1.4 for "
         "http://www.ivoa.net/xml/VOTable/v1.4. Default: 1.3, as in the standard"
     )
     serialization: Literal["TABLEDATA", "BINARY", "BINARY2"]
@@ -65,8 +65,8 @@ class VotableShapeSection(
     "media type of the answer: text/xml"
     params: dict[str, RetypedText]
     (
-        "PARAMs of the answer: {status: OK, last_mod_date: '{updated}'}; {updated} is the time of the "
-        "publication of the table, {source_updated} that of the newest file of its source"
+        "PARAMs of the result: {status: OK, last_mod_date: '{updated}'}; {updated} is the publication time of "
+        "the table, {source_updated} the time of the newest file in its source"
     )
 
 
@@ -89,31 +89,34 @@ class EndpointSection(
     )
     like: Literal["query", "page", "sitools2"]
     (
-        "what answers it: query (default), rows by its own parameters; page, the page of the row; "
-        "sitools2, a data set of SITools2 with its count, records and archives"
+        "what the address returns: query (default), rows selected by its own parameters; page, the page of a "
+        "row; sitools2, a SITools2 data set with its count, records and archives"
     )
     title: Text
     "heading"
     description: Text
-    "what it was, and who asks it"
+    "what the address was, and who uses it"
     params: dict[str, EndpointParameterSection]
-    "its parameters; case does not count"
+    "its parameters; their case is ignored"
     columns: OneOrMore[Text]
-    ("columns of the answer: names, or expressions with a name: exp_mjd AS mjd. Default: all that are shown")
+    (
+        "columns of the result: names, or expressions with a name: exp_mjd AS mjd. Default: all columns that are "
+        "not hidden"
+    )
     where: Condition
-    "condition: the rows that it can answer"
+    "condition for the rows that it can return"
     order: OneOrMore[Expression]
     "order of the rows: [exp_date_updated, exp_id DESC]"
     rows: Annotated[int, Field(ge=1)]
-    "number of rows if a request does not say MAXREC. Default: as many as the site gives"
+    "number of rows if a request does not give MAXREC. Default: that of the site"
     format: Text
-    "format if a request does not say RESPONSEFORMAT: csv. Default: votable"
+    "format if a request does not give RESPONSEFORMAT: csv. Default: votable"
     votable: VotableShapeSection
     "how its VOTables are written: {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
     (
-        "of sitools2: rows that the filter CADENCE leaves, with the step as param.seconds: {mask_cadence:"
-        " 'MOD(t_rec_index, param.seconds / 12) = 0'}"
+        "for sitools2: rows that the filter CADENCE keeps, with the step as param.seconds: {mask_cadence: "
+        "'MOD(t_rec_index, param.seconds / 12) = 0'}"
     )
     archives: dict[str, Literal["tar", "zip"]]
-    "of sitools2: format of the archive by the end of an address. Default: {plugin02: tar, plugin03: zip}"
+    "for sitools2: format of the archive, by the end of the address. Default: {plugin02: tar, plugin03: zip}"

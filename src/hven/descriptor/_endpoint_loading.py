@@ -53,8 +53,8 @@ def read_endpoints(
     for name, endpoint_fields in fields.get("endpoints", {}).items():
         endpoint_path = f"{key_path}.endpoints.{name}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            message = f"{endpoint_path}: it stands in addresses"
-            faults.add_error(message, name.place, "letters, digits, '_', '.' and '-'")
+            message = f"{endpoint_path}: an endpoint's name is part of addresses"
+            faults.add_error(message, name.place, "use only letters, digits, '_', '.' and '-'")
         yield _EndpointReader(endpoint_path, endpoint_fields, column_names, faults).read(str(name))
 
 
@@ -84,7 +84,7 @@ def find_endpoint_path_conflicts(
                 path_owner = owners_by_path.setdefault(path, endpoint_label)
                 if path_owner == endpoint_label or not is_reported or not endpoint.place:
                     continue
-                message = f"{table.qualified_name}.endpoints.{endpoint.name}: {path} is an address of {path_owner}, too"
+                message = f"{table.qualified_name}.endpoints.{endpoint.name}: {path} is also an address of {path_owner}"
                 yield Fault(message=message, place=endpoint.place, remedy="give one of them another path")
 
 
@@ -157,21 +157,21 @@ class _EndpointReader:
         """Report keys that endpoints of this kind do not have."""
         for key, required_kind in _KIND_BY_KEY.items():
             if key in self._fields and required_kind != self._kind:
-                message = f"{self._key_path}.{key}: it goes with like: {required_kind}"
-                self._faults.add_error(message, self._fields.places[key], "remove it, or write that")
+                message = f"{self._key_path}.{key}: only endpoints with like: {required_kind} have this key"
+                self._faults.add_error(message, self._fields.places[key], f"remove it, or write like: {required_kind}")
 
     def _check_paths(self, page_columns: Sequence[str | None]) -> None:
         fields = self._fields
         remedies = {
-            "sitools2": "the data set's address: /webs_IAS_SDO_dataset",
-            "page": "/detail/exposure/{exp_id}",
+            "sitools2": "write the data set's address: path: /webs_IAS_SDO_dataset",
+            "page": "write the page's address: path: /detail/exposure/{exp_id}",
         }
         if self._kind in remedies and "path" not in fields.places:
             message = f"{self._key_path} lacks the key 'path'"
             self._faults.add_error(message, fields.place, remedies[self._kind])
         if len(set(page_columns)) > 1:
-            message = f"{self._key_path}.path: its addresses end with several columns"
-            self._faults.add_error(message, fields.places["path"], "make an endpoint of each")
+            message = f"{self._key_path}.path: its addresses must all end with the same column"
+            self._faults.add_error(message, fields.places["path"], "write an endpoint for each")
 
     def _read_format_name(self) -> str | None:
         """Read ``format``, and check that ``votable`` stands with the format of that name alone."""
@@ -183,8 +183,8 @@ class _EndpointReader:
             message = f"{self._key_path}.format: no format is called {str(written_name)!r}"
             self._faults.add_error(message, written_name.place, suggest_spelling(written_name, format_names))
         elif written_name != "votable" and self._fields.get("votable"):
-            message = f"{self._key_path}.votable: it writes {written_name}"
-            self._faults.add_error(message, self._fields.places["votable"], "leave one of them out")
+            message = f"{self._key_path}.votable: this endpoint writes {written_name}, not VOTables"
+            self._faults.add_error(message, self._fields.places["votable"], "remove 'votable' or 'format'")
         return str(written_name)
 
     def _read_path(self, path_text: LocatedYamlScalar) -> tuple[str, str | None]:
@@ -192,13 +192,13 @@ class _EndpointReader:
         key_path = f"{self._key_path}.path"
         if self._kind != "page":
             if not _PATH_PATTERN.fullmatch(path_text):
-                remedy = "the old address without its host: /search.votable"
+                remedy = "write the old address without its host: /search.votable"
                 self._faults.add_error(f"{key_path}: {str(path_text)!r} is not a path", path_text.place, remedy)
             return str(path_text), None
         match = _PAGE_PATH_PATTERN.fullmatch(path_text)
         if match is None:
-            message = f"{key_path}: a page's address ends with a column of its row in braces"
-            self._faults.add_error(message, path_text.place, "/detail/exposure/{exp_id}")
+            message = f"{key_path}: the address of a page must end with a column name in braces"
+            self._faults.add_error(message, path_text.place, "write /detail/exposure/{exp_id}")
             return "", None
         prefix, written_column = match.groups()
         column_names = self._column_names or ()
@@ -218,11 +218,11 @@ class _EndpointReader:
         if "type" in param_fields:
             param_type = constant.type
         if param_type.is_array:
-            message = f"{key_path}: a parameter is one value, not {param_type}"
-            self._faults.add_error(message, param_fields.places["type"], "leave the array out")
+            message = f"{key_path}: a parameter must be a single value, not {param_type}"
+            self._faults.add_error(message, param_fields.places["type"], "write a type that is not an array")
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             message = f"{key_path}: {str(name)!r} is not a name"
-            self._faults.add_error(message, name.place, "a letter, then letters, digits and _")
+            self._faults.add_error(message, name.place, "begin with a letter, and use only letters, digits and _")
         if "in" in param_fields:
             self._check_target_unit(key_path, param_fields, param_type, constant.unit)
         self._check_parameter_values(key_path, param_fields, param_type)
@@ -260,11 +260,11 @@ class _EndpointReader:
         try:
             units.compute_unit_factor(unit, str(target_unit))
         except ValueError as error:
-            remedy = "unit: what clients say; in: a unit of the same kind"
+            remedy = "write the clients' unit under `unit`, and a unit of the same kind under `in`"
             self._faults.add_error(f"{key_path}.in: {error}", target_unit.place, remedy)
         if not param_type.is_numeric:
             message = f"{key_path}.in: only numbers have units, not {param_type}"
-            self._faults.add_error(message, param_fields.places["in"], "type: float64")
+            self._faults.add_error(message, param_fields.places["in"], "write type: float64")
 
     def _check_parameter_values(self, key_path: str, param_fields: LocatedKeyValues, param_type: ColumnType) -> None:
         """Check that the default and the allowed values are of the parameter's type."""
@@ -274,7 +274,7 @@ class _EndpointReader:
         for key, text in texts:
             if not _is_valid_parameter_value(param_type, str(text)):
                 message = f"{key_path}.{key}: {str(text)!r} is not of type {param_type}"
-                self._faults.add_error(message, text.place, f"a value of the type {param_type}")
+                self._faults.add_error(message, text.place, f"write a value of type {param_type}")
 
     def _read_condition(self, fields: LocatedKeyValues, key_path: str) -> str | None:
         """Read ``where``: a condition over the row and the parameters."""
@@ -298,7 +298,9 @@ class _EndpointReader:
             return
         if " FROM " in written_text.upper() or ";" in written_text:
             message = f"{key_path}: {str(written_text)!r} is not a column"
-            self._faults.add_error(message, written_text.place, "a name, or an expression and its name: x AS y")
+            self._faults.add_error(
+                message, written_text.place, "write a column name, or an expression with a name: x AS y"
+            )
         self._check_referenced_names(tree, written_text, key_path, self._param_names)
 
     def _check_referenced_names(
@@ -323,7 +325,7 @@ class _EndpointReader:
             place = written_text.place
             if written_text.count(name):
                 place = written_text.locate_character(node.text_offset)
-            self._faults.add_error(message, place, hint or "param.NAME is a parameter")
+            self._faults.add_error(message, place, hint or "write param.NAME for a parameter")
 
 
 def _to_text_mapping(values: Mapping[Any, Any]) -> dict[str, str]:

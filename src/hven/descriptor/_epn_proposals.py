@@ -74,7 +74,7 @@ def propose_epn_tap_mapping(proposer: MappingProposer) -> MappingProposal:
             proposal.propose_expression(
                 "target_class",
                 f"coalesce(target_class({target_expression}), '{'sky' if is_celestial else 'planet'}')",
-                "guessed by the name; to fill: what targets with other names are",
+                "guessed by the name; to fill: the class of targets with other names",
             )
     proposer.propose_instruments("instrument_host_name", "instrument_name")
     _propose_orbit_elements(proposer)
@@ -142,7 +142,7 @@ def _propose_orbit_elements(proposer: MappingProposer) -> None:
                 and re.fullmatch(pattern, fact.target_name)
             ):
                 reason = f"guessed from {fact.source}" + (
-                    "" if fact.unit or not unit else f": its unit is not said, it must be {unit}"
+                    "" if fact.unit or not unit else f"; its unit is not given, but must be {unit}"
                 )
                 proposer.proposal.propose_expression(column, fact.sql, reason, fact)
                 break

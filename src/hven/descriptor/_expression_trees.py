@@ -208,7 +208,8 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: ColumnType, frame: str
         return tree
     if source_type == CONTOUR:
         raise UnsupportedCastError(
-            "a contour cannot be the value of a column", "ask it: contour_polygon(x), contour_moc(x), contour_area(x)"
+            "a contour cannot be the value of a column",
+            "use a function of the contour: contour_polygon(x), contour_moc(x), contour_area(x)",
         )
     is_polygon_text = target.xtype == "polygon" and source_type.is_string
     if is_polygon_text or (target.adql == "REGION" and source_type.xtype in _STCS_SHAPE_WORDS):
@@ -221,11 +222,11 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: ColumnType, frame: str
         return _cast_to_timestamp(tree, source_type)
     if target.is_geometry and source_type.is_string:
         raise UnsupportedCastError(
-            f"text does not become {_describe_type(target)}", "write REGION(x), or POINT(lon, lat)"
+            f"text cannot be converted to {_describe_type(target)}", "write REGION(x), or POINT(lon, lat)"
         )
     if source_type.is_array and (target.is_array or target.stored_xtype is not None):
         return tree
-    raise UnsupportedCastError(f"{_describe_type(source_type)} does not become {_describe_type(target)}")
+    raise UnsupportedCastError(f"{_describe_type(source_type)} cannot be converted to {_describe_type(target)}")
 
 
 def _cast_to_region(tree: Expr, source_type: ColumnType, target: ColumnType, frame: str) -> Expr:
@@ -242,7 +243,7 @@ def _cast_to_region(tree: Expr, source_type: ColumnType, target: ColumnType, fra
 def _cast_to_text(tree: Expr, meta: ValueMetadata) -> Expr:
     if meta.type.is_array or meta.type.is_geometry:
         raise UnsupportedCastError(
-            f"a value of type {meta.type} does not become text", "name a column or expression of type string"
+            f"a value of type {meta.type} cannot be converted to text", "give a column or expression of type string"
         )
     return build_text_cast(tree, meta)
 
@@ -251,7 +252,7 @@ def _cast_to_timestamp(tree: Expr, source_type: ColumnType) -> Expr:
     if source_type.is_string:
         return FunctionCall("PARSE_TIME", (tree,))
     raise UnsupportedCastError(
-        f"{_describe_type(source_type)} does not become a timestamp",
+        f"{_describe_type(source_type)} cannot be converted to a timestamp",
         "write iso(x) if x is a Julian date, parse_time(x) for text",
     )
 
@@ -267,7 +268,7 @@ def _cast_to_number(tree: Expr, source_type: ColumnType, target: ColumnType) -> 
     if source_type.is_boolean:
         return _build_boolean_case(tree, 1, 0)
     remedy = "write jd(x) or mjd(x)" if source_type.is_timestamp else ""
-    raise UnsupportedCastError(f"{_describe_type(source_type)} does not become a number", remedy)
+    raise UnsupportedCastError(f"{_describe_type(source_type)} cannot be converted to a number", remedy)
 
 
 def _cast_to_boolean(tree: Expr, source_type: ColumnType) -> Expr:
@@ -276,7 +277,7 @@ def _cast_to_boolean(tree: Expr, source_type: ColumnType) -> Expr:
         whens = ((NullPredicate(tree), NULL_LITERAL), (is_zero, Literal(False)))
         return CaseExpression(None, whens, Literal(True))
     if not source_type.is_string:
-        raise UnsupportedCastError(f"{_describe_type(source_type)} does not become a boolean")
+        raise UnsupportedCastError(f"{_describe_type(source_type)} cannot be converted to a boolean")
     word = FunctionCall("LOWER", (FunctionCall("TRIM", (tree,)),))
     is_true_word = _build_equals_any_condition(word, ("true", "t", "yes", "y", "1"))
     is_false_word = _build_equals_any_condition(word, ("false", "f", "no", "n", "0"))

@@ -17,42 +17,39 @@ class PublishedFilesSection(
     "patterns of files to leave out"
     root: Text
     (
-        "where the files lie. Default: beside the descriptor. A directory (one of `roots` in hven.toml, "
-        "or below), https://host/path, ftp://host/path, s3://bucket/path"
+        "where the files are. Default: beside the descriptor. A directory (one of `roots` in hven.toml, or "
+        "below), https://host/path, ftp://host/path, s3://bucket/path"
     )
     at: Text
-    (
-        "what their paths begin with here: with raw, 2020/a.fits becomes raw/2020/a.fits; needed if there"
-        " are several roots"
-    )
+    "prefix of their paths: with raw, 2020/a.fits becomes raw/2020/a.fits; required if there are several roots"
     from_: Text
-    "instead of 'files': the table whose rows name the files, of this collection, or schema.table"
+    "instead of 'files': the table whose rows name the files: a table of this collection, or schema.table"
     path: Text
     "with 'from': the path below the root, as a template over the row: '{year}/{name}.fits'"
     size: Expression
-    "with 'from': bytes, an expression over the row; an unknown size is asked for when a reader comes"
+    "with 'from': size in bytes, an expression over the row; Hven requests an unknown size when a reader needs it"
     sha256: Expression
     "with 'from': checksum, as hexadecimal digits"
     checksums: bool
     (
-        "whether each file is read for its SHA-256. Default: true on disk, false elsewhere. Without "
-        "checksums, size and time tell one state of a file from another"
+        "whether each file is read for its SHA-256. Default: true on disk, false elsewhere. Without checksums, "
+        "Hven recognises a changed file by its size and time"
     )
     proxied: bool
     (
-        "true: bytes come through this site; false: readers are led to the other server. Default: false "
-        "for http and https of a public collection"
+        "true: this site passes on the files; false: it redirects readers to the other server. Default: false "
+        "for http and https in a public collection"
     )
     options: dict[str, Text]
     (
-        "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, "
-        "anon of s3; options of fsspec for other stores. $NAME is a secret"
+        "options for the other server: user and password for ftp; endpoint_url, region, key, secret, token and "
+        "anon for s3; fsspec options for other stores. $NAME is a secret"
     )
     writers: OneOrMore[Text]
-    ("accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH). Default: nobody")
+    "accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH). Default: nobody"
     title: Text
     "title of each file. Default: its name"
     description: Text
     "what is in the files"
     type: Text
-    "media type. Default: by the ending of the name"
+    "media type. Default: by the file extension"

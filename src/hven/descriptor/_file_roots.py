@@ -41,8 +41,8 @@ def read_file_root(
     if root_text is None:
         for key in ("options", "proxied"):
             if key in file_fields:
-                message = f"files.{key}: it goes with 'root', an address"
-                faults.add_error(message, file_fields.places[key], "root: https://host/path")
+                message = f"files.{key}: this key needs 'root', with an address"
+                faults.add_error(message, file_fields.places[key], "write root: https://host/path")
                 return None
         return FileRoot(path_prefix=path_prefix)
     options = {key: str(value) for key, value in file_fields.get("options", {}).items()}
@@ -51,8 +51,8 @@ def read_file_root(
         message, remedy = "", ""
         directory = (collection_context.directory / Path(file_root.address).expanduser()).resolve()
         if not any(directory.is_relative_to(allowed.resolve()) for allowed in allowed_directories):
-            message = f"{root_text} is outside the site, and not in `roots` of hven.toml"
-            remedy = f'the owner of the site says roots = ["{directory}"] there'
+            message = f"{root_text} is outside the site, and not in `roots` in hven.toml"
+            remedy = f'ask the site\'s operators to add it to hven.toml: roots = ["{directory}"]'
     else:
         message, remedy = _find_address_problem(file_root)
     if message:
@@ -65,7 +65,7 @@ def read_file_root(
         redirects_clients = False
     if redirects_clients and file_root.scheme not in (*WEB_SCHEMES, "ftp"):
         message = f"files.proxied: readers cannot open {file_root.scheme}://"
-        faults.add_error(message, file_fields.places["proxied"], "leave proxied out")
+        faults.add_error(message, file_fields.places["proxied"], "remove 'proxied'")
         return None
     return replace(file_root, redirects_clients=redirects_clients)
 
@@ -76,7 +76,7 @@ def _read_path_prefix(file_fields: LocatedKeyValues, faults: FaultCollector) -> 
     is_printable = all(map(str.isprintable, path.parts))
     if path.is_absolute() or {"..", "~"} & {*path.parts} or not is_printable:
         message = f"files.at: {path} is not a path within the collection"
-        faults.add_error(message, file_fields.places["at"], "at: raw, or raw/2020")
+        faults.add_error(message, file_fields.places["at"], "write at: raw, or at: raw/2020")
         return None
     return str(path) if path.parts else ""
 
@@ -90,13 +90,15 @@ def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
     except ValueError as error:
         return f"{address[:80]!r} is not an address: {error}", "https://host/path"
     if "@" in parts.netloc or parts.query or parts.fragment or "::" in address:
-        message = "an address of files has no password, ? or #"
-        return message, "options: {user: .., password: $NAME}, and NAME in secrets.toml"
+        message = "the address must not contain a password, ? or #"
+        return message, "write options: {user: .., password: $NAME}, and put NAME into secrets.toml"
     is_clean = address.isprintable() and " " not in address
     if {"..", "."} & {*parts.path.split("/")} or not is_clean:
-        return "the address leads somewhere else than it seems to", "write it without .. and blanks"
+        return "the address contains . or .. as a part, or blanks", "write the complete address without them"
     if not can_open_scheme(str(file_root.scheme)):
-        return f"nobody here speaks {file_root.scheme}://", f"known: {', '.join(REMOTE_SCHEMES)}"
+        return (
+            f"Hven cannot open addresses that begin with {file_root.scheme}://"
+        ), f"known: {', '.join(REMOTE_SCHEMES)}"
     return "", ""
 
 
@@ -107,9 +109,9 @@ def write_file_listing_query(
     schema, _, name = str(file_fields["from"]).rpartition(".")
     if "path" not in file_fields:
         faults.add_error(
-            "files.from: nothing says what the files are called",
+            "files.from: it needs `path`, which gives the path of each file",
             file_fields.places["from"],
-            "path: '{year}/{name}.fits'",
+            "write path: '{year}/{name}.fits'",
         )
         return None
     parts = []
@@ -119,9 +121,9 @@ def write_file_listing_query(
             continue
         if part.format_spec:
             faults.add_error(
-                "files.path: a number's form cannot be said here",
+                "files.path: a number format is not possible here",
                 file_fields["path"].locate_character(part.offset),
-                "make it a column",
+                "write a column that contains the formatted text",
             )
             return None
         constant = collection_context.constants.get(part.expression_text)

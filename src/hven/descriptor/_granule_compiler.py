@@ -163,7 +163,8 @@ class GranuleCompiler:
             cycle = [*self.column_chain[self.column_chain.index(name) :], name]
             if reference_place is not None:
                 faults.add_error(
-                    f"{key_path}: {' needs '.join('target.' + step for step in cycle)}: a cycle", reference_place
+                    f"{key_path}: {' needs '.join('target.' + step for step in cycle)}: this is a cycle",
+                    reference_place,
                 )
             raise FaultReportedError
         if (
@@ -173,9 +174,9 @@ class GranuleCompiler:
             and name == self.spec.flags.column
         ):
             faults.add_error(
-                f"{key_path}: {name} is not known before all other columns are: rules set it",
+                f"{key_path}: {name} cannot be used here, because the rules set it after all other columns",
                 reference_place,
-                "write the condition itself",
+                "write the rule's condition instead",
             )
             raise FaultReportedError
         if name not in self.column_order:
@@ -290,7 +291,7 @@ class GranuleCompiler:
         if remedy:
             remedy = f"write under 'map': {name}: {remedy[14:-2]}"
         else:
-            remedy = f"set it under set, text, map or lookup; the source has: {format_name_list(source_names)}"
+            remedy = f"set it under `set`, `text`, `map` or `lookup`; the source has: {format_name_list(source_names)}"
         names.faults.add_error(
             f"{key_path}: nothing gives this column a value, and the source has no column {name!r}", place, remedy
         )
@@ -320,7 +321,7 @@ class GranuleCompiler:
             for _, key_meta in keys:
                 if not (key_meta.type.is_string or key_meta.type.is_integer):
                     names.faults.add_error(
-                        f"{key_path}.from: one of several keys is text or a whole number, not {key_meta.type}",
+                        f"{key_path}.from: each of several keys must be text or a whole number, not {key_meta.type}",
                         setting.place,
                     )
                     raise FaultReportedError
@@ -353,8 +354,8 @@ class GranuleCompiler:
                     names.faults.add_error(
                         f"{key_path}: {{{part.expression_text}:{part.format_spec}}} needs a timestamp, not {meta.type}",
                         template.locate_character(part.offset),
-                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}}, FROM_MJD or "
-                        f"parse_time, as the value is",
+                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}}, or FROM_MJD or parse_time "
+                        "if that suits the value",
                     )
                     raise FaultReportedError
                 parts.append(expression_trees.build_time_format_expression(tree, part.format_spec))
@@ -426,8 +427,8 @@ class GranuleCompiler:
                 faults.add_error(
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
-                    f"correct the unit, or convert it in an expression; where a formula's factor does that: "
-                    f"without_unit(x), {column.unit} is then taken as said",
+                    "correct the unit, or convert the value in an expression; if a factor in a formula converts "
+                    f"it, write without_unit(x), and Hven takes the result to be in {column.unit}",
                 )
                 raise FaultReportedError
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)
@@ -469,10 +470,10 @@ class GranuleCompiler:
             else:
                 number = ""
             self.expression_names.faults.add_warning(
-                f"{key_path}: the value is in {source_unit} and becomes {target_unit} by itself; {node.op} "
-                f"{number} does it once more",
+                f"{key_path}: the value is in {source_unit}, and Hven converts it to {target_unit}; {node.op} "
+                f"{number} would convert it twice",
                 place,
-                f"leave {node.op} {number} out",
+                f"remove {node.op} {number}",
             )
 
     def _record_copy_or_conversion(

@@ -64,9 +64,9 @@ def expand_footprint_call(
 
     def raise_missing_cards(words: list[str]) -> NoReturn:
         column_finder.faults.add_error(
-            f"{key_path}: wcs_footprint() finds no {', '.join(words)} among the source's columns",
+            f"{key_path}: wcs_footprint() does not find {', '.join(words)} among the source's columns",
             text.locate_character(node.text_offset + offset),
-            "let the source read them (cards: [...]), or give all twelve values: wcs_footprint(ctype1, ...)",
+            "add them to the source (cards: [...]), or give all twelve values: wcs_footprint(ctype1, ...)",
         )
         raise FaultReportedError
 

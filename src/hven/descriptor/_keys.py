@@ -73,33 +73,33 @@ class LookupSection(DescriptorSection):
     table: Source
     "where to look: a file beside the descriptor, or a source with its kind"
     key: OneOrMore[Text]
-    ("column of the table that is compared; a list of them, one for each of 'from'. Default: its first column")
+    "column of the table that is compared; a list of them, one for each of 'from'. Default: its first column"
     low: Text
-    "instead of 'key': column of the table with the value from which on a row holds"
+    "instead of 'key': column of the table with the start of a range, which is included"
     high: Text
-    "column of the table with the value below which a row holds. Default: the next row's 'low'"
+    "column of the table with the end of a range, which is not included. Default: the next row's 'low'"
     value: Text
-    "column of the table that is taken. Default: its second column"
+    "column of the table with the result. Default: its second column"
     values: dict[str, Constant]
     "the table, written here: {U: 365, B: 445}"
     missing: Literal["error", "null", "keep"]
     (
-        "what a key does that is not there: error (default) refuses the row, null gives no value, keep "
-        "gives the key itself"
+        "what happens if a key is missing: error (default) refuses the row, null gives no value, keep gives the "
+        "key itself"
     )
     default: RetypedText
-    "value for a key that is not there, and for a row without a key"
+    "value for a missing key, and for a row without a key"
 
 
 class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
-    "constants, 'column: value', read as the text that stands there, by the type of the column"
+    "constants, 'column: value', read from the written text by the type of the column"
     text: dict[str, Text]
     (
-        "templates, 'column: \"{orbit}_{cube}\"', with names as in expressions, also {file.path}, "
-        "{site.url}, {target.x}; {{ and }} are braces"
+        "templates, 'column: \"{orbit}_{cube}\"', with the names of expressions and with {file.path}, {site.url}, "
+        "{target.x}; {{ and }} are braces"
     )
     map: dict[str, Expression]
     "expressions, 'column: ADQL', over the columns of the source, names of 'let', and target.x"
@@ -133,11 +133,11 @@ class ColumnSection(
     """One column of a table."""
 
     type: Text
-    ("float64, int32, string, timestamp, point, float32[3] ...; default: the type of the source's column of that name")
+    "float64, int32, string, timestamp, point, float32[3] ...; default: the type of the source's column of that name"
     types: OneOrMore[Text]
-    "in a standard: other types that the column takes if what it is set to has one of them"
+    "in a standard: other types that the column may take over from its value"
     unit: Text
-    "VOUnit: deg, mag, km.s-1. If the source says another unit, values are converted"
+    "unit as in VOUnits: deg, mag, km.s-1. If the source gives a different unit, Hven converts the values"
     ucd: Text
     "UCD1+: pos.eq.ra;meta.main"
     utype: Text
@@ -149,7 +149,7 @@ class ColumnSection(
     null: RetypedText
     "the value that stands for 'no value' in formats without nulls"
     rank: Annotated[int, Field(ge=1, le=30)]
-    "from 1 (essential) to 30 (technical); decides VERB of cone search, and 'principal'"
+    "from 1 (essential) to 30 (technical); sets VERB in cone searches, and 'principal'"
     required: bool
     "true: a row without a value is refused"
     indexed: bool
@@ -184,14 +184,14 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
     file: Required[Text]
     "the .py file"
     names: dict[str, ColumnSection]
-    "types of results by function; default: the annotations of the functions"
+    "result types by function; default: the annotations of the functions"
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
     """Similar columns made by a loop: {b} in names and values is replaced."""
 
     each: Required[FreeMap]
-    "the values that {b} takes: {b: [u, g, r]}; several lists go in step and have one length"
+    "the values that {b} takes: {b: [u, g, r]}; several lists are read in parallel and must have the same length"
     columns: dict[str, ColumnSection]
     "columns to add"
     _: AssignedValueSection
@@ -235,21 +235,21 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
     ]
     "instead of 'if': a check of whole columns (below)"
     columns: OneOrMore[Text]
-    "columns that 'check' looks at; pair and order take them two by two"
+    "columns to check; pair and order take them in pairs"
     of: Text
-    "of words: the name of a vocabulary; of pattern: a regular expression; of orientation: sky or body"
+    "for words: the name of a vocabulary; for pattern: a regular expression; for orientation: sky or body"
     list: bool
     "true: the value is a list joined by #, and each item is checked"
     low: float
-    "of between: smallest valid value"
+    "for between: smallest valid value"
     high: float
-    "of between: largest valid value"
+    "for between: largest valid value"
     severity: Literal["error", "warning", "info", "off"]
     "error (default): the row is refused; warning, info: it is counted; off: the rule is not checked"
     flag: Annotated[int, Field(ge=0, le=MAX_FLAG_BIT)]
     (
-        "bit of the table's 'flags' that is set in rows that break the rule. They are published and "
-        "counted (severity: warning, or info). A bit keeps its meaning once it is given"
+        "bit of the table's 'flags' that is set in rows that break the rule. Such rows are published and counted "
+        "(severity: warning, or info). A bit keeps its meaning once it is assigned"
     )
     message: Text
     "what the report says"
@@ -264,29 +264,29 @@ class FlagColumnSection(
     """The column that says which rules a row breaks."""
 
     column: Required[Text]
-    ("name of the column, which is made if 'columns' does not describe it. Each rule with 'flag' has one bit of it")
+    "name of the column, which is created if 'columns' does not describe it. Each rule with 'flag' sets one bit"
     by: dict[str, Expression]
     (
-        "groups by which flagged rows are counted, beside each rule: {instrument: insname, year: "
+        "groups in which flagged rows are counted, in addition to each rule: {instrument: insname, year: "
         "CAST(ISO(t_min) AS CHAR(4))}; expressions over the table's own columns"
     )
     given: bool
-    ("true: the rows come with their flags, and rules say what the bits mean ({flag: 0, message: ...}, without 'if')")
+    "true: the rows already have flags, and the rules only describe the bits ({flag: 0, message: ...}, without 'if')"
 
 
 class ServiceInputSection(DescriptorSection, short="value", name="input"):
     """A parameter of a service that rows lead to."""
 
     value: RetypedText
-    ("what is always sent, as a template over the row: '{target.obs_id}'. Without it, the user gives a value")
+    "value that is always sent, as a template over the row: '{target.obs_id}'. Without it, the user gives a value"
     minimum: RetypedText
     "smallest value that users may give, as a template: '{target.t_min}'"
     maximum: RetypedText
-    "largest value that users may give; of an interval both ends: '{target.em_min} {target.em_max}'"
+    "largest value that users may give; for an interval, both ends: '{target.em_min} {target.em_max}'"
     values: OneOrMore[RetypedText]
     "the only values that users may give"
     example: RetypedText
-    "a value that works, as a template"
+    "a valid value, as a template"
     _: Annotated[ColumnSection, "type unit ucd utype description"]
 
 
@@ -320,8 +320,8 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
 
     semantics: Text
     (
-        "what the link is to the row, in the words of DataLink: this, preview, thumbnail, progenitor, "
-        "derivation, calibration, documentation ..."
+        "how the link relates to the row, as a DataLink term: this, preview, thumbnail, progenitor, derivation, "
+        "calibration, documentation ..."
     )
     derived: DerivedLinkSection
     (
@@ -329,23 +329,20 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
         "that were made from it (derivation)"
     )
     series: Text
-    (
-        "instead of all other keys: the id of a data set of HAPI and das2, in which the row is a span "
-        "from its begin to its end"
-    )
+    "instead of all other keys: the id of a HAPI and das2 data set, in which the row is a time span"
     text: Text
     (
-        "address, as a template over the row: '{base}/{target.obs_id}.png'. Values are encoded as parts "
-        "of an address (behind a ? of its query), except one that begins the address"
+        "address, as a template over the row: '{base}/{target.obs_id}.png'. Values are encoded for an address "
+        "(after a ?, for its query), except a value at the start of the address"
     )
     file: Text
     "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
     service: ServiceSection
-    "instead of 'text': a service that takes values of the row; programs and pages make a form of it"
+    "instead of 'text': a service that takes values of the row; programs and pages build a form from it"
     type: Text
-    "media type, also as a template; that of a file is known"
+    "media type, which may be a template; for 'file', Hven knows it"
     size: Text
-    "bytes, as a template; those of a file are known"
+    "size in bytes, as a template; for 'file', Hven knows it"
     description: Text
     "what the link leads to, as a template: 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
@@ -354,7 +351,7 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
         "Default for a row's own file: its dataproduct_type"
     )
     local: Text
-    "a word of your own that tells apart several links of one kind, as a template: 'band {previews.band}'"
+    "your own word to tell apart several links of one kind, as a template: 'band {previews.band}'"
     if_: Condition
     "condition: only rows that meet it have the link"
     from_: Text
@@ -369,9 +366,9 @@ class EmbargoTermSection(DescriptorSection, short="default", name="term"):
     """Months or a date, perhaps by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
-    "expression over the source, whose value is looked up; case does not count"
+    "expression over the source whose value is looked up; its case is ignored"
     values: dict[str, RetypedText]
-    "months, or date, by that value"
+    "months, or dates, by that value"
     default: RetypedText
     (
         "for values that are not listed. Without it, such rows have no release date, or no date before "
@@ -389,13 +386,13 @@ class EmbargoSection(DescriptorSection):
     exempt: Condition
     "condition over the source for rows without months: calibrators"
     not_before: EmbargoTermSection
-    "earliest release date of all rows; a date without a time counts to 23:59:59"
+    "earliest release date of all rows; a date without a time means 23:59:59"
     delivered: Condition
     "condition over the source for rows whose own release date is kept as it is, or missing"
     column: Text
     (
-        "column of release dates. Default: obs_release_date. If the source or 'map' gives a row a date "
-        "there, this counts instead of the months"
+        "column of release dates. Default: obs_release_date. If the source or 'map' gives a row a date there, "
+        "Hven uses it instead of the months"
     )
 
 
@@ -410,7 +407,7 @@ class SyncGuardSection(DescriptorSection, name="guard"):
     """What stops a sync until somebody says --accept."""
 
     removed: Share
-    "share of the published rows that may go; default: 10 %"
+    "share of the published rows that may disappear; default: 10 %"
     changed: Share
     "share of the published rows that may change; default: 50 %"
 
@@ -431,17 +428,17 @@ class SyncSection(
     watermark: Expression
     "source column, or expression over source columns, that is larger in rows that were written later"
     overlap: Overlap
-    "how far to look back behind the last watermark: 2 d, or a number in the watermark's own unit"
+    "how far to look back from the last watermark: 2 d, or a number in the watermark's own unit"
     deletions: Annotated[DeletionWord | DeletedRowsSection, _read_deletions]
     "how deleted rows are found: compare (default), blocks, none, {column: condition}"
     full: FullInterval
-    ("how often everything is read whatever the watermark says: 7 d; never: every write moves the watermark")
+    "how often Hven reads everything, regardless of the watermark: 7 d; never: if every write changes the watermark"
     page: Annotated[int, Field(ge=1)]
-    "rows asked of the source at a time, where it is asked in pages"
+    "number of rows in each request to the source, if it is read in pages"
     rate: Annotated[float, Field(ge=0.001)]
-    "requests to the source a second, at most"
+    "maximum number of requests to the source per second"
     guard: SyncGuardSection
-    "how much may go or change before a sync stops and asks: {removed: 10 %, changed: 50 %}"
+    "how much may disappear or change before a sync stops and asks: {removed: 10 %, changed: 50 %}"
 
 
 class ForeignKeySection(DescriptorSection, short="target", name="key"):
@@ -468,14 +465,14 @@ class PartitionSection(
     by: Required[Literal["time", "healpix"]]
     "time: by a column; healpix: by the position"
     column: Text
-    "of time: a timestamp, or a number whose unit is a time"
+    "for time: a timestamp, or a number with a unit of time"
     every: Text
     (
-        "of time: length of a partition: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp. "
+        "for time: length of a partition: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp. "
         "Default: 1 month, or 30 d"
     )
     order: Annotated[int, Field(ge=0, le=2)]
-    "of healpix: 0, 1 (default) or 2, for 12, 48 or 192 partitions"
+    "for healpix: 0, 1 (default) or 2, for 12, 48 or 192 partitions"
 
 
 class ColumnGroupSection(DescriptorSection, name="group"):
@@ -526,13 +523,13 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
     "equinox: J2000"
     refposition: Text
     (
-        "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body. Default: the "
+        "TOPOCENTER, BARYCENTER, GEOCENTER ...; for the system BODY, the name of the body. Default: the "
         "target_name or spatial_origin that is set"
     )
     crs: Text
     (
-        "of a system BODY: well-known text (WKT) of the body's ellipsoid, of two axes or three, or a code"
-        " of the IAU: IAU_2015:49900. It names the body, too"
+        "for the system BODY: well-known text (WKT) of the body's ellipsoid with two or three axes, or an IAU "
+        "code: IAU_2015:49900. It also names the body"
     )
     timescale: Text
     "UTC, TT, TDB ..."
@@ -548,7 +545,7 @@ class ObscoreSection(DescriptorSection, empty=True):
 
     _: Annotated[AssignedValueSection, "set text map"]
     optional: OneOrMore[Text]
-    "optional columns of ObsCore to have, or families of them"
+    "optional ObsCore columns to include, or families of them"
     columns: dict[str, ColumnSection]
     "further columns that only this table has"
     converted: bool
@@ -563,7 +560,7 @@ class VocabularySection(DescriptorSection, short="values"):
     values: Required[OneOrMore[RetypedText]]
     "the words"
     version: RetypedText
-    "where the words come from, and from when"
+    "where and when the words were taken from"
 
 
 class AccessSection(DescriptorSection, short="rows"):
@@ -571,9 +568,8 @@ class AccessSection(DescriptorSection, short="rows"):
 
     rows: Text
     (
-        "public; private: nobody sees the table until access is granted; or a condition over the row and "
-        "the reader that says who sees which rows: release_date <= now or reader in (pi, coi) or 'team' "
-        "in groups"
+        "public; private: nobody sees the table until access is granted; or a condition over the row and the "
+        "reader that decides who sees which rows: release_date <= now or reader in (pi, coi) or 'team' in groups"
     )
     files: Text
     "condition: who may know that a row has files. Default: whoever sees the row"
@@ -581,13 +577,13 @@ class AccessSection(DescriptorSection, short="rows"):
     "condition: who may take the files of a row. Default: whoever may know of them"
     columns: OneOrMore[Text]
     (
-        "columns that tell of files, which are null for readers who may not know of them. Default: those "
-        "with names and UCDs of standards, such as access_url"
+        "columns about files, which are null for readers who may not know of them. Default: columns with "
+        "standard names and UCDs, such as access_url"
     )
     path: Text
     (
-        "column with the path of the row's file, as in 'files' of the collection; these rules then decide"
-        " who gets its bytes"
+        "column with the path of the row's file, as in 'files' of the collection; these rules then decide who "
+        "may download it"
     )
     contact: Text
     "whom to ask for locked data. Default: the contact of the collection"
@@ -628,15 +624,15 @@ class TableSection(
         "if there are neither columns nor a standard"
     )
     source: OneOrMore[Source]
-    "where the rows come from; the rows of a list of sources are joined"
+    "where the rows come from; a list of sources is read one after the other"
     view: Query
-    "ADQL query whose answer the table is, instead of a source"
+    "ADQL query whose result is the table, instead of a source"
     where: Condition
     "condition over source rows; other rows are skipped and counted"
     max_rejects: Annotated[float, Field(ge=0, le=1)]
     (
-        "share of the rows that may be rejected before the run publishes nothing. Default: 0.5; 1: "
-        "publish even an empty table"
+        "share of the rows that may be rejected; with more, the run publishes nothing. Default: 0.5; 1: publish "
+        "even an empty table"
     )
     let: dict[str, Expression]
     "names of intermediate expressions"
@@ -647,33 +643,33 @@ class TableSection(
     "several rows from one source row"
     group_by: OneOrMore[Text]
     (
-        "source columns, names of 'let' or expressions: rows that are alike in them become one; other "
-        "values are aggregates, or are the same in each group"
+        "source columns, names of 'let' or expressions: rows with the same values in them become one row; other "
+        "values are aggregates, or are the same within a group"
     )
     for_each: OneOrMore[Text]
-    "array columns of the source, in step: each element becomes a row, and each.index is its number"
+    "array columns of the source, read in parallel: each element becomes a row, and each.index is its number"
     rules: dict[str, Annotated[ValidationRuleSection, _read_rule_section]]
-    "what rows must meet, beyond types, nulls, bounds and the standard's rules"
+    "conditions that rows must meet, beyond types, nulls, bounds and the standard's rules"
     simulated: Condition
     (
-        "condition for rows that are computed and not observed; a column data_source says of each row: "
-        "theory, observation. If all rows are, write type: [Simulation]"
+        "condition for rows that are computed, not observed; the column data_source then contains theory or "
+        "observation. If all rows are computed, write type: [Simulation]"
     )
     flags: FlagColumnSection
     (
-        "column whose bits say which rules a row breaks: quality_flags. With 'by', such rows are counted "
-        "by instrument, year ..."
+        "column whose bits show which rules a row breaks: quality_flags. With 'by', such rows are counted by "
+        "instrument, year ..."
     )
     embargo: EmbargoSection
-    "when rows become public: {from: t_max, months: 12} makes their release dates"
+    "when rows become public: {from: t_max, months: 12} computes their release dates"
     links: OneOrMore[RowLinkSection]
-    "what rows lead to: files, previews, what they were made from (DataLink)"
+    "links of the rows (DataLink): to files, to previews, to the data that they were made from"
     series: OneOrMore[TimeSeriesSection]
-    "data sets of HAPI and das2: the rows are samples in time"
+    "HAPI and das2 data sets, in which the rows are time samples"
     endpoints: dict[str, EndpointSection]
     (
-        "addresses that the table had on another server, by names of your own, each with its parameters; "
-        "scripts and programs can still ask them"
+        "addresses that the table had on another server, under names that you choose, each with its parameters; "
+        "scripts and programs can still use them"
     )
     sync: SyncSection
     "how Hven follows changes of the source"
@@ -683,26 +679,25 @@ class TableSection(
     "foreign keys: name: target"
     form: OneOrMore[Text]
     (
-        "fields with which the form of the page begins, in this order: [time, target_name, orbit]; x "
-        "stands for a pair x_min, x_max. Default: time, target, place and season of a standard, and your "
-        "own columns"
+        "first fields of the search form, in this order: [time, target_name, orbit]; x stands for a pair x_min, "
+        "x_max. Default: time, target, place and season of a standard, and your own columns"
     )
     observation: OneOrMore[Text]
     (
-        "columns that are the key of an observation: [obs_id, time_min]. Pages show rows that are alike "
-        "in them as one line, with its files. []: each row is a line. Default: obs_id, with its time and "
-        "instrument, where they repeat"
+        "columns that identify an observation: [obs_id, time_min]. Pages show rows with the same values in them "
+        "as one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, if "
+        "they repeat"
     )
     indexes: OneOrMore[OneOrMore[Text]]
     "columns that are searched together: [[target, time]]; a single column has 'indexed' instead"
     partition: PartitionSection
-    ("how a big table is cut into partitions: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}")
+    "how a big table is divided into partitions: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"
     position: OneOrMore[Text]
     "[longitude, latitude]: columns of the position index. Default: by UCD"
     groups: dict[str, ColumnGroupSection]
     "columns that belong together: value, error, origin ..."
     params: dict[str, TableParamSection]
-    "values that hold for all rows; results carry them, and groups may name them"
+    "values that apply to all rows; results contain them, and groups may name them"
     enums: dict[str, dict[str, RetypedLocalizedText]]
     "named lists of codes and what they mean"
     frames: dict[str, CoordinateFrameSection]
@@ -718,8 +713,8 @@ class TableSection(
     "in a standard: what each value of 'frame' changes"
     obscore: Annotated[ObscoreSection, _read_obscore_section]
     (
-        "the rows are observations in ivoa.obscore: its columns, as expressions over the columns of this "
-        "table; {} if all follows from its standard"
+        "the rows are observations in ivoa.obscore: its columns, as expressions over the columns of this table; "
+        "{} if everything follows from its standard"
     )
     obscore_radio: Annotated[ObscoreSection, _read_obscore_section]
     "made from the 'radio' of 'obscore'"
@@ -783,7 +778,7 @@ class ExampleQuerySection(DescriptorSection, hints={"name": "title", "adql": "qu
     query: Required[Query]
     "ADQL"
     description: Text
-    "what to look at, and how to go on"
+    "what to look at, and how to continue"
 
 
 class CollectionSection(
@@ -811,57 +806,56 @@ class CollectionSection(
     "name of the collection and of its schema"
     title: LocalizedText
     (
-        "one line for people. Titles, descriptions and labels, also of tables and columns, may be in "
+        "one line for readers. Titles, descriptions and labels, including those of tables and columns, may be in "
         "several languages: {en: Cubes of Mars, fr: Cubes de Mars}"
     )
     description: LocalizedText
-    "some sentences: what the data are, where they come from, how good they are"
+    "a few sentences: what the data are, where they come from, how good they are"
     include: OneOrMore[Text]
-    "files whose keys stand below those of this file; this file wins"
+    "files whose keys are merged below those of this file, which takes precedence"
     let: dict[str, Constant]
     "constants for templates and expressions"
     access: AccessSection
-    "access of all tables that do not say it themselves"
+    "access of all tables that do not set it themselves"
     project: Text
-    ("name of a project of hven.toml. Its members see the tables, and everybody does if the project is open")
+    "name of a project in hven.toml. Its members see the tables; if the project is open, everybody sees them"
     functions: OneOrMore[FunctionFileSection]
     "Python files whose functions expressions may call"
     tables: dict[str, TableSection]
     "the tables"
     files: OneOrMore[PublishedFilesSection]
     (
-        "files that are published as they are, with or without tables: the table `files`, with sizes, "
+        "files that are published unchanged, with or without tables; they are in the table `files`, with sizes, "
         "checksums and addresses"
     )
     prepare: OneOrMore[Literal["previews", "spectra"]]
     (
-        "what a background job makes of new files after each ingest: previews (thumbnails and "
-        "quicklooks), spectra (copies of cubes with the spectral axis fastest, which take as much disk "
-        "again)"
+        "what a background job creates from new files after each ingest: previews (thumbnails and quicklooks), "
+        "spectra (copies of cubes with the spectral axis fastest, which take as much disk space again)"
     )
     for_: OneOrMore[TablesLoopSection]
     "loops that make similar tables"
     services: OneOrMore[Text]
     (
-        "the only services that answer for its tables: tap, cone, portal, files, endpoints, epn-tap, "
-        "obscore (these two with tap). Each must have a table that suits it. Default: all that do"
+        "the only services that offer its tables: tap, cone, portal, files, endpoints, epn-tap, obscore (these "
+        "two with tap). Each needs a suitable table. Default: all services with a suitable table"
     )
     sync: SyncScheduleSection
-    "how often the collection follows its sources by itself: {every: 1 h}"
+    "how often Hven synchronises the collection with its sources: {every: 1 h}"
     tests: OneOrMore[QueryTestSection]
     "queries run after each ingest"
     examples: OneOrMore[ExampleQuerySection]
-    "queries for readers to begin with. Default: Hven makes some for each table that no example reads"
+    "example queries for readers. Default: Hven writes some for each table that no example reads"
     short_name: Text
     "at most 16 characters, for lists"
     subjects: OneOrMore[Text]
     "words of the Unified Astronomy Thesaurus"
     creators: OneOrMore[PersonSection]
-    "persons who made the data, in the order of citation"
+    "people who made the data, in the order of citation"
     contact: PersonSection
     "who answers questions"
     contributors: OneOrMore[ContributorSection]
-    "persons who helped and are no creators"
+    "people who helped, but are not creators"
     funding: OneOrMore[FundingSection]
     "grants"
     publisher: Text
@@ -879,9 +873,9 @@ class CollectionSection(
     doi: Text
     "DOI of the collection: 10.xxxx/..."
     related: OneOrMore[RelatedWorkSection]
-    ("papers, catalogues and programs that belong to the collection, by DOI, bibcode, arXiv number or address")
+    "papers, catalogues and programs that belong to the collection, by DOI, bibcode, arXiv number or address"
     acknowledgement: Text
-    "what users of the data shall write in a paper; pages, results and archives of files show it"
+    "what users of the data should write in a paper; pages, results and archives of files show it"
     utype: Text
     "data model that the schema represents, as its utype: ivo://ivoa.net/std/regtap#1.2"
     reference_url: Text
@@ -895,7 +889,7 @@ class CollectionSection(
     content_level: OneOrMore[Text]
     "Research, Amateur, General ..."
     type: OneOrMore[Text]
-    ("Catalog, Survey, Archive, Simulation ... Simulation marks the rows as computed, on pages and in results")
+    "Catalog, Survey, Archive, Simulation ... Simulation marks the rows as computed, on pages and in results"
     created: RetypedText
     (
         "date of creation: 2026-11-20. Without it, rows with a creation date (EPN-TAP) keep the time of "
@@ -903,10 +897,10 @@ class CollectionSection(
     )
     registry: RegistrySection
     (
-        "how the collection appears in registries of the Virtual Observatory. Default: everything public "
-        "is registered, under ids made of the names"
+        "how the collection appears in registries of the Virtual Observatory. Default: everything public is "
+        "registered, with identifiers made from the names"
     )
     engine: Text
-    "engine that keeps the rows: duckdb (embedded), postgres. Default: that of hven.toml"
+    "engine that stores the rows: duckdb (embedded), postgres. Default: `engine` in hven.toml"
     index: int
     "place among the collections in lists"

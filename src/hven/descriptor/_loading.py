@@ -223,16 +223,16 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
         if match is None:
             continue
         text_before = line[: match.start()].rstrip()
-        message = "something is still to fill"
+        message = "a value is still missing"
         if text_before:
-            message = f"{text_before.strip().partition(':')[0]} is what hven new put there"
+            message = f"{text_before.strip().partition(':')[0]} still has the value that hven new wrote"
         if match[1]:
             message += f": {match[1]}"
         warnings.append(
             Fault(
                 message=message,
                 place=TextPlace(file=file, line=number, column=len(text_before) + 1),
-                remedy="write what is right and remove the comment '# to fill'",
+                remedy="write the right value, and remove the comment '# to fill'",
                 severity="warning",
             )
         )
@@ -275,10 +275,10 @@ def _find_private_view_faults(resource: CollectionSpec) -> list[Fault]:
                 continue
             private_tables.add(view_name)
             message = (
-                f"tables.{spec.table.name}: the view is public, but only those see it who may see "
-                f"{' and '.join(private_references)}"
+                f"tables.{spec.table.name}: the view is public, but only readers who may see these tables can see "
+                f"it: {', '.join(private_references)}"
             )
-            remedy = "write `access: private` here, or make that public"
+            remedy = "write `access: private` here, or make those tables public"
             warnings.append(Fault(message=message, place=spec.place, remedy=remedy, severity="warning"))
     return warnings
 
@@ -383,18 +383,21 @@ def _find_push_faults(
     faults = []
     ids = source.options.get("ids")
     if not key_origins:
-        message = f"{key_path}: rows can be pushed into tables with a key alone"
-        remedy = "primary: one of the columns that are sent, or several"
+        message = f"{key_path}: rows can be pushed only into tables with a primary key"
+        remedy = "write `primary` with one or more of the columns that are sent"
         faults.append(Fault(message=message, place=spec.place, remedy=remedy))
     elif ids is not None and ids not in key_origins:
         message = (
-            f"{key_path}.source.ids: {ids} is no part of the primary key, so that rows without key stay without one"
+            f"{key_path}.source.ids: {ids} is not part of the primary key, so it cannot give a key to rows without one"
         )
-        remedy = f"ids: {min(key_origins)}, or primary: {ids}"
+        remedy = f"write ids: {min(key_origins)}, or primary: {ids}"
         faults.append(Fault(message=message, place=source.place, remedy=remedy))
     if not source.options.get("writers") and resource.project is None:
-        message = f"{key_path}.source: nobody may write"
-        remedy = "writers: [anna], accounts or groups; or project: NAME of the collection, whose contributors may"
+        message = f"{key_path}.source: nobody may push rows"
+        remedy = (
+            "write writers: [anna] with accounts or groups, or project: NAME in the collection, whose "
+            "contributors may then push"
+        )
         faults.append(Fault(message=message, place=source.place, remedy=remedy, severity="warning"))
     return faults
 
@@ -528,7 +531,7 @@ def _build_collection_resource(
         _check_services_of_table(spec, fields, faults)
     if fields.get("prepare") and files is None:
         message = "prepare: the collection has no files"
-        faults.add_error(message, fields.places["prepare"], "add 'files', or remove it")
+        faults.add_error(message, fields.places["prepare"], "add 'files', or remove 'prepare'")
     engine = _read_engine_name(fields.get("engine"), faults)
     if not is_standard:
         _warn_missing_keys(name, fields, faults)
@@ -588,7 +591,7 @@ def _read_files_table(
     for spec in specs if files is None else (*specs, files):
         if spec.table.access == "members" and collection_context.project is None:
             message = f"tables.{spec.table.name}.access: the collection has no project whose members could see it"
-            faults.add_error(message, spec.place, "write `project: NAME` of the collection")
+            faults.add_error(message, spec.place, "write `project: NAME` in the collection")
     if files is None:
         return None
     restricting_table = None
@@ -596,24 +599,24 @@ def _read_files_table(
         restricting_table = find_restricting_table(written_files, collection_context.schema, specs, files)
     if restricting_table is not None:
         message = (
-            f"files: not everybody sees the rows of {restricting_table} that name them, so nobody is given them but "
-            f"the site's owner"
+            f"files: some readers cannot see the rows of {restricting_table} that name the files, so only the "
+            "site's owner gets the files"
         )
-        remedy = "write path: COLUMN under its access, the column with the file's path"
+        remedy = "write path: COLUMN under its `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)
     elif not has_file_rules and any(policy.files or policy.take for policy in policies):
         message = (
-            "access says who may take files, and not which of the collection's files is a row's: all of them are given"
+            "`access` states who may take files, but not which file belongs to a row, so these rules protect no file"
         )
-        remedy = "write path: COLUMN under access, the column with the file's path"
+        remedy = "write path: COLUMN under `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)
     if has_file_rules or restricting_table is not None:  # its rows tell which files there are
         files = replace(files, table=files.table.copy_with(access="private"))
     if any(spec.table.name.lower() == files.table.name for spec in specs):
         faults.add_error(
-            f"tables.{files.table.name}: the collection's files make a table of that name",
+            f"tables.{files.table.name}: `files` creates a table with this name",
             fields.places["files"],
-            "name the other one otherwise",
+            "give the other table another name",
         )
     return files
 
@@ -628,11 +631,11 @@ def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> No
             remedy = suggest_spelling(service, service_names) or f"known: {', '.join(service_names)}"
             faults.add_error(f"no service is called {str(service)!r}", service.place, remedy)
         elif service not in served_names:
-            message = f"services: nothing serves {str(service)!r} yet"
-            faults.add_warning(message, service.place, "leave it out until something does")
+            message = f"services: Hven does not offer {str(service)!r} yet"
+            faults.add_warning(message, service.place, "remove it for now")
     if services and served_names.isdisjoint(services):
-        message = "services: nothing serves the collection"
-        faults.add_error(message, services[0].place, "name one that is served, or leave services out")
+        message = "services: Hven offers none of these services yet, so the collection has none"
+        faults.add_error(message, services[0].place, "name another service, or remove 'services'")
 
 
 def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: FaultCollector) -> None:
@@ -643,21 +646,21 @@ def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: 
     services_place = fields.places["services"]
     key_path = f"tables.{spec.table.name}"
     if spec.table.links and "datalink" not in services:
-        message = f"{key_path}.links: nothing serves them: `services` does not name datalink"
-        faults.add_warning(message, services_place, "add it to services, or remove them")
+        message = f"{key_path}.links has no effect, because `services` does not name datalink"
+        faults.add_warning(message, services_place, "add datalink to `services`, or remove `links`")
     if spec.table.endpoints and "endpoints" not in services:
-        message = f"{key_path}.endpoints: nothing answers them: `services` does not name endpoints"
-        faults.add_warning(message, services_place, "add it to services, or remove them")
+        message = f"{key_path}.endpoints has no effect, because `services` does not name endpoints"
+        faults.add_warning(message, services_place, "add endpoints to `services`, or remove `endpoints`")
     if spec.obscore is not None and OBSCORE_VIEW not in services:
-        message = f"{key_path}.obscore: its rows are not in ivoa.obscore: `services` does not name it"
-        faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to services, or remove them")
+        message = f"{key_path}.obscore has no effect, because `services` does not name {OBSCORE_VIEW}"
+        faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to `services`, or remove `obscore`")
 
 
 def _warn_missing_keys(name: LocatedYamlScalar, fields: LocatedKeyValues, faults: FaultCollector) -> None:
     if "tables" not in fields.places and "files" not in fields.places:
         faults.add_warning("the collection has no tables", name.place, "add 'tables', or 'files'")
     if "title" not in fields.places:
-        faults.add_warning("the collection has no title", name.place, "add 'title': one line for people")
+        faults.add_warning("the collection has no title", name.place, "add 'title', one line for readers")
 
 
 def _format_contact(contact: Person | None) -> str | None:
@@ -712,8 +715,8 @@ def _check_collection_name(
         faults.add_error(f"the name {name} belongs to {owner}", name.place, "choose another name")
     is_in_site = path.parent.parent.resolve() == settings.collections_directory.resolve()
     if is_in_site and path.parent.name != name:
-        message = f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}"
-        faults.add_error(message, name.place, "give both one name")
+        message = f"the collection is called {str(name)!r}, but its directory is called {path.parent.name!r}"
+        faults.add_error(message, name.place, "give both the same name")
 
 
 def _read_tables(

@@ -406,13 +406,13 @@ class _LookupTableReader:
             keys = self._join_keys(rows, key_names)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             key_type = columns[key_names[0]].type
-            message = f": the key {key_names[0]} is {key_type}, what is looked up {self._meta.type}"
-            self._add_error(message, "bring both to one type: CAST(x AS VARCHAR) under 'from'")
+            message = f": the key {key_names[0]} is {key_type}, but the value to look up is {self._meta.type}"
+            self._add_error(message, "convert both to the same type: write CAST(x AS VARCHAR) under 'from'")
             return None
         counts = pc.value_counts(keys)
         if len(counts) < len(keys):
             repeated_keys = [entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1]
-            self._add_error(f".table: the key {repeated_keys[0]!r} stands there more than once", "each key once")
+            self._add_error(f".table: the key {repeated_keys[0]!r} occurs more than once", "write each key once")
             return None
         return keys.to_pylist(), rows.column(value_name).to_pylist(), columns[value_name]
 
@@ -422,7 +422,10 @@ class _LookupTableReader:
         if spec is None:
             return None
         if spec.enrich is not None:
-            self._add_error(".table.enrich: a lookup has no documents", "enrich: is for the sources of tables")
+            self._add_error(
+                ".table.enrich: a lookup cannot have documents",
+                "remove 'enrich', which is only for sources of tables",
+            )
             return None
         try:
             module = plugins.load_plugin("sources", spec.kind)
@@ -436,7 +439,7 @@ class _LookupTableReader:
             self._add_error(f".table: {error.message}", error.remedy)
             return None
         if rows.num_rows > MAX_LOOKUP_ROWS:
-            message = f".table has {rows.num_rows:,} rows; a lookup may have {MAX_LOOKUP_ROWS:,}"
+            message = f".table has {rows.num_rows:,} rows; a lookup may have at most {MAX_LOOKUP_ROWS:,}"
             self._add_error(message, "join it in a 'query' source")
             return None
         return rows, columns, names
@@ -454,7 +457,9 @@ class _LookupTableReader:
         chosen_names = []
         for position, (role, name) in enumerate(roles):
             if name is None and len(names) <= position:
-                self._add_error(f".table has only {len(names)} columns", "a lookup needs a key and a value")
+                self._add_error(
+                    f".table has only {len(names)} columns", "add a column; a lookup needs a key and a value"
+                )
                 return None
             if name is None:
                 chosen_names.append(names[position])
@@ -494,7 +499,7 @@ class _LookupTableReader:
                 return None
             if next_begin is not None and (end is None or next_begin < end):
                 message = f".table: the ranges from {begin} and from {next_begin} overlap"
-                self._add_error(message, "each value in one range at most")
+                self._add_error(message, "let each value be in at most one range")
                 return None
         ranges = list(zip(range_begins, range_ends, strict=True))
         values = rows.column(value_column.name).take(order).to_pylist()

@@ -227,7 +227,7 @@ class MappingCompiler:
             return None
         if list_column_names(tree) & self.expression_names.call_origins.keys():
             message = f"{key_path} calls a Python function"
-            self.faults.add_error(message, place, "a column, or an expression over columns")
+            self.faults.add_error(message, place, "write a column, or an expression over columns")
         return tree
 
     # --- queries ---------------------------------------------------------------------------------------------
@@ -355,9 +355,9 @@ class MappingCompiler:
         flags = self.spec.flags
         if flags is not None and not flags.is_supplied and flags.column in columns:
             self.faults.add_error(
-                f"{self.key_path}.rules.{rule.name}: {flags.column} is made of what the rules say",
+                f"{self.key_path}.rules.{rule.name}: {flags.column} is set by the rules, so a rule cannot use it",
                 rule.place,
-                "write the condition itself",
+                "write the rule's condition instead",
             )
 
     def _check_flag_groupings(self, table: Table) -> None:
@@ -368,7 +368,7 @@ class MappingCompiler:
         source_names = {column.name.lower() for column in self.expression_names.source_columns}
         if self.spec.follows_source and not flags.is_supplied and flags.column.lower() in source_names:
             self.faults.add_error(
-                f"{self.key_path}.flags: the source has a column {flags.column!r} already",
+                f"{self.key_path}.flags: the source already has a column {flags.column!r}",
                 flags.place,
                 "choose another name for this one",
             )
@@ -383,7 +383,7 @@ class MappingCompiler:
                 continue
             if bound.meta is not None and not _can_be_counted_by(bound.meta.type):
                 message = f"{group_key_path}: rows cannot be counted by {bound.meta.type}"
-                self.faults.add_error(message, place, "text, a number or a time")
+                self.faults.add_error(message, place, "group by text, a number or a time")
 
     # --- the table -------------------------------------------------------------------------------------------
 
@@ -437,10 +437,10 @@ class MappingCompiler:
         keeps_all_parts = {contour_columns.COVERAGE_COLUMN, contour_columns.QUALITY_COLUMN} <= names
         if has_contour and "c1min" in names and not keeps_all_parts:
             self.faults.add_warning(
-                f"{self.key_path}: of a region of several parts, or with holes, s_region has one outline, and "
-                f"nothing tells which rows these are",
+                f"{self.key_path}: if a region has several parts or holes, s_region contains only one outline, "
+                "and no column marks these rows",
                 self.spec.place,
-                "optional: [region] adds coverage, which has all of it, and region_quality",
+                "write optional: [region], which adds the columns coverage (the whole region) and region_quality",
             )
 
     def _rename_link_columns(self, columns: list[Column], copies: dict[str, str]) -> list[Column]:
@@ -457,10 +457,10 @@ class MappingCompiler:
             if missing_column is not None:
                 link = None
                 message = (
-                    f"{self.key_path}.columns.{column.name}: the source's link names its column "
-                    f"{missing_column!r}, which the table does not copy; it is left out"
+                    f"{self.key_path}.columns.{column.name}: the link in the source uses the column "
+                    f"{missing_column!r}, which the table does not copy, so the link is left out"
                 )
-                remedy = f"write a link of your own: {column.name}: {{link: ..}}"
+                remedy = f"write your own link: {column.name}: {{link: ..}}"
                 self.faults.add_warning(message, self.spec.place, remedy)
             renamed_columns.append(column.copy_with(link=link))
         return renamed_columns
@@ -474,13 +474,13 @@ class MappingCompiler:
                 message = (
                     f"{self.key_path}: the source has columns {first_name!r} and {name!r}, which differ only in case"
                 )
-                remedy = "list the table's columns under 'columns', and name one of the two otherwise"
+                remedy = "list the table's columns under 'columns', and give one of the two another name"
                 self.faults.add_error(message, self.spec.place, remedy)
             names_by_lower_case.setdefault(name.lower(), name)
             needs_quotes = REGULAR_IDENTIFIER_PATTERN.fullmatch(name) is None or name.upper() in RESERVED_WORDS
             if needs_quotes and name not in self.spec.explicit_attributes:
                 message = f'{self.key_path}: queries must write "{name}" in double quotes'
-                remedy = "another name, under 'columns' and 'map', is easier for readers"
+                remedy = "choose another name under 'columns' and 'map', which is easier for readers"
                 self.faults.add_warning(message, self.spec.place, remedy)
 
     def _check_access_policy(self, table: Table, policy: RowAccessPolicy) -> None:
@@ -508,8 +508,8 @@ class MappingCompiler:
                 message = f"{self.key_path}.access: the table has no column {str(name)!r}"
                 self.faults.add_error(message, place, suggest_spelling(name, column_names))
             elif name in table.primary and table.utype != FILES_UTYPE:  # who sees a row sees its key
-                message = f"{self.key_path}.access: {str(name)!r} is the key of the rows, and cannot be hidden"
-                self.faults.add_error(message, place, "take another key, or hide the rows")
+                message = f"{self.key_path}.access: {str(name)!r} belongs to the primary key and cannot be hidden"
+                self.faults.add_error(message, place, "choose another key, or hide the rows")
 
     def _check_source_ucds_and_units(self, columns: list[Column]) -> None:
         """Warn of UCDs and units of the source that are invalid, in one line each."""
@@ -521,8 +521,8 @@ class MappingCompiler:
                 if value and key not in explicit_attributes and find_problem(value):
                     invalid_values.append(f"{column.name} ({value})")
             if invalid_values:
-                message = f"{self.key_path}: the source's {label} are none: {format_name_list(invalid_values)}"
-                remedy = f"write `{key}` under 'columns'; `{key}: \"\"` leaves it out"
+                message = f"{self.key_path}: the source has invalid {label}: {format_name_list(invalid_values)}"
+                remedy = f"write `{key}` under 'columns'; to leave it out, write `{key}: \"\"`"
                 self.faults.add_warning(message, self.spec.place, remedy)
 
     def _list_needed_source_columns(

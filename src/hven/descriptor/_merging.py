@@ -103,7 +103,7 @@ def _read_with_includes(
             faults.add_error(
                 f"more than {MAX_INCLUDED_FILES} files are included",
                 include.place,
-                "include each once, where all that include it stand together",
+                "include each file only once",
             )
             return None
         included_path = _find_included_file(include, include_chain, settings, result)
@@ -138,8 +138,8 @@ def _find_included_file(
     """Return the path of an included file; None after a fault."""
     faults = result.faults
     if "\0" in include or len(str(include)) > MAX_PATH_CHARACTERS:
-        remedy = f"at most {MAX_PATH_CHARACTERS} characters, and no NUL"
-        faults.add_error("no file can be called so", include.place, remedy)
+        remedy = f"write at most {MAX_PATH_CHARACTERS} characters, without NUL"
+        faults.add_error("this cannot be the path of a file", include.place, remedy)
         return None
     directory = include_chain[-1].parent
     path = directory / str(include)
@@ -153,12 +153,12 @@ def _find_included_file(
         faults.add_error(
             f"{include} is not a descriptor of this site",
             include.place,
-            "include .yaml files of the site, or of a directory that `roots` in hven.toml names",
+            "include .yaml files from the site, or from a directory that `roots` in hven.toml names",
         )
         return None
     if not result.contents.is_file(path):
         hint = suggest_spelling(str(include), _list_neighbour_files(path, str(include)))
-        remedy = hint or f"paths start at {directory.name}/"
+        remedy = hint or f"write a path relative to {directory.name}/"
         faults.add_error(f"there is no file {include} to include", include.place, remedy)
         return None
     return path
@@ -350,7 +350,7 @@ def apply_standard_to_table(
     if not isinstance(name, LocatedYamlScalar):
         for word in ("optional", "frame"):
             if word in table and "variants" not in table:
-                message = f"{word!r} means something only with a standard"
+                message = f"{word!r} has an effect only with a standard"
                 faults.add_error(message, table.find_key(word).place, "add 'standard', or remove it")
         return _drop_keys(table, {"optional", "frame"})  # type: ignore[no-any-return]
     standard_paths = list_standards(settings)
@@ -454,7 +454,7 @@ def _apply_frame_variant(base: LocatedYamlMap, table: LocatedYamlMap, faults: Fa
     chosen_variant = variants.get(frame)
     if chosen_variant is None:
         faults.add_error(
-            f"frame must be one of {', '.join(variants)}, not {str(frame)!r}",
+            f"`frame` must be one of {', '.join(variants)}, not {str(frame)!r}",
             frame.place,
             suggest_spelling(frame, variants),
         )
@@ -592,8 +592,8 @@ def expand_loops(
         for values in _list_loop_rounds(loop, key_path, faults):
             faults.loop_value_count += value_count
             if faults.loop_value_count > MAX_LOOP_VALUES:
-                message = f"{key_path}for: the loops make more than {MAX_LOOP_VALUES:,} values"
-                faults.add_error(message, loop.place, "a table of so many columns is a table of rows")
+                message = f"{key_path}for: the loops create more than {MAX_LOOP_VALUES:,} values"
+                faults.add_error(message, loop.place, "store the values in rows instead of columns")
                 return holder_without_loops
             for key, part in parts.items():
                 if isinstance(part, LocatedYamlMap):
@@ -642,9 +642,9 @@ def _add_loop_entries(
             continue
         first_place = next(other_name for other_name in joined_entries if other_name == name).place
         faults.add_error(
-            f"{key_path}{key}.{name} is made twice",
+            f"{key_path}{key}.{name} is defined twice",
             name.place,
-            f"the other one is in {first_place}; does the name lack the loop's {{...}}?",
+            f"change one of the names (the other one is in {first_place}), for example with the loop's {{...}}",
         )
     result[key] = LocatedYamlMap(joined_entries, existing_entries.place)
 
@@ -663,7 +663,9 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
             faults.add_error(f"{key_path}for.each.{name} must be a list of words", values.place)
             return []
         if not str(name).isidentifier():
-            faults.add_error(f"{key_path}for.each: {str(name)!r} is not a name", name.place, "letters, digits and _")
+            faults.add_error(
+                f"{key_path}for.each: {str(name)!r} is not a name", name.place, "use only letters, digits and _"
+            )
             return []
         lists[str(name)] = [str(item) for item in values]
     lengths = {len(values) for values in lists.values()}
@@ -675,7 +677,9 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
         return []
     round_count = max(lengths)
     if round_count > MAX_LOOP_ROUNDS:
-        faults.add_error(f"{key_path}for.each: {round_count:,} rounds; {MAX_LOOP_ROUNDS:,} are allowed", each.place)
+        faults.add_error(
+            f"{key_path}for.each: {round_count:,} rounds; at most {MAX_LOOP_ROUNDS:,} are allowed", each.place
+        )
         return []
     rounds = zip(*lists.values(), strict=True)
     return [dict(zip(lists, values, strict=True)) for values in rounds]

@@ -117,7 +117,7 @@ class ExpressionNameResolver:
     def bind_let_expression(self, name: str, text: LocatedYamlScalar) -> None:
         """Bind one ``let``, after those that it needs."""
         if self.find_column(Ident(name)) is not None:
-            message = f"{self.key_path}.let: {name} is a column of the source already"
+            message = f"{self.key_path}.let: {name} is already a column of the source"
             self.faults.add_error(message, text.place, "choose another name")
         self.let_expressions[name] = None
         with suppress(FaultReportedError):
@@ -168,10 +168,10 @@ class ExpressionNameResolver:
             if isinstance(node.right, Literal):
                 number = node.right.value
             message = (
-                f"{key_path}: {name} takes {expected_unit}, and converts {converted_unit} by itself; {node.op} "
-                f"{number} does it once more"
+                f"{key_path}: {name} takes {expected_unit} and converts {converted_unit} to it; {node.op} "
+                f"{number} would convert it twice"
             )
-            self.faults.add_warning(message, text.locate_character(node.text_offset), f"leave {node.op} {number} out")
+            self.faults.add_warning(message, text.locate_character(node.text_offset), f"remove {node.op} {number}")
         return tree, value_meta
 
     def bind_condition_text(
@@ -236,7 +236,7 @@ class ExpressionNameResolver:
                 f"{key_path}: with all names replaced, the expression has more than "
                 f"{expression_trees.MAX_EXPRESSION_NODES:,} parts",
                 text.place,
-                "simplify the 'let' names",
+                "simplify the expressions under 'let'",
             )
             raise FaultReportedError
         if self.grouping is None:
@@ -258,7 +258,7 @@ class ExpressionNameResolver:
             return self.grouping.replace_aggregate(node, text, key_path, offset)
         if node.name in MAPPING_AGGREGATES:
             message = f"{key_path}: {node.name.lower()} needs groups"
-            self.faults.add_error(message, place, "give group_by: [key] for the table")
+            self.faults.add_error(message, place, "write group_by: [key] in the table")
             raise FaultReportedError
         if node.name == "HEADER":
             return self.resolve_header_card(node, text, key_path, offset)
@@ -333,13 +333,13 @@ class ExpressionNameResolver:
         similar_names = [source_name for source_name in source_names if source_name.lower() == name.lower()]
         if len(similar_names) > 1:
             choices = ", ".join(f'"{similar_name}"' for similar_name in similar_names)
-            return f"{name} may be several columns", f"write one of {choices}"
+            return f"{name} matches several columns", f"write one of {choices}"
         known_names = [*source_names, *self.spec.let, *self.resource.let]
         remedy = suggest_spelling(name, known_names)
         if not remedy and name in {column.name for column in self.spec.table.columns}:
             remedy = f"write target.{name} for the table's own column"
         remedy = remedy or f"the source has: {format_name_list(known_names)}"
-        return f"the source has no column {name!r}, and no 'let' is called so", remedy
+        return f"the source has no column {name!r}, and 'let' has no such name", remedy
 
     def _resolve_qualified_name(
         self, node: ColumnRef, text: LocatedYamlScalar, key_path: str, target_columns: TargetColumns | None, offset: int
@@ -350,7 +350,7 @@ class ExpressionNameResolver:
         name = node.name.name
         lower_prefix = prefix.lower()
         if lower_prefix == "target" and target_columns is None:
-            message = f"{key_path}: target.{name} does not exist yet here"
+            message = f"{key_path}: target.{name} is not yet known here"
             self.faults.add_error(message, place, "use the source's columns")
             raise FaultReportedError
         if lower_prefix == "target" and target_columns is not None:
@@ -368,7 +368,7 @@ class ExpressionNameResolver:
         if target_columns:
             known_names += [f"target.{target_name}" for target_name in target_columns.settings_by_column]
         hint = suggest_spelling(f"{prefix}.{name}", known_names)
-        self.faults.add_error(f"{key_path}: no {prefix}.{name}", place, hint)
+        self.faults.add_error(f"{key_path}: there is no {prefix}.{name}", place, hint)
         raise FaultReportedError
 
     def find_collection_value(self, key: str) -> str | None:
@@ -385,7 +385,7 @@ class ExpressionNameResolver:
         if len(node.args) == 1 and isinstance(node.args[0], Literal):
             card = node.args[0].value
         if not isinstance(card, str):
-            self.faults.add_error(f"{key_path}: header takes the name of a card: header('DATE-OBS')", place)
+            self.faults.add_error(f"{key_path}: header needs the name of a card: header('DATE-OBS')", place)
             raise FaultReportedError
         source_names = [column.name for column in self.source_columns]
         similar_names = [name for name in source_names if _normalize_card_name(name) == _normalize_card_name(card)]
@@ -415,7 +415,7 @@ class ExpressionNameResolver:
             raise FaultReportedError
         if not args:
             message = f"{key_path}: {function.name} needs at least one argument"
-            self.faults.add_error(message, place, "without one it cannot know how many rows there are")
+            self.faults.add_error(message, place, "give it at least one column, so that it knows the number of rows")
             raise FaultReportedError
         return self.add_call_column(function, args, text, key_path, text_offset=node.text_offset, offset=offset)
 

@@ -37,7 +37,10 @@ def propose_obscore_mapping(proposer: MappingProposer) -> MappingProposal:
         proposal.propose_constant(
             "calib_level",
             "2",
-            "to fill: 0 raw, 1 instrumental, 2 calibrated, 3 combined, 4 result of an analysis; 2 only stands here",
+            (
+                "to fill: 0 raw, 1 instrumental, 2 calibrated, 3 combined, 4 result of an analysis; 2 is only a "
+                "placeholder"
+            ),
         )
     proposer.propose_times("t_min", "t_max", "mjd")
     proposer.propose_exposure_time("t_exptime")

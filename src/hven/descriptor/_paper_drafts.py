@@ -26,7 +26,7 @@ CREATORS_PLACEHOLDER = (
     '# creators: [{name: "Brahe, T.", orcid: ..}]  # to fill: who made the data, in the order of citation'
 )
 SUBJECTS_PLACEHOLDER = "# subjects: [..]  # to fill: words of the Unified Astronomy Thesaurus"
-LICENCE_PLACEHOLDER = "# licence: CC-BY-4.0  # to fill: what may be done with it, as its authors say"
+LICENCE_PLACEHOLDER = "# licence: CC-BY-4.0  # to fill: what the authors allow"
 README_KEYWORDS_PATTERN = re.compile(r"^Keywords\s*:\s*((?:.+\n)(?:[ \t]+\S.*\n)*)", re.MULTILINE)
 BIBTEX_FIELDS = (("title", "title"), ("author", "authors"), ("abstract", "abstract"), ("keywords", "keywords"))
 
@@ -55,7 +55,9 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
     """
     source_path = Path(source).expanduser()
     if not source_path.exists():
-        raise NotFoundError(f"{source} is not there", remedy="--from FILE, or the folder of the paper's files")
+        raise NotFoundError(
+            f"{source} does not exist", remedy="write --from FILE, or --from with the folder of the paper's files"
+        )
     folder = source_path.parent
     if source_path.is_dir():
         folder = source_path
@@ -67,8 +69,8 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
     size = sum(path.stat().st_size for path in paper_files)
     if size > MAX_COPIED_BYTES:
         raise TooLargeError(
-            f"{folder} has {size:,} bytes; {MAX_COPIED_BYTES:,} are copied at most",
-            remedy="hven new --from FILE without --paper reads them from where they are",
+            f"{folder} has {size:,} bytes; at most {MAX_COPIED_BYTES:,} are copied",
+            remedy="run hven new --from FILE without --paper; then Hven reads the files where they are",
         )
     data_folder = directory / "data"
     data_folder.mkdir(parents=True, exist_ok=True)
@@ -90,12 +92,13 @@ def _choose_table_file(files: Sequence[Path], source: str) -> Path:
             if len(table_files) > MAX_LISTED_FILES:
                 names += ", .."
             raise UsageError(
-                f"{source} has several files that may be the table: {names}", remedy=f"--from {table_files[0]}"
+                f"{source} has several files that may be the table: {names}",
+                remedy=f"choose one: --from {table_files[0]}",
             )
         if table_files:
             return table_files[0]
     raise NotFoundError(
-        f"{source} has no table", remedy=f"a file that ends in {', '.join(TABLE_EXTENSIONS)}, or --from FILE"
+        f"{source} has no table", remedy=f"add a file that ends in {', '.join(TABLE_EXTENSIONS)}, or write --from FILE"
     )
 
 
@@ -124,7 +127,7 @@ def parse_paper_identifiers(papers: Sequence[str]) -> tuple[str | None, list[str
         if identifier is None:
             raise UsageError(
                 f"{text!r:.80} is neither a DOI nor a bibcode",
-                remedy="--paper 10.1051/0004-6361/201834520, --paper 2019A&A...622A..60C",
+                remedy="write --paper 10.1051/0004-6361/201834520, or --paper 2019A&A...622A..60C",
             )
         identifier_kind, normalized_identifier = identifier
         if identifier_kind == "bibcode" and bibcode is None:

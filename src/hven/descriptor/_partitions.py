@@ -29,7 +29,7 @@ def read_partition(
         for key in ("column", "every"):
             if key in partition_fields:
                 faults.add_error(
-                    f"{where}: pieces by healpix have no {key!r}",
+                    f"{where}: partitions by healpix have no {key!r}",
                     partition_fields.places[key],
                     "give order: 1, or by: time",
                 )
@@ -37,15 +37,15 @@ def read_partition(
         return PartitionScheme(by="healpix", order=order)
     if "order" in partition_fields:
         faults.add_error(
-            f"{where}: pieces by time have no 'order'",
+            f"{where}: partitions by time have no 'order'",
             partition_fields.places["order"],
             "give every: 1 month, or by: healpix",
         )
     if column is None:
         faults.add_error(
-            f"{where} does not say of which column",
+            f"{where} needs 'column'",
             partition_fields.place,
-            "column: the time by which most queries ask",
+            "write column: COLUMN, with the time that most queries use",
         )
         return None
     if has_all_columns and column not in column_names:
@@ -57,7 +57,7 @@ def read_partition(
     )
     if step_text is not None and table_partition.partition_length is None:
         faults.add_error(
-            f"{where}: {str(step_text)!r} is not a duration", step_text.place, "1 month, 1 year, 10 d, 6 h"
+            f"{where}: {str(step_text)!r} is not a duration", step_text.place, "write 1 month, 1 year, 10 d or 6 h"
         )
         return None
     return table_partition
@@ -74,7 +74,7 @@ def check_partition(
     if table_partition.by == "healpix":
         if table.position is None:
             faults.add_error(
-                f"{where}: the table has no position", place, "give position: [longitude, latitude], or cut it by time"
+                f"{where}: the table has no position", place, "give position: [longitude, latitude], or write by: time"
             )
         return
     names = [column.name for column in table.columns]
@@ -94,11 +94,11 @@ def check_partition(
             column_description = f"{column.type} in {column.unit}"
         else:
             column_description = str(column.type)
-        hint = "a timestamp, or a number whose unit is one of: " + ", ".join(SECONDS_PER_UNIT)
-        faults.add_error(f"{where}: the column {column.name!r} is not a time but {column_description}", place, hint)
+        hint = "choose a timestamp, or a number whose unit is one of: " + ", ".join(SECONDS_PER_UNIT)
+        faults.add_error(f"{where}: the column {column.name!r} must be a time, not {column_description}", place, hint)
     elif table_partition.partition_length is not None and table_partition.partition_length[1] in MONTHS_PER_UNIT:
         faults.add_error(
-            f"{where}: months and years are not equally long, and {column.name!r} is a number", place, "every: 30 d"
+            f"{where}: months and years differ in length, but {column.name!r} is a number", place, "write every: 30 d"
         )
 
 

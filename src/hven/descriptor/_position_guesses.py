@@ -74,10 +74,10 @@ def write_body_position_note(pair: tuple[str, str]) -> str:
     """Tell a curator what to add to the draft, for columns of longitude and latitude whose frame is unknown."""
     lon, lat = pair
     return (
-        f"{lon}, {lat}: longitude and latitude of what? On a body say which: give {lon} the UCD pos.bodyrc.lon and "
-        f"{lat} pos.bodyrc.lat (on the Earth pos.earth.lon, pos.earth.lat), `frame: body` both, and the table "
-        "`frames: {body: {system: BODY, refposition: Mars}}`; they are no position on the sky, so no cone search is "
-        "offered"
+        f"{lon}, {lat}: are they a longitude and a latitude on a body? If so, give {lon} the UCD pos.bodyrc.lon "
+        f"and {lat} pos.bodyrc.lat (on the Earth pos.earth.lon and pos.earth.lat). Write `frame: body` for both, "
+        "and in the table `frames: {body: {system: BODY, refposition: Mars}}`. Hven does not take them for a "
+        "position on the sky, so there is no cone search"
     )
 
 
@@ -171,7 +171,7 @@ def _add_notation_remark(guess: ColumnGuess, samples_by_name: Mapping[str, Colum
         return guess  # a time of day, perhaps
     unit_argument = ", 'hour'" if count.hour_count else ""
     expression = f"sexagesimal({quote_source_name(guess.source)}{unit_argument})"
-    remark = f"sexagesimal text: `{guess.column.name}: {expression}` under `map` makes degrees of it"
+    remark = f"sexagesimal text: write `{guess.column.name}: {expression}` under `map` to convert it to degrees"
     return replace(guess, remark=remark)
 
 

@@ -60,25 +60,24 @@ def warn_about_position(
     if None not in frames:
         if frames[0] != frames[1]:
             faults.add_warning(
-                f"{key_path}.position: {lon.name} is {lon.ucd}, and {lat.name} is {lat.ucd}: they are of two frames",
+                f"{key_path}.position: {lon.name} ({lon.ucd}) and {lat.name} ({lat.ucd}) have UCDs of different frames",
                 place.place,
-                "name the longitude and the latitude of one frame, or correct their UCDs",
+                "name a longitude and a latitude in the same frame, or correct their UCDs",
             )
         return
     if is_position_pair(*pair) is False:
         faults.add_warning(
-            f"{key_path}.position: {lon.name} and {lat.name} do not belong together, as their names say",
+            f"{key_path}.position: judging by their names, {lon.name} and {lat.name} do not belong together",
             place.place,
-            "name the longitude and the latitude of one position; UCDs of both columns (pos.eq.ra, pos.eq.dec) "
-            "say that they are right",
+            "name the longitude and the latitude of the same position; if they are right, give both columns UCDs "
+            "(pos.eq.ra, pos.eq.dec)",
         )
     elif can_lie_on_body(*pair) and lon.frame is None:
         faults.add_warning(
-            f"{key_path}.position: {lon.name} and {lat.name} may lie on a body, and are searched as positions "
-            f"on the sky",
+            f"{key_path}.position: {lon.name} and {lat.name} may be on a body, but Hven searches them as "
+            "positions on the sky",
             place.place,
-            "state which they are by UCDs of both columns: pos.eq.ra, pos.eq.dec; of a body pos.bodyrc.lon, "
-            "pos.bodyrc.lat",
+            "give both columns UCDs: pos.eq.ra and pos.eq.dec, or on a body pos.bodyrc.lon and pos.bodyrc.lat",
         )
 
 

@@ -27,7 +27,7 @@ _FILES_TABLE_COLUMNS = (
     ("path", "string", None, "meta.id;meta.file", "Path of the file within the collection", 1),
     ("title", "string", None, "meta.title", "What the file is", 2),
     ("description", "string", None, "meta.note", "What is in it", 3),
-    ("url", "string", None, "meta.ref.url;meta.file", "Where the file is had", 1),
+    ("url", "string", None, "meta.ref.url;meta.file", "Where to get the file", 1),
     ("media_type", "string", None, "meta.code.mime", "Media type", 4),
     ("bytes", "int64", "byte", "phys.size;meta.file", "Size", 4),
     ("sha256", "string", None, "meta.checksum;meta.file", "SHA-256 of the file", 20),
@@ -68,7 +68,7 @@ def build_files_table(
         conflict = _find_root_conflict(file_root, roots)
         if conflict is not None:
             place = file_fields.places.get("at", file_fields.place)
-            faults.add_error(f"files.at: {conflict}", place, "at: raw, another word for each root")
+            faults.add_error(f"files.at: {conflict}", place, "write a different `at` for each root, such as at: raw")
             return None
         if file_root not in roots:
             roots.append(file_root)
@@ -117,9 +117,9 @@ def _read_valid_file_root(
     """Read the root of an entry of ``files``; None after a fault in its root, patterns or writers."""
     if ("files" in file_fields) == ("from" in file_fields):
         faults.add_error(
-            "files: one of files and from says which files are meant",
+            "files: an entry needs either 'files' or 'from'",
             file_fields.place,
-            "files: data/*.fits, or from: a table whose rows name them",
+            "write files: data/*.fits, or from: with a table whose rows name the files",
         )
         return None
     file_root = read_file_root(
@@ -129,9 +129,9 @@ def _read_valid_file_root(
         return None
     if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
         faults.add_error(
-            "files.writers: files are sent to directories of this machine, by patterns",
+            "files.writers: files can be sent only to directories on this machine, with patterns",
             file_fields.places["writers"],
-            "leave it out here",
+            "remove 'writers'",
         )
         return None
     return file_root
@@ -179,9 +179,9 @@ def _check_path_escape(pattern: LocatedYamlScalar, faults: FaultCollector) -> bo
     if not path.is_absolute() and ".." not in path.parts:
         return False
     faults.add_error(
-        f"files: {pattern} does not stand below the descriptor's directory",
+        f"files: {pattern} is not in the descriptor's directory",
         pattern.place,
-        "put the files beside the descriptor, or write root: where they are",
+        "put the files beside the descriptor, or give their place with root:",
     )
     return True
 

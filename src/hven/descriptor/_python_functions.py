@@ -43,10 +43,10 @@ def read_python_functions(
         for function in _read_function_file(entry, directory, sources, faults):
             name = function.name
             if MAPPING_FUNCTIONS.find_function(name) is not None or name.upper() in RESERVED_WORDS:
-                message = f"functions: {name} is a word of ADQL already"
+                message = f"functions: {name} is already a word of ADQL"
                 faults.add_error(message, function.place, "give the function another name")
             if name.lower() in functions_by_name:
-                faults.add_error(f"functions: {name} stands in two files", function.place)
+                faults.add_error(f"functions: {name} is defined in two files", function.place)
             functions_by_name[name.lower()] = function
     return tuple(functions_by_name.values())
 
@@ -84,9 +84,9 @@ def _read_function_file(
                 functions.append(function)
     if not functions:
         faults.add_error(
-            f"functions: {file} has no function with a type for its result",
+            f"functions: {file} has no function with a result type",
             file.place,
-            'annotate it, -> "float64", or write names: {function: float64}',
+            'annotate one with -> "float64", or write names: {function: float64}',
         )
     return functions
 
@@ -106,7 +106,9 @@ def _read_declared_functions(
             faults.add_error(message, name.place, suggest_spelling(name, nodes_by_name))
             continue
         if "type" not in fields:
-            faults.add_error(f"functions.{name} lacks the type of its result", name.place, "float64, string ...")
+            faults.add_error(
+                f"functions.{name} lacks the type of its result", name.place, "write its type: float64, string ..."
+            )
             continue
         try:
             result_type = parse_type(fields["type"])
@@ -142,7 +144,7 @@ def _read_annotated_function(
             result_type = parse_type(match["type"])
     if match is None or result_type is None:
         faults.add_error(
-            f"the result of {node.name} has no type known here: {annotation_text}",
+            f"the result of {node.name} has a type that Hven does not know: {annotation_text}",
             place,
             'write -> "float64", "string", "timestamp" or "float64 {deg}"',
         )

@@ -47,14 +47,14 @@ def read_quality_flags(
         if "flags" not in fields.places:
             for name, rule in flagged_rules.items():
                 message = f"{key_path}.rules.{name}: the table has no column for flags"
-                faults.add_error(message, rule.places["flag"], "choose which one, beside rules: flags: quality_flags")
+                faults.add_error(message, rule.places["flag"], "name one beside 'rules': flags: quality_flags")
         return None, None
     has_given_flags = bool(flag_fields.get("given", False))
     for name, rule in flagged_rules.items():
         _check_flagged_rule(f"{key_path}.rules.{name}", rule, faults, has_given_flags=has_given_flags)
     rules_by_bit = _list_rules_by_bit(key_path, flagged_rules, faults)
     if not flagged_rules:
-        message = f"{key_path}.flags: no rule sets a bit of it"
+        message = f"{key_path}.flags: no rule sets a bit in it"
         faults.add_warning(message, flag_fields.place, "write flag: 0 beside the condition of a rule")
     if not check_column_name(flag_fields["column"], "a column", faults):
         return None, None
@@ -91,9 +91,9 @@ def _list_rules_by_bit(
         if first_rule != name:
             unused_bit = next(number for number in range(MAX_FLAG_BIT + 1) if number not in used_bits)
             faults.add_error(
-                f"{key_path}.rules.{name}: bit {bit} is that of {first_rule}",
+                f"{key_path}.rules.{name}: {first_rule} already uses bit {bit}",
                 rule.places["flag"],
-                f"flag: {unused_bit} is free",
+                f"write flag: {unused_bit}, which is free",
             )
     return rules_by_bit
 
@@ -104,7 +104,7 @@ def _check_flagged_rule(
     has_test = "if" in rule_fields.places or "check" in rule_fields.places
     if has_given_flags and has_test:
         faults.add_error(
-            f"{key_path}: the rows come with their flags (flags: given), and nothing is tested",
+            f"{key_path}: the rows already have flags (flags: given), so Hven tests nothing",
             rule_fields.place,
             "remove 'if', or 'given'",
         )
@@ -112,19 +112,19 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path} lacks the key 'if'",
             rule_fields.place,
-            "write the condition; or flags: {given: true} if the rows come with their flags",
+            "write the condition; or flags: {given: true} if the rows already have flags",
         )
     if rule_fields.get("severity") == "error":
         faults.add_error(
-            f"{key_path}: rows that are refused have no flag",
+            f"{key_path}: Hven refuses the rows that break this rule, so they cannot have a flag",
             rule_fields.places.get("severity", rule_fields.place),
-            "severity: warning, or no 'flag'",
+            "write severity: warning, or remove 'flag'",
         )
     if rule_fields.get("check") == "unique":
         faults.add_error(
-            f"{key_path}: whether a row repeats an earlier one is not a property of the row alone, so it has no flag",
+            f"{key_path}: this check compares rows with each other, so it cannot set a flag",
             rule_fields.places["flag"],
-            "remove 'flag': such rows are refused, or counted",
+            "remove 'flag'; then Hven refuses or counts such rows",
         )
 
 
@@ -136,8 +136,8 @@ def _find_flags_column(
     for column in table_columns:
         if column.name.lower() == name.lower():
             if column.name != name:
-                message = f"{key_path}.flags: 'columns' writes it {column.name!r}"
-                faults.add_error(message, flag_fields["column"].place, f"flags: {column.name}")
+                message = f"{key_path}.flags: 'columns' spells it {column.name!r}"
+                faults.add_error(message, flag_fields["column"].place, f"write flags: {column.name}")
             return column
     return None
 
@@ -165,7 +165,7 @@ def _choose_flags_column_type(
         return column.copy_with(type=default_type)
     if column.type.arraysize is not None or column.type.datatype not in _MAX_BITS_BY_DATATYPE:
         message = f"{key_path}.flags: the column {name} is {column.type}, which has no bits"
-        faults.add_error(message, place, "type: int32, or int64")
+        faults.add_error(message, place, "write type: int32, or type: int64")
     elif highest_bit > _MAX_BITS_BY_DATATYPE[column.type.datatype]:
         faults.add_error(f"{key_path}.flags: {column.type} has no bit {highest_bit}", place, "type: int64")
     return column

@@ -56,10 +56,10 @@ VALUE_PATTERNS = {  # key -> how it must look to stand in a record
     "licence_url": r"https?://[a-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?",
 }
 MISSING_KEY_REASONS = {  # key -> what its lack means
-    "description": "nobody learns what it is",
-    "subjects": "nobody finds it by its subject",
-    "creators": "nobody is named who made it",
-    "licence": "nobody knows what may be done with it",
+    "description": "readers do not learn what it is",
+    "subjects": "nobody can find it by its subject",
+    "creators": "its authors are not named",
+    "licence": "nobody knows how it may be used",
 }
 
 
@@ -69,11 +69,14 @@ class RegistryServiceSection(
     """What the record of one service says."""
 
     id: Text
-    ("its identifier, for example an earlier one: ivo://example.org/stars/q/scs, or what stands behind the authority")
+    (
+        "the identifier of the service, for example an earlier one: ivo://example.org/stars/q/scs, or the part "
+        "after the authority"
+    )
     mirrors: OneOrMore[Text]
-    "further addresses at which it answers: mirrors, and old ones"
+    "further addresses of the service: mirrors and old addresses"
     test: Text
-    ("parameters that find rows, for programs that test the service: RA=83.6&DEC=22&SR=0.1. Default: a place with rows")
+    "parameters that find rows, for programs that test the service: RA=83.6&DEC=22&SR=0.1. Default: a place with rows"
 
 
 class RegistryRelationSection(
@@ -82,7 +85,7 @@ class RegistryRelationSection(
     """Another resource of the Virtual Observatory."""
 
     type: Required[Text]
-    "relation, in the words of VOResource: IsDerivedFrom, IsSupplementTo, Cites, IsNewVersionOf .."
+    "relation, as a VOResource term: IsDerivedFrom, IsSupplementTo, Cites, IsNewVersionOf .."
     title: Text
     "title of the other resource. Default: its id"
     id: Text
@@ -102,21 +105,21 @@ class RegistrySection(
     """How the collection appears in registries of the Virtual Observatory."""
 
     publish: bool
-    "false: registries do not learn of the collection, even if it is public"
+    "false: the collection is not registered, even if it is public"
     id: Text
     (
-        "its identifier, for example an earlier one: ivo://example.org/stars, or what stands behind the "
-        "authority. Default: its name"
+        "the identifier of the collection, for example an earlier one: ivo://example.org/stars, or the part "
+        "after the authority. Default: its name"
     )
     services: dict[str, RegistryServiceSection]
     (
-        "identifiers of its own services by TABLE.SERVICE, and of its EPN-TAP table by TABLE: {main.cone:"
-        " ivo://example.org/stars/q/scs}"
+        "identifiers of the collection's services by TABLE.SERVICE, and of its EPN-TAP table by TABLE: "
+        "{main.cone: ivo://example.org/stars/q/scs}"
     )
     also: OneOrMore[Text]
-    "further identifiers: those that it had in other registries, DOIs (doi:10.xxxx/..)"
+    "further identifiers: identifiers from other registries, DOIs (doi:10.xxxx/..)"
     related: OneOrMore[RegistryRelationSection]
-    "other resources: what it was made from, what it belongs to"
+    "related resources: what the collection was made from, or belongs to"
 
 
 def read_registry_section(
@@ -157,7 +160,7 @@ def read_registry_section(
     for identifier, count in identifier_counts.items():
         if count > 1:
             message = f"registry: two records have the id {identifier}"
-            faults.add_error(message, fields.places["registry"], "give each its own")
+            faults.add_error(message, fields.places["registry"], "give each record its own id")
     publish = bool(registry_fields.get("publish", True))
     if publish:
         _warn_missing_metadata(fields, settings, faults)
@@ -196,7 +199,7 @@ class _RegistryIdentifierReader:
                 remedy = "write ivo://AUTHORITY/PATH"
                 if authority:
                     known = ", ".join(self._authorities)
-                    remedy = f"known: {known}; write authorities = [..] under [registry] in hven.toml"
+                    remedy = f"use one of {known}, or add it to authorities = [..] under [registry] in hven.toml"
                 message = f"{key_path}.id: {authority or text!r} is not an authority of this site"
                 hint = suggest_spelling(authority, self._authorities)
                 self._faults.add_error(message, written_identifier.place, hint or remedy)
@@ -207,9 +210,9 @@ class _RegistryIdentifierReader:
             if invalid_characters:
                 reason = f"has {' '.join(map(repr, invalid_characters))}"
             self._faults.add_error(
-                f"{key_path}.id: {text!r} is not an identifier of a resource: it {reason}",
+                f"{key_path}.id: {text!r} is not a valid identifier: it {reason}",
                 written_identifier.place,
-                "letters, digits and . - _ ! ~ * ' ( ) + = stand there, with single slashes between",
+                "use only letters, digits and . - _ ! ~ * ' ( ) + =, with single slashes between the parts",
             )
             return None
         return f"ivo://{authority}/{path}"
@@ -242,7 +245,7 @@ def _check_service_key(key: LocatedYamlScalar, specs: Sequence[TableSpec], fault
         table, _, face = str(key).rpartition(".")
     if table not in names:
         hint = suggest_spelling(table, names)
-        remedy = hint or f"write TABLE.FACE; tables: {', '.join(names)}"
+        remedy = hint or f"write TABLE.SERVICE; the tables are: {', '.join(names)}"
         faults.add_error(f"registry.services: there is no table {table or str(key)!r}", key.place, remedy)
         return
     face_names = list(plugins.list_plugins("protocols"))
@@ -251,15 +254,15 @@ def _check_service_key(key: LocatedYamlScalar, specs: Sequence[TableSpec], fault
         base_face = plugins.load_plugin("protocols", base_name).FACE
         face_names += [additional_face.name for additional_face in base_face.additional_faces]
     if face and face not in face_names:
-        remedy = suggest_spelling(face, face_names) or "such as cone, sia, sia2, ssa"
-        faults.add_error(f"registry.services: no face is called {face!r}", key.place, remedy)
+        remedy = suggest_spelling(face, face_names) or "write a service such as cone, sia, sia2 or ssa"
+        faults.add_error(f"registry.services: no service is called {face!r}", key.place, remedy)
 
 
 def _read_alternate_identifiers(registry_fields: LocatedKeyValues, faults: FaultCollector) -> tuple[str, ...]:
     identifiers = []
     for identifier in registry_fields.get("also", ()):
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+", identifier):
-            remedy = "identifiers are URIs: ivo://.., doi:10.xxxx/.., https://.."
+            remedy = "write a URI: ivo://.., doi:10.xxxx/.., https://.."
             faults.add_error(f"registry.also: {str(identifier)!r} is not a URI", identifier.place, remedy)
         else:
             identifiers.append(str(identifier))
@@ -290,18 +293,16 @@ def _warn_missing_metadata(fields: LocatedKeyValues, settings: Settings, faults:
     for key, form in VALUE_PATTERNS.items():
         if key in fields and not re.fullmatch(form, fields[key].strip(), re.IGNORECASE):
             faults.add_warning(
-                f"registry: {key} is left out, for {str(fields[key])!r:.60} is not valid",
+                f"registry: {key} is left out, because {str(fields[key])!r:.60} is not valid",
                 fields.places[key],
                 "write 10.xxxx/.." if key == "doi" else "write https://..",
             )
     contact = fields.get("contact")
     if contact is not None and "email" not in contact and not settings.contact_email:
-        faults.add_warning(
-            "registry: the contact cannot be reached: it has no email", fields.places["contact"], "add 'email'"
-        )
+        faults.add_warning("registry: the contact has no email address", fields.places["contact"], "add 'email'")
     elif contact is None and not settings.contact_email:
         faults.add_warning(
-            "registry: no server answers questions: there is no contact",
+            "registry: there is no contact for questions",
             place,
             "add 'contact', or contact_name and contact_email to hven.toml",
         )
@@ -338,10 +339,10 @@ def find_identifier_conflicts(
         for identifier in _list_identifiers(resource, settings):
             owner = owners_by_identifier.setdefault(identifier.lower(), own_label)
             if owner != own_label and resource not in earlier_resources:
-                message = (
-                    f"registry: {identifier} is the id of {owner}, too: registries are told of the first one alone"
+                message = f"registry: {identifier} is also the id of {owner}; only the first of the two is registered"
+                yield Fault(
+                    message=message, place=place, remedy="write registry: {id: ..} to give this collection another id"
                 )
-                yield Fault(message=message, place=place, remedy="registry: {id: ..} gives it another one")
 
 
 def _list_identifiers(resource: CollectionSpec, settings: Settings) -> list[str]:

@@ -111,7 +111,7 @@ class RowGrouping:
             except FaultReportedError:
                 return
         if self._has_computed_column(tree):
-            message = f"{key_path}: groups cannot be made by what only groups have"
+            message = f"{key_path}: rows cannot be grouped by the result of an aggregate"
             self.expression_resolver.faults.add_error(message, text.place)
         elif isinstance(tree, ColumnRef):
             self.simple_key_columns.append(tree.name.name)
@@ -138,7 +138,9 @@ class RowGrouping:
         place = text.locate_character(node.text_offset + offset)
         name = node.name.lower()
         if self.is_inside_rows:
-            faults.add_error(f"{key_path}: {name} cannot stand here, where single rows are meant", place)
+            faults.add_error(
+                f"{key_path}: {name} is an aggregate, and cannot be used where each row is read by itself", place
+            )
             raise FaultReportedError
         self._check_argument_count(node, key_path, place)
         separator = None
@@ -146,7 +148,7 @@ class RowGrouping:
         if node.name in TEXT_AGGREGATES:
             separator_literal = args.pop(1)
             if not isinstance(separator_literal, Literal) or not isinstance(separator_literal.value, str):
-                faults.add_error(f"{key_path}: the separator of {name} is a text: {name}(x, '#')", place)
+                faults.add_error(f"{key_path}: the separator of {name} must be a text: {name}(x, '#')", place)
                 raise FaultReportedError
             separator = separator_literal.value
         with self.mark_as_single_rows():
@@ -155,8 +157,8 @@ class RowGrouping:
         if key not in self.aggregates:
             metas = [self.expression_resolver.derive_expression_meta(arg, text, key_path, offset) for arg in expanded]
             if any(map(self._has_computed_column, expanded)):
-                message = f"{key_path}: {name} cannot hold what only groups have, nor a Python function's result"
-                faults.add_error(message, place, "make it in a source of its own")
+                message = f"{key_path}: {name} cannot contain another aggregate or the result of a Python function"
+                faults.add_error(message, place, "compute it in a separate source")
                 raise FaultReportedError
             self.aggregates[key] = self._build_aggregate(node, expanded, metas, separator)
         return expression_trees.build_column_ref(self.aggregates[key].output, node.text_offset)

@@ -63,14 +63,15 @@ def read_row_links(
         where = f"{key_path}.links[{number}]"
         if sum(key in item for key in ("semantics", "derived", "series")) != 1:
             remedy = (
-                "semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set"
+                "write semantics: preview; or derived: {by: [obs_id]} for what the rows were made from; or "
+                "series: with the id of a data set"
             )
-            message = f"{where}: one of semantics, derived and series says what it is to the row"
+            message = f"{where}: a link needs one of 'semantics', 'derived' and 'series'"
             faults.add_error(message, item.place, remedy)
             continue
         if "series" in item:  # which their faces lead to
             for key in item.keys() - {"series"}:
-                faults.add_error(f"{where}.{key}: series already says it", item.places[key], "leave one of them out")
+                faults.add_error(f"{where}.{key}: `series` already sets it", item.places[key], "remove one of them")
             continue
         name = key_path.partition(".")[2]
         link_entries = (
@@ -140,7 +141,7 @@ def check_target_columns(
     lower_case_names = {name.lower() for name in column_names}
     for prefix, name, node in iterate_column_references(tree):
         if prefix not in {"", TARGET_ALIAS} or name.lower() not in lower_case_names:
-            hint = suggest_spelling(name, column_names) or "conditions here see the table's own columns"
+            hint = suggest_spelling(name, column_names) or "use the table's own columns in this condition"
             faults.add_error(
                 f"{key_path}: the table has no column {name!r}", value.locate_character(node.text_offset), hint
             )
@@ -157,23 +158,26 @@ def _read_row_link(
     link_expressions = LinkExpressionParser(column_names, link_fields.get("from"), collection_context)
     if sum(key in link_fields for key in ("text", "file", "service")) != 1:
         faults.add_error(
-            f"{key_path}: one of text, file and service says where it leads to",
+            f"{key_path}: a link needs one of 'text', 'file' and 'service'",
             link_fields.place,
-            "text: an address; file: the path of a file of the collection; service: one that takes values of the row",
+            (
+                "write `text` with an address, `file` with the path of a file of the collection, or `service` with a "
+                "service that takes values of the row"
+            ),
         )
     if "file" in link_fields and not collection_context.publishes_files:
-        remedy = "add files: data/*, or write text: and an address"
+        remedy = "add `files: data/*`, or write `text` with an address"
         faults.add_error(f"{key_path}.file: the collection publishes no files", link_fields.places["file"], remedy)
     for key in ("where", "order"):
         if link_expressions.alias is None and key in link_fields:
             remedy = "name the other table: from: previews"
-            faults.add_error(f"{key_path}.{key}: it goes with 'from'", link_fields.places[key], remedy)
+            faults.add_error(f"{key_path}.{key}: this key needs 'from'", link_fields.places[key], remedy)
             return None
     if link_expressions.alias is not None and "where" not in link_fields:
         faults.add_error(
-            f"{key_path}.from: nothing says which of its rows belong to a row",
+            f"{key_path}.from: it needs 'where', which selects the rows of the other table",
             link_fields.places["from"],
-            f"where: {link_expressions.alias}.obs_id = target.obs_id",
+            f"write where: {link_expressions.alias}.obs_id = target.obs_id",
         )
     templates = {
         key: link_expressions.parse_template(link_fields[key], f"{key_path}.{key}", faults)
@@ -235,9 +239,9 @@ def _read_service_descriptor(
     for name, parameter_fields in service_fields.get("params", {}).items():
         parameter_key_path = f"{key_path}.params.{name}"
         if "value" in parameter_fields and not {"minimum", "maximum", "values", "example"}.isdisjoint(parameter_fields):
-            remedy = "leave out value, or the bounds, values and examples of what people fill in"
+            remedy = "remove 'value', or remove 'minimum', 'maximum', 'values' and 'example'"
             faults.add_error(
-                f"{parameter_key_path}: a value that is always sent has no bounds",
+                f"{parameter_key_path}: a value that is always sent cannot have bounds or examples",
                 parameter_fields.places["value"],
                 remedy,
             )
@@ -275,7 +279,7 @@ def _read_service_descriptor(
 
 
 def _read_semantics(term: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> str:
-    return _read_vocabulary_term(term, "datalink/core", f"{key_path}: DataLink's vocabulary has no", faults)
+    return _read_vocabulary_term(term, "datalink/core", f"{key_path}: the DataLink vocabulary has no term", faults)
 
 
 def _read_content_qualifier(
@@ -285,7 +289,7 @@ def _read_content_qualifier(
     has_only_text = all(isinstance(part, str) for part in template)
     if has_only_text:
         vocabulary_term = _read_vocabulary_term(
-            term, "product-type", f"{key_path}: the vocabulary product-type has no", faults
+            term, "product-type", f"{key_path}: the vocabulary product-type has no term", faults
         )
         return (vocabulary_term,)
     return template
@@ -340,7 +344,7 @@ class LinkExpressionParser:
                 if site_key not in SITE_KEYS:
                     hint = f"known: {', '.join('site.' + key for key in SITE_KEYS)}"
                     faults.add_error(
-                        f"{key_path}: no {part.expression_text}", template.locate_character(part.offset), hint
+                        f"{key_path}: there is no {part.expression_text}", template.locate_character(part.offset), hint
                     )
                 # the address of the site is that at which it is asked
                 parts.append(
@@ -369,7 +373,7 @@ class LinkExpressionParser:
             else:
                 other_table_hint = f", {{{self.alias}.column}}"
             faults.add_error(
-                f"{key_path}: no {placeholder.expression_text!r} here; links know "
+                f"{key_path}: a link cannot use {placeholder.expression_text!r}; it can use "
                 f"{{target.column}}{other_table_hint}, {{site.url}} and constants",
                 template.locate_character(placeholder.offset),
                 hint,
@@ -417,14 +421,14 @@ class LinkExpressionParser:
                     known_prefixes = [TARGET_ALIAS]
                 else:
                     known_prefixes = [TARGET_ALIAS, self.alias]
-                message = f"{key_path}: no {prefix!r} here; there is {' and '.join(known_prefixes)}"
+                message = f"{key_path}: {prefix!r} is not known here; use {' or '.join(known_prefixes)}"
                 faults.add_error(
                     message,
                     expression_text.locate_character(offset + node.text_offset),
                     suggest_spelling(prefix, known_prefixes),
                 )
             elif self._column_names is not None and name.lower() not in names_by_lower_case:
-                hint = suggest_spelling(name, self._column_names) or "links see the table's own columns"
+                hint = suggest_spelling(name, self._column_names) or "use the table's own columns"
                 faults.add_error(
                     f"{key_path}: the table has no column {name!r}",
                     expression_text.locate_character(offset + node.text_offset),

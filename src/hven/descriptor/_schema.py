@@ -56,9 +56,9 @@ def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
     enrich = DocumentEnrichmentOptions.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
     _relax_properties(enrich)
-    enrich["description"] = "documents that belong to the rows, one each: FITS headers, labels, records"
+    enrich["description"] = "documents that belong to the rows, one for each row: FITS headers, labels, records"
     definitions["enrich"] = enrich
-    choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name tells the kind"}]
+    choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name shows the kind"}]
     option_names = {"enrich"}
     for kind in plugins.list_plugins("sources"):
         try:

@@ -17,11 +17,11 @@ class ArrayBinsSection(
     "its unit"
     centers: OneOrMore[RetypedText]
     (
-        "a value for each element: [10.5, 11.5]; the column that has them for each sample; in files, the "
-        "variables that have them"
+        "a value for each element: [10.5, 11.5]; or the column with these values for each sample; in files, the "
+        "variables with these values"
     )
     ranges: OneOrMore[OneOrMore[RetypedText]]
-    "lowest and highest value of each element: [[10, 11], [11, 12]]; or the column that has them"
+    "lowest and highest value of each element: [[10, 11], [11, 12]]; or the column with these values"
     label: Text
     "label of axes"
     description: Text
@@ -48,7 +48,7 @@ class SampleTimeSection(
     of: Required[Text]
     "column, or variable of the file"
     unit: Text
-    "in files: unit of the numbers, if the file does not say it: d, h, min, s, ms, us, ns"
+    "in files: unit of the numbers, if the file does not give it: d, h, min, s, ms, us, ns"
     since: RetypedText
     (
         "in files: the moment of number 0: a date, JD, MJD; a part of the file's name: orf%Y%m%d; cards "
@@ -56,8 +56,8 @@ class SampleTimeSection(
     )
     scale: Literal["UTC", "TAI", "TT", "TDB", "GPS"]
     (
-        "in files: time scale of the clock. Default: what the file says (FITS: TIMESYS; the end of since:"
-        " 1993-01-01 TAI), else UTC"
+        "in files: time scale of the clock. Default: the time scale in the file (FITS: TIMESYS; the end of "
+        "since: 1993-01-01 TAI), else UTC"
     )
     plus: TimePartSection
     "in files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
@@ -73,21 +73,21 @@ class FileVariableSection(
 
     of: OneOrMore[Text]
     (
-        "variable of the file, or several whose elements stand one behind the other. Default: the "
-        "variable with this name. A variable of another part has its name or number before it: 2.DATA"
+        "variable of the file, or several whose elements are put one after the other. Default: the variable with "
+        "this name. For a variable in another part, write the part's name or number before it: 2.DATA"
     )
     time: OneOrMore[Text]
-    "variables with the times of each of several variables, if they have times of their own"
+    "time variables, one for each of several variables that have their own times"
     element: int
     "index in the last dimension, from 0: a polarisation"
     unit: Text
-    "unit, if the file does not say it"
+    "unit, if the file does not give it"
     description: Text
-    "description, if the file does not say it"
+    "description, if the file does not give it"
     label: Text
     "label of axes"
     fill: float
-    "value that stands for none, if the file does not say it"
+    "value that means 'no value', if the file does not give it"
 
 
 class VectorSection(
@@ -100,7 +100,7 @@ class VectorSection(
     components: OneOrMore[
         Literal["x", "y", "z", "r", "rho", "latitude", "colatitude", "longitude", "longitude0", "altitude", "other"]
     ]
-    "what its elements are, in order. Default: x, y, z of three"
+    "names of its elements, in order. Default: x, y, z for three"
 
 
 class TimeSeriesSection(
@@ -121,8 +121,8 @@ class TimeSeriesSection(
     "what the data set is. Default: the description of the table"
     file: Text
     (
-        "the samples stand in the file of each row: its path, as a template over the row: "
-        "'{target.path}'. The columns with the UCDs time.start and time.end are its times"
+        "path of the file with the samples of each row, as a template over the row: '{target.path}'. The columns "
+        "with the UCDs time.start and time.end give its times"
     )
     reader: Text
     (
@@ -130,36 +130,39 @@ class TimeSeriesSection(
         "or a Python file beside the descriptor, and its function: nda.py:read"
     )
     part: RetypedText
-    ("in files: name or number of the table or array with the samples. Default: the first that has the time")
+    "in files: name or number of the table or array with the samples. Default: the first that has the time"
     time: SampleTimeSection
-    "column, or variable of the file, that says when a sample was taken. Default: by UCD"
+    "column, or variable of the file, with the time of a sample. Default: by UCD"
     parameters: OneOrMore[Text]
-    "columns, or variables of the file, of the data set, in order. Default: all that are possible"
+    "columns, or variables of the file, in the data set, in order. Default: all suitable ones"
     variables: dict[str, FileVariableSection]
     (
-        "in files: parameters that are not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, "
+        "in files: parameters that are not simply one variable of the file: {stokesi: {of: [STOKESI_B1, "
         "STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
     )
     version: Text
     (
-        "in files: column whose higher value counts if two files have the same time. Default: the number "
-        "behind _v in their names"
+        "in files: if two files have the same time, Hven uses the one with the higher value in this column. "
+        "Default: the number after _v in their names"
     )
     where: Condition
     "condition: the rows that belong to the data set: band = 'B1'"
     cadence: Duration
     "time between two samples: 0.1 s"
     ahead: Duration
-    ("for data that keep coming: how far behind the last sample HAPI may be asked (stopDate lies so far ahead): 1 d")
+    (
+        "for data that keep growing: how far after the last sample HAPI clients may request data (stopDate is "
+        "that far ahead): 1 d"
+    )
     stamp: Literal["begin", "center", "end", "other"]
-    "which moment of a sample its time is. Default: center"
+    "which moment of a sample its time marks. Default: center"
     bins: dict[str, OneOrMore[ArrayBinsSection]]
     (
-        "what the elements of array columns stand for, a map for each dimension: {flux: {name: frequency,"
-        " unit: MHz, centers: [..]}}"
+        "what the elements of array columns mean, with a map for each dimension: {flux: {name: frequency, unit: "
+        "MHz, centers: [..]}}"
     )
     colors: dict[str, dict[str, Text]]
-    ("colours for values of text columns, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}")
+    "colours for values of text columns, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}"
     vectors: dict[str, VectorSection]
     (
         "coordinate systems of parameters that are vectors, or one of their coordinates: {b: GSE, lat: "

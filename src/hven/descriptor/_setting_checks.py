@@ -40,7 +40,7 @@ def read_column_settings(key_path: str, fields: LocatedKeyValues, faults: FaultC
                 faults.add_error(
                     f"{key_path}: {target} is set twice, under '{earlier_setting.how}' and under '{setting_kind}'",
                     target.place,
-                    f"the first one is in {first_line}: keep one",
+                    f"remove one of them; the first one is on {first_line}",
                 )
                 continue
             setting = ColumnMapping(column=column_name, how=setting_kind, value=value, place=target.place)
@@ -61,7 +61,7 @@ def check_setting_targets(
         if setting.column in column_names:
             continue
         if standard and setting.column in list_optional_columns(standard):
-            hint = f"{standard} has it: add it to 'optional'"
+            hint = f"add it to 'optional', because {standard} has it"
         else:
             hint = suggest_spelling(setting.column, column_names) or "describe it under 'columns'"
         message = f"{key_path}.{setting.how}: the table has no column {setting.column!r}"
@@ -99,9 +99,9 @@ def _check_lookup(
     _check_lookup_keys(value, key_path, faults)
     if "default" in value and "missing" in value:
         faults.add_error(
-            f"{key_path}: 'default' says what a missing key gives, so does 'missing'",
+            f"{key_path}: 'default' and 'missing' both give the value for a missing key",
             value.places["default"],
-            "one of the two",
+            "remove one of them",
         )
     if ("table" in value) == ("values" in value):
         faults.add_error(f"{key_path} needs either 'table' or 'values'", value.place)
@@ -119,22 +119,22 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
     key_count = len(value.get("key", ()))
     if expression_count > 1 and key_count != expression_count:
         faults.add_error(
-            f"{key_path}: {expression_count} expressions under 'from', and {key_count} columns under 'key'",
+            f"{key_path}: there are {expression_count} expressions under 'from', but {key_count} columns under 'key'",
             value.place,
-            "one key for each of 'from'",
+            "write one key for each expression under 'from'",
         )
     elif expression_count == 1 and key_count > 1:
         faults.add_error(
-            f"{key_path}: {key_count} columns under 'key', and one expression under 'from'",
+            f"{key_path}: there are {key_count} columns under 'key', but one expression under 'from'",
             value.places["key"],
-            "one key for each of 'from'",
+            "write one key for each expression under 'from'",
         )
     if "low" in value and ("key" in value or expression_count > 1):
-        message = f"{key_path}: 'low' stands instead of 'key', for one expression under 'from'"
+        message = f"{key_path}: 'low' replaces 'key', and needs exactly one expression under 'from'"
         faults.add_error(message, value.places["low"])
     if "high" in value and "low" not in value:
         message = f"{key_path}: 'high' needs 'low'"
-        faults.add_error(message, value.places["high"], "low: the column where the range begins")
+        faults.add_error(message, value.places["high"], "add low: with the column where the range begins")
 
 
 def _check_lookup_file(
@@ -177,8 +177,8 @@ def check_expression(
             continue
         place = value.locate_character(node.text_offset)
         if not allow_target:
-            message = f"{key_path}: target.{name} does not exist yet here"
-            faults.add_error(message, place, "conditions over source rows use the source's columns")
+            message = f"{key_path}: target.{name} is not yet known here"
+            faults.add_error(message, place, "use the source's columns in this condition")
         elif target_names is not None and name not in target_names:
             message = f"{key_path}: the table has no column {name!r}"
             faults.add_error(message, place, suggest_spelling(name, target_names))
@@ -215,4 +215,4 @@ def check_template(
             faults.add_error(message, place, suggest_spelling(key_name, target_names))
         elif prefix == "site" and key_name not in SITE_KEYS:
             site_names = ", ".join(f"site.{key}" for key in SITE_KEYS)
-            faults.add_error(f"{key_path}: no {part.expression_text}", place, f"known: {site_names}")
+            faults.add_error(f"{key_path}: there is no {part.expression_text}", place, f"known: {site_names}")

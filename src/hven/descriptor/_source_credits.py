@@ -27,7 +27,7 @@ DEFAULT_HEAD_LINES = {  # key -> the line where the source does not say it
     "acknowledgement": "",
     "waveband": "",
 }
-BUILDER_REMARK = "  # as the catalogue says it, which may be who built it: put here who made the data"
+BUILDER_REMARK = "  # from the catalogue, which may name the people who built it; write the people who made the data"
 
 
 def write_descriptor_head_lines(metadata_values: Mapping[str, str], *, has_builder_names: bool = False) -> list[str]:
@@ -84,7 +84,9 @@ def write_row_count_comment(source: SelfDescribingSource | None, sampled_rows: i
     if source is not None:
         stated_row_count = source.read_stated_row_count()
     if stated_row_count is not None:
-        return f"    # {stated_row_count:,} rows, as the catalogue says; guessed from the first {rounded_row_count:,}"
+        return (
+            f"    # {stated_row_count:,} rows according to the catalogue; guessed from the first {rounded_row_count:,}"
+        )
     return f"    # guessed from the first {rounded_row_count:,} rows"
 
 
@@ -114,7 +116,7 @@ def find_position_columns(
 def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | None) -> list[str]:
     """Write which engine serves the files where they are."""
     if missing_requirement is None:
-        return [f"engine: {source.engine}  # serves the files where they are: nothing is copied"]
+        return [f"engine: {source.engine}  # serves the files where they are; nothing is copied"]
     return [
         (
             f"# engine: {source.engine}  # would serve the files where they are; without it all rows are copied. "

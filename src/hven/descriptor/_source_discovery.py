@@ -76,10 +76,11 @@ def find_or_download_file(settings: Settings, source: str, directory: Path) -> t
         )
         if first_file == source_path:
             raise SourceError(
-                f"no file matches {source}", remedy="patterns start at the current directory; put them in quotes"
+                f"no file matches {source}",
+                remedy="check the pattern, which is relative to the current directory, and put it in quotes",
             )
     elif not source_path.is_file():
-        raise SourceError(f"no file {source}", remedy=f"it is looked for in {Path.cwd()}")
+        raise SourceError(f"there is no file {source}", remedy=f"check the path, which is relative to {Path.cwd()}")
     return first_file, {"files": format_descriptor_path(settings, directory, source_path)}
 
 
@@ -101,8 +102,8 @@ def list_outside_file_warnings(options: Mapping[str, Any]) -> list[str]:
         return []
     return [
         (
-            "the data stand outside the site, at an absolute path: no backup holds them, and a site that moves "
-            "does not find them; copy them into data/ here, and say files: data/..."
+            "the data are outside the site, at an absolute path. Backups do not contain them, and the site loses "
+            "them when it moves; copy them into data/ here, and write files: data/..."
         )
     ]
 

@@ -80,7 +80,7 @@ class SourceMetadata:
         for column, value in table_metadata.params:
             params[column.name] = _write_param_keys(column, value)
             if column.unit and not _normalize_unit(column.unit):
-                unit_notes[column.name] = f"the source says unit {column.unit!r}, which is none"
+                unit_notes[column.name] = f"the source gives the unit {column.unit!r}, which is not valid"
         used_enums = {column.enum for column in table_metadata.columns}
         used_enums |= {column.enum for column, _ in table_metadata.params}
         enums = {name: dict(words) for name, words in table_metadata.enums.items() if name in used_enums}

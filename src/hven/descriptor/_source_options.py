@@ -49,7 +49,7 @@ def read_source_spec(
     kind_name = _find_source_kind(value)
     if kind_name is None:
         known_kinds = ", ".join(plugins.list_plugins("sources"))
-        faults.add_error(f"{key_path} lacks the key 'kind'", value.place, f"one of {known_kinds}")
+        faults.add_error(f"{key_path} lacks the key 'kind'", value.place, f"write one of {known_kinds}")
         return None
     option_entries = LocatedYamlMap(
         {key: option for key, option in value.items() if key not in {"kind", "enrich"}}, value.place
@@ -80,7 +80,7 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
         faults.add_error(
             f"{key_path}.enrich: expected a mapping, found {describe_value(value)}",
             value.place,
-            "{url: .., id: .., columns: ..}",
+            "write {url: .., id: .., columns: ..}",
         )
         return None
     options = to_python_value(value)
@@ -91,9 +91,9 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
         return None
     if spec.kind == "live":
         faults.add_error(
-            f"{key_path}.enrich: rows of a table that is read in place have no documents",
+            f"{key_path}.enrich: a table that is read in place cannot have documents",
             value.place,
-            "kind: sql copies them",
+            "write kind: sql to copy the rows",
         )
         return None
     return replace(spec, enrich=options)

@@ -206,12 +206,12 @@ class StandardTableDraft:
         if not self.title:
             title_line += "  # to fill: one line for people"
         guess_line = (
-            f"# A first descriptor for {self.standard}, guessed from {format_yaml_comment(self.origin)}. What "
-            f"stands behind '# guessed' may be wrong; where '# to fill' stands,"
+            f"# A first descriptor for {self.standard}, guessed from {format_yaml_comment(self.origin)}. Values "
+            "marked '# guessed' may be wrong; only"
         )
         command_line = (
-            f"# only you know. `hven check {self.name}` tells every fault, `hven ingest {self.name}` publishes "
-            f"it as {table_name}."
+            f"# you know the values marked '# to fill'. `hven check {self.name}` reports every error, `hven "
+            f"ingest {self.name}` publishes it as {table_name}."
         )
         lines = [
             guess_line,
@@ -222,7 +222,9 @@ class StandardTableDraft:
         if self.description:
             lines += format_yaml_folded_text("description", self.description)
         else:
-            lines.append("# description: to fill: some sentences - what, from where, how good")
+            lines.append(
+                "# description: to fill: a few sentences - what the data are, where they come from, how good they are"
+            )
         lines.append(f"created: {self.created}  # guessed: today; creation_date of the rows, unless they have one")
         return [*lines, *self._write_credit_lines()]
 

@@ -118,7 +118,7 @@ class MappingProposal:
         """Withdraw a proposal: it does not pass the check."""
         setting_kind, text, _ = self.settings.pop(column)
         self.column_types.pop(column, None)
-        self.missing_values[column] = f"{setting_kind} {text} was thought of, but {reason}"
+        self.missing_values[column] = f"Hven considered {setting_kind} {text}, but {reason}"
 
 
 class MappingProposer:
@@ -217,10 +217,10 @@ class MappingProposer:
     def build_row_identifier_expression(self) -> tuple[str, str]:
         """Write an expression that is unique in each row, and how it was found."""
         if not self.key_columns and not self.has_files:
-            return "CAST(source.row AS VARCHAR)", "guessed: the row's number; a name that stays is better"
+            return "CAST(source.row AS VARCHAR)", "guessed: the row's number; a permanent name is better"
         if not self.key_columns:
             expression = "clean(file.stem) || '_' || CAST(source.row AS VARCHAR)"
-            return expression, "guessed: the file and the row's number; a name that stays is better"
+            return expression, "guessed: the file and the row's number; a permanent name is better"
         parts = []
         for guess in self.key_columns:
             text = quote_source_name(guess.source)
@@ -399,7 +399,7 @@ class MappingProposer:
             wavelength_column = self.find_column(r"^wave(lnth|length|len)$", accepts=lambda item: item.is_number)
             if wavelength_column is not None:
                 self.proposal.missing_values[min_column] = (
-                    f"{wavelength_column.source} may be a wavelength, but says no unit: "
+                    f"{wavelength_column.source} may be a wavelength, but has no unit: "
                     f"spectral_min({wavelength_column.sql}, {wavelength_column.sql}, 'Angstrom', '{unit}')"
                 )
             return
@@ -452,7 +452,10 @@ class MappingProposer:
                     self.proposal.propose_constant(
                         "access_estsize",
                         "1000",
-                        "to fill: about how many kilobytes; 1000 only stands here, because an address needs a size",
+                        (
+                            "to fill: the approximate size in kilobytes; 1000 is only a placeholder, because an "
+                            "address needs a size"
+                        ),
                     )
         thumbnail_column = self.find_column(
             r"thumb|preview|quick_?look|browse|icon",
@@ -479,7 +482,7 @@ class MappingProposer:
             extension_counts = []
         most_common = max(extension_counts, key=lambda item: item["counts"], default=None)
         if most_common is None or most_common["values"] not in _MEDIA_TYPES_BY_EXTENSION:
-            return "application/octet-stream", "to fill: the media type of what the address gives"
+            return "application/octet-stream", "to fill: the media type of the file at the address"
         return _MEDIA_TYPES_BY_EXTENSION[
             most_common["values"]
         ], f"guessed: most addresses end with .{most_common['values']}" if len(
@@ -532,7 +535,9 @@ class MappingProposer:
             if len(word) > 2:
                 body = bodies.find_solar_system_body(_BODIES_BY_WORD.get(word.lower(), word))
             if body is not None:
-                self.proposal.propose_constant("target_name", body.name, f"guessed: the source speaks of {word}")
+                self.proposal.propose_constant(
+                    "target_name", body.name, f"guessed: the source contains the word {word}"
+                )
                 return f"'{body.name}'"
         self.proposal.missing_values["target_name"] = "what was observed, by its IAU name"
         return None

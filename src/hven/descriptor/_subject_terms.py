@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MAX_LIST_BYTES = 32 << 20  # bytes of a list; the UAT has 2,300 terms in less than one
 TERM_LIST_REMEDY = (
-    "the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o uat.json; or a "
-    "text file with a term on each line"
+    "get the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o "
+    "uat.json; or write a text file with a term on each line"
 )
 
 
@@ -159,7 +159,7 @@ def find_subject_faults(resource: CollectionSpec, settings: Settings, terms: Sub
         if replacement_hint is None:
             continue
         if replacement_hint:
-            message_end = f"is not used any more in {terms.name}"
+            message_end = f"is no longer used in {terms.name}"
         else:
             message_end = f"is not a term of {terms.name}"
         remedy = (

@@ -50,14 +50,16 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
     """
     if not isinstance(value, LocatedYamlScalar) or value.is_null:
         faults.add_error(
-            f"{key_path} must be a length of time, not {describe_value(value)}", value.place, "2 d, 1 h, 30 min"
+            f"{key_path} must be a length of time, not {describe_value(value)}", value.place, "write 2 d, 1 h or 30 min"
         )
         return None
     if _NUMBER_PATTERN.fullmatch(value):
         if allow_unitless:
             return value
         faults.add_error(
-            f"{key_path}: {str(value)!r} has no unit", value.place, f"one of {UNIT_LIST_TEXT}: {str(value).strip()} h"
+            f"{key_path}: {str(value)!r} has no unit",
+            value.place,
+            f"add one of {UNIT_LIST_TEXT}: {str(value).strip()} h",
         )
         return None
     match = _DURATION_PATTERN.fullmatch(value)
@@ -68,9 +70,9 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
     unit = UNIT_ALIASES.get(unit, unit)
     if match is None or unit not in SECONDS_BY_UNIT:
         if match:
-            remedy = f"{match[1]} and one of {UNIT_LIST_TEXT}"
+            remedy = f"write {match[1]} and one of {UNIT_LIST_TEXT}"
         else:
-            remedy = "2 d, 1 h, 30 min"
+            remedy = "write 2 d, 1 h or 30 min"
         faults.add_error(f"{key_path}: {str(value)!r} is not a duration", value.place, remedy)
         return None
     return float(match[1]) * SECONDS_BY_UNIT[unit]
@@ -91,7 +93,7 @@ def _read_percent(value: Any, key_path: str, faults: FaultCollector) -> float | 
         match = None
     if match is None or float(match[1]) > 100:
         faults.add_error(
-            f"{key_path} must be a share of the rows in percent, not {describe_value(value)}", value.place, "10 %"
+            f"{key_path} must be a share of the rows in percent, not {describe_value(value)}", value.place, "write 10 %"
         )
         return None
     return float(match[1]) / 100
@@ -122,9 +124,9 @@ def read_sync_policy(
     deletions = sync_fields.get("deletions", "compare")
     if watermark is None and "overlap" in sync_fields:
         faults.add_error(
-            f"{where}: 'overlap' means nothing without a watermark",
+            f"{where}: 'overlap' has no effect without a watermark",
             sync_fields.places["overlap"],
-            "everything is read each time: remove it, or give watermark",
+            "remove it, because Hven reads everything each time, or give 'watermark'",
         )
     if isinstance(deletions, str):
         deletion_method = deletions
@@ -132,9 +134,9 @@ def read_sync_policy(
         deletion_method = "column"
     if deletion_method in {"none", "column"} and watermark is None and "deletions" in sync_fields.places:
         faults.add_warning(
-            f"{where}: without a watermark everything is read, and rows that have disappeared are removed",
+            f"{where}: without a watermark, Hven reads everything and removes rows that have disappeared",
             sync_fields.places["deletions"],
-            "give watermark, or leave deletions out",
+            "give 'watermark', or remove 'deletions'",
         )
     if (
         watermark is not None
@@ -159,11 +161,11 @@ def read_sync_policy(
         and source_kinds & WATERMARK_SOURCE_KINDS
     ):
         faults.add_warning(
-            f"{where}: an edit that leaves the watermark as it was is found when everything is read, and "
-            f"nothing says how often",
+            f"{where}: Hven finds an edit that does not change the watermark only when it reads everything, and "
+            "'full', which sets how often, is missing",
             sync_fields.places["watermark"],
-            "give full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if "
-            "every write moves the watermark",
+            "give full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if every "
+            "write changes the watermark",
         )
     guard = sync_fields.get("guard", {})
     return SyncPolicy(
@@ -198,9 +200,9 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
     zone = sync_fields.get("zone")
     fault_count = len(faults.faults)
     if "every" in sync_fields.places and "cron" in sync_fields.places:
-        faults.add_error("sync says both 'every' and 'cron'", sync_fields.places["cron"], "keep one")
+        faults.add_error("sync has both 'every' and 'cron'", sync_fields.places["cron"], "remove one of them")
     if "every" not in sync_fields.places and "cron" not in sync_fields.places:
-        faults.add_error("sync does not say when", sync_fields.place, "every: 1 h")
+        faults.add_error("sync needs 'every' or 'cron'", sync_fields.place, "write every: 1 h")
     if cron is not None:
         _check_cron(str(cron), cron.place, faults)
     if zone is not None:
@@ -212,9 +214,9 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
                 suggest_spelling(zone, time_zones) or "Europe/Vienna, UTC",
             )
         if cron is None:
-            faults.add_warning("sync.zone means nothing without cron", zone.place, "remove it")
+            faults.add_warning("sync.zone has no effect without cron", zone.place, "remove it")
     if sync_fields.get("every") == 0:
-        faults.add_error("sync.every is zero", sync_fields.places["every"], "every: 1 h")
+        faults.add_error("sync.every is zero", sync_fields.places["every"], "write every: 1 h")
         return None
     interval_seconds = sync_fields.get("every")
     sync_schedule = SyncSchedule(
@@ -236,7 +238,7 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
             faults.add_error(
                 f"sync: {error}",
                 sync_fields.places["cron" if cron is not None else "every"],
-                "it must name a time that occurs",
+                "write a time that occurs" if cron is not None else "write, for example, `every: 1 h`",
             )
             return None
     return sync_schedule
@@ -260,7 +262,9 @@ def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
     parts = text.split()
     if len(parts) != len(_CRON_FIELDS):
         faults.add_error(
-            f"sync.cron has {len(parts)} fields instead of 5", place, 'minute, hour, day, month, weekday: "15 3 * * *"'
+            f"sync.cron has {len(parts)} fields instead of 5",
+            place,
+            ('write minute, hour, day, month and weekday: "15 3 * * *"'),
         )
         return
     for number, (part, (name, low, high)) in enumerate(zip(parts, _CRON_FIELDS, strict=True)):
@@ -276,11 +280,13 @@ def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
             ]
             if invalid_ends or (slash and (not step.isdigit() or int(step) == 0)):
                 faults.add_error(
-                    f"sync.cron: {item!r} is not a valid {name}", place, f"{low} to {high}, *, */2, {low}-{low + 3}"
+                    f"sync.cron: {item!r} is not a valid {name}",
+                    place,
+                    f"write {low} to {high}, *, */2 or {low}-{low + 3}",
                 )
                 return
             if len(values) == 2 and values[0] is not None and values[1] is not None and values[0] > values[1]:
-                faults.add_error(f"sync.cron: {item!r} ends before it begins", place, f"{values[1]}-{values[0]}")
+                faults.add_error(f"sync.cron: {item!r} ends before it begins", place, f"write {values[1]}-{values[0]}")
                 return
 
 

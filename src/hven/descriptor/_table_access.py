@@ -79,7 +79,7 @@ def _check_access_condition(condition_text: LocatedYamlScalar, key_path: str, fa
         faults.add_error(
             f"{key_path}: {error.message}",
             condition_text.locate_character(error.offset),
-            error.remedy or "public, private, or who sees which rows: release_date <= now",
+            error.remedy or "write public, private, or a condition such as release_date <= now",
         )
         return False
     sees_all_rows = decide_policy_for_everybody(tree)
@@ -88,6 +88,6 @@ def _check_access_condition(condition_text: LocatedYamlScalar, key_path: str, fa
     effect, plain_word = "nobody sees any row", "private"
     if sees_all_rows:
         effect, plain_word = "everybody sees every row", "public"
-    message = f"{key_path}: {effect} by this policy"
-    faults.add_warning(message, condition_text.place, f"write {plain_word}, or check it again")
+    message = f"{key_path}: {effect} under this policy"
+    faults.add_warning(message, condition_text.place, f"write {plain_word}, or correct the condition")
     return True

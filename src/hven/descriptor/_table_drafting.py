@@ -226,8 +226,8 @@ class TableDrafter:
         if self._kind == "fixed" and not {"fields", "readme"} & self._options.keys():
             self._options.update(self._module.guess_fixed_width_options(self._options, self._context))
             guess_notes.append(
-                "fields were cut where the first lines are blank: two that touch are one here; give names, and cut "
-                "what is several"
+                "Hven separated the fields where the first lines are blank, so fields without a blank between "
+                "them are one; give names, and split such fields"
             )
         listing_kind = "sql" if self._is_live else self._kind
         self._options, self._notes = choose_source_table(self._module, listing_kind, self._options, self._context)
@@ -241,7 +241,8 @@ class TableDrafter:
             if guessed_options:
                 self._options = {**self._options, **guessed_options}
                 guess_notes.append(
-                    "the record below the names holds units: they are taken, and it is not a row (`units: true`)"
+                    "the record below the names contains units; Hven uses them, and does not read the record as "
+                    "a row (`units: true`)"
                 )
         self._notes += guess_notes
 
@@ -317,7 +318,7 @@ class TableDrafter:
             if first_reject.column:
                 reject_place += f", column {first_reject.column}"
             reject_note = (
-                f"{len(self._rejected_rows):,} rows cannot be read like this and would be refused, the first: "
+                f"{len(self._rejected_rows):,} rows cannot be read in this way and would be refused; the first is "
                 f"{reject_place}: {first_reject.reason}"
             )
             self._notes.insert(0, reject_note)
@@ -333,7 +334,7 @@ class TableDrafter:
         if self._credited is not None:
             credited_key = _source_credits.find_key_guesses(self._credited, self._guesses)
             if credited_key and not self._is_complete:
-                key_reason = "the catalogue has an index of it; nobody looked whether a value occurs twice"
+                key_reason = "the catalogue has an index of it; Hven did not check whether a value occurs twice"
             elif credited_key and not is_unique_column(
                 self._module, self._options, self._context, credited_key[0], row_limit=MAX_KEY_CHECK_ROWS
             ):
@@ -467,15 +468,17 @@ def _write_engine_lines(credited: SelfDescribingSource, settings: Settings | Non
 
 def _propose_outline_column(chain: ChainCode) -> ColumnGuess:
     """Propose a column of the regions of a chain code."""
-    description = f"Outline of the region that {chain.columns[0].source} draws, Carrington's longitudes and latitudes"
+    description = f"Outline of the region that {chain.columns[0].source} draws, in Carrington longitudes and latitudes"
     expression = chain.contour_template.format(image=chain.image_expression)
     column = Column(name="s_region", type=parse_type("polygon"), unit="deg", ucd="pos.outline", description=description)
     return ColumnGuess(
         source="",
         expression=expression,
         column=column,
-        remark="guessed from a chain code as HFC's: the largest part of what has several; `hven new --standard "
-        "epn-tap` has coverage, bounds and quality, too",
+        remark=(
+            "guessed from a chain code like HFC's; of several parts, only the largest is kept; `hven new "
+            "--standard epn-tap` also adds coverage, bounds and quality"
+        ),
     )
 
 

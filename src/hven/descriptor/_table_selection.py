@@ -83,7 +83,7 @@ def _choose_table_with_rows(kind: str, offers: Sequence[AvailableTable]) -> Avai
     if not offers:
         raise UsageError(
             f"the {service_label} has no table that can be read",
-            remedy="check the address and the rights of its user",
+            remedy="check the address and the user's rights",
         )
     nonempty_offers = [offer for offer in offers if not offer.is_view and offer.row_count != 0]
     if len(nonempty_offers) != 1:
@@ -137,7 +137,7 @@ def choose_file_pattern(folder: Path, source: str) -> Path:
             if path.parent != folder:
                 nested_extensions.add(extension)
     if not extension_counts:
-        raise SourceError(f"{source} is a directory", remedy=f"--from '{source.rstrip('/')}/*'")
+        raise SourceError(f"{source} is a directory", remedy=f"write --from '{source.rstrip('/')}/*'")
     commonest_extension, _ = extension_counts.most_common(1)[0]
     if commonest_extension in nested_extensions:
         return folder / "**" / f"*{commonest_extension}"

@@ -108,11 +108,11 @@ def replace_descriptor_texts(data: bytes, name: str, texts: Mapping[Path, Mappin
         else:
             raise UserError(
                 format_message(
-                    "{key} of {file} cannot be changed by itself: it is written together with something else",
+                    "{key} in {file} cannot be changed here without changing other parts of the file",
                     ".".join(path),
                     name,
                 ),
-                remedy="change the file itself",
+                remedy="edit the file directly",
             )
     if data.count(b"\r\n") == data.count(b"\n") and b"\r\n" in data:
         line_ending = b"\r\n"

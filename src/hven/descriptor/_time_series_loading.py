@@ -56,7 +56,7 @@ def read_time_series(
         for key, identifier, written_key in (("id", time_series.id, "id"), ("path", time_series.path, "das2")):
             other_label = labels_by_identifier.setdefault(f"{key} {identifier}", series_label)
             if other_label != series_label:
-                message = f"{series_label}: {other_label} is {identifier!r}, too"
+                message = f"{series_label}: {other_label} also has the name {identifier!r}"
                 faults.add_error(message, series_fields.place, f"give each its {written_key}: {{id: .., ..}}")
         yield time_series
 
@@ -85,7 +85,7 @@ def check_time_series(key_path: str, table: Table, faults: FaultCollector) -> No
                 message = (
                     f"{series_path}.vectors.{name}: {len(components)} components, but {column.name} is {column.type}"
                 )
-                faults.add_error(message, series.places["vectors"], f"{count} of them")
+                faults.add_error(message, series.places["vectors"], f"write {count} components")
         for name, parameter_bins in series.bins.items():
             column = columns_by_name.get(name.lower())
             if column is not None:
@@ -110,9 +110,9 @@ def _check_series_of_files(series_path: str, series: TimeSeriesSpec, table: Tabl
     ucds = [(column.ucd or "").lower() for column in table.columns]
     if not any(ucd.startswith(("time.start", "time.epoch")) for ucd in ucds):
         faults.add_error(
-            f"{series_path}: no column says by its UCD when the samples of a file begin",
+            f"{series_path}: no column has a UCD for the time when the samples of a file begin",
             _find_series_key_place(series, "time"),
-            "source: {kind: granules, ..} reads it from the files, as start and stop",
+            "write source: {kind: granules, ..}; then Hven reads the columns start and stop from the files",
         )
 
 
@@ -125,11 +125,11 @@ def _check_sample_times(series_path: str, series: TimeSeriesSpec, table: Table, 
     else:
         time = find_begin_and_end_time_columns(table)[0] or _find_column_of_days(table)
     if time is None and not series.time:
-        message = f"{series_path}: no column says by its UCD when a sample was taken"
-        faults.add_error(message, place, "time: the column that says when a sample was taken")
+        message = f"{series_path}: no column has a UCD for the time of a sample"
+        faults.add_error(message, place, "write time: COLUMN, with the column of the sample times")
     elif time is not None and not (is_time_column(time) or _is_day_column(time)):
-        message = f"{series_path}: {time.name} is {time.type}, no time"
-        faults.add_error(message, place, "a timestamp (type: timestamp), or days: unit: d, ucd: time.epoch")
+        message = f"{series_path}: {time.name} must be a time, not {time.type}"
+        faults.add_error(message, place, "write type: timestamp; or for days, unit: d and ucd: time.epoch")
 
 
 def _find_column_of_days(table: Table) -> Column | None:
@@ -167,24 +167,22 @@ def _check_bin_counts(
     """Check that there is one bin for each element of each dimension: others are not shown."""
     column_type = column.type
     if not column_type.is_array or column_type.is_string:
-        message = f"{key_path}: {column.name} is {column_type}, no array"
-        faults.add_error(message, place, "bins are for arrays: type: float32[400]")
+        message = f"{key_path}: {column.name} must be an array, not {column_type}"
+        faults.add_error(message, place, "write an array type, such as type: float32[400]")
         return
     if len(parameter_bins) != len(column_type.shape):
         message = (
             f"{key_path}: {len(parameter_bins)} of {len(column_type.shape)} dimensions of {column.name} "
             f"({column_type}) have bins"
         )
-        faults.add_error(
-            message, place, "a map for each dimension, in the order in which its elements are counted last"
-        )
+        faults.add_error(message, place, "write a map for each dimension, with the slowest-varying dimension first")
         return
     for dimension_bins, size in zip(parameter_bins, reversed(column_type.shape), strict=True):
         bin_values = dimension_bins.centers or dimension_bins.ranges
         if size is None or isinstance(bin_values, str) or len(bin_values) == size:
             continue
         message = f"{key_path}: {len(bin_values)} bins of {dimension_bins.name}, but {column.name} is {column_type}"
-        faults.add_error(message, place, f"{size} of them")
+        faults.add_error(message, place, f"write {size} bins")
 
 
 def find_series_id_faults(
@@ -216,7 +214,7 @@ def find_series_id_faults(
                 if other_table == table.qualified_name or not is_reported:
                     continue
                 place = time_series.places.get(key, _find_series_key_place(time_series, "id"))
-                message = f"{table.qualified_name}: {other_table} has a data set {name!r}, too"
+                message = f"{table.qualified_name}: {other_table} already has a data set {name!r}"
                 yield Fault(message=message, place=place, remedy=f"give it another name: {key}: ..")
     ids = [name.removeprefix("id ") for name in tables_by_identifier if name.startswith("id ")]
     for resource in resources:
@@ -226,7 +224,7 @@ def find_series_id_faults(
                     continue
                 message = f"{spec.table.qualified_name}.links: there is no data set {name!r}"
                 hint = suggest_spelling(name, ids)
-                remedy = hint or "series: of a table makes one; its id: is the name"
+                remedy = hint or "create one with series: in a table, and give it this id:"
                 yield Fault(message=message, place=place, remedy=remedy)
 
 
@@ -291,7 +289,7 @@ class _TimeSeriesReader:
         template_parser = LinkExpressionParser(self._column_names, None, self._collection_context)
         if self._reads_files and not self._collection_context.publishes_files:
             message = f"{key_path}.file: the collection publishes no files"
-            faults.add_error(message, fields.places["file"], "add files: data/*")
+            faults.add_error(message, fields.places["file"], "write files: data/* in the collection")
         file_template: Template = ()
         if self._reads_files:
             file_template = template_parser.parse_template(fields["file"], f"{key_path}.file", faults)
@@ -334,20 +332,25 @@ class _TimeSeriesReader:
         """Report keys that are for samples in files, where the samples are rows of the table."""
         for key in ("part", "variables", "version", "reader"):
             if key in self._fields:
-                message = f"{self._key_path}.{key}: the samples are the table's rows"
-                self._faults.add_error(message, self._fields.places[key], "file: '{target.path}'")
+                message = (
+                    f"{self._key_path}.{key}: this key is for samples in files, but here the samples are the "
+                    "table's rows"
+                )
+                self._faults.add_error(message, self._fields.places[key], "remove it, or write file: '{target.path}'")
         for key in ("unit", "since", "plus", "scale"):
             if key in self._clock_fields:
-                message = f"{self._key_path}.time.{key}: a column says it itself"
+                message = (
+                    f"{self._key_path}.time.{key}: this key is for samples in files; a column has its own unit and type"
+                )
                 place = self._fields["time"].places[key]
-                self._faults.add_error(message, place, "columns: {..: {type: timestamp}}")
+                self._faults.add_error(message, place, "write columns: {..: {type: timestamp}}")
         for bin_fields in itertools.chain.from_iterable(self._bins_by_column.values()):
             centers = bin_fields.get("centers", ())
             if len(centers) > 1 and _parse_number(centers[0]) is None:
                 self._faults.add_error(
-                    f"{self._key_path}.bins: several columns of centers",
+                    f"{self._key_path}.bins: centers names several columns",
                     bin_fields.places["centers"],
-                    "one column, or a number for each element",
+                    "write one column, or a number for each element",
                 )
 
     def _check_columns(self) -> None:
@@ -424,7 +427,7 @@ def _read_file_reader_spec(
         reader_names = collection_context.reader_names
         if reader_text not in reader_names:
             hint = suggest_spelling(reader_text, reader_names)
-            remedy = hint or f"write [readers.{reader_text}] into hven.toml; or a Python file: nda.py"
+            remedy = hint or f"write [readers.{reader_text}] into hven.toml, or name a Python file such as nda.py"
             message = f"{key_path}.reader: hven.toml has no reader {str(reader_text)!r}"
             faults.add_error(message, reader_text.place, remedy)
         return FileReaderSpec(name=str(reader_text))
@@ -450,7 +453,7 @@ def _read_file_reader_spec(
     else:
         if function not in function_names:
             hint = suggest_spelling(function, function_names)
-            remedy = hint or "def read(path): return a table of pyarrow"
+            remedy = hint or "define read(path), which returns a pyarrow table"
             faults.add_error(f"{key_path}.reader: {name} has no function {function!r}", reader_text.place, remedy)
     return FileReaderSpec(name=name, function=function, path=path, sha256=collection_context.hashes[name])
 
@@ -462,8 +465,10 @@ def _read_series_parameter_spec(
     variable_names = tuple(map(str, parameter_fields.get("of", ())))
     clocks = tuple(map(str, parameter_fields.get("time", ())))
     if clocks and len(clocks) != len(variable_names):
-        message = f"{key_path}.time: {len(clocks)} variables of times for {len(variable_names)} of values"
-        faults.add_error(message, parameter_fields.places["time"], "one for each of 'of', in its order")
+        message = f"{key_path}.time: {len(clocks)} time variables for {len(variable_names)} value variables"
+        faults.add_error(
+            message, parameter_fields.places["time"], "write one for each variable under 'of', in the same order"
+        )
     return SeriesParameterSpec(
         of=variable_names,
         clocks=clocks,
@@ -479,8 +484,8 @@ def _check_series_id(key_path: str, series_id: LocatedYamlScalar, faults: FaultC
     """Refuse a name that clients cannot send back (HAPI 3.3, section 3.5)."""
     has_forbidden_character = any(mark in series_id for mark in ",/\n\t ")
     if not series_id or has_forbidden_character or len(series_id) > MAX_SERIES_ID_CHARACTERS:
-        message = f"{key_path}.id: {str(series_id)!r} is not a name of a data set"
-        faults.add_error(message, series_id.place, "letters, digits, _ . - ~")
+        message = f"{key_path}.id: {str(series_id)!r} cannot be the name of a data set"
+        faults.add_error(message, series_id.place, "use only letters, digits, _ . - ~")
     return str(series_id)
 
 
@@ -498,12 +503,12 @@ def _read_parameter_bins(key_path: str, bin_fields: LocatedKeyValues, faults: Fa
         centers = tuple(_parse_numbers(f"{key_path}.centers", center_texts, faults))
     ranges = _read_bin_ranges(key_path, bin_fields, faults)
     if not centers and not ranges and not source_names:
-        message = f"{key_path}: neither centers nor ranges say what the elements are"
-        faults.add_error(message, bin_fields.place, "centers: [10, 20]")
+        message = f"{key_path}: 'centers' or 'ranges' is missing"
+        faults.add_error(message, bin_fields.place, "write centers: [10, 20]")
     are_numbers = isinstance(centers, tuple) and isinstance(ranges, tuple)
     if are_numbers and centers and ranges and len(centers) != len(ranges):
         message = f"{key_path}: {len(centers)} centers, but {len(ranges)} ranges"
-        faults.add_error(message, bin_fields.places["ranges"], "one for each element")
+        faults.add_error(message, bin_fields.places["ranges"], "write one for each element")
     return ParameterBins(
         name=str(bin_fields["name"]),
         unit=_read_optional_text(bin_fields, "unit"),
@@ -533,9 +538,9 @@ def _read_bin_ranges(
             first_invalid_number = number
     if first_invalid_number is not None:
         faults.add_error(
-            f"{key_path}.ranges: item {first_invalid_number} is not a lowest and highest value",
+            f"{key_path}.ranges: item {first_invalid_number} is not a pair of a lowest and a highest value",
             bin_fields.places["ranges"],
-            "[[10, 11], [11, 12]]",
+            "write [[10, 11], [11, 12]]",
         )
     return tuple(ranges)
 
@@ -552,7 +557,7 @@ def _parse_numbers(key_path: str, texts: Sequence[LocatedYamlScalar], faults: Fa
         value = _parse_number(text)
         if value is None or not math.isfinite(value):
             message = f"{key_path}: {str(text)!r} is not a number"
-            faults.add_error(message, text.place, "a number for each element, or one column")
+            faults.add_error(message, text.place, "write a number for each element, or one column")
         else:
             yield value
 

@@ -91,7 +91,7 @@ def create_descriptor(
     if not REGULAR_IDENTIFIER_PATTERN.fullmatch(name) or to_adql_identifier(name) != name.lower():
         raise UsageError(
             f"{name!r} cannot be the name of a collection",
-            remedy=f"letters, digits and _, no word of ADQL: {to_adql_identifier(name, 'data')}",
+            remedy=f"use only letters, digits and _, and no ADQL word: {to_adql_identifier(name, 'data')}",
         )
     directory = settings.collections_directory / name
     path = directory / f"{name}.yaml"
@@ -222,8 +222,8 @@ class _DescriptorDrafter:
             options = _with_table_option(kind, options, self._table)
         if self._standard is not None and kind == "live":
             raise UsageError(
-                "a table that is published in place is not mapped to a standard by a guess",
-                remedy="leave --live or --standard out",
+                "Hven does not guess how to map a table that is published in place to a standard",
+                remedy="leave out --live or --standard",
             )
         drafter = TableDrafter(
             name=self._name,
@@ -268,7 +268,7 @@ class _DescriptorDrafter:
         is_web_source = self._source.startswith(("http://", "https://"))
         if not is_web_source and re.match(r"[a-z][a-z0-9+]*://", self._source):
             raise UsageError(
-                "a database's address belongs into a secret: it often holds a password",
+                "the address of a database must be a secret, because it often contains a password",
                 remedy="put it into the environment and write --from '$NAME'",
             )
         return None
@@ -342,7 +342,7 @@ def _with_table_option(kind: str, options: dict[str, Any], table: str) -> dict[s
     if service:
         key = service.table_option
     if not key:
-        raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
+        raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave out --table")
     if table.isdigit() and kind not in {"sql", "live"} and not service:
         return {**options, key: int(table)}
     return {**options, key: table}
@@ -366,8 +366,11 @@ def _select_described_source(description: _table_descriptions.TableSetDescriptio
     sources = [dict(table.source) for table in description.tables if table.source]
     if len(sources) != 1:
         raise UsageError(
-            f"the {description.kind} describes {len(sources)} tables with rows, and a standard is mapped from one",
-            remedy="choose it with --table",
+            (
+                f"the {description.kind} describes {len(sources)} tables with rows, but a standard is mapped from one "
+                "table"
+            ),
+            remedy="choose one with --table",
         )
     return str(sources[0].pop("kind")), sources[0]
 

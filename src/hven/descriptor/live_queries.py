@@ -87,18 +87,18 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
     key_path = f"tables.{spec.table.name}"
     faults = []
     if len(spec.sources) > 1:
-        message = f"{key_path}.source: a table that is read in place has one source"
-        remedy = "give each its own table, and join them by a view"
+        message = f"{key_path}.source: a table that is read in place can have only one source"
+        remedy = "write a table for each source, and join them in a view"
         faults.append(Fault(message=message, place=spec.sources[1].place, remedy=remedy))
     if spec.sync:
-        message = f"{key_path}.sync: a table that is read in place is always as its database has it"
+        message = f"{key_path}.sync: a table that is read in place is always as current as its database"
         faults.append(Fault(message=message, place=spec.place, remedy="remove it", severity="warning"))
     if spec.flags is not None and not spec.flags.is_supplied:
         message = f"{key_path}.flags: the rows of a table that is read in place are not checked, so nothing sets flags"
-        remedy = "kind: sql copies the rows, and checks them"
+        remedy = "write kind: sql to copy and check the rows"
         faults.append(Fault(message=message, place=spec.flags.place, remedy=remedy))
     if spec.max_rejected_share is not None:
-        message = f"{key_path}.max_rejects: no row is checked where none is read in"
+        message = f"{key_path}.max_rejects: the rows of a table that is read in place are not checked"
         faults.append(Fault(message=message, place=spec.place, severity="warning"))
     return faults
 
@@ -194,7 +194,10 @@ def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_tabl
             index_purposes[copies[column.name]] = "the indexed column"
     hints = list(live_source.list_missing_index_hints(inspected_table, position_columns, index_purposes))
     if table.position is not None and position_columns is None:
-        message = f"positions are computed from other columns ({', '.join(table.position)}), so no index serves cones"
+        message = (
+            f"positions are computed from other columns ({', '.join(table.position)}), so cone searches cannot "
+            "use an index"
+        )
         remedy = "keep longitude and latitude in degrees in columns of the source"
         hints.append(live_source.MissingIndexHint(message=message, remedy=remedy))
     if position_index not in {"q3c", "pgsphere"}:
@@ -229,13 +232,15 @@ def _find_live_warnings(spec: TableSpec, inspected_table: Any, key_path: str) ->
         yield Fault(
             message=f"{key_path}.rules: the rows of a table that is read in place are not checked",
             place=rule_place,
-            remedy="let the database check them, or leave such rows out by 'where'; hven lint looks at what is served",
+            remedy=(
+                "let the database check them, or exclude such rows with 'where'; check the served rows with hven lint"
+            ),
             severity="warning",
         )
     if inspected_table.encoding == "SQL_ASCII":
         message = (
-            f"{key_path}.source: the database says nothing of its encoding (SQL_ASCII), so text that is not UTF-8 "
-            f"breaks an answer off"
+            f"{key_path}.source: the database does not declare its encoding (SQL_ASCII), so text that is not "
+            "UTF-8 breaks off a result"
         )
         remedy = "move it to a database with ENCODING 'UTF8'"
         yield Fault(message=message, place=source_place, remedy=remedy, severity="warning")
@@ -259,7 +264,7 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
     """Find expressions that the database's SQL does not have, with their places."""
     remedy = "copy the table (kind: sql), or let a view of the database compute it"
     for call in compiled_mapping.calls:
-        reason = "is for ingests" if call.path is None else "is a Python function"
+        reason = "is only for ingests" if call.path is None else "is a Python function"
         message = f"{key_path}: {call.name} {reason}, which a table that is read in place cannot call"
         yield Fault(message=message, place=call.place, remedy=remedy)
     settings = list(spec.settings)
@@ -268,10 +273,10 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
     settings_by_column = {setting.column: setting for setting in settings}
     lookup_settings = [setting for setting in settings_by_column.values() if setting.how == "lookup"]
     for name in compiled_mapping.lookups:
-        message = f"{key_path}.lookup: a lookup with more than 64 keys cannot be said in SQL"
+        message = f"{key_path}.lookup: a lookup with more than 64 keys cannot be written in SQL"
         place = spec.place
         if lookup_settings:
-            message = f"{key_path}.lookup.{lookup_settings[0].column}: more than 64 keys cannot be said in SQL"
+            message = f"{key_path}.lookup.{lookup_settings[0].column}: more than 64 keys cannot be written in SQL"
             place = lookup_settings[0].place
         table_remedy = f"put {name.replace('_', ' ')} into a table of the database and join it in a view"
         yield Fault(message=message, place=place, remedy=table_remedy)
@@ -313,10 +318,10 @@ def _find_unsupported_reason(tree: Expr) -> str:
     column_names = {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
     file_facts = sorted(column_names & {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS})
     if file_facts:
-        return f"{file_facts[0]} is a fact of files"
+        return f"{file_facts[0]} is a fact about files"
     function_text = load_live_engine_module().find_unsupported_function(tree)
     if function_text:
-        return f"{function_text} cannot be said in the SQL of the database"
+        return f"{function_text} cannot be written in the database's SQL"
     return ""
 
 

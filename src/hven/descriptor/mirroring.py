@@ -219,14 +219,14 @@ def write_mirror_descriptor(
         body["files"] = [dict(file_entry) for file_entry in files]
     if not table_descriptions and not files:
         raise NothingToMirrorError(
-            f"{name} of {url} has no tables and files that can be copied",
-            remedy="views over tables of other collections are made here, over what is copied",
+            f"{name} at {url} has no tables or files that can be copied",
+            remedy="copy the tables that its views read, and write such views in a collection of this site",
         )
     if sync_interval is not None:
         body["sync"] = {"every": sync_interval}
     head = (
-        f"{MIRROR_FILE_MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this "
-        f"first line away, to keep it as it is.\n"
+        f"{MIRROR_FILE_MARK}{url}/collections/{name}\n# `hven mirror` writes this file; to keep your own version, "
+        "edit it and remove this first line.\n"
     )
     return head + _write_yaml(body)
 
@@ -238,10 +238,12 @@ def _parse_remote_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
         if not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             foreign_document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SourceError(f"{url} gives a descriptor of {name} that is not YAML", remedy="is that a Hven?") from error
+        raise SourceError(
+            f"{url} returns a descriptor of {name} that is not YAML", remedy="check that the address is a Hven site"
+        ) from error
     is_of_collection = isinstance(foreign_document, dict) and foreign_document.get("collection") == name
     if not is_of_collection or not _COLLECTION_NAME_PATTERN.fullmatch(name):
-        raise SourceError(f"{url} gives no descriptor of {name!r}", remedy="is that a Hven?")
+        raise SourceError(f"{url} returns no descriptor of {name!r}", remedy="check that the address is a Hven site")
     return dict(foreign_document)
 
 
@@ -394,7 +396,9 @@ def _select_nondefault_attributes(source_object: object, keys: Iterable[str]) ->
 def _copy_table_description(remote_table: Any, url: str, table: str) -> dict[str, Any]:
     """Copy the description of another site's table; its source is that site, whatever the text says."""
     if not isinstance(remote_table, dict) or not isinstance(remote_table.get("columns"), dict):
-        raise SourceError(f"{url} does not say the columns of {table}", remedy="that site may have another version")
+        raise SourceError(
+            f"{url} does not list the columns of {table}", remedy="check its version of Hven, which may be different"
+        )
     description = _copy_keys(remote_table, TABLE_KEYS)
     description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table}
     for key, allowed_keys in (("frames", FRAME_KEYS), ("params", ("type", *PARAM_KEYS)), ("enums", None)):

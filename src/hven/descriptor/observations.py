@@ -198,9 +198,12 @@ def compile_obscore_view_member(
         raise DescriptorError(
             [
                 Fault(
-                    message=f"{view_name}: {file_fact_names[0]} is not known here",
+                    message=(
+                        f"{view_name}: {file_fact_names[0]} is a fact about the source file, which is known only "
+                        "during the ingest"
+                    ),
                     place=view_spec.place,
-                    remedy="keep it in a column of the table",
+                    remedy="store it in a column of the table, and use that column here",
                 )
             ]
         )
@@ -257,10 +260,12 @@ def _check_sky_positions(view_spec: TableSpec, trees: Mapping[str, Expr], table:
         if misplaced_columns:
             faults.append(
                 Fault(
-                    message=f"{view_name}.{column.name}: {misplaced_columns[0]} is on a body, and {view_name} has "
-                    f"places on the sky (ICRS)",
+                    message=(
+                        f"{view_name}.{column.name}: {misplaced_columns[0]} is on a body, but {view_name} "
+                        "contains positions on the sky (ICRS)"
+                    ),
                     place=_locate_setting(view_spec, column.name),
-                    remedy=f"leave {column.name} out; who looks for places on bodies asks {table.qualified_name}",
+                    remedy=f"remove {column.name}; readers search for places on bodies in {table.qualified_name}",
                 )
             )
     if faults:
@@ -290,8 +295,10 @@ def _refuse_ingest_only_functions(view_spec: TableSpec, trees: Mapping[str, Expr
         if ingest_only_functions:
             faults.append(
                 Fault(
-                    message=f"{view_name}.{column}: {ingest_only_functions[0].lower()} works at ingest alone, and "
-                    f"{view_name} is computed when it is asked",
+                    message=(
+                        f"{view_name}.{column}: {ingest_only_functions[0].lower()} works only at ingest, but "
+                        f"{view_name} is computed at each query"
+                    ),
                     place=_locate_setting(view_spec, column),
                     remedy=f"compute it in a column of the table, and name that column here: {column}: my_column",
                 )

@@ -419,7 +419,8 @@ class RemoteDescriptorReader:
             text = "NULL" if value is None else str(value)
             if name not in standard and name not in own_columns:
                 self.omission_notes.append(
-                    f"{view} has no column {name} of {table.qualified_name}: the standard, as we know it, has none"
+                    f"{view} does not get the column {name} of {table.qualified_name}, which this version of the "
+                    "standard does not have"
                 )
                 continue
             expressions[name] = text
@@ -431,7 +432,7 @@ class RemoteDescriptorReader:
                 return None
             if fault:
                 expressions[name] = "NULL"
-                self.omission_notes.append(f"{view} has nothing under {name} of {table.qualified_name}: {fault}")
+                self.omission_notes.append(f"{view} has no {name} for {table.qualified_name}: {fault}")
         optional_columns = []
         foreign_optional = remote_keys.get("optional")
         if isinstance(foreign_optional, list):

@@ -20,10 +20,10 @@ MISSING_REQUIREMENTS = {
         "positions (columns in deg with the UCDs pos.eq.ra;meta.main and pos.eq.dec;meta.main, or `position`), and "
         "an identifier"
     ),
-    "files": "files that are published: the collection has no `files`",
+    "files": "published files, because the collection has no `files`",
     "endpoints": "`endpoints`",
     EPN_TAP_SERVICE: "`standard: epn-tap-2.0`",
-    OBSCORE_VIEW: "`obscore`, and none its standard",
+    OBSCORE_VIEW: "`obscore` or its standard",
     **dict.fromkeys(("sia", "sia2", "ssa"), "`obscore`"),
 }
 
@@ -58,10 +58,12 @@ def find_unserved_service_faults(resource: CollectionSpec, tables: Sequence[Tabl
 
     return [
         Fault(
-            message=f"services: {service} has nothing to answer with: no table of {resource.name} has "
-            f"{MISSING_REQUIREMENTS.get(service, 'what it needs')}",
+            message=(
+                f"services: {service} has no data, because no table of {resource.name} has "
+                f"{MISSING_REQUIREMENTS.get(service, 'what it needs')}"
+            ),
             place=resource.tables[0].place,
-            remedy=f"take {service} out of services, or give a table what it needs",
+            remedy=f"remove {service} from `services`, or add what it needs to a table",
         )
         for service in (resource.services if tables else ())
         if not any(is_served(service, table) for table in tables)

@@ -140,9 +140,9 @@ class _TableReader:
             sources = _with_series_file_specs(sources, table)
         if "group_by" in fields and len(sources) > 1:
             self._faults.add_error(
-                f"{key_path}.group_by: groups of several sources cannot be made",
+                f"{key_path}.group_by: rows of several sources cannot be grouped",
                 fields.places["group_by"],
-                "one source may have several files",
+                "write one source, which may have several files",
             )
         return TableSpec(
             frame_warnings=self._list_frame_warnings(),
@@ -249,7 +249,7 @@ class _TableReader:
             if not check_column_name(name, "a 'let' name", self._faults, must_be_regular=True):
                 continue
             if str(name) in self._collection_context.constants:
-                message = f"{let_path}: {name} is a constant of the collection already"
+                message = f"{let_path}: {name} is already a constant of the collection"
                 self._faults.add_error(message, name.place, "choose another name")
             used_names[str(name)] = set()
             tree = parse_written_expression(value, f"{let_path}.{name}", self._faults)
@@ -380,9 +380,9 @@ class _TableReader:
         )
         if table.observation and len(table.primary) != 1:
             self._faults.add_error(
-                f"{key_path}.observation: rows are put together by a primary key of one column",
+                f"{key_path}.observation: it needs a primary key of exactly one column",
                 fields.places["observation"],
-                "primary: name that column",
+                "write primary: COLUMN",
             )
         return table
 
@@ -429,9 +429,9 @@ class _TableReader:
         access, policy = read_access_policy(access_fields, f"{self._key_path}.access", self._faults, contact)
         if policy is not None and "view" in fields:
             self._faults.add_error(
-                f"{self._key_path}.access: a view shows the rows that its tables do",
+                f"{self._key_path}.access: a view follows the access rules of its tables",
                 fields.places.get("access", self._name.place),
-                "write it for the tables",
+                "write 'access' in those tables",
             )
         return access, policy
 
@@ -565,12 +565,12 @@ class _TableReader:
                     self._faults.add_error(
                         f"{key_path}: the table has no column {str(name)!r}",
                         name.place,
-                        "an index is of columns: let one be computed by 'map', and index that",
+                        "name a column; for an index on an expression, compute a column under 'map'",
                     )
                 else:
                     self._check_has_column(name, key_path)
             if len(set(index_columns)) < len(index_columns):
-                self._faults.add_error(f"{key_path}: an index has a column twice", index_columns[0].place)
+                self._faults.add_error(f"{key_path}: an index contains a column twice", index_columns[0].place)
             indexes.append(tuple(map(str, index_columns)))
         return tuple(dict.fromkeys(indexes))
 

@@ -190,7 +190,7 @@ def read_localized_text(
     for key, item in value.items():
         if key not in PAGE_LANGUAGES:
             faults.add_error(
-                f"{key_path}: {str(key)!r} is not a language of the pages",
+                f"{key_path}: {str(key)!r} is not a language of Hven's pages",
                 key.place,
                 f"known: {', '.join(PAGE_LANGUAGES)}",
             )
@@ -202,7 +202,10 @@ def read_localized_text(
         faults.add_warning(
             f"{key_path} has no text in {faults.language!r}, the language of the site",
             value.place,
-            f"programs and other readers get that in {next(iter(texts_by_language))!r}; add '{faults.language}:'",
+            (
+                f"add '{faults.language}:'; without it, programs and other readers get the text in "
+                f"{next(iter(texts_by_language))!r}"
+            ),
         )
     return build_localized_text(texts_by_language, faults.language)
 
@@ -214,7 +217,7 @@ def read_constant(value: Any, key_path: str, faults: FaultCollector) -> LocatedY
     faults.add_error(
         f"{key_path} must be one constant, not {describe_value(value)}",
         value.place,
-        "templates go under 'text', expressions under 'map'",
+        "write templates under 'text' and expressions under 'map'",
     )
     return None
 
@@ -316,7 +319,7 @@ def read_expression_text(
         if str(value).lstrip("+-").isdigit():
             retyping_remedy = f"write {int(value)}"
         else:
-            retyping_remedy = "text stands in quotes within quotes: \"'...'\""
+            retyping_remedy = "put text in quotes within quotes: \"'...'\""
         faults.add_error(f"{key_path}: YAML reads {value!s} as {yaml_reading}", value.place, retyping_remedy)
         return None
     return value
@@ -370,14 +373,14 @@ def explain_early_value_end(value: LocatedYamlScalar) -> str:
         return ""
     rest_of_line = value.page.text[value.end :].partition("\n")[0]
     if rest_of_line.lstrip().startswith("#") and rest_of_line[:1] in {" ", "\t"}:
-        return "the ' #' began a comment: put the whole value in double quotes"
+        return "put the whole value in double quotes, because ' #' begins a comment"
     if rest_of_line.lstrip()[:1] in {",", "}", "]"}:
         end_character = rest_of_line.lstrip()[0]
         if end_character == ",":
             name = "comma"
         else:
             name = repr(end_character)
-        return f"the {name} ended the value: put it in double quotes, or write the map over several lines"
+        return f"put it in double quotes, or write the map over several lines, because the {name} ends the value"
     return ""
 
 

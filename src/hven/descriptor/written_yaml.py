@@ -302,9 +302,9 @@ def read_yaml_file(path: Path, name: str, faults: list[Fault]) -> YamlFileText |
         if size > MAX_FILE_BYTES:
             faults.append(
                 Fault(
-                    message=f"the file has {size:,} bytes; a descriptor may have {MAX_FILE_BYTES:,}",
+                    message=f"the file has {size:,} bytes; a descriptor may have at most {MAX_FILE_BYTES:,}",
                     place=TextPlace(file=name),
-                    remedy="put data into a file of its own",
+                    remedy="put data into a separate file",
                 )
             )
             return None
@@ -361,7 +361,7 @@ def decode_yaml_file(data: bytes, name: str, faults: list[Fault]) -> YamlFileTex
             character_label = f"the control character 0x{ord(invalid_character.group()):02x}"
         faults.append(
             Fault(
-                message=f"{character_label} stands in the text",
+                message=f"the text contains {character_label}",
                 place=page.locate_index(invalid_character.start()),
                 remedy="remove it",
             )
@@ -418,7 +418,7 @@ class _YamlTreeBuilder:
                     raise _ParseStoppedError(
                         "a second YAML document begins here",
                         self.page.locate_index(_find_start_index(event)),
-                        "one file, one document: remove '---'",
+                        "remove '---'; a file may contain only one document",
                     )
                 value = self.build_value(next(self.events), 0)
         return value
@@ -426,7 +426,9 @@ class _YamlTreeBuilder:
     def build_value(self, event: Any, depth: int) -> Value:
         start = _find_start_index(event)
         if depth > MAX_NESTING_DEPTH:
-            raise _ParseStoppedError(f"nested more than {MAX_NESTING_DEPTH} deep", self.page.locate_index(start))
+            raise _ParseStoppedError(
+                f"values are nested more than {MAX_NESTING_DEPTH} deep", self.page.locate_index(start)
+            )
         if isinstance(event, yaml.AliasEvent):
             return self.resolve_alias(event.anchor, start)
         count_before = self.value_count
@@ -448,9 +450,9 @@ class _YamlTreeBuilder:
             style = event.style or ""
             if _TOO_LONG_NUMBER_PATTERN.search(event.value):
                 raise _ParseStoppedError(
-                    "a number of more than 400 digits",
+                    "the number has more than 400 digits",
                     self.page.locate_index(start),
-                    "no value is so large; is something missing between?",
+                    "check whether a separator is missing; no value is this large",
                 )
             if tag in {"!", "tag:yaml.org,2002:str"} and style == "":
                 style = "!"
@@ -466,7 +468,7 @@ class _YamlTreeBuilder:
 
     def resolve_alias(self, anchor: Any, start: int) -> Value:
         if anchor not in self.anchors:
-            raise _ParseStoppedError(f"no anchor &{anchor} stands above", self.page.locate_index(start))
+            raise _ParseStoppedError(f"there is no anchor &{anchor} above", self.page.locate_index(start))
         anchored_value = self.anchors[anchor]
         if anchored_value is None:
             raise _ParseStoppedError(f"*{anchor} contains itself", self.page.locate_index(start))
@@ -477,7 +479,7 @@ class _YamlTreeBuilder:
         self.value_count += number
         if self.value_count > MAX_VALUES:
             raise _ParseStoppedError(
-                f"more than {MAX_VALUES:,} values (aliases counted as often as they are used)",
+                f"the file has more than {MAX_VALUES:,} values (with aliases counted as often as they are used)",
                 self.page.locate_index(start),
             )
 
@@ -499,7 +501,7 @@ class _YamlTreeBuilder:
                     Fault(
                         message="a key must be one word or text",
                         place=place,
-                        remedy="is a template or a list missing its quotes?",
+                        remedy="put a template or a list in quotes",
                     )
                 )
             elif key == "<<" and key.is_plain:
@@ -512,9 +514,9 @@ class _YamlTreeBuilder:
                 first_key = next(old for old in entries_by_key if old == key)
                 self.faults.append(
                     Fault(
-                        message=f"the key {str(key)!r} stands twice in one map",
+                        message=f"the key {str(key)!r} occurs twice in one map",
                         place=key.place,
-                        remedy=f"the first one is in line {first_key.place.line}",
+                        remedy=f"remove one of them; the first one is on line {first_key.place.line}",
                     )
                 )
             else:
@@ -559,8 +561,8 @@ def _build_syntax_fault(page: YamlFileText, error: yaml.YAMLError) -> Fault:
     return Fault(
         message=f"not YAML: {problem}{context_text}",
         place=page.locate_index(index),
-        remedy="quotes around values with ': ', ' #', a comma within { }, or a leading [ { * & ! | > ' \" % @ are the "
-        "usual cure",
+        remedy="put quotes around values that contain ': ', ' #' or a comma within { }, or that begin with one of "
+        "[ { * & ! | > ' \" % @",
     )
 
 
@@ -572,19 +574,19 @@ def _find_syntax_error_cause(page: YamlFileText, error: yaml.MarkedYAMLError, pr
     line = page.text[line_start:].partition("\n")[0]
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent:
-        message = "a tab stands in the indentation"
+        message = "the indentation contains a tab"
         place = page.locate_index(line_start + indent.index("\t"))
         remedy = "indent with spaces"
     elif page.text[index : index + 1] in {"@", "`", "%"}:
         message = f"a value cannot begin with {page.text[index]!r} in YAML"
     elif "mapping values are not allowed" in problem:
-        message = "a second ': ' stands in an unquoted value, or the line is indented wrongly"
+        message = "an unquoted value contains a second ': ', or the indentation is wrong"
     elif "could not find expected ':'" in problem:
-        message, remedy = "this line is no 'key: value'", ""
+        message, remedy = "this line is not a 'key: value'", ""
     elif error.context_mark is not None and error.context == "while scanning a quoted scalar":
         message = "the quote that opens here is not closed"
         place = page.locate_index(error.context_mark.index)
-        remedy = "close it; a quote inside single quotes is doubled: ''"
+        remedy = "close it; write a quote inside single quotes twice: ''"
     elif error.context_mark is not None and error.context and "flow" in error.context:
         search_end = page.text.rfind("\n", 0, index) + 1 or index
         comment = re.compile(r"[ \t]#").search(page.text, error.context_mark.index, search_end)

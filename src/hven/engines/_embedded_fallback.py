@@ -156,7 +156,7 @@ class EmbeddedFallbackExecution(FetchingExecution):
                 f"{self._fallback_plan.reason} cannot be computed by the database, and more than "
                 f"{self._fetch_limit_text} of {name} would have to be fetched for it"
             )
-            too_many = TooLargeError(message, remedy="narrow the table by a condition (position, key, time) beside it")
+            too_many = TooLargeError(message, remedy="add a condition that narrows the table (position, key, time)")
             budget = FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes)
             rows = self._fetch_rows(plan, [name], budget, too_many)
             yield name, _with_missing_columns(rows, table)

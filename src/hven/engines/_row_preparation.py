@@ -97,7 +97,7 @@ def check_key_nulls(table: Table, null_count: int) -> None:
     """Raise `DataError` if a primary key is null."""
     if null_count:
         message = f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is null in {null_count:,} rows"
-        raise DataError(message, remedy="give every row a key, or name another primary key")
+        raise DataError(message, remedy="give every row a key, or choose another primary key")
 
 
 def build_duplicate_key_error(
@@ -113,6 +113,8 @@ def build_duplicate_key_error(
         key_texts.append(f"{', '.join(value_texts)} ({times} times)")
     message = (
         f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is not unique: {key_count:,} "
-        f"key{'s stand' if key_count > 1 else ' stands'} in {row_count:,} rows; first: {'; '.join(key_texts)}"
+        f"key{'s are' if key_count > 1 else ' is'} in {row_count:,} rows; first: {'; '.join(key_texts)}"
     )
-    return DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")
+    return DataError(
+        message, remedy="remove the duplicates (where:, group_by:), or choose other columns as primary key"
+    )

@@ -120,7 +120,7 @@ def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
     actual_bytes = path.stat().st_size
     if actual_bytes == recorded_bytes:
         return None
-    return f"it has {actual_bytes:,} bytes, and {recorded_bytes:,} were written"
+    return f"it has {actual_bytes:,} bytes, but {recorded_bytes:,} were written"
 
 
 def raise_if_transient_read_error(path: Path, error: Exception) -> None:
@@ -132,9 +132,9 @@ def raise_if_transient_read_error(path: Path, error: Exception) -> None:
         The error is one of `TRANSIENT_ERRNOS`.
     """
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
-        message = f"the snapshot file {path} cannot be read now: {os.strerror(error.errno).lower()}"
+        message = f"the snapshot file {path} cannot be read at the moment: {os.strerror(error.errno).lower()}"
         raise StorageUnavailableError(
-            message, remedy="check that the server may read it and may open more files"
+            message, remedy="check that the server may read it, and that it may open more files"
         ) from error
 
 

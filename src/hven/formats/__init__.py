@@ -161,12 +161,15 @@ class TableStream:
                 row_count += batch.num_rows
                 yield batch
         if self.is_truncated:
-            message = "the answer was cut off (QUERY_STATUS=OVERFLOW): there are more rows than it holds"
+            message = "the answer was cut off (QUERY_STATUS=OVERFLOW), so rows are missing"
             if row_count:
                 message = format_message(
-                    "the answer was cut off (QUERY_STATUS=OVERFLOW) after {number:,} rows: there are more", row_count
+                    "the answer was cut off (QUERY_STATUS=OVERFLOW) after {number:,} rows, but there are more",
+                    row_count,
                 )
-            remedy = "ask for more rows (MAXREC), or for less at once; `kind: tap` asks page by page"
+            remedy = (
+                "request more rows (MAXREC) or a smaller part, or use `kind: tap`, which requests rows page by page"
+            )
             raise SourceError(message, remedy=remedy)
 
 
@@ -294,7 +297,7 @@ def select_format(responseformat: str | None = None, accept: str | None = None) 
 
 def _create_unknown_format_error(requested_format: str) -> ParamError:
     """Create the error about an unknown RESPONSEFORMAT, with the names and options that exist."""
-    remedy = f"known: {', '.join(_list_format_names())}"
+    remedy = f"use one of {', '.join(_list_format_names())}"
     format_name = requested_format.partition(";")[0]
     match = _find_format(format_name)
     if match is not None and match[0].option_choices:
@@ -303,8 +306,8 @@ def _create_unknown_format_error(requested_format: str) -> ParamError:
         for name, values in table_format.option_choices.items():
             values_text = ", ".join(values)
             choices.append(f"{name}: {values_text}")
-        remedy = f"{table_format.name} takes {'; '.join(choices)}; {remedy}"
-    return ParamError(f"no RESPONSEFORMAT is called {requested_format!r}", name="RESPONSEFORMAT", remedy=remedy)
+        remedy = f"use the options of {table_format.name} ({'; '.join(choices)}), or {remedy}"
+    return ParamError(f"there is no RESPONSEFORMAT {requested_format!r}", name="RESPONSEFORMAT", remedy=remedy)
 
 
 def load_format(name: str) -> TableFormat:

@@ -131,7 +131,7 @@ def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_5
         schema_metadata = _decode_metadata(ipc_reader.schema.metadata)
         columns = [_create_column(item) for item in ipc_reader.schema]
     except _READ_ERRORS as error:
-        message = f"no readable Arrow data: {error}"
+        message = f"not readable Arrow data: {error}"
         raise SourceError(message) from error
     table_name = schema_metadata.get("name")
     metadata = TableMetadata(columns=columns, name=table_name, description=schema_metadata.get("description"))
@@ -169,8 +169,8 @@ def _choose_type(arrow_field: pa.Field, field_metadata: Mapping[str, str]) -> Co
     try:
         return build_type_from_arrow(arrow_field.type)
     except ValueError as error:
-        message = f"column {arrow_field.name!r} is {arrow_field.type}, which a table cannot hold"
-        raise SourceError(message, remedy="leave it out, or take it apart") from error
+        message = f"column {arrow_field.name!r} is {arrow_field.type}, which a table cannot contain"
+        raise SourceError(message, remedy="leave it out, or split it into columns of plain types") from error
 
 
 def _convert_arrow_batches(

@@ -98,8 +98,8 @@ def write_fits(
         The table has more than 999 columns.
     """
     if len(metadata.columns) > _MAX_COLUMNS:
-        message = f"FITS holds at most {_MAX_COLUMNS} columns, the table has {len(metadata.columns)}"
-        raise TooLargeError(message, remedy="ask for fewer columns, or for another format")
+        message = f"a FITS table has at most {_MAX_COLUMNS} columns, but this one has {len(metadata.columns)}"
+        raise TooLargeError(message, remedy="request fewer columns, or a different format")
     fields = [pa.field(column.name, column.type.arrow) for column in metadata.columns]
     schema = pa.schema(fields)
     plans = [_ColumnLayout(column, column.type.scalar_type.fits) for column in metadata.columns]
@@ -287,11 +287,8 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused_number: Callable
     else:
         plan.null_value = find_unused_number()
         if plan.null_value is None:
-            message = (
-                f"column {plan.column.name!r} holds nulls, and so many values of the 64-bit range that none was "
-                f"found for TNULL"
-            )
-            raise TooLargeError(message, remedy="ask for another format")
+            message = f"column {plan.column.name!r} has nulls, but no unused 64-bit value was found for TNULL"
+            raise TooLargeError(message, remedy="request a different format")
     return letter
 
 
@@ -397,7 +394,7 @@ def _list_table_cards(
         cards.append(("COMMENT", f"{info.name}: {info.value}"))
     for plan in plans:
         if plan.replaced_count:
-            remark = f"{plan.replaced_count} characters that FITS text cannot hold were replaced"
+            remark = f"{plan.replaced_count} characters that FITS text cannot contain were replaced"
             cards.append(("COMMENT", f"{plan.column.name}: {remark}"))
     ascii_cards: list[tuple[str, object]] = []
     for name, value in cards:

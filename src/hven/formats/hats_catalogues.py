@@ -42,7 +42,7 @@ _OLD_PROPERTY_NAMES: Final = {
     "primary_catalog": "hats_primary_table_url",
     "indexing_column": "hats_index_column",
 }
-_UNREADABLE_MESSAGE = "a catalogue cannot be read: {why}"
+_UNREADABLE_MESSAGE = "the catalogue cannot be read: {why}"
 
 
 # --- properties ----------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def parse_catalogue_properties(data: bytes, file_name: str = hats_layout.PROPERT
     properties = parse_property_lines(data)
     if "dataproduct_type" not in properties:
         raise SourceError(
-            format_message("no HATS catalogue: dataproduct_type is missing"),
+            format_message("not a HATS catalogue: dataproduct_type is missing"),
             place=TextPlace(file=file_name),
             remedy=hats_layout.READ_NOTE_REMEDY,
         )
@@ -347,11 +347,9 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
         collection = parse_property_lines(data)
         main_catalogue = collection.get("hats_primary_table_url", "").strip("/")
         if not main_catalogue or ".." in main_catalogue.split("/") or "://" in main_catalogue:
-            message = format_message(
-                "{name} does not say which catalogue below it is the main one", hats_layout.COLLECTION_FILE
-            )
+            message = format_message("{name} does not name the main catalogue", hats_layout.COLLECTION_FILE)
             place = TextPlace(file=f"{location}/{hats_layout.COLLECTION_FILE}")
-            raise SourceError(message, place=place, remedy="name the directory of the catalogue itself")
+            raise SourceError(message, place=place, remedy="give the directory of the catalogue itself")
         base = f"{main_catalogue}/"
         properties_file = _read_properties_file(read, base)
     if properties_file is None:
@@ -359,7 +357,7 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
             format_message(
                 "{directory} is not a HATS catalogue: there is no hats.properties", f"{location}/{base}".rstrip("/")
             ),
-            remedy="name the directory that has hats.properties and dataset/ in it",
+            remedy="give the directory that contains hats.properties and dataset/",
         )
     name, data = properties_file
     properties = parse_catalogue_properties(data, f"{location}/{name}")
@@ -368,7 +366,7 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
     partition_info_place = f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}"
     partition_info = read(base + hats_layout.PARTITION_INFO_FILE)
     if partition_info is None:
-        message = format_message(_UNREADABLE_MESSAGE, "it is not there")
+        message = format_message(_UNREADABLE_MESSAGE, "the file is missing")
         raise SourceError(message, place=TextPlace(file=partition_info_place), remedy=hats_layout.REWRITE_REMEDY)
     pixels = hats_layout.parse_partition_info(partition_info, partition_info_place)
     partition_files = _list_partition_files(location, folder, base, properties, pixels)
@@ -378,13 +376,13 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
 def _create_catalogue_type_error(properties: Mapping[str, str], properties_place: str) -> SourceError:
     """Create the error about a catalogue that does not hold a table, with the main catalogue if it is known."""
     message = format_message(
-        "the catalogue is of the type {type!r}, whose rows are not those of a table", properties["dataproduct_type"]
+        "the catalogue has the type {type!r}, so its rows are not a table", properties["dataproduct_type"]
     )
     main_address = properties.get("hats_primary_table_url", "").rstrip("/")
     main_catalogue = main_address.rpartition("/")[2].strip(".")
-    remedy = "name the catalogue of objects or sources itself; it lies beside it"
+    remedy = "give the catalogue of objects or sources itself, which is next to it"
     if main_catalogue:
-        remedy = f"name the catalogue of objects or sources itself: {main_catalogue}, beside it"
+        remedy = f"give the catalogue of objects or sources itself, {main_catalogue}, which is next to it"
     return SourceError(message, place=TextPlace(file=properties_place), remedy=remedy)
 
 
@@ -552,7 +550,7 @@ def call_in_threads(
             result_count = len(work.results)
             if not work.condition.wait(timeout_seconds) and len(work.results) == result_count:
                 work.waiting.clear()
-                message = format_message("its file system does not answer for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
+                message = format_message("its file system has not answered for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
                 slow_argument = next(iter(work.running.values()), arguments[0])
                 place = TextPlace(file=format_place(slow_argument))
                 raise SourceError(message, place=place, remedy="check the mount, then try again")

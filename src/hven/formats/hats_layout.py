@@ -52,11 +52,9 @@ PARQUET_WRITER_OPTIONS: Final[Mapping[str, Any]] = {
 """Options of `pyarrow.parquet.ParquetWriter` for partitions."""
 
 _PARTITION_PATH_PATTERN = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
-REWRITE_REMEDY: Final = "get the catalogue again, or write it anew with hats-import"
+REWRITE_REMEDY: Final = "get the catalogue again, or write it again with hats-import"
 """Remedy for a damaged catalogue."""
-READ_NOTE_REMEDY: Final = (
-    "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
-)
+READ_NOTE_REMEDY: Final = "compare it with https://www.ivoa.net/documents/HATS, or write it again with hats-import"
 """Remedy for files that are not as a catalogue has them."""
 
 
@@ -244,7 +242,7 @@ def parse_partition_info(data: bytes, file_name: str = PARTITION_INFO_FILE) -> l
     column_names = [word.strip() for word in next(rows, [])]
     if "Norder" not in column_names or "Npix" not in column_names:
         raise SourceError(
-            format_message("the columns Norder and Npix are not in its first line"),
+            format_message("its first line does not have the columns Norder and Npix"),
             place=TextPlace(file=file_name),
             remedy=READ_NOTE_REMEDY,
         )

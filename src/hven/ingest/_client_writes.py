@@ -139,8 +139,8 @@ class ClientWrite:
         """Refuse to write while the collection is held after a rollback."""
         if self.collection in self.site.store.map_held_collections():
             raise KeyTakenError(
-                format_message("{collection} is held as a rollback left it", self.collection),
-                remedy="the operator can resume it: hven schedule resume",
+                format_message("{collection} is on hold after a rollback", self.collection),
+                remedy="ask the site's operators to resume it with hven schedule resume",
             )
 
     def create_report(self, run: str) -> IngestReport:
@@ -163,7 +163,7 @@ class ClientWrite:
         if earlier_push.digest != self.digest or earlier_push.by != self.account_name:
             raise KeyTakenError(
                 format_message("the Idempotency-Key {token!r:.60} was used for another request", write.idempotency_key),
-                remedy="take a new one for each new request",
+                remedy="use a new key for each new request",
             )
         return build_replayed_result(earlier_push)
 
@@ -185,13 +185,15 @@ class ClientWrite:
             execute_leased_run(self.site, report, create_run)
         except (SourceError, DescriptorError) as error:  # another source or the descriptor has a fault, not the client
             raise StorageUnavailableError(
-                format_message("{collection} cannot be published now: {message}", self.collection, error.message),
-                remedy="the operator should run hven check and hven ingest",
+                format_message(
+                    "{collection} cannot be published at the moment: {message}", self.collection, error.message
+                ),
+                remedy="ask the site's operators to run hven check and hven ingest",
             ) from error
         except DataError as error:
             if isinstance(error, RowsRefusedError):
                 raise
-            raise RowsRefusedError(error.message, report, remedy="nothing was written") from error
+            raise RowsRefusedError(error.message, report, remedy="correct the rows; nothing was written") from error
 
     def _make_or_keep_table(self, sync_context: SyncRunContext, run: CollectionRun, spec: TableSpec) -> LoadedTable:
         """Make the table of the write, and tables that are made from others; keep the other tables."""
@@ -215,7 +217,7 @@ class ClientWrite:
             raise RowsRefusedError(
                 format_message("rows would be kept aside: {message}{first}", first_fault.message, first_offender),
                 run.report,
-                remedy="nothing was written: correct the rows and send them again",
+                remedy="correct the rows and send them again; nothing was written",
             )
         return sync_context.should_publish(run, loaded_tables)
 

@@ -61,7 +61,7 @@ def move_collection_to_engine(
     """
     engine_names = plugins.list_plugins("engines")
     if engine_name not in engine_names:
-        raise UserError(f"no engine is called {engine_name!r}", remedy=f"known: {', '.join(engine_names)}")
+        raise UserError(f"no engine is called {engine_name!r}", remedy=f"use one of {', '.join(engine_names)}")
     target = site.engines.get_engine(engine_name)  # reports first what this process itself lacks
     check_servers_can_read(site.settings, site.store, engine_name)
     run = create_run_id()
@@ -69,7 +69,9 @@ def move_collection_to_engine(
         published_records = site.store.read_published_records()[1].values()
         records = [record for record in published_records if record.collection == collection]
         if not records:
-            raise NotFoundError(f"nothing of {collection!r} is published", remedy="hven status lists what is")
+            raise NotFoundError(
+                f"no table of {collection!r} is published", remedy="run hven status to list what is published"
+            )
         if all(record.snapshot.engine == engine_name for record in records):
             return []
         site.store.runs.mark_dead_runs(collection)
@@ -156,7 +158,7 @@ def _copy_snapshot(
     if snapshot.rows != total_rows:
         target.remove_snapshot(snapshot)
         raise StorageError(
-            f"{name} has {total_rows:,} rows, of which {snapshot.rows:,} arrived in {target.name}",
-            remedy="nothing was changed; look for a fault of the disk, and report it",
+            f"{name} has {total_rows:,} rows, but only {snapshot.rows:,} arrived in {target.name}",
+            remedy="look for a disk fault, and report this; nothing was changed",
         )
     return snapshot

@@ -31,12 +31,12 @@ MAX_PUBLISHED_ADDED_SHARE = 1.0  # .. and beyond this share it is not published:
 CORRECTED_QUALITY = "mended"
 QUALITY_MESSAGES = {
     "exact": "with an exact region",
-    "clipped_at_limb": "whose region is cut at the limb (clipped_at_limb)",
+    "clipped_at_limb": "whose region is cut off at the limb (clipped_at_limb)",
     "multi_part": "whose region has several parts or holes (multi_part): s_region is the outline of the largest",
-    CORRECTED_QUALITY: "polygons cross or touch themselves, or each other: "
-    "what they wind round stands for them (mended)",
+    CORRECTED_QUALITY: "polygons cross or touch themselves or each other: "
+    "the region is everything that they enclose (mended)",
     "hull": "whose region has several parts or holes: s_region is their hull (hull)",
-    "degenerate": "whose contour is a line or a point: a small polygon stands for it (degenerate)",
+    "degenerate": "whose contour is a line or a point: the region is a small polygon (degenerate)",
 }
 _DALI_SHAPE_PATTERN = re.compile(r"\s*(?:circle|polygon|range|point)\s+[-+.\d]")
 _OTHER_FRAME_PATTERN = re.compile(r"(?i)\b(?:unknownframe|geo_[cd])\b")
@@ -121,11 +121,12 @@ def _report_excess_coverage(
     is_excessive = added_shares > MAX_PUBLISHED_ADDED_SHARE
     is_larger = (added_shares > MAX_ADDED_SHARE) & ~is_excessive
     larger_message = (
-        f"{COVERAGE_COLUMN} has over 1 % more than the region: 10,000 cells along an outline so long are no finer"
+        f"{COVERAGE_COLUMN} is over 1 % larger than the region: its outline is too long for finer cells "
+        f"(10,000 at most)"
     )
     excessive_message = (
-        f"{COVERAGE_COLUMN} is left empty: most of what 10,000 cells along an outline so long and narrow "
-        f"cover is outside the region"
+        f"{COVERAGE_COLUMN} is left empty: the outline is so long and narrow that 10,000 cells along it cover "
+        f"mostly what is outside the region"
     )
     for word, severity, is_selected, message in (
         ("more", INFO_SEVERITY, is_larger, larger_message),
@@ -194,14 +195,14 @@ def replace_crossing_polygons(
         mapped_rows.constant_columns -= {column}
     mapped_rows.rows = rows
     several_parts_message = (
-        f"a polygon that crosses itself winds round several parts, or a hole: {column_name} is the outline of the "
-        f"largest, and {COVERAGE_COLUMN} has all where the table has that column"
+        f"a polygon that crosses itself encloses several parts or a hole: {column_name} is the outline of the "
+        f"largest part, and {COVERAGE_COLUMN}, if the table has it, contains all parts"
     )
     for word, affected_mask, message in (
         (
             "wound round",
             (ring_counts > 0) & ~has_several_parts,
-            "what a polygon winds round that crosses itself is published instead of it",
+            "a polygon crosses itself: the region that it encloses is published in its place",
         ),
         ("several parts", has_several_parts, several_parts_message),
         ("no area", ring_counts == 0, f"a polygon has no area: {column_name} is left empty"),
@@ -278,7 +279,7 @@ def _report_missing_regions(
             covers_sphere = _build_row_mask(row_positions[fault_mask & has_area], row_count)
             has_no_contour = pc.and_not(row_mask, covers_sphere)
             contour_message = f"without a contour: {OUTLINE_COLUMN} left empty"
-            sphere_message = f"without an outline, for the region is all of the sphere: {OUTLINE_COLUMN} left empty"
+            sphere_message = f"without an outline, because the region is the whole sphere: {OUTLINE_COLUMN} left empty"
             for reason_mask, message in ((has_no_contour, contour_message), (covers_sphere, sphere_message)):
                 if pc.any(reason_mask).as_py():
                     reason = message.partition(",")[0].partition(":")[0]
@@ -293,7 +294,7 @@ def _report_missing_regions(
         generalized_text = re.sub(r"\{[^}]*\}", "..", fault_text)
         yield RuleViolation(
             rule=f"{OUTLINE_COLUMN}: contour {name}",
-            message=f"no region can be made of the contour: {generalized_text}; {contours.FAULT_REMEDIES[name]}",
+            message=f"the contour gives no region: {generalized_text}; {contours.FAULT_REMEDIES[name]}",
             severity=WARNING_SEVERITY,
             row_mask=row_mask,
             column="contour" if generalized_text != fault_text else None,

@@ -122,7 +122,7 @@ def sort_tables_by_dependency(
             query_places = (source.place for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS)
             place = next(query_places, spec.place)
             message = f"tables are made from each other: {' from '.join(cycle)}"
-            faults.append(Fault(message=message, place=place, remedy="one must come first"))
+            faults.append(Fault(message=message, place=place, remedy="change the query of one of them"))
     if faults:
         raise DescriptorError(faults)
     dependencies = {name: graph.find_stored_input_tables(name) & specs.keys() for name in specs}
@@ -197,10 +197,10 @@ def find_stale_table_warnings(records: Mapping[str, SnapshotRecord]) -> list[str
         for source, snapshot in sorted(record.provenance.get("inputs", {}).items()):
             current_record = records.get(source)
             if current_record is None:
-                warnings.append(f"{name} was made from {source}, which is not published any more: check its query")
+                warnings.append(f"{name} was made from {source}, which is no longer published: check its query")
             elif current_record.id != snapshot:
                 warnings.append(
-                    f"{name} was made from {source} as it was before {current_record.created}: hven ingest "
+                    f"{name} was made from {source} as it was before {current_record.created}: run hven ingest "
                     f"{record.collection}"
                 )
     return warnings

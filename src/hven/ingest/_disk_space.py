@@ -54,7 +54,7 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
             raise StorageError(
                 f"{collection} needs about {_format_bytes(needed_there)} in {directory}, where "
                 f"{_format_bytes(free_bytes)} are free",
-                remedy="make room, or keep fewer snapshots (keep_snapshots); what is published stays as it is",
+                remedy="free some space, or keep fewer snapshots (keep_snapshots); the published rows stay as they are",
             )
     budget = site.settings.disk_budget
     if budget is not None:
@@ -63,8 +63,8 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
             raise StorageError(
                 f"{collection} needs about {_format_bytes(needed_bytes)}, and {site.settings.var_directory} "
                 f"already takes {_format_bytes(used_bytes)} of its {_format_bytes(budget)}",
-                remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or hven remove --purge "
-                "what is not needed",
+                remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or delete what you do "
+                "not need with hven remove --purge",
             )
 
 

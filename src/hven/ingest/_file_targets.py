@@ -103,7 +103,8 @@ class CollectionFileTarget:
                     leftover.unlink(missing_ok=True)
             delete_empty_directories(created_directories)
             raise StorageError(
-                f"the file cannot be kept: {error.strerror}", remedy="make room, or check the rights of the directory"
+                f"the file could not be saved: {error.strerror}",
+                remedy="free some space, or check the permissions of the directory",
             ) from error
         try:
             if body is None:

@@ -132,8 +132,8 @@ def find_file_target(site: Site, resource: CollectionSpec, source: SourceSpec, p
     is_below_root = existing_path.resolve().is_relative_to(root_directory) and not target_path.is_symlink()
     if relative_path is None or not is_below_root or target_path.is_dir():
         raise NotFoundError(
-            format_message("no file can be called {path!r:.120} here", path),
-            remedy="the descriptor says which may be sent: files",
+            format_message("no file here may have the name {path!r:.120}", path),
+            remedy="use a name that `files` in the descriptor allows",
         )
     return CollectionFileTarget(get_spool_directory(site), resource.name, target_path)
 
@@ -149,15 +149,15 @@ class ClientFileWrite(ClientWrite):
         self.sent_files: list[tuple[str, Path | None]] = [(name, write.body)]
         if not name and write.action == POST_ACTION and write.body is not None and is_zipfile(write.body):
             if write.expected_state is not None:
-                raise ParamError("an archive has no state that If-Match could name", remedy="send its files by PUT")
+                raise ParamError("an archive has no state for If-Match", remedy="send its files with PUT")
             self.sent_files = []
             for file_name, path in unpack_zip_archive(write.body, self.site.settings.limits.upload):
                 target_name = resolve_name_in_pattern_directory(source.options, file_name)
                 self.sent_files.append((target_name, path))
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
             raise ParamError(
-                "a file is sent by PUT under its path, and taken away by DELETE",
-                remedy="one at a time, or several by POST of a ZIP archive",
+                "PUT sends a file to its path, and DELETE removes it",
+                remedy="send one file at a time, or several with POST as a ZIP archive",
             )
 
     def may_change_source(self, entry: OpenedSource) -> bool:
@@ -234,7 +234,7 @@ class ClientFileWrite(ClientWrite):
             if not isinstance(cause, SourceError) or file_name is None:
                 raise
             message = format_message("{file!r:.120} cannot be read: {message}", file_name, cause.message)
-            raise RowsRefusedError(message, report, remedy="nothing was written") from error
+            raise RowsRefusedError(message, report, remedy="correct the file; nothing was written") from error
         if not report.published and not write.dry_run:
             site.store.pushes.commit_push(push, lease)
         is_new_file = not is_deletion and not all(target.digest for target in targets)
@@ -255,13 +255,15 @@ class ClientFileWrite(ClientWrite):
         if write.expected_state is not None:
             is_expected = bool(target.digest) and is_if_match_met(write.expected_state, target.digest)
             if not is_expected:
-                raise PreconditionFailedError("the file has changed", remedy="request it again, and decide again")
+                raise PreconditionFailedError(
+                    "the file has changed", remedy="request the file again, and check whether the change still applies"
+                )
         if write.action == POST_ACTION and target.digest:
             new_digest = compute_file_digest(body) if body is not None else ""
             if target.digest != new_digest:
                 raise KeyTakenError(
-                    format_message("there is a file {path!r:.120} already", name),
-                    remedy="PUT puts another one in its place",
+                    format_message("there is already a file {path!r:.120}", name),
+                    remedy="use PUT to replace it",
                 )
         if write.action == DELETE_ACTION and not target.digest:
             raise NotFoundError(format_message("there is no file {path!r:.120}", name))

@@ -393,8 +393,8 @@ class CollectionRun:
         for bit, rule in current_meanings.items():
             if earlier_meanings.get(bit, rule) != rule:
                 self.report.warnings.append(
-                    f"{table_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]} and "
-                    f"means {rule} now: queries that use it find other rows; give a new rule a bit of its own"
+                    f"{table_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]}, but "
+                    f"now means {rule}: queries that use it find different rows; use a new bit for a new rule"
                 )
         provenance = {
             **record.provenance,
@@ -425,7 +425,8 @@ class CollectionRun:
             table_name = published_specs[0].table.qualified_name
             if resource.name in self.site.store.map_held_collections():
                 warning = (
-                    f"{table_name} is made from this, and stays as `hven rollback` left it: hven sync {resource.name}"
+                    f"{table_name} is made from this, but is on hold after `hven rollback`: run hven sync "
+                    f"{resource.name}"
                 )
                 self.report.warnings.append(warning)
                 continue
@@ -437,7 +438,7 @@ class CollectionRun:
                 run._run_descriptor_tests()  # noqa: SLF001
             except HvenError as error:
                 failed.add(resource.name)
-                warning = f"{table_name} is made from this, and could not be made anew: {error}; it stays as it was"
+                warning = f"{table_name} is made from this, but could not be made again: {error}; it stays as it was"
                 self.report.warnings.append(warning)
                 if run is not None:
                     self.drop_staged_snapshots(run.loaded_tables)
@@ -640,11 +641,12 @@ class CollectionRun:
         specs = sort_tables_by_dependency(self.resource, self.site.get_published_state().resources)
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
-                f"{name} is read in place: it is published already, and there is nothing to ingest",
-                remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest",
+                f"{name} is read in place, so it is published already and there is nothing to ingest",
+                remedy="run hven check to see what its database lacks, or use kind: sql to copy the rows with each "
+                "ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
-            raise DataError(f"{name} has no table with a source", remedy="give a table source: or view:")
+            raise DataError(f"{name} has no table with a source", remedy="add source: or view: to a table")
         return specs
 
     def check_disk_space(self, spec: TableSpec, entries: Sequence[OpenedSource]) -> None:
@@ -724,7 +726,7 @@ class CollectionRun:
             f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed: "
             f"{first_failure.name}: {first_failure.message}{reject_text}",
             place=self.resource.tests[test_position].place,
-            remedy="correct the data, the descriptor or the test; what was published before stays",
+            remedy="correct the data, the descriptor or the test; the published rows stay as they are",
         )
 
     def _publish_tables(self, loaded_tables: list[LoadedTable], dependent_runs: Sequence[CollectionRun]) -> None:
@@ -763,7 +765,7 @@ class CollectionRun:
             try:
                 enqueue_file_preparation(self.site, run.resource)
             except HvenError as error:
-                self.report.warnings.append(f"nothing is prepared of the files of {run.resource.name}: {error}")
+                self.report.warnings.append(f"the files of {run.resource.name} are not prepared: {error}")
 
     def _warn_of_descriptor_changes(self) -> None:
         """Warn if the descriptor changed during the run, which used it as it was at the start."""
@@ -773,15 +775,15 @@ class CollectionRun:
         try:
             hashes_after = descriptor.load_descriptor(self.resource.path, self.site.settings).hashes
         except HvenError as error:
-            self.report.warnings.append(f"the descriptor changed during the {kind} and has faults now: {error}")
+            self.report.warnings.append(f"the descriptor changed during the {kind} and now has faults: {error}")
             return
         hashes_before = self.resource.hashes
         all_names = {*hashes_before, *hashes_after}
         changed_files = sorted(name for name in all_names if hashes_before.get(name) != hashes_after.get(name))
         if changed_files:
             self.report.warnings.append(
-                f"{', '.join(changed_files)} changed during the {kind}, which used it as it was at the "
-                f"start: ingest again"
+                f"{', '.join(changed_files)} changed during the {kind}, which used the version from "
+                f"its start: ingest again"
             )
 
 

@@ -80,9 +80,9 @@ def find_ledger_obstacle(table: Table, entries: Sequence[OpenedSource]) -> str |
         if entry.spec.kind == "query":
             return "it is made from other tables"
         if is_row_number_used(mapping):
-            return "the mapping uses the number of a row"
+            return "the mapping uses row numbers"
         if any(bound.volatile for bound in mapping.queries):
-            return "the mapping gives another value each time"
+            return "the mapping gives a different value each time"
     return None
 
 
@@ -463,5 +463,5 @@ def delete_unused_ledgers(site: Site, collection: str) -> None:
 
 def _build_ledger_write_error(path: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"the ledger {path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/"
+        f"the ledger {path} cannot be written: {error.strerror or error}", remedy="free some space on the disk of var/"
     )

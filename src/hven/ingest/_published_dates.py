@@ -120,8 +120,8 @@ class PublishedDates:
         except HvenError as error:
             self._date_column_names = []
             self._warn(
-                f"{self._record.table.qualified_name}: what is published cannot be read, so its rows begin "
-                f"anew with the dates of this run: {error}"
+                f"{self._record.table.qualified_name}: the published rows cannot be read, so all rows "
+                f"get the dates of this run: {error}"
             )
             return rows
         positions = published_rows.find_positions(keys)

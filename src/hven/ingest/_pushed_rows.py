@@ -70,8 +70,10 @@ class PushedRows:
             (entry,) = open_table_sources(replace(spec, sources=(source,)), resource, context)
         except (SourceError, DescriptorError) as error:
             raise StorageUnavailableError(
-                format_message("{table} takes no rows now: {message}", spec.table.qualified_name, error.message),
-                remedy="the operator should run hven check",
+                format_message(
+                    "{table} does not accept rows at the moment: {message}", spec.table.qualified_name, error.message
+                ),
+                remedy="ask the site's operators to run hven check",
             ) from error
         table = entry.mapping.table
         origins_by_column = {column.name: column.origins for column in table.columns}
@@ -124,7 +126,7 @@ class PushedRows:
             texts = texts[0].split("/")
         if len(texts) != len(self.key):
             raise NotFoundError(
-                format_message("the key of a row has {count} parts here: {names}", len(self.key), "/".join(self.key))
+                format_message("the key of a row must have {count} parts: {names}", len(self.key), "/".join(self.key))
             )
         arrays = []
         for name, text in zip(self.key, texts, strict=True):
@@ -157,13 +159,13 @@ class PushedRows:
         for name in self.key:
             if name not in arrays or arrays[name].null_count:
                 raise ParamError(
-                    format_message("rows without {name} cannot be told apart", name),
-                    remedy="send a value of it for each row",
+                    format_message("rows without {name} have no key", name),
+                    remedy="send its value in each row",
                 )
         keys = pa.table([arrays[name] for name in self.key], list(self.key))
         distinct_keys = keys.group_by(list(self.key)).aggregate([])
         if distinct_keys.num_rows < keys.num_rows:
-            raise KeyTakenError("two rows of what was sent have one key", remedy="send each row once")
+            raise KeyTakenError("two of the sent rows have the same key", remedy="send each row once")
         return keys
 
     def _assign_missing_keys(

@@ -79,7 +79,7 @@ class RemoteProductSizeReader:
     def _request_size_or_reason(self, url: str, host: str) -> int | str:  # noqa: PLR0911
         """Return the size, or the reason why it is unknown."""
         if self._host_failures[host] >= MAX_HOST_FAILURES:
-            return f"{host} was not asked any more"
+            return f"{host} failed too often, and was not asked again"
         try:
             with http_client.stream_answer(
                 "HEAD",
@@ -95,14 +95,14 @@ class RemoteProductSizeReader:
                 self._host_failures[host] += 1
             return f"{host} does not answer"
         except http_client.PrivateAddressError:
-            return f"{host} is not on the public internet (allow_private in hven.toml lets it through)"
+            return f"{host} is not on the public internet (allow_private in hven.toml permits it)"
         except HvenError as error:
             return error.message.replace(url, host)
         with self._lock:
             self._host_failures[host] = 0
         if status != 200:
-            return f"{host} answers {status}"
+            return f"{host} returns status {status}"
         length = headers.get("content-length", "")
         if length.isdigit() and "content-encoding" not in headers:
             return int(length)
-        return f"{host} says no size"
+        return f"{host} gives no size"

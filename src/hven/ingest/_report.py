@@ -511,7 +511,7 @@ class IngestReport:
         for name, change in self.changes.items():
             yield change.format_text()
             if change.why:
-                yield f"  everything was computed anew: {change.why}"
+                yield f"  everything was computed again: {change.why}"
             if change.columns:
                 column_counts = (f"{column} ({count:,})" for column, count in sorted(change.columns.items()))
                 yield f"  differing columns: {', '.join(column_counts)}"
@@ -522,7 +522,7 @@ class IngestReport:
                 if finding.severity == "info":
                     continue
                 count_text = _format_finding_row_count(finding)
-                yield f"  {finding.severity}: {finding.message}: {count_text} of those that were read anew"
+                yield f"  {finding.severity}: {finding.message}: {count_text} of the rows that were read again"
                 yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
             yield from table.summarize_quality()
@@ -530,7 +530,7 @@ class IngestReport:
     def _format_general_notes(self) -> Iterator[str]:
         """Yield the lines that belong to no table: dependent tables, warnings and tests."""
         for name, table in self.followers.items():
-            yield f"{name}: {table.published:,} rows, made anew from it"
+            yield f"{name}: {table.published:,} rows, made again from it"
         for warning in self.warnings:
             yield f"warning: {warning}"
         for test in self.tests:

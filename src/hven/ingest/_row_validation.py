@@ -182,9 +182,7 @@ class RowValidator:
             if name in mapped_rows.misfit_masks:  # values that do not fit are reported already
                 misfit_mask = pc.fill_null(mapped_rows.misfit_masks[name], False)
                 null_mask = pc.and_(null_mask, pc.invert(misfit_mask))
-            yield from _build_violation_if_any(
-                null_mask, f"{name}: required", f"{name} is required, and there is no value"
-            )
+            yield from _build_violation_if_any(null_mask, f"{name}: required", f"{name} is required, but has no value")
         if not len(values) or values.null_count == len(values):
             return
         if column.type.is_numeric and (column.minimum is not None or column.maximum is not None):
@@ -200,7 +198,7 @@ class RowValidator:
         if codes is not None and (column.type.is_string or column.type.is_integer):
             is_code = pc.is_in(pc.cast(values, pa.string()), value_set=codes, skip_nulls=False)
             unknown_mask = pc.and_(pc.invert(is_code), pc.is_valid(values))
-            message = f"{name} is none of the values of the enum {column.enum}"
+            message = f"{name} is not a value of the enum {column.enum}"
             yield from _build_violation_if_any(unknown_mask, f"{name}: enum", message, name, WARNING_SEVERITY)
 
     def _find_position_violations(self, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
@@ -398,7 +396,7 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
     if rule.message:
         message = rule.message
     elif rule.check == "words":
-        message = f"{column_list} is none of the words of {rule.of}"
+        message = f"{column_list} is not a word of {rule.of}"
     else:
         message = f"{column_list} fails the check {rule.check}"
     if names[0] not in message:

@@ -278,7 +278,7 @@ def _compare_expectation(  # noqa: PLR0911
     elif expectation == "rows":
         value = row_count
     elif not row_count:
-        return f"{expectation}: expected {expected}, and there is no row"
+        return f"{expectation}: expected {expected}, but there is no row"
     elif expectation in {"minimum", "maximum"}:
         return _compare_bound(expectation, expected, next(iter(first_row.values())))
     else:
@@ -298,7 +298,7 @@ def _compare_column_values(
             return f"{column_name} is {value} in row {row_number}, expected {expected}"
     if row_count == len(expected_values):
         return None
-    return f"{column_name}: {len(expected_values)} values are expected, and there are {row_count} rows"
+    return f"{column_name}: {len(expected_values)} values are expected, but there are {row_count} rows"
 
 
 def _compare_bound(bound_name: str, expected: object, value: object) -> str | None:

@@ -75,11 +75,9 @@ EARLY_STOP_ROWS = 1_000_000  # after this many rows, a share of rejected rows th
 ESTIMATED_COLUMN_BYTES = 12  # of one value, for the size of a batch
 
 
-UNREAD_ROWS_MESSAGE = (
-    "rows are served in place: Hven has checked neither each row nor whether the primary key is unique"
-)
+UNREAD_ROWS_MESSAGE = "rows are served in place: Hven has not checked the rows, or that the primary key is unique"
 
-MISSING_POSITION_MESSAGE = "longitude or latitude is missing, or NaN: no search by position finds them"
+MISSING_POSITION_MESSAGE = "longitude or latitude is missing or NaN: no search by position finds these rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +210,7 @@ def build_union_table(spec: TableSpec, entries: Sequence[OpenedSource]) -> Table
                     f"the column {column.name} of {spec.table.qualified_name} is {known_column.type} in one "
                     f"source and {column.type} in another",
                     place=entry.spec.place,
-                    remedy="give its type under columns:",
+                    remedy="write its type under columns:",
                 )
             origins = tuple(dict.fromkeys((*known_column.origins, *column.origins)))
             columns[column.name] = known_column.copy_with(origins=origins)
@@ -436,7 +434,7 @@ class TableLoader:
     def _report_missing_sizes(self, sizes: RemoteProductSizeReader) -> None:
         """Report the addresses whose size could not be read, one finding for each reason."""
         for reason, count, first_address in sizes.iterate_failures():
-            message = f"no size of {first_address}, and the like: {reason}"
+            message = f"no size for addresses such as {first_address}: {reason}"
             offenders = [OffendingRow(file=None, row=None, column=None, value=first_address)]
             with self._lock:
                 self.report.add_finding(f"product_size: {reason}", message, WARNING_SEVERITY, count, offenders)
@@ -519,7 +517,7 @@ class TableLoader:
         uneven_rows = np.flatnonzero(unrolled.uneven_mask)
         if len(empty_rows):
             offenders = [_build_row_offender(batch, row_position) for row_position in empty_rows[:MAX_OFFENDERS]]
-            message = f"{', '.join(unrolled_columns)}: no element, so the row gives no row of the table"
+            message = f"{', '.join(unrolled_columns)}: no element, so this source row gives no row"
             with self._lock:
                 self.report.add_finding("for_each: empty", message, WARNING_SEVERITY, len(empty_rows), offenders)
         for row_position in uneven_rows:
@@ -553,7 +551,7 @@ class TableLoader:
             if not len(conflicting_rows):
                 continue
             rejected_mask[conflicting_rows] = True
-            message = f"{name} has several values in one group: put it into an aggregate, or add it to group_by"
+            message = f"{name} has several values in one group: use it in an aggregate function, or add it to group_by"
             value_texts = []
             for position in conflicting_rows:
                 other_value = other_values[int(position)].as_py()
@@ -782,12 +780,12 @@ class TableLoader:
             raise ChangeLimitExceededError(
                 f"{report.table} would be empty: {reason}; nothing was published",
                 place=self.spec.place,
-                remedy="check the source; if it is right, run it again with --accept",
+                remedy="check the source; if it is right, run the command again with --accept",
             )
         raise DataError(
             f"{report.table} would be empty: {reason}",
             place=self.spec.place,
-            remedy="look at where: and at the files; max_rejects: 1 publishes an empty table",
+            remedy="check where: and the files, or write max_rejects: 1 to publish an empty table",
         )
 
 

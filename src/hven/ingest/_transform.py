@@ -124,15 +124,15 @@ class MappingTransform:
 
     def _cast_call_result(self, call: Any, values: object, rows: int) -> pa.Array:
         if not isinstance(values, (pa.Array, pa.ChunkedArray)):
-            raise DataError(f"the function {call.name} gave {values}, not an Arrow array", place=call.place)
+            raise DataError(f"the function {call.name} returned {values}, not an Arrow array", place=call.place)
         array = combine_chunks(values)
         if len(array) != rows:
-            raise DataError(f"the function {call.name} gave {len(array)} values for {rows} rows", place=call.place)
+            raise DataError(f"the function {call.name} returned {len(array)} values for {rows} rows", place=call.place)
         try:
             return array.cast(call.type.arrow)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
-                f"the function {call.name} gave {array.type}, not {call.type}: {error}", place=call.place
+                f"the function {call.name} returned {array.type}, not {call.type}: {error}", place=call.place
             ) from error
 
     def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:
@@ -176,7 +176,7 @@ class MappingTransform:
                 values, misfits = cast_values(values, target_field.type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
-                    f"the column {name} is {target_field.type}, and {values.type} does not become that: {error}"
+                    f"the column {name} is {target_field.type}, but {values.type} cannot be converted to that: {error}"
                 ) from error
             if misfits is not None:
                 misfit_masks[name] = misfits
@@ -266,7 +266,7 @@ class ConstantColumns:
                 value, misfits = cast_values(constants[column_name], target_type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
-                    f"the column {column_name} is {target_type}, and its value does not become that: {error}"
+                    f"the column {column_name} is {target_type}, but its value cannot be converted to that: {error}"
                 ) from error
             is_misfit = misfits is not None and bool(pc.any(misfits).as_py())
             if value.null_count == 0:
@@ -369,8 +369,8 @@ def _describe_failing_row(
         failing_position = find_first_failing_row(has_failure, batch.num_rows)
     if failing_position is None:
         if batch.num_rows:
-            return f"in the rows {numbers[0]} to {numbers[-1]}, and in none of them alone"
-        return "without any row"
+            return f"in the rows {numbers[0]} to {numbers[-1]} together, but in none of them alone"
+        return "without a row"
     file = ""
     if FILE_PATH_COLUMN in batch.schema.names:
         file = f" of {batch.column(FILE_PATH_COLUMN)[failing_position]}"

@@ -48,16 +48,17 @@ def unpack_zip_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, P
             members = [member for member in file_members if not _is_hidden_member(member.filename)]
             if len(members) > MAX_ARCHIVE_MEMBERS:
                 raise TooLargeError(
-                    format_message("an archive has {most:,} files at most", MAX_ARCHIVE_MEMBERS),
+                    format_message("an archive may contain at most {most:,} files", MAX_ARCHIVE_MEMBERS),
                     remedy="send it in parts",
                 )
             if not members:
-                raise SourceError("the archive has no file", remedy="pack it again")
+                raise SourceError("the archive contains no file", remedy="pack it again")
             name_counts = Counter(member.filename for member in members)
             repeated_names = [name for name, count in name_counts.items() if count > 1]
             if repeated_names:
                 raise SourceError(
-                    format_message("the archive has {name!r:.120} twice", repeated_names[0]), remedy="pack it again"
+                    format_message("the archive contains {name!r:.120} twice", repeated_names[0]),
+                    remedy="pack it again",
                 )
             written_members = _unpack_members(archive, members, archive_path, byte_limit)
             return [(member.filename, path) for member, path in written_members]
@@ -67,7 +68,9 @@ def unpack_zip_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, P
             remedy="pack it again, without a password",
         ) from error
     except OSError as error:
-        raise StorageError(f"what is sent cannot be kept: {error.strerror}", remedy="try again later") from error
+        raise StorageError(
+            f"the request body could not be saved: {error.strerror}", remedy="try again later"
+        ) from error
 
 
 def _is_hidden_member(name: str) -> bool:
@@ -91,8 +94,11 @@ def _unpack_members(
                 remaining_bytes -= len(part)
                 if remaining_bytes < 0:
                     raise TooLargeError(
-                        format_message("the files of the archive have more than {most:,} bytes", byte_limit),
-                        remedy="send it in parts",
+                        format_message(
+                            "the files in the archive are larger than {most:,} bytes in total after unpacking",
+                            byte_limit,
+                        ),
+                        remedy="send several smaller archives",
                     )
                 file.write(part)
         yield member, path

@@ -118,13 +118,13 @@ def read_uploaded_rows(
     except SourceError as error:  # the remedies of sources are about descriptors
         place = TextPlace(line=error.place.line, column=error.place.column)
         raise SourceError(
-            format_message("what was sent cannot be read: {message}", error.message),
+            format_message("the request body cannot be read: {message}", error.message),
             place=place,
             remedy=error.remedy or ACCEPTED_FORMATS_REMEDY,
         ) from error
     if deviations:
         raise SourceError(
-            format_message("what was sent cannot be read as it is: {message}", str(deviations[0])),
+            format_message("the request body cannot be read as it is: {message}", str(deviations[0])),
             remedy=ACCEPTED_FORMATS_REMEDY,
         )
     faults = []
@@ -140,14 +140,12 @@ def read_uploaded_rows(
         raise InvalidRowsError(
             format_message("row {row}, {column}: {value!r:.80} {reason}", *fault_facts),
             faults[:MAX_SHOWN_FAULTS],
-            remedy="nothing was written: correct the rows and send them again",
+            remedy="correct the rows and send them again; nothing was written",
         )
     return pa.table(arrays)
 
 
-ACCEPTED_FORMATS_REMEDY = (
-    "send an object or a list of objects of JSON, CSV with a line of names, a VOTable, FITS or Parquet"
-)
+ACCEPTED_FORMATS_REMEDY = "send a JSON object or list of objects, CSV with a header line, a VOTable, FITS or Parquet"
 
 
 def _detect_upload_format(path: Path) -> str:
@@ -157,7 +155,7 @@ def _detect_upload_format(path: Path) -> str:
             if file.read(_PROBE_BYTES).lstrip().startswith(b"<"):
                 format_kind = "xml"
     if format_kind not in UPLOAD_KINDS:
-        raise SourceError("what was sent is not a table that can be read", remedy=ACCEPTED_FORMATS_REMEDY)
+        raise SourceError("the request body is not a table in a known format", remedy=ACCEPTED_FORMATS_REMEDY)
     return format_kind
 
 
@@ -170,7 +168,7 @@ def _parse_json_or_json_lines(data: bytes) -> Any:
             return [orjson.loads(line) for line in data.splitlines() if line.strip()]
         except ValueError:
             raise SourceError(
-                format_message("what was sent is not JSON: {message}", error), remedy=ACCEPTED_FORMATS_REMEDY
+                format_message("the request body is not JSON: {message}", error), remedy=ACCEPTED_FORMATS_REMEDY
             ) from error
 
 
@@ -178,10 +176,8 @@ def _write_records_as_json(path: Path, format_kind: str, columns: Mapping[str, A
     """Write the records of JSON or XML as a list of JSON; refuse what the reader would drop without a report."""
     if path.stat().st_size > MAX_JSON_BYTES:
         raise TooLargeError(
-            format_message(
-                "more than {most:,} bytes of {kind} are not read at once", MAX_JSON_BYTES, format_kind.upper()
-            ),
-            remedy="send CSV, VOTable or Parquet, or several parts",
+            format_message("Hven reads at most {most:,} bytes of {kind} at once", MAX_JSON_BYTES, format_kind.upper()),
+            remedy="send CSV, VOTable or Parquet, or split the rows into several requests",
         )
     data = path.read_bytes()
     if format_kind == "json":
@@ -190,13 +186,13 @@ def _write_records_as_json(path: Path, format_kind: str, columns: Mapping[str, A
         document = plugins.load_plugin("sources", "xml").parse_flat_xml_records(data)
     rows = [document] if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise SourceError("what was sent is JSON, but no list of objects", remedy=ACCEPTED_FORMATS_REMEDY)
+        raise SourceError("the request body is JSON, but not a list of objects", remedy=ACCEPTED_FORMATS_REMEDY)
     if not rows:
-        raise ParamError("there are no rows in what was sent", remedy="send at least one")
+        raise ParamError("the request body contains no rows", remedy="send at least one row")
     if same_columns and len(set(map(frozenset, rows))) > 1:
         raise SourceError(
-            "the rows do not name the same columns: it is unclear which columns keep their values",
-            remedy="name the same columns in each row, or send several requests",
+            "the rows do not all have the same columns, so it is unclear which columns keep their values",
+            remedy="send the same columns in each row, or send several requests",
         )
     other_names = set[str]().union(*rows)
     names = dict.fromkeys([*rows[0], *other_names])  # the names of the first row keep their order
@@ -235,13 +231,17 @@ def add_address_values(
         if value_faults:
             raise ParamError(
                 format_message(
-                    "{text!r:.120}, as the address says {name}, is not of type {kind}", text, name, columns[name]
+                    "{text!r:.120}, the value of {name} in the address, is not of type {kind}",
+                    text,
+                    name,
+                    columns[name],
                 )
             )
         if name in rows.column_names:
             if pc.any(pc.not_equal(rows.column(name), values[0])).as_py():
                 raise ParamError(
-                    format_message("a row says another {name} than the address", name), remedy="leave one of them out"
+                    format_message("the value of {name} in a row differs from the value in the address", name),
+                    remedy=format_message("leave {name} out of the rows or out of the address", name),
                 )
             rows = rows.drop_columns([name])
         rows = rows.append_column(name, pa.repeat(values[0], rows.num_rows))
@@ -262,11 +262,11 @@ def _match_column_names(names: Sequence[str], columns: Mapping[str, Any]) -> dic
         if column_name is None:
             raise SourceError(
                 format_message("there is no column {name!r:.80} to write to", name),
-                remedy=suggest_spelling(name, columns) or format_message("it takes {names}", ", ".join(columns)),
+                remedy=suggest_spelling(name, columns) or format_message("use one of {names}", ", ".join(columns)),
             )
         if column_name in matched_names.values():
             raise SourceError(
-                format_message("the column {name!r:.80} is named twice", column_name), remedy="name it once"
+                format_message("the column {name!r:.80} is sent twice", column_name), remedy="send it once"
             )
         matched_names[name] = column_name
     return matched_names
@@ -291,11 +291,11 @@ def _iterate_within_limits(
         byte_count += batch.nbytes
         if row_count > row_limit:
             raise TooLargeError(
-                format_message("more than {most:,} rows are not taken at once", row_limit), remedy="send them in parts"
+                format_message("Hven accepts at most {most:,} rows at once", row_limit), remedy="send them in parts"
             )
         if byte_count > byte_limit:
             raise TooLargeError(
-                format_message("the rows take more than {size:,} bytes", byte_limit), remedy="send them in parts"
+                format_message("the rows have more than {size:,} bytes", byte_limit), remedy="send them in parts"
             )
         yield batch
 
@@ -321,7 +321,7 @@ def _cast_uploaded_values(
         cast_array, misfits = cast_values(source_array, target_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise SourceError(
-            format_message("{column}: {message}", name, error), remedy=format_message("it is {kind}", target_type)
+            format_message("{column}: {message}", name, error), remedy=format_message("send {kind}", target_type)
         ) from error
     if pa.types.is_floating(target_type):
         cast_array = pc.if_else(pc.is_nan(cast_array), pa.scalar(None, target_type), cast_array)

@@ -192,7 +192,7 @@ class _ClientRowWrite(ClientWrite):
         limits = self.site.settings.limits
         if write.body is None:
             if write.action != DELETE_ACTION or write.key is None:
-                raise ParamError("nothing was sent", remedy="send rows as JSON, CSV, VOTable, FITS or Parquet")
+                raise ParamError("the request has no body", remedy="send rows as JSON, CSV, VOTable, FITS or Parquet")
             return
         plugin = plugins.load_plugin("sources", PUSH_SOURCE_KIND)
         schema = plugin.Options.model_validate(dict(source.options)).schema
@@ -207,11 +207,11 @@ class _ClientRowWrite(ClientWrite):
         )
         self.sent_rows = add_address_values(body_rows, write.address_values, columns)
         if not self.sent_rows.num_rows:
-            raise ParamError("there are no rows in what was sent", remedy="send at least one")
+            raise ParamError("the request body contains no rows", remedy="send at least one row")
         if write.key is not None and self.sent_rows.num_rows != 1:
             raise ParamError(
-                format_message("one row is meant, and {count:,} were sent", self.sent_rows.num_rows),
-                remedy="send one, or leave the key out",
+                format_message("the address names one row, but {count:,} were sent", self.sent_rows.num_rows),
+                remedy="send one row, or leave out the key",
             )
 
     # --- under the collection's lease -----------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class _ClientRowWrite(ClientWrite):
         record = published_records.get(self.table)
         if record is None:
             raise NotFoundError(
-                format_message("{table} is not published yet", self.table), remedy="publish it: hven ingest"
+                format_message("{table} is not published yet", self.table), remedy="publish it with hven ingest"
             )
         push = self._build_push(pushed_rows, record.snapshot.statistics)
         report = self.create_report(push.run)
@@ -285,13 +285,16 @@ class _ClientRowWrite(ClientWrite):
         self._check_if_match(existing_rows, missing_mask)
         if is_post and not missing_mask.all():
             raise KeyTakenError(
-                format_message("there is a row {key} already", format_first_masked_key(keys, ~missing_mask)),
-                remedy="PUT changes it",
+                format_message("there is already a row {key}", format_first_masked_key(keys, ~missing_mask)),
+                remedy="use PUT to change it",
             )
         if not is_post and missing_mask.any():
             raise NotFoundError(
-                format_message("there is no row {key} that was pushed", format_first_masked_key(keys, missing_mask)),
-                remedy="only the source of a row can change it",
+                format_message(
+                    "clients have not sent a row with the key {key}, or have deleted it",
+                    format_first_masked_key(keys, missing_mask),
+                ),
+                remedy="use POST to add it; if the row comes from another source of the table, change it there",
             )
         is_deletion = write.action == DELETE_ACTION
         if is_deletion:
@@ -330,8 +333,8 @@ class _ClientRowWrite(ClientWrite):
         for name in set(pushed_rows.key).intersection(self.sent_rows.column_names):
             if self.sent_rows.column(name).to_pylist() != keys.column(name).to_pylist():
                 raise ParamError(
-                    format_message("{name} cannot be changed: it identifies the row", name),
-                    remedy="delete the row, and send another one",
+                    format_message("{name} cannot be changed, because it identifies the row", name),
+                    remedy="delete the row, and send a new one",
                 )
 
     def _check_if_match(self, existing_rows: pa.Table, missing_mask: Any) -> None:
@@ -347,8 +350,8 @@ class _ClientRowWrite(ClientWrite):
             state = compute_row_state_digest(existing_rows)
         if not state or not is_if_match_met(expected_state, state):
             raise PreconditionFailedError(
-                "another client changed it in the meantime" if state else "there is no such row",
-                remedy="request it again, and decide again",
+                "another client has changed the row in the meantime" if state else "there is no such row",
+                remedy="request the row again, and check whether the change still applies",
             )
 
 
@@ -358,7 +361,7 @@ def _open_pushed_rows(site: Site, resource: CollectionSpec, table: str) -> Pushe
         for source in spec.sources:
             if spec.table.qualified_name == table and source.kind == PUSH_SOURCE_KIND:
                 return PushedRows(site, resource, spec, source)
-    raise NotFoundError(format_message("{table} takes no rows", table))
+    raise NotFoundError(format_message("{table} does not accept rows from clients", table))
 
 
 def find_pushed_row_or_file(site: Site, table_name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]:
@@ -397,7 +400,9 @@ def find_pushed_row_or_file(site: Site, table_name: str, key: Sequence[str]) -> 
     pushed_rows = _open_pushed_rows(site, resource, spec.table.qualified_name)
     existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.parse_key(key))
     if missing_mask.any():
-        raise NotFoundError(format_message("there is no row {key!r:.120} that was pushed", path))
+        raise NotFoundError(
+            format_message("clients have not sent a row with the key {key!r:.120}, or have deleted it", path)
+        )
     row = existing_rows.drop_columns([DELETED_COLUMN]).to_pylist()[0]
     return row, compute_row_state_digest(existing_rows)
 

@@ -73,7 +73,7 @@ def find_source_faults(resource: CollectionSpec, directory: Path, settings: Sett
             yield Fault(
                 message=f"{server_label} does not answer: {reason}",
                 place=source.place,
-                remedy="an ingest now would fail; check the address, the network and the account",
+                remedy="check the address, the network and the account; until then, an ingest fails",
                 severity="warning",
             )
 

@@ -128,7 +128,7 @@ def _send_to_webhook(settings: Settings, alert_document: Mapping[str, Any]) -> N
         allow_private=settings.allow_private,
     )
     if not 200 <= answer.status < 300:
-        raise UserError(f"the webhook answers {answer.status}")
+        raise UserError(f"the webhook returned status {answer.status}")
 
 
 def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     """
     alert_settings = settings.alerts
     if not alert_settings.smtp_host or not alert_settings.mail_from:
-        raise UserError("alerts.smtp_host and alerts.mail_from are needed for mail")
+        raise UserError("mail needs alerts.smtp_host and alerts.mail_from")
     message = EmailMessage()
     message["Subject"] = _format_subject(alert_document)[:200]
     message["From"] = alert_settings.mail_from
@@ -156,7 +156,9 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     if alert_settings.smtp_password is not None:
         password = settings.resolve_secret_address(alert_settings.smtp_password)
     if password is not None and alert_settings.smtp_tls == "none":
-        raise UserError("a password is not sent without encryption", remedy='write smtp_tls = "starttls" or "tls"')
+        raise UserError(
+            "Hven does not send a password without encryption", remedy='write smtp_tls = "starttls" or "tls"'
+        )
     host = alert_settings.smtp_host
     port = alert_settings.smtp_port or DEFAULT_SMTP_PORTS[alert_settings.smtp_tls]
     context = ssl.create_default_context()
@@ -172,7 +174,7 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
             server.login(alert_settings.smtp_user, password or "")
         refused_recipients = server.send_message(message)
     if refused_recipients:
-        raise ServiceError(f"the mail server refuses {', '.join(refused_recipients)}")
+        raise ServiceError(f"the mail server refused {', '.join(refused_recipients)}")
 
 
 def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) -> None:

@@ -32,9 +32,9 @@ MAX_QUOTED_CHARACTERS = 2_000  # of the last output of a program, in an error
 PLACEHOLDER_PATTERN = re.compile(r"\{([A-Z][A-Z0-9_]*)\}")
 PROGRESS_PATTERN = re.compile(rb"^\W*progress\W+([0-9]+(?:\.[0-9]+)?)\s*(%?)", re.IGNORECASE)
 _SIGNAL_EXPLANATIONS = {
-    9: "it was killed, probably for its memory",
-    24: "it took more processor time than it may",
-    25: "it wrote more than it may",
+    9: "it was killed, probably because it used too much memory",
+    24: "it used more processor time than its limit",
+    25: "it wrote more than its limit",
 }
 
 
@@ -169,7 +169,8 @@ class ProgramRunner:
         if exit_code:
             stderr_path = running_job.directory / f"stderr-{attempt}.txt"
             raise JobFailedError(
-                _explain_failure(exit_code, stderr_path), remedy="the results stdout and stderr have all that it said"
+                _explain_failure(exit_code, stderr_path),
+                remedy="see its complete output in the results stdout and stderr",
             )
         resolved_directory = run_directory.resolve()
         for name, output in self.outputs.items():
@@ -179,9 +180,7 @@ class ProgramRunner:
             if is_own_file:
                 running_job.adopt_file_as_result(name, path, media_type=output.media_type, extension=path.suffix)
             elif output.required:
-                raise JobFailedError(
-                    f"the program did not make the file {output.file}, which was to be the result {name}"
-                )
+                raise JobFailedError(f"the program did not write {output.file}, the file of the result {name}")
 
     def _save_output_as_results(self, running_job: RunningJob, output_paths: Mapping[str, Path]) -> None:
         """Make the output of the program results, unless it is empty."""
@@ -218,15 +217,17 @@ def _fill_placeholders(
         name = names[0] if names else ""
         if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
             raise ParamError(
-                f"{name} cannot be an argument of a program: it has a NUL byte, or more than "
+                f"{name} cannot be an argument of a program: it has a NUL byte or more than "
                 f"{MAX_ARGUMENT_BYTES:,} bytes",
                 name=name,
             )
         is_number = name in params_by_name and params_by_name[name].type.is_numeric
         if part.startswith("{") and text.startswith("-") and not is_number:
-            remedy = "a name of a file may begin with ./"
+            remedy = "if it is the name of a file, put ./ before it"
             raise ParamError(
-                f"{name}={text!r:.60} begins with '-', and would be taken for an option", name=name, remedy=remedy
+                f"{name}={text!r:.60} begins with '-', so the program would take it for an option",
+                name=name,
+                remedy=remedy,
             )
         filled_arguments.append(text)
     return filled_arguments
@@ -238,7 +239,7 @@ def _resolve_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if value.startswith("$"):
             variable_value = os.environ.get(value[1:])
             if variable_value is None:
-                raise ServiceError(f"the environment of this service has no {value[1:]}, which the program needs")
+                raise ServiceError(f"the environment variable {value[1:]}, which the program needs, is not set")
             resolved[name] = variable_value
         else:
             resolved[name] = value
@@ -285,7 +286,7 @@ def _explain_failure(exit_code: int, stderr_path: Path) -> str:
     message = f"the program ended with exit code {exit_code}"
     if exit_code > 128:
         signal_number = exit_code - 128
-        message = f"the program was ended by signal {signal_number}"
+        message = f"the program was stopped by signal {signal_number}"
         if signal_number in _SIGNAL_EXPLANATIONS:
             message += f": {_SIGNAL_EXPLANATIONS[signal_number]}"
     if not stderr_path.is_file():
@@ -296,7 +297,7 @@ def _explain_failure(exit_code: int, stderr_path: Path) -> str:
     last_lines = deque(text.splitlines(), maxlen=20)
     last_output = "\n".join(line for line in last_lines if line.strip())[-MAX_QUOTED_CHARACTERS:]
     if last_output:
-        message += f"; it said: {last_output}"
+        message += f"; its last output was: {last_output}"
     return message
 
 

@@ -97,7 +97,7 @@ class RemoteJobRunner:
         job_document = self._wait_for_remote_end(running_job, client, job_url)
         phase = _find_element_text(job_document, "phase")
         if phase != "COMPLETED":
-            message = _find_element_text(job_document, "errorSummary/message") or "it does not say why"
+            message = _find_element_text(job_document, "errorSummary/message") or "it gave no reason"
             message = message[:MAX_QUOTED_CHARACTERS]
             if phase == "ABORTED":  # by its time limit, or by a user there; so this job ends, too
                 raise TimeLimitError(f"the job at {self._host} was aborted: {message}")
@@ -140,11 +140,12 @@ class RemoteJobRunner:
         )
         if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
             raise UserError(
-                f"{self._host} did not make a job: it answers {answer.status}{_extract_answer_excerpt(answer)}"
+                f"{self._host} did not create a job: it returned status "
+                f"{answer.status}{_extract_answer_excerpt(answer)}"
             )
         job_host = split_address(answer.location).hostname
         if job_host != split_address(self.url).hostname:
-            raise UserError(f"{self._host} made a job, and says that it is at another host, {job_host}")
+            raise UserError(f"{self._host} created a job, but on a different host, {job_host}")
         return answer.location
 
     def _is_forwarded(self, parameter_name: str) -> bool:
@@ -201,7 +202,8 @@ class RemoteJobRunner:
         if answer.status >= 400:
             client.send_and_ignore_errors("DELETE", job_url)
             raise _RemoteJobGoneError(
-                f"{self._host} does not run the job: it answers {answer.status}{_extract_answer_excerpt(answer)}"
+                f"{self._host} does not run the job: it returned status "
+                f"{answer.status}{_extract_answer_excerpt(answer)}"
             )
 
     def _fetch_results(self, running_job: RunningJob, job_document: ET.Element, job_url: str) -> None:
@@ -293,7 +295,7 @@ class _RemoteJobClient:
             raise OverloadedError(error.message, remedy=error.remedy) from error
         if answer.status >= 500 or answer.status == 429:
             raise OverloadedError(
-                f"{split_address(url).hostname} answers {answer.status}{_extract_answer_excerpt(answer)}"
+                f"{split_address(url).hostname} returned status {answer.status}{_extract_answer_excerpt(answer)}"
             )
         return answer
 
@@ -333,17 +335,17 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
     """
     text = answer.body
     if answer.status in {404, 410}:
-        raise _RemoteJobGoneError(f"the job at {host} has gone: it answers {answer.status}")
+        raise _RemoteJobGoneError(f"the job at {host} no longer exists: status {answer.status}")
     if answer.status != 200:
-        raise SourceError(f"{host} answers {answer.status}{_extract_answer_excerpt(answer)}")
+        raise SourceError(f"{host} returned status {answer.status}{_extract_answer_excerpt(answer)}")
     if b"<!DOCTYPE" in text.upper() or b"<!ENTITY" in text.upper():
-        raise SourceError(f"{host} answers with a page instead of a job")
+        raise SourceError(f"{host} returned a web page instead of a job")
     try:
         root = ET.fromstring(text)  # noqa: S314  (see above)
     except ET.ParseError as error:
-        raise SourceError(f"{host} answers with something that is not XML: {error}") from error
+        raise SourceError(f"{host} returned a document that is not XML: {error}") from error
     if _strip_namespace(root.tag) != "job":
-        raise SourceError(f"{host} answers with a document <{_strip_namespace(root.tag):.40}> instead of a job")
+        raise SourceError(f"{host} returned a document <{_strip_namespace(root.tag):.40}> instead of a job")
     return root
 
 

@@ -165,11 +165,15 @@ def _run_sync_callback(
         kind = GUARD_OUTCOME if isinstance(error, ChangeLimitExceededError) else FAILED_OUTCOME
         return SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
     except MemoryError:
-        return SyncRunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message="it needs more memory than there is")
+        return SyncRunOutcome(
+            kind=FAILED_OUTCOME, phase=ERROR_PHASE, message="the sync needs more memory than is available"
+        )
     except Exception as error:
         error_location = plugins.describe_error_origin(error)
         log.exception("the sync of %s failed in %s", collection, error_location)
-        message = f"something went wrong in {error_location} ({type(error).__name__}: {error}); please report it"
+        message = (
+            f"something went wrong in {error_location} ({type(error).__name__}: {error}); report this as a bug in Hven"
+        )
         return SyncRunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message=message)
 
 

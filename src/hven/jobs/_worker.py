@@ -100,14 +100,14 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_
     is_thread_alive = thread.is_alive()
     if stop_reason == "time":
         duration_limit = site.store.jobs.find_duration_if_owned(job) or job.duration
-        text = f"the job has run for {duration_limit} seconds, which was its time limit"
-        error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
+        text = f"the job has reached its time limit of {duration_limit} seconds"
+        error = {"kind": "transient", "message": f"{text}; request less, or set EXECUTIONDURATION"}
         site.store.jobs.finish_job(job, "ABORTED", error=error, progress=running_job.progress)
     elif stop_reason == "stop":
         _requeue_job(site, running_job)
     running_job.discard_results()
     if is_thread_alive:
-        log.error("the job %s does not stop; its process ends", job.id)
+        log.error("the job %s does not stop; ending its process", job.id)
         os._exit(1)
 
 
@@ -146,7 +146,7 @@ def _wait_for_job_end(
         except HvenError as error:  # the disk may be busy or full for a moment
             if time.monotonic() - last_contact > HEARTBEAT_TIMEOUT_SECONDS:
                 log.warning(
-                    "the job %s has not been seen for %g seconds and is given up: %s",
+                    "giving up on the job %s, because its state could not be read for %g seconds: %s",
                     job.id,
                     HEARTBEAT_TIMEOUT_SECONDS,
                     error,
@@ -247,10 +247,10 @@ def _describe_error(error: BaseException, job: JobRecord) -> str:
     if isinstance(error, HvenError):
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-        return f"the result cannot be written: {(error.strerror or '').lower()}; try again later, or ask for less"
+        return f"the result cannot be written: {(error.strerror or '').lower()}; try again later, or request less"
     if isinstance(error, MemoryError):
-        return "the job needs more memory than there is; ask for less"
-    return f"something went wrong; this is a fault of the service, its owner finds it in the log [job {job.id}]"
+        return "the job needs more memory than is available; request less"
+    return f"something went wrong in the service; its operators can find the error in the log [job {job.id}]"
 
 
 def _retry_until_written(write_end: Callable[[], bool]) -> bool:

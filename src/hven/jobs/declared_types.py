@@ -52,7 +52,7 @@ def _parse_program_arguments(value: Any, key_path: str, faults: FaultCollector) 
         faults.add_error(
             f"{key_path} must be a list of the program and its arguments, not {describe_value(value)}",
             value.place,
-            "[bin/program, '{NAME}']",
+            "write [bin/program, '{NAME}']",
         )
         return None
     arguments: list[Any] = []
@@ -73,7 +73,7 @@ def _parse_program_arguments(value: Any, key_path: str, faults: FaultCollector) 
 def _parse_program_argument(value: Any, key_path: str, faults: FaultCollector) -> LocatedYamlScalar | None:
     if isinstance(value, LocatedYamlScalar) and not value.is_null:
         return value
-    remedy = "put it in quotes: '{...}'" if isinstance(value, LocatedYamlMap) else ""
+    remedy = "put the argument in quotes: '{...}'" if isinstance(value, LocatedYamlMap) else ""
     faults.add_error(f"{key_path}: an argument must be text, not {describe_value(value)}", value.place, remedy)
     return None
 
@@ -82,17 +82,17 @@ class JobParameterSection(DescriptorSection, empty=True):
     """A parameter of the job."""
 
     type: Literal["int16", "int32", "int64", "float32", "float64", "string", "timestamp", "bool"]
-    "type of its value; the default is string"
+    "type of the value (default: string)"
     file: bool
-    "true: its value is a file that comes with the request, in the part with this name"
+    "true: the value is a file, sent with the request as the part with this name"
     required: bool
     "true: a job without it is refused"
     many: bool
-    "true: it may come several times"
+    "true: it may be given several times"
     default: RetypedText
-    "its value if the request has none"
+    "value if the request has none"
     allowed: OneOrMore[RetypedText]
-    "the only values that it may have"
+    "allowed values"
     minimum: float
     "smallest value of a number"
     maximum: float
@@ -109,11 +109,11 @@ class JobResultSection(DescriptorSection):
     """A file that the program makes."""
 
     file: Required[Text]
-    "its path below the program's directory"
+    "path relative to the program's directory"
     type: Required[Text]
-    "its media type"
+    "media type"
     optional: bool
-    "true: it may be missing"
+    "true: the file may be missing"
 
 
 class JobLimitSection(DescriptorSection):
@@ -122,38 +122,38 @@ class JobLimitSection(DescriptorSection):
     seconds: Annotated[int, Field(ge=1)]
     "time limit of a job"
     cpu: Annotated[int, Field(ge=1)]
-    "seconds of processor time, of each process of the program"
+    "seconds of processor time for each process of the program"
     memory: RetypedText
-    "address space of each process of the program: 2 GiB"
+    "address space of each process of the program, such as 2 GiB"
     disk: RetypedText
-    "bytes of any one file that it writes, or of any one result that is fetched: 1 GiB"
+    "maximum size of each file that it writes, or of each result that is fetched, such as 1 GiB"
     running: Annotated[int, Field(ge=1)]
-    "largest number of jobs that run at the same time, in the whole site"
+    "maximum number of jobs that run at the same time on the whole site"
     waiting: Annotated[int, Field(ge=1)]
-    "largest number of jobs of one user or address that wait and run; further ones are HELD"
+    "maximum number of waiting and running jobs of one user or address; further jobs are HELD"
 
 
 class JobTypeSection(DescriptorSection):
     """A type of job."""
 
     title: Required[Text]
-    "one line for people"
+    "title in one line"
     description: Text
     "what it does"
     access: Literal["public", "private"]
-    "private: for users who are logged in"
+    "private: only for users who are logged in"
     command: Annotated[list[str], _parse_program_arguments]
     "the program and its arguments; {NAME} stands for a parameter"
     remote: Text
-    "address of a job list elsewhere: https://other.example/tap/async"
+    "address of the job list of another service, such as https://other.example/tap/async"
     send: dict[str, RetypedText]
-    "parameters that are always sent there"
+    "parameters that are always sent to the other service"
     params: dict[str, JobParameterSection]
     "the parameters of a job"
     results: dict[str, JobResultSection]
-    "name of a result: the file that becomes it"
+    "name of each result, and its file"
     environment: dict[str, RetypedText]
-    "environment variables of the program; $NAME stands for a variable of the service"
+    "environment variables of the program; $NAME stands for a variable in the environment of the service"
     limits: JobLimitSection
     "what a job may use"
 
@@ -259,7 +259,7 @@ def load_declared_job_type(settings: Settings, type_name: str) -> JobDefinition:
     """
     path = settings.directory / JOBS_DIRECTORY / f"{type_name}.yaml"
     if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
-        raise NotFoundError(f"no type of job is called {type_name!r:.60}")
+        raise NotFoundError(f"there is no job type {type_name!r:.60}")
     declared_type, faults = _load_cached_declaration(path, settings)
     if declared_type is None or faults:
         raise DescriptorError(faults)
@@ -329,7 +329,7 @@ def _load_cached_declaration(path: Path, settings: Settings) -> tuple[JobDefinit
         file_stat = path.stat()
     except OSError:
         place = TextPlace(file=f"{JOBS_DIRECTORY}/{path.name}")
-        return None, [Fault(message="the file does not exist any more", place=place)]
+        return None, [Fault(message="the file no longer exists", place=place)]
     file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
     cached_reading = _DECLARATION_CACHE.get(path)
     # a fault may disappear without a change of the file, such as a program that did not exist
@@ -348,7 +348,7 @@ def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefiniti
     root = None if page is None else parse_yaml_file(page, faults.faults)
     if root is None:
         if page is not None and not faults.faults:
-            faults.add_error("the file is empty", page.locate_index(0), "title: ..., command: [...]")
+            faults.add_error("the file is empty", page.locate_index(0), "write title: ..., command: [...]")
         return None, faults.list_sorted()
     fields = JobTypeSection.record.read_section(root, "", faults)
     if fields is None:
@@ -356,10 +356,12 @@ def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefiniti
     name = path.stem
     if not TYPE_NAME_PATTERN.fullmatch(name):
         faults.add_error(
-            f"the type is called {name!r}, after its file", fields.place, "lower-case letters, digits, - and _"
+            f"{name!r}, the name of the file, is not a valid name for a job type",
+            fields.place,
+            "begin with a lower-case letter, and use only lower-case letters, digits, - and _",
         )
     elif name in plugins.list_plugins("jobs"):
-        faults.add_error(f"there is a type {name!r} already", fields.place, "give the file another name")
+        faults.add_error(f"there is already a type {name!r}", fields.place, "give the file a different name")
     job_type = _build_job_type(name, fields, settings, faults)
     sorted_faults = faults.list_sorted()
     return (None if sorted_faults else job_type), sorted_faults
@@ -373,7 +375,9 @@ def _build_job_type(
     sizes = {key: _parse_size_limit(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
     if ("command" in fields.places) == ("remote" in fields.places):
         faults.add_error(
-            "a type has either a command or a remote", fields.place, "command: [bin/program] or remote: https://..."
+            "a type must have either `command` or `remote`",
+            fields.place,
+            "write command: [bin/program] or remote: https://...",
         )
         return None
     type_key, excluded_keys = "command", ["send"]
@@ -381,7 +385,7 @@ def _build_job_type(
         type_key, excluded_keys = "remote", ["results", "environment"]
     for key in excluded_keys:
         if key in fields.places:
-            faults.add_error(f"'{key}' does not go with '{type_key}'", fields.places[key], "remove it")
+            faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], "remove it")
     runner: ProgramRunner | RemoteJobRunner | None = None
     if "command" in fields:
         runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
@@ -421,13 +425,15 @@ def _parse_param_sections(
         key_path = f"params.{key}"
         if not PARAMETER_NAME_PATTERN.fullmatch(key):
             faults.add_error(
-                f"{key_path}: a parameter is called in capitals: {str(key).upper()!r}",
+                f"{key_path}: the name of a parameter must be in capitals: {str(key).upper()!r}",
                 key.place,
-                "letters, digits and _",
+                "begin with a letter, and use only letters, digits and _",
             )
             continue
         if key in RESERVED_PARAMETERS:
-            faults.add_error(f"{key_path}: {key} is a word of every job", key.place, "choose another name")
+            faults.add_error(
+                f"{key_path}: every job already has a parameter {key}", key.place, "choose a different name"
+            )
             continue
         name = str(key)
         if section.get("file"):
@@ -454,12 +460,12 @@ def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: Fault
     if section.get("file"):
         for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
             if excluded_key in places:
-                faults.add_error(f"{key_path}: a file has no '{excluded_key}'", places[excluded_key], "remove it")
+                faults.add_error(f"{key_path}: a file cannot have '{excluded_key}'", places[excluded_key], "remove it")
     type_text = section.get("type", "string")
     if not parse_type(type_text).is_numeric:
         for limit_key in ("minimum", "maximum"):
             if limit_key in places:
-                message = f"{key_path}.{limit_key} is for numbers, and this is a {type_text}"
+                message = f"{key_path}.{limit_key} is only for numbers, but this is a {type_text}"
                 faults.add_error(message, places[limit_key])
 
 
@@ -488,7 +494,11 @@ def _parse_size_limit(text: LocatedYamlScalar | None, key_path: str, faults: Fau
     byte_count = parse_byte_size(str(text))
     if isinstance(byte_count, int) and byte_count > 0:
         return byte_count
-    faults.add_error(f"{key_path} must be a number of bytes, not {describe_value(text)}", text.place, "2 GiB, 500M")
+    faults.add_error(
+        f"{key_path} must be a number of bytes, not {describe_value(text)}",
+        text.place,
+        "write a size such as 2 GiB or 500M",
+    )
     return None
 
 
@@ -550,9 +560,9 @@ def _parse_output_files(fields: LocatedKeyValues, faults: FaultCollector) -> dic
     for key, section in fields.get("results", {}).items():
         if not RESULT_NAME_PATTERN.fullmatch(key) or key in {"stdout", "stderr"}:
             faults.add_error(
-                f"results.{key} cannot be the name of a result",
+                f"results.{key} is not a valid name for a result",
                 key.place,
-                "letters, digits, - and _; not stdout or stderr",
+                "use letters, digits, - and _, but not stdout or stderr",
             )
         file = section.get("file")
         if file is None:
@@ -562,7 +572,7 @@ def _parse_output_files(fields: LocatedKeyValues, faults: FaultCollector) -> dic
             faults.add_error(
                 f"results.{key}.file must be below the program's directory",
                 file.place,
-                "a path without / at its beginning and without ..",
+                "write a path that does not begin with / and has no ..",
             )
         if "type" in section:
             required = not section.get("optional", False)
@@ -573,25 +583,27 @@ def _parse_output_files(fields: LocatedKeyValues, faults: FaultCollector) -> dic
 def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: FaultCollector) -> str | None:
     """Find a program: a path relative to the directory of the declaration, or a name in PATH."""
     if PLACEHOLDER_PATTERN.search(program_word):
-        faults.add_error("command: the program itself cannot be a parameter", program_word.place, "write its path")
+        faults.add_error(
+            "command: the program itself cannot be a parameter", program_word.place, "write the path of the program"
+        )
         return None
     if "/" in program_word:
         path = (settings.directory / JOBS_DIRECTORY / str(program_word)).resolve()
         if path.is_file() and os.access(path, os.X_OK):
             return str(path)
-        reason = "is not a program that may be run" if path.exists() else "does not exist"
+        reason = "is not executable" if path.exists() else "does not exist"
         faults.add_error(
             f"command: {program_word} {reason}",
             program_word.place,
-            f"looked at {JOBS_DIRECTORY}/{program_word}; chmod +x makes a file a program",
+            f"check {JOBS_DIRECTORY}/{program_word}; to make a file executable, run chmod +x",
         )
         return None
     program_path = shutil.which(program_word, path=PROGRAM_PATH)
     if program_path is None:
         faults.add_error(
-            f"command: no program {program_word} in {PROGRAM_PATH}",
+            f"command: there is no program {program_word} in {PROGRAM_PATH}",
             program_word.place,
-            f"for one of your own write ./{program_word}, a path below {JOBS_DIRECTORY}/",
+            f"for your own program, write ./{program_word}, a path relative to {JOBS_DIRECTORY}/",
         )
     return program_path
 
@@ -607,7 +619,9 @@ def _build_remote_runner(
     url: LocatedYamlScalar = fields["remote"]
     if not re.match(URL_PATTERN, url):
         faults.add_error(
-            f"remote must be an address, not {describe_value(url)}", url.place, "https://other.example/tap/async"
+            f"`remote` must be an address, not {describe_value(url)}",
+            url.place,
+            "write an address such as https://other.example/tap/async",
         )
         return None
     forwarded_parameters: frozenset[str] | None = None
@@ -661,7 +675,7 @@ def _check_parameter_value(param: Param, value: str, pattern: re.Pattern[str] | 
         single_params.read_number(param.name, minimum=param.minimum, maximum=param.maximum)
     if pattern is not None and not pattern.fullmatch(value):
         raise ParamError(
-            f"{param.name}={value!r:.60} does not look right",
+            f"{param.name}={value!r:.60} is not valid",
             name=param.name,
-            remedy=f"it must match {pattern.pattern}",
+            remedy=f"write a value that matches {pattern.pattern}",
         )

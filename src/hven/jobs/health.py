@@ -54,30 +54,28 @@ MAX_ALERTS_SHOWN = 10
 
 # reasons for everybody, which name nothing private
 STATE_REASONS = {
-    STALE_STATE: "no good run since {succeeded}, and it should be {timing}",
-    FAILING_STATE: "the last run failed; what was published before stays",
-    HELD_STATE: "rolled back: it stays so until `hven sync {collection}` or `hven schedule resume {collection}`",
-    PAUSED_STATE: "paused: `hven schedule resume {collection}` lets it go on",
+    STALE_STATE: "no successful run since {succeeded}; it should run {timing}",
+    FAILING_STATE: "the last run failed; the published rows stay",
+    HELD_STATE: "rolled back; to continue, run `hven sync {collection}` or `hven schedule resume {collection}`",
+    PAUSED_STATE: "paused; to continue, run `hven schedule resume {collection}`",
 }
-UNREADABLE_STATE_REASON = "what is published cannot be read"
-UNREADABLE_ROWS_REASON = "rows that are published cannot be read"
-DAMAGED_ROWS_REASON = "rows that are published are damaged: the last good ones are served"
-UNREACHABLE_ENGINE_REASON = "rows that are published cannot be read: their engine does not answer"
-UNREACHABLE_DATABASE_REASON = "a database does not answer; what is not in it is served"
-UNREACHABLE_CLUSTER_REASON = "a cluster does not answer: large queries are refused, all else is served"
-UNREACHABLE_STORE_REASON = "the system state does not answer: what is published is served as it was seen last"
-MISSING_DIRECTORY_REASON = "the directory of the data cannot be seen"
-FULL_DISK_REASON = "the disk is full: results of jobs cannot be kept, nor new data"
+UNREADABLE_STATE_REASON = "the published state cannot be read"
+UNREADABLE_ROWS_REASON = "published rows cannot be read"
+DAMAGED_ROWS_REASON = "published rows are damaged; the last intact ones are served"
+UNREACHABLE_ENGINE_REASON = "published rows cannot be read, because their engine does not answer"
+UNREACHABLE_DATABASE_REASON = "a database does not answer; all other tables are served"
+UNREACHABLE_CLUSTER_REASON = "a cluster does not answer; large queries are refused, and everything else is served"
+UNREACHABLE_STORE_REASON = "the system state does not answer; the last known published state is served"
+MISSING_DIRECTORY_REASON = "the data directory cannot be reached"
+FULL_DISK_REASON = "the disk is full; results of jobs and new data cannot be stored"
 LOW_DISK_REASON = "the disk is nearly full"
-READ_ONLY_DISK_REASON = "the disk can only be read: what is published is served, no job begins and nothing is published"
-OUTDATED_SETTINGS_REASON = "hven.toml changed since the server began: restart needed"
-CLOCK_AHEAD_REASON = (
-    "the machine's clock is ahead of what this site has lived through: nothing is deleted by it for a day"
-)
-INVALID_SETTINGS_REASON = "hven.toml has faults: the settings of before are in force"
-INVALID_DESCRIPTOR_REASON = "a descriptor has faults: the last good one is in force"
-COUNT_FAILURE_REASON = "some counts of the pages failed and are tried again"
-MISSING_DESCRIPTOR_REASON = "a descriptor has faults and no good one is known: a collection has no page"
+READ_ONLY_DISK_REASON = "the disk is read-only; published data are served, but no jobs start and nothing is published"
+OUTDATED_SETTINGS_REASON = "hven.toml has changed since the server started; a restart is needed"
+CLOCK_AHEAD_REASON = "the machine's clock has jumped ahead; nothing is deleted by its time for a day"
+INVALID_SETTINGS_REASON = "hven.toml has faults; the previous settings apply"
+INVALID_DESCRIPTOR_REASON = "a descriptor has faults; the last valid one is used"
+COUNT_FAILURE_REASON = "some counts for pages failed; Hven will try them again"
+MISSING_DESCRIPTOR_REASON = "a descriptor has faults, and there is no earlier valid one; its collection has no page"
 PUBLIC_REASONS = (
     UNREADABLE_STATE_REASON,
     UNREADABLE_ROWS_REASON,
@@ -529,7 +527,7 @@ def _check_unapplied_settings(site: Site, redactor: SecretRedactor) -> HealthChe
         message = redactor.redact_text(settings.problem)
         return HealthCheckResult(name="settings", state="warning", message=message, reason=INVALID_SETTINGS_REASON)
     if settings.pending_restart:
-        message = f"restart needed: {', '.join(settings.pending_restart)} changed since the server began"
+        message = f"restart needed: {', '.join(settings.pending_restart)} changed since the server started"
         return HealthCheckResult(name="settings", state="warning", message=message, reason=OUTDATED_SETTINGS_REASON)
     return HealthCheckResult(name="settings")
 
@@ -776,7 +774,7 @@ def _check_disk_space(site: Site) -> HealthCheckResult:
             name="disk", state="warning", message=READ_ONLY_DISK_REASON, reason=READ_ONLY_DISK_REASON
         )
     if usage.free < MIN_FREE_DISK_BYTES:
-        message = f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data"
+        message = f"{usage.free / 1e6:.0f} MB are free; results of jobs and new data cannot be stored"
         return _build_check_result("disk", "warning", message, FULL_DISK_REASON)
     if usage.free < LOW_DISK_SHARE * usage.total and usage.free < LOW_DISK_BYTES:
         message = f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}"

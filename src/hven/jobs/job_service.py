@@ -194,8 +194,8 @@ class JobService:
             raise
         if not is_added:
             shutil.rmtree(job_directory, ignore_errors=True)
-            message = format_message("{open:,} jobs of yours have not ended, and more are not kept", limits.open)
-            raise ForbiddenError(message, remedy="let some end, or delete those that are PENDING or HELD")
+            message = format_message("you have {open:,} jobs that have not ended, which is the limit", limits.open)
+            raise ForbiddenError(message, remedy="wait until some have ended, or delete jobs that are PENDING or HELD")
         if should_run:
             self._enqueue_job(job, allowed_phases=("PENDING",))
         return job
@@ -211,7 +211,7 @@ class JobService:
         job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
         if job_definition.access != "public" and requester.principal.name is None:
             raise UnauthenticatedError(
-                format_message("jobs of the type {kind} are for those who have an account here", self.job_type),
+                format_message("jobs of the type {kind} are only for users with an account here", self.job_type),
                 remedy="log in",
             )
         return job_definition
@@ -293,8 +293,8 @@ class JobService:
             is_own_job = READ_SCOPE_GROUP in job.groups and job.owner == principal.name
             if not is_own_job:
                 raise ForbiddenError(
-                    "this token may only read: it changes no jobs but those that it began",
-                    remedy="a token with the scope all may change things",
+                    "this token is read-only: it can change only the jobs that it started",
+                    remedy="use a token with the scope `all`",
                 )
         return job
 
@@ -309,8 +309,8 @@ class JobService:
         tables = self.site.get_published_state().tables_by_name
         if not recorded_rights.is_still_accessible(rules, tables, requester.principal):
             raise ForbiddenError(
-                format_message("{what} has rows of tables that were closed since", job_label),
-                remedy="ask again: the answer has what you may see now",
+                format_message("{what} has rows of tables that are no longer open to you", job_label),
+                remedy="run the query again; the result then has the rows that you may see",
             )
 
     def list_child_job_ids(self, job: JobRecord) -> list[str]:
@@ -345,7 +345,10 @@ class JobService:
         if job.phase != "HELD":
             return estimate
         queue_limit = self.site.settings.jobs.queued
-        note = f"{queue_limit:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended"
+        note = (
+            f"you already have {queue_limit:,} waiting or running jobs; set this job to RUN when some of them "
+            "have ended"
+        )
         return replace(estimate, note=note)
 
     def list_jobs(
@@ -378,7 +381,7 @@ class JobService:
                 raise ParamError(
                     format_message("PHASE={phase!r:.40} is not a phase", phase),
                     name="PHASE",
-                    remedy=format_message("one of {names}", ", ".join(JOB_PHASES)),
+                    remedy=format_message("use one of {names}", ", ".join(JOB_PHASES)),
                 )
         after_text = params.read_one("AFTER")
         requested_count = params.read_integer("LAST", minimum=1)
@@ -431,16 +434,16 @@ class JobService:
             self._save_input_files(job.id, params)
         if changes and not jobs.update_job(job.id, allowed_phases=("PENDING",), **changes):
             raise ConflictError(
-                "the parameters of a job can be changed while it is PENDING only", remedy="make another job"
+                "the parameters of a job can be changed only while it is PENDING", remedy="create a new job"
             )
         if destruction is not None:
             is_changed = jobs.update_job(job.id, allowed_phases=UNARCHIVED_PHASES, destruction=destruction)
             if not is_changed:
-                raise ConflictError("the job is ARCHIVED: its results are destroyed already")
+                raise ConflictError("the job is ARCHIVED: its results have already been destroyed")
         if duration is not None:
             is_changed = jobs.update_job(job.id, allowed_phases=OPEN_PHASES, duration=duration)
             if not is_changed:
-                raise ConflictError("the job has ended: there is no time left to limit")
+                raise ConflictError("the job has ended, so its time limit cannot be changed")
         if params.read_all("DEPENDS_ON"):
             self._set_dependencies(job, params, requester)
         if phase is not None:
@@ -453,7 +456,7 @@ class JobService:
         dependency_cycle = self.site.store.jobs.set_dependencies(job.id, dependencies, allowed_phases=("PENDING",))
         if dependency_cycle is None:
             raise ConflictError(
-                "what a job waits for can be changed while it is PENDING only", remedy="make another job"
+                "the dependencies of a job can be changed only while it is PENDING", remedy="create a new job"
             )
         if dependency_cycle:
             raise ParamError(
@@ -506,7 +509,7 @@ class JobService:
             if current_phase in FINAL_PHASES:
                 raise ConflictError(
                     format_message("the job is {phase} and cannot be run again", current_phase),
-                    remedy="make another job",
+                    remedy="create a new job",
                 )
 
     def destroy_job(self, job: JobRecord) -> None:
@@ -565,7 +568,7 @@ class JobService:
                     return path, result["media_type"]
         raise NotFoundError(
             format_message("the job has no result {name!r:.80}", result_name),
-            remedy=format_message("it is {phase}; a job has results when it is COMPLETED", job.phase),
+            remedy=format_message("a job has results only when it is COMPLETED; this job is {phase}", job.phase),
         )
 
     def _save_input_files(self, job_id: str, params: RequestParams) -> None:
@@ -575,7 +578,7 @@ class JobService:
             encoded_name = quote(part_name, safe="")
             if len(encoded_name) > MAX_FILE_NAME_BYTES or encoded_name.strip(".") == "":
                 raise ParamError(
-                    format_message("a part of the request is called {part!r:.60}", part_name),
+                    format_message("{part!r:.60} is not a valid name for a part of the request", part_name),
                     remedy="give it a short name of letters and digits",
                 )
             try:
@@ -587,7 +590,7 @@ class JobService:
                     os.fsync(file.fileno())
             except OSError as error:
                 message = format_message(
-                    "the file {part!r} cannot be kept: {reason}", part_name, (error.strerror or "").lower()
+                    "the file {part!r} could not be saved: {reason}", part_name, (error.strerror or "").lower()
                 )
                 raise StorageError(message, remedy="try again later") from error
 
@@ -710,7 +713,7 @@ def _read_choice(params: RequestParams, parameter_name: str, allowed_words: Sequ
         return None
     if text.upper() not in allowed_words:
         raise ParamError(
-            format_message("{name}={text!r:.40} cannot be asked for", parameter_name, text),
+            format_message("{name}={text!r:.40} is not possible", parameter_name, text),
             name=parameter_name,
             remedy=format_message("{name}={values}", parameter_name, " or ".join(allowed_words)),
         )
@@ -723,9 +726,9 @@ def _read_run_id(params: RequestParams) -> str | None:
         return None
     if len(text) > MAX_RUN_ID_CHARACTERS or not text.isprintable():
         raise ParamError(
-            format_message("RUNID={text!r:.40} cannot be a name of a run", text),
+            format_message("RUNID={text!r:.40} is not valid", text),
             name="RUNID",
-            remedy=format_message("up to {most} printable characters", MAX_RUN_ID_CHARACTERS),
+            remedy=format_message("use at most {most} printable characters", MAX_RUN_ID_CHARACTERS),
         )
     return text
 

@@ -122,7 +122,7 @@ class JobSupervisor(ForkingProcess):
             detector = self._detectors.setdefault(pid, HungProcessDetector(heartbeat, pid))
             if detector.is_hung():
                 log.error(
-                    "a worker for jobs (process %d) has given no sign of life for %.0f s and is killed",
+                    "killing a worker for jobs (process %d), which has not sent a heartbeat for %.0f s",
                     pid,
                     heartbeat.get_silent_seconds(),
                 )
@@ -172,15 +172,16 @@ class JobSupervisor(ForkingProcess):
                 continue
             if job.attempts < MAX_ATTEMPTS:
                 if jobs.requeue_job(job, is_attempt_counted=True):
-                    log.warning("the job %s was left by a worker that died; it is run again", job.id)
+                    log.warning("running the job %s again, because its worker died", job.id)
                 continue
             message = (
-                f"the process that ran it died, {job.attempts} times; it may need more memory than there is, so "
-                f"ask for less"
+                f"the process that ran the job died {job.attempts} times; the job may need more memory than is "
+                "available, "
+                "so request less"
             )
             if jobs.finish_job(job, "ERROR", error={"kind": "fatal", "message": message}):
                 self._delete_job_directory(job.id)
-                log.error("the job %s has brought down %s workers", job.id, job.attempts)
+                log.error("the job %s has crashed %s workers", job.id, job.attempts)
 
     def _delete_job_directory(self, job_id: str) -> None:
         job_directory = get_job_directory(self._settings, job_id)
@@ -211,7 +212,7 @@ class JobSupervisor(ForkingProcess):
         self._delete_stray_job_files(current_time.timestamp() - STRAY_FILE_SECONDS)
         deleted_count = self._get_store().grants.delete_expired_grants(current_time.timestamp() - EXPIRED_GRANT_SECONDS)
         if deleted_count:
-            log.info("%d grants that were over for 30 days are removed", deleted_count)
+            log.info("removed %d grants that expired 30 days ago or earlier", deleted_count)
         self._start_user_table_cleanup()
 
     def _delete_stray_job_files(self, oldest_kept_time: float) -> None:
@@ -234,7 +235,7 @@ class JobSupervisor(ForkingProcess):
         for job_id in deleted_ids:
             self._delete_job_directory(job_id)
         if deleted_ids:
-            log.info("%d jobs are removed with invitations that have ended", len(deleted_ids))
+            log.info("removed %d jobs of invitations that have ended", len(deleted_ids))
 
     def _get_deletion_time(self) -> str:
         """Return the time that decides on deletions; log once if the machine's clock has leapt."""

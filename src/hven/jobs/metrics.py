@@ -21,10 +21,10 @@ METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SIZE_METRICS = ("sent_bytes_total", "query_rows_total")
 _COLLECTION_TIMES = (
     ("collection_success_time_seconds", "When the last good sync or ingest ended.", "succeeded"),
-    ("collection_stale_time_seconds", "When it becomes stale without another.", "limit"),
+    ("collection_stale_time_seconds", "When the collection becomes stale if no further run succeeds.", "limit"),
     ("collection_modified_time_seconds", "Last modification seen in the source.", "modified"),
-    ("collection_next_time_seconds", "When it is synchronised next.", "next"),
-    ("collection_verified_time_seconds", "When its files were last seen to be what was published.", "verified"),
+    ("collection_next_time_seconds", "When the collection is synchronised next.", "next"),
+    ("collection_verified_time_seconds", "When its files were last verified.", "verified"),
 )
 COLLECTION_STATES = (FRESH_STATE, FAILING_STATE, STALE_STATE, HELD_STATE, PAUSED_STATE, UNSCHEDULED_STATE)
 
@@ -88,10 +88,10 @@ def _list_server_metrics(
 ) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
     info_labels = {"version": version, "variant": variant or ""}
     yield "info", "gauge", "Version and variant of the server.", [("", info_labels, 1)]
-    yield "start_time_seconds", "gauge", "When the process began that answers.", [("", {}, start_time.timestamp())]
+    yield "start_time_seconds", "gauge", "When the answering process started.", [("", {}, start_time.timestamp())]
     values = {"ok": 1.0, "warning": 0.5, "failed": 0.0}
     check_samples: list[Sample] = [("", {"check": check.name}, values[check.state]) for check in checks]
-    yield "check", "gauge", "1: well, 0.5: it goes on with less, 0: queries cannot be answered.", check_samples
+    yield "check", "gauge", "1: good, 0.5: working with restrictions, 0: queries cannot be answered.", check_samples
 
 
 def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
@@ -100,7 +100,7 @@ def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str,
     request_samples: list[Sample] = []
     for (face, status), count in totals.requests_by_status.items():
         request_samples.append(("", {"face": face, "status": status}, count))
-    help_text = "Requests by face and class of status; left: the reader did not wait."
+    help_text = "Requests by face and class of status; left: the client disconnected."
     yield "requests_total", "counter", help_text, request_samples
     time_samples: list[Sample] = []
     for face, times in totals.time_histograms.items():
@@ -114,14 +114,14 @@ def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str,
         time_samples.append(("_count", {"face": face}, total))
     yield "request_seconds", "histogram", "Seconds from a request to the end of its answer.", time_samples
     sent_bytes = [("", {"face": face}, float(count)) for face, count in totals.bytes_by_service.items() if count]
-    yield "sent_bytes_total", "counter", "Bytes of answers, without their heads.", sent_bytes
-    yield "queries_running", "gauge", "Queries that run.", [("", {}, totals.running_queries)]
-    yield "queries_total", "counter", "Queries that have ended, or were refused.", [("", {}, totals.query_count)]
-    yield "query_rows_total", "counter", "Rows that queries gave.", [("", {}, totals.row_count)]
-    help_text = "Seconds that queries ran, their readers' pauses included."
+    yield "sent_bytes_total", "counter", "Bytes of answers, without headers.", sent_bytes
+    yield "queries_running", "gauge", "Queries that are running.", [("", {}, totals.running_queries)]
+    yield "queries_total", "counter", "Queries that have ended or were refused.", [("", {}, totals.query_count)]
+    yield "query_rows_total", "counter", "Rows that queries returned.", [("", {}, totals.row_count)]
+    help_text = "Seconds that queries ran, including pauses of their readers."
     yield "query_seconds_total", "counter", help_text, [("", {}, totals.query_seconds)]
     error_samples: list[Sample] = [("", {"kind": kind}, count) for kind, count in totals.errors_by_kind.items()]
-    yield "query_errors_total", "counter", "Queries that ended in an error, by its kind.", error_samples
+    yield "query_errors_total", "counter", "Queries that ended with an error, by its kind.", error_samples
 
 
 def _list_collection_metrics(status: SiteStatus) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
@@ -131,7 +131,7 @@ def _list_collection_metrics(status: SiteStatus) -> Iterator[tuple[str, str, str
         return [("", {"collection": entry.collection}, read_value(entry)) for entry in collections]
 
     row_samples = build_samples(attrgetter("rows"))
-    yield "collection_rows", "gauge", "Rows that are published.", row_samples
+    yield "collection_rows", "gauge", "Published rows.", row_samples
     lag_samples = build_samples(attrgetter("lag"))
     yield "collection_lag_seconds", "gauge", "Seconds since the last good sync or ingest.", lag_samples
     for name, help_text, attribute in _COLLECTION_TIMES:
@@ -140,19 +140,19 @@ def _list_collection_metrics(status: SiteStatus) -> Iterator[tuple[str, str, str
     damage_samples = build_samples(lambda entry: float(len(entry.damaged)))
     yield "collection_damaged", "gauge", "Tables whose published rows are damaged.", damage_samples
     failure_samples = build_samples(lambda entry: entry.failures if entry.timing else None)
-    yield "collection_failures", "gauge", "Runs in a row that failed.", failure_samples
+    yield "collection_failures", "gauge", "Failed runs in a row.", failure_samples
     running_samples = build_samples(lambda entry: float(entry.running is not None))
-    yield "collection_running", "gauge", "1 while it is synchronised or ingested.", running_samples
+    yield "collection_running", "gauge", "1 while the collection is synchronised or ingested.", running_samples
     state_samples: list[Sample] = []
     for entry in collections:
         for state in COLLECTION_STATES:
             labels = {"collection": entry.collection, "state": state}
             state_samples.append(("", labels, float(entry.state == state)))
-    yield "collection_state", "gauge", "1 for the state that it is in.", state_samples
+    yield "collection_state", "gauge", "1 for the present state of the collection.", state_samples
     for key, help_text in (
-        ("size", "Connections that there may be."),
-        ("used", "Connections that are in use."),
-        ("kept", "Connections that wait."),
+        ("size", "Maximum number of connections."),
+        ("used", "Connections in use."),
+        ("kept", "Idle connections."),
     ):
         engine_samples: list[Sample] = [
             ("", {"engine": name}, facts.get(key)) for name, facts in status.engines.items()

@@ -57,7 +57,7 @@ VERIFICATION_INTERVAL_SECONDS = 2.0  # between two checks for snapshots to verif
 STALE_CHECK_INTERVAL_SECONDS = 30.0  # between two checks for stale data
 MAX_PENDING_SECONDS = 600.0  # a run may be due this long before an alert says that its data are stale
 SHUTDOWN_GRACE_SECONDS = 8.0  # runs get this long to end when the scheduler stops
-DEAD_PROCESS_MESSAGE = "its process died ({how}); it may have needed more memory than there is"
+DEAD_PROCESS_MESSAGE = "its process died ({how}); it may have needed more memory than was available"
 
 
 def run_scheduler(
@@ -288,8 +288,8 @@ class SyncScheduler(ForkingProcess):
                 continue  # its run became due a moment ago, because no server ran before or others come first
             last_success = max(schedule.succeeded or 0.0, last_published or 0.0)
             message = (
-                f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, and it should "
-                f"be {recurrence}"
+                f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, and it "
+                f"should run {recurrence}"
             )
 
             def alert_if_stale(
@@ -344,7 +344,7 @@ class SyncScheduler(ForkingProcess):
         self,
         store: StateStore,
         schedule: SyncScheduleRecord,
-        reason: str = "killed, or the machine went down",
+        reason: str = "killed, or the machine was shut down",
         outcome: SyncRunOutcome | None = None,
     ) -> None:
         """End a run whose process is dead: it was on this machine and has ended, or its lease has expired."""
@@ -390,7 +390,7 @@ class SyncScheduler(ForkingProcess):
                 store.leases.release_lease(self._lease)
             store.close()
         except HvenError as error:
-            log.warning("the schedules could not be handed over: %s", error)
+            log.warning("the schedules could not be handed over to another scheduler: %s", error)
 
 
 def _preload_engine(settings: Settings) -> None:

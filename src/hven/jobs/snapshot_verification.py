@@ -196,8 +196,8 @@ def _build_damage_alerts(settings: Settings, store: StateStore, damages: Sequenc
         if damage.snapshot not in published_ids:
             continue
         message = (
-            f"published rows of {damage.table} are damaged ({damage.damage_text}): the last good snapshot is served, "
-            f"if there is one; `hven ingest {damage.collection}` makes them anew"
+            f"published rows of {damage.table} are damaged ({damage.damage_text}); the last intact snapshot "
+            f"is served, if there is one; to restore the rows, run `hven ingest {damage.collection}`"
         )
         alert = create_alert(
             damage.collection,
@@ -271,7 +271,7 @@ def run_snapshot_verification(settings: Settings, parent_pid: int) -> None:
             requested_records = _iterate_until_new_request(store, unverified_records, request_time, verified_ids)
             verify_snapshots(settings, store, engines, requested_records, limit_rate=limit_rate)
     except HvenError as error:
-        log.warning("what is published could not be verified: %s", error)
+        log.warning("the published snapshots could not be verified: %s", error)
     finally:
         engines.close_engines()
         store.close()

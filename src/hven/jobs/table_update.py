@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PARAMS = (
     Param(name="TABLE", required=True, description="the table, as tap_user.NAME"),
     Param(name="INDEX", required=True, description="the column to index"),
-    Param(name="UNIQUE", allowed=("true", "false"), description="true: no value may come twice"),
+    Param(name="UNIQUE", allowed=("true", "false"), description="true: no value may occur twice"),
 )
 
 
@@ -29,10 +29,10 @@ def run_index_job(running_job: RunningJob) -> None:
     column_name = params.read_one("INDEX")
     for name, text in (("TABLE", table_text), ("INDEX", column_name)):
         if text is None:
-            raise ParamError(f"{name} is missing", name=name, remedy="TABLE=tap_user.mine and INDEX=column")
+            raise ParamError(f"{name} is missing", name=name, remedy="write TABLE=tap_user.mine and INDEX=column")
     unique_text = (params.read_one("UNIQUE") or "false").lower()
     if unique_text not in {"true", "false"}:
-        raise ParamError(f"UNIQUE={unique_text!r:.40} is not known", name="UNIQUE", remedy="true or false")
+        raise ParamError(f"UNIQUE={unique_text!r:.40} is not known", name="UNIQUE", remedy="write true or false")
     user_tables.index_user_table_column(
         running_job.site,
         running_job.principal,

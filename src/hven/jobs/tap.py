@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 SPARE_SECONDS = 10.0
 TAP_STANDARD_ID = "ivo://ivoa.net/std/TAP"
 QUERY_LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
-MAXREC_PARAM = Param(name="MAXREC", type=INT32, minimum=0, description="rows at most; 0 asks for the columns alone")
+MAXREC_PARAM = Param(
+    name="MAXREC", type=INT32, minimum=0, description="maximum number of rows; 0 returns only the columns"
+)
 RESPONSEFORMAT_PARAM = Param(
     name="RESPONSEFORMAT", description="votable (default), csv, tsv, json, fits, parquet, arrow, or a media type"
 )
@@ -39,8 +41,9 @@ TAP_PARAMS = (
     MAXREC_PARAM,
     Param(
         name="UPLOAD",
-        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; "
-        "uri: param:PART, http://..., https://...",
+        description="name,uri: a table that is sent with the query and is queried as TAP_UPLOAD.name; uri: "
+        "param:PART, http://..., "
+        "https://...",
     ),
     Param(
         name="EXPLAIN",
@@ -48,14 +51,15 @@ TAP_PARAMS = (
     ),
     Param(
         name="ASOF",
-        description="a time (ISO 8601, UTC), a release or a snapshot's id (Hven's own): ask what was published then",
+        description="a time (ISO 8601, UTC), a release or the id of a snapshot (Hven's own): query that published "
+        "state",
     ),
     Param(
         name="CITE",
         description="true (Hven's own): give the rows a persistent address, "
-        "which the answer tells as its INFO `result`",
+        "which is in the INFO `result` of the answer",
     ),
-    Param(name="RUNID", description="a name of yours that stands in the log"),
+    Param(name="RUNID", description="your own name for the query, which is written to the log"),
 )
 
 LEGACY_PARAMETERS = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, which some clients still send
@@ -86,12 +90,12 @@ def read_adql_query(params: RequestParams) -> str:
         )
     language = params.read_one("LANG") or "ADQL"
     if language.upper() not in QUERY_LANGUAGES:
-        remedy = f"known: {', '.join(QUERY_LANGUAGES)}"
-        raise ParamError(f"the query language {language!r} is not known here", name="LANG", remedy=remedy)
+        remedy = f"use one of {', '.join(QUERY_LANGUAGES)}"
+        raise ParamError(f"the query language {language!r} is not supported", name="LANG", remedy=remedy)
     text = params.read_one("QUERY")
     if text is None:
         raise ParamError(
-            "QUERY is missing", name="QUERY", remedy="for example QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables"
+            "QUERY is missing", name="QUERY", remedy="send a query, such as QUERY=SELECT TOP 5 * FROM TAP_SCHEMA.tables"
         )
     return text
 
@@ -138,7 +142,9 @@ def read_cite_flag(params: RequestParams) -> bool:
     is_wanted = _read_boolean_parameter(params, "CITE")
     if is_wanted and (params.read_one("ASOF") or params.values.get("UPLOAD")):
         raise ParamError(
-            "CITE is for what is published now, without uploads", name="CITE", remedy="take ASOF and UPLOAD away"
+            "CITE is possible only for the present published state, without uploads",
+            name="CITE",
+            remedy="leave out ASOF and UPLOAD",
         )
     return is_wanted
 
@@ -147,7 +153,7 @@ def _read_boolean_parameter(params: RequestParams, parameter_name: str) -> bool:
     value_text = params.read_one(parameter_name, "false")
     if value_text not in {"true", "false", "1", "0"}:
         raise ParamError(
-            f"{parameter_name}={value_text!r:.60} is not known", name=parameter_name, remedy="true or false"
+            f"{parameter_name}={value_text!r:.60} is not known", name=parameter_name, remedy="write true or false"
         )
     return value_text in {"true", "1"}
 

@@ -102,15 +102,15 @@ def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, obje
             continue
         guessed_epoch = guess_column_epoch(column, column_statistics)
         if guessed_epoch is None:
-            word = "no dates: neither Julian dates nor modified ones"
+            word = "plain numbers, neither Julian dates nor modified Julian dates"
         else:
             word = f"{'modified ' * (guessed_epoch == MJD_EPOCH)}Julian dates ({EPOCH_LABELS[guessed_epoch]})"
         remedy = (
-            "write `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a number) and `frame: t` "
-            "of the column"
+            "if this is wrong, write `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a "
+            "number), and `frame: t` for the column"
         )
         warnings.append(
-            f"{column.name} is taken for {word}, by its range "
+            f"{column.name} is read as {word}, judging by its range "
             f"{column_statistics['minimum']}..{column_statistics['maximum']}; {remedy}"
         )
     return warnings

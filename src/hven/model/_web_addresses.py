@@ -31,7 +31,7 @@ def split_address(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port, parts.hostname
     except ValueError as error:
-        raise UserError(f"{url[:80]!r} is not an http or https address", remedy="https://host/path") from error
+        raise UserError(f"{url[:80]!r} is not an http or https address", remedy="write https://host/path") from error
     return parts
 
 
@@ -77,4 +77,4 @@ def resolve_relative_address(base: str, url: str) -> str:
     try:
         return urljoin(base, url)
     except ValueError as error:
-        raise UserError(f"{url[:80]!r} is not an http or https address", remedy="https://host/path") from error
+        raise UserError(f"{url[:80]!r} is not an http or https address", remedy="write https://host/path") from error

@@ -192,8 +192,8 @@ def build_time_limit_error(limit_seconds: float | None) -> TimeLimitError:
     """
     limit = "" if limit_seconds is None else f" of {limit_seconds:g} s"
     return TimeLimitError(
-        f"the query ran into the time limit{limit}",
-        remedy="ask for less, or run it as an asynchronous job with a longer limit",
+        f"the query exceeded the time limit{limit}",
+        remedy="narrow the query, or run it as an asynchronous job with a longer limit",
     )
 
 

@@ -445,10 +445,10 @@ def _format_elements(values: pa.Array, column_type: ColumnType, null_text: str |
         return fill_nulls(parts, "NaN")
     if pa.types.is_boolean(values.type):
         if column_type.datatype == "bit":
-            raise ValueError("a bit array cannot hold a null element")
+            raise ValueError("a bit array cannot contain a null element")
         return fill_nulls(parts, "?")
     if null_text is None:
-        raise ValueError("an array of whole numbers holds a null element, and the column has no null value for it")
+        raise ValueError("an array of whole numbers contains a null element, but the column has no null value for it")
     return fill_nulls(parts, null_text)
 
 
@@ -657,7 +657,7 @@ def _parse_timestamps(texts: pa.Array, column_type: ColumnType) -> pa.Array:
     values, is_invalid = parse_times(texts)
     if is_invalid is not None:
         row = pc.index(is_invalid, True).as_py()
-        raise InvalidLiteralError(row, texts[row].as_py(), column_type, f"{TIME_SYNTAX_HELP} is expected")
+        raise InvalidLiteralError(row, texts[row].as_py(), column_type, f"a time must be {TIME_SYNTAX_HELP}")
     return values.cast(column_type.arrow)
 
 
@@ -733,7 +733,7 @@ def fold_values_into_lists(
         if (lengths % 2).any():
             row = int(np.argmax(lengths % 2))
             row_text = str(format_row(row)) if format_row else ""
-            raise InvalidLiteralError(row, row_text, column_type, "an odd number of parts")
+            raise InvalidLiteralError(row, row_text, column_type, "it has an odd number of parts")
         offsets = offsets // 2
         flat_values = pa.FixedSizeListArray.from_arrays(flat_values, 2)
     if pa.types.is_fixed_size_list(storage_type):
@@ -760,7 +760,9 @@ def _fold_fixed_lists(
     if is_invalid.any():
         row = int(np.argmax(is_invalid))
         text = str(format_row(row)) if format_row else ""
-        raise InvalidLiteralError(row, text, column_type, f"{size} values are expected, {int(lengths[row])} found")
+        raise InvalidLiteralError(
+            row, text, column_type, f"{size} values were expected, but there are {int(lengths[row])}"
+        )
     if has_nulls and len(flat_values) != size * len(lengths):  # null rows need values, too
         first_positions = np.repeat(offsets[:-1], size)
         positions = first_positions + np.tile(np.arange(size), len(lengths))

@@ -256,7 +256,7 @@ class RequestParams:
             value = MAX_INT64
         value = min(value, MAX_INT64)
         if value < minimum:
-            raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"at least {minimum}")
+            raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"give at least {minimum}")
         _check_bounds(name, text, value, None, maximum)
         return value
 

@@ -273,7 +273,7 @@ class EmbargoPolicy:
         if self.not_before:
             phrases.append(f"not before {self.not_before.describe()}")
         if self.delivered_condition:
-            phrases.append(f"as its own date says alone where {self.delivered_condition}")
+            phrases.append(f"only at its own date where {self.delivered_condition}")
         return "; ".join(phrases)
 
 
@@ -670,11 +670,11 @@ class Recurrence:
 
     def __post_init__(self) -> None:
         if (self.interval_seconds is None) == (self.cron is None):
-            raise ValueError("one of every and cron")
+            raise ValueError("give either `every` or `cron`")
         if self.interval_seconds is not None and not 1 <= self.interval_seconds <= 366 * 86400:
-            raise ValueError("every is between a second and a year")
+            raise ValueError("`every` must be from 1 s to 366 d")
         if self.max_jitter_seconds < 0:
-            raise ValueError("jitter is not negative")
+            raise ValueError("`jitter` must not be negative")
         self._zone_info  # noqa: B018  (an unknown zone must be an error at once)
         if self.cron is not None:
             next(self._iterate_cron_times(datetime.now(UTC)))
@@ -684,7 +684,7 @@ class Recurrence:
         try:
             return ZoneInfo(self.time_zone)
         except (KeyError, ValueError, OSError):  # not there; not a name; a directory
-            raise ValueError(f"there is no time zone {self.time_zone!r}; one is called Europe/Paris") from None
+            raise ValueError(f"there is no time zone {self.time_zone!r}; write it as in Europe/Paris") from None
 
     @cached_property
     def _cron_line(self) -> str:
@@ -697,7 +697,7 @@ class Recurrence:
         fields = self._cron_line.split()
         if len(fields) != CRON_FIELD_COUNT:
             example = "(minute hour day month weekday), as in '15 3 * * *'"
-            raise ValueError(f"cron has {CRON_FIELD_COUNT} fields {example}, not {self.cron!r}")
+            raise ValueError(f"`cron` must have {CRON_FIELD_COUNT} fields {example}, not {self.cron!r}")
         # cronsim treats fields that begin with a star as rhythms, also `*/15 2` and `15 */2`
         if fields[1] not in {"*", "*/1"}:
             fields[:2] = (
@@ -707,7 +707,7 @@ class Recurrence:
         try:
             return iter(CronSim(" ".join(fields).upper(), instant.astimezone(self._zone_info)))
         except CronSimError as error:
-            raise ValueError(f"{self.cron!r} is not a line of cron: {str(error).lower()}") from None
+            raise ValueError(f"{self.cron!r} is not a valid cron line: {str(error).lower()}") from None
 
     def find_next_time(self, instant: datetime) -> datetime:
         """Return the next time after a moment, in UTC and without jitter.

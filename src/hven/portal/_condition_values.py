@@ -102,7 +102,7 @@ def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:
         name = _NAME_PATTERN.match(text, offset)
         if name is None:
             _raise_parse_error(
-                format_message("a name of a parameter was expected, not {sign!r}", text[offset]),
+                format_message("the name of a parameter was expected, not {sign!r}", text[offset]),
                 text,
                 offset,
                 "write name=value",
@@ -159,7 +159,7 @@ def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
             if end < 0:
                 end = len(text)
             if not text[offset:end].strip():
-                _raise_parse_error("a value was expected", text, offset, "write a value, or leave the comma out")
+                _raise_parse_error("a value was expected", text, offset, "write a value, or leave out the comma")
             words.append(ConditionValue(text[offset:end].rstrip(), offset))
             offset = end
         if offset == len(text):
@@ -226,7 +226,7 @@ def split_condition_range(
     first, _, last = word.text.partition(sign)
     if not first.strip() and not last.strip():
         remedy = format_message("give at least one: 10{sign} or {sign}20", sign)
-        _raise_parse_error("a range without ends", text, word.text_offset, remedy)
+        _raise_parse_error("the range has no ends", text, word.text_offset, remedy)
     low = high = None
     if first.strip():
         low = ConditionValue(first, word.text_offset)
@@ -251,7 +251,7 @@ def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float,
             format_message("{text!r} is not a number", word.text),
             text,
             word.text_offset,
-            "a number, perhaps with a unit: 2.5, 1e14, 2um; ranges: 1/2, ..2um",
+            "write a number, perhaps with a unit: 2.5, 1e14, 2um; or a range: 1/2, ..2um",
         )
     unit = number_match[2].replace("µ", "u").replace("μ", "u").replace("Å", "Angstrom").replace("°", "deg")
     if unit:

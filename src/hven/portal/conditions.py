@@ -84,7 +84,7 @@ DATE_PATTERN = re.compile(
     r"^\s*\d{4}\s*$|\d{4}-\d|~|^\s*\d{7}(?:\.\d*)?\s*$|\d\s*m?jd\s*$|^\s*[^\s\d.+-]", re.IGNORECASE
 )
 _BOOLEAN_WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
-_UNKNOWN_VALUES_NOTE = "a row whose {} is not known is left out"
+_UNKNOWN_VALUES_NOTE = "rows without a known {} are left out"
 
 FIND_TABLES_QUERY = (
     "SELECT table_name FROM TAP_SCHEMA.tables WHERE utype LIKE 'ivo://ivoa.net/std/epntap#table-2.%' "
@@ -158,8 +158,10 @@ def fetch_epn_tap_tables(
         table_names = [str(row["table_name"]) for row in table_rows]
     if not table_names:
         raise NotFoundError(
-            "there is no EPN-TAP table here",
-            remedy="a table with `standard: epn-tap-2.0`, or one that is called epn_core; name others with --table",
+            "this site or service has no EPN-TAP table",
+            remedy=(
+                "name a table with --table, or publish one with `standard: epn-tap-2.0` or one that is called epn_core"
+            ),
         )
     name_literals = ["'" + name.replace("'", "''") + "'" for name in table_names]
     quoted_names = ", ".join(name_literals)
@@ -171,7 +173,7 @@ def fetch_epn_tap_tables(
     missing_names = [name for name in table_names if not columns[name]]
     if missing_names:
         message = format_message("there is no table {names} here", ", ".join(missing_names))
-        raise NotFoundError(message, remedy="names are those of TAP_SCHEMA.tables")
+        raise NotFoundError(message, remedy="use the names in TAP_SCHEMA.tables")
     tables = []
     for qualified_name in table_names:
         schema, _, name = qualified_name.rpartition(".")
@@ -191,7 +193,7 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
         if missing_names:
             present_names = ", ".join(row_by_name)[:100]
             message = format_message(
-                "TAP_SCHEMA.{table} answers without {names}: it gives {there}",
+                "TAP_SCHEMA.{table} has no values of {names}; its columns are {there}",
                 table,
                 ", ".join(missing_names),
                 present_names,
@@ -244,7 +246,7 @@ def translate_epn_tap_parameters(text: str, tables: Sequence[Table], *, include_
     for clause in clauses:
         if clause.name.lower() not in parameter_names:
             raise ParseError(
-                format_message("no parameter {name}", clause.name),
+                format_message("there is no parameter {name}", clause.name),
                 text=text,
                 offset=clause.text_offset,
                 remedy=suggest_parameters(clause.name, sorted(parameter_names)),
@@ -256,7 +258,7 @@ def translate_epn_tap_parameters(text: str, tables: Sequence[Table], *, include_
         if missing_names:
             missing_text = ", ".join(missing_names)
             notes.append(
-                format_message("{table} has no {names}: it is not queried", table.qualified_name, missing_text)
+                format_message("{table} has no {names}, so it is not queried", table.qualified_name, missing_text)
             )
             continue
         builder = _ConditionBuilder(text, table, include_unknown=include_unknown)
@@ -306,7 +308,7 @@ def build_parameter_condition(table: Table, name: str, operator: str, value: str
     parameter_names = _list_parameter_names([table])
     if name.lower() not in parameter_names:
         raise ParseError(
-            format_message("no parameter {name}", name),
+            format_message("there is no parameter {name}", name),
             text=name,
             offset=0,
             remedy=suggest_parameters(name, sorted(parameter_names)),
@@ -435,7 +437,7 @@ class _ConditionBuilder:
                     return BetweenPredicate(column_ref, Literal(low.value), Literal(high.value))
             return _join_bounds(column, _build_lower_bound(column, low), _build_upper_bound(column, high))
         if clause.op not in {"=", "!="}:
-            message = format_message("{name} is text, and {op} compares numbers and dates", clause.name, clause.op)
+            message = format_message("{name} is text, but {op} compares numbers and dates", clause.name, clause.op)
             remedy = format_message("write {name}=...", clause.name)
             self._raise_parse_error(message, clause.text_offset, remedy)
         if column.type.is_boolean:
@@ -591,9 +593,11 @@ class _ConditionBuilder:
             units.compute_unit_factor(unit, column_unit)
         except ValueError as error:
             if column_unit:
-                remedy = format_message("{name} is in {want}", column.name, column_unit)
+                remedy = format_message(
+                    "use a unit that can be converted to {want}, the unit of {name}", column_unit, column.name
+                )
             else:
-                remedy = format_message("{name} has no unit", column.name)
+                remedy = format_message("leave out the unit, because {name} has none", column.name)
             self._raise_parse_error(str(error), text_offset, remedy)
         raise AssertionError
 

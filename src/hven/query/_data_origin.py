@@ -115,7 +115,7 @@ def _iterate_origin_pairs(
     for item in published_tables:
         name = item.table.qualified_name
         if not resource.is_simulated and any(is_simulation_flag_column(column) for column in item.table.columns):
-            yield "data_type", f"{name}: observation, simulation where {DATA_SOURCE_COLUMN} is theory"
+            yield "data_type", f"{name}: observation, or simulation where {DATA_SOURCE_COLUMN} is theory"
         yield "resource_version", f"{name} {item.run_id}" if item.run_id else None
         if item.damaged_snapshot is not None:
             warning = f"{name}: newer rows ({item.damaged_snapshot}) are damaged; these are the last good ones"

@@ -148,7 +148,7 @@ class FederatedPlan(QueryPlan):
         table_use = self._survey.table_uses[table_number]
         node = table_use.node
         if table_use.engine is None or node.table is None:
-            raise TypeError("rows in memory are not asked for")
+            raise TypeError("rows in memory cannot be fetched")
         columns = table_use.columns
         is_distinct = key_column is not None
         if key_column is not None:
@@ -246,7 +246,7 @@ class FederatedPlan(QueryPlan):
         if fetch in self.copy_fetches:
             purpose = f"copied to {self.host_engine} from {fetch.engine}"
         else:
-            purpose = f"keys for the others, asked in {fetch.engine}"
+            purpose = f"keys for the other tables, read in {fetch.engine}"
         row_count = round(fetch.expected_row_count)
         lines = [f"{purpose}: {fetch.table.qualified_name} ({columns}), about {row_count:,} rows"]
         lines += [f"  where {write_adql(condition)}" for condition in fetch.conditions]
@@ -362,8 +362,8 @@ class FederatedExecution(FetchingExecution):
                 fetch.engine,
                 self._plan.host_engine,
             ),
-            remedy="narrow that table by a condition of its own or by a key of a small one (EXPLAIN says what is "
-            "copied); the service's owner can move both collections into one engine (hven move) or raise "
+            remedy="narrow that table by a condition, or by a key of a small table (EXPLAIN shows what is copied); "
+            "the site's operators can move both collections into one engine (hven move), or raise "
             "limits.copy_rows and limits.copy_bytes",
         )
 

@@ -167,7 +167,7 @@ def run_query(
     if isinstance(query, str) and len(query) > limits.text:
         raise TooLargeError(
             format_message("the query has {count:,} characters; the limit is {most:,}", len(query), limits.text),
-            remedy="upload long lists as a table and join it",
+            remedy="upload a long list as a table and join it",
         )
     request = _QueryRequest(
         query=query,
@@ -296,7 +296,7 @@ def _translate_storage_error(error: StorageError, relations: Mapping[str, Relati
             if isinstance(relation, Snapshot) and not site.store.is_snapshot_kept(relation):
                 return RowsReplacedError(
                     format_message("the rows of {name} were replaced or removed while this query waited", name),
-                    remedy="ask again",
+                    remedy="run the query again",
                     retry_after_seconds=1,
                 )
     except HvenError:

@@ -135,7 +135,8 @@ class QueryResult:
             raise phrased_error from None if phrased_error is not error else error.__cause__
         except Exception as error:
             service_error = ServiceError(
-                "the rows broke off", remedy="this is a fault of the service; its operators find it in the log"
+                "the result ended before its last row",
+                remedy="report this to the site's operators, who find the cause in the log",
             )
             self.error = str(service_error)
             self.failure = error

@@ -159,7 +159,7 @@ def _write_datalink_descriptor(table: Table, id_reference: str) -> str:
     return write_service_descriptor(
         service,
         name="links",
-        description=f"What rows of {table.qualified_name} lead to",
+        description=f"Links from the rows of {table.qualified_name}",
         field_ids={_ID_INPUT.param.name: id_reference},
     )
 

@@ -63,12 +63,12 @@ def detect_table_format(path: Path) -> str:
     if foreign_kind:
         raise SourceError(
             format_message("it is {what}, not a table", format_message(foreign_kind)),
-            remedy="save the table as VOTable, FITS, Parquet or CSV, compressed once at most",
+            remedy="save the table as VOTable, FITS, Parquet or CSV, compressed at most once",
         )
     if detected_kind is None:
         raise SourceError(
-            "it is not a table of a known kind",
-            remedy="VOTable, FITS, Parquet, Arrow, TFCat, CSV or other delimited text",
+            "it is not a table in a known format",
+            remedy="send VOTable, FITS, Parquet, Arrow, TFCat, CSV or other delimited text",
         )
     return "csv"
 
@@ -158,8 +158,8 @@ def _check_no_column_dropped(column_names: Iterable[str], table: Table) -> None:
     for name in column_names:
         if all(column.name != name for column in table.columns):
             raise SourceError(
-                format_message("column {name!r} is of a type that a table cannot hold", name),
-                remedy="leave it out, or take it apart",
+                format_message("column {name!r} has a type that a table cannot have", name),
+                remedy="leave it out, or split it into several columns",
             )
 
 
@@ -249,7 +249,7 @@ def _read_parquet_column_names(path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
-        raise SourceError(format_message("no readable Parquet file: {message}", error)) from error
+        raise SourceError(format_message("not a readable Parquet file: {message}", error)) from error
 
 
 _MAX_TYPE_PASSES = 6  # over text, to find types that fit; afterwards every column is text

@@ -195,11 +195,13 @@ def _require_citable_snapshots(query_result: QueryResult, published_state: Publi
         The result has no state that can be kept.
     """
     if not query_result.scope.is_public:
-        raise ForbiddenError("this result has rows that are not public", remedy="only public rows get an address")
+        raise ForbiddenError(
+            "this result has rows that are not public", remedy="query public rows only; other rows get no address"
+        )
     snapshots = _find_result_snapshot_ids(query_result, published_state)
     if query_result.volatile or not snapshots:
         raise UserError(
-            "this result has no state that could be kept: it differs each time, or its tables are read in place",
+            "this result cannot be kept: it differs each time, or its tables are read in place",
             remedy="cite the collection",
         )
     return snapshots
@@ -219,7 +221,7 @@ def _compute_digest_within_limits(query_result: QueryResult, maxrec: int | None)
         if maxrec is None or query_result.row_limit != maxrec or not query_result.overflow:
             raise
         raise UserError(
-            "the query does not say which rows MAXREC leaves",
+            "the query does not define which rows remain after MAXREC",
             remedy="use ORDER BY and TOP in the query, without MAXREC",
         ) from None
 
@@ -324,11 +326,11 @@ def repeat_cited_query(
     if not availability.all_kept and not uses_current_state:
         raise GoneError(
             format_message(
-                "the rows of {ident} are not kept any more: {tables}",
+                "the rows of {ident} are no longer kept: {tables}",
                 cited_result.id,
                 ", ".join(availability.lost_tables),
             ),
-            remedy="its page says what the same query finds now",
+            remedy="open its page to see what the same query finds now",
         )
     if uses_current_state:
         published_state = site.get_published_state()
@@ -365,8 +367,8 @@ def _find_cited_state(
     if _has_snapshots(past_state, body["snapshots"]):
         return past_state
     raise GoneError(
-        "the states of its tables are not available together any more",
-        remedy="its page says what the same query finds now",
+        "the states of its tables are no longer available together",
+        remedy="open its page to see what the same query finds now",
     )
 
 

@@ -273,7 +273,9 @@ class QueryQueue:
         self._remove_from_queue(turn)
         retry_seconds = self._estimate_wait(len(self._waiting_turns))
         raise OverloadedError(
-            "too many queries run and wait at the moment", remedy=OVERLOAD_REMEDY, retry_after_seconds=retry_seconds
+            "too many queries are running and waiting at the moment",
+            remedy=OVERLOAD_REMEDY,
+            retry_after_seconds=retry_seconds,
         )
 
     def _remove_from_queue(self, turn: QueryTurn) -> None:
@@ -535,8 +537,8 @@ class QueuedExecution(DelegatingExecution):
         except OperationCancelledError:
             if self._exceeded_memory:
                 raise TooLargeError(
-                    "the query was ended: the service holds more memory than its queries may use",
-                    remedy="select fewer columns or shorter texts, or try again when fewer queries run",
+                    "the query was stopped, because all queries together used more memory than allowed",
+                    remedy="select fewer columns or shorter texts, or try again when fewer queries are running",
                 ) from None
             raise
         finally:

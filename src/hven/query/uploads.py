@@ -123,24 +123,24 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
             if not comma or not uri:
                 raise _build_upload_error(
                     format_message("UPLOAD={text!r:.120} is not a pair of name and address", text.strip()),
-                    "UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
+                    "write UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
                 )
             _check_upload_table_name(name)
             if name.lower() in references_by_name:
                 raise _build_upload_error(
                     format_message("UPLOAD gives two tables called {name!r}", name),
-                    "names must differ, and not in case alone",
+                    "give each table a different name; names that differ only in case count as equal",
                 )
             if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
                 raise _build_upload_error(
                     format_message("UPLOAD: {uri!r:.120} cannot be fetched", uri),
-                    "param:PART (sent with the request), http://... or https://...",
+                    "use param:PART (sent with the request), http://... or https://...",
                 )
             references_by_name[name.lower()] = UploadReference(name=name, uri=uri)
     if len(references_by_name) > MAX_UPLOADS:
         raise _build_upload_error(
             format_message("UPLOAD gives {count} tables; the limit is {most}", len(references_by_name), MAX_UPLOADS),
-            "ask in several queries",
+            "split the query into several",
         )
     return list(references_by_name.values())
 
@@ -148,18 +148,18 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
 def _check_upload_table_name(name: str) -> None:
     if name.lower().startswith(f"{UPLOAD_SCHEMA.lower()}."):
         raise _build_upload_error(
-            format_message("UPLOAD names its table {name!r:.120}", name),
-            format_message("leave {schema} out: UPLOAD={name:.80},...", UPLOAD_SCHEMA, name.partition(".")[2]),
+            format_message("UPLOAD names its table {name!r:.120}, with the schema", name),
+            format_message("leave out {schema}: UPLOAD={name:.80},...", UPLOAD_SCHEMA, name.partition(".")[2]),
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > 128:
         raise _build_upload_error(
             format_message("UPLOAD names its table {name!r:.120}, which is not an ADQL identifier", name),
-            "a letter, then letters, digits and _",
+            "use a letter, then letters, digits and _",
         )
     if name.upper() in RESERVED_WORDS:
         raise _build_upload_error(
             format_message("UPLOAD names its table {name!r}, which is a reserved word of ADQL", name),
-            format_message("another name, such as my_{name}", name.lower()),
+            format_message("use another name, such as my_{name}", name.lower()),
         )
 
 
@@ -215,7 +215,7 @@ def read_uploads(
     """
     limits = settings.limits
     if limits.upload == 0:
-        raise _build_upload_error("uploads are not offered by this service", "put short lists into IN (...)")
+        raise _build_upload_error("this service accepts no uploads", "write a short list as IN (...)")
     uploaded_tables = UploadedTables()
     byte_budget = _ByteBudget(limits.upload)
     remaining_bytes = limits.upload * MEMORY_EXPANSION_FACTOR
@@ -306,7 +306,7 @@ def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="hven-upload-", ignore_cleanup_errors=True)
     except OSError as error:
         raise StorageError(
-            format_message("there is no place for uploads: {reason}", error.strerror), remedy="try again later"
+            format_message("uploads cannot be stored: {reason}", error.strerror), remedy="try again later"
         ) from error
 
 
@@ -408,7 +408,7 @@ def check_upload_columns(table: Table) -> None:
     if len(table.columns) > MAX_UPLOAD_COLUMNS:
         raise SourceError(
             format_message("it has {count:,} columns; the limit is {most:,}", len(table.columns), MAX_UPLOAD_COLUMNS),
-            remedy="send those that the query needs",
+            remedy="send only the columns that the query needs",
         )
     names_by_lower: dict[str, str] = {}
     for column in table.columns:
@@ -428,7 +428,7 @@ def check_upload_columns(table: Table) -> None:
                 message = format_message("two columns have the same name: {name!r:.80}", name)
             else:
                 message = format_message(
-                    "two columns differ in case alone ({other!r}): {name!r:.80}", earlier_name, name
+                    "two columns differ only in case ({other!r}): {name!r:.80}", earlier_name, name
                 )
             raise SourceError(message, remedy="rename one")
 
@@ -467,14 +467,14 @@ def _find_request_part(
     if request_file is None and len(similar_files) == 1:
         request_file = similar_files[0]
     if request_file is None:
-        available_parts = ", ".join(sorted(request_files)) or format_message(
-            "none; a file goes with a POST of multipart/form-data"
-        )
+        remedy: str = "send the file in a POST request with multipart/form-data"
+        if request_files:
+            remedy = format_message("use one of its files: {there:.200}", ", ".join(sorted(request_files)))
         raise _build_upload_error(
             format_message(
                 "UPLOAD={name},{uri:.120}: the request has no file {part!r:.80}", reference.name, reference.uri, part
             ),
-            format_message("its files: {there:.200}", available_parts),
+            remedy,
         )
     return request_file
 
@@ -538,7 +538,7 @@ def _write_decompressed_file(upload_name: str, stream: BinaryIO, plain_path: Pat
                 file.write(data)
     except OSError as error:
         raise StorageError(
-            format_message("the upload {name!r} cannot be kept: {reason}", upload_name, error.strerror),
+            format_message("the upload {name!r} could not be saved: {reason}", upload_name, error.strerror),
             remedy="try again later",
         ) from error
     return plain_path
@@ -564,7 +564,9 @@ def _read_chunk(stream: Any, upload_name: str, compression: str | None) -> bytes
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException, MemoryError) as error:
         raise SourceError(
             format_message(
-                "the upload {name!r} is damaged: its {packing} stream breaks off or is broken", upload_name, compression
+                "the upload {name!r} is damaged: its {packing} stream is incomplete or invalid",
+                upload_name,
+                compression,
             ),
             remedy="send it again",
         ) from error

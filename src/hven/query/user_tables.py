@@ -70,19 +70,19 @@ def parse_user_table_name(written_name: str) -> str:
     if dot and schema.lower() != USER_SCHEMA:
         raise ParamError(
             format_message("{given!r:.120} is not one of your tables", written_name),
-            remedy=format_message("your tables are in {schema}: {schema}.{name:.64}", USER_SCHEMA, name),
+            remedy=format_message("write {schema}.{name:.64}; your tables are in {schema}", USER_SCHEMA, name),
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > MAX_TABLE_NAME_CHARACTERS:
         raise ParamError(
             format_message("{name!r:.120} cannot be the name of a table", name),
             remedy=format_message(
-                "a letter, then letters, digits and _; {most} characters at most", MAX_TABLE_NAME_CHARACTERS
+                "use a letter, then letters, digits and _, at most {most} characters", MAX_TABLE_NAME_CHARACTERS
             ),
         )
     if name.upper() in RESERVED_WORDS:
         raise ParamError(
             format_message("{name!r} is a reserved word of ADQL", name),
-            remedy=format_message("another name, such as my_{name}", name.lower()),
+            remedy=format_message("use another name, such as my_{name}", name.lower()),
         )
     return name
 
@@ -245,9 +245,11 @@ def index_user_table_column(
         column_type = indexed_column.type
         if not (column_type.is_string or column_type.is_timestamp or column_type.is_numeric):
             message = format_message(
-                "the column {name!r:.80} cannot be indexed: it is {type}", indexed_column.name, column_type
+                "the column {name!r:.80} cannot be indexed, because its type is {type}",
+                indexed_column.name,
+                column_type,
             )
-            raise ParamError(message, remedy="a number, a text or a time")
+            raise ParamError(message, remedy="index a column of numbers, texts or times")
 
         def iterate_rows() -> Iterator[pa.RecordBatch]:
             for batch in site.embedded_engine.read_rows(record.snapshot):
@@ -368,7 +370,7 @@ def _lock_table(site: Site, owner: str, name: str) -> Iterator[None]:
         except ConflictError:
             raise ConflictError(
                 format_message("{schema}.{name} is being changed by another request", USER_SCHEMA, name),
-                remedy="try again when that is done",
+                remedy="try again when that request is finished",
             ) from None
         yield
 
@@ -383,8 +385,8 @@ def _read_table_file(
     for deviations in uploaded_tables.deviations.values():
         if deviations:
             raise SourceError(
-                format_message("the table cannot be kept as it is: {message}", str(deviations[0])),
-                remedy="correct the values, or leave the column out",
+                format_message("the table cannot be stored as it is: {message}", str(deviations[0])),
+                remedy="correct the values, or leave out the column",
             )
     (uploaded_table,) = uploaded_tables.values()
     return uploaded_table
@@ -419,7 +421,7 @@ def _find_column(table: Table, written_name: str) -> Column:
     raise ParamError(
         format_message("{table} has no column {name!r:.80}", table.qualified_name, name),
         name="index",
-        remedy=format_message("its columns: {names}", _format_column_names(table)),
+        remedy=format_message("use one of its columns: {names}", _format_column_names(table)),
     )
 
 
@@ -479,11 +481,11 @@ def _check_unique_columns(site: Site, table: Table, snapshot: Snapshot) -> None:
         examples = ", ".join(repr(value) for value in repeated_values[:MAX_SHOWN_NAMES].to_pylist())
         raise SourceError(
             format_message(
-                "column {name!r:.80} must have unique values, and has repeated ones: {examples:.200}",
+                "column {name!r:.80} must have unique values, but has repeated ones: {examples:.200}",
                 column.name,
                 examples,
             ),
-            remedy="send each once, or index the column without unique",
+            remedy="send each value once, or index the column without unique",
         )
 
 
@@ -510,7 +512,7 @@ def _cast_rows(uploaded_table: Table, rows: pa.Table, table: Table) -> pa.Table:
             columns.append(rows[uploaded_column.name].cast(column.type.arrow))
         except pa.ArrowException as error:
             message = format_message(
-                "column {name!r:.80} is {type}, and in {table} it is {wanted}: {message}; nothing was added",
+                "column {name!r:.80} is {type}, but in {table} it is {wanted}: {message}; nothing was added",
                 column.name,
                 uploaded_column.type,
                 table.qualified_name,
@@ -527,7 +529,7 @@ def _build_unknown_columns_error(table: Table, unknown_names: list[str]) -> Sour
         name_list = format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
     return SourceError(
         format_message("{table} has no column {names}; nothing was added", table.qualified_name, name_list),
-        remedy=format_message("its columns: {names}", _format_column_names(table)),
+        remedy=format_message("use one of its columns: {names}", _format_column_names(table)),
     )
 
 

@@ -174,11 +174,11 @@ class CubeView:
         byte_count = pixel_count * self.array.dtype.itemsize
         if byte_count > MAX_READ_BYTES:
             message = format_message(
-                "this would read {size} MB of the file, and {most} MB at most are read at once",
+                "the request would read {size} MB of the file; the limit is {most} MB",
                 byte_count // 10**6,
                 MAX_READ_BYTES // 10**6,
             )
-            raise TooLargeError(message, remedy=format_message("ask for a smaller region"))
+            raise TooLargeError(message, remedy=format_message("request a smaller region"))
 
     def _create_sky_mapping(self) -> Any:
         """Return the mapping of pixels to positions; None if the array has none."""
@@ -240,7 +240,7 @@ class ReadTimeLimit:
         """Raise after `READ_TIMEOUT_SECONDS`."""
         if time.monotonic() > self.end_time:
             message = format_message("reading the file took longer than {seconds} s", READ_TIMEOUT_SECONDS)
-            raise TimeLimitError(message, remedy=format_message("ask for a smaller region"))
+            raise TimeLimitError(message, remedy=format_message("request a smaller region"))
 
 
 def to_float32(values: npt.NDArray[Any]) -> Floats:
@@ -255,14 +255,14 @@ def build_cube_view(
     """Build the view of a part; numbers of axes and pixels count from 1, as in FITS."""
     array = _find_viewed_array(product, part)
     if array is None:
-        raise NoCubeError(format_message("there is no image and no cube in it"))
+        raise NoCubeError(format_message("the file contains neither an image nor a cube"))
     axes = array.axes
     axis_numbers = [("AT", number) for number in held_pixels]
     if depth_axis is not None:
         axis_numbers.insert(0, ("THROUGH", depth_axis))
     for name, number in axis_numbers:
         if not 1 <= number <= len(axes):
-            message = format_message("the array has {count} axes, and no axis {number}", len(axes), number)
+            message = format_message("axis {number} does not exist: the array has {count} axes", number, len(axes))
             raise ParamError(message, name=name)
     depth_index = None
     if len(axes) > 2:
@@ -272,7 +272,9 @@ def build_cube_view(
         axis_index = len(axes) - number
         axis_size = axes[axis_index].size
         if not 1 <= pixel <= axis_size:
-            message = format_message("axis {number} has {size} pixels, and no {pixel}", number, axis_size, pixel)
+            message = format_message(
+                "pixel {pixel} does not exist: axis {number} has {size} pixels", pixel, number, axis_size
+            )
             raise ParamError(message, name="AT")
         fixed_pixels[axis_index] = pixel - 1
     return CubeView(array, depth_index, fixed_pixels)

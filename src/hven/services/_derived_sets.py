@@ -167,10 +167,10 @@ def _list_bin_statistic_parameters(data_set: SampleDataSet) -> Iterator[tuple[Sa
 
 def _derive_availability_set(data_set: SampleDataSet, bin_microseconds: int) -> SampleDataSet:
     subject = "samples"
-    end_description = "Behind the last sample of the span"
+    end_description = "End of the span, after its last sample"
     if data_set.file_layout is not None:
         subject = "files"
-        end_description += "; gaps within a file are not told"
+        end_description += "; gaps within a file are not listed"
     title = f"{_write_title(data_set)}: when there are {subject}"
     availability_series = replace(
         data_set.series,
@@ -225,10 +225,10 @@ def _derive_file_listing(data_set: SampleDataSet, published_state: PublishedStat
         places={},
         colors={},
     )
-    time_column = data_set.time.column.copy_with(name="Time", description="Of the first sample in the file")
+    time_column = data_set.time.column.copy_with(name="Time", description="Time of the first sample in the file")
     time = replace(_limit_time_precision(data_set.time), column=time_column)
     path_column = Column(name="fileURI", type=parse_type("string"), description="File with samples")
-    size_column = Column(name="fileSize", type=FLOAT64, unit="byte", description="Of the file")
+    size_column = Column(name="fileSize", type=FLOAT64, unit="byte", description="Size of the file")
     parameters = (
         SampleParameter(column=path_column, value_kind="string", byte_length=path_bytes, fill=""),
         SampleParameter(column=size_column, value_kind="double"),

@@ -170,7 +170,9 @@ class DataSetFiles:
         self.published_state = published_state
         begin, end = find_begin_and_end_time_columns(table)
         if begin is None or end is None:
-            message = format_message("no column of {table} says when the samples of a file begin", table.qualified_name)
+            message = format_message(
+                "no column of {table} gives the time of the first sample of a file", table.qualified_name
+            )
             raise StorageUnavailableError(message)
         self._begin_column = begin
         self._end_column = end
@@ -399,7 +401,7 @@ class DataSetFiles:
         is_countable = start > -NANOSECOND_LIMIT_MICROSECONDS and stop < NANOSECOND_LIMIT_MICROSECONDS
         if not layout.has_nanoseconds or is_countable:
             return layout
-        note = "times have digits below a microsecond, which are left out: some are before 1678 or after 2261"
+        note = "digits of times below a microsecond are left out, because some times are before 1678 or after 2261"
         return replace(layout, has_nanoseconds=False, notes=(*layout.notes, note))
 
     # --- layouts of files --------------------------------------------------------------------------------------------
@@ -756,7 +758,7 @@ def _merge_layouts(layouts: Sequence[SampleFileLayout], series: TimeSeriesSpec) 
             bins[column.name] = first_bins
             continue
         if not all(len(other_bins) == 1 for other_bins in file_bins):
-            notes.append(f"the meaning of the elements of {column.name} changes, and is not described")
+            notes.append(f"the meaning of the elements of {column.name} changes with time and is not described")
             continue
         channel_bins = first_bins[0]
         table_name = channel_bins.name
@@ -770,12 +772,12 @@ def _merge_layouts(layouts: Sequence[SampleFileLayout], series: TimeSeriesSpec) 
             name=table_name,
             type=ColumnType("double", str(channel_count)),
             unit=channel_bins.unit,
-            description=f"Of the elements of {column.name}, which change",
+            description=f"Channels of {column.name}, which change with time",
         )
         merged_columns.append(table_column)
         moving_bins = replace(channel_bins, centers=table_name, ranges=())
         bins[column.name] = (moving_bins,)
-        notes.append(f"the channels of {column.name} change with time: they are the parameter {table_name}")
+        notes.append(f"the channels of {column.name} change with time; the parameter {table_name} contains them")
     column_names = {column.name.casefold() for column in merged_columns}
     missing_names = [name for name in series.parameters if name.casefold() not in column_names]
     notes += [f"{name} is in no file" for name in missing_names[:100]]
@@ -811,13 +813,13 @@ def _list_column_differences(column: Column, columns_by_file: Sequence[Mapping[s
     """List the differences between files that users of a parameter must know."""
     file_columns = [columns.get(column.name) for columns in columns_by_file if columns]
     if None in file_columns:
-        yield f"{column.name} is not in all files; where it is not, it is filled"
+        yield f"{column.name} is not in all files; where it is missing, its samples have the fill value"
     unit_texts = {file_column.unit or "" for file_column in file_columns if file_column is not None}
     if len(unit_texts) > 1:
         if "" in unit_texts:
-            yield f"the unit of {column.name} is not said in all files"
+            yield f"not all files give a unit for {column.name}"
         else:
-            yield f"the unit of {column.name} is another one in some files; all values are in {column.unit}"
+            yield f"some files have a different unit for {column.name}; all values are converted to {column.unit}"
 
 
 def _widen_column(first_column: Column, second_column: Column) -> Column:
@@ -847,7 +849,9 @@ def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSet
     file_channels = [(bin_axis.centers, bin_axis.ranges) for bin_axis in file_bins]
     set_channels = [(bin_axis.centers, bin_axis.ranges) for bin_axis in layout.bins[name]]
     if file_channels != set_channels:
-        message = format_message("the channels of {name} in {path} are not those of the data set", name, path)
+        message = format_message(
+            "the channels of {name} in {path} are different from those of the data set", name, path
+        )
         raise StorageUnavailableError(message, remedy=format_message("ingest the collection again"))
 
 
@@ -863,7 +867,7 @@ def _convert_to_data_set_column(array: pa.Array, file_column: Column, target_col
         return array.cast(target_type)
     except pa.ArrowInvalid as error:
         message = format_message(
-            "{name} of {path} is not of type {kind} as in the data set: {reason}",
+            "{name} in {path} cannot be converted to {kind}, its type in the data set: {reason}",
             target_column.name,
             path,
             str(target_column.type),
@@ -879,14 +883,16 @@ def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, p
         return array
     if not units.are_units_convertible(file_unit, target_unit) or target_column.type.datatype != "double":
         message = format_message(
-            "{name} of {path} is in {own}, and in {unit} in the data set",
+            "{name} has the unit {own} in {path}, but {unit} in the data set",
             target_column.name,
-            path,
             file_unit,
+            path,
             target_unit,
         )
         remedy = format_message(
-            "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", target_column.name
+            "if the unit is wrong, write variables: {{{name}: {{unit: ..}}}}; otherwise, give the file a separate "
+            "series",
+            target_column.name,
         )
         raise StorageUnavailableError(message, remedy=remedy)
     factor = units.compute_unit_factor(file_unit, target_unit)

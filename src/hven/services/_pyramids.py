@@ -227,7 +227,7 @@ class BinPyramidStore:
                     self._requested_keys.discard(key)
             except Exception:
                 log.exception(
-                    "the reductions of %s cannot be made; its samples are reduced when asked for", data_set.id
+                    "the reductions of %s cannot be made; its samples are reduced on each request", data_set.id
                 )
             del context, data_set, published_state
             self._build_queue.task_done()
@@ -262,7 +262,7 @@ class BinPyramidStore:
             byte_count = _estimate_bin_value_count(data_set, extent, widths[0]) * 12
             if shutil.disk_usage(self._directory).free < byte_count * FREE_SPACE_FACTOR:
                 log.warning(
-                    "no disk space for the reductions of %s: its samples are reduced on each request", data_set.id
+                    "no disk space for the reductions of %s; its samples are reduced on each request", data_set.id
                 )
                 return False
             earlier_levels, changed_spans = self._find_earlier_levels(context, data_set, snapshot, series_key, widths)

@@ -91,7 +91,7 @@ class PublishingRegistry:
         try:
             self.refresh()
         except Exception:  # the next request reports it
-            logger.warning("registry: the records cannot be brought up to date", exc_info=True)
+            logger.warning("registry: the records cannot be updated", exc_info=True)
 
     def refresh(self) -> Sequence[str]:
         """Update the records to what everybody may see now.
@@ -115,7 +115,7 @@ class PublishingRegistry:
             if changed_parts:
                 claimed_ivoids = site.store.registry.replace_records(changed_parts)
             for ivoid in claimed_ivoids:
-                logger.warning("registry: another record has the id %s already; this one is left out", ivoid)
+                logger.warning("registry: another record already has the id %s; this one is left out", ivoid)
             self._last_state = None
             if not claimed_ivoids:
                 self._last_state = (published_state.version, site.settings)
@@ -141,7 +141,7 @@ class PublishingRegistry:
                 changed_parts[part] = part_digest, builder.build_records(part)
             except Exception:  # of a plug-in, or a bug: the other records are updated all the same
                 logger.exception(
-                    "registry: the records of %s cannot be made; they stay as they were", part or "the site"
+                    "registry: the records of %s cannot be made; the previous ones are kept", part or "the site"
                 )
         for part in known_digests:
             if part not in builder.digests_by_part and builder.is_removed(part):
@@ -391,7 +391,7 @@ class _RegistryRecordBuilder:
             return tuple(capabilities)
         except Exception as error:  # noqa: BLE001  (it may be a plug-in)
             logger.warning(
-                "registry: the face %s does not say what it can do: %s, in %s",
+                "registry: the capabilities of the face %s cannot be listed: %s, in %s",
                 face.name,
                 error,
                 plugins.describe_error_origin(error),
@@ -453,7 +453,7 @@ class _RegistryRecordBuilder:
         organisation_ivoid = self._make_site_ivoid("organisation")
         for authority in settings.authorities:
             authority_resource = self._build_site_resource(
-                f"The authority {authority}", f"The naming authority of {self._publisher} for what it publishes."
+                f"The authority {authority}", f"The naming authority of {self._publisher} for its data and services."
             )
             managing_organisation = (
                 f'<managingOrg ivo-id="{_escape_xml(organisation_ivoid)}">{_escape_xml(self._publisher)}</managingOrg>'
@@ -496,7 +496,7 @@ class _RegistryRecordBuilder:
         settings = self._settings
         registry_resource = self._build_site_resource(
             f"{settings.title or settings.name} - publishing registry",
-            "What this site publishes, for the registries of the Virtual Observatory.",
+            "Records of the data and services of this site, for the registries of the Virtual Observatory.",
         )
         authority_elements = [_write_element("managedAuthority", authority) for authority in settings.authorities]
         return self._build_record(

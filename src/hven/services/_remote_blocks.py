@@ -355,9 +355,9 @@ class RemoteBlockCache:
             self._note_unreachable_server(root_key, error)
             raise
         except HvenError as error:  # clients need not know what the owner of the site must correct
-            raise UpstreamError("the server that keeps it cannot be used", remedy=OWNER_REMEDY) from error
+            raise UpstreamError("the server that has the file cannot be used", remedy=OWNER_REMEDY) from error
         if facts.bytes is None:
-            raise UpstreamError("the server that keeps it does not report its size", remedy=OWNER_REMEDY)
+            raise UpstreamError("the server that has the file does not report its size", remedy=OWNER_REMEDY)
         state_text = "\0".join(map(str, (root_key, path, facts.bytes, facts.modified, facts.tag)))
         state_digest = hashlib.blake2b(state_text.encode("utf-8", "surrogateescape"), digest_size=20)
         key = state_digest.hexdigest()
@@ -447,7 +447,7 @@ class RemoteBlockCache:
     ) -> None:
         if file.bytes > self._limits.cache // 2:
             raise UpstreamError(
-                "the server that keeps it does not support byte ranges, and the file is large", remedy=OWNER_REMEDY
+                "the server that has the file does not support byte ranges, and the file is large", remedy=OWNER_REMEDY
             )
         with self._lock_blocks(file, "whole", blocks) as missing_blocks:
             if missing_blocks:
@@ -610,20 +610,23 @@ def _split_at_blocks(begin: int, end: int) -> Iterator[tuple[int, int, int]]:
 
 def _build_overloaded_error() -> OverloadedError:
     return OverloadedError(
-        "too many requests wait for files on other servers", remedy="ask again in some seconds", retry_after_seconds=5.0
+        "too many requests are waiting for files on other servers",
+        remedy="try again in a few seconds",
+        retry_after_seconds=5.0,
     )
 
 
 def _build_evicted_error() -> StorageError:
     return StorageError(
-        "cached blocks of files are removed before they are read", remedy="the owner of the site must raise files.cache"
+        "the cache of remote files is too small: blocks are removed before they are read",
+        remedy="the site's operators must raise files.cache",
     )
 
 
 def _build_storage_error(error: OSError) -> StorageError:
     return StorageError(
         format_message("blocks of files cannot be stored: {reason}", str(error.strerror).lower()),
-        remedy="the operator must free space on the disk",
+        remedy="the site's operators must free space on the disk",
     )
 
 

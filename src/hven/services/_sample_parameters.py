@@ -81,14 +81,17 @@ def build_parameter(column: Column, statistics: Mapping[str, Any], series: TimeS
     if column_type.is_array:
         array_dimensions = _find_array_dimensions(column_type, bins)
         if array_dimensions is None:
-            return "its arrays may differ in size; type: float32[400], or bins with their centers, say which they have"
+            return (
+                "its arrays may have different sizes; give the size with `type`, such as float32[400], or with "
+                "bins and their centers"
+            )
         dimensions = array_dimensions
         if not _has_matching_bin_counts(bins, dimensions):
             bins = ()  # `hven check` reports it
     if column_type.is_timestamp:
         return build_time_parameter(column)
     if has_texts and statistics.get("max_length") is None:
-        return "nobody says how long the texts of its arrays are"
+        return "the length of the texts in its arrays is unknown"
     if column_type.is_string or has_texts:
         byte_length = max(int(statistics.get("max_length") or 1), 1)
         if statistics.get("non_ascii"):

@@ -50,7 +50,7 @@ class SampleStreamLimiter:
         with self._lock:
             if self._active_count >= self._max_streams:
                 raise OverloadedError(
-                    "too many clients read samples at the moment",
+                    "too many clients are reading samples at the moment",
                     remedy="try again in a few seconds",
                     retry_after_seconds=RETRY_SECONDS,
                 )

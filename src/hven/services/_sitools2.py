@@ -391,7 +391,10 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     table = sitools_request.table
     settings = context.site.settings
     if condition is None:
-        raise ParamError("the request does not select any rows", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
+        raise ParamError(
+            "the request does not select any rows",
+            remedy="select rows, such as p[0]=LISTBOXMULTIPLE|column|value|value",
+        )
     base_url = services.get_base_url(request, settings)
     column_names = [column.name for column in _list_visible_columns(table)]
     query_tree = syntax_tree.build_table_query(table, column_names, condition)
@@ -497,8 +500,8 @@ def _parse_sort_entries(sort_text: str) -> list[tuple[str, str]]:
             direction = str(entry.get("direction", "ASC")).upper()
             sort_entries.append((str(entry["field"]), direction))
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = format_message("{name}={value} is not an order", "sort", sort_text[:60])
-        remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
+        message = format_message("{name}={value} is not a valid sort order", "sort", sort_text[:60])
+        remedy = 'write {"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
         raise ParamError(message, name="sort", remedy=remedy) from None
     return sort_entries
 
@@ -545,8 +548,8 @@ def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_t
         return _build_cadence_condition(name, values, sitools_request.endpoint)
     needed_values = 2 if "BETWEEN" in comparison else 1
     if len(values) < needed_values:
-        message = format_message("{filter} lacks a value", filter_text[:60])
-        raise ParamError(message, name=name[:60], remedy="DATE_BETWEEN|column|from|to")
+        message = format_message("{filter} has no value", filter_text[:60])
+        raise ParamError(message, name=name[:60], remedy="write DATE_BETWEEN|column|from|to")
     column = _find_column(sitools_request.table, name.rpartition(",")[2])
     return _build_comparison(column, comparison, values)
 
@@ -563,13 +566,13 @@ def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint:
         message = format_message("the data set has no cadence {name}", cadence_name[:60])
         remedy = suggest_spelling(cadence_name, endpoint.cadences)
         if not remedy:
-            remedy = "endpoints: {..: {cadence: {NAME: condition}}} in the descriptor says it"
+            remedy = "define it in the descriptor: endpoints: {..: {cadence: {NAME: condition}}}"
         raise ParamError(message, name=cadence_name[:60], remedy=remedy)
     cadence_text = values[0] if values else ""
     cadence_match = _CADENCE_PATTERN.fullmatch(cadence_text.strip().replace("+", " "))
     if cadence_match is None or not float(cadence_match[1]):
         message = format_message("{value} is not a cadence", cadence_text[:60])
-        raise ParamError(message, name=cadence_name[:60], remedy="12 sec, 1 min, 2 h, 1 day")
+        raise ParamError(message, name=cadence_name[:60], remedy="write a cadence such as 12 sec, 1 min, 2 h or 1 day")
     seconds = float(cadence_match[1]) * SECONDS_PER_UNIT[cadence_match[2].lower()]
     seconds_literal = syntax_tree.Literal(int(seconds) if seconds.is_integer() else seconds)
 
@@ -586,10 +589,10 @@ def _parse_date_literal(column: Column, text: str) -> syntax_tree.Literal:
     parsed_time = parse_utc_time(text)
     if parsed_time is None:
         message = format_message("{value} is not a time", text[:60])
-        raise ParamError(message, name=column.name, remedy="YYYY-MM-DDThh:mm:ss")
+        raise ParamError(message, name=column.name, remedy="write YYYY-MM-DDThh:mm:ss")
     if not column.type.is_timestamp:
-        message = format_message("{column} is not a time", column.name)
-        raise ParamError(message, name=column.name, remedy="NUMERIC_BETWEEN compares numbers")
+        message = format_message("{column} is not a column of times", column.name)
+        raise ParamError(message, name=column.name, remedy="use NUMERIC_BETWEEN to compare numbers")
     return syntax_tree.Literal(parsed_time)
 
 
@@ -604,8 +607,8 @@ def _parse_literal(column: Column, text: str) -> syntax_tree.Literal:
         except ValueError:
             number = MAX_INT64 + 1
         if isinstance(number, int) and not -MAX_INT64 <= number <= MAX_INT64:
-            message = format_message("{value} is not a number, or too large a one", text[:60])
-            raise ParamError(message, name=column.name, remedy="a number")
+            message = format_message("{value} is not a number, or it is too large", text[:60])
+            raise ParamError(message, name=column.name, remedy="write a number")
         return syntax_tree.Literal(number)
     if column_type.is_boolean:
         return syntax_tree.Literal(text.strip().lower() in {"true", "t", "1"})
@@ -618,7 +621,9 @@ def _build_comparison(column: Column, comparison: str, values: Sequence[str]) ->
     if comparison == "DATE_BETWEEN":
         low, high = (_parse_date_literal(column, text) for text in values[:2])
         if str(low.value) > str(high.value):
-            raise ParamError("From date must be before To date", name=column.name, remedy="the earlier time first")
+            raise ParamError(
+                "From date must be before To date", name=column.name, remedy="write the earlier time first"
+            )
         after_low = syntax_tree.Comparison(">", column_ref, low)
         before_high = syntax_tree.Comparison("<", column_ref, high)
         return syntax_tree.Conjunction((after_low, before_high))

@@ -120,7 +120,7 @@ def build_span_links(
             semantics="#documentation",
             local_semantics=(face,),
             address=(SITE_URL_EXPRESSION, f"{documentation_path}{query}"),
-            description=(f"What {title} has, by {face.upper()}",),
+            description=(f"Description of {title}, by {face.upper()}",),
             condition=condition,
         )
         span_links += [service_link, documentation_link]

@@ -40,7 +40,9 @@ def read_tile_range(path: Path, begin: int, end: int) -> Generator[FilePiece]:
                 yield None
                 piece = os.pread(file, byte_count, begin)
                 if not piece:
-                    raise StorageError(format_message("{path} is shorter than it was", path.name), remedy="ask again")
+                    raise StorageError(
+                        format_message("{path} became shorter while it was read", path.name), remedy="try again"
+                    )
             begin += len(piece)
             yield piece
     finally:

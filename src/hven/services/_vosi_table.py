@@ -30,7 +30,7 @@ def read_vosi_table(path: Path) -> Table | None:
         columns = tuple(_read_column(element) for element in root.iter("{*}column"))
     except (etree.XMLSyntaxError, ValueError) as error:
         raise SourceError(
-            f"the description of the table cannot be read: {error}", remedy="a VOSI table, or a VOTable"
+            f"the description of the table cannot be read: {error}", remedy="send a VOSI table or a VOTable"
         ) from error
     description = root.findtext("{*}description")
     return Table(schema="", name="", columns=columns, description=description)
@@ -71,7 +71,7 @@ def _read_type(element: Any, column_name: str | None) -> ColumnType:
     shape = ""
     if column_type.arraysize:
         shape = f" with arraysize {column_type.arraysize!r:.40}"
-    raise ValueError(f"column {column_name!r:.80} is of type {type_name!r:.40}{shape}, which is not known")
+    raise ValueError(f"column {column_name!r:.80} has the unknown type {type_name!r:.40}{shape}")
 
 
 def _read_column(element: Any) -> Column:

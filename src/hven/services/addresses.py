@@ -218,8 +218,11 @@ def find_table(qualified_name: str, catalogue: Catalogue) -> Table:
         tables = []
     if len(tables) == 1:
         return tables[0]
-    remedy = suggest_spelling(qualified_name, catalogue.list_names()) or "the site's first page lists them"
-    raise NotFoundError(f"no table {qualified_name!r} here", remedy=remedy)
+    remedy = (
+        suggest_spelling(qualified_name, catalogue.list_names())
+        or "see the list of tables on the first page of the site"
+    )
+    raise NotFoundError(f"there is no table {qualified_name!r} here", remedy=remedy)
 
 
 def _parse_name_parts(text: str) -> Sequence[Ident]:

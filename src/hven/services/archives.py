@@ -140,9 +140,11 @@ def choose_address_column(result: QueryResult, column_name: str | None) -> str:
         chosen_name = _find_address_column(result) or _find_identifier_column(result)
     if chosen_name is None:
         message = format_message(
-            "{name}={value}: no column of that name leads to files", "COLUMN", (column_name or "")[:60]
+            "{name}={value}: the result has no column of that name with links to files",
+            "COLUMN",
+            (column_name or "")[:60],
         )
-        remedy = format_message("there are: {names}", ", ".join(names))
+        remedy = format_message("use one of {names}", ", ".join(names))
         raise ParamError(message, name="COLUMN", remedy=remedy)
     return chosen_name
 
@@ -269,7 +271,7 @@ def plan_archive(
     entries = list(missing_entries)
     for address, file in file_by_address.items():
         if file is None:
-            entries.append(ArchiveEntry(address, STATUS_ELSEWHERE, "it is of another site: fetch it there"))
+            entries.append(ArchiveEntry(address, STATUS_ELSEWHERE, "it belongs to another site; download it there"))
         else:
             entries.append(planner.plan_entry(address, *file))
     if planner.total_bytes > limits.archive_bytes:
@@ -329,7 +331,7 @@ class _ArchiveEntryPlanner:
             return ArchiveEntry(address, STATUS_MISSING, reason)
         row = found_files.rows[path]
         if collection in self._redirecting_collections and find_file_root(path, row["roots"])[0].redirects_clients:
-            return ArchiveEntry(address, STATUS_ELSEWHERE, "it is on another server: fetch it by its address")
+            return ArchiveEntry(address, STATUS_ELSEWHERE, "it is on another server; download it from its address")
         try:
             if (collection, path) in self._remote_states:
                 row = self._remote_states[collection, path]
@@ -536,11 +538,11 @@ def _write_readme(plan: ArchivePlan, site_title: str, readme_lines: Sequence[tup
     lines += [f"{name}: {' '.join(text.split())}" for name, text in readme_lines]
     lines.append(f"Files: {plan.file_count:,} of {plan.total_bytes:,} bytes")
     if missing_count:
-        lines.append(f"Not in this archive: {missing_count:,} that were asked for; MANIFEST.csv says why")
+        lines.append(f"Not in this archive: {missing_count:,} requested files; MANIFEST.csv gives the reasons")
     lines += [
         "",
-        "MANIFEST.csv lists all files with sizes, checksums and where they come from.",
-        "To check what you have: sha256sum -c SHA256SUMS",
+        "MANIFEST.csv lists all files with their sizes, checksums and addresses.",
+        "To verify the files, run: sha256sum -c SHA256SUMS",
         "",
     ]
     for resource in plan.collections:
@@ -625,7 +627,7 @@ def resolve_datalink_addresses(
             continue
         file_addresses += files_by_list.get(address, ())
         if address not in answered_addresses:
-            reason = "it leads to no file that is here for you"
+            reason = "it does not lead to a file that you may download here"
             missing_entries.append(ArchiveEntry(address, STATUS_MISSING, reason))
     return list(dict.fromkeys(file_addresses)), missing_entries
 
@@ -787,12 +789,12 @@ def build_archive_too_large_error(context: ServiceContext, total_bytes: int | No
     """
     limits = context.site.settings.limits
     if total_bytes is None:
-        message = format_message("an archive of this site has at most {most:,} files", limits.archive_files)
+        message = format_message("an archive of this site may have at most {most:,} files", limits.archive_files)
     else:
         message = format_message(
-            "these files have {size:,} bytes; an archive of this site has at most {most:,}",
+            "these files have {size:,} bytes; an archive of this site may have at most {most:,}",
             total_bytes,
             limits.archive_bytes,
         )
-    remedy = "narrow the search, or take the files one by one, by a script for wget, curl or aria2"
+    remedy = "narrow the search, or download the files one by one, with a script for wget, curl or aria2"
     return TooLargeError(message, remedy=remedy)

@@ -189,7 +189,7 @@ def collect_citation_metadata(
     items = [item for item in collection_items if item.release is None]
     if resource is None or not items:
         message = format_message("there is no collection {name!r} here", collection[:80])
-        raise NotFoundError(message, remedy="the first page lists what is here")
+        raise NotFoundError(message, remedy="see the list of collections on the first page")
     base_url = base_url or settings.site_url
     minted_dois = store.citations.map_dois()
     releases = _list_releases(published, collection)
@@ -263,7 +263,7 @@ def _find_release(releases: Iterable[Release], collection: str, label: str) -> R
         if release.label.lower() == label.lower():
             return release
     message = format_message("{name} has no release {label!r}", collection, label[:40])
-    raise NotFoundError(message, remedy="the page of the collection lists them")
+    raise NotFoundError(message, remedy="see the list of releases on the page of the collection")
 
 
 def _is_in_release(published_table: PublishedTable, collection: str, label: str) -> bool:
@@ -286,11 +286,11 @@ def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple
         ``error``: DataCite refuses the record; ``warning``: it accepts it.
     """
     if not citation_metadata.creators:
-        yield "error", "it has no creators: add 'creators' to the descriptor"
+        yield "error", "it has no creators; add 'creators' to the descriptor"
     if citation_metadata.year is None:
-        yield "error", "it has no year of publication: add 'created: 2026-11-20' to the descriptor"
+        yield "error", "it has no year of publication; add 'created: 2026-11-20' to the descriptor"
     if not citation_metadata.resource.licence:
-        yield "warning", "it has no licence: nobody knows what may be done with it"
+        yield "warning", "it has no licence, so users do not know how they may use it"
     if not citation_metadata.resource.description:
         yield "warning", "it has no description"
     if not citation_metadata.resource.subjects:

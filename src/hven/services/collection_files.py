@@ -117,7 +117,9 @@ class FoundFiles(NamedTuple):
             raise self.refused[path]
         if path not in self.rows:
             message = format_message("the collection {name!r} has no file {path!r} here", self.collection, path[:200])
-            raise NotFoundError(message, remedy=format_message("collections/{name}/files lists them", self.collection))
+            raise NotFoundError(
+                message, remedy=format_message("see the list at collections/{name}/files", self.collection)
+            )
         return self.rows[path]
 
 
@@ -580,7 +582,9 @@ def _find_files_table(catalogue: Catalogue, collection: str) -> Table | None:
 
 
 def _build_no_files_error(collection: str) -> NotFoundError:
-    return NotFoundError(f"the collection {collection!r} has no files here", remedy="the first page lists what is here")
+    return NotFoundError(
+        f"the collection {collection!r} has no files here", remedy="see the list of collections on the first page"
+    )
 
 
 def _find_visible_paths(
@@ -629,7 +633,7 @@ def _build_access_errors(locking_tables: dict[str, Table], principal: Principal)
             if restriction:
                 expiry_text = restriction.expiry_text or ""
                 contact = restriction.contact or contact
-        until = expiry_text or format_message("somebody opens it")
+        until = expiry_text or format_message("somebody unlocks it")
         message = format_message("the file {path} is locked until {until}", path, until)
         remedy = format_message("ask {whom}", contact or format_message("its owner"))
         errors_by_path[path] = error_class(message, remedy=remedy)
@@ -769,7 +773,7 @@ def find_file_path(settings: Settings, row: dict[str, Any], folder_cache: dict[s
     if is_changed and row["release"] is not None:
         raise GoneError(
             f"the file {row['path']} of {row['release'].label} was replaced",
-            remedy=f"collections/{row['collection']}/files/{row['path']} replaces it, if it is published",
+            remedy=f"use the new version at collections/{row['collection']}/files/{row['path']}, if it is published",
         )
     if is_changed:
         raise remote_files.build_changed_error(row)
@@ -834,13 +838,13 @@ def _locate_file(
                 folder_cache[folder] = is_inside
     except (OSError, ValueError):
         raise StorageUnavailableError(
-            f"the file {row['path']} is not there now",
+            f"the file {row['path']} is missing at the moment",
             remedy="restore it, or ingest the collection again",
         ) from None
     if not is_inside:
         raise StorageUnavailableError(
-            f"the file {row['path']} is not there now",
-            remedy="restore it: a link leads out of the site",
+            f"the file {row['path']} is missing at the moment",
+            remedy="restore it; a symbolic link in its path leads out of the site",
         )
     return place, file_stat
 

@@ -71,7 +71,7 @@ MAX_LISTED_PARTS = 50  # parts of a file that are listed as values of PART
 _AXIS_KIND_BY_PARAMETER = {"BAND": "spectral", "TIME": "time", "POL": "polarization"}
 CUTOUT_PARAMS = (cutout_params.ID_PARAM, cutout_params.TABLE_PARAM, *cutout_params.CUTOUT_PARAMS)
 PACKAGE_PARAM = Param(
-    name="PACKAGE", allowed=tuple(ARCHIVE_KINDS), description="all cuts in one archive, too: zip or tar"
+    name="PACKAGE", allowed=tuple(ARCHIVE_KINDS), description="additional archive of all cut-outs: zip or tar"
 )
 
 
@@ -155,11 +155,11 @@ def parse_cutout_requests(params: RequestParams, *, is_single_only: bool = False
     if is_single_only and count > 1:
         repeated_names = [name for name, values in values_by_name.items() if len(values) > 1]
         repeated_name = repeated_names[0]
-        message = format_message("{name} is given several times, and only one cut-out is made at once", repeated_name)
+        message = format_message("{name} is given several times, but a request makes only one cut-out", repeated_name)
         remedy = format_message("request each of them separately, or all of them with /soda/async")
         raise MultipleValuesError(message, name=repeated_name, remedy=remedy)
     if count > MAX_CUTOUTS:
-        message = format_message("{count} cut-outs are requested; at most {most} are made", count, MAX_CUTOUTS)
+        message = format_message("{count} cut-outs are requested; the limit is {most}", count, MAX_CUTOUTS)
         raise TooLargeError(message, remedy=format_message("request fewer at a time"))
     part = parsed_values["PART"]
     cutout_requests = []
@@ -178,7 +178,7 @@ def _parse_shape(name: str, text: str) -> Shape:
             "CIRCLE": "lon lat radius",
             "POLYGON": "lon1 lat1 lon2 lat2 lon3 lat3 ..",
         }
-        remedy = format_message("{form}, in degrees (ICRS)", syntax_by_name[name])
+        remedy = format_message("write {form}, in degrees (ICRS)", syntax_by_name[name])
         raise ParamError(f"{name}={text!r:.60}: {error}", name=name, remedy=remedy) from None
 
 
@@ -211,8 +211,8 @@ def find_original_file(
     error: HvenError = NotFoundError(format_message("no row has the identifier {ident}", row_identifier[:100]))
     for table in _find_row_tables(context, principal, row_identifier, table_name):
         no_file_error = NotFoundError(
-            format_message("rows of {table} have no files that could be cut", table.qualified_name),
-            remedy=format_message("links: {semantics: this, file: ..} in its descriptor"),
+            format_message("the rows of {table} have no files from which parts can be cut out", table.qualified_name),
+            remedy=format_message("add links: {semantics: this, file: ..} to its descriptor"),
         )
         if not (table.has_row_files or table.is_observation_view):
             raise no_file_error
@@ -459,7 +459,7 @@ def send_cutout(
             if is_small:
                 return Response(b"".join(cutout.read_chunks()), headers=headers)
         raise OverloadedError(
-            format_message("too many cut-outs are sent at the moment"),
+            format_message("too many cut-outs are being sent at the moment"),
             remedy=format_message("try again in a few seconds"),
         )
     response = PieceStreamResponse(request, 200, headers, stream_file_pieces(_stream_cutout(product, cutout)))
@@ -501,8 +501,10 @@ def _check_band_unit(array: ArrayPart, band: tuple[float, float] | None) -> None
     low, high = _find_axis_bounds(axis)
     longest_wavelength = max(high * WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES)
     if np.isfinite([*band, low, high]).all() and band[0] > longest_wavelength:
-        message = format_message("BAND is in metres, and the file has {low} to {high} m", f"{low:.4g}", f"{high:.4g}")
-        raise ParamError(message, name="BAND", remedy=format_message("500 nm are 5e-7"))
+        message = format_message(
+            "BAND must be in metres; the file covers {low} to {high} m", f"{low:.4g}", f"{high:.4g}"
+        )
+        raise ParamError(message, name="BAND", remedy=format_message("write 500 nm as 5e-7"))
 
 
 def _find_axis_bounds(axis: Axis) -> tuple[float, float]:

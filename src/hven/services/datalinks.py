@@ -51,18 +51,18 @@ if TYPE_CHECKING:
     from hven.site.auth import AccessPolicy, Principal
 
 LINK_COLUMNS = parse_column_lines("""
-    ID                | string  |      | meta.id;meta.main   | Identifier of the row, as it was asked for
-    access_url        | string  |      | meta.ref.url        | Where it leads to
+    ID                | string  |      | meta.id;meta.main   | Identifier of the row, as in the request
+    access_url        | string  |      | meta.ref.url        | Address of the linked resource
     service_def       | string  |      | meta.ref            | XML ID of the descriptor of a service
     error_message     | string  |      | meta.code.error     | Why there is no link
-    description       | string  |      | meta.note           | What is there
-    semantics         | string  |      | meta.code           | What it is to the row
-    content_type      | string  |      | meta.code.mime      | Media type of what is there
-    content_length    | int64   | byte | phys.size;meta.file | Size of what is there
+    description       | string  |      | meta.note           | Description of the linked resource
+    semantics         | string  |      | meta.code           | Relation of the linked resource to the row
+    content_type      | string  |      | meta.code.mime      | Media type of the linked resource
+    content_length    | int64   | byte | phys.size;meta.file | Size of the linked resource
     content_qualifier | string  |      |                     | Kind of product
-    local_semantics   | string  |      | meta.id.assoc       | What is alike in all rows of this table
-    link_auth         | string  |      | meta.code           | Whether one must log in: false, optional, true
-    link_authorized   | boolean |      | meta.code           | Whether you may take it
+    local_semantics   | string  |      | meta.id.assoc       | Identifier of similar links in all rows of this table
+    link_auth         | string  |      | meta.code           | Whether a log-in is needed: false, optional, true
+    link_authorized   | boolean |      | meta.code           | Whether you may download it
 """)
 LINK_SCHEMA = pa.schema([column.arrow_field for column in LINK_COLUMNS])
 THIS_SEMANTICS = "#this"
@@ -72,7 +72,7 @@ _WORK_COLUMN_TYPES = {
     "_path": pa.string(),
 }
 _ROW_NOT_FOUND_MESSAGE = "NotFoundFault: no row of {table} has this identifier"
-_FILE_NOT_FOUND_MESSAGE = "NotFoundFault: the collection has no such file (any more)"
+_FILE_NOT_FOUND_MESSAGE = "NotFoundFault: the collection does not have this file, or no longer has it"
 _IDENTIFIER_COLUMN = "_id"
 _EXTENSION_PATTERN = re.compile(r"\.([^./?]+)(?:\?[^?]*)?$")
 MAX_IDENTIFIER_CHARACTERS = 200_000  # characters of identifiers in a query
@@ -269,7 +269,7 @@ def _run_link_query(
         batches = [*result.iterate_batches()]
         if result.overflow:  # an incomplete list of links would mislead
             message = format_message("there are more than {most:,} links", result.row_count)
-            raise TooLargeError(message, remedy="ask for fewer identifiers at a time")
+            raise TooLargeError(message, remedy="request fewer identifiers at a time")
         if not batches:
             return pa.schema([column.arrow_field for column in result.columns]).empty_table()
         return pa.Table.from_batches(batches)

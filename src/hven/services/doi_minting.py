@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 JSON_API_MEDIA_TYPE = "application/vnd.api+json"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-RETRY_REMEDY = "run the same command again: it goes on with the same DOI, and makes no second one"
+RETRY_REMEDY = "run the same command again; it continues with the same DOI and does not create a second one"
 EVENTS_BY_STATE = {"findable": "publish", "withdrawn": "publish"}  # DataCite's event for each target state
 
 
@@ -65,8 +65,8 @@ class DataCiteClient:
         if missing_keys:
             raise UserError(
                 f"hven.toml has no {' and no '.join(missing_keys)} under [doi]",
-                remedy="write what DataCite gave you, with the password as $NAME of a secret; or use --to FILE for a "
-                "library that registers the DOI",
+                remedy="write the values that DataCite gave you, with the password as $NAME of a secret; "
+                "or use --to FILE if a library registers the DOI",
             )
         endpoint_parts = urlsplit(doi_settings.endpoint)
         self._is_local = endpoint_parts.hostname in LOOPBACK_HOSTS
@@ -103,7 +103,7 @@ class DataCiteClient:
         status, body = self._send_request("GET", f"/dois/{quote(doi, safe='/')}")
         if status == 404:
             return None
-        return self._read_attributes(status, body, "does not return the DOI")
+        return self._read_attributes(status, body, "did not return the DOI")
 
     def create_doi(self, doi: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
         """Create a DOI.
@@ -123,7 +123,7 @@ class DataCiteClient:
         status, body = self._send_request("POST", "/dois", {**attributes, "doi": doi})
         if status == 422 and "taken" in _read_errors(body):
             return None
-        return self._read_attributes(status, body, "does not create the DOI")
+        return self._read_attributes(status, body, "did not create the DOI")
 
     def update_doi(self, doi: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Update the metadata of a DOI.
@@ -139,7 +139,7 @@ class DataCiteClient:
             Attributes of the DOI at DataCite after the update.
         """
         status, body = self._send_request("PUT", f"/dois/{quote(doi, safe='/')}", attributes)
-        return self._read_attributes(status, body, "does not change the DOI")
+        return self._read_attributes(status, body, "did not change the DOI")
 
     def _send_request(self, method: str, path: str, attributes: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         content = None
@@ -184,25 +184,28 @@ class DataCiteClient:
             if not isinstance(attributes, dict) or not isinstance(attributes.get("doi"), str):
                 raise ServiceError(
                     f"DataCite {failed_action}: this version of Hven does not understand its answer",
-                    remedy=f"look at endpoint under [doi], {self._base_url}; then {RETRY_REMEDY}",
+                    remedy=f"check `endpoint` under [doi] ({self._base_url}); then {RETRY_REMEDY}",
                 )
             return attributes
         error_text = _read_errors(body) or f"status {status}"
         if status == 401:
             raise UnauthenticatedError(
                 f"DataCite {failed_action}: the repository or the password is wrong ({error_text})",
-                remedy="look at [doi] in hven.toml and at the secret",
+                remedy="check [doi] in hven.toml and the secret",
             )
         if status == 403:
             raise ForbiddenError(
-                f"DataCite {failed_action}: {self._settings.doi.repository} is not allowed to ({error_text})",
+                f"DataCite {failed_action}: {self._settings.doi.repository} is not allowed to do this ({error_text})",
                 remedy=f"check that {self._settings.doi.prefix} is its prefix and that no other repository has the DOI",
             )
         if status == 429 or status >= 500:
-            raise ServiceError(f"DataCite {failed_action} now: {error_text}", remedy=f"later, {RETRY_REMEDY}")
+            raise ServiceError(
+                f"DataCite {failed_action} because of a temporary problem: {error_text}",
+                remedy=f"wait, then {RETRY_REMEDY}",
+            )
         raise UserError(
             f"DataCite {failed_action}: {error_text}",
-            remedy="correct the descriptor: hven doi NAME shows the metadata that are sent",
+            remedy="correct the descriptor; to see the metadata that are sent, run hven doi NAME",
         )
 
 
@@ -248,14 +251,15 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
     prefix = settings.doi.prefix
     if prefix is None:
         raise UserError(
-            "hven.toml has no prefix under [doi]", remedy='write prefix = "10.xxxx", as DataCite gave it to you'
+            "hven.toml has no prefix under [doi]", remedy='write prefix = "10.xxxx", the prefix that DataCite gave you'
         )
     existing_doi = citation_metadata.doi
     if existing_doi is not None:
         if not existing_doi.lower().startswith(f"{prefix}/"):
             raise ConflictError(
-                f"{citation_metadata.title} has the DOI {existing_doi}, which is not of our prefix {prefix}",
-                remedy="whoever registered it keeps it up to date: --to FILE writes what to send them",
+                f"{citation_metadata.title} has the DOI {existing_doi}, which does not have this site's prefix "
+                f"{prefix}",
+                remedy="write the metadata with --to FILE, and send them to the owner of the DOI, who must update it",
             )
         return existing_doi
     name = citation_metadata.resource.name
@@ -331,15 +335,13 @@ def mint_doi(
             remedy="update it with --publish",
         )
     if (citation.state, citation.told) == (target_state, attributes):
-        return citation, "as it was"
+        return citation, "unchanged"
     datacite_attributes, outcome = _send_attributes(service, citation, doi, attributes, target_state)
     if str(datacite_attributes["doi"]).lower() != doi.lower():
-        raise ServiceError(
-            f"DataCite answers for {datacite_attributes['doi']}, and was asked for {doi}", remedy=RETRY_REMEDY
-        )
+        raise ServiceError(f"DataCite returned {datacite_attributes['doi']} instead of {doi}", remedy=RETRY_REMEDY)
     datacite_state = str(datacite_attributes.get("state", target_state))
     if target_state != "draft" and datacite_state != "findable":
-        raise ServiceError(f"{doi} is {datacite_state} at DataCite, and not findable", remedy=RETRY_REMEDY)
+        raise ServiceError(f"{doi} is {datacite_state} at DataCite instead of findable", remedy=RETRY_REMEDY)
     reason = None
     if target_state == "withdrawn":
         reason = citation.reason
@@ -385,7 +387,7 @@ def _send_attributes(
         # another repository has created it, or an earlier request of ours whose answer was lost
         datacite_attributes = service.find_doi(doi)
         if datacite_attributes is None:
-            raise ConflictError(f"{doi} belongs to another repository", remedy="choose another one with --suffix")
+            raise ConflictError(f"{doi} belongs to another repository", remedy="choose a different DOI with --suffix")
     _check_doi_target(datacite_attributes, citation)
     return service.update_doi(str(citation.doi), request_attributes), "changed"
 
@@ -401,8 +403,11 @@ def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: DoiRecor
     url = datacite_attributes.get("url")
     if citation.state == "reserved" and url and url != citation.url:
         raise ConflictError(
-            f"{citation.doi} exists already and leads to {url}",
-            remedy="choose another one with --suffix; or give it with --is, if that is the same page",
+            f"{citation.doi} already exists and leads to {url}",
+            remedy=(
+                "choose a different DOI with --suffix; if the page at that address is this collection, run the command "
+                f"with --is {citation.doi}"
+            ),
         )
 
 
@@ -432,10 +437,10 @@ def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, 
     """
     doi = bare_doi(text)
     if doi is None:
-        raise UserError(f"{text!r:.80} is not a DOI", remedy="write it as 10.xxxx/..")
+        raise UserError(f"{text!r:.80} is not a DOI", remedy="write the DOI as 10.xxxx/..")
     citation = store.citations.reserve_doi(_create_citation(citation_metadata, doi))
     if (citation.doi or "").lower() != doi.lower():
-        raise ConflictError(f"{citation_metadata.title} has the DOI {citation.doi} already")
+        raise ConflictError(f"{citation_metadata.title} already has the DOI {citation.doi}")
     attributes = build_datacite_attributes(citation_metadata, doi)
     return store.citations.save_citation(replace(citation, state="findable", told=attributes))
 

@@ -46,7 +46,7 @@ HTTP_STATUS_BY_ERROR: tuple[tuple[type[BaseException], int], ...] = (
 # the directories of an absolute path, without the file's name
 _DIRECTORY_PATTERN = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
 INTERNAL_ERROR_MESSAGE = (
-    "something went wrong; this is a fault of the service; its operators find it in the log under the request's id"
+    "something went wrong in the service; its operators can find the error in the log by the id of the request"
 )
 
 _RESOURCE_ERRNOS = {
@@ -125,7 +125,7 @@ def write_error_message(error: BaseException, request_id: str = "") -> str:
         if isinstance(error, OSError):
             reason = (error.strerror or "").lower()
         text = errors.format_message(
-            "the service cannot do this now: {reason}; try again later", errors.format_message(reason)
+            "the service cannot do this at the moment: {reason}; try again later", errors.format_message(reason)
         )
     else:
         text = errors.format_message(INTERNAL_ERROR_MESSAGE)

@@ -484,7 +484,7 @@ class ServiceFace:
             table = find_table(request.path_params["table"], catalogue)
             if not self.applies(table):
                 raise NotFoundError(
-                    f"{table.qualified_name} has no {self.missing_requirement}", remedy="query it by TAP"
+                    f"{table.qualified_name} has no {self.missing_requirement}", remedy="query it with TAP"
                 )
             return published_state, table
 
@@ -522,7 +522,7 @@ class ServiceFace:
                     published_state=published_state,
                 )
             except (ParseError, BindError) as error:  # the fault is in the face, not in the request
-                raise ServiceError(f"{self.name} builds a query that cannot be executed: {error}") from error
+                raise ServiceError(f"{self.name} built a query that cannot be executed: {error}") from error
             base_url = get_base_url(request, context.site.settings)
             return await answer_with_result(
                 request,

@@ -119,8 +119,8 @@ async def _read_body_pairs(
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", ""}:
         raise ParamError(
-            f"a body that is compressed with {encoding!r:.40} is not understood",
-            remedy="send it without compression; the files in it may be compressed",
+            f"request bodies with the compression {encoding!r:.40} are not supported",
+            remedy="send the body without compression; the files in it may be compressed",
         )
     media_type = request.headers.get("content-type", FORM_MEDIA_TYPE).partition(";")[0].strip().lower()
     if media_type == FORM_MEDIA_TYPE:
@@ -135,7 +135,8 @@ async def _read_body_pairs(
         remaining_pairs = _extract_inline_uploads(address_pairs, multipart_pairs, files)
         return _read_query_file_as_text(remaining_pairs, files), files
     raise ParamError(
-        f"a body of type {media_type!r} is not understood", remedy=f"send {FORM_MEDIA_TYPE} or {MULTIPART_MEDIA_TYPE}"
+        f"request bodies of type {media_type!r} are not supported",
+        remedy=f"send {FORM_MEDIA_TYPE} or {MULTIPART_MEDIA_TYPE}",
     )
 
 
@@ -228,13 +229,13 @@ def _parse_interval(text: str, param: Param) -> tuple[float, float]:
         raise ParamError(
             f"{param.name}={text!r:.60} is not an interval",
             name=param.name,
-            remedy=f"write two numbers{unit_text}, such as 1 2 or -Inf 2, or one",
+            remedy=f"write one number or two{unit_text}, such as 1 2 or -Inf 2",
         ) from None
     if math.isnan(low) or math.isnan(high):
         message = f"{param.name}={text!r:.60} has an end that is not a number"
         raise ParamError(message, name=param.name, remedy="write -Inf or +Inf for an open end")
     if not low <= high:
-        message = f"{param.name}={text!r:.60} is empty: its end is before its beginning"
+        message = f"{param.name}={text!r:.60} is empty: its end is before its start"
         raise ParamError(message, name=param.name, remedy="write the smaller number first")
     return low, high
 
@@ -253,7 +254,7 @@ def _parse_text_value(text: str, param: Param) -> Any:
     if param.type.is_timestamp:
         utc_time = parse_utc_time(text)
         if utc_time is None:
-            remedy = "timestamps look like 2026-11-20T10:15:00"
+            remedy = "write a time such as 2026-11-20T10:15:00"
             raise ParamError(f"{param.name}={text!r:.60} is not a timestamp", name=param.name, remedy=remedy)
         return datetime.fromisoformat(utc_time)
     return text
@@ -308,18 +309,20 @@ def _parse_pairs(raw_query: bytes, source_name: str) -> list[tuple[str, str]]:
         return []
     if raw_query.count(b"&") >= MAX_PARAMETERS:
         raise TooLargeError(
-            f"{source_name} has more than {MAX_PARAMETERS:,} parameters", remedy="ask in several requests"
+            f"{source_name} has more than {MAX_PARAMETERS:,} parameters", remedy="send several requests"
         )
     try:
         text = raw_query.decode("utf-8")  # bytes that are not escaped are common and harmless
     except UnicodeDecodeError as error:
-        raise ParamError(f"{source_name} is not UTF-8 (byte {error.start})", remedy="percent-encode UTF-8") from None
+        raise ParamError(
+            f"{source_name} is not UTF-8 (byte {error.start})", remedy="send percent-encoded UTF-8"
+        ) from None
     try:
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except UnicodeDecodeError as error:
         raise ParamError(
             f"{source_name} has percent-encoded bytes that are not UTF-8 ({error.object!r:.60})",
-            remedy="percent-encode UTF-8",
+            remedy="send percent-encoded UTF-8",
         ) from None
     except ValueError as error:
         raise ParamError(f"{source_name} cannot be read: {error}") from None
@@ -336,7 +339,7 @@ class _BoundedMultiPartParser(MultiPartParser):
             if self.field_bytes > MAX_FORM_BYTES:
                 raise TooLargeError(
                     f"the parts without a file name have more than {MAX_FORM_BYTES:,} bytes",
-                    remedy='give a table\'s part a file name: filename="t.vot"',
+                    remedy='give the part of a table a file name, such as filename="t.vot"',
                 )
         super().on_part_data(data, start, end)
 

@@ -47,9 +47,12 @@ EXAMPLE_TEST_QUERIES = {
 REQUIRED_SETTINGS = {
     "authority": (
         "your-institute.example",
-        "the permanent first part of all identifiers: a name of your own that no registry has",
+        "the permanent first part of all identifiers; choose a name that is not yet in a registry",
     ),
-    "public_url": ("https://vo.your-institute.example", "the address in all records, and of the registry itself"),
+    "public_url": (
+        "https://vo.your-institute.example",
+        "the address of the site, for all records and for the registry itself",
+    ),
     "contact_email": (
         "vo@your-institute.example",
         "the address to which harvesters and readers write; without it there is no registry",
@@ -58,10 +61,10 @@ REQUIRED_SETTINGS = {
 }
 # key of descriptors -> example, and what a missing key means
 RECOMMENDED_KEYS = {
-    "description": ("description: What was measured, by whom, and what for", "nobody learns what it is"),
-    "subjects": ("subjects: [solar-physics]", "it stands among virtual observatories, not under its subject"),
-    "creators": ('creators: [{name: "Brahe, T.", orcid: 0000-0002-1825-0097}]', "nobody is named who made it"),
-    "licence": ("licence: CC-BY-4.0", "nobody knows what may be done with it"),
+    "description": ("description: What was measured, by whom, and what for", "readers do not learn what it is"),
+    "subjects": ("subjects: [solar-physics]", "registries list it under virtual observatories instead of its subject"),
+    "creators": ('creators: [{name: "Brahe, T.", orcid: 0000-0002-1825-0097}]', "its authors get no credit"),
+    "licence": ("licence: CC-BY-4.0", "users do not know how they may use it"),
 }
 PROSE_CODES = {"VOResource", "VODataService"}
 # axis of a coverage, limits of plausible values, and their unit
@@ -209,7 +212,7 @@ class _RegistryRecordChecker:
             code, severity = codes.get(key, ("VOResource", "warning"))
             _, purpose = REQUIRED_SETTINGS[key]
             yield Fault(
-                message=f"{code}: {SETTINGS_FILE} has no {key} that others can use: {purpose}",
+                message=f"{code}: {SETTINGS_FILE} has no usable {key}: {purpose}",
                 place=self._find_key_place("", key),
                 remedy=_write_remedy("", key, line),
                 severity=severity,
@@ -264,9 +267,9 @@ class _RegistryRecordChecker:
         used_authorities = {ivoid.removeprefix("ivo://").partition("/")[0] for ivoid in id_counts}
         for name in sorted(used_authorities - managed_authorities):
             yield Fault(
-                message=f"RI3.1.4b: {name} is not an authority of this registry, but records have it",
+                message=f"RI3.1.4b: {name} is not an authority of this registry, but records use it",
                 place=self._find_key_place("", "registry.authorities"),
-                remedy=f'under [registry]: authorities = ["{name}"]',
+                remedy=f'add under [registry]: authorities = ["{name}"]',
             )
         yield from self._find_duplicate_id_faults(id_counts)
 
@@ -282,8 +285,8 @@ class _RegistryRecordChecker:
                 count = id_counts[record.ivoid.lower()]
                 if count > 1:
                     yield Fault(
-                        message=f"RI3.1.3: {record.ivoid} is the id of {count} records: only the first one is "
-                        f"published",
+                        message=f"RI3.1.3: {record.ivoid} is the id of {count} records; only the first one is "
+                        "published",
                         place=self._find_key_place(part, key),
                         remedy=_write_remedy(part, "registry", line),
                     )
@@ -306,9 +309,9 @@ class _RegistryRecordChecker:
                 code = "VOResource"
             for word in getattr(resource, key):
                 if word not in terms:
-                    remedy = suggest_spelling(word, terms) or f"known: {', '.join(terms)}"
+                    remedy = suggest_spelling(word, terms) or f"use one of {', '.join(terms)}"
                     yield Fault(
-                        message=f"{code}: {word!r} is not a term of the vocabulary {vocabulary}",
+                        message=f"{code}: {word!r} is not a term in the vocabulary {vocabulary}",
                         place=self._find_key_place(collection, key),
                         remedy=remedy,
                         severity="warning",
@@ -386,9 +389,9 @@ def _find_record_violations(root: etree._Element, current_time: str) -> Iterator
     if not IVOID_PATTERN.fullmatch(_get_element_text(root, "identifier")):
         yield RegistryRecordViolation(
             "VOResource",
-            "this is not an identifier: it may contain letters, digits and . - _ ! ~ * ' ( ) + =",
+            "this is not a valid identifier: it may contain only letters, digits and . - _ ! ~ * ' ( ) + =",
             "registry",
-            "registry: {id: ..}",
+            "write registry: {id: ..}",
             "error",
         )
     if not _get_element_text(root, "title"):
@@ -409,9 +412,9 @@ def _find_record_violations(root: etree._Element, current_time: str) -> Iterator
         if relation_type.lower() not in known_types:
             yield RegistryRecordViolation(
                 "VR3.1.3a",
-                f"{relation_type!r} is not a relation of the vocabulary",
+                f"{relation_type!r} is not a relation in the vocabulary",
                 "registry",
-                f"known: {', '.join(relation_types)}",
+                f"use one of {', '.join(relation_types)}",
                 "error",
             )
     yield from _find_capability_violations(root)
@@ -433,7 +436,7 @@ def _find_date_violations(root: etree._Element, current_time: str) -> Iterator[R
                 "VRdate",
                 f"{date_name} is {text}, which is in the future",
                 "created",
-                "write the day when it was first published",
+                "write the day of the first publication",
                 "error",
             )
 
@@ -458,7 +461,7 @@ def _find_capability_violations(root: etree._Element) -> Iterator[RegistryRecord
                 "VR3.2.2a",
                 f"the capability {standard_id or 'of its pages'} has no interface",
                 "services",
-                "the service must give its address",
+                "if a plug-in provides the service, it must give its address",
                 "warning",
             )
         code = SEARCH_RULE_CODES.get(standard_id)
@@ -475,9 +478,9 @@ def _find_search_capability_violations(
     capability: etree._Element, record_type: str | None, code: str
 ) -> Iterator[RegistryRecordViolation]:
     """Check the capability of a cone search or an image search."""
-    remedy = "the service must declare its search"
+    remedy = "if a plug-in provides the service, it must declare its search"
     if record_type != "vs:CatalogService":
-        yield RegistryRecordViolation(f"{code}a", "a search is a vs:CatalogService", "services", remedy, "warning")
+        yield RegistryRecordViolation(f"{code}a", "a search must be a vs:CatalogService", "services", remedy, "warning")
     has_search_interface = any(
         interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std"
         for interface in capability.iterfind("interface")
@@ -494,7 +497,7 @@ def _find_test_query_violations(capability: etree._Element) -> Iterator[Registry
     if not capability.findtext("interface/testQueryString"):
         yield RegistryRecordViolation(
             "VODataService",
-            "it has no test query with which others can check the service",
+            "it has no test query that validators can run",
             "registry",
             f'add: registry: {{services: {{TABLE.FACE: {{test: "{example}"}}}}}}',
             "warning",
@@ -523,9 +526,9 @@ def _find_epn_table_violations(
     if has_epn_table and not has_tap:
         yield RegistryRecordViolation(
             "EPN-TAP",
-            "the table has no TAP#aux, by which VESPA's clients find it",
+            "the table has no TAP#aux capability, which VESPA's clients need to find it",
             "services",
-            "add tap to its services",
+            "add `tap` to its services",
             "error",
         )
 
@@ -551,7 +554,7 @@ def _find_tableset_violations(root: etree._Element) -> Iterator[RegistryRecordVi
                 "VODataService",
                 f"the table {table_name} has no description",
                 "tables",
-                f"under {table_name.rpartition('.')[2]}: description: ..",
+                f"add under {table_name.rpartition('.')[2]}: description: ..",
                 "warning",
             )
         bare_columns = [
@@ -567,7 +570,7 @@ def _find_tableset_violations(root: etree._Element) -> Iterator[RegistryRecordVi
                 "VODataService",
                 f"columns of {table_name} without a description ({len(bare_columns)}): {listed_names}",
                 "tables",
-                f"under columns: {bare_columns[0]}: {{description: ..}}",
+                f"add under columns: {bare_columns[0]}: {{description: ..}}",
                 "warning",
             )
 

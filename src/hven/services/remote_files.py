@@ -61,7 +61,7 @@ def add_file_path_to_errors(row: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except UpstreamError as error:
-        message = format_message("the file {path} is not available now: {reason}", row["path"], error.message)
+        message = format_message("the file {path} is not available at the moment: {reason}", row["path"], error.message)
         raise type(error)(message, remedy=error.remedy) from error
 
 
@@ -236,6 +236,6 @@ def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
 def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:
     """Build the error of a file that was changed after it was published."""
     return StorageUnavailableError(
-        f"the file {row['path']} was changed since it was published",
+        f"the file {row['path']} has changed since it was published",
         remedy="ingest the collection again",
     )

@@ -86,7 +86,8 @@ async def read_chunks(request: Request, byte_limit: int) -> AsyncGenerator[bytes
                             received_bytes += len(piece)
         except TimeoutError:
             raise TimeLimitError(
-                f"the body of the request came too slowly: {received_bytes:,} bytes until now", remedy="send it again"
+                f"the body of the request arrived too slowly: {received_bytes:,} bytes so far",
+                remedy="send the request again",
             ) from None
         except ClientDisconnect:
             raise OperationCancelledError("the client disconnected before the request was complete") from None
@@ -135,7 +136,9 @@ def take_body_slot(scope: Scope) -> None:
     if slot_count is None or HELD_SLOT_SCOPE_KEY in scope:
         return
     if _held_count >= slot_count:
-        raise OverloadedError("too many big requests are received at the moment", remedy="try again in a few seconds")
+        raise OverloadedError(
+            "the service is receiving too many large requests at the moment", remedy="try again in a few seconds"
+        )
     scope[HELD_SLOT_SCOPE_KEY] = True
     _held_count += 1
 
@@ -171,5 +174,5 @@ def build_too_large_error(body_bytes: int, byte_limit: int) -> TooLargeError:
     """
     return TooLargeError(
         f"the request has {body_bytes:,} bytes or more; the limit is {byte_limit:,}",
-        remedy="send less, or ask the site's owner",
+        remedy="send less, or ask the site's operators to raise the limit",
     )

@@ -111,7 +111,7 @@ def choose_arrays_to_rotate(
     """
     cube_view = cube.build_cube_view(product, part, depth_axis, {})
     if cube_view.depth_axis is None or cube_view.depth < 2:
-        raise NoCubeError(format_message("there is no cube in it"))
+        raise NoCubeError(format_message("the file contains no cube"))
     related_arrays = cube.list_related_arrays(product, cube_view.array)
     return [array for array in related_arrays if all(array.shape)], cube_view.depth_axis
 

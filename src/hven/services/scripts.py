@@ -296,14 +296,14 @@ def _create_script_writer(
         result_status = finish()
         if comment_prefix and rejected_addresses:
             yield (
-                f"{comment_prefix}{len(rejected_addresses)} rows have an address that is not an http, https or ftp "
-                "link: "
-                "left out\n"
+                f"{comment_prefix}{len(rejected_addresses)} rows are left out, because "
+                "their address is not an http, https or ftp link\n"
             ).encode()
         if comment_prefix and result_status.overflow:
             yield (
-                f"{comment_prefix}There are more files: a script has {result_status.row_count} at most; narrow the "
-                f"search and take the rest with another.\n"
+                f"{comment_prefix}There are more files, but a script has at most {result_status.row_count}; narrow "
+                "the search and download the "
+                f"rest with another script.\n"
             ).encode()
         yield closing.encode()
 
@@ -311,15 +311,17 @@ def _create_script_writer(
 
 
 _SHELL_TEMPLATE = """#!/bin/sh
-# Run it in a directory of its own. What is there already is not fetched again; what broke off is gone on with.
+# Run this script in a separate directory. It skips existing files, and resumes interrupted downloads.
 failed=0
 get() {
   [ -e "$2" ] && return
   echo "$2"
-  if %s; then mv -- "$2.part" "$2"; else failed=$((failed + 1)); echo "could not be fetched: $1" >&2; fi
+  if %s; then mv -- "$2.part" "$2"; else failed=$((failed + 1)); echo "could not be downloaded: $1" >&2; fi
 }
 """
-_FAILURE_CHECK = '[ "$failed" -eq 0 ] || { echo "$failed files could not be fetched: run this again" >&2; exit 1; }\n'
+_FAILURE_CHECK = (
+    '[ "$failed" -eq 0 ] || { echo "$failed files could not be downloaded; run this script again" >&2; exit 1; }\n'
+)
 
 
 def _write_download_line(address: str, name: str) -> str:

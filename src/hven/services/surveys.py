@@ -215,13 +215,14 @@ def build_hips_survey(
     """
     if not SURVEY_NAME_PATTERN.fullmatch(survey_name):
         raise ParamError(
-            format_message("{name!r} cannot be the name of a HiPS", survey_name[:80]),
+            format_message("{name!r} is not a valid name for a HiPS", survey_name[:80]),
             name="NAME",
-            remedy=format_message("letters, digits, - and _"),
+            remedy=format_message("use letters, digits, - and _"),
         )
     if program == "hipsgen" and not HIPSGEN_JAR.exists():
         raise UserError(
-            format_message("Hipsgen is not installed"), remedy=format_message("on Debian: apt-get install aladin")
+            format_message("Hipsgen is not installed"),
+            remedy=format_message("install it; on Debian, run apt-get install aladin"),
         )
     settings = context.site.settings
     files, inaccessible_files = _open_images(context, principal, collection, patterns)
@@ -275,9 +276,9 @@ def _open_images(
     image_paths = [path for path in paths if _is_image(path) and is_selected(path)]
     if not image_paths:
         raise ParamError(
-            format_message("the collection {name} has no images with such names", collection),
+            format_message("the collection {name} has no images with these names", collection),
             name="FILES",
-            remedy=format_message("collections/{name}/files lists them", collection),
+            remedy=format_message("see the list at collections/{name}/files", collection),
         )
     found_files = collection_files.find_files(context, principal, collection, image_paths)
 
@@ -467,7 +468,9 @@ def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> t
         used_images.append(name)
     if not used_images:
         reasons = "; ".join(list(omitted_images.values())[:3])
-        raise SourceError(format_message("none of {count} images can be in a HiPS: {reason}", len(files), reasons))
+        raise SourceError(
+            format_message("none of the {count} images can be used for a HiPS: {reason}", len(files), reasons)
+        )
     return used_images, omitted_images
 
 

@@ -416,8 +416,8 @@ class TableTiling:
         ) as result:
             rows = result.read_table()
             if result.overflow:
-                message = format_message("a partition has more than {most:,} rows at one position", row_limit)
-                raise TooLargeError(message, remedy="ask for them by TAP")
+                message = format_message("more than {most:,} rows of a partition are at the same position", row_limit)
+                raise TooLargeError(message, remedy="query them with TAP")
         return rows
 
     def get_partition_file(
@@ -443,7 +443,7 @@ class TableTiling:
         if (order, pixel) not in self.get_layout().pixels:
             path = hats_layout.format_partition_path(order, pixel)
             message = format_message("there is no partition {path}", path)
-            raise NotFoundError(message, remedy="partition_info.csv lists them")
+            raise NotFoundError(message, remedy="see the list of partitions in partition_info.csv")
         pixel_ranges = np.array([hats_layout.compute_cell_range(order, pixel)])
         all_names = [name for name, _ in self.columns]
         names = all_names
@@ -731,8 +731,10 @@ def find_tiled_table(
     else:
         table = find_table(table_or_collection, catalogue)
     if table.position is None:
-        message = format_message("{table} has no positions by which it could be divided", table.qualified_name)
-        raise NotFoundError(message, remedy="query it by TAP")
+        message = format_message(
+            "{table} has no positions, so it cannot be divided into partitions", table.qualified_name
+        )
+        raise NotFoundError(message, remedy="query it with TAP")
     return table
 
 
@@ -763,7 +765,7 @@ def find_tiling(
     state_match = _STATE_PATTERN.fullmatch(state_name or "")
     if state_name is not None and state_match is None:
         message = format_message("{table} has no {path}", table_name, state_name[:80])
-        raise NotFoundError(message, remedy="collection.properties names its state")
+        raise NotFoundError(message, remedy="see the name of its state in collection.properties")
     scope_suffix = None
     part = ""
     if state_match is not None:
@@ -776,10 +778,8 @@ def find_tiling(
         or not isinstance(published_table.relation, Snapshot)
         or not can_tile(published_table.table)
     ):
-        message = format_message(
-            "{table} has no states that could be read file by file: it is not a stored table", table_name
-        )
-        raise NotFoundError(message, remedy="query it by TAP")
+        message = format_message("{table} cannot be read file by file: it is not a stored table", table_name)
+        raise NotFoundError(message, remedy="query it with TAP")
     filters = collect_row_filters([published_table.table], principal, context.policies)
     is_public = published_table.table.policy is None and is_table_visible(
         published_table.table, ANONYMOUS_PRINCIPAL, context.policies
@@ -797,7 +797,9 @@ def find_tiling(
         part=part,
     )
     if scope_suffix and tiling.name != tiling.snapshot.id + scope_suffix:
-        message = format_message("what you see of {table} is not what {state} has", table_name, state_name or "")
+        message = format_message(
+            "the rows of {table} that you may see are different from those in {state}", table_name, state_name or ""
+        )
         raise GoneError(message, remedy="open the catalogue again")
     return tiling
 
@@ -825,7 +827,7 @@ def _get_snapshot_id(published: PublishedTable) -> str | None:
 
 
 def _build_gone_error(table: Table, state_name: str) -> GoneError:
-    message = format_message("{table} as of {state} is not kept any more", table.qualified_name, state_name)
+    message = format_message("{table} as of {state} is no longer kept", table.qualified_name, state_name)
     return GoneError(message, remedy="open the catalogue again; only a release keeps a state permanently")
 
 

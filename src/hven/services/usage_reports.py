@@ -161,10 +161,10 @@ def read_usage_report(
     for name, month_text in {"from": first, "to": last}.items():
         if not MONTH_PATTERN.fullmatch(month_text):
             raise ParamError(
-                f"{month_text[:40]!r} is not a month", name=name, remedy="a year and a month, such as 2026-03"
+                f"{month_text[:40]!r} is not a month", name=name, remedy="write a year and a month, such as 2026-03"
             )
     if first > last:
-        raise ParamError(f"{first} is after {last}", name="from", remedy="the first month comes first")
+        raise ParamError(f"{first} is after {last}", name="from", remedy="write the earlier month first")
     all_uses = context.site.store.uses.read_usage_sums()
     uses = _select_uses_of_collections(all_uses, collections)
     sums = {}
@@ -175,32 +175,31 @@ def read_usage_report(
     future_months = sorted({key.month for key in uses if key.month > current_month})
     if future_months:
         notes.append(
-            f"{', '.join(future_months)} lie ahead: the clock of the server was wrong when they were counted; they are "
-            f"left out"
+            f"{', '.join(future_months)}: these months are in the future, because the server's clock was wrong when "
+            "they were counted; they are left out"
         )
     if last > current_month:
-        notes.append(f"{last} has not come yet: counted is until {report_date}")
+        notes.append(f"{last} is in the future: the counts end on {report_date}")
     counted_months = sorted({key.month for key in all_uses if key.month <= current_month})
     if not counted_months:
         notes.append("nothing has been counted here yet")
     else:
         if first < counted_months[0]:
-            notes.append(f"counting began in {counted_months[0]}: of the months before nothing is known")
+            notes.append(f"counting began in {counted_months[0]}; there are no counts for earlier months")
         first_counted = max(first, counted_months[0])
         last_counted = min(last, counted_months[-1])
         months = _iterate_months(first_counted, last_counted)
         silent_months = [month for month in months if month not in counted_months]
         if silent_months:
             notes.append(
-                f"nothing was counted in {', '.join(silent_months)}: the site was not served, or its state is of a "
-                f"backup"
+                f"nothing was counted in {', '.join(silent_months)}: the site was not served, or was restored from "
+                "a backup"
             )
     known_names = {*context.site.get_published_state().resources, "ivoa"}
     removed_collections = sorted({key.collection for key in sums if key.collection} - known_names)
     if removed_collections:
         notes.append(
-            f"{', '.join(removed_collections)}: no longer published, or under another name now; what was counted "
-            f"stays under the old one"
+            f"{', '.join(removed_collections)}: no longer published, or renamed; the counts stay under the old name"
         )
     return UsageReport(since=first, until=last, created_on=report_date, sums=sums, notes=tuple(notes))
 

@@ -273,7 +273,7 @@ class _UwsJobResources:
             await self._change_job(request, params)
             return self._redirect_to(request, job.id)
         if action.upper() != "DELETE":
-            raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="ACTION=DELETE")
+            raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="write ACTION=DELETE")
         await self._call_in_thread(self._job_service.destroy_job, job)
         return self._redirect_to(request)
 
@@ -381,7 +381,9 @@ class _UwsJobResources:
         if request.method == "PUT":
             if name in CONTROL_PARAMETERS:
                 raise ParamError(
-                    f"{name} is not a parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=..."
+                    f"{name} is not a parameter of this type of job",
+                    name=name,
+                    remedy=f"send {name}=... to the job with POST",
                 )
             body = await read_body(request, min(self._byte_limit, MAX_FORM_BYTES))
             try:
@@ -431,7 +433,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
 
 
 _PARAMETER_EXAMPLES = {
-    "phase": "PHASE=RUN or PHASE=ABORT",
+    "phase": "write PHASE=RUN or PHASE=ABORT",
     "executionduration": "EXECUTIONDURATION=600",
     "destruction": "DESTRUCTION=2026-11-27T10:00:00Z",
 }

@@ -54,14 +54,17 @@ def grant_delegation(
     """
     column, equals, column_value = (part.strip() for part in (row_condition or "").partition("="))
     if row_condition is not None and not (column and equals and column_value):
-        raise UserError(f"{row_condition!r:.80} is not a condition", remedy="column=value: progid=60.A-9237")
+        raise UserError(
+            f"{row_condition!r:.80} is not a condition", remedy="write column=value, such as progid=60.A-9237"
+        )
     expiry_instant = parse_instant(expiry_text)
     expiry_timestamp = 0.0
     if expiry_instant is not None:
         expiry_timestamp = datetime.fromisoformat(expiry_instant).timestamp()
     if expiry_timestamp <= datetime.now(UTC).timestamp():
         raise UserError(
-            f"{expiry_text!r:.80} is not a time in the future", remedy="a day, or a time: 2027-12-31T12:00:00"
+            f"{expiry_text!r:.80} is not a time in the future",
+            remedy="write a future day or time, such as 2027-12-31 or 2027-12-31T12:00:00",
         )
     known_accounts = [account_name for account_name, _ in site.store.users.list_accounts()]
     delegations = site.store.grants.list_grants(DELEGATION_KIND)
@@ -73,13 +76,13 @@ def grant_delegation(
     _check_delegation_cycle(account, delegator, names_by_account, delegation_pairs)
     doubts = []
     if account not in known_accounts:
-        suggestion = suggest_spelling(account, known_accounts) or "yet"
+        suggestion = suggest_spelling(account, known_accounts) or "create it, or check the name"
         doubts.append(f"there is no account {account}: {suggestion}")
     column_names: set[str] = set()
     for published_table in site.get_published_state().tables_by_name.values():
         column_names |= {table_column.name for table_column in published_table.table.columns}
     if column and column not in column_names:
-        suggestion = suggest_spelling(column, column_names) or "it shows no row"
+        suggestion = suggest_spelling(column, column_names) or "the delegation shows no rows"
         doubts.append(f"no table has a column {column}: {suggestion}")
     facts = {}
     if row_condition is not None:
@@ -118,11 +121,12 @@ def _check_delegation_cycle(
         visited_names.add(last_name)
         if account in owner_accounts:
             if len(path) == 2:
-                raise UserError(f"{delegator} is a name of {account}'s own")
+                raise UserError(f"{delegator} is already a name of {account}")
             remedy = (
-                "a delegation covers only the person's own rows, not rows delegated to them: end the other one first"
+                "end the other delegation first; a delegation covers only a person's own rows, not rows "
+                "delegated to them"
             )
-            raise UserError(f"{' for '.join(path)}: a circle", remedy=remedy)
+            raise UserError(f"the delegations form a circle: {' for '.join(path)}", remedy=remedy)
         paths += [[*path, delegated_name] for owner, delegated_name in delegations if owner in owner_accounts]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EMBEDDED_ENGINE = "duckdb"
 # begins the names of the engines of databases that are read in place; the database's url follows
 LIVE_ENGINE_PREFIX = "live "
-HINDERED_MESSAGE = "its tables are served, and large queries of them refused"
+HINDERED_MESSAGE = "its tables are served, but large queries over them are refused"
 REOPEN_DELAY_SECONDS = 2.0  # before an engine that could not be opened is tried again: until then requests fail at once
 
 
@@ -46,7 +46,7 @@ def _create_directory(directory: Path, site_directory: Path) -> None:
         else:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        message = f"the directory {directory} cannot be made: {error.strerror}"
+        message = f"the directory {directory} cannot be created: {error.strerror}"
         remedy = "check the permissions of the site's directory, and whether its disk is mounted"
         raise StorageError(message, remedy=remedy) from error
 
@@ -274,7 +274,7 @@ class EngineRegistry:
                 database_label = "their database"
             else:
                 database_label = f"the engine {engine_name}"
-            message = f"these rows are in {database_label}, which does not answer here"
+            message = f"these rows are in {database_label}, which does not answer at the moment"
             raise StorageUnavailableError(message, remedy="try again later") from error
 
     def list_open_engines(self) -> list[StorageEngine]:
@@ -303,7 +303,7 @@ class EngineRegistry:
             try:
                 self.get_engine(snapshot.engine).remove_snapshot(snapshot)
             except HvenError as error:
-                problems[f"the snapshot {snapshot.id} cannot be removed now: {error}"] = None
+                problems[f"the snapshot {snapshot.id} cannot be removed at the moment: {error}"] = None
         return list(problems)
 
     def probe_engines(self, engine_names: Iterable[str]) -> list[str]:

@@ -134,7 +134,7 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     around_position = ExampleQuery(
         name=f"{title}: around a position",
         query=f"SELECT TOP 100 {columns} FROM {name} WHERE 1 = CONTAINS({point}, {circle})",
-        description=f"The rows within {radius:.3g} degrees of a place where there are some.",
+        description=f"The rows within {radius:.3g} degrees of a position in the covered area.",
         tables=(name,),
     )
     return [first_look, around_position]

@@ -122,7 +122,7 @@ class LiveTableInspector:
         try:
             definition = compile_live_table(spec, resource, inspection)
         except DescriptorError as error:
-            mismatch = f"table {spec.table.qualified_name}: it does not fit its database any more: {error}"
+            mismatch = f"table {spec.table.qualified_name}: it no longer fits its database: {error}"
             problem = problem or mismatch
         return LiveTableState(inspection=inspection, problem=problem, definition=definition, cache_key=key)
 

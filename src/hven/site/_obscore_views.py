@@ -72,7 +72,7 @@ def _collect_members(
         try:
             view_member = _compile_member(standard_name, published_table)
         except HvenError as error:
-            problems.append(f"{OBSCORE_SCHEMA}.{standard_name} is without {name}: {error}")
+            problems.append(f"{OBSCORE_SCHEMA}.{standard_name} does not include {name}: {error}")
             continue
         if view_member is not None:
             view_members.append(view_member)
@@ -146,8 +146,8 @@ def _build_union_view(
     columns, clashes = _merge_columns(standard, members, excluded_columns)
     for table_name, column_name, member_type, expected_type in clashes:
         problems.append(
-            f"{OBSCORE_SCHEMA}.{standard_name}: {column_name} of {table_name} is {member_type} there and "
-            f"{expected_type} elsewhere; it is left out"
+            f"{OBSCORE_SCHEMA}.{standard_name}: {column_name} of {table_name} is left out, because its type is "
+            f"{member_type} instead of {expected_type}"
         )
     clashing_columns = {(table_name, column_name) for table_name, column_name, *_ in clashes}
     members_by_table: dict[str, ObscoreViewMember] = {}

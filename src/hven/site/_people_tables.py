@@ -98,7 +98,7 @@ def _iterate_usable_people_tables(
             yield None, f"{name} is not used: it is not published"
             continue
         if not isinstance(published_table.relation, Snapshot):
-            yield None, f"{name} is not used: its rows are not kept here: ingest it"
+            yield None, f"{name} is not used: its rows are not stored here; ingest it"
             continue
         columns = {column.name.lower() for column in published_table.table.columns}
         naming_columns = (*GROUP_COLUMNS, *ALIAS_COLUMNS)
@@ -108,11 +108,11 @@ def _iterate_usable_people_tables(
             continue
         row_count += published_table.rows or 0
         if row_count > MAX_PEOPLE_ROWS:
-            yield None, f"{name} is not used: with it there are more than {MAX_PEOPLE_ROWS:,} rows"
+            yield None, f"{name} is not used: with it, there would be more than {MAX_PEOPLE_ROWS:,} rows"
             continue
         problem = ""
         if published_table.table.access == "public":
-            problem = f"everybody can read {name}: set `access: private` for it"
+            problem = f"everybody can read {name}; set `access: private` for it"
         yield (published_table.table, published_table.relation), problem
 
 

@@ -420,12 +420,12 @@ class PublishedState:
             if catalogue is not None and name in catalogue.memory_relations:
                 return catalogue.memory_relations[name]
         if not isinstance(table, str) and table.owner is not None:
-            raise ConflictError(f"the table {name} has just been changed", remedy="ask again")
+            raise ConflictError(f"the table {name} has just been changed", remedy="run the query again")
         published_table = self.tables_by_name.get(name)
         if published_table is not None and published_table.relation is not None:
             return published_table.relation
         if OWN_TABLES_MARK in access_key:
-            raise ConflictError("your tables have just been changed", remedy="ask again")
+            raise ConflictError("your tables have just been changed", remedy="run the query again")
         catalogue = self._catalogues.get(access_key)
         if catalogue is None and access_key == "public":
             catalogue = self.get_catalogue()

@@ -138,8 +138,8 @@ def describe_descriptor_fault(descriptor: DescriptorState) -> str:
     """Describe what is wrong with a descriptor, and what is in force instead."""
     if descriptor.resource is None:
         return (
-            f"{descriptor.problem}; no good descriptor of {descriptor.name} is known: it has no page, and its "
-            f"tables are served as they were published"
+            f"{descriptor.problem}; there is no earlier valid descriptor of {descriptor.name}, so it has no "
+            "page; its tables are served as published"
         )
     closed_note = ""
     if descriptor.is_closed:
@@ -147,7 +147,7 @@ def describe_descriptor_fault(descriptor: DescriptorState) -> str:
     since_note = ""
     if descriptor.good_since is not None:
         since_note = f" of {descriptor.good_since[:16].replace('T', ' ')} UTC"
-    return f"{descriptor.problem}; the last good descriptor of {descriptor.name}{since_note} is in force{closed_note}"
+    return f"{descriptor.problem}; Hven uses the last valid descriptor of {descriptor.name}{since_note}{closed_note}"
 
 
 def _make_private_if_restrictions_unknown(
@@ -208,7 +208,7 @@ def _add_release_tables(
         if release.schema_name.lower() in used_schemas:
             problems.append(
                 f"release {release.label} of {release.collection} can be queried only with ASOF={release.label}: "
-                f"there is another schema {release.schema_name}"
+                f"another schema is already named {release.schema_name}"
             )
             continue
         release_names = {record.table.qualified_name for record in records} & current_names
@@ -338,8 +338,8 @@ def _find_hidden_public_views(
             verb = "are" if len(private_names) > 1 else "is"
             tables_text = " and ".join(private_names)
             problems.append(
-                f"view {name}: it is public, but readers do not see it, because {tables_text} {verb} private;"
-                " set `access: private` for the view, or publish what it reads"
+                f"view {name}: it is public, but readers do not see it, because {tables_text} {verb} private; set "
+                "`access: private` for the view, or make those tables public"
             )
     return problems
 

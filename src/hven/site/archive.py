@@ -74,7 +74,7 @@ def write_backup(
         It cannot be written, or rows cannot be read; no file is left.
     """
     if path.exists():
-        raise ConflictError(f"{path} exists", remedy="give another name, or move it away")
+        raise ConflictError(f"{path} exists", remedy="give a different name, or move the file away")
     label = secrets.token_hex(6)
     partial_path = path.with_name(f".{path.name}.{label}.part")
     try:
@@ -96,7 +96,7 @@ def write_backup(
         partial_path.replace(path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        remedy = "make room, or name a place that can be written"
+        remedy = "free space on the disk, or choose a different directory that is writable"
         raise StorageError(f"the backup {path} cannot be written: {reason}", remedy=remedy) from error
     finally:
         site.store.unpin_snapshots(label)
@@ -239,8 +239,8 @@ def _add_snapshots(
         row_count = archive_writer.add_rows(f"rows/{record.id}.arrow", record.table.arrow_schema, batches)
         if row_count != record.snapshot.rows:
             table_name = record.table.qualified_name
-            message = f"{table_name} has {record.snapshot.rows:,} rows, of which {row_count:,} could be read"
-            raise StorageError(message, remedy="ingest it again")
+            message = f"only {row_count:,} of {record.snapshot.rows:,} rows of {table_name} could be read"
+            raise StorageError(message, remedy="ingest the table again")
 
 
 def _wrap_batches_as_generator(batches: Any) -> Generator[pa.RecordBatch]:

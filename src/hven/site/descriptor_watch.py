@@ -197,7 +197,7 @@ class DescriptorWatcher:
         except HvenError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001  (our bug over one descriptor must not stop all the others)
-            problem = f"{path}: Hven failed to read it ({type(error).__name__}: {error}); please report this"
+            problem = f"{path}: Hven failed to read it ({type(error).__name__}: {error}); report this as a bug in Hven"
         else:
             watched_files = (path, *(file for file in list_descriptor_parts(resource, path) if file != path))
             new_files = tuple(file for file in watched_files if file not in stamps_by_file)

@@ -93,9 +93,9 @@ def build_unknown_version_error(version_text: str) -> ParamError:
     error
         The caller raises it.
     """
-    remedy = "a time as 2026-11-20T08:00:00, a release, or a snapshot's id"
+    remedy = "write a time such as 2026-11-20T08:00:00, a release, or the id of a snapshot"
     message = format_message(
-        "{text!r} is not a time, and no snapshot or run of that id was published", version_text.strip()[:60]
+        "{text!r} is not a time, and there is no published snapshot or run with that id", version_text.strip()[:60]
     )
     return ParamError(message, name="ASOF", remedy=remedy)
 
@@ -250,18 +250,18 @@ def build_unavailable_state_error(past_state: PastPublishedState, table: str) ->
     first_publication = past_state.later_tables.get(table.lower())
     if first_publication is not None:
         return ParamError(
-            format_message("{table} was not published yet at {at}", table, past_state.version_key),
+            format_message("{table} was not yet published at {at}", table, past_state.version_key),
             name="ASOF",
-            remedy=format_message("it was first published at {first}: ask for a later time", first_publication),
+            remedy=format_message("choose a time after {first}, when it was first published", first_publication),
         )
     kept_since = past_state.missing_tables.get(table.lower())
     if kept_since:
-        remedy = format_message("kept since {since}", kept_since)
+        remedy = format_message("choose a time after {since}", kept_since)
     else:
-        remedy = format_message("ask for what is published now")
+        remedy = format_message("query the present state")
     return GoneError(
-        format_message("{table} as it was at {at} is not kept any more", table, past_state.version_key),
-        remedy=format_message("{remedy}; a release keeps a state for good", remedy),
+        format_message("the state of {table} at {at} is no longer kept", table, past_state.version_key),
+        remedy=format_message("{remedy}; only a release keeps a state permanently", remedy),
     )
 
 

@@ -54,15 +54,15 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
         port_prefix = f"HVEN_PORT={port} "
     public_url_hint = ""
     if not settings.public_url:
-        public_url_hint = "; public_url in hven.toml says once and for all where readers find the site"
+        public_url_hint = "; to give the site a permanent address, set public_url in hven.toml"
     faults = []
     for collection, (ingest_url, table_names) in tables_by_collection.items():
         descriptor_path = settings.collections_directory / collection / f"{collection}.yaml"
         fault = Fault(
-            message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, where the site was "
-            f"at their ingest; now it is {current_url}",
+            message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, the address of "
+            f"the site at the time of their ingest; it is now {current_url}",
             place=TextPlace(file=str(descriptor_path)),
-            remedy=f"write them again with: {port_prefix}hven ingest {collection}{public_url_hint}",
+            remedy=f"update them with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",
         )
         faults.append(fault)

@@ -65,11 +65,11 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
     for member, file in _iterate_members(path):
         name = member.name
         if expected_checksums is not None:
-            raise SourceError(f"{path} is altered: {name} comes after its end")
+            raise SourceError(f"{path} was changed: {name} comes after its end")
         if not header and name != HEADER_MEMBER:
-            raise SourceError(f"{path} is not a backup of Hven", remedy="hven backup FILE writes one")
+            raise SourceError(f"{path} is not a Hven backup", remedy="give a file that hven backup FILE wrote")
         if name in member_checksums or not _is_valid_member_name(name):
-            raise SourceError(f"{path} is altered: it has a member {name!r:.120} that no backup has")
+            raise SourceError(f"{path} was changed: it has a member {name!r:.120} that does not belong in a backup")
         checksum_reader = ChecksumReader(file)
         if name == CHECKSUMS_MEMBER:
             expected_checksums = _parse_json_member(path, name, checksum_reader.read())
@@ -81,10 +81,10 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
             pass
         member_checksums[name] = [member.size, checksum_reader.digest]
     if not header:
-        raise SourceError(f"{path} is not a backup of Hven", remedy="hven backup FILE writes one")
+        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that hven backup FILE wrote")
     if expected_checksums is None:
-        remedy = "copy it again; if that is all there is, it cannot be restored"
-        raise SourceError(f"{path} is cut off: its end is missing", remedy=remedy)
+        remedy = "copy it again; if there is no complete copy, it cannot be restored"
+        raise SourceError(f"{path} is incomplete: its end is missing", remedy=remedy)
     _compare_checksums(path, member_checksums, expected_checksums)
     return {**header, "members": len(member_checksums), "bytes": path.stat().st_size}
 
@@ -97,23 +97,23 @@ def _compare_checksums(path: Path, actual: Mapping[str, Any], expected: Mapping[
         if name not in actual:
             difference = "is missing"
         elif name in expected:
-            difference = "is not what was written"
+            difference = "is different from the original"
         else:
             difference = "was added"
-        raise SourceError(f"{path} is altered: {name} {difference}", remedy="copy it again from where it was made")
+        raise SourceError(f"{path} was changed: {name} {difference}", remedy="copy it again from the original")
 
 
 def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
     archive_format = header.get("backup")
     store_format = header.get("store")
     if not isinstance(archive_format, int) or not isinstance(store_format, int):
-        raise SourceError(f"{path} is not a backup of Hven", remedy="hven backup FILE writes one")
+        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that hven backup FILE wrote")
     if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
         version = header.get("hven")
         raise UserError(
             f"{path} was written by Hven {version} (format {archive_format}, system state "
-            f"{store_format}); this Hven knows {ARCHIVE_FORMAT} and {STATE_FORMAT}",
-            remedy=f"restore it with Hven {version} or a newer one",
+            f"{store_format}); this Hven supports formats {ARCHIVE_FORMAT} and {STATE_FORMAT}",
+            remedy=f"restore it with Hven {version} or newer",
         )
 
 
@@ -121,9 +121,9 @@ def _parse_json_member(path: Path, name: str, body: bytes) -> dict[str, Any]:
     try:
         parsed_member = json.loads(body)
     except ValueError as error:
-        raise SourceError(f"{path} is altered: {name} cannot be read") from error
+        raise SourceError(f"{path} was changed: {name} cannot be read") from error
     if not isinstance(parsed_member, dict):
-        raise SourceError(f"{path} is altered: {name} cannot be read")
+        raise SourceError(f"{path} was changed: {name} cannot be read")
     return parsed_member
 
 
@@ -142,10 +142,10 @@ def _explain_archive_errors(path: Path) -> Iterator[None]:
     except (tarfile.TarError, EOFError) as error:
         reason = str(error)
         if any(phrase in reason for phrase in ("not a", "invalid header", "empty")):
-            message = f"{path} is not a backup of Hven, or is damaged: {reason}"
-            raise SourceError(message, remedy="hven backup FILE writes one") from error
-        remedy = "copy it again; if that is all there is, it cannot be restored"
-        raise SourceError(f"{path} is cut off: {reason}", remedy=remedy) from error
+            message = f"{path} is not a Hven backup, or is damaged: {reason}"
+            raise SourceError(message, remedy="give a file that hven backup FILE wrote") from error
+        remedy = "copy it again; if there is no complete copy, it cannot be restored"
+        raise SourceError(f"{path} is incomplete: {reason}", remedy=remedy) from error
 
 
 def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
@@ -160,7 +160,7 @@ def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
             if member.isreg():
                 file = tar.extractfile(member)
             if file is None:
-                raise SourceError(f"{path} is altered: {member.name!r:.120} is not a file")
+                raise SourceError(f"{path} was changed: {member.name!r:.120} is not a file")
             yield member, file
 
 
@@ -197,7 +197,7 @@ def restore_archive(
         The disk or a database fails. What was there before stays as it was.
     """
     if not _is_absent_or_empty_directory(directory):
-        remedy = f"name a directory that is empty (but for {SECRETS_FILE}) or not there"
+        remedy = f"give a directory that does not exist, or has at most a {SECRETS_FILE}"
         raise ConflictError(f"{directory} is not empty", remedy=remedy)
     header = verify_archive(path)
     # inside the directory: the user may have no right to write above it, or it may be a mount
@@ -221,8 +221,8 @@ def restore_archive(
         raise
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        message = f"{directory} cannot be made: {reason}"
-        raise StorageError(message, remedy="make room, or name another place") from error
+        message = f"{directory} cannot be created: {reason}"
+        raise StorageError(message, remedy="free space on the disk, or choose a different directory") from error
     finally:
         for item in moved_items:
             item.rename(partial_directory / item.name)
@@ -256,7 +256,7 @@ def _write_local_setting_notices(settings: Settings) -> Iterator[str]:
             value_text = ", ".join(setting_value)
         else:
             value_text = setting_value
-        yield f"{site_settings.SETTINGS_FILE} says {name} = {value_text}, as it was there: {reason}"
+        yield f"{site_settings.SETTINGS_FILE} still has {name} = {value_text} from the original site: {reason}"
 
 
 class _SiteRestoration:
@@ -310,7 +310,7 @@ class _SiteRestoration:
         if not replacement_count:
             new_section = f'engine = "{self.engine}"\n{first_section}'
         file.write_text(f"{new_section}{separator}{other_sections}", encoding="utf-8")
-        self.notices.append(f"{site_settings.SETTINGS_FILE} says engine = {self.engine} now; it was {settings.engine}")
+        self.notices.append(f"{site_settings.SETTINGS_FILE} now has engine = {self.engine}; it was {settings.engine}")
         return site_settings.load_settings(self.directory)
 
     def _restore_rows_and_jobs(self, site: Site, data_directory: Path) -> None:
@@ -321,13 +321,13 @@ class _SiteRestoration:
         if self.engine is not None:
             for name, resource in site.get_published_state().resources.items():
                 if resource.engine not in {None, self.engine}:
-                    notice = f"the descriptor of {name} says `engine: {resource.engine}`"
-                    self.notices.append(f"{notice}: the next ingest puts its rows there")
+                    notice = f"the descriptor of {name} has `engine: {resource.engine}`"
+                    self.notices.append(f"{notice}; the next ingest moves its rows there")
         for member, file in _iterate_members(self.path):
             if member.name.startswith("rows/"):
                 record = records.get(PurePosixPath(member.name).stem)
                 if record is None:
-                    raise SourceError(f"{self.path} is altered: nothing says what {member.name} is")
+                    raise SourceError(f"{self.path} was changed: it has no record of {member.name}")
                 self.on_table(record.table.qualified_name)
                 self._restore_snapshot(site, record, file)
             elif member.name.startswith("jobs/"):
@@ -335,7 +335,7 @@ class _SiteRestoration:
         missing_snapshots = sorted(set(records) - set(self.restored_records))
         if missing_snapshots:
             table_name = records[missing_snapshots[0]].table.qualified_name
-            raise SourceError(f"{self.path} is altered: the rows of {table_name} are missing")
+            raise SourceError(f"{self.path} was changed: the rows of {table_name} are missing")
 
     def _read_records(self) -> dict[str, SnapshotRecord]:
         snapshot_rows = self.rows_by_table.get("snapshots", ())
@@ -360,14 +360,14 @@ class _SiteRestoration:
         except pa.ArrowException as error:
             staging.abandon()
             message = f"the rows of {record.table.qualified_name} cannot be read: {error}"
-            raise SourceError(f"{self.path} is altered: {message}") from error
+            raise SourceError(f"{self.path} was changed: {message}") from error
         except BaseException:
             staging.abandon()
             raise
         self.restored_records[record.id] = replace(record, snapshot=snapshot)
         if snapshot.rows != record.snapshot.rows:
             raise SourceError(
-                f"{self.path} is altered: {record.table.qualified_name} has {snapshot.rows:,} rows, not "
+                f"{self.path} was changed: {record.table.qualified_name} has {snapshot.rows:,} rows, not "
                 f"{record.snapshot.rows:,}"
             )
 

@@ -144,9 +144,10 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
         for name, server_value, own_value in compared_settings:
             if server_value != own_value:
                 raise ConflictError(
-                    f"restart needed: {server_process.display_name} began with {name} {server_value}, and this "
-                    f"command has {own_value}: its readers would not see what is published",
-                    remedy="restart or stop it, or take the setting back; nothing was changed",
+                    f"restart needed: {server_process.display_name} uses {name} {server_value}, but this command "
+                    f"uses {own_value}; "
+                    "its readers would not see the published rows",
+                    remedy="restart or stop it, or undo the change of the setting; nothing was changed",
                 )
     if engine == EMBEDDED_ENGINE:
         return
@@ -161,8 +162,7 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
             reason = blocking_server.problem or blocking_server.engines.get(engine) or "it does not know that engine"
             raise ConflictError(
                 f"{blocking_server.display_name} cannot read rows in {engine}: {reason}",
-                remedy="give it the settings and secrets that this command has and restart it, or stop it; nothing "
-                "was changed",
+                remedy="restart it with the settings and secrets of this command, or stop it; nothing was changed",
             )
         time.sleep(POLL_INTERVAL_SECONDS)
 

@@ -87,9 +87,9 @@ class HostRateLimiter:
             pause = self._reserve_turn(host.lower(), 1 / rate, max_wait_seconds)
         if pause > max_wait_seconds:
             raise ServiceBusyError(
-                f"{host} is asked {rate:g} times a second at most, and the next request would wait {pause:.0f} s",
+                f"Hven sends {host} at most {rate:g} requests a second, and the next one would wait {pause:.0f} s",
                 pause,
-                remedy="try again later, or give another rate under [ceilings] in hven.toml",
+                remedy="try again later, or set a higher rate under [ceilings] in hven.toml",
             )
         if pause > 0:
             time.sleep(pause)

@@ -50,63 +50,61 @@ class Options(FileOptions):
     delimiter: str | None = Field(
         None,
         description=(
-            "One character, or a word: comma, tab, semicolon, pipe, space, whitespace (runs of "
-            "blanks). Default: the one that cuts all lines alike."
+            "One character, or a word: comma, tab, semicolon, pipe, space, whitespace (runs of blanks). Default: the "
+            "one that gives the same number of fields in all lines."
         ),
         examples=["semicolon"],
     )
     quote: str = Field(
         '"',
         max_length=1,
-        description='Quote character; empty: quotes are ordinary characters. Default: `"`.',
+        description='Quote character. If empty, quotes are ordinary characters. Default: `"`.',
         examples=["'"],
     )
     comment: str | None = Field(
         None,
-        description="Lines that begin with this are left out. Default: `#` if the file begins with it.",
+        description="Hven leaves out lines that begin with this. Default: `#` if the file begins with it.",
         examples=["%"],
     )
     header: bool | None = Field(
         None,
-        description="Whether the first record names the columns. Default: true if words stand above numbers.",
+        description="Whether the first record has the names of the columns. Default: true if words are above numbers.",
         examples=[False],
     )
     names: list[str] | None = Field(
         None,
         description=(
-            "Names of all columns, in order; a header is ignored then. Default: those of the header, "
-            "else `column_1`, `column_2` ..."
+            "Names of all columns, in order; Hven then ignores a header. Default: those in the header, or else "
+            "`column_1`, `column_2` ..."
         ),
         examples=[["name", "ra", "dec"]],
     )
     units: bool | None = Field(
         None,
         description=(
-            "Whether the record below the names holds their units, which are taken. Default: true if "
-            "it has no value, and mostly units stand above numbers."
+            "Whether the record below the names has the units of the columns. Default: true if it has no values and "
+            "most entries above numbers are units."
         ),
         examples=[True],
     )
-    skip: int = Field(0, ge=0, description="Lines at the top to leave out before anything else.", examples=[3])
+    skip: int = Field(0, ge=0, description="Number of lines to skip at the top.", examples=[3])
     encoding: str = Field("utf-8", description="utf-8 (default), latin-1, cp1252, utf-16 ...", examples=["latin-1"])
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Words that stand for no value: a list, or by column name (`*` = all). A number counts in"
-            " all its spellings (-999 = -999.0). Default: empty; for numbers also NaN, NULL, NA, N/A,"
-            " None, runs of -, ..., ?."
+            "Words that mean no value: a list, or by column name (`*` = all). A number includes its other spellings "
+            "(-999 = -999.0). Default: empty cells; in columns of numbers also NaN, NULL, NA, N/A, None, runs of -, "
+            "..., ?."
         ),
         examples=[[-999, "none"]],
     )
-    decimal: str = Field(".", pattern="^[.,]$", description="The decimal sign: `.` (default) or `,`.", examples=[","])
-    thousands: str | None = Field(
-        None, max_length=1, description="The sign between thousands. Default: none.", examples=[","]
-    )
+    decimal: str = Field(".", pattern="^[.,]$", description="Decimal separator: `.` (default) or `,`.", examples=[","])
+    thousands: str | None = Field(None, max_length=1, description="Thousands separator. Default: none.", examples=[","])
     types: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Types by source column name, where the guess is wrong. The guess is bool, int64, "
-            "float64, timestamp (ISO 8601) or string."
+            "Types by source column name, if the guess is wrong. The guess is bool, int64, float64, timestamp (ISO "
+            "8601) or string."
         ),
         examples=[{"run": "string"}],
     )
@@ -248,9 +246,9 @@ class DelimitedTextSource(TextFileSource):
         for name in file_column_names:
             if name not in dialect.names:
                 raise SourceError(
-                    f"no column {name!r}, which {self.files[0].name} has",
+                    f"there is no column {name!r}, but {self.files[0].name} has one",
                     place=TextPlace(file=file.name),
-                    remedy="`ignore:` it, or make it a source entry of its own",
+                    remedy="add the file to `ignore`, or make it a separate source entry",
                 )
         self._check_same_units(file, list(dialect.columns_by_name.values()), file_column_names)
 
@@ -286,7 +284,7 @@ class DelimitedTextSource(TextFileSource):
         if delimiter is not None and delimiter not in DELIMITERS_BY_WORD and len(delimiter) > 1:
             raise SourceError(
                 f"the delimiter {options.delimiter!r} has more than one character",
-                remedy=f"one character, or: {', '.join(DELIMITERS_BY_WORD)}",
+                remedy=f"write one character, or a word: {', '.join(DELIMITERS_BY_WORD)}",
             )
         step = max(1, len(self.files) // 5)
         dialects: list[TextDialect] = []
@@ -303,7 +301,7 @@ class DelimitedTextSource(TextFileSource):
             check_utf8(block, file.name)
             file_text = ""
             if len(self.files) > 1:
-                file_text = f" of {file.name}"
+                file_text = f" in {file.name}"
             for is_front, records in self._sample_records(block.data, dialect):
                 for number, record in enumerate(records, 1):
                     place = f"further down{file_text}"
@@ -392,7 +390,9 @@ class DelimitedTextSource(TextFileSource):
             try:
                 kind = parse_type(word).arrow
             except ValueError as error:
-                raise SourceError(f"`types`: {error}", remedy="float64, int32, string, bool, timestamp ...") from error
+                raise SourceError(
+                    f"`types`: {error}", remedy="write a type such as float64, int32, string, bool or timestamp"
+                ) from error
             if is_parsable_cell_type(kind):
                 result[name] = kind
             else:

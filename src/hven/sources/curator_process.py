@@ -229,7 +229,7 @@ class CuratorProcess:
             if error["memory"]:
                 self.stop_process()  # its state cannot be trusted
                 raise CuratorCodeError(
-                    f"it wanted more than {self.limits.memory:,} bytes of memory (python.memory in hven.toml)",
+                    f"it needed more than {self.limits.memory:,} bytes of memory (python.memory in hven.toml)",
                     error["line"],
                 )
             raise CuratorCodeError(error["text"], error["line"])
@@ -254,19 +254,19 @@ class CuratorProcess:
         code = process.poll()
         self.stop_process()
         if code is None:
-            return CuratorCodeError("it closed the way to its process, which was stopped")
+            return CuratorCodeError("it closed the connection to its process, so Hven stopped the process")
         if code >= 0:
-            return CuratorCodeError(f"it ended its process, with exit code {code} (os._exit, perhaps)")
+            return CuratorCodeError(f"it ended its process with exit code {code} (perhaps by os._exit)")
         if -code in set(signal.Signals):
             name = signal.Signals(-code).name
         else:
             name = str(-code)
         why = (
-            ": the machine may have had no memory left"
+            ": perhaps the machine had no memory left"
             if name == "SIGKILL"
-            else ": a fault in compiled code, perhaps because memory ran out"
+            else ": a fault in compiled code, perhaps because there was no memory left"
         )
-        return CuratorCodeError(f"its process died of {name}{why}")
+        return CuratorCodeError(f"its process ended with {name}{why}")
 
     def _start_process(self) -> None:
         ours, theirs = socket.socketpair()

@@ -52,14 +52,16 @@ class Options(time_windows.TimeWindowOptions):
         None,
         gt=0,
         description=(
-            "Seconds that may lie between two samples: the server reduces to means and peaks. Default: all samples."
+            "The longest time between two samples, in seconds; the server reduces the samples to means and peaks. "
+            "Default: all samples."
         ),
         examples=[60],
     )
-    params: str | None = Field(None, description="What the data source takes as `params`.", examples=["RCP_only"])
+    params: str | None = Field(None, description="The value of `params` for the data source.", examples=["RCP_only"])
     tags: bool = Field(
         False,
-        description="Adds a column NAME_tags with the values of the items of each spectrum, which may change.",
+        description="Add a column NAME_tags with the values of the items of each spectrum, which may differ between "
+        "spectra.",
         examples=[True],
     )
 
@@ -101,8 +103,8 @@ class Das2Source(TimeWindowSource):
             last = _parse_instant(self.options.stop)
         if first is None or last is None:
             raise SourceError(
-                f"{self.source_name} does not say from when to when it has samples: validRange is {range_text!r:.80}",
-                remedy="give start and stop",
+                f"{self.source_name} does not state the time range of its samples: validRange is {range_text!r:.80}",
+                remedy="set `start` and `stop`",
             )
         return first, last
 
@@ -124,7 +126,7 @@ class Das2Source(TimeWindowSource):
                 for number, plane in enumerate(segment.planes[1:], 1):
                     variables.setdefault(_build_column_name(plane, number), plane)
             return variables
-        raise SourceError(f"{self.source_name} has no samples", remedy="give another start and stop")
+        raise SourceError(f"{self.source_name} has no samples", remedy="choose a different `start` and `stop`")
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
@@ -145,7 +147,8 @@ class Das2Source(TimeWindowSource):
         for name in column_names or ():
             if name not in columns:
                 raise SourceError(
-                    f"{self.source_name} has no variable {name!r}", remedy=f"it has {', '.join(columns)[:500]}"
+                    f"{self.source_name} has no variable {name!r}",
+                    remedy=f"choose one of its variables: {', '.join(columns)[:500]}",
                 )
         if column_names is None:
             return columns
@@ -178,13 +181,13 @@ class Das2Source(TimeWindowSource):
                 data = self._budget.read_answer(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(
-                        f"{self.source_name}: the server answers {answer.status}: {extract_error_text(data)}",
-                        remedy="look at server=list",
+                        f"{self.source_name}: the server returns status {answer.status}: {extract_error_text(data)}",
+                        remedy="check the data set in the list of the server (server=list)",
                     )
             if data[:1] in {b"|", b"/"}:
                 raise SourceError(
-                    f"{self.source_name}: the server sends a stream of das 3.0",
-                    remedy="only das2 2.2 is read: ask its operator for it",
+                    f"{self.source_name}: the server sends a das 3.0 stream",
+                    remedy="ask its operators for das2 2.2, the only version that Hven reads",
                 )
             return das2_packets.parse_das2_stream(data)
 
@@ -211,7 +214,7 @@ class Das2Source(TimeWindowSource):
         if stream is None:
             return []
         for name in stream.skipped_variables:
-            self._report_dropped_column(name, "the values are not numbers; they are left out")
+            self._report_dropped_column(name, "the values are not numbers, so Hven leaves them out")
         tables = [self._build_table(segment, column_names) for segment in stream.segments]
         # packets of several types take turns
         if len(tables) > 1:
@@ -230,14 +233,14 @@ class Das2Source(TimeWindowSource):
             name = _build_column_name(plane, number)
             first = self._variables.get(name)
             if first is None:
-                self._report_dropped_column(name, "the first samples do not have this variable; it is left out")
+                self._report_dropped_column(name, "the first samples do not have this variable, so Hven leaves it out")
                 continue
             if not self.options.tags and first.item_values != plane.item_values:
                 moment = np.datetime64(int(segment.times[0]), "us")
                 raise SourceError(
-                    f"{self.source_name}: the values of the {plane.item_count} items of {name} are others "
-                    f"at {moment}Z than at first",
-                    remedy="give tags: true, which adds a column of them",
+                    f"{self.source_name}: at {moment}Z, the values of the {plane.item_count} items of {name} are "
+                    "different from the first ones",
+                    remedy="write tags: true, which adds a column with these values",
                 )
             if name in column_names:
                 plane_values = values

@@ -49,10 +49,10 @@ DOCUMENT_FACT_COLUMNS = (
         name=STATE_COLUMN,
         type=STRING,
         ucd="meta.code",
-        description="here, old (a newer one could not be fetched yet), waiting, missing, refused, broken, failed",
+        description="here, old (Hven could not fetch a newer one yet), waiting, missing, refused, broken, failed",
     ),
     Column(name=TIME_COLUMN, type=TIMESTAMP, ucd="time.processing", description="When the document was fetched (UTC)"),
-    Column(name=ADDRESS_COLUMN, type=STRING, ucd="meta.ref", description="Where it is"),
+    Column(name=ADDRESS_COLUMN, type=STRING, ucd="meta.ref", description="Address of the document"),
 )
 FIRST_LOOK_DOCUMENTS = 10  # documents that are fetched for a first look
 FIRST_LOOK_SECONDS = 20.0
@@ -87,9 +87,9 @@ class DocumentColumn(BaseModel):
     key: Annotated[list[str], BeforeValidator(_expand_keys, json_schema_input_type=str | list[str])] = Field(
         min_length=1,
         description=(
-            "Keyword of the header or label (without the word HIERARCH), path in the record (`a.b.0`;"
-            " of XML `a/b/@c`), or `*` for the whole text. A list of keys, or one with alternatives "
-            "in braces, makes an array."
+            "Keyword of the header or label (without the word HIERARCH), path in the record (`a.b.0`; in XML "
+            "`a/b/@c`), or `*` for the whole text. A list of keys, or a key with alternatives in braces, gives an "
+            "array."
         ),
         examples=["ESO ISS PBL{12,13,23} START"],
     )
@@ -99,14 +99,17 @@ class DocumentColumn(BaseModel):
     unit: str | None = Field(None, description="VOUnit.", examples=["s"])
     ucd: str | None = Field(None, description="UCD1+.", examples=["time.duration;obs.exposure"])
     description: str | None = Field(None, description="One sentence for readers.", examples=["Local sidereal time"])
-    array: bool = Field(False, description="true: an array also of one key.", examples=[True])
+    array: bool = Field(False, description="true: an array even for a single key.", examples=[True])
 
     @field_validator("type")
     @classmethod
     def _check_type(cls, value: str) -> str:
         kind = parse_type(value)
         if kind.is_array or not (kind.is_numeric or kind.is_string or str(kind) == "boolean"):
-            raise ValueError(f"{value} is not a number, text or boolean: a list of keys makes an array, `map` a time")
+            raise ValueError(
+                f"{value} is not a number, text or boolean; for an array, give a list of keys, and for a "
+                "time, use `map`"
+            )
         return value
 
     @property
@@ -145,30 +148,32 @@ class DocumentEnrichmentOptions(BaseModel):
     url: str | None = Field(
         None,
         description=(
-            "Address of the documents, with columns of the source in braces. A value becomes one part"
-            " of the address, and no column says which host is asked."
+            "Address of the documents, with columns of the source in braces. Each value becomes one part of the "
+            "address. The host must not contain a column."
         ),
         examples=["https://archive.example/hdr?DpId={dp_id}"],
     )
     file: str | None = Field(
         None,
-        description="Instead of `url`: a path relative to the descriptor, which stays below it.",
+        description="Instead of `url`, a path below the directory of the descriptor.",
         examples=["headers/{dp_id}.hdr"],
     )
-    id: str = Field(description="Column that names the document; it is kept under this name.", examples=["dp_id"])
+    id: str = Field(
+        description="Column that identifies the document; Hven stores the document under its value.", examples=["dp_id"]
+    )
     modified: str | None = Field(
         None,
         description=(
-            "Column (a time, a number) that differs in rows whose document changed: the document is "
-            "fetched again, the newest first."
+            "Column (a time or a number) that changes when the document changes. Hven then fetches the document "
+            "again; newer documents come first."
         ),
         examples=["last_mod_date"],
     )
     format: Literal["header", "json", "label", "xml"] = Field(
         "header",
         description=(
-            "`header` (of FITS: 80 columns, lines, the `<pre>` of a page, the beginning of a file), "
-            "`label` (PVL, ODL), `json`, `xml`."
+            "`header` (a FITS header: cards of 80 columns, lines, the `<pre>` of a page, or the beginning of a "
+            "file), `label` (PVL, ODL), `json`, `xml`."
         ),
         examples=["label"],
     )
@@ -177,44 +182,53 @@ class DocumentEnrichmentOptions(BaseModel):
         Annotated[DocumentColumn, BeforeValidator(_wrap_key, json_schema_input_type=DocumentColumn | str | list[str])],
     ] = Field(
         min_length=1,
-        description=("What is taken of each document: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."),
+        description=("The columns from each document: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."),
         examples=[{"lst": {"key": "LST", "type": "float64", "unit": "s"}, "mode": "ESO INS MODE"}],
     )
     rate: float | None = Field(
         None,
         gt=0,
         le=10_000,
-        description="Documents a second at most; `[ceilings]` of hven.toml holds as well.",
+        description="Maximum documents a second; `[ceilings]` in hven.toml applies, too.",
         examples=[5],
     )
-    at_once: int = Field(4, ge=1, le=64, description="How many are fetched at the same time.", examples=[8])
+    at_once: int = Field(4, ge=1, le=64, description="How many documents Hven fetches at the same time.", examples=[8])
     total: float = Field(
-        600.0, gt=0, description="Seconds of one run for fetching; the rest comes in the next run.", examples=[1800]
+        600.0,
+        gt=0,
+        description="Seconds that one run spends on fetching; the next run fetches the rest.",
+        examples=[1800],
     )
     again: float = Field(
         86_400.0,
         ge=0,
-        description="Seconds after which a document is asked for again that was missing, refused or broken.",
+        description="Seconds after which Hven requests a document again that was missing, refused or broken.",
         examples=[3600],
     )
     age: float | None = Field(
         None,
         gt=0,
-        description="Seconds after which a document is fetched again though its row did not change.",
+        description="Seconds after which Hven fetches a document again even if its row has not changed.",
         examples=[604800],
     )
-    bytes: int = Field(4 << 20, gt=0, le=1 << 30, description="Bytes of one document, at most.", examples=[100000])
+    bytes: int = Field(4 << 20, gt=0, le=1 << 30, description="Maximum bytes of one document.", examples=[100000])
     seconds: float = Field(
-        30.0, gt=0, description="An answer is given up after this many seconds without a byte.", examples=[10]
+        30.0, gt=0, description="Hven abandons an answer after this many seconds without a byte.", examples=[10]
     )
     tries: int = Field(
-        3, ge=1, le=20, description="How often a request is tried in a run that a pause may mend.", examples=[2]
+        3,
+        ge=1,
+        le=20,
+        description="How often, in a run, Hven tries a request that may succeed after a pause.",
+        examples=[2],
     )
     token: Secret | None = Field(
-        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+        None,
+        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        examples=["$ARCHIVE_TOKEN"],
     )
     login: Secret | None = Field(
-        None, description="`$NAME` of a secret `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+        None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
     )
 
     @model_validator(mode="after")
@@ -222,9 +236,11 @@ class DocumentEnrichmentOptions(BaseModel):
         if (self.url is None) == (self.file is None):
             raise ValueError("write either `url` or `file`")
         if self.url is not None and not _URL_HOST_PATTERN.match(self.url):
-            raise ValueError("`url` begins with https://host/: no column says which host is asked")
+            raise ValueError(
+                "`url` must begin with https:// or http:// and a host name that contains no column in braces"
+            )
         if not _PLACEHOLDER_PATTERN.search(self.template):
-            raise ValueError("no column of the source stands in braces: all rows would have one document")
+            raise ValueError("put a column of the source in braces; without one, all rows would have the same document")
         return self
 
     @property
@@ -304,7 +320,7 @@ class RowDocuments:
             if name not in names:
                 raise SourceError(
                     f"enrich: the source has no column {name!r}",
-                    remedy=suggest_spelling(name, names) or f"known: {', '.join(names[:12])}",
+                    remedy=suggest_spelling(name, names) or f"choose one of its columns: {', '.join(names[:12])}",
                 )
         document_columns: list[Column] = []
         for name, document_column in options.columns.items():
@@ -319,7 +335,7 @@ class RowDocuments:
         self.columns = (*document_columns, *DOCUMENT_FACT_COLUMNS)
         twice = [column.name for column in self.columns if column.name in names]
         if twice:
-            raise SourceError(f"enrich: the source has a column {twice[0]!r} already", remedy="give it another name")
+            raise SourceError(f"enrich: the source already has a column {twice[0]!r}", remedy="give it another name")
         self._specs = [(column.key, column.value_kind, column.is_array) for column in options.columns.values()]
         self._form = json.dumps([options.format, self._specs])
         self._store: DocumentStore | None = None

@@ -39,7 +39,10 @@ WORKER_SCRIPT = Path(__file__).with_name("_reader_worker.py")
 MAX_ANSWER_BYTES = 64 << 20
 MAX_WRITTEN_FILE_BYTES = 1 << 30  # of each file that a reader writes
 MAX_STDERR_CHARACTERS = 200  # of the last line that a reader writes to stderr
-SIGNAL_EXPLANATIONS = {9: "it was killed, probably for its memory", 6: "it gave up, probably for want of memory"}
+SIGNAL_EXPLANATIONS = {
+    9: "it was killed, probably because it used too much memory",
+    6: "it aborted, probably because there was too little memory",
+}
 
 
 def open_with_reader(settings: Settings, path: Place, name: str, reader: FileReaderSpec) -> OpenProductFile:
@@ -112,7 +115,7 @@ def _build_program_spec(settings: Settings, reader_name: str) -> _ReaderSpec:
     try:
         command = [find_program(site_directory, reader_settings.command[0])]
     except UserError as error:
-        remedy = format_message("readers.{name}.command of hven.toml", reader_settings.name)
+        remedy = format_message("correct readers.{name}.command in hven.toml", reader_settings.name)
         raise SourceError(error.message, remedy=remedy) from None
     for argument in reader_settings.command[1:]:
         if argument.startswith(("./", "../")):
@@ -220,7 +223,7 @@ class _ReaderProcess:
         line = json.dumps(request).encode() + b"\n"
         while line:
             if not _wait_until_ready(self._request_pipe, end_time, select.POLLOUT):
-                raise self._build_error("it does not read what it is asked", end_time)
+                raise self._build_error("it does not read its requests", end_time)
             line = line[os.write(self._request_pipe, line) :]
         stream = _LimitedPipe(self._answer_pipe, end_time)
         try:
@@ -231,7 +234,7 @@ class _ReaderProcess:
                     batch.validate(full=True)
                     row_count += batch.num_rows
                     if row_count > row_limit:
-                        complaint = f"it gives more rows than the {row_limit:,} it was asked for"
+                        complaint = f"it returns more rows than the {row_limit:,} that Hven requested"
                         raise _ReaderError(complaint)  # noqa: TRY301  (the handler below completes it)
                     batches.append(batch)
                 return pa.Table.from_batches(batches, read.schema)
@@ -241,7 +244,7 @@ class _ReaderProcess:
             if stream.is_ended:
                 reason = "it ended without an answer"
             else:
-                reason = f"what it writes is not an Arrow stream: {fault}"
+                reason = f"its output is not an Arrow stream: {fault}"
             raise self._build_error(reason, end_time) from None
 
     def _build_error(self, complaint: str, end_time: float = 0.0) -> _ReaderError:
@@ -266,7 +269,7 @@ class _ReaderProcess:
             file.seek(max(0, stderr_bytes - 10 * MAX_STDERR_CHARACTERS))
             words = _extract_last_line(file.read())
             if words:
-                complaint += f"; it said: {words}"
+                complaint += f"; its last message: {words}"
         return _ReaderError(complaint)
 
     def stop_process(self) -> None:
@@ -298,12 +301,12 @@ class _LimitedPipe:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= self._remaining_bytes:
-            raise _ReaderError(f"it writes no Arrow stream, or one of more than {MAX_ANSWER_BYTES >> 20} MiB")
+            raise _ReaderError(f"its output is not an Arrow stream, or has more than {MAX_ANSWER_BYTES >> 20} MiB")
         self._remaining_bytes -= size
         data = bytearray()
         while len(data) < size:
             if not _wait_until_ready(self._descriptor, self._end_time):
-                raise _ReaderError("its answer is not whole")
+                raise _ReaderError("its answer is incomplete")
             chunk = os.read(self._descriptor, size - len(data))
             if not chunk:
                 self.is_ended = True
@@ -352,7 +355,7 @@ class _ReaderPool:
             while not self._idle_processes and self._count >= self.spec.max_processes:
                 remaining_seconds = max(end_time - time.monotonic(), 0)
                 if not self._condition.wait(remaining_seconds) and time.monotonic() >= end_time:
-                    message = format_message("the readers {name} are all at work", self.spec.name)
+                    message = format_message("all processes of the reader {name} are busy", self.spec.name)
                     remedy = format_message("try again later, or raise readers.{name}.processes", self.spec.name)
                     raise SourceError(message, remedy=remedy)
             while self._idle_processes:

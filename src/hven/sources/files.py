@@ -47,7 +47,7 @@ FILE_LIST_COLUMNS = parse_column_lines("""
     bytes       | int64     | byte | phys.size;meta.file       | Size
     sha256      | string    |      | meta.checksum;meta.file   | SHA-256 of the file
     modified    | timestamp |      | time.processing;meta.file | When the file was last changed
-    quoted      | string    |      |                           | The path as addresses write it
+    quoted      | string    |      |                           | The path as in addresses
     direct      | string    |      | meta.ref.url              | Address on another server
 """)
 MAX_PATH_BYTES = 2000
@@ -62,52 +62,52 @@ class Options(FileOptions):
     files: Texts = Field(
         validation_alias=AliasChoices("files", "file"),
         default_factory=list,
-        description="File or files, relative to the root; `*`, `?`, `[abc]` and `**` are patterns.",
+        description="Paths relative to the root; `*`, `?`, `[abc]` and `**` are patterns.",
         examples=["products/**/*.fits"],
     )
     root: str = Field(
         "",
         description=(
-            "Where the files lie: a directory, https://.., ftp://.., s3://... Default: beside the descriptor."
+            "Where the files are: a directory, https://.., ftp://.., s3://... Default: the directory of the descriptor."
         ),
         examples=["s3://archive/raw"],
     )
-    at: str = Field("", description="What the paths begin with here.", examples=["raw"])
+    at: str = Field("", description="What the paths on this site begin with.", examples=["raw"])
     adql: str | None = Field(
         None,
         description=(
-            "Instead of `files`: a query whose rows name them: `path` below the root, perhaps `bytes` and `sha256`."
+            "Instead of `files`, a query that lists them: each row has `path` below the root, and may have `bytes` "
+            "and `sha256`."
         ),
         examples=["SELECT file_name AS path, bytes FROM omega.headers"],
     )
     options: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "How another server is asked: `user`, `password`, of S3 `endpoint_url`, `key`, `secret`; "
-            "`$NAME` is a secret."
+            "Access to another server: `user`, `password`; for S3 `endpoint_url`, `key`, `secret`. `$NAME` is a secret."
         ),
         examples=[{"user": "hven", "password": "$FTP_PASSWORD"}],
     )
     checksums: bool | None = Field(
         None,
-        description="Whether each file is read for its SHA-256. Default: true on disk, false elsewhere.",
+        description="Whether Hven reads each file to compute its SHA-256. Default: true on disk, false elsewhere.",
         examples=[False],
     )
-    direct: bool = Field(False, description="Readers are led to the other server.", examples=[True])
+    direct: bool = Field(False, description="Hven redirects readers to the other server.", examples=[True])
     writers: Texts = Field(
         default_factory=list,
-        description="Accounts and groups that may send files, where they lie on disk. Default: nobody.",
+        description="Accounts and groups that may upload files, if the files are on disk. Default: nobody.",
         examples=[["pipeline"]],
     )
 
-    title: str | None = Field(
-        None, description="What each of the files is. Default: its name.", examples=["Calibrated cube"]
+    title: str | None = Field(None, description="Title of each file. Default: its name.", examples=["Calibrated cube"])
+    description: str | None = Field(
+        None, description="Description of their content.", examples=["Reflectance of the surface"]
     )
-    description: str | None = Field(None, description="What is in them.", examples=["Reflectance of the surface"])
     type: str | None = Field(
         None,
         pattern=r"^[\w.+-]+/[\w.+-]+(;.*)?$",
-        description="Media type. Default: by the name of the file.",
+        description="Media type. Default: found from the file name.",
         examples=["application/fits"],
     )
 
@@ -121,7 +121,10 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         No such file.
     """
     if options.adql is None and not options.files:
-        raise SourceError("nothing says which files", remedy="files: data/*, or adql: and a query that names them")
+        raise SourceError(
+            "the source has neither `files` nor `adql`",
+            remedy="write files: data/*, or adql: with a query that lists the files",
+        )
     root = FileRoot(
         address=options.root, path_prefix=options.at, options=options.options, redirects_clients=options.direct
     )
@@ -171,7 +174,9 @@ class DirectoryFileSource(FilesAsRowsSource):
             ) from error
         if (stat_after.st_size, stat_after.st_mtime_ns) != before:
             raise SourceError(
-                "was changed while it was read", place=TextPlace(file=file.name), remedy="ingest again when it is whole"
+                "changed while Hven was reading it",
+                place=TextPlace(file=file.name),
+                remedy="ingest again when the file is complete",
             )
         file.bytes_read = stat_after.st_size
         self.read_count += stat_after.st_size
@@ -277,7 +282,7 @@ class NamedFileSource:
 
     def _query_files(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
         if self._context.run_query is None or self.options.adql is None:
-            raise SourceError("rows that name files need a site to be in", remedy="ingest it with `hven ingest`")
+            raise SourceError("a query for files needs a site", remedy="ingest the collection with `hven ingest`")
         missing_count = 0
         for batch in self._context.run_query(self.options.adql):
             for row in batch.to_pylist():
@@ -300,7 +305,7 @@ class NamedFileSource:
                         continue
                 yield path, fact, checksum
         if missing_count and self._context.on_notice is not None:
-            self._context.on_notice(f"{missing_count:,} files that rows name are not there, and not listed")
+            self._context.on_notice(f"{missing_count:,} files that the rows name are missing, so they are not listed")
 
     def _inspect_file(
         self, path: str, fact: RemoteFileFacts, checksum: str | None
@@ -326,7 +331,7 @@ class NamedFileSource:
         digest = hashlib.sha256()
         if fact.bytes is None:
             raise SourceError(
-                f"{self._root.address}/{path}: its server does not say its size", remedy="checksums: false"
+                f"{self._root.address}/{path}: its server does not state its size", remedy="write checksums: false"
             )
         if fact.bytes:
             for part in self._store.read_range(path, 0, fact.bytes, fact):
@@ -344,12 +349,12 @@ def find_path_problem(path: str) -> str | None:
     """
     parts = path.split("/")
     if {"", ".", ".."} & {*parts}:
-        return "a path has no empty part, and no part . or .."
+        return "a path must not have empty parts, or . or .. as a part"
     if not path.isprintable() or "\\" in path:
-        return "a path has no control characters and no \\"
+        return "a path must not contain control characters or \\"
     part_bytes = [len(part.encode("utf-8", "replace")) for part in parts]
     if len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES or max(part_bytes) > 255:
-        return f"a path has at most {MAX_PATH_BYTES:,} bytes, and 255 between two slashes"
+        return f"a path must have at most {MAX_PATH_BYTES:,} bytes, and 255 bytes between two slashes"
     return None
 
 

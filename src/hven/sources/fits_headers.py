@@ -227,15 +227,17 @@ def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, fil
             return None
         if not cards and hdu_index == 0 and not block.startswith(b"SIMPLE  ="):
             raise SourceError(
-                "not FITS: it does not begin with SIMPLE",
+                "not a FITS file: it does not begin with SIMPLE",
                 place=TextPlace(file=file),
-                remedy="check what it is, or `ignore:` it",
+                remedy="check the file, or add it to `ignore`",
             )
         if not cards and hdu_index > 0 and not block.startswith(b"XTENSION"):
             return None  # special records after the last HDU
         if len(block) < BLOCK_BYTES and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
             raise SourceError(
-                f"ends within the header of HDU {hdu_index}", place=TextPlace(file=file), remedy="get the file again"
+                f"ends within the header of HDU {hdu_index}",
+                place=TextPlace(file=file),
+                remedy="get the file again",
             )
         if len(cards) * 80 >= MAX_HEADER_BYTES:
             raise SourceError(
@@ -264,13 +266,13 @@ def _refuse_absurd_sizes(header: HduHeader, file: str) -> HduHeader:
             max_value = 1 << 48
         if not -64 <= value <= max_value or (value < 0 and key != "BITPIX"):  # NaN is neither
             raise SourceError(
-                f"HDU {header.index} says {key} = {value:.6g}, which cannot be",
+                f"HDU {header.index} has {key} = {value:.6g}, which is impossible",
                 place=TextPlace(file=file),
                 remedy="get the file again",
             )
     if header.data_bytes > 1 << 56:
         raise SourceError(
-            f"HDU {header.index} says axes of more bytes than any file has",
+            f"HDU {header.index} declares axes with more bytes than any file has",
             place=TextPlace(file=file),
             remedy="get the file again",
         )

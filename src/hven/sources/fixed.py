@@ -45,7 +45,7 @@ class FixedWidthColumnOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bytes: str = Field(pattern=r"^\s*\d+\s*(-\s*\d+\s*)?$", description="First and last byte, counted from 1: `16-27`.")
-    type: str | None = Field(None, description="Guessed if not given.")
+    type: str | None = Field(None, description="Hven guesses it if it is missing.")
     unit: str | None = None
     description: str | None = None
 
@@ -62,29 +62,29 @@ class Options(FileOptions):
     ] = Field(
         default_factory=dict,
         description=(
-            "By column name: first and last byte, counted from 1, or a map with `bytes`, `type` (else"
-            " guessed), `unit`, `description`."
+            "By column name: first and last byte, counted from 1, or a map with `bytes`, `type` (guessed if "
+            "missing), `unit`, `description`."
         ),
         examples=[{"hip": "1-6", "ra": {"bytes": "8-19", "unit": "deg"}}],
     )
     readme: str | None = Field(
-        None, description="A CDS ReadMe, relative to the descriptor, instead of `fields`.", examples=["ReadMe"]
+        None, description="Path of a CDS ReadMe, relative to the descriptor, instead of `fields`.", examples=["ReadMe"]
     )
     table: str | None = Field(
         None,
-        description="The name of the file in the ReadMe, if it is not the name of this one.",
+        description="The name of the file in the ReadMe, if it is different from that of this file.",
         examples=["tyc2.dat"],
     )
-    comment: str | None = Field(None, description="Lines that begin with this are left out.", examples=["#"])
-    skip: int = Field(0, ge=0, description="Lines at the top to leave out.", examples=[2])
+    comment: str | None = Field(None, description="Hven leaves out lines that begin with this.", examples=["#"])
+    skip: int = Field(0, ge=0, description="Number of lines to skip at the top.", examples=[2])
     encoding: str = Field(
         "utf-8",
-        description="utf-8 (default), latin-1, cp1252 ... Bytes are characters where it is not utf-8.",
+        description="utf-8 (default), latin-1, cp1252 ... In encodings other than utf-8, each byte is a character.",
         examples=["latin-1"],
     )
     null: Nulls = Field(
         default_factory=dict,
-        description="Words that stand for no value: a list, or by column name (`*` = all).",
+        description="Words that mean no value: a list, or by column name (`*` = all).",
         examples=[["---"]],
     )
 
@@ -150,7 +150,7 @@ def guess_fixed_width_options(options: Mapping[str, object], context: SourceCont
         for block in text.read_blocks():
             if b"\t" in block.data:
                 raise SourceError(
-                    f"{file.name} has tabs: its columns are not at fixed bytes", remedy="read it with --kind csv"
+                    f"{file.name} has tabs, so its columns are not at fixed bytes", remedy="read it with --kind csv"
                 )
             filled = _mark_filled_places(block.data, filled, counts_characters=single)
             scanned_bytes += len(block.data)
@@ -162,7 +162,7 @@ def guess_fixed_width_options(options: Mapping[str, object], context: SourceCont
     if len(edges) < 4:
         raise SourceError(
             f"no column of {file.name} is blank in all lines",
-            remedy="give the places of its columns: `fields: {name: 1-9, mag: 11-16}`, bytes counted from 1",
+            remedy="give the places of its columns with `fields: {name: 1-9, mag: 11-16}`, counting bytes from 1",
         )
     ranges = [(first, last) for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
     if len(source.files) > 1:  # another file may have no header
@@ -337,10 +337,10 @@ class FixedWidthTextSource(TextFileSource):
         stated_count = readme.find_record_count(readme.read_readme(self.context.directory / path), name)
         if stated_count is not None and stated_count != self._record_count:
             message = (
-                f"{PurePath(path).name} says that {name} has {stated_count:,} records, but {self._record_count:,} "
-                f"were read"
+                f"{PurePath(path).name} states {stated_count:,} records for {name}, but Hven has read "
+                f"{self._record_count:,}"
             )
-            remedy = "get the file again if it is cut off; else read all of its parts (`files:` may be a pattern)"
+            remedy = "if the file was cut off, get it again; if not, read all of its parts (`files:` may be a pattern)"
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy)
             self.context.report_deviation(deviation)
 
@@ -363,8 +363,8 @@ class FixedWidthTextSource(TextFileSource):
             end = int(last or first)
             if start < 0 or end <= start:
                 raise SourceError(
-                    f"fields: {name}: bytes {item.bytes!r} end before they begin",
-                    remedy="first and last byte, counted from 1: `16-27`",
+                    f"fields: {name}: the bytes {item.bytes!r} end before they begin",
+                    remedy="write the first and the last byte, counted from 1, such as `16-27`",
                 )
             column = Column(name=name, unit=item.unit, description=item.description)
             if item.type is not None:
@@ -372,7 +372,7 @@ class FixedWidthTextSource(TextFileSource):
                     column = column.copy_with(type=parse_type(item.type))
                 except ValueError as error:
                     raise SourceError(
-                        f"fields: {name}: {error}", remedy="float64, int32, string, timestamp ..."
+                        f"fields: {name}: {error}", remedy="write a type such as float64, int32, string or timestamp"
                     ) from error
                 declared_types[name] = column.type.arrow
             byte_field = readme.ByteRangeField(start=start, end=end, null=None, column=column)

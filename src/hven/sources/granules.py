@@ -39,16 +39,16 @@ if TYPE_CHECKING:
     from hven.formats.media import OpenProductFile
 
 FILES_PER_BATCH = 256
-SKIPPED_SAMPLES_MESSAGE = "samples without a time, or with that of another one behind them, are left out"
-TRUNCATED_TIMES_MESSAGE = "times have digits below a nanosecond, or others that cannot be counted, which are left out"
-_LAYOUT_DESCRIPTION = "Files whose parameters and channels are alike have one word, or one for each data set"
+SKIPPED_SAMPLES_MESSAGE = "samples are left out, because they have no time or a later sample has the same time"
+TRUNCATED_TIMES_MESSAGE = "digits of times are left out, because they are below a nanosecond or do not fit into 64 bits"
+_LAYOUT_DESCRIPTION = "One word for each data set; files with the same parameters and channels have the same word"
 GRANULE_COLUMNS = parse_column_lines(f"""
     path    | string    |  | meta.id;meta.file      | Path of the file, relative to the descriptor
     start   | timestamp |  | time.start;obs         | Time of the first sample (UTC)
     stop    | timestamp |  | time.end;obs           | Time of the last sample (UTC)
     samples | int64     |  | meta.number            | How many samples the file has
     layout  | string    |  | meta.code              | {_LAYOUT_DESCRIPTION}
-    version | string    |  | meta.version;meta.file | Version, as the file's name has it
+    version | string    |  | meta.version;meta.file | Version in the file name
 """)
 _COLUMN_TYPES = {column.name: column.type.arrow for column in GRANULE_COLUMNS}
 _VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
@@ -60,7 +60,7 @@ class Options(FileOptions):
 
     samples: str = Field(
         "",
-        description="What `series` of the table says of the samples; Hven puts it here itself.",
+        description="The settings in `series` of the table; Hven adds them itself.",
         examples=['{"time": "Epoch"}'],
     )
 
@@ -92,7 +92,8 @@ class GranuleSource(FilesAsRowsSource):
         series_list = [_restore_series(series_entry) for series_entry in series_entries]
         if not series_list:
             raise SourceError(
-                "nothing says what its samples are", remedy="series: {file: '{target.path}', time: ..} of the table"
+                "the table does not describe its samples",
+                remedy="write series: {file: '{target.path}', time: ..} in the table",
             )
         return series_list
 
@@ -137,9 +138,9 @@ class GranuleSource(FilesAsRowsSource):
         self._files_by_loss.clear()
         for name, reasons in self._foreign_reasons.items():
             if not self._file_counts.get(name) and self.context.on_notice is not None:
-                subject = "the file that was read has nothing"
+                subject = "the file has no samples"
                 if len(reasons) > 1:
-                    subject = f"none of the {len(reasons):,} files that were read has anything"
+                    subject = f"none of the {len(reasons):,} files has samples"
                 self.context.on_notice(f"{subject} of the data set {name}: {reasons[0]}")
         self._foreign_reasons.clear()
         self._file_counts.clear()
@@ -149,7 +150,7 @@ class GranuleSource(FilesAsRowsSource):
         if reader is None:
             return open_product(file.path, name, includes_text_tables=True)
         if self.context.open_sample_file is None:
-            raise SourceError("its files are not read here", remedy="ingest the collection")
+            raise SourceError("this command does not read the files", remedy="ingest the collection to read them")
         located_reader = replace(reader, path=self.context.directory / reader.name)
         return self.context.open_sample_file(file.path, name, located_reader)
 
@@ -161,8 +162,9 @@ class GranuleSource(FilesAsRowsSource):
             row = self._summarize_samples(file)
             stat_after = file.path.stat()
             if (stat_after.st_size, stat_after.st_mtime_ns) != before:
-                message = "was changed while it was read"
-                raise SourceError(message, remedy="ingest again when it is whole")  # noqa: TRY301  (it is a reject)
+                message = "changed while Hven was reading it"
+                remedy = "ingest again when the file is complete"
+                raise SourceError(message, remedy=remedy)  # noqa: TRY301  (it is a reject)
         except (SourceError, OSError) as error:
             if isinstance(error, SourceError):
                 reason = error.message

@@ -67,15 +67,15 @@ class Options(time_windows.TimeWindowOptions):
         None,
         gt=0,
         description=(
-            "Seconds that may lie between two samples. Of the coarser data sets that the server links"
-            " (`x_relations`), the coarsest that still has so many samples is read, which may be a "
-            "hundredth of the bytes."
+            "The longest time between two samples, in seconds. If the server links coarser data sets "
+            "(`x_relations`), Hven reads the coarsest one that is fine enough, which may have a hundredth of the "
+            "bytes."
         ),
         examples=[60],
     )
     format: Literal["auto", "binary", "csv"] = Field(
         "auto",
-        description="How samples are asked for: `binary` or `csv`. Default: binary where the server has it.",
+        description="Format in which Hven requests samples: `binary` or `csv`. Default: binary, if the server has it.",
         examples=["csv"],
     )
 
@@ -142,8 +142,8 @@ class HapiSource(TimeWindowSource):
         native_cadence = _parse_duration_seconds(info.get("cadence"))
         if native_cadence is not None and native_cadence < wanted_cadence:
             self._report_once(
-                f"{self.source_name} links no data set with samples every {wanted_cadence:g} s; all its "
-                f"samples are read"
+                f"{self.source_name} links no data set with samples every {wanted_cadence:g} s, so Hven reads all "
+                "samples"
             )
         return name
 
@@ -166,7 +166,7 @@ class HapiSource(TimeWindowSource):
             parameters = self._parse_dataset_parameters()
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(
-                f"the info of {self.source_name} describes a parameter wrongly: {error!r}",
+                f"the info of {self.source_name} has an invalid description of a parameter: {error!r}",
                 remedy="report this to its operators",
             ) from error
         first = next(iter(parameters), None)
@@ -180,7 +180,8 @@ class HapiSource(TimeWindowSource):
         for name in wanted_names:
             if name not in parameters:
                 raise SourceError(
-                    f"{self.source_name} has no parameter {name!r}", remedy=f"it has {', '.join(parameters)[:500]}"
+                    f"{self.source_name} has no parameter {name!r}",
+                    remedy=f"choose one of its parameters: {', '.join(parameters)[:500]}",
                 )
         return {name: parameter for name, parameter in parameters.items() if name in {first, *wanted_names}}
 
@@ -208,7 +209,7 @@ class HapiSource(TimeWindowSource):
                 kind = "string"
                 sizes = [str(max(parameter["length"], 1)), *sizes]
                 if parameter["type"] == "isotime":
-                    message = "the elements of an array of times are read as texts"
+                    message = "Hven reads the elements of an array of times as texts"
                     deviation = ReadDeviation(
                         kind=DeviationKind.TYPE, column=name, file=self.source_name, message=message
                     )
@@ -238,7 +239,9 @@ class HapiSource(TimeWindowSource):
             try:
                 bins_by_name[name] = tuple(_parse_bins(entry) for entry in bins_entries)
             except (KeyError, TypeError, ValueError):
-                self._report_once(f"{self.source_name} describes the bins of {name} wrongly; they are left out")
+                self._report_once(
+                    f"{self.source_name} has an invalid description of the bins of {name}, so Hven leaves them out"
+                )
         return {name: bins for name, bins in bins_by_name.items() if bins}
 
     def read_text_lengths(self) -> Mapping[str, int]:
@@ -257,7 +260,7 @@ class HapiSource(TimeWindowSource):
             last = _parse_instant(self._dataset_info["stopDate"])
         except (KeyError, ValueError) as error:
             raise SourceError(
-                f"the info of {self.source_name} does not say from when to when it has samples",
+                f"the info of {self.source_name} does not state the time range of its samples",
                 remedy="report this to its operators",
             ) from error
         return first, last
@@ -320,9 +323,10 @@ class HapiSource(TimeWindowSource):
         if code == TOO_MUCH_DATA_STATUS or answer.status == 413:
             return WindowTooLongError(message)
         if answer.status >= 500:
-            return BrokenAnswerError(f"answers {answer.status}: {message or extract_error_text(data)}")
+            return BrokenAnswerError(f"returns status {answer.status}: {message or extract_error_text(data)}")
+        reason = message or extract_error_text(data)
         return SourceError(
-            f"{self.source_name}: the server answers {code or answer.status}: {message or extract_error_text(data)}",
+            f"{self.source_name}: the server returns status {code or answer.status}: {reason}",
             remedy="check its catalog and its info",
         )
 
@@ -353,7 +357,9 @@ class HapiSource(TimeWindowSource):
             if code == NO_DATA_STATUS:
                 return []
             if code is not None:
-                raise SourceError(f"{self.source_name}: the server answers {code}: {message}", remedy="check its info")
+                raise SourceError(
+                    f"{self.source_name}: the server returns status {code}: {message}", remedy="check its info"
+                )
         if not data:
             return []
         chosen = {name: self._parameters[name] for name in column_names}
@@ -369,7 +375,10 @@ class HapiSource(TimeWindowSource):
             fields.append((name, number_type, tuple(parameter.get("size") or ())))
         kind = np.dtype(fields)
         if len(data) % kind.itemsize:
-            raise BrokenAnswerError(f"{len(data):,} bytes are not a whole number of records of {kind.itemsize}")
+            raise BrokenAnswerError(
+                f"the answer has {len(data):,} bytes, which is not a multiple of the record "
+                f"length, {kind.itemsize} bytes"
+            )
         rows = np.frombuffer(data, kind)
         arrays = {name: self._build_array(rows[name], name, parameter) for name, parameter in parameters.items()}
         return pa.table(arrays)
@@ -388,7 +397,7 @@ class HapiSource(TimeWindowSource):
                 return to_time_column(np.ascontiguousarray(values), fill)
             except ValueError as error:
                 raise SourceError(
-                    f"{self.source_name} sends as {name} a value that is not a time: {error}",
+                    f"{self.source_name} sends a value of {name} that is not a time: {error}",
                     remedy="report this to its operators",
                 ) from error
         if parameter["type"] == "string":
@@ -404,7 +413,7 @@ class HapiSource(TimeWindowSource):
             decoded_texts = texts.cast(pa.string())
         except pa.ArrowInvalid as error:
             raise SourceError(
-                f"{self.source_name} sends as {name} a value that is not UTF-8", remedy="report this to its operators"
+                f"{self.source_name} sends a value of {name} that is not UTF-8", remedy="report this to its operators"
             ) from error
         if fill is not None:
             return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
@@ -412,7 +421,7 @@ class HapiSource(TimeWindowSource):
 
     def _parse_csv(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
         if not data.endswith(b"\n"):
-            raise BrokenAnswerError("the last line has no end: the answer broke off")
+            raise BrokenAnswerError("the last line is incomplete, so the answer broke off")
         kinds = {"double": pa.float64(), "integer": pa.int32()}
         cell_types: list[pa.DataType] = []
         for parameter in parameters.values():
@@ -433,7 +442,7 @@ class HapiSource(TimeWindowSource):
             )
         except pa.ArrowInvalid as error:
             raise SourceError(
-                f"{self.source_name} sends lines that are not as its info says: {error}",
+                f"{self.source_name} sends lines that do not match its info: {error}",
                 remedy="report this to its operators",
             ) from error
         self._check_overflow(data, list(types), csv_table)

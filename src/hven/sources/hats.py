@@ -64,10 +64,9 @@ class Options(RequestOptions):
 
     path: str = Field(
         description=(
-            "The directory of the catalogue, relative to the descriptor, or its http or https "
-            "address: what has `hats.properties` in it, or `collection.properties`, which leads to "
-            "the main catalogue. Partitions may be directories of files (`hats_npix_suffix=/`). "
-            "Margins and indexes, which lie beside it, are left out."
+            "The directory of the catalogue, relative to the descriptor, or its http or https address. It contains "
+            "`hats.properties`, or `collection.properties`, which leads to the main catalogue. Partitions may be "
+            "directories of files (`hats_npix_suffix=/`). Hven leaves out margins and indexes next to it."
         ),
         examples=["/data/hats/gaia_dr3"],
     )
@@ -270,7 +269,7 @@ class _RemoteCatalogueFolder:
     def __init__(self, options: Options, context: SourceContext) -> None:
         self._options = options
         self._context = context
-        self._budget = RunBudget(options, options.path, "or name another catalogue")
+        self._budget = RunBudget(options, options.path, "or choose a smaller catalogue")
         self._secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
             options.login, context, "Basic"
         )
@@ -286,11 +285,11 @@ class _RemoteCatalogueFolder:
                     return None
                 if answer.status != 200:
                     if answer.status == 401:
-                        let_in = "write `token` or `login`: a secret that lets us in"
+                        let_in = "set `token` or `login` to a secret that gives access"
                     else:
                         let_in = "check the address"
                     raise SourceError(
-                        format_message("{url} answers {status}", service.url, answer.status), remedy=let_in
+                        format_message("{url} returns status {status}", service.url, answer.status), remedy=let_in
                     )
                 return self._budget.read_answer(answer.parts, MAX_SMALL_FILE_BYTES)
 

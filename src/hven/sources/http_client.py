@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 UNTRUSTED_CERTIFICATE_REMEDY = (
-    "its owner renews the certificate; an institute's own authority is trusted where SSL_CERT_FILE, in the "
-    "environment, names a file with it and the others"
+    "ask its operators to renew the certificate; if it comes from your institute's own authority, set SSL_CERT_FILE "
+    "in the environment to a file with that authority and the others"
 )
 RESOLUTION_LIFETIME_SECONDS = 30.0  # the address of a host is looked up again after this time
 MAX_RESOLVED_HOSTS = 1_000  # addresses of at most this many hosts are kept
@@ -179,7 +179,7 @@ def download_file(
         except OSError as error:
             raise StorageError(
                 f"{path.name} cannot be written: {error.strerror}",
-                remedy=f"check the space and rights of {directory}",
+                remedy=f"check the free space and the permissions of {directory}",
             ) from error
         finally:
             if unfinished is not None:
@@ -336,7 +336,7 @@ def send_request_once(
             if len(body) > byte_limit:
                 raise TooLargeError(f"{_redact_url(url)} answers with more than {byte_limit:,} bytes")
             if time.monotonic() > end:
-                raise UserError(f"{_redact_url(url)} does not come to an end", remedy="try again later")
+                raise UserError(f"the answer of {_redact_url(url)} does not end", remedy="try again later")
     return HttpAnswer(status=response.status_code, headers=_collect_headers(response), body=bytes(body), url=url)
 
 
@@ -472,14 +472,15 @@ def stream_answer(
             if parts.scheme == "https" and split_address(answer.location).scheme != "https":
                 raise ForbiddenError(
                     f"{_redact_url(url)} leads from https to {_redact_url(answer.location)}",
-                    remedy="use that address if you trust it",
+                    remedy="use the second address if you trust it",
                 )
             if response.status_code == 303:
                 method = "GET"
                 body = {}
             url = answer.location
     raise UserError(
-        f"{_redact_url(start)} redirects too often ({MAX_REDIRECTS} redirects)", remedy="give the last address"
+        f"{_redact_url(start)} redirects too often ({MAX_REDIRECTS} redirects)",
+        remedy="write the address to which the redirects lead",
     )
 
 
@@ -557,14 +558,14 @@ class _DownloadAnswer:
                 if split_address(url).scheme == "https" and split_address(target).scheme != "https":
                     raise ForbiddenError(
                         f"{_redact_url(url)} leads from https to {_redact_url(target)}",
-                        remedy="use that address if you trust it",
+                        remedy="use the second address if you trust it",
                     )
                 url = target
                 continue
             if response.status_code != 200:
                 response.close()
-                message = f"{_redact_url(url)} answers {response.status_code} {response.reason_phrase}"
-                remedy = "open it in a browser and look"
+                message = f"{_redact_url(url)} returns status {response.status_code} {response.reason_phrase}"
+                remedy = "open the address in a browser to see what it returns"
                 if response.status_code in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
                         message, parse_retry_after(response.headers.get("retry-after")), remedy=remedy
@@ -572,7 +573,8 @@ class _DownloadAnswer:
                 raise UserError(message, remedy=remedy)
             return response, url
         raise UserError(
-            f"{_redact_url(self.url)} redirects too often ({MAX_REDIRECTS} redirects)", remedy="give the last address"
+            f"{_redact_url(self.url)} redirects too often ({MAX_REDIRECTS} redirects)",
+            remedy="write the address to which the redirects lead",
         )
 
     def _raise_if_late(self, event_name: str, _: object) -> None:
@@ -580,7 +582,7 @@ class _DownloadAnswer:
         import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
         if self.is_late and event_name == "http11.send_request_headers.started":
-            raise httpx.ReadTimeout("its time was over before it was connected")
+            raise httpx.ReadTimeout("the time limit ended before there was a connection")
 
 
 class HttpConnections:
@@ -709,7 +711,8 @@ class HttpConnections:
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # another attempt would not help
                 raise UserError(
-                    f"{_redact_url(url)} is not trusted: {error}", remedy=UNTRUSTED_CERTIFICATE_REMEDY
+                    f"the certificate of {_redact_url(url)} is not trusted: {error}",
+                    remedy=UNTRUSTED_CERTIFICATE_REMEDY,
                 ) from error
             raise UnreachableError(
                 f"{_redact_url(url)} cannot be reached: {error}", remedy="check the address and the network"
@@ -742,7 +745,8 @@ def _resolve_location(url: str, target: str) -> str:
         return str(httpx.URL(urljoin(url, target)))
     except (ValueError, httpx.InvalidURL) as error:
         raise UserError(
-            f"{_redact_url(url)} leads to {target[:80]!r}, which is not an address", remedy="ask its operator"
+            f"{_redact_url(url)} leads to {target[:80]!r}, which is not an address",
+            remedy="report this to its operators",
         ) from error
 
 
@@ -776,9 +780,11 @@ def resolve_url(url: str, *, allow_private: bool = False) -> tuple[str, str | No
     if not port:
         port = _DEFAULT_PORTS.get(parts.scheme, 80)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UserError(f"{_redact_url(url)} is not an http or https address", remedy="https://host/path")
+        raise UserError(
+            f"{_redact_url(url)} is not an http or https address", remedy="write an address such as https://host/path"
+        )
     if parts.username or parts.password:
-        raise UserError("an address must not hold a password", remedy="download the file yourself")
+        raise UserError("an address must not contain a password", remedy="download the file yourself")
     is_proxied = _find_proxy(url) is not None
     number = resolve_host(
         parts.hostname,
@@ -799,7 +805,9 @@ def _parse_url(url: str) -> httpx.URL:
         _ = urlsplit(url).port
         return httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:  # http://[
-        raise UserError(f"{url[:80]!r} is not an http or https address", remedy="https://host/path") from error
+        raise UserError(
+            f"{url[:80]!r} is not an http or https address", remedy="write an address such as https://host/path"
+        ) from error
 
 
 def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxied: bool = False) -> str | None:
@@ -831,7 +839,7 @@ def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxie
     except (OSError, UnicodeError, ValueError) as error:
         if is_proxied:
             return None
-        raise UserError(f"no machine is called {host}", remedy="check the address and the network") from error
+        raise UserError(f"there is no host {host}", remedy="check the address and the network") from error
     numbers = [_get_ip_address(address_info) for address_info in address_infos]
     private = [number for number in numbers if not _is_public(number)]
     if private and not allow_private:
@@ -899,8 +907,8 @@ def _read_parts(response: httpx.Response, url: str, *, is_raw: bool = False) -> 
     supported_encodings = {"identity", "gzip", "x-gzip", "deflate", ""}
     if not is_raw and content_encoding not in supported_encodings:
         raise SourceError(
-            f"{_redact_url(url)} is sent with the encoding {content_encoding!r:.40}, which was not asked for",
-            remedy="ask its operator",
+            f"{_redact_url(url)} has the content encoding {content_encoding!r:.40}, which Hven did not request",
+            remedy="report this to its operators",
         )
     is_uncompressed = content_encoding in {"identity", ""}
     try:

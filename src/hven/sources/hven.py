@@ -56,40 +56,44 @@ class Options(RunBudgetOptions):
 
     url: str = Field(
         pattern=r"^https?://",
-        description="Address of the site: https://host, or with the path below which it is.",
+        description="Address of the site: https://host, with the path if the site has one.",
         examples=["https://other.example"],
     )
-    table: str = Field(min_length=1, description="The table there.", examples=["omega.epn_core"])
+    table: str = Field(min_length=1, description="The table on that site.", examples=["omega.epn_core"])
     columns: Texts | None = Field(
         None,
-        description="Only these columns, those of its primary key among them.",
+        description="Only these columns; they must include the primary key.",
         examples=[["granule_uid", "time_min"]],
     )
     key: Texts = Field(
         default_factory=list,
-        description="Columns by which rows are asked for page by page, as for `tap`.",
+        description="Columns by which Hven requests rows page by page, as for `tap`.",
         examples=["granule_uid"],
     )
     page: int | None = Field(
-        None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.", examples=[10000]
+        None, ge=1, le=10_000_000, description="Rows in a page (50,000); `sync: page` has priority.", examples=[10000]
     )
     mode: Literal["sync", "async", "auto"] = Field(
-        "auto", description="How rows are asked for, as for `tap`.", examples=["sync"]
+        "auto", description="How Hven requests rows, as for `tap`.", examples=["sync"]
     )
     token: Secret | None = Field(
-        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+        None,
+        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        examples=["$ARCHIVE_TOKEN"],
     )
     rate: float | None = Field(
-        None, gt=0, le=1000, description="Requests a second at most; `sync: rate` holds as well.", examples=[2]
+        None, gt=0, le=1000, description="Maximum requests a second; `sync: rate` applies, too.", examples=[2]
     )
     seconds: float = Field(
         300.0,
         gt=0,
         le=86_400,
-        description="An answer is given up after this many seconds without a byte.",
+        description="Hven abandons an answer after this many seconds without a byte.",
         examples=[120],
     )
-    tries: int = Field(6, ge=1, le=20, description="How often a request is tried that a pause may mend.", examples=[3])
+    tries: int = Field(
+        6, ge=1, le=20, description="How often Hven tries a request that may succeed after a pause.", examples=[3]
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -126,7 +130,7 @@ class RemoteHvenSource(TapSource):
             options=options,
             authorization=secret,
         )
-        service.budget = self._budget = RunBudget(options, service.host, "or ask for less")
+        service.budget = self._budget = RunBudget(options, service.host, "or request less")
         tap = TapClient(service, mode=options.mode, answer_format=FEED_FORMAT)
         super().__init__(
             tap,
@@ -155,20 +159,21 @@ class RemoteHvenSource(TapSource):
         if CHANGE_COLUMN not in table.column_names or not key:
             raise SourceError(
                 f"the feed of {self.source_name} has no column `{CHANGE_COLUMN}`, or no key",
-                remedy="that site may have another version",
+                remedy="check the Hven version of that site",
             )
         kinds = table.column(CHANGE_COLUMN)
         unknown_kinds = set(pc.unique(kinds).to_pylist()) - CHANGE_KINDS
         if unknown_kinds:
             raise SourceError(
-                f"the feed of {self.source_name} tells of {', '.join(map(repr, sorted(map(str, unknown_kinds))))}",
-                remedy="that site may have another version",
+                f"the feed of {self.source_name} has unknown kinds of changes: "
+                f"{', '.join(map(repr, sorted(map(str, unknown_kinds))))}",
+                remedy="check the Hven version of that site",
             )
         missing = [name for name in key if name not in self._columns]
         if missing:
             raise SourceError(
-                f"{self.source_name} is followed by its key, and {missing[0]} is not among `columns`",
-                remedy=f"add {', '.join(missing)}",
+                f"{self.source_name} needs its key to follow changes, but {missing[0]} is not in `columns`",
+                remedy=f"add {', '.join(missing)} to `columns`",
             )
         typed = pa.table({name: table.column(name).cast(self._columns[name].type.arrow) for name in key})
         is_removed = pc.equal(kinds, "removed")
@@ -191,10 +196,10 @@ class RemoteHvenSource(TapSource):
                 if answer.status in {404, 405, 410}:
                     return None
                 if answer.status >= 500:
-                    raise ServiceBusyError(f"its feed answers {answer.status}: {extract_error_text(answer)}")
+                    raise ServiceBusyError(f"its feed returns status {answer.status}: {extract_error_text(answer)}")
                 if answer.status != 200:
                     raise SourceError(
-                        f"the feed of {self.source_name} answers {answer.status}: {extract_error_text(answer)}"
+                        f"the feed of {self.source_name} returns status {answer.status}: {extract_error_text(answer)}"
                     )
                 data = self._budget.read_answer(answer.parts)
             try:
@@ -216,8 +221,8 @@ def _find_state_name(metadata: TableMetadata, source_name: str) -> str:
         if info.name.lower() in STATE_INFO_NAMES and info.value:
             return info.value
     raise SourceError(
-        f"the feed of {source_name} does not say to which snapshot it leads",
-        remedy="that site may have another version",
+        f"the feed of {source_name} does not name the snapshot to which it leads",
+        remedy="check the Hven version of that site",
     )
 
 

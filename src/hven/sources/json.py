@@ -44,15 +44,16 @@ class Options(JsonOptions, FileOptions):
     records: list[str] | None = Field(
         None,
         description=(
-            "Path of the list that holds the records; `.`: the document is one record. Default: by "
-            "the look of the file."
+            "Path of the list of records; `.` if the document is one record. Default: found from the content of the "
+            "file."
         ),
         examples=["result.rows"],
     )
     names: list[str] | None = Field(
         None,
         description=(
-            "Names of the elements, where records are arrays. Default: the list beside them, else `column_1` ..."
+            "Names of the elements, if records are arrays. Default: the list of names next to them, or else "
+            "`column_1` ..."
         ),
         examples=[["name", "ra", "dec"]],
     )

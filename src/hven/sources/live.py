@@ -39,16 +39,15 @@ class Options(BaseModel):
     url: str = Field(
         min_length=1,
         description=(
-            "`$NAME` of a secret that holds postgresql://user:password@host/database; or that address"
-            " without a password."
+            "`$NAME` of a secret with postgresql://user:password@host/database, or that address without a password."
         ),
         examples=["$OPS_DB"],
     )
     table: str = Field(
         min_length=1,
         description=(
-            "The table or view, with its schema if need be. Names are as they are there, in double "
-            "quotes if a dot stands in them."
+            "The table or view, with its schema if necessary. Write names as they are in the database, in double "
+            "quotes if they contain a dot."
         ),
         examples=["public.cubes"],
     )
@@ -56,7 +55,7 @@ class Options(BaseModel):
         60.0,
         gt=0,
         le=3600,
-        description="Time limit of one statement there, whatever limits queries have here.",
+        description="Time limit of one statement in that database, whatever the limits of queries on this site.",
         examples=[30],
     )
 
@@ -64,7 +63,7 @@ class Options(BaseModel):
     @classmethod
     def _check_password(cls, value: str) -> str:
         if _PASSWORD_PATTERN.search(value):
-            raise ValueError("a password belongs into a secret: write $NAME here")
+            raise ValueError("put the password into a secret, and write $NAME here")
         return value
 
 
@@ -124,11 +123,13 @@ SERVED_TYPES: Mapping[str, ServedPostgresType] = {
     ),
 }
 _REMEDIES_BY_TYPE = {
-    "json": "a view can take values out of it: CREATE VIEW .. AS SELECT .., (x ->> 'key') AS key",
-    "jsonb": "a view can take values out of it: CREATE VIEW .. AS SELECT .., (x ->> 'key') AS key",
-    "hstore": "a view can take values out of it: CREATE VIEW .. AS SELECT .., (x -> 'key') AS key",
-    "bytea": "a view can show it as text: CREATE VIEW .. AS SELECT .., encode(x, 'hex') AS x",
-    "spoint": "a view can give its angles: CREATE VIEW .. AS SELECT .., degrees(long(x)) AS ra, degrees(lat(x)) AS dec",
+    "json": "extract its values in a view: CREATE VIEW .. AS SELECT .., (x ->> 'key') AS key",
+    "jsonb": "extract its values in a view: CREATE VIEW .. AS SELECT .., (x ->> 'key') AS key",
+    "hstore": "extract its values in a view: CREATE VIEW .. AS SELECT .., (x -> 'key') AS key",
+    "bytea": "convert it to text in a view: CREATE VIEW .. AS SELECT .., encode(x, 'hex') AS x",
+    "spoint": (
+        "extract its angles in a view: CREATE VIEW .. AS SELECT .., degrees(long(x)) AS ra, degrees(lat(x)) AS dec"
+    ),
 }
 
 
@@ -206,13 +207,13 @@ class LiveTableInfo:
         for column in self.columns:
             if not column.readable:
                 reasons.append(
-                    f"the column {column.name} may not be read by this role; GRANT SELECT "
-                    f"({_quote_name(column.name)}) ON {self.name} TO it"
+                    f"this role may not read the column {column.name}; GRANT SELECT ({_quote_name(column.name)}) ON "
+                    f"{self.name} TO it"
                 )
             elif column.served_type is None:
-                remedy = column.remedy or "a view can cast it to a type that is"
+                remedy = column.remedy or "cast it in a view to a type that Hven serves"
                 reasons.append(
-                    f"the column {column.name} is of the type {column.sql_type}, which is not served; {remedy}"
+                    f"the column {column.name} has the type {column.sql_type}, which Hven does not serve; {remedy}"
                 )
         return reasons
 
@@ -282,9 +283,7 @@ class LiveTableSource:
         self._url = options.url
         if self._url.startswith("$"):
             if context.resolve_secret is None:
-                raise SourceError(
-                    f"the secret {self._url} can't be resolved here", remedy="set it, and check with `hven check`"
-                )
+                raise SourceError(f"the secret {self._url} cannot be read here", remedy="set it, and run `hven check`")
             self._url = context.resolve_secret(self._url)
         self._url = _SQLALCHEMY_DRIVER_PATTERN.sub("postgresql://", self._url)
         self._table_info: LiveTableInfo | None = None
@@ -300,8 +299,8 @@ class LiveTableSource:
     ) -> Iterator[pa.RecordBatch]:
         """Refuse: rows of such a table are never copied."""
         raise SourceError(
-            f"{self.options.table} is read in place: there is nothing to ingest",
-            remedy="write `kind: sql` to copy its rows at each ingest",
+            f"Hven reads {self.options.table} in place, so there is nothing to ingest",
+            remedy="write `kind: sql` to copy its rows in each ingest",
         )
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -366,18 +365,19 @@ class LiveTableSource:
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}",
-                remedy="GRANT USAGE ON SCHEMA and SELECT ON the table to the role of this url",
+                remedy="grant the role of this url USAGE on the schema and SELECT on the table",
             )
         if state in {"28P01", "28000"} or "authentication failed" in text or "no password supplied" in text:
             return SourceError(
-                f"the database refuses this user: {text}", remedy="check user and password of the url or its secret"
+                f"the database refuses this user: {text}",
+                remedy="check the user and the password in the url or its secret",
             )
         if state == "3D000" or ("database" in text and "does not exist" in text):
-            return SourceError(f"the database is not there: {text}", remedy="check the url or its secret")
+            return SourceError(f"the database does not exist: {text}", remedy="check the url or its secret")
         if isinstance(error, psycopg.OperationalError):
             return StorageUnavailableError(
                 f"the database of {self.options.table} does not answer: {text}",
-                remedy="its tables are served again when it does",
+                remedy="wait until it answers; then Hven serves its tables again",
             )
         return SourceError(f"{self.options.table}: {text}", remedy="check the url and the name of the table")
 
@@ -449,7 +449,7 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
             privilege = f"SELECT ON {qualified_name}"
         raise SourceError(
             f"the role {connection.info.user} may not read {table}",
-            remedy=f"as its owner: GRANT {privilege} TO {_quote_name(connection.info.user)}",
+            remedy=f"as its owner, run GRANT {privilege} TO {_quote_name(connection.info.user)}",
         )
     if kind not in {"r", "p", "v", "m", "f"}:
         raise SourceError(f"{table} is neither a table nor a view")
@@ -654,8 +654,8 @@ def list_missing_index_hints(
             )
         else:
             remedy = (
-                f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere it can "
-                f"be quicker yet"
+                f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere, it can be "
+                "even faster"
             )
         hints_found.append(
             MissingIndexHint(message=f"no index serves cones on {', '.join(position_columns)}", remedy=remedy)

@@ -33,8 +33,8 @@ class Options(HeaderSourceOptions):
     mode: Literal["granules", "files"] = Field(
         "granules",
         description=(
-            "`granules` (default): one row per target, mode of the instrument and night; `files`: one"
-            " per file, its targets and modes in one text each."
+            "`granules` (default): one row per target, instrument mode and night; `files`: one row per file, with "
+            "its targets in one text and its modes in another."
         ),
         examples=["files"],
     )

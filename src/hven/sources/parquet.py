@@ -100,9 +100,9 @@ class ParquetSource(FileByFileSource):
             for name in file_column_names:
                 if name not in paths:
                     raise SourceError(
-                        f"no column {name!r}, which {self.files[0].name} has",
+                        f"there is no column {name!r}, but {self.files[0].name} has one",
                         place=TextPlace(file=file.name),
-                        remedy="`ignore:` the file",
+                        remedy="add the file to `ignore`",
                     )
             if file is not self.files[0]:
                 self._check_same_units(file, self._describe_columns(opened, file), file_column_names)
@@ -149,7 +149,7 @@ class ParquetSource(FileByFileSource):
             for field in item.type:
                 path = f"{item.name}.{field.name}"
                 if path not in paths:
-                    message = f"a column is called {item.name}_{field.name}, too: the field is not read"
+                    message = f"there is also a column {item.name}_{field.name}, so Hven does not read the field"
                     deviation = ReadDeviation(
                         kind=DeviationKind.DUPLICATE_NAME, column=path, file=file.name, message=message
                     )
@@ -170,7 +170,9 @@ class ParquetSource(FileByFileSource):
             if converted_type is not None:
                 return converted_type
         if pa.types.is_decimal(stored) and stored.precision > MAX_DOUBLE_DIGITS:
-            message = f"decimals of {stored.precision} digits are read as doubles, which hold {MAX_DOUBLE_DIGITS}"
+            message = (
+                f"Hven reads decimals of {stored.precision} digits as doubles, which have {MAX_DOUBLE_DIGITS} digits"
+            )
             deviation = ReadDeviation(kind=DeviationKind.PRECISION, column=name, file=file.name, message=message)
             report(deviation)
         try:
@@ -180,8 +182,8 @@ class ParquetSource(FileByFileSource):
                 kind=DeviationKind.DROPPED_COLUMN,
                 column=name,
                 file=file.name,
-                message=f"the type {stored} has no form in a table of the VO: the column is not read",
-                remedy="take it apart into columns of plain types",
+                message=f"VO tables have no equivalent of the type {stored}, so Hven does not read the column",
+                remedy="split it into columns of plain types",
             )
             report(deviation)
             return None
@@ -208,7 +210,7 @@ class ParquetSource(FileByFileSource):
         if is_whole_decimal:
             return INT64
         if pa.types.is_duration(stored):
-            message = f"durations ({stored.unit}) are read as seconds"
+            message = f"Hven reads durations ({stored.unit}) as seconds"
             deviation = ReadDeviation(kind=DeviationKind.TYPE, column=name, file=file.name, message=message)
             report(deviation)
             return FLOAT64
@@ -282,9 +284,9 @@ class ParquetSource(FileByFileSource):
             columns.append(footer.copy_with(type=kind))
         if not columns:
             raise SourceError(
-                "no column that a table can hold",
+                "the file has no column that Hven can read",
                 place=TextPlace(file=file.name),
-                remedy="structs within structs must be flattened first",
+                remedy="flatten nested structs first",
             )
         return columns
 
@@ -372,8 +374,8 @@ def _open_parquet(file: DataFile, dictionary_columns: Sequence[str] = ()) -> pq.
     try:
         return pq.ParquetFile(file.product_path, memory_map=False, pre_buffer=False, read_dictionary=columns)
     except (pa.ArrowException, OSError) as error:
-        message = f"no readable Parquet file: {error}"
-        remedy = "get the file again, or `ignore:` it"
+        message = f"not a readable Parquet file: {error}"
+        remedy = "get the file again, or add it to `ignore`"
         raise SourceError(message, place=TextPlace(file=file.name), remedy=remedy) from error
 
 
@@ -393,8 +395,8 @@ def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
         return []
     if read.is_truncated:
         raise SourceError(
-            "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable): there are more rows",
-            remedy="ask its service for more rows (MAXREC), or for less at once",
+            "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are missing",
+            remedy="ask its service for more rows (MAXREC), or for a smaller part",
         )
     return columns
 

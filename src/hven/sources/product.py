@@ -64,25 +64,28 @@ class Options(HeaderSourceOptions):
     mode: Literal["header", "images", "variables", "cards", "table"] | None = Field(
         None,
         description=(
-            "`header`: one row per file; `images`: one per image or cube; `variables`: one per "
-            "variable; `cards`: one per card or attribute; `table`: the rows of a table. Default: "
-            "`table` if there is a `part`, else `header`."
+            "`header`: one row per file; `images`: one per image or cube; `variables`: one per variable; `cards`: "
+            "one per card or attribute; `table`: the rows of a table. Default: `table` if there is a `part`, or else "
+            "`header`."
         ),
         examples=["images"],
     )
     part: int | str | None = Field(
         None,
-        description=("Of `table`: its number or name, default the first; of `images` and `cards`: this part alone."),
+        description=(
+            "With `table`, the number or name of the table (default: the first). With `images` and `cards`, "
+            "only this part."
+        ),
         examples=["SPECTRUM"],
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
-        None, description="Longitudes of `file.footprint`, as of `fits`.", examples=["west"]
+        None, description="Longitudes of `file.footprint`, as for `fits`.", examples=["west"]
     )
 
     @model_validator(mode="after")
     def _check_part(self) -> Self:
         if self.part is not None and self.mode in {"header", "variables"}:
-            raise ValueError("`part` is for the modes table, images and cards")
+            raise ValueError("`part` works only with the modes table, images and cards")
         return self
 
 

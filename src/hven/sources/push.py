@@ -27,22 +27,22 @@ class Options(BaseModel):
 
     columns: dict[str, str] = Field(
         min_length=1,
-        description="What clients may send, with types. These are the columns of the source.",
+        description="The columns that clients may send, with their types. These are the columns of the source.",
         examples=[{"night": "timestamp", "seeing": "float32"}],
     )
     writers: Texts = Field(
         default_factory=list,
         description=(
-            "Accounts and groups that may write, also `project:NAME:curator`. Default: contributors "
-            "of the collection's project, else nobody."
+            "Accounts and groups that may write, or `project:NAME:curator`. Default: contributors of the "
+            "collection's project, or else nobody."
         ),
         examples=[["anna", "observers"]],
     )
     ids: str | None = Field(
         None,
         description=(
-            "The column of the key that gets a value where a client sends none: whole numbers count "
-            "on and are never given twice, texts are UUIDs."
+            "The key column that Hven fills if a client sends no value. Whole numbers continue from the last one and "
+            "are never used twice; texts are UUIDs."
         ),
         examples=["id"],
     )
@@ -51,7 +51,7 @@ class Options(BaseModel):
     def _check_options(self) -> Options:
         for name, text in self.columns.items():
             if name.startswith(("hven:", "file.", "source.")):
-                raise ValueError(f"no column can be called {name!r}")
+                raise ValueError(f"the column name {name!r} is reserved")
             try:
                 parse_type(text)
             except ValueError as error:
@@ -62,7 +62,7 @@ class Options(BaseModel):
         if kind is None:
             raise ValueError(f"there is no column {self.ids!r} in `columns`")
         if not (parse_type(kind).is_integer or parse_type(kind).is_string):
-            raise ValueError(f"ids: {self.ids} is {kind}: only whole numbers and texts can be given")
+            raise ValueError(f"ids: {self.ids} is {kind}, but Hven assigns only whole numbers and texts")
         return self
 
     @property
@@ -95,8 +95,8 @@ class PushedRowSource:
         """Return the same rows in another context, which knows their key."""
         if not context.key_columns:
             raise SourceError(
-                "rows can be pushed into tables with a key alone",
-                remedy="give primary: with columns that are copied from those that are sent",
+                "rows can be pushed only into tables with a key",
+                remedy="write `primary` with columns that are copied from those that clients send",
             )
         return PushedRowSource(self.options, context)
 
@@ -216,9 +216,9 @@ def cast_to_declared_schema(piece: pa.Table, options: Options) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             pushed_type = piece.schema.field(item.name).type
             raise SourceError(
-                f"{item.name} was pushed as {pushed_type}, and its values are not "
-                f"{options.columns[item.name]}: {error}",
-                remedy="declare it as it was, or correct the rows first",
+                f"{item.name} was pushed as {pushed_type}, but its values are not {options.columns[item.name]}: "
+                f"{error}",
+                remedy="declare its earlier type, or correct the rows first",
             ) from error
     return pa.table(arrays, schema=options.schema)
 

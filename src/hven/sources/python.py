@@ -56,7 +56,8 @@ class Options(BaseModel):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Name and type of each column. Tuples need it; else the first thousand rows tell.",
+        description="Name and type of each column. Tuples need it; otherwise, Hven finds them from the first "
+        "thousand rows.",
         examples=[{"product": "string", "orbit": "int32"}],
     )
 
@@ -82,13 +83,15 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
     """
     if not path.is_file():
         raise SourceError(
-            f"no file {path.name}", place=TextPlace(file=str(path)), remedy="it is looked for beside the descriptor"
+            f"there is no file {path.name}", place=TextPlace(file=str(path)), remedy="put it next to the descriptor"
         )
     path_digest = hashlib.sha256(str(path).encode()).hexdigest()
     spec = importlib.util.spec_from_file_location(f"_hven_{path_digest[:12]}", path)
     if spec is None or spec.loader is None:
         raise SourceError(
-            f"{path.name} is not a Python file", place=TextPlace(file=str(path)), remedy="its name must end in .py"
+            f"{path.name} is not a Python file",
+            place=TextPlace(file=str(path)),
+            remedy="give it a name that ends in .py",
         )
     module = importlib.util.module_from_spec(spec)
     before = sys.dont_write_bytecode
@@ -101,10 +104,10 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
         sys.dont_write_bytecode = before
     function = getattr(module, name, None)
     if not callable(function):
-        remedy = "it defines none"
+        remedy = "define the function in this file"
         function_names = _list_functions(module)
         if function_names:
-            remedy = f"it defines {', '.join(function_names)}"
+            remedy = f"choose one of {', '.join(function_names)}"
         raise SourceError(f"no function {name!r}", place=TextPlace(file=str(path)), remedy=remedy)
     return function  # type: ignore[no-any-return]
 
@@ -309,9 +312,9 @@ class FunctionRowReader:
         try:
             result = self.function(**self.options.arguments)
             if not isinstance(result, Iterable):
-                message = f"{self.options.function}() gives a {type(result).__name__}, not rows"
+                message = f"{self.options.function}() returns a {type(result).__name__}, not rows"
                 place = TextPlace(file=self.options.file)
-                raise SourceError(message, place=place, remedy="let it `yield` dictionaries")  # noqa: TRY301  (below)
+                raise SourceError(message, place=place, remedy="`yield` dictionaries")  # noqa: TRY301  (below)
             for item in result:
                 self._row_counter.value += 1
                 yield item
@@ -394,7 +397,7 @@ class FunctionRowReader:
             if isinstance(row, Mapping):
                 unknown = row.keys() - known_names
                 if unknown:
-                    reason = f"unknown column {min(unknown)!r}: the first rows have none of that name"
+                    reason = f"unknown column {min(unknown)!r}, which the first rows do not have"
             elif not isinstance(row, (tuple, list)) or len(row) != len(names):
                 reason = f"not {len(names)} values"
             if reason:

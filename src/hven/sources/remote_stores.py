@@ -245,7 +245,8 @@ def find_remote_or_archived_files(
         root = FileRoot(address=address, path_prefix="", options=options.options, redirects_clients=False)
         if root.scheme is None or not can_open_scheme(root.scheme):
             raise SourceError(
-                f"Hven cannot read from {options.root}", remedy=f"root: one of {', '.join(REMOTE_SCHEMES)}"
+                f"Hven cannot read from {options.root}",
+                remedy=f"write `root` with one of these schemes: {', '.join(REMOTE_SCHEMES)}",
             )
         remote_store = open_remote_store(
             root,
@@ -287,6 +288,6 @@ def require_local_files(options: HeaderSourceOptions) -> None:
         or any(pattern.lower().endswith(ARCHIVE_EXTENSIONS) for pattern in options.files)
     ):
         raise SourceError(
-            "rows of tables are read of files beside the descriptor",
-            remedy="`root` and `members` are for headers: remove them, or write the mode",
+            "Hven reads rows of tables only from files next to the descriptor",
+            remedy="remove `root` and `members` and unpack archives, or set a mode that reads headers",
         )

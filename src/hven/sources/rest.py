@@ -42,44 +42,46 @@ class Options(PagedJsonOptions):
     )
     body: dict[str, Any] | None = Field(
         None,
-        description="A JSON document that is posted; parameters of pages are put into it. Default: GET.",
+        description="A JSON document that Hven posts, with the page parameters added. Default: GET.",
         examples=[{"instrument": "OMEGA"}],
     )
     records: list[str] | None = Field(
         None,
-        description=(
-            "Path of the list that holds the records; `.`: the page is one list. Default: seen from the first page."
-        ),
+        description=("Path of the list of records; `.` if the page is one list. Default: found from the first page."),
         examples=["data.items"],
     )
     next: list[str] | None = Field(
         None,
         description=(
-            "Path of what leads to the next page: its address, or with `cursor` the value to send. "
-            "Default: the header Link, or a link `next`."
+            "Path of the address of the next page, or with `cursor`, of the value to send. Default: the header Link, "
+            "or a link `next`."
         ),
         examples=["links.next"],
     )
     cursor: str | None = Field(
-        None, description="Name of the parameter in which the value at `next` is sent.", examples=["after"]
+        None, description="Name of the parameter that sends the value at `next`.", examples=["after"]
     )
     offset: str | None = Field(
         None,
-        description=("Name of the parameter that counts the records before a page; the list ends at an empty page."),
+        description=("Name of the parameter with the number of records before a page. The list ends at an empty page."),
         examples=["skip"],
     )
-    number: str | None = Field(None, description="Name of the parameter that counts the pages.", examples=["page"])
-    first: Literal[0, 1] = Field(1, description="The number of the first page, with `number`.", examples=[0])
+    number: str | None = Field(
+        None, description="Name of the parameter with the number of the page.", examples=["page"]
+    )
+    first: Literal[0, 1] = Field(1, description="With `number`, the number of the first page.", examples=[0])
     limit: str | None = Field(
-        None, description="Name of the parameter that says how many records a page has.", examples=["size"]
+        None, description="Name of the parameter with the number of records in a page.", examples=["size"]
     )
     newer: dict[str, str] = Field(
         default_factory=dict,
-        description="Parameters that ask only for what is new, by the column that `sync: watermark` names.",
+        description="Parameters that select only new records, by the column in `sync: watermark`.",
         examples=[{"updated": "modified_since"}],
     )
     count: list[str] | None = Field(
-        None, description="Path of the number of all records; another number is an error.", examples=["total"]
+        None,
+        description="Path of the number of all records; a different number of records is an error.",
+        examples=["total"],
     )
 
     _paths = field_validator("records", "next", "count", mode="before")(split_dotted_path)
@@ -97,11 +99,9 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         paging_option for paging_option in ("cursor", "offset", "number") if getattr(options, paging_option)
     ]
     if len(paging_options) > 1:
-        raise SourceError(f"{' and '.join(paging_options)} are two ways from page to page", remedy="use one of them")
+        raise SourceError(f"{' and '.join(paging_options)} cannot be combined", remedy="use one of them")
     if options.cursor and not options.next:
-        raise SourceError(
-            "`cursor` is sent what stands at `next`", remedy="write `next`: the path of the cursor in a page"
-        )
+        raise SourceError("`cursor` needs `next`", remedy="set `next` to the path of the cursor in a page")
     return RestSource(options, context)
 
 
@@ -172,7 +172,9 @@ class RestSource(PagedJsonSource, WatermarkSource):
             number += 1
             data, answer = self._request(method, url, body)
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._cut_records_out_of_page(page, f"has no list {'.'.join(path)!r}", "write `records`")
+            document = self._cut_records_out_of_page(
+                page, f"has no list {'.'.join(path)!r}", "set `records` to the path of the list"
+            )
             rows = sum(len(part.texts) for part in page.records or ())
             if options.count and self._stated_count is None:
                 self._stated_count = _require_integer(
@@ -241,7 +243,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         if next_link is not None and not isinstance(next_link, str):
             raise SourceError(
                 f"{self.source_name}: the link to the next page is not an address: {str(next_link)[:100]}",
-                remedy="write `next`, or `cursor`",
+                remedy="set `next` to the path of an address, or add `cursor`",
             )
         if next_link:
             return self._resolve_next_url(answer.url, next_link)
@@ -262,7 +264,7 @@ def _find_json_value_at_path(document: Any, path: Any) -> Any:
 def _require_integer(value: Any, path: str, source_name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise SourceError(
-            f"{source_name} does not say at {path} how many records there are: {str(value)[:60]!r}",
-            remedy="leave `count` out",
+            f"{source_name} has no number of records at {path}: {str(value)[:60]!r}",
+            remedy="leave out `count`",
         )
     return value

@@ -35,10 +35,10 @@ class Options(RunBudgetOptions):
 
     url: str = Field(
         pattern=r"^https?://",
-        description="Address of the service, above /sync.",
+        description="Address of the service, without /sync.",
         examples=["https://archive.example/tap"],
     )
-    table: str | None = Field(None, description="The table, as its TAP_SCHEMA names it.", examples=["ivoa.obscore"])
+    table: str | None = Field(None, description="The name of the table in its TAP_SCHEMA.", examples=["ivoa.obscore"])
     adql: str | None = Field(
         None,
         description="An ADQL query, instead of `table`.",
@@ -48,41 +48,47 @@ class Options(RunBudgetOptions):
     key: Texts = Field(
         default_factory=list,
         description=(
-            "Columns by which rows are asked for page by page: best indexed, with many values, never "
-            "null. Default: the primary key of the table, where its columns are copied unchanged; "
-            "else an indexed column with the UCD `meta.id;meta.main`."
+            "Columns by which Hven requests rows page by page. The best columns are indexed, have many different "
+            "values, and are never null. Default: the primary key of the table, if its columns are copied unchanged, "
+            "or else an indexed column with the UCD `meta.id;meta.main`."
         ),
         examples=["obs_id"],
     )
     page: int | None = Field(
-        None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.", examples=[10000]
+        None, ge=1, le=10_000_000, description="Rows in a page (50,000); `sync: page` has priority.", examples=[10000]
     )
     mode: Literal["sync", "async", "auto"] = Field(
         "auto",
-        description="`sync`, `async` (each query as a job), or `auto`: as a job what takes too long for sync.",
+        description="`sync`, `async` (each query as a job), or `auto` (only queries that take too long for sync as "
+        "jobs).",
         examples=["async"],
     )
     token: Secret | None = Field(
-        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+        None,
+        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        examples=["$ARCHIVE_TOKEN"],
     )
     login: Secret | None = Field(
-        None, description="`$NAME` of a secret `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+        None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
     )
     rate: float | None = Field(
-        None, gt=0, le=1000, description="Requests a second at most; `sync: rate` holds as well.", examples=[2]
+        None, gt=0, le=1000, description="Maximum requests a second; `sync: rate` applies, too.", examples=[2]
     )
     seconds: float = Field(
         300.0,
         gt=0,
         le=86_400,
-        description="An answer is given up after this many seconds without a byte.",
+        description="Hven abandons an answer after this many seconds without a byte.",
         examples=[120],
     )
     tries: int = Field(
         6,
         ge=1,
         le=20,
-        description=("How often a request is tried that a pause may mend: no answer, 503, an answer that broke off."),
+        description=(
+            "How often Hven tries a request that may succeed after a pause: no answer, 503, or an answer "
+            "that broke off."
+        ),
         examples=[3],
     )
     format: str = Field(
@@ -143,7 +149,7 @@ def _build_client(options: Options, context: SourceContext) -> TapClient:
         options=options,
         authorization=secret,
     )
-    service.budget = RunBudget(options, service.host, "or ask for less")
+    service.budget = RunBudget(options, service.host, "or request less")
     return TapClient(service, mode=options.mode, answer_format=options.format)
 
 

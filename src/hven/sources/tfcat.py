@@ -53,7 +53,7 @@ FILES = FileKindSignature(
 _FEATURE_COLUMNS = {
     "id": (None, "meta.id", tfcat.ID_UTYPE, "Identifier of the feature"),
     "geometry_type": (parse_type("string"), "meta.code.class", tfcat.DERIVED_UTYPE, "Kind of geometry of the feature"),
-    "time_min": (FLOAT64, "time.start;obs", tfcat.DERIVED_UTYPE, "Begin of the feature, as a Julian date (UTC)"),
+    "time_min": (FLOAT64, "time.start;obs", tfcat.DERIVED_UTYPE, "Start of the feature, as a Julian date (UTC)"),
     "time_max": (FLOAT64, "time.end;obs", tfcat.DERIVED_UTYPE, "End of the feature, as a Julian date (UTC)"),
     "spectral_range_min": (FLOAT64, "em.freq;stat.min", tfcat.DERIVED_UTYPE, "Lowest frequency of the feature"),
     "spectral_range_max": (FLOAT64, "em.freq;stat.max", tfcat.DERIVED_UTYPE, "Highest frequency of the feature"),
@@ -78,8 +78,7 @@ class Options(FileOptions):
         None,
         pattern="^(string|int64)$",
         description=(
-            "Type of the ids of the features: `string` or `int64`. Default: int64 if the first "
-            "thousand are whole numbers."
+            "Type of the feature ids: `string` or `int64`. Default: int64 if the first thousand are whole numbers."
         ),
         examples=["string"],
     )
@@ -156,7 +155,7 @@ class TfcatSource(FileByFileSource):
                 name="tfcat_properties",
                 type=parse_type("string"),
                 utype=tfcat.PROPERTIES_UTYPE,
-                description="What the catalogue says of itself",
+                description="The catalogue's description of itself",
                 value=_write_compact_json(document.properties),
             )
             constants.append(properties_constant)
@@ -195,10 +194,10 @@ class TfcatSource(FileByFileSource):
                 for key in ("datatype", "unit"):
                     if first_field.get(key) != field.get(key):
                         raise SourceError(
-                            f"the {key} of the field {name} is {field.get(key)}, and {first_field.get(key)} in "
+                            f"the {key} of the field {name} is {field.get(key)}, but {first_field.get(key)} in "
                             f"{self.files[0].name}",
                             place=TextPlace(file=file.name),
-                            remedy="make it a source entry of its own",
+                            remedy="make the file a separate source entry",
                         )
         return fields
 
@@ -256,10 +255,10 @@ class TfcatSource(FileByFileSource):
             document = _read_document_head(file)
             if self._documents and document.crs != self._first_document.crs:
                 raise SourceError(
-                    f"another crs than in {self.files[0].name}",
+                    f"the crs is different from that in {self.files[0].name}",
                     place=TextPlace(file=file.name),
-                    remedy="make it a source entry and a table of its own: numbers of one table are in one reference "
-                    "system",
+                    remedy="make the file a separate source entry and table; all numbers in a table must have the "
+                    "same reference system",
                 )
             self._documents[file.name] = document
         return self._documents[file.name]
@@ -302,7 +301,7 @@ class TfcatSource(FileByFileSource):
         source_names = {name for _, name in self._columns}
         for name in document.fields.keys() - source_names - self._reported:
             self._reported.add(name)
-            message = f"the property is in none of the first {SAMPLED_FILES} files, and is not read"
+            message = f"none of the first {SAMPLED_FILES} files has the property, so Hven does not read it"
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
             self.context.report_deviation(deviation)
 
@@ -314,8 +313,8 @@ class TfcatSource(FileByFileSource):
             return tfcat.TfcatFeature(faults=faults)
         if self._id_type == "int64":
             if feature.id is not None and not _is_int64(feature.id):
-                why = f"{feature.id!r:.60} is not a whole number, as the first features have"
-                feature.faults.append(tfcat.TfcatFault("id", why, "give ids: string"))
+                why = f"{feature.id!r:.60} is not a whole number like the ids of the first features"
+                feature.faults.append(tfcat.TfcatFault("id", why, "write ids: string"))
         elif feature.id is not None and not isinstance(feature.id, str):
             feature.id = json.dumps(feature.id)
         return feature
@@ -377,7 +376,9 @@ class TfcatSource(FileByFileSource):
 def _add_faults_of_impossible_times(features: Sequence[tfcat.TfcatFeature], utc_times: Any) -> None:
     """Add a fault to the features with a time that UTC cannot tell."""
     has_no_time = (utc_times == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)
-    reason = "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in another scale"
+    reason = (
+        "a time cannot be converted to UTC: it is outside the years 1 to 9999, or before 1972 in another time scale"
+    )
     for at in np.flatnonzero(has_no_time).tolist():
         feature = features[at]
         if not feature.faults and not math.isnan(feature.times[0]):
@@ -409,8 +410,8 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
         raise SourceError(
             f"the document's type is {kind!r:.60}, not FeatureCollection",
             place=TextPlace(file=file.name),
-            remedy="TFCat is an object of the type FeatureCollection with features, fields and crs; or one Feature "
-            "with crs",
+            remedy="write an object of the type FeatureCollection with features, fields and crs, or one Feature with "
+            "crs",
         )
     system, faults = tfcat.parse_tfcat_crs(document.get("crs"))
     fields = document.get("fields")
@@ -421,7 +422,7 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
             fields = {}
     faults += tfcat.find_field_faults(fields)
     if properties is not None and not isinstance(properties, dict):
-        faults.append(tfcat.TfcatFault("properties", "it is not an object", "an object: title, authors .."))
+        faults.append(tfcat.TfcatFault("properties", "it is not an object", "write an object with title, authors .."))
     if faults or system is None:
         first = faults[0]
         further_text = "".join(f"; {further_fault.json_path}: {further_fault.reason}" for further_fault in faults[1:8])
@@ -444,7 +445,7 @@ def _parse_document(before: bytes, behind: bytes, behind_line: int, file: DataFi
         else:
             line_number = behind_line + text[len(before) :].count(b"\n")
         place = TextPlace(file=file.name, line=line_number)
-        raise SourceError(f"it is not JSON: {error.msg}", place=place, remedy="check the file there") from None
+        raise SourceError(f"it is not JSON: {error.msg}", place=place, remedy="correct the file there") from None
 
 
 def _is_int64(identifier: Any) -> bool:

@@ -39,21 +39,21 @@ class Options(FileOptions, RequestOptions):
     files: Texts = Field(
         default_factory=list,
         validation_alias=AliasChoices("files", "file"),
-        description="File or files, relative to the descriptor.",
+        description="A path relative to the descriptor, or a list of paths.",
         examples=["results.vot"],
     )
     url: str | None = Field(
         None,
         pattern=r"^https?://",
         description=(
-            "Address of one VOTable, instead of `files`: a file, or whatever answers GET with one. A "
-            "sync fetches it if its ETag, time or size differs."
+            "Instead of `files`, the address of a VOTable: a file, or a service that returns one for GET. A sync "
+            "fetches it if its ETag, time or size has changed."
         ),
         examples=["https://host.example/catalogue.vot"],
     )
     table: int | str | None = Field(
         None,
-        description=("Which table of each file: its number from 0, its ID or its name. Default: the first with rows."),
+        description=("The table in each file: its number from 0, its ID or its name. Default: the first with rows."),
         examples=["results"],
     )
 
@@ -111,7 +111,7 @@ def _find_files(options: Options, context: SourceContext) -> Sequence[DataFile]:
         options=options,
         authorization=secret,
     )
-    service.budget = RunBudget(options, service.host, "or ask for less")
+    service.budget = RunBudget(options, service.host, "or request less")
     return [FetchedFile(service)]
 
 
@@ -161,7 +161,7 @@ class VotableSource(FileByFileSource):
     @cached_property
     def _columns(self) -> list[Column]:
         if not self._table_metadata.columns:
-            remedy = "it is a document of parameters or a reference: `table:` chooses another, if there is one"
+            remedy = "choose another table with `table:`, if there is one"
             raise SourceError(
                 "the TABLE has no FIELD, so there are no rows", place=TextPlace(file=self.files[0].name), remedy=remedy
             )
@@ -201,13 +201,13 @@ class VotableSource(FileByFileSource):
                     column.name not in fields_by_name or fields_by_name[column.name].type.arrow != column.type.arrow
                 ):
                     if column.name not in fields_by_name:
-                        has = "no field"
+                        difference = f"there is no field {column.name!r}, but {self.files[0].name} has one"
                     else:
-                        has = "another type of field"
+                        difference = f"the type of field {column.name!r} is different from that in {self.files[0].name}"
                     raise SourceError(
-                        f"{has} {column.name!r} than in {self.files[0].name}",
+                        difference,
                         place=TextPlace(file=file.name),
-                        remedy="`ignore:` the file",
+                        remedy="add the file to `ignore`",
                     )
             self._check_same_units(file, fields, file_column_names)
             first = 1

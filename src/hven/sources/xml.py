@@ -23,8 +23,8 @@ class Options(XmlFieldOptions, FileOptions):
         None,
         pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$",
         description=(
-            "The elements that are records, by name, or with those above it. Default: the first ones "
-            "of which several stand beside each other."
+            "The elements that are records: their name, or a path. Default: the first elements that repeat side by "
+            "side."
         ),
         examples=["results/observation"],
     )
@@ -70,10 +70,12 @@ def parse_flat_xml_records(data: bytes) -> list[dict[str, str | None]]:
     for record in child_elements if has_records else [root]:
         values = list(record.iterchildren(etree.Element))
         if any(len(value) for value in values):
-            raise SourceError("an element of a record has others in it", remedy="write records one below the other")
+            raise SourceError(
+                "an element of a record contains other elements", remedy="write only text in the elements of a record"
+            )
         named_values = [*record.attrib.items(), *((value.tag, value.text) for value in values)]
         row = {find_local_name(name): (text or "").strip() or None for name, text in named_values}
         if len(row) < len(named_values):
-            raise SourceError("a record has an element twice", remedy="write each once")
+            raise SourceError("a record contains an element twice", remedy="write each element once")
         rows.append(row)
     return rows

@@ -33,15 +33,15 @@ SELECT id FROM stars, photometry
 
 --# qualifier that FROM has not
 SELECT x.ra FROM stars
---! line 1, column 8: no table 'x' in FROM; FROM has sky.stars
+--! line 1, column 8: no table 'x' in FROM; use one of sky.stars
 
 --# star of a table that FROM has not
 SELECT x.* FROM stars
---! line 1, column 8: no table 'x' in FROM; FROM has sky.stars
+--! line 1, column 8: no table 'x' in FROM; use one of sky.stars
 
 --# delimited name in another case
 SELECT "RA" FROM stars
---! line 1, column 8: no column 'RA' in sky.stars; delimited names are compared with case: write "ra" or ra
+--! line 1, column 8: no column 'RA' in sky.stars; write "ra" or ra; names in double quotes are case-sensitive
 
 --# no such function
 SELECT SQRTT(ra) FROM stars
@@ -49,19 +49,19 @@ SELECT SQRTT(ra) FROM stars
 
 --# number wanted
 SELECT SQRT(name) FROM stars
---! line 1, column 8: SQRT: argument 1 (x) must be a number, and column name is a string; it is SQRT(x NUMERIC)
+--! line 1, column 8: SQRT: argument 1 (x) must be a number, but column name is a string; write SQRT(x NUMERIC)
 
 --# string wanted
 SELECT LOWER(ra) FROM stars
---! line 1, column 8: LOWER: argument 1 (s) must be a string, and column ra is a number; it is LOWER(s TEXT)
+--! line 1, column 8: LOWER: argument 1 (s) must be a string, but column ra is a number; write LOWER(s TEXT)
 
 --# arithmetic with a string
 SELECT name * 3 FROM stars
---! line 1, column 8: operator * needs a number, and column name is a string; write CAST(x AS DOUBLE PRECISION)
+--! line 1, column 8: operator * needs a number, but column name is a string; write CAST(x AS DOUBLE PRECISION)
 
 --# concatenation with a number
 SELECT name || id FROM stars
---! line 1, column 16: operator || joins strings, and column id is a number; write CAST(id AS VARCHAR)
+--! line 1, column 16: operator || joins strings, but column id is a number; write CAST(id AS VARCHAR)
 
 --# number beside a string
 SELECT * FROM stars WHERE id = '5'
@@ -69,15 +69,15 @@ SELECT * FROM stars WHERE id = '5'
 
 --# column beside a string
 SELECT * FROM stars WHERE rmag > name
---! line 1, column 27: > compares a number (column rmag) with a string (column name); CAST one of them
+--! line 1, column 27: > compares a number (column rmag) with a string (column name); CAST one of the two
 
 --# geometry compared
 SELECT * FROM stars WHERE POINT(ra, dec) = POINT(1, 2)
---! line 1, column 27: geometries cannot be compared by =; use CONTAINS, INTERSECTS or DISTANCE
+--! line 1, column 27: geometries cannot be compared with =; use CONTAINS, INTERSECTS or DISTANCE
 
 --# no timestamp
 SELECT * FROM stars WHERE seen > 'J2451545'
---! line 1, column 34: 'J2451545' is not a timestamp; timestamps look like '2026-11-20T10:15:00'
+--! line 1, column 34: 'J2451545' is not a timestamp; write timestamps as '2026-11-20T10:15:00'
 
 --# timestamp beside a number
 SELECT * FROM stars WHERE seen > 2451545.5
@@ -89,15 +89,15 @@ SELECT * FROM stars WHERE variable = 'maybe'
 
 --# aggregate in WHERE
 SELECT id FROM stars WHERE COUNT(*) > 1
---! line 1, column 28: COUNT is an aggregate function and cannot stand in WHERE; use HAVING
+--! line 1, column 28: COUNT is an aggregate function and is not allowed in WHERE; use HAVING
 
 --# aggregate in ON
 SELECT s.id FROM stars AS s JOIN photometry AS p ON MAX(s.id) = p.id
---! line 1, column 53: MAX is an aggregate function and cannot stand in ON
+--! line 1, column 53: MAX is an aggregate function and is not allowed in ON
 
 --# aggregate in an aggregate
 SELECT MAX(MIN(ra)) FROM stars
---! line 1, column 12: MIN is an aggregate function and cannot stand in the argument of MAX
+--! line 1, column 12: MIN is an aggregate function and is not allowed in the argument of MAX
 
 --# aggregate in GROUP BY
 SELECT COUNT(*) AS n FROM stars GROUP BY n
@@ -105,31 +105,31 @@ SELECT COUNT(*) AS n FROM stars GROUP BY n
 
 --# column beside an aggregate
 SELECT name, COUNT(*) FROM stars
---! line 1, column 8: column 'name' stands beside an aggregate; add GROUP BY name, or write MIN(name)
+--! line 1, column 8: column 'name' is used beside an aggregate function, without GROUP BY; add GROUP BY name, or write MIN(name)
 
 --# column that is not grouped by
 SELECT name, ra FROM stars GROUP BY name
---! line 1, column 14: column 'ra' is neither grouped by nor inside an aggregate; add ra to GROUP BY, or write MIN(ra)
+--! line 1, column 14: column 'ra' is neither in GROUP BY nor inside an aggregate function; add ra to GROUP BY, or write MIN(ra)
 
 --# column in HAVING that is not grouped by
 SELECT name FROM stars GROUP BY name HAVING ra > 1
---! line 1, column 45: column 'ra' is neither grouped by nor inside an aggregate; add ra to GROUP BY, or write MIN(ra)
+--! line 1, column 45: column 'ra' is neither in GROUP BY nor inside an aggregate function; add ra to GROUP BY, or write MIN(ra)
 
 --# column in ORDER BY that is not grouped by
 SELECT name FROM stars GROUP BY name ORDER BY ra
---! line 1, column 47: column 'ra' is neither grouped by nor inside an aggregate; add ra to GROUP BY, or write MIN(ra)
+--! line 1, column 47: column 'ra' is neither in GROUP BY nor inside an aggregate function; add ra to GROUP BY, or write MIN(ra)
 
 --# aggregate in ORDER BY alone
 SELECT name FROM stars ORDER BY COUNT(*)
---! line 1, column 8: column 'name' stands beside an aggregate; add GROUP BY name, or write MIN(name)
+--! line 1, column 8: column 'name' is used beside an aggregate function, without GROUP BY; add GROUP BY name, or write MIN(name)
 
 --# column of the outer query that is not grouped by
 SELECT name, (SELECT MAX(p.flux) FROM photometry AS p WHERE p.id = stars.id) AS f FROM stars GROUP BY name
---! line 1, column 68: column 'id' is neither grouped by nor inside an aggregate; add id to GROUP BY, or write MIN(id)
+--! line 1, column 68: column 'id' is neither in GROUP BY nor inside an aggregate function; add id to GROUP BY, or write MIN(id)
 
 --# ORDER BY beyond the columns
 SELECT ra FROM stars ORDER BY 2
---! line 1, column 31: there is no output column 2; the positions are 1 to 1
+--! line 1, column 31: there is no output column 2; use a position from 1 to 1
 
 --# ORDER BY an ambiguous name
 SELECT s.id, p.id FROM stars AS s, photometry AS p ORDER BY id
@@ -149,11 +149,11 @@ SELECT ra, dec FROM stars UNION SELECT id FROM photometry
 
 --# UNION of other kinds
 SELECT ra FROM stars UNION SELECT name FROM stars
---! line 1, column 35: UNION: column 1 is a number (ra) on the left and a string (name) on the right; CAST one of them
+--! line 1, column 35: UNION: column 1 is a number (ra) on the left and a string (name) on the right; CAST one of the two
 
 --# subquery with two columns
 SELECT * FROM stars WHERE id IN (SELECT id, flux FROM photometry)
---! line 1, column 33: a subquery that stands for a value has one column, and this one has 2
+--! line 1, column 33: a subquery used as a value must have one column, but this one has 2
 
 --# USING a column of one side
 SELECT * FROM stars JOIN photometry USING (flux)
@@ -161,27 +161,27 @@ SELECT * FROM stars JOIN photometry USING (flux)
 
 --# USING columns of other kinds
 SELECT * FROM stars JOIN photometry USING (id, name)
---! line 1, column 15: USING (name) compares a string (column name) with a number (column name); CAST one of them
+--! line 1, column 15: USING (name) compares a string (column name) with a number (column name); CAST one of the two
 
 --# ON sees only its own tables
 SELECT s.id FROM stars AS s, photometry AS p JOIN labels AS n ON n.id = s.id
---! line 1, column 73: no table 's' in FROM; FROM has p, n
+--! line 1, column 73: no table 's' in FROM; use one of p, n
 
 --# derived tables do not see their neighbours
 SELECT * FROM stars AS s, (SELECT flux FROM photometry WHERE photometry.id = s.id) AS q
---! line 1, column 78: no table 's' in FROM; FROM has sky.photometry
+--! line 1, column 78: no table 's' in FROM; use one of sky.photometry
 
 --# IN_UNIT to something else
 SELECT IN_UNIT(ra, 'kg') FROM stars
---! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg; write a unit that deg can be converted to, as VOUnits has it
+--! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg; write a VOUnits unit to which deg can be converted
 
 --# IN_UNIT of nothing
 SELECT IN_UNIT(id, 'deg') FROM stars
---! line 1, column 8: IN_UNIT: a number (column id) has no unit; only values whose unit is known can be converted
+--! line 1, column 8: IN_UNIT: a number (column id) has no unit; convert a column that has a unit
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars
---! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a unit that deg can be converted to, as VOUnits has it
+--! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a VOUnits unit to which deg can be converted
 
 --# CAST of a geometry
 SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars
@@ -189,31 +189,31 @@ SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars
 
 --# CAST without room
 SELECT CAST(name AS VARCHAR(0)) FROM stars
---! line 1, column 8: VARCHAR(0) is too short; the length is at least 1
+--! line 1, column 8: VARCHAR(0) is too short; give a length of at least 1
 
 --# COALESCE of other kinds
 SELECT COALESCE(ra, name) FROM stars
---! line 1, column 21: COALESCE wants values of one type: the first is a number, and column name is a string
+--! line 1, column 21: COALESCE needs values of one type: the first is a number, but column name is a string
 
 --# COALESCE of a timestamp, a string and a number
 SELECT COALESCE(seen, '2026-11-20', 5) FROM stars
---! line 1, column 37: COALESCE wants values of one type: the first is a timestamp, and 5 is a number
+--! line 1, column 37: COALESCE needs values of one type: the first is a timestamp, but 5 is a number
 
 --# number where a geometry belongs
 SELECT CONTAINS(ra, CIRCLE(1, 2, 3)) FROM stars
---! line 1, column 8: CONTAINS: argument 1 (inner) must be a geometry, and column ra is a number; it is CONTAINS(inner GEOMETRY, outer GEOMETRY)
+--! line 1, column 8: CONTAINS: argument 1 (inner) must be a geometry, but column ra is a number; write CONTAINS(inner GEOMETRY, outer GEOMETRY)
 
 --# geometry as a condition
 SELECT * FROM stars WHERE NOT CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 'yes'
---! line 1, column 31: = compares a number (CONTAINS(..)) with a string ('yes'); CAST one of them
+--! line 1, column 31: = compares a number (CONTAINS(..)) with a string ('yes'); CAST one of the two
 
 --# LIKE of a number
 SELECT * FROM stars WHERE id LIKE '5%'
---! line 1, column 27: LIKE compares strings, and column id is a number; write CAST(id AS VARCHAR)
+--! line 1, column 27: LIKE compares strings, but column id is a number; write CAST(id AS VARCHAR)
 
 --# WITH twice
 WITH a AS (SELECT id FROM stars), a AS (SELECT id FROM stars) SELECT * FROM a
---! line 1, column 35: WITH names 'a' twice
+--! line 1, column 35: WITH defines 'a' twice
 
 --# WITH's name before it is there
 WITH a AS (SELECT * FROM b), b AS (SELECT id FROM stars) SELECT * FROM a
@@ -229,7 +229,7 @@ SELECT * FROM ouroboros
 
 --# bitwise of a float
 SELECT ra & 3 FROM stars
---! line 1, column 8: operator & needs a whole number, and column ra is a number
+--! line 1, column 8: operator & needs a whole number, but column ra is a number
 
 --# LEFT JOIN without condition
 SELECT * FROM stars LEFT JOIN photometry USING (ra)
@@ -237,8 +237,8 @@ SELECT * FROM stars LEFT JOIN photometry USING (ra)
 
 --# alias in WHERE
 SELECT rmag - 0.5 AS m FROM stars WHERE m < 3
---! line 1, column 41: no column 'm' in sky.stars; m is named in the select list, which comes after WHERE: write its expression here
+--! line 1, column 41: no column 'm' in sky.stars; write the expression of m here; the select list, which names it, is evaluated after WHERE
 
 --# a string in double quotes
 SELECT id FROM stars WHERE name = "M31"
---! line 1, column 35: no column 'M31' in sky.stars; double quotes are for names, strings take single quotes: 'M31'
+--! line 1, column 35: no column 'M31' in sky.stars; write strings in single quotes: 'M31'; double quotes are for names

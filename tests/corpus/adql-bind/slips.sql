@@ -30,23 +30,23 @@ SELECT TOP 10 PERCENT ra FROM stars
 
 --# 8
 SELECT `ra` FROM stars
---! line 1, column 8: a backtick is not ADQL; write special names in double quotes: "name"
+--! line 1, column 8: a backtick is not allowed in ADQL; write special names in double quotes: "name"
 
 --# 9
 SELECT [ra] FROM [stars]
---! line 1, column 8: square brackets are not ADQL here; write special names in double quotes: "name"; the element of an array is a[1]
+--! line 1, column 8: square brackets are not allowed here; write special names in double quotes: "name", and array elements as a[1]
 
 --# 10
 SELECT ra FROM stars WHERE name = "Vega"
---! line 1, column 35: no column 'Vega' in sky.stars; double quotes are for names, strings take single quotes: 'Vega'
+--! line 1, column 35: no column 'Vega' in sky.stars; write strings in single quotes: 'Vega'; double quotes are for names
 
 --# 11
 SELECT ra FROM stars WHERE name = ‘Vega’
---! line 1, column 35: a typographic quote ('‘', U+2018) is not ADQL; write a straight single quote: '
+--! line 1, column 35: a typographic quote ('‘', U+2018) is not allowed in ADQL; write a straight single quote: '
 
 --# 12
 SELECT ra FROM stars WHERE name = “Vega”
---! line 1, column 35: a typographic double quote ('“', U+201C) is not ADQL; write a straight quote: ' for strings, " for names
+--! line 1, column 35: a typographic double quote ('“', U+201C) is not allowed in ADQL; write a straight quote: ' for strings, " for names
 
 --# 13
 SELECT ra FROM stars WHERE ra == 10
@@ -58,7 +58,7 @@ SELECT ra FROM stars WHERE ra != 10 && dec > 3
 
 --# 15
 SELECT ra FROM stars WHERE ra = 10 || dec = 3
---! line 1, column 43: comparisons cannot be chained; || joins strings: write OR
+--! line 1, column 43: comparisons cannot be chained; write OR; || joins strings
 
 --# 16
 SELECT ra dec rmag FROM stars
@@ -66,23 +66,23 @@ SELECT ra dec rmag FROM stars
 
 --# 17
 SELECT ra, dec, FROM stars
---! line 1, column 17: expected a value, found FROM; leave the comma before FROM out, or write what should follow it
+--! line 1, column 17: expected a value, found FROM; leave out the comma before FROM, or write what should follow it
 
 --# 18
 SELECT ra,, dec FROM stars
---! line 1, column 11: expected a value, found ','; leave one comma out
+--! line 1, column 11: expected a value, found ','; leave out one comma
 
 --# 19
 SELECT ra FROM stars; SELECT dec FROM stars
---! line 1, column 23: only one query at a time; send each query by itself
+--! line 1, column 23: only one query is accepted at a time; send each query separately
 
 --# 20
 SELECT ra FROM stars;;
---! line 1, column 22: only one query at a time; send each query by itself
+--! line 1, column 22: only one query is accepted at a time; send each query separately
 
 --# 21
 SELECT ra FROM stars WHERE name = 'Barnard's star'
---! line 1, column 50: this string has no end; close it with a single quote; a quote inside a string is doubled: 'it''s'
+--! line 1, column 50: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# 22
 SELECT ra FROM stars WHERE name LIKE 'a%' ESCAPE '!'
@@ -158,23 +158,23 @@ SELECT TRIM(name) FROM stars
 
 --# 40
 SELECT INSTR(name, 'a') FROM stars
---! line 1, column 8: no function INSTR; write s LIKE '%text%' to know whether it is there
+--! line 1, column 8: no function INSTR; write s LIKE '%text%' to test whether s contains it
 
 --# 41
 SELECT POSITION('a' IN name) FROM stars
---! line 1, column 8: ADQL has no function POSITION; write s LIKE '%text%' to know whether it is there
+--! line 1, column 8: ADQL has no function POSITION; write s LIKE '%text%' to test whether s contains it
 
 --# 42
 SELECT DATE_PART('year', seen) FROM stars
---! line 1, column 8: no function DATE_PART; cut it out of the text: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year
+--! line 1, column 8: no function DATE_PART; extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)
 
 --# 43
 SELECT EXTRACT(YEAR FROM seen) FROM stars
---! line 1, column 8: ADQL has no function EXTRACT; cut it out of the text: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year
+--! line 1, column 8: ADQL has no function EXTRACT; extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)
 
 --# 44
 SELECT YEAR(seen) FROM stars
---! line 1, column 8: ADQL has no function YEAR; cut it out of the text: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year
+--! line 1, column 8: ADQL has no function YEAR; extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)
 
 --# 45
 SELECT DATEDIFF(day, seen, seen) FROM stars
@@ -230,7 +230,7 @@ SELECT ARRAY_AGG(ra) FROM stars
 
 --# 58
 SELECT PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY ra) FROM stars
---! line 1, column 29: ADQL has no WITHIN GROUP; MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)
+--! line 1, column 29: ADQL has no WITHIN GROUP; use MEDIAN(x) for the middle value; for other quantiles, number the rows with NTILE(n) OVER (ORDER BY x)
 
 --# 59
 SELECT q3c_radial_query(ra, dec, 10, 20, 1) FROM stars
@@ -242,11 +242,11 @@ SELECT * FROM stars WHERE q3c_radial_query(ra, dec, 10, 20, 1)
 
 --# 61
 SELECT * FROM stars WHERE CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 10, 20, 1))
---! line 1, column 27: CONTAINS gives a number, not a condition; compare it: 1 = CONTAINS(...)
+--! line 1, column 27: CONTAINS gives a number, not a condition; write 1 = CONTAINS(...)
 
 --# 62
 SELECT * FROM stars WHERE CONTAINS(CIRCLE(10, 20, 1), POINT(ra, dec))
---! line 1, column 27: CONTAINS gives a number, not a condition; compare it: 1 = CONTAINS(...)
+--! line 1, column 27: CONTAINS gives a number, not a condition; write 1 = CONTAINS(...)
 
 --# 63
 SELECT * FROM stars WHERE CONE(ra, dec, 10, 20, 1) = 1
@@ -254,15 +254,15 @@ SELECT * FROM stars WHERE CONE(ra, dec, 10, 20, 1) = 1
 
 --# 64
 SELECT gavo_urlescape(name) FROM stars
---! line 1, column 8: no function GAVO_URLESCAPE; the text can be changed with REPLACE(s, old, new)
+--! line 1, column 8: no function GAVO_URLESCAPE; change the text with REPLACE(s, old, new)
 
 --# 65
 SELECT ivo_apply_pm(ra, dec, 1, 1, 2) FROM stars
---! line 1, column 8: no function IVO_APPLY_PM; it was withdrawn; write GAVO_APPLY_PM, or IVO_EPOCH_PROP_POS
+--! line 1, column 8: no function IVO_APPLY_PM; write GAVO_APPLY_PM or IVO_EPOCH_PROP_POS; this function was withdrawn
 
 --# 66
 SELECT ivo_interval_has(ra, dec) FROM stars
---! line 1, column 8: no function IVO_INTERVAL_HAS; it was withdrawn; write x BETWEEN low AND high
+--! line 1, column 8: no function IVO_INTERVAL_HAS; write x BETWEEN low AND high; this function was withdrawn
 
 --# 67
 SELECT ivo_healpix_idx(6, ra, dec) FROM stars
@@ -286,11 +286,11 @@ SELECT ra FROM stars WHERE id IN 1, 2
 
 --# 72
 SELECT ra FROM stars WHERE (ra, dec) = (1, 2)
---! line 1, column 31: ADQL has no rows of values (a, b); compare the parts one by one, joined with AND
+--! line 1, column 31: ADQL has no row values such as (a, b); compare the parts one by one, and join the comparisons with AND
 
 --# 73
 SELECT ra FROM stars GROUP BY ra ORDER BY ra WHERE dec > 3
---! line 1, column 46: WHERE cannot stand here; the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET
+--! line 1, column 46: WHERE is not allowed here; write the clauses in this order: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET
 
 --# 74
 SELECT ra FROM stars ORDER ra
@@ -318,7 +318,7 @@ SELECT count() FROM stars
 
 --# 80
 SELECT ra FROM stars AS s WHERE stars.id = t.id
---! line 1, column 44: no table 't' in FROM; FROM has s
+--! line 1, column 44: no table 't' in FROM; use one of s
 
 --# 81
 SELECT ra FROM star
@@ -326,7 +326,7 @@ SELECT ra FROM star
 
 --# 82
 SELECT raj2000 FROM stars
---! line 1, column 8: no column 'raj2000' in sky.stars; it has id, ra, dec, rmag, name, flag, seen, variable, footprint
+--! line 1, column 8: no column 'raj2000' in sky.stars; use one of id, ra, dec, rmag, name, flag, seen, variable, footprint
 
 --# 83
 SELECT ra FROM sky.star
@@ -334,15 +334,15 @@ SELECT ra FROM sky.star
 
 --# 84
 SELECT MAX(ra) FROM stars WHERE MAX(ra) > 3
---! line 1, column 33: MAX is an aggregate function and cannot stand in WHERE; use HAVING
+--! line 1, column 33: MAX is an aggregate function and is not allowed in WHERE; use HAVING
 
 --# 85
 SELECT ra, COUNT(*) FROM stars
---! line 1, column 8: column 'ra' stands beside an aggregate; add GROUP BY ra, or write MIN(ra)
+--! line 1, column 8: column 'ra' is used beside an aggregate function, without GROUP BY; add GROUP BY ra, or write MIN(ra)
 
 --# 86
 SELECT ra FROM stars WHERE name = 5
---! line 1, column 28: = compares a string (column name) with a number (5); CAST one of them
+--! line 1, column 28: = compares a string (column name) with a number (5); CAST one of the two
 
 --# 87
 SELECT ra FROM stars WHERE id = '5'
@@ -350,7 +350,7 @@ SELECT ra FROM stars WHERE id = '5'
 
 --# 88
 SELECT name + 'x' FROM stars
---! line 1, column 15: + needs numbers; this is a string; strings are joined with ||
+--! line 1, column 15: + needs numbers; this is a string; join strings with ||
 
 --# 90
 SELECT ra FROM stars WHERE seen > TIMESTAMP '2020-01-01'
@@ -362,15 +362,15 @@ SELECT ra FROM stars WHERE seen > DATE '2020-01-01'
 
 --# 92
 SELECT ra FROM stars WHERE seen > '01/02/2020'
---! line 1, column 35: '01/02/2020' is not a timestamp; timestamps look like '2026-11-20T10:15:00'
+--! line 1, column 35: '01/02/2020' is not a timestamp; write timestamps as '2026-11-20T10:15:00'
 
 --# 93
 SELECT seen + INTERVAL '1 day' FROM stars
---! line 1, column 15: ADQL has no INTERVAL '...' literals; compute with numbers of days or seconds
+--! line 1, column 15: ADQL has no INTERVAL '...' literals; compute with a number of days or seconds
 
 --# 94
 SELECT date FROM stars
---! line 1, column 8: expected a value, found date; date is a reserved word: as a name, write it in double quotes: "date"
+--! line 1, column 8: expected a value, found date; to use the reserved word date as a name, write it in double quotes: "date"
 
 --# 95
 SELECT ra AS size FROM stars
@@ -378,15 +378,15 @@ SELECT ra AS size FROM stars
 
 --# 96
 SELECT ra FROM stars /* all */
---! line 1, column 22: ADQL has no /* comments */; comments begin with two hyphens and go to the end of the line: --
+--! line 1, column 22: ADQL has no /* comments */; begin comments with two hyphens (--); they end with the line
 
 --# 97
 SELECT ra FROM stars # all
---! line 1, column 22: a number sign is not ADQL; comments begin with two hyphens: --
+--! line 1, column 22: a number sign is not allowed in ADQL; begin comments with two hyphens: --
 
 --# 98
 SELECT ra FROM stars WHERE ra > 10 AND
---! line 1, column 39: expected a value, found the end of the text; complete the text
+--! line 1, column 39: expected a value, found the end of the text; complete the query
 
 --# 99
 SELECT ra FROM (SELECT ra FROM stars)
@@ -410,7 +410,7 @@ SELECT ra FROM stars UNION SELECT ra, dec FROM stars
 
 --# 104
 SELECT ra FROM stars ORDER BY ra UNION SELECT ra FROM stars
---! line 1, column 34: ORDER BY and OFFSET cannot stand before UNION; put them at the end, or that query into parentheses
+--! line 1, column 34: ORDER BY and OFFSET are not allowed before UNION; put them at the end, or put that query in parentheses
 
 --# 105
 SELET ra FROM stars
@@ -426,19 +426,19 @@ SELECT ra FROM stars WERE ra > 3
 
 --# 108
 INSERT INTO stars VALUES (1)
---! line 1, column 1: INSERT cannot be sent: only queries can; ADQL has SELECT and no other statement
+--! line 1, column 1: INSERT is not accepted, only queries are; write SELECT; ADQL has no other statement
 
 --# 109
 DROP TABLE stars
---! line 1, column 1: DROP cannot be sent: only queries can; ADQL has SELECT and no other statement
+--! line 1, column 1: DROP is not accepted, only queries are; write SELECT; ADQL has no other statement
 
 --# 110
 UPDATE stars SET ra = 1
---! line 1, column 1: UPDATE cannot be sent: only queries can; ADQL has SELECT and no other statement
+--! line 1, column 1: UPDATE is not accepted, only queries are; write SELECT; ADQL has no other statement
 
 --# 111
 EXPLAIN SELECT ra FROM stars
---! line 1, column 1: EXPLAIN cannot be sent: only queries can; ADQL has SELECT and no other statement
+--! line 1, column 1: EXPLAIN is not accepted, only queries are; write SELECT; ADQL has no other statement
 
 --# 112
 SELECT ra INTO x FROM stars
@@ -446,27 +446,27 @@ SELECT ra INTO x FROM stars
 
 --# 113
 SELECT ra FROM stars WHERE ra > :limit
---! line 1, column 33: a colon is not ADQL; write a cast as CAST(x AS type), and values in place of :parameters
+--! line 1, column 33: a colon is not allowed in ADQL; write a cast as CAST(x AS type), and values in place of :parameters
 
 --# 114
 SELECT ra FROM stars WHERE ra > ?
---! line 1, column 33: a question mark is not ADQL; write the value itself
+--! line 1, column 33: a question mark is not allowed in ADQL; write the value itself
 
 --# 115
 SELECT ra FROM stars WHERE ra > @limit
---! line 1, column 33: an at sign is not ADQL; write special names in double quotes: "name"
+--! line 1, column 33: an at sign is not allowed in ADQL; write special names in double quotes: "name"
 
 --# 116
 SELECT ra FROM stars WHERE ra >= 1,5
---! line 1, column 35: expected an operator, AND, OR or the next clause, found ','; decimals take a point: 1.5
+--! line 1, column 35: expected an operator, AND, OR or the next clause, found ','; write decimals with a point: 1.5
 
 --# 117
 SELECT ra FROM stars WHERE ra > 10°
---! line 1, column 35: the character '°' (U+00B0) is not ADQL; remove it, or put it into quotes
+--! line 1, column 35: the character '°' (U+00B0) is not allowed in ADQL; remove it, or put it in quotes
 
 --# 118
 SELECT ra FROM stars WHERE ra – dec > 3
---! line 1, column 31: a typographic dash ('–', U+2013) is not ADQL; write a plain hyphen: -
+--! line 1, column 31: a typographic dash ('–', U+2013) is not allowed in ADQL; write a plain hyphen: -
 
 --# 119
 SELECT CAST(ra AS FLOAT) FROM stars
@@ -486,23 +486,23 @@ SELECT CONVERT(INT, ra) FROM stars
 
 --# 123
 SELECT ra FROM stars WHERE name ILIKE "a%"
---! line 1, column 39: no column 'a%' in sky.stars; double quotes are for names, strings take single quotes: 'a%'
+--! line 1, column 39: no column 'a%' in sky.stars; write strings in single quotes: 'a%'; double quotes are for names
 
 --# 124
 SELECT ra FROM stars WHERE variable IS TRUE
---! line 1, column 40: ADQL has no IS TRUE; only IS NULL and IS NOT NULL; compare with = instead
+--! line 1, column 40: ADQL has no IS TRUE; use = instead, or IS NULL and IS NOT NULL
 
 --# 125
 SELECT ra FROM stars QUALIFY ROW_NUMBER() OVER (ORDER BY ra) = 1
---! line 1, column 22: ADQL has no QUALIFY; put the query into a subquery and filter it with WHERE
+--! line 1, column 22: ADQL has no QUALIFY; move the query to a subquery, and filter that with WHERE
 
 --# 126
 SELECT ra FROM stars WITH (NOLOCK)
---! line 1, column 22: expected a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end, found WITH; leave it out: ADQL has no hints for tables
+--! line 1, column 22: expected a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end, found WITH; leave it out; ADQL has no table hints
 
 --# 127
 SELECT ra FROM stars HAVING ra > 3
---! line 1, column 8: column 'ra' stands beside an aggregate; add GROUP BY ra, or write MIN(ra)
+--! line 1, column 8: column 'ra' is used beside an aggregate function, without GROUP BY; add GROUP BY ra, or write MIN(ra)
 
 --# 128
 SELECT ra FROM stars WHERE NOT EXISTS SELECT id FROM photometry
@@ -510,7 +510,7 @@ SELECT ra FROM stars WHERE NOT EXISTS SELECT id FROM photometry
 
 --# 129
 SELECT ra^2 FROM stars
---! line 1, column 8: operator ^ needs a whole number, and column ra is a number; ^ is exclusive or; a to the power of b is POWER(a, b)
+--! line 1, column 8: operator ^ needs a whole number, but column ra is a number; write POWER(a, b) for a to the power of b; ^ is exclusive or
 
 --# 130
 SELECT ra**2 FROM stars
@@ -530,7 +530,7 @@ SELECT 5 / 0 x y FROM stars
 
 --# 134
 SELECT stars.* EXCEPT (ra) FROM stars
---! line 1, column 16: expected a comma or FROM, found EXCEPT; ADQL has no * EXCEPT: name the columns that are wanted
+--! line 1, column 16: expected a comma or FROM, found EXCEPT; name the columns that you want; ADQL has no * EXCEPT
 
 --# 135
 SELECT ra FROM stars TABLESAMPLE (10)
@@ -538,7 +538,7 @@ SELECT ra FROM stars TABLESAMPLE (10)
 
 --# 136
 SELECT ra FROM stars WHERE name = 'abc
---! line 1, column 35: this string has no end; close it with a single quote; a quote inside a string is doubled: 'it''s'
+--! line 1, column 35: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# 137
 SELECT "ra FROM stars
@@ -546,11 +546,11 @@ SELECT "ra FROM stars
 
 --# 138
 SELECT ra FROM stars)
---! line 1, column 21: expected the end of the query, found ')'; there is no opening parenthesis for it
+--! line 1, column 21: expected the end of the query, found ')'; remove it, or add the opening parenthesis
 
 --# 139
 SELECT (ra FROM stars
---! line 1, column 12: expected a closing parenthesis, found FROM; a parenthesis is open: close it here, or remove it
+--! line 1, column 12: expected a closing parenthesis, found FROM; close the open parenthesis here, or remove it
 
 --# 140
 SELECT ra FROM stars WHERE POINT(ra, dec) IN CIRCLE(1, 2, 3)
@@ -558,27 +558,27 @@ SELECT ra FROM stars WHERE POINT(ra, dec) IN CIRCLE(1, 2, 3)
 
 --# 141
 SELECT DISTANCE(ra, dec) FROM stars
---! line 1, column 8: DISTANCE: argument 1 (p1) must be a point, and column ra is a number; it is DISTANCE(p1 POINT, p2 POINT) or DISTANCE(lon1 NUMERIC, lat1 NUMERIC, lon2 NUMERIC, lat2 NUMERIC)
+--! line 1, column 8: DISTANCE: argument 1 (p1) must be a point, but column ra is a number; write DISTANCE(p1 POINT, p2 POINT) or DISTANCE(lon1 NUMERIC, lat1 NUMERIC, lon2 NUMERIC, lat2 NUMERIC)
 
 --# 142
 SELECT CIRCLE(ra, dec) FROM stars
---! line 1, column 8: CIRCLE: argument 1 (center) must be a point, and column ra is a number; it is CIRCLE(lon NUMERIC, lat NUMERIC, r NUMERIC) or CIRCLE(center POINT, r NUMERIC)
+--! line 1, column 8: CIRCLE: argument 1 (center) must be a point, but column ra is a number; write CIRCLE(lon NUMERIC, lat NUMERIC, r NUMERIC) or CIRCLE(center POINT, r NUMERIC)
 
 --# 143
 SELECT POLYGON(1,2,3,4) FROM stars
---! line 1, column 8: POLYGON needs three corners at least; write POLYGON(lon1, lat1, lon2, lat2, lon3, lat3, ...) or POLYGON(point1, point2, point3, ...)
+--! line 1, column 8: POLYGON needs at least three corners; write POLYGON(lon1, lat1, lon2, lat2, lon3, lat3, ...) or POLYGON(point1, point2, point3, ...)
 
 --# 144
 SELECT AREA(ra) FROM stars
---! line 1, column 8: AREA: argument 1 (g) must be a geometry, and column ra is a number; it is AREA(g GEOMETRY)
+--! line 1, column 8: AREA: argument 1 (g) must be a geometry, but column ra is a number; write AREA(g GEOMETRY)
 
 --# 145
 SELECT IN_UNIT(ra, 'parsec') FROM stars
---! line 1, column 20: IN_UNIT: deg cannot be converted to pc: rad is not m; write a unit that deg can be converted to, as VOUnits has it
+--! line 1, column 20: IN_UNIT: deg cannot be converted to pc: rad is not m; write a VOUnits unit to which deg can be converted
 
 --# 146
 SELECT IN_UNIT(id, 'm') FROM stars
---! line 1, column 8: IN_UNIT: a number (column id) has no unit; only values whose unit is known can be converted
+--! line 1, column 8: IN_UNIT: a number (column id) has no unit; convert a column that has a unit
 
 --# 147
 SELECT ra FROM stars WHERE ISNULL(dec)
@@ -590,7 +590,7 @@ SELECT MEAN(ra) FROM stars
 
 --# 149
 SELECT arr_map(ra) FROM stars
---! line 1, column 8: no function ARR_MAP; the functions ARR_SUM, ARR_AVG, ARR_MIN, ARR_MAX, ARR_STDDEV, ARR_DOT take whole arrays; a[n] is an element
+--! line 1, column 8: no function ARR_MAP; for a whole array, use ARR_SUM, ARR_AVG, ARR_MIN, ARR_MAX, ARR_STDDEV or ARR_DOT; for an element, write a[n]
 
 --# 150
 SELECT ra FROM stars WHERE IF(ra > 3, 1, 0) = 1

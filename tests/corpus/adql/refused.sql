@@ -26,19 +26,19 @@ SELECT a FROM t WHERE b = 1 ODRER BY b
 
 --# nothing after SELECT
 SELECT
---! line 1, column 7: expected a value, found the end of the text; complete the text
+--! line 1, column 7: expected a value, found the end of the text; complete the query
 
 --# a comma too many
 SELECT a, FROM t
---! line 1, column 11: expected a value, found FROM; leave the comma before FROM out, or write what should follow it
+--! line 1, column 11: expected a value, found FROM; leave out the comma before FROM, or write what should follow it
 
 --# a second query
 SELECT a FROM t; SELECT b FROM t
---! line 1, column 18: only one query at a time; send each query by itself
+--! line 1, column 18: only one query is accepted at a time; send each query separately
 
 --# another statement
 DROP TABLE t
---! line 1, column 1: DROP cannot be sent: only queries can; ADQL has SELECT and no other statement
+--! line 1, column 1: DROP is not accepted, only queries are; write SELECT; ADQL has no other statement
 
 --# LIMIT
 SELECT a FROM t LIMIT 10
@@ -50,19 +50,19 @@ SELECT a FROM t WHERE a = 1 LIMIT 10
 
 --# TOP before DISTINCT
 SELECT TOP 10 DISTINCT a FROM t
---! line 1, column 15: DISTINCT stands before TOP; write SELECT DISTINCT TOP 10
+--! line 1, column 15: DISTINCT must come before TOP; write SELECT DISTINCT TOP 10
 
 --# TOP of a name
 SELECT TOP n a FROM t
---! line 1, column 12: TOP must be a whole number without a sign, found 'n'; write a number such as 100
+--! line 1, column 12: TOP must be a whole number without a sign, but found 'n'; write a number such as 100
 
 --# negative OFFSET
 SELECT a FROM t OFFSET -1
---! line 1, column 24: OFFSET must be a whole number without a sign, found '-'; write a number such as 100
+--! line 1, column 24: OFFSET must be a whole number without a sign, but found '-'; write a number such as 100
 
 --# clauses in the wrong order
 SELECT a FROM t ORDER BY a WHERE b = 1
---! line 1, column 28: WHERE cannot stand here; the order is: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET
+--! line 1, column 28: WHERE is not allowed here; write the clauses in this order: SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, OFFSET
 
 --# reserved word as a name
 SELECT a AS size FROM t
@@ -70,7 +70,7 @@ SELECT a AS size FROM t
 
 --# reserved word as a column
 SELECT date FROM t
---! line 1, column 8: expected a value, found date; date is a reserved word: as a name, write it in double quotes: "date"
+--! line 1, column 8: expected a value, found date; to use the reserved word date as a name, write it in double quotes: "date"
 
 --# reserved word as a table
 SELECT a FROM table
@@ -78,7 +78,7 @@ SELECT a FROM table
 
 --# function name as a column
 SELECT abs FROM t
---! line 1, column 8: abs is the name of a function of ADQL: its arguments in parentheses are missing; write ABS(...); a column of that name is written "abs"
+--! line 1, column 8: abs is an ADQL function; its arguments in parentheses are missing; write ABS(...), or "abs" if you mean a column of that name
 
 --# name with underscore
 SELECT _a FROM t
@@ -86,27 +86,27 @@ SELECT _a FROM t
 
 --# name with digit
 SELECT 2mass FROM t
---! line 1, column 8: '2mass' is neither a number nor a name; a name that begins with a digit is written "2mass"
+--! line 1, column 8: '2mass' is neither a number nor a name; if it is a name, write it in double quotes: "2mass"
 
 --# name with an accent
 SELECT grégory FROM t
---! line 1, column 10: the letter 'é' may not stand in a name without quotes; names have A-Z, a-z, 0-9 and _; write others in double quotes
+--! line 1, column 10: the letter 'é' is not allowed in a name without quotes; write the name in double quotes, or use only A-Z, a-z, 0-9 and _
 
 --# smart quotes
 SELECT a FROM t WHERE b = ‘x’
---! line 1, column 27: a typographic quote ('‘', U+2018) is not ADQL; write a straight single quote: '
+--! line 1, column 27: a typographic quote ('‘', U+2018) is not allowed in ADQL; write a straight single quote: '
 
 --# smart dash
 SELECT a FROM t WHERE b = −1
---! line 1, column 27: a typographic dash ('−', U+2212) is not ADQL; write a plain hyphen: -
+--! line 1, column 27: a typographic dash ('−', U+2212) is not allowed in ADQL; write a plain hyphen: -
 
 --# no-break space
 SELECT a FROM t
---! line 1, column 9: a special space ('\xa0', U+00A0) is not ADQL; write a plain space (special ones come from web pages and PDFs)
+--! line 1, column 9: a special space ('\xa0', U+00A0) is not allowed in ADQL; write a plain space (special ones come from web pages and PDFs)
 
 --# string without end
 SELECT a FROM t WHERE b = 'x
---! line 1, column 27: this string has no end; close it with a single quote; a quote inside a string is doubled: 'it''s'
+--! line 1, column 27: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# name without end
 SELECT "a FROM t
@@ -118,7 +118,7 @@ SELECT "" FROM t
 
 --# comment of C
 SELECT a /* all */ FROM t
---! line 1, column 11: ADQL has no /* comments */; comments begin with two hyphens and go to the end of the line: --
+--! line 1, column 11: ADQL has no /* comments */; begin comments with two hyphens (--); they end with the line
 
 --# double equals
 SELECT a FROM t WHERE b == 1
@@ -126,27 +126,27 @@ SELECT a FROM t WHERE b == 1
 
 --# backticks
 SELECT `a` FROM t
---! line 1, column 8: a backtick is not ADQL; write special names in double quotes: "name"
+--! line 1, column 8: a backtick is not allowed in ADQL; write special names in double quotes: "name"
 
 --# brackets
 SELECT [a] FROM t
---! line 1, column 8: square brackets are not ADQL here; write special names in double quotes: "name"; the element of an array is a[1]
+--! line 1, column 8: square brackets are not allowed here; write special names in double quotes: "name", and array elements as a[1]
 
 --# brackets around a table
 SELECT a FROM [my table]
---! line 1, column 15: square brackets are not ADQL here; write special names in double quotes: "name"; the element of an array is a[1]
+--! line 1, column 15: square brackets are not allowed here; write special names in double quotes: "name", and array elements as a[1]
 
 --# slice of an array
 SELECT a[1:2] FROM t
---! line 1, column 11: a colon is not ADQL; write a cast as CAST(x AS type), and values in place of :parameters
+--! line 1, column 11: a colon is not allowed in ADQL; write a cast as CAST(x AS type), and values in place of :parameters
 
 --# two pairs of brackets
 SELECT a[1][2] FROM t
---! line 1, column 12: an element of an array has no elements; the axes of an array stand in one pair of brackets: a[i, j]
+--! line 1, column 12: an element of an array has no elements; write all axes of an array in one pair of brackets: a[i, j]
 
 --# bracket without end
 SELECT a[1 FROM t
---! line 1, column 12: expected a closing bracket, found FROM; a bracket is open: close it, as in a[1]
+--! line 1, column 12: expected a closing bracket, found FROM; close the open bracket, as in a[1]
 
 --# cast with colons
 SELECT a::integer FROM t
@@ -154,11 +154,11 @@ SELECT a::integer FROM t
 
 --# parameter
 SELECT a FROM t WHERE b = ?
---! line 1, column 27: a question mark is not ADQL; write the value itself
+--! line 1, column 27: a question mark is not allowed in ADQL; write the value itself
 
 --# hexadecimal that is none
 SELECT 0xFG FROM t
---! line 1, column 8: '0xFG' is neither a number nor a name; a name that begins with a digit is written "0xFG"
+--! line 1, column 8: '0xFG' is neither a number nor a name; if it is a name, write it in double quotes: "0xFG"
 
 --# too large a number
 SELECT 1e999 FROM t
@@ -170,7 +170,7 @@ SELECT a FROM (SELECT a FROM t)
 
 --# JOIN without table
 SELECT a FROM t JOIN
---! line 1, column 21: expected a table, found the end of the text; complete the text
+--! line 1, column 21: expected a table, found the end of the text; complete the query
 
 --# ON without JOIN
 SELECT a FROM t, u ON t.a = u.a
@@ -178,7 +178,7 @@ SELECT a FROM t, u ON t.a = u.a
 
 --# ON after NATURAL JOIN
 SELECT a FROM t NATURAL JOIN u ON t.a = u.a
---! line 1, column 32: a NATURAL join takes no ON; leave NATURAL or ON out
+--! line 1, column 32: a NATURAL join takes no ON; leave out NATURAL or ON
 
 --# USING with a table
 SELECT a FROM t JOIN u USING (t.a)
@@ -186,11 +186,11 @@ SELECT a FROM t JOIN u USING (t.a)
 
 --# function as a condition
 SELECT a FROM t WHERE CONTAINS(p, c)
---! line 1, column 23: CONTAINS gives a number, not a condition; compare it: 1 = CONTAINS(...)
+--! line 1, column 23: CONTAINS gives a number, not a condition; write 1 = CONTAINS(...)
 
 --# value as a condition
 SELECT a FROM t WHERE a
---! line 1, column 24: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found the end of the text; a value alone is not a condition
+--! line 1, column 24: expected a comparison (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL), found the end of the text; compare the value with something; a value alone is not a condition
 
 --# condition as a value
 SELECT a > 1 FROM t
@@ -198,11 +198,11 @@ SELECT a > 1 FROM t
 
 --# comparison chain
 SELECT a FROM t WHERE 1 < a < 2
---! line 1, column 29: comparisons cannot be chained; join two of them with AND
+--! line 1, column 29: comparisons cannot be chained; write two comparisons, and join them with AND
 
 --# two signs
 SELECT - -a FROM t
---! line 1, column 10: two signs in a row; put the inner one into parentheses: -(-x)
+--! line 1, column 10: two signs in a row; put the inner one in parentheses: -(-x)
 
 --# LIKE with ESCAPE
 SELECT a FROM t WHERE a LIKE 'x' ESCAPE '!'
@@ -210,7 +210,7 @@ SELECT a FROM t WHERE a LIKE 'x' ESCAPE '!'
 
 --# IS something
 SELECT a FROM t WHERE a IS 1
---! line 1, column 28: expected NULL or NOT NULL after IS, found the number 1; write IS NULL or IS NOT NULL; other values are compared with =
+--! line 1, column 28: expected NULL or NOT NULL after IS, found the number 1; write IS NULL or IS NOT NULL; compare other values with =
 
 --# wrong type
 SELECT CAST(a AS FLOAT) FROM t
@@ -226,7 +226,7 @@ SELECT 'a' * 2 FROM t
 
 --# text plus text
 SELECT 'a' + 'b' FROM t
---! line 1, column 8: + needs numbers; this is a string; strings are joined with ||
+--! line 1, column 8: + needs numbers; this is a string; join strings with ||
 
 --# too few arguments
 SELECT MOD(a) FROM t
@@ -238,11 +238,11 @@ SELECT POLYGON(1, 2, 3, 4, 5, 6, 7) FROM t
 
 --# coordinate system that is no string
 SELECT POINT(ICRS, 1, 2) FROM t
---! line 1, column 14: the coordinate system of POINT must be a string; write POINT(lon, lat); the coordinate system may be left out
+--! line 1, column 14: the coordinate system of POINT must be a string; write POINT(lon, lat), or leave out the coordinate system
 
 --# unit in double quotes
 SELECT IN_UNIT(a, "deg") FROM t
---! line 1, column 19: IN_UNIT needs a string in single quotes here; strings take single quotes: 'deg'
+--! line 1, column 19: IN_UNIT needs a string in single quotes here; write strings in single quotes: 'deg'
 
 --# frame that ends before it begins
 SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN CURRENT ROW AND 1 PRECEDING) FROM t
@@ -250,7 +250,7 @@ SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN CURRENT ROW AND 1 PRECEDING) FROM t
 
 --# frame of half rows
 SELECT SUM(a) OVER (ORDER BY a ROWS 1.5 PRECEDING) FROM t
---! line 1, column 37: ROWS counts whole numbers, found the number 1.5; write RANGE for distances of values
+--! line 1, column 37: ROWS needs a whole number, but found the number 1.5; use RANGE for distances between values
 
 --# frame without a second end
 SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING) FROM t
@@ -262,7 +262,7 @@ SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN a PRECEDING AND CURRENT ROW) FROM t
 
 --# window named twice
 SELECT SUM(a) OVER w FROM t WINDOW w AS (), W AS ()
---! line 1, column 45: WINDOW names 'W' twice
+--! line 1, column 45: WINDOW defines 'W' twice
 
 --# SQL function that ADQL reserves
 SELECT SUBSTRING(a, 1, 2) FROM t
@@ -274,23 +274,23 @@ SELECT a.b.c.d.e FROM t
 
 --# WITH inside
 SELECT a FROM (WITH x AS (SELECT a FROM t) SELECT a FROM x) AS d
---! line 1, column 16: WITH can only stand at the beginning of the whole query; move it there; its tables can be used in every subquery
+--! line 1, column 16: WITH is allowed only at the beginning of the whole query; move it there; its tables can be used in every subquery
 
 --# ORDER BY before UNION
 SELECT a FROM t ORDER BY a UNION SELECT a FROM u
---! line 1, column 28: ORDER BY and OFFSET cannot stand before UNION; put them at the end, or that query into parentheses
+--! line 1, column 28: ORDER BY and OFFSET are not allowed before UNION; put them at the end, or put that query in parentheses
 
 --# parenthesis not closed
 SELECT (a + 1 FROM t
---! line 1, column 15: expected a closing parenthesis, found FROM; a parenthesis is open: close it here, or remove it
+--! line 1, column 15: expected a closing parenthesis, found FROM; close the open parenthesis here, or remove it
 
 --# parenthesis not opened
 SELECT a FROM t)
---! line 1, column 16: expected the end of the query, found ')'; there is no opening parenthesis for it
+--! line 1, column 16: expected the end of the query, found ')'; remove it, or add the opening parenthesis
 
 --# list not closed
 SELECT a FROM t WHERE a IN (1, 2
---! line 1, column 33: expected a comma or a closing parenthesis in the list of IN, found the end of the text; complete the text
+--! line 1, column 33: expected a comma or a closing parenthesis in the list of IN, found the end of the text; complete the query
 
 --# on line three
 SELECT a
@@ -308,7 +308,7 @@ SELECT a FROM t WHERE b > TIMESTAMP '2020-01-01'
 
 --# interval literal
 SELECT a FROM t WHERE b > INTERVAL '1' DAY
---! line 1, column 27: ADQL has no INTERVAL '...' literals; compute with numbers of days or seconds
+--! line 1, column 27: ADQL has no INTERVAL '...' literals; compute with a number of days or seconds
 
 --# GROUP without BY
 SELECT a FROM t GROUP a
@@ -316,11 +316,11 @@ SELECT a FROM t GROUP a
 
 --# comma after TOP
 SELECT TOP 10, a FROM t
---! line 1, column 14: there is no comma after TOP and its number; write TOP 10 and the columns
+--! line 1, column 14: no comma is allowed after TOP and its number; write TOP 10 and the columns
 
 --# two commas
 SELECT a,, b FROM t
---! line 1, column 10: expected a value, found ','; leave one comma out
+--! line 1, column 10: expected a value, found ','; leave out one comma
 
 --# empty list
 SELECT a FROM t WHERE a IN ()
@@ -328,7 +328,7 @@ SELECT a FROM t WHERE a IN ()
 
 --# string as a table
 SELECT a FROM 't'
---! line 1, column 15: expected a table, found the string 't'; names take double quotes, or none; single quotes make a string
+--! line 1, column 15: expected a table, found the string 't'; write names without quotes or in double quotes; single quotes are for strings
 
 --# reversed operator
 SELECT a FROM t WHERE a => 1
@@ -340,7 +340,7 @@ SELECT a FROM t WHERE a = 1 && b = 2
 
 --# OR of C
 SELECT a FROM t WHERE a = 1 || b = 2
---! line 1, column 34: comparisons cannot be chained; || joins strings: write OR
+--! line 1, column 34: comparisons cannot be chained; write OR; || joins strings
 
 --# power sign
 SELECT a ** 2 FROM t
@@ -360,7 +360,7 @@ SELECT CURRENT_TIMESTAMP FROM t
 
 --# no FROM
 SELECT *
---! line 1, column 9: expected a comma or FROM, found the end of the text; ADQL needs FROM and a table
+--! line 1, column 9: expected a comma or FROM, found the end of the text; add FROM and a table
 
 --# no FROM, and a condition
 SELECT 1 WHERE 1 = 1
@@ -368,7 +368,7 @@ SELECT 1 WHERE 1 = 1
 
 --# column list of an alias
 SELECT x FROM t AS u (x)
---! line 1, column 22: ADQL has no list of column names here; name the columns in a subquery, with AS
+--! line 1, column 22: ADQL allows no list of column names here; name the columns in a subquery, with AS
 
 --# IN of nothing
 SELECT a FROM t WHERE a IN b
@@ -376,7 +376,7 @@ SELECT a FROM t WHERE a IN b
 
 --# quote inside a string
 SELECT a FROM t WHERE b = 'O'Brien'
---! line 1, column 35: this string has no end; close it with a single quote; a quote inside a string is doubled: 'it''s'
+--! line 1, column 35: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# mistyped JOIN
 SELECT a FROM t u JION v ON u.a = v.a
@@ -388,7 +388,7 @@ SELECT a FROM t WHERE a LIKES 'x'
 
 --# row values
 SELECT a FROM t WHERE (a, b) IN (SELECT c FROM u)
---! line 1, column 25: ADQL has no rows of values (a, b); compare the parts one by one, joined with AND
+--! line 1, column 25: ADQL has no row values such as (a, b); compare the parts one by one, and join the comparisons with AND
 
 --# ANY
 SELECT a FROM t WHERE a = ANY (SELECT b FROM u)
@@ -396,4 +396,4 @@ SELECT a FROM t WHERE a = ANY (SELECT b FROM u)
 
 --# WITH alone
 WITH
---! line 1, column 5: expected a name after WITH, found the end of the text; complete the text
+--! line 1, column 5: expected a name after WITH, found the end of the text; complete the query

@@ -61,7 +61,7 @@ def test_a_table_is_cut_by_times():
     with open_product(path) as product:
         found = open_converted(cut_product(product, CutoutSelection(time=(58330.0, 58331.0)), part_name="1"))
         assert cut_product(product, CutoutSelection(time=(1.0, 2.0)), part_name="1") is None
-        with pytest.raises(ParamError, match="no column says wavelengths"):
+        with pytest.raises(ParamError, match="no column has wavelengths"):
             cut_product(product, CutoutSelection(band=(1e-7, 1e-6)), part_name="1")
     with fits.open(path) as whole:
         data, header = whole[1].data, whole[1].header
@@ -95,7 +95,7 @@ def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
     with open_product(path) as product:
         assert open_converted(write_product_as_fits(product))[0].data.shape == (500, 500)
     monkeypatch.setattr(medium, "MAX_UNPACKED_BYTES", 1 << 17)
-    with pytest.raises(TooLargeError, match="unpacks to more than"):
+    with pytest.raises(TooLargeError, match="MB after decompression"):
         open_product(path)
 
 

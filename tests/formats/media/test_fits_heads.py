@@ -24,7 +24,7 @@ WORDS = st.from_regex(r"[A-Z][A-Z0-9_-]{0,7}", fullmatch=True).filter(
         and not word.startswith(("NAXIS", "PCOUNT", "GCOUNT"))
     )
 )
-# ' before a blank or a slash ends a text for astropy, though it stands there twice
+# ' before a blank or a slash ends a text for astropy, though it occurs twice
 TEXTS = st.text(PRINTED, max_size=60).map(lambda text: text.replace("' ", "'x").replace("'/", "'x").rstrip("'"))
 NUMBERS = st.one_of(
     st.integers(-(10**18), 10**18).map(str),

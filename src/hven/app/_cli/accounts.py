@@ -32,7 +32,7 @@ user = typer.Typer(no_args_is_help=True)
 
 @user.command("add")
 def add_account(context: typer.Context, account: Account) -> None:
-    """Create an account and print its token, this once."""
+    """Create an account and print its token, once."""
     with open_site(context) as site:
         print_token(account, site.store.users.add_account(account))
 
@@ -41,8 +41,8 @@ def print_token(account_name: str, token: str) -> None:
     """Print a token to standard output, where a script can read it, and explain it on standard error."""
     print(token)
     print(
-        f"hven: this is the token of {account_name}, shown only now: it logs in at /login, and programs send it as "
-        f"`Authorization: Bearer TOKEN`",
+        f"hven: this is the token of {account_name}, which is not shown again. Log in with it at /login; "
+        "programs send it as `Authorization: Bearer TOKEN`",
         file=sys.stderr,
     )
 
@@ -63,11 +63,11 @@ def list_accounts(context: typer.Context, as_json: Json = False) -> None:
 def renew_token(
     context: typer.Context,
     account: Account,
-    end_all: Annotated[bool, typer.Option("--all", help="End the personal tokens and the password, too.")] = False,
+    end_all: Annotated[bool, typer.Option("--all", help="Also end the personal tokens and the password.")] = False,
 ) -> None:
-    """Renew an account's token and print it, this once.
+    """Renew an account's token and print it, once.
 
-    The old token and all sessions end. Tables and jobs stay, and so do personal tokens and the password without --all.
+    The old token and all sessions end. Tables and jobs stay. Personal tokens and the password also stay without --all.
     """
     with open_site(context) as site:
         print_token(account, site.store.users.renew_token(account))
@@ -78,9 +78,9 @@ def renew_token(
                 site.store.grants.revoke_grant(grant.id, actor="owner")
     if other_credentials:
         if end_all:
-            outcome = "ended, too"
+            outcome = "no longer valid"
         else:
-            outcome = f"still valid: hven user token {account} --all ends them, too"
+            outcome = f"still valid; to end them as well, run: hven user token {account} --all"
         credential_list = ", ".join(f"{grant.kind} {grant.id}" for grant in other_credentials)
         print(f"hven: other credentials of {account} ({credential_list}) are {outcome}", file=sys.stderr)
 
@@ -103,7 +103,7 @@ def set_password(
         new_password = sys.stdin.readline()
     with open_site(context) as site:
         change_password(site.store, account, new_password, changed_by="owner")
-    print(f"{account} has {'no password any more' if is_removed else 'a new password'}")
+    print(f"{account} {'no longer has a password' if is_removed else 'has a new password'}")
 
 
 @user.command("remove")
@@ -115,7 +115,7 @@ def remove_account(context: typer.Context, account: Account) -> None:
             shutil.rmtree(job_directory, ignore_errors=True)
         user_tables.delete_expired_user_tables(site)
         forget_account(site.settings, account)
-    print(f"{account} has no account any more")
+    print(f"{account} no longer has an account")
 
 
 token = typer.Typer(no_args_is_help=True)
@@ -126,12 +126,12 @@ def add_token(
     context: typer.Context,
     account: Account,
     scope: Annotated[
-        str, typer.Option("--scope", help="read: look and query; all: everything that the account may.")
+        str, typer.Option("--scope", help="read: view and query; all: everything that the account may do.")
     ] = "read",
-    days: Annotated[float, typer.Option("--days", help="Days for which it is valid.")] = 90.0,
+    days: Annotated[float, typer.Option("--days", help="Number of days for which it is valid.")] = 90.0,
     purpose: Annotated[str, typer.Option("--for", metavar="TEXT", help="What it is for.")] = "",
 ) -> None:
-    """Create a personal token of an account and print it, this once."""
+    """Create a personal token for an account and print it, once."""
     with open_site(context) as site:
         _, token_text = create_personal_token(site.store, account, scope, days, created_by="owner", purpose=purpose)
         print(token_text)
@@ -140,7 +140,7 @@ def add_token(
 @token.command("list")
 def list_tokens(
     context: typer.Context,
-    account: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this account.")] = None,
+    account: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show only this account.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the personal tokens that are valid."""
@@ -169,9 +169,9 @@ def _token_to_json(grant: AccessGrant) -> dict[str, Any]:
 @token.command("end")
 def end_personal_token(
     context: typer.Context,
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `hven token list` shows it.")],
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="The number that `hven token list` shows.")],
 ) -> None:
-    """End a personal token, everywhere within a second."""
+    """End a personal token; it takes effect everywhere within a second."""
     with open_site(context) as site:
         revoke_personal_token(site.store, token_id, revoked_by="owner")
     print(f"the token {token_id} is no longer valid")
@@ -228,7 +228,7 @@ def _column_to_json(table: Table, column: Column) -> dict[str, Any]:
 
 @tables.command("show")
 def show_user_table(context: typer.Context, owner: Owner, table_name: TableName, as_json: Json = False) -> None:
-    """Show one table: its facts and its columns, not its rows."""
+    """Show facts about a table and its columns, but not its rows."""
     with open_site(context) as site:
         record, expires = _find_user_table(site, owner, table_name)
     facts = _user_table_to_json(record, expires)
@@ -283,4 +283,4 @@ def _find_user_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotR
     for record, expires in site.store.user_tables.list_owner_tables(owner):
         if record.table.name.lower() == wanted_name:
             return record, expires
-    raise NotFoundError(f"{owner} keeps no table {table_name!r:.80}", remedy="hven tables lists them")
+    raise NotFoundError(f"{owner} has no table {table_name!r:.80}", remedy="run hven tables to see all tables")

@@ -19,7 +19,8 @@ def backup(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write; it must not exist.")],
     without_data: Annotated[
-        bool, typer.Option("--no-data", help="Leave out rows and jobs: what is needed to ingest them again is enough.")
+        bool,
+        typer.Option("--no-data", help="Leave out rows and jobs; save only what is needed to ingest the rows again."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -31,7 +32,7 @@ def backup(
         return
     rows_text = "without rows" if without_data else "with rows"
     print(f"{file}: {format_size(backup_facts['bytes'])}, {rows_text}")
-    print("Secrets are not in it: keep secrets.toml with your other passwords.")
+    print("The backup does not contain secrets. Keep secrets.toml with your other passwords.")
 
 
 def restore(
@@ -54,18 +55,20 @@ def restore(
         archive_facts = restoration.verify_archive(file)
         rows_text = "with rows" if archive_facts["data"] else "without rows"
         print(
-            f"{file} is whole: {archive_facts['site']}, {archive_facts['made']}, Hven {archive_facts['hven']}, "
+            f"{file} is intact: {archive_facts['site']}, {archive_facts['made']}, Hven {archive_facts['hven']}, "
             f"{rows_text}"
         )
         return
     if directory is None:
-        raise UsageError("DIR is missing", remedy="hven restore FILE DIR")
+        raise UsageError("DIR is missing", remedy="run hven restore FILE DIR")
     restored_facts = restoration.restore_archive(file, directory, engine=engine)
     if as_json:
         print_json(restored_facts)
         return
     print(f"{directory}: {restored_facts['site']} as of {restored_facts['made']}")
     for name in restored_facts["collections"]:
-        print(f"its rows are not in the backup: hven --site {shlex.quote(str(directory))} ingest {name}")
+        print(
+            f"its rows are not in the backup; read them with: hven --site {shlex.quote(str(directory))} ingest {name}"
+        )
     for line in restored_facts["yours"]:
-        print(f"look at: {line}")
+        print(f"check: {line}")

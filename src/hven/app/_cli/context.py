@@ -24,6 +24,16 @@ SITE_FILE = "hven.toml"
 def load_site_settings(context: typer.Context) -> Settings:
     """Load the settings of the site that ``--site`` names, or that contains the current directory.
 
+    Parameters
+    ----------
+    context
+        Context of the verb, whose object is the value of ``--site``.
+
+    Returns
+    -------
+    settings
+        The settings of the site.
+
     Raises
     ------
     UsageError
@@ -34,25 +44,45 @@ def load_site_settings(context: typer.Context) -> Settings:
         directory = Path(site_directory)
         if not (directory / SITE_FILE).is_file():
             raise UsageError(
-                f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"make one with: hven init {directory}"
+                f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"create one with: hven init {directory}"
             )
         return site_settings.load_settings(directory)
     current_directory = Path.cwd()
     for directory in (current_directory, *current_directory.parents):
         if (directory / SITE_FILE).is_file():
             return site_settings.load_settings(directory)
-    raise UsageError(f"no {SITE_FILE} here or above", remedy="give --site DIR, or make a site with: hven init DIR")
+    raise UsageError(
+        f"neither this directory nor one above it has a {SITE_FILE}",
+        remedy="give --site DIR, or create a site with: hven init DIR",
+    )
 
 
 def open_site(context: typer.Context) -> Site:
-    """Open the site that `load_site_settings` finds; use it in a ``with`` statement, which closes it."""
+    """Open the site that `load_site_settings` finds; use it in a ``with`` statement, which closes it.
+
+    Parameters
+    ----------
+    context
+        Context of the verb, whose object is the value of ``--site``.
+
+    Returns
+    -------
+    site
+        The open site.
+    """
     from hven.site import Site  # noqa: PLC0415  (the import takes half a second, and `init` and `lint` need no site)
 
     return Site(load_site_settings(context))
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, for scripts."""
+    """Print a value as JSON, for scripts.
+
+    Parameters
+    ----------
+    value
+        Anything that JSON can hold; other objects are written as their text.
+    """
     import orjson  # noqa: PLC0415  (needed only with --json)
 
     option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS

@@ -93,9 +93,9 @@ def read_contours(path: Path, options: ContourTableOptions) -> region_files.Pars
     source_kind = file_kinds.find_file_kind_by_name(path.name) or file_kinds.detect_file_kind(path)
     if source_kind is None:
         raise UserError(
-            f"{path}: the format of the file is not known",
-            remedy=f"{region_files.READABLE_FORMATS}; tables of contours in CSV, VOTable, JSON, FITS or Parquet; FITS "
-            f"images of labels",
+            f"{path}: unknown file format",
+            remedy=f"use {region_files.READABLE_FORMATS}; a contour table in CSV, VOTable, JSON, FITS or Parquet; "
+            "or a FITS label image",
         )
     if source_kind == "fits":
         header_and_image = _read_fits_image(path)
@@ -125,7 +125,7 @@ class _ContourTable:
         self.row_count = sum(batch.num_rows for batch in batches)
         if not self.row_count:
             raise UserError(
-                f"{path}: the file is neither a file of regions nor a table with rows",
+                f"{path}: the file is neither a region file nor a table with rows",
                 remedy=region_files.READABLE_FORMATS,
             )
         self.table = pa.Table.from_batches(batches)
@@ -187,13 +187,13 @@ class _ContourTable:
     def suggest_column_names(self, column_name: str) -> str:
         """Suggest a column with a similar name, and list all columns."""
         suggestion = suggest_spelling(column_name, self.names)
-        return f"{suggestion} it has {', '.join(self.names)}".lstrip()
+        return f"{suggestion} the columns are {', '.join(self.names)}".lstrip()
 
     def _build_missing_column_error(self, option: str) -> UsageError:
         default_names = " or ".join(contours.HFC_COLUMN_NAMES[option])
         return UsageError(
-            f"{self.path} has no column with the name {default_names}",
-            remedy=f"give --{option} NAME; it has {', '.join(self.names)}",
+            f"{self.path} has no column named {default_names}",
+            remedy=f"give --{option} NAME; the columns are {', '.join(self.names)}",
         )
 
     def read_number_arrays(self, option: str, count: int) -> list[Numbers]:
@@ -212,7 +212,7 @@ class _ContourTable:
         words = [word.strip() for word in option_value.split(",")]
         if len(words) not in {1, count}:
             raise UsageError(
-                f"--{option} {option_value}: it needs {count} columns or numbers", remedy="NAME,NAME or 1.5,1.5"
+                f"--{option} {option_value}: it needs {count} columns or numbers", remedy="write NAME,NAME or 1.5,1.5"
             )
         number_arrays = [self._read_column_or_constant(option, word) for word in words]
         if len(number_arrays) == 1:
@@ -287,8 +287,8 @@ def _build_contour_regions(table: _ContourTable, options: ContourTableOptions) -
             is_different = np.diff(starts) != np.diff(y_starts)
             row = int(np.flatnonzero(is_different)[0]) + 1
             raise UserError(
-                f"{table.path}: row {row}: x and y differ in their number of values",
-                remedy="a list of x and one of y for each contour, equally long",
+                f"{table.path}: row {row}: x and y have different numbers of values",
+                remedy="give each contour a list of x and a list of y of the same length",
             )
         contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
     return _build_parsed_regions(contour_regions, table.list_row_names())
@@ -328,8 +328,9 @@ def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tu
         column = column.cast(pa.list_(column.type.value_type))
     if not _is_list_type(column.type):
         raise UsageError(
-            f"{table.path} has no chain code, and {table.resolve_option_value(option)} is not a list of pixels",
-            remedy=f"give --chain NAME; it has {', '.join(table.names)}",
+            f"{table.path} has no chain codes, and {table.resolve_option_value(option)} does not contain lists of "
+            "pixels",
+            remedy=f"give --chain NAME; the columns are {', '.join(table.names)}",
         )
     values = column.flatten()
     sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
@@ -342,7 +343,7 @@ def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tu
         except pa.ArrowInvalid as error:
             raise UserError(
                 f"{table.path}: {table.resolve_option_value(option)}: {error}",
-                remedy="separate the numbers by blanks or commas",
+                remedy="separate the numbers with blanks or commas",
             ) from None
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return starts, np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
@@ -372,7 +373,7 @@ def _read_arcsec_radius(table: _ContourTable, word: str) -> Numbers:
         return np.full(table.row_count, float(word))
     except ValueError:
         raise UsageError(
-            f"--radius {word}: it is neither a column nor a number", remedy="NAME, 374.87, or 985.9arcsec"
+            f"--radius {word}: it is neither a column nor a number", remedy="write NAME, 374.87 or 985.9arcsec"
         ) from None
 
 
@@ -384,8 +385,9 @@ def _read_observer_positions(table: _ContourTable, options: ContourTableOptions)
     if date is None:
         default_names = (*contours.HFC_COLUMN_NAMES["observer"], *contours.HFC_COLUMN_NAMES["date"])
         raise UsageError(
-            f"{table.path} does not tell who saw the disc: no column is called {' or '.join(default_names)}",
-            remedy="give --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
+            f"{table.path} has no position of the observer: no column is named {' or '.join(default_names)}",
+            remedy="give --observer LON,LAT (the point below the observer), or --date NAME for an observer on the "
+            "Earth",
         )
     if date in table.names:
         dates = table.table.column(date).to_pylist()
@@ -450,7 +452,7 @@ def _read_fits_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
                 if hdu.header.get("NAXIS") == 2 and hdu.data is not None:
                     return hdu.header, np.asarray(hdu.data)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the FITS file is damaged, or cut short: {error}") from None
+        raise UserError(f"{path}: the FITS file is damaged or truncated: {error}") from None
     raise UserError(f"{path}: the FITS file has neither a table nor an image")
 
 
@@ -464,7 +466,10 @@ def _parse_option_numbers(options: ContourTableOptions, option: str, count: int)
     except ValueError:
         numbers = []
     if len(numbers) not in {1, count}:
-        raise UsageError(f"--{option} {option_value}: for an image, it takes numbers", remedy="1.5 or 1.5,1.5")
+        raise UsageError(
+            f"--{option} {option_value}: for an image, the value must be one or two numbers",
+            remedy="write 1.5 or 1.5,1.5",
+        )
     return np.resize(np.array(numbers), (count, 1))
 
 
@@ -512,7 +517,7 @@ def _build_label_regions(
     if not len(values):
         raise UserError(f"{path}: the image has no labels: all its pixels are 0")
     if len(values) > MAX_LABELS:
-        raise UserError(f"{path}: the image has {len(values):,} values, which are too many for labels")
+        raise UserError(f"{path}: the image has {len(values):,} different values, which is too many for labels")
     disc = _read_image_disc_geometry(header, options)
     needed_numbers = (
         ("centre", "CRPIX1,CRPIX2", disc.x + disc.y),
@@ -524,8 +529,8 @@ def _build_label_regions(
             raise UsageError(f"{path} has no card {cards}", remedy=f"give --{option} with numbers")
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
-            f"{path} does not tell who saw the disc",
-            remedy="give --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
+            f"{path} has no position of the observer",
+            remedy="give --observer LON,LAT, or --date 2009-06-15T12:00 for an observer on the Earth",
         )
     label_regions = contours.build_regions_from_labels(image, values, disc)
     return _build_parsed_regions(label_regions, [str(label) for label in values.tolist()])
@@ -538,7 +543,7 @@ def _build_footprint_region(path: Path, header: Any) -> region_files.ParsedRegio
     if image_geometry is None:
         raise UserError(
             f"{path}: the image has no labels, because its values are not integers, and no footprint, because its "
-            f"header does not say where its pixels are"
+            "header has no coordinates"
         )
     result = _build_parsed_regions(footprints.build_regions_from_headers([cards]), [path.stem])
     frame = "ICRS" if image_geometry.image_axes.kind == "sky" else None

@@ -109,15 +109,15 @@ def check_collection_links(site: Site, collection_name: str) -> tuple[list[Fault
         addresses = random.sample(addresses, MAX_REMOTE_ADDRESSES)
     for url, (reason, is_certain) in _find_dead_addresses(addresses, allow_private=site.settings.allow_private):
         place, row = link_check.remote_addresses[url]
-        dead_link = place, f"{url}: {reason}", "correct the template, or the address", is_certain
+        dead_link = place, f"{url}: {reason}", "correct the template or the address", is_certain
         link_check.dead_links[dead_link].append(row)
     address_count = len(link_check.remote_addresses)
     summary = (
         f"{collection_name}: {link_check.link_count:,} links, {len(addresses):,} of {address_count:,} addresses "
-        f"elsewhere tried"
+        f"on other sites tried"
     )
     if link_check.unchecked_count:
-        summary += f", {link_check.unchecked_count:,} of other kinds (ftp ..) not"
+        summary += f", {link_check.unchecked_count:,} of other kinds (such as ftp) not tried"
     faults = sorted(
         _build_dead_link_faults(link_check),
         key=lambda fault: (fault.place.line or 0, fault.place.column or 0, fault.message),
@@ -223,14 +223,14 @@ def _record_link(
     link_check.link_count += 1
     if link_row["error_message"]:
         reason = link_row["error_message"].partition(": ")[2]
-        link_check.dead_links[place, reason, "put the file back, or correct the template", True].append(identifier)
+        link_check.dead_links[place, reason, "restore the file, or correct the template", True].append(identifier)
     if not url:
         return
     if (identifier, semantics, url) in seen_links:
         dead_link = (
             place,
-            f"{semantics} leads twice to {url}",
-            "write more precisely which rows belong to a row: where, if",
+            f"two links {semantics} of the row lead to {url}",
+            "state more precisely which rows belong to a row, with `where` or `if`",
             False,
         )
         link_check.dead_links[dead_link].append(identifier)
@@ -258,7 +258,7 @@ def _record_linked_file(
         dead_link = (
             place,
             f"the file {path} is published, but does not exist",
-            "put it back, or ingest the collection again",
+            "restore it, or ingest the collection again",
             True,
         )
         link_check.dead_links[dead_link].append(identifier)
@@ -277,7 +277,7 @@ def _find_dead_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tu
     def check_address(url: str) -> tuple[str, bool] | None:
         with hosts[urlsplit(url).netloc]:
             if time.monotonic() > end:
-                return "not tried: the others took too long", False
+                return "not tried, because the other addresses took too long", False
             return _find_address_failure(url, allow_private=allow_private)
 
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as threads:
@@ -303,4 +303,4 @@ def _find_address_failure(url: str, *, allow_private: bool) -> tuple[str, bool] 
             break
     if status < 400 or status in {401, 416, 429}:  # these statuses say that the address exists
         return None
-    return f"its server answers {status}", status in {404, 410}
+    return f"its server returns status {status}", status in {404, 410}

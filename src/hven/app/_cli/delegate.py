@@ -18,7 +18,7 @@ delegate = typer.Typer()
 def show_delegations(
     context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False
 ) -> None:
-    """Show who sees the rows of somebody else, and until when."""
+    """Show who may see somebody else's rows, and until when."""
     if context.invoked_subcommand is not None:
         return
     with open_site(context) as site:
@@ -37,14 +37,15 @@ def show_delegations(
 @delegate.command("to")
 def add_delegation(
     context: typer.Context,
-    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that gets to see them.")],
-    row_owner: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: the name as the rows have it.")],
-    end_text: Annotated[str, typer.Option("--until", metavar="DATE", help="The last day, or a time (UTC).")],
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that may see the rows.")],
+    row_owner: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: the name as it is in the rows.")],
+    end_text: Annotated[str, typer.Option("--until", metavar="DATE", help="The last day, or the end time (UTC).")],
     row_condition: Annotated[
-        str | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Only rows with this value: progid=60.A-9237.")
+        str | None,
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Only rows with this value, such as progid=60.A-9237."),
     ] = None,
 ) -> None:
-    """Let an account see the rows of somebody else, until a day."""
+    """Let an account see somebody else's rows until a given day."""
     with open_site(context) as site:
         grant, warnings = grant_delegation(
             site, account, row_owner, row_condition=row_condition, expiry_text=end_text, granted_by="owner"
@@ -57,9 +58,10 @@ def add_delegation(
 
 @delegate.command("end")
 def end_delegation(
-    context: typer.Context, grant_id: Annotated[str, typer.Argument(metavar="ID", help="As `hven delegate` lists it.")]
+    context: typer.Context,
+    grant_id: Annotated[str, typer.Argument(metavar="ID", help="The number that `hven delegate` shows.")],
 ) -> None:
     """End a delegation now."""
     with open_site(context) as site:
         ended_grant = site.store.grants.revoke_grant(grant_id, actor="owner")
-    print(f"{ended_grant.subject} no longer sees the rows of {ended_grant.object} by this delegation")
+    print(f"{ended_grant.subject} no longer sees the rows of {ended_grant.object} through this delegation")

@@ -46,30 +46,30 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
     source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="The data.")],
     kind: Annotated[
-        str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: by the file).")
+        str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: from the file).")
     ] = None,
     table: Annotated[
-        str | None, typer.Option("--table", help="The table of a file or database that has several.")
+        str | None, typer.Option("--table", help="Which table to use, if the file or database has several.")
     ] = None,
     is_live: Annotated[
         bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")
     ] = False,
     standard: Annotated[
-        str | None, typer.Option("--standard", help="Map to epn-tap or obscore, as far as can be guessed.")
+        str | None, typer.Option("--standard", help="Map the columns to epn-tap or obscore, as far as Hven can guess.")
     ] = None,
     paper_ids: Annotated[
         list[str] | None,
         typer.Option(
             "--paper",
             metavar="DOI|BIBCODE",
-            help="The data belong to a paper: copy its table and files. Repeat it for several identifiers.",
+            help="The data belong to a paper; copy its table and files. Repeat the option for several identifiers.",
         ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="With --paper: the licence, as the authors name it.")
+        str | None, typer.Option("--licence", help="With --paper: the licence as the authors state it.")
     ] = None,
 ) -> None:
-    """Write a first descriptor, guessed from a file or an address."""
+    """Write a first draft of a descriptor, from a file or an address."""
     site_settings = load_site_settings(context)
     check_command = format_command(context, "check", name)
     ingest_command = format_command(context, "ingest", name)
@@ -79,10 +79,10 @@ def new(
         )
         print(f"wrote {descriptor_path}")
         doi_command = format_command(context, "doi", name)
-        print(f"Look it over, then: {check_command} && {ingest_command}; for a DOI of its own: {doi_command}")
+        print(f"Review it, then run: {check_command} && {ingest_command}; to give it its own DOI, run: {doi_command}")
         return
     if licence:
-        raise UsageError("--licence belongs to --paper", remedy="write licence: into the descriptor")
+        raise UsageError("--licence needs --paper", remedy="write `licence` into the descriptor")
     source, notes = drafting.move_connection_line_to_secrets(site_settings.directory, name, source)
     for note in notes:
         print(note)
@@ -98,13 +98,13 @@ def new(
     print(f"wrote {path}")
     if _is_file_outside(source, site_settings.directory):
         print(
-            f"{source} is read from where it is, and `hven backup` does not include it; to include it, move it beside "
-            f"the descriptor, and change its path there"
+            f"Hven reads {source} in place, and `hven backup` does not include it; to include it, move it to the "
+            "directory of the descriptor, and change its path there"
         )
     next_commands = [check_command]
     if not is_live and kind != "live":
         next_commands.append(ingest_command)
-    print(f"Look it over, then: {' && '.join(next_commands)}")
+    print(f"Review it, then run: {' && '.join(next_commands)}")
 
 
 def _is_file_outside(source: str, site_directory: Path) -> bool:
@@ -122,17 +122,17 @@ def check(
     *,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
     run_descriptor_tests: Annotated[
-        bool, typer.Option("--tests", help="Run the descriptors' tests over what is published, too.")
+        bool, typer.Option("--tests", help="Also run the descriptors' tests on the published rows.")
     ] = False,
     run_example_queries: Annotated[
-        bool, typer.Option("--run-examples", help="Run the example queries over what is published, too.")
+        bool, typer.Option("--run-examples", help="Also run the example queries on the published rows.")
     ] = False,
     follow_links: Annotated[
-        bool, typer.Option("--links", help="Follow the links of published rows, too, here and elsewhere.")
+        bool, typer.Option("--links", help="Also follow the links of published rows, here and elsewhere.")
     ] = False,
     score_metadata: Annotated[
         bool,
-        typer.Option("--metadata", help="Score how well each collection is described, with the lines to add."),
+        typer.Option("--metadata", help="Score how well each collection is described, and show the lines to add."),
     ] = False,
     min_score: Annotated[
         int | None, typer.Option("--least", metavar="N", min=0, max=100, help="With --metadata: fail below this score.")
@@ -140,7 +140,7 @@ def check(
     subjects: Annotated[
         Path | None,
         typer.Option(
-            "--subjects", metavar="FILE", help="Check the subjects against this list of terms; with --metadata."
+            "--subjects", metavar="FILE", help="With --metadata: check the subjects against this list of terms."
         ),
     ] = None,
     as_json: Json = False,
@@ -188,9 +188,9 @@ def check(
 
 def _refuse_score_options(subjects: Path | None, min_score: int | None) -> None:
     if subjects is not None:
-        raise UsageError("--subjects belongs to --metadata", remedy=f"hven check --metadata --subjects {subjects}")
+        raise UsageError("--subjects needs --metadata", remedy=f"run hven check --metadata --subjects {subjects}")
     if min_score is not None:
-        raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {min_score}")
+        raise UsageError("--least needs --metadata", remedy=f"run hven check --metadata --least {min_score}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -248,7 +248,7 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
         return sorted(path.parent.name for path in paths if path.stem == path.parent.name)
     path = settings.collections_directory / name / f"{name}.yaml"
     if not path.is_file():
-        raise NotFoundError(f"there is no descriptor {path}", remedy=f"hven new {name} --from FILE writes one")
+        raise NotFoundError(f"there is no descriptor {path}", remedy=f"create it with: hven new {name} --from FILE")
     return [name]
 
 
@@ -340,9 +340,9 @@ def _print_findings(findings: _CheckFindings, scores: Sequence[metadata_score.Sc
 def _print_row_policy(table: str, policy: RowAccessPolicy) -> None:
     """Print who may see the rows of a table, and who may download their files."""
     rules = {
-        "a row is seen by": policy.rows,
-        "the existence of its files is known to": policy.files,
-        "its files are downloaded by": policy.take,
+        "rows are visible to": policy.rows,
+        "the existence of files is visible to": policy.files,
+        "files can be downloaded by": policy.take,
     }
     for rule_text, condition_text in rules.items():
         if condition_text is not None:

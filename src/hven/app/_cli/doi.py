@@ -28,35 +28,41 @@ def doi(
     context: typer.Context,
     *,
     name: Annotated[
-        str | None, typer.Argument(metavar="COLLECTION", help="Default: list all that have a DOI, or were withdrawn.")
+        str | None,
+        typer.Argument(metavar="COLLECTION", help="Default: list everything that has a DOI or was withdrawn."),
     ] = None,
     label: Annotated[
-        str, typer.Option("--release", metavar="LABEL", help="This release, which gets a DOI of its own.")
+        str, typer.Option("--release", metavar="LABEL", help="This release, which gets its own DOI.")
     ] = "",
     draft: Annotated[
-        bool, typer.Option("--draft", help="Reserve it at DataCite; it does not resolve yet, and can be deleted there.")
+        bool,
+        typer.Option("--draft", help="Reserve a DOI at DataCite; it does not resolve yet, and can be deleted there."),
     ] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Publish it for good, or update what DataCite has.")
+        bool, typer.Option("--publish", help="Publish the DOI permanently, or update its metadata at DataCite.")
     ] = False,
     withdraw: Annotated[
         str | None,
         typer.Option(
-            "--withdraw", metavar="REASON", help="Mark it as withdrawn on its page and at DataCite, with the reason."
+            "--withdraw",
+            metavar="REASON",
+            help="Mark the data as withdrawn on their page and at DataCite, with this reason.",
         ),
     ] = None,
     output_file: Annotated[
         Path | None,
-        typer.Option("--to", metavar="FILE", help="Write the metadata for a library that registers it: .xml or .json."),
+        typer.Option(
+            "--to", metavar="FILE", help="Write the metadata for a library that registers the DOI: .xml or .json."
+        ),
     ] = None,
     registered_doi: Annotated[
-        str | None, typer.Option("--is", metavar="DOI", help="Keep the DOI that a library registered for it.")
+        str | None, typer.Option("--is", metavar="DOI", help="Record the DOI that a library registered.")
     ] = None,
-    suffix: Annotated[str, typer.Option("--suffix", metavar="TEXT", help="What follows the prefix.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be sent.")] = False,
+    suffix: Annotated[str, typer.Option("--suffix", metavar="TEXT", help="The part of the DOI after the prefix.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; send nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give collections and releases DOIs; show what is missing."""
+    """Give collections and releases DOIs; show missing metadata."""
     options = {
         "--draft": draft,
         "--publish": publish,
@@ -67,17 +73,20 @@ def doi(
     chosen_options = [option for option, is_chosen in options.items() if is_chosen]
     if len(chosen_options) > 1:
         raise UsageError(
-            f"{' and '.join(chosen_options)} exclude each other", remedy=f"hven doi NAME {chosen_options[0]}"
+            f"{' and '.join(chosen_options)} cannot be combined",
+            remedy=f"give only one: hven doi NAME {chosen_options[0]}",
         )
     if name is None:
         if chosen_options or label or suffix:
-            raise UsageError("the collection is missing", remedy=f"hven doi NAME {' '.join(chosen_options)}".rstrip())
+            raise UsageError(
+                "the collection is missing", remedy=f"run hven doi NAME {' '.join(chosen_options)}".rstrip()
+            )
         _list_dois(context, as_json=as_json)
         return
     if withdraw is not None and len(withdraw.strip()) < 3:
         raise UsageError(
-            "give the reason why it is withdrawn: its page shows it for good",
-            remedy='--withdraw "superseded by R6, whose fluxes are right"',
+            "the reason for the withdrawal is missing; the page of the collection will show it permanently",
+            remedy='give it, such as --withdraw "superseded by R6, whose fluxes are right"',
         )
     withdrawal_reason = " ".join((withdraw or "").split())
     with open_site(context) as site:
@@ -112,7 +121,7 @@ def _collect_citation_metadata(site: Site, collection_name: str, release_label: 
     except NotFoundError as error:
         if collection_name in published_state.resources and not release_label:
             raise NotFoundError(
-                f"no table of {collection_name} is public", remedy="hven status shows what is"
+                f"no table of {collection_name} is public", remedy="run hven status to see which tables are public"
             ) from error
         raise
 
@@ -158,7 +167,7 @@ def _show_doi_metadata(
     if stored_citation is not None and stored_citation.doi is not None:
         state_text = f"{stored_citation.state} since {format_time(stored_citation.changed)}"
     if stored_citation is not None and stored_citation.told == attributes:
-        state_text += ", as DataCite has it"
+        state_text += ", up to date at DataCite"
     lines.append(f"DOI {doi_name or 'by a library'}: {state_text}; nothing was sent")
     print("\n".join(lines), file=sys.stderr)
     if not chosen_options and not has_errors:
@@ -191,15 +200,22 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
     elif output_file.suffix == ".xml":
         data = citations.write_datacite_xml(attributes).encode()
     else:
-        raise UsageError(f"{output_file} is neither .xml nor .json", remedy="libraries mostly take .xml")
+        raise UsageError(
+            f"{output_file} is neither .xml nor .json", remedy="write .xml, which most libraries accept, or .json"
+        )
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if has_errors:
-        raise UserError(f"{citation.title} cannot be registered like this", remedy="correct what is reported above")
+        raise UserError(
+            f"the metadata of {citation.title} are not complete enough for a DOI",
+            remedy="correct the errors that are listed above",
+        )
     output_file.write_bytes(data)
-    print(f"wrote {output_file}: DataCite 4.6 of {citation.title}, which is to resolve to {citation.address}")
+    print(
+        f"wrote {output_file}: DataCite 4.6 metadata of {citation.title}; its DOI should resolve to {citation.address}"
+    )
     if not name:
         words = ["hven", "doi", citation.resource.name, *_build_release_arguments(citation), "--is", "10.xxxx/.."]
-        print(f"once it is registered: {' '.join(words)}")
+        print(f"once it is registered, run: {' '.join(words)}")
 
 
 def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMetadata, reason: str) -> None:
@@ -209,19 +225,23 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
     own_prefix = site.settings.doi.prefix
     is_own_doi = stored_doi and own_prefix and stored_doi.lower().startswith(f"{own_prefix}/")
     print(
-        f"{citation.title} is withdrawn: {citation.address} says so, with the reason, even after its data are removed"
+        f"{citation.title} is withdrawn; {citation.address} shows this and the reason, even after the data are removed"
     )
     if is_own_doi:
         withdrawn_citation = replace(withdrawn_citation, doi=stored_doi)
         doi_minting.mint_doi(site.settings, site.store, withdrawn_citation, "withdrawn")
-        print(f"DataCite knows it, too; {stored_doi} resolves to that page as before")
+        print(f"DataCite has recorded the withdrawal; {stored_doi} still resolves to that page")
     elif stored_doi:
-        print(f"{stored_doi} is registered by somebody else: tell them; it should still resolve to that page")
+        print(
+            f"this site did not register {stored_doi}. Tell the institute that registered it that the data are "
+            "withdrawn; "
+            f"the DOI should still resolve to {citation.address}"
+        )
     if citation.label:
         command = format_command(context, "release", "remove", citation.label, citation.resource.name)
     else:
         command = format_command(context, "remove", citation.resource.name)
-    print(f"its data stay until: {command}")
+    print(f"to remove its data, run: {command}")
 
 
 def _report_doi_outcome(
@@ -235,13 +255,13 @@ def _report_doi_outcome(
         command = format_command(
             context, "doi", citation.resource.name, *_build_release_arguments(citation), "--publish"
         )
-        print(f"to publish it for good: {command}")
+        print(f"to publish it permanently, run: {command}")
     elif not citation.label and citation.resource.doi is None and doi_name is not None:
         descriptor_path = citation.resource.path
         if doi_minting.write_doi_to_descriptor(descriptor_path, doi_name):
             print(f"wrote doi: {doi_name} into {descriptor_path}")
         else:
-            print(f"write this into {descriptor_path}, so that results and registries cite it: doi: {doi_name}")
+            print(f"write this into {descriptor_path}, so that results and registries cite the DOI: doi: {doi_name}")
 
 
 def _list_dois(context: typer.Context, *, as_json: bool) -> None:

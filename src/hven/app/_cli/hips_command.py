@@ -22,24 +22,28 @@ def hips(
     context: typer.Context,
     *,
     collection: Annotated[
-        str | None, typer.Argument(metavar="COLLECTION", help="The collection of the images.")
+        str | None, typer.Argument(metavar="COLLECTION", help="The collection that has the images.")
     ] = None,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths: 'images/*.fits'.")
+        list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths, such as 'images/*.fits'.")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name under which it is published.")] = "images",
-    title: Annotated[str, typer.Option("--title", help="Title (default: that of the collection).")] = "",
+    title: Annotated[str, typer.Option("--title", help="Title (default: the title of the collection).")] = "",
     order: Annotated[
         int | None,
-        typer.Option("--order", min=3, max=20, help="Order of the finest tiles (default: as fine as the images)."),
+        typer.Option(
+            "--order", min=3, max=20, help="Order of the finest tiles (default: the resolution of the images)."
+        ),
     ] = None,
     stretch: Annotated[str, typer.Option("--stretch", help="linear, sqrt, log, asinh.")] = "",
     colours: Annotated[str, typer.Option("--colours", help="gray, viridis, ...")] = "",
-    program: Annotated[str | None, typer.Option("--with", help="hven, or hipsgen of Debian's package aladin.")] = None,
+    program: Annotated[
+        str | None, typer.Option("--with", help="hven, or hipsgen from the Debian package aladin.")
+    ] = None,
     remove_survey: Annotated[bool, typer.Option("--drop", help="Remove the HiPS of this name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Make a HiPS of a collection's images, or list existing ones."""
+    """Make a HiPS from a collection's images, or list its HiPS."""
     with open_site(context) as site:
         if collection is not None and remove_survey:
             surveys.delete_hips_survey(site.settings, collection, name)

@@ -14,4 +14,4 @@ from hven.model import settings
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to create.")]) -> None:
     """Create a site: hven.toml, collections/, var/."""
     site_directory = settings.create_site_directory(directory)
-    print(f"{site_directory} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")
+    print(f"{site_directory} is now a site. Next, run: hven --site {shlex.quote(str(directory))} new NAME --from FILE")

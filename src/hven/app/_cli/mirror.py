@@ -35,15 +35,15 @@ def mirror(
     context: typer.Context,
     *,
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Address of the other site: https://host, or with its path.")
+        str, typer.Argument(metavar="URL", help="Address of the other site: https://host, with its path if it has one.")
     ],
     collections: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Collections (default: all that are public).")
+        list[str] | None, typer.Argument(metavar="NAME...", help="Collections (default: all public ones).")
     ] = None,
-    interval: Annotated[str, typer.Option("--every", help="How often hven serve follows them: 1 h, 10 min.")] = "1 h",
+    interval: Annotated[str, typer.Option("--every", help="How often hven serve updates them: 1 h, 10 min.")] = "1 h",
     only_once: Annotated[bool, typer.Option("--once", help="Copy them once; do not follow.")] = False,
     accept_large_changes: Annotated[
-        bool, typer.Option("--accept", help="Publish even if more rows go or change than the guards allow.")
+        bool, typer.Option("--accept", help="Publish even if more rows are removed or changed than the guards allow.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
@@ -53,7 +53,7 @@ def mirror(
     """
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is not an address of a site", remedy="hven mirror https://host")
+        raise UsageError(f"{url!r} is not the address of a site", remedy="write hven mirror https://host")
     if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
         create_site_directory(Path(context.obj))
     results: list[dict[str, Any]] = []
@@ -125,7 +125,7 @@ def _fetch_collection_names(base_url: str, settings: Settings) -> list[str]:
         collection_names = [str(entry["name"]) for entry in entries]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise SourceError(
-            f"{base_url} does not list collections as a Hven does", remedy="give the address of its first page"
+            f"{base_url} is not a Hven site: it has no list of collections", remedy="give the address of its first page"
         ) from error
     if not collection_names:
         raise SourceError(f"{base_url} has no public collection")
@@ -152,8 +152,8 @@ def _mirror_descriptor(
     )
     if response.status != 200:
         raise SourceError(
-            f"{address} answers {response.status}: there is no public collection {collection_name!r}",
-            remedy="check the name; a site with an older Hven cannot be mirrored",
+            f"{address} returned status {response.status}: there is no public collection {collection_name!r}",
+            remedy="check the name, and the version of the other site: an older Hven cannot be mirrored",
         )
     collection_directory = settings.collections_directory / collection_name
     path = collection_directory / f"{collection_name}.yaml"
@@ -162,7 +162,8 @@ def _mirror_descriptor(
         old_text = path.read_text(encoding="utf-8")
         if not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base_url}/"):
             raise ConflictError(
-                f"{path} is not a mirror of {base_url}", remedy="remove it first, or name the collections that you want"
+                f"{path} is not a mirror of {base_url}",
+                remedy="remove it, or give the names of the collections to mirror",
             )
     remote_text = response.body.decode("utf-8", "replace")
     files = list(_mirror_files(base_url, collection_name, collection_directory, settings, omission_notes))
@@ -212,7 +213,9 @@ def _mirror_files(
             )
             if _compute_checksum(downloaded_file) != checksum:
                 downloaded_file.unlink()
-                raise SourceError(f"{url} has another checksum than the list says", remedy="try it again")
+                raise SourceError(
+                    f"the checksum of {url} is different from the one in the list", remedy="run the command again"
+                )
             downloaded_file.replace(target)
         file_entry = {"files": glob.escape(str(path))}
         if title.strip():

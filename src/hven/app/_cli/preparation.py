@@ -27,25 +27,27 @@ if TYPE_CHECKING:
 def prepare(
     context: typer.Context,
     *,
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection of the files.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection that has the files.")],
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths: 'cubes/*.fits'.")
+        list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths, such as 'cubes/*.fits'.")
     ] = None,
-    with_previews: Annotated[bool, typer.Option("--previews", help="Thumbnails and quicklooks.")] = False,
+    with_previews: Annotated[bool, typer.Option("--previews", help="Make thumbnails and quicklooks.")] = False,
     with_spectra: Annotated[
         bool,
         typer.Option(
-            "--spectra", help="Copies of cubes from which spectra are read fast; they need as much disk space again."
+            "--spectra",
+            help="Copy cubes so that spectra can be read fast; the copies need as much disk space as the cubes.",
         ),
     ] = False,
     part: Annotated[
-        str | None, typer.Option("--part", help="Index or name of the part of the files that has the cube.")
+        str | None, typer.Option("--part", help="Index or name of the part of the files that contains the cube.")
     ] = None,
     through: Annotated[
-        int | None, typer.Option("--through", min=1, help="Axis along which spectra are read, as FITS counts.")
+        int | None,
+        typer.Option("--through", min=1, help="Number of the axis along which spectra are read, as in FITS."),
     ] = None,
     prepare_again: Annotated[
-        bool, typer.Option("--again", help="Prepare files again that were prepared before, or failed.")
+        bool, typer.Option("--again", help="Also prepare files that were prepared before or that failed.")
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the jobs that prepare it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
@@ -63,7 +65,8 @@ def prepare(
             prepared_kinds = prepared_kinds or resource.prepare
             if not prepared_kinds:
                 raise UsageError(
-                    "nothing says what to prepare", remedy="--previews, --spectra, or prepare: in its descriptor"
+                    "neither the command nor the descriptor states what to prepare",
+                    remedy="give --previews or --spectra, or write `prepare` into the descriptor",
                 )
         preparation_result = file_preparation.prepare_files(
             service_context,
@@ -86,7 +89,10 @@ def prepare(
         f"{preparation_result.copies:,} copies of cubes, {preparation_result.bytes / 1e6:,.1f} MB"
     )
     if preparation_result.left:
-        print(f"{preparation_result.left:,} more have no pictures: the limit files.pictures of hven.toml is reached")
+        print(
+            f"{preparation_result.left:,} more files have no pictures, because the limit files.pictures in "
+            "hven.toml is reached"
+        )
     for path, reason in preparation_result.failed.items():
         print(f"failed: {path}: {reason}")
 

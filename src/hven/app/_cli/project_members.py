@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.site.store import AccessGrant
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The project, as hven.toml names it.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the project in hven.toml.")]
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account of the member.")]
 
 project = typer.Typer(no_args_is_help=True)
@@ -24,7 +24,7 @@ project = typer.Typer(no_args_is_help=True)
 
 @project.command("list")
 def list_projects(context: typer.Context, as_json: Json = False) -> None:
-    """Show the projects, with numbers of members and requests."""
+    """Show the projects, with their numbers of members and requests."""
     with open_site(context) as site:
         rows = [_project_to_json(site, project_settings) for project_settings in site.settings.projects]
     _print_project_rows(rows, "Projects", as_json=as_json)
@@ -73,13 +73,13 @@ def add_member(
         str, typer.Option("--role", help=f"{', '.join(PROJECT_ROLES)}: each includes the rights of those before it.")
     ] = PROJECT_ROLES[0],
 ) -> None:
-    """Make an account a member of a project, in a role."""
+    """Make an account a member of a project, with a role."""
     with open_site(context) as site:
         _find_project(site, project_name)
         if role not in PROJECT_ROLES:
             raise UsageError(
                 f"there is no role {role!r:.40}",
-                remedy=suggest_spelling(role, PROJECT_ROLES) or f"one of {', '.join(PROJECT_ROLES)}",
+                remedy=suggest_spelling(role, PROJECT_ROLES) or f"give one of {', '.join(PROJECT_ROLES)}",
             )
         for request in site.store.grants.list_grants("asked", subject=account, object=project_name):
             site.store.grants.revoke_grant(request.id, actor="owner")
@@ -97,11 +97,12 @@ def remove_member(context: typer.Context, project_name: Name, account: Account) 
         member_grants = _list_member_grants(site, project_name).get(account)
         if member_grants is None:
             raise NotFoundError(
-                f"{account} is not a member of {project_name}", remedy=f"hven project show {project_name} lists them"
+                f"{account} is not a member of {project_name}",
+                remedy=f"run hven project show {project_name} to see its members",
             )
         for grant in member_grants:
             site.store.grants.revoke_grant(grant.id, actor="owner")
-    print(f"{account} is not a member of {project_name} any more")
+    print(f"{account} is no longer a member of {project_name}")
 
 
 def _find_project(site: Site, project_name: str) -> ProjectSettings:
@@ -130,7 +131,7 @@ def _member_to_json(account: str, member_grants: list[AccessGrant]) -> dict[str,
     roles = sorted((grant.role for grant in member_grants), key=PROJECT_ROLES.index)
     distinct_roles = dict.fromkeys(roles)
     if len(distinct_roles) > 1:
-        warning = f"given as {' and '.join(distinct_roles)}: the role with fewer rights is in force"
+        warning = f"several roles ({' and '.join(distinct_roles)}); the one with the fewest rights applies"
     else:
         warning = ""
     return {

@@ -37,7 +37,9 @@ def ingest(
     name: Name,
     sample_rows: Annotated[
         int | None,
-        typer.Option("--sample", min=1, help="Read and publish only this number of rows of each source: a first look."),
+        typer.Option(
+            "--sample", min=1, help="Read and publish only this number of rows of each source, for a first look."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read, map and check everything; publish nothing.")
@@ -66,7 +68,7 @@ def ingest(
     print(report.format_text())
     if sample_rows is not None and not dry_run and recurrence is not None:
         pause_command = format_command(context, "schedule pause", name)
-        print(f"the schedule ({recurrence}) publishes all rows at its next run: {pause_command} prevents that")
+        print(f"the next scheduled run ({recurrence}) publishes all rows; to prevent this, run: {pause_command}")
 
 
 def _has_time_series(site: Site, collection: str) -> bool:
@@ -78,9 +80,11 @@ def history(
     context: typer.Context,
     name: Name,
     show_rules: Annotated[
-        bool, typer.Option("--rules", help="Show instead, run by run, how many rows broke each rule that has a flag.")
+        bool, typer.Option("--rules", help="Show for each run how many rows broke each rule that has a flag.")
     ] = False,
-    max_runs: Annotated[int, typer.Option("--last", metavar="N", min=1, help="With --rules: number of runs.")] = 20,
+    max_runs: Annotated[
+        int, typer.Option("--last", metavar="N", min=1, help="With --rules: maximum number of runs.")
+    ] = 20,
     as_json: Json = False,
 ) -> None:
     """Show a collection's snapshots, runs and moves, newest first."""
@@ -97,7 +101,7 @@ def history(
         runs = site.store.runs.list_runs(name)
     if not records and not runs:
         raise NotFoundError(
-            f"there is no collection {name!r} in the system state", remedy="hven status lists what is published"
+            f"there is no collection {name!r} in the system state", remedy="run hven status to see what is published"
         )
     snapshot_facts = [_snapshot_to_json(record, published_ids) for record in records]
     move_facts: list[dict[str, Any]] = [
@@ -194,7 +198,7 @@ def rollback(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The collection, or one table as schema.table.")],
     snapshot: Annotated[
-        str | None, typer.Argument(metavar="SNAPSHOT", help="The snapshot to publish (default: the state before).")
+        str | None, typer.Argument(metavar="SNAPSHOT", help="The snapshot to publish (default: the previous state).")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -207,8 +211,8 @@ def rollback(
                 history_command = format_command(context, "history", name.partition(".")[0])
                 rollback_command = format_command(context, "rollback", name, "SNAPSHOT")
                 raise UserError(
-                    f"{name} was published again in the meantime, so the state before is another one now",
-                    remedy=f"choose a snapshot from {history_command}, and name it: {rollback_command}",
+                    f"{name} was published again in the meantime, so the previous state has changed",
+                    remedy=f"choose a snapshot with {history_command}, and run: {rollback_command}",
                 )
             return site.store.roll_back(name, snapshot)
 
@@ -226,10 +230,13 @@ def rollback(
     if recurrence:
         schedule_text = f"its schedule ({recurrence}) is paused"
     else:
-        schedule_text = "nothing else changes it"
+        schedule_text = "it has no schedule"
     sync_command = format_command(context, "sync", held_name)
     resume_command = format_command(context, "schedule resume", held_name)
-    print(f"{held_name} is held there: {schedule_text}, until {sync_command} or {resume_command}")
+    print(
+        f"{held_name} stays in this state ({schedule_text}). To publish new rows now, run {sync_command}; "
+        f"to end only the hold, run {resume_command}"
+    )
 
 
 def _retry_until_unlocked(action: Callable[[], T]) -> T:
@@ -276,23 +283,23 @@ def move(
         print_json({"moved": snapshot_ids, "engine": engine_name})
         return
     for record in moved_records:
-        print(f"{record.table.qualified_name}: {record.snapshot.rows:,} rows are in {engine_name} now")
+        print(f"{record.table.qualified_name}: {record.snapshot.rows:,} rows are now in {engine_name}")
     if not moved_records:
-        print(f"{name} is in {engine_name} already")
+        print(f"{name} is already in {engine_name}")
     if configured_engine != engine_name:
         next_run = "sync or ingest"
         if recurrence:
             next_run = f"sync or ingest (schedule: {recurrence})"
         print(
-            f"the next {next_run} moves it back to {configured_engine}, unless its descriptor says "
-            f"`engine: {engine_name}`"
+            f"the next {next_run} moves it back to {configured_engine}; to prevent this, write "
+            f"`engine: {engine_name}` into its descriptor"
         )
 
 
 def remove(
     context: typer.Context,
     name: Name,
-    purge_data: Annotated[bool, typer.Option("--purge", help="Delete its snapshots, too.")] = False,
+    purge_data: Annotated[bool, typer.Option("--purge", help="Also delete its snapshots.")] = False,
     as_json: Json = False,
 ) -> None:
     """Stop publishing a collection; its data are kept until --purge."""
@@ -319,7 +326,9 @@ def remove(
     else:
         rollback_command = format_command(context, "rollback", name)
         purge_command = format_command(context, "remove", name, "--purge")
-        print(f"the data are kept: {rollback_command} brings them back, {purge_command} deletes them")
+        print(
+            f"the data are kept; to publish them again, run: {rollback_command}; to delete them, run: {purge_command}"
+        )
 
 
 def _find_sync_schedule(site: Site, name: str) -> Recurrence | None:

@@ -50,11 +50,12 @@ def query(
         typer.Option(
             "--format",
             "-f",
-            help=f"{', '.join(plugins.list_plugins('formats'))} (default: by the extension of the file, else text).",
+            help=f"{', '.join(plugins.list_plugins('formats'))} (default: from the extension of the file, or else "
+            "text).",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of the terminal.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of the terminal.")
     ] = None,
     maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Maximum number of rows.")] = None,
     is_public: Annotated[bool, typer.Option("--public", help="Run it as an anonymous user, not as the owner.")] = False,
@@ -71,31 +72,34 @@ def query(
         str | None, typer.Option("--url", metavar="URL", help="Send it to this TAP service instead of the site.")
     ] = None,
     include_unknown: Annotated[
-        bool, typer.Option("--unknown", help="With --epn: include rows whose value is not known.")
+        bool, typer.Option("--unknown", help="With --epn: include rows whose value is unknown.")
     ] = False,
     as_of: Annotated[
         str | None,
         typer.Option(
             "--as-of",
             metavar="SNAPSHOT|TIME",
-            help="Query what was published then: 2026-11-20T08:00, or an id of hven history.",
+            help="Query an earlier published state: a time (2026-11-20T08:00), or an id from hven history.",
         ),
     ] = None,
     show_only: Annotated[bool, typer.Option("--show", help="Print the ADQL without running it.")] = False,
 ) -> None:
-    """Run ADQL, or EPN-TAP parameters, over what is published."""
+    """Query the published tables with ADQL or EPN-TAP parameters."""
     if (adql is None) == (epn is None):
         raise UsageError(
             "give a query in ADQL, or parameters with --epn",
-            remedy='hven query "SELECT ..", or hven query --epn "target_name=Mars"',
+            remedy='run hven query "SELECT ..", or hven query --epn "target_name=Mars"',
         )
     if epn is None and (table or include_unknown):
-        raise UsageError("--table and --unknown belong to --epn", remedy="write the table into the ADQL")
+        raise UsageError("--table and --unknown need --epn", remedy="write the name of the table into the ADQL query")
     output_format, options = formats.select_format(format_name or _choose_format_by_extension(output))
     if as_of is not None and url is not None:
-        raise UsageError("--as-of is for the site's own tables", remedy="another Hven takes the TAP parameter ASOF")
+        raise UsageError(
+            "--as-of cannot be combined with --url",
+            remedy="leave out --as-of; another Hven site accepts the TAP parameter ASOF",
+        )
     if account is not None and (is_public or url is not None):
-        raise UsageError("--as does not go with --public or --url", remedy="leave --public and --url out")
+        raise UsageError("--as cannot be combined with --public or --url", remedy="leave out --public and --url")
     with _open_query_runner(context, url, is_public=is_public, account=account, as_of=as_of) as run_query:
         if adql is not None:
             text = _read_query_or_stdin(adql)
@@ -127,9 +131,12 @@ def _write_result(
             with pause_deadline(result.deadline):  # a pager blocks for as long as its user reads
                 file.write(chunk)
     if result.overflow:
-        print(f"hven: cut at {result.row_count:,} rows; --maxrec sets the limit", file=sys.stderr)
+        print(
+            f"hven: the result was cut off after {result.row_count:,} rows; raise the limit with --maxrec",
+            file=sys.stderr,
+        )
     if output is not None:
-        print(f"hven: {result.row_count:,} rows to {output}", file=sys.stderr)
+        print(f"hven: wrote {result.row_count:,} rows to {output}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -145,7 +152,9 @@ def _open_query_runner(
         principal = ANONYMOUS_PRINCIPAL if is_public else OWNER_PRINCIPAL
         if account is not None:
             if not site.store.users.has_account(account):
-                raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+                raise NotFoundError(
+                    f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts"
+                )
             principal = build_principal(account, site.store, site.settings)
             principal = with_known_groups_and_names(
                 principal, site.settings, site.store.grants, partial(find_groups_and_aliases, site)
@@ -175,14 +184,14 @@ def explain(
     context: typer.Context,
     adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")],
 ) -> None:
-    """Print how a query is planned, and the text that the engine gets."""
+    """Print the plan of a query, and the text that the engine gets."""
     with open_site(context) as site:
         print(query_pipeline.explain_query(_read_query_or_stdin(adql), OWNER_PRINCIPAL, site=site))
 
 
 def resolve(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An object, as astronomers write it: 'M 31'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of an object, such as 'M 31'.")],
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Resolve an object's name: position, other names, and source."""
@@ -271,7 +280,7 @@ def _read_query_or_stdin(adql: str) -> str:
         line = query_bytes[: error.start].count(b"\n") + 1
         wrong_byte = query_bytes[error.start]
         raise UserError(
-            f"standard input is not UTF-8: byte {wrong_byte:#04x} in line {line}",
+            f"standard input is not UTF-8: byte {wrong_byte:#04x} on line {line}",
             remedy="save the query as UTF-8",
         ) from None
 

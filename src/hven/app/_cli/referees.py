@@ -19,19 +19,19 @@ referee = typer.Typer(no_args_is_help=True)
 @referee.command("add")
 def add_referee_address(
     context: typer.Context,
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection to be refereed.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection for the referees.")],
     end_text: Annotated[
         str,
-        typer.Option("--until", metavar="DATE", help="The last day, or the moment (UTC) at which the address ends."),
+        typer.Option("--until", metavar="DATE", help="The last day, or the time (UTC) at which the address expires."),
     ],
     is_anonymous: Annotated[
         bool,
         typer.Option(
-            "--anonymous", help="Hide the people of the collection, and do not log the addresses of referees."
+            "--anonymous", help="Hide the collection's people, and do not log the network addresses of referees."
         ),
     ] = False,
 ) -> None:
-    """Print a private address that shows a collection, this once.
+    """Print a private address that shows a collection, once.
 
     Everybody who has the address sees the collection.
     """
@@ -68,12 +68,14 @@ def list_referee_addresses(context: typer.Context, as_json: Json = False) -> Non
 @referee.command("end")
 def end_referee_address(
     context: typer.Context,
-    grant_id: Annotated[str, typer.Argument(metavar="ID", help="As `hven referee list` shows it.")],
+    grant_id: Annotated[str, typer.Argument(metavar="ID", help="The number that `hven referee list` shows.")],
 ) -> None:
-    """End an address at once."""
+    """End an address immediately."""
     with open_site(context) as site:
         if all(grant.id != grant_id for grant in site.store.grants.list_grants(GRANT_KIND)):
-            raise NotFoundError(f"there is no referee {grant_id!r:.40}", remedy="hven referee list shows them")
+            raise NotFoundError(
+                f"there is no referee address {grant_id!r:.40}", remedy="run hven referee list to see all addresses"
+            )
         ended_grant = site.store.grants.revoke_grant(grant_id, actor="owner")
     print(f"the address for {ended_grant.object} is no longer valid")
 
@@ -81,13 +83,13 @@ def end_referee_address(
 def audit(
     context: typer.Context,
     object_name: Annotated[
-        str | None, typer.Option("--object", metavar="NAME", help="Only of this collection, account ...")
+        str | None, typer.Option("--object", metavar="NAME", help="Only events about this collection, account ...")
     ] = None,
-    account: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only what this account did.")] = None,
+    account: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only actions of this account.")] = None,
     max_lines: Annotated[int, typer.Option("--most", min=1, max=1_000_000, help="Maximum number of lines.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show who changed rights, and who looked at locked files."""
+    """Show who changed rights, and who opened locked files."""
     with open_site(context) as site:
         entries = site.store.grants.list_audit_entries(object=object_name, by=account, row_limit=max_lines)
     names = ["at", "by", "what", "object", "facts"]
@@ -106,14 +108,16 @@ def _parse_end_time(text: str) -> float:
     try:
         end_time = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--until {text!r:.40} is not a date", remedy="2027-01-31, or 2027-01-31T12:00") from None
+        raise UsageError(
+            f"--until {text!r:.40} is not a date", remedy="write 2027-01-31, or 2027-01-31T12:00"
+        ) from None
     if end_time.tzinfo is None:
         end_time = end_time.replace(tzinfo=UTC)
     is_day = len(text) <= len("2027-01-31")
     if is_day:
         end_time += timedelta(days=1)
     if end_time <= datetime.now(UTC):
-        raise UsageError(f"--until {text} is in the past", remedy="give a day in the future")
+        raise UsageError(f"--until {text} is in the past", remedy="give a later date")
     return end_time.timestamp()
 
 

@@ -59,7 +59,7 @@ class ChainCodeDirections(enum.StrEnum):
 
 def region(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Table of contours or regions, label image, or file of regions.")
+        Path, typer.Argument(metavar="FILE", help="Table of contours or regions, label image, or region file.")
     ],
     *,
     output_format: Annotated[
@@ -74,40 +74,45 @@ def region(
     chain: Annotated[str | None, typer.Option("--chain", metavar="NAME", help="Column of chain codes (CC).")] = None,
     x: Annotated[
         str | None,
-        typer.Option("--x", metavar="NAME", help="Column of their first pixel, or of lists of pixels, x (CC_X_PIX)."),
+        typer.Option("--x", metavar="NAME", help="Column with x of their first pixel, or with lists of x (CC_X_PIX)."),
     ] = None,
-    y: Annotated[str | None, typer.Option("--y", metavar="NAME", help="The same, y (CC_Y_PIX).")] = None,
+    y: Annotated[str | None, typer.Option("--y", metavar="NAME", help="The same for y (CC_Y_PIX).")] = None,
     radius: Annotated[
         str | None,
-        typer.Option("--radius", metavar="R", help="Radius of the disc: NAME or number, pixels (R_SUN); 960arcsec."),
+        typer.Option(
+            "--radius", metavar="R", help="Radius of the disc in pixels, as NAME or number (R_SUN), or 960arcsec."
+        ),
     ] = None,
     centre: Annotated[
         str | None,
-        typer.Option("--centre", "--center", metavar="X,Y", help="Centre of the disc, pixels (CENTER_X,CENTER_Y)."),
+        typer.Option("--centre", "--center", metavar="X,Y", help="Centre of the disc in pixels (CENTER_X,CENTER_Y)."),
     ] = None,
     scale: Annotated[
         str | None, typer.Option("--scale", metavar="X,Y", help="Arcseconds per pixel (CDELT1,CDELT2).")
     ] = None,
     observation_date: Annotated[
         str | None,
-        typer.Option("--date", metavar="T", help="NAME or moment of the observation, from the Earth (DATE_OBS)."),
+        typer.Option("--date", metavar="T", help="NAME or time of the observation from the Earth (DATE_OBS)."),
     ] = None,
     observer: Annotated[
-        str | None, typer.Option("--observer", metavar="LON,LAT", help="Or the point below the observer, degrees.")
+        str | None,
+        typer.Option(
+            "--observer", metavar="LON,LAT", help="Instead of --date: the point below the observer, in degrees."
+        ),
     ] = None,
     rotation: Annotated[
         str | None,
         typer.Option("--rotation", metavar="N", help="Carrington rotation, which must match the date (C_ROTATION)."),
     ] = None,
     column: Annotated[
-        str | None, typer.Option("--region", metavar="NAME", help="Column of regions as texts (s_region).")
+        str | None, typer.Option("--region", metavar="NAME", help="Column with regions as text (s_region).")
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Column that names the rows, for GeoJSON.")
     ] = None,
     longitudes: Annotated[
         SolarLongitudeOrigin,
-        typer.Option("--longitudes", help="Zero of longitudes on the Sun, if --date gives the observer."),
+        typer.Option("--longitudes", help="Origin of longitudes on the Sun, if --date gives the observer."),
     ] = SolarLongitudeOrigin.carrington,
     origin: Annotated[int, typer.Option("--origin", min=0, max=1, help="Number of an image's first pixel.")] = 0,
     directions: Annotated[
@@ -119,11 +124,12 @@ def region(
     view: Annotated[
         VertexOrder | None,
         typer.Option(
-            "--view", help="Vertices run anticlockwise from inside (sky) or outside (default: body for contours)."
+            "--view",
+            help="Vertices run anticlockwise as seen from inside (sky) or outside (body; default for contours).",
         ),
     ] = None,
 ) -> None:
-    """Write contours and regions of a file in other formats."""
+    """Convert contours and regions in a file to other formats."""
     contour_options = contour_tables.ContourTableOptions(
         chain=chain,
         x=x,
@@ -167,7 +173,7 @@ def region(
     else:
         sys.stdout.buffer.write(text)
     if frame_problem:
-        print(f"hven: {file}: {frame_problem}: longitudes are assumed to increase to the east", file=sys.stderr)
+        print(f"hven: {file}: {frame_problem}; Hven assumes that longitudes increase to the east", file=sys.stderr)
     _print_row_messages(file, sorted(read_regions.notes.items()), faults, len(read_regions.faults))
     if faults:
         raise typer.Exit(1)
@@ -224,8 +230,8 @@ def _write_regions(
         region_frame = frame or read_regions.frame
         if region_frame != "ICRS":
             raise ValueError(
-                f"files of {output_format.value} are in ICRS, and these regions in "
-                f"{region_frame or 'no frame that is known'}"
+                f"{output_format.value} files are in ICRS, but these regions are in "
+                f"{region_frame or 'an unknown frame'}"
             )
         return region_files.write_region_file(regions, output_format.value).encode(), faults
     if output_format is RegionFormat.moc and extension in {".fits", ".json"}:
@@ -241,7 +247,9 @@ def _write_regions(
         regions, TEXT_KINDS[output_format], frame=frame_word, from_outside=seen_from_outside
     )
     lines = texts.to_pylist()
-    inexpressible = "it is more than one polygon without holes, of less than half a sphere: use --to dali or moc"
+    inexpressible = (
+        "this format has only single polygons without holes that cover less than half a sphere; use --to dali or moc"
+    )
     faults += [(row, inexpressible) for row, line in enumerate(lines) if line is None and row not in empty_rows]
     return _join_lines(line or "" for line in lines), sorted(faults)
 

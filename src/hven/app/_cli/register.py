@@ -35,19 +35,19 @@ def register(
         typer.Argument(metavar="COLLECTION", help="With --check or --show: only the records of this collection."),
     ] = None,
     check_records: Annotated[
-        bool, typer.Option("--check", help="Check the records as validators of registries do.")
+        bool, typer.Option("--check", help="Check the records in the same way as the validators of registries.")
     ] = False,
     show_records: Annotated[
-        bool, typer.Option("--show", help="Show the records as registries get them (ivo_vor).")
+        bool, typer.Option("--show", help="Show the records that registries get (ivo_vor).")
     ] = False,
     show_harvested: Annotated[
-        bool, typer.Option("--harvested", help="Show which records a searchable registry (RegTAP) has already.")
+        bool, typer.Option("--harvested", help="Show which records a searchable registry (RegTAP) already has.")
     ] = False,
     registry_url: Annotated[
-        str | None, typer.Option("--at", metavar="URL", help="With --harvested: its TAP service.")
+        str | None, typer.Option("--at", metavar="URL", help="With --harvested: address of its TAP service.")
     ] = None,
     write_settings: Annotated[
-        bool, typer.Option("--write", help="Ask for settings that hven.toml lacks, and write them there.")
+        bool, typer.Option("--write", help="Ask for settings that are missing in hven.toml, and write them there.")
     ] = False,
     show_hapi: Annotated[
         bool, typer.Option("--hapi", help="Show the entry for HAPI's list of servers, abouts.json.")
@@ -55,7 +55,7 @@ def register(
     as_line: Annotated[bool, typer.Option("--line", help="Show the line for all_.txt instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Guide the site into registries; report what they would refuse."""
+    """Explain how to register the site; check its records."""
     options = {
         "--check": check_records,
         "--show": show_records,
@@ -66,7 +66,9 @@ def register(
     chosen_options = [option for option, is_chosen in options.items() if is_chosen]
     _check_option_combination(chosen_options, {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"})
     if name is not None and not (check_records or show_records):
-        raise UsageError("a collection goes only with --check or --show", remedy=f"hven register {name} --check")
+        raise UsageError(
+            "a collection can be given only with --check or --show", remedy=f"run hven register {name} --check"
+        )
     if show_hapi:
         with open_site(context) as site:
             entry = _build_hapi_server_entry(site)
@@ -106,11 +108,12 @@ def _check_option_combination(chosen_options: Sequence[str], required_options: M
     """
     if len(chosen_options) > 1:
         raise UsageError(
-            f"{' and '.join(chosen_options)} exclude each other", remedy=f"hven register {chosen_options[0]}"
+            f"{' and '.join(chosen_options)} cannot be combined",
+            remedy=f"give only one: hven register {chosen_options[0]}",
         )
     for option, needed_option in required_options.items():
         if needed_option and needed_option not in chosen_options:
-            raise UsageError(f"{option} belongs to {needed_option}", remedy=f"hven register {needed_option} {option}")
+            raise UsageError(f"{option} needs {needed_option}", remedy=f"run hven register {needed_option} {option}")
 
 
 def _create_service_context(site: Site) -> ServiceContext:
@@ -131,8 +134,8 @@ def _draft_registry_records(
     records = registry_validation.build_draft_records(service_context)
     if collection_name is not None and collection_name not in records:
         remedy = (
-            "look at hven status and `hven check`: is it published, public, without faults, and not "
-            "`registry: {publish: false}`?"
+            "check with `hven status` and `hven check` that it is published, public and without errors, "
+            "and does not have `registry: {publish: false}`"
         )
         raise NotFoundError(f"there are no registry records of {collection_name}", remedy=remedy)
     return records
@@ -177,7 +180,7 @@ def _print_hapi_server_entry(entry: dict[str, Any], *, as_line: bool) -> None:
     else:
         print_json(entry)
     print(
-        "send it to https://github.com/hapi-server/servers; validate the server before with `hven lint`",
+        "check the server with `hven lint`, then send the entry to https://github.com/hapi-server/servers",
         file=sys.stderr,
     )
 
@@ -192,11 +195,11 @@ def _build_hapi_server_entry(site: Site) -> dict[str, Any]:
     """
     settings = site.settings
     if not settings.public_url:
-        raise UserError("the public address of the site is not set", remedy="public_url in hven.toml")
+        raise UserError("the public address of the site is not set", remedy="set public_url in hven.toml")
     test_query = _build_hapi_test_request(site)
     contact = settings.contact_name or settings.contact_email
     if not contact:
-        raise UserError("the contact of the site is not set", remedy="contact_name and contact_email in hven.toml")
+        raise UserError("the contact of the site is not set", remedy="set contact_name and contact_email in hven.toml")
     entry: dict[str, Any] = {
         "x_url": f"{str(settings.public_url).rstrip('/')}/hapi",
         "id": settings.authority or settings.name,
@@ -235,4 +238,4 @@ def _build_hapi_test_request(site: Site) -> dict[str, str]:
             "stop": series.format_instant(extent.stop),
             "parameters": data_set.parameters[0].name,
         }
-    raise UserError("there is no public data set with samples", remedy="series: in a descriptor")
+    raise UserError("there is no public data set with samples", remedy="write `series` into a descriptor")

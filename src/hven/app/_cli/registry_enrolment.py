@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_RECORDS = 100_000  # limit of the query that asks a registry for a site's records
 # keys of hven.toml -> the question that asks for them: one for each record with which a site begins
 SETTING_QUESTIONS = {
-    ("authority",): "The authority, first part of all identifiers (ivo://AUTHORITY/..): yours for ever",
+    ("authority",): "The authority, which is the permanent first part of all identifiers (ivo://AUTHORITY/..)",
     ("public_url", "contact_email"): (
         "The registry: the public address of this site, and the e-mail address to which harvesters and readers write"
     ),
@@ -45,26 +45,26 @@ def print_registration_guide(context: typer.Context, settings: Settings) -> None
     harvested_command = format_command(context, "register", "--harvested", "--at", "URL")
     steps = [
         (
-            f"Ask a registry whether somebody has the authority already, by TAP: SELECT ivoid FROM rr.resource "
+            f"Ask a registry by TAP whether the authority is already taken: SELECT ivoid FROM rr.resource "
             f"WHERE ivoid = 'ivo://{settings.authority.lower()}'"
         ),
-        f"Correct what {check_command} reports; see the records with {show_command}.",
+        f"Correct what {check_command} reports. View the records with {show_command}.",
         (
-            f"Write {settings.site_url}/oai into the form of the registry of registries, https://rofr.ivoa.net: it "
-            f"validates the records, and from then on others harvest them, mostly every night."
+            f"Enter {settings.site_url}/oai in the form of the registry of registries, https://rofr.ivoa.net. "
+            "It validates the records. From then on, other registries harvest them, usually every night."
         ),
-        f"Look a day later what they have: {harvested_command} (URL: of a RegTAP service).",
+        f"A day later, check what they have: {harvested_command} (URL: the address of a RegTAP service).",
     ]
     if missing_settings:
         write_command = format_command(context, "register", "--write")
         setting_lines = "\n".join(_format_setting_lines(missing_settings))
         write_step = (
-            f"Write into {file}, before its first section, and in place of lines that are there already (or let "
-            f"{write_command} ask you):\n\n{setting_lines}\n"
+            f"Write these lines into {file}, before its first section; replace lines that are already there "
+            f"(or let {write_command} ask you):\n\n{setting_lines}\n"
         )
         steps.insert(0, write_step)
     else:
-        print(f"{file} says all that registries need.")
+        print(f"{file} has all settings that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
     print(f"For HAPI's list of servers: {format_command(context, 'register', '--hapi')}")
 
@@ -96,7 +96,8 @@ def complete_settings_by_prompt(settings: Settings) -> Settings:
         return settings
     if not sys.stdin.isatty():
         raise UsageError(
-            "--write asks questions, and this is not a terminal", remedy="hven register prints the lines to paste"
+            "--write asks questions, but this is not a terminal",
+            remedy="run hven register, and paste the lines that it prints",
         )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():
@@ -153,8 +154,8 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
         is_equal = False
     if not is_equal:
         raise UserError(
-            f"{site_settings.SETTINGS_FILE} cannot be edited line by line",
-            remedy="hven register prints the lines to paste",
+            f"Hven cannot add lines to {site_settings.SETTINGS_FILE} as it is written",
+            remedy="run hven register, and paste the lines that it prints",
         )
     return text
 
@@ -195,7 +196,7 @@ def print_registry_comparison(service_context: ServiceContext, registry_url: str
     if "://" not in url:
         raise UsageError(
             "the address of the registry is missing",
-            remedy="--at URL: the TAP service of a searchable registry (RegTAP)",
+            remedy="give --at URL, the address of the TAP service of a searchable registry (RegTAP)",
         )
     own_records: dict[str, RegistryRecord] = {}
     for records in registry_validation.build_draft_records(service_context).values():
@@ -224,7 +225,7 @@ def print_registry_comparison(service_context: ServiceContext, registry_url: str
         ivoids_by_finding = {
             "not there": missing_records,
             "older there than here": outdated_records,
-            "there, and not of this site": unknown_records,
+            "there, but not a record of this site": unknown_records,
         }
         for finding, ivoids in ivoids_by_finding.items():
             for ivoid in ivoids:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.store import SnapshotRecord
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
-Label = Annotated[str, typer.Argument(metavar="LABEL", help="R4, DR1.2 ...; latest: the newest of each collection.")]
+Label = Annotated[
+    str, typer.Argument(metavar="LABEL", help="R4, DR1.2 ...; latest: the newest release of each collection.")
+]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these collections.")]
 
 
@@ -45,20 +47,23 @@ def add_release(
     collections: Annotated[list[str], typer.Argument(metavar="NAME...", help="The collections.")],
     description: Annotated[str | None, typer.Option("--description", help="A sentence for readers.")] = None,
 ) -> None:
-    """Release what is published of collections now.
+    """Release the present published state of collections.
 
     `hven release LABEL NAME...` does the same.
     """
     with open_site(context) as site:
         if parse_instant(label) is not None:
-            raise UsageError(f"{label!r:.60} is a time", remedy="take a label that is not: R4, DR1.2")
+            raise UsageError(
+                f"{label!r:.60} is a time and cannot be a label",
+                remedy="choose a label that is not a time, such as R4 or DR1.2",
+            )
         used_names = _list_schema_names(site)
         for name in collections:
             schema = Release(collection=name, label=label, created="", snapshots={}).schema_name
             if schema.lower() in used_names:
                 raise ConflictError(
-                    f"{label} of {name} would be queried as {schema}, which is a collection's name",
-                    remedy="take another label",
+                    f"the schema of {label} of {name} would be {schema}, which is already the name of a collection",
+                    remedy="choose a different label",
                 )
         for release_record in site.store.releases.add_collection_releases(label, collections, description):
             schema = release_record.schema_name
@@ -109,7 +114,8 @@ def show_release(context: typer.Context, label: Label, as_json: Json = False) ->
         _, published_ids = site.store.read_published_snapshot_ids()
     if not release_records:
         raise NotFoundError(
-            f"there is no release {label!r:.60}", remedy=f"{format_command(context, 'release list')} shows them"
+            f"there is no release {label!r:.60}",
+            remedy=f"run {format_command(context, 'release list')} to see all releases",
         )
     rows: list[dict[str, Any]] = []
     for release_record, records in release_records:
@@ -142,14 +148,14 @@ def _print_releases(rows: list[dict[str, Any]], title: str, *, as_json: bool) ->
 
 @release.command("remove")
 def remove_release(context: typer.Context, label: Label, collections: Names = None) -> None:
-    """Take a label off a release.
+    """Remove a label from a release.
 
-    Its rows are deleted when the collection is ingested next.
+    The next ingest of the collection deletes its rows.
     """
     with open_site(context) as site:
         removed_releases = site.store.releases.remove_label(label, collections or ())
     names = ", ".join(release_record.collection for release_record in removed_releases)
-    print(f"{label} is not a release of {names} any more")
+    print(f"{label} is no longer a release of {names}")
 
 
 @release.command("diff")
@@ -157,7 +163,7 @@ def compare_releases(
     context: typer.Context,
     old_label: Label,
     new_label: Annotated[
-        str | None, typer.Argument(metavar="[LABEL]", help="The other one; default: what is published.")
+        str | None, typer.Argument(metavar="[LABEL]", help="The other release (default: the published state).")
     ] = None,
 ) -> None:
     """Show what changed between two releases: tables, columns, rows."""
@@ -172,7 +178,8 @@ def compare_releases(
             if new_label:
                 labels += f" and {new_label!r:.60}"
             raise NotFoundError(
-                f"no collection has {labels}", remedy=f"{format_command(context, 'release list')} shows them"
+                f"no collection has {labels}",
+                remedy=f"run {format_command(context, 'release list')} to see all releases",
             )
         for collection in sorted(common_collections):
             old_state = sync_package.find_collection_state(site, collection, old_label)

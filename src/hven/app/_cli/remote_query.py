@@ -119,5 +119,5 @@ def _build_remote_query_error(address: str, response: HttpAnswer, error: UserErr
         message = error.message
     remedy = ""
     if response.status == 404:
-        remedy = "is this the address of a TAP service, without /sync?"
+        remedy = "give the address of a TAP service, without /sync"
     return UserError(f"{address}: {message}", remedy=remedy)

@@ -28,7 +28,7 @@ def show_rule_trend(collection_name: str, runs: Sequence[IngestRun], max_runs: i
     if not run_qualities:
         raise NotFoundError(
             f"no run of {collection_name} has counted flags",
-            remedy="write flags: under the table, flag: 0 beside a rule, and ingest",
+            remedy="add `flags` to the table and `flag: 0` to a rule, and ingest",
         )
     if as_json:
         print_json([_run_flag_statistics_to_json(run, tables) for run, tables in run_qualities])
@@ -83,7 +83,7 @@ def _show_rule_counts(table_name: str, run_qualities: Sequence[tuple[IngestRun, 
             other_values = ["others", *[""] * (len(newest.by) - 1)]
             group_rows.append(_build_quality_group_row(newest.others, newest, other_values))
         headings = [*newest.by, "rows", "no flag", *newest.rules]
-        print_table(headings, group_rows, title=f"{table_name}: now, by {', '.join(newest.by)}")
+        print_table(headings, group_rows, title=f"{table_name}: newest run, by {', '.join(newest.by)}")
 
 
 def _format_run_kind(run: IngestRun) -> str:

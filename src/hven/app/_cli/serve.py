@@ -29,13 +29,14 @@ from hven.site.outdated_addresses import find_outdated_addresses
 def serve(
     context: typer.Context,
     port: Annotated[
-        int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: port of hven.toml, 8080).")
+        int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: `port` in hven.toml, or 8080).")
     ] = None,
     host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen at (default: host of hven.toml, 127.0.0.1).")
+        str | None, typer.Option("--host", help="Address to listen at (default: `host` in hven.toml, or 127.0.0.1).")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: workers of hven.toml, 2).")
+        int | None,
+        typer.Option("--workers", "-w", min=1, help="Number of processes (default: `workers` in hven.toml, or 2)."),
     ] = None,
 ) -> None:
     """Serve the site until Ctrl-C."""
@@ -70,12 +71,13 @@ def serve(
 def work(
     context: typer.Context,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", min=1, help="Processes (default: job_workers of hven.toml, 1).")
+        int | None,
+        typer.Option("--workers", "-w", min=1, help="Number of processes (default: `job_workers` in hven.toml, or 1)."),
     ] = None,
 ) -> None:
-    """Run asynchronous jobs, and the schedule, until Ctrl-C.
+    """Run asynchronous jobs and the schedule until Ctrl-C.
 
-    It runs beside a server, or on another machine that shares the site's directory and store.
+    It runs next to a server, or on another machine that shares the site's directory and store.
     """
     site_settings = load_site_settings(context)
     logging.config.dictConfig(LOGGING_CONFIG)
@@ -111,21 +113,22 @@ def _resolve_listen_address(host: str, port: int) -> str:
     except socket.gaierror:
         raise UsageError(
             f"--host {host}: there is no such address",
-            remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
+            remedy="use 127.0.0.1 for this machine only, or 0.0.0.0 for all its networks",
         ) from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(
-                f"another program listens at {host}:{port} already", remedy="stop it, or give --port N"
+                f"another program already listens at {host}:{port}", remedy="stop it, or give --port N"
             ) from None
         if error.errno == errno.EACCES:
             raise UsageError(
-                f"port {port} is only for root", remedy="take a port from 1024 on, behind a reverse proxy"
+                f"only root can use port {port}",
+                remedy="choose a port from 1024 on, and put a reverse proxy in front of it",
             ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageError(
                 f"--host {host} is not an address of this machine",
-                remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
+                remedy="use 127.0.0.1 for this machine only, or 0.0.0.0 for all its networks",
             ) from None
         raise
     return str(address[0])

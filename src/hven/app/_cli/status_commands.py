@@ -188,7 +188,7 @@ def describe_table_access(published_table: PublishedTable, tables_by_name: Mappi
     if access_texts[0] == "public" and len(access_texts) > 1:
         del access_texts[0]
     if published_table.resource is None:
-        access_texts.append("no descriptor, so no page")
+        access_texts.append("no page, because there is no descriptor")
     return "; ".join(access_texts)
 
 
@@ -236,7 +236,7 @@ def _print_scheduled_collections(site_status: SiteStatus) -> None:
         return
     print_table(["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"], rows)
     if site_status.scheduler is None:
-        print("no server runs the schedule: start hven serve, or hven work")
+        print("no server runs the schedule; start hven serve or hven work")
 
 
 def _format_schedule_row(collection_status: CollectionStatus) -> tuple[object, ...]:
@@ -314,7 +314,9 @@ def list_schedule(context: typer.Context, as_json: Json = False) -> None:
         print_json([item.to_json() for item in scheduled_collections])
         return
     if not scheduled_collections:
-        print("No collection follows its source on a schedule: write `sync: {every: 1 h}` into a descriptor.")
+        print(
+            "No collection follows its source on a schedule. To add one, write `sync: {every: 1 h}` into a descriptor."
+        )
         return
     _print_scheduled_collections(site_status)
     _print_sync_problems(scheduled_collections)
@@ -322,9 +324,9 @@ def list_schedule(context: typer.Context, as_json: Json = False) -> None:
 
 @schedule.command("run")
 def request_sync_now(context: typer.Context, collection_name: Name) -> None:
-    """Let the server synchronise a collection now, before its time."""
+    """Let the server synchronise a collection now."""
     _update_schedule_record(context, collection_name, lambda row, now: replace(row, asked=now))
-    print(f"{collection_name} is next")
+    print(f"the server will synchronise {collection_name} next")
 
 
 @schedule.command("pause")
@@ -341,7 +343,7 @@ def pause_schedule(context: typer.Context, name: Name) -> None:
 def resume_schedule(context: typer.Context, name: Name) -> None:
     """Resume a collection's schedule after a pause or a rollback.
 
-    One run makes up for all that were missed.
+    One run replaces all that were missed.
     """
     _update_schedule_record(context, name, lambda row, _: replace(row, paused=None), is_resume=True)
     print(f"{name} is scheduled again")

@@ -27,9 +27,7 @@ def sync(
     context: typer.Context,
     *,
     name: Name,
-    read_everything: Annotated[
-        bool, typer.Option("--full", help="Read everything, whatever the watermark says.")
-    ] = False,
+    read_everything: Annotated[bool, typer.Option("--full", help="Read all rows, and ignore the watermark.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; publish nothing.")] = False,
     accept_large_changes: Annotated[
         bool, typer.Option("--accept", help="Publish even if more rows are removed or changed than the guards allow.")
@@ -38,7 +36,7 @@ def sync(
         bool,
         typer.Option(
             "--unless-held",
-            help="Do nothing while a rollback holds the collection, or it is not published: for crontabs.",
+            help="Do nothing if a rollback holds the collection or if it is not published; for crontabs.",
         ),
     ] = False,
     as_json: Json = False,
@@ -81,15 +79,16 @@ def diff(
     old_state: Annotated[
         str,
         typer.Argument(
-            metavar="STATE", help="A release, the id of a snapshot or run (hven history), or a time: 2026-11-20T08:00."
+            metavar="STATE",
+            help="A release, the id of a snapshot or run (hven history), or a time such as 2026-11-20T08:00.",
         ),
     ],
     new_state: Annotated[
-        str | None, typer.Argument(metavar="STATE", help="The other state; default: what is published.")
+        str | None, typer.Argument(metavar="STATE", help="The other state (default: the published one).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show which rows differ between two states, and where."""
+    """Show which rows differ between two states, and in which columns."""
     with open_site(context) as site:
         changes = sync_package.compare_collection_states(site, name, old_state, new_state)
     if as_json:

@@ -33,7 +33,9 @@ def report(
     ] = None,
     grouping: Annotated[
         list[str] | None,
-        typer.Option("--by", metavar="WHAT", help=f"Group lines by {', '.join(GROUPING_KEYS)}; repeat it for several."),
+        typer.Option(
+            "--by", metavar="WHAT", help=f"Group lines by {', '.join(GROUPING_KEYS)}; repeat the option for several."
+        ),
     ] = None,
     format_name: Annotated[
         str,
@@ -45,14 +47,16 @@ def report(
         bool, typer.Option("--private", help="With dsr: include collections that are not public.")
     ] = False,
 ) -> None:
-    """Report what was used, by collection and month."""
+    """Report the use of collections, by month."""
     if format_name not in REPORT_FORMATS:
-        raise UsageError(f"there is no format {format_name!r:.40}", remedy=f"--format {', '.join(REPORT_FORMATS)}")
+        raise UsageError(f"there is no format {format_name!r:.40}", remedy=f"give --format {', '.join(REPORT_FORMATS)}")
     for key in grouping or ():
         if key not in GROUPING_KEYS:
-            raise UsageError(f"lines cannot be grouped by {key!r:.40}", remedy=f"--by {', '.join(GROUPING_KEYS)}")
+            raise UsageError(f"lines cannot be grouped by {key!r:.40}", remedy=f"give --by {', '.join(GROUPING_KEYS)}")
     if include_private and not format_name.startswith("dsr"):
-        raise UsageError("--private belongs to --format dsr: other reports have all", remedy="leave it out")
+        raise UsageError(
+            "--private needs --format dsr; other reports include all collections", remedy="leave out --private"
+        )
     with open_site(context) as site:
         names = None
         if collection is not None:
@@ -81,8 +85,8 @@ def _check_known_collection(site: Site, collection: str) -> None:
     if collection not in known_collections:
         suggestion = suggest_spelling(collection, sorted(known_collections))
         raise NotFoundError(
-            f"there is no collection {collection!r:.80}, and no use of one was counted",
-            remedy=suggestion or "hven report lists them",
+            f"there is no collection {collection!r:.80}, and there are no counts for that name",
+            remedy=suggestion or "run hven report to see all collections",
         )
 
 

@@ -30,7 +30,7 @@ def verify(
 ) -> None:
     """Compare the files of all snapshots with their checksums.
 
-    Damaged snapshots are served no more.
+    Damaged snapshots are no longer served.
     """
     verified_count = 0
 
@@ -46,7 +46,7 @@ def verify(
         all_records = snapshot_verification.list_all_snapshot_records(site.store)
         records = [record for record in all_records if name in {None, record.collection, record.table.qualified_name}]
         if name is not None and not records:
-            raise NotFoundError(f"there is no snapshot of {name!r}", remedy="hven status shows what is published")
+            raise NotFoundError(f"there is no snapshot of {name!r}", remedy="run hven status to see what is published")
         verifications = snapshot_verification.verify_snapshots(
             site.settings, site.store, site.engines, records, on_verified=print_progress
         )
@@ -95,14 +95,14 @@ def _print_verification_results(
         print(damage.owner_message)
     for verification in unverified_snapshots:
         print(
-            f"not known: {verification.table} {verification.snapshot} was written without checksums; the next ingest "
-            f"writes them"
+            f"unknown: {verification.table} {verification.snapshot} was written without checksums; the next ingest "
+            "writes them"
         )
     if database_snapshot_count:
         print(
-            f"{database_snapshot_count} snapshots are in a database: verify them with its own tools "
-            f"(pg_amcheck, data checksums)"
+            f"{database_snapshot_count} snapshots are in a database; verify them with its own tools "
+            "(pg_amcheck, data checksums)"
         )
     intact_count = len(verifications) - len(damaged_snapshots) - len(unverified_snapshots)
     size_text = format_size(sum(verification.bytes for verification in verifications))
-    print(f"{len(verifications)} snapshots, {size_text}: {intact_count} as published, {len(damaged_snapshots)} damaged")
+    print(f"{len(verifications)} snapshots, {size_text}: {intact_count} intact, {len(damaged_snapshots)} damaged")

@@ -175,7 +175,9 @@ class RequestAuthenticator:
         credentials = proxy_account or trusted_headers.get("authorization", "")
         scheme = credentials.partition(" ")[0].lower()
         if not proxy_account and scheme in self._refused_schemes:
-            raise UnauthenticatedError("this way to log in is not open here", remedy="see the challenges")
+            raise UnauthenticatedError(
+                "this site does not accept this way to log in", remedy="use one of the schemes in WWW-Authenticate"
+            )
         account = get_claimed_account(credentials)
         if SIGNATURE_SCOPE_KEY in scope:
             identify_by_signature = partial(self._identify_by_signature, scope)
@@ -226,21 +228,21 @@ class RequestAuthenticator:
         is_impersonated = principal is not None and bool(principal.impersonator)
         if is_impersonated and not is_safe and not self._is_harmless_post(scope["method"], path):
             error: HvenError = ForbiddenError(
-                "nothing can be changed while the site is shown as another user sees it", remedy="end that view first"
+                "nothing can be changed while you see the site as another user", remedy="end that view first"
             )
             return _build_error_response(scope, error)
         if principal is not None and not (is_impersonated and principal.is_anonymous):
             is_read_only = TOKEN_SCOPE_GROUPS["read"] in principal.groups
             if not is_read_only or is_safe or path.startswith(self._query_paths):
                 return None
-            error = ForbiddenError("this token may only read", remedy="a token with the scope all may change things")
+            error = ForbiddenError("this token is read-only", remedy="use a token with the scope `all`")
             return _build_error_response(scope, error)
         if not self._settings.login.required or path.startswith(PUBLIC_PATHS) or _is_capabilities_path(path):
             return None
         if _is_page_request(scope):
             return self._build_login_redirect(scope)
         error = UnauthenticatedError(
-            "only users with an account see this site", remedy="send credentials, or log in at /login"
+            "only users with an account may see this site", remedy="send credentials, or log in at /login"
         )
         return _build_error_response(scope, error)
 
@@ -349,9 +351,11 @@ class RequestAuthenticator:
             address = address.ipv4_mapped or address
         is_proxy = address is not None and any(address in network for network in self._proxies)
         if header_count != 1 or not is_proxy:
-            log.warning("%s, sent by %s, is ignored: see login.proxies", header_name, address)
+            log.warning(
+                "ignored %s from %s, which is not in login.proxies or sent it several times", header_name, address
+            )
             raise UnauthenticatedError(
-                "only the site's proxy can tell who is logged in", remedy="use the address of the proxy"
+                "only the site's proxy may state who is logged in", remedy="send the request through the proxy"
             )
         return headers.get(header_name, "").strip().lower()
 

@@ -97,7 +97,7 @@ def _end_worker_over_memory_limit(held_bytes: int) -> None:
 
     The server starts another worker at once.
     """
-    log.error("a worker uses %d MiB, more than its queries may use, and is restarted", held_bytes >> 20)
+    log.error("restarting a worker that uses %d MiB, which is more than its queries may use", held_bytes >> 20)
     os._exit(MEMORY_EXIT_CODE)
 
 
@@ -113,7 +113,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     store = StateStore(settings.var_directory, settings.store).mark_state_required()
     logging.config.dictConfig(LOGGING_CONFIG)
     for server_process in list_server_processes(settings)[:1]:
-        log.info("%s serves this site, too: they share its data, jobs and schedule", server_process.display_name)
+        log.info("%s also serves this site; both share its data, jobs and schedule", server_process.display_name)
     os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
     counters.create_counter_memory()
     UsageCounter.create_usage_session_memory()
@@ -194,10 +194,10 @@ class SupervisedSideProcess:
                 return
             silent_seconds = self._pulse.get_silent_seconds()
             if not exited_pid and silent_seconds > MAX_SILENCE_SECONDS * compute_load_factor():
-                log.error("%s has sent no heartbeat for %.0f s and is killed", self._name, silent_seconds)
+                log.error("killing %s, which has not sent a heartbeat for %.0f s", self._name, silent_seconds)
                 child_processes.send_signal(self._pid, signal.SIGKILL)
             if exited_pid and not self._is_stopping.wait(RESPAWN_CHECK_SECONDS):
-                log.warning("%s died and is started again", self._name)
+                log.warning("restarting %s, which died", self._name)
                 self._pid = self._fork_child()
             self._is_stopping.wait(RESPAWN_CHECK_SECONDS)
 

@@ -54,7 +54,7 @@ UNAVAILABLE_RESPONSE = (
     "{}\r\nConnection: close\r\n\r\n{}"
 )
 RESTARTING_MESSAGE = "the service is restarting; try again in a few seconds\n"
-FULL_MESSAGE = "the service has as many connections as it can hold; try again in a few seconds\n"
+FULL_MESSAGE = "the service has too many connections at the moment; try again in a few seconds\n"
 
 
 def raise_connection_limit() -> int:
@@ -73,8 +73,8 @@ def raise_connection_limit() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit < MIN_OPEN_FILES:
         raise UserError(
-            f"this account may have {limit} files open at once, and a server needs at least {MIN_OPEN_FILES}",
-            remedy="raise the limit: `ulimit -n 4096`, or LimitNOFILE=4096 in its unit",
+            f"this account may open only {limit} files at a time, but a server needs at least {MIN_OPEN_FILES}",
+            remedy="raise the limit with `ulimit -n 4096`, or with LimitNOFILE=4096 in its systemd unit",
         )
     return max(limit - SPARE_FILES, limit // 4)
 
@@ -150,7 +150,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
             last_check = check_time
             self._schedule_restarts(check_time)
             if not self._has_served and max(self._early_deaths.values(), default=0) >= MAX_START_ATTEMPTS:
-                log.error("no worker can start; the server ends")
+                log.error("no worker can start; the server stops")
                 self.interrupt_children.append(0)
                 return
             for idx, restart_time in list(self._restart_times.items()):
@@ -176,7 +176,10 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         silent_seconds = self._pulses[worker.idx].get_silent_seconds()
         pid = worker.inner.pid
         log.error(
-            "worker %d (process %d) has sent no heartbeat for %.0f s and is killed", worker.idx + 1, pid, silent_seconds
+            "killing worker %d (process %d), which has not sent a heartbeat for %.0f s",
+            worker.idx + 1,
+            pid,
+            silent_seconds,
         )
         child_processes.send_signal(pid, signal.SIGKILL)
         # in this time, no other worker is killed, nor this one again

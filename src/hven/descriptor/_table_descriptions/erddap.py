@@ -55,8 +55,10 @@ UNSUPPORTED_TYPE_REMEDIES = {
         "a grid is not a table: `kind: product` makes a row for each of its files or variables, and `files:` "
         "publishes them"
     ),
-    "FromErddap": "it is another ERDDAP's: hven new takes the file that its tabledap gives as .csvp or .parquet",
-    "FromDapSequence": "hven new takes a file that its server gives as text",
+    "FromErddap": (
+        "it is on another ERDDAP server; give hven new the .csvp or .parquet file from that server's tabledap"
+    ),
+    "FromDapSequence": "give hven new a text file from its server",
 }
 UDUNITS_ALIASES = {
     "degrees_north": "deg",
@@ -129,8 +131,10 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         raise SourceError(
             f"none of its {len(datasets)} data sets can be read here: {notes[0]}",
             place=TextPlace(file=file_name),
-            remedy="data sets of files are read where fileDir is a directory of this machine, those of databases "
-            "everywhere",
+            remedy=(
+                "run hven new on the machine that has the directory fileDir; only data sets from databases can "
+                "be read anywhere"
+            ),
         )
     if len(datasets) == 1:
         attributes = _read_added_attributes(datasets[0])
@@ -189,8 +193,8 @@ def _read_dataset_table(dataset: Any, request: TableDescriptionRequest) -> Descr
             constants.append((column.copy_with(name=target), source[1:].strip().strip('"')))
         elif source.startswith(("***", "global:", "variable:")):
             notes.append(
-                f"{_read_element_text(variable, 'destinationName') or source} is {source}: facts of files are "
-                f"{{file.name}} and the like in `text`"
+                f"{_read_element_text(variable, 'destinationName') or source} is {source}: write facts about files as "
+                f"{{file.name}} and the like under `text`"
             )
         else:
             columns.append(column)
@@ -227,13 +231,13 @@ def _build_source_options(
         element_text = _read_element_text(dataset, "sourceUrl")
         address = re.sub(r"[?;].*|//[^/@]*@", "", element_text)
         note = (
-            f"the secret {secret} (secrets.toml, or the environment) is to be the address of the database: "
-            f"{address or 'it is not named'}"
+            f"set the secret {secret} (in secrets.toml, or in the environment) to the address of the database: "
+            f"{address or 'ERDDAP does not give it'}"
         )
         return {"kind": "sql", "url": f"${secret}", "table": place}, [note]
     if dataset_type not in FILE_DATASET_KINDS:
         reason = next((f"; {text}" for word, text in UNSUPPORTED_TYPE_REMEDIES.items() if word in dataset_type), "")
-        raise SourceError(f"data sets of the type {dataset_type} are not read{reason}")
+        raise SourceError(f"Hven does not read data sets of type {dataset_type}{reason}")
     folder = Path(_read_element_text(dataset, "fileDir"))
     if folder.is_absolute():
         directory = folder
@@ -247,7 +251,7 @@ def _build_source_options(
     is_recursive = _read_element_text(dataset, "recursive") == "true"
     matching_files = sorted(path for path in _walk_directory(directory, is_recursive) if matches_name(path.name))
     if not matching_files:
-        raise SourceError(f"no file of {directory} is called {file_pattern}")
+        raise SourceError(f"no file in {directory} is called {file_pattern}")
     options: dict[str, Any] = {
         "kind": FILE_DATASET_KINDS[dataset_type],
         "files": _choose_file_pattern(directory, matching_files, request, is_recursive),
@@ -261,10 +265,10 @@ def _build_source_options(
 
 def _walk_directory(directory: Path, is_recursive: bool) -> Iterator[Path]:
     if not directory.is_dir():
-        raise SourceError(f"its fileDir {directory} is not a directory of this machine")
+        raise SourceError(f"its fileDir {directory} is not a directory on this machine")
     for number, path in enumerate(directory.rglob("*") if is_recursive else directory.iterdir()):
         if number > 1_000_000:
-            raise SourceError(f"{directory} has too many files to look at")
+            raise SourceError(f"{directory} contains too many files to examine")
         if path.is_file():
             yield path
 

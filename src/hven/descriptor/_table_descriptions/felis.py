@@ -127,8 +127,8 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         if table.columns
     ]
     note = (
-        f"the rows are in the database that the secret {secret} names (secrets.toml, or the environment): Felis "
-        f"does not say where it is"
+        f"the rows are in the database that the secret {secret} names (in secrets.toml, or in the environment); "
+        "Felis does not give its address"
     )
     return TableSetDescription(
         kind="Felis schema", tables=tables, title=None, description=schema.description, notes=[note]
@@ -149,7 +149,9 @@ def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
         events = yaml.parse(text, yaml.CSafeLoader)
         if any(isinstance(event, yaml.AliasEvent) for event in events):  # they can make much data of a small file
             raise SourceError(
-                "aliases (*name) are not read here", place=TextPlace(file=file_name), remedy="write them out"
+                "Hven does not read YAML aliases (*name) here",
+                place=TextPlace(file=file_name),
+                remedy="write the values themselves",
             )
         document = yaml.load(text, yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -165,7 +167,9 @@ def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
         first_error = error.errors()[0]
         path = ".".join(_format_error_path(first_error["loc"], document))
         message = f"{path}: {first_error['msg']}"
-        raise SourceError(message, place=TextPlace(file=file_name), remedy="`felis validate` says more") from error
+        raise SourceError(
+            message, place=TextPlace(file=file_name), remedy="run `felis validate` for details"
+        ) from error
 
 
 def _format_error_path(steps: Any, document: Any) -> list[str]:
@@ -199,7 +203,7 @@ class _DescribedTableBuilder:
         columns = []
         for column in table.columns:
             if column.datatype == "binary":
-                notes.append(f"{column.name} is binary, and left out")
+                notes.append(f"{column.name} is binary, and is left out")
             else:
                 columns.append(_build_column(column, table.name))
         indexes = [self._resolve_columns(index.columns) for index in table.indexes]

@@ -105,7 +105,8 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
             tables.append(_build_described_table(row, url, column_rows, keys_by_table))
     if not tables:
         raise SourceError(
-            f"{url} does not say which columns its tables have", remedy="choose one table, whose answer tells"
+            f"{url} does not list the columns of its tables",
+            remedy="choose one table with --table; then Hven takes its columns from a result",
         )
     return TableSetDescription(kind="TAP service", tables=tables, collection_keys={"reference_url": url})
 
@@ -120,13 +121,13 @@ def _find_matching_tables(request: TableDescriptionRequest, url: str) -> list[Ma
             table_rows.append(row)
     if not table_rows:
         raise UsageError(
-            f"no table of {url} is called {request.table}",
-            remedy="its tables are listed where --table is left out",
+            f"no table at {url} is called {request.table}",
+            remedy="leave out --table to list its tables",
         )
     if len(table_rows) > MAX_TABLES:
         raise UsageError(
-            f"{len(table_rows):,} tables of {url} are called {request.table}",
-            remedy=f"a collection takes {MAX_TABLES} at once",
+            f"{len(table_rows):,} tables at {url} are called {request.table}",
+            remedy=f"choose fewer; a collection takes at most {MAX_TABLES} at once",
         )
     return table_rows
 
@@ -185,7 +186,7 @@ def _build_described_table(
     if main_id_column is not None:
         source["key"] = main_id_column
     else:
-        notes.append("no key is known by which its rows could be asked for page by page: write `key` if it is large")
+        notes.append("Hven knows no key for reading it page by page; write `key` if the table is large")
     return DescribedTable(
         name=_remove_schema_name(name),
         source=source,

@@ -58,9 +58,9 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         )
     if not tables:
         raise SourceError(
-            f"none of the files that it describes stands beside it: {', '.join(missing_names)}",
+            f"none of the files that it describes is beside it: {', '.join(missing_names)}",
             place=TextPlace(file=request.path.name),
-            remedy="put them there, as they come from CDS",
+            remedy="put them there, unchanged as CDS provides them",
         )
     collection_keys: dict[str, Any] = {}
     if catalogue.authors:
@@ -69,7 +69,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         collection_keys["bibcode"] = catalogue.bibcode
     notes = []
     if missing_names:
-        notes.append(f"described, and not beside it: {', '.join(missing_names)}")
+        notes.append(f"described, but not beside it: {', '.join(missing_names)}")
     return TableSetDescription(
         kind="ReadMe",
         tables=tables,

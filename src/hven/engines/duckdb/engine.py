@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 _MAX_OPEN_SNAPSHOTS = 64  # snapshots that are kept mapped
 _MAX_MAPPING_PLANS = 64
 ONE_THREAD_ROWS = 122_880  # rows of a row group; DuckDB gives each of its threads at least one
-DAMAGED_MESSAGE = "the rows of {name} are damaged on disk and are not given"
-DAMAGED_REMEDY = "their owner must ingest the collection again"
+DAMAGED_MESSAGE = "the rows of {name} are damaged on disk, so Hven does not return them"
+DAMAGED_REMEDY = "ask the site's operators to ingest the collection again"
 _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -88,7 +88,7 @@ class DuckEngine(StorageEngine):
             # not those above it: a site that is renamed under a process is not begun anew
             directory.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
-            message = f"the snapshots' directory {directory} cannot be made: {error.strerror}"
+            message = f"the snapshots' directory {directory} cannot be created: {error.strerror}"
             raise StorageError(message, remedy="check the permissions of the site's directory") from error
         self._spill_directory = directory / f".spill-{os.getpid()}"
         config = _build_duckdb_settings(self._memory_setting, thread_count, self._spill_directory)
@@ -315,7 +315,7 @@ class DuckEngine(StorageEngine):
         relative = f"{build_table_directory_name(table.qualified_name)}/{snapshot_id}"
         final = self.directory / relative
         if final.exists():
-            message = f"there is a snapshot {relative} already"
+            message = f"there is already a snapshot {relative}"
             raise StorageError(message)
         return final, relative
 

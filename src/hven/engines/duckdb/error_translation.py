@@ -48,9 +48,9 @@ _MESSAGE_PATTERNS = (
     (re.compile(r"executing the UDF: ValueError: (?P<v>[^\n]*)"), "{v}"),
     (
         re.compile(r"Cannot cast list with length (?P<v>\d+) to array with length (?P<n>\d+)"),
-        "the text has {v} numbers, and such a shape {n}",
+        "the text has {v} numbers, but such a shape has {n}",
     ),
-    (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
+    (re.compile(r"More than one row returned by a subquery"), "a subquery used as a value returned several rows"),
     (
         re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""),
         "'{v}{w}' is not a timestamp",
@@ -79,22 +79,22 @@ _KNOWN_LIMITATIONS: tuple[tuple[str, type[HvenError], str, str], ...] = (
         "non-inner join on subquery",
         EvaluationError,
         (
-            "a subquery in the condition of an outer join reads columns of the tables that are joined, which "
-            "the engine cannot compute"
+            "a subquery in the condition of an outer join reads columns of the joined tables, which the engine "
+            "cannot compute"
         ),
-        "put the subquery into FROM, or the condition into WHERE",
+        "move the subquery to FROM, or the condition to WHERE",
     ),
     (
         "flattening correlated subquery",
         EvaluationError,
-        "a subquery joins its tables in a way that the engine cannot compute for each row outside (a FULL JOIN)",
-        "let it read no columns of the query around it, or join it in FROM",
+        "a subquery has a join that the engine cannot compute for each row of the outer query (a FULL JOIN)",
+        "remove the columns of the outer query from it, or join it in FROM",
     ),
     (
         "Max expression depth",
         TooLargeError,
-        "the query has a longer chain of operations than the engine takes",
-        "put parentheses around groups of a hundred",
+        "the query has a longer chain of operations than the engine allows",
+        "put parentheses around groups of a hundred operations",
     ),
 )
 
@@ -133,7 +133,7 @@ def translate_duckdb_error(
         return EvaluationError(message, remedy=remedy)
     return ServiceError(
         f"the engine could not run the query: {extract_error_line(text)}",
-        remedy="please report this: it is a fault of the program, not of the query",
+        remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
     )
 
 

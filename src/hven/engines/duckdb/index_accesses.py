@@ -237,7 +237,7 @@ class PrefixedKeyAccess(IndexAccess):
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
-        return f"index of {self.column} behind {self.prefix!r}"
+        return f"index of {self.column} after {self.prefix!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ class ConstantMismatchAccess(IndexAccess):
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
-        return "a constant, where it is another one"
+        return "a constant, if it is different"
 
 
 @dataclass(frozen=True, slots=True)

@@ -410,7 +410,7 @@ class DuckPlan(QueryPlan):
                 place_range = access.find_index_places(index, literal_values) or place_range
         return place_range
 
-    count_description: ClassVar[str] = "the number of rows is known, none is read"
+    count_description: ClassVar[str] = "the number of rows is known; no row is read"
 
     def explain(self) -> str:
         """Describe the possible ways to the answer; see `hven.engines.QueryPlan.explain`."""

@@ -48,7 +48,7 @@ START_TIMEOUT_SECONDS = 60.0  # time that the process may take to start
 EXIT_TIMEOUT_SECONDS = 1.0  # time that the process may take to end when its parent process ends
 RESTART_DELAY_SECONDS = 30.0  # time until the next attempt after the process could not be started
 MAX_FREE_CHANNELS = 16  # unused channels that are kept
-PROCESS_ENDED_REMEDY = "ask again; where that does not help, ask for less: fewer rows, fewer groups"
+PROCESS_ENDED_REMEDY = "run the query again; if the error persists, select fewer rows or fewer groups"
 
 logger = logging.getLogger("hven")
 
@@ -205,7 +205,7 @@ class QueryProcess:
             parent_socket.settimeout(None)
         except (OSError, EOFError) as error:
             logger.warning(
-                "queries are computed where they are answered, for no process begins for them: %s", error or "it ended"
+                "queries run in the server process, because no process can be started for them: %s", error or "it ended"
             )
             parent_socket.close()
             if process is not None:

@@ -526,23 +526,20 @@ def _check_mergeable(table: Table, base_snapshot: OpenSnapshot) -> None:
         The table has no primary key, or other columns or another order than the snapshot.
     """
     if not table.primary:
-        message = (
-            f"{table.qualified_name} has no primary key: its rows cannot be told apart, so nothing can be merged "
-            f"into it"
-        )
-        raise UnmergeableSnapshotError(message, remedy="name a primary key, or ingest the table again")
+        message = f"{table.qualified_name} has no primary key to identify its rows, so nothing can be merged into it"
+        raise UnmergeableSnapshotError(message, remedy="define a primary key, or ingest the table again")
     base_columns = [(field.name, field.type) for field in base_snapshot.schema]
     if base_columns != [(field.name, field.type) for field in table.arrow_schema]:
         message = (
-            f"{table.qualified_name} has other columns than its snapshot {base_snapshot.path.name}: nothing can be "
-            f"merged into that"
+            f"{table.qualified_name} has different columns from its snapshot {base_snapshot.path.name}, so nothing can "
+            f"be merged into that"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
     has_same_position = base_snapshot.manifest.position == table.position
     if not has_same_position or (table.position is None and not _has_same_order(table, base_snapshot)):
         message = (
-            f"{table.qualified_name} has its rows in another order than its snapshot {base_snapshot.path.name}: "
-            f"nothing can be merged into that"
+            f"{table.qualified_name} has its rows in a different order from its snapshot {base_snapshot.path.name}, "
+            f"so nothing can be merged into that"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 

@@ -75,7 +75,8 @@ class SparkCluster:
         parts = urlsplit(url)
         if parts.scheme != "sc" or not parts.hostname:
             raise UsageError(
-                f"{url.split(';', 1)[0]!r} is not an address of a Spark Connect server", remedy="sc://host:15002"
+                f"{url.split(';', 1)[0]!r} is not an address of a Spark Connect server",
+                remedy="write an address such as sc://host:15002",
             )
         self.url = url
         self.server_name = f"{parts.hostname}:{parts.port or 15002}"

@@ -81,14 +81,14 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
     """
     if facts.fault:
         yield (
-            f"the workers of the cluster cannot compute functions of ours: {facts.fault}",
-            "plain SQL goes on without them",
+            f"the workers of the cluster cannot compute Hven's functions: {facts.fault}",
+            "correct this on the workers; plain SQL works without these functions",
         )
     local_python = ".".join(map(str, sys.version_info[:2]))
     for python, hosts in facts.pythons.items():
         if python.rpartition(".")[0] != local_python:
             yield (
-                f"the workers {_format_hosts(hosts)} have Python {python}, and here is {local_python}",
+                f"the workers {_format_hosts(hosts)} have Python {python}, but this server has {local_python}",
                 "give them the same minor version (spark.pyspark.python)",
             )
     for version, hosts in facts.hvens.items():
@@ -96,15 +96,15 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
             installed = f"Hven {version}" if version else "no Hven"
             yield (
                 (
-                    f"the workers {_format_hosts(hosts)} have {installed}, and here is {hven.__version__}: "
-                    "functions of ours fail there"
+                    f"the workers {_format_hosts(hosts)} have {installed}, but this server has {hven.__version__}: "
+                    "Hven's functions fail there"
                 ),
-                f"pip install hven=={hven.__version__} in their Python; plain SQL goes on without it",
+                f"run pip install hven=={hven.__version__} in their Python; plain SQL works without it",
             )
     for root, hosts in facts.unseen.items():
         yield (
-            f"the root {root} of [hats] is not seen by {_format_hosts(hosts)} of the cluster",
-            "mount it at the same path on all nodes, readable for who runs Spark",
+            f"the root {root} of [hats] is not visible to {_format_hosts(hosts)} of the cluster",
+            "mount it at the same path on all nodes, readable for the user that runs Spark",
         )
 
 

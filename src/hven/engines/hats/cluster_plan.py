@@ -339,7 +339,7 @@ def _build_memory_rows(
     """Return rows in memory with the types of Spark, and with the cells that the query reads."""
     relation = relations.get(table.qualified_name)
     if not isinstance(relation, MemoryRelation):
-        message = f"nobody said where the rows of {table.qualified_name} are"
+        message = f"the caller gave no relation for the rows of {table.qualified_name}"
         raise StorageError(message)
     selected_rows = relation.rows.select([column.name for column in table.columns])
     cell_positions = {
@@ -558,7 +558,7 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     size = arrow_type.list_size
     lengths = np.asarray(pc.fill_null(pc.list_value_length(column), size).to_numpy(zero_copy_only=False))
     if (lengths != size).any():
-        raise pa.ArrowInvalid(f"a list of {int(lengths[lengths != size][0])} elements, where {size} are wanted")
+        raise pa.ArrowInvalid(f"a list of {int(lengths[lengths != size][0])} elements, but {size} are needed")
     values = _cast_column(column.flatten(), arrow_type.value_type)
     if not column.null_count:
         return pa.FixedSizeListArray.from_arrays(values, type=arrow_type)

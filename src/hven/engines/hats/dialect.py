@@ -297,7 +297,9 @@ class SparkDialect(SparkShapeDialect):
         size = type_.tap_schema_size
         if size is None:
             return self.write_cast(numbers_sql, type_)
-        error_sql = self.raise_template.format(f"concat('the text has ', size(w), ' numbers, and such a shape {size}')")
+        error_sql = self.raise_template.format(
+            f"concat('the text has ', size(w), ' numbers, but such a shape has {size}')"
+        )
         sized = f"CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({error_sql} AS ARRAY<STRING>) END"
         return self.write_cast(_write_with_bound_name(numbers_sql, "w", sized), type_)
 

@@ -52,8 +52,8 @@ OWNER_FILE_NAME = ".hven-site"
 ROOT_TIMEOUT_SECONDS = 2.0  # time that a root may take to answer
 GROUP_BATCH_COUNT = 8  # row groups that are read at a time
 SAMPLE_ROWS_PER_GROUP, MAX_SAMPLED_GROUPS = 1000, 16
-DAMAGED_MESSAGE = "the rows of {name} are damaged on disk and are not given"
-DAMAGED_REMEDY = "their owner must ingest the collection again"
+DAMAGED_MESSAGE = "the rows of {name} are damaged on disk, so Hven does not return them"
+DAMAGED_REMEDY = "ask the site's operators to ingest the collection again"
 
 
 class HatsEngine(StorageEngine):
@@ -248,7 +248,7 @@ class HatsEngine(StorageEngine):
         relative = f"{build_table_directory_name(table.qualified_name)}/{snapshot_id}"
         final = self.roots[0] / relative
         if final.exists():
-            message = f"there is a snapshot {relative} already"
+            message = f"there is already a snapshot {relative}"
             raise StorageError(message)
         return final, relative
 
@@ -273,9 +273,9 @@ class HatsEngine(StorageEngine):
             message = f"the root {root} of [hats] cannot be written: {error.strerror}"
             raise StorageError(message, remedy="check the directory, its mount and its permissions") from error
         if self._site_identity and owner and owner != self._site_identity:
-            message = f"the root {root} of [hats] is another site's ({owner})"
+            message = f"the root {root} of [hats] belongs to another site ({owner})"
             raise StorageError(
-                message, remedy=f"give each site a root of its own; if that site is no more, remove {owner_file}"
+                message, remedy=f"give each site its own root; if that site no longer exists, remove {owner_file}"
             )
         self._is_claimed = True
 

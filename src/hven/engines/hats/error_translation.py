@@ -46,7 +46,7 @@ _VALUE_ERROR_PATTERNS = (
     (
         re.compile(r"SCALAR_SUBQUERY_TOO_MANY_ROWS"),
         re.compile(r"(?P<v>)(?P<t>)"),
-        "a subquery that stands for one value gave several rows",
+        "a subquery used as a value returned several rows",
     ),
     (
         re.compile(r"INVALID_PARAMETER_VALUE\.(PATTERN|REGEX_GROUP_INDEX)|INVALID_REGEXP_REPLACE"),
@@ -133,7 +133,7 @@ def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
     """Build the error of a server that does not answer."""
     return StorageUnavailableError(
         f"the Spark cluster{_format_server(server_name)} does not answer",
-        remedy="try again in some seconds; if it lasts, check its Connect server (spark in [hats])",
+        remedy="try again in a few seconds; if the error persists, check its Connect server (spark in [hats])",
     )
 
 
@@ -176,9 +176,9 @@ def _translate_connection_error(error: BaseException, server_name: str) -> HvenE
         return build_spark_no_answer_error(server_name)
     if is_session_lost(error) or is_operation_lost(error):
         return StorageUnavailableError(
-            f"the Spark cluster{_format_server(server_name)} has forgotten the query: its Connect server began "
-            f"anew, or this site has been silent for a while",
-            remedy="ask again; if it lasts, check the server's log, and at "
+            f"the Spark cluster{_format_server(server_name)} has lost the query: its Connect server has "
+            f"restarted, or this site sent nothing for a while",
+            remedy="run the query again; if the error persists, check the server's log and "
             "spark.connect.execute.manager.detachedTimeout",
         )
     if status in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
@@ -196,18 +196,18 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have no Hven, which computes "
             f"shapes and matches there",
-            remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL goes on without it",
+            remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL works without it",
         )
-    version_match = re.search(r"hven (?P<there>\S+) is on the workers, and here is (?P<here>[^\s']+)", text)
+    version_match = re.search(r"the workers have hven (?P<there>[^\s,]+), but this server has (?P<here>[^\s']+)", text)
     if version_match is not None:
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have Hven "
-            f"{version_match['there']}, and here is {version_match['here']}",
+            f"{version_match['there']}, but this server has {version_match['here']}",
             remedy="install the same version in the Python of the workers",
         )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
     if missing is not None or python is not None:
-        reason = "another Python than this one"
+        reason = "a different version of Python"
         if missing is not None:
             reason = f"an incomplete Python: {missing['what']}"
         return StorageError(
@@ -225,17 +225,17 @@ def _translate_file_error(error_class: str, text: str) -> HvenError | None:
             return build_missing_file_error(name)
         return StorageError(
             f"the cluster cannot read a file of the table:{name and ' '}{name}",
-            remedy="hven verify says which files are damaged; ingest or adopt the catalogue again",
+            remedy="run hven verify to find the damaged files, then ingest or adopt the catalogue again",
         )
     if "No space left on device" in text:
-        return StorageError("the disk of a worker is full", remedy="give spark.local.dir more room")
+        return StorageError("the disk of a worker is full", remedy="give spark.local.dir more space")
     return None
 
 
 def _translate_size_error(error_class: str, text: str) -> HvenError | None:
     if "maxResultSize" in text:
         return TooLargeError(
-            "the answer is larger than the cluster's driver takes",
+            "the result is larger than the cluster's driver allows",
             remedy="select fewer rows or columns, or raise spark.driver.maxResultSize",
         )
     if "OutOfMemoryError" in text or error_class.startswith("UNABLE_TO_ACQUIRE_MEMORY") or "larger than max (" in text:
@@ -274,11 +274,11 @@ def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenEr
     if error_class in _RAISED_CLASSES or sqlstate[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
     if "Invalid PythonUDF" in text:  # a function of Hven in a condition on two tables
-        return UnsupportedBySparkError("a function of Hven over two tables, where Spark knows none")
+        return UnsupportedBySparkError("a function of Hven over two tables, which Spark does not support")
     if error_class.startswith(_REFUSED_CLASS_PREFIXES) or sqlstate[:2] in {"0A", "42"}:
         class_words = error_class.lower().replace("_", " ")
         reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"
-        return UnsupportedBySparkError(f"a query that the cluster does not know ({reason})")
+        return UnsupportedBySparkError(f"a query that the cluster does not support ({reason})")
     prefix = f"[{error_class}] " if error_class else ""
     return build_unexpected_spark_error(f"{prefix}{line}")
 
@@ -287,7 +287,7 @@ def build_unexpected_spark_error(reason: str) -> ServiceError:
     """Build the error of a query that fails for an unknown reason."""
     return ServiceError(
         f"the Spark cluster could not run the query: {reason}",
-        remedy="please report this: it is a fault of the program, not of the query",
+        remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
     )
 
 

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 MAX_FULLY_INDEXED_GROUPS = 50_000  # with more row groups, only indexed columns get statistics
-UNREADABLE_MESSAGE = "no readable Parquet file: {why}"
+UNREADABLE_MESSAGE = "not a readable Parquet file: {why}"
 MAX_CHECKED_ROWS = 50_000_000  # of larger catalogues, only some positions are read
 # Number of files whose positions are compared with their partition: here, and on a web server.
 SAMPLED_FILE_COUNTS = (20, 3)
 MAX_MISPLACED_FRACTION = 0.01  # of the positions of a file; rounding cannot explain more
 MAX_MEASURED_FOOTERS = 20  # footers from which the shares of columns are computed
-ROW_COUNT_MESSAGE = "the catalogue says hats_nrows={said}, and its files have {found:,} rows"
+ROW_COUNT_MESSAGE = "the catalogue gives hats_nrows={said}, but its files have {found:,} rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _check_property_columns(
         if file_leaves and name and name not in file_leaves:
             raise SourceError(
                 format_message(
-                    "{key}={name}, and there is no such column in {first}", key, name, _get_file_name(files[0].path)
+                    "{key}={name}, but there is no such column in {first}", key, name, _get_file_name(files[0].path)
                 ),
                 place=TextPlace(file=properties_file),
                 remedy="write the names of its columns there, or get the catalogue again",
@@ -297,7 +297,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[ForeignCata
             if column_type != known_type:
                 raise SourceError(
                     format_message(
-                        "the column {name} is {kind} here, and {known} in {first}",
+                        "the column {name} is {kind} here, but {known} in {first}",
                         name,
                         str(column_type),
                         str(known_type),
@@ -324,7 +324,7 @@ def _check_cells_in_partitions(row_groups: pa.Table, files: list[ManifestFile]) 
         file = files[int(file_numbers[misplaced_groups[0]])]
         raise SourceError(
             format_message(
-                "{name} has cells that are not of its partition, Norder={order} Npix={pixel}",
+                "{name} has cells outside the partition of this file (Norder={order} Npix={pixel})",
                 hats_layout.CELL_COLUMN,
                 file.order,
                 file.pixel,
@@ -418,14 +418,18 @@ def _check_positions_in_partition(found_file: ForeignCatalogueFile, lon: Any, la
     if misplaced_count > MAX_MISPLACED_FRACTION * max(len(lon), 1):
         raise SourceError(
             format_message(
-                "{wrong:,} of {rows:,} positions are not of its partition, Norder={order} Npix={pixel}",
+                "{wrong:,} of the {rows:,} positions in this file are outside the partition of the file "
+                "(Norder={order} Npix={pixel})",
                 misplaced_count,
                 len(lon),
                 found_file.order,
                 found_file.pixel,
             ),
             place=TextPlace(file=found_file.path),
-            remedy="look at hats_col_ra and hats_col_dec in its properties, or get the catalogue again",
+            remedy=(
+                "check hats_col_ra and hats_col_dec in the `properties` file of the catalogue, or download the "
+                "catalogue again"
+            ),
         )
 
 

@@ -49,14 +49,14 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 MAX_IMMEDIATE_GROUPS = 4  # row groups that are read together and not streamed
-TOO_LARGE_MESSAGE = "{size} of {tables} would have to be read for this query, and {most} are read here"
+TOO_LARGE_MESSAGE = "this query would have to read {size} of {tables}, but only {most} may be read on this server"
 NO_CLUSTER_REMEDY = (
-    "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow "
+    "narrow it by position, key or an indexed column; the site's operators can name a cluster (spark) or allow "
     "more (near_bytes) under [hats] in hven.toml"
 )
 NOT_ON_CLUSTER_REMEDY = (
-    "narrow it by position, key or an indexed column; a cluster does not read {}, which is behind an address: "
-    "whoever runs the site may copy it into a root of [hats]"
+    "narrow it by position, key or an indexed column; a cluster cannot read {}, which is at a web address, but "
+    "the site's operators can copy it into a root of [hats]"
 )
 
 
@@ -308,9 +308,9 @@ class HatsPlan(QueryPlan):
         if self._streamable_query is not None and not self._streamable_query.has_conditions:
             lines.append("near: rows are streamed, row group by row group")
         elif self._engine.spark is None:
-            lines.append(f"near, up to {max_size} of files; more is refused, for there is no cluster")
+            lines.append(f"near, up to {max_size} of files; more is refused, because there is no cluster")
         else:
-            lines.append(f"near, up to {max_size} of files; else far: by the cluster")
+            lines.append(f"near, up to {max_size} of files; otherwise far: by the cluster")
         return "\n".join([*lines, self._embedded_plan.explain()])
 
     def describe_row_estimates(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
@@ -395,7 +395,7 @@ def _describe_scan(selection: TableSelection) -> str:
     """Describe what is read of a table."""
     manifest = selection.manifest
     if not selection.columns:
-        return f"the manifest knows how many of {manifest.head.rows:,} rows there are, none is read"
+        return f"the manifest gives the number of rows, out of {manifest.head.rows:,}; no row is read"
     file_count = len(np.unique(manifest.get_row_group_column("file")[selection.group_numbers]))
     return (
         f"{file_count:,} of {len(manifest.head.files):,} files, "

@@ -78,7 +78,9 @@ class RowGroupReader:
     def web_hats_catalogues(self) -> WebCatalogueProtocol:
         """The client for files on web servers."""
         if self._web_catalogues is None:
-            raise StorageError(format_message("files behind addresses are not read here"), remedy="name a directory")
+            raise StorageError(
+                format_message("this engine cannot read files at web addresses"), remedy="name a directory"
+            )
         return self._web_catalogues
 
     def read_file_state(self, path: str) -> tuple[int, str]:
@@ -320,10 +322,10 @@ def wait_for_read(future: Future[Any], check_running: Callable[[], None]) -> Any
 def build_changed_file_error(path: str, size: int, written_bytes: int) -> StorageError:
     """Build the error of a file that is not the one that the manifest describes."""
     if size != written_bytes:
-        reason = f"it has {size:,} bytes, and {written_bytes:,} were written"
+        reason = f"it has {size:,} bytes, but {written_bytes:,} were written"
     else:
-        reason = "it was changed since it was looked at"
-    message = f"the file {path} of a catalogue is another one now: {reason}"
+        reason = "it has changed since Hven checked it"
+    message = f"the catalogue file {path} has changed: {reason}"
     return StorageError(message, remedy="ingest the collection again, or roll back to an older snapshot")
 
 
@@ -331,15 +333,17 @@ def build_file_read_error(path: str, error: BaseException) -> StorageError:
     """Build the error of a file that cannot be read."""
     if isinstance(error, UpstreamError):
         return StorageUnavailableError(
-            format_message("the file {path} of a catalogue cannot be read now: {why}", path, error.message),
+            format_message("the catalogue file {path} cannot be read at the moment: {why}", path, error.message),
             remedy=error.remedy,
         )
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
-        message = f"the file {path} cannot be read now: {os.strerror(error.errno).lower()}"
-        return StorageUnavailableError(message, remedy="check that the server may read it and may open more files")
+        message = f"the file {path} cannot be read at the moment: {os.strerror(error.errno).lower()}"
+        return StorageUnavailableError(
+            message, remedy="check that the server may read it, and that it may open more files"
+        )
     if isinstance(error, OSError) and error.errno == errno.ENOENT:
-        reason = "it is not there any more"
+        reason = "it no longer exists"
     else:
         reason = str(error)
-    message = f"the file {path} of a catalogue cannot be read: {reason}"
-    return StorageError(message, remedy="bring it back, ingest the collection again, or roll back to an older snapshot")
+    message = f"the catalogue file {path} cannot be read: {reason}"
+    return StorageError(message, remedy="restore it, ingest the collection again, or roll back to an older snapshot")

@@ -22,21 +22,22 @@ class HatsSettings:
 
     roots: tuple[str, ...] = define_setting(
         (),
-        "directories of catalogues, which the cluster sees by the same paths; new snapshots are written below "
-        "the first",
+        "directories of catalogues, with the same paths in the cluster; new snapshots are written below the first",
     )
     spark: str | None = define_setting(
         None,
         "sc://host:15002 of Spark Connect, or $NAME of a secret that holds it; default: no cluster, and "
         "queries of more than near_bytes are refused",
         pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",
-        example="'sc://host:15002', or '$NAME' of a secret where there is a token in it",
+        example="'sc://host:15002', or '$NAME' of a secret if it contains a token",
         placed="the cluster of the rows",
     )
     near_bytes: int = define_setting(
-        DEFAULT_LOCAL_BYTES, "bytes of files up to which a query is computed here: 512 MB", ge=0, size=True
+        DEFAULT_LOCAL_BYTES, "maximum size of the files that a query may read on this server: 512 MB", ge=0, size=True
     )
-    at_once: int = define_setting(4, "statements of one process in the cluster", ge=1, le=1000)
+    at_once: int = define_setting(
+        4, "maximum number of statements that one process runs in the cluster at once", ge=1, le=1000
+    )
 
 
 SETTINGS_SECTIONS = (

@@ -163,7 +163,7 @@ class CatalogueMergeStaging(CatalogueStaging):
         written_state = (file.bytes, file.checksum)
         file_fault = find_file_fault(self._base_manifest.directory / file.path, written_state, {}, lambda _: None)
         if file_fault is not None:
-            message = f"the file {path} of a catalogue is damaged: {file_fault}"
+            message = f"the catalogue file {path} is damaged: {file_fault}"
             raise StorageError(message, remedy="ingest the collection again")
         kept_rows = self._read_file_rows(path, self._schema.names)
         if is_removed.any():
@@ -243,11 +243,11 @@ def _check_mergeable(table: Table, base_manifest: CatalogueManifest) -> None:
         )
     if not base_manifest.schema.equals(table.arrow_schema):
         raise UnmergeableSnapshotError(
-            f"{table.qualified_name}: the snapshot has other columns", remedy="stage all rows"
+            f"{table.qualified_name}: the snapshot has different columns", remedy="stage all rows"
         )
     if base_manifest.head.position != table.position or base_manifest.head.order != find_order_column(table):
         raise UnmergeableSnapshotError(
-            f"{table.qualified_name}: the snapshot has another order", remedy="stage all rows"
+            f"{table.qualified_name}: the snapshot has a different order", remedy="stage all rows"
         )
 
 

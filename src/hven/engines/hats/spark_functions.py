@@ -79,7 +79,7 @@ def build_worker_function(name: str, version: str = hven.__version__) -> Callabl
 
         worker_version = importlib.import_module("hven").__version__
         if worker_version != version:
-            raise RuntimeError(f"hven {worker_version} is on the workers, and here is {version}")
+            raise RuntimeError(f"the workers have hven {worker_version}, but this server has {version}")
         return importlib.import_module("hven.engines.hats.spark_functions").run_worker_function(name, *columns)
 
     return call

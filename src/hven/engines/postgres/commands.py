@@ -21,29 +21,36 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 LEVEL_MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
-NO_DATABASE_MESSAGE = "hven.toml names no database of ours"
+NO_DATABASE_MESSAGE = "hven.toml names no database for Hven"
 
 
 def fdw(
     caller: CommandContext,
     name: Annotated[
-        str | None, CommandArgument("NAME", "One of the [[foreign]] blocks of hven.toml (default: all).")
+        str | None, CommandArgument("NAME", "One of the [[foreign]] blocks in hven.toml (default: all).")
     ] = None,
     check: Annotated[
-        bool, CommandArgument("--check", "Compare both sides, measure, and say which conditions are sent there.")
+        bool,
+        CommandArgument(
+            "--check", "Compare both sides, measure, and list the conditions that are sent to the other database."
+        ),
     ] = False,
     apply: Annotated[
         bool,
-        CommandArgument("--apply", "Set it up, if the engine's role may; otherwise an administrator runs the text."),
+        CommandArgument(
+            "--apply", "Set up the tables, if the engine's role may; otherwise an administrator must run the SQL."
+        ),
     ] = False,
 ) -> tuple[Any, bool]:
-    """Make tables of another PostgreSQL foreign tables of ours."""
+    """Set up tables of another PostgreSQL database as foreign tables."""
     if check and apply:
-        raise UsageError("--check and --apply cannot be combined", remedy="--apply first, then --check")
+        raise UsageError("--check and --apply cannot be combined", remedy="run --apply first, then --check")
     settings = caller.settings()
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
-        raise UsageError(NO_DATABASE_MESSAGE, remedy="set url under [postgres]: foreign tables are made there")
+        raise UsageError(
+            NO_DATABASE_MESSAGE, remedy="set url under [postgres]; Hven creates the foreign tables in that database"
+        )
     url = settings.resolve_secret_address(postgres_settings.url)
     server_name = DatabaseConnector(url, schema="public", search_path="pg_catalog").server_name
     results: list[dict[str, Any]] = []
@@ -67,9 +74,9 @@ def _choose_foreign_databases(settings: Settings, name: str | None) -> list[Fore
         return chosen
     if databases:
         known_names = ", ".join(foreign.name for foreign in databases)
-        remedy = f"known: {known_names}"
+        remedy = f"use one of {known_names}"
     else:
-        remedy = "describe it in hven.toml: [[foreign]] with name, url, tables"
+        remedy = "describe it in hven.toml, under [[foreign]], with name, url and tables"
     message = "hven.toml names no foreign database"
     if name:
         message = f"no foreign database is called {name}"
@@ -83,7 +90,7 @@ def _apply_foreign_setup(
     table_count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
     caller.print_message(
         f"{target.name}: schema {target.local_schema} has {table_count} of the other database, "
-        f"{target.database_name}; hven fdw {target.name} --check"
+        f"{target.database_name}; check them with hven fdw {target.name} --check"
     )
     return [{"about": target.name, "done": statement} for statement in statements]
 
@@ -142,10 +149,10 @@ def _list_engine_roles(settings: Settings) -> list[str]:
 def adopt(
     caller: CommandContext,
     removed_site_id: Annotated[
-        str, CommandArgument("ID", "Identity of the site that is gone, as the refusal of its schema says it.")
+        str, CommandArgument("ID", "Identity of the removed site, as in the error message about its schema.")
     ],
 ) -> tuple[Any, bool]:
-    """Take over the PostgreSQL schema of a site that is gone for good."""
+    """Take over the PostgreSQL schema of a site that no longer exists."""
     settings = caller.settings()
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:

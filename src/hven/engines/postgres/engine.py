@@ -244,7 +244,7 @@ class PostgresEngine(PostgresQueryEngine):
             schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=True)
             existing = connection.execute("SELECT to_regclass($1::text)", [self._quote_table(name)]).fetchone()
         if existing[0] is not None:
-            message = f"there is a snapshot {name} already"
+            message = f"there is already a snapshot {name}"
             raise StorageError(message)
         self._lock_table_name(name)
         return name

@@ -49,7 +49,7 @@ _MESSAGE_PATTERNS = (
         re.compile(r"value out of range: (?P<v>overflow|underflow)"),
         "a number is out of the range of DOUBLE PRECISION ({v})",
     ),
-    (re.compile(r"more than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
+    (re.compile(r"more than one row returned by a subquery"), "a subquery used as a value returned several rows"),
     (
         re.compile(r"cannot take (?P<v>square root|logarithm) of (?P<w>a negative number|zero)"),
         "there is no {v} of {w}",
@@ -128,7 +128,7 @@ _SERVER_RULES = (
         frozenset({"53300"}),
         re.compile("too many clients|too many connections|remaining connection slots"),
         StorageError,
-        "the database server{server} takes no more connections",
+        "the database server{server} does not accept more connections",
         "raise max_connections there, or lower the engine's pool here",
     ),
     _ErrorRule(
@@ -136,7 +136,7 @@ _SERVER_RULES = (
         re.compile(f"authentication failed|no password supplied|{_REFUSED_LOGIN_PATTERN.pattern}"),
         StorageError,
         "the database server{server} refuses this user: {line}",
-        "check user and password of the engine's url in hven.toml or its secret",
+        "check the user and the password in the engine's url in hven.toml, or in its secret",
     ),
     _ErrorRule(
         frozenset(),
@@ -149,7 +149,7 @@ _SERVER_RULES = (
         frozenset({"3D000"}),
         re.compile('(?=.*database ").*does not exist'),
         StorageError,
-        "the database is not there{server}: {line}",
+        "the database does not exist{server}: {line}",
         "create it, or check the engine's url",
     ),
     _ErrorRule(
@@ -157,7 +157,7 @@ _SERVER_RULES = (
         None,
         StorageError,
         "the database role may not do this{server}: {line}",
-        "grant the role what is named",
+        "grant the role this permission",
     ),
 )
 
@@ -258,13 +258,13 @@ def _build_server_error(error: Exception, line: str, server_name: str) -> HvenEr
             return rule.build_error(server_name, line)
     if is_connection_lost(error):
         return StorageError(
-            f"the database server{_format_server(server_name)} went away or does not answer: {line}",
-            remedy="try again in some seconds; if it lasts, check the server",
+            f"the database server{_format_server(server_name)} has gone away or does not answer: {line}",
+            remedy="try again in a few seconds; if the error persists, check the server",
         )
     if sqlstate == "42P01":
         return StorageError(
-            f"a table is not in the database any more: {line}",
-            remedy="ask again; if it lasts, ingest the collection again",
+            f"a table is no longer in the database: {line}",
+            remedy="run the query again; if the error persists, ingest the collection again",
         )
     if sqlstate == "58P01" or "could not access file" in line or is_extension_missing(error):
         return StorageError(
@@ -280,7 +280,7 @@ def _build_query_error(sqlstate: str, line: str, number_words: str) -> HvenError
     if not is_evaluation_error:
         return ServiceError(
             f"the database could not run the query: {line}",
-            remedy="please report this: it is a fault of the program, not of the query",
+            remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
         )
     message = write_evaluation_error_message(line, number_words)
     remedy = ""
@@ -299,9 +299,9 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     is_unreachable = sqlstate.startswith("08") or "could not connect" in foreign_message
     is_unreachable = is_unreachable or "server closed the connection" in foreign_message
     if needs_password:
-        reason = "asks this user for no password, and PostgreSQL then lets only superusers in"
+        reason = "asks this user for no password, and PostgreSQL allows that only for superusers"
         remedy = (
-            "give url in [[foreign]] a password that the other server asks for; or let a superuser say: "
+            "write a password in url under [[foreign]] that the other server asks for, or let a superuser run: "
             "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
         )
     elif is_login_refused:
@@ -309,17 +309,17 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         remedy = "check the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
     elif is_changed:
         reason = "has changed"
-        remedy = "hven fdw --check says what differs, hven fdw --apply imports the table anew"
+        remedy = "run hven fdw --check to see the differences, and hven fdw --apply to import the table again"
     elif sqlstate == "42501":
         reason = "refuses to show a table"
-        remedy = "there: GRANT SELECT on the table to the mapped user; hven fdw --check names both"
+        remedy = "in that database, GRANT SELECT on the table to the mapped user; hven fdw --check names both"
     elif is_unreachable:
         reason = "cannot be reached"
-        remedy = "check that server and the way to it; hven fdw --check says more"
+        remedy = "check that server and the network; run hven fdw --check for details"
     else:
-        reason = "could not do its part"
-        remedy = "hven fdw --check says more"
-    message = f"another database, on which this table stands, {reason}: {foreign_message}"
+        reason = "reported an error"
+        remedy = "run hven fdw --check for details"
+    message = f"another database, which holds this table, {reason}: {foreign_message}"
     return StorageUnavailableError(message, remedy=remedy)
 
 

@@ -92,7 +92,7 @@ def _check_foreign_server(
         "SELECT srvoptions FROM pg_foreign_server WHERE srvname = $1", [target.name]
     ).fetchone()
     if row is None:
-        remedy = f"hven fdw {target.name} --apply, or let an administrator run what hven fdw {target.name} writes"
+        remedy = f"run hven fdw {target.name} --apply, or let an administrator run what hven fdw {target.name} writes"
         yield ForeignSetupFinding(
             about=target.name, level="error", message="the foreign server is not set up", remedy=remedy
         )
@@ -111,8 +111,8 @@ def _check_foreign_server(
         yield ForeignSetupFinding(
             about=target.name,
             level=level,
-            message=f"the option {name} is {shown_value}, and should be {wanted_value}",
-            remedy=f"ALTER SERVER {server} OPTIONS ({option_verb} {name} '{wanted_value}')",
+            message=f"the option {name} is {shown_value}, but should be {wanted_value}",
+            remedy=f"run ALTER SERVER {server} OPTIONS ({option_verb} {name} '{wanted_value}')",
         )
     yield from _check_user_mappings(local_connection, target)
 
@@ -130,8 +130,8 @@ def _check_user_mappings(local_connection: Any, target: ForeignTableSpec) -> Ite
                 about=target.name,
                 level="error",
                 message=f"the role {role} has no user mapping",
-                remedy=f"hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote_identifier(role)} SERVER "
-                f"{quote_identifier(target.name)} OPTIONS (user .., password ..)",
+                remedy=f"run hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote_identifier(role)} "
+                f"SERVER {quote_identifier(target.name)} OPTIONS (user .., password ..)",
             )
 
 
@@ -143,7 +143,7 @@ def _check_foreign_tables(
     for name in target.tables:
         about = f"{target.local_schema}.{name}"
         if name not in remote_columns:
-            message = f"{target.remote_schema}.{name} is not there {target.database_name}"
+            message = f"{target.remote_schema}.{name} does not exist {target.database_name}"
             yield ForeignSetupFinding(
                 about=about, level="error", message=message, remedy=write_missing_tables_remedy(target, [name])
             )
@@ -154,8 +154,8 @@ def _check_foreign_tables(
             yield ForeignSetupFinding(
                 about=about,
                 level="error",
-                message="the foreign table is not there",
-                remedy=f"hven fdw {target.name} --apply",
+                message="the foreign table does not exist",
+                remedy=f"run hven fdw {target.name} --apply",
             )
             continue
         yield from _compare_columns(about, remote_columns[name], local_columns[name], target)
@@ -184,11 +184,11 @@ def _check_privileges(
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     if not can_select:
         message = f"{user_name} may not read it {target.database_name}"
-        remedy = f"there: GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}"
+        remedy = f"in that database, run GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     elif can_write:
         message = f"{user_name} may write it {target.database_name}"
-        remedy = "map to a role that has SELECT and nothing else"
+        remedy = "map to a role that has only SELECT"
         findings.append(ForeignSetupFinding(about=about, level="warning", message=message, remedy=remedy))
     return can_select, findings
 
@@ -205,16 +205,16 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="error",
-                message=f"the column {name} is gone there: queries that read it fail",
-                remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} DROP COLUMN "
+                message=f"the column {name} no longer exists there, so queries that read it fail",
+                remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} DROP COLUMN "
                 f"{quote_identifier(name)}",
             )
         elif remote_types[name] != column_type:
             yield ForeignSetupFinding(
                 about=about,
                 level="error",
-                message=f"the column {name} is {remote_types[name]} there, and {column_type} here",
-                remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ALTER COLUMN "
+                message=f"the column {name} is {remote_types[name]} there, but {column_type} here",
+                remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ALTER COLUMN "
                 f"{quote_identifier(name)} TYPE {remote_types[name]}",
             )
     for name, column_type in remote_columns:
@@ -222,8 +222,8 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="warning",
-                message=f"the column {name} ({column_type}) is new there, and not visible here",
-                remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN "
+                message=f"the column {name} ({column_type}) is new there, and is not visible here",
+                remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN "
                 f"{quote_identifier(name)} {column_type}",
             )
 
@@ -254,11 +254,11 @@ def _check_table_reading(
         yield _build_error_finding(about, error_translation.translate_postgres_error(error, server_name=""))
         return
     if local_conditions:
-        remedy = "texts: the collation must be the same on both sides (IMPORT keeps it; the databases' own must agree)"
+        remedy = "use the same collation for texts on both sides (IMPORT keeps it; the databases' own must agree)"
         yield ForeignSetupFinding(
             about=about,
             level="warning",
-            message=f"conditions on {', '.join(local_conditions)} are not sent there: all rows are transferred",
+            message=f"conditions on {', '.join(local_conditions)} are not sent there, so all rows are transferred",
             remedy=remedy,
         )
     else:
@@ -277,7 +277,7 @@ def _describe_read_time(local_connection: Any, table: str) -> str:
     row_count = local_connection.execute(count_sql).fetchone()[0]
     duration_seconds = max(time.monotonic() - start_time, 1e-6)
     return (
-        f"answers after {first_row_seconds * 1000:.1f} ms (with connecting), {row_count:,} rows read in "
+        f"answers after {first_row_seconds * 1000:.1f} ms (including the connection), {row_count:,} rows read in "
         f"{duration_seconds * 1000:.0f} ms"
     )
 

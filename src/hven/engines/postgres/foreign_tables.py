@@ -154,7 +154,7 @@ def connect_database(url: str, server_name: str, *, foreign_name: str = "") -> A
         if foreign_name:
             raise StorageError(
                 f"{foreign_name}: {translated.message}",
-                remedy=f"check url of [[foreign]] {foreign_name} in hven.toml, or at its secret",
+                remedy=f"check url of [[foreign]] {foreign_name} in hven.toml, or its secret",
             ) from error
         raise translated from error
 
@@ -332,12 +332,12 @@ def apply_foreign_setup(target: ForeignTableSpec, url: str, server_name: str) ->
         except psycopg.errors.InsufficientPrivilege as error:
             reason = error_translation.extract_error_message(error)
             message = f"{target.name}: the role of the engine's url may not do this: {reason}"
-            remedy = f"give an administrator the text: hven fdw {target.name} > {target.name}.sql"
+            remedy = f"give an administrator the SQL text: hven fdw {target.name} > {target.name}.sql"
             raise ForbiddenError(message, remedy=remedy) from error
         except psycopg.errors.DependentObjectsStillExist as error:
             message = f"{target.name}: {error_translation.extract_error_message(error)}"
             remedy = (
-                "drop what hangs on it, or make the change by ALTER FOREIGN TABLE: hven fdw --check says what differs"
+                "drop the objects that depend on it, or use ALTER FOREIGN TABLE; hven fdw --check shows the differences"
             )
             raise UserError(message, remedy=remedy) from error
         except psycopg.Error as error:
@@ -407,9 +407,9 @@ def write_missing_tables_remedy(target: ForeignTableSpec, missing_tables: Sequen
     """Write the remedy for tables that do not exist in the other database."""
     qualified_name = next((name for name in missing_tables if name.startswith(f"{target.remote_schema}.")), None)
     if qualified_name is not None:
-        return f"write {qualified_name.partition('.')[2]!r} among the tables: their schema is said by namespace"
+        return f"write {qualified_name.partition('.')[2]!r} in tables, without the schema, which namespace gives"
     return (
-        f"look at namespace and tables of [[foreign]] {target.name}, and at what {target.user_name or 'its user'} "
+        f"check namespace and tables of [[foreign]] {target.name}, and what {target.user_name or 'its user'} "
         f"may see there"
     )
 

@@ -57,7 +57,7 @@ _FOLDED_DEFINITIONS = (
     f"""FUNCTION hven_sized(words text[], size integer) RETURNS text[] {PLPGSQL_FUNCTION_OPTIONS} AS $$
     BEGIN
       IF cardinality(words) <> size THEN
-        RAISE data_exception USING MESSAGE = format('the text has %s numbers, and such a shape %s',
+        RAISE data_exception USING MESSAGE = format('the text has %s numbers, but such a shape has %s',
           ... cardinality(words), size);
       END IF;
       RETURN words;

@@ -85,7 +85,7 @@ class LiveDatabaseConnector(DatabaseConnector):
             return open_connection()
         except StorageError as error:
             raise StorageUnavailableError(
-                error.message, remedy="its tables are served again as soon as it answers"
+                error.message, remedy="check the database; Hven serves its tables again as soon as it answers"
             ) from error
 
 
@@ -203,7 +203,7 @@ class LiveEngine(PostgresQueryEngine):
         expects_merges: bool = False,  # noqa: ARG002
     ) -> PostgresSnapshotStaging:
         """Refuse: nothing is written there."""
-        message = f"{table.qualified_name} cannot be kept in a database that is read in place"
+        message = f"{table.qualified_name} cannot be stored in a database that is read in place"
         raise StorageError(message, remedy="choose duckdb or postgres")
 
     def stage_merge(

@@ -212,11 +212,11 @@ def translate_live_error(error: Exception, usual_error: Exception, timeout_secon
     sqlstate = error_translation.get_sqlstate(error)
     if isinstance(usual_error, TimeLimitError) and sqlstate == "57014" and timeout_seconds is not None:
         return TimeLimitError(
-            f"the database that is read in place ended the query after its limit of {timeout_seconds:g} s",
-            remedy="ask for less: by a position, key or time that an index serves",
+            f"the database that is read in place stopped the query after its limit of {timeout_seconds:g} s",
+            remedy="narrow the query by a position, key or time that has an index",
         )
     if isinstance(usual_error, EvaluationError):
-        row_remedy = "a row of the source cannot be shown: leave it out by a condition, or ask the service's owner"
+        row_remedy = "exclude that row of the source with a condition, or ask the site's operators"
         return EvaluationError(usual_error.message, remedy=usual_error.remedy or row_remedy)
     is_unavailable = sqlstate in _UNAVAILABLE_STATES or error_translation.is_connection_lost(error)
     if isinstance(usual_error, HvenError) and is_unavailable:
@@ -231,20 +231,22 @@ def _build_table_error(error: Exception, sqlstate: str) -> StorageUnavailableErr
     """Build the error of a table that cannot be read now; None if the table is not the cause."""
     line = error_translation.extract_error_message(error)
     if sqlstate == "55P03":
-        return StorageUnavailableError("the table is being altered in its database", remedy="ask again in some seconds")
+        return StorageUnavailableError(
+            "the table is being altered in its database", remedy="try again in a few seconds"
+        )
     if sqlstate == "40001":
         return StorageUnavailableError(
-            f"the database that is read in place cancelled the query: {line}", remedy="ask again"
+            f"the database that is read in place cancelled the query: {line}", remedy="run the query again"
         )
     if sqlstate == "42501":
         return StorageUnavailableError(
-            f"the table may not be read any more: {line}",
-            remedy="its owner must GRANT SELECT on it to the service's role",
+            f"the table may no longer be read: {line}",
+            remedy="ask the owner of the table to GRANT SELECT on it to the service's role",
         )
     if sqlstate in _TABLE_CHANGED_STATES or isinstance(error, pa.ArrowException):
         return StorageUnavailableError(
             f"the table has changed in its database: {line}",
-            remedy="ask again in some seconds; if it lasts, the service's owner sees by `hven check` what is wrong",
+            remedy="try again in a few seconds; if the error persists, ask the site's operators to run `hven check`",
         )
     return None
 

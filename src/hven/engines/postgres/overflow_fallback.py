@@ -110,8 +110,11 @@ class OverflowFallbackExecution(DelegatingExecution):
             self._first_execution.close()
             again = self._adopt_execution(self._range_fallback.execute_fallback(values, relations, limits))
             if has_yielded_rows:  # rows come in any order, so the missing ones are unknown
-                remedy = "ask again: it is then computed in another way, where such a number is infinite or 0"
-                raise EvaluationError(f"{error.message}, after rows had been given", remedy=remedy) from error
+                remedy = (
+                    "run the query again; then it is computed in a different way, in which such a number is "
+                    "infinite or 0"
+                )
+                raise EvaluationError(f"{error.message}, after rows had been returned", remedy=remedy) from error
         else:
             return
         yield from again

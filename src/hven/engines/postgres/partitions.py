@@ -120,7 +120,7 @@ class TablePartitions:
             f"{self.table.qualified_name}: its rows would make more than {MAX_PARTITIONS} partitions "
             f"by {self.partition_spec.column or 'position'}"
         )
-        return DataError(message, remedy=f"write {coarser}; look for wrong values of the column, too")
+        return DataError(message, remedy=f"write {coarser}, and check the column for wrong values")
 
     @property
     def quoted_default_partition(self) -> str:

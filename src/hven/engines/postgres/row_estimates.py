@@ -39,7 +39,7 @@ def describe_postgres_estimates(
     try:
         return _describe_plan_estimates(engine, build_parameterized_query(), names_by_table)
     except HvenError as error:
-        return [f"none now: {error.message}"]
+        return [f"none at the moment: {error.message}"]
 
 
 def _describe_plan_estimates(
@@ -68,7 +68,7 @@ def _describe_plan_estimates(
         tables[name] = (row_count + scanned_rows, is_indexed and is_index_scan)
     lines = []
     for name, (row_count, is_indexed) in tables.items():
-        method = "by an index" if is_indexed else "found by looking at all"
+        method = "by an index" if is_indexed else "found by reading all rows"
         lines.append(f"{name}: about {row_count:,.0f} rows, {method}")
     answer_rows = plan["Plan Rows"]
     lines.append(f"PostgreSQL expects about {answer_rows:,} row{'s' * (answer_rows != 1)}")

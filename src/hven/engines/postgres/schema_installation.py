@@ -63,7 +63,7 @@ def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wa
     """
     server_version = connection.info.server_version
     if server_version < MIN_SERVER_VERSION:
-        message = f"the database server is PostgreSQL {server_version // 10000}, and the engine needs 14 or later"
+        message = f"the database server is PostgreSQL {server_version // 10000}, but the engine needs 14 or later"
         raise StorageError(message, remedy="upgrade the server, or keep the collection in the embedded engine")
     comment_row = connection.execute(
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", [schema]
@@ -154,8 +154,8 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
         )
         raise StorageError(
             message,
-            remedy=f"give this site a schema of its own: namespace under [postgres] in hven.toml; if that site is "
-            f"gone for good: hven adopt {owner_row[0]}",
+            remedy=f"give this site its own schema (namespace under [postgres] in hven.toml); if that site no "
+            f"longer exists, run hven adopt {owner_row[0]}",
         )
     return is_writing or owner_row is not None
 
@@ -179,13 +179,12 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
         else:
             owner_row = None
         if owner_row is None or owner_row[0] == site_identity:
-            message = (
-                f"the schema {schema!r} of the database is {'nobody' if owner_row is None else 'this site'}'s already"
-            )
+            ownership = "belongs to nobody" if owner_row is None else "already belongs to this site"
+            message = f"the schema {schema!r} of the database {ownership}"
             raise UserError(message, remedy="there is nothing to adopt")
         if owner_row[0] != former_site:
             message = f"the schema {schema!r} of the database belongs to the site {owner_row[0]}, not to {former_site}"
-            raise UserError(message, remedy=f"if that one is gone for good: hven adopt {owner_row[0]}")
+            raise UserError(message, remedy=f"if that site no longer exists, run hven adopt {owner_row[0]}")
         application_name = build_application_name(schema, former_site)
         session_row = connection.execute(
             "SELECT count(*), min(client_addr::text) FROM pg_stat_activity"
@@ -198,13 +197,12 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
             else:
                 place = ""
             message = (
-                f"the site {former_site} is not gone: it has {session_row[0]} "
+                f"the site {former_site} still exists: it has {session_row[0]} "
                 f"session{'s' * (session_row[0] > 1)}{place} in the schema {schema!r}"
             )
             raise UserError(
                 message,
-                remedy="stop its servers and workers, or give this site a schema of its own (namespace under "
-                "[postgres])",
+                remedy="stop its servers and workers, or give this site its own schema (namespace under [postgres])",
             )
         connection.execute(f"UPDATE {quoted_table} SET id = $1::text", [site_identity])
         rows = connection.execute(
@@ -236,9 +234,9 @@ def _create_schema_and_functions(connection: Any, schema: str) -> None:
             connection.execute(f"COMMENT ON SCHEMA {quoted_schema} IS 'hven functions {FUNCTIONS_VERSION}'")
     except psycopg.errors.InsufficientPrivilege as error:
         message = (
-            f"the role of the engine's url may not make the schema {schema!r}: "
+            f"the role of the engine's url may not create the schema {schema!r}: "
             f"{error_translation.extract_error_message(error)}"
         )
         raise StorageError(
-            message, remedy=f"as an administrator: CREATE SCHEMA {quoted_schema} AUTHORIZATION that_role"
+            message, remedy=f"as an administrator, run CREATE SCHEMA {quoted_schema} AUTHORIZATION that_role"
         ) from error

@@ -27,33 +27,32 @@ class PostgresSettings:
         None,
         "postgresql://user@host/database, or $NAME of a secret that holds it",
         pattern=_DATABASE_URL_PATTERN,
-        example="'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
+        example="'postgresql://user@host/database', or '$NAME' of a secret if it contains a password",
         placed="the database of the rows",
     )
     namespace: str = define_setting(
         "hven",
-        "schema of the database in which snapshots are kept",
+        "schema in which Hven stores snapshots",
         pattern="^[a-z_][a-z0-9_]{0,40}$",
         example="a plain name in lower case, such as 'hven'",
     )
     read_role: str | None = define_setting(
         None,
-        "role that queries run as: one that the owner of the snapshots may become, and that may read them and "
-        "nothing else",
+        "role for queries: it may only read the snapshots, and the owner of the snapshots must be able to switch to it",
         pattern="^\\S{1,63}$",
         example="the name of a role, such as 'hven_reader'",
     )
     read_url: str | None = define_setting(
         None,
-        "another login for queries instead, written as url is",
+        "a separate login for queries, in place of read_role; written like url",
         pattern=_DATABASE_URL_PATTERN,
-        example="'postgresql://reader@host/database', or '$NAME' of a secret where there is a password in it",
+        example="'postgresql://reader@host/database', or '$NAME' of a secret if it contains a password",
     )
-    pool: int = define_setting(10, "connections of one process for queries", ge=1, le=1000)
+    pool: int = define_setting(10, "number of connections for queries in each process", ge=1, le=1000)
     reaches: int = define_setting(
         DEFAULT_COPY_BYTES,
-        "bytes of the database that copies of what readers under policies see may take: 16 GiB; 0: none are "
-        "made, and times tell of hidden rows",
+        "maximum size, in the database, of copies of the rows that readers under policies may see: 16 GiB; 0: no "
+        "copies, and query times can reveal hidden rows",
         ge=0,
         size=True,
     )
@@ -76,18 +75,20 @@ class ForeignDatabaseSettings:
         metadata=build_setting_metadata(
             "postgresql://reader@host/database of the other database, or $NAME of a secret that holds it",
             pattern=_DATABASE_URL_PATTERN,
-            example="'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
+            example="'postgresql://user@host/database', or '$NAME' of a secret if it contains a password",
         )
     )
-    namespace: str = define_setting("public", "schema of the tables there")
-    tables: tuple[str, ...] = field(metadata=build_setting_metadata("their names", min_length=1))
-    into: str | None = define_setting(None, "schema of the foreign tables here; default: the name")
-    roles: tuple[str, ...] = define_setting((), "who may read them here; default: the roles of the engine postgres")
-    fetch_size: int = define_setting(10_000, "rows that travel at a time", ge=100, le=1000000)
+    namespace: str = define_setting("public", "schema of the tables in the other database")
+    tables: tuple[str, ...] = field(metadata=build_setting_metadata("names of the tables", min_length=1))
+    into: str | None = define_setting(None, "schema of the foreign tables in Hven's database; default: the name")
+    roles: tuple[str, ...] = define_setting(
+        (), "roles that may read the foreign tables; default: the roles of the engine postgres"
+    )
+    fetch_size: int = define_setting(10_000, "number of rows in each transfer", ge=100, le=1000000)
     extensions: tuple[str, ...] | None = define_setting(
         None,
-        "extensions whose functions may be sent there; default: those that both databases have, of pg_sphere, "
-        "q3c and some others",
+        "extensions whose functions may be sent there; default: pg_sphere, q3c and some others, if both databases "
+        "have them",
     )
 
 

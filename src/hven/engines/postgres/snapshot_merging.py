@@ -274,10 +274,12 @@ class TableMergeStaging(SharedTableStaging):
         marked_count = _fetch_integer(cursor, f"WITH went AS ({update_sql}) SELECT count(*) FROM went")
         if marked_count != self._removed_count:
             message = (
-                f"{self.table.qualified_name}: {marked_count:,} rows of the table {shared_state.base_table} go, and "
-                f"the snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
+                f"{self.table.qualified_name}: {marked_count:,} rows of the table {shared_state.base_table} would "
+                f"be removed, but the snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
             )
-            raise StorageError(message, remedy="ingest the table again: something else wrote into Hven's schema")
+            raise StorageError(
+                message, remedy="ingest the table again, because something else has written into Hven's schema"
+            )
         cursor.execute(
             f"INSERT INTO {quoted_table} ({column_list}, {quote_identifier(BORN_COLUMN)}) SELECT "
             f"{column_list}, {shared_state.state_number} FROM {self._quoted_changes}"
@@ -438,16 +440,13 @@ def check_mergeable(
         Nothing can be merged into the base.
     """
     if not table.primary:
-        message = (
-            f"{table.qualified_name} has no primary key: its rows cannot be told apart, so nothing can be merged "
-            f"into it"
-        )
-        raise UnmergeableSnapshotError(message, remedy="name a primary key, or ingest the table again")
+        message = f"{table.qualified_name} has no primary key to identify its rows, so nothing can be merged into it"
+        raise UnmergeableSnapshotError(message, remedy="define a primary key, or ingest the table again")
     differing_part = _find_differing_part(table, base_record, has_cells=has_cells)
     if differing_part:
         message = (
-            f"{table.qualified_name} has other {differing_part} than its snapshot {base_snapshot.id}: nothing can "
-            f"be merged into that"
+            f"{table.qualified_name} has different {differing_part} from its snapshot {base_snapshot.id}, so nothing "
+            f"can be merged into that"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 

@@ -51,8 +51,8 @@ class StatementLimiter:
                     self._changed.notify()  # this thread may have consumed the notification of another one
                     return None
                 if now >= deadline:
-                    message = "too many queries ask the database that is read in place"
-                    raise OverloadedError(message, remedy="ask again in a moment")
+                    message = "too many queries are using the database that is read in place"
+                    raise OverloadedError(message, remedy="try again in a few seconds")
                 oldest_start_time = next(iter(self._start_times.values()))
                 wake_time = min(
                     oldest_start_time + MAX_SHORT_SECONDS,

@@ -239,7 +239,7 @@ def _open_by_label(path: Place, name: str, *, reads_only_cards: bool) -> OpenPro
     """Open a file of no known medium by the label beside it."""
     label = _find_detached_label(path)
     if label is None:
-        raise _create_unknown_medium_error(format_message("{name} has no format that can be explored", name))
+        raise _create_unknown_medium_error(format_message("Hven cannot explore the format of {name}", name))
     product = open_product(label, reads_only_cards=reads_only_cards)
     other_files = [companion for companion in product.companion_files if companion != path]
     product.companion_files = (label, *other_files)
@@ -248,7 +248,7 @@ def _open_by_label(path: Place, name: str, *, reads_only_cards: bool) -> OpenPro
 
 def _create_unknown_medium_error(reason: TranslatableMessage) -> SourceError:
     titles = ", ".join(medium.title for medium in list_product_file_formats().values())
-    return SourceError(reason, remedy=format_message("known kinds: {kinds}", titles))
+    return SourceError(reason, remedy=format_message("convert it to one of these formats: {kinds}", titles))
 
 
 __all__ = [

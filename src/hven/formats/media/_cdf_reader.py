@@ -41,7 +41,11 @@ def _decompress_block(data: bytes) -> bytes:
 
 def _create_too_large_error() -> TooLargeError:
     return TooLargeError(
-        format_message("{name} unpacks to more than {most} MB", "a block of the file", MAX_BLOCK_BYTES >> 20)
+        format_message(
+            "{name} is larger than {most} MB after decompression, which is the limit",
+            "a block of the file",
+            MAX_BLOCK_BYTES >> 20,
+        )
     )
 
 
@@ -61,7 +65,7 @@ class _ReadLimitedFile:
     def read(self, size: int = -1) -> bytes:
         self.remaining_reads -= 1
         if self.remaining_reads < 0:
-            raise SourceError(format_message("its records refer to each other in a circle"))
+            raise SourceError(format_message("the records of the file refer to each other in a circle"))
         return self.file.read(size)
 
 
@@ -235,7 +239,7 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
         """Refuse a number of dimensions up to which cdflib would count for long."""
         self._f.seek(offset)
         if int.from_bytes(self._f.read(4), "big") > MAX_DIMENSIONS:
-            raise SourceError(format_message("it has variables of more than {most} dimensions", MAX_DIMENSIONS))
+            raise SourceError(format_message("a variable has more than {most} dimensions", MAX_DIMENSIONS))
 
     def _read_gdr(self, byte_loc: int) -> Any:
         self._check_dimension_count(byte_loc + 56)

@@ -113,7 +113,11 @@ def create_compound_table(
     max_chunk_bytes = MAX_UNPACKED_BYTES // 4
     if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > max_chunk_bytes:
         raise TooLargeError(
-            format_message("{name} unpacks to more than {most} MB", "a block of the file", max_chunk_bytes >> 20)
+            format_message(
+                "{name} is larger than {most} MB after decompression, which is the limit",
+                "a block of the file",
+                max_chunk_bytes >> 20,
+            )
         )
     column_metadata = _read_column_metadata(dataset, path)
     members: list[_CompoundField] = []

@@ -62,10 +62,10 @@ def unpack_cdf(path: Path, name: str) -> Path:
         record = _read_number(packed_file, 4)
         compression = _read_number(packed_file, 4)
         if kind != CCR_RECORD_TYPE or record != CPR_RECORD_TYPE or size < begin - 8:
-            raise SourceError(format_message("{name} is a damaged CDF: it has no record of its compression", name))
+            raise SourceError(format_message("{name} is a damaged CDF file: it has no compression record", name))
         if compression not in {RLE_COMPRESSION, GZIP_COMPRESSION}:
-            message = format_message("{name} is compressed in a way that is not read: {number}", name, compression)
-            raise SourceError(message, remedy=format_message("unpack it with cdfconvert -compression none"))
+            message = format_message("Hven cannot read the compression of {name} (type {number})", name, compression)
+            raise SourceError(message, remedy=format_message("decompress it with cdfconvert -compression none"))
         if unpacked_bytes > MAX_UNPACKED_BYTES:
             raise _create_too_large_error(name)
         packed_file.seek(begin)
@@ -95,8 +95,8 @@ def _write_unpacked(pieces: Iterator[bytes], unpacked_file: IO[bytes], declared_
         unpacked_file.write(piece)
     if size < declared_bytes:
         raise SourceError(
-            format_message("{name} has {there} bytes, and its label promises {end}", name, size, declared_bytes),
-            remedy=format_message("it was cut off"),
+            format_message("{name} has {there} bytes, but its label states {end}", name, size, declared_bytes),
+            remedy=format_message("get the file again, because it was cut off"),
         )
 
 
@@ -105,7 +105,12 @@ def _read_number(file: BinaryIO, size: int) -> int:
 
 
 def _create_too_large_error(name: str) -> TooLargeError:
-    return TooLargeError(format_message("{name} unpacks to more than {most} MB", name, MAX_UNPACKED_BYTES >> 20))
+    return TooLargeError(
+        format_message(
+            "{name} is larger than {most} MB after decompression, which is the limit", name, MAX_UNPACKED_BYTES >> 20
+        ),
+        remedy=format_message("leave large files uncompressed, or compress each of their variables"),
+    )
 
 
 def _read_pieces(file: BinaryIO, size: int) -> Iterator[bytes]:

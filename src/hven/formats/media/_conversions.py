@@ -125,7 +125,7 @@ def write_product_as_votable(
         name = product.medium
         if table_part is not None:
             name = table_part.name or str(table_part.index)
-        raise SourceError(format_message("{name} is not a table: it is written as FITS", name))
+        raise SourceError(format_message("{name} is not a table, so Hven can write it only as FITS", name))
     rows_part = table_part
     votable_format, options = select_format("votable")
     cards = [card for card in (*product.cards, *rows_part.cards) if card.value is not None]

@@ -18,19 +18,20 @@ ID_PARAM = Param(
     many=True,
     required=True,
     ucd="meta.ref.url;meta.curation",
-    description="identifiers of rows, as results have them",
+    description="identifiers of rows, as in results",
 )
 TABLE_PARAM = Param(
     name="TABLE",
     ucd="meta.id;meta.table",
-    description="the table whose rows they are, schema.table; without it IDs are ivo://authority/schema?value",
+    description="the table of these rows, as schema.table; without it, IDs have the form ivo://authority/schema?value",
 )
 CUTOUT_PARAMS = (
     Param(
         name="POS",
         many=True,
         ucd="pos.outline;obs",
-        description="where: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., degrees, ICRS",
+        description="region: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., in degrees, "
+        "ICRS",
     ),
     Param(
         name="CIRCLE",
@@ -38,7 +39,7 @@ CUTOUT_PARAMS = (
         type=ColumnType("double", "3", "circle"),
         unit="deg",
         ucd="pos.outline;obs",
-        description="where: longitude, latitude and radius of a circle, ICRS",
+        description="region: longitude, latitude and radius of a circle, ICRS",
     ),
     Param(
         name="POLYGON",
@@ -46,7 +47,7 @@ CUTOUT_PARAMS = (
         type=ColumnType("double", "*", "polygon"),
         unit="deg",
         ucd="pos.outline;obs",
-        description="where: longitudes and latitudes of a polygon's corners, ICRS",
+        description="region: longitudes and latitudes of the corners of a polygon, ICRS",
     ),
     Param(
         name="BAND",
@@ -54,7 +55,7 @@ CUTOUT_PARAMS = (
         type=INTERVAL_TYPE,
         unit="m",
         ucd="em.wl;stat.interval",
-        description="wavelengths in vacuum: two, or one",
+        description="one or two wavelengths in vacuum",
     ),
     Param(
         name="TIME",
@@ -62,7 +63,7 @@ CUTOUT_PARAMS = (
         type=INTERVAL_TYPE,
         unit="d",
         ucd="time.interval;obs.exposure",
-        description="times: two modified Julian dates, or one",
+        description="one or two times, as modified Julian dates",
     ),
     Param(
         name="POL",
@@ -75,14 +76,14 @@ CUTOUT_PARAMS = (
         type=INTERVAL_TYPE,
         unit="deg",
         ucd="pos.bodyrc.lon",
-        description="longitudes of the image's own frame, of a body or helioprojective; -1 1 goes over 0",
+        description="longitudes in the frame of the image (of a body, or helioprojective); -1 1 crosses 0",
     ),
     Param(
         name="LATITUDE",
         type=INTERVAL_TYPE,
         unit="deg",
         ucd="pos.bodyrc.lat",
-        description="latitudes of the image's own frame",
+        description="latitudes in the frame of the image",
     ),
     *(
         Param(
@@ -90,7 +91,7 @@ CUTOUT_PARAMS = (
             type=INTERVAL_TYPE,
             unit="pixel",
             ucd="pos.cartesian;instr.pixel",
-            description=f"first and last pixel of axis {number}, as FITS counts them",
+            description=f"first and last pixel of axis {number}, in FITS numbering",
         )
         for number in range(1, MAX_PIXEL_AXES + 1)
     ),
@@ -98,8 +99,8 @@ CUTOUT_PARAMS = (
         name="PART",
         ucd="meta.id.part",
         description=(
-            "index or name of the part of the file (the HDU) to be cut; without it the first with data, and its "
-            "errors and flags"
+            "index or name of the part of the file (HDU) to cut; without it, the first with data, and its errors and "
+            "flags"
         ),
     ),
 )

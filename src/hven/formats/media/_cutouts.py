@@ -157,7 +157,7 @@ def join_hdus(primary_hdu: bytes, hdus: Sequence[CutoutHdu | StoredHdu], byte_li
     size = len(primary_hdu) + sum(hdu.size for hdu in hdus)
     if byte_limit is not None and size > byte_limit:
         message = format_message(
-            "the cut has {size} MB, and {most} MB at most are made at once", -(-size // 10**6), byte_limit // 10**6
+            "the cut-out has {size} MB, but the limit is {most} MB", -(-size // 10**6), byte_limit // 10**6
         )
         raise TooLargeError(message, remedy=format_message("request a smaller part"))
 
@@ -212,7 +212,7 @@ class CutoutHdu:
             code, self.offset = _UNSIGNED_OFFSETS[code]
         self.dtype = np.dtype("u1" if code == "u1" else f">{code}")
         if code not in _BITPIX:
-            raise SourceError(format_message("values of the type {kind} are not cut", str(kind)))
+            raise SourceError(format_message("Hven cannot cut out values of the type {kind}", str(kind)))
         self.data_bytes = math.prod(self.shape) * self.dtype.itemsize
         self.padded_bytes = -(-self.data_bytes // BLOCK_BYTES) * BLOCK_BYTES
         self.header = self.write_header(is_first_hdu=first)

@@ -67,8 +67,8 @@ def open_product_with_row_reader(path: Place, name: str, read_rows: Ask) -> Open
         row_count_text = schema_metadata.pop("rows", "")
         if not row_count_text.isdecimal() or len(row_count_text) > 12:
             raise SourceError(  # noqa: TRY301
-                format_message("the reader of {name} does not say how many rows there are", name),
-                remedy=format_message("metadata of the schema: rows"),
+                format_message("the reader of {name} does not state the number of rows", name),
+                remedy=format_message("put `rows` into the metadata of the schema"),
             )
         fields = [field for field in schema if _is_scalar_or_list_type(field.type)]
         external_table = _ReaderFunctionTable(local_path, name, read_rows, fields, row_count=int(row_count_text))
@@ -141,17 +141,19 @@ class _ReaderFunctionTable:
             difference_text = " ".join(first_difference)
             raise SourceError(
                 format_message(
-                    "the reader of {name} gives other columns than it said: {column}", self._name, difference_text
+                    "the reader of {name} returns columns that are different from its schema: {column}",
+                    self._name,
+                    difference_text,
                 )
             )
         if answered_table.num_rows != row_count:
             raise SourceError(
                 format_message(
-                    "the reader of {name} gives {there:,} rows from {first:,} on, where {count:,} are",
+                    "the reader of {name} returns {there:,} rows instead of {count:,}, from row {first:,}",
                     self._name,
                     answered_table.num_rows,
-                    start,
                     row_count,
+                    start,
                 )
             )
         return answered_table
@@ -176,13 +178,13 @@ class _ReaderFunctionTable:
                 reason = str(fault)[:100]
                 raise SourceError(
                     format_message(
-                        "bins of {column} of {name} cannot be read: {reason}", field.name, self._name, reason
+                        "the bins of {column} in {name} cannot be read: {reason}", field.name, self._name, reason
                     )
                 ) from None
             if values.shape != (size,):
                 raise SourceError(
                     format_message(
-                        "{column} of {name} has {size} elements, and bins of {count}",
+                        "{column} in {name} has {size} elements, but {count} bins",
                         field.name,
                         self._name,
                         size,

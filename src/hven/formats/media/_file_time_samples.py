@@ -233,8 +233,10 @@ class FileTimeSamples:
                     return array_variable
         time_name = self._time_series.time or "time"
         raise WrongDataSetFileError(
-            format_message("{file} has no variable {name!r} that says when samples were taken", self._name, time_name),
-            remedy=format_message("time: the variable that does"),
+            format_message("{file} has no variable {name!r} with the times of the samples", self._name, time_name),
+            remedy=format_message(
+                "write `time: NAME`, where NAME is the variable that contains the times of the samples"
+            ),
         )
 
     def _find_time_columns(self) -> Iterator[tuple[Part, Column]]:
@@ -269,7 +271,7 @@ class FileTimeSamples:
         if other_count is not None and self._time_series.parameters:
             raise SourceError(
                 format_message(
-                    "{name} of {file} has {there} values, and there are {count} times",
+                    "{name} in {file} has {there} values, but there are {count} times",
                     name,
                     self._name,
                     other_count,
@@ -316,7 +318,7 @@ class FileTimeSamples:
             if isinstance(part, TablePart) and column is not None:
                 return create_time_variable(part, column)
         raise SourceError(
-            format_message("{file} has no variable {name!r} that says when samples were taken", self._name, name)
+            format_message("{file} has no variable {name!r} with the times of the samples", self._name, name)
         )
 
     def _find_parameter_shape(
@@ -326,7 +328,7 @@ class FileTimeSamples:
         source_shapes = [source.shape for source in sampled_variables]
         if element is not None:
             if not all(shape and 0 <= element < shape[-1] for shape in source_shapes):
-                raise SourceError(format_message("{name} of {file} has no element {number}", name, self._name, element))
+                raise SourceError(format_message("{name} in {file} has no element {number}", name, self._name, element))
             source_shapes = [shape[:-1] for shape in source_shapes]
         if len(source_shapes) == 1:
             return source_shapes[0]
@@ -379,12 +381,12 @@ class FileTimeSamples:
         if len(values) != size or not np.isfinite(values).all():
             raise SourceError(
                 format_message(
-                    "{words} of {file} are {count} values, for {size} elements of {name}",
+                    "{words} in {file} have {count} values, but {name} has {size} elements",
                     ", ".join(words),
                     self._name,
                     len(values),
-                    size,
                     parameter_name,
+                    size,
                 )
             )
         return replace(declared_bins, centers=tuple(values), of=(), unit=unit)
@@ -427,7 +429,10 @@ class FileTimeSamples:
                     return np.asarray(read_values(), np.float64), axis.unit
         raise SourceError(
             format_message(
-                "{file} has no variable {name!r}, which says what {size} elements are", self._name, variable_name, size
+                "{file} has no variable {name!r}, which should describe {size} elements",
+                self._name,
+                variable_name,
+                size,
             )
         )
 
@@ -438,7 +443,7 @@ class FileTimeSamples:
         if clock.sample_count > MAX_SAMPLES:
             raise SourceError(
                 format_message("{file} has more than {most:,} samples", self._name, MAX_SAMPLES),
-                remedy=format_message("cut it into several"),
+                remedy=format_message("split it into several files"),
             )
         instants = np.empty(clock.sample_count, np.int64)
         nanoseconds: npt.NDArray[np.int64] | None = None
@@ -467,7 +472,7 @@ class FileTimeSamples:
         if (utc_times[is_present] == time_scales.NO_TIME).any():
             raise SourceError(
                 format_message(
-                    "{file} has times of {scale} before 1972, when UTC and TAI did not differ by whole seconds",
+                    "{file} has {scale} times before 1972, when UTC and TAI did not differ by whole seconds",
                     self._name,
                     scale,
                 )
@@ -516,7 +521,9 @@ class FileTimeSamples:
         scale = _find_unit_microseconds(unit_name)
         if scale is None:
             message = format_message("the unit {unit!r} of {name} is not a unit of time", unit, clock.name)
-            raise SourceError(message, remedy=format_message("time: {{of: {name}, unit: ms}}", clock.name))
+            raise SourceError(
+                message, remedy=format_message("write the unit, such as time: {{of: {name}, unit: ms}}", clock.name)
+            )
         if column.epoch is not None and not reference_text:
             reference_days: float | None = UNIX_EPOCH_DAYS["JD"] - column.epoch
         else:
@@ -828,8 +835,8 @@ class FileTimeSamples:
         if (np.abs(times) > MAX_NANOSECOND_INSTANT).any():
             raise SourceError(
                 format_message(
-                    "{file} has times before 1678 or after 2261, which cannot be counted in nanoseconds as "
-                    "those of other files",
+                    "{file} has times before 1678 or after 2261, which cannot be counted in nanoseconds like those "
+                    "of other files",
                     self._name,
                 )
             )

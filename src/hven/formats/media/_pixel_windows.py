@@ -130,7 +130,7 @@ class _WindowBounds:
         axis_count = len(self._shape)
         for number, (first, last) in pixels.items():
             if not 1 <= number <= axis_count:
-                message = format_message("the array has {count} axes, and no axis {number}", axis_count, number)
+                message = format_message("axis {number} does not exist: the array has {count} axes", number, axis_count)
                 raise ParamError(message, name=f"PIXELS_{number}")
             first_edge, last_edge = -np.inf, np.inf
             if np.isfinite(first):
@@ -156,10 +156,10 @@ def _require_sky_mapping(array: ArrayPart, selection: CutoutSelection) -> footpr
     needs_sky = selection.shape is not None
     if sky_mapping is not None and (sky_mapping.image_axes.kind == "sky" or not needs_sky):
         return sky_mapping
-    reason = format_message("the image's header places no pixel")
+    reason = format_message("the header of the image gives no coordinates for its pixels")
     if needs_sky:
-        reason = format_message("the image shows no part of the sky that its header could place")
-    raise ParamError(reason, name="POS", remedy=format_message("cut it by pixels: PIXELS_1, PIXELS_2"))
+        reason = format_message("the header of the image gives no position on the sky")
+    raise ParamError(reason, name="POS", remedy=format_message("cut it by pixels, with PIXELS_1 and PIXELS_2"))
 
 
 def _require_axis_number(array: ArrayPart, axis_kind: str, param_name: str) -> int:
@@ -167,7 +167,7 @@ def _require_axis_number(array: ArrayPart, axis_kind: str, param_name: str) -> i
         if axis.kind == axis_kind:
             return axis_number
     kinds = ", ".join(axis.kind or axis.name or "pixels" for axis in reversed(array.axes))
-    message = format_message("{name} cannot cut it: its axes are {kinds}", param_name, kinds)
+    message = format_message("{name} cannot cut the array: its axes are {kinds}", param_name, kinds)
     raise ParamError(message, name=param_name, remedy=format_message("leave it out, or cut by pixels"))
 
 
@@ -175,7 +175,7 @@ def _read_axis_values(array: ArrayPart, axis_number: int, param_name: str) -> np
     values = array.axes[axis_number].read_values
     if values is None:
         raise SourceError(
-            format_message("{name} cannot cut it: the file does not say what its pixels stand for", param_name)
+            format_message("{name} cannot cut the array: the file gives no values for its pixels", param_name)
         )
     return values()
 
@@ -337,7 +337,7 @@ def _compute_shape_outline(shape: Shape) -> Numbers:
         circle_points = np.cos(radius) * centre + np.sin(radius) * directions
         return np.stack(angles(circle_points), 1)
     if not isinstance(shape, Polygon):
-        raise ParamError(format_message("only circles, ranges and polygons are cut out"), name="POS")
+        raise ParamError(format_message("Hven cuts out only circles, ranges and polygons"), name="POS")
     a = vectors(shape.lons, shape.lats)
     b = np.roll(a, -1, axis=0)
     fractions = np.linspace(0.0, 1.0, 64, endpoint=False)[:, None]

@@ -307,7 +307,7 @@ class OpenProductFile:
         part_list = ", ".join(f"{part.index} {part.name}".strip() for part in self.parts[:20])
         raise SourceError(
             format_message("the file has no part {name!r}", part_name),
-            remedy=format_message("its parts are {parts}", part_list),
+            remedy=format_message("choose one of its parts: {parts}", part_list),
         )
 
 

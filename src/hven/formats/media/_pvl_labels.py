@@ -185,7 +185,7 @@ class _TokenReader:
     def create_error(self, word: str) -> SourceError:
         line = self.text.count("\n", 0, self.position) + 1
         return SourceError(
-            format_message("{name} is not a label: line {line}, at {word!r}", self.name, line, word[:40])
+            format_message("{name} is not a label: line {line} is invalid at {word!r}", self.name, line, word[:40])
         )
 
     def read_token(self) -> tuple[str, str] | None:

@@ -172,7 +172,7 @@ def _create_product(
 
 
 def _refuse_to_read_pixels(name: str, _window: object) -> NoReturn:
-    raise SourceError(format_message("the pixels of {name} are not read, its header is", name))
+    raise SourceError(format_message("Hven reads only the header of {name}, not its pixels", name))
 
 
 def _decode_tag_value(values: tuple[Any, ...]) -> str:

@@ -77,7 +77,7 @@ def build_uint64_text_deviation(column: str, file: str) -> ReadDeviation:
     column, file
         Names of the column and of the file.
     """
-    message = "whole numbers do not fit int64: the column is read as decimal text"
+    message = "whole numbers do not fit int64, so Hven reads the column as decimal text"
     return ReadDeviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
 
 
@@ -189,8 +189,8 @@ def create_fixed_record_table(
         if max(field.offset + field.size for field in fields) > record_bytes - missing_bytes:
             record_count = record_count - 1
     elif missing_bytes > 0:
-        message = format_message("{name} has {there} bytes, and its label promises {end}", path.name, file_bytes, end)
-        raise SourceError(message, remedy=format_message("it was cut off, or the label is another file's"))
+        message = format_message("{name} has {there} bytes, but its label states {end}", path.name, file_bytes, end)
+        raise SourceError(message, remedy=format_message("get the file again, or use the label that belongs to it"))
     for field in fields:
         step_bytes = field.step_bytes or field.size
         last = field.offset + (field.item_count - 1) * step_bytes + field.size
@@ -277,7 +277,7 @@ def _decode_binary_numbers(cells: npt.NDArray[np.uint8], field: RecordField) -> 
     if pa.types.is_uint64(flat.type) and (pc.max(flat).as_py() or 0) > MAX_INT64:
         raise SourceError(
             format_message(
-                "a value of {column} is not what the label says: {reason}", field.name, "it does not fit int64"
+                "a value of {column} does not match the label: {reason}", field.name, "it does not fit int64"
             )
         )
     return flat
@@ -329,7 +329,7 @@ def parse_texts(texts: pa.Array, field: RecordField) -> pa.Array:
     except pa.ArrowInvalid as fault:
         reason = str(fault)[:120]
         raise SourceError(
-            format_message("a value of {column} is not what the label says: {reason}", field.name, reason)
+            format_message("a value of {column} does not match the label: {reason}", field.name, reason)
         ) from None
 
 

@@ -37,8 +37,8 @@ def read_reference_time(reference_spec: str, cards: dict[str, Any], file_name: s
         return _read_time_from_name(reference_spec, file_name)
     if not reference_spec:
         raise SourceError(
-            format_message("nothing in {file} says since when times are counted", file_name),
-            remedy=format_message("time: {{of: .., since: a date, JD, or cards: DATE-OBS}}"),
+            format_message("{file} does not give the reference time", file_name),
+            remedy=format_message("write time: {of: .., since: ..} with a date, JD, or cards such as DATE-OBS"),
         )
     if _DATE_PATTERN.fullmatch(reference_spec.replace("T", " ").strip()):
         return _parse_date(reference_spec, file_name)
@@ -62,7 +62,7 @@ def _read_time_from_name(name_format: str, file_name: str) -> int:
     escaped_format = re.escape(name_format).replace(r"\%", "%")
     match = re.search(re.sub(r"%([YymdjHMS])", write_group, escaped_format), file_name)
     if match is None:
-        raise SourceError(format_message("the name {file} has no date as {pattern}", file_name, name_format))
+        raise SourceError(format_message("the name {file} has no date in the format {pattern}", file_name, name_format))
     date_fields = {key: int(value) for key, value in match.groupdict().items()}
     short_year = date_fields.get("y", 70)
     century = 1900 if short_year >= 70 else 2000
@@ -92,7 +92,7 @@ def _parse_date(text: str, name: str) -> int:
         microseconds = int((match[10] or "").ljust(6, "0")[:6])
         return day_number * DAY_MICROSECONDS + second_of_day * 1_000_000 + microseconds
     except ValueError:
-        raise SourceError(format_message("{text!r} of {file} is not a date", text[:50], name)) from None
+        raise SourceError(format_message("{text!r} in {file} is not a date", text[:50], name)) from None
 
 
 __all__ = ["DAY_MICROSECONDS", "UNIX_EPOCH_DAYS", "read_reference_time"]

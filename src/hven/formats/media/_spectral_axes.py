@@ -168,8 +168,8 @@ def convert_to_wavelengths(
         velocities = np.asarray(values, np.float64)
         return _convert_velocities(velocities, kind, _SPEED_SCALES.get(unit_name, 1.0), cards or {})
     raise SourceError(
-        format_message("the unit {unit!r} of a spectral axis is not known", unit),
-        remedy=format_message("a length, a frequency, an energy or a velocity"),
+        format_message("the spectral axis has the unknown unit {unit!r}", unit),
+        remedy=format_message("use a unit of length, frequency, energy or velocity"),
     )
 
 
@@ -191,8 +191,8 @@ def _convert_velocities(values: Numbers, quantity: str, scale: float, cards: Map
         rest_wavelength = None
     if rest_wavelength is None:
         raise SourceError(
-            format_message("velocities have no rest frequency"),
-            remedy=format_message("RESTFRQ or RESTWAV of the header"),
+            format_message("the velocities have no rest frequency"),
+            remedy=format_message("add RESTFRQ or RESTWAV to the header"),
         )
     if quantity in {"ZOPT", "BETA"}:
         velocity_ratio = values
@@ -233,7 +233,9 @@ def convert_axis_times_to_mjd(values: Numbers, unit: str, cards: Mapping[str, An
     """
     scale = _TIME_UNIT_SECONDS.get(unit.strip().lower() or "s")
     if scale is None:
-        raise SourceError(format_message("the unit {unit!r} of a time axis is not known", unit), remedy="s, min, h, d")
+        raise SourceError(
+            format_message("the time axis has the unknown unit {unit!r}", unit), remedy="use s, min, h or d"
+        )
     days = np.asarray(values, np.float64) * (scale / 86_400.0)
     reference_mjd = None
     if cards.get("MJDREFI") is not None:
@@ -246,8 +248,8 @@ def convert_axis_times_to_mjd(values: Numbers, unit: str, cards: Mapping[str, An
         reference_mjd = find_reference_date(cards)
     if not isinstance(reference_mjd, int | float):
         raise SourceError(
-            format_message("nothing says since when times are counted"),
-            remedy=format_message("MJDREF or DATE-OBS of the header"),
+            format_message("the header does not give the reference time"),
+            remedy=format_message("add MJDREF or DATE-OBS to the header"),
         )
     return days + float(reference_mjd)
 

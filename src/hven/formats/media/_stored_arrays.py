@@ -139,8 +139,8 @@ def create_window_reader(
     end = layout.offset + last_value_offset + layout.dtype.itemsize
     file_bytes = path.stat().st_size
     if layout.offset < 0 or min(strides) < 1 or end > file_bytes:
-        message = format_message("{name} has {there} bytes, and its label promises {end}", path.name, file_bytes, end)
-        raise SourceError(message, remedy=format_message("it was cut off, or the label is another file's"))
+        message = format_message("{name} has {there} bytes, but its label states {end}", path.name, file_bytes, end)
+        raise SourceError(message, remedy=format_message("get the file again, or use the label that belongs to it"))
     native_type = layout.dtype.newbyteorder("=")
     if layout.is_vax:
         native_type = np.dtype("f4")
@@ -205,19 +205,19 @@ def find_companion_file(folder: Place, name: str) -> Place:
     is_plain_name = re.fullmatch(r"[\w .+~()-]+", name) and name not in {".", ".."}
     if not is_plain_name:
         raise SourceError(
-            format_message("the label points to {name!r}", name[:100]),
-            remedy=format_message("only files beside the label are read"),
+            format_message("the label points to a file elsewhere, {name!r}", name[:100]),
+            remedy=format_message("put the file next to the label"),
         )
     label_folder = folder.resolve()
     for path in (label_folder / name, label_folder / name.lower(), label_folder / name.upper()):
         if path.is_file():
             if path.resolve().parent != label_folder:
                 raise SourceError(
-                    format_message("the label points to {name!r}", name[:100]),
-                    remedy=format_message("only files beside the label are read"),
+                    format_message("the label points to a file elsewhere, {name!r}", name[:100]),
+                    remedy=format_message("put the file next to the label"),
                 )
             return path
-    raise SourceError(format_message("the label points to {name}, which is not there", name))
+    raise SourceError(format_message("the label points to {name}, which is missing", name))
 
 
 def convert_vax_reals(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -291,7 +291,7 @@ def convert_library_errors(name: str, title: str) -> Iterator[None]:
             words = str(fault).split()
             reason = " ".join(words)[:200] or type(fault).__name__
             raise SourceError(
-                format_message("{name} is damaged, or no {title} file: {reason}", name, title, reason)
+                format_message("{name} is damaged, or not a valid {title} file: {reason}", name, title, reason)
             ) from None
 
 
@@ -326,7 +326,7 @@ def copy_to_disk(file: Place) -> tuple[Path, Callable[[], None]]:
                 if copy.tell() > MAX_UNPACKED_BYTES:
                     raise TooLargeError(  # noqa: TRY301
                         format_message(
-                            "files of more than {most} MB are read where they lie alone", MAX_UNPACKED_BYTES >> 20
+                            "Hven reads files of more than {most} MB only from the local disk", MAX_UNPACKED_BYTES >> 20
                         )
                     )
     except BaseException:

@@ -144,7 +144,9 @@ def select_rows(table: TablePart, selection: CutoutSelection, cards: Sequence[He
     has_sky_condition = selection.shape is not None or selection.longitude or selection.latitude
     if has_sky_condition or selection.pixels or selection.polarizations:
         table_name = table.name or str(table.index)
-        raise ParamError(format_message("{name} is a table: BAND and TIME cut it", table_name), name="POS")
+        raise ParamError(
+            format_message("{name} is a table, which can be cut only by BAND and TIME", table_name), name="POS"
+        )
     for name, interval, find_column in (
         ("BAND", selection.band, _find_spectral_column),
         ("TIME", selection.time, partial(_find_time_column, cards=cards)),
@@ -332,7 +334,7 @@ def _find_spectral_column(table: TablePart, param_name: str) -> tuple[Column, Va
     candidates += [candidate for candidate in numeric_columns if _SPECTRAL_COLUMN_PATTERN.fullmatch(candidate.name)]
     if not candidates:
         raise ParamError(
-            format_message("{name} cannot cut it: no column says wavelengths", param_name),
+            format_message("{name} cannot cut the table: no column has wavelengths", param_name),
             name=param_name,
             remedy=format_message("leave it out"),
         )
@@ -357,7 +359,7 @@ def _find_time_column(table: TablePart, param_name: str, cards: Sequence[HeaderC
         with suppress(SourceError):
             return column, create_time_converter(column, (*table.cards, *cards))
     raise ParamError(
-        format_message("{name} cannot cut it: no column says times", param_name),
+        format_message("{name} cannot cut the table: no column has times", param_name),
         name=param_name,
         remedy=format_message("leave it out"),
     )

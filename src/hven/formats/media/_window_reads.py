@@ -95,7 +95,7 @@ def read_window(
         read_spans = partial(_read_spans, file.fileno())
     for index, piece in enumerate(read_spans(span_bytes, span_offsets)):
         if len(piece) < span_bytes:
-            raise OSError("it ends before its last pixel")
+            raise OSError("the file ends before its last pixel")
         flat_values[index] = np.ndarray(inner_sizes, dtype, piece, strides=inner_strides)
     return values.transpose(np.argsort(order))
 

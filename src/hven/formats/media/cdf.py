@@ -77,7 +77,7 @@ class _CdfVariable:
             promised_bytes = record_bytes * self.record_count
             raise SourceError(
                 format_message(
-                    "{name} has {there} bytes, and its label promises {end}", file_name, file_bytes, promised_bytes
+                    "{name} has {there} bytes, but its label states {end}", file_name, file_bytes, promised_bytes
                 )
             )
 
@@ -223,9 +223,10 @@ def open_cdf(file: Place) -> OpenProductFile:
             file_bytes = path.stat().st_size
             if source.end > file_bytes:
                 message = format_message(
-                    "{name} has {there} bytes, and its label promises {end}", name, file_bytes, source.end
+                    "{name} has {there} bytes, but its label states {end}", name, file_bytes, source.end
                 )
-                raise SourceError(message, remedy=format_message("it was cut off"))  # noqa: TRY301
+                remedy = format_message("get the file again, because it was cut off")
+                raise SourceError(message, remedy=remedy)  # noqa: TRY301
             names = [*file_info.zVariables, *file_info.rVariables][:MAX_PARTS]
             variables_by_name = {}
             for variable_name in names:

@@ -143,7 +143,8 @@ def open_fits(file: Place) -> OpenProductFile:
             parts = tuple(_create_parts(headers, hdus, size, stream))
             if not parts and size % BLOCK_BYTES:
                 # the handler below closes what is open
-                raise SourceError(format_message("it ends after {size} bytes, within a header", size))  # noqa: TRY301
+                message = format_message("it ends in the middle of a header, after {size} bytes", size)
+                raise SourceError(message)  # noqa: TRY301
             if parts and parts[0].index == 0:
                 cards = parts[0].cards
             elif headers:
@@ -179,8 +180,12 @@ def _unpack_file(file: Place, name: str) -> Any:
                     spool.write(chunk)
                     if spool.tell() > MAX_UNPACKED_BYTES:
                         raise TooLargeError(  # noqa: TRY301
-                            format_message("{name} unpacks to more than {most} MB", name, MAX_UNPACKED_BYTES >> 20),
-                            remedy=format_message("keep large files as they are, or compress their tiles (fpack)"),
+                            format_message(
+                                "{name} is larger than {most} MB after decompression, which is the limit",
+                                name,
+                                MAX_UNPACKED_BYTES >> 20,
+                            ),
+                            remedy=format_message("leave large files uncompressed, or compress their tiles (fpack)"),
                         )
             spool.flush()
         except BaseException:
@@ -198,14 +203,16 @@ def _convert_astropy_errors(name: str) -> Iterator[None]:
             yield
         except SourceError as fault:
             raise SourceError(
-                format_message("{name} is damaged, or no FITS file: {reason}", name, str(fault))
+                format_message("{name} is damaged, or not a valid FITS file: {reason}", name, str(fault))
             ) from None
         except (HvenError, FileNotFoundError, PermissionError):
             raise
         except Exception as fault:  # noqa: BLE001  (astropy meets bad bytes with whatever comes up)
             words = str(fault).split()
             reason = " ".join(words)[:200] or type(fault).__name__
-            raise SourceError(format_message("{name} is damaged, or no FITS file: {reason}", name, reason)) from None
+            raise SourceError(
+                format_message("{name} is damaged, or not a valid FITS file: {reason}", name, reason)
+            ) from None
 
 
 def _read_standard_headers(stream: BinaryIO, size: int) -> list[FitsHeader]:
@@ -249,7 +256,7 @@ def _create_parts(
             file_info = hdu.fileinfo()
             end = file_info["datLoc"] + file_info["datSpan"]
         if 0 < size <= end - BLOCK_BYTES:  # padding may be missing
-            raise SourceError(format_message("it ends within HDU {number}: {size} bytes", index, size))
+            raise SourceError(format_message("it ends in the middle of HDU {number}, after {size} bytes", index, size))
         if end == size:  # there is no further header
             return
         index += 1
@@ -601,7 +608,7 @@ def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
                 chunk = info["file"].read(min(remaining_bytes, 4 << 20))
             if not chunk:
                 raise SourceError(
-                    format_message("{name} is damaged, or no FITS file: {reason}", name, "it ends too early")
+                    format_message("{name} is damaged, or not a valid FITS file: {reason}", name, "it ends too early")
                 )
             remaining_bytes, at = remaining_bytes - len(chunk), at + len(chunk)
             yield chunk

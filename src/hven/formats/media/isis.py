@@ -65,7 +65,7 @@ def open_isis(file: Place) -> OpenProductFile:
     if cube is not None:
         core = _find_object(cube, "CORE")
     if cube is None or core is None or core.get("^CORE") is not None:
-        raise SourceError(format_message("{name} is not a cube of ISIS with its pixels in it", file.name))
+        raise SourceError(format_message("{name} is not an ISIS cube that contains its pixels", file.name))
     core_objects: dict[str, PvlLabel] = dict(core.objects)
     sizes = []
     if "DIMENSIONS" in core_objects:
@@ -74,7 +74,7 @@ def open_isis(file: Place) -> OpenProductFile:
     pixel_type_name = str(core_objects.get("PIXELS", core).get("TYPE")).upper()
     kind, nulls, lowest_valid = _PIXEL_TYPES.get(pixel_type_name, ("", (), None))
     if not kind or min(sizes, default=0) < 1:
-        raise SourceError(format_message("{name} is not a cube of ISIS with its pixels in it", file.name))
+        raise SourceError(format_message("{name} is not an ISIS cube that contains its pixels", file.name))
     pixels = core_objects["PIXELS"]
     order = ">" if str(pixels.get("BYTEORDER")).upper() == "MSB" else "<"
     factor = float(pixels.find_number("MULTIPLIER") or 1.0)

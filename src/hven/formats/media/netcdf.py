@@ -335,7 +335,7 @@ def open_netcdf(file: Place) -> OpenProductFile:
             signature = source.read(4)
         if signature[:3] == b"CDF" and signature[3:] not in {b"\x01", b"\x02"}:
             raise SourceError(
-                format_message("{name} is netCDF of a version that is not read: {version}", name, "CDF-5"),
+                format_message("Hven cannot read the netCDF version of {name}: {version}", name, "CDF-5"),
                 remedy=format_message("write it as netCDF-4 (nccopy -k nc4)"),
             )
         deviations: list[ReadDeviation] = []
@@ -501,7 +501,7 @@ def _refuse_external_values(group: Any, root: Any, h5py: Any, name: str, depth: 
         elif isinstance(member, h5py.Group) and depth < MAX_GROUP_DEPTH:
             _refuse_external_values(member, root, h5py, name, depth + 1)
         if is_external:
-            raise SourceError(format_message("{name} has values in other files, which are not read", name))
+            raise SourceError(format_message("{name} has values in other files, which Hven does not read", name))
 
 
 def _read_attributes(attribute_manager: Any) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def open_pds3(file: Place) -> OpenProductFile:
     if not parts:
         raise SourceError(
             format_message("the label of {name} describes no image, cube or table", file.name),
-            remedy=format_message("it may be a catalogue"),
+            remedy=format_message("check whether it is the label of a catalogue"),
         )
     cards = tuple(label.list_cards())
     companion_files = tuple(sorted(companion_paths - {file}))
@@ -176,7 +176,7 @@ def _parse_data_type(word: object, size: int) -> tuple[np.dtype[Any], bool]:
         or (kind == "f" and size < 4)
         or (name.startswith("VAX") and kind == "f" and size != 4)
     ):
-        raise SourceError(format_message("values of the type {kind} are not read", f"{name} ({size} bytes)"))
+        raise SourceError(format_message("Hven cannot read values of the type {kind}", f"{name} ({size} bytes)"))
     return np.dtype(f"{order}{kind}{size}"), name.startswith("VAX") and kind == "f"
 
 
@@ -249,7 +249,7 @@ def _read_qube_layout(label_object: PvlLabel, name: str, available_bytes: int) -
     sizes = _require_sizes(label_object.list_values("CORE_ITEMS"), name)
     names = [str(word).upper() for word in label_object.list_values("AXIS_NAME")]
     if len(sizes) != 3 or len(names) != 3:
-        raise SourceError(format_message("{name} has {count} axes, and 3 are read", name, len(sizes)))
+        raise SourceError(format_message("{name} has {count} axes, but Hven reads only 3", name, len(sizes)))
     suffix_items = label_object.list_values("SUFFIX_ITEMS") or [0, 0, 0]
     suffix_sizes = _require_sizes(suffix_items, name, 0)
     if len(suffix_sizes) != 3:
@@ -341,7 +341,7 @@ def _create_image_array(stored_object: _LabelledObject, map_projection: dict[str
     label_object, path, offset, name, index = stored_object
     encoding = str(label_object.get("ENCODING_TYPE") or "N/A").upper()
     if encoding not in {"N/A", "NONE"}:
-        raise SourceError(format_message("{name} is packed as {kind}, which is not read", name, encoding))
+        raise SourceError(format_message("{name} is compressed as {kind}, which Hven cannot read", name, encoding))
     declared_sizes = [label_object.find_number("LINES"), label_object.find_number("LINE_SAMPLES")]
     lines, samples = _require_sizes(declared_sizes, name)
     bands = int(label_object.find_number("BANDS") or 1)

@@ -122,7 +122,7 @@ def open_pds4(file: Place) -> OpenProductFile:
     if not parts:
         raise SourceError(
             format_message("the label of {name} describes no image, cube or table", file.name),
-            remedy=format_message("it may be a catalogue"),
+            remedy=format_message("check whether it is the label of a catalogue"),
         )
     cards = tuple(_list_cards(root))
     companion_files = tuple(sorted(companion_paths))
@@ -173,10 +173,12 @@ def _read_number(element: Any, element_path: str, default: float | None = None) 
         number = float(text)
         if abs(number) < 1e18:
             return number
-        raise SourceError(format_message("the label says {word}={value}", element_path, text[:40]))
+        raise SourceError(format_message("the label has an invalid value: {word}={value}", element_path, text[:40]))
     except ValueError:
         if default is None or text:
-            raise SourceError(format_message("the label says {word}={value}", element_path, text[:40])) from None
+            raise SourceError(
+                format_message("the label has an invalid value: {word}={value}", element_path, text[:40])
+            ) from None
         return default
 
 
@@ -202,7 +204,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     title = _read_object_name(element)
     data_type = str(element.findtext("Element_Array/data_type") or "").strip()
     if data_type not in _NUMPY_TYPES or not shape or len(shape) > 16:
-        raise SourceError(format_message("values of the type {kind} are not read", data_type or "-"))
+        raise SourceError(format_message("Hven cannot read values of the type {kind}", data_type or "-"))
     dtype = np.dtype(_NUMPY_TYPES[data_type])
     if str(element.findtext("axis_index_order") or "Last Index Fastest").strip().lower().startswith("first"):
         shape = shape[::-1]

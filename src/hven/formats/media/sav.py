@@ -87,7 +87,7 @@ def open_sav(file: Place) -> OpenProductFile:
     try:
         if path.stat().st_size > max_bytes:
             raise TooLargeError(
-                format_message("{name} has more than the {most} MB that are read at once", name, max_bytes >> 20)
+                format_message("{name} has more than {most} MB, which Hven cannot read at once", name, max_bytes >> 20)
             )
         with convert_library_errors(name, "IDL SAVE"), tempfile.NamedTemporaryFile(suffix=".sav") as plain:
             was_packed = _unpack_file(path, plain, name)
@@ -118,7 +118,11 @@ def _unpack_file(path: Path, unpacked_file: Any, name: str) -> bool:
             unpacker = zlib.decompressobj()
             body = unpacker.decompress(file.read(max(0, size)), max_bytes)
             if unpacker.unconsumed_tail or unpacked_file.tell() + len(body) > max_bytes:
-                raise TooLargeError(format_message("{name} unpacks to more than {most} MB", name, max_bytes >> 20))
+                raise TooLargeError(
+                    format_message(
+                        "{name} is larger than {most} MB after decompression, which is the limit", name, max_bytes >> 20
+                    )
+                )
             after = unpacked_file.tell() + 16 + len(body)
             record_head = struct.pack(">iII", kind, after & 0xFFFFFFFF, after >> 32)
             unpacked_file.write(record_head + head[12:] + body)
@@ -149,7 +153,7 @@ def read_variable_cards(file: Place) -> Iterator[HeaderCard]:
         if start[:3] != b"SR\x00" or start[3] not in (4, 6):
             raise SourceError(
                 format_message(
-                    "{name} is damaged, or no {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"
+                    "{name} is damaged, or not a valid {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"
                 )
             )
         for _ in range(100 * MAX_PARTS):
@@ -159,7 +163,7 @@ def read_variable_cards(file: Place) -> Iterator[HeaderCard]:
             record_start = source.tell()
             next_record = low + (high << 32)
             if next_record < record_start:
-                raise SourceError(format_message("its records refer to each other in a circle"))
+                raise SourceError(format_message("the records of the file refer to each other in a circle"))
             body = source.read(min(next_record - record_start, _MAX_DESCRIBED_BYTES))
             if start[3] == 6:
                 body = zlib.decompressobj().decompress(body, _MAX_DESCRIBED_BYTES)

@@ -43,13 +43,15 @@ def open_vicar(file: Place) -> OpenProductFile:
         label_value = words.get(word, str(default))
         if not re.fullmatch(r"-?\d{1,15}", label_value):
             raise SourceError(
-                format_message("the label of {name} says {word}={value}", file.name, word, label_value[:40])
+                format_message(
+                    "the label of {name} has an invalid value: {word}={value}", file.name, word, label_value[:40]
+                )
             )
         return int(label_value)
 
     kind = _NUMPY_TYPES.get(words.get("FORMAT", "BYTE").upper())
     if kind is None:
-        raise SourceError(format_message("values of the type {kind} are not read", words["FORMAT"][:40]))
+        raise SourceError(format_message("Hven cannot read values of the type {kind}", words["FORMAT"][:40]))
     real = kind[0] == "f"
     if real:
         order = words.get("RFORMAT", "VAX").upper()
@@ -57,7 +59,7 @@ def open_vicar(file: Place) -> OpenProductFile:
         order = words.get("INTFMT", "LOW").upper()
     is_vax = real and order == "VAX"
     if is_vax and kind == "f8":
-        raise SourceError(format_message("values of the type {kind} are not read", "VAX DOUB"))
+        raise SourceError(format_message("Hven cannot read values of the type {kind}", "VAX DOUB"))
     byte_order = "<" if order in {"LOW", "RIEEE", "VAX"} else ">"
     dtype = np.dtype(byte_order + kind)
     lines = read_number("NL")
@@ -98,7 +100,7 @@ def _read_label(file: Place) -> dict[str, str]:
         else:
             size = 0
         if not 20 <= size <= MAX_LABEL_BYTES:
-            raise SourceError(format_message("{name} has no label of VICAR", file.name))
+            raise SourceError(format_message("{name} has no VICAR label", file.name))
         source.seek(0)
         text = source.read(size).decode("latin-1").rstrip("\0")
     keywords: dict[str, str] = {}

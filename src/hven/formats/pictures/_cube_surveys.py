@@ -202,7 +202,9 @@ class _CubeTileWriter:
         tile_numbers = self._find_tiles()
         if len(tile_numbers) * (high - low + 1) > MAX_FINEST_TILES:
             raise TooLargeError(
-                format_message("at order {order} it has more than {most} tiles", self.order, MAX_FINEST_TILES),
+                format_message(
+                    "at order {order}, the HiPS would have more than {most} tiles", self.order, MAX_FINEST_TILES
+                ),
                 remedy=format_message("choose a lower order, or leave out the finest images"),
             )
         sample = []

@@ -99,7 +99,7 @@ def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: PictureSty
                 raise SourceError(format_message("{name} is not an OIFITS file", name))
             calibrators += interferometry.read_calibrators(product, sizes, diameters_by_star)
     if look.stars and not calibrators:
-        raise SourceError(format_message("no star of these names: {names}", ", ".join(look.stars)[:200]))
+        raise SourceError(format_message("the files have none of these stars: {names}", ", ".join(look.stars)[:200]))
     sheet, description = interferometry.draw_transfer_function(calibrators, look)
     return _encode_picture(sheet, description, look, "Transfer function").body
 
@@ -116,7 +116,7 @@ def refuse_large_packed_file(path: Place, name: str) -> None:
             while piece := file.read(1 << 20):
                 total += len(piece)
                 if total > MAX_UNPACKED_BYTES:
-                    raise SourceError(format_message("{name} is too large to be unpacked for a picture", name))
+                    raise SourceError(format_message("{name} is too large to decompress for a picture", name))
     except (OSError, EOFError, ValueError) as fault:
         raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault))) from None
 
@@ -147,7 +147,7 @@ def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> Ren
         return _draw_best_part(product, look, name)
     except TimeLimitError as error:
         raise SourceError(
-            format_message("{name} takes too long to be read for a picture", name), remedy="cut out a part of it"
+            format_message("{name} takes too long to read for a picture", name), remedy="request a picture of a cut-out"
         ) from error
 
 
@@ -166,7 +166,7 @@ def _draw_best_part(product: OpenProductFile, look: PictureStyle, name: str) -> 
         picture = _draw_part(product, part, look, name)
         if picture is not None:
             return picture
-    raise SourceError(format_message("{name} has nothing that can be drawn", name))
+    raise SourceError(format_message("{name} has nothing that Hven can draw", name))
 
 
 def _draw_part(product: OpenProductFile, part: Part, look: PictureStyle, name: str) -> RenderedPicture | None:

@@ -87,7 +87,7 @@ def _read_raster(path: Place, name: str, extension: str, look: PictureStyle) -> 
         source = path if isinstance(path, Path) else path.open("rb")
         with Image.open(source, formats=(RASTER_FORMATS[extension],)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise SourceError(format_message("{name} is too large to be unpacked for a picture", name))
+                raise SourceError(format_message("{name} is too large to decompress for a picture", name))
             searched_frames = zip(ImageSequence.Iterator(image), range(MAX_SEARCHED_FRAMES), strict=False)
             frames = sum(1 for _ in searched_frames)
             description = f"{image.width} x {image.height} pixels"
@@ -115,9 +115,10 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
         raise SourceError(format_message("{name} is empty", name))
     if not can_read_films():
         raise SourceError(
-            format_message("of a film of the kind {kind} no still is made here", extension.upper()),
+            format_message("Hven cannot make a still of a {kind} film here", extension.upper()),
             remedy=format_message(
-                "pip install 'hven[films]' where Hven runs, or publish a still beside it, and say semantics: thumbnail"
+                "run pip install 'hven[films]' where Hven runs, or publish a still next to the film with semantics: "
+                "thumbnail"
             ),
         )
     import av  # noqa: PLC0415  (few requests need it)
@@ -133,7 +134,7 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
             stream = film.streams.video[0]
             context = stream.codec_context
             if context.width * context.height > MAX_PIXELS:
-                raise SourceError(format_message("{name} is too large to be unpacked for a picture", name))
+                raise SourceError(format_message("{name} is too large to decompress for a picture", name))
             context.options = {"max_pixels": str(MAX_PIXELS)}  # what a frame itself says counts, too
             context.thread_count = 1
             length = film.duration or 0  # microseconds
@@ -147,13 +148,13 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                     description = f"{frame.width} x {frame.height} pixels{seconds}"
                     return frame.to_image(), description  # type: ignore[no-untyped-call]
                 if time.monotonic() > end_time:
-                    raise SourceError(format_message("{name} takes too long to be unpacked for a picture", name))
+                    raise SourceError(format_message("{name} takes too long to decompress for a picture", name))
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
         reason = type(fault).__name__
         if isinstance(fault, OSError) and fault.strerror:
             reason = str(fault.strerror)
         raise SourceError(format_message("{name} is damaged: {reason}", name, reason)) from None
-    raise SourceError(format_message("{name} is damaged: {reason}", name, "no frame of it can be read"))
+    raise SourceError(format_message("{name} is damaged: {reason}", name, "none of its frames can be read"))
 
 
 def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], look: PictureStyle) -> bytes:

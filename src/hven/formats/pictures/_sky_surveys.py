@@ -135,14 +135,14 @@ def _find_sky_image(product: OpenProductFile) -> _SkyImage:
             sky_mapping = _create_sky_mapping(array)
             break
     if array is None or sky_mapping is None:
-        raise SourceError(format_message("it has no image whose header says where it is on the sky"))
+        raise SourceError(format_message("it has no image with a position on the sky in its header"))
     if sky_mapping.image_axes.kind != "sky":
-        raise SourceError(format_message("it shows a body or the Sun's disc, and not the sky"))
+        raise SourceError(format_message("it shows a body or the Sun's disc, not the sky"))
     kinds = [axis.kind for axis in array.axes]
     up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
     image = _SkyImage(array, sky_mapping, across, up, product.close)
     if int(np.prod(image.size)) != int(np.prod(array.shape)):
-        raise SourceError(format_message("it is a cube: make a HiPS of it alone"))
+        raise SourceError(format_message("it is a cube, which needs a HiPS of its own"))
     width, height = image.size
     image.read_window((width - 1, width), (height - 1, height))
     return image
@@ -253,7 +253,7 @@ class _HipsBuilder:
             first_omitted = list(self.survey.omitted_images.items())[:3]
             reasons = "; ".join(f"{name}: {reason}" for name, reason in first_omitted)
             raise SourceError(
-                format_message("none of {count} images can be in a HiPS: {reason}", len(self.files), reasons)
+                format_message("none of the {count} images can be used for a HiPS: {reason}", len(self.files), reasons)
             )
         finest = min(scales.values())
         if order is None:
@@ -266,7 +266,7 @@ class _HipsBuilder:
         if tile_count > MAX_FINEST_TILES:
             self.close_images()
             raise TooLargeError(
-                format_message("at order {order} it has more than {most} tiles", order, MAX_FINEST_TILES),
+                format_message("at order {order}, the HiPS would have more than {most} tiles", order, MAX_FINEST_TILES),
                 remedy=format_message("choose a lower order, or leave out the finest images"),
             )
         for name, scale in scales.items():
@@ -313,10 +313,10 @@ class _HipsBuilder:
         finally:
             self.close_images()
         if not self.coverage_cells:
-            raise SourceError(format_message("none of {count} images has a value", len(self.files)))
+            raise SourceError(format_message("none of the {count} images has values", len(self.files)))
         self.survey.used_images = sorted(used)
         for name in self.files.keys() - used - self.survey.omitted_images.keys():
-            self.survey.omitted_images[name] = str(format_message("it has no value"))
+            self.survey.omitted_images[name] = str(format_message("it has no values"))
         stretch = choose_stretch(np.concatenate(self.sampled_values).astype(np.float64), look)
         tile_paths = sorted(self.directory.rglob("Npix*.fits"))
         for path_number, path in enumerate(tile_paths):

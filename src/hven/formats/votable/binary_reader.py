@@ -139,7 +139,7 @@ class VotableBinaryDecoder:
                 (count,) = _unpack_length(data, position)
                 if count < 0:
                     row_number = rows_before + len(starts) // len(gaps) + 1
-                    raise SourceError(f"row {row_number} has a cell of negative length: the stream is corrupt")
+                    raise SourceError(f"row {row_number} has a cell of negative length, so the stream is corrupt")
                 row_counts.append(count)
                 if bit:
                     position += 4 + (count + 7) // 8

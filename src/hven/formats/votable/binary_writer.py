@@ -222,8 +222,8 @@ class VotableBinaryEncoder:
     def _require_null_value(self, number: int) -> str:
         null_value = self._null_values[number]
         if null_value is None:
-            message = f"column {self._columns[number].name!r} has no value to stand for null, but holds a null"
-            raise DataError(message, remedy="use BINARY2 or TABLEDATA, or declare the column's `null`")
+            message = f"column {self._columns[number].name!r} contains a null, but no value is declared for null"
+            raise DataError(message, remedy="use BINARY2 or TABLEDATA, or declare `null` for the column")
         return null_value
 
     def _convert_numbers(self, values: pa.Array, number: int, null_row: Array | None) -> Any:
@@ -423,7 +423,7 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
             f"column {column.name!r} is declared with arraysize {kind.arraysize or 1}, but a value has "
             f"{int(counts.max())} characters"
         )
-        raise DataError(message, remedy="declare the column's real length, or `*`")
+        raise DataError(message, remedy="declare the real length of the column, or `*`")
     offsets = _read_offsets(cells).astype(np.int64)
     if len(cells) and offsets[-1]:
         text_buffer = np.frombuffer(cells.buffers()[2], np.uint8)
@@ -460,7 +460,7 @@ def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> 
             f"column {column.name!r} is declared with arraysize {kind.arraysize}, but a value has "
             f"{int(counts.max())} strings"
         )
-        raise DataError(message, remedy="declare the column's real length, or `*`")
+        raise DataError(message, remedy="declare the real length of the column, or `*`")
     grid = np.zeros(len(array) * string_capacity, _build_text_cell_dtype(kind.datatype, width))
     cells = np.zeros(len(values), grid.dtype)
     _fill_text_cells(cells, values, column)

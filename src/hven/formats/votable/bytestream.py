@@ -52,7 +52,7 @@ def read_utf8_chunks(file: BinaryIO) -> Iterator[bytes]:
             yield decoder.decode(chunk).encode()
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as error:
-        message = f"the document is not in the encoding it declares ({encoding}): {error}"
+        message = f"the document is not in the encoding that it declares ({encoding}): {error}"
         raise SourceError(message) from error
 
 
@@ -66,7 +66,7 @@ def _detect_encoding(start: bytes) -> str:
     try:
         name = codecs.lookup(declared.group(1).decode()).name
     except LookupError:
-        message = f"the document declares the encoding {declared.group(1).decode()!r}, which is not known"
+        message = f"the document declares the encoding {declared.group(1).decode()!r}, which Hven does not know"
         raise SourceError(message) from None
     # a document in 8-bit text that declares UTF-16 is mistaken
     if not name.startswith("utf-16"):

@@ -65,12 +65,14 @@ def read_type(element: Any) -> ColumnType:
     declared_datatype = (_read_attribute(element, "datatype") or "char").strip()
     size = re.sub(r"\s+", "", _read_attribute(element, "arraysize") or "") or None
     if size is not None and not _ARRAYSIZE_PATTERN.fullmatch(size):
-        message = f"{_describe_element(element)} has arraysize={size!r}, which VOTable does not know"
+        message = f"{_describe_element(element)} has arraysize={size!r}, which is not in the VOTable standard"
         raise SourceError(message)
     count = _count_cell_values(size)
     if count is not None and not 0 < count <= _MAX_CELL_VALUES:
         if count or read_local_name(element) != "PARAM":
-            message = f"{_describe_element(element)} has arraysize={size!r}: cells of {count} values are not read"
+            message = (
+                f"{_describe_element(element)} has arraysize={size!r}, but Hven cannot read cells of {count} values"
+            )
             raise SourceError(message)
         size = "*"
     by_case = {name.lower(): name for name in SCALAR_TYPES_BY_DATATYPE}
@@ -84,8 +86,10 @@ def read_type(element: Any) -> ColumnType:
         try:
             parsed_type = parse_type(declared_datatype.lower())
         except ValueError:
-            message = f"{_describe_element(element)} has datatype={declared_datatype!r}, which VOTable does not know"
-            raise SourceError(message, remedy=f"known: {', '.join(SCALAR_TYPES_BY_DATATYPE)}") from None
+            message = (
+                f"{_describe_element(element)} has datatype={declared_datatype!r}, which is not in the VOTable standard"
+            )
+            raise SourceError(message, remedy=f"use one of {', '.join(SCALAR_TYPES_BY_DATATYPE)}") from None
         datatype = parsed_type.datatype
         size = size or parsed_type.arraysize
     if datatype in {"char", "unicodeChar"} and (

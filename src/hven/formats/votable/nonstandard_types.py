@@ -133,7 +133,7 @@ def _convert_from_carrier_type(array: pa.Array, column: Column, integer_type: No
         return pc.if_else(is_negative, pc.subtract(wide, 2 * half), wide).cast(wide.type)
     negative = pc.less(wide, 0)
     if integer_type.bits == 64 and pc.any(negative).as_py():
-        message = f"field {column.name!r} has a number of 2**63 or more, which no column of whole numbers holds"
+        message = f"field {column.name!r} has a number of 2**63 or more, which does not fit a column of whole numbers"
         raise SourceError(message, remedy="write the field as text (`char`)")
     if integer_type.bits == 64:
         return wide

@@ -56,9 +56,9 @@ def create_null_value_check(columns: Sequence[Column], serialization: str) -> Ca
     def check_batch(batch: pa.RecordBatch) -> None:
         for number, column, null in checked_columns:
             if np.any(_flatten_non_null_values(batch.column(number), column) == null):
-                message = f"column {column.name!r} holds the value {null}, which stands for null in this document"
+                message = f"column {column.name!r} contains the value {null}, which means null in this document"
                 if column.type.is_array:
-                    remedy = "ask for another format, csv or parquet for example"
+                    remedy = "request a different format, such as csv or parquet"
                 else:
                     remedy = "use BINARY2 or TABLEDATA"
                 raise DataError(message, remedy=remedy)

@@ -202,7 +202,8 @@ class _VotableDocument:
             return _create_error_document_error(error_message)
         if requested_table is not None and table_names:
             return SourceError(
-                f"the document has no table {requested_table!r}", remedy=f"there are: {', '.join(table_names)}"
+                f"the document has no table {requested_table!r}",
+                remedy=f"choose one of its tables: {', '.join(table_names)}",
             )
         return SourceError("the document has no TABLE")
 
@@ -238,12 +239,12 @@ class _VotableDocument:
         column_names = {column.name.lower() for column in metadata.columns}
         if 2 * len(field_names & column_names) >= len(field_names | column_names):
             message = (
-                f"line {self._table_element.sourceline}: a second TABLE with rows begins, whose FIELDs are mostly "
-                f"those of the first: its rows would be missing"
+                f"line {self._table_element.sourceline}: a second TABLE with rows begins, with mostly the same FIELDs "
+                "as the first; its rows would be missing"
             )
             remedy = (
-                "if the tables are different ones, say which is meant (`table:`, its number from 0, name or "
-                "ID); else get a document with all rows in one TABLE"
+                "if the tables are different, choose one (`table:` with its number from 0, name or ID); if not, get "
+                "a document with all rows in one TABLE"
             )
             raise SourceError(message, remedy=remedy)
 
@@ -281,15 +282,19 @@ class _VotableDocument:
         """Refuse rows that cannot be read: in another file, in FITS or Parquet, without FIELDs."""
         place = self._find_serialization(element)
         if place not in _ROW_SERIALIZATIONS:
-            message = f"line {element.sourceline}: rows as {place} are not read from a VOTable"
+            message = f"line {element.sourceline}: Hven cannot read {place} rows in a VOTable"
             raise SourceError(message, remedy=f"read the {place} file itself")
         if element.get("href"):
             message = (
-                f"line {element.sourceline}: the rows are in another file ({element.get('href')}), which is not fetched"
+                f"line {element.sourceline}: the rows are in another file ({element.get('href')}), which Hven does "
+                "not fetch"
             )
-            raise SourceError(message, remedy="use a document that holds its rows")
+            raise SourceError(message, remedy="use a document that contains its rows")
         if element.get("encoding", "base64").lower() != "base64":
-            message = f"line {element.sourceline}: STREAM has encoding={element.get('encoding')!r}; only base64 is read"
+            message = (
+                f"line {element.sourceline}: STREAM has encoding={element.get('encoding')!r}, but Hven reads only "
+                "base64"
+            )
             raise SourceError(message)
 
     def _find_serialization(self, element: Any) -> str:
@@ -358,7 +363,7 @@ class _VotableDocument:
         check_deadline()
         self._parsed_bytes += len(piece)
         if self._parsed_bytes > _MAX_METADATA_BYTES:
-            message = f"the document has more than {_MAX_METADATA_BYTES >> 20} MiB beside its rows"
+            message = f"the document has more than {_MAX_METADATA_BYTES >> 20} MiB besides its rows"
             raise SourceError(message)
         try:
             self._parser.feed(piece)
@@ -405,7 +410,7 @@ class _VotableDocument:
             self._field_count = self._field_count + (name == "FIELD")
         for count, limit, counted_items in (
             (self._field_count, _MAX_FIELDS, "columns in a table"),
-            (self._element_count, _MAX_ELEMENTS, "elements beside its rows"),
+            (self._element_count, _MAX_ELEMENTS, "elements besides its rows"),
         ):
             if count > limit:
                 message = f"the document has more than {limit:,} {counted_items}"
@@ -433,7 +438,7 @@ class _VotableDocument:
                 yield piece
             next_chunk = next(self._chunks, b"")
             if not next_chunk:
-                raise SourceError("the document breaks off within its rows")
+                raise SourceError("the document breaks off in the middle of its rows")
             self._unparsed_bytes += next_chunk
 
     def _is_self_closed(self, element: Any) -> bool:
@@ -491,7 +496,7 @@ class _VotableDocument:
         """Skip the rows of a table without FIELDs, which must not have any."""
         for piece in self._read_row_bytes(element):
             if piece.strip():
-                raise SourceError("the table has rows, but no FIELD says what they are")
+                raise SourceError("the table has rows, but no FIELD describes them")
 
     def _read_tabledata(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         if element.prefix:
@@ -571,7 +576,7 @@ class _VotableDocument:
             if count:
                 yield restore_nonstandard_types(arrays, columns, foreign)
         if bytes_left:
-            message = f"the rows break off within row {rows_read + 1}"
+            message = f"the rows break off in the middle of row {rows_read + 1}"
             raise SourceError(message)
 
     def _decode_stream(self, element: Any) -> Iterator[bytes]:
@@ -587,7 +592,7 @@ class _VotableDocument:
 
 
 def _create_error_document_error(service_message: str) -> ErrorDocumentError:
-    message = f"the document is a service's error answer: {service_message}"
+    message = f"the document is an error message from a service: {service_message}"
     return ErrorDocumentError(message)
 
 
@@ -634,7 +639,7 @@ def _check_root_element(element: Any) -> None:
     dtd = element.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise SourceError(
-            "the document declares entities, which a VOTable does not need", remedy="write the text itself"
+            "the document declares entities, which Hven refuses", remedy="write the text instead of the entities"
         )
     name = metadata_reader.read_local_name(element)
     if name != "VOTABLE":

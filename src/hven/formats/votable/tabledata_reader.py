@@ -164,7 +164,7 @@ def _unescape_column(column: pa.Array) -> pa.Array:
     for entity in ampersand_entities:
         column = pc.replace_substring(column, entity.decode(), mark)
     if pc.any(pc.match_substring(column, "&")).as_py():
-        raise SourceError("TABLEDATA holds an & that does not begin an entity")
+        raise SourceError("TABLEDATA contains an & that does not begin an entity")
     return pc.replace_substring(column, mark, "&")
 
 
@@ -179,7 +179,7 @@ def _resolve_entity(entity: bytes) -> str:
             return chr(int(body[1:]))
     except (ValueError, OverflowError):
         pass
-    message = f"TABLEDATA holds the entity {entity.decode(errors='replace')}, which nothing defines"
+    message = f"TABLEDATA contains the undefined entity {entity.decode(errors='replace')}"
     raise SourceError(message)
 
 
@@ -237,13 +237,13 @@ def _parse_row_elements(*pieces: bytes) -> Iterator[Any]:
                     yield element
                     root.remove(element)
     for trailing_element in parser.close():
-        message = f"TABLEDATA holds <{trailing_element.tag:.80}>, which is not a row"
+        message = f"TABLEDATA contains <{trailing_element.tag:.80}>, which is not a row"
         raise SourceError(message)
 
 
 def _read_cell(cell: Any, row: int, column: Column) -> str:
     if len(cell):
-        message = f"row {row} holds an element or entity inside a cell"
+        message = f"row {row} contains an element or entity inside a cell"
         raise SourceError(message)
     encoding = cell.get("encoding", "none")
     if encoding == "base64":
@@ -264,7 +264,10 @@ def _decode_base64_cell(text: str, row: int, column: Column) -> str:
         message = f"row {row}, column {column.name!r}: the cell is not base64: {error}"
         raise SourceError(message) from error
     if count != 1 or (pa.types.is_nested(arrays[0].type) and column.type.datatype in {"char", "unicodeChar"}):
-        message = f"row {row}, column {column.name!r}: the cell's base64 holds no value of type {column.type.datatype}"
+        message = (
+            f"row {row}, column {column.name!r}: the base64 of the cell contains no value of type "
+            f"{column.type.datatype}"
+        )
         raise SourceError(message)
     cell_texts = literal.format_dali_literals(arrays[0], column.type, null_text=column.null or "")
     return cell_texts[0].as_py() or ""

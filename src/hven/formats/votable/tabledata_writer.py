@@ -81,7 +81,7 @@ class TabledataEncoder:
                 cell_texts = literal.format_dali_literals(array, kind, null_text=self._null_values[number])
             except ValueError as error:
                 message = f"column {column.name!r}: {error}"
-                raise DataError(message, remedy="declare the column's `null`") from error
+                raise DataError(message, remedy="declare `null` for the column") from error
         return literal.fill_nulls(cell_texts)
 
 
@@ -98,9 +98,9 @@ def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
     padded = pc.utf8_rpad(literal.fill_nulls(values), width=width)
     if len(padded) and pc.max(pc.utf8_length(padded)).as_py() > width:
         message = (
-            f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but holds a longer string"
+            f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but contains a longer string"
         )
-        raise DataError(message, remedy="declare the real length")
+        raise DataError(message, remedy="declare the real length of the column")
     list_offsets = pa.array(offsets.astype(np.int32))
     lists = pa.ListArray.from_arrays(list_offsets, padded)
     joined = pc.binary_join(lists, literal.to_arrow_string_scalar(""))

@@ -54,8 +54,8 @@ def write_votable(
     """
     serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
     if serialization not in SERIALIZATIONS:
-        message = f"VOTable serialization {serialization!r} is not written"
-        raise UserError(message, remedy=f"known: {', '.join(SERIALIZATIONS)}")
+        message = f"Hven cannot write the VOTable serialization {serialization!r}"
+        raise UserError(message, remedy=f"use one of {', '.join(SERIALIZATIONS)}")
     batches = literal.split_first_batch(batches)
     declared_columns = metadata.columns
     if options.get("strings", "").lower() == "json":

@@ -210,7 +210,7 @@ class IncrementalSourceReader:
             last_watermark = unpack_watermark(self.old_state.watermark.get(str(entry)))
             largest = self.watermark_tracker.largest_by_entry.get(entry)
             if largest is None:
-                raise FullReadNeededError(f"the watermark went backwards, from {last_watermark} to nothing")
+                raise FullReadNeededError(f"no row has a watermark any longer; the last one was {last_watermark}")
             if largest < last_watermark:
                 raise FullReadNeededError(f"the watermark went backwards, from {last_watermark} to {largest}")
         if not self.is_complete:
@@ -346,7 +346,7 @@ class IncrementalSourceReader:
             self._restore_last_watermark(entry_number)
         if self.new_state.fed.get(entry_key) == old_feed_state:
             self._sifted_entries.add(entry_number)
-            self._descriptions.append("nothing: the source is as it was")
+            self._descriptions.append("nothing: the source has not changed")
             line_index.claimed_mask[line_mask] = True
             return BufferedRowSource(source, ())
         source_changes = source.list_changes(old_feed_state)
@@ -363,7 +363,7 @@ class IncrementalSourceReader:
         changed_keys = source_changes.changed_keys
         self.new_state.fed[entry_key] = source_changes.state
         self._sifted_entries.add(entry_number)
-        self._descriptions.append(f"{changed_keys.num_rows:,} rows that came or changed, by the source's own word")
+        self._descriptions.append(f"{changed_keys.num_rows:,} rows that are new or changed, according to the source")
         key_batches = changed_keys.to_batches() + source_changes.removed_keys.to_batches()
         touched_identities = _compute_batch_identities(key_batches, entry_number, key)
         unknown_rows: list[pa.RecordBatch] = []

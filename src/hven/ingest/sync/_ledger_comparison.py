@@ -159,12 +159,12 @@ class PublishedRowComparison:
         new_keys = self.new_rows.select(self.primary)
         new_hashes = _hash_keys(new_keys)
         if len(np.unique(new_hashes)) < len(new_hashes):
-            raise RecomputeNeededError("two source rows have one primary key")
+            raise RecomputeNeededError("two source rows have the same primary key")
         if any(new_keys.column(name).null_count for name in self.primary):
             raise RecomputeNeededError("a row has no primary key")
         removed_hashes = _hash_keys(self.removed_keys)
         if len(np.unique(removed_hashes)) < len(removed_hashes):
-            raise RecomputeNeededError("the ledger has a key twice")
+            raise RecomputeNeededError("the ledger contains a key twice")
         is_additional = ~np.isin(new_hashes, removed_hashes)
         affected_keys = pa.concat_tables([self.removed_keys, new_keys.filter(pa.array(is_additional))])
         if affected_keys.num_rows:
@@ -173,9 +173,9 @@ class PublishedRowComparison:
             old_rows = self.new_rows.slice(0, 0)
         old_hashes = _hash_keys(old_rows.select(self.primary))
         if old_rows.num_rows and np.isin(old_hashes, new_hashes[is_additional]).any():
-            raise RecomputeNeededError("a new row has the primary key of another one")
+            raise RecomputeNeededError("a new row has the primary key of another row")
         if int(np.isin(old_hashes, removed_hashes).sum()) != len(removed_hashes):
-            raise RecomputeNeededError("the ledger and what is published do not agree")
+            raise RecomputeNeededError("the ledger does not match the published rows")
         return match_rows_by_key(old_rows, self.new_rows.select(old_rows.column_names), self.primary)
 
 

@@ -162,7 +162,7 @@ class PageCachingSource(SourceWrapper):
             request_file.write_text(json.dumps(request_digest), encoding="utf-8")
         except OSError as error:
             raise StorageError(
-                f"{request_file} cannot be written: {error.strerror}", remedy="make room on the disk of var/"
+                f"{request_file} cannot be written: {error.strerror}", remedy="free some space on the disk of var/"
             ) from error
         return [], None, False
 
@@ -177,7 +177,8 @@ class PageCachingSource(SourceWrapper):
             temporary_path.replace(path)
         except OSError as error:
             raise StorageError(
-                f"the page {path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/"
+                f"the page {path} cannot be written: {error.strerror or error}",
+                remedy="free some space on the disk of var/",
             ) from error
 
     def delete_pages(self) -> None:

@@ -44,8 +44,8 @@ def compare_collection_states(
     tables = [table for table in sorted(before) if table in after and name in {collection, table}]
     if not tables:
         raise NotFoundError(
-            f"{name}: {old_state} and {new_state or 'what is published'} have no table in common",
-            remedy=f"hven history {collection} lists what is kept",
+            f"{name}: {old_state} and {new_state or 'the published state'} have no table in common",
+            remedy=f"run hven history {collection} to list the kept states",
         )
     return [compare_snapshot_records(site, before[table], after[table])[1] for table in tables]
 
@@ -99,7 +99,7 @@ def find_collection_state(site: Site, collection: str, state_name: str | None) -
     missing_tables = [table for table, snapshot_id in event.state.items() if snapshot_id not in kept_records]
     if missing_tables:
         raise NotFoundError(
-            f"{collection}: what was published of {missing_tables[0]} at {event.at} is not kept any more",
+            f"{collection}: the rows of {missing_tables[0]} that were published at {event.at} are no longer kept",
             remedy=_format_available_states(site, collection),
         )
     return {table: kept_records[snapshot_id] for table, snapshot_id in event.state.items()}
@@ -113,4 +113,4 @@ def _format_available_states(site: Site, collection: str) -> str:
         snapshot_texts.append(f"{record.id} ({record.table.name}, {created})")
     if snapshot_texts:
         return f"kept: {', '.join(snapshot_texts)}"
-    return f"hven history {collection} lists what is kept"
+    return f"run hven history {collection} to list the kept states"

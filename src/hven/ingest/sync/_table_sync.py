@@ -163,12 +163,13 @@ def find_sync_conflict(site: Site, collection: str) -> ConflictError | None:
     """
     if collection in site.store.map_held_collections():
         return ConflictError(
-            f"{collection} is held as `hven rollback` left it", remedy=f"hven schedule resume {collection} ends that"
+            f"{collection} is on hold after `hven rollback`",
+            remedy=f"run hven schedule resume {collection} to end this",
         )
     if collection not in site.store.list_publication_times():
         return ConflictError(
             f"{collection} is not published",
-            remedy=f"hven ingest {collection} publishes it, or hven rollback {collection} what hven remove took away",
+            remedy=f"publish it with hven ingest {collection}, or undo hven remove with hven rollback {collection}",
         )
     return None
 
@@ -202,18 +203,18 @@ def explain_unusable_ledger(base_record: SnapshotRecord, resource: CollectionSpe
         if new_names - old_names:
             name_changes.append(f"with {', '.join(sorted(new_names - old_names))}")
         if name_changes:
-            return f"the source has other columns: {', '.join(name_changes)}"
+            return f"the source has different columns: {', '.join(name_changes)}"
     if provenance.get("software") != f"hven {hven.__version__}":
-        return "another version of Hven wrote what is published"
+        return "the published rows were written by a different version of Hven"
     current_site_values = ledgers.select_used_site_values(resource, loader.spec)
     earlier_site_values = provenance.get("site", current_site_values)
     if earlier_site_values != current_site_values:
         changed_keys = _list_changed_keys(earlier_site_values, current_site_values)
-        return f"hven.toml has another {' and '.join(changed_keys)}"
+        return f"hven.toml has a different {' and '.join(changed_keys)}"
     current_columns = [columns_to_json(entry.columns) for entry in loader.entries]
     if provenance.get("source_columns") != convert_through_json(current_columns):
-        return "the source's columns have other types or units"
-    return "settings that decide its rows have changed"
+        return "the source's columns have different types or units"
+    return "settings that affect its rows have changed"
 
 
 def _list_changed_keys(earlier_values: Mapping[str, object], current_values: Mapping[str, object]) -> list[str]:
@@ -363,8 +364,8 @@ class TableSync:
             read_time = datetime.fromtimestamp(source.first_page_time, UTC)
             rows = "1 row is" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows are"
             warning = (
-                f"{self.name}: {rows} as a run that was stopped read them, from {read_time:%Y-%m-%d %H:%M:%S} UTC on: "
-                f"what changed there since is found by the next run"
+                f"{self.name}: {rows} from a stopped run, which began to read at {read_time:%Y-%m-%d %H:%M:%S} UTC: "
+                f"the next run finds what has changed since then"
             )
             self.report.warnings.append(warning)
 
@@ -491,7 +492,7 @@ class TableSync:
         if old_state.signature != state.signature:
             return explain_unusable_ledger(base_record, self.run.resource, loader)
         if old_state.contended:
-            return f"{old_state.contended:,} rows were rejected because others had their values"
+            return f"{old_state.contended:,} rows were rejected because other rows had their values"
         lines = ledgers.read_ledger(self.run.site, self.name, old_state.ledger)
         if lines is None or lines.schema != ledgers.build_ledger_schema(loader.table):
             return "the ledger is lost"
@@ -624,8 +625,8 @@ class TableSync:
             self.report.warnings.append(f"{self.name}: {rows_text} a watermark in the future, which is ignored")
         if reader.lacks_checksums:
             self.report.warnings.append(
-                f"{self.name}: the source gives no checksums of blocks, and keys are compared: edits that leave the "
-                "watermark as it was are found when everything is read (full: 7 d)"
+                f"{self.name}: the source gives no block checksums, so Hven compares keys; it finds edits that do not "
+                "change the watermark only when it reads everything (full: 7 d)"
             )
         if loader.contended_count:
             raise RecomputeNeededError("two rows have the same value in a unique column")

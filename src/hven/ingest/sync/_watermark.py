@@ -28,7 +28,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
     if isinstance(last_watermark, dt.datetime):
         if overlap_seconds is None:
             raise _build_overlap_error(
-                sync_policy, "the watermark is a time, and the overlap has no unit", "overlap: 2 d"
+                sync_policy, "the watermark is a time, but the overlap has no unit", "give a unit, such as overlap: 2 d"
             )
         try:
             return last_watermark - dt.timedelta(seconds=overlap_seconds)
@@ -44,8 +44,9 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
         unit = entry.mapping.watermark_query.columns[0].unit
     if overlap_seconds is None or unit not in SECONDS_PER_UNIT:
         unit_text = f"in {unit}" if unit else "without a unit"
-        message = f"the watermark is a number {unit_text}, and the overlap is a time"
-        raise _build_overlap_error(sync_policy, message, "write overlap as a number in the watermark's own unit")
+        message = f"the watermark is a number {unit_text}, but the overlap is a time"
+        remedy = "write `overlap` as a plain number, such as 10, in the unit of the watermark if it has one"
+        raise _build_overlap_error(sync_policy, message, remedy)
     return last_watermark - overlap_seconds / SECONDS_PER_UNIT[unit]
 
 
@@ -58,8 +59,8 @@ def _compute_text_start_watermark(last_watermark: str, sync_policy: SyncPolicy) 
     if instant is None or sync_policy.overlap_seconds is None:
         raise _build_overlap_error(
             sync_policy,
-            f"the watermark is a text ({last_watermark!r}), from which the overlap cannot be taken",
-            "watermark: parse_time(column), or no overlap",
+            f"the watermark is a text ({last_watermark!r}), from which the overlap cannot be subtracted",
+            "write watermark: parse_time(column), or leave out overlap",
         )
     start_instant = instant - dt.timedelta(seconds=sync_policy.overlap_seconds)
     if len(last_watermark) <= 10:

@@ -52,7 +52,7 @@ MAX_CACHE_BYTES = 64 * 1024**2  # bytes of cached feeds
 MAX_COMPARED_ROWS = 20_000_000
 PRINCIPAL_SEPARATOR = "~"  # in the name of a state, before the key of the rows that its reader saw
 SNAPSHOT_ID_PATTERN = re.compile(r"\d{8}T\d{6,}-[0-9a-f]+")
-READ_ALL_REMEDY = "read the whole table, and ask without `since` for the state to go on from"
+READ_ALL_REMEDY = "read the whole table, and request the feed without `since` to get the state for the next request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +160,13 @@ def create_change_feed_request(
     published_table = published_state.tables_by_name.get(name)
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot):
-        raise NotFoundError(f"what changes in {name} is not known: it is not a stored table", remedy="query it by TAP")
+        raise NotFoundError(
+            f"Hven does not record changes of {name}, because it is not a stored table", remedy="query it with TAP"
+        )
     if not table.primary or {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN} & set(table.primary):
         raise NotFoundError(
-            f"what changes in {name} cannot be told row by row: its rows have no key",
-            remedy="query it by TAP",
+            f"changes of {name} cannot be listed row by row, because its rows have no key",
+            remedy="query it with TAP",
         )
     row_conditions = collect_row_filters([table], principal, policies)
     private_tables = []
@@ -208,7 +210,8 @@ class _TableStateResolver:
             has_other_scope = scope != self._scope.key if self._is_filtered else bool(separator)
             if has_other_scope:
                 raise GoneError(
-                    f"{param_name}={state_name}: which rows of {self._table} you may see is not known, or has changed",
+                    f"{param_name}={state_name}: the rows of {self._table} that you may see are not known or have "
+                    f"changed",
                     remedy=READ_ALL_REMEDY,
                 )
             return name
@@ -217,7 +220,7 @@ class _TableStateResolver:
             return run_snapshot
         if SNAPSHOT_ID_PATTERN.fullmatch(name):
             raise GoneError(
-                f"{param_name}={state_name[:80]}: {self._table} is not known to have had that state",
+                f"{param_name}={state_name[:80]}: Hven does not know this state of {self._table}",
                 remedy=READ_ALL_REMEDY,
             )
         instant = parse_instant(name)
@@ -225,11 +228,13 @@ class _TableStateResolver:
             raise ParamError(
                 f"{param_name}={state_name[:80]!r} is neither a state nor a time",
                 name=param_name,
-                remedy="a time as 2026-11-20T08:00:00, or a state's name",
+                remedy="use a time such as 2026-11-20T08:00:00, or the name of a state",
             )
         state = next((event.state for event in all_events if event.at <= instant), {})
         if self._table not in state:
-            raise GoneError(f"{param_name}={state_name}: {self._table} was not published then", remedy=READ_ALL_REMEDY)
+            raise GoneError(
+                f"{param_name}={state_name}: {self._table} was not yet published then", remedy=READ_ALL_REMEDY
+            )
         return state[self._table]
 
 
@@ -316,9 +321,9 @@ class CachedChangeFeeds:
         conflicting_names = [column.name for column in value_columns if column.name.lower() in feed_names]
         if conflicting_names:
             raise ParamError(
-                f"{table.qualified_name} has a column {conflicting_names[0]!r} itself",
+                f"{table.qualified_name} already has a column {conflicting_names[0]!r}",
                 name="ROWS",
-                remedy="ask without ROWS=values",
+                remedy="leave out ROWS=values",
             )
         rows = self.find_changed_rows(request)
         # one row more than MAXREC, so that the query knows of the overflow
@@ -353,13 +358,16 @@ class CachedChangeFeeds:
 
 FEED_COLUMNS = (
     Column(
-        name=CHANGE_COLUMN, type=STRING, ucd="meta.code", description="what became of the row: added, changed, removed"
+        name=CHANGE_COLUMN,
+        type=STRING,
+        ucd="meta.code",
+        description="what happened to the row: added, changed, removed",
     ),
     Column(
         name=CHANGED_COLUMNS_COLUMN,
         type=STRING,
         ucd="meta.note",
-        description="of a changed row: the columns with other values; null: any may be another one",
+        description="for a changed row, the columns with new values; null: any column may have changed",
     ),
 )
 
@@ -406,7 +414,7 @@ def _find_state_of_snapshot(
     published_table = past_state.tables_by_name.get(name)
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot) or relation.id != snapshot:
-        raise GoneError(f"{name} as it was with {snapshot} is not kept any more", remedy=READ_ALL_REMEDY)
+        raise GoneError(f"{name} as it was with {snapshot} is no longer kept", remedy=READ_ALL_REMEDY)
     return past_state
 
 
@@ -425,7 +433,7 @@ def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
     except NotFoundError as error:
         raise GoneError(error.message, remedy=READ_ALL_REMEDY) from error
     if not set(primary) <= set(change_set.column_names):
-        raise GoneError(f"{table.qualified_name} had another key then", remedy=READ_ALL_REMEDY)
+        raise GoneError(f"{table.qualified_name} had a different key then", remedy=READ_ALL_REMEDY)
     change_kinds = change_set.column(KIND).cast(pa.string())
     masked_columns: set[str] = set()
     for column_names in collect_column_masks([table], request.principal).values():
@@ -463,7 +471,7 @@ def _check_comparison_size(site: Site, request: ChangeFeedRequest) -> None:
         return  # the caller reports that a snapshot is gone
     if old_record.snapshot.rows + new_record.snapshot.rows > MAX_COMPARED_ROWS:
         raise GoneError(
-            f"what changed in {name} since {request.since} was not kept, and two big tables are not compared for it",
+            f"the changes of {name} since {request.since} were not kept, and the two states are too large to compare",
             remedy=READ_ALL_REMEDY,
         )
 

@@ -107,7 +107,7 @@ class ChangeSet:
             with pa.OSFile(str(self.path), "rb") as source:
                 return pa.ipc.open_file(source).read_all()
         except (OSError, pa.ArrowInvalid) as error:
-            raise NotFoundError(f"what changed in {self.table} up to {self.after} is not kept any more") from error
+            raise NotFoundError(f"the changes of {self.table} up to {self.after} are no longer kept") from error
 
 
 def store_change_set(
@@ -143,7 +143,7 @@ def store_change_set(
         with contextlib.suppress(OSError):
             temporary_path.unlink(missing_ok=True)
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/"
+            f"{path} cannot be written: {error.strerror or error}", remedy="free some space on the disk of var/"
         ) from error
 
 
@@ -209,8 +209,8 @@ def find_changes_between(site: Site, table: str, since: str, until: str | None =
         new_record = site.store.get_record(target)
     except NotFoundError as error:
         raise NotFoundError(
-            f"what changed in {table} since {since} is not kept any more",
-            remedy="read the whole table, and begin again from its present snapshot",
+            f"the changes of {table} since {since} are no longer kept",
+            remedy="read the whole table, and continue from its current snapshot",
         ) from error
     return compare_snapshot_records(site, old_record, new_record)[0]
 
@@ -228,15 +228,15 @@ def compare_snapshot_records(
     name = new_record.table.qualified_name
     old_name = old_record.table.qualified_name
     if old_name != name:
-        raise NotFoundError(f"{old_record.id} is of {old_name}, {new_record.id} of {name}")
+        raise NotFoundError(f"{old_record.id} belongs to {old_name}, but {new_record.id} to {name}")
     change = TableChangeSummary(table=name, rows=new_record.snapshot.rows)
     primary = new_record.table.primary
     schema = to_nullable_schema(new_record.table.arrow_schema)
     old_schema = to_nullable_schema(old_record.table.arrow_schema)
     if old_schema != schema or old_record.table.primary != primary:
         raise NotFoundError(
-            f"{old_record.id} and {new_record.id} of {name} have other columns or keys",
-            remedy="compare what was published since",
+            f"{old_record.id} and {new_record.id} of {name} have different columns or keys",
+            remedy="compare later states",
         )
     if old_record.id == new_record.id:
         change_set = schema.empty_table().select(list(primary) or schema.names)

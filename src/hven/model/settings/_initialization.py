@@ -31,8 +31,8 @@ def format_initial_settings(
     else:
         email = '# contact_email = "vo@example.org"'
     heading = (
-        "# Settings of this site; all of them: docs/reference/settings.md. "
-        "HVEN_PORT=9000 and the like win over this file."
+        "# Settings of this site; docs/reference/settings.md lists all. HVEN_PORT=9000 and the like take "
+        "precedence over this file."
     )
     return f"""{heading}
 name = {quote(name)}
@@ -94,7 +94,7 @@ def create_site_directory(
     """
     file = directory / SETTINGS_FILE
     if file.exists():
-        message = f"{directory} is a site already"
+        message = f"{directory} is already a site"
         raise UserError(message, remedy=f"edit {file}")
     try:
         (directory / "collections").mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def create_site_directory(
         if not ignore.exists():
             ignore.write_text("var/\nsecrets.toml\n", encoding="utf-8")
     except OSError as error:
-        message = f"cannot make a site in {directory}: {error.strerror}"
+        message = f"cannot create a site in {directory}: {error.strerror}"
         raise UserError(message) from error
     load_settings(directory, {})
     return directory

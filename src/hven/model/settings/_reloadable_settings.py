@@ -74,7 +74,7 @@ class ReloadableSettings:
         try:
             new_settings = load_settings(self.current.directory)
         except (HvenError, OSError) as error:
-            self.problem = f"{SETTINGS_FILE} cannot be taken up, and the settings of before are in force: {error}"
+            self.problem = f"{SETTINGS_FILE} cannot be applied, so the previous settings remain in force: {error}"
             return False
         old_settings = self.current
         waiting = list[str]()

@@ -42,13 +42,13 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
         except OSError:
             continue
         if mode & forbidden_mode:
-            message = "every account of this machine can read it"
+            message = "every account on this machine can read it"
             place = TextPlace(file=str(path))
             faults.append(
                 Fault(
                     message=message,
                     place=place,
-                    remedy=f"shut them out: chmod o-rwx {path}",
+                    remedy=f"run chmod o-rwx {path}",
                     severity="warning",
                 )
             )
@@ -87,7 +87,7 @@ def resolve_secret(directory: Path, secret_name: str) -> str:
             values = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(
-            f"{path} cannot be read: {type(error).__name__}", remedy="one line for each: NAME = 'value'"
+            f"{path} cannot be read: {type(error).__name__}", remedy="write one line for each secret: NAME = 'value'"
         ) from error
     value = values.get(variable)
     if not isinstance(value, str):

@@ -121,14 +121,17 @@ class AddressAlias:
 
     path: str = field(
         metadata=build_setting_metadata(
-            "the old path: /cs/scs.xml; with /* at its end, all below: /old/data/*, ftp://ftp.example.org/pub/*",
+            (
+                "the old path: /cs/scs.xml; with /* at its end, all paths below it: /old/data/*, "
+                "ftp://ftp.example.org/pub/*"
+            ),
             pattern=r"^(/|ftp://[^\s?#*]+/\*$)",
             example="a path that begins with '/', or ftp://host/path/*",
         )
     )
     to: str = field(
         metadata=build_setting_metadata(
-            "the path that answers it: /cone/stars.main, /collections/stars/files/*, /push/oidb.links?granule=*",
+            "the path that it leads to: /cone/stars.main, /collections/stars/files/*, /push/oidb.links?granule=*",
             pattern="^/",
             example="a path that begins with '/'",
         )
@@ -136,7 +139,7 @@ class AddressAlias:
     rename: Mapping[str, str] = define_setting(dict, "old parameter name -> new one")
     set: Mapping[str, str] = define_setting(dict, "parameters to add")
     query: str | None = define_setting(
-        None, "ADQL that answers it by /tap/sync; {where} stands for the conditions of the parameters in the request"
+        None, "ADQL query that /tap/sync runs for it; {where} stands for the conditions of the request's parameters"
     )
     where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = define_setting(
         dict, "old parameter -> its condition, with ? for its value: date_updated >= ?"
@@ -171,7 +174,7 @@ class RemoteTapService:
     )
     title: str | None = define_setting(None, "name on pages; default: the name")
     seconds: float = define_setting(
-        10.0, "seconds that the service may take; an answer that is late is reported as missing", gt=0, le=60
+        10.0, "time limit of the service in seconds; a late answer is reported as missing", gt=0, le=60
     )
 
 
@@ -182,15 +185,15 @@ class FederatedSearchSettings:
     registry: str | None = define_setting(
         None,
         "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are searched too: "
-        "http://reg.example.org/tap; or the collection of this site that is one: rr; by default no "
-        "service is asked",
+        "http://reg.example.org/tap; or a collection of this site that is a registry: rr; by default, no service "
+        "is queried",
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
     )
-    most: int = define_setting(100, "tables of the registry that are searched, at most", ge=1, le=1000)
-    hours: float = define_setting(24.0, "hours for which the list of the registry is kept", gt=0, le=8760)
+    most: int = define_setting(100, "maximum number of tables from the registry that are searched", ge=1, le=1000)
+    hours: float = define_setting(24.0, "hours for which the list from the registry is kept", gt=0, le=8760)
     seconds: float = define_setting(
-        10.0, "seconds that each service may take; answers that are late are reported as missing", gt=0, le=60
+        10.0, "time limit of each service in seconds; late answers are reported as missing", gt=0, le=60
     )
 
 
@@ -198,43 +201,45 @@ class FederatedSearchSettings:
 class QueryLimits:
     """What one query may use."""
 
-    maxrec_default: int = define_setting(2_000_000, "rows of an answer without MAXREC", ge=1)
-    maxrec_hard: int = define_setting(20_000_000, "rows of any answer at most", ge=1)
+    maxrec_default: int = define_setting(2_000_000, "maximum rows of a result without MAXREC", ge=1)
+    maxrec_hard: int = define_setting(20_000_000, "maximum rows of any result", ge=1)
     seconds: float = define_setting(60.0, "time limit of a synchronous query", gt=0)
-    memory: int = define_setting(2 * 1024**3, "memory of one process's engine: 2 GiB", ge=64 * 1024**2, size=True)
-    text: int = define_setting(1_000_000, "bytes of a query", ge=1000, size=True)
+    memory: int = define_setting(2 * 1024**3, "memory of the engine in each process: 2 GiB", ge=64 * 1024**2, size=True)
+    text: int = define_setting(1_000_000, "maximum bytes of a query", ge=1000, size=True)
     upload: int = define_setting(
         100 * 1024**2,
-        "bytes of all tables uploaded with one query, unpacked; 0: no uploads",
+        "maximum bytes of all tables uploaded with one query, uncompressed; 0: no uploads",
         ge=0,
         size=True,
     )
-    upload_rows: int = define_setting(10_000_000, "rows of one uploaded table", ge=1)
+    upload_rows: int = define_setting(10_000_000, "maximum rows of an uploaded table", ge=1)
     concurrent: int | None = define_setting(
         None,
-        "big queries that compute at once, per process; who would wait for a turn in vain is told at once to "
-        "come again; default: as many as processors, 3 at least. More make each slower, and all else as well; "
-        "a database on a machine of its own may carry more",
+        "number of big queries that run at once in each process; a query that would wait in vain is refused at "
+        "once; default: the number of processors, but at least 3. More of them slow down each query and "
+        "everything else; a database on a separate machine may handle more",
         ge=1,
     )
     bodies: int = define_setting(
-        8, "requests of more than 1 MiB that a process holds at once; others are asked to come again", ge=1
+        8,
+        "number of requests of more than 1 MiB that a process accepts at once; others are asked to try again later",
+        ge=1,
     )
     user_tables: int = define_setting(50, "tables that one account may keep in the service; 0: none", ge=0)
-    user_rows: int = define_setting(50_000_000, "rows of all tables that one account keeps", ge=1)
-    user_bytes: int = define_setting(1024**3, "bytes on disk of all tables that one account keeps", ge=1, size=True)
-    user_days: float = define_setting(30.0, "days after its last change when a user's table is deleted", gt=0, le=36500)
+    user_rows: int = define_setting(50_000_000, "maximum rows of all tables of one account", ge=1)
+    user_bytes: int = define_setting(1024**3, "maximum bytes on disk of all tables of one account", ge=1, size=True)
+    user_days: float = define_setting(30.0, "days from its last change until a user's table is deleted", gt=0, le=36500)
     signed_minutes: float = define_setting(
         10.0, "minutes for which a signed address is valid, for programs that cannot log in", gt=0, le=1440
     )
-    archive_files: int = define_setting(20_000, "files of one archive", ge=1)
-    archive_bytes: int = define_setting(100 * 1024**3, "bytes of the files of one archive", ge=1, size=True)
+    archive_files: int = define_setting(20_000, "maximum number of files in an archive", ge=1)
+    archive_bytes: int = define_setting(100 * 1024**3, "maximum bytes of the files in an archive", ge=1, size=True)
     copy_rows: int = define_setting(2_000_000, "rows that one query may copy from one engine to another", ge=1)
     copy_bytes: int = define_setting(
         512 * 1024**2, "bytes that one query may copy from one engine to another", ge=1, size=True
     )
     copy_keys: int = define_setting(
-        100_000, "join keys that are sent to another engine, so that it gives only the rows that match", ge=0
+        100_000, "number of join keys that may be sent to another engine, so that it returns only matching rows", ge=0
     )
 
 
@@ -242,11 +247,11 @@ class QueryLimits:
 class InPlaceDatabaseLimits:
     """What one process may ask of a database whose tables are read in place."""
 
-    pool: int = define_setting(4, "connections at most", ge=1, le=1000)
+    pool: int = define_setting(4, "maximum number of connections", ge=1, le=1000)
     at_once: int = define_setting(
         2,
-        "statements that run at once; others wait here, where they hold no lock. A statement that "
-        "takes longer than 50 ms is not counted any more",
+        "number of statements that run at once; others wait in Hven, where they hold no lock. A statement that "
+        "takes longer than 50 ms is no longer counted",
         ge=1,
         le=1000,
     )
@@ -258,29 +263,28 @@ class FileCacheSettings:
 
     cache: int = define_setting(
         2 * 1024**3,
-        "bytes on disk, in var/files, of blocks that were read from other servers; those without a "
-        "request for the longest time go first",
+        "bytes on disk, in var/files, of blocks from other servers; the least recently used ones are deleted first",
         ge=64 * 1024**2,
         size=True,
     )
     pictures: int = define_setting(
         512 * 1024**2,
-        "bytes on disk, in var/previews, of pictures of files, wherever the files lie; those without "
-        "a request for the longest time go first",
+        "bytes on disk, in var/previews, of pictures of files, wherever the files are; the least recently used "
+        "ones are deleted first",
         ge=1024**2,
         size=True,
     )
     partitions: int = define_setting(
         4 * 1024**3,
-        "bytes on disk, in var/tiles, of partitions of tables that were read as HATS; those without a"
-        " request for the longest time go first",
+        "bytes on disk, in var/tiles, of table partitions that were read as HATS; the least recently used ones "
+        "are deleted first",
         ge=1024**2,
         size=True,
     )
     at_once: int = define_setting(8, "requests to other servers that run at once, in each process", ge=1, le=256)
     seconds: float = define_setting(30.0, "seconds in which another server must send the next MiB", gt=0, le=3600)
     fresh: float = define_setting(
-        30.0, "seconds after which Hven asks again whether a file there is unchanged", ge=0, le=86400
+        30.0, "seconds after which Hven checks again whether a file there has changed", ge=0, le=86400
     )
 
 
@@ -289,13 +293,16 @@ class DescriptorPythonLimits:
     """What Python beside a descriptor may use."""
 
     seconds: float = define_setting(
-        300.0, "seconds for a batch of rows of a function, or until the next row of a source", gt=0, le=7 * 86400
+        300.0,
+        "time limit in seconds for a function's batch of rows, or for the next row of a source",
+        gt=0,
+        le=7 * 86400,
     )
     memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
     environment: Mapping[str, str] = define_setting(
         dict,
-        "variables beside PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, SSL_CERT_* and "
-        "*_NUM_THREADS; the code sees no others of the server",
+        "environment variables in addition to PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, "
+        "SSL_CERT_* and *_NUM_THREADS; the code sees no other variables of the server",
     )
 
 
@@ -313,11 +320,15 @@ class SampleReaderProgram:
         )
     )
     environment: Mapping[str, str] = define_setting(
-        dict, "variables beside PATH, LANG, HOME and TMPDIR; the program sees no others of the server"
+        dict,
+        (
+            "environment variables in addition to PATH, LANG, HOME and TMPDIR; the program sees no other "
+            "variables of the server"
+        ),
     )
     seconds: float = define_setting(60.0, "seconds for an answer, including the start of the program", gt=0, le=86400)
     memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
-    processes: int = define_setting(2, "how many run at once, for each process of the server", ge=1, le=64)
+    processes: int = define_setting(2, "how many run at once for each server process", ge=1, le=64)
     idle: float = define_setting(300.0, "seconds without a request after which a program ends", gt=0, le=86400)
 
 
@@ -325,20 +336,23 @@ class SampleReaderProgram:
 class JobLimits:
     """What one asynchronous job may use, and how long it is kept."""
 
-    seconds: int = define_setting(3600, "time limit of a job that asks for none", ge=1, le=2**31 - 1)
+    seconds: int = define_setting(3600, "time limit of a job that does not request one", ge=1, le=2**31 - 1)
     seconds_hard: int = define_setting(24 * 3600, "time limit of any job", ge=1, le=2**31 - 1)
     keep_days: float = define_setting(
-        7.0, "days after which a job and its result are destroyed, unless the job asks for another time", gt=0, le=36500
+        7.0,
+        "days after which a job and its result are destroyed, unless the job requests a different time",
+        gt=0,
+        le=36500,
     )
-    keep_days_hard: float = define_setting(92.0, "days that a job may be kept at most", gt=0, le=36500)
+    keep_days_hard: float = define_setting(92.0, "maximum number of days for which a job may be kept", gt=0, le=36500)
     archive_days: float = define_setting(
-        0.0, "days that a destroyed job stays as ARCHIVED, without its result", ge=0, le=36500
+        0.0, "days for which a destroyed job is listed as ARCHIVED, without its result", ge=0, le=36500
     )
     maxrec_default: int | None = define_setting(
-        None, "rows of a job's answer without MAXREC; default: limits.maxrec_default", ge=1
+        None, "maximum rows of a job's result without MAXREC; default: limits.maxrec_default", ge=1
     )
     maxrec_hard: int | None = define_setting(
-        None, "rows of a job's answer at most: they take disk and no memory; default: limits.maxrec_hard", ge=1
+        None, "maximum rows of a job's result, which take disk space but no memory; default: limits.maxrec_hard", ge=1
     )
     queued: int = define_setting(2000, "jobs of one user or address that may wait and run; further jobs are HELD", ge=1)
     open: int = define_setting(
@@ -346,7 +360,7 @@ class JobLimits:
         "jobs of one user or address that have not ended, including PENDING and HELD ones; further jobs are refused",
         ge=1,
     )
-    idle: float = define_setting(60.0, "seconds without work after which a worker for jobs ends", gt=0)
+    idle: float = define_setting(60.0, "seconds without work after which a job worker ends", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,8 +369,8 @@ class NameResolverSettings:
 
     table: str | None = define_setting(
         None,
-        "schema.table of this site with names of objects and their positions; everybody may ask for "
-        "its public rows by name",
+        "schema.table of this site with object names and their positions; everybody may look up its public rows "
+        "by name",
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
     )
@@ -369,10 +383,10 @@ class NameResolverSettings:
         pattern=URL_PATTERN,
         example="an address such as 'https://cds.unistra.fr/cgi-bin/nph-sesame'",
     )
-    seconds: float = define_setting(10.0, "seconds that Sesame may take", gt=0, le=60)
+    seconds: float = define_setting(10.0, "time limit of Sesame in seconds", gt=0, le=60)
     keep_days: float = define_setting(
         30.0,
-        "days for which each process remembers an answer of Sesame; that a name is unknown there: a day at most",
+        "days for which each process caches an answer from Sesame; an unknown name is cached for at most a day",
         ge=0,
         le=36500,
     )
@@ -384,22 +398,25 @@ class ScheduleSettings:
 
     runs: int = define_setting(
         2,
-        "collections that are synchronised at once, on all machines that share the store; 0: none by this server",
+        (
+            "number of collections that are synchronised at once, on all machines that share the store; 0: none by "
+            "this server"
+        ),
         ge=0,
         le=64,
     )
     retry: float = define_setting(
-        60.0, "seconds after a failure when it is tried again; twice as long each further time", gt=0, le=86400
+        60.0, "seconds from a failure until Hven tries again; each further wait is twice as long", gt=0, le=86400
     )
-    retry_most: float = define_setting(3600.0, "seconds between two attempts at most", gt=0, le=7 * 86400)
+    retry_most: float = define_setting(3600.0, "maximum number of seconds between two attempts", gt=0, le=7 * 86400)
     grace: float | None = define_setting(
         None,
-        "seconds by which a run may be late and still be made up, if no server ran at its time; "
-        "default: always made up, once",
+        "seconds by which a run may be late and still start, if no server was running at its time; default: a "
+        "missed run always starts, once",
         ge=0,
     )
     stale: int = define_setting(
-        2, "scheduled times without a good run after which a collection is stale", ge=1, le=1000
+        2, "number of scheduled times without a successful run after which a collection is stale", ge=1, le=1000
     )
 
 
@@ -409,19 +426,22 @@ class AlertSettings:
 
     webhook: str | None = define_setting(
         None,
-        "https address that gets each alert as JSON, or $NAME of a secret that holds it; an address "
-        "in a local network needs allow_private",
+        "https address that receives each alert as JSON, or $NAME of a secret with the address; an address in a "
+        "local network needs allow_private",
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
-        example="'https://host/path', or '$NAME' of a secret where there is a key in it",
-        placed="people are told there",
+        example="'https://host/path', or '$NAME' of a secret if it contains a key",
+        placed="alerts are sent there",
     )
     command: tuple[str, ...] = define_setting(
         (),
-        "program and arguments that get each alert as JSON on standard input; one with a slash is beside hven.toml",
+        (
+            "program, with its arguments, that receives each alert as JSON on standard input; a path with a slash is "
+            "relative to hven.toml"
+        ),
         min_length=1,
     )
     mail_to: tuple[Annotated[str, Field(pattern=EMAIL_PATTERN)], ...] = define_setting(
-        (), "mail addresses that get each alert", min_length=1, placed="people are told there"
+        (), "mail addresses that receive each alert", min_length=1, placed="alerts are sent there"
     )
     mail_from: str | None = define_setting(
         None, "mail address of the sender", pattern=EMAIL_PATTERN, example="an address such as 'vo@example.org'"
@@ -430,7 +450,7 @@ class AlertSettings:
     smtp_port: int | None = define_setting(
         None, "port of the mail server; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
     )
-    smtp_user: str | None = define_setting(None, "login at the mail server, if it requires one")
+    smtp_user: str | None = define_setting(None, "user name for the mail server, if it requires one")
     smtp_password: str | None = define_setting(
         None,
         "$NAME of the secret with the password for the mail server; it is never sent without TLS",
@@ -438,9 +458,9 @@ class AlertSettings:
         example="'$NAME' of a secret",
     )
     smtp_tls: Literal["starttls", "tls", "none"] = define_setting("starttls", "starttls, tls or none")
-    repeat_failures: int = define_setting(10, "failures in a row after which an alert comes again", ge=1)
+    repeat_failures: int = define_setting(10, "number of failures in a row after which an alert is sent again", ge=1)
     repeat_hours: float = define_setting(
-        24.0, "hours after which an alert comes again, as long as the problem lasts", gt=0
+        24.0, "hours after which an alert is sent again, as long as the problem persists", gt=0
     )
 
 
@@ -449,13 +469,18 @@ class HealthSettings:
     """Who sees on the health page what not every reader may know; how the files of published rows are verified."""
 
     operators: tuple[str, ...] = define_setting(
-        (), "accounts that see everything on the health page: private collections, and causes of failures in words"
+        (), "accounts that see everything on the health page: private collections, and descriptions of failures"
     )
     open: bool = define_setting(
-        False, "true: everybody sees everything on the health page; for a server that only a local network reaches"
+        False,
+        (
+            "true: everybody sees everything on the health page; for a server that can be reached only from a "
+            "local network"
+        ),
     )
     see_as: bool = define_setting(
-        False, "true: these accounts may also check the site as any other reader, on the page /access; this is logged"
+        False,
+        "true: these accounts may also see the site as any other reader does, on the page /access; this is logged",
     )
     verify_days: float = define_setting(
         7.0,
@@ -465,7 +490,7 @@ class HealthSettings:
         le=3650,
     )
     verify_rate: int = define_setting(
-        64 * 1024**2, "bytes a second that this verification may read", ge=1024, size=True
+        64 * 1024**2, "bytes per second that this verification may read", ge=1024, size=True
     )
 
 
@@ -475,7 +500,7 @@ def _normalize_network(text: str) -> str:
 
 def _check_group_name(group: str) -> str:
     if group == "owner":
-        raise ValueError("the group owner is the site's, who sees everything")
+        raise ValueError("the group owner is reserved for the site's owner, who sees everything")
     return group
 
 
@@ -491,12 +516,12 @@ class AccountGroupSettings:
         )
     )
     aliases: Mapping[str, tuple[str, ...]] = define_setting(
-        dict, "other names of accounts, as they stand in tables: anna = ['anna@example.org', 'A. Berg']"
+        dict, "other names of accounts, as they appear in tables: anna = ['anna@example.org', 'A. Berg']"
     )
     tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = define_setting(
         (),
-        "private tables of the site with more of this: in each row an account, and member_of (a "
-        "group), or name, alias, email",
+        "private tables of the site with further groups and names: each row has an account, and either member_of "
+        "(a group) or a name, alias or email",
         example="['people.members']",
     )
 
@@ -507,24 +532,24 @@ class LoginSettings:
 
     schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = define_setting(
         ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
-        "ways to log in that programs are offered, in this order; Basic, and Bearer of either kind, "
-        "are refused if they are missing here",
+        "log-in methods that Hven offers to programs, in this order; Basic, and Bearer of either kind, are "
+        "refused if they are not listed here",
     )
     required: bool = define_setting(
-        False, "true: without having logged in, nobody sees anything but capabilities, availability and the page /login"
+        False, "true: readers who are not logged in see only capabilities, availability and the page /login"
     )
     domain: str | None = define_setting(
         None,
-        "domain above the hosts of all portals: a log-in at one of them counts at all. The session "
-        "goes to every host below the domain",
+        "domain above the hosts of all portals; a log-in at one of them is valid at all of them. Browsers send "
+        "the session to every host below the domain",
         pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
         example="a domain such as 'example.org'",
     )
     own_passwords: bool = define_setting(True, "false: readers cannot set their passwords on the page /login")
     proxy_header: str | None = define_setting(
         None,
-        "header in which a proxy names the user who is logged in there: X-Remote-User. Every user "
-        "that it names has an account; from hosts other than `proxies` the header is refused",
+        "header in which a proxy names the user who is logged in there: X-Remote-User. Every user that it names "
+        "has an account; Hven refuses the header from hosts other than `proxies`",
         pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
         example="the name of a header such as 'X-Remote-User'",
     )
@@ -552,19 +577,19 @@ class IdentityProviderSettings:
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
-    title: str | None = define_setting(None, "name of the provider on the page /login; default: its name")
+    title: str | None = define_setting(None, "name of the provider on the page /login; default: its name in hven.toml")
     scope: str = define_setting("openid profile", "scope that is requested")
     audience: tuple[str, ...] = define_setting((), "audiences, besides client_id, of tokens that programs may send")
     groups: str | None = define_setting(None, "claim with the groups of a person")
     group_names: Mapping[str, str] = define_setting(
         dict,
-        "groups by the names of the provider = the names in policies; others keep their names, and "
-        "those with a colon are left out",
+        "the provider's names of groups = the names in policies; other groups keep their names, but those with a "
+        "colon are left out",
     )
     account: str | None = define_setting(
         None,
-        "claim with the name of the account that is made for a new person, for a provider that gives "
-        "each name to one person only: preferred_username; default: names are made up",
+        "claim with the account name for a new person, if the provider gives each name to only one person: "
+        "preferred_username; default: Hven generates names",
     )
     accounts: Mapping[str, str] = define_setting(
         dict, "accounts of persons: the provider's identifier (sub) = name of the account"
@@ -581,7 +606,7 @@ class ProjectSettings:
     """People who share collections: ``[projects.NAME]``. Who is a member, and in which role, the store knows."""
 
     name: str = field(metadata=build_setting_metadata("its name is that of the section: [projects.NAME]"))
-    title: str | None = define_setting(None, "its name for people")
+    title: str | None = define_setting(None, "its name for readers")
     description: str | None = define_setting(None, "one paragraph about it")
     contact: str | None = define_setting(None, "person or address for questions")
     listed: bool = define_setting(
@@ -592,8 +617,8 @@ class ProjectSettings:
     )
     news: str | None = define_setting(
         None,
-        "directory of its news beside hven.toml, for members; those in its directory `public` are for"
-        " everybody who may know of it",
+        "directory of its news beside hven.toml, for members; news in its directory `public` are for everybody "
+        "who may know of the project",
         pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'hesiod'",
     )
@@ -609,13 +634,13 @@ class CountTreeSettings:
             "instrument_name|instrument|@instrument",
             "@collection",
         ),
-        "columns that make its levels, from the outermost; `a|b`: the first that a table has; `@facility`, "
-        "`@instrument`, `@subject`, `@collection`: as the descriptor says",
+        "columns that form its levels, from the outermost; `a|b`: the first one that a table has; `@facility`, "
+        "`@instrument`, `@subject`, `@collection`: the values in the descriptor",
         min_length=1,
         max_length=6,
     )
     branches: int = define_setting(
-        100, "values of one column at most; a table with more has no such level", ge=1, le=1000
+        100, "maximum number of values of one column; a table with more values does not have this level", ge=1, le=1000
     )
 
 
@@ -623,7 +648,7 @@ class CountTreeSettings:
 class RegistrySettings:
     """What registries of the Virtual Observatory are told of the site besides its collections: ``[registry]``."""
 
-    organisation: str | None = define_setting(None, "institute that publishes, by its name; default: title")
+    organisation: str | None = define_setting(None, "name of the institute that publishes; default: title")
     organisation_url: str | None = define_setting(
         None,
         "its home page; default: public_url",
@@ -639,12 +664,15 @@ class RegistrySettings:
     address: str | None = define_setting(None, "its postal address, for the contact of all records")
     authorities: tuple[Annotated[str, Field(pattern=AUTHORITY_PATTERN)], ...] = define_setting(
         (),
-        "further IVOA authorities of this site, beside authority and those of portals; descriptors may use ids in them",
+        (
+            "further IVOA authorities of this site, in addition to `authority` and those of portals; descriptors may "
+            "use ids in them"
+        ),
     )
     ids: Mapping[str, Annotated[str, Field(pattern=IVOID_PATTERN)]] = define_setting(
         dict,
-        "identifiers of records that are not ivo://AUTHORITY/NAME, for example earlier ones: "
-        "registry, organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.SERVICE: tap = "
+        "identifiers of records that differ from ivo://AUTHORITY/NAME, for example earlier ones: registry, "
+        "organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.SERVICE: tap = "
         '"ivo://example.org/__system__/tap/run"',
     )
     mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL_PATTERN)], ...]] = define_setting(
@@ -674,14 +702,14 @@ class DoiSettings:
     )
     endpoint: str = define_setting(
         "https://api.datacite.org",
-        "address of the interface; for tests: https://api.test.datacite.org",
+        "address of the DataCite API; for tests: https://api.test.datacite.org",
         pattern=URL_PATTERN,
         example="an address such as 'https://api.test.datacite.org'",
     )
-    seconds: float = define_setting(30.0, "seconds that an answer may take", gt=0, le=600)
+    seconds: float = define_setting(30.0, "time limit of an answer in seconds", gt=0, le=600)
     suffix: str = define_setting(
         "",
-        "beginning of suffixes: psup/; the rest is made of the name of the collection and the release",
+        "beginning of suffixes: psup/; the rest consists of the name of the collection and the release",
         pattern=r"^[A-Za-z0-9._/-]*$",
         example="letters, digits and . _ - /",
     )
@@ -691,12 +719,12 @@ class DoiSettings:
 class CitedResultSettings:
     """Results that readers give a persistent address: ``[results]``."""
 
-    keep: int = define_setting(100_000, "addresses that are kept; 0: none can be made", ge=0)
+    keep: int = define_setting(100_000, "maximum number of addresses; 0: none can be created", ge=0)
     own: int = define_setting(
-        200, "addresses that one reader may make in a day; readers who have not logged in count by host", ge=1
+        200, "addresses that one reader may create in a day; readers who are not logged in are counted by host", ge=1
     )
     rows: int = define_setting(2_000_000, "largest number of rows of a result that can have an address", ge=1)
-    seconds: float = define_setting(60.0, "seconds that counting the rows may take", gt=0)
+    seconds: float = define_setting(60.0, "time limit in seconds for counting the rows", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -718,13 +746,13 @@ class PortalSettings:
     name: str = field(metadata=build_setting_metadata("its name is that of the section: [portals.NAME]"))
     host: str | None = define_setting(
         None,
-        "host name of the portal: medoc.example.org; or",
+        "host name of the portal: medoc.example.org; or give its path",
         pattern="^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?$",
         example="a host name such as 'medoc.example.org'",
     )
     path: str | None = define_setting(
         None,
-        "path before the paths of its pages: /medoc",
+        "prefix of the paths of its pages: /medoc",
         pattern="^(/[A-Za-z0-9_-]+)+$",
         example="a path that begins with '/'",
     )
@@ -732,8 +760,8 @@ class PortalSettings:
     description: str | None = define_setting(None, "one paragraph about it")
     collections: tuple[str, ...] = define_setting(
         (),
-        "the collections on its pages and in its services; default: all. This hides nothing: the TAP "
-        "of the site serves all collections, and `access: private` in a descriptor hides them",
+        "the collections on its pages and in its services; default: all. This does not hide the others: the "
+        "site's TAP serves all collections. To hide one, write `access: private` in its descriptor",
         min_length=1,
     )
     levels: tuple[str, ...] | None = define_setting(None, "as tree.levels", min_length=1, max_length=6)
@@ -759,13 +787,13 @@ class PortalSettings:
     )
     authority: str | None = define_setting(
         None,
-        "as authority, for the ids of its collections; a collection in two portals has that of the first portal",
+        "IVOA authority for the ids of its collections; a collection in two portals has the authority of the first one",
         pattern=AUTHORITY_PATTERN,
         example="an IVOA authority such as 'example.org'",
     )
     administrators: tuple[str, ...] = define_setting(
         (),
-        "accounts that see all of the health of its collections, prepare their files, and edit its "
-        "texts and those of the collections that they see as readers; nothing of other portals",
+        "accounts that see the full health of its collections, prepare their files, and edit the texts of the "
+        "portal and of the collections that they may see; they have no such rights in other portals",
         min_length=1,
     )

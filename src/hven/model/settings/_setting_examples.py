@@ -24,6 +24,7 @@ port = 8443
 workers = 4
 job_workers = 2
 engine = "postgres"
+plugins = []                        # the core alone
 store = "$HVEN_STORE"
 data = "/srv/hven/data"
 variant = "blue"
@@ -32,7 +33,7 @@ keep_changes = 90
 disk_budget = "200 GiB"
 """,
     "Collections": """\
-access = "private"                 # of collections that do not say it
+access = "private"                 # of collections that do not set it
 defaults = {publisher = "Uraniborg", contact = {name = "The data team", email = "vo@uraniborg.example"}}
 rules = {no_quotes = "warning"}
 roots = ["/archive/omega"]

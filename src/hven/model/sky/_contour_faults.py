@@ -28,61 +28,64 @@ MAX_CONTOUR_PIXELS = 1_000_000
 
 FAULT_MESSAGES = {
     "no_contour": "there is no contour",
-    "no_file": "the image that the contour is in is not there, or cannot be read",
-    "no_labels": "the file has no image of labels: two axes, and whole numbers, 100,000 of them at most",
-    "too_large": "the image has {number:,} bytes: it must not have more than 536,870,912",
+    "no_file": "the image of the contour is missing, or cannot be read",
+    "no_labels": "the file has no label image, which needs two axes and at most 100,000 different whole numbers",
+    "too_large": "the image has {number:,} bytes; the limit is 536,870,912",
     "no_label": "no pixel of the image has this label",
     "letter": "character {number} of the chain code is not a digit from 0 to 7",
-    "open": "the contour ends {number} pixels from where it begins, and does not close",
-    "no_start": "a place of the contour is missing, or no number",
-    "too_long": "the contour has {number:,} pixels, or is as wide: it must be fewer than 1,000,000",
-    "no_radius": "the radius of the disc is missing, or not above 0",
-    "no_scale": "the scale or the centre of the image is missing, or 0",
-    "no_observer": "the point below the observer is missing: its longitude and latitude, or the date that tells them",
+    "open": "the contour does not close: it ends {number} pixels from its start",
+    "no_start": "a position of the contour is missing, or is not a number",
+    "too_long": "the contour has {number:,} pixels, or is that wide; there must be fewer than 1,000,000",
+    "no_radius": "the radius of the disc is missing, or is not above 0",
+    "no_scale": "the scale or the centre of the image is missing, or is 0",
+    "no_observer": (
+        "the point below the observer is missing: its longitude and latitude, or the date from which they follow"
+    ),
     "latitude": "a latitude is above 90 degrees",
-    "off_disc": "the contour lies wholly beyond the limb",
-    "round": "the contour goes all round a map whose pixels are no whole turn",
-    "rotation": "the rotation number is not that of the date",
-    "no_geometry": "the text is not a geometry of GeoJSON on a sphere",
+    "off_disc": "the contour is entirely beyond the limb",
+    "round": "the contour goes all around a map whose pixels do not add up to a whole turn",
+    "rotation": "the rotation number does not match the date",
+    "no_geometry": "the text is not a GeoJSON geometry on a sphere",
     "no_area": "a point or line has no area",
     "no_wcs": (
-        "the header does not say where its pixels are: CTYPEi, CRVALi, CRPIXi or NAXISi is missing, or no "
-        "longitude and latitude"
+        "the header does not give the positions of its pixels: CTYPEi, CRVALi, CRPIXi or NAXISi is missing, or "
+        "is not for longitude and latitude"
     ),
-    "projection": "the header names a projection that is none of FITS",
+    "projection": "the header names a projection that FITS does not define",
     "singular": (
         "the header's scale (CDi_j, or CDELTi with PCi_j) is missing or singular: all pixels would lie on a line"
     ),
-    "distortion": "the header's order of distortion (A_ORDER, B_ORDER) is not a whole number from 0 to 9",
-    "no_place": "a part of the image's edge has no place in its projection",
+    "distortion": "the header's distortion order (A_ORDER, B_ORDER) is not a whole number from 0 to 9",
+    "no_place": "a part of the image's edge has no position in its projection",
 }
 """Names of faults -> their messages, with one number."""
 FAULT_REMEDIES = {
     "no_contour": "give it, or leave such rows out",
     "no_file": "check the path, which is relative to the descriptor",
-    "no_labels": "give an image in which each region's pixels have a whole number of their own",
+    "no_labels": "give an image in which the pixels of each region have their own whole number",
     "too_large": "cut or bin the image",
-    "no_label": "labels are the values of pixels, whole and not 0",
-    "letter": "correct the code, or write the table of its steps (helio, freeman, or one of its own)",
+    "no_label": "give a label that is the value of a pixel: a whole number other than 0",
+    "letter": "correct the code, or write the table of its steps (helio, freeman, or your own)",
     "open": (
-        "correct the code or its start, or write the table of its steps: the last pixel of a contour touches the first"
+        "correct the code or its start, or write the table of its steps; the last pixel of a contour must touch "
+        "the first"
     ),
     "no_start": "correct it, or leave such rows out",
     "too_long": "give fewer corners, or a coarser image",
-    "no_radius": "give the radius of this very observation: R_SUN or RSUN_OBS",
-    "no_scale": "give those of this very observation: CDELT1, CENTER_X and the like",
+    "no_radius": "give the radius in this observation: R_SUN or RSUN_OBS",
+    "no_scale": "give those of this observation: CDELT1, CENTER_X and the like",
     "no_observer": "give the date, or CRLN_OBS and CRLT_OBS",
-    "latitude": "check whether longitude and latitude have changed places, or radians are no degrees",
-    "off_disc": "look at centre, scale, radius and origin: they have to be those of this very observation",
-    "round": "make a pixel 360 degrees by a whole number",
-    "rotation": "correct the number or the date; without a number the date is believed",
+    "latitude": "check whether longitude and latitude are swapped, or are in radians",
+    "off_disc": "check the centre, scale, radius and origin, which must be those of this observation",
+    "round": "choose a pixel size of 360 degrees divided by a whole number",
+    "rotation": "correct the number or the date; without a number, Hven uses the date",
     "no_geometry": "give a Polygon or MultiPolygon of longitudes and latitudes",
     "no_area": "give a Polygon or MultiPolygon, of three corners or more",
     "no_wcs": "complete the header",
-    "projection": "CTYPEi ends with one of FITS: -TAN, -CAR ..",
+    "projection": "end CTYPEi with a FITS projection: -TAN, -CAR ..",
     "singular": "complete the header",
     "distortion": "correct the header's order, or leave it out",
-    "no_place": "cut the image to where its projection has places; CUNITi that is not there says degrees",
+    "no_place": "cut the image to the part that has positions in its projection; a missing CUNITi means degrees",
 }
 """Names of faults -> their remedies."""
 _COLUMN_NAMES = ("pixels", "clipped", "fault", "number", "minimal", "mended")

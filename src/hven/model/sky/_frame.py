@@ -101,7 +101,7 @@ def transform_positions(
         return _wrap_longitudes(lon, target), lat
     if source.body is not None or target.body is not None:
         if source.body != target.body or source.name != target.name:
-            message = f"there is no way from {_describe_frame(source)} to {_describe_frame(target)}"
+            message = f"there is no transformation from {_describe_frame(source)} to {_describe_frame(target)}"
             raise ValueError(message)
         if source.code is not None and target.code is not None and source.code != target.code:
             message = f"{source.code} and {target.code} are different frames of {source.body}"
@@ -171,7 +171,7 @@ def _build_astropy_frame(frame: CoordinateFrame) -> Any:
 
     name = ASTROPY_FRAMES.get(frame.name.upper().replace("-", "_"))
     if name is None:
-        message = f"nothing is known about the frame {frame.name!r}: {', '.join(ASTROPY_FRAMES)}"
+        message = f"the frame {frame.name!r} is not known; known are {', '.join(ASTROPY_FRAMES)}"
         raise ValueError(message)
     frame_class = frame_transform_graph.lookup_name(name)
     arguments = {}
@@ -206,7 +206,7 @@ def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target
     """
     for name in (source, target):
         if name not in ROTATION_FRAMES:
-            message = f"nothing is known about the frame {name!r}: {', '.join(ROTATION_FRAMES)}"
+            message = f"the frame {name!r} is not known; known are {', '.join(ROTATION_FRAMES)}"
             raise ValueError(message)
     a = np.radians(np.asarray(lon, dtype=np.float64))
     d = np.radians(np.asarray(lat, dtype=np.float64))

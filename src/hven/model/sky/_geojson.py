@@ -121,7 +121,7 @@ def parse_geojson(
 
     parsed = _parse_geojson_document(document)
     if not _has_lonlat_coordinates(parsed.get("crs")):
-        message = "the document's coordinates are times and frequencies (TFCat): they are no places on a sphere"
+        message = "the document's coordinates are times and frequencies (TFCat), not positions on a sphere"
         raise GeoJsonError(message)
     features = list(_iterate_features(parsed))
     shapes = np.full(len(features), shapely.MultiPolygon())
@@ -198,7 +198,7 @@ def _parse_geojson_document(document: str | bytes | Mapping[str, Any]) -> Mappin
         kind = None
     if kind not in GEOJSON_TYPES or not isinstance(document, dict):
         known_types = ", ".join(GEOJSON_TYPES)
-        raise GeoJsonError(f"the document's type is {kind!r:.40}, which GeoJSON does not know: {known_types}")
+        raise GeoJsonError(f"the document's type is {kind!r:.40}, which is not a GeoJSON type: {known_types}")
     return document
 
 
@@ -321,12 +321,12 @@ def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
         kind = None
     if kind == "GeometryCollection":
         if depth >= _MAX_COLLECTION_DEPTH or not isinstance(geometry.get("geometries"), list):
-            raise GeoJsonError("geometries is not a list, or lies too deep")
+            raise GeoJsonError("geometries is not a list, or is nested too deeply")
         for member in geometry["geometries"]:
             yield from _iterate_polygons(member, depth + 1)
         return
     if kind not in _GEOMETRY_TYPES:
-        raise GeoJsonError(f"{kind!r:.40} is not a geometry of GeoJSON: {', '.join(_GEOMETRY_TYPES)}")
+        raise GeoJsonError(f"{kind!r:.40} is not a GeoJSON geometry type: {', '.join(_GEOMETRY_TYPES)}")
     if kind not in {"Polygon", "MultiPolygon"}:
         raise GeoJsonError(f"a {kind} has no area")
     parts = geometry.get("coordinates")
@@ -524,8 +524,8 @@ def write_feature_collection_opening(crs: str | None) -> str:
     """
     if crs and _is_crs_conversion_needed(_find_body_frame(crs)):
         raise ValueError(
-            f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has "
-            f"others: its frame is {_name_planetocentric_crs(crs)}"
+            f"GeoJSON needs east longitudes and planetocentric latitudes, but {crs} has others; use the frame "
+            f"{_name_planetocentric_crs(crs)}"
         )
     import orjson  # noqa: PLC0415  (only documents need it)
 

@@ -40,7 +40,7 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
         The format is unknown.
     """
     if file_format not in {"fits", "json", "ascii"}:
-        message = f"a MOC is not a {file_format!r} file: fits, json, ascii"
+        message = f"{file_format!r} is not a format of MOC files; known are fits, json, ascii"
         raise ValueError(message)
     if file_format == "ascii":
         return str(moc).encode()
@@ -122,13 +122,13 @@ def _read_fits_moc(data: bytes) -> Moc:
         "NUNIQ": lambda: _build_moc_from_uniq(rows, int(head.get("MOCORD_S", head.get("MOCORDER", 0)))),
     }
     if dimension != "SPACE" or kind not in builders:
-        message = (
-            f"the FITS table is not a MOC of space with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
-        )
+        message = f"the FITS table is not a space MOC with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
         raise ValueError(message)
     frame = str(head.get("COORDSYS", "C")).strip()
     if frame not in {"C", ""} and len(frame) == 1:
-        message = f"the MOC is in the frame {frame!r} (COORDSYS); only C, which is ICRS, is read, and those of bodies"
+        message = (
+            f"the MOC is in the frame {frame!r} (COORDSYS); Hven reads only C, which is ICRS, and frames of bodies"
+        )
         raise ValueError(message)
     return builders[kind]()
 
@@ -139,7 +139,7 @@ def _build_moc_from_ranges(rows: np.ndarray, order: int) -> Moc:
     has_valid_order = 0 <= order <= healpix.MAX_ORDER
     has_valid_cells = not (pairs < 0).any() and not (pairs > healpix.MAX_ORDER_CELL_COUNT).any()
     if not (has_pairs and has_valid_order and has_valid_cells):
-        message = "the MOC has ranges of cells that there are not"
+        message = "the MOC contains ranges of cells that do not exist"
         raise ValueError(message)
     is_filled = pairs[:, 0] < pairs[:, 1]
     return Moc(healpix.merge_ranges(pairs[is_filled]), order)
@@ -150,7 +150,7 @@ def _build_moc_from_uniq(rows: np.ndarray, order: int) -> Moc:
     orders = np.floor(exact_orders).astype(np.int64)
     cells = rows - (4 << 2 * np.clip(orders, 0, healpix.MAX_ORDER))
     if (rows < 4).any() or (orders > healpix.MAX_ORDER).any() or (cells >= 12 << 2 * orders).any():
-        message = "the MOC has numbers of cells that there are not"
+        message = "the MOC contains numbers of cells that do not exist"
         raise ValueError(message)
     shift = 2 * (healpix.MAX_ORDER - orders)
     ranges = np.stack([cells << shift, (cells + 1) << shift], axis=1)

@@ -100,7 +100,7 @@ def parse_wkt_frame(text: str) -> BodyFrame:
     base = _find_first_wkt_node(tree, *_GEOGRAPHIC_NODES)
     shape = _find_first_wkt_node(tree, "ELLIPSOID", "SPHEROID", "TRIAXIAL")
     if base is None or shape is None:
-        raise ValueError("the text is not a WKT of a frame of a body: it has no GEOGCRS, or no ELLIPSOID in it")
+        raise ValueError("the text is not the WKT of a body's frame: it has no GEOGCRS, or no ELLIPSOID in it")
     a, b, c = _extract_ellipsoid_axes(shape)
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
         raise ValueError(f"{shape[0]} {shape[1][:1]} needs axes above 0")
@@ -181,13 +181,13 @@ def parse_iau_frame_code(text: str) -> BodyFrame:
     """
     match = _IAU_CODE_PATTERN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r:.60} is neither WKT nor a code of the IAU's frames")
+        raise ValueError(f"{text!r:.60} is neither WKT nor an IAU frame code")
     naif, kind = divmod(int(match[2]), 100)
     body = find_solar_system_body(f"NAIF {naif}")
     if kind > 2:
         raise ValueError(f"{text} is a map projection: it has no longitudes and latitudes")
     if body is None:
-        raise ValueError(f"nothing is known of the body with the NAIF code {naif}")
+        raise ValueError(f"the body with the NAIF code {naif} is not known")
     equatorial, polar = body.radii or (float("nan"), float("nan"))
     a = 1e3 * equatorial
     c = 1e3 * (equatorial if kind == 0 else polar)
@@ -229,9 +229,9 @@ def _parse_wkt(text: str) -> list[Any]:
         elif mark in "])":
             stack.pop()
             if not stack:
-                raise ValueError(f"the text is not a WKT: a bracket too many at character {position}")
+                raise ValueError(f"the text is not WKT: there is a bracket too many at character {position}")
     if len(stack) > 1:
-        raise ValueError("the text is not a WKT: a bracket is not closed")
+        raise ValueError("the text is not WKT: a bracket is not closed")
     return stack[0]
 
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 GRID_SIZE_RADIANS = 2.0**-38  # radians: 0.75 micro-arcseconds
 MAX_GNOMONIC_RADIUS_DEGREES = 65.0  # larger regions use a stereographic plane
 MAX_DEVIATION_RADIANS = 1e-8  # 2 mas: how far a straight line on a stereographic plane may leave its great circle
-REPEATED_VERTEX = "a vertex comes twice in a row"
+REPEATED_VERTEX = "a vertex occurs twice in a row"
 _MAX_EDGE_VERTEX_PAIRS = (
     100_000_000  # long edges times vertices of a row; beyond it, shared vertices are not searched for
 )

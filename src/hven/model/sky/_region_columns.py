@@ -801,7 +801,7 @@ class RegionColumn:
         import shapely  # noqa: PLC0415  (only computations with regions need it)
 
         if (np.diff(self.parts) == 0).any():
-            message = "WKB has no word for the whole sphere"
+            message = "WKB cannot express the whole sphere"
             raise ValueError(message)
         xy = np.stack([self.lon, self.lat], 1)
         shapes = build_multipolygons(xy, self.rings, self.parts, self.rows)

@@ -71,7 +71,7 @@ _DS9_PATTERN = re.compile(
 )
 _CRTF_PATTERN = re.compile(rb"\s*#\s*CRTF", re.IGNORECASE)
 _MOC_PATTERN = re.compile(rb"(?:\s*s?\d+/[\d\s,\-]*)+\s*", re.IGNORECASE)
-REVERSED_NOTE = "its outline runs clockwise, and was turned (RFC 7946)"
+REVERSED_NOTE = "its outline is clockwise, so it was reversed (RFC 7946)"
 _ELLIPSE_CORNERS = 128  # corners of an ellipse
 
 
@@ -143,7 +143,7 @@ def parse_region_file(data: bytes, name: str = "", *, make_valid: bool = False) 
         raise ValueError(message)
     file_format = detect_region_format(data, name)
     if file_format is None:
-        message = f"the file is none of what regions are read from: {READABLE_FORMATS}"
+        message = f"Hven cannot read regions from this file, but from {READABLE_FORMATS}"
         raise ValueError(message)
     if file_format == "moc":
         regions, faults = build_regions_from_mocs({0: read_moc(data)})
@@ -167,8 +167,8 @@ def _import_regions_library() -> Any:
         import regions  # noqa: PLC0415  (half a second, and an extra of its own)
     except ImportError:
         raise UserError(
-            "region files of DS9 and CASA are read by Astropy's library regions, which is not installed",
-            remedy="pip install 'hven[regions]'",
+            "region files of DS9 and CASA need Astropy's library regions, which is not installed",
+            remedy="run pip install 'hven[regions]'",
         ) from None
     return regions
 
@@ -194,9 +194,9 @@ def _parse_ds9_or_casa_regions(text: str, file_format: str) -> ParsedRegions:
         word = type(item).__name__
         try:
             if "Pixel" in word:
-                fault = "it is drawn in pixels of an image: save it in coordinates of the sky (icrs, fk5, galactic)"
+                fault = "it is drawn in pixels of an image: save it in sky coordinates (icrs, fk5, galactic)"
             elif item.meta.get("include") in {False, "-"}:
-                fault = "it is excluded (-), which is a condition on others and no region"
+                fault = "it is excluded (-), so it is a condition on other regions, not a region"
             else:
                 region = _convert_drawn_region(item, word.removesuffix("SkyRegion"))
         except ValueError as error:
@@ -207,7 +207,7 @@ def _parse_ds9_or_casa_regions(text: str, file_format: str) -> ParsedRegions:
     warning_texts = [str(warning.message) for warning in caught_warnings]
     skipped_texts = [text for text in warning_texts if "skipping" in text]
     if not drawn_regions and not skipped_texts:
-        message = f"no region stands in the {format_name} file"
+        message = f"there is no region in the {format_name} file"
         raise ValueError(message)
     empty = Regions.create_empty(len(skipped_texts))
     regions = Regions.concat([*built_regions, empty])
@@ -226,7 +226,7 @@ def _convert_drawn_region(drawn_region: Any, shape_word: str) -> Regions:
         return _build_centered_shape(drawn_region, shape_word, drawn_region.radius)
     if shape_word in {"Ellipse", "Rectangle"}:
         return _build_centered_shape(drawn_region, shape_word, drawn_region.width, drawn_region.height)
-    message = f"a {shape_word} is not read"
+    message = f"Hven does not read a {shape_word}"
     if shape_word in {"Point", "Line", "Text"}:
         message = f"a {shape_word.lower()} has no area"
     raise ValueError(message)

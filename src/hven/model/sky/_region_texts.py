@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.int64]
 
-CROSSING_NOTE = "it crosses or touches itself: what it winds round stands for it"
+CROSSING_NOTE = "it crosses or touches itself; Hven uses the area that it encloses"
 NO_AREA_FAULT = "it has no area"
 TEXT_KINDS = ("polygon", "shape", "multishape", "stcs")
 _GRID_SIZE_DEGREES = 2.0**-34  # distance of parts that touch, except for rounding
@@ -175,7 +175,7 @@ def write_region_texts(
         The kind of text is unknown.
     """
     if text_kind not in TEXT_KINDS:
-        message = f"no text of regions is called {text_kind!r}: {', '.join(TEXT_KINDS)}"
+        message = f"{text_kind!r} is not a kind of region text; known are {', '.join(TEXT_KINDS)}"
         raise ValueError(message)
     pieces, row = split_into_simple_polygons(regions.make_valid())
     if not from_outside:

@@ -320,7 +320,7 @@ def _read_stcs_frame(reader: _WordReader, outer_frame: str | None) -> str | None
 
 def _read_stcs_union(reader: _WordReader, frame: str | None, offset: int) -> Shape:
     if reader.take_word() != "(":
-        message = "the parts of a Union stand in parentheses"
+        message = "the parts of a Union must be in parentheses"
         raise ShapeTextError(message, offset)
     parts: list[Shape] = []
     while reader.peek_word() not in {")", ""}:

@@ -183,7 +183,7 @@ def parse_tfcat_feature(
         error_text = f": {error}"
         if isinstance(error, json.JSONDecodeError):
             error_text = f": {error.msg}, character {error.pos + 1:,}"
-        faults = [TfcatFault("", f"it is not JSON{error_text}", "check the file there")]
+        faults = [TfcatFault("", f"it is not JSON{error_text}", "check the file at this place")]
         return TfcatFeature(faults=faults)
     _check_feature_type_and_id(members_by_name, feature)
     properties, raw_properties = members_by_name.get("properties", ({}, "{}"))
@@ -196,7 +196,7 @@ def parse_tfcat_feature(
         feature.geometry.encode()
         json.dumps([feature.id, feature.properties], ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        reason = "it holds half of a surrogate pair, which is not a character"
+        reason = "it contains half of a surrogate pair, which is not a character"
         feature.faults.append(TfcatFault("", reason, "write the character itself"))
     return feature
 
@@ -206,7 +206,7 @@ def _parse_feature_members(text: str, feature: TfcatFeature) -> dict[str, tuple[
     members_by_name: dict[str, tuple[Any, str]] = {}
     for name, value, raw in iterate_json_members(text):
         if name in members_by_name:
-            feature.faults.append(TfcatFault(f"{name:.60}", "it stands there twice", "leave one out"))
+            feature.faults.append(TfcatFault(f"{name:.60}", "it occurs twice", "remove one of them"))
         members_by_name[name] = value, raw
     return members_by_name
 
@@ -215,12 +215,12 @@ def _check_feature_type_and_id(members_by_name: Mapping[str, tuple[Any, str]], f
     """Check the type and the identifier of a feature."""
     kind, _ = members_by_name.get("type", (None, ""))
     if kind != "Feature":
-        reason = f"{kind!r:.60} stands where a Feature does"
+        reason = f"{kind!r:.60} is not a Feature"
         feature.faults.append(TfcatFault("type", reason, 'write "type": "Feature"'))
     feature.id, _ = members_by_name.get("id", (None, ""))
     is_text_or_number = isinstance(feature.id, str | int | float) and not isinstance(feature.id, bool)
     if feature.id is not None and not is_text_or_number:
-        remedy = "a name or a number, another one for each feature"
+        remedy = "write a name or a number that is different for each feature"
         feature.faults.append(TfcatFault("id", "it is neither a text nor a number", remedy))
         feature.id = None
 
@@ -234,7 +234,7 @@ def _check_bounding_box(
     has_four_items = isinstance(box, list) and len(box) == 4
     if has_four_items and (system.iso or all(_is_number(number) for number in box)):
         return
-    remedy = "[time, frequency, time, frequency], least and greatest; or leave it out"
+    remedy = "write [time, frequency, time, frequency] with the least and greatest values, or leave it out"
     feature.faults.append(TfcatFault("bbox", "it is not a list of four numbers", remedy))
 
 
@@ -273,8 +273,8 @@ def _check_geometry_and_collect_positions(
     """Check a geometry, and add its positions to `positions`."""
     kind = _read_geometry_type(geometry, json_path)
     if geometry.get("crs") is not None and parse_tfcat_crs(geometry["crs"])[0] != system:
-        remedy = "one reference system for all features of a document"
-        raise _GeometryError(f"{json_path}.crs", "it is not that of the document", remedy)
+        remedy = "use one reference system for all features of a document"
+        raise _GeometryError(f"{json_path}.crs", "it is different from the document's crs", remedy)
     if depth == 0:
         feature.kind = kind
     if kind == "GeometryCollection":
@@ -288,7 +288,7 @@ def _check_geometry_and_collect_positions(
     for path, line in position_lists:
         positions += line
         if kind.endswith("LineString") and len(line) < 2:
-            raise _GeometryError(path, f"a line has two positions at least, not {len(line)}", "make it a Point")
+            raise _GeometryError(path, f"a line needs at least two positions, not {len(line)}", "make it a Point")
         if kind.endswith("Polygon"):
             _check_and_collect_ring(path, line, feature, is_hole=not path.endswith("[0]"))
 
@@ -296,11 +296,11 @@ def _check_geometry_and_collect_positions(
 def _read_geometry_type(geometry: Any, json_path: str) -> str:
     """Return the type of a geometry, or report that it is missing or unknown."""
     if geometry is None:
-        raise _GeometryError(json_path, "it is missing", "a feature has a place in time and frequency")
+        raise _GeometryError(json_path, "it is missing", "give the feature a place in time and frequency")
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
-        remedy = f"one of {', '.join(GEOMETRY_TYPES)}"
-        raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is not a geometry of TFCat", remedy)
+        remedy = f"write one of {', '.join(GEOMETRY_TYPES)}"
+        raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is not a TFCat geometry type", remedy)
     return kind
 
 
@@ -309,10 +309,10 @@ def _list_geometries(collection: Mapping[str, Any], json_path: str, depth: int) 
     geometries = collection.get("geometries")
     if not isinstance(geometries, list):
         reason = "they are missing" if geometries is None else "it is not a list"
-        raise _GeometryError(f"{json_path}.geometries", reason, "a list of geometries")
+        raise _GeometryError(f"{json_path}.geometries", reason, "write a list of geometries")
     if depth == MAX_COLLECTION_DEPTH:
-        reason = f"collections lie more than {MAX_COLLECTION_DEPTH} deep in one another"
-        raise _GeometryError("geometry", reason, "put their geometries into one")
+        reason = f"collections are nested more than {MAX_COLLECTION_DEPTH} deep"
+        raise _GeometryError("geometry", reason, "put their geometries into one collection")
     return geometries
 
 
@@ -325,7 +325,7 @@ def _iterate_position_lists(
         return
     if not isinstance(coordinates, list):
         reason = "it is missing" if coordinates is None else "it is not a list"
-        remedy = "check the brackets: their number says which kind it is"
+        remedy = "check the brackets, whose number depends on the geometry type"
         raise _GeometryError(json_path, reason, remedy)
     if depth == 1:
         positions = [
@@ -340,11 +340,11 @@ def _iterate_position_lists(
 def _parse_position(position: Any, json_path: str, system: TfcatCrs) -> tuple[float, float]:
     if type(position) is not list or len(position) != 2:
         reason = f"a position is a time and a frequency, not {json.dumps(position):.60}"
-        raise _GeometryError(json_path, reason, "[time, frequency]: two numbers")
+        raise _GeometryError(json_path, reason, "write [time, frequency], two numbers")
     time: Any = parse_tfcat_time(position[0]) if system.iso else position[0]
     if not _is_number(time) or not _is_number(position[1]):
-        reason = f"{json.dumps(position):.60} are no two numbers"
-        raise _GeometryError(json_path, reason, "[time, frequency]: two finite numbers")
+        reason = f"{json.dumps(position):.60} is not a pair of finite numbers"
+        raise _GeometryError(json_path, reason, "write [time, frequency], two finite numbers")
     return time, position[1]
 
 
@@ -352,7 +352,7 @@ def _check_and_collect_ring(
     json_path: str, ring: list[tuple[float, float]], feature: TfcatFeature, *, is_hole: bool
 ) -> None:
     if len(ring) < 4:
-        reason = f"a ring has four positions at least, the first one again at its end, not {len(ring)}"
+        reason = f"a ring needs at least four positions, with the first one repeated at its end, not {len(ring)}"
         raise _GeometryError(json_path, reason, "make it a LineString")
     if ring[0] != ring[-1]:
         reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"
@@ -362,7 +362,7 @@ def _check_and_collect_ring(
     area = sum(a[0] * b[1] - b[0] * a[1] for a, b in itertools.pairwise(moved))
     if area == 0.0 and len(set(ring)) < 3:
         raise _GeometryError(json_path, "the ring has no area", "make it a LineString")
-    orientation_remedy = "turn its positions round: outlines run counter-clockwise, holes clockwise"
+    orientation_remedy = "reverse its positions; outlines run counter-clockwise, and holes run clockwise"
     if area < 0.0 and not is_hole:
         raise _GeometryError(json_path, "the outline runs clockwise", orientation_remedy)
     if area > 0.0 and is_hole:
@@ -416,8 +416,8 @@ def add_crossing_faults(features: Sequence[TfcatFeature]) -> None:
         if reason.startswith("Self-intersection"):
             text = f"a ring crosses itself or another one{place}"
         else:
-            text = f"{reason.partition('[')[0]} (a ring lies where it must not){place}"
-        feature.faults.append(TfcatFault("geometry.coordinates", text, "make parts of it: a MultiPolygon"))
+            text = f"{reason.partition('[')[0]} (a ring is in a place that is not allowed){place}"
+        feature.faults.append(TfcatFault("geometry.coordinates", text, "split it into the parts of a MultiPolygon"))
 
 
 def _convert_feature_properties(
@@ -426,7 +426,7 @@ def _convert_feature_properties(
     if properties is None:
         return
     if not isinstance(properties, dict):
-        feature.faults.append(TfcatFault("properties", "it is not an object", "an object: name -> value"))
+        feature.faults.append(TfcatFault("properties", "it is not an object", "write an object: name -> value"))
         return
     for name, value in properties.items():
         json_path = f"properties.{name:.60}"
@@ -443,7 +443,7 @@ def _convert_feature_properties(
                 property_value = _find_member_text(raw, name)
             else:
                 reason = f"{json.dumps(value):.60} is not of type {kind}"
-                remedy = "write such a value, or another datatype into the field"
+                remedy = "write a value of this type, or change the datatype of the field"
                 feature.faults.append(TfcatFault(json_path, reason, remedy))
         feature.properties[name] = property_value
 

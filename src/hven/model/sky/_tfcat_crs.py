@@ -270,7 +270,7 @@ def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFaul
     inner = crs_member.get("properties")
     if not isinstance(inner, dict):
         reason = "they are missing" if inner is None else "it is not an object"
-        remedy = "time_coords_id (or time_coords), spectral_coords and ref_position_id belong there"
+        remedy = "write an object with time_coords_id (or time_coords), spectral_coords and ref_position_id"
         add_fault("crs.properties", reason, remedy)
         return None, faults
     time = _parse_time_coordinates(inner, add_fault)
@@ -278,7 +278,7 @@ def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFaul
     place = inner.get("ref_position_id")
     if not isinstance(place, str) or not place.strip():
         reason = "it is missing" if place is None else "it is not a name"
-        remedy = "GEOCENTER, or the name of a spacecraft or observatory"
+        remedy = "write GEOCENTER, or the name of a spacecraft or observatory"
         add_fault("crs.properties.ref_position_id", reason, remedy)
     if time is None or spectral is None or faults:
         return None, faults
@@ -305,11 +305,13 @@ def _parse_spectral_coordinates(spectral: object, add_fault: Any) -> tuple[str, 
     json_path = "crs.properties.spectral_coords"
     if not isinstance(kind, str) or kind not in SPECTRAL_UNITS:
         reason = f"{kind!r:.60} is not a kind of spectral coordinate"
-        add_fault(f"{json_path}.type", reason, f"one of {', '.join(SPECTRAL_UNITS)}")
+        add_fault(f"{json_path}.type", reason, f"write one of {', '.join(SPECTRAL_UNITS)}")
         return None
     if not isinstance(unit, str) or not units.are_units_convertible(unit, SPECTRAL_UNITS[kind]):
         example = "cm**-1" if kind == "wavenumber" else SPECTRAL_UNITS[kind]
-        add_fault(f"{json_path}.unit", f"{unit!r:.60} is not a unit of {kind}", f"a unit of VOUnits: {example}")
+        add_fault(
+            f"{json_path}.unit", f"{unit!r:.60} is not a unit of {kind}", f"write a VOUnits unit such as {example}"
+        )
         return None
     return kind, unit
 
@@ -319,33 +321,38 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
     name = crs_properties.get("time_coords_id")
     time_coords = crs_properties.get("time_coords")
     if name is not None and time_coords is not None:
-        add_fault(f"{json_path}time_coords_id", "time_coords stands beside it", "leave one of the two out")
+        add_fault(f"{json_path}time_coords_id", "the document also has time_coords", "remove one of the two")
         return None
     if time_coords is None:
         if not isinstance(name, str) or name not in TIME_COORDINATES:
-            reason = f"{name!r:.60} is not a name of time coordinates"
+            reason = f"{name!r:.60} is not the name of known time coordinates"
             if name is None:
                 reason = "it is missing, and so is time_coords"
-            remedy = f"one of {', '.join(TIME_COORDINATES)}; or time_coords with name, unit, time_origin and time_scale"
+            remedy = (
+                f"write one of {', '.join(TIME_COORDINATES)}; or time_coords with name, unit, time_origin and "
+                "time_scale"
+            )
             add_fault(f"{json_path}time_coords_id", reason, remedy)
             return None
         return TIME_COORDINATES[name]
     if not isinstance(time_coords, dict):
         add_fault(
-            f"{json_path}time_coords", "it is not an object", "name, unit, time_origin and time_scale belong there"
+            f"{json_path}time_coords",
+            "it is not an object",
+            "write an object with name, unit, time_origin and time_scale",
         )
         return None
     unit = str(time_coords.get("unit"))
     scale = str(time_coords.get("time_scale"))
     origin = parse_tfcat_time(time_coords.get("time_origin"))
     if unit not in _TIME_UNITS:
-        remedy = f"one of {', '.join(_TIME_UNITS)}"
+        remedy = f"write one of {', '.join(_TIME_UNITS)}"
         add_fault(f"{json_path}time_coords.unit", f"{unit!r:.60} is not a unit of time", remedy)
     if origin is None:
         problem = f"{time_coords.get('time_origin')!r:.60} is not a time"
-        add_fault(f"{json_path}time_coords.time_origin", problem, "ISO 8601: 1970-01-01T00:00:00")
+        add_fault(f"{json_path}time_coords.time_origin", problem, "write ISO 8601, such as 1970-01-01T00:00:00")
     if scale not in TIME_SCALES:
-        remedy = f"one of {', '.join(TIME_SCALES)}"
+        remedy = f"write one of {', '.join(TIME_SCALES)}"
         add_fault(f"{json_path}time_coords.time_scale", f"{scale!r:.60} is not a time scale", remedy)
     if origin is not None and unit in _TIME_UNITS and scale in TIME_SCALES:
         return (origin, unit, scale)
@@ -372,24 +379,28 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
         )
         return [TfcatFault("fields", "the document has none", remedy)]
     if not isinstance(fields_member, dict):
-        return [TfcatFault("fields", "it is not an object", "an object: name -> info, datatype, ucd, unit, values")]
+        return [
+            TfcatFault("fields", "it is not an object", "write an object: name -> info, datatype, ucd, unit, values")
+        ]
     if len(fields_member) > MAX_FIELDS:
-        reason = f"{len(fields_member):,} of them: at most {MAX_FIELDS:,}"
-        return [TfcatFault("fields", reason, "make several properties one, or several catalogues")]
+        reason = f"there are {len(fields_member):,} fields; at most {MAX_FIELDS:,} are allowed"
+        return [TfcatFault("fields", reason, "combine some properties, or split the catalogue")]
     faults = []
     for name, field_definition in fields_member.items():
         json_path = f"fields.{name:.60}"
         if not isinstance(field_definition, dict):
-            faults.append(TfcatFault(json_path, "it is not an object", "info, datatype and ucd belong there"))
+            faults.append(TfcatFault(json_path, "it is not an object", "write an object with info, datatype and ucd"))
             continue
         if field_definition.get("datatype", "str") not in ("bool", "int", "float", "str"):
-            reason = f"{field_definition['datatype']!r:.60} is not a type of TFCat"
-            faults.append(TfcatFault(f"{json_path}.datatype", reason, "bool, int, float or str"))
+            reason = f"{field_definition['datatype']!r:.60} is not a TFCat type"
+            faults.append(TfcatFault(f"{json_path}.datatype", reason, "write bool, int, float or str"))
         missing_keys = [key for key in ("info", "ucd") if not isinstance(field_definition.get(key), str)]
-        faults += [TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}: a text") for key in missing_keys]
+        faults += [TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}, a text") for key in missing_keys]
         unit = field_definition.get("unit")
         if unit and not (isinstance(unit, str) and units.normalize_unit(unit)):
-            faults.append(TfcatFault(f"{json_path}.unit", f"{unit!r:.60} is not a unit", "a unit of VOUnits"))
+            faults.append(TfcatFault(f"{json_path}.unit", f"{unit!r:.60} is not a unit", "write a VOUnits unit"))
         if not isinstance(field_definition.get("values", {}), dict | list):
-            faults.append(TfcatFault(f"{json_path}.values", "it is not an object", "an object: value -> what it means"))
+            faults.append(
+                TfcatFault(f"{json_path}.values", "it is not an object", "write an object: value -> its meaning")
+            )
     return faults

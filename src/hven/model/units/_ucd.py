@@ -59,7 +59,7 @@ def _find_ucd_problems(text: str) -> tuple[str, ...]:
         return (f"{text!r} is UCD1: write words of UCD1+, lower case with dots",)
     if any(char.isspace() for char in text):
         joined = "".join(text.split())
-        return (f"a UCD has no blanks: write {joined!r}", *_find_ucd_problems(joined))
+        return (f"a UCD must not contain blanks: write {joined!r}", *_find_ucd_problems(joined))
     problems: list[str] = []
     for place, word in enumerate(text.split(";")):
         problem = _find_ucd_word_problem(word, place)
@@ -74,7 +74,7 @@ def _find_ucd_word_problem(word: str, place: int) -> str | None:
         return "there is an empty word: two semicolons, or one at an end"
     match = _WORD_PATTERN.fullmatch(word)
     if match is None:
-        return f"{word!r} is not a word of a UCD: letters, digits, '-', '_' and dots between them"
+        return f"{word!r} is not a UCD word: use letters, digits, '-' and '_', with dots between them"
     space, name = match.groups()
     if space is not None and space.lower() != "ivoa":
         return None  # the words of another community, which can check them

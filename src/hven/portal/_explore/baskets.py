@@ -151,7 +151,9 @@ def parse_basket(text: str | bytes) -> Basket:
         The text is no basket, or too large.
     """
     if len(text) > MAX_BASKET_BYTES:
-        message = format_message("{count:,} bytes: a basket has {most:,} at most", len(text), MAX_BASKET_BYTES)
+        message = format_message(
+            "the basket has {count:,} bytes; at most {most:,} are allowed", len(text), MAX_BASKET_BYTES
+        )
         raise _build_basket_limit_error(message)
     try:
         basket_data = orjson.loads(text)
@@ -190,7 +192,8 @@ def decode_inline_basket(token: str) -> Basket:
 def build_basket_not_found_error() -> NotFoundError:
     """Build the error of an unknown token."""
     return NotFoundError(
-        "there is no basket of this address, or it was not read for a year", remedy="ask whoever shared it for another"
+        "there is no basket at this address, or it was not opened for a year",
+        remedy="ask the person who shared it for a new one",
     )
 
 
@@ -204,25 +207,29 @@ def check_limits(basket: Basket) -> Basket:
     """
     if len(basket.parts) > MAX_BASKET_TABLES:
         table_count = len(basket.parts)
-        message = format_message("{count:,} tables: a basket has {most:,} at most", table_count, MAX_BASKET_TABLES)
+        message = format_message(
+            "the basket has {count:,} tables; at most {most:,} are allowed", table_count, MAX_BASKET_TABLES
+        )
         raise _build_basket_limit_error(message)
     for part in basket.parts:
         count = sum(map(len, part.row_keys))
         if count > row_files.MAX_ROW_KEYS:
             message = format_message(
-                "{count:,} rows of one table: a basket has {most:,} at most", count, row_files.MAX_ROW_KEYS
+                "the basket has {count:,} rows of one table; at most {most:,} are allowed",
+                count,
+                row_files.MAX_ROW_KEYS,
             )
             raise _build_basket_limit_error(message)
         if len(part.searches) > MAX_TABLE_SEARCHES:
             message = format_message(
-                "{count:,} searches of one table: a basket has {most:,} at most",
+                "the basket has {count:,} searches of one table; at most {most:,} are allowed",
                 len(part.searches),
                 MAX_TABLE_SEARCHES,
             )
             raise _build_basket_limit_error(message)
     size = len(basket.to_text())
     if size > MAX_BASKET_BYTES:
-        message = format_message("{count:,} bytes: a basket has {most:,} at most", size, MAX_BASKET_BYTES)
+        message = format_message("the basket has {count:,} bytes; at most {most:,} are allowed", size, MAX_BASKET_BYTES)
         raise _build_basket_limit_error(message)
     return basket
 
@@ -265,7 +272,9 @@ def _validate_search_texts(search_texts: Sequence[str]) -> tuple[str, ...]:
     if any(len(search_text) > MAX_SEARCH_CHARACTERS for search_text in search_texts):
         longest = max(map(len, search_texts))
         message = format_message(
-            "a search of {count:,} characters: a basket takes {most:,} at most", longest, MAX_SEARCH_CHARACTERS
+            "a search in the basket has {count:,} characters; at most {most:,} are allowed",
+            longest,
+            MAX_SEARCH_CHARACTERS,
         )
         raise _build_basket_limit_error(message)
     return tuple(text if isinstance(text, str) else _require_nonempty_text(text) for text in search_texts)

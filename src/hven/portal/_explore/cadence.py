@@ -36,7 +36,8 @@ OFFERED_STEPS = (
 UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _STEP_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d)", re.IGNORECASE)
 CADENCE_REMEDY = (
-    "write a length of time in s, min, h or d, and after a comma of what each has its own row: 1 h,wavelength"
+    "write a length of time in s, min, h or d; after a comma, name a column whose values are thinned separately: "
+    "1 h,wavelength"
 )
 # smaller differences count as equal: a Julian date of a whole hour may be 40 microseconds early
 TIME_TOLERANCE_SECONDS = 0.001
@@ -103,8 +104,8 @@ def parse_cadence(text: str, table: Table) -> Cadence:
         raise UserError(format_message("there is no column {name}", lacking[0][:60]), remedy=CADENCE_REMEDY)
     if find_time_column(table) is None or len(table.primary) != 1:
         raise UserError(
-            "rows of this table cannot be thinned: that needs a time, and a key of one column",
-            remedy="leave the cadence out",
+            "rows of this table cannot be thinned: that needs a time column and a primary key of one column",
+            remedy="leave out the cadence",
         )
     group_columns = tuple(dict.fromkeys(column_names[name.lower()] for name in each))
     return Cadence(step=step, unit=unit, group_columns=group_columns)
@@ -120,7 +121,10 @@ def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tr
     """
     column = find_time_column(table)
     if column is None or len(table.primary) != 1:
-        raise UserError("rows of this table cannot be thinned", remedy="leave the cadence out")
+        raise UserError(
+            "rows of this table cannot be thinned: that needs a time column and a primary key of one column",
+            remedy="leave out the cadence",
+        )
     key = _build_column_ref(table.primary[0])
     time_column = _build_column_ref(column.name)
     if column.type.is_timestamp:

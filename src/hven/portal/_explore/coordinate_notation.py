@@ -118,7 +118,9 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
             remedy="write longitude,latitude,radius or name,radius; a radius is 0.5 (degrees), 30 arcmin, 10 arcsec",
         )
     if not 0 <= value <= 180:
-        raise UserError(format_message("a radius of {value:g} degrees", value), remedy="0 to 180 degrees")
+        raise UserError(
+            format_message("a radius of {value:g} degrees is not possible", value), remedy="write 0 to 180 degrees"
+        )
     return value
 
 
@@ -151,7 +153,7 @@ def _convert_sexagesimal(
     if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
         raise UserError(
             format_message("{text!r} is not a position: minutes and seconds are less than 60", text[:60]),
-            remedy="05:31:00 +22:00:00, or degrees",
+            remedy="write 05:31:00 +22:00:00, or degrees",
         )
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
     sign = -1 if latitude_sign == "-" else 1
@@ -163,6 +165,6 @@ def _check_position(longitude: float, latitude: float, text: str, *, max_longitu
     if not (-max_longitude <= longitude <= max_longitude and -90 <= latitude <= 90):
         raise UserError(
             format_message("({lon:g}, {lat:g}) is not a position: {text!r}", longitude, latitude, text[:60]),
-            remedy="longitude 0 to 360, latitude -90 to 90 degrees",
+            remedy="write a longitude of 0 to 360 and a latitude of -90 to 90 degrees",
         )
     return longitude % 360, latitude

@@ -384,7 +384,7 @@ def query_searchable_table(
         if target.registry_entry is not None:
             standard_search = parse_search(pairs, load_standard_table(kind))
             if not target.registry_entry.may_have_rows(standard_search):
-                message = "its coverage in the registry has nothing of this"
+                message = "according to the registry, it has no such data"
                 return TableQueryOutcome(target=target, status="other", message=message)
         table = target.table or _fetch_remote_table_columns(target, kind, runner.site, timeout_seconds)
         search = parse_search(pairs, table)
@@ -409,7 +409,7 @@ def query_searchable_table(
             status = "failed"
         return build_result(status, error.message)
     except Exception as error:  # a failure of one table must not hide the results of the others
-        logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
+        logging.getLogger("hven").warning("%s could not be queried", target.key, exc_info=error)
         message = format_message("its answer cannot be used ({error})", type(error).__name__)
         return build_result("failed", message)
 
@@ -571,9 +571,9 @@ def _parse_row_count(rows: pa.Table) -> int:
     try:
         number = int(rows.column(0)[0].as_py())
     except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise SourceError("it answers a count without a number") from error
+        raise SourceError("its answer to a count has no number") from error
     if number < 0:
-        raise SourceError("it answers a count without a number")
+        raise SourceError("its answer to a count has no number")
     return number
 
 
@@ -634,17 +634,17 @@ def _query_tap_service(
         if b"VOTABLE" in body[:4000]:
             message = error.message
         else:
-            message = format_message("it answers {status} without a VOTable", status)
+            message = format_message("it returns status {status} without a VOTable", status)
         raise SourceError(format_message("{name}: {message}", service.name, message)) from error
     except Exception as error:  # foreign VOTables are read by several libraries, each with errors of its own
         error_name = type(error).__name__
         message = format_message("{name}: its VOTable cannot be read ({error})", service.name, error_name)
         raise SourceError(message) from error
     if status != 200:
-        raise SourceError(format_message("{name} answers {status}", service.name, status))
+        raise SourceError(format_message("{name} returns status {status}", service.name, status))
     if is_complete and table_stream.is_truncated:
         raise SourceError(
-            format_message("{name}: its description of its tables is cut off (QUERY_STATUS=OVERFLOW)", service.name)
+            format_message("{name}: the description of its tables is cut off (QUERY_STATUS=OVERFLOW)", service.name)
         )
     if batches:
         schema = batches[0].schema
@@ -661,7 +661,7 @@ def _send_tap_query(
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
     if not semaphore.acquire(blocking=False):
         message = format_message("{name} is being queried for other readers", service.name)
-        raise OverloadedError(message, remedy="try again in a moment")
+        raise OverloadedError(message, remedy="try again in a few seconds")
     end = time.monotonic() + timeout_seconds
     form_fields = [
         ("REQUEST", "doQuery"),
@@ -684,7 +684,7 @@ def _send_tap_query(
                 body += part
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise TooLargeError(
-                        format_message("{name} answers with more than {most:,} bytes", service.name, MAX_RESPONSE_BYTES)
+                        format_message("{name} sends more than {most:,} bytes", service.name, MAX_RESPONSE_BYTES)
                     )
                 if time.monotonic() > end:
                     message = format_message(

@@ -40,7 +40,7 @@ def convert_result_file(
     stored_format, _ = formats.select_format(media_type)
     if stored_format.read is None:
         message = format_message(
-            "a result in {format} is not written again in {other}", stored_format.name, target_format.name
+            "a result in {format} cannot be converted to {other}", stored_format.name, target_format.name
         )
         raise ParamError(message, name="_as", remedy="run the job again in the format that you need")
     with path.open("rb") as file:
@@ -136,7 +136,7 @@ def _read_columns_as_numbers(
 
 def _to_floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
     if not plots.is_plottable(column):
-        message = format_message("{name} has no numbers and no times", column.name)
+        message = format_message("{name} has no numbers or times", column.name)
         raise ParamError(message, name="_x", remedy="choose a column of numbers")
     if column.type.is_timestamp:  # some formats have times as texts
         micros = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)

@@ -262,7 +262,7 @@ def _locate_feature(
     name: str, runner: QueryRunner, gazetteers: Sequence[GazetteerTable], body_name: str
 ) -> PlaceNameSuggestion:
     if not gazetteers:
-        message = format_message("{name!r} is not a position, and no table here has names of places", name)
+        message = format_message("{name!r} is not a position, and no table here has place names", name)
         raise UserError(message, remedy="write longitude, latitude in degrees")
     matches: list[PlaceNameSuggestion] = []
     for gazetteer in gazetteers:

@@ -174,7 +174,7 @@ class RegisteredTableCache:
             self.fault = format_message("the registry could not be queried: {message}", error.message)
             return
         except Exception as error:  # no answer of a remote service may break the page
-            logging.getLogger("hven").warning("the registry could not be asked", exc_info=error)
+            logging.getLogger("hven").warning("the registry could not be queried", exc_info=error)
             self.fault = format_message("the registry could not be queried: {message}", type(error).__name__)
             return
         self.fault = ""

@@ -337,7 +337,7 @@ class _SearchParser:
             self.search = self.search.copy_with(rest=passed_parameters)
         else:
             shown_name = name[:80]
-            message = format_message("no parameter {name}", shown_name)
+            message = format_message("there is no parameter {name}", shown_name)
             remedy = suggest_parameters(shown_name, sorted(PORTAL_PARAMETERS))
             self.faults.append(SearchFault(field=shown_name, message=message, remedy=remedy))
 
@@ -346,7 +346,7 @@ class _SearchParser:
         searched_words = " ".join(words[:MAX_WORDS])
         self.search = self.search.copy_with(words=searched_words)
         if len(words) > MAX_WORDS:
-            message = format_message("{count:,} words", len(words))
+            message = format_message("the search has {count:,} words", len(words))
             remedy = format_message("only the first {most} are searched", MAX_WORDS)
             self.faults.append(SearchFault(field=WORDS_PARAMETER, message=message, remedy=remedy))
 
@@ -394,9 +394,9 @@ class _SearchParser:
         for name, values in self.values.items():
             if len(values) > MAX_LIST_ITEMS:
                 remedy = format_message(
-                    "{most} at most; write many values in one condition, with commas", MAX_LIST_ITEMS
+                    "write at most {most}, or write several values in one condition, with commas", MAX_LIST_ITEMS
                 )
-                message = format_message("{count:,} conditions on one column", len(values))
+                message = format_message("there are {count:,} conditions on one column", len(values))
                 self.faults.append(SearchFault(field=name[:80], message=message, remedy=remedy))
                 continue
             try:
@@ -445,7 +445,7 @@ class _SearchParser:
         radius_degrees = coordinate_notation.parse_angle(radius, self.find_radius_km)
         radius_text = radius if coordinate_notation.is_length(radius) else ""
         if find_position_columns(self.table) is None and find_footprint_column(self.table) is None:
-            raise UserError("this table has no positions", remedy="leave the place out")
+            raise UserError("this table has no positions", remedy="leave out the place")
         place = coordinate_notation.parse_position(name)
         if place is not None:
             return SearchCircle(
@@ -464,7 +464,7 @@ def _parse_file_grouping(value: str) -> bool:
     """Return whether each file of an observation has its own line (`each`)."""
     if value != "each":
         message = format_message("{name}={value!r} is unknown", FILES_PARAMETER, value[:40])
-        raise UserError(message, remedy="_files=each")
+        raise UserError(message, remedy="write _files=each")
     return True
 
 
@@ -588,7 +588,7 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
     if not has_valid_numbers or (is_circle and not 0 <= numbers[2] <= 180):
         raise UserError(
             format_message("{text!r} is not a region: its numbers are too large", text[:60]),
-            remedy="degrees; the radius of a circle is 0 to 180",
+            remedy="write degrees, with 0 to 180 for the radius of a circle",
         )
     literals = tuple(syntax_tree.Literal(number) for number in numbers)
     if is_circle:
@@ -600,12 +600,12 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
     if kind.upper() == "POINT" and len(numbers) == 2:
         region = find_footprint_column(table)
         if region is None:
-            raise UserError("rows of this table have no footprints", remedy="CIRCLE lon lat radius, in degrees")
+            raise UserError("rows of this table have no footprints", remedy="write CIRCLE lon lat radius, in degrees")
         point = syntax_tree.FunctionCall("POINT", literals)
         return _build_shape_predicate("CONTAINS", point, build_column_ref(region.name))
     raise UserError(
         format_message("{text!r} is not a region", text[:60]),
-        remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
+        remedy="write CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
     )
 
 
@@ -622,5 +622,5 @@ def _build_overlap_condition(table: Table, shape: syntax_tree.FunctionCall) -> s
         centre = syntax_tree.FunctionCall("POINT", tuple(build_column_ref(name) for name in point))
         return _build_shape_predicate("CONTAINS", centre, shape)
     if region is None:
-        raise UserError("this table has no positions", remedy="leave the place out")
+        raise UserError("this table has no positions", remedy="leave out the place")
     return _build_shape_predicate("INTERSECTS", build_column_ref(region.name), shape)

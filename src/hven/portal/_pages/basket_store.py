@@ -117,7 +117,7 @@ class BasketStore:
             text = basket.to_text()
             stored_bytes = sum(entry.stat().st_size for entry in os.scandir(self._shared_directory))
             if stored_bytes + len(text) > MAX_SHARED_BYTES:
-                raise StorageError("no more baskets can be shared here", remedy="log in and keep it as your own")
+                raise StorageError("the space for shared baskets is full", remedy="log in to keep it as your own")
             _write_atomically(path, text)
         return token
 
@@ -176,4 +176,4 @@ def _convert_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError("baskets cannot be kept now", remedy="try again later") from error
+        raise StorageError("baskets cannot be saved at the moment", remedy="try again later") from error

@@ -117,7 +117,10 @@ class _AccessEndpoints:
     async def revoke_grant(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
         if is_cross_site(request, self.site.settings) or not self.is_operator(principal):
-            raise ForbiddenError("only operators of the site can revoke access", remedy="health.operators names them")
+            raise ForbiddenError(
+                "only operators of the site can revoke access",
+                remedy="ask one of them (health.operators in hven.toml)",
+            )
         params = await services.read_params(request, MAX_FORM_BYTES)
         grant_id = params.read_one("ID") or ""
         await anyio.to_thread.run_sync(lambda: self.site.store.grants.revoke_grant(grant_id, actor=str(principal.name)))

@@ -177,7 +177,9 @@ def _query_basket_table_rows(
     basket = _select_basket_table(find_requested_basket(page_context).basket, table_path)
     basket_table = next(list_basket_tables(page_context, basket), None)
     if basket_table is None:
-        raise NotFoundError("the basket has nothing of this table", remedy="its page lists what it has")
+        raise NotFoundError(
+            "the basket contains nothing from this table", remedy="see the page of the basket for its contents"
+        )
     view = _check_basket_searches(basket_table).view
     limits = page_context.context.site.settings.limits
     file_format, options = formats.select_format(query_params.get(FORMAT_PARAMETER) or "votable")
@@ -218,12 +220,12 @@ def _answer_files(page_context: PageContext) -> Response:
     if kind not in {*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS}:
         names = ", ".join((*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS))
         message = format_message("{name}={value} is not known", FORMAT_PARAMETER, kind[:40])
-        raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("one of {names}", names))
+        raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("choose one of {names}", names))
     requested_basket = find_requested_basket(page_context)
     checked_tables = map(_check_basket_searches, list_basket_tables(page_context, requested_basket.basket))
     basket_tables = [table for table in checked_tables if downloads.list_archive_and_script_kinds(table.view)]
     if not basket_tables:
-        raise ParamError("nothing in this basket leads to files", name="", remedy="download its rows instead")
+        raise ParamError("nothing in this basket links to files", name="", remedy="download its rows instead")
     if kind in archives.ARCHIVE_KINDS:
         return _answer_archive(page_context, basket_tables, requested_basket, kind)
     return _answer_script(page_context, basket_tables, requested_basket, kind)
@@ -264,7 +266,7 @@ def _answer_script(
     linked = [basket_table for basket_table in basket_tables if list_link_columns(basket_table.view.table)]
     if not linked:
         raise ParamError(
-            "no column of these tables leads to files", name=FORMAT_PARAMETER, remedy="download them as one archive"
+            "no column of these tables links to files", name=FORMAT_PARAMETER, remedy="download them as one archive"
         )
     sign_url = page_context
     script_formats = scripts.create_script_formats(sign_url.context.build_url_signer(sign_url.request) or str)
@@ -275,7 +277,7 @@ def _answer_script(
     for basket_table in basket_tables:
         if basket_table not in linked:
             table_name = basket_table.view.table.qualified_name
-            text = f"files of {table_name}, which have no addresses: an archive has them"
+            text = f"files of {table_name}, which have no addresses: download them in an archive"
             infos.append(InfoElement(name="Left out", value=text))
     infos.append(InfoElement(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {page_context.base}"))
     file_name = f"{BASKET_FILE_STEM}-{kind}{script_format.extension}"

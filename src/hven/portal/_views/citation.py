@@ -137,7 +137,7 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     kind = page_context.request.path_params["kind"]
     if kind not in citations.CITATION_KINDS:
         message = format_message("there is no citation format {kind!r}", kind[:40])
-        remedy = format_message("there are: {names}", ", ".join(citations.CITATION_KINDS))
+        remedy = format_message("choose one of {names}", ", ".join(citations.CITATION_KINDS))
         raise NotFoundError(message, remedy=remedy)
     name, label = _read_collection_and_release(page_context)
     try:
@@ -301,7 +301,7 @@ def build_tombstone_page(page_context: PageContext, name: str, label: str) -> Pa
     stored_citation = page_context.context.site.store.citations.find_citation(name, label)
     if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
         message = format_message("there is no collection {name!r} here", name[:80])
-        raise NotFoundError(message, remedy="the first page lists what is here")
+        raise NotFoundError(message, remedy="see the first page for what is here")
     metadata: Mapping[str, Any] = stored_citation.told
     dates = {related["dateType"]: related["date"] for related in metadata.get("dates", ())}
     successors = []

@@ -271,7 +271,7 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
             if table.utype == FILES_UTYPE:
                 overview["explored"] = _list_explorer_links(table, runner, page_context)
     except HvenError as error:  # a page without first rows is better than no page
-        log.info("the page of %s goes without a check its rows: %s", table.qualified_name, error)
+        log.info("the page of %s is shown without its first rows: %s", table.qualified_name, error)
     table_facts |= overview
     return overview
 

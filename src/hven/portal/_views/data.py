@@ -384,7 +384,7 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
     else:
         search_text = page_context.request.query_params.get("_like", "").strip()
         if search_text and not column.type.is_string:
-            raise ParamError(format_message("{name} is not text", column.name), name="_like", remedy="leave _like out")
+            raise ParamError(format_message("{name} is not text", column.name), name="_like", remedy="leave out _like")
         facet = facets.count_facet(
             table_view.search, column, table_view.runner, shown_count=MAX_FACET_CHOICES, search_text=search_text
         )
@@ -495,7 +495,7 @@ def _answer_row_places(table_view: TableView, page_context: PageContext) -> dict
     """
     map_kind = map_frames.classify_table_map(table_view.table)
     if not map_kind:
-        raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")
+        raise ParamError("this table has no positions", name="", remedy="plot its rows instead")
     colour_column = plot_data.find_plot_column(table_view.table, page_context, "_c")
     text = page_context.request.query_params.get("_view_at", "")
     body_facts: dict[str, Any] = {}

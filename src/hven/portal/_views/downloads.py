@@ -346,9 +346,9 @@ def _choose_link_column(link_columns: Sequence[Column], page_context: PageContex
     if chosen_column is None:
         column_names = ", ".join(column.name for column in link_columns) or format_message("none")
         message = format_message(
-            "{name}={value}: no column of that name leads to files", LINK_PARAMETER, column_name[:60]
+            "{name}={value}: no column of that name links to files", LINK_PARAMETER, column_name[:60]
         )
-        remedy = format_message("there are: {names}", column_names)
+        remedy = format_message("choose one of {names}", column_names)
         raise ParamError(message, name=LINK_PARAMETER, remedy=remedy)
     return chosen_column
 
@@ -466,7 +466,7 @@ def list_file_addresses(
     table = table_view.table
     if column is None and not list_archive_and_script_kinds(table_view):
         raise ParamError(
-            "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
+            "no column of this table links to files", name=LINK_PARAMETER, remedy="download its rows instead"
         )
     if column is not None:
         query = row_files.build_link_query(table_view.search, column)
@@ -500,7 +500,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
         moc_kind = page_context.request.query_params.get(MOC_PARAMETER) or "coverage"
         if moc_kind not in {"region", "coverage"}:
             message = format_message("{name}={value} is not known", MOC_PARAMETER, moc_kind[:40])
-            raise ParamError(message, name=MOC_PARAMETER, remedy="region or coverage")
+            raise ParamError(message, name=MOC_PARAMETER, remedy="write region or coverage")
         search = table_view.search
         file_name = f"{build_file_stem(table_view)}-{moc_kind}"
         if moc_format == "shape":
@@ -532,7 +532,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
 
 def _build_unknown_value_error(parameter: str, value: str, known_values: Iterable[str]) -> ParamError:
     message = format_message("{name}={value} is not known", parameter, value[:40])
-    remedy = format_message("one of {names}", ", ".join(known_values))
+    remedy = format_message("choose one of {names}", ", ".join(known_values))
     return ParamError(message, name=parameter, remedy=remedy)
 
 
@@ -560,7 +560,7 @@ def _start_script_query(
     column = _choose_link_column(list_link_columns(table_view.table), page_context)
     if column is None:
         raise ParamError(
-            "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
+            "no column of this table links to files", name=LINK_PARAMETER, remedy="download its rows instead"
         )
     file_summary = row_files.count_files_and_bytes(table_view.search, column, table_view.runner)
     table_name = table_view.table.qualified_name
@@ -568,7 +568,7 @@ def _start_script_query(
     if file_summary.total_bytes is not None:
         has_all_sizes = file_summary.sized_file_count >= file_summary.file_count
         size_text = format_byte_count(file_summary.total_bytes) + ("" if has_all_sizes else " and more")
-        file_text += f", {size_text} as the table estimates"
+        file_text += f", {size_text} by the table's estimates"
     query_text = write_adql(table_view.search.build_query())
     infos = [
         InfoElement(name="Files", value=file_text),

@@ -74,14 +74,16 @@ class _EditEndpoints:
         self.check_logged_in(page_context)
         if not can_edit_portal(page_context.principal, self.context, page_context.brand):
             raise ForbiddenError(
-                "only administrators of this portal edit its texts",
-                remedy="administrators of the portal in hven.toml, and health.operators, name them",
+                "only administrators of this portal may edit its texts",
+                remedy=(
+                    "ask one of them; hven.toml names them in `administrators` of the portal and in `health.operators`"
+                ),
             )
         is_shared = editable_texts.is_shared_file(file_name, page_context.brand, self.settings)
         if is_shared and not self.context.is_operator(page_context.principal):
             raise ForbiddenError(
-                "this text does not belong to this portal alone",
-                remedy="operators of the site edit it; or give the portal a file of its own in hven.toml",
+                "this text does not belong only to this portal",
+                remedy="ask the site's operators to edit it, or to give the portal its own file in hven.toml",
             )
 
     def find_editable_text(self, page_context: PageContext, kind: str) -> EditableText:
@@ -101,12 +103,12 @@ class _EditEndpoints:
         visible_names = {schema.name for schema in page_context.catalogue.schemas if schema.name in published_names}
         if name in visible_names:
             raise ForbiddenError(
-                "only its curators edit the texts of a collection",
-                remedy="health.operators, administrators of its portal, and curators of its project do",
+                "only curators of a collection may edit its texts",
+                remedy="ask one of them: health.operators, administrators of its portal, and curators of its project",
             )
         raise NotFoundError(
             format_message("there is no collection {name!r} here", name[:80]),
-            remedy="the first page lists what is here",
+            remedy="see the first page for what is here",
         )
 
     async def show_overview(self, page_context: PageContext) -> PageContent:
@@ -119,8 +121,8 @@ class _EditEndpoints:
         editable_collections = editable_texts.list_editable_collections(page_context)
         if not is_portal_editor and not editable_collections:
             raise ForbiddenError(
-                "only curators edit texts here",
-                remedy="health.operators, administrators of portals, and curators of projects do",
+                "only curators may edit texts here",
+                remedy="ask one of them: health.operators, administrators of portals, and curators of projects",
             )
         brand = page_context.brand
         home = is_portal_editor and (operates or not editable_texts.is_shared_file(brand.text, brand, self.settings))
@@ -227,7 +229,9 @@ class _EditEndpoints:
         subject = text.subject
         new_texts = {part.name: texts[part.name] for part in text.parts if part.name in texts}
         if any(_has_conflict(part, texts, bases) for part in text.parts):
-            raise ConflictError("the text was changed since you began", remedy="look at both, and publish yours again")
+            raise ConflictError(
+                "the text was changed since you began", remedy="compare both versions, and publish yours again"
+            )
         if text.subject.endswith(f":news/{editable_texts.NEW_NAME}"):
             text = editable_texts.assign_news_file(text, new_texts, day)
         elif ":news/" in text.subject and new_texts.get(text.parts[0].name) == "":

@@ -126,7 +126,9 @@ def build_news_text(page_context: PageContext, name: str) -> EditableText:
         drafts = page_context.context.site.store.drafts
         account = str(page_context.principal.name)
         if not has_valid_name or drafts.find_draft(account, subject) is None:
-            raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
+            raise NotFoundError(
+                format_message("there is no news item {name!r} here", name[:80]), remedy="see /news for the list"
+            )
     parts = _read_markdown_parts(file, page_context)
     if name == NEW_NAME:
         title = ""
@@ -206,20 +208,20 @@ def clean_text(part: EditableTextPart, text: str) -> str:
     if part.kind == "title":
         text = " ".join(text.split())
     if CONTROL_CHARACTER_PATTERN.search(text) or text != replace_illegal_characters(text):
-        message = format_message("{name} has a control character", part.name)
+        message = format_message("{name} contains a control character", part.name)
         raise ParamError(message, name=part.name, remedy="remove it")
     byte_count = len(text.encode())
     if part.kind == "text" and byte_count > MAX_FILE_BYTES:
         message = format_message(
             "{name} has {size:,} bytes; at most {most:,} are allowed", part.name, byte_count, MAX_FILE_BYTES
         )
-        raise TooLargeError(message, remedy="write less, or several pages")
+        raise TooLargeError(message, remedy="shorten it, or write several pages")
     max_characters = MAX_TITLE_CHARACTERS if part.kind == "title" else MAX_DESCRIPTION_CHARACTERS
     if part.kind != "text" and len(text) > max_characters:
         message = format_message(
             "{name} has {size:,} characters; at most {most:,} are allowed", part.name, len(text), max_characters
         )
-        raise TooLargeError(message, remedy="write less, or a help page")
+        raise TooLargeError(message, remedy="shorten it, or write a help page")
     return text
 
 
@@ -275,12 +277,12 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
         else:
             news_date = datetime.now(UTC).date()
     except ValueError:
-        message = format_message("{day!r} is not a day", day[:40])
+        message = format_message("{day!r} is not a date", day[:40])
         raise ParamError(message, name="DAY", remedy="write it as 2026-11-20") from None
     first_part = text.parts[0]
     title, _ = split_first_heading(new_texts.get(first_part.name, ""))
     if not title:
-        raise UserError("the news item has no title", remedy="the text begins with a line '# Title'")
+        raise UserError("the news item has no title", remedy="begin the text with a line '# Title'")
     words = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60].rstrip("-") or "news"
     name = f"{news_date.isoformat()}-{slug}"
@@ -338,8 +340,8 @@ def _read_markdown_parts(file: Path, page_context: PageContext, language: str = 
 def _read_text_file(path: Path) -> str:
     data = read_file(path, MAX_FILE_BYTES + 1) or b""
     if len(data) > MAX_FILE_BYTES:
-        message = format_message("{file} has more than {most:,} bytes: no page shows it", path.name, MAX_FILE_BYTES)
-        raise TooLargeError(message, remedy="change the file itself")
+        message = format_message("{file} has more than {most:,} bytes, so no page shows it", path.name, MAX_FILE_BYTES)
+        raise TooLargeError(message, remedy="edit the file directly")
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").strip()
     except UnicodeDecodeError:

@@ -109,7 +109,7 @@ def _read_query(page_context: PageContext) -> str:
     query_params = page_context.request.query_params
     text = query_params.get("QUERY") or query_params.get("query") or ""
     if len(text) > MAX_QUERY_CHARACTERS:
-        message = format_message("a query of {count:,} characters", len(text))
+        message = format_message("the query has {count:,} characters, too many for this page", len(text))
         raise ParamError(message, name="QUERY", remedy="send it to /tap/sync by POST, or as a job")
     return text.strip()
 

@@ -162,14 +162,14 @@ def _check_writable(path: Path, root: Path) -> None:
     """Refuse a file that lies outside of the site, or that is read-only."""
     resolved_path = path.resolve()
     if not resolved_path.is_relative_to(root.resolve()) or path.is_symlink():
-        message = format_message("{file} lies outside of the site, or is a link", _build_relative_name(path, root))
-        raise ForbiddenError(message, remedy="change the file where it is")
+        message = format_message("{file} is outside the site, or is a link", _build_relative_name(path, root))
+        raise ForbiddenError(message, remedy="edit the file where it is")
     if not path.exists():
         return
     has_write_bit = bool(path.stat().st_mode & 0o222)
     if not path.is_file() or not has_write_bit or not os.access(path, os.W_OK):
         message = format_message("{file} is read-only", _build_relative_name(path, root))
-        raise ForbiddenError(message, remedy="the owner of the site may change that")
+        raise ForbiddenError(message, remedy="ask the site's operators to change this")
 
 
 def _stage_file(path: Path, data: bytes) -> Path:
@@ -229,9 +229,9 @@ def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         message = format_message("the files of the site cannot be written: {why}", reason)
-        return ForbiddenError(message, remedy="the owner of the site may change that")
+        return ForbiddenError(message, remedy="ask the site's operators to change this")
     message = format_message("the text cannot be written: {why}", reason)
-    return StorageError(message, remedy="it is kept as a draft: publish it when there is disk space")
+    return StorageError(message, remedy="publish it when there is disk space; it is kept as a draft")
 
 
 def _build_relative_name(path: Path, root: Path) -> str:

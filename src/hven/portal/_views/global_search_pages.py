@@ -97,7 +97,7 @@ def _read_standard_kind(page_context: PageContext) -> str:
     kind = str(page_context.request.path_params["kind"]).removesuffix(".json")
     if kind not in global_search.STANDARD_KINDS:
         message = format_message("there is no form {kind!r:.40}", kind)
-        raise NotFoundError(message, remedy="/search/epn or /search/obscore")
+        raise NotFoundError(message, remedy="use /search/epn or /search/obscore")
     return kind
 
 
@@ -321,11 +321,11 @@ def _search_one_table(page_context: PageContext) -> PageContent:
     target = next((candidate for candidate in targets if candidate.key == key), None)
     if target is None:
         message = format_message("there is no table {key!r} to query", key[:80])
-        raise ParamError(message, name=TABLE_PARAMETER, remedy=format_message("/search/{kind} lists them", kind))
+        raise ParamError(message, name=TABLE_PARAMETER, remedy=format_message("see /search/{kind} for the list", kind))
     if not sent_values and target.service is not None:
         raise UserError(
             "the search has no condition",
-            remedy="give at least one condition: remote services are not queried for all rows",
+            remedy="give at least one condition, because remote services are not queried for all rows",
         )
     seconds = _choose_timeout(target, is_quick=False)
     row_limit = global_search.MAX_SHARED_TABLE_ROWS if sent_values else 0

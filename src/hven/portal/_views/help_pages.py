@@ -137,7 +137,9 @@ class _HelpEndpoints:
         )
         note = next((candidate for candidate in notes if candidate.name == name), None)
         if note is None:
-            raise NotFoundError(format_message("there is no help page {name!r}", name[:80]), remedy="/help lists them")
+            raise NotFoundError(
+                format_message("there is no help page {name!r}", name[:80]), remedy="see /help for the list"
+            )
         if resource is not None:
             pictures = f"{page_context.base}/help/{quote(resource.name)}/"
             collection_link = _build_collection_link(resource, page_context)

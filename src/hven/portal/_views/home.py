@@ -247,7 +247,7 @@ class _HomeEndpoints:
                     )
                     is_incomplete |= uncounted > 0
                 except Exception:  # the site may be closing; the next request for the page counts again
-                    log.info("the tree of counts could not be made ahead", exc_info=True)
+                    log.info("the tree of counts could not be prepared", exc_info=True)
                     return
             if is_incomplete and self.context.site.wait_for_closing(RETRY_SECONDS):
                 return

@@ -61,7 +61,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         name = page_context.request.path_params["name"].removesuffix(".json")
         note = next((other_note for other_note in list_notes(page_context) if other_note.name == name), None)
         if note is None:
-            raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
+            raise NotFoundError(
+                format_message("there is no news item {name!r} here", name[:80]), remedy="see /news for the list"
+            )
         note_facts = describe_news_item(note, page_context.base)
         html = render_markdown(note.text)
         template_values = {"notes": [], "one": {**note_facts, "html": html}}

@@ -36,7 +36,7 @@ def _build_pane_page(page_context: PageContext) -> PageContent:
     if pane is None:
         raise NotFoundError(
             format_message("there is no such service for {name}", table_view.quoted_name),
-            remedy="the page of the collection describes the services of its tables",
+            remedy="see the page of the collection for the services of its tables",
         )
     all_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)
     searched_rows = table_view.search.copy_with(order=(), row="", columns=all_columns)

@@ -110,7 +110,7 @@ def _find_cited_result(page_context: PageContext) -> CitedResult:
     if cited_result is None:
         raise NotFoundError(
             format_message("there is no result {ident!r} here", ident[:40]),
-            remedy="check that the address is complete: addresses of results stay valid",
+            remedy="check that the address is complete; addresses of results remain valid",
         )
     return cited_result
 
@@ -147,7 +147,7 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
     if not resources or not are_visible or len(resources) < len(collection_names) or not is_accessible:
         raise NotFoundError(
             format_message("there is no result {ident!r} here", cited_result.id),
-            remedy="its collections are not here any more, or not for everybody",
+            remedy="log in, or ask the site's operators; its collections are no longer here, or not open to everybody",
         )
     snapshot_state = cited_results.check_snapshot_availability(cited_result, site)
     if snapshot_state.all_kept:

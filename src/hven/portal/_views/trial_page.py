@@ -63,7 +63,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if not is_curator_or_operator(page_context.principal, context):
             raise ForbiddenError(
                 "only curators may try files here",
-                remedy="health.operators of hven.toml, and the roles of projects, name them",
+                remedy="ask to become a curator of a project, or one of health.operators in hven.toml",
             )
 
     async def show_form(page_context: PageContext) -> PageContent:
@@ -117,7 +117,7 @@ def _run_file_trial(file: UploadedFile, name: str) -> dict[str, Any]:
                     status = process.wait(TRIAL_TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:
                     message = format_message("the file takes more than {seconds:g} s to examine", TRIAL_TIMEOUT_SECONDS)
-                    raise TimeLimitError(message, remedy="try the first part of it, or hven new") from None
+                    raise TimeLimitError(message, remedy="try the first part of the file, or use hven new") from None
                 finally:
                     if process.stdin is not None:
                         process.stdin.close()  # ends the remaining processes
@@ -129,12 +129,12 @@ def _read_trial_result(status: int, out: BinaryIO) -> dict[str, Any]:
     out.seek(0)
     if size > MAX_OUTPUT_BYTES:
         raise TooLargeError(
-            "the description of the file is too long to be shown", remedy="hven new writes it into a file"
+            "the description of the file is too long to be shown", remedy="use hven new, which writes it into a file"
         )
     if status or not size:
         raise UserError(
             "the file cannot be examined within the limits of time and memory",
-            remedy="try the first part of it, or hven new",
+            remedy="try the first part of the file, or use hven new",
         )
     trial_result: dict[str, Any] = orjson.loads(out.read())
     return trial_result

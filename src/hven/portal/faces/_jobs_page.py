@@ -126,7 +126,7 @@ class JobsPage:
         """
         if name not in self.job_types:
             message = format_message("there is no kind of jobs {name!r} here", name[:40])
-            raise NotFoundError(message, remedy="/jobs lists them")
+            raise NotFoundError(message, remedy="see /jobs for the list")
         return self.job_types[name]
 
     async def answer_job_form(self, request: Request) -> Response:
@@ -259,7 +259,7 @@ class JobsPage:
         requester = self._find_requester(request)
         if action not in {"abort", "delete"}:
             message = format_message("{name}={value} is not known", "ACTION", action[:40])
-            raise ParamError(message, name="ACTION", remedy="abort or delete")
+            raise ParamError(message, name="ACTION", remedy="write abort or delete")
         try:
             job_service, job = self._find_job(name, requester, is_for_reading=action != "delete", is_for_change=True)
         except NotFoundError:
@@ -504,7 +504,7 @@ class JobsPage:
                 raise ParamError(message, name=name, remedy="choose one of the result's columns")
             plot_columns.append(column)
         if not plot_columns:
-            raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
+            raise ParamError("no column was named", name="_x", remedy="write _x=COLUMN")
         if request.url.path.endswith("/histogram"):
             result_histogram = job_results.build_result_histogram(path, media_type, plot_columns[0])
             plot_json = plots_json.histogram_to_json(result_histogram, plot_columns[0])

@@ -180,7 +180,7 @@ class _LoginEndpoints:
     def find_provider(self, request: Request) -> tuple[OpenIdProvider, str]:
         provider = self.accounts.openid_providers.get(request.path_params["name"])
         if provider is None:
-            raise NotFoundError("there is no such provider", remedy="/login lists the providers")
+            raise NotFoundError("there is no such provider", remedy="see /login for the providers")
         return (
             provider,
             f"{get_host_url(request, self.site.settings)}/login/oidc/{provider.provider_settings.name}/back",
@@ -232,9 +232,9 @@ class _LoginEndpoints:
         new_password = form_values.get("new", "").strip()
         try:
             if not self.site.settings.login.own_passwords:
-                raise ForbiddenError("passwords are set by the site's owner here", remedy="ask the owner for one")
+                raise ForbiddenError("on this site, only the owner sets passwords", remedy="ask the owner for one")
             if new_password != form_values.get("again", new_password).strip():
-                raise UserError("the two new passwords differ", remedy="write it again")
+                raise UserError("the two new passwords differ", remedy="write the same password twice")
             old_password = form_values
             check_password = partial(self.accounts.check_account_secret, account, old_password.get("old", "").strip())
             check_token_only = partial(check_password, can_be_password=False)
@@ -264,7 +264,7 @@ class _LoginEndpoints:
             raise UnauthenticatedError("this needs a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
-                "a token cannot create or end tokens, nor set a password",
+                "a token cannot create or end tokens, or set a password",
                 remedy="log in with the account's own token, or a password",
             )
         return principal.name, await _read_short_form(request)
@@ -332,9 +332,9 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
         json_values = orjson.loads(await services.read_body(request, MAX_BODY_BYTES))
     except orjson.JSONDecodeError as error:
         message = format_message("the body is not JSON: {message}", error)
-        raise ParamError(message, remedy='{"name": "anna", "token": "..."}') from None
+        raise ParamError(message, remedy='send {"name": "anna", "token": "..."}') from None
     if not isinstance(json_values, dict) or not all(isinstance(value, str) for value in json_values.values()):
-        raise ParamError("the body is not a JSON object of texts", remedy='{"name": "anna", "token": "..."}')
+        raise ParamError("the body is not a JSON object of texts", remedy='send {"name": "anna", "token": "..."}')
     return json_values
 
 

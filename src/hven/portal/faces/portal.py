@@ -124,7 +124,7 @@ def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None
 FACE = ServiceFace(
     name="portal",
     title="Pages for people",
-    description="What is published here, in a browser: found, shown, drawn and taken along.",
+    description="Everything that is published here, to search, view, plot and download in a browser.",
     applies=lambda _: True,
     build_routes=build_routes,
     list_capabilities=_list_capabilities,

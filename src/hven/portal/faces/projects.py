@@ -76,7 +76,7 @@ class _ProjectEndpoints:
                 return project, own_role
         raise NotFoundError(
             format_message("there is no project {name!r} here", name[:80]),
-            remedy="/projects lists those that are known",
+            remedy="see /projects for the list",
         )
 
     @staticmethod
@@ -176,17 +176,17 @@ class _ProjectEndpoints:
             raise UnauthenticatedError("this needs a login", remedy="log in at /login")
         if params.read_one("ASK") is not None:
             if own_role or grants.list_grants("asked", subject=name, object=project.name):
-                raise ConflictError("you are a member, or have asked already", remedy="wait for an answer")
+                raise ConflictError("you are already a member, or have already asked", remedy="wait for an answer")
             request_text = (params.read_one("WORDS") or "")[:MAX_REQUEST_CHARACTERS]
             grants.add_grant("asked", subject=name, object=project.name, actor=name, facts={"words": request_text})
             return
         if own_role is None or PROJECT_ROLES.index(own_role) < PROJECT_ROLES.index("curator"):
-            raise ForbiddenError("only curators and owners of a project answer requests to join it")
+            raise ForbiddenError("only curators and owners of a project may answer requests to join it")
         request_id = params.read_one("ACCEPT") or params.read_one("REFUSE")
         open_requests = grants.list_grants("asked", object=project.name)
         request_grant = next((grant for grant in open_requests if grant.id == request_id), None)
         if request_grant is None:
-            raise ParamError("there is no such request any more", name="ACCEPT", remedy="reload the page")
+            raise ParamError("this request no longer exists", name="ACCEPT", remedy="reload the page")
         grants.revoke_grant(request_grant.id, actor=name)
         if params.read_one("ACCEPT"):
             grants.add_grant(

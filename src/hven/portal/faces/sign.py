@@ -39,7 +39,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         principal = context.identify_principal(request)
         if is_cross_site(request, site.settings):
             raise ForbiddenError(
-                "the request comes from a page of another site", remedy="send it from a page of this site"
+                "the request comes from a page of another site", remedy="send the request from a page of this site"
             )
         if principal.is_anonymous:
             raise UnauthenticatedError(
@@ -54,11 +54,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             signed_addresses.create_url_signer, site.store, principal, site_addresses, minutes
         )
         if sign_url is None:
-            raise ForbiddenError("only accounts of this site sign addresses", remedy="ask the site's owner for one")
+            raise ForbiddenError("only accounts of this site can sign addresses", remedy="ask the site's owner for one")
         url = sign_url(original_url)
         if url == original_url:
             raise ParamError(
-                f"{url!r:.200} is not an address of this site", name="URL", remedy=f"one that begins with {base}/"
+                f"{url!r:.200} is not an address of this site",
+                name="URL",
+                remedy=f"give an address that begins with {base}/",
             )
         signature = url.rpartition("=")[2]
         expiry_time = datetime.fromtimestamp(int(signature.partition(".")[0]), UTC)

@@ -108,14 +108,14 @@ def resolve_object_name(
                 candidates = tuple(provider.find(request))
         except HvenError as error:
             place = format_message(provider.place(site.settings))
-            failures.append(format_message("{place} could not be asked: {message}", place, error.message))
+            failures.append(format_message("{place} could not be queried: {message}", place, error.message))
             continue
         if candidates:
             return _choose_best_candidate(name, candidates)
     if failures:
         failure_list = join_messages("{one}; {other}", failures)
         raise OverloadedError(
-            format_message("{name!r} is not known here, and {failures}", name, failure_list),
+            format_message("this site does not know {name!r}, and {failures}", name, failure_list),
             remedy="try again later, or give the position itself",
         )
     raise _build_unknown_name_error(name, providers, site.settings)
@@ -129,10 +129,10 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
     for provider in _list_name_providers():
         if provider not in providers:
             remedy = format_message(provider.remedy)
-            remedies.append(format_message("the site's owner can {remedy}", remedy))
+            remedies.append(format_message("the site's operators can {remedy}", remedy))
     return UnresolvedNameError(
         format_message(
-            "no service knows the name {name!r}; asked: {places}", name, place_list or format_message("nobody")
+            "no service knows the name {name!r}; Hven queried {places}", name, place_list or format_message("nobody")
         ),
         remedy=join_messages("{one}; {other}", remedies),
     )
@@ -168,7 +168,9 @@ def resolve_object_position(
     if resolved.position is None:
         raise UnresolvedNameError(
             format_message(
-                "{name} ({kind}) moves across the sky: its name alone gives no position", resolved.name, resolved.kind
+                "{name} ({kind}) moves across the sky, so its name alone gives no position",
+                resolved.name,
+                resolved.kind,
             ),
             remedy=resolved.note or "give the position",
         )
@@ -206,7 +208,7 @@ def _parse_object_name(name: str) -> str:
         raise ParamError(
             format_message("{name!r:.80} cannot be the name of an object", name),
             name="name",
-            remedy=format_message("1 to {most} printable characters", MAX_NAME_CHARACTERS),
+            remedy=format_message("use 1 to {most} printable characters", MAX_NAME_CHARACTERS),
         )
     return normalized
 
@@ -234,7 +236,7 @@ def _choose_best_candidate(name: str, candidates: Sequence[ResolvedName]) -> Res
     message = format_message(
         "{name!r} is the name of {count} objects: {shown}", name, len(conflicting) + 1, candidate_list
     )
-    raise AmbiguousNameError(message, remedy="use a name that only one of them has")
+    raise AmbiguousNameError(message, remedy="use a name that only one of these objects has")
 
 
 def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> bool:

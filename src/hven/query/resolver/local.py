@@ -186,14 +186,14 @@ def _build_name_index(
     candidates = catalogue.find_tables_by_identifiers((Ident(schema), Ident(table_name)))
     if not candidates:
         raise UserError(
-            format_message("there is no public table {name}, which resolver.table names", name),
+            format_message("resolver.table names {name}, but there is no public table of this name", name),
             remedy="publish it, or change resolver.table in hven.toml",
         )
     table = candidates[0]
     published_table = published_state.tables_by_name.get(table.qualified_name)
     if published_table is not None and isinstance(published_table.relation, LiveRelation):
         message = format_message(
-            "{name}, which resolver.table names, is read in place: names need a table that is ingested", name
+            "{name}, which resolver.table names, is read in place, but only an ingested table can resolve names", name
         )
         raise UserError(message, remedy="copy it (source: {kind: sql, ..}), and name the copy in resolver.table")
     roles, alias_columns = _find_role_columns(table)
@@ -317,7 +317,7 @@ def _convert_role_column(role: str, column: Column, values: pa.ChunkedArray) -> 
     except ValueError as error:
         raise UserError(
             format_message(
-                "the column {name} cannot be turned into {wanted}: {message}", column.name, target_unit, error
+                "the column {name} cannot be converted to {wanted}: {message}", column.name, target_unit, error
             ),
             remedy="correct its unit",
         ) from error
@@ -413,6 +413,6 @@ PROVIDER = NameProvider(
     order=10,
     offered=_is_provider_enabled,
     place=_describe_name_source,
-    remedy="name a table of objects: resolver.table in hven.toml",
+    remedy="name a table of objects (resolver.table in hven.toml)",
     find=find_objects_in_name_table,
 )

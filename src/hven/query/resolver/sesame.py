@@ -62,16 +62,16 @@ def parse_sesame_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
         return _parse_sesame_xml(body, text, name)
     if text.startswith(("#", "%")):
         return _parse_sesame_text(text, name)
-    raise _build_sesame_error("neither XML nor Sesame's text")
+    raise _build_sesame_error("text that is neither XML nor in Sesame's text format")
 
 
 def _parse_sesame_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
-        raise _build_sesame_error("a page, or a document with entities")
+        raise _build_sesame_error("an HTML page, or a document with entities")
     try:
         root = ET.fromstring(body)  # noqa: S314  (see above)
     except ET.ParseError as error:
-        raise _build_sesame_error(format_message("XML that breaks off or is wrong ({message})", str(error))) from error
+        raise _build_sesame_error(format_message("incomplete or invalid XML ({message})", str(error))) from error
     if root.tag.rpartition("}")[2] != "Sesame":
         raise _build_sesame_error(format_message("an XML document <{tag:.40}>", root.tag.rpartition("}")[2]))
     answers = root.findall(".//Resolver")
@@ -105,7 +105,7 @@ def _parse_sesame_text(text: str, name: str) -> Sequence[ResolvedName]:
             return []
         if any(line.startswith("#====Done") for line in lines):
             return []
-        raise _build_sesame_error("text that breaks off")
+        raise _build_sesame_error("incomplete text")
     fields: dict[str, list[str]] = {}
     for line in lines:
         word, _, field_text = line.partition(" ")
@@ -178,7 +178,7 @@ def _parse_coordinate(text: str | None) -> float:
 def _build_sesame_error(description: str) -> SourceError:
     return SourceError(
         format_message("Sesame answers with {what}", format_message(description)),
-        remedy="look at resolver.url in hven.toml, or try again later",
+        remedy="check resolver.url in hven.toml, or try again later",
     )
 
 
@@ -195,7 +195,7 @@ PROVIDER = NameProvider(
     order=50,
     offered=_is_provider_enabled,
     place=_describe_name_source,
-    remedy="allow requests to SIMBAD: resolver.remote = true in hven.toml",
+    remedy="allow requests to SIMBAD (resolver.remote = true in hven.toml)",
     find=query_sesame,
     remote=True,
 )

@@ -111,7 +111,7 @@ def _flatten_elements(array: pa.Array, parameter: SampleParameter) -> pa.Array:
     offsets, values = literal.flatten_lists(literal.to_variable_lists(array))
     sizes = np.diff(offsets)
     if ((sizes != count) & (sizes != 0)).any():
-        message = f"{parameter.name} has arrays of {sizes.min()} to {sizes.max()} elements, not of {count}"
+        message = f"{parameter.name} has arrays of {sizes.min()} to {sizes.max()} elements instead of {count}"
         raise ValueError(message)
     first_indexes = np.where(sizes == count, offsets[:-1], -1)
     indexes = first_indexes[:, None] + np.arange(count)
@@ -208,7 +208,8 @@ def _convert_binary_values(array: pa.Array, parameter: SampleParameter) -> Any:
         texts = np.asarray(filled_texts.cast(pa.binary()), "S")
         if texts.dtype.itemsize > parameter.byte_length:
             message = (
-                f"{parameter.name} has texts of {texts.dtype.itemsize} bytes, and {parameter.byte_length} were told"
+                f"{parameter.name} has texts of {texts.dtype.itemsize} bytes, which is more than the stated "
+                f"{parameter.byte_length}"
             )
             raise ValueError(message)
         return texts.reshape(-1, *parameter.dimensions)

@@ -30,8 +30,8 @@ LANGUAGE_FEATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 REGISTRY_TABLE = "rr.stc_spatial"
 KEYWORD_FEATURES = ("ivo://org.gavo.dc/std/exts#extra-adql-keywords", ("MOC",))
 LANGUAGE_DESCRIPTION = (
-    "ADQL 2.1. Extensions: CASE, %, bitwise operators, scalar subqueries, window functions with frames, elements of "
-    "arrays, WITH RECURSIVE, MOC in CONTAINS and INTERSECTS, no FROM"
+    "ADQL 2.1. Extensions: CASE, %, bitwise operators, scalar subqueries, window functions with frames, array "
+    "elements, WITH RECURSIVE, MOC in CONTAINS and INTERSECTS, no FROM"
 )
 
 # table -> IVOID and name of its data model
@@ -67,12 +67,12 @@ def describe_tap_limits(settings: Settings) -> str:
     jobs = settings.jobs
     default, hard = settings.job_row_limits
     return (
-        f"A synchronous query may run {limits.seconds:g} seconds and gives at most {limits.maxrec_hard} rows, "
-        f"{limits.maxrec_default} without MAXREC. "
-        f"A job may run {jobs.seconds} seconds, or up to {jobs.seconds_hard} if EXECUTIONDURATION asks for it, "
-        f"and gives at most {hard} rows, {default} without MAXREC. "
-        f"A user, or an address, may have {jobs.queued} jobs that wait and run, further ones are HELD, "
-        f"and {jobs.open} that have not ended."
+        f"A synchronous query may run {limits.seconds:g} seconds and returns at most {limits.maxrec_hard} rows "
+        f"({limits.maxrec_default} without MAXREC). "
+        f"A job may run {jobs.seconds} seconds, or up to {jobs.seconds_hard} if EXECUTIONDURATION requests it, "
+        f"and returns at most {hard} rows ({default} without MAXREC). "
+        f"A user or an address may have {jobs.queued} waiting and running jobs; further jobs are HELD. "
+        f"At most {jobs.open} jobs of a user may be unfinished."
     )
 
 

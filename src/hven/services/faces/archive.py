@@ -37,21 +37,23 @@ FORMAT_PARAM = Param(
     name="FORMAT",
     allowed=(*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS),
     default="zip",
-    description="zip or tar; or a list of the files: wget, curl, aria2, links",
+    description="zip or tar, or a list of the files: wget, curl, aria2, links",
 )
 TABLE_PARAM = Param(
-    name="TABLE", ucd="meta.id;meta.table", description="instead of a query: the table of rows, schema.table"
+    name="TABLE", ucd="meta.id;meta.table", description="instead of QUERY: the table of the rows, as schema.table"
 )
 ID_PARAM = Param(
     name="ID",
     ucd="meta.id;meta.main",
     many=True,
-    description="and their identifiers: all of the collection's files that these lead to",
+    description="with TABLE: identifiers of the rows; all of their files in the collection are included",
 )
 ARCHIVE_PARAMS = (
-    Param(name="QUERY", description="rows whose files are wanted, in ADQL"),
+    Param(name="QUERY", description="ADQL query for the rows whose files are requested"),
     Param(name="LANG", description="ADQL"),
-    Param(name="COLUMN", description="the column that leads to files; default: the one that says it does"),
+    Param(
+        name="COLUMN", description="the column with links to files (default: the column whose metadata mark it as such)"
+    ),
     FORMAT_PARAM,
     TABLE_PARAM,
     ID_PARAM,
@@ -163,7 +165,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="archive",
     title="Archives",
-    description="The files that rows lead to, as one ZIP or TAR, or as a list for wget, curl or aria2.",
+    description="The files of rows as one ZIP or TAR, or as a list for wget, curl or aria2.",
     params=ARCHIVE_PARAMS,
     path="/archive",
     error_responder=PLAIN_TEXT_ERRORS,

@@ -43,18 +43,18 @@ CHANGES_PARAMS = (
     Param(
         name="SINCE",
         description=(
-            "a state's name as the feed gives it, a snapshot, or a time (ISO 8601, UTC); none: no rows, but the "
-            "name of the present state"
+            "name of a state from the feed, a snapshot, or a time (ISO 8601, UTC); "
+            "without it, the answer has no rows, but the name of the present state"
         ),
     ),
-    Param(name="UNTIL", description="the same; default: what is published"),
+    Param(name="UNTIL", description="end of the changes, in the same forms (default: the published state)"),
     Param(
         name="ROWS",
         default=KEYS_MODE,
         allowed=(KEYS_MODE, VALUES_MODE),
-        description="keys of the rows (default), or their other columns too",
+        description="keys: the keys of the rows (default); values: all their columns",
     ),
-    Param(name="OFFSET", type=INT32, description="rows to leave out: for pages, whose links are given"),
+    Param(name="OFFSET", type=INT32, description="number of rows to skip; the links to further pages set it"),
     *DALI_PARAMS,
 )
 
@@ -81,7 +81,9 @@ def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
         offset = params.read_integer("OFFSET") or 0
         mode = (params.read_one("ROWS") or KEYS_MODE).lower()
         if mode not in {KEYS_MODE, VALUES_MODE}:
-            raise ParamError(f"ROWS={mode!r:.40} is not known", name="ROWS", remedy=f"{KEYS_MODE} or {VALUES_MODE}")
+            raise ParamError(
+                f"ROWS={mode!r:.40} is not known", name="ROWS", remedy=f"write {KEYS_MODE} or {VALUES_MODE}"
+            )
         find_changes = partial(
             change_feeds.create_change_feed_request,
             site,
@@ -151,7 +153,7 @@ def _list_infos(feed_request: change_feeds.ChangeFeedRequest, row_count: int) ->
     yield InfoElement(
         name="snapshot",
         value=feed_request.format_state_name(feed_request.until),
-        content="the state that this leads to: ask with since= it next time",
+        content="the state after these changes; use it as `since` in the next request",
     )
     if feed_request.since is not None:
         yield InfoElement(name="since", value=feed_request.format_state_name(feed_request.since))

@@ -57,14 +57,14 @@ CONE_PARAMS = (
         minimum=0,
         maximum=180,
         required=True,
-        description="radius; 0 asks for the columns alone",
+        description="radius; 0 returns only the columns",
     ),
     Param(
         name="VERB",
         type=INT32,
         default="2",
         allowed=("1", "2", "3"),
-        description="how many columns: 1 few, 2 usual, 3 all",
+        description="which columns: 1 few, 2 usual, 3 all",
     ),
 )
 
@@ -134,7 +134,7 @@ FACE = ServiceFace(
     standard_ids=("ivo://ivoa.net/std/ConeSearch",),
     params=CONE_PARAMS,
     applies=lambda table: has_icrs_position(table) and table.identifier_column is not None,
-    missing_requirement="positions to search in right ascension and declination",
+    missing_requirement="right ascension and declination to search",
     build_query=_build_cone_query,
     path="/cone/{table}",
     error_responder=ErrorResponder(

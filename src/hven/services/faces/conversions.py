@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PART_PARAM = Param(
     name="PART",
     ucd="meta.id.part",
-    description="index or name of a part of the file: an HDU, a variable; all of them without it",
+    description="index or name of a part of the file, such as an HDU or a variable (default: all parts)",
 )
 MAX_PARAMETER_BYTES = 64 * 1024
 MAX_OPEN_FILES = 4  # files that are opened at a time
@@ -57,8 +57,8 @@ def build_conversion_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         name, form, path = (request.path_params[key] for key in ("name", "form", "path"))
         if form not in EXTENSIONS_BY_FORM:
             raise NotFoundError(
-                format_message("files are not written as {form!r}", form[:40]),
-                remedy=format_message("known: {known}", ", ".join(EXTENSIONS_BY_FORM)),
+                format_message("files cannot be converted to {form!r}", form[:40]),
+                remedy=format_message("use one of {known}", ", ".join(EXTENSIONS_BY_FORM)),
             )
         part = params.read_one("PART")
         principal = context.identify_principal(request)
@@ -153,7 +153,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="conversions",
     title="Files as FITS",
-    description="Files of other kinds as FITS or VOTable, and parts of files.",
+    description="Files of other formats as FITS or VOTable, and parts of files.",
     applies=lambda table: bool(table.row_file_links),
     missing_requirement="files of its rows",
     build_links=build_conversion_links,

@@ -47,18 +47,18 @@ ERROR_RESPONDER = ErrorResponder(
     write_document=lambda message: orjson.dumps({"message": message}), media_type="application/json"
 )
 PART_PARAM = Param(name="PART", description="index or name of the part of the file")
-THROUGH_PARAM = Param(name="THROUGH", type=INT32, description="number of the axis that is gone through")
-AT_PARAM = Param(name="AT", many=True, description="axis:pixel of an axis that is held")
+THROUGH_PARAM = Param(name="THROUGH", type=INT32, description="number of the axis along which slices are taken")
+AT_PARAM = Param(name="AT", many=True, description="axis:pixel for each axis that is kept at one pixel")
 SLICE_PARAM = Param(name="SLICE", type=INT32, description="number of a slice, from 1")
-OVER_PARAM = Param(name="OVER", type=INT32, description="number of the slice that it is divided by")
-WINDOW_PARAM = Param(name="WINDOW", description="first and last x, first and last y of the part that is wanted, from 1")
+OVER_PARAM = Param(name="OVER", type=INT32, description="number of the slice by which it is divided")
+WINDOW_PARAM = Param(name="WINDOW", description="first and last x, first and last y of the requested part, from 1")
 SIZE_PARAM = Param(
     name="SIZE",
     type=INT32,
     minimum=1,
     maximum=MAX_TILE_PIXELS,
     default=str(MAX_TILE_PIXELS),
-    description="pixels along a side at most",
+    description="maximum number of pixels along a side",
 )
 FORM_PARAM = Param(name="FORM", allowed=("float32", "int16"), default="float32", description="float32 or int16")
 SPECTRUM_PARAM = Param(name="SPECTRUM", description="x and y of a pixel, from 1")
@@ -94,7 +94,7 @@ def build_cube_routes(context: ServiceContext) -> Sequence[Route]:
             original_file = find_file(request)
             medium = detect_product_file_format(original_file.name)
             if medium is None:
-                raise SourceError(format_message("{name} has no format that can be explored", original_file.name))
+                raise SourceError(format_message("Hven cannot explore the format of {name}", original_file.name))
             copy_bytes = 0
             if context.is_operator(context.identify_principal(request)):
                 copy_bytes = rotations.estimate_copy_bytes(original_file)
@@ -168,7 +168,9 @@ def _write_tile(
 ) -> tuple[bytes, dict[str, str]]:
     for name, slice_number in (("SLICE", number), ("OVER", divisor_number)):
         if slice_number is not None and not 1 <= slice_number <= cube_view.depth:
-            message = format_message("there are slices 1 to {depth}, and no {number}", cube_view.depth, slice_number)
+            message = format_message(
+                "slice {number} does not exist: the slices are 1 to {depth}", slice_number, cube_view.depth
+            )
             raise ParamError(message, name=name)
     box = (0, cube_view.width, 0, cube_view.height)
     window_text = params.read_one("WINDOW")
@@ -205,7 +207,11 @@ def _describe_part(array: ArrayPart) -> dict[str, Any]:
 def _parse_axis_pixel(text: str) -> tuple[int, int]:
     axis, _, pixel = text.partition(":")
     if not (axis.isascii() and axis.isdigit() and pixel.isascii() and pixel.isdigit() and len(text) < 20):
-        raise ParamError(format_message("AT={text} is not an axis and pixel", text[:40]), name="AT", remedy="4:1")
+        raise ParamError(
+            format_message("AT={text} is not an axis and a pixel", text[:40]),
+            name="AT",
+            remedy="write axis:pixel, such as 4:1",
+        )
     return int(axis), int(pixel)
 
 
@@ -223,7 +229,7 @@ def _parse_numbers(name: str, text: str | None, count: int | None = None) -> lis
 
 def _build_outside_image_error(cube_view: CubeView, name: str) -> ParamError:
     message = format_message(
-        "the image has {width} x {height} pixels, and none at this place", cube_view.width, cube_view.height
+        "this position is outside the image of {width} x {height} pixels", cube_view.width, cube_view.height
     )
     return ParamError(message, name=name)
 
@@ -257,7 +263,7 @@ def _parse_region(cube_view: CubeView, text: str) -> tuple[Box, npt.NDArray[np.b
         raise ParamError(
             format_message("MEAN={text} is not a region", text[:60]),
             name="MEAN",
-            remedy=format_message("box x1 x2 y1 y2, circle x y radius, or polygon with three corners or more"),
+            remedy=format_message("write box x1 x2 y1 y2, circle x y radius, or polygon with at least three corners"),
         )
     if kind == "circle":
         centre_x, centre_y, radius = numbers[0], numbers[1], abs(numbers[2])
@@ -277,7 +283,7 @@ def _parse_region(cube_view: CubeView, text: str) -> tuple[Box, npt.NDArray[np.b
         cube_view.check_read_size(is_inside.size * cube_view.depth)
         is_inside = intersects_xy(Polygon(list(zip(xs, ys, strict=True))), x_grid, y_grid)
     if not is_inside.any():
-        raise ParamError(format_message("no pixel has its centre in this region"), name="MEAN")
+        raise ParamError(format_message("this region contains no pixel centre"), name="MEAN")
     return box, is_inside
 
 

@@ -183,7 +183,10 @@ class _Das2Request(series.SeriesRequest):
     def require_data_set(self, path: str) -> SampleDataSet:
         data_set = self.find_data_set(path.strip("/").removesuffix(".dsdf"))
         if data_set is None:
-            raise NotFoundError("there is no such data source", remedy=f"{self.url}/server?server=list has them all")
+            raise NotFoundError(
+                "there is no such data source",
+                remedy=f"see the list of all data sources at {self.url}/server?server=list",
+            )
         return data_set
 
 
@@ -325,10 +328,12 @@ def _answer_dsdf(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     for index, (name, variable) in enumerate(islice(variables.items(), 100)):
         source_properties[f"item_{index:02d}"] = f"{name} | {variable['title'] or name}"
     if len(variables) > 1:
-        source_properties["param_00"] = f"{next(iter(variables))} | names of variables with commas between; else all"
+        source_properties["param_00"] = (
+            f"{next(iter(variables))} | names of variables, separated by commas (default: all)"
+        )
     omitted_names = [parameter.name for parameter in data_set.parameters if not _is_streamable(parameter)]
     if omitted_names:
-        source_properties["note"] = f"not in streams, for they are texts or tables: {', '.join(omitted_names)}"
+        source_properties["note"] = f"not in streams, because they are texts or tables: {', '.join(omitted_names)}"
     body = streams.write_properties_stream(source_properties)
     return Response(body, headers={**CACHE_HEADERS, "content-type": STREAM_MEDIA_TYPE})
 
@@ -368,7 +373,7 @@ def _parse_time(params: Mapping[str, str], name: str) -> int:
     try:
         return series.parse_time_as_microseconds("T".join(words))
     except ValueError:
-        raise _build_param_error(name, "is missing, or no time", "write 2017-01-01T10:30 or 2017-001T10:30") from None
+        raise _build_param_error(name, "is missing or not a time", "write 2017-01-01T10:30 or 2017-001T10:30") from None
 
 
 def _parse_bin_width(params: Mapping[str, str], cadence_microseconds: float) -> int | None:
@@ -392,7 +397,7 @@ def _choose_parameters(data_set: SampleDataSet, params: Mapping[str, str]) -> li
         requested_names = set(streamable)
     if not streamable.keys() >= requested_names:
         raise _build_param_error(
-            "params", "names parameters that this data source does not have", f"it has {', '.join(streamable)[:500]}"
+            "params", "names parameters that this data source does not have", f"use only {', '.join(streamable)[:500]}"
         )
     return [parameter for name, parameter in streamable.items() if name in requested_names]
 
@@ -401,7 +406,9 @@ def _parse_stream_format(params: Mapping[str, str]) -> Das2StreamFormat:
     version = params.get("format.version") or "2"
     serialization = params.get("format.serial") or "binary"
     if version not in {"2", "3", "2.2", "3.0"} or serialization not in {"binary", "text"}:
-        raise _build_param_error("format", "does not exist", "format.version=2 or 3, format.serial=binary or text")
+        raise _build_param_error(
+            "format", "is not supported", "write format.version=2 or 3, format.serial=binary or text"
+        )
     is_text = serialization == "text" or params.get("ascii", "").lower() in TRUE_WORDS
     wants_compression = params.get("compress", "").lower() in TRUE_WORDS
     is_compressed = wants_compression and version[0] == "2"
@@ -414,13 +421,13 @@ def _answer_sample_data(
     data_set = das2_request.require_data_set(params.get("dataset", ""))
     if params.get("interval"):
         raise _build_param_error(
-            "interval", "is for sources that compute positions; this one has samples", "leave it out"
+            "interval", "applies only to sources that compute positions, but this source has samples", "leave it out"
         )
     start = _parse_time(params, "start_time")
     stop = _parse_time(params, "end_time")
     extent = das2_request.find_time_extent(data_set)
     if start >= stop:
-        raise _build_param_error("end_time", "is not after start_time", "write a later one")
+        raise _build_param_error("end_time", "is not after start_time", "write a later time")
     record_sent_data(rows_by_table={data_set.table.qualified_name: 0})
     parameters = _choose_parameters(data_set, params)
     stream_format = _parse_stream_format(params)
@@ -751,7 +758,9 @@ def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:
             child |= {"title": _get_title(data_set), "type": "Collection"}
         children[child_name.lower()] = child
     if path and not children:
-        raise NotFoundError("there is no such node", remedy=f"{das2_request.url}/catalog.json leads to all of them")
+        raise NotFoundError(
+            "there is no such node", remedy=f"see the links to all nodes in {das2_request.url}/catalog.json"
+        )
     values: dict[str, Any] = {"name": source_parts[depth - 1], "title": None}
     if not path:
         settings = das2_request.settings
@@ -786,7 +795,9 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
         answer = SERVER_REQUESTS.get(query_params.get("server", ""))
         if answer is None:
             raise _build_param_error(
-                "server", "is not a kind of request", f"server= {', '.join(filter(None, SERVER_REQUESTS))}"
+                "server",
+                "is not a kind of request",
+                f"write server= and one of {', '.join(filter(None, SERVER_REQUESTS))}",
             )
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)
         if isinstance(server_answer, tuple):
@@ -838,7 +849,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 def _build_das2_span_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe how the samples of rows that are time spans are requested."""
     resolution_param = Param(
-        name="resolution", type=FLOAT64, unit="s", description="seconds that may lie between two samples"
+        name="resolution", type=FLOAT64, unit="s", description="requested seconds between two samples"
     )
     return build_span_links(
         table,
@@ -863,10 +874,10 @@ def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) 
 FACE = ServiceFace(
     name="das2",
     title="das2",
-    description="Samples in time as streams of das2 2.2, reduced to the resolution asked for; for Autoplot, das2py and "
+    description="Time series as das2 2.2 streams, reduced to the requested resolution, for Autoplot, das2py and "
     "others.",
     applies=has_data_sets,
-    missing_requirement="data sets of samples in time (`series`)",
+    missing_requirement="time series (`series`)",
     list_usage_examples=_list_usage_examples,
     build_routes=build_das2_routes,
     build_links=_build_das2_span_links,

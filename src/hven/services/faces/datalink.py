@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from hven.site import PublishedTable
 
 MAX_FORM_BYTES = 8 * 1024**2  # bytes of a form: enough for the maximum number of its parameters
-ID_PARAM = Param(
-    name="ID", ucd="meta.id;meta.main", description="identifiers of rows, as results have them; as many as you like"
-)
+ID_PARAM = Param(name="ID", ucd="meta.id;meta.main", description="identifiers of rows from a result; may be repeated")
 DATALINK_PARAMS = (ID_PARAM, *DALI_PARAMS)
 
 
@@ -53,7 +51,7 @@ def build_datalink_routes(context: ServiceContext) -> Sequence[Route]:
         catalogue = published_state.get_catalogue(principal, context.policies)
         table = services.find_table(request.path_params["table"], catalogue)
         if not FACE.applies(table):
-            raise NotFoundError(f"{table.qualified_name} has no {FACE.missing_requirement}", remedy="query it by TAP")
+            raise NotFoundError(f"{table.qualified_name} has no {FACE.missing_requirement}", remedy="query it with TAP")
         base_url = services.get_base_url(request, site.settings)
         row_limit = params.read_integer("MAXREC")
         row_identifiers = params.values.get("ID", ())
@@ -160,7 +158,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="datalink",
     title="DataLink",
-    description="What rows lead to: files, previews, what they were made from.",
+    description="Links of rows to files, previews and the data from which they were made.",
     standard_ids=(DATALINK_STANDARD_ID,),
     params=DATALINK_PARAMS,
     applies=lambda table: bool(table.effective_links or table.spanned_series_ids),

@@ -75,7 +75,9 @@ def build_endpoint_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             names = [endpoint.name for endpoint in table.endpoints]
             requested_name = f"{name}/{subpath}" if subpath else name
             message = format_message("{table} has no endpoint {name}", table.qualified_name, requested_name)
-            raise NotFoundError(message, remedy=suggest_spelling(name, names) or "its page lists them")
+            raise NotFoundError(
+                message, remedy=suggest_spelling(name, names) or "see the list of endpoints on the page of the table"
+            )
         sitools_request = sitools2.SitoolsRequest(context, request, params, published_state, table, endpoint)
         if endpoint.kind == "page":
             return await anyio.to_thread.run_sync(_redirect_to_row_page, sitools_request, subpath)
@@ -163,7 +165,7 @@ async def _answer_rows(
 
 
 def _build_query_error(table: Table, endpoint: TableEndpoint, error: HvenError) -> ServiceError:
-    return ServiceError(f"{table.qualified_name}.{endpoint.name} builds a query that cannot be executed: {error}")
+    return ServiceError(f"{table.qualified_name}.{endpoint.name} built a query that cannot be executed: {error}")
 
 
 def _choose_columns(endpoint: TableEndpoint, values_by_name: Mapping[str, Any]) -> tuple[str, ...]:
@@ -217,7 +219,9 @@ def _read_value(params: RequestParams, param: Param) -> Any:
     parsed_time = parse_utc_time(value_text)
     if parsed_time is None:
         message = format_message("{name}={value} is not a time", param.name, value_text[:60])
-        raise ParamError(message, name=param.name, remedy="2026-11-20T10:15:00, with a zone or without")
+        raise ParamError(
+            message, name=param.name, remedy="write a time such as 2026-11-20T10:15:00, with or without a time zone"
+        )
     return parsed_time
 
 
@@ -254,12 +258,12 @@ def _choose_active_params(endpoint: TableEndpoint, values: Mapping[str, object])
         possible_users = [other for other in endpoint.params if name in _list_condition_params(other.condition or "")]
         if possible_users:
             missing_name = possible_users[0].client_name
-            raise _build_missing_param_error(missing_name, endpoint_param, f"give {missing_name}, too")
+            raise _build_missing_param_error(missing_name, endpoint_param, f"also give {missing_name}")
     return active_params
 
 
 def _build_missing_param_error(missing_name: str, dependent_param: EndpointParameter, remedy: str) -> ParamError:
-    message = format_message("{name} is missing: it goes with {other}", missing_name, dependent_param.client_name)
+    message = format_message("{name} is missing: {other} needs it", missing_name, dependent_param.client_name)
     return ParamError(message, name=missing_name, remedy=remedy)
 
 
@@ -433,7 +437,7 @@ def _write_example_curl_command(endpoint: TableEndpoint, url: str) -> str:
 FACE = ServiceFace(
     name="endpoints",
     title="Endpoints",
-    description="Addresses that a table had on another server, with parameters of their own.",
+    description="Addresses that a table had on another server, with their own parameters.",
     applies=lambda table: bool(table.endpoints),
     missing_requirement="endpoints",
     error_responder=VOTABLE_ERRORS,

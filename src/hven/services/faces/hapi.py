@@ -191,12 +191,12 @@ def _read_params(request: Request, endpoint: str) -> dict[str, str]:
         name = PARAMETER_ALIASES.get(name, name)  # noqa: PLW2901
         if name not in ENDPOINT_PARAMETERS[endpoint]:
             known_names = ", ".join(sorted(ENDPOINT_PARAMETERS[endpoint])) or "none"
-            raise HapiError(1401, f"those of {endpoint} are {known_names}")
+            raise HapiError(1401, f"the parameters of {endpoint} are {known_names}")
         if name in read_values:
-            raise HapiError(1400, f"{name} stands there twice")
+            raise HapiError(1400, f"{name} is given twice")
         read_values[name] = value
     if "resolve_references" in read_values and read_values["resolve_references"] not in {"true", "false"}:
-        raise HapiError(1412, "true or false")
+        raise HapiError(1412, "write true or false")
     return read_values
 
 
@@ -269,10 +269,10 @@ def _choose_parameters(data_set: SampleDataSet, parameter_list: str) -> list[Sam
     indexes = []
     for name in parameter_list.split(","):
         if name not in index_by_name:
-            raise HapiError(1407, f"this data set has {', '.join(index_by_name)[:500]}")
+            raise HapiError(1407, f"the parameters of this data set are {', '.join(index_by_name)[:500]}")
         indexes.append(index_by_name[name])
     if any(after <= before for before, after in pairwise(indexes)):
-        raise HapiError(1411, f"their order is {', '.join(index_by_name)[:500]}")
+        raise HapiError(1411, f"write them in this order: {', '.join(index_by_name)[:500]}")
     return [data_set.parameters[index - 1] for index in indexes if index]
 
 
@@ -389,10 +389,10 @@ class _HapiRequest(series.SeriesRequest):
 
     def require_data_set(self, params: Mapping[str, str]) -> SampleDataSet:
         if "dataset" not in params:
-            raise HapiError(1400, "dataset is missing; the catalog lists them")
+            raise HapiError(1400, "dataset is missing; see the list of data sets in the catalog")
         data_set = self.find_data_set(params["dataset"])
         if data_set is None:
-            raise HapiError(1406, "the catalog lists them")
+            raise HapiError(1406, "see the list of data sets in the catalog")
         return data_set
 
 
@@ -416,7 +416,7 @@ def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
     params = _read_params(hapi_request.request, "catalog")
     depth = params.get("depth", "dataset")
     if depth not in {"dataset", "all"}:
-        raise HapiError(1413, "dataset or all")
+        raise HapiError(1413, "write dataset or all")
     items = []
     for data_set in hapi_request.data_sets.values():
         item: dict[str, Any] = {
@@ -538,7 +538,7 @@ def _check_time_range(data_set: SampleDataSet, extent: series.TimeExtent, start:
     if extent.start is not None and (start < first * 1000 or stop > last * 1000):
         first_date = _format_date(first, data_set.time.byte_length)
         last_date = _format_date(last, data_set.time.byte_length)
-        raise HapiError(1405, f"this data set has {first_date} to {last_date}")
+        raise HapiError(1405, f"this data set covers {first_date} to {last_date}")
 
 
 def _read_samples(
@@ -639,9 +639,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 
 def _build_hapi_span_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe how the samples of rows that are time spans are requested."""
-    format_param = Param(
-        name="format", allowed=tuple(OUTPUT_FORMATS), default="csv", description="how they are written"
-    )
+    format_param = Param(name="format", allowed=tuple(OUTPUT_FORMATS), default="csv", description="output format")
     return build_span_links(
         table,
         context,
@@ -665,9 +663,9 @@ def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) 
 FACE = ServiceFace(
     name="hapi",
     title="HAPI",
-    description="Samples in time, for clients of heliophysics: HAPI 3.3.",
+    description="Time series for heliophysics clients (HAPI 3.3).",
     applies=has_data_sets,
-    missing_requirement="data sets of samples in time (`series`)",
+    missing_requirement="time series (`series`)",
     list_usage_examples=_list_usage_examples,
     build_routes=build_hapi_routes,
     build_links=_build_hapi_span_links,

@@ -103,7 +103,7 @@ def _find_file(context: ServiceContext, request: Request, table_text: str, path:
         tiling = tilings.find_tiling(context, principal, table_text, None)
         if state_path:
             message = format_message("there is no {path} in {state}", path[:200], table_text)
-            raise NotFoundError(message, remedy=f"{hats_layout.COLLECTION_FILE} names the newest state")
+            raise NotFoundError(message, remedy=f"see the newest state in {hats_layout.COLLECTION_FILE}")
         if state:
             return build_hats_file_from_body(tiling, tiling.write_collection_properties(), "text/plain")
         return build_hats_file_from_body(
@@ -115,7 +115,7 @@ def _find_file(context: ServiceContext, request: Request, table_text: str, path:
         return f"{full_name}/{state_path}"
     if tiling.part and not _has_tiling_part(tiling):
         message = format_message("{table} has no {part}", tiling.table.qualified_name, tiling.part)
-        raise NotFoundError(message, remedy=f"{hats_layout.COLLECTION_FILE} names what there is")
+        raise NotFoundError(message, remedy=f"see the available parts in {hats_layout.COLLECTION_FILE}")
     if tiling.part == tilings.INDEX_PART:
         if state_path != f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}":
             return build_hats_file_from_body(tiling, *write_hats_document(tiling, state_path))
@@ -174,7 +174,7 @@ def write_hats_document(tiling: TableTiling, path: str) -> tuple[bytes, str]:
             entries[f"{name}{slash}"] = None
     if not entries and path not in {hats_layout.DATASET_DIRECTORY, f"{hats_layout.DATASET_DIRECTORY}/"}:
         message = format_message("there is no {path} in {state}", path[:200], tiling.name)
-        raise NotFoundError(message, remedy=f"{hats_layout.PARTITION_INFO_FILE} lists the partitions")
+        raise NotFoundError(message, remedy=f"see the list of partitions in {hats_layout.PARTITION_INFO_FILE}")
     return write_directory_listing(list(entries)), HTML_MEDIA_TYPE
 
 
@@ -221,27 +221,28 @@ def _describe_openapi_paths() -> dict[str, Any]:
     """Describe the addresses as OpenAPI has it."""
     words = {
         200: "the file",
-        206: "a range of it",
-        304: "it is the same",
+        206: "the requested byte range",
+        304: "the file has not changed",
         404: "no such table or file",
-        410: "the state is not kept any more, or is not what this reader sees",
+        410: "the state is no longer kept, or is different from what this reader may see",
     }
     about = {
         "table": "a table: schema.name, or a collection",
-        "state": "as collection.properties names it",
+        "state": "name of the state in collection.properties",
         "document": (
             f"{hats_layout.PROPERTIES_FILE}, {hats_layout.PARTITION_INFO_FILE}, {hats_layout.SKYMAP_FILE}, "
             f"{POINT_MAP_FILE}, {hats_layout.COMMON_METADATA_FILE}"
         ),
         "order": "HEALPix order",
-        "dir": "its number, in ten thousands",
+        "dir": "pixel number, rounded down to ten thousands",
         "pixel": "nested index",
     }
     query_params = {
-        "columns": "names, with commas between: these alone are sent",
+        "columns": "names of columns, separated by commas; only these are sent",
         "filters": (
-            f"{hats_layout.CELL_COLUMN}>=1,{hats_layout.CELL_COLUMN}<2: cells of order 29 whose rows are sent; all "
-            f"else in it is passed over"
+            f"{hats_layout.CELL_COLUMN}>=1,{hats_layout.CELL_COLUMN}<2: cells of order 29 whose rows are sent; "
+            "other conditions "
+            "are ignored"
         ),
     }
 
@@ -275,15 +276,15 @@ def _describe_openapi_paths() -> dict[str, Any]:
         [
             describe_operation(
                 "hats-collection",
-                "Which state of a table is the newest, and what there is of it",
+                "Newest state of a table, and its parts",
                 "text/plain",
                 f"/hats/{{table}}/{hats_layout.COLLECTION_FILE}",
                 {},
             ),
-            describe_operation("hats-document", "What tells of a state", "text/plain", f"{state}/{{document}}", {}),
+            describe_operation("hats-document", "Metadata of a state", "text/plain", f"{state}/{{document}}", {}),
             describe_operation(
                 "hats-partition",
-                "Rows of a pixel of the sky",
+                "Rows in a pixel of the sky",
                 PARQUET_MEDIA_TYPE,
                 f"{state}/{hats_layout.DATASET_DIRECTORY}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet",
                 query_params,
@@ -295,7 +296,7 @@ def _describe_openapi_paths() -> dict[str, Any]:
 FACE = ServiceFace(
     name="hats",
     title="HATS",
-    description="Whole tables as Parquet files by cells of the sky (HATS), for LSDB, DuckDB, pandas.",
+    description="Whole tables as Parquet files, one for each cell of the sky (HATS), for LSDB, DuckDB and pandas.",
     applies=tilings.can_tile,
     missing_requirement="positions",
     path="/hats/{table}",

@@ -186,8 +186,7 @@ FACE = ServiceFace(
     name="hips",
     title="HiPS",
     description=(
-        "The HiPS that were made here, and those among the files: hierarchical progressive surveys, for Aladin and "
-        "others."
+        "Hierarchical progressive surveys (HiPS) that were made here or are among the files, for Aladin and others."
     ),
     standard_ids=(STANDARD_ID,),
     applies=is_files_table,

@@ -35,13 +35,13 @@ CARD_COLUMNS = parse_column_lines("""
     hdu       | int32   |  | meta.number       | Number of the HDU, from 0
     extension | string  |  | meta.id           | Name of the HDU
     keyword   | string  |  | meta.id;meta.main | Keyword
-    value     | string  |  | meta.note         | Value, as the card has it
+    value     | string  |  | meta.note         | Value as it is in the card
     number    | float64 |  |                   | Value, if it is a number
     comment   | string  |  | meta.note         | Comment of the card
 """)
 CARD_SCHEMA = pa.schema([column.arrow_field for column in CARD_COLUMNS])
 MAX_HDUS = 10_000
-HDU_PARAM = Param(name="HDU", ucd="meta.number", description="number or name of an HDU; all of them without it")
+HDU_PARAM = Param(name="HDU", ucd="meta.number", description="number or name of an HDU (default: all HDUs)")
 
 
 def build_fits_header_routes(context: ServiceContext) -> Sequence[BaseRoute]:
@@ -108,9 +108,7 @@ def _read_cards(path: Place, file_name: str) -> pa.Table:
     except (HvenError, OSError, EOFError, ValueError):
         hdu_headers = []
     if not hdu_headers:
-        raise NotFoundError(
-            f"the file {file_name!r} has no FITS header that can be read", remedy="take the file itself"
-        )
+        raise NotFoundError(f"the file {file_name!r} has no readable FITS header", remedy="download the file itself")
     columns: list[list[Any]] = [[] for _ in CARD_SCHEMA]
     for header in hdu_headers:
         for keyword, value, comment in iterate_cards(header):

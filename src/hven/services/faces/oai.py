@@ -241,14 +241,14 @@ class _OaiRepository:
     def _parse_resumption_token(self, arguments: Mapping[str, str]) -> _OaiListRequest:
         body, _, signature = arguments["resumptionToken"].partition(".")
         if not hmac.compare_digest(self._sign_token_body(body).encode(), signature.encode("utf-8", "replace")):
-            raise OaiError("badResumptionToken", "the resumption token is not from this registry; begin the list again")
+            raise OaiError("badResumptionToken", "the resumption token is not from this registry; start the list again")
         padding = "=" * (-len(body) % 4)
         token_values = orjson.loads(urlsafe_b64decode(body + padding))
         verb, prefix, since, until, last_number, cursor, expiry_time = token_values
         if verb != arguments["verb"]:
             raise OaiError("badResumptionToken", f"the resumption token is for {verb}, not for {arguments['verb']}")
         if expiry_time < time.time():
-            raise OaiError("badResumptionToken", "the resumption token has expired; begin the list again")
+            raise OaiError("badResumptionToken", "the resumption token has expired; start the list again")
         return _OaiListRequest(
             verb=verb, prefix=prefix, since=since, until=until, last_number=last_number, cursor=cursor
         )
@@ -281,7 +281,9 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
     unknown_names = sorted(set(names) - known_names)
     if unknown_names:
         known_text = ", ".join(sorted(known_names)) or "none"
-        raise OaiError("badArgument", f"{verb} has no {', '.join(unknown_names)[:80]}; it takes {known_text}")
+        raise OaiError(
+            "badArgument", f"{verb} does not accept {', '.join(unknown_names)[:80]}; it accepts {known_text}"
+        )
     missing_names = sorted(required_names - set(names))
     if "resumptionToken" in names:
         if len(names) > 1:
@@ -294,7 +296,7 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
 def _parse_metadata_prefix(arguments: Mapping[str, str]) -> str:
     prefix = arguments["metadataPrefix"]
     if not re.fullmatch(NAME_PATTERN, prefix):
-        raise OaiError("badArgument", f"metadataPrefix={prefix[:40]!r} is not a name of a format")
+        raise OaiError("badArgument", f"metadataPrefix={prefix[:40]!r} is not the name of a format")
     if prefix not in METADATA_FORMATS:
         raise OaiError(
             "cannotDisseminateFormat", f"there is no format {prefix[:40]}; known: {', '.join(METADATA_FORMATS)}"
@@ -309,7 +311,7 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
     for name, value in (("from", since), ("until", until)):
         if value is not None and not _is_time(value):
             raise OaiError(
-                "badArgument", f"{name}={value[:40]!r} is not a time: write 2026-11-24 or 2026-11-24T01:02:03Z"
+                "badArgument", f"{name}={value[:40]!r} is not a time; write 2026-11-24 or 2026-11-24T01:02:03Z"
             )
     if since and until:
         if len(since) != len(until):
@@ -319,7 +321,7 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
     set_name = arguments.get("set")
     if set_name is not None:
         if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", set_name):
-            raise OaiError("badArgument", f"set={set_name[:40]!r} is not a name of a set")
+            raise OaiError("badArgument", f"set={set_name[:40]!r} is not the name of a set")
         if set_name != MANAGED_SET:
             raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; known: {MANAGED_SET}")
     return _OaiListRequest(
@@ -395,7 +397,9 @@ def build_oai_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             content_type = request.headers.get("content-type", FORM_MEDIA_TYPE)
             media_type = content_type.partition(";")[0].strip().lower()
             if media_type != FORM_MEDIA_TYPE:
-                raise ParamError("a body of this type is not understood", name="verb", remedy=f"send {FORM_MEDIA_TYPE}")
+                raise ParamError(
+                    "request bodies of this type are not supported", name="verb", remedy=f"send {FORM_MEDIA_TYPE}"
+                )
             form = await services.read_body(request, MAX_FORM_BYTES)
             query_text = f"{query_text}&{form.decode('utf-8', 'replace')}"
         arguments = parse_qsl(query_text.strip("&"), keep_blank_values=True)
@@ -423,7 +427,7 @@ def build_oai_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 FACE = ServiceFace(
     name="oai",
     title="Publishing registry (OAI-PMH)",
-    description="Records of all that is published here, for the registries of the Virtual Observatory.",
+    description="Records of everything that is published here, for the registries of the Virtual Observatory.",
     applies=lambda _: True,
     build_routes=build_oai_routes,
 )

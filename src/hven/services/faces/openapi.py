@@ -129,7 +129,7 @@ def _describe_operation(
         "description": description or "",
         "responses": {
             "200": {"description": "the rows", "content": row_content},
-            "default": {"description": "what is wrong", "content": {error_media_type: {}}},
+            "default": {"description": "error message", "content": {error_media_type: {}}},
         },
     }
     parameters = []

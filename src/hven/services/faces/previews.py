@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MAX_FILES = 8  # files of one picture
 MAX_CALIBRATOR_FILES = 64  # files of one picture of a night's calibrators
 VARY_HEADER = "accept, accept-encoding, authorization, cookie"
-UNIFORM_PICTURE_MESSAGE = "all of this picture has one colour"
+UNIFORM_PICTURE_MESSAGE = "the whole picture has one colour"
 MIN_AXES_PIXELS = 400  # pixels from which on a picture has axes by default
 INTERVAL_TYPE = ColumnType("double", "2", "interval")
 PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
@@ -55,33 +55,33 @@ PICTURE_PARAMS = (
         default="800",
         minimum=PICTURE_SIZE_RANGE[0],
         maximum=PICTURE_SIZE_RANGE[1],
-        description="pixels of the longer side",
+        description="number of pixels of the longer side",
     ),
     Param(
         name="AXES",
         type=BOOLEAN,
-        description="axes and a line that says what is shown, or the picture alone; usual from 400 pixels on",
+        description="true: with axes and a caption; false: only the picture (default: true from 400 pixels on)",
     ),
     Param(name="STRETCH", allowed=STRETCH_NAMES, description="stretch from values to colours"),
     Param(
         name="PERCENTILE",
         type=INTERVAL_TYPE,
-        description="two percentages: of the values that become the first and the last colour",
+        description="two percentages: the percentiles of the values that get the first and the last colour",
     ),
     Param(name="COLOURS", allowed=tuple(COLOUR_MAPS), description="colours"),
-    Param(name="PART", description="index or name of the part of the file: an HDU"),
+    Param(name="PART", description="index or name of the part of the file, such as an HDU"),
     Param(name="PLANE", type=INT64, minimum=1, description="plane of a cube, from 1"),
     Param(
         name="SHOW",
         allowed=("vis2", "t3phi", "uv", "transfer", "spectrum", "image"),
-        description="kind of picture, where a file has several",
+        description="kind of picture, if a file has several",
     ),
     Param(
         name="WITHOUT",
         type=INTERVAL_TYPE,
         unit="MHz",
         many=True,
-        description="frequencies of planes that are not chosen by themselves",
+        description="frequencies of planes that are not chosen automatically",
     ),
     Param(
         name="DIAMETER",
@@ -90,10 +90,10 @@ PICTURE_PARAMS = (
         many=True,
         minimum=0,
         maximum=1000,
-        description="diameters of calibrators, in the order of the files and of their targets",
+        description="diameters of calibrators, in the order of the files and their targets",
     ),
-    Param(name="STAR", many=True, description="name of a calibrator, where not all targets of the files are some"),
-    Param(name="BESIDE", many=True, description="paths of further files that are drawn beside it"),
+    Param(name="STAR", many=True, description="name of a calibrator, if not all targets of the files are calibrators"),
+    Param(name="BESIDE", many=True, description="paths of further files that are drawn next to it"),
 )
 
 
@@ -117,7 +117,7 @@ def build_preview_routes(context: ServiceContext) -> Sequence[Route]:
         paths = list(dict.fromkeys([request.path_params["path"], *other_paths]))
         max_files = MAX_CALIBRATOR_FILES if requested_look.show == "transfer" else MAX_FILES
         if len(paths) > max_files:
-            message = format_message("at most {most} files are drawn beside one another", max_files)
+            message = format_message("at most {most} files can be drawn next to each other", max_files)
             raise ParamError(message, name="BESIDE")
         files = await anyio.to_thread.run_sync(find_files, request, name, paths)
         look = drawings.with_credit_note(context, name, requested_look)
@@ -268,7 +268,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="previews",
     title="Previews",
-    description="Pictures of what files hold.",
+    description="Pictures of the contents of files.",
     applies=lambda table: any(collection_files.list_row_file_templates(table)),
     missing_requirement="files that can be drawn",
     build_links=_build_preview_links,

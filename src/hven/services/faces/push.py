@@ -81,10 +81,10 @@ def build_push_routes(context: ServiceContext) -> Sequence[Route]:
         catalogue = site.get_published_state().get_catalogue(principal, context.policies)
         table_name = services.find_table(name, catalogue).qualified_name
         if push_target is None:
-            message = format_message("{table} takes no rows", table_name)
-            raise NotFoundError(message, remedy="its descriptor says so: source: {kind: push}")
+            message = format_message("clients cannot write rows into {table}", table_name)
+            raise NotFoundError(message, remedy="write source: {kind: push} into its descriptor")
         message = format_message("{who} may not write into {table}", principal.name, table_name)
-        raise ForbiddenError(message, remedy="its descriptor says who may: writers")
+        raise ForbiddenError(message, remedy="add the account to `writers` in its descriptor")
 
     async def answer_write(request: Request) -> Response:
         principal, table_name = check_write_access(request)
@@ -147,7 +147,7 @@ def _read_idempotency_key(request: Request) -> str:
     text = request.headers.get("idempotency-key", "").strip()
     if len(text) > MAX_IDEMPOTENCY_KEY_CHARACTERS:
         raise ParamError(
-            format_message("an Idempotency-Key has {most} characters at most", MAX_IDEMPOTENCY_KEY_CHARACTERS),
+            format_message("an Idempotency-Key may have at most {most} characters", MAX_IDEMPOTENCY_KEY_CHARACTERS),
             remedy="send a UUID",
         )
     return text
@@ -157,7 +157,7 @@ def _read_flag(request: Request, name: str) -> bool:
     text = request.query_params.get(name, "").strip().lower()
     if text not in TRUE_WORDS | FALSE_WORDS:
         raise ParamError(
-            format_message("{name}={value!r:.40} is not known", name, text), name=name, remedy="true or false"
+            format_message("{name}={value!r:.40} is not known", name, text), name=name, remedy="write true or false"
         )
     return text in TRUE_WORDS
 
@@ -340,13 +340,13 @@ def _describe_openapi_paths() -> dict[str, Any]:
         201: "written",
         200: "written",
         204: "written",
-        400: "what was sent is wrong: faults, or the report",
+        400: "the request is wrong; the answer has the faults or the report",
         401: "log in",
         403: "not allowed",
         404: "no such table or row",
-        409: "a key is there, or a token was used",
-        412: "another state than If-Match says",
-        413: "too much",
+        409: "the key already exists, or the token was already used",
+        412: "the state is different from the one in If-Match",
+        413: "the request is too large",
         503: "try again later",
     }
 
@@ -369,9 +369,9 @@ def _describe_openapi_paths() -> dict[str, Any]:
         operation: dict[str, Any] = {"summary": summary, "security": [{"bearer": []}], "responses": responses}
         if success_statuses != (200,) or has_body:
             operation["parameters"] = [
-                describe_parameter("query", "dry_run", "do all but write", "boolean"),
-                describe_parameter("header", "If-Match", "write only if this is the state"),
-                describe_parameter("header", "Idempotency-Key", "one word for one request"),
+                describe_parameter("query", "dry_run", "check everything, but write nothing", "boolean"),
+                describe_parameter("header", "If-Match", "write only if the table is in this state"),
+                describe_parameter("header", "Idempotency-Key", "a token that identifies the request"),
             ]
         if has_body:
             row_schema = {"type": "object"}
@@ -382,12 +382,12 @@ def _describe_openapi_paths() -> dict[str, Any]:
             operation["requestBody"] = {"content": media_types}
         return operation
 
-    table = describe_parameter("path", "table", "a table that takes rows: schema.name", is_required=True)
+    table = describe_parameter("path", "table", "a table that accepts rows: schema.name", is_required=True)
     key = describe_parameter("path", "key", "the key of a row, or the path of a file", is_required=True)
     return {
         "/push/{table}": {
             "parameters": [table],
-            "get": describe_operation("What may be written, and who wrote what", 200, has_body=False),
+            "get": describe_operation("Which columns can be written, and who wrote what", 200, has_body=False),
             "post": describe_operation("Write new rows", 201),
             "put": describe_operation("Change the named columns of rows", 200),
             "delete": describe_operation("Delete rows", 200),

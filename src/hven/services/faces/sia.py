@@ -53,26 +53,26 @@ MEDIA_TYPE = "text/xml;content=x-votable"
 GRAPHIC_MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif"}
 INTEGER_ARRAY_TYPE = ColumnType("int", "*")
 DOUBLE_ARRAY_TYPE = ColumnType("double", "*")
-GRID_DESCRIPTION = "of an image made on demand; these here are as they were taken"
+GRID_DESCRIPTION = "of images made on demand; this service has only existing images"
 SIA_PARAMS = (
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
     Param(
         name="SIZE",
         unit="deg",
-        description="width and height of the box around POS, or one number for both; 0: images that hold POS",
+        description="width and height of the box around POS, or one number for both; 0: images that contain POS",
     ),
     Param(
         name="INTERSECT",
         default="OVERLAPS",
         allowed=("OVERLAPS", "COVERS", "ENCLOSED", "CENTER"),
-        description="how images go with the box: touch it, hold all of it, lie within it, hold its centre",
+        description="relation of images to the box: overlap it, cover all of it, lie within it, contain its centre",
     ),
     Param(
         name="FORMAT",
         default="ALL",
         description=(
-            "ALL, GRAPHIC, GRAPHIC-ALL, GRAPHIC-png,jpeg,gif, media types with commas between, or METADATA: the "
-            "columns alone"
+            "ALL, GRAPHIC, GRAPHIC-ALL, GRAPHIC-png,jpeg,gif, media types separated by commas, or METADATA for only "
+            "the columns"
         ),
     ),
     Param(name="NAXIS", description=f"pixels, {GRID_DESCRIPTION}"),
@@ -89,7 +89,7 @@ SIA_PARAMS = (
         default="2",
         minimum=0,
         maximum=3,
-        description="how many columns: 0 those that must be, 1 those that should be, 2 and 3 all",
+        description="which columns: 0 the required ones, 1 also the recommended ones, 2 and 3 all",
     ),
 )
 CAPABILITY_TYPE = ("sia:SimpleImageAccess", "http://www.ivoa.net/xml/SIA/v1.1")
@@ -279,7 +279,7 @@ def _answer_cutouts(context: ServiceContext, request: Request, params: services.
     table = services.find_table(request.path_params["table"], catalogue)
     if not CUTOUTS_FACE.applies(table):
         message = f"{table.qualified_name} has no {CUTOUTS_FACE.missing_requirement}"
-        raise NotFoundError(message, remedy="query it by TAP")
+        raise NotFoundError(message, remedy="query it with TAP")
     parsed_values = parse_values(params, SIA_PARAMS)
     format_text = str(parsed_values["FORMAT"]).strip().lower()
     is_metadata_request = format_text == "metadata"
@@ -402,11 +402,11 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="sia",
     title="Images (SIA 1)",
-    description="Images by position and size, for programs that do not know SIA 2.",
+    description="Images by position and size, for programs that do not support SIA 2.",
     standard_ids=("ivo://ivoa.net/std/SIA",),
     params=SIA_PARAMS,
     applies=create_observation_service_test("sia"),
-    missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia)",
+    missing_requirement="observations (ivoa.obscore, or a table with `obscore` and sia in `services`)",
     build_query=_build_sia_query,
     path="/sia/{table}",
     error_responder=ErrorResponder(write_document=write_votable_error, media_type=MEDIA_TYPE, answers_with_200=True),
@@ -428,7 +428,7 @@ CUTOUTS_FACE = replace(
     name="sia-cutouts",
     title="Images (SIA 1), cut out",
     applies=lambda table: FACE.applies(table) and table.has_row_files and table.is_served_by("soda"),
-    missing_requirement="files that could be cut",
+    missing_requirement="files from which parts can be cut out",
     params=(*SIA_PARAMS, *DALI_PARAMS),
     build_query=None,
     path="/sia/{table}/cutouts",

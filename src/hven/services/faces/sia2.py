@@ -52,7 +52,7 @@ SIA2_PARAMS = (
         type=ColumnType("char", "*", "shape"),
         unit="deg",
         ucd="phys.angArea;obs.field",
-        description="where: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., ICRS",
+        description="region: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., ICRS",
     ),
     Param(
         name="BAND",
@@ -60,7 +60,7 @@ SIA2_PARAMS = (
         type=INTERVAL_TYPE,
         unit="m",
         ucd="em.wl;stat.interval",
-        description="wavelengths: two, or one, in vacuum",
+        description="one or two vacuum wavelengths",
     ),
     Param(
         name="TIME",
@@ -68,7 +68,7 @@ SIA2_PARAMS = (
         type=INTERVAL_TYPE,
         unit="d",
         ucd="time.interval",
-        description="times: two modified Julian dates (UTC), or one",
+        description="times: one or two modified Julian dates (UTC)",
     ),
     Param(
         name="POL",
@@ -83,7 +83,7 @@ SIA2_PARAMS = (
         type=INTERVAL_TYPE,
         unit="deg",
         ucd="phys.angSize;instr.fov",
-        description="diameters of what is covered",
+        description="diameters of the covered area",
     ),
     Param(
         name="SPATRES",
@@ -108,7 +108,7 @@ SIA2_PARAMS = (
         type=INTERVAL_TYPE,
         unit="s",
         ucd="time.resolution",
-        description="resolutions in time",
+        description="time resolutions",
     ),
     Param(name="ID", many=True, ucd="meta.ref.uri;meta.curation", description="identifiers of datasets: ivo://.."),
     Param(name="COLLECTION", many=True, ucd="meta.id", description="names of collections"),
@@ -119,7 +119,7 @@ SIA2_PARAMS = (
         many=True,
         ucd="meta.code.class",
         allowed=IMAGE_PRODUCT_TYPES,
-        description="image or cube; both if nothing is said",
+        description="image or cube (default: both)",
     ),
     Param(
         name="CALIB",
@@ -130,7 +130,7 @@ SIA2_PARAMS = (
         maximum=4,
         description="levels of calibration, 0 (raw) to 4 (analysed)",
     ),
-    Param(name="TARGET", many=True, ucd="meta.id;src", description="names of what was observed"),
+    Param(name="TARGET", many=True, ucd="meta.id;src", description="names of the observed objects"),
     Param(name="FORMAT", many=True, ucd="meta.code.mime", description="media types of the files"),
 )
 
@@ -177,11 +177,11 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="sia2",
     title="Images (SIA 2)",
-    description="Images and cubes of all collections, by position, wavelength, time and what else is known of them.",
+    description="Images and cubes of all collections, by position, wavelength, time and other metadata.",
     standard_ids=("ivo://ivoa.net/std/SIA#query-2.0",),
     params=SIA2_PARAMS,
     applies=create_observation_service_test("sia2"),
-    missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia2)",
+    missing_requirement="observations (ivoa.obscore, or a table with `obscore` and sia2 in `services`)",
     build_query=_build_sia2_query,
     path="/sia2/{table}",
     error_responder=LABELLED_VOTABLE_ERRORS,

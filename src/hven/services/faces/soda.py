@@ -56,7 +56,7 @@ def build_soda_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             history = [f"{row_identifier} of {base_url}"]
             ignored_names = params.list_unused_names(cutouts.CUTOUT_PARAMS)
             if ignored_names:
-                history.append(f"not understood, and left out: {', '.join(ignored_names)}")
+                history.append(f"ignored unknown parameters: {', '.join(ignored_names)}")
             table_name = params.read_one("TABLE")
             original_file = cutouts.find_original_file(context, principal, row_identifier, table_name)
             # a file and a request give the same bytes, except for the address in the history
@@ -215,7 +215,8 @@ FACE = ServiceFace(
     name="soda",
     title="Cut-outs (SODA)",
     description=(
-        "Parts of the files of rows: by a shape on the sky, wavelengths, times, polarizations, or pixels; as FITS."
+        "Parts of the files of rows as FITS, selected by a region on the sky, wavelengths, times, polarizations or "
+        "pixels."
     ),
     standard_ids=(SYNC_STANDARD_ID, ASYNC_STANDARD_ID),
     params=cutouts.CUTOUT_PARAMS,

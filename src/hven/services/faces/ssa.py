@@ -56,7 +56,7 @@ FORMAT_MEDIA_TYPES: dict[str, tuple[str, ...]] = {
 }
 SSA_PARAMS = (
     Param(name="REQUEST", description="queryData"),
-    Param(name="VERSION", description="of the protocol: 1.1"),
+    Param(name="VERSION", description="version of the protocol: 1.1"),
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
     Param(
         name="SIZE", type=FLOAT64, unit="deg", minimum=0, maximum=360, description="diameter of the circle around POS"
@@ -65,16 +65,16 @@ SSA_PARAMS = (
         name="BAND",
         unit="m",
         ucd="em.wl",
-        description="wavelengths: 4e-7/7e-7, /1e-6, several with commas, or radio, optical, uv ..",
+        description="wavelengths: 4e-7/7e-7, /1e-6, several separated by commas, or radio, optical, uv ..",
     ),
-    Param(name="TIME", description="times (UTC): 2001/2003-05, a year or a day alone, several with commas"),
+    Param(name="TIME", description="times (UTC): 2001/2003-05, a year, a day, or several separated by commas"),
     Param(
         name="FORMAT",
         default="all",
-        description="all, compliant, fits, votable, graphic, media types, or metadata: the columns alone",
+        description="all, compliant, fits, votable, graphic, media types, or metadata for only the columns",
     ),
-    Param(name="TARGETNAME", ucd="meta.id;src", description="names of what was observed, with commas between"),
-    Param(name="COLLECTION", description="names of collections, with commas between"),
+    Param(name="TARGETNAME", ucd="meta.id;src", description="names of the observed objects, separated by commas"),
+    Param(name="COLLECTION", description="names of collections, separated by commas"),
     Param(name="PUBDID", ucd="meta.ref.ivoid", description="identifier of a dataset: ivo://.."),
     Param(name="SPECRP", type=FLOAT64, minimum=0, ucd="spect.resolution", description="smallest resolving power"),
     Param(
@@ -85,7 +85,7 @@ SSA_PARAMS = (
         ucd="pos.angResolution",
         description="largest angular resolution",
     ),
-    Param(name="TOP", type=INT32, minimum=0, description="how many rows at most"),
+    Param(name="TOP", type=INT32, minimum=0, description="maximum number of rows"),
 )
 # utype, expression over ObsCore, UCD, unit, type where it is not that of the expression
 SSA_COLUMNS: tuple[tuple[str, str, str, str | None], ...] = (
@@ -137,7 +137,7 @@ def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
         remedy = f"write metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
         raise ParamError(f"{name}={text!r:.60} is not a range of wavelengths", name=name, remedy=remedy) from None
     if not low <= high:
-        raise ParamError(f"{name}={text!r:.60} is empty: its end is before its beginning", name=name)
+        raise ParamError(f"{name}={text!r:.60} is empty: its end is before its start", name=name)
     return low, high
 
 
@@ -153,14 +153,14 @@ def _parse_time_range(text: str) -> tuple[float, float]:
     if high_text:
         _, end = _parse_time_span(high_text, text)
     if not begin <= end:
-        raise ParamError(f"TIME={text!r:.60} is empty: its end is before its beginning", name="TIME")
+        raise ParamError(f"TIME={text!r:.60} is empty: its end is before its start", name="TIME")
     return begin, end
 
 
 def _parse_time_span(time_text: str, range_text: str) -> tuple[float, float]:
     """Return begin and end of a time: a year lasts a year, a second no time."""
     time_match = _TIME_PATTERN.fullmatch(time_text)
-    remedy = "write UTC as 2003, 2003-05-21 or 2003-05-21T10:30:00, ranges with a slash"
+    remedy = "write times (UTC) as 2003, 2003-05-21 or 2003-05-21T10:30:00, and ranges with a slash"
     time_error = ParamError(f"TIME={range_text!r:.60} is not a time", name="TIME", remedy=remedy)
     if time_match is None:
         raise time_error
@@ -293,7 +293,7 @@ FACE = ServiceFace(
     standard_ids=("ivo://ivoa.net/std/SSA",),
     params=SSA_PARAMS,
     applies=create_observation_service_test("ssa"),
-    missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name ssa)",
+    missing_requirement="observations (ivoa.obscore, or a table with `obscore` and ssa in `services`)",
     build_query=_build_ssa_query,
     path="/ssa/{table}",
     error_responder=ErrorResponder(

@@ -60,18 +60,23 @@ TILE_CACHE_BYTES = 32 << 20  # bytes of tiles in the cache of a process
 ERROR_RESPONDER = ErrorResponder(
     write_document=lambda message: orjson.dumps({"message": message}), media_type="application/json"
 )
-PARAMETER_PARAM = Param(name="PARAMETER", description="name of the parameter that a tile shows")
+PARAMETER_PARAM = Param(name="PARAMETER", description="name of the parameter in the tile")
 WIDTH_PARAM = Param(
-    name="WIDTH", type=INT64, minimum=1, maximum=MAX_BIN_MICROSECONDS, description="microseconds of a bin"
+    name="WIDTH", type=INT64, minimum=1, maximum=MAX_BIN_MICROSECONDS, description="width of a bin in microseconds"
 )
 TILE_PARAM = Param(
-    name="TILE", type=INT64, description="number of the tile: it begins at 512 WIDTH TILE microseconds since 1970"
+    name="TILE", type=INT64, description="number of the tile, which begins 512 * WIDTH * TILE microseconds after 1970"
 )
 ROWS_PARAM = Param(
-    name="ROWS", type=INT32, minimum=1, maximum=MAX_TILE_ROWS, default="256", description="rows of a spectrum at most"
+    name="ROWS",
+    type=INT32,
+    minimum=1,
+    maximum=MAX_TILE_ROWS,
+    default="256",
+    description="maximum number of rows of a spectrum",
 )
 SHOW_PARAM = Param(
-    name="SHOW", allowed=("mean", "peak"), default="mean", description="what of a bin of a spectrum: mean or peak"
+    name="SHOW", allowed=("mean", "peak"), default="mean", description="value of a bin of a spectrum: mean or peak"
 )
 
 
@@ -82,7 +87,10 @@ class _TimelineRequest(series.SeriesRequest):
         set_id = self.request.path_params["id"]
         data_set = self.find_data_set(set_id)
         if data_set is None:
-            raise NotFoundError(format_message("there is no data set {name!r:.80} here", set_id), remedy="/hapi")
+            raise NotFoundError(
+                format_message("there is no data set {name!r:.80} here", set_id),
+                remedy="see the list of data sets at /hapi",
+            )
         return data_set
 
 
@@ -261,9 +269,9 @@ def _build_tile(
     number = parse_value(params, TILE_PARAM)
     if parameter is None or width is None:
         raise ParamError(
-            format_message("a tile needs a PARAMETER and a WIDTH of its bins"),
+            format_message("a tile needs a PARAMETER and the WIDTH of its bins"),
             name="WIDTH" if parameter else "PARAMETER",
-            remedy=f"PARAMETER={' or '.join(parameters_by_name)[:300]}, WIDTH=60000000",
+            remedy=f"write PARAMETER={' or '.join(parameters_by_name)[:300]}, WIDTH=60000000",
         )
     use_peaks = parse_value(params, SHOW_PARAM) == "peak"
     max_rows = parse_value(params, ROWS_PARAM)
@@ -480,8 +488,8 @@ def has_data_sets(table: Table) -> bool:
 FACE = ServiceFace(
     name="timelines",
     title="Time series",
-    description="Samples in time, looked at.",
+    description="Plots of time series.",
     applies=has_data_sets,
-    missing_requirement="data sets of samples in time (`series`)",
+    missing_requirement="time series (`series`)",
     build_routes=build_timeline_routes,
 )

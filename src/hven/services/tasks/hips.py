@@ -22,27 +22,31 @@ if TYPE_CHECKING:
     from hven.model.params import RequestParams
 
 HIPS_PARAMS = (
-    Param(name="COLLECTION", required=True, description="whose images"),
-    Param(name="NAME", required=True, description="under which it is published: collections/COLLECTION/hips/NAME"),
+    Param(name="COLLECTION", required=True, description="the collection that has the images"),
+    Param(
+        name="NAME",
+        required=True,
+        description="name under which the HiPS is published: collections/COLLECTION/hips/NAME",
+    ),
     Param(
         name="FILES",
         many=True,
-        description="patterns of paths: images/*.fits; without any, all that can be looked into",
+        description="patterns of paths, such as images/*.fits (default: all files that Hven can open)",
     ),
-    Param(name="TITLE", description="for people"),
+    Param(name="TITLE", description="title of the HiPS"),
     Param(
         name="ORDER",
         type=INT64,
         minimum=3,
         maximum=20,
-        description="of the finest tiles; without it as fine as the finest image",
+        description="order of the finest tiles (default: the resolution of the finest image)",
     ),
     Param(name="STRETCH", allowed=STRETCH_NAMES, description="stretch from values to colours"),
     Param(name="COLOURS", allowed=tuple(COLOUR_MAPS), description="colours"),
     Param(
         name="PROGRAM",
         allowed=("hven", "hipsgen"),
-        description="what makes it; without it Hipsgen for more than 2 GB, where it is installed",
+        description="program that makes the HiPS (default: Hipsgen for more than 2 GB, if it is installed)",
     ),
 )
 
@@ -63,7 +67,7 @@ def run_hips_job(work: RunningJob) -> None:
         The HiPS cannot be built.
     """
     context, parsed_values = parse_operator_job_params(
-        work, HIPS_PARAMS, format_message("operators of the site make HiPS")
+        work, HIPS_PARAMS, format_message("only operators of the site may make HiPS")
     )
     survey = surveys.build_hips_survey(
         context,

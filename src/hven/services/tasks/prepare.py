@@ -32,20 +32,22 @@ PREPARE_PARAMS = (
         many=True,
         allowed=file_preparation.PRODUCT_KINDS,
         description=(
-            "previews: thumbnails and quicklooks; spectra: copies of cubes from which spectra are read at once, "
-            "which take as much disk again; without any, only copies of what is no more are removed"
+            "previews: thumbnails and quicklooks; spectra: copies of cubes for fast reading of spectra, "
+            "which need as much disk space as the cubes; without a value, only copies of removed files are deleted"
         ),
     ),
     Param(
-        name="FILES", many=True, description="patterns of paths: cubes/*.fits; without any, all that can be looked into"
+        name="FILES",
+        many=True,
+        description="patterns of paths, such as cubes/*.fits (default: all files that Hven can open)",
     ),
-    Param(name="PART", description="index or name of the part of the file, for spectra"),
+    Param(name="PART", description="for spectra: index or name of the part of the file"),
     Param(name="THROUGH", type=INT32, minimum=1, description="number of the axis along which spectra are read"),
     Param(
         name="AGAIN",
         type=BOOLEAN,
         default="false",
-        description="true: files that were prepared before, or could not be, too",
+        description="true: also prepare files that were prepared before or that failed",
     ),
 )
 
@@ -66,7 +68,7 @@ def run_preparation_job(work: RunningJob) -> None:
         The files cannot be prepared.
     """
     context, parsed_values = parse_operator_job_params(
-        work, PREPARE_PARAMS, format_message("operators of the site prepare files")
+        work, PREPARE_PARAMS, format_message("only operators of the site may prepare files")
     )
     deadlines.reduce_thread_priority(deadlines.JOB_NICENESS)
     report = file_preparation.prepare_files(

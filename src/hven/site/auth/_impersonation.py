@@ -120,8 +120,9 @@ def impersonate(
     if impersonated is None:
         raise ForbiddenError(
             f"you may not see this site as {target!r:.80}",
-            remedy="curators can see their project in its roles; operators can see what everybody does, and with "
-            "see_as under [health] in hven.toml what an account or a group does",
+            remedy="choose a view that you may see: curators may see their project in each of its roles; operators "
+            "may also "
+            "see the public view, and the views of accounts and groups if `see_as` is set under [health] in hven.toml",
         )
     impersonator = str(principal.name)
     return replace(impersonated, name=f"as {target}", impersonator=impersonator)
@@ -148,7 +149,9 @@ def sign_impersonation_cookie(store: StateStore, account: str, target: str, expi
     """
     key = store.sessions.derive_signing_key(account)
     if key is None:
-        raise ForbiddenError("only accounts of this site can see it as others", remedy="ask the site's owner for one")
+        raise ForbiddenError(
+            "only users with an account can see this site as others", remedy="ask the site's operators for an account"
+        )
     message = repr(("as", expiry_timestamp, target)).encode()
     signature = hmac.digest(key, message, hashlib.sha256).hex()
     return f"{expiry_timestamp}.{target.encode().hex()}.{signature}"

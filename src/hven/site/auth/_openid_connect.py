@@ -121,12 +121,12 @@ class OpenIdProvider:
         state, _, nonce_and_verifier = login_state.partition(".")
         nonce, _, verifier = nonce_and_verifier.partition(".")
         if not verifier or not hmac.compare_digest(state.encode(), callback_params.get("state", "").encode()):
-            message = "this browser did not begin this log-in, or the log-in has expired"
-            raise UnauthenticatedError(message, remedy="begin again at /login")
+            message = "the log-in was not started in this browser, or it has expired"
+            raise UnauthenticatedError(message, remedy="start again at /login")
         issuer = callback_params.get("iss", provider_settings.issuer)
         if issuer != provider_settings.issuer or not callback_params.get("code"):
-            reason = callback_params.get("error", "it sent no code")[:80]
-            raise self._build_login_error(f"does not vouch for you: {reason}")
+            reason = callback_params.get("error", "no code was sent")[:80]
+            raise self._build_login_error(f"did not confirm your log-in: {reason}")
         self._refresh_metadata()
         form = [
             ("grant_type", "authorization_code"),
@@ -141,7 +141,7 @@ class OpenIdProvider:
             access_token = _get_text(token_response, "access_token")
             userinfo = self._request_endpoint("GET", "userinfo_endpoint", access_token=access_token)
             if userinfo.get("sub") != claims["sub"]:
-                raise self._build_login_error("returned the data of another person")
+                raise self._build_login_error("returned the data of a different person")
             claims = {**userinfo, **claims}
         return self.find_or_create_account(store, claims, can_update_groups=True)
 
@@ -183,14 +183,14 @@ class OpenIdProvider:
         elif not isinstance(token_audiences, list):
             token_audiences = []
         if not any(isinstance(audience_name, str) and audience_name in audience for audience_name in token_audiences):
-            raise self._build_login_error("issued this token for others")
+            raise self._build_login_error("issued this token for a different site")
         self._check_validity_period(token_claims)
         if not isinstance(token_claims.get("sub"), str) or not 0 < len(token_claims["sub"]) <= 255:
             raise self._build_login_error("sent a token without a valid subject")
         if nonce is not None:
             authorized_party = token_claims.get("azp", client_id)
             if token_claims.get("nonce") != nonce or authorized_party != client_id:
-                raise self._build_login_error("answers another log-in")
+                raise self._build_login_error("answered a different log-in")
         return token_claims
 
     def _check_validity_period(self, token_claims: Mapping[str, Any]) -> None:
@@ -199,7 +199,7 @@ class OpenIdProvider:
         begin_times = [self._check_timestamp(token_claims[name]) for name in ("nbf", "iat") if name in token_claims]
         has_ended = expiry_time + CLOCK_LEEWAY_SECONDS <= current_time
         if has_ended or any(begin_time - CLOCK_LEEWAY_SECONDS > current_time for begin_time in begin_times):
-            raise self._build_login_error("sent a token that is not valid now")
+            raise self._build_login_error("sent a token that has expired or is not yet valid")
 
     def list_groups(self, claims: Mapping[str, Any]) -> AbstractSet[str]:
         """Return the groups in claims, by their names on this site.
@@ -219,7 +219,9 @@ class OpenIdProvider:
             group_claim = [group_claim]
         is_valid = isinstance(group_claim, list) and len(group_claim) <= MAX_GROUPS
         if not is_valid or not all(isinstance(group_name, str) for group_name in group_claim):
-            raise self._build_login_error(f"sent groups ({self.provider_settings.groups}) that are not a list of texts")
+            raise self._build_login_error(
+                f"sent groups ({self.provider_settings.groups}) that are not a list of strings"
+            )
         names = {self.provider_settings.group_names.get(group_name, group_name) for group_name in group_claim}
         # only the site itself gives groups with a colon, and the owner's group
         return {name for name in names if _GROUP_NAME_PATTERN.fullmatch(name) and name != "owner"}
@@ -271,7 +273,9 @@ class OpenIdProvider:
         provider_settings = self.provider_settings
         if not provider_settings.join:
             message = f"{claims['sub']} of {provider_settings.name} has no account here"
-            raise UnauthenticatedError(message, remedy="ask the site's owner, and quote this message")
+            raise UnauthenticatedError(
+                message, remedy="ask the site's operators for an account, and quote this message"
+            )
         if provider_settings.account is None:
             identity_digest = hashlib.sha256(identity.encode()).hexdigest()
             return f"{provider_settings.name}-{identity_digest[:12]}"
@@ -280,8 +284,8 @@ class OpenIdProvider:
             raise self._build_login_error(f"sent no account name ({provider_settings.account})")
         name = re.sub(r"[^a-z0-9_-]+", "-", account_claim.lower())[:64]
         if store.users.has_account(name):
-            message = f"the account {name} belongs to another person"
-            raise UnauthenticatedError(message, remedy="ask the site's owner, who can list you")
+            message = f"the account {name} belongs to a different person"
+            raise UnauthenticatedError(message, remedy="ask the site's operators to add you")
         return name
 
     def _check_timestamp(self, timestamp: object) -> float:
@@ -333,8 +337,8 @@ class OpenIdProvider:
         issuer = self.provider_settings.issuer
         provider_metadata = self._request_json("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if provider_metadata.get("issuer") != issuer:
-            message = f"{self.provider_settings.name} names another issuer than the settings"
-            raise StorageUnavailableError(message, remedy="tell the site's owner")
+            message = f"the issuer that {self.provider_settings.name} names is different from the one in the settings"
+            raise StorageUnavailableError(message, remedy="report this to the site's operators")
         keys = self._request_json("GET", str(provider_metadata.get("jwks_uri"))).get("keys")
         imported_keys = []
         for key in keys if isinstance(keys, list) else []:
@@ -367,7 +371,7 @@ class OpenIdProvider:
         endpoint_url = self._provider_metadata.get(endpoint_name)
         if not isinstance(endpoint_url, str):
             message = f"{self.provider_settings.name} has no {endpoint_name}"
-            raise StorageUnavailableError(message, remedy="tell the site's owner")
+            raise StorageUnavailableError(message, remedy="report this to the site's operators")
         return endpoint_url
 
     def _request_json(self, method: str, url: str, **request_options: Any) -> dict[str, Any]:
@@ -385,7 +389,7 @@ class OpenIdProvider:
         except (HvenError, ValueError, RecursionError) as error:
             raise self._build_unavailable_error() from error
         if 400 <= answer.status < 500 and request_options:
-            raise self._build_login_error("does not accept this log-in; it may have been used before")
+            raise self._build_login_error("did not accept this log-in; it may have been used before")
         if answer.status != 200 or not isinstance(response_json, dict):
             raise self._build_unavailable_error()
         return response_json
@@ -398,7 +402,8 @@ class OpenIdProvider:
 
     def _build_login_error(self, reason: str) -> UnauthenticatedError:
         return UnauthenticatedError(
-            f"{self.provider_settings.name} {reason}", remedy="log in again; if it stays so, tell the site's owner"
+            f"{self.provider_settings.name} {reason}",
+            remedy="log in again; if the error persists, report it to the site's operators",
         )
 
 

@@ -47,11 +47,11 @@ def change_password(store: StateStore, account: str, password: str, *, changed_b
         There is no such account.
     """
     if not store.users.has_account(account):
-        raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+        raise NotFoundError(f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts")
     password = password.strip()
     if password and not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
-        message = f"a password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters"
-        raise UserError(message, remedy="several words are easy to remember")
+        message = f"a password must have {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters"
+        raise UserError(message, remedy="choose several words, which are easy to remember")
     old_grants = store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
     if password:
         facts = {PASSWORD_HASH_FACT: _get_password_hasher().hash(password)}
@@ -89,7 +89,9 @@ def check_password(store: StateStore, account: str, password: str) -> bool:
     if _VERIFIED_HASHES.get(digest) in stored_hashes:
         return True
     if not _CHECK_SEMAPHORE.acquire(timeout=CHECK_WAIT_SECONDS):
-        raise TooManyRequestsError("there are too many attempts to log in", remedy="wait a minute")
+        raise TooManyRequestsError(
+            "the server is checking too many log-ins at the moment", remedy="try again in a minute"
+        )
     try:
         compared_hashes = stored_hashes or [_get_dummy_hash()]
         is_match = any(_is_password_correct(compared_hash, password_bytes) for compared_hash in compared_hashes)

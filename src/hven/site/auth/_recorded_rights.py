@@ -158,18 +158,18 @@ def check_access_to_stored(
         has_ended = invitations.find_invitation(store, owner) is None
     missing_rights = find_missing_rights(recorded_rights, principal)
     if has_ended or (owner is None and missing_rights):  # strangers do not even learn which rights these are
-        message = format_message("{what} is not there any more", description)
-        raise NotFoundError(message, remedy="the right under which it was made has ended")
+        message = format_message("{what} is no longer available", description)
+        raise NotFoundError(message, remedy="run it again; the access under which it was made has ended")
     if owner is not None and owner not in principal.owner_ids:
-        message = format_message("{what} belongs to somebody else", description)
+        message = format_message("{what} belongs to a different user", description)
         raise ForbiddenError(message, remedy="log in as its owner")
     if missing_rights and is_for_reading:
         rights_text = ", ".join(missing_rights[:MAX_NAMED_RIGHTS])
         if len(missing_rights) > MAX_NAMED_RIGHTS:
             rights_text += ", ..."
         raise ForbiddenError(
-            format_message("{what} relies on rights that you do not have now: {rights}", description, rights_text),
-            remedy="ask again: the answer has what you may see now",
+            format_message("{what} needs rights that you no longer have: {rights}", description, rights_text),
+            remedy="run the query again; the result then has the rows that you may see",
         )
 
 
@@ -280,7 +280,7 @@ def restore_principal(
             groups = principal.groups | invitations.list_invitation_groups(grant)
             principal = replace(principal, groups=groups)
         elif invitation_id == owning_invitation:
-            raise ForbiddenError("the invitation under which this was begun has ended", remedy="ask for another one")
+            raise ForbiddenError("the invitation for this work has expired", remedy="ask for a new invitation")
     return principal
 
 

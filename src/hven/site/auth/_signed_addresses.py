@@ -121,7 +121,7 @@ def find_account_of_signed_address(store: StateStore, method: str, path: str, qu
         The signature is not ours or not for this address, its time is over, or the account is gone.
     """
     if method not in READ_METHODS:
-        raise ForbiddenError("a signed address can only be read", remedy="send a token with the request")
+        raise ForbiddenError("a signed address is read-only", remedy="send a token with the request")
     expiry_text, _, signed_part = signature_text.partition(".")
     encoded_name, _, signature = signed_part.partition(".")
     padding = "=" * (-len(encoded_name) % 4)
@@ -135,14 +135,14 @@ def find_account_of_signed_address(store: StateStore, method: str, path: str, qu
     is_match = hmac.compare_digest(expected_signature.encode(), signature.encode("utf-8", "replace"))
     if not is_match or key is None:
         raise ForbiddenError(
-            "this address is not signed correctly by this site, or the account has changed since",
+            "the signature of this address is not valid, or the account has changed since it was signed",
             remedy="copy the whole address again from its page",
         )
     remaining_seconds = expiry_timestamp - time.time()
     if not 0 < remaining_seconds <= MAX_VALIDITY_SECONDS:
         expiry_text = f"{datetime.fromtimestamp(expiry_timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        message = format_message("this signed address was good until {moment}", expiry_text)
-        raise ForbiddenError(message, remedy="log in, and send or copy it again")
+        message = format_message("this signed address expired at {moment}", expiry_text)
+        raise ForbiddenError(message, remedy="log in, and make a new signed address")
     return name
 
 

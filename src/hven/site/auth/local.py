@@ -118,7 +118,7 @@ class LocalIdentityProvider:
         if principal is None or account not in {None, principal.name}:
             raise UnauthenticatedError(
                 "these credentials are not valid here",
-                remedy="check the account's name and the token or password; a token may have expired",
+                remedy="check the name of the account and the token or password; the token may have expired",
             )
         return principal
 
@@ -155,7 +155,9 @@ class LocalIdentityProvider:
                 is_valid = passwords.check_password(self._store, account, secret)
         if not is_valid:
             message = "this is neither the account's password nor its token"
-            raise UnauthenticatedError(message, remedy="the site's owner can set another one")
+            raise UnauthenticatedError(
+                message, remedy="if you have forgotten the password, ask the site's operators for a new one"
+            )
 
     def begin_session(self, account: str | None, secret: str, *, can_be_password: bool = True) -> tuple[str, str]:
         """Begin a session.
@@ -201,8 +203,8 @@ class LocalIdentityProvider:
                 claims = openid_provider.verify_token(token)
                 account = openid_provider.find_or_create_account(self._store, claims)
                 return self.build_principal(account, *openid_provider.list_groups(claims))
-        message = "this site does not trust the issuer of this token"
-        raise UnauthenticatedError(message, remedy="log in at /login, and create one")
+        message = "this site does not accept tokens from this issuer"
+        raise UnauthenticatedError(message, remedy="log in at /login, and create a token")
 
     def build_principal(self, account: str, *groups: str) -> Principal:
         """Return the user of an account, with the groups that its provider states.
@@ -267,14 +269,17 @@ def create_personal_token(
         There is no such account.
     """
     if scope not in TOKEN_SCOPE_GROUPS:
-        raise UserError(f"a token has no scope {scope!r:.40}", remedy="read or all")
+        raise UserError(f"there is no token scope {scope!r:.40}", remedy="use read or all")
     if not 0 < validity_days <= MAX_TOKEN_DAYS:
         message = f"a token is valid for at most {MAX_TOKEN_DAYS:g} days, not {validity_days:g}"
-        raise UserError(message, remedy="create another one then")
+        raise UserError(message, remedy="choose a shorter time, and create a new token when it ends")
     if not store.users.has_account(account):
-        raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+        raise NotFoundError(f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts")
     if len(store.grants.list_grants("token", subject=account)) >= MAX_TOKENS_PER_ACCOUNT:
-        raise UserError(f"{account} has {MAX_TOKENS_PER_ACCOUNT} tokens", remedy="end one that is not used")
+        raise UserError(
+            f"{account} already has {MAX_TOKENS_PER_ACCOUNT} tokens, which is the limit",
+            remedy="end a token that is no longer used",
+        )
     expiry_timestamp = time.time() + validity_days * 86400
     facts = {"purpose": purpose.strip()[:100]}
     return store.grants.add_grant(
@@ -308,7 +313,7 @@ def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, 
         There is no such token.
     """
     if grant_id not in {grant.id for grant in store.grants.list_grants("token", subject=account)}:
-        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="the list shows their numbers")
+        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="see the numbers in the list of tokens")
     store.grants.revoke_grant(grant_id, actor=revoked_by)
 
 
@@ -374,7 +379,7 @@ def parse_authorization(authorization: str) -> tuple[str | None, str]:
         name, colon, secret = credentials.partition(":")
         if colon:
             return name, secret
-    remedy = "Bearer TOKEN, or Basic with the account's name and the token"
+    remedy = "send Bearer TOKEN, or Basic with the name of the account and the token"
     raise UnauthenticatedError("the header Authorization cannot be read", remedy=remedy)
 
 

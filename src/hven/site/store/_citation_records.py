@@ -78,7 +78,7 @@ class CitationStore:
                 owner = conflicting_citation.collection
                 if conflicting_citation.label:
                     owner += f", {conflicting_citation.label}"
-                raise ConflictError(f"{citation.doi} is the DOI of {owner}", remedy="give another suffix")
+                raise ConflictError(f"{citation.doi} is already the DOI of {owner}", remedy="give a different suffix")
             updated_citation = replace(stored_citation or citation, doi=citation.doi, changed=format_current_time())
             _replace_citation(connection, updated_citation)
         return updated_citation
@@ -134,11 +134,11 @@ class CitedResultStore:
             total = int(connection.execute(count_query).scalar_one())
             own_count = int(connection.execute(count_query.where(results.c.maker == maker_digest)).scalar_one())
         if total >= result_limit:
-            message = format_message("no more addresses of results are kept here: there are {count:,}", total)
-            raise TooLargeError(message, remedy="ask the operators of this site: results.keep in hven.toml")
+            message = format_message("the space for addresses of results is full: there are {count:,}", total)
+            raise TooLargeError(message, remedy="ask the site's operators to raise results.keep in hven.toml")
         if own_count >= daily_limit:
             message = format_message(
-                "{count:,} addresses of results were made today; the limit is {most:,}", own_count, daily_limit
+                "you have made {count:,} addresses of results today; the limit is {most:,}", own_count, daily_limit
             )
             raise TooLargeError(message, remedy="continue tomorrow, or cite the collection")
 

@@ -41,9 +41,9 @@ POSTGRES_OPTIONS = {
 }
 
 READ_ONLY_REMEDY = (
-    "make its disk writable again, or check the owner and the rights of var/: the server then continues by itself"
+    "make its disk writable again, or check the owner and permissions of var/; then the server continues automatically"
 )
-MISSING_STATE_REMEDY = "bring its directory back, or mount its disk again: the server then continues by itself"
+MISSING_STATE_REMEDY = "restore its directory, or mount its disk again; then the server continues automatically"
 # addresses of states that a server of this process, or of the process that it was forked from, has found:
 # none of them is created anew
 _EXPECTED_ADDRESSES: set[str] = set()
@@ -554,12 +554,12 @@ class StateDatabase:
             shown_address = state_address
             if "@" in state_address:
                 shown_address = state_address.partition(":")[0]
-            message = f"the store's address {shown_address!r} cannot be used: {error}"
+            message = f"the address of the store, {shown_address!r}, cannot be used: {error}"
             remedy = "set store to sqlite:///path or postgresql+psycopg://user@host/database"
             raise StorageError(message, remedy=remedy) from error
         if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
-            message = f"the store cannot be kept in {self.url.get_backend_name()}"
-            raise StorageError(message, remedy="sqlite or postgresql+psycopg")
+            message = f"the store cannot be in {self.url.get_backend_name()}"
+            raise StorageError(message, remedy="use sqlite or postgresql+psycopg")
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _set_pragmas)
             sa.event.listen(self.engine, "begin", _begin_transaction)
@@ -599,7 +599,7 @@ class StateDatabase:
             if self._known_file_id is None and self._state_address not in _EXPECTED_ADDRESSES:
                 return  # `_open_or_create` creates it, or says why it cannot
             reason = (error.strerror or "").lower()
-            message = f"the system state {self.display_address} is not there: {reason}"
+            message = f"the system state {self.display_address} is missing: {reason}"
             raise StorageUnavailableError(message, remedy=MISSING_STATE_REMEDY) from error
         old_file_id = self._known_file_id
         self._known_file_id = (file_stat.st_dev, file_stat.st_ino)
@@ -633,19 +633,21 @@ class StateDatabase:
             format_number = int(format_text)
         if format_number > STATE_FORMAT:
             message = (
-                f"the system state {self.display_address} has format {format_number}, this Hven knows formats up "
-                f"to {STATE_FORMAT}"
+                f"the system state {self.display_address} has format {format_number}, but this Hven supports "
+                f"only formats up to {STATE_FORMAT}"
             )
             remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
             raise StorageError(message, remedy=remedy)
         if format_number < 1:
-            message = f"the system state {self.display_address} has format {format_text!r}, which no Hven wrote"
+            message = (
+                f"the system state {self.display_address} has format {format_text!r}, which is not a format of Hven"
+            )
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
         steps = range(format_number, STATE_FORMAT)
         if any(step not in UPGRADE_STEPS for step in steps):
             message = (
-                f"the system state {self.display_address} has format {format_number} of a Hven before 0.1.0, which "
-                f"this one does not upgrade"
+                f"the system state {self.display_address} has format {format_number}, which is older than "
+                "Hven 0.1.0 and cannot be upgraded"
             )
             raise StorageError(message, remedy="move it away and ingest again")
         for step in steps:
@@ -667,7 +669,7 @@ class StateDatabase:
         # this check comes first: SQLite's users share memory, and touching it on a disk that accepts no more writes
         # kills the process (SIGBUS)
         if self._file and not os.access(self._file, os.W_OK):
-            message = f"the system state {self.display_address} can only be read"
+            message = f"the system state {self.display_address} is read-only"
             raise StorageUnavailableError(message, remedy=READ_ONLY_REMEDY)
         with self._begin_exclusive_write() as connection:
             self._check_format(read_meta_value(connection, "format"))
@@ -699,10 +701,10 @@ class StateDatabase:
     def _check_format(self, format_text: str | None) -> None:
         if format_text != str(STATE_FORMAT):
             message = (
-                f"another Hven has made the format of the system state {self.display_address} {format_text}; this "
-                f"process knows {STATE_FORMAT}"
+                f"another Hven has changed the format of the system state {self.display_address} to {format_text}; "
+                f"this process supports format {STATE_FORMAT}"
             )
-            remedy = "let all machines and processes run the same version: stop the older ones, then start again"
+            remedy = "run the same version on all machines: stop the older processes, then start them again"
             raise StorageError(message, remedy=remedy)
 
     @contextmanager
@@ -758,14 +760,14 @@ class StateDatabase:
         if not self.is_sqlite and has_phrase(*SERVER_UNAVAILABLE_PHRASES):
             first_line = reason.strip().splitlines()[0]
             message = f"{state_label} does not answer: {first_line}"
-            return StorageError(message, remedy="start PostgreSQL; Hven then continues by itself")
+            return StorageError(message, remedy="start PostgreSQL; then Hven continues automatically")
         if has_phrase("lock timeout"):
             reason, lowercase_reason = "busy", "busy"
         if has_phrase("full", "no space", "disk i/o"):
-            return StorageError(f"{state_label} cannot be written: {reason}", remedy="make room on the disk of var/")
+            return StorageError(f"{state_label} cannot be written: {reason}", remedy="free space on the disk of var/")
         if has_phrase("locked", "busy"):
             message = f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds"
-            return OverloadedError(message, remedy="try again; if it stays so, look for a process that hangs")
+            return OverloadedError(message, remedy="try again; if the error persists, look for a process that hangs")
         if has_phrase("malformed", "not a database", "corrupt"):
             remedy = "restore it from a backup, or move it away and ingest the collections again"
             return StorageError(f"{state_label} is damaged: {reason}", remedy=remedy)
@@ -773,7 +775,7 @@ class StateDatabase:
             self.engine.dispose()
         if has_phrase("readonly", "unable to open", "permission"):
             message = f"{state_label} cannot be opened: {reason}"
-            return StorageError(message, remedy="check the owner and the rights of var/")
+            return StorageError(message, remedy="check the owner and permissions of var/")
         return StorageError(f"{state_label}: {reason}")
 
 

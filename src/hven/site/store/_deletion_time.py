@@ -78,8 +78,8 @@ class DeletionClock:
         trusted_text = format_timestamp(current_time.trusted_time)[:19]
         trusted_until = format_timestamp(current_time.leap_start + LEAP_TRUST_SECONDS)[:19]
         return (
-            f"the clock says {clock_text}, and was at {trusted_text} before: until it has gone on to "
-            f"{trusted_until}, nothing is deleted by it"
+            f"the clock has jumped from {trusted_text} to {clock_text}; Hven deletes nothing by its time until "
+            f"{trusted_until}"
         )
 
     def get_trusted_time(self) -> str:

@@ -73,8 +73,8 @@ class DraftStore:
             if connection.execute(sa.update(drafts).where(row_condition).values(values)).rowcount:
                 return
             if connection.execute(count_query).scalar_one() >= MAX_DRAFTS_PER_ACCOUNT:
-                message = format_message("there are {count} drafts of yours already", MAX_DRAFTS_PER_ACCOUNT)
-                raise TooLargeError(message, remedy="publish or give up some")
+                message = format_message("you already have {count} drafts, which is the limit", MAX_DRAFTS_PER_ACCOUNT)
+                raise TooLargeError(message, remedy="publish or discard some of them")
             connection.execute(sa.insert(drafts).values(owner=owner, subject=subject, **values))
 
     def find_draft(self, owner: str, subject: str) -> TextDraft | None:

@@ -233,7 +233,9 @@ class JobStore:
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
         if row is None:
-            raise NotFoundError(f"there is no job {job_id!r:.80}", remedy="it may have been destroyed")
+            raise NotFoundError(
+                f"there is no job {job_id!r:.80}", remedy="check the id; the job may have been destroyed"
+            )
         return _job_from_row(row)
 
     def find_phases(self, job_ids: Sequence[str]) -> dict[str, str]:

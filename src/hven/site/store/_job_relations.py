@@ -72,7 +72,9 @@ def _find_failed_dependency(dependency_ids: Sequence[str], phases: Mapping[str, 
 
 def _write_dependency_error_json(failed_dependency: str, failed_phase: str) -> str:
     failure_text = FAILURE_TEXTS.get(failed_phase, "has been destroyed")
-    message = f"it waited for the job {failed_dependency}, which {failure_text}; run that again, then this"
+    message = (
+        f"this job waited for the job {failed_dependency}, which {failure_text}; run that job again, then this one"
+    )
     return json.dumps({"kind": "fatal", "message": message})
 
 
@@ -141,7 +143,7 @@ def cancel_descendants(connection: sa.Connection, job_id: str) -> None:
     descendants = list_descendants(connection, [job_id])
     if not descendants:
         return
-    message = f"the job {job_id}, which this is part of, was aborted"
+    message = f"this job is part of the job {job_id}, which was aborted"
     values = {
         "phase": "ABORTED",
         "ended": format_current_time(),

@@ -191,7 +191,7 @@ def check_lease_free(connection: sa.Connection, lease_name: str) -> None:
     current_lease = _read_lease(connection, lease_name)
     if current_lease is not None and current_lease.is_alive_at(read_shared_clock(connection)):
         raise ConflictError(
-            f"{current_lease.what} is being done by {current_lease.display_holder} since {current_lease.since}",
+            f"{current_lease.what} is already running: {current_lease.display_holder}, since {current_lease.since}",
             remedy="wait until it ends, or stop that process",
         )
 
@@ -206,8 +206,8 @@ def check_lease_held(connection: sa.Connection, lease: Lease) -> None:
     """
     if connection.execute(sa.select(leases.c.name).where(_build_same_lease_condition(lease))).first() is None:
         raise ConflictError(
-            f"the lease {lease.name!r} of {lease.since} was lost to another process: nothing was published",
-            remedy="run it again",
+            f"the lease {lease.name!r} of {lease.since} was lost to another process; nothing was published",
+            remedy="run the command again",
         )
 
 

@@ -153,7 +153,7 @@ class ClientPushStore:
                     piece_rows = stream.read_all()
             except (ValueError, pa.ArrowException) as error:
                 message = f"rows that were pushed into {table} are damaged: {error}"
-                raise StorageError(message, remedy="restore a backup of the site") from error
+                raise StorageError(message, remedy="restore the site from a backup") from error
         with self._lock:
             self._cached_pieces[key] = piece_rows
             self._cached_pieces.move_to_end(key)

@@ -87,8 +87,10 @@ class ReleaseStore:
         """
         if not _LABEL_PATTERN.fullmatch(label) or label.lower() in RESERVED_LABELS:
             reserved_text = ", ".join(sorted(RESERVED_LABELS))
-            remedy = f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of {reserved_text}"
-            raise UsageError(f"{label!r:.60} is not a valid label of a release", remedy=remedy)
+            remedy = (
+                f"use at most 40 letters, digits, dots and dashes, such as R4 or DR1.2, but none of {reserved_text}"
+            )
+            raise UsageError(f"{label!r:.60} is not a valid label for a release", remedy=remedy)
         created = format_current_time()
         new_releases = []
         with self._database.begin_write() as connection:
@@ -101,12 +103,12 @@ class ReleaseStore:
                 conflicting_release = releases_by_schema.get(new_release.schema_name.lower())
                 if conflicting_release is not None:
                     raise ConflictError(
-                        f"{conflicting_release.collection} has a release {conflicting_release.label!r} already",
-                        remedy="take another label; a release never changes",
+                        f"{conflicting_release.collection} already has a release {conflicting_release.label!r}",
+                        remedy="choose a different label; a release never changes",
                     )
                 state = read_snapshot_pointers(connection, name)
                 if not state:
-                    raise NotFoundError(f"nothing of {name!r} is published")
+                    raise NotFoundError(f"{name!r} has no published tables")
                 new_releases.append(replace(new_release, snapshots=state))
                 values = {"collection": name, "label": label, "created": created, "description": description}
                 for table, snapshot in state.items():
@@ -179,7 +181,9 @@ class ReleaseStore:
             collection_names = list(dict.fromkeys(collections or releases_by_collection)) or ["nothing"]
             for name in collection_names:
                 if name not in releases_by_collection:
-                    raise NotFoundError(f"{name} has no release {label!r:.60}", remedy="hven release list shows them")
+                    raise NotFoundError(
+                        f"{name} has no release {label!r:.60}", remedy="run hven release list to see all releases"
+                    )
             is_removed = sa.and_(releases.c.collection.in_(collection_names), releases.c.label == label)
             connection.execute(sa.delete(releases).where(is_removed))
             increment_version(connection)

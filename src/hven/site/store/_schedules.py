@@ -173,7 +173,7 @@ class SyncScheduleStore:
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
         if row is None:
-            remedy = "set `sync: {every: 1 h}` in its descriptor, and serve the site"
+            remedy = "write `sync: {every: 1 h}` into its descriptor, and serve the site"
             raise NotFoundError(f"{collection!r} has no schedule", remedy=remedy)
         return _schedule_from_row(row)
 

@@ -51,7 +51,7 @@ class SessionStore:
         own_sessions = sa.select(sessions.c.hash).where(sessions.c.owner == owner)
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
-                raise UnauthenticatedError("the account is gone")
+                raise UnauthenticatedError("the account no longer exists")
             trusted_time = deletion_time.compute_trusted_clock_state(connection).trusted_time
             is_over = sessions.c.expires <= deletion_time.format_timestamp(trusted_time)
             connection.execute(sa.delete(sessions).where(is_over))

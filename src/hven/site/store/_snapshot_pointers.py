@@ -53,7 +53,7 @@ def move_snapshot_pointers(
     if conflicting_pointer is not None:
         raise ConflictError(
             f"the table {conflicting_pointer.table_name} belongs to the collection {conflicting_pointer.collection}",
-            remedy="give it another name",
+            remedy="give your table a different name",
         )
     since = format_current_time()
     connection.execute(sa.delete(pointers).where(pointers.c.collection == collection))
@@ -108,7 +108,7 @@ def find_rollback_state(
     all_events = [publication_event_from_row(row) for row in connection.execute(query)]
     publications = [event for event in all_events if event.action == "publish"]
     if not publications:
-        raise NotFoundError(f"nothing of {collection!r} was ever published")
+        raise NotFoundError(f"{collection!r} was never published")
     current_state = dict(current_state)
     if wanted_id is not None:
         candidates: Sequence[PublicationEvent] = [_find_publication(publications, collection, wanted_id)]
@@ -124,9 +124,10 @@ def find_rollback_state(
     elif dict(candidates[0].state) == current_state:
         return current_state
     else:
-        message = f"{collection}: {wanted_id} is not kept any more"
+        message = f"{collection}: {wanted_id} is no longer kept"
     remedy = (
-        f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how many"
+        f"run hven history {collection.partition('.')[0]} to see the kept states; keep_snapshots in hven.toml "
+        "sets their number"
     )
     raise NotFoundError(message, remedy=remedy)
 
@@ -137,7 +138,7 @@ def _find_publication(publications: Sequence[PublicationEvent], collection: str,
         if event.run == wanted_id or wanted_id in event.state.values():
             return event
     message = f"{collection} has no snapshot or run {wanted_id!r}"
-    raise NotFoundError(message, remedy=f"hven history {collection} lists them")
+    raise NotFoundError(message, remedy=f"run hven history {collection} to see all snapshots")
 
 
 def _list_earlier_publications(

@@ -114,7 +114,9 @@ def snapshot_record_from_row(row: Any) -> SnapshotRecord:
         table = table_from_json(body["table"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"the record of snapshot {row.id} cannot be read: {error}"
-        raise StorageError(message, remedy="run the Hven that wrote it, or ingest the collection again") from error
+        raise StorageError(
+            message, remedy="run the version of Hven that wrote it, or ingest the collection again"
+        ) from error
     return SnapshotRecord(
         snapshot=snapshot,
         table=table,

@@ -160,7 +160,7 @@ def check_empty(connection: sa.Connection) -> None:
         if table.name in EXCLUDED_TABLES:
             continue
         if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None:
-            remedy = "name an empty one: HVEN_STORE=postgresql+psycopg://..."
+            remedy = "give an empty database with HVEN_STORE=postgresql+psycopg://..."
             raise ConflictError("the database of the system state is not empty", remedy=remedy)
 
 
@@ -188,7 +188,7 @@ def import_rows(
         unknown_tables = set(tables) - {table.name for table in metadata.sorted_tables}
         if unknown_tables:
             message = f"the archive has a table {min(unknown_tables)!r} that this Hven does not know"
-            raise StorageError(message, remedy="run the Hven that wrote it")
+            raise StorageError(message, remedy="use the version of Hven that wrote it")
         for table in metadata.sorted_tables:
             batch: list[dict[str, Any]] = []
             for row in tables.get(table.name, ()):

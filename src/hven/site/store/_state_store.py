@@ -96,8 +96,8 @@ class StateStore:
                 # digests, sessions, rows of private tables: only the owner may read them
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            message = f"{directory} cannot be made: {error.strerror}"
-            raise StorageError(message, remedy="check the rights of the site's directory") from error
+            message = f"{directory} cannot be created: {error.strerror}"
+            raise StorageError(message, remedy="check the permissions of the site's directory") from error
         self._database = StateDatabase(build_state_address(directory, url))
         self.deletion_clock = DeletionClock(self._database)
         self.leases = LeaseStore(self._database)
@@ -669,11 +669,11 @@ class StateStore:
                 insert_meta_value(connection, "data", data_id)
         if directory_id == data_id or (directory_id is None and marker.is_file()):
             return
-        mismatch = "has none of its data" if directory_id is None else "has other data"
+        mismatch = "does not contain its data" if directory_id is None else "contains different data"
         raise StorageError(
-            f"the system state {self._database.display_address} is shared, and {directory} {mismatch}",
-            remedy="machines with one store share one directory: set data in hven.toml; "
-            f"if the data {data_id} are lost for good, write {data_id} into {marker} and ingest again",
+            f"the system state {self._database.display_address} is shared, but {directory} {mismatch}",
+            remedy="set `data` in hven.toml to the directory that all machines with this store share; "
+            f"if the data {data_id} are lost permanently, write {data_id} into {marker} and ingest again",
         )
 
     def get_site_id(self) -> str:

@@ -82,7 +82,7 @@ class UserTableStore:
         name = record.table.name.lower()
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
-                raise UnauthenticatedError("the account is gone")
+                raise UnauthenticatedError("the account no longer exists")
             other_rows = _list_other_table_rows(connection, owner, name)
             _check_table_count(other_rows, table_limit)
             check_quota("rows", sum(row.rows for row in other_rows) + record.snapshot.rows, row_limit)
@@ -193,7 +193,7 @@ def check_quota(quantity: str, total: int, limit: int) -> None:
     if total > limit:
         raise TooLargeError(
             f"your tables would have {total:,} {quantity}; the limit is {limit:,}",
-            remedy="delete what you no longer need",
+            remedy="delete tables that you no longer need",
         )
 
 
@@ -209,11 +209,11 @@ def _list_other_table_rows(connection: sa.Connection, owner: str, table_name: st
 
 def _check_table_count(other_table_rows: list[Any], table_limit: int) -> None:
     if table_limit == 0:
-        remedy = "send the table with the query: UPLOAD=mine,param:PART"
-        raise TooLargeError("this service keeps no tables of users", remedy=remedy)
+        remedy = "send the table with the query, as UPLOAD=mine,param:PART"
+        raise TooLargeError("users cannot store tables on this service", remedy=remedy)
     if len(other_table_rows) >= table_limit:
-        message = f"you keep {len(other_table_rows)} tables already; the limit is {table_limit}"
-        raise TooLargeError(message, remedy="delete one that you no longer need")
+        message = f"you already have {len(other_table_rows)} tables; the limit is {table_limit}"
+        raise TooLargeError(message, remedy="delete a table that you no longer need")
 
 
 class _UserTableSnapshotRow:

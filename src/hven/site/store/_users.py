@@ -48,15 +48,21 @@ class UserStore:
             The account exists already.
         """
         if not ACCOUNT_NAME_PATTERN.fullmatch(account) or account in RESERVED_NAMES:
-            message = f"{account!r:.80} cannot be the name of an account"
-            raise UserError(message, remedy="a lower-case letter, then lower-case letters, digits, _ and -")
+            message = f"{account!r:.80} is not a valid name for an account"
+            raise UserError(
+                message,
+                remedy="begin with a lower-case letter and use only lower-case letters, digits, _ and -; "
+                "owner and anonymous are reserved",
+            )
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
         values = {"name": account, "salt": salt, "hash": _hash_token(salt, secret)}
         with self._database.begin_write() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == account)).first():
-                remedy = f"hven user remove {account} removes it with its tables"
-                raise ConflictError(f"there is an account {account!r} already", remedy=remedy)
+                remedy = (
+                    f"choose a different name; to remove the account and its tables, run hven user remove {account}"
+                )
+                raise ConflictError(f"there is already an account {account!r}", remedy=remedy)
             delete_matching_jobs(connection, jobs.c.owner == account)  # jobs of an earlier account of that name
             connection.execute(sa.insert(users).values(**values, created=format_current_time()))
         return f"{account}.{secret}"
@@ -75,7 +81,9 @@ class UserStore:
         statement = sa.update(users).where(users.c.name == account).values(values)
         with self._database.begin_write() as connection:
             if not connection.execute(statement).rowcount:
-                raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+                raise NotFoundError(
+                    f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts"
+                )
             connection.execute(sa.delete(sessions).where(sessions.c.owner == account))
         return f"{account}.{secret}"
 
@@ -108,7 +116,9 @@ class UserStore:
         """
         with self._database.begin_write() as connection:
             if not connection.execute(sa.delete(users).where(users.c.name == account)).rowcount:
-                raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+                raise NotFoundError(
+                    f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts"
+                )
             connection.execute(sa.delete(sessions).where(sessions.c.owner == account))
             schedule_table_deletion(connection, user_tables.c.owner == account)
             connection.execute(sa.delete(drafts).where(drafts.c.owner == account))

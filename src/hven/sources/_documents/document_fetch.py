@@ -96,13 +96,13 @@ class DocumentFetcher:
         def request_once() -> bytes:
             with service.request("GET", url) as answer:
                 if answer.status in {404, 410}:
-                    raise _NoDocumentError(STATE_MISSING, f"{service.host} answers {answer.status}")
+                    raise _NoDocumentError(STATE_MISSING, f"{service.host} returns status {answer.status}")
                 if answer.status != 200:
                     state = STATE_REFUSED
                     if answer.status >= 500:
                         state = STATE_FAILED
-                    reason = extract_error_text(answer)[:80] or "it does not say why"
-                    raise _NoDocumentError(state, f"{service.host} answers {answer.status}: {reason}")
+                    reason = extract_error_text(answer)[:80] or "it gives no reason"
+                    raise _NoDocumentError(state, f"{service.host} returns status {answer.status}: {reason}")
                 return self._read_document_bytes(answer.parts)
 
         try:
@@ -283,20 +283,20 @@ class _DocumentFetchRun:
             host = self.fetcher.service.host
         if self.give_up_reason:
             yield (
-                f"documents: {host} is left in peace, after {MAX_CONSECUTIVE_FAILURES} in a row that could not be "
-                f"fetched: {self.give_up_reason}"
+                f"documents: Hven stopped asking {host} after {MAX_CONSECUTIVE_FAILURES} failures in a row: "
+                f"{self.give_up_reason}"
             )
         if remaining:
-            text = f"documents: {self.fetched_count:,} were fetched from {host}, {remaining:,} are still to come"
+            text = f"documents: {self.fetched_count:,} were fetched from {host}, {remaining:,} remain"
             if self.fetched_count >= MIN_COUNT_FOR_RATE and not self.give_up_reason:
                 rate = self.fetched_count / max(duration_seconds, 1e-6)
                 remaining_seconds = remaining / rate
                 end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=min(remaining_seconds, 3e9))
                 text += (
-                    f": {_format_duration(remaining_seconds)} of fetching at {rate:,.3g} a second, until "
-                    f"{end:%Y-%m-%d %H:%M} UTC if it went on without a pause"
+                    f"; at {rate:,.3g} a second this takes {_format_duration(remaining_seconds)} more, until "
+                    f"{end:%Y-%m-%d %H:%M} UTC without a pause"
                 )
-            yield f"{text}; each sync goes on, with the newest first"
+            yield f"{text}; each sync continues, the newest first"
         for state, note, count, first in self.store.summarize_problems():
             subject = f"{count:,} documents are"
             if count == 1:

@@ -66,19 +66,19 @@ def _split_header_lines(body: bytes) -> list[str]:
             if card.rstrip() == "END":
                 return lines
             lines.append(card)
-        raise InvalidDocumentError("it ends within the header")
+        raise InvalidDocumentError("it ends in the middle of the header")
     text = body.decode("utf-8", "replace")
     is_page = _HTML_PATTERN.match(body) is not None
     complaint = "it is not a header"
     if is_page:
-        complaint = "it is a page without a header"
+        complaint = "it is a web page without a header"
         preformatted_text = _HTML_TAG_PATTERN.sub("", _extract_pre_sections(text))
         text = html.unescape(preformatted_text)
     lines = text.splitlines()
     if not any(_convert_line_to_card(line) for line in lines):
         raise InvalidDocumentError(complaint)
     if not is_page and _END_LINE_PATTERN.search(body) is None:
-        raise InvalidDocumentError("it ends within the header")
+        raise InvalidDocumentError("it ends in the middle of the header")
     return lines
 
 
@@ -91,7 +91,7 @@ def _extract_pre_sections(text: str) -> str:
         begin = lower.find(">", begin) + 1
         at = lower.find("</pre", begin)
         if not begin or at < 0:
-            raise InvalidDocumentError("it ends within the header")
+            raise InvalidDocumentError("it ends in the middle of the header")
         sections.append(text[begin:at])
     return "\n".join(sections)
 
@@ -117,10 +117,10 @@ def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], o
     except (ValueError, RecursionError) as error:
         complaint = f"it is not JSON: {error}"
         if _HTML_PATTERN.match(body):
-            complaint = "it is a page, and no JSON"
+            complaint = "it is a web page, not JSON"
         raise InvalidDocumentError(complaint) from None
     if not isinstance(record, dict):
-        raise InvalidDocumentError("it is not an object of JSON")
+        raise InvalidDocumentError("it is not a JSON object")
 
     def find_value(key: str) -> object:
         if key in record:
@@ -141,7 +141,7 @@ def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], o
 # all of it is parsed
 def _create_label_lookup(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001
     if _HTML_PATTERN.match(body):
-        raise InvalidDocumentError("it is a page, and no label")
+        raise InvalidDocumentError("it is a web page, not a label")
     try:
         return {card.keyword: card.value for card in parse_label_cards(body)}.get
     except SourceError as error:
@@ -157,7 +157,7 @@ def _create_xml_lookup(body: bytes, paths: Collection[str]) -> Callable[[str], o
     except etree.XMLSyntaxError as error:
         complaint = f"it is not XML: {error}"
         if _HTML_PATTERN.match(body):
-            complaint = "it is a page, and no XML"
+            complaint = "it is a web page, not XML"
         raise InvalidDocumentError(complaint) from None
 
     if etree.QName(root).localname == "VOTABLE":
@@ -246,11 +246,11 @@ def _convert_value(raw_value: object, kind: str, key: str, doubts: list[str]) ->
     if kind == "bool":
         if isinstance(raw_value, bool) or raw_value in {"T", "F", "true", "false"}:
             return raw_value in {True, "T", "true"}
-        doubts.append(f"{key} is {str(raw_value)[:40]!r}, no truth value")
+        doubts.append(f"{key} is {str(raw_value)[:40]!r}, which is neither true nor false")
         return None
     number = _to_number(raw_value, kind)
     if number is None:
-        doubts.append(f"{key} is {str(raw_value)[:40]!r}, no number")
+        doubts.append(f"{key} is {str(raw_value)[:40]!r}, which is not a number")
     return number
 
 

@@ -52,7 +52,9 @@ class TapSourceConditionWriter:
             return f"'{value.isoformat(timespec='microseconds' if value.microsecond % 1000 else 'milliseconds')}'"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return repr(value)
-        raise SourceError(f"{value!r} cannot be asked for by TAP", remedy="choose a key of numbers, texts or times")
+        raise SourceError(
+            f"{value!r} cannot be used in a TAP query", remedy="choose a key with numbers, texts or times"
+        )
 
     def write_key_condition_groups(
         self, columns: Sequence[str], keys: pa.Table, keys_per_group: int

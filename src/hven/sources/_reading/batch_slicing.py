@@ -26,7 +26,17 @@ def limit_rows(batches: Iterable[pa.RecordBatch], row_limit: int | None) -> Iter
 def split_batches(
     batches: Iterable[pa.RecordBatch], batch_row_limit: int, row_limit: int | None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield batches of `batch_row_limit` rows at most, `row_limit` rows in all; batches without rows are left out."""
+    """Yield batches of `batch_row_limit` rows at most, `row_limit` rows in all; batches without rows are left out.
+
+    Parameters
+    ----------
+    batches
+        Record batches of any size.
+    batch_row_limit
+        Maximum number of rows of a batch.
+    row_limit
+        Maximum number of rows in all; None: no limit.
+    """
     for batch in limit_rows(batches, row_limit):
         for at in range(0, batch.num_rows, batch_row_limit):
             yield batch.slice(at, batch_row_limit)

@@ -52,8 +52,8 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         host = split_address(url).hostname or url[:80]
         if split_address(url).scheme != "https" and not allow_private:
             raise SourceError(
-                f"the service sends us to {host} for a token, over http, where all can read the password",
-                remedy="ask its operator for an https address, or for a token of your own: `token: $NAME`",
+                f"the service asks for the password at {host} over plain http, where others can read it",
+                remedy="ask its operators for an https address, or for a token, and write `token: $NAME`",
             )
         user, _, password = login.partition(":")
         if standard == TLS_WITH_PASSWORD:
@@ -75,7 +75,8 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         token_text = answer.headers.get("x-vo-bearer", "").strip()
         if answer.status != 200 or not token_text or not token_text.isprintable():
             raise SourceError(
-                f"{host} gives no token: it answers {answer.status}", remedy="check user and password of `login`"
+                f"{host} gives no token, but returns status {answer.status}",
+                remedy="check the user and the password in `login`",
             )
         return f"Bearer {token_text}"
     return None

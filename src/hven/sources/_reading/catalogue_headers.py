@@ -260,9 +260,10 @@ def _refuse_second_vizier_table(beginning: _FileBeginning, first_row: int) -> No
     for line_number, line in enumerate(beginning.lines[first_row:], first_row + 1):
         if line.startswith("#Column\t"):
             raise SourceError(
-                "another table begins here: the answer of VizieR holds several",
+                "another table begins here, because the answer of VizieR contains several",
                 place=TextPlace(file=beginning.file, line=line_number),
-                remedy="ask VizieR for one table (`-source=II/246/out`), or cut the file into one for each table",
+                remedy="ask VizieR for one table (`-source=II/246/out`), or split the file into one file for each "
+                "table",
             )
 
 
@@ -342,10 +343,10 @@ def _refuse_values_under_bars(beginning: _FileBeginning, first_line: int, bars: 
         for bar in bars[1:-1]:
             if line[bar : bar + 1].strip():
                 raise SourceError(
-                    f"a value stands under the bar at character {bar + 1}, so it belongs to no column",
+                    f"a value is under the bar at character {bar + 1}, so it belongs to no column",
                     place=TextPlace(file=beginning.file, line=line_number),
-                    remedy="values stand between the bars of the header; else give the columns with `kind: fixed` and "
-                    "`fields:`",
+                    remedy="move the values between the bars of the header, or describe the columns with `kind: "
+                    "fixed` and `fields:`",
                 )
 
 
@@ -570,9 +571,9 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> CatalogueTex
     described = readme.parse_readme(beginning.lines[:end])
     if len({id(fields) for fields in described.fields_by_table.values()}) != 1:
         raise SourceError(
-            f"{len(described.fields_by_table)} tables are described in one file",
+            f"{len(described.fields_by_table)} tables are in one file",
             place=TextPlace(file=beginning.file),
-            remedy="cut it into one file for each table, and name the description with `kind: fixed` and `readme:`",
+            remedy="split it into one file for each table, and give the description with `kind: fixed` and `readme:`",
         )
     fields = next(iter(described.fields_by_table.values()))
     columns_by_name = {item.column.name: item.column for item in fields}
@@ -664,7 +665,7 @@ def rename_columns(header: CatalogueTextHeader, names: Sequence[str], file: str)
         raise SourceError(
             f"`names` has {len(names)} names, but the header has {len(header.names)} fields",
             place=TextPlace(file=file),
-            remedy="give one name per field",
+            remedy="give one name for each field",
         )
     new = dict(zip(header.names, names, strict=True))
     columns = {new[name]: column.copy_with(name=new[name]) for name, column in header.columns.items()}

@@ -71,7 +71,7 @@ class PacketVariable:
         match = _TEXT_TYPE_PATTERN.fullmatch(self.type)
         if match is None:
             raise SourceError(
-                f"the stream has values of the type {self.type!r:.40}", remedy="report this to its operators"
+                f"the stream has values of the unknown type {self.type!r:.40}", remedy="report this to its operators"
             )
         return np.dtype(f"S{match[1]}")
 
@@ -124,12 +124,14 @@ def parse_das2_stream(stream_bytes: bytes) -> Das2Stream:
     """
     if stream_bytes[:4] != b"[00]":
         raise SourceError(
-            f"it is not a stream of das2 2: it begins with {stream_bytes[:20]!r}",
+            f"the answer is not a das2 stream of version 2; it begins with {stream_bytes[:20]!r}",
             remedy="give the address that ends in /server",
         )
     root, at = _read_packet_header(stream_bytes, 0)
     if root.tag != "stream":
-        raise SourceError(f"the first packet is <{root.tag[:40]}>, not <stream>", remedy="report this to its operators")
+        raise SourceError(
+            f"the first packet of the stream is <{root.tag[:40]}>, not <stream>", remedy="report this to its operators"
+        )
     if root.get("compression", "none") == "deflate":
         stream_bytes = _decompress(stream_bytes[at:])
         at = 0
@@ -149,9 +151,9 @@ def _decompress(packed_bytes: bytes) -> bytes:
     try:
         stream_bytes = decompressor.decompress(packed_bytes)
     except zlib.error as error:
-        raise BrokenAnswerError(f"it cannot be unpacked: {error}") from None
+        raise BrokenAnswerError(f"the stream cannot be decompressed: {error}") from None
     if not decompressor.eof:
-        raise BrokenAnswerError("it broke off")
+        raise BrokenAnswerError("the stream breaks off")
     return stream_bytes
 
 
@@ -189,13 +191,13 @@ class _PacketReader:
                 break
             else:
                 packet_start = data[offset : offset + 12]
-                message = f"at byte {offset:,} of the stream stands {packet_start!r}, no packet: a length is wrong"
+                message = f"at byte {offset:,} of the stream is {packet_start!r}, not a packet, so a length is wrong"
                 raise SourceError(message, remedy="report this to its operators")
 
     def _read_samples(self, number: bytes, offset: int) -> int:
         """Read the samples of one packet type that stand one behind the other; return the offset behind them."""
         if number not in self._types_by_number:
-            message = f"the stream has samples of the packet {number!r}, which it does not describe"
+            message = f"the stream has samples of the packet {number!r}, but no description of it"
             raise SourceError(message, remedy="report this to its operators")
         packet_type = self._types_by_number[number]
         sample_bytes = packet_type.row.itemsize
@@ -203,7 +205,9 @@ class _PacketReader:
         row_count = count_adjacent_samples(self.stream_array[offset:], mark, sample_bytes)
         if not row_count:
             remaining_count = len(self.stream_bytes) - offset
-            raise BrokenAnswerError(f"it breaks off in a sample: {remaining_count} of {sample_bytes} bytes")
+            raise BrokenAnswerError(
+                f"the stream breaks off in a sample, after {remaining_count} of {sample_bytes} bytes"
+            )
         packet_type.runs.append(np.frombuffer(self.stream_bytes, packet_type.row, row_count, offset))
         return offset + row_count * sample_bytes
 
@@ -287,10 +291,10 @@ class _PacketType:
 def _read_packet_header(stream_bytes: bytes, offset: int) -> tuple[ET.Element, int]:
     head = stream_bytes[offset : offset + 10]
     if len(head) < 10 or not head[4:].strip().isdigit():
-        raise BrokenAnswerError(f"it breaks off in a header, or says no length: {head!r}")
+        raise BrokenAnswerError(f"the stream breaks off in a header, or a header has no length: {head!r}")
     end = offset + 10 + int(head[4:])
     if end > len(stream_bytes):
-        raise BrokenAnswerError("it breaks off in a header")
+        raise BrokenAnswerError("the stream breaks off in a header")
     return parse_header_xml(stream_bytes[offset + 10 : end]), end
 
 
@@ -333,7 +337,7 @@ def _read_properties(root: ET.Element) -> dict[str, str]:
 
 def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[PacketVariable, ...]:
     if next((element.tag for element in root if element.tag != "properties"), "") != "x":
-        raise SourceError("a packet of the stream has no x", remedy="report this to its operators")
+        raise SourceError("a packet of the stream does not begin with x", remedy="report this to its operators")
     elements = [element for element in root if element.tag in {"x", "y", "z", "yscan"}]
     return tuple(_read_variable(element, inherited_properties) for element in elements)
 
@@ -350,11 +354,11 @@ def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str])
             item_values = _read_item_values(element, item_count)
         except ValueError as error:
             raise SourceError(
-                f"a packet of the stream is described wrongly: {error}", remedy="report this to its operators"
+                f"the description of a packet is wrong: {error}", remedy="report this to its operators"
             ) from None
     if not 0 < item_count <= MAX_ITEMS or len(item_values) not in {0, item_count}:
         raise SourceError(
-            f"a packet of the stream has {item_count} items and {len(item_values)} tags",
+            f"a packet of the stream has {item_count} items, but {len(item_values)} tags",
             remedy="report this to its operators",
         )
     return PacketVariable(
@@ -412,8 +416,8 @@ def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
         return time_scales.tai_to_utc(nanoseconds // 1000 + J2000_TAI_MICROSECONDS)
     if units not in TIME_UNITS:
         raise SourceError(
-            f"the x of the stream is in {time_variable.units!r:.40}, no time",
-            remedy=f"times are in {', '.join(TIME_UNITS)}, tt2000, or texts",
+            f"the unit of x in the stream is {time_variable.units!r:.40}, not a unit of time",
+            remedy=f"ask its operators for times in {', '.join(TIME_UNITS)} or tt2000, or as text",
         )
     scale, begins = TIME_UNITS[units]
     return np.rint(_to_floats(cells) * scale).astype(np.int64) + begins

@@ -71,8 +71,8 @@ class FileOptions(BaseModel):
         validation_alias=AliasChoices("files", "file"),
         min_length=1,
         description=(
-            "File or files, relative to the descriptor, or a list of them; `*`, `?`, `[abc]` and `**`"
-            " are patterns. Compressed files (gz, bz2, xz, zst) are read as they are."
+            "A path relative to the descriptor, or a list of paths; `*`, `?`, `[abc]` and `**` are patterns. Hven "
+            "also reads compressed files (gz, bz2, xz, zst)."
         ),
         examples=["data/**/*.csv.gz"],
     )
@@ -441,7 +441,7 @@ class _ZstandardReader(io.RawIOBase):
             data = data or self.raw.read(CHUNK_BYTES)
             if not data:
                 if self.is_frame_open:
-                    raise EOFError("the last frame is not complete")
+                    raise EOFError("the last frame is incomplete")
                 return b""
             self.is_frame_open = True
             self.ready = self.frame.decompress(data)
@@ -469,6 +469,20 @@ def resolve_column_names(
 ) -> list[str]:
     """Check the wanted names, and return them; None: return all available names.
 
+    Parameters
+    ----------
+    requested_names
+        Names of columns; None: all.
+    available_names
+        Names of the columns of the source.
+    source_name
+        The source in words, for messages.
+
+    Returns
+    -------
+    names
+        Names of the columns to read.
+
     Raises
     ------
     SourceError
@@ -481,7 +495,7 @@ def resolve_column_names(
         if name not in allowed_names:
             remedy = suggest_spelling(name, available_names)
             if not remedy:
-                remedy = f"it has {', '.join(available_names[:12])}"
+                remedy = f"choose one of its columns: {', '.join(available_names[:12])}"
                 if len(available_names) > 12:
                     remedy = f"{remedy} ..."
             raise SourceError(f"{source_name} has no column {name!r}", remedy=remedy)
@@ -498,6 +512,24 @@ def build_source_batch(
     """Build a batch of data columns, row numbers (`first_row_number`: an array, or the first one) and file facts.
 
     Facts are constant arrays: one value, repeated.
+
+    Parameters
+    ----------
+    column_names
+        Columns of the batch, in this order.
+    arrays
+        Values of the data columns by name, shape (n,) each.
+    row_count
+        Number of rows, n.
+    first_row_number
+        Number of the first row, or the numbers of all rows, shape (n,).
+    file
+        The file that the rows come from; None if they come from no file.
+
+    Returns
+    -------
+    batch
+        N rows.
     """
     out: list[pa.Array] = []
     for name in column_names:

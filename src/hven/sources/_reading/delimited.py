@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hven.sources._reading.text_blocks import TextBlock
 
 _COLUMN_NUMBER_PATTERN = re.compile(r"CSV column #(\d+)")
-NUL_REASON = "holds a NUL byte"
+NUL_REASON = "text with a NUL byte"
 TOO_LARGE_REASON = "too large for {}"
 _PADDED_EMPTY_CELLS = tuple(" " * n for n in range(1, 33))
 
@@ -372,7 +372,7 @@ def _describe_ragged_row(row: csv.InvalidRow) -> _Reject:
         row.number - 1,
         None,
         None,
-        f"{row.actual_columns} fields where {row.expected_columns} are expected",
+        f"{row.actual_columns} fields instead of {row.expected_columns}",
         row.text,
     )
 
@@ -394,7 +394,7 @@ def explain_unparsable_text(arrow_type: pa.DataType) -> str:
     if pa.types.is_boolean(arrow_type):
         return "neither true nor false"
     if is_list_type(arrow_type):
-        return f"no JSON array of {build_type_from_arrow(arrow_type)}"
+        return f"not a JSON array of {build_type_from_arrow(arrow_type)}"
     if pa.types.is_timestamp(arrow_type):
         return f"not a time of the form {TIME_SYNTAX_HELP}"
     return NUL_REASON
@@ -464,7 +464,7 @@ def report_unusual_number_spellings(
     report
         Takes the deviations.
     """
-    message = "numbers with a Unicode minus sign, or an exponent of Fortran (1.5D+03), are read as numbers"
+    message = "texts with a Unicode minus sign or a Fortran exponent (1.5D+03) are read as numbers"
     for name, (count, position, value) in parsed_block.respelt.items():
         if name in declared_columns:
             continue
@@ -547,7 +547,7 @@ def iterate_rejects(
     for at, column, value, reason, text in parsed_block.rejects:
         guessed = column is not None and column not in declared_types and reason != NUL_REASON
         if guessed:
-            hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string"
+            hint = f"; Hven guessed the type from a sample: if this value is right, declare {column} as string"
         else:
             hint = ""
         full_reason = reason + hint

@@ -220,11 +220,13 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: TextPlace) -
         if divided_count > 0.5 * len(lines):
             word = next(word for word, value in DELIMITERS_BY_WORD.items() if value == delimiter)
             raise SourceError(
-                f"no delimiter cuts the lines into equal numbers of fields ({word}: {min(counts)} to {max(counts)})",
+                f"no delimiter splits all lines into the same number of fields ({word}: {min(counts)} to "
+                f"{max(counts)})",
                 place=place,
-                remedy=f"write `delimiter: {word}` if that is right, `skip:` what stands above the table; "
-                "columns at fixed bytes: `{kind: fixed, files: ..., fields: {name: 1-9, mag: 11-16}}`, "
-                "bytes counted from 1 (`hven new ... --kind fixed` drafts them)",
+                remedy=f"write `delimiter: {word}` if that is right, and `skip:` with the number of lines above the "
+                "table; if the columns are at fixed bytes, write "
+                f"`{{kind: fixed, files: ..., fields: {{name: 1-9, mag: 11-16}}}}`, with bytes counted from 1 (`hven "
+                "new ... --kind fixed` drafts them)",
             )
     return ","
 
@@ -464,9 +466,9 @@ def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: Tex
         return 0
     if len(rows[0]) > MAX_COLUMNS:
         raise SourceError(
-            f"a record of {len(rows[0]):,} fields",
+            f"a record has {len(rows[0]):,} fields",
             place=place,
-            remedy=f"this is not a table, or the delimiter is not {delimiter!r}",
+            remedy=f"check whether this is a table, and whether its delimiter is {delimiter!r}",
         )
     return Counter(map(len, rows)).most_common(1)[0][0]
 
@@ -483,9 +485,9 @@ def _check_stated_delimiter(sample: Sequence[str], delimiter: str, quote: str | 
         return
     word = next((word for word, value in DELIMITERS_BY_WORD.items() if value == other), other)
     raise SourceError(
-        f"the delimiter {delimiter!r} finds a single column",
+        f"the delimiter {delimiter!r} gives a single column",
         place=place,
-        remedy=f"{word} would give {parts}: `delimiter: {word}`",
+        remedy=f"write `delimiter: {word}`, which gives {parts} columns",
     )
 
 
@@ -520,9 +522,9 @@ def _has_unit_record(
     value = next(filter(matches_value, rows[0]), None)
     if has_units and value:
         raise SourceError(
-            f"the record below the names holds {value!r}, and `units: true` says that it holds units",
+            f"the record below the names contains {value!r}, which is not a unit as `units: true` states",
             place=place,
-            remedy="leave `units` out: then each file is looked at",
+            remedy="leave out `units`; then Hven looks for units in each file",
         )
     return has_units
 
@@ -544,7 +546,7 @@ def _resolve_names(
         raise SourceError(
             f"`names` has {len(names)} names, but the header has {len(header_cells)} fields",
             place=TextPlace(file=file),
-            remedy="give one name per field",
+            remedy="give one name for each field",
         )
     return list(names), ()
 

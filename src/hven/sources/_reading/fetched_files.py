@@ -130,22 +130,22 @@ class FetchedFile(DataFile):
             part.replace(self.path)
         except OSError as error:
             raise StorageError(
-                f"{self.name} cannot be kept: {error.strerror}", remedy="make room for temporary files"
+                f"{self.name} could not be saved: {error.strerror}", remedy="free space for temporary files"
             ) from error
 
     def _check_answer(self, answer: StreamedAnswer) -> None:
         """Take the facts of the file from an answer; an answer without the file is an error."""
         if answer.status in {500, 408}:
-            raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")
+            raise BrokenAnswerError(f"returns status {answer.status}: {extract_error_text(answer)}")
         if answer.status != 200:
             remedy = {
-                401: "write `token` or `login`: a secret that lets us in",
+                401: "set `token` or `login` to a secret that gives access",
                 403: "ask its operators",
                 404: "check the address",
             }
             raise SourceError(
-                f"{self.name} answers {answer.status}: {extract_error_text(answer) or 'it does not say why'}",
-                remedy=remedy.get(answer.status, "open it in a browser and look"),
+                f"{self.name} returns status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
+                remedy=remedy.get(answer.status, "open the address in a browser to see what it returns"),
             )
         self._headers = answer.headers
 

@@ -203,7 +203,8 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
         files_by_path |= {matched_file.path: matched_file for matched_file in matched_files}
     if not files_by_path:
         raise SourceError(
-            f"no file is left of {', '.join(options.files)}", remedy=f"loosen `ignore` ({', '.join(options.ignore)})"
+            f"`ignore` excludes all files of {', '.join(options.files)}",
+            remedy=f"change `ignore` ({', '.join(options.ignore)})",
         )
     return list(files_by_path.values())
 
@@ -233,7 +234,7 @@ def refuse_escaping_link(path: Path, name: str, allowed_roots: Iterable[Path]) -
     if not any(real.is_relative_to(root.resolve()) for root in allowed_roots):
         raise SourceError(
             f"{name} is a link that leads out of the collection",
-            remedy=f'if that is meant, say so in hven.toml: roots = ["{real.parent}"]',
+            remedy=f'if that is intended, write in hven.toml: roots = ["{real.parent}"]',
         )
 
 
@@ -267,7 +268,8 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
     part_bytes = [len(part.encode("utf-8", "replace")) for part in pattern.split("/")]
     if "\0" in pattern or max(part_bytes) > _MAX_NAME_BYTES or len(pattern) > 16 * _MAX_NAME_BYTES:
         raise SourceError(
-            f"no file can be called {pattern[:60]!r} ..", remedy=f"at most {_MAX_NAME_BYTES} bytes between two slashes"
+            f"{pattern[:60]!r} .. cannot be the name of a file",
+            remedy=f"write at most {_MAX_NAME_BYTES} bytes between two slashes",
         )
     path = directory / Path(pattern).expanduser()
     if path.is_file():
@@ -275,9 +277,11 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
     if not any(sign in pattern for sign in "*?["):
         if path.is_dir():
             raise SourceError(
-                f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it"
+                f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` to read the files in it"
             )
-        raise SourceError(f"no file {pattern}{_describe_directory(pattern, directory)}", remedy=_suggest_path(path))
+        raise SourceError(
+            f"there is no file {pattern}{_describe_directory(pattern, directory)}", remedy=_suggest_path(path)
+        )
     anchor = directory
     relative = pattern
     if Path(pattern).is_absolute():
@@ -288,12 +292,12 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
         matches = sorted(_scan_matching(anchor, relative), key=lambda match: match.path.replace("/", "\0"))
     except (ValueError, NotImplementedError) as error:
         raise SourceError(
-            f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
+            f"the file pattern {pattern!r} cannot be used: {error}", remedy="write `**` alone between slashes"
         ) from error
     except OSError as error:  # a file that is not listed need not be gone
         raise SourceError(
             f"{error.filename or pattern} cannot be listed: {error.strerror}",
-            remedy="check its permissions, and whether its disk is there",
+            remedy="check its permissions, and whether its disk is mounted",
         ) from error
     if not matches:
         raise SourceError(
@@ -363,7 +367,7 @@ def _suggest_path(path: Path) -> str:
         more = ""
         if len(entry_names) > 5:
             more = " ..."
-        return f"{folder} holds {', '.join(entry_names[:5])}{more}"
+        return f"{folder} contains {', '.join(entry_names[:5])}{more}"
     return f"{folder} is empty"
 
 

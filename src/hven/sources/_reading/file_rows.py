@@ -140,9 +140,9 @@ class FileByFileSource(FileSource):
                 and not units.is_same_unit(unit_here, unit_first)
             ):
                 raise SourceError(
-                    f"{column.name} is in {unit_here}, and in {unit_first} in {self.files[0].name}",
+                    f"{column.name} is in {unit_here}, but in {self.files[0].name} it is in {unit_first}",
                     place=TextPlace(file=file.name),
-                    remedy="make it a source entry of its own: then its values are converted",
+                    remedy="make the file a separate source entry; then Hven converts its values",
                 )
 
     def read_batches(

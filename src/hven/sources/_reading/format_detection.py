@@ -14,20 +14,22 @@ from hven.model.errors import SourceError, TextPlace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OTHER_KINDS_REMEDY = "`kind: python` reads anything, and `files:` of a collection publishes files as they are"
-_DELIMITER_REMEDY = "; if it is a table all the same, say its `delimiter:`"
+_OTHER_KINDS_REMEDY = (
+    "read it with your own function (`kind: python`), or publish it unchanged with `files:` of the collection"
+)
+_DELIMITER_REMEDY = "; if it is a table nevertheless, give its `delimiter:`"
 # an opening tag: with attributes, at a line's end, or with something but a delimiter behind it (`<TICKER>,<DATE>` are
 # names of columns)
 _OPENING_TAG_PATTERN = r"<(?:[?!]|[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=|\s*$|\s*/?>(?!\s*[,;|\t])))"
 _DACHS_DESCRIPTOR = (
-    "a resource descriptor of DaCHS (q.rd)",
+    "a DaCHS resource descriptor (q.rd)",
     (
-        "give `hven new` the data that its grammar reads, or the address of the service's TAP with `--table`: "
+        "give `hven new` the data that its grammar reads, or the address of its TAP service with `--table`: "
         "docs/howto/from-dachs.md"
     ),
 )
 _CONVERSION_REMEDY = (
-    "astropy reads it: `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`, and publish that file"
+    "convert it with astropy, `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`, and publish that file"
 )
 _TEXT_FORMATS = (
     (r"<resource\b[^>]*\sschema\s*=", *_DACHS_DESCRIPTOR),
@@ -45,19 +47,19 @@ _TEXT_FORMATS = (
     (
         _OPENING_TAG_PATTERN,
         "XML or HTML",
-        f"a VOTable is of `kind: votable`, other XML of `kind: xml`; {_OTHER_KINDS_REMEDY}",
+        f"write `kind: votable` for a VOTable and `kind: xml` for other XML, or {_OTHER_KINDS_REMEDY}",
     ),
-    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "it is of `kind: json`"),
+    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "write `kind: json`"),
     (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _OTHER_KINDS_REMEDY),
     (
         r"(?:Object|Group|ODL_VERSION_ID|PDS_VERSION_ID)\s*=|CCSD3ZF",
         "an ISIS or PDS3 product with its label",
-        f"it is of `kind: product`; {_OTHER_KINDS_REMEDY}",
+        f"write `kind: product`, or {_OTHER_KINDS_REMEDY}",
     ),
 )
 _OLD_OFFICE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BINARY_MAGIC = (
-    (b"\x89HDF\r\n", "an HDF5 file (netCDF 4, too)"),
+    (b"\x89HDF\r\n", "an HDF5 or netCDF 4 file"),
     (b"CDF\x01", "a netCDF file"),
     (b"CDF\x02", "a netCDF file"),
     (b"\xcd\xf3\x00", "a CDF file"),
@@ -76,9 +78,9 @@ _SPREADSHEET_MARKS = (  # what stands in the first bytes of an archive, or where
     (b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "an OpenDocument spreadsheet (.ods)"),
 )
 _SPREADSHEET_REMEDY = (
-    "save the sheet as CSV UTF-8 in the program that made it, or "
-    "`python -c \"import pandas; pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, "
-    "and check whether dates and long numbers are what the sheet shows"
+    'save the sheet as CSV UTF-8 in the program that made it, or `python -c "import pandas; '
+    "pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, and check that dates and long "
+    "numbers are the same as in the sheet"
 )
 _CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b\x1a\x1e")
 _KEY_VALUE_LINE_PATTERN = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_object|_group)?)\s*)")
@@ -139,10 +141,10 @@ def refuse_binary_file(first_bytes: bytes, file: str) -> None:
     if sheet:
         name = PurePath(file).name
         remedy = _SPREADSHEET_REMEDY.format(file=name, stem=PurePath(file).stem)
-        raise SourceError(f"{file} is {sheet}, no table of text", remedy=remedy)
+        raise SourceError(f"{file} is {sheet}, not a text table", remedy=remedy)
     format_name = recognize_binary_format(first_bytes)
     if format_name:
-        raise SourceError(f"{file} is {format_name}, no table of text", remedy=_OTHER_KINDS_REMEDY)
+        raise SourceError(f"{file} is {format_name}, not a text table", remedy=_OTHER_KINDS_REMEDY)
     if b"\0" in first_bytes[:4096]:
         line = first_bytes.count(b"\n", 0, first_bytes.find(b"\0")) + 1
         place = TextPlace(file=file, line=line)
@@ -153,13 +155,13 @@ def refuse_binary_file(first_bytes: bytes, file: str) -> None:
             remedy = "write `encoding: utf-16`"
         else:
             remedy = (
-                f"this is not a text file: is its kind fits, parquet or votable (`--kind` of `hven new`)? "
-                f"{_OTHER_KINDS_REMEDY}"
+                f"check its kind, such as fits, parquet or votable (`--kind` of `hven new`), or {_OTHER_KINDS_REMEDY}"
             )
-        raise SourceError("NUL bytes in a text file", place=place, remedy=remedy)
+        raise SourceError("the text file contains NUL bytes", place=place, remedy=remedy)
     if len(first_bytes.translate(None, delete=_CONTROL_BYTES)) < 0.99 * len(first_bytes):
         raise SourceError(
-            f"{file} is binary: {len(first_bytes):,} bytes with more than one control character in a hundred",
+            f"{file} is binary: of its first {len(first_bytes):,} bytes, more than one in a hundred is a control "
+            "character",
             remedy=_OTHER_KINDS_REMEDY,
         )
 
@@ -209,8 +211,8 @@ def refuse_prose_lines(lines: Sequence[str], uneven_line_count: int, place: Text
     ):
         if len(lines) > 3 and 2 * count > len(lines):
             raise SourceError(
-                f"no delimiter cuts the lines: this looks like {content}, not like a table",
+                f"no delimiter splits the lines; this looks like {content}, not like a table",
                 place=place,
-                remedy=f"{_OTHER_KINDS_REMEDY}; if it is a table of one column, name it: `names: [word]`, or write its "
-                f"`delimiter:`",
+                remedy="if it is a table of one column, write `names: [word]` or its `delimiter:`; if not, "
+                f"{_OTHER_KINDS_REMEDY}",
             )

@@ -61,13 +61,13 @@ class GeometryFrames:
             conversion = region_files.find_planetocentric_factors(word)
             if conversion is None:
                 notes.append(
-                    f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for "
-                    f"longitudes to the east, and latitudes"
+                    f"the document has the unknown crs {word!r:.80}; Hven reads its numbers as east longitudes and "
+                    "latitudes"
                 )
             elif conversion != (1.0, 1.0):
                 notes.append(
-                    f"longitudes and latitudes are said in {word:.80}: they become those to the east, and "
-                    f"planetocentric ones"
+                    f"longitudes and latitudes are in {word:.80}; Hven converts them to east longitudes and "
+                    "planetocentric latitudes"
                 )
             factors_by_word.append(conversion or (1.0, 1.0))
         factors_by_word.append((1.0, 1.0))  # where none is stated

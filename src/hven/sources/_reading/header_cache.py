@@ -269,6 +269,8 @@ def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]
         return SourceError(error.message, place=TextPlace(file=file.name), remedy=error.remedy)
     if state_after != before:
         return SourceError(
-            "was changed while it was read", place=TextPlace(file=file.name), remedy="ingest again when it is whole"
+            "changed while Hven was reading it",
+            place=TextPlace(file=file.name),
+            remedy="ingest again when the file is complete",
         )
     return header

@@ -48,40 +48,40 @@ class HeaderSourceOptions(FileOptions):
     cards: list[str] | None = Field(
         None,
         description=(
-            "With headers and cards: the keywords to take. Default: all that occur in a sample of the"
-            " files. A card that a file lacks is null."
+            "In the modes for headers and cards, the keywords to read. Default: all that occur in a sample of the "
+            "files. If a file lacks a card, its value is null."
         ),
         examples=[["DATE-OBS", "EXPTIME", "OBJECT"]],
     )
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = "
-            "all). Those within arrays stay."
+            "Values that mean no value, besides TNULL and NaN: a list, or by column name (`*` = all). Hven does not "
+            "replace them in arrays."
         ),
         examples=[[-999]],
     )
     root: str = Field(
         "",
         description=(
-            "Where the files lie, when only headers are read: https://.., ftp://.., s3://... Default:"
-            " beside the descriptor. A web server lists nothing: name the files there."
+            "Where the files are, if Hven reads only headers: https://.., ftp://.., s3://... Default: next to the "
+            "descriptor. A web server does not list its files, so give their names."
         ),
         examples=["https://archive.example/raw"],
     )
     options: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "How another server is asked: `user`, `password`, `token`, of S3 `endpoint_url`, `key`, "
-            "`secret`, `anon`; `$NAME` is a secret."
+            "Access to another server: `user`, `password`, `token`; for S3 `endpoint_url`, `key`, `secret`, `anon`. "
+            "`$NAME` is a secret."
         ),
         examples=[{"token": "$ARCHIVE_TOKEN"}],
     )
     members: Texts | None = Field(
         None,
         description=(
-            "Patterns of members, when only headers are read and archives (zip, tar) are among the "
-            "files. Default: what the kind reads, by its names."
+            "Patterns of archive members, if Hven reads only headers and some files are archives (zip, tar). "
+            "Default: the usual file names of the kind."
         ),
         examples=["raw/*.fits"],
     )
@@ -89,7 +89,7 @@ class HeaderSourceOptions(FileOptions):
         8,
         ge=1,
         le=64,
-        description="Files of one mount that are read at the same time, where reading waits for the disk.",
+        description="How many files of one mount Hven reads at the same time.",
         examples=[4],
     )
 
@@ -108,7 +108,7 @@ class FileHeaderSource(FileSource):
     """
 
     #: The remedy where no card is found: how to look for cards in files of the kind.
-    cards_remedy = "`mode: cards` lists the cards and attributes of the first files, with their names"
+    cards_remedy = "use `mode: cards` to list the cards and attributes of the first files"
 
     def __init__(
         self,
@@ -238,10 +238,10 @@ class FileHeaderSource(FileSource):
             raise last_error
         missing = [key for key in dict.fromkeys(self.cards or ()) if types_by_key.get(key) is None]
         if missing and len(missing) == len(types_by_key):
-            raise SourceError(f"no file has any of the cards {', '.join(missing)}", remedy=self.cards_remedy)
+            raise SourceError(f"no file has any of these cards: {', '.join(missing)}", remedy=self.cards_remedy)
         types_by_key.pop(FOOTPRINT_COLUMN, None)
         if not types_by_key and not fixed:
-            raise SourceError("the headers have no cards but those of structure", remedy=self.cards_remedy)
+            raise SourceError("the headers contain only structural cards", remedy=self.cards_remedy)
         columns = dict(fixed)
         for key, kind in types_by_key.items():
             columns[key] = _build_column(key, kind or pa.string(), comments.get(key, ""))
@@ -291,7 +291,7 @@ class FileHeaderSource(FileSource):
                     pa.scalar(fitting_value, kind)
                 except (ValueError, TypeError, pa.ArrowException, OverflowError):
                     fitting_value = None
-                    reason = f"not {self._columns[name].type} as in the other files"
+                    reason = f"not {self._columns[name].type}, the type in the other files"
                     reject = RejectedRow(file=file.name, row=row_number, column=name, value=str(value), reason=reason)
                     rejects.setdefault(index, reject)
                 fitting_values.append(fitting_value)

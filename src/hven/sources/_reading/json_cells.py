@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 INVALID_JSON_REASON = "not JSON"
 INVALID_UTF8_REASON = "not UTF-8"
-DUPLICATE_KEY_REASON = "a key that is there twice"
+DUPLICATE_KEY_REASON = "an object with a duplicate key"
 _CRS_SUFFIXES = ("/properties/name", "")  # below `crs`: GeoJSON of 2008, and a plain name
 _Reject = tuple[int, str | None, str | None, str, str | None]  # place, column, value, reason, text
 
@@ -238,7 +238,7 @@ class JsonRecordReader:
     ) -> None:
         """Add the marked values of a column to the rejects."""
         column_type = self.column_types[leaf.name]
-        reason = "no GeoJSON geometry"
+        reason = "not a GeoJSON geometry"
         if leaf.leaf_kind != LEAF_REGION:
             reason = explain_unparsable_text(column_type)
         for at in np.flatnonzero(mask):
@@ -343,7 +343,7 @@ class JsonRecordReader:
         shapes, bad, holes = geometries_to_regions(cells, self._find_cursor(), frames)
         if holes:
             parsed_records.deviations.append(
-                _build_geometry_deviation(leaf, "polygons have holes, which a region cannot say: they are filled")
+                _build_geometry_deviation(leaf, "polygons have holes, which a region cannot have; the holes are filled")
             )
         if leaf.bbox_pointer is not None and shapes.null_count:
             box_lists = self._transform_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]')
@@ -353,7 +353,7 @@ class JsonRecordReader:
                 is_replaced = pc.and_(bad, pc.is_valid(boxes))
                 count = pc.sum(is_replaced).as_py()
                 if count:
-                    message = "geometries are none, or have no area: their bbox stands for them"
+                    message = "geometries are missing or have no area; Hven uses their bbox instead"
                     parsed_records.deviations.append(_build_geometry_deviation(leaf, message, count))
                 missing = pc.or_(missing, bad)
                 bad = pc.and_(bad, pc.is_null(boxes))
@@ -364,7 +364,7 @@ class JsonRecordReader:
             is_left_empty = pc.and_(is_left_empty, pc.invert(bad))
         count = pc.sum(is_left_empty).as_py()
         if count:
-            message = "lines and collections of shapes are no regions: left empty"
+            message = "lines and geometry collections are not regions; they are left empty"
             parsed_records.deviations.append(_build_geometry_deviation(leaf, message, count))
         return shapes, bad
 

@@ -59,7 +59,7 @@ class PagedJsonOptions(JsonOptions, ServiceOptions):
     """What a descriptor may state about every service that sends pages of records."""
 
     page: int | None = Field(
-        None, ge=1, le=1_000_000, description="Records of a page (1,000); `sync: page` wins.", examples=[500]
+        None, ge=1, le=1_000_000, description="Records in a page (1,000); `sync: page` has priority.", examples=[500]
     )
 
 
@@ -92,12 +92,23 @@ class JsonPage:
         """Do nothing: the whole page is in memory."""
 
     def find_fact(self, name: str) -> object:  # noqa: ARG002  (of files)
-        """Return None: pages are no files."""
+        """Return None: pages are no files.
+
+        Parameters
+        ----------
+        name
+            Name of a fact about files.
+        """
         return None
 
 
 class PagedJsonSource(JsonSource):
     """The records of a service.
+
+    Attributes
+    ----------
+    options
+        Options of the source, from the descriptor.
 
     Common
     ------
@@ -159,12 +170,18 @@ class PagedJsonSource(JsonSource):
         return self._stated_count
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the service, the request, and the number of records."""
+        """Name the service, the request, and the number of records.
+
+        Returns
+        -------
+        versions
+            One version, with the bytes that were received.
+        """
         detail = f"{self._describe_request()}: {self._record_count:,} records"
         return [InputVersion(name=self.options.url, bytes=self._budget.byte_count, detail=detail)]
 
     def _build_budget(self) -> RunBudget:
-        return RunBudget(self.options, self.source_name, "or ask for less")
+        return RunBudget(self.options, self.source_name, "or request less")
 
     def _copy_source(self) -> Self:
         _ = self._leaves  # cached for all parts
@@ -177,7 +194,15 @@ class PagedJsonSource(JsonSource):
     def read_pages(
         self, column_names: Sequence[str] | None = None, resume_token: str | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield records, and behind each page the token to go on from."""
+        """Yield records, and behind each page the token to go on from.
+
+        Parameters
+        ----------
+        column_names
+            Columns to read; None: all.
+        resume_token
+            The token of the last page that was read; None: begin with the first page.
+        """
         self._budget = self._build_budget()
         self.service.budget = self._budget
         self._stated_count = None
@@ -246,9 +271,8 @@ class PagedJsonSource(JsonSource):
         """Check that all records came that the service counted."""
         if self._stated_count not in {None, self._record_count}:
             raise SourceError(
-                f"{self.source_name} says that there are {self._stated_count:,} records, and gave "
-                f"{self._record_count:,}",
-                remedy="check its pages: nothing was published",
+                f"{self.source_name} announced {self._stated_count:,} records, but returned {self._record_count:,}",
+                remedy="check the options of its pages; nothing was published",
             )
 
     def _read_pages_ahead(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
@@ -266,8 +290,8 @@ class PagedJsonSource(JsonSource):
                 mark = blake2b(page.data[records_start:], digest_size=16).digest()
                 if mark in seen_digests:
                     raise SourceError(
-                        f"{self.source_name} gives the same page again ({page.name})",
-                        remedy="look how its pages are asked for: nothing was published",
+                        f"{self.source_name} returns the same page twice ({page.name})",
+                        remedy="check the options of its pages; nothing was published",
                     )
                 seen_digests.add(mark)
                 yield page
@@ -306,7 +330,7 @@ class PagedJsonSource(JsonSource):
         def request_once() -> tuple[bytes, StreamedAnswer]:
             with self.service.request(method, url, content=content, headers=all_headers) as answer:
                 if answer.status in {500, 408}:
-                    raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")
+                    raise BrokenAnswerError(f"returns status {answer.status}: {extract_error_text(answer)}")
                 if answer.status >= 400:
                     raise self._build_refusal_error(answer.status, extract_error_text(answer))
                 data = self._budget.read_answer(answer.parts)
@@ -314,8 +338,8 @@ class PagedJsonSource(JsonSource):
             if start not in {b"{", b"["}:
                 answer_text = extract_error_text(data) or "nothing"
                 raise SourceError(
-                    f"{self.source_name} sends no JSON: {answer_text}",
-                    remedy="check the address: is it the service, or its log-in page?",
+                    f"{self.source_name} does not return JSON, but {answer_text}",
+                    remedy="check whether the address is that of the service, or of its log-in page",
                 )
             if data.rstrip()[-1:] not in {b"}", b"]"}:
                 raise BrokenAnswerError(f"{self.source_name}: the answer breaks off after {len(data):,} bytes")
@@ -333,19 +357,19 @@ class PagedJsonSource(JsonSource):
         next_url = urljoin(url, link)
         if split_address(next_url).hostname != split_address(self.options.url).hostname:
             raise SourceError(
-                f"{self.source_name} leads to another server for its next page: {split_address(next_url).hostname}",
-                remedy="if that is meant, name that server as `url`",
+                f"{self.source_name} has its next page on another server: {split_address(next_url).hostname}",
+                remedy="if that is intended, give that server as `url`",
             )
         return next_url
 
     def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
         remedies = {
-            401: "write `login` or `token`: a secret that lets us in",
-            403: "the secret does not let us read this: ask its operators",
+            401: "set `login` or `token` to a secret that gives access",
+            403: "ask its operators for access with this secret",
             404: "check the address",
         }
-        remedy = remedies.get(status, "look at what is asked for")
-        return SourceError(f"{self.source_name} answers {status}: {answer_text}", remedy=remedy)
+        remedy = remedies.get(status, "check the options of the request")
+        return SourceError(f"{self.source_name} returns status {status}: {answer_text}", remedy=remedy)
 
 
 class _PagePrefetcher:
@@ -436,6 +460,18 @@ def set_query_parameters(url: str, params: Mapping[str, Any]) -> str:
     """Add parameters to an address; they replace those of the same names.
 
     The elements of lists are separated by commas (OGC API Features).
+
+    Parameters
+    ----------
+    url
+        An address, which may have parameters.
+    params
+        Values by the names of parameters.
+
+    Returns
+    -------
+    url
+        The address with these parameters.
     """
     parts = split_address(url)
     pairs = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in params]
@@ -453,6 +489,18 @@ def set_query_parameters(url: str, params: Mapping[str, Any]) -> str:
 def parse_json_document(data: bytes, source_name: str) -> Any:
     """Parse a document.
 
+    Parameters
+    ----------
+    data
+        The bytes of the document.
+    source_name
+        The service in words, for messages.
+
+    Returns
+    -------
+    document
+        Maps, lists, texts and numbers.
+
     Raises
     ------
     BrokenAnswerError
@@ -461,4 +509,4 @@ def parse_json_document(data: bytes, source_name: str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise BrokenAnswerError(f"{source_name} sends broken JSON: {error}") from error
+        raise BrokenAnswerError(f"{source_name} returns invalid JSON: {error}") from error

@@ -133,13 +133,13 @@ def detect_record_layout(file: JsonDocument, path: Sequence[str] | None) -> Json
         stream.close()
     text = _strip_byte_order_mark(head, file).lstrip(b" \t\r\n\x1e")
     if not text:
-        raise SourceError("there is nothing in the file", place=TextPlace(file=file.name), remedy="`ignore:` it")
+        raise SourceError("the file is empty", place=TextPlace(file=file.name), remedy="add the file to `ignore`")
     if text[:1] not in b"[{":
         shown_text = text[:20].split(b"\n")[0].decode(errors="replace")
         raise SourceError(
             f"JSON begins with {{ or [, not with {shown_text!r}",
             place=TextPlace(file=file.name, line=1),
-            remedy="check the file's kind",
+            remedy="check the kind of the file",
         )
     if path is not None:
         if path:
@@ -198,7 +198,7 @@ def split_document_at_records(
     finally:
         stream.close()
     if len(behind) > MAX_RECORD_BYTES:
-        complaint = f"there are more than {MAX_RECORD_BYTES >> 20} MB behind the list {'.'.join(path)!r}"
+        complaint = f"there are more than {MAX_RECORD_BYTES >> 20} MB after the list {'.'.join(path)!r}"
         place = TextPlace(file=file.name, line=cutter.line)
         raise SourceError(complaint, place=place, remedy="check the file")
     return cutter.text_before, behind, cutter.line, records_found
@@ -300,7 +300,9 @@ def _unquote_key(key: bytes) -> str:
 def _strip_byte_order_mark(data: bytes, file: JsonDocument) -> bytes:
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise SourceError(
-            "the file is UTF-16, and JSON is UTF-8", place=TextPlace(file=file.name, line=1), remedy="save it as UTF-8"
+            "the file is in UTF-16, but JSON must be in UTF-8",
+            place=TextPlace(file=file.name, line=1),
+            remedy="save it as UTF-8",
         )
     return data.removeprefix(b"\xef\xbb\xbf")
 
@@ -369,7 +371,7 @@ class _RecordCutter:
         if len(self.remainder) > MAX_RECORD_BYTES:
             raise self._build_error(
                 f"record {self.number:,} is longer than {MAX_RECORD_BYTES >> 20} MB",
-                "a bracket or a quote is not closed, or `records:` must name the list",
+                "close all brackets and quotes, or name the list with `records:`",
             )
 
     def _refuse_missing_list(self, *, is_end: bool) -> None:
@@ -383,7 +385,7 @@ class _RecordCutter:
         else:
             complaint = "is not a list"
         if list_paths:
-            remedy = f"`records:` names one of {', '.join(list_paths[:8])}"
+            remedy = f"write `records:` with one of {', '.join(list_paths[:8])}"
         else:
             remedy = "check the file"
         raise SourceError(f"the document {complaint}", place=TextPlace(file=self.file.name), remedy=remedy)
@@ -425,7 +427,7 @@ class _RecordCutter:
             raise SourceError(
                 f"the file ends in the middle of its last record: {end_text!r}",
                 place=TextPlace(file=self.file.name),
-                remedy="it was cut short: get it again",
+                remedy="get the file again, because it was cut short",
             )
 
     def _cut_by_structure(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
@@ -435,13 +437,13 @@ class _RecordCutter:
             ends = self._find_record_ends_in_list(data, places, codes, depth)
             if is_end and not self.is_over:
                 raise self._build_error(
-                    f"the file ends within its list, in record {self.number + len(ends):,}",
-                    "it was cut short: get it again",
+                    f"the file ends in the middle of its list, in record {self.number + len(ends):,}",
+                    "get the file again, because it was cut short",
                 )
             next_starts = ends + 1
         else:
             if len(depth) and depth.min() < 0:
-                raise self._build_error("a bracket is closed that was not opened", "check the file")
+                raise self._build_error("there is a closing bracket without an opening one", "check the file")
             ends = places[(codes == _CLOSE_CODE) & (depth == 0)] + 1
             next_starts = ends
         starts = np.zeros(0, np.int64)
@@ -453,7 +455,7 @@ class _RecordCutter:
         if is_cut_short:
             raise self._build_error(
                 f"the file ends in the middle of record {self.number + len(ends):,}",
-                "it was cut short: get it again",
+                "get the file again, because it was cut short",
             )
         self.remainder = data[consumed:]
         if self.is_over:
@@ -537,7 +539,20 @@ def _scan_structure(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
 
 
 def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
-    """Find where the list at a path begins: the place behind its bracket; None if it is not there (yet)."""
+    """Find where the list at a path begins: the place behind its bracket; None if it is not there (yet).
+
+    Parameters
+    ----------
+    data
+        The bytes of a document, or of its beginning.
+    path
+        Keys that lead to the list.
+
+    Returns
+    -------
+    position
+        Position in `data`; None if the list does not begin in it.
+    """
     list_path = tuple(path)
     stack: list[str | None] = []
     key: bytes | None = None

@@ -62,21 +62,21 @@ class JsonOptions(BaseModel):
     whole: Texts = Field(
         default_factory=list,
         description=(
-            "Paths whose objects are left together as JSON text. Default: objects of more than 400 different keys."
+            "Paths whose objects become JSON text in one column. Default: objects with more than 400 different keys."
         ),
         examples=[["geometry"]],
     )
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Words that stand for no value: a list, or by column name (`*` = all). Default: null, "
-            "empty texts, NaN in numbers."
+            "Words that mean no value: a list, or by column name (`*` = all). Default: null, empty texts, NaN in "
+            "numbers."
         ),
         examples=[["N/A"]],
     )
     types: dict[str, str] = Field(
         default_factory=dict,
-        description="Types by dotted name, where the guess is wrong or the sample did not have the key.",
+        description="Types by dotted name, if the guess is wrong or the sample does not have the key.",
         examples=[{"properties.orbit": "int32"}],
     )
 
@@ -238,7 +238,7 @@ class JsonSource(ABC):
             full_reason = reason
             if column is not None and self._is_guessed(column):
                 full_reason = (
-                    f"{reason}; the type was guessed from a sample: if this value is right, say types: "
+                    f"{reason}; Hven guessed the type from a sample: if this value is right, write types: "
                     f"{{{column}: string}}"
                 )
             rejected_row = RejectedRow(
@@ -279,8 +279,8 @@ class JsonSource(ABC):
                 kind=DeviationKind.DROPPED_COLUMN,
                 column=leaf.name,
                 file=group[0][0].name,
-                message="the key was not in the sample, and is not read",
-                remedy=f"give types: {{{leaf.name}: {kind}}}",
+                message="the key was not in the sample, so Hven does not read it",
+                remedy=f"write types: {{{leaf.name}: {kind}}}",
             )
             self._report_once(deviation)
 
@@ -306,9 +306,9 @@ class JsonSource(ABC):
         sampled_leaves = [leaf for leaf in all_leaves if leaf.name not in self._ignored_columns]
         if not sampled_leaves or not node.value_kinds:
             raise SourceError(
-                "no records to see the columns from",
+                "there are no records from which to find the columns",
                 place=TextPlace(file=self._title),
-                remedy="`records:` names their list",
+                remedy="give the path of their list with `records:`",
             )
         undeclared_types = {name: self._parse_declared_type(name, text) for name, text in self.options.types.items()}
         leaves: list[JsonLeafColumn] = []
@@ -331,14 +331,14 @@ class JsonSource(ABC):
     def _report_guessed_type(self, leaf: JsonLeafColumn) -> None:
         """Report a column whose guessed type may surprise."""
         if leaf.mixed_kinds is not None:
-            message = f"it holds {leaf.mixed_kinds}: it is read as text"
+            message = f"it contains {leaf.mixed_kinds}, so Hven reads it as text"
             self._report_once(ReadDeviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
         elif leaf.is_quoted_number and leaf.name not in self.context.target_types:
             deviation = ReadDeviation(
                 kind=DeviationKind.TYPE,
                 column=leaf.name,
-                message="its numbers are written as texts: they are read as numbers",
-                remedy=f"give types: {{{leaf.name}: string}} if it is text",
+                message="its numbers are quoted; Hven reads them as numbers",
+                remedy=f"write types: {{{leaf.name}: string}} if it is text",
             )
             self._report_once(deviation)
 
@@ -347,7 +347,7 @@ class JsonSource(ABC):
             return parse_type(text)
         except ValueError as error:
             raise SourceError(
-                f"types.{name}: {error}", remedy="float64, int32, string, timestamp, float64[*] ..."
+                f"types.{name}: {error}", remedy="write a type such as float64, int32, string, timestamp or float64[*]"
             ) from error
 
 

@@ -49,6 +49,8 @@ class JsonLeafColumn:
         It is a GeoJSON geometry, as a region or as text, or its bounding box: the frame of the document holds for it.
     is_quoted_number
         Numbers that are written as texts (``"21"``) were seen.
+    name
+        Name of the column.
     """
 
     name: str
@@ -64,7 +66,25 @@ class JsonLeafColumn:
 
 @dataclass(slots=True)
 class JsonNodeSummary:
-    """All values that were seen at one place."""
+    """All values that were seen at one place.
+
+    Attributes
+    ----------
+    value_kinds
+        Kinds of the values: object, array, string, int, float, bool.
+    keys
+        Summaries of the values of each key.
+    items
+        Summary of the elements of arrays.
+    words
+        The first few texts.
+    text_kinds
+        Kinds of numbers that texts contain; string for other texts.
+    lengths
+        Lengths of arrays.
+    largest_magnitude
+        Of all numbers here and in the arrays below.
+    """
 
     value_kinds: set[str] = field(default_factory=set)
     keys: dict[str, JsonNodeSummary] = field(default_factory=dict)
@@ -75,7 +95,15 @@ class JsonNodeSummary:
     largest_magnitude: float = 0.0  # of all numbers here and in the arrays below
 
     def add_value(self, value: Any, depth: int = 0) -> None:
-        """Add a value to those that were seen."""
+        """Add a value to those that were seen.
+
+        Parameters
+        ----------
+        value
+            A value of JSON.
+        depth
+            Number of objects and arrays around it.
+        """
         if value is None:
             return
         if isinstance(value, dict):
@@ -113,7 +141,13 @@ class JsonNodeSummary:
             self.text_kinds.add(_classify_text(text.strip()))
 
     def choose_type(self) -> pa.DataType:
-        """Choose the type that all single values fit."""
+        """Choose the type that all single values fit.
+
+        Returns
+        -------
+        type
+            An Arrow type.
+        """
         kinds = self.value_kinds - {"object", "array"}
         if self.has_only_numeric_texts:
             kinds = (kinds - {"string"}) | self.text_kinds

@@ -64,7 +64,9 @@ class PagingKey:
             pairs = zip(values, self.is_time, strict=True)
             return int(number), tuple(dt.datetime.fromisoformat(value) if time else value for value, time in pairs)
         except (ValueError, TypeError) as error:
-            raise SourceError("the place to go on from is of another key", remedy="begin again") from error
+            raise SourceError(
+                "the point at which to continue belongs to another key", remedy="start again from the beginning"
+            ) from error
 
     def write_condition_after(self, values: Sequence[object], writer: ConditionWriter) -> str:
         """Write the condition for rows behind a key."""

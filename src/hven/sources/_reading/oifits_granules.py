@@ -78,21 +78,21 @@ _TFORM_PATTERN = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _NUMPY_CODES = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _ELEMENT_BYTES = {"L": 1, "A": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _COLUMN_TEXT = """
-target_name | string | | meta.id;src | Name of the target, as OI_TARGET has it
+target_name | string | | meta.id;src | Name of the target in OI_TARGET
 target_id | int32 | | meta.id | Its number in the file
-s_ra | float64 | deg | pos.eq.ra;meta.main | Right ascension of the target, as OI_TARGET has it
-s_dec | float64 | deg | pos.eq.dec;meta.main | Declination of the target, as OI_TARGET has it
+s_ra | float64 | deg | pos.eq.ra;meta.main | Right ascension of the target in OI_TARGET
+s_dec | float64 | deg | pos.eq.dec;meta.main | Declination of the target in OI_TARGET
 night | string | | meta.id;obs | Day on which the night began: from noon to noon where a known array stands, else of UTC
 t_min | float64 | d | time.start;obs.exposure | First time of its data, MJD
 t_max | float64 | d | time.end;obs.exposure | Last time of its data, MJD
-t_exptime | float64 | s | time.duration;obs.exposure | Shortest time of integration
+t_exptime | float64 | s | time.duration;obs.exposure | Shortest integration time
 em_min | float64 | m | em.wl;stat.min | Shortest wavelength of the mode
 em_max | float64 | m | em.wl;stat.max | Longest wavelength of the mode
 em_res_power | float64 | | spect.resolution | Mean resolving power of its channels
 nb_channels | int32 | | meta.number;em.wl | Spectral channels
 facility_name | string | | meta.id;instr.tel | Interferometer
 instrument_name | string | | meta.id;instr | Instrument
-instrument_mode | string | | meta.id;instr.setup | Mode of the instrument: INSNAME
+instrument_mode | string | | meta.id;instr.setup | Instrument mode: INSNAME
 interferometer_stations | string | | meta.id;instr.baseline | Stations of its telescopes
 nb_vis | int32 | | meta.number | Rows of complex visibilities
 nb_vis2 | int32 | | meta.number | Rows of squared visibilities
@@ -104,12 +104,12 @@ s_resolution | float64 | arcsec | pos.angResolution | Shortest wavelength over l
 correlation | string | | meta.id | Name of the correlations of its values (OI_CORR)
 polarised | boolean | | meta.code | The file has the instrument's polarisation (OI_INSPOL)
 oifits | int32 | | meta.version | Version of OIFITS
-date_obs | string | | meta.note;obs | DATE-OBS as the file has it
+date_obs | string | | meta.note;obs | DATE-OBS as in the file
 obs_creator_name | string | | meta.id.PI | Observer
 datapi | string | | meta.id.PI | Principal investigator
 progid | string | | meta.id;obs.proposal | Number of the programme
 procsoft | string | | meta.note | Program that made the file
-doubts | string | | meta.note | What in the file is not as the standard has it, and counts here
+doubts | string | | meta.note | What in the file deviates from the standard and affects this row
 """
 
 
@@ -212,11 +212,11 @@ class OifitsGranuleSource(FileHeaderSource):
             stream.close()
         if primary is None or not any(table.kind in _COUNT_COLUMNS_BY_TABLE for table in tables):
             distinct_names = dict.fromkeys(table.header.name for table in tables)
-            table_names = ", ".join(distinct_names) or "no table"
+            table_names = ", ".join(distinct_names) or "none"
             raise SourceError(
-                f"has no data of OIFITS: {table_names}",
+                f"the file contains no OIFITS data; its tables are: {table_names}",
                 place=TextPlace(file=file.name),
-                remedy="check what it is, or `ignore:` it",
+                remedy="check the file, or add it to `ignore`",
             )
         cards = self.cards or ()
         card_values = {key: primary.card_values.get(key) for key in cards}
@@ -271,7 +271,7 @@ def _read_columns(
         end = start + repeat * _ELEMENT_BYTES.get(code, 0)
         if end > width or not repeat:
             raise SourceError(
-                f"column {name} of {header.name} lies outside of its row of {width} bytes",
+                f"column {name} of {header.name} extends beyond its row of {width} bytes",
                 place=TextPlace(file=file),
                 remedy="repair the header",
             )
@@ -358,7 +358,9 @@ class _GranuleBuilder:
                 self._add_table_rows(table)
         if not self.granules:
             raise SourceError(
-                "has no row of data", place=TextPlace(file=file), remedy="check what it is, or `ignore:` it"
+                "has no row of data",
+                place=TextPlace(file=file),
+                remedy="check the file, or add it to `ignore`",
             )
         common_values = self._build_common_values()
         polarised_modes = {table.find_keyword("INSNAME").strip() for table in self._list_tables("OI_INSPOL")}
@@ -400,7 +402,7 @@ class _GranuleBuilder:
         is_possible = (times >= MIN_MJD) & (times <= MAX_MJD)
         if not is_possible.all():
             first_wrong = times[~is_possible][0]
-            self.doubts[f"{kind} has times that cannot be: MJD {first_wrong:.6g}"] = None
+            self.doubts[f"{kind} has impossible times: MJD {first_wrong:.6g}"] = None
         nights = self._compute_nights(table, times, is_possible)
         self._note_broken_references(table, mode, ids)
         names = _read_station_names(self._find_array_table(table))
@@ -445,7 +447,7 @@ class _GranuleBuilder:
         numbers = dict.fromkeys(indices.ravel().astype(np.int64).tolist())
         unknown = [number for number in numbers if number not in names]
         if names and unknown:
-            self.doubts[f"{kind} has stations that OI_ARRAY has not: {unknown[0]}"] = None
+            self.doubts[f"{kind} has stations that are not in OI_ARRAY: {unknown[0]}"] = None
         granule.stations |= dict.fromkeys(names.get(number, "") for number in numbers)
 
     def _note_broken_references(self, table: _OifitsTable, mode: str, ids: npt.NDArray[np.int64]) -> None:
@@ -453,7 +455,7 @@ class _GranuleBuilder:
         for ident in {*ids.tolist()} - self.targets.keys():
             self.doubts[f"OI_TARGET has no target {ident}"] = None
         if mode not in self.wavelength_tables:
-            self.doubts[f"no OI_WAVELENGTH is called {mode}"] = None
+            self.doubts[f"there is no OI_WAVELENGTH {mode}"] = None
             return
         channel_count = self.wavelength_tables[mode].header.read_integer("NAXIS2")
         layout_by_name = _find_column_layout(table.header)
@@ -462,7 +464,7 @@ class _GranuleBuilder:
                 continue
             _, code, repeat, _ = layout_by_name[name]
             if repeat != channel_count and code in _NUMPY_CODES:
-                self.doubts[f"{name} has {repeat} channels, and {mode} has {channel_count}"] = None
+                self.doubts[f"{name} has {repeat} channels, but {mode} has {channel_count}"] = None
 
     def _build_row(
         self, granule: _GranuleAccumulator, target_ids: Sequence[int], modes: Sequence[str], nights: Sequence[int]

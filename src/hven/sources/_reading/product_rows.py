@@ -128,7 +128,7 @@ class ProductImageSource(_ProductHeaderSource):
 
     def list_fixed_columns(self) -> Sequence[Column]:
         """List the columns that each image has."""
-        role_description = "What it holds: data, or error, flag, coverage of the data beside it"
+        role_description = "What it contains: data, or the error, flag or coverage of other data"
         return (
             _build_number_column("part", "meta.number", "Number of the image in its file, from 0", pa.int32()),
             _build_text_column("name", "meta.id", "Name of the image in its file"),
@@ -136,7 +136,7 @@ class ProductImageSource(_ProductHeaderSource):
             _build_text_column("axes", "meta.id", "Names of its axes, the slowest first"),
             _build_number_column("width", "meta.number", "Pixels of the fastest axis, samples"),
             _build_number_column("height", "meta.number", "Pixels of the next axis, lines"),
-            _build_number_column("planes", "meta.number", "Images of this size: bands, moments"),
+            _build_number_column("planes", "meta.number", "Number of images of this size: bands, moments"),
             _build_text_column("type", "meta.code", "Type of its values"),
             _build_text_column("unit", "meta.unit", "Unit of its values"),
         )
@@ -194,10 +194,10 @@ class ProductAttributeSource(_ProductHeaderSource):
 
     def list_fixed_columns(self) -> Sequence[Column]:
         """List the columns, which are the same for all files."""
-        name_description = "Of which image, table or variable it is said; none: of the file"
+        name_description = "The image, table or variable to which it belongs; none: the file"
         return (
             _build_text_column("name", "meta.id", name_description),
-            _build_number_column("card", "meta.number", "Its place there, from 1", pa.int32()),
+            _build_number_column("card", "meta.number", "Its number there, from 1", pa.int32()),
             _build_text_column("keyword", "meta.id", "Keyword, or name of the attribute"),
             _build_text_column("value", "meta.note", "Its value"),
             _build_number_column("number", None, "Its value, if it is a number", pa.float64()),
@@ -323,8 +323,8 @@ class ProductTableSource(FileByFileSource):
                     kind=DeviationKind.OTHER_TABLE,
                     column=other.name or str(other.index),
                     file=file,
-                    message=f"this table of {other.row_count:,} rows is not read",
-                    remedy=f"give part: {other.index} to read it",
+                    message=f"Hven does not read this table of {other.row_count:,} rows",
+                    remedy=f"write part: {other.index} to read it",
                 )
                 self.context.report_deviation(deviation)
 
@@ -338,16 +338,16 @@ class ProductTableSource(FileByFileSource):
     def _find_table(self, product: OpenProductFile, file: DataFile) -> TablePart:
         tables = [table for table in product.parts if isinstance(table, TablePart)]
         selected: ArrayPart | TablePart | None = next(iter(tables), None)
-        complaint = "no table in it"
+        complaint = "there is no table in the file"
         if self._part is not None:
             selected = product.find_part(self._part)
             complaint = f"part {self._part} is not a table"
         if isinstance(selected, TablePart):
             return selected
         tables_text = ", ".join(f"{table.index} {table.name}".strip() for table in tables)
-        remedy = "`mode: header` makes a row per file, `mode: images` one per image"
+        remedy = "write `mode: header` for a row per file, or `mode: images` for a row per image"
         if tables_text:
-            remedy = f"its tables are {tables_text}"
+            remedy = f"choose one of its tables: {tables_text}"
         raise SourceError(complaint, place=TextPlace(file=file.name), remedy=remedy)
 
     def _read_rows(
@@ -378,7 +378,9 @@ class ProductTableSource(FileByFileSource):
         now = file.path.stat()
         if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise SourceError(
-                "was changed while it was read", place=TextPlace(file=file.name), remedy="ingest again when it is whole"
+                "changed while Hven was reading it",
+                place=TextPlace(file=file.name),
+                remedy="ingest again when the file is complete",
             )
         file.compute_sha256()
         file.bytes_read = now.st_size
@@ -387,17 +389,18 @@ class ProductTableSource(FileByFileSource):
         """Check that the table of a file has the columns of the first file."""
         first_types = {column.name: column.type.arrow for column in self.list_columns()}
         types = {column.name: column.type.arrow for column in table.columns}
+        first_name = self.files[0].name
         for name in file_column_names:
             difference = ""
             if name not in types:
-                difference = "no column"
+                difference = f"there is no column {name!r}, but {first_name} has one"
             elif types[name] != first_types[name]:
-                difference = "another type of column"
+                difference = f"the type of column {name!r} is different from that in {first_name}"
             if difference:
                 raise SourceError(
-                    f"{difference} {name!r} than in {self.files[0].name}",
+                    difference,
                     place=TextPlace(file=file.name),
-                    remedy="`ignore:` it",
+                    remedy="add the file to `ignore`",
                 )
         self._check_same_units(file, table.columns, file_column_names)
 

@@ -82,7 +82,7 @@ def read_readme(path: Path) -> CatalogueReadMe:
         raise SourceError(
             f"the ReadMe cannot be read: {error.strerror}",
             place=TextPlace(file=path.name),
-            remedy="its path starts at the descriptor's directory",
+            remedy="give its path relative to the directory of the descriptor",
         ) from error
 
 
@@ -168,17 +168,17 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
     """
     if not readme.fields_by_table:
         raise SourceError(
-            "no byte-by-byte description is in it",
+            "it contains no byte-by-byte description",
             place=TextPlace(file=readme_name),
-            remedy="give the columns with `fields`",
+            remedy="describe the columns with `fields`",
         )
     for table_name, fields in readme.fields_by_table.items():
         if _is_stated_file(name, table_name):
             return fields
     raise SourceError(
-        f"no byte-by-byte description of {name!r}",
+        f"it contains no byte-by-byte description of {name!r}",
         place=TextPlace(file=readme_name),
-        remedy=f"`table:` is one of {', '.join(readme.fields_by_table)}",
+        remedy=f"write `table:` with one of {', '.join(readme.fields_by_table)}",
     )
 
 

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 def _check_secret_name(value: str) -> str:
     if not _SECRET_NAME_PATTERN.fullmatch(value):
-        raise ValueError("a token belongs into a secret: write $NAME here")
+        raise ValueError("put the token into a secret, and write $NAME here")
     return value
 
 
@@ -53,30 +53,34 @@ class RunBudgetOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bytes: int = Field(10 << 30, gt=0, description="Bytes of all answers of one run, at most.", examples=[1000000000])
-    total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.", examples=[3600])
+    bytes: int = Field(10 << 30, gt=0, description="Maximum bytes of all answers in one run.", examples=[1000000000])
+    total: float = Field(86_400.0, gt=0, description="Maximum seconds of one run.", examples=[3600])
 
 
 class RequestOptions(RunBudgetOptions):
     """What a descriptor may state about requests to a server."""
 
     token: Secret | None = Field(
-        None, description="`$NAME` of a secret: a bearer token. Sent over https only.", examples=["$ARCHIVE_TOKEN"]
+        None,
+        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        examples=["$ARCHIVE_TOKEN"],
     )
     login: Secret | None = Field(
-        None, description="`$NAME` of a secret `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+        None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
     )
     rate: float | None = Field(
-        None, gt=0, le=1000, description="Requests a second at most; `sync: rate` holds as well.", examples=[2]
+        None, gt=0, le=1000, description="Maximum requests a second; `sync: rate` applies, too.", examples=[2]
     )
     seconds: float = Field(
         120.0,
         gt=0,
         le=86_400,
-        description="An answer is given up after this many seconds without a byte.",
+        description="Hven abandons an answer after this many seconds without a byte.",
         examples=[300],
     )
-    tries: int = Field(6, ge=1, le=20, description="How often a request is tried that a pause may mend.", examples=[3])
+    tries: int = Field(
+        6, ge=1, le=20, description="How often Hven tries a request that may succeed after a pause.", examples=[3]
+    )
 
 
 class ServiceOptions(RequestOptions):
@@ -125,6 +129,16 @@ class RunBudget:
     def count_bytes_of_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
         """Pass an answer on, and count its bytes.
 
+        Parameters
+        ----------
+        parts
+            The parts of an answer.
+
+        Yields
+        ------
+        part
+            The same parts.
+
         Raises
         ------
         TooLargeError, SourceError
@@ -137,6 +151,18 @@ class RunBudget:
     def read_answer(self, parts: Iterable[bytes], byte_limit: int | None = None) -> bytes:
         """Read the answer of a service into memory.
 
+        Parameters
+        ----------
+        parts
+            The parts of an answer.
+        byte_limit
+            Maximum number of bytes; None: `MAX_ANSWER_BYTES`.
+
+        Returns
+        -------
+        answer
+            The whole answer.
+
         Raises
         ------
         TooLargeError
@@ -148,13 +174,18 @@ class RunBudget:
             answer += part
             if len(answer) > byte_limit:
                 raise TooLargeError(
-                    f"{self.source_name} sends more than {byte_limit:,} bytes at once",
-                    remedy="ask for fewer at once: `page`",
+                    f"{self.source_name} sends more than {byte_limit:,} bytes in one answer",
+                    remedy="set a smaller `page`",
                 )
         return bytes(answer)
 
     def add_bytes(self, byte_count: int) -> None:
         """Count received bytes.
+
+        Parameters
+        ----------
+        byte_count
+            Number of bytes that were received.
 
         Raises
         ------
@@ -167,12 +198,12 @@ class RunBudget:
         if self.byte_count > self.options.bytes:
             raise TooLargeError(
                 f"{self.source_name} sends more than {self.options.bytes:,} bytes",
-                remedy=f"write more `bytes`, {self.remedy}",
+                remedy=f"raise `bytes`, {self.remedy}",
             )
         if time.monotonic() - self._start_time > self.options.total:
             raise SourceError(
-                f"{self.source_name} is not read within {self.options.total:g} s",
-                remedy="set a longer `total`, or sync again: a sync that can be resumed continues where it stopped",
+                f"reading {self.source_name} takes more than {self.options.total:g} s",
+                remedy="raise `total`, or sync again; a sync that can be resumed continues where it stopped",
             )
 
 
@@ -232,7 +263,8 @@ class ServiceClient:
         self.on_wait: Callable[[], object] | None = None
         if authorization is not None and split_address(url).scheme != "https" and not self._allow_private:
             raise SourceError(
-                "a token would go over http, where all can read it", remedy="give the https address of the service"
+                "the token would be sent over plain http, where others can read it",
+                remedy="give the https address of the service",
             )
 
     def check_address(self) -> None:
@@ -256,13 +288,29 @@ class ServiceClient:
             self.budget.reset()
 
     def limit_rate(self, requests_per_second: float | None) -> None:
-        """Limit the number of requests a second; None: no change."""
+        """Limit the number of requests a second; None: no change.
+
+        Parameters
+        ----------
+        requests_per_second
+            Maximum rate in requests per second; None: no change.
+        """
         self._min_interval_seconds = max(
             self._min_interval_seconds, 1 / requests_per_second if requests_per_second else 0.0
         )
 
     def retry(self, operation: Callable[[], T]) -> T:
         """Try an action, again if a pause may help.
+
+        Parameters
+        ----------
+        operation
+            A function that sends a request and reads its answer.
+
+        Returns
+        -------
+        result
+            What the function returns.
 
         Raises
         ------
@@ -281,14 +329,14 @@ class ServiceClient:
                     retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS
                 ):
                     if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS:
-                        retry_text = f" (it asks to be left alone for {retry_after_seconds:.0f} s)"
+                        retry_text = f" (it asks to wait {retry_after_seconds:.0f} s)"
                     else:
                         retry_text = ""
                     if number > 1:
                         message = f"{self.host}: {error.message}{retry_text}, after {number} tries"
                     else:
                         message = f"{self.host}: {error.message}{retry_text}"
-                    raise SourceError(message, remedy="what was published stays; try again later") from error
+                    raise SourceError(message, remedy="try again later; until then the published rows stay") from error
                 self._wait(compute_backoff(number) if retry_after_seconds is None else retry_after_seconds)
         raise AssertionError("a service must be tried at least once")
 
@@ -320,6 +368,28 @@ class ServiceClient:
         timeout_seconds: float | None = None,
     ) -> Iterator[StreamedAnswer]:
         """Send one request, in its turn; statuses that a pause may help become `ServiceBusyError`.
+
+        Parameters
+        ----------
+        method
+            Method of HTTP.
+        url
+            Address.
+        form_fields
+            Names and values of the fields of a form.
+        content
+            Body of the request; None: the form, if it has fields.
+        headers
+            Further headers.
+        follow_redirects
+            Whether to follow redirects.
+        timeout_seconds
+            Seconds to wait for each part of the answer; None: those of the options.
+
+        Yields
+        ------
+        answer
+            The answer, whose body is read in parts.
 
         Raises
         ------
@@ -360,7 +430,7 @@ class ServiceClient:
                     continue
                 if answer.status in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
-                        f"answers {answer.status}: {extract_error_text(answer) or 'it does not say why'}",
+                        f"returns status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
                         parse_retry_after(answer.headers.get("retry-after")),
                     )
                 if self.budget is not None:
@@ -396,7 +466,18 @@ class ServiceClient:
 
 
 def extract_error_text(answer: StreamedAnswer | bytes) -> str:
-    """Read the beginning of an answer as plain text."""
+    """Read the beginning of an answer as plain text.
+
+    Parameters
+    ----------
+    answer
+        An answer, or its bytes.
+
+    Returns
+    -------
+    text
+        The text, shortened.
+    """
     if isinstance(answer, bytes):
         data = answer
     else:
@@ -414,6 +495,20 @@ def extract_error_text(answer: StreamedAnswer | bytes) -> str:
 def resolve_authorization(secret_name: str | None, context: SourceContext, scheme: str) -> str | None:
     """Resolve a secret for the authorization.
 
+    Parameters
+    ----------
+    secret_name
+        Name of the secret, ``$NAME``; None: no authorization.
+    context
+        Context of the source, which resolves secrets.
+    scheme
+        Scheme of HTTP authentication, such as ``Bearer``.
+
+    Returns
+    -------
+    value
+        Value of the header Authorization; None without a secret.
+
     Raises
     ------
     SourceError
@@ -422,7 +517,7 @@ def resolve_authorization(secret_name: str | None, context: SourceContext, schem
     if secret_name is None:
         return None
     if context.resolve_secret is None:
-        raise SourceError(f"the secret {secret_name} can't be resolved here", remedy="ingest it with `hven ingest`")
+        raise SourceError(f"the secret {secret_name} cannot be read here", remedy="ingest it with `hven ingest`")
     value = context.resolve_secret(secret_name)
     if scheme == "Basic":
         value = base64.b64encode(value.encode()).decode()

@@ -107,9 +107,9 @@ class TapClient:
         page = self._retry_sync_or_async(read_answer, allow_jobs=not is_small)
         if must_be_complete and page.overflow:
             raise TruncatedAnswerError(
-                f"{self.service.host} cut its answer off (QUERY_STATUS=OVERFLOW) after {page.table.num_rows:,} "
-                f"rows: there are more",
-                remedy="tell its operator: what a service says of its own tables must be there as a whole",
+                f"{self.service.host} cut its answer off after {page.table.num_rows:,} rows (QUERY_STATUS=OVERFLOW), "
+                "but there are more",
+                remedy="report this to its operators; a service must send the whole description of its tables",
             )
         return page
 
@@ -156,11 +156,12 @@ class TapClient:
         if isinstance(error, ErrorDocumentError):
             error_text = error.message.partition(": ")[2]
             kind = QueryTooSlowError if _TIME_LIMIT_PATTERN.search(error_text) else SourceError
-            return kind(f"{self.service.host} says: {error_text}", remedy="try the query at the service itself")
+            return kind(f"{self.service.host} reports: {error_text}", remedy="try the query at the service itself")
         if _DAMAGED_ANSWER_PATTERN.search(error.message):
             return BrokenAnswerError(f"its answer is damaged: {error.message}")
         return SourceError(
-            f"{self.service.host} gives no table: {error.message}", remedy="open the address in a browser and look"
+            f"{self.service.host} returns no table: {error.message}",
+            remedy="open the address in a browser to see what it returns",
         )
 
     # --- sync and async -----------------------------------------------------------------------------------------
@@ -205,8 +206,8 @@ class TapClient:
         except OSError as error:
             file.close()
             raise StorageError(
-                f"the answer of {self.service.host} cannot be kept: {error.strerror}",
-                remedy="make room for temporary files",
+                f"the answer of {self.service.host} could not be saved: {error.strerror}",
+                remedy="free space for temporary files",
             ) from error
         except BaseException:
             file.close()
@@ -217,21 +218,21 @@ class TapClient:
         """Refuse an answer that is too large to be held in memory."""
         if byte_limit is not None and size > byte_limit:
             raise TooLargeError(
-                f"{self.service.host} sends more than {byte_limit:,} bytes at once",
-                remedy="ask for fewer at once: `page`",
+                f"{self.service.host} sends more than {byte_limit:,} bytes in one answer",
+                remedy="set a smaller `page`",
             )
 
     def _build_failure_error(self, answer: StreamedAnswer) -> SourceError:
         """Find the error message of the service in a failed answer."""
         if answer.status in {401, 403}:
             return SourceError(
-                f"{self.service.host} refuses this access ({answer.status})",
-                remedy="write `token` or `login`, the names of secrets",
+                f"{self.service.host} refuses access ({answer.status})",
+                remedy="set `token` or `login` to a secret that gives access",
             )
         if answer.status == 404:
             return SourceError(
-                f"no TAP service at {self.service.url} (404)",
-                remedy="`url` is the address above /sync: https://host/tap",
+                f"there is no TAP service at {self.service.url} (404)",
+                remedy="set `url` to the address above /sync, such as https://host/tap",
             )
         with tempfile.SpooledTemporaryFile(max_size=MAX_ERROR_DOCUMENT_BYTES) as file:
             size = 0
@@ -250,7 +251,7 @@ class TapClient:
                 pass
             file.seek(0)
             text = extract_error_text(file.read(MAX_ERROR_DOCUMENT_BYTES))
-        status_text = f"answers {answer.status}" + (f": {text}" if text else "")
+        status_text = f"returns status {answer.status}" + (f": {text}" if text else "")
         if answer.status >= 500:
             return BrokenAnswerError(status_text)
         return SourceError(f"{self.service.host} {status_text}", remedy="try the query at the service itself")
@@ -261,9 +262,10 @@ class TapClient:
             "POST", f"{self.service.url}/async", [*form_fields, ("PHASE", "RUN")], follow_redirects=False
         ) as answer:
             if answer.status in NO_ASYNC_STATUSES:
-                slow = "its /sync takes too long for this query" if self.mode == "auto" else "`mode: async` needs it"
+                slow = "its /sync takes too long for this query" if self.mode == "auto" else "`mode: async` needs jobs"
                 raise SourceError(
-                    f"{self.service.host} runs no jobs ({self.service.url}/async answers {answer.status}), and {slow}",
+                    f"{self.service.host} does not run queries as jobs ({self.service.url}/async returns status "
+                    f"{answer.status}), but {slow}",
                     remedy="request less at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
                 )
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
@@ -271,7 +273,7 @@ class TapClient:
                     self._build_failure_error(answer)
                     if answer.status != 200
                     else SourceError(
-                        f"{self.service.host} makes no job: it answers 200, and says not where it is",
+                        f"{self.service.host} does not create a job: it returns status 200, but no address of a job",
                         remedy="write `mode: sync`",
                     )
                 )
@@ -281,7 +283,7 @@ class TapClient:
             if phase != "COMPLETED":
                 raise SourceError(
                     f"{self.service.host}: the job ended as {phase}: "
-                    f"{self._read_job_error(job_url) or 'it does not say why'}"
+                    f"{self._read_job_error(job_url) or 'it gives no reason'}"
                 )
             return self.service.retry(lambda: self._fetch_result(job_url, byte_limit))
         finally:
@@ -302,7 +304,7 @@ class TapClient:
             return job_url
         if job_parts.hostname != service_parts.hostname:
             raise ForbiddenError(
-                f"{self.service.host} makes a job at {job_parts.hostname}, without https", remedy="write `mode: sync`"
+                f"{self.service.host} creates a job at {job_parts.hostname}, without https", remedy="write `mode: sync`"
             )
         return urlunsplit((service_parts.scheme, service_parts.netloc, *job_parts[2:]))
 
@@ -319,8 +321,8 @@ class TapClient:
                         raise self._build_failure_error(answer)
             if time.monotonic() - start_time > MAX_JOB_SECONDS:
                 raise SourceError(
-                    f"{self.service.host} has not done the job within a day",
-                    remedy="ask for less: a watermark, fewer columns",
+                    f"{self.service.host} has not finished the job within a day",
+                    remedy="request less, with a watermark or fewer columns",
                 )
             time.sleep(pause)
             pause = min(MAX_POLL_SECONDS, 1.5 * pause)
@@ -332,7 +334,7 @@ class TapClient:
                 raise self._build_failure_error(answer)
             match = _UWS_PHASE_PATTERN.search(extract_error_text(answer))
             if match is None:
-                raise BrokenAnswerError("gives no phase of the job")
+                raise BrokenAnswerError("does not state the phase of the job")
             return match[1]
 
     def _fetch_result(self, job_url: str, byte_limit: int | None) -> IO[bytes]:

@@ -128,7 +128,9 @@ class TapSource(WatermarkSource):
         names = [column.name for column in columns_found]
         for name in names:
             if names.count(name) > 1:
-                raise SourceError(f"{self.source_name} has two columns {name!r}", remedy="name them apart with AS")
+                raise SourceError(
+                    f"{self.source_name} has two columns {name!r}", remedy="give them different names with AS"
+                )
         if self.selected_columns is not None:
             selected_names = resolve_column_names(self.selected_columns, names, self.source_name)
             columns_by_name = {column.name: column for column in columns_found}
@@ -156,7 +158,7 @@ class TapSource(WatermarkSource):
             page = self.tap.query_page(text, 100_000, is_small=True, must_be_complete=True)
             rows = page.table.rename_columns(list(_SCHEMA_COLUMNS)).to_pylist()
         except TruncatedAnswerError as error:  # all rows of the table come, but not all descriptions
-            message = f"columns have no metadata of TAP_SCHEMA: {error.message}"
+            message = f"columns have no metadata from TAP_SCHEMA: {error.message}"
             self.context.report_deviation(ReadDeviation(kind=DeviationKind.SERVICE, message=message))
             return []
         except (HvenError, ValueError):
@@ -325,8 +327,8 @@ class TapSource(WatermarkSource):
             if not row_count:
                 if page.overflow:
                     raise SourceError(
-                        f"{self.source_name} gives no row, and says that there are more",
-                        remedy="write a smaller `page`",
+                        f"{self.source_name} returns no row, but states that there are more",
+                        remedy="set a smaller `page`",
                     )
                 return
             table = self._cast_key_columns(page.table.rename_columns(requested_names), key)
@@ -340,8 +342,8 @@ class TapSource(WatermarkSource):
             if not complete_count:  # one key fills the page
                 if row_count < size:
                     raise SourceError(
-                        f"{self.source_name} has more rows of one key than the {row_count:,} that it gives at once",
-                        remedy=f"give another `key` than {', '.join(key.names)}: one whose values differ",
+                        f"{self.source_name} has more rows with one key than the {row_count:,} in one answer",
+                        remedy=f"choose a `key` with more distinct values than {', '.join(key.names)}",
                     )
                 size *= 2
                 continue
@@ -390,8 +392,8 @@ class TapSource(WatermarkSource):
                 yield batch
             if has_overflow(read.metadata):
                 raise SourceError(
-                    f"{self.source_name} gives {first_row_number - 1:,} rows at most, and there are more",
-                    remedy="write `key`: an indexed column by which they can be asked for page by page",
+                    f"{self.source_name} returns only {first_row_number - 1:,} rows, but there are more",
+                    remedy="give an indexed column as `key`; then Hven requests the rows page by page",
                 )
 
     def _read_rows_of_keys(self, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -405,8 +407,7 @@ class TapSource(WatermarkSource):
             if page.overflow:
                 if len(portion) == 1:
                     raise SourceError(
-                        f"{self.source_name} has more rows of one key than the {page.table.num_rows:,} that it "
-                        f"gives at once"
+                        f"{self.source_name} has more rows with one key than the {page.table.num_rows:,} in one answer"
                     )
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -457,7 +458,10 @@ class TapSource(WatermarkSource):
         """Cast batches to the types of the columns."""
         real = self._list_real_columns(names)
         if len(received_columns) < len(real):
-            raise SourceError(f"{self.source_name} was asked for {len(real)} columns and gives {len(received_columns)}")
+            raise SourceError(
+                f"{self.source_name} returns {len(received_columns)} columns instead of the {len(real)} "
+                "that Hven requested"
+            )
         for batch in batches:
             arrays: dict[str, pa.Array] = {}
             for name, received_values in zip(real, batch.columns, strict=False):
@@ -496,11 +500,13 @@ class TapSource(WatermarkSource):
         missing_count = stated_count - received_count
         if missing_count <= 0:
             return
-        text = f"{self.source_name} counts {received_count + missing_count:,} rows and gave {received_count:,}"
+        text = f"{self.source_name} counts {received_count + missing_count:,} rows, but returned {received_count:,}"
         if missing_count > max(ROUND_ROW_COUNT, received_count // ROWS_PER_CHANGED_ROW):
-            raise SourceError(text, remedy="write a smaller `page`; the service may cut its answers without saying so")
+            raise SourceError(
+                text, remedy="set a smaller `page`; the service may cut its answers off without a warning"
+            )
         if self.context.on_notice is not None:
-            self.context.on_notice(f"{text}: it may have changed meanwhile")
+            self.context.on_notice(f"{text}; the table may have changed in the meantime")
 
 
 def _merge_descriptions(column: Column, schema_column: Column | None) -> Column:
@@ -528,7 +534,7 @@ def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str
         cast_values: T = values.cast(arrow_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise SourceError(
-            f"{source_name}: the column {name} is {arrow_type} at first, and {values.type} later",
-            remedy="sync again; report this to the service's operators",
+            f"{source_name}: the type of column {name} is {arrow_type} at first, but {values.type} later",
+            remedy="sync again; if it happens again, report it to the operators of the service",
         ) from error
     return cast_values

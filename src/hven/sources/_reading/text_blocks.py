@@ -70,7 +70,7 @@ class TextBlockReader:
             name = codecs.lookup(encoding).name
         except LookupError as error:
             raise SourceError(
-                f"no encoding is called {encoding!r}", remedy="utf-8, latin-1, cp1252, utf-16 ... are known"
+                f"there is no encoding {encoding!r}", remedy="choose one such as utf-8, latin-1, cp1252 or utf-16"
             ) from error
         if name in _UTF8_NAMES:
             self.decoder = None
@@ -123,7 +123,7 @@ class TextBlockReader:
         head = self.peek_head()
         if not head.strip():
             self.close()
-            raise SourceError(f"{self.file.name} is empty", remedy="get the file again, or `ignore:` it")
+            raise SourceError(f"{self.file.name} is empty", remedy="get the file again, or add it to `ignore`")
         try:
             refuse_binary_file(head, self.file.name)
         except SourceError:
@@ -151,7 +151,7 @@ class TextBlockReader:
             if cut == 0:
                 if len(self.remainder) > MAX_RECORD_BYTES:
                     raise SourceError(
-                        "a quoted value opens here and does not close within 64 MB"
+                        "a quoted value begins here and does not end within 64 MB"
                         if self.quote
                         else "a line is longer than 64 MB",
                         place=TextPlace(file=self.file.name, line=self.line),
@@ -265,9 +265,9 @@ class TextBlockReader:
             return
         start = self.remainder.index(self.quote, start)
         raise SourceError(
-            "a quoted value opens here and does not close before the file ends",
+            "a quoted value begins here and does not end before the end of the file",
             place=TextPlace(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, start)),
-            remedy='close it, or write `quote: ""` if quotes are ordinary characters in this file',
+            remedy='add the closing quote, or write `quote: ""` if quotes are ordinary characters in this file',
         )
 
     def _read_more(self, size: int) -> bytes:
@@ -282,7 +282,7 @@ class TextBlockReader:
                 raise SourceError(
                     f"byte 0x{data[error.start]:02x} is not {self.encoding}",
                     place=TextPlace(file=self.file.name, line=line),
-                    remedy="give the right `encoding:`",
+                    remedy="write the right `encoding:`",
                 ) from error
         if self.has_cr_line_ends is None and data:
             self.has_cr_line_ends = b"\n" not in data and b"\r" in data
@@ -324,5 +324,5 @@ def check_utf8(block: TextBlock, name: str) -> None:
         raise SourceError(
             f"byte 0x{block.data[error.start]:02x} (byte {column} of the line) is not UTF-8",
             place=TextPlace(file=name, line=line),
-            remedy="write `encoding: latin-1`, or whichever the file has",
+            remedy="write `encoding:` with the encoding of the file, such as latin-1",
         ) from error

@@ -71,7 +71,8 @@ class TextFileSource(FileByFileSource):
                 if not parsed.arrays:  # given up in the middle of it
                     at = first + parsed.rejects[0][0]
                     raise SourceError(
-                        f"from row {at} on rows have too few or too many fields", place=TextPlace(file=file.name)
+                        f"rows have too few or too many fields, beginning with row {at}",
+                        place=TextPlace(file=file.name),
                     )
                 number: pa.Array | int = (
                     first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())

@@ -35,29 +35,31 @@ VALUES_PER_WINDOW = 2_000_000  # roughly
 MIN_WINDOW_MICROSECONDS = SECOND_MICROSECONDS // 1000
 # of a data set that is not copied
 REFERENCE_COLUMNS = (
-    Column(name="begins", type=TIMESTAMP, ucd="time.start", description="From when on the server has samples"),
-    Column(name="ends", type=TIMESTAMP, ucd="time.end", description="Until when it has samples"),
+    Column(name="begins", type=TIMESTAMP, ucd="time.start", description="First time for which the server has samples"),
+    Column(name="ends", type=TIMESTAMP, ucd="time.end", description="Last time for which the server has samples"),
 )
 
 
 class TimeWindowOptions(ServiceOptions):
     """What a descriptor may state about every server of samples."""
 
-    dataset: str = Field(min_length=1, description="The data set, as the server names it.", examples=["AC_H0_MFI"])
+    dataset: str = Field(min_length=1, description="The name of the data set on the server.", examples=["AC_H0_MFI"])
     columns: Texts | None = Field(
-        None, description="Only these of its variables; the time is always there.", examples=[["Magnitude"]]
+        None, description="Only these of its variables; the time is always included.", examples=[["Magnitude"]]
     )
     start: str | None = Field(
-        None, description="From this time on. Default: what the server has.", examples=["2020-01-01"]
+        None, description="The first time. Default: the first that the server has.", examples=["2020-01-01"]
     )
     stop: str | None = Field(
-        None, description="Before this time. Default: what the server has.", examples=["2020-02-01"]
+        None,
+        description="The time before which samples end. Default: the last that the server has.",
+        examples=["2020-02-01"],
     )
     reference: bool = Field(
         False,
         description=(
-            "Nothing is copied: the table is one row with the span of the samples. Hven asks the "
-            "server for them when a reader asks Hven."
+            "Hven copies no samples. The table has one row, with the time span of the samples. Hven requests samples "
+            "from the server when a reader requests them from Hven."
         ),
         examples=[True],
     )
@@ -218,7 +220,7 @@ class TimeWindowSource(WatermarkSource):
                 tables = self.service.retry(request)
             except WindowTooLongError as error:
                 if end - start <= MIN_WINDOW_MICROSECONDS:
-                    raise SourceError(f"{self.source_name}: {error}", remedy="ask its operators") from error
+                    raise SourceError(f"{self.source_name}: {error}", remedy="report this to its operators") from error
                 step = (end - start) // 2
                 continue
             first_number = number
@@ -267,16 +269,18 @@ class TimeWindowSource(WatermarkSource):
         moments = np.asarray(times.cast(pa.int64()))
         inside = (moments >= start) & (moments < stop)
         if not inside.all():
-            message = f"{self.source_name} sends samples outside of what it is asked for; they are left out"
+            message = f"{self.source_name} sends samples outside the requested time; they are left out"
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message)
             self.context.report_deviation(deviation)
             table = table.filter(pa.array(inside))
         if (np.diff(moments) < 0).any():
-            self._report_once(f"the samples of {self.source_name} are not in the order of time")
+            self._report_once(f"the samples of {self.source_name} are not in time order")
         return table
 
     def _build_budget(self) -> RunBudget:
-        return RunBudget(self.options, self.source_name, "a later `start`, fewer `columns`, or a coarser data set")
+        return RunBudget(
+            self.options, self.source_name, "or choose a later `start`, fewer `columns` or a coarser data set"
+        )
 
     def _report_once(self, message: str | ReadDeviation) -> None:
         if message not in self._reported and self.context.on_notice is not None:
@@ -334,7 +338,7 @@ def parse_instants(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
     years = _slice_characters(texts, 0, 4).astype("M8[Y]")
     dates = years.astype("M8[D]") + (days - 1)
     if (days < 1).any() or (dates.astype("M8[Y]") != years).any():
-        raise ValueError(f"{texts[0]!r}: no day of a year")
+        raise ValueError(f"{texts[0]!r} is not a day of the year")
     midnights = dates.astype("M8[us]").astype(np.int64)
     if width == 8:
         return midnights

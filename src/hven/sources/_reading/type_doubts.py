@@ -31,19 +31,19 @@ _MARKED_NUMBERS = (
         rf"^{_NUMBER_PATTERN}\s*%$",
         "percentages",
         "CAST(regexp_extract({0}, '^[^%]+') AS DOUBLE PRECISION)",
-        'with `unit: "%"`',
+        'and give it `unit: "%"`',
     ),
     (
         rf"^[<>≤≥~]=?\s*{_NUMBER_PATTERN}$",
         "numbers, or limits",
         "CAST(regexp_extract({0}, '[-+.0-9eE]+$') AS DOUBLE PRECISION)",
-        "and into a second column whether it is a limit, regexp_extract({0}, '^[^-+.0-9]+')",
+        "and a second column, for the limit sign, with regexp_extract({0}, '^[^-+.0-9]+')",
     ),
     (
         rf"^{_NUMBER_PATTERN}\s*(?:±|\+/-|\+-)\s*{_NUMBER_PATTERN}$",
         "numbers with their errors",
         "CAST(regexp_extract({0}, '^[-+.0-9eE]+') AS DOUBLE PRECISION)",
-        "and the error into a second column, CAST(regexp_extract({0}, '[.0-9eE]+$') AS DOUBLE PRECISION)",
+        "and a second column, for the error, with CAST(regexp_extract({0}, '[.0-9eE]+$') AS DOUBLE PRECISION)",
     ),
 )
 _MONTH_PATTERN = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
@@ -94,12 +94,12 @@ def explain_type_doubt(
         signs = _find_separator_options(values, has_decimal_points=has_decimal_points)
         if signs:
             first = values.filter(pc.match_substring(values, ","))[0].as_py()
-            message = f"its values are numbers with commas, as {first[:30]!r}"
+            message = f"its values are numbers with commas, such as {first[:30]!r}"
             return message, f"write {signs} in the source, with `type: float64` for the column; or {text_hint}"
     marked = _explain_marked_numbers(name, values)
     if marked is not None:
         message, call = marked
-        return message, f"map it: {call}; or say {text_hint}"
+        return message, f"map the column with {call}; or write {text_hint}"
     _, bad = parse_cells(values, pa.float64(), decimal=decimal, thousands=thousands)
     if bad is None or not _are_few_exceptions(pc.sum(bad).as_py(), len(values)):
         return _explain_dates(name, values, filled_places, text_hint)
@@ -111,13 +111,13 @@ def explain_type_doubt(
         number_type = "int64"
     null_hint = _build_null_hint(name, values.filter(bad))
     declaration = type_hint.format(name=name, kind=number_type)
-    aside = f"{declaration} to keep those rows aside, both with `type: {number_type}` for the column"
+    aside = f"{declaration} to set those rows aside, and `type: {number_type}` for the column"
     number_count = len(values) - pc.sum(bad).as_py()
     message = (
-        f"{number_count:,} of {len(values):,} values that were looked at are numbers, but not "
+        f"{number_count:,} of the {len(values):,} sampled values are numbers, but not "
         f"{_format_exceptional_values(filled_places, values, bad)}"
     )
-    return message, f"write {null_hint}{aside}; or {text_hint}"
+    return message, f"write {null_hint}{aside}; or write {text_hint}"
 
 
 def _build_null_hint(name: str, odd_values: pa.Array) -> str:
@@ -133,7 +133,7 @@ def _build_null_hint(name: str, odd_values: pa.Array) -> str:
     words_text = ", ".join(quoted_words)
     if len(odd_words) > MAX_EXAMPLES or len(words_text) >= 40:
         return ""
-    return f"`null: {{{name}: [{words_text}]}}` in the source if they stand for no value, "
+    return f"`null: {{{name}: [{words_text}]}}` in the source if they mean no value, or "
 
 
 def _explain_dates(name: str, values: pa.Array, places: pa.Array, text_hint: str) -> tuple[str, str] | None:
@@ -150,14 +150,14 @@ def _explain_dates(name: str, values: pa.Array, places: pa.Array, text_hint: str
         else:
             calls.append(f"parse_time({quote_adql_name(name)})")
     forms_text = " and ".join(form or "ISO 8601" for form in forms)
-    message = f"its values are dates of the form {forms_text}"
+    message = f"its values are dates in the format {forms_text}"
     call = calls[0]
     if len(forms) > 1:
-        message = f"its dates have {len(forms)} forms, {forms_text}"
+        message = f"its dates have {len(forms)} formats, {forms_text}"
         call = f"coalesce({', '.join(calls)})"
     if unparsed_words:
         message = f"{message}, but not {_format_exceptional_values(places, values, strange)}"
-    return message, f"map it: {call}; or say {text_hint}"
+    return message, f"map the column with {call}; or write {text_hint}"
 
 
 def _explain_marked_numbers(name: str, values: pa.Array) -> tuple[str, str] | None:
@@ -168,7 +168,7 @@ def _explain_marked_numbers(name: str, values: pa.Array) -> tuple[str, str] | No
         if pc.any(marked).as_py() and pc.all(pc.or_(plain, marked)).as_py():
             first = values.filter(marked)[0].as_py()
             expressions = f"{call} {second_column_hint}".replace("{0}", quote_adql_name(name))
-            return f"its values are {description}, as {first[:30]!r}", expressions
+            return f"its values are {description}, such as {first[:30]!r}", expressions
     return None
 
 
@@ -195,7 +195,7 @@ def _explain_date_styles(name: str, values: pa.Array, text_hint: str) -> tuple[s
     call = f"coalesce(parse_time({quote_adql_name(name)}, '%d/%m/%Y'), parse_time({quote_adql_name(name)}, ..))"
     return (
         f"its values look like {description}: {examples_text}",
-        f"write the form of each, that of most first: {call}; or say {text_hint}",
+        f"map the column with the format of each style, the most frequent first, {call}; or write {text_hint}",
     )
 
 

@@ -53,7 +53,21 @@ class ConditionWriter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
-    """A watermark by which a source can select rows."""
+    """A watermark by which a source can select rows.
+
+    Attributes
+    ----------
+    expression
+        The watermark as the descriptor has it.
+    tree
+        Its syntax tree.
+    columns
+        The columns that it uses, by name.
+    value_kind
+        Kind of its values, for messages.
+    is_single_precision
+        Whether one of its columns has single precision.
+    """
 
     expression: str
     tree: Expr
@@ -63,6 +77,18 @@ class Watermark:
 
     def write_condition(self, value: object, writer: ConditionWriter) -> str:
         """Write the condition that the watermark is `value` or more, or unknown.
+
+        Parameters
+        ----------
+        value
+            The last watermark.
+        writer
+            Writes conditions in the language of the source.
+
+        Returns
+        -------
+        condition
+            The condition, in parentheses.
 
         Raises
         ------
@@ -76,6 +102,16 @@ class Watermark:
     def compute_lower_bound(self, value: object) -> object:
         """Check a value, and return the lower bound to select from: a little less for values that are no whole numbers.
 
+        Parameters
+        ----------
+        value
+            The last watermark.
+
+        Returns
+        -------
+        lower_bound
+            The value to select from.
+
         Raises
         ------
         SourceError
@@ -83,8 +119,8 @@ class Watermark:
         """
         if not self._is_valid(value):
             raise SourceError(
-                f"the watermark {self.expression} is a {self.value_kind}, and was {value!r}",
-                remedy="sync with --full: everything is read",
+                f"the watermark {self.expression} is a {self.value_kind}, but its last value was {value!r}",
+                remedy="sync with --full; then Hven reads all rows",
             )
         if not isinstance(value, float):
             return value
@@ -106,7 +142,20 @@ class Watermark:
 
 
 def parse_watermark(expression: str, columns: Sequence[Column]) -> Watermark | None:
-    """Parse a watermark: a column by its name, or an expression over columns; None if it cannot be sent to a source."""
+    """Parse a watermark: a column by its name, or an expression over columns; None if it cannot be sent to a source.
+
+    Parameters
+    ----------
+    expression
+        A watermark as the descriptor has it.
+    columns
+        Columns of the source.
+
+    Returns
+    -------
+    watermark
+        None if the source cannot evaluate the expression.
+    """
     by_name = {column.name: column for column in columns}
     if expression in by_name:
         kind = _classify_type(by_name[expression].type)
@@ -132,12 +181,29 @@ def parse_watermark(expression: str, columns: Sequence[Column]) -> Watermark | N
 
 
 class WatermarkSource(ABC):
-    """The part of a `Source` that selects rows newer than a watermark (`hven.sources.IncrementalSource`)."""
+    """The part of a `Source` that selects rows newer than a watermark (`hven.sources.IncrementalSource`).
+
+    Attributes
+    ----------
+    context
+        What the source may use of its surroundings.
+    """
 
     context: SourceContext
 
     def with_context(self, context: SourceContext) -> Self:
-        """Copy the source for another context; nothing is requested again."""
+        """Copy the source for another context; nothing is requested again.
+
+        Parameters
+        ----------
+        context
+            The other context.
+
+        Returns
+        -------
+        source
+            A copy of this source.
+        """
         rebound = copy.copy(self)
         rebound.context = context
         return rebound
@@ -160,11 +226,34 @@ class WatermarkSource(ABC):
         """Return a copy that reads all that this source reads."""
 
     def can_filter_by(self, expression: str) -> bool:
-        """Check whether the source can select by this watermark."""
+        """Check whether the source can select by this watermark.
+
+        Parameters
+        ----------
+        expression
+            A watermark as the descriptor has it.
+
+        Returns
+        -------
+        can_filter
+            Whether the source can select by it.
+        """
         return self._parse_watermark(expression) is not None
 
     def select_since(self, expression: str, watermark: object | None) -> Self:
         """Select the rows whose watermark is `watermark` or larger, or null.
+
+        Parameters
+        ----------
+        expression
+            A watermark as the descriptor has it.
+        watermark
+            The last watermark; None: all rows.
+
+        Returns
+        -------
+        source
+            A copy of this source that reads these rows only.
 
         Raises
         ------
@@ -174,8 +263,8 @@ class WatermarkSource(ABC):
         parsed_watermark = self._parse_watermark(expression)
         if parsed_watermark is None:
             raise SourceError(
-                f"{self.source_name} cannot be asked for the watermark {expression}",
-                remedy="leave `watermark` out: all rows are compared",
+                f"{self.source_name} cannot select rows by the watermark {expression}",
+                remedy="leave out `watermark`; then Hven compares all rows",
             )
         if watermark is None:
             return self._copy_source()

@@ -71,7 +71,7 @@ def build_int64_overflow_deviation(column: str, file: str) -> ReadDeviation:
         kind=DeviationKind.WHOLE_NUMBER,
         column=column,
         file=file,
-        message="whole numbers do not fit int64: the column is read as decimal text",
+        message="whole numbers do not fit int64, so Hven reads the column as decimal text",
     )
 
 

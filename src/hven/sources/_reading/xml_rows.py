@@ -49,28 +49,28 @@ class XmlFieldOptions(JsonOptions):
     each: str | None = Field(
         None,
         description=(
-            "A row for each node that this XPath finds in a record, instead of one for the record. "
-            "Paths of `fields` begin there, and `ancestor::` leads back; `$found` is its text, "
-            "`$path` its path from the record."
+            "An XPath in the record: each node that it finds becomes a row, instead of the record. The paths in "
+            "`fields` begin at this node, and `ancestor::` leads back to the record. `$found` is the text of the "
+            "node, and `$path` is its path from the record."
         ),
         examples=["position/band"],
     )
     fields: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Columns by their names, each by an XPath from its record; several values are an array. "
-            "Default: all attributes (`@id`) and children by dotted names."
+            "Columns by name, each with an XPath from its record; several values become an array. Default: all "
+            "attributes (`@id`), and children by dotted names."
         ),
         examples=[{"id": "@id", "ra": "position/ra"}],
     )
     joined: dict[str, str] = Field(
         default_factory=dict,
-        description="Columns whose several values become one text, and what stands between them.",
+        description="Columns whose values become one text, each with its separator.",
         examples=[{"bands": "#"}],
     )
     namespaces: dict[str, str] = Field(
         default_factory=dict,
-        description=("Prefixes of the paths, and their namespaces. Default: names count, whatever their namespaces."),
+        description=("Prefixes in the paths, and their namespaces. Default: names match in any namespace."),
         examples=[{"vo": "http://www.ivoa.net/xml/VOResource/v1.0"}],
     )
 
@@ -90,6 +90,11 @@ class XmlSource(JsonFileSource):
     """The records of one or more XML files.
 
     A subclass says which elements they are (`_record_path`), and calls `_compile_options`.
+
+    Attributes
+    ----------
+    options
+        Options of the source, from the descriptor.
     """
 
     options: XmlFieldOptions
@@ -109,8 +114,8 @@ class XmlSource(JsonFileSource):
             self._each = self._compile_xpath("each", options.each, smart_strings=True)
         if self._paths_with_variables and self._each is None:
             raise SourceError(
-                f"fields.{min(self._paths_with_variables)}: $found and $path are of what `each` finds",
-                remedy="write `each`, too",
+                f"fields.{min(self._paths_with_variables)}: $found and $path need `each`",
+                remedy="add `each`",
             )
 
     def _compile_xpath(self, option_name: str, path: str, *, smart_strings: bool = False) -> etree.XPath:
@@ -119,7 +124,8 @@ class XmlSource(JsonFileSource):
             return etree.XPath(path, namespaces=namespaces, smart_strings=smart_strings)
         except etree.XPathError as error:
             raise SourceError(
-                f"{option_name}: {path!r} is not an XPath: {error}", remedy="a path from the record: position/ra, @id"
+                f"{option_name}: {path!r} is not an XPath: {error}",
+                remedy="write a path from the record, such as position/ra or @id",
             ) from error
 
     # --- elements ------------------------------------------------------------------------------------------------
@@ -151,9 +157,9 @@ class XmlSource(JsonFileSource):
             several = [path for path in path_counts if len(path) == 2]
         if not several:
             raise SourceError(
-                "no records to see the columns from",
+                "there are no records from which to find the columns",
                 place=TextPlace(file=file.name),
-                remedy="`record:` names their element",
+                remedy="give the name of their element with `record:`",
             )
         return min(several, key=lambda path: (len(path), -path_counts[path]))
 
@@ -167,7 +173,7 @@ class XmlSource(JsonFileSource):
         except etree.XMLSyntaxError as error:
             line, column = error.position
             place = TextPlace(file=file.name, line=line, column=column)
-            remedy = "correct the file, or `ignore:` it"
+            remedy = "correct the file, or add it to `ignore`"
             raise SourceError(f"not XML: {error.msg}", place=place, remedy=remedy) from error
         finally:
             stream.close()
@@ -214,8 +220,8 @@ class XmlSource(JsonFileSource):
         nodes = path(element)
         if not isinstance(nodes, list):
             raise SourceError(
-                f"each: {self.options.each!r} finds no nodes, but {nodes!r}",
-                remedy="a path from the record: position/band",
+                f"each: {self.options.each!r} finds {nodes!r} instead of nodes",
+                remedy="write a path from the record, such as position/band",
             )
         return nodes
 
@@ -309,9 +315,9 @@ def _check_not_truncated(element: Any, file: DataFile) -> None:
     root = element.getroottree().getroot()
     if _find_element_name(root) == "VOTABLE":
         raise SourceError(
-            "the VOTable was cut off (QUERY_STATUS=OVERFLOW): there are more rows",
+            "the VOTable was cut off (QUERY_STATUS=OVERFLOW), so rows are missing",
             place=TextPlace(file=file.name, line=element.sourceline),
-            remedy="ask its service for more rows (MAXREC), or for less at once",
+            remedy="ask its service for more rows (MAXREC), or for a smaller part",
         )
 
 

@@ -56,7 +56,7 @@ class DirectoryStore:
                 moment = dt.datetime.fromtimestamp(file_stat.st_mtime, dt.UTC).replace(tzinfo=None)
                 yield path, RemoteFileFacts(bytes=file_stat.st_size, modified=moment)
         if not has_match:
-            raise SourceError(f"no file matches {', '.join(patterns)}", remedy=f"look into {self._directory}")
+            raise SourceError(f"no file matches {', '.join(patterns)}", remedy=f"check the files in {self._directory}")
 
     def _walk_files(self, subdirectory: str, max_depth: int | None) -> Iterator[tuple[str, os.stat_result, bool]]:
         """Yield all files, and whether they are links."""

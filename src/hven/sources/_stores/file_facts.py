@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 MEBIBYTE = 1 << 20
 UNREACHABLE_MESSAGE = "the server that keeps it cannot be reached"
 TIMEOUT_MESSAGE = "the server that keeps it does not answer in time"
-MISSING_MESSAGE = "the server that keeps it has it no more"
-REFUSED_MESSAGE = "the server that keeps it does not give it"
-CHANGED_MESSAGE = "it was changed while it was read"
-REDIRECTED_MESSAGE = "the server that keeps it sends us somewhere else"
+MISSING_MESSAGE = "the server that keeps it no longer has it"
+REFUSED_MESSAGE = "the server that keeps it does not send it"
+CHANGED_MESSAGE = "it changed while Hven was reading it"
+REDIRECTED_MESSAGE = "the server that keeps it redirects to another place"
 _PATTERN_SIGN_PATTERN = re.compile(r"\[[^\]/]+\]|.", re.DOTALL)
-LATER_REMEDY, OWNER_REMEDY = "try again later", "report this to its operators"
+LATER_REMEDY, OWNER_REMEDY = "try again later", "report this to the operators of this site"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

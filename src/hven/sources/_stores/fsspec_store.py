@@ -66,7 +66,7 @@ class FsspecStore:
             import fsspec  # noqa: PLC0415  (an extra)
         except ImportError as error:
             raise SourceError(
-                "files in stores such as gs:// need fsspec", remedy="pip install 'hven[stores]'"
+                "files in stores such as gs:// need fsspec", remedy="run pip install 'hven[stores]'"
             ) from error
         if "endpoint_url" in options:
             http_client.resolve_url(options["endpoint_url"], allow_private=allow_private)

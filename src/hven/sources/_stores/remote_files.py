@@ -104,7 +104,8 @@ class _BlockwiseFileBytes:
                 self._remaining_bytes -= last - first
                 if self._remaining_bytes < 0:
                     raise SourceError(
-                        f"more than {MAX_HEADER_BYTES >> 20} MB of it would be read for its head", remedy="`ignore:` it"
+                        f"to find the header, Hven would have to read more than {MAX_HEADER_BYTES >> 20} MB",
+                        remedy="add the file to `ignore`",
                     )
                 body = self._read(first, last)
                 if len(body) < last - first:
@@ -201,7 +202,7 @@ class RangedRemoteFile(_RemoteDataFile):
                 raise OSError(2, f"{fault.message} ({self._url})") from fault
         fact = self._fact
         if fact.bytes is None:
-            raise OSError(22, f"its server does not say its size ({self._url})")
+            raise OSError(22, f"its server does not state its size ({self._url})")
         moment = 0.0
         if fact.modified is not None:
             moment = (fact.modified - _EPOCH).total_seconds()
@@ -276,7 +277,7 @@ class _Archive:
                 member_entries = _list_entries(self._opened)
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
-                    f"is not an archive that can be read: {error}",
+                    f"is not a readable archive: {error}",
                     place=TextPlace(file=self.name),
                     remedy="get the file again",
                 ) from error
@@ -284,7 +285,7 @@ class _Archive:
                 raise SourceError(
                     f"has more than {MAX_ARCHIVE_MEMBERS:,} members",
                     place=TextPlace(file=self.name),
-                    remedy="unpack it",
+                    remedy="unpack it, and list its files in `files`",
                 )
             self._members = {name: entry for name, entry in member_entries if _is_safe_member_path(name)}
         return self._members
@@ -402,8 +403,8 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
     if endings:
         ending = endings.most_common(1)[0][0]
     return SourceError(
-        f"none of the {len(members):,} members of the archive ({members_text}) is of {patterns_text}",
-        remedy=f"unpack it and name its files, or choose which of them are products: members: ['**/*{ending}']",
+        f"none of the {len(members):,} members of the archive ({members_text}) matches {patterns_text}",
+        remedy=f"unpack it and give its files, or choose the products with members: ['**/*{ending}']",
     )
 
 
@@ -431,5 +432,5 @@ def list_remote_files(
     except UpstreamError as fault:
         raise SourceError(f"{address}: {fault.message}", remedy=fault.remedy) from fault
     if not listed_files:
-        raise SourceError(f"no file matches {', '.join(wildcards)} at {address}", remedy="check what is there")
+        raise SourceError(f"no file matches {', '.join(wildcards)} at {address}", remedy="check which files are there")
     return [*files, *listed_files]

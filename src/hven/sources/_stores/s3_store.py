@@ -16,7 +16,6 @@ from hven.model import split_address
 from hven.model.errors import UpstreamError, UserError
 from hven.sources._stores.file_facts import (
     OWNER_REMEDY,
-    REDIRECTED_MESSAGE,
     RemoteFileFacts,
     find_directory_before_wildcard,
     is_pattern_match,
@@ -49,10 +48,10 @@ class S3Store(WebStore):
     ) -> None:
         strange = next((name for name in options if name not in S3_OPTIONS), None)
         if strange is not None:
-            raise UserError(f"there is no option {strange!r} of S3", remedy=f"there are {', '.join(S3_OPTIONS)}")
+            raise UserError(f"S3 has no option {strange!r}", remedy=f"choose from {', '.join(S3_OPTIONS)}")
         parts = split_address(address)
         if not _BUCKET_PATTERN.fullmatch(parts.netloc):
-            raise UserError("that is not a name of a bucket", remedy="write s3://bucket or s3://bucket/path")
+            raise UserError("that is not the name of a bucket", remedy="write s3://bucket or s3://bucket/path")
         self._region = options.get("region") or "us-east-1"
         base = options.get("endpoint_url", "").rstrip("/")
         if not base and "." not in parts.netloc:
@@ -125,7 +124,7 @@ class S3Store(WebStore):
             try:
                 page = etree.fromstring(bytes(body), parser)
             except etree.XMLSyntaxError as error:
-                raise UpstreamError("what it says of its files is not a list of S3", remedy=OWNER_REMEDY) from error
+                raise UpstreamError("its list of files is not an S3 list", remedy=OWNER_REMEDY) from error
             plain = unquote_plus if page.findtext("{*}EncodingType") == "url" else str
             for entry in page.iterfind("{*}Contents"):
                 path = plain(entry.findtext("{*}Key") or "")
@@ -135,7 +134,10 @@ class S3Store(WebStore):
 
     def _is_below_root(self, url: str) -> bool:
         if not super()._is_below_root(url):
-            raise UpstreamError(f"{REDIRECTED_MESSAGE}: the bucket may be in another region", remedy=OWNER_REMEDY)
+            raise UpstreamError(
+                "the server redirects to another place, perhaps because the bucket is in a different region",
+                remedy="set `region` to the region of the bucket",
+            )
         return True
 
 

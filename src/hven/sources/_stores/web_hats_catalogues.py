@@ -20,11 +20,11 @@ IDLE_TIMEOUT_SECONDS = 20.0
 RANGE_TIMEOUT_SECONDS = 120.0  # for one range
 MAX_SMALL_FILE_BYTES = 64 << 20  # of a file that is not Parquet
 RANGES_REMEDY = (
-    "its server must answer ranges of bytes (HTTP 206), by which Parquet is read; or fetch the catalogue, and name "
-    "its directory"
+    "let its server answer requests for byte ranges (HTTP 206), which Hven needs for Parquet; or download the "
+    "catalogue and give its directory"
 )
 SLOW_MESSAGE = "{path}: its server sends too slowly"
-CHANGED_FILE_MESSAGE = "the file {path} of a catalogue is another one now: its server tells another size, time or ETag"
+CHANGED_FILE_MESSAGE = "the catalogue file {path} has changed: its server states a different size, time or ETag"
 REINGEST_REMEDY = "ingest the collection again, or roll back to an older snapshot"
 TRUNCATED_MESSAGE = "{path} ends too early"
 
@@ -43,7 +43,7 @@ class WebHatsFolder:
         except HvenError as error:
             why = WebHatsClient.find_cause(error)
             raise SourceError(
-                format_message("a catalogue cannot be read: {why}", why.message),
+                format_message("the catalogue cannot be read: {why}", why.message),
                 place=TextPlace(file=f"{self.address}/{name}"),
                 remedy=why.remedy or "check the address",
             ) from error
@@ -136,7 +136,7 @@ class WebHatsClient:
         fact = store.fetch_facts(name)
         if fact.bytes is None:
             raise UpstreamError(
-                format_message("the server of {path} does not say its size", path), remedy=RANGES_REMEDY
+                format_message("the server of {path} does not state its size", path), remedy=RANGES_REMEDY
             )
         return (
             fact.bytes,

@@ -32,24 +32,24 @@ class Options(HeaderSourceOptions):
     mode: Literal["table", "header", "cards"] = Field(
         "table",
         description=(
-            "`table` (default): the rows of a table; `header`: one row per file, of its cards; "
-            "`cards`: one row per card."
+            "`table` (default): the rows of a table; `header`: one row per file, with its cards; `cards`: one row "
+            "per card."
         ),
         examples=["header"],
     )
     hdu: int | str | list[int | str] | None = Field(
         None,
         description=(
-            "Number (0 = primary) or EXTNAME, or a list. Default: the first table; of headers the "
-            "primary one, and a list is searched in order for each card; of cards all."
+            "Number (0 = primary) or EXTNAME, or a list. Default: the first table; the primary HDU for `header`; all "
+            "HDUs for `cards`. For `header`, Hven searches the HDUs of a list in order for each card."
         ),
         examples=[[0, "SCI"]],
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
         None,
         description=(
-            "Longitudes of `file.footprint`: of images of the Sun `carrington` (default) or "
-            "`stonyhurst`; of maps of bodies how those of the header run, `east` (default) or `west`."
+            "Longitudes of `file.footprint`. For images of the Sun: `carrington` (default) or `stonyhurst`. For maps "
+            "of bodies, the direction of the longitudes in the header: `east` (default) or `west`."
         ),
         examples=["stonyhurst"],
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.sources._reading.data_files import DataFile
 
 MAX_HDUS = 100_000  # of a file
-_CARD_DESCRIPTION = "Place of the card in its header, from 1; those of COMMENT and HISTORY behind the others"
+_CARD_DESCRIPTION = "Number of the card in its header, from 1; COMMENT and HISTORY come after the others"
 CARD_COLUMNS = parse_column_lines(f"""
     file      | string  |  | meta.id;meta.file | Path of the file, relative to the descriptor
     hdu       | int32   |  | meta.number       | Number of the HDU, from 0

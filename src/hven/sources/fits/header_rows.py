@@ -24,7 +24,7 @@ BUFFER_BYTES = 4 * BLOCK_BYTES  # read at a time: most headers fit
 class FitsHeaderSource(FileHeaderSource):
     """The cards of many files, one row each."""
 
-    cards_remedy = "look at another `hdu`; `mode: cards` lists the cards of all"
+    cards_remedy = "choose a different `hdu`; `mode: cards` lists the cards of all HDUs"
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class FitsHeaderSource(FileHeaderSource):
             stream.close()
         if not headers:
             raise SourceError(
-                "has no header of FITS", place=TextPlace(file=file.name), remedy="check what it is, or `ignore:` it"
+                "has no FITS header", place=TextPlace(file=file.name), remedy="check the file, or add it to `ignore`"
             )
         if len(headers) == 1 and self.hdus == [0]:
             return FileHeader([headers[0].card_values], headers[0].comments)

@@ -73,7 +73,7 @@ class FitsTableSource(FileByFileSource):
             fields = read_fits_fields(header, file_name)
             if not fields:
                 place = TextPlace(file=file_name)
-                raise SourceError("the table has no columns", place=place, remedy="choose another `hdu`")
+                raise SourceError("the table has no columns", place=place, remedy="choose a different `hdu`")
             text_names = _find_columns_beyond_int64(stream, header, fields)
         finally:
             stream.close()
@@ -99,9 +99,9 @@ class FitsTableSource(FileByFileSource):
             return []
         if read.is_truncated:
             raise SourceError(
-                "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable): there are more rows",
+                "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are missing",
                 place=TextPlace(file=self.files[0].name),
-                remedy="ask its service for more rows (MAXREC), or for less at once",
+                remedy="ask its service for more rows (MAXREC), or for a smaller part",
             )
         return list(read.metadata.columns)
 
@@ -119,12 +119,12 @@ class FitsTableSource(FileByFileSource):
                 tables.append(f"{index} {header.name}".strip())
             _skip_bytes(stream, header.data_bytes)
             index += 1
-        complaint = "no table"
+        complaint = "there is no table"
         if wanted_hdu is not None:
-            complaint = f"no table HDU {wanted_hdu!r}"
-        remedy = "`mode: header` makes a row per file from header cards"
+            complaint = f"there is no table HDU {wanted_hdu!r}"
+        remedy = "write `mode: header` for a row per file, with its header cards"
         if tables:
-            remedy = f"its tables are {', '.join(tables)}"
+            remedy = f"choose one of its tables: {', '.join(tables)}"
         count_text = f"{index} HDUs"
         if index == 1:
             count_text = "1 HDU"
@@ -197,17 +197,18 @@ class FitsTableSource(FileByFileSource):
             if reads_text and name in fields_by_name and fields_by_name[name].is_unsigned:
                 fields_by_name[name] = fields_by_name[name].to_uint64_text_field()
         arrow_types = {item.name: item.column.type.arrow for item in self._fields}
+        first_name = self.files[0].name
         for name in file_column_names:
             difference = ""
             if name not in fields_by_name:
-                difference = "no column"
+                difference = f"there is no column {name!r}, but {first_name} has one"
             elif fields_by_name[name].column.type.arrow != arrow_types[name]:
-                difference = "another type of column"
+                difference = f"the type of column {name!r} is different from that in {first_name}"
             if difference:
                 raise SourceError(
-                    f"{difference} {name!r} than in {self.files[0].name}",
+                    difference,
                     place=TextPlace(file=file.name),
-                    remedy="`ignore:` it",
+                    remedy="add the file to `ignore`",
                 )
         self._check_same_units(file, [item.column for item in fields_by_name.values()], file_column_names)
         return fields_by_name
@@ -311,7 +312,7 @@ class _BatchConverter:
             file=self.file.name,
             row=first_row + int(places[0]),
             value=cell.decode("latin-1").strip(),
-            message=f"no decimal point is written: the last {digits} the fraction, as TFORM {tform} says",
+            message=f"the numbers have no decimal point; the last {digits} the fraction, according to TFORM {tform}",
         )
 
 

@@ -58,7 +58,9 @@ def _open_database(
     url = options.url or ""
     if url.startswith("$"):
         if context.resolve_secret is None:
-            raise SourceError(f"the secret {url} can't be resolved here", remedy="ingest it with `hven ingest`")
+            raise SourceError(
+                f"the secret {url} cannot be read here", remedy="ingest the collection with `hven ingest`"
+            )
         url = context.resolve_secret(url)
     line = extract_odbc_connection_string(url)
     if line is not None:

@@ -170,7 +170,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def list_available_tables(self) -> list[AvailableTable]:
         """List the tables that this user may read; numbers of rows are estimates."""
         if not self.dialect.tables_sql:
-            raise SourceError("this database is not known to list its tables", remedy="choose which one: --table NAME")
+            raise SourceError("Hven cannot list the tables of this database", remedy="choose one with --table NAME")
         with self._open_session() as session:
             rows = session.query_rows(self.dialect.tables_sql)
         tables: list[AvailableTable] = []
@@ -266,7 +266,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def _report_zero_dates(self) -> None:
         """Report dates that are no days."""
         for name, count in self._zero_date_counts.items():
-            message = f"the database holds {ZERO_DATE}, which is not a day: read as missing"
+            message = f"the database contains {ZERO_DATE}, which is not a date; Hven reads it as missing"
             deviation = ReadDeviation(
                 kind=DeviationKind.NULL, column=name, count=count, file=self.source_name, message=message
             )
@@ -300,7 +300,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Write a literal: no placeholder works alike in all databases."""
         if isinstance(value, str):
             if "\0" in value:
-                raise SourceError("a key has a NUL character", remedy="sync with --full: everything is read")
+                raise SourceError("a key has a NUL character", remedy="sync with --full; then Hven reads all rows")
             return self.dialect.write_text(value)
         if isinstance(value, float):
             digits = repr(value)
@@ -337,7 +337,8 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         encoding_option = (self.options.encoding or "").lower()
         if encoding_option and not self.dialect.recoding_template:
             raise SourceError(
-                f"`encoding` is not known of {self.dialect.name}", remedy="leave it out, or convert in `query`"
+                f"{self.dialect.name} does not support `encoding`",
+                remedy="leave it out, or convert the texts in `query`",
             )
         if encoding_option in {"utf-8", "utf8", "utf8mb3"}:
             return MARIADB_UTF8
@@ -440,7 +441,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Select the rows of some blocks."""
         summing = self.dialect.summing
         if summing is None:
-            raise SourceError(f"{self.source_name} has no blocks", remedy="deletions: compare")
+            raise SourceError(f"{self.source_name} has no blocks", remedy="write deletions: compare")
         texts = write_block_conditions_sql(key_columns, [str(block) for block in block_ids], summing)
         return self._copy_source(portions=(SqlCondition(sql=text) for text in texts))
 

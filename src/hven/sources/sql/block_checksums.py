@@ -149,7 +149,9 @@ def write_block_conditions_sql(
     for block in block_ids:
         match = _BLOCK_ID_PATTERN.fullmatch(block)
         if match is None:
-            raise SourceError(f"{block!r} is not a block of this source", remedy="sync with --full: everything is read")
+            raise SourceError(
+                f"{block!r} is not a block of this source", remedy="sync with --full; then Hven reads all rows"
+            )
         if match[2] == "null":
             yield f"{name} IS NULL"
         else:

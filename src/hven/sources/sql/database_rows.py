@@ -157,7 +157,8 @@ class DatabaseSource(WatermarkSource):
         for name in key_columns:
             if name not in self._columns:
                 raise SourceError(
-                    f"{self.source_name} has no column {name!r}", remedy=f"it has {', '.join(list(self._columns)[:12])}"
+                    f"{self.source_name} has no column {name!r}",
+                    remedy=f"choose one of its columns: {', '.join(list(self._columns)[:12])}",
                 )
         portions = self._split_keys(key_columns, keys.select(list(key_columns)))
         return self._copy_source(portions=portions)

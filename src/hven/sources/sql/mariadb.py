@@ -72,34 +72,36 @@ _WIDER_TYPES = {pa.int16(): pa.int32(), pa.int32(): pa.int64(), pa.int64(): pa.i
 # what the server's own numbers of errors need beside its words
 _REMEDIES_BY_ERROR = {
     1045: (
-        "check user and password, and from which hosts the server lets this user in; of a view: whether its "
-        "definer has an account (SHOW CREATE VIEW)"
+        "check the user, the password, and the hosts from which the server accepts this user; for a view, check that "
+        "its definer has an account (SHOW CREATE VIEW)"
     ),
-    1044: "GRANT SELECT ON the database TO its user",
+    1044: "grant its user SELECT on the database",
     1049: "check the name of the database in the address",
     1115: (
-        "write one that SHOW CHARACTER SET lists there, as `encoding`, or `?charset=utf8` in the address of an "
-        "old server"
+        "set `encoding` to one that SHOW CHARACTER SET lists there; for an old server, write `?charset=utf8` in the "
+        "address"
     ),
-    1142: "GRANT SELECT ON the table TO its user",
-    1143: "GRANT SELECT ON the table TO its user",
-    1146: "check the name: letters' case counts in most installations; `hven new` lists what is there",
-    1356: "the view names what is gone, or what its definer may not read: whoever owns it makes it anew",
+    1142: "grant its user SELECT on the table",
+    1143: "grant its user SELECT on the table",
+    1146: "check the name and its case, which matters in most installations; `hven new` lists the tables",
+    1356: (
+        "ask its owner to create the view again; it uses objects that no longer exist or that its definer may not read"
+    ),
     1449: (
-        "the view's definer has no account there any more: whoever owns it says ALTER DEFINER = ... VIEW, or makes "
-        "it SQL SECURITY INVOKER"
+        "ask its owner to run ALTER DEFINER = ... VIEW, or to make it SQL SECURITY INVOKER; the definer of the view "
+        "no longer has an account"
     ),
     ERROR_CONNECTION_LOST: (
-        "check the server and its log; `seconds` says how long it may be silent; the next run begins again"
+        "check the server and its log, or raise `seconds`, its longest silence; the next run starts from the beginning"
     ),
-    2003: "look at host and port, and whether the server listens there",
+    2003: "check the host and the port, and that the server listens there",
     ERROR_NOT_ENCRYPTED: (
-        "have the server encrypt (its ssl_cert and ssl_key), or write `?tls=off` in the address, if nobody else "
-        "listens on the network between"
+        "set up encryption on the server (ssl_cert and ssl_key); if nobody can listen on the network, you may write "
+        "`?tls=off` in the address instead"
     ),
     ERROR_UNTRUSTED: (
-        "`?ssl_ca=FILE` in the address says whose certificates are trusted (MySQL's own: ca.pem of its data "
-        "directory); `tls=unchecked` believes any server"
+        "write `?ssl_ca=FILE` in the address, with the certificates to trust (MySQL's own: ca.pem in its data "
+        "directory), or `tls=unchecked` to trust any server"
     ),
 }
 NATIVE_DIALECT = replace(
@@ -172,7 +174,7 @@ class MariadbSource(ArrowDatabaseSource):
         if "CERTIFICATE_VERIFY_FAILED" in text:
             number = ERROR_UNTRUSTED
         if number == ERROR_CONNECTION_LOST and "timed out" in text:
-            text = f"nothing came for {self.options.seconds:g} s"
+            text = f"the server sent nothing for {self.options.seconds:g} s"
         location = f"{self.source_name}: " + (f"after {self.read_count:,} rows: " if self.read_count else "")
         return SourceError(
             f"{location}{redact_url(text, self.url)}", remedy=_REMEDIES_BY_ERROR.get(number, _DEFAULT_REMEDY)
@@ -200,8 +202,8 @@ class _MariadbSession:
             link._read_packet()  # noqa: SLF001
         fields = [link._read_packet(FieldDescriptorPacket) for _ in range(columns)]  # noqa: SLF001
         if not columns or places:
-            fault = "it gives no rows" if not columns else "it has places for values"
-            raise SourceError(f"{self.what}: {fault}", remedy="a SELECT without ?")
+            fault = "it gives no rows" if not columns else "it has placeholders for values"
+            raise SourceError(f"{self.what}: {fault}", remedy="write a SELECT without ?")
         link._read_packet()  # noqa: SLF001
         return statement, fields
 
@@ -285,8 +287,8 @@ def _parse_url(url: str, directory: Path) -> dict[str, Any]:
         }
     except ValueError as error:
         raise SourceError(
-            "the address is not a database URL (it is not shown, it may hold a password)",
-            remedy="mysql://user@host/database",
+            "the address is not a database URL (it is not shown because it may contain a password)",
+            remedy="write an address such as mysql://user@host/database",
         ) from error
     socket = url_parameters.pop("unix_socket", "")
     if socket:
@@ -300,8 +302,8 @@ def _parse_url(url: str, directory: Path) -> dict[str, Any]:
     tls = url_parameters.pop("tls", TLS_OFF if is_local and not files else TLS_CHECKED)
     if tls not in {TLS_CHECKED, TLS_UNCHECKED, TLS_OFF} or url_parameters:
         raise SourceError(
-            f"the address says {next(iter(url_parameters), 'tls=' + tls)}, which is not known",
-            remedy="it may say charset, ssl_ca, ssl_cert, ssl_key, tls (checked, unchecked, off), unix_socket",
+            f"the address has an unknown parameter, {next(iter(url_parameters), 'tls=' + tls)}",
+            remedy="use only charset, ssl_ca, ssl_cert, ssl_key, tls (checked, unchecked, off) and unix_socket",
         )
     return arguments | ({"ssl_disabled": True} if tls == TLS_OFF else {"ssl": _build_tls_context(tls, **files)})
 
@@ -321,8 +323,8 @@ def _build_tls_context(
             context.load_cert_chain(ssl_cert, ssl_key)
     except OSError as error:
         raise SourceError(
-            f"the certificates that the address names cannot be read: {error}",
-            remedy="files in PEM, relative to the descriptor",
+            f"the certificates in the address cannot be read: {error}",
+            remedy="give files in PEM format, relative to the descriptor",
         ) from error
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # certificates that MySQL makes for itself lack what that asks for
     if tls_mode == TLS_UNCHECKED:

@@ -102,7 +102,7 @@ def read_mysql_packet_rows(
             return
         chunk = stream.read1(read_bytes)  # type: ignore[attr-defined]
         if not chunk:
-            raise MysqlConnectionLostError("the connection was lost amid the rows")
+            raise MysqlConnectionLostError("the connection was lost between two rows")
         data += chunk
 
 
@@ -143,7 +143,7 @@ def _build_batch(
 
 
 def _raise_protocol_error() -> NoReturn:
-    raise MysqlConnectionLostError("a row came that is not part of the protocol")
+    raise MysqlConnectionLostError("the server sent a row that violates the protocol")
 
 
 def _read_at_offsets(packet_bytes: Any, offsets: Any, code: np.dtype[Any]) -> Any:

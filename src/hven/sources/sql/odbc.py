@@ -93,7 +93,7 @@ class OdbcSource(ArrowDatabaseSource):
         try:
             import arrow_odbc  # noqa: PLC0415  (for ODBC alone)
         except OSError as error:
-            raise SourceError("ODBC's driver manager is not installed", remedy="apt install unixodbc") from error
+            raise SourceError("ODBC's driver manager is not installed", remedy="run apt install unixodbc") from error
         parts = [(key.lower(), value) for key, value in _CONNECTION_PART_PATTERN.findall(self.connection_line)]
         stated_keys = {key for key, _ in parts}
         driver = " ".join(value for key, value in parts if key in {"driver", "dsn"})
@@ -134,11 +134,11 @@ class OdbcSource(ArrowDatabaseSource):
                 for secret in filter(None, (value, value.strip("{}").replace("}}", "}"))):
                     text = text.replace(secret, "***")
         if "without truncation" in text:
-            remedy = f"write `longest` (it is {self.options.longest:,}), or leave the column out by `query`"
+            remedy = f"raise `longest` (now {self.options.longest:,}), or leave out the column in `query`"
         elif "file not found" in text or "IM002" in text or "Can't open lib" in text:
-            remedy = "check the driver's name: `odbcinst -q -d` lists those that are installed"
+            remedy = "check the name of the driver; `odbcinst -q -d` lists the installed drivers"
         else:
-            remedy = "check the connection line, the rights of its user, and the name"
+            remedy = "check the connection line, the rights of its user, and the name of the table"
         location = f"{self.source_name}: "
         if self.read_count:
             location = f"{location}after {self.read_count:,} rows: "

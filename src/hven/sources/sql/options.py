@@ -13,19 +13,20 @@ class Options(BaseModel):
     url: str | None = Field(
         None,
         description=(
-            "A URL (`mysql://user@host/database`), a line of ODBC (`DRIVER={..};SERVER=..`), or "
-            "`$NAME` of a secret that holds it. Passwords belong into secrets, and no error shows "
-            "them."
+            "A URL (`mysql://user@host/database`), an ODBC connection line (`DRIVER={..};SERVER=..`), or `$NAME` of "
+            "a secret with one of these. Put passwords into secrets; errors never show them."
         ),
         examples=["$HFC_DB"],
     )
     file: str | None = Field(
-        None, description="A SQLite file, relative to the descriptor, instead of `url`.", examples=["OpenNGC.sqlite"]
+        None, description="An SQLite file, relative to the descriptor, instead of `url`.", examples=["OpenNGC.sqlite"]
     )
-    table: str | None = Field(None, description="A table or view, with its schema if need be.", examples=["hfc.flares"])
+    table: str | None = Field(
+        None, description="A table or view, with its schema if necessary.", examples=["hfc.flares"]
+    )
     query: str | None = Field(
         None,
-        description="A SELECT in the language of the database, instead of `table`.",
+        description="A SELECT in the SQL of the database, instead of `table`.",
         examples=["SELECT * FROM cat WHERE magnitude < 12"],
     )
 
@@ -33,21 +34,24 @@ class Options(BaseModel):
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
         description=(
-            "MariaDB: what the bytes of texts really are, where columns say something else: `utf-8`, "
-            "or one of its own names."
+            "MariaDB: the real encoding of texts, if it is different from that of the columns: `utf-8`, or one of "
+            "MariaDB's own names."
         ),
         examples=["utf-8"],
     )
     seconds: float = Field(
-        600, gt=0, description="MariaDB: the server is given up after this many seconds without a byte.", examples=[120]
+        600,
+        gt=0,
+        description="MariaDB: Hven abandons the server after this many seconds without a byte.",
+        examples=[120],
     )
     longest: int = Field(
         65_536,
         ge=1,
         le=16_777_216,
         description=(
-            "ODBC: bytes of the longest text of a column without a length. A longer text is an error,"
-            " not a shorter text."
+            "ODBC: maximum bytes of a text in a column without a length. A longer text is an error; Hven does not "
+            "truncate it."
         ),
         examples=[200000],
     )

@@ -370,7 +370,7 @@ class PostgresSource(KeyPagedDatabaseSource):
             return error
         return SourceError(
             f"{self.source_name}: {redact_url(str(error), self.url)}",
-            remedy="check the address, the rights of its user, and the name",
+            remedy="check the address, the rights of its user, and the name of the table",
         )
 
 
@@ -431,7 +431,8 @@ def _quote_text(value: str) -> str:
     """
     if "\0" in value:
         raise SourceError(
-            "a key has a NUL character, which PostgreSQL does not", remedy="sync with --full: everything is read"
+            "a key has a NUL character, which PostgreSQL does not allow",
+            remedy="sync with --full; then Hven reads all rows",
         )
     return "'" + value.replace("'", "''") + "'"
 

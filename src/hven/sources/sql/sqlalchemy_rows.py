@@ -48,8 +48,8 @@ class SqlalchemySource(DatabaseSource):
             raise SourceError(f"the driver {error.name} is not installed", remedy=f"install {error.name}") from error
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError) as error:
             raise SourceError(
-                "the address is not a database URL (it is not shown, it may hold a password)",
-                remedy="dialect+driver://user@host/database",
+                "the address is not a database URL (it is not shown because it may contain a password)",
+                remedy="write an address such as dialect+driver://user@host/database",
             ) from error
 
     def _describe_columns(self) -> list[Column]:
@@ -143,7 +143,7 @@ class SqlalchemySource(DatabaseSource):
         text = str(getattr(error, "orig", None) or error)
         return SourceError(
             f"{self.source_name}: {redact_url(text, self.url)}",
-            remedy="check the address, the rights of its user, and the name",
+            remedy="check the address, the rights of its user, and the name of the table",
         )
 
 

@@ -48,7 +48,8 @@ class SqliteSource(KeyPagedDatabaseSource):
         self.file = DataFile(path=path, name=options.file or path.name)
         if not path.is_file():
             raise SourceError(
-                f"no file {path.name} in {path.parent}", remedy="paths start at the descriptor's directory"
+                f"there is no file {path.name} in {path.parent}",
+                remedy="give its path relative to the directory of the descriptor",
             )
 
     def _describe_columns(self) -> list[Column]:
@@ -57,7 +58,9 @@ class SqliteSource(KeyPagedDatabaseSource):
             names = [item[0] for item in cursor.description]
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
-                raise SourceError(f"{self.source_name} has two columns {twice!r}", remedy="name them apart with AS")
+                raise SourceError(
+                    f"{self.source_name} has two columns {twice!r}", remedy="give them different names with AS"
+                )
             rows = cursor.fetchall()
             declared = self._declared_types
         value_lists: list[Sequence[Any]] = [()] * len(names)
@@ -166,8 +169,8 @@ class SqliteSource(KeyPagedDatabaseSource):
                 else:
                     names.append(name)
         except sqlite3.Error:
-            return SourceError(f"{self.path.name} is not an SQLite file: {error}", remedy="check what it is")
-        return SourceError(f"{self.path.name}: {error}", remedy=f"its tables are {', '.join(names)}")
+            return SourceError(f"{self.path.name} is not an SQLite file: {error}", remedy="check the file")
+        return SourceError(f"{self.path.name}: {error}", remedy=f"choose one of its tables: {', '.join(names)}")
 
     def _build_condition_writer(self) -> SqlConditionWriter:
         return _SqliteConditionWriter(self)
