@@ -13,7 +13,8 @@ from pathlib import Path
 FIX_WORDS = re.compile(
     r"\b(mend|fix|fault|wrong|bug|refus|lost|lose|leak|crash|repair|any more|no longer|never|correct)\w*", re.IGNORECASE
 )
-MAX_COMMITS = 900  # commits, the newest first
+MAX_COMMITS = 3000  # commits, the newest first
+IGNORED_COMMITS = ".git-blame-ignore-revs"  # they renamed and formatted whole packages
 MAX_FAULTS_PER_FILE = 3
 OPPOSITE_OPERATORS: dict[type[ast.AST], str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
@@ -81,34 +82,30 @@ def list_fix_commits(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[s
 
 
 def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
-    """Draw the faults of a seed; a tenth of them are undone commits, as far as these can be undone."""
+    """Draw the faults of a seed: a tenth of them are undone commits, as far as these can be undone, the others mutants.
+
+    A mutant changes a line that a fixing commit wrote; renamed and formatted lines count as written by the commit before.
+    """
     numbers = random.Random(seed)
-    mends = list(list_fix_commits(root))
-    numbers.shuffle(mends)
+    fix_commits = list(list_fix_commits(root))
+    numbers.shuffle(fix_commits)
     faults: list[Fault] = []
-    of_file: dict[str, int] = {}
-    for commit, sources, tests in mends:
-        if len(faults) == count:
+    for commit, sources, tests in fix_commits:
+        if len(faults) * 10 >= count:
             break
-        undone = (
-            undo_commit(root, commit, sources, tests) if 10 * sum(f.kind == "undone" for f in faults) < count else None
-        )
-        fault = undone or draw_mutant(root, commit, sources, tests, numbers)
-        if fault is not None and of_file.get(fault.path, 0) < MAX_FAULTS_PER_FILE:
+        fault = undo_commit(root, commit, sources, tests)
+        if fault is not None:
             faults.append(fault)
-            of_file[fault.path] = of_file.get(fault.path, 0) + 1
-    numbers.shuffle(mends)
-    for commit, sources, tests in mends:  # a commit may give a second one
-        if len(faults) == count:
-            break
-        fault = draw_mutant(root, commit, sources, tests, numbers)
-        if (
-            fault is not None
-            and of_file.get(fault.path, 0) < MAX_FAULTS_PER_FILE
-            and fault.name not in {f.name for f in faults}
-        ):
-            faults.append(fault)
-            of_file[fault.path] = of_file.get(fault.path, 0) + 1
+    tests_by_commit = {commit: tests for commit, _, tests in fix_commits}
+    paths = sorted(run_git(root, "ls-files", "src/hven/*.py").split())
+    for _ in range(MAX_FAULTS_PER_FILE):
+        numbers.shuffle(paths)
+        for path in paths:
+            if len(faults) == count:
+                return faults
+            fault = draw_mutant(root, path, tests_by_commit, numbers)
+            if fault is not None and fault.name not in {known.name for known in faults}:
+                faults.append(fault)
     return faults
 
 
@@ -169,34 +166,27 @@ def list_added_lines(root: Path, commit: str, path: str) -> set[str]:
 
 
 def draw_mutant(
-    root: Path, commit: str, sources: tuple[str, ...], tests: tuple[str, ...], numbers: random.Random
+    root: Path, path: str, tests_by_commit: dict[str, tuple[str, ...]], numbers: random.Random
 ) -> Fault | None:
-    """Change one expression on a line that a commit wrote and that is still there."""
-    choices: list[tuple[str, int, str, int, int, str]] = []
-    for path in sources:
-        text = (root / path).read_text(encoding="utf-8")
-        wanted = {
-            line for line in list_added_lines(root, commit, path) if line.strip() and not line.strip().startswith("#")
-        }
-        numbered = {number for number, line in enumerate(text.split("\n"), 1) if line in wanted}
-        choices += [(path, *mutation) for mutation in iterate_mutations(text) if mutation[0] in numbered]
+    """Change one expression on a line of a file that a fixing commit wrote."""
+    raw = (root / path).read_bytes()
+    commits = list_line_commits(root, path)
+    choices = [one for one in iterate_mutations(raw.decode()) if commits[one[0] - 1] in tests_by_commit]
     if not choices:
         return None
-    path, line, what, begin, end, new = numbers.choice(choices)
-    raw = (root / path).read_bytes()
+    line, what, begin, end, new = numbers.choice(choices)
     text = (raw[:begin] + new.encode() + raw[end:]).decode()
     if not is_module(text):
         return None
-    return Fault(
-        f"{commit[:10]} {path.removeprefix('src/hven/')}:{line} {what}",
-        "mutant",
-        path,
-        line,
-        what,
-        commit,
-        tests,
-        {path: text},
-    )
+    commit = commits[line - 1]
+    name = f"{commit[:10]} {path.removeprefix('src/hven/')}:{line} {what}"
+    return Fault(name, "mutant", path, line, what, commit, tests_by_commit[commit], {path: text})
+
+
+def list_line_commits(root: Path, path: str) -> list[str]:
+    """List the commit that wrote each line of a file."""
+    words = ["blame", "-w", "--ignore-revs-file", IGNORED_COMMITS, "--line-porcelain", "HEAD", "--", path]
+    return re.findall(r"^([0-9a-f]{40}) \d+ \d+(?: \d+)?$", run_git(root, *words), re.MULTILINE)
 
 
 def iterate_mutations(text: str) -> Iterator[tuple[int, str, int, int, str]]:
@@ -265,7 +255,8 @@ def iterate_node_mutations(
     elif isinstance(node, ast.Constant) and type(node.value) is bool:
         begin, end = span(node)
         yield node.lineno, f"{node.value} -> {not node.value}", begin, end, str(not node.value)
-    elif isinstance(node, ast.Constant) and type(node.value) is int:
+    elif isinstance(node, ast.Constant) and type(node.value) is int and node.value in {0, 1}:
+        # the neighbour of a larger number, which is a limit or a size, is often as right
         begin, end = span(node)
         yield node.lineno, f"{node.value} -> {node.value + 1}", begin, end, str(node.value + 1)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
