@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 from bench.measure import Journey, against
-from hven.sources import SourceContext, elastic
+from hven.model import plugins
+from hven.sources import SourceContext
 
 DOCUMENTS, PAGE, PAUSE, ROUNDS = 1_000_000, 1_000, 0.010, 3
 MAPPING = {"obs": "keyword", "freq": "double", "n": "long", "good": "boolean", "time": "date", "pol": "keyword", "file": "keyword"}  # fmt: skip
@@ -37,7 +38,7 @@ def journey() -> Journey:
 
 
 def _ours(url: str) -> float:
-    source = elastic.open(elastic.Options(url=url, index="nrh", page=PAGE), SourceContext(allow_private=True))
+    source = plugins.load_plugin("sources", "elastic").open(plugins.load_plugin("sources", "elastic").Options(url=url, index="nrh", page=PAGE), SourceContext(allow_private=True))
     source.list_columns()
     begun, seen = time.monotonic(), 0
     for batch in source.read_batches(NAMES):

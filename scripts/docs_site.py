@@ -1,6 +1,8 @@
 """Hooks of MkDocs: make a site of pages that are written for a code host.
 
 * The navigation is `docs/README.md`, the index that a code host shows: its headings are the groups, its lists the pages.
+* The README of a plug-in package lists its pages below `## Pages`, in groups such as `### How-to: Connect`; they stand behind those of the index.
+  A link to a package that was deleted becomes plain text.
 * Links that leave `docs/` work in the site, too: the Markdown, source files and pictures that they lead to become pages and files below
   `repository/`. Pages of source files are left out of the search.
 * Info strings by which tests know what to do with a block (```` ```sh served ````) become a language; ``file=stars.csv`` becomes its title.
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
+PACKAGES = ROOT / "src/hven/plugins"  # each has its pages in docs/, and lists them in its README
 HOME = "index.md"
 ABOUT = "about.md"  # README.md of a folder outside of docs/
 OUTSIDE = "repository"  # the folder of the site that holds what docs/ links to and does not contain
@@ -48,6 +51,32 @@ BOX = re.compile(r"^> \*\*(?P<kind>Note|Tip|Warning)\*\*[.:]?(?P<text>.*(?:\n>.*
 
 
 # --- the navigation --------------------------------------------------------------------------------------------
+
+
+def build_navigation() -> list[Any]:
+    """Read the navigation of the index, and put the pages of plug-in packages into its groups."""
+    navigation = read_navigation()
+    groups = {title: entries for group in navigation for title, entries in group.items()}
+    for readme in sorted(PACKAGES.glob("*/README.md")):
+        for title, pages in read_package_pages(readme).items():
+            group, _, subgroup = title.partition(": ")
+            entries = next(entry[subgroup] for entry in groups[group] if isinstance(entry, dict) and subgroup in entry)
+            entries.extend(pages)
+    return navigation
+
+
+def read_package_pages(readme: Path) -> dict[str, list[dict[str, str]]]:
+    """Read the pages of a plug-in package from its README, by the titles of their groups."""
+    pages: dict[str, list[dict[str, str]]] = {}
+    title = ""
+    for line in readme.read_text(encoding="utf-8").partition("\n## Pages\n")[2].splitlines():
+        heading = re.match(r"### +(.*)", line)
+        item = re.match(r"[*-] +.*?\[([^\]]+)\]\(([^)\s]+)\)", line)
+        if heading:
+            title = heading[1]
+        elif item:
+            pages.setdefault(title, []).append({item[1]: find_site_path(readme.parent / item[2])})
+    return pages
 
 
 def read_navigation(index: Path = INDEX) -> list[Any]:
@@ -102,6 +131,8 @@ def find_site_path(path: Path) -> str:
 
 
 def find_site_folder(folder: Path) -> str:
+    if folder.name == DOCS.name and folder.parent.parent == PACKAGES:
+        return f"{PACKAGES.name}/{folder.parent.name}"
     inside_docs = folder == DOCS or DOCS in folder.parents
     path = folder.relative_to(DOCS if inside_docs else ROOT).as_posix()
     return posixpath.normpath(path if inside_docs else posixpath.join(OUTSIDE, path))
@@ -114,6 +145,12 @@ def resolve_link(target: str, page: Path) -> Path | None:
         return None
     path = Path(os.path.normpath(page.parent / unquote(parts.path)))
     return path if path.exists() and (path == ROOT or ROOT in path.parents) else None
+
+
+def leads_to_deleted_package(target: str, page: Path) -> bool:
+    """Return whether a link leads into the folder of a plug-in package that is not in this checkout."""
+    path = Path(os.path.normpath(page.parent / unquote(urlsplit(target).path)))
+    return PACKAGES in path.parents and not (PACKAGES / path.relative_to(PACKAGES).parts[0]).exists()
 
 
 def list_linked_files(text: str, page: Path) -> Iterator[Path]:
@@ -130,7 +167,7 @@ written_pages: dict[str, Path] = {}  # Markdown of the site by its path there: t
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    config.nav = read_navigation()
+    config.nav = build_navigation()
     # the plug-in `offline` names an address elsewhere, unless one is named here
     config.extra["polyfills"] = [f"assets/{IFRAME_WORKER}"]
     if (FETCHED / MERMAID).exists():
@@ -148,7 +185,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
     written_pages.clear()
     written_pages.update({file.src_uri: DOCS / file.src_uri for file in files.documentation_pages()})
-    waiting = [*written_pages.values(), INDEX]
+    waiting = [*written_pages.values(), INDEX, *PACKAGES.glob("*/README.md")]
     seen = {*waiting, *(DOCS / file.src_uri for file in files)}
     while waiting:
         page = waiting.pop()
@@ -185,7 +222,7 @@ def on_page_markdown(markdown: str, page: Page, **_unused: object) -> str:
         target = found["target"]
         path = resolve_link(target, source) if target else None
         if path is None:
-            return found[0]
+            return "]" if target and leads_to_deleted_package(target, source) else found[0]
         fragment = urlsplit(target).fragment if path.suffix == ".md" else ""
         link = posixpath.relpath(find_site_path(path), posixpath.dirname(page.file.src_uri) or ".")
         return f"]({link}{'#' if fragment else ''}{fragment})"

@@ -29,6 +29,8 @@ def _clear_caches() -> None:
     for one in (
         plugins.list_plugins,
         plugins.load_plugin,
+        plugins._load_external_packages,
+        plugins._map_builtin_modules,
         plugins._map_plugin_packages,
         functions.load_plugin_functions,
         load_page_translations,

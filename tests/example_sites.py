@@ -23,7 +23,7 @@ from hven.model import settings
 from hven.site import Site
 from json_servers import ElasticServer, StacServer, serve
 from postgres_cluster import run_server
-from process_runner import run_hven
+from process_runner import lint_service
 from requirements import require, require_program
 from shared import ROOT
 from stilts import run_stilts
@@ -139,5 +139,5 @@ def assert_valid_service(url: str, with_obscore: bool) -> None:
     ]
     assert not wrong, "\n".join(wrong)
     assert any("OBS-NODM" in line for line in lines) is not with_obscore  # taplint has looked at ivoa.obscore
-    found = json.loads(run_hven("lint", f"{url}/tap", "--json").stdout)
+    found = lint_service(f"{url}/tap")
     assert found["findings"] == []

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "hven"
-PLUGIN_PACKAGES = {"engines", "sources", "formats", "lint", "services", "jobs"}
+PLUGIN_PACKAGES = {"engines", "sources", "formats", "plugins", "services", "jobs"}
 IGNORED_TOKENS = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -103,7 +103,7 @@ def measure_source() -> PackageFigures:
         found.tokens[own] += _count_tokens(text)
         if module.count(".") > 1 and not is_private(module):
             found.public[own].append(module)
-        if path.name != "__init__.py" and own not in PLUGIN_PACKAGES:
+        if path.name not in {"__init__.py", "api.py"} and own not in PLUGIN_PACKAGES:
             found.names[path.name.lstrip("_")].add(own)
         for node, inside in _iterate_nodes(ast.parse(text)):
             where = f"{module}:{getattr(node, 'lineno', 0)}"
@@ -122,7 +122,8 @@ def measure_source() -> PackageFigures:
                     continue
                 found.package_imports[own, other].append(where)
                 found.private_imports += [f"{where} {one}"] * is_private(one)
-                found.plugin_internal_imports += [f"{where} {one}"] * (other in PLUGIN_PACKAGES and one.count(".") > 2)
+                is_internal = other in PLUGIN_PACKAGES and one.count(".") > 2 and ".api" not in one
+                found.plugin_internal_imports += [f"{where} {one}"] * is_internal
     return found
 
 
@@ -133,11 +134,11 @@ def write_package_table() -> str:
     lines = ["| package | for | public modules |", "|---|---|---|"]
     for one in [word for word in layers if word.isalpha()]:
         door = ast.get_docstring(ast.parse((SOURCE / one / "__init__.py").read_text(encoding="utf-8"))) or ""
-        names = (
-            sorted(module.split(".", 2)[2] for module in measure_source().public[one])
-            if one not in PLUGIN_PACKAGES
-            else ["a file for each, found by its name"]
-        )
+        names = sorted(module.split(".", 2)[2] for module in measure_source().public[one])
+        if one == "plugins":
+            names = ["a package for each, found by its record"]
+        elif one in PLUGIN_PACKAGES:
+            names = ["a file for each, found by its name"]
         lines.append(f"| `{one}` | {door.splitlines()[0]} | {', '.join(names)} |")
     return "\n".join(lines)
 

@@ -24,6 +24,7 @@ import pytest
 
 import fork_server
 from fork_server import ForkedProcess
+from hven.app._cli import verbs
 from requirements import require
 from shared import EXAMPLES_FACTOR
 
@@ -59,6 +60,17 @@ def run_hven(
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     assert done.returncode == expected_code, f"hven {' '.join(line)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def lint_service(url: str) -> dict[str, Any]:
+    """Judge a service by ``hven lint`` and return the report, with findings of every severity.
+
+    The verb belongs to a plug-in package: without it the test is skipped.
+    """
+    if "lint" not in verbs.list_package_verbs():
+        pytest.skip("no plug-in package has the verb lint")
+    report: dict[str, Any] = json.loads(run_hven("lint", url, "--severity", "info", "--json").stdout)
+    return report
 
 
 def _run_in_subprocess(

@@ -27,7 +27,7 @@ from sickle import Sickle
 
 import rofr_rules
 from hven.adql.vocabularies import load_vocabularies
-from process_runner import run_hven, serve_site, wait_until
+from process_runner import lint_service, run_hven, serve_site, wait_until
 from requirements import is_available, report_missing, require_program
 from shared import ROOT, shared
 from stilts import run_stilts
@@ -260,7 +260,7 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
         ]
         assert faults == []
         assert "Errors: 0" in told
-        assert json.loads(run_hven("lint", server.url, "--severity", "info", "--json").stdout)["findings"] == []
+        assert lint_service(server.url)["findings"] == []
 
 
 def test_without_registries_it_says_so(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import typer
 from example_sites import EXAMPLES, prepare_example, start_data_sources
 from hven import formats
 from hven.app._cli import engine_verbs, verb_examples
-from hven.app._cli.verbs import build_typer_app
+from hven.app._cli.verbs import build_typer_app, list_package_verbs
 from hven.descriptor import check_descriptor
 from hven.ingest import run_collection_tests
 from hven.model import plugins
@@ -47,7 +47,9 @@ def found_pages() -> Iterator[Path]:
 
 
 PAGES = sorted(found_pages())
-CLI = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+PACKAGES = ROOT / "src/hven/plugins"
+PACKAGE_PAGES = sorted(PACKAGES.glob("*/docs/*.md"))
+VERB_PAGES = {page: page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference/cli.md", *PACKAGE_PAGES)}
 
 
 # --- reference ------------------------------------------------------------------------------------------------
@@ -56,13 +58,20 @@ VERBS = typer.main.get_command(build_typer_app()).commands  # type: ignore[attr-
 
 
 def get_verb_section(verb: str) -> str:
-    return CLI.partition(f"### hven {verb}")[2].partition("\n### ")[0]
+    """Return the section of a verb from the page of the command line, or from a page of a plug-in package."""
+    sections = [re.split(r"\n###? ", text.partition(f"## hven {verb}")[2])[0] for text in VERB_PAGES.values()]
+    return "".join(sections)
+
+
+def find_verb_page(verb: str) -> Path:
+    [page] = [page for page, text in VERB_PAGES.items() if f"<!-- examples: {verb} -->" in text]
+    return page
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> None:
     told = get_verb_section(verb)
-    assert told, f"docs/reference/cli.md has no section about hven {verb}"
+    assert told, f"no page of the command line has a section about hven {verb}"
     heading = told.splitlines()[0]
     for parameter in VERBS[verb].params:
         if parameter.param_type_name == "argument":
@@ -78,13 +87,17 @@ def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> 
         assert word in options, f"hven {verb} has no {word}"
 
 
-VERB_EXAMPLES_BY_NAME = {**verb_examples.VERB_EXAMPLES, **engine_verbs.list_engine_verb_examples()}
+VERB_EXAMPLES_BY_NAME = {
+    **verb_examples.VERB_EXAMPLES,
+    **engine_verbs.list_engine_verb_examples(),
+    **{name: verb.examples for name, verb in list_package_verbs().items()},
+}
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_examples_on_the_page(verb: str) -> None:
     lines = "\n".join(VERB_EXAMPLES_BY_NAME[verb])
-    page = ROOT / "docs/reference/cli.md"
+    page = find_verb_page(verb)
     keep_part(page, f"<!-- examples: {verb} -->", "<!-- /examples -->", f"\n```sh\n{lines}\n```\n\n")
 
 
@@ -128,7 +141,8 @@ def test_the_help_of_a_verb_shows_its_examples() -> None:
 
 
 def test_no_verb_is_made_up() -> None:
-    assert set(re.findall(r"^### hven ([a-z]+)", CLI, re.MULTILINE)) == set(VERBS)
+    described = {verb for text in VERB_PAGES.values() for verb in re.findall(r"^##+ hven ([a-z]+)", text, re.MULTILINE)}
+    assert described == set(VERBS)
     for page in PAGES:
         for verb in re.findall(r"^\s*hven (?:--site \S+ )?([a-z]+)\b", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert verb in VERBS, f"{page}: hven {verb}"
@@ -241,6 +255,8 @@ def test_links_lead_somewhere(page: Path) -> None:
         if page.parent.name == "demo" and parts.path.startswith("/"):
             continue  # an address of the demo, whose first page this is: tests/test_demo.py follows its links
         found = (page.parent / urllib.parse.unquote(parts.path)).resolve() if parts.path else page
+        if PACKAGES in found.parents and not (PACKAGES / found.relative_to(PACKAGES).parts[0]).exists():
+            continue  # a plug-in package that was deleted
         assert found.exists(), f"{page.relative_to(ROOT)} links to {target}"
         assert ROOT in found.parents, target
         if parts.fragment and found.suffix == ".md":
@@ -262,6 +278,9 @@ def test_every_page_is_found_from_the_index() -> None:
         - set((ROOT / "docs/proofs").glob("*.md"))
     )
     assert sorted(str(page.relative_to(ROOT)) for page in pages - listed - decisions) == []
+    for page in PACKAGE_PAGES:
+        readme = page.parents[1] / "README.md"
+        assert f"](docs/{page.name})" in readme.read_text(encoding="utf-8").partition("\n## Pages\n")[2], page
 
 
 @pytest.fixture(scope="module")
@@ -277,10 +296,11 @@ def docs_site() -> ModuleType:
 
 def test_the_index_is_the_navigation_of_the_site(docs_site: ModuleType) -> None:
     """Each page but the proofs is in it once; groups have pages, and decisions come last."""
-    navigation = docs_site.read_navigation()
+    navigation = docs_site.build_navigation()
     pages = list(docs_site.list_navigation_pages(navigation))
     written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     expected = {page for page in written if page != "README.md" and not page.startswith("proofs/")}
+    expected |= {docs_site.find_site_path(page) for page in PACKAGE_PAGES}
     assert sorted(page for page in pages if not page.startswith("repository/")) == sorted(expected)
     groups = {title: value for entry in navigation for title, value in entry.items()}
     titles = list(groups)

@@ -19,7 +19,7 @@ from hven.model.settings import load_settings
 from process_runner import run_hven
 from shared import ROOT
 
-PAGES = sorted((ROOT / "docs/howto").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs/howto").glob("*.md")), *sorted((ROOT / "src/hven/plugins").glob("*/docs/*.md"))]
 VERBS: dict[str, Any] = typer.main.get_command(build_typer_app()).commands  # type: ignore[attr-defined]
 SHELL_OPERATORS = {"|", ">", "&&", ";", "&"}
 # the parts of a descriptor that a fragment may show by itself

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hven.app._cli import engine_verbs, verbs
+from hven.model import plugins
 
 # pandas is in none of the sets below: no verb of ours needs it, wherever it is installed
 HEAVY = frozenset(
@@ -57,9 +58,7 @@ INGEST = SITE | {"duckdb", "lxml"}
 SERVICES = INGEST | {"starlette"}
 NEEDED: dict[str, frozenset[str]] = (
     dict.fromkeys(("init", "referees"), frozenset())  # they open the site only when they run
-    | dict.fromkeys(
-        ("region", "lint_command"), frozenset({"numpy", "pyarrow", "lxml"})
-    )  # columns of files and of answers
+    | dict.fromkeys(("region",), frozenset({"numpy", "pyarrow", "lxml"}))  # columns of files and of answers
     | dict.fromkeys(("verify", "backups", "project_members", "delegate"), SITE)
     | {"query_commands": SITE | {"lxml"}}
     | dict.fromkeys(("publish", "mirror", "status_commands"), INGEST)
@@ -103,12 +102,22 @@ def test_a_verb_loads_only_the_heavy_modules_that_it_needs(file: str) -> None:
     assert load(FILES[file], "--help") <= NEEDED[file]
 
 
+def test_records_of_plugin_packages_load_nothing_but_themselves() -> None:
+    program = "import json, sys; from hven.model import plugins; plugins.list_plugin_packages(); print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout)
+    names = [package.name for package in plugins.list_plugin_packages()]
+    expected = {"hven.plugins"} | {f"hven.plugins.{name}{end}" for name in names for end in ("", ".plugin")}
+    assert {module for module in loaded if module.startswith("hven.plugins")} == expected
+    assert not HEAVY & set(loaded)
+
+
 def test_every_verb_says_what_it_needs() -> None:
     assert set(NEEDED) == set(FILES)
 
 
 def test_help_reads_of_each_verb_what_the_parser_of_python_reads() -> None:
-    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERB_MODULES.items() if name), *engine_verbs.list_engine_verbs().values()):  # fmt: skip
+    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERB_MODULES.items() if name), *engine_verbs.list_engine_verbs().values(), *(verb.function for verb in verbs.list_package_verbs().values())):  # fmt: skip
         module, _, name = place.partition(":")
         spec = importlib.util.find_spec(module)
         assert spec is not None

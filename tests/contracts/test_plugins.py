@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,6 +12,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import example_plugins
@@ -320,7 +322,7 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("FUNCTION = {}", "has no FUNCTION of the class FunctionDefinition"),
         (
             f"{MAKES}'udf', 'A', '(x NUMERIC) -> FLOATY', doc='')",
-            "cannot be loaded: UserError: A(x NUMERIC) -> FLOATY: 'FLOATY' is not a type; known: ",
+            "cannot be loaded: UserError: A(x NUMERIC) -> FLOATY: 'FLOATY' is not a type; use one of ",
         ),
         (
             f"{MAKES}'udf', 'A', '(x NUMBER) -> TEXT', doc='')",
@@ -328,7 +330,7 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ),
         (
             f"{MAKES}'scalar', 'A', '() -> TEXT', doc='')",
-            "cannot be loaded: UserError: A: there is no group 'scalar' of functions; known: math, ",
+            "cannot be loaded: UserError: A: there is no group 'scalar' of functions; use one of math, ",
         ),
     ],
 )
@@ -365,9 +367,9 @@ def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "told", "noted"),
     [
-        ("1 / 0", "something went wrong; this is a fault of the service", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
-        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "bright builds a query that cannot be executed: line 1, column 8: ", "ServiceError"),
-        ("return ServiceQuery(query='SELECT')", "bright builds a query that cannot be executed: line 1, column ", "ServiceError"),
+        ("1 / 0", "something went wrong in the service; its operators can find the error", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
+        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "bright built a query that cannot be executed: line 1, column 8: ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT')", "bright built a query that cannot be executed: line 1, column ", "ServiceError"),
     ],
 )  # fmt: skip
 def test_a_face_with_a_fault_is_no_fault_of_its_reader(
@@ -464,3 +466,68 @@ def test_a_misspelt_option_of_a_source_of_ones_own_is_told(tmp_path: Path) -> No
     with example_plugins.install_plugin("nights", tmp_path / "site-packages"):
         told = [str(fault) for fault in check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path))]
     assert any("begn" in one for one in told), told
+
+
+PACKAGE = """\
+from hven.model.plugins import PluginPackage, Verb
+
+PLUGIN = PluginPackage(
+    name="night_sky",
+    title="Plan observations of published targets",
+    functions={"airmass": "hven_airmass"},
+    verbs={"plan": Verb(function="hven_night_sky:plan", after="query", examples=("hven plan tonight --json",))},
+)
+
+
+def plan(when: str) -> None:
+    \"\"\"Print what can be observed.\"\"\"
+    print("plan", when)
+"""
+
+
+@pytest.fixture
+def package_place(tmp_path: Path) -> Iterator[Path]:
+    """Install the example of a function as a part of a package with a verb."""
+    place = tmp_path / "site-packages"
+    with example_plugins.install_plugin("airmass", place):
+        (place / "hven_night_sky.py").write_text(PACKAGE, encoding="utf-8")
+        (about,) = place.glob("*.dist-info")
+        (about / "entry_points.txt").write_text("[hven.plugins]\nnight_sky = hven_night_sky\n", encoding="utf-8")
+        yield place
+        sys.modules.pop("hven_night_sky", None)
+
+
+@pytest.mark.usefixtures("package_place")
+def test_a_package_adds_its_parts_and_its_verb() -> None:
+    assert plugins.list_plugin_packages()[-1].name == "night_sky"
+    assert "airmass" in plugins.list_external_plugins("functions")
+    assert plugins.load_plugin("functions", "airmass").FUNCTION.name == "AIRMASS"
+    names = list(get_command(build_typer_app()).commands)  # type: ignore[attr-defined]
+    assert names.index("plan") == names.index("query") + 1
+    done = CliRunner().invoke(build_typer_app("plan"), ["plan", "tonight"])
+    assert done.output == "plan tonight\n"
+    shown = CliRunner().invoke(build_typer_app("plan"), ["plan", "--help"]).output
+    assert "Print what can be observed." in shown
+    assert "hven plan tonight --json" in shown
+    assert list(plugins.find_plugin_faults()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("PLUGIN = ", "RECORD = ", "has no PLUGIN of the class PluginPackage"),
+        (
+            '"night_sky",',
+            '"Night Sky",',
+            "cannot be loaded: ValueError: a plug-in package cannot be called 'Night Sky'",
+        ),
+        ('"night_sky",', f'"{next(iter(plugins.list_plugin_packages())).name}",', "two plug-in packages are called"),
+        ('"hven_airmass"', '"hven_nowhere"', "cannot be loaded: ModuleNotFoundError"),
+    ],
+)
+def test_a_package_with_a_fault_is_left_out_and_reported(package_place: Path, old: str, new: str, fault: str) -> None:
+    path = package_place / "hven_night_sky.py"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    [error] = plugins.find_plugin_faults()
+    assert fault in error.message
+    assert "init" in get_command(build_typer_app()).commands  # type: ignore[attr-defined]

@@ -5,7 +5,6 @@ Those that need nothing but themselves are served together, as strangers see a s
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from example_sites import EXAMPLES, assert_valid_service, ingest_all, open_example, prepare_example
-from process_runner import Server, run_hven, serve_site
+from process_runner import Server, lint_service, serve_site
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
@@ -63,7 +62,7 @@ def test_together_they_are_as_the_judges_want_them(server: Server) -> None:
 
 
 def test_hven_lint_finds_nothing_worth_a_word(server: Server) -> None:
-    report = json.loads(run_hven("lint", server.url, "--severity", "info", "--json").stdout)
+    report = lint_service(server.url)
     assert report["findings"] == []
 
 

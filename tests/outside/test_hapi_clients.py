@@ -17,10 +17,9 @@ from hapiclient import hapi as read
 
 from das2_streams import parse_stream
 from hven.ingest import ingest_collection
-from hven.lint import validate_service
 from hven.model import settings
 from hven.site import Site
-from process_runner import serve_site
+from process_runner import lint_service, serve_site
 
 START = np.datetime64("2003-10-28T00:00:00.123", "us").astype(np.int64)
 ROWS = 3000
@@ -119,10 +118,10 @@ def test_pyvo_follows_a_row_to_its_samples(url: str, source: pa.Table) -> None:
 
 
 def test_lint_has_nothing_to_say(url: str) -> None:
-    report = validate_service(f"{url}/hapi")
-    assert report.is_judged
-    assert [(one.code, one.message, one.value) for one in report.findings] == []
-    assert {one.table for one in report.table_coverages} == {"goes_xrs", "goes_xrs_availability"}
+    report = lint_service(f"{url}/hapi")
+    assert report["judged"]
+    assert report["findings"] == []
+    assert {one["table"] for one in report["looked"]} == {"goes_xrs", "goes_xrs_availability"}
 
 
 @pytest.mark.parametrize(

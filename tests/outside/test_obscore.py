@@ -11,7 +11,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from process_runner import run_hven, serve_site
+from process_runner import lint_service, serve_site
 from shared import shared
 from stilts import run_stilts
 
@@ -91,7 +91,7 @@ def test_taplint_accepts_obscore(server) -> None:
 
 
 def test_hven_lint_finds_nothing(server) -> None:
-    report = json.loads(run_hven("lint", server.url, "--severity", "info", "--json").stdout)
+    report = lint_service(server.url)
     assert report["findings"] == []
     assert {"obscore", "radio", "epn"} <= set(report["groups"])
     assert report["unjudged"] == []

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hven.sources import SourceContext, elastic
+from hven.model import plugins
+from hven.sources import SourceContext
 from json_servers import ElasticServer, serve
 
 pytestmark = pytest.mark.needs("proof")
@@ -49,8 +50,8 @@ def test_the_official_client_finds_what_we_find(tmp_path: Path) -> None:
             [str(python), "-c", READ, url, json.dumps(QUERY)], check=False, capture_output=True, text=True
         )
         assert not told.returncode, told.stderr
-        options = elastic.Options(url=url, index="nrh", page=7, query={"query": QUERY})
-        source = elastic.open(options, SourceContext(allow_private=True))
+        options = plugins.load_plugin("sources", "elastic").Options(url=url, index="nrh", page=7, query={"query": QUERY})
+        source = plugins.load_plugin("sources", "elastic").open(options, SourceContext(allow_private=True))
         ours = [row for batch in source.read_batches() for row in batch.to_pylist()]
         columns = {column.name.split(".")[1] for column in source.list_columns() if column.name.startswith("_source.")}
     pit, scrolled, fields = json.loads(told.stdout)

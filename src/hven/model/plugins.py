@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
+import os
 import pkgutil
 import re
 import traceback
@@ -14,15 +15,38 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
+from hven.model._plugin_package import PluginPackage, Verb
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+
+__all__ = [
+    "PLUGIN_GROUPS",
+    "RECORD_NAMES",
+    "SELECTION_VARIABLE",
+    "PluginPackage",
+    "Verb",
+    "describe_error_origin",
+    "find_plugin_faults",
+    "find_unused_package",
+    "import_hven_module",
+    "list_external_plugins",
+    "list_plugin_packages",
+    "list_plugins",
+    "load_plugin",
+    "load_plugin_records",
+    "require_modules",
+    "select_plugin_packages",
+    "suggest_install_command",
+    "wrap_plugin_predicate",
+]
 log = logging.getLogger("hven")
 T = TypeVar("T")
 PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-in plug-ins
     "sources": ("hven.sources",),
+    "descriptions": ("hven.descriptor._table_descriptions",),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),
     "media": ("hven.formats.media",),
@@ -37,6 +61,7 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("row_fetching",),
     "formats": ("hats_catalogues", "hats_layout", "media", "pictures"),
     "sources": (
+        "api",
         "curator_process",
         "fits_headers",
         "document_enrichment",
@@ -63,8 +88,15 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     ),
     "identity": ("permit", "session"),
 }
+PACKAGE_GROUP = "hven.plugins"  # of the entry points of other projects, and the package that holds Hven's own
+PACKAGE_MODULE = "plugin"  # in each package: it has the record
+PACKAGE_RECORD_NAME = "PLUGIN"
+SELECTION_VARIABLE = (
+    "HVEN_PLUGINS"  # names of the packages that a process uses, separated by commas; unset or "all": all
+)
 RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its record, and the class of the record
     "sources": ("Options", "type"),
+    "descriptions": ("DESCRIPTION", "TableDescriptionSignature"),
     "formats": ("FORMAT", "TableFormat"),
     "media": ("MEDIUM", "ProductFileFormat"),
     "functions": ("FUNCTION", "FunctionDefinition"),
@@ -72,8 +104,120 @@ RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its recor
     "jobs": ("JOB", "JobDefinition"),
     "panes": ("PANE", "TablePane"),
     "resolvers": ("PROVIDER", "NameProvider"),
+    "plugins": (PACKAGE_RECORD_NAME, "PluginPackage"),
 }
 SOURCE_DIRECTORY = Path(__file__).parents[2]
+
+
+class _PackageSelection:
+    """The plug-in packages that this process uses."""
+
+    names: frozenset[str] | None = None  # None: all
+
+    def set_names(self, names: Iterable[str] | None) -> None:
+        """Select packages by their names, and forget what was found before."""
+        selected_names = None if names is None else frozenset(filter(None, names))
+        if selected_names is not None and "all" in selected_names:
+            selected_names = None
+        if selected_names != self.names:
+            self.names = selected_names
+            for function in (
+                _load_builtin_packages,
+                _load_external_packages,
+                _map_builtin_modules,
+                list_plugins,
+                load_plugin,
+            ):
+                function.cache_clear()
+
+
+_selection = _PackageSelection()
+
+
+def select_plugin_packages(names: Iterable[str] | None) -> None:
+    """Use only some plug-in packages in this process.
+
+    Settings of a site call it before anything asks for plug-ins. The variable `SELECTION_VARIABLE` takes precedence.
+
+    Parameters
+    ----------
+    names
+        Names of packages; None, or the name ``all``: all that are installed.
+    """
+    variable = os.environ.get(SELECTION_VARIABLE)
+    _selection.set_names(names if variable is None else variable.split(","))
+
+
+def list_plugin_packages() -> tuple[PluginPackage, ...]:
+    """List the records of the plug-in packages: those of Hven in alphabetical order, then those of entry points.
+
+    A package of another project that cannot be loaded is left out; `find_plugin_faults` reports it.
+    """
+    return (*_load_builtin_packages(), *_load_external_packages()[0])
+
+
+def find_unused_package(group: str, name: str) -> str | None:
+    """Find the installed package that has a plug-in, if the settings leave the package out.
+
+    Parameters
+    ----------
+    group
+        A key of `PLUGIN_GROUPS`, or ``verbs``.
+    name
+        Name of the plug-in.
+
+    Returns
+    -------
+    package
+        Name of the package; None if no installed package has the plug-in, or the settings do not leave it out.
+    """
+    names = _selection.names
+    if names is None:
+        return None
+    for package in _import_builtin_records():
+        if package.name not in names and name in vars(package)[group]:
+            return package.name
+    return None
+
+
+@cache
+def _load_builtin_packages() -> tuple[PluginPackage, ...]:
+    """Load the records of Hven's own packages that are selected, in alphabetical order."""
+    return tuple(package for package in _import_builtin_records() if _is_selected(package.name))
+
+
+@cache
+def _import_builtin_records() -> tuple[PluginPackage, ...]:
+    directory = SOURCE_DIRECTORY.joinpath(*PACKAGE_GROUP.split("."))
+    names = sorted(module.name for module in pkgutil.iter_modules([str(directory)]) if module.ispkg)
+    modules = [importlib.import_module(f"{PACKAGE_GROUP}.{name}.{PACKAGE_MODULE}") for name in names]
+    return tuple(vars(module)[PACKAGE_RECORD_NAME] for module in modules)
+
+
+def _is_selected(name: str) -> bool:
+    return _selection.names is None or name in _selection.names
+
+
+@cache
+def _load_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserError, ...]]:
+    """Load the records of the packages of other projects, and the faults of those that cannot be used."""
+    names = {package.name for package in _load_builtin_packages()}
+    records: list[PluginPackage] = []
+    faults: list[UserError] = []
+    for entry in importlib.metadata.entry_points(group=PACKAGE_GROUP):
+        try:
+            record: PluginPackage = vars(_load_entry_point(entry))[PACKAGE_RECORD_NAME]
+            if record.name in names:
+                message = f"two plug-in packages are called {record.name!r}: {entry.value} and another"
+                raise UserError(message, remedy="uninstall one of them")  # noqa: TRY301  (one list of faults)
+        except UserError as error:
+            log.warning("%s", error)
+            faults.append(error)
+        else:
+            names.add(record.name)
+            if _is_selected(record.name):
+                records.append(record)
+    return tuple(records), tuple(faults)
 
 
 @cache
@@ -96,9 +240,9 @@ def list_plugins(group: str) -> tuple[str, ...]:
         An external plug-in has the name of a built-in one, or two have the same name.
     """
     plugin_names = sorted(_map_builtin_modules(group))
-    for entry in importlib.metadata.entry_points(group=f"hven.{group}"):
+    for entry in _iterate_external_entries(group):
         if entry.name in plugin_names:
-            message = f"two plugins want to be {entry.name!r} in hven.{group}: {entry.value} and another"
+            message = f"two plugins have the name {entry.name!r} in hven.{group}: {entry.value} and another one"
             raise UserError(message, remedy="uninstall one of them")
         plugin_names.append(entry.name)
     return tuple(plugin_names)
@@ -131,7 +275,18 @@ def _map_builtin_modules(group: str) -> dict[str, str]:
         for module in pkgutil.iter_modules([str(directory)]):
             if not module.name.startswith("_") and module.name not in excluded_names:
                 modules[module.name] = f"{package}.{module.name}"
+    for plugin_package in _load_builtin_packages():
+        modules |= vars(plugin_package)[group]
     return modules
+
+
+def _iterate_external_entries(group: str) -> Iterator[importlib.metadata.EntryPoint]:
+    """Yield what other projects add to a group: by entry points of their own, and by the records of their packages."""
+    yield from importlib.metadata.entry_points(group=f"hven.{group}")
+    packages, _ = _load_external_packages()
+    for package in packages:
+        for name, module in vars(package)[group].items():
+            yield importlib.metadata.EntryPoint(name, module, f"hven.{group}")
 
 
 @cache
@@ -159,11 +314,16 @@ def load_plugin(group: str, name: str) -> ModuleType:
     plugin_names = list_plugins(group)
     if name not in plugin_names:
         message = f"no {group.removesuffix('s')} is called {name!r}"
-        known_names = ", ".join(plugin_names) or "none; is its package installed?"
+        package = find_unused_package(group, name)
+        if package is not None:
+            message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml leaves out"
+            raise UserError(message, remedy=f"add {package!r} to `plugins`")
+        known_names = ", ".join(plugin_names) or "none; check that its package is installed"
         remedy = f"{suggest_spelling(name, plugin_names)} known: {known_names}"
         raise UserError(message, remedy=remedy.lstrip())
-    for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
-        return _load_entry_point(entry)
+    for entry in _iterate_external_entries(group):
+        if entry.name == name:
+            return _load_entry_point(entry)
     return import_hven_module(_map_builtin_modules(group)[name], repr(name))
 
 
@@ -265,22 +425,27 @@ def find_plugin_faults() -> Iterator[UserError]:
     error
         The fault, with the name of the plug-in, and the file and line where it could not be loaded.
     """
-    for group in sorted(importlib.metadata.entry_points().groups):
-        group_name = group.removeprefix("hven.")
-        if group_name == group:
-            continue
-        if group_name not in PLUGIN_GROUPS:
-            remedy = f"{suggest_spelling(group_name, PLUGIN_GROUPS)} known: {', '.join(PLUGIN_GROUPS)}".lstrip()
-            yield UserError(f"no group of plugins is called {group}", remedy=remedy)
-            continue
+    yield from _load_external_packages()[1]
+    package_names = {package.name for package in (*_import_builtin_records(), *_load_external_packages()[0])}
+    for name in sorted((_selection.names or frozenset()) - package_names):
+        known_names = ", ".join(sorted(package_names))
+        remedy = f"{suggest_spelling(name, package_names)} known: {known_names}".lstrip()
+        yield UserError(f"`plugins` names {name!r}, but no plug-in package is called so", remedy=remedy)
+    known_groups = {PACKAGE_GROUP, *(f"hven.{name}" for name in PLUGIN_GROUPS)}
+    entry_groups = importlib.metadata.entry_points().groups
+    for group in sorted(name for name in entry_groups if name.startswith("hven.") and name not in known_groups):
+        spelling = suggest_spelling(group.removeprefix("hven."), PLUGIN_GROUPS)
+        remedy = f"{spelling} known: {', '.join(PLUGIN_GROUPS)}".lstrip()
+        yield UserError(f"no group of plugins is called {group}", remedy=remedy)
+    for group in sorted(PLUGIN_GROUPS):
         try:
-            plugin_names = list_external_plugins(group_name)
+            plugin_names = list_external_plugins(group)
         except UserError as error:
             yield error
             continue
         for name in plugin_names:
             try:
-                load_plugin(group_name, name)
+                load_plugin(group, name)
             except UserError as error:
                 yield error
 
@@ -340,10 +505,9 @@ def wrap_plugin_predicate(predicate: Callable[[T], object]) -> Callable[[T], boo
 @cache
 def _map_plugin_packages() -> dict[str, str]:
     """Return the packages of external plug-ins, with names for messages."""
-    entry_points = importlib.metadata.entry_points()
     packages = {}
-    for group in PLUGIN_GROUPS:
-        for entry in entry_points.select(group=f"hven.{group}"):
+    for group in ("plugins", *PLUGIN_GROUPS):
+        for entry in importlib.metadata.entry_points(group=f"hven.{group}"):
             packages[entry.module.partition(".")[0]] = f"the plugin {entry.name!r} of {entry.group}"
     return packages
 
@@ -364,5 +528,8 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
     class_names = [base_class.__name__ for base_class in type(plugin_record).__mro__]
     if class_name not in class_names:
         message = f"{where} has no {record_name} of the class {class_name}"
-        raise UserError(message, remedy="docs/howto/extend.md shows one")
+        raise UserError(message, remedy="see docs/howto/extend.md for an example")
     return module
+
+
+select_plugin_packages(None)  # a process without a site, too, heeds the variable

@@ -60,8 +60,13 @@ def _run_command(arguments: list[str]) -> int:
     import typer  # noqa: PLC0415  (here, so that Ctrl-C during the import is caught)
 
     usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
+    verb = _find_verb(arguments)
+    package = plugins.find_unused_package("verbs", verb)
+    if package is not None:
+        message = f"hven {verb} belongs to the plug-in package {package}, which {plugins.SELECTION_VARIABLE} leaves out"
+        raise UsageError(message, remedy=f"add {package} to {plugins.SELECTION_VARIABLE}")
     try:
-        command = _build_verb_command(_find_verb(arguments))
+        command = _build_verb_command(verb)
         with command.make_context("hven", arguments) as context:
             context.command.invoke(context)
     except typer.Exit as exit_request:
@@ -120,13 +125,13 @@ def _report_system_error(error: OSError) -> int:
     """Report an error of the operating system in one sentence, and return the exit code."""
     reason = error.strerror or str(error)
     if error.errno in STORAGE_ERRNOS:
-        _print_message(f"the answer cannot be written: {reason.lower()}; make room")
+        _print_message(f"the answer cannot be written: {reason.lower()}; free space on the disk")
         return 3
     if error.filename is None:
         return _report_internal_error(error)
     remedy = ""
     if isinstance(error, PermissionError):
-        remedy = "; the account that runs this needs access to it, and to the directories above it"
+        remedy = "; give the account that runs this command access to it and to the directories above it"
     _print_message(f"{error.filename}: {reason.lower()}{remedy}")
     return 1
 
@@ -135,7 +140,7 @@ def _report_internal_error(error: Exception) -> int:
     place = plugins.describe_error_origin(error)
     log_file = _write_traceback_file(error)
     _print_message(
-        f"something went wrong in {place} ({type(error).__name__}: {error}); please report it with {log_file}"
+        f"something went wrong in {place} ({type(error).__name__}: {error}); report it, and attach {log_file}"
     )
     return 3
 

@@ -1,6 +1,7 @@
 """Examples of the verbs: the help of a verb and the page of the command line show them.
 
-An engine brings the examples of its verbs in its record (`EnginePluginRecord.verb_examples`).
+A plug-in package brings the examples of its verbs in its record (`Verb.examples`), and so does an engine
+(`EnginePluginRecord.verb_examples`).
 """
 
 from __future__ import annotations
@@ -61,11 +62,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven region list.csv --to dali --radius 960arcsec --centre 512.5,512.5 --scale 1.2 --observer 120.5,-3.2",
         "hven region list.csv --to ds9 --date DATE_OBS --rotation C_ROTATION --longitudes stonyhurst",
         "hven region regions.csv --to geojson --region s_region --name obs_id --frame IAU_2015:49900 --view body",
-    ),
-    "lint": (
-        "hven lint https://vo.example.org/tap",
-        "hven lint https://vo.example.org/tap --only epn --only query.maxrec --severity error --sample 5000",
-        "hven lint https://vo.example.org/hapi --timeout 60 --pause 1 --json",
     ),
     "register": (
         "hven register",

@@ -18,10 +18,13 @@ import typer
 
 from hven import __version__
 from hven.app._cli.verb_examples import VERB_EXAMPLES, format_verb_examples
+from hven.model import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+
+    from hven.model.plugins import Verb
 # verb -> its module in this package, in the order of `hven --help`; "" is the place of the engines' verbs
 VERB_MODULES = {
     "init": "init",
@@ -38,7 +41,6 @@ VERB_MODULES = {
     "explain": "query_commands",
     "resolve": "query_commands",
     "region": "region",
-    "lint": "lint_command",
     "register": "register",
     "report": "usage_counts",
     "doi": "doi",
@@ -56,14 +58,14 @@ VERB_MODULES = {
     "schema": "descriptor_commands",
 }
 VERB_GROUPS = {
-    "project": ("project_members", "Projects: who shares private collections."),
-    "release": ("release_commands", "Labels on what is published now, kept for good: R4."),
-    "schedule": ("status_commands", "When collections are synchronised by themselves."),
-    "user": ("accounts", "Accounts of readers who keep tables here."),
+    "project": ("project_members", "Projects and their members, who share private collections."),
+    "release": ("release_commands", "Releases: labels such as R4 that keep a published state."),
+    "schedule": ("status_commands", "Schedules on which collections are synchronised."),
+    "user": ("accounts", "Accounts of readers."),
     "token": ("accounts", "Personal tokens of accounts."),
-    "delegate": ("delegate", "Who sees the rows of somebody else."),
-    "referee": ("referees", "Private addresses for referees of what is not public yet."),
-    "tables": ("accounts", "Tables that readers keep here."),
+    "delegate": ("delegate", "Delegations: who may see somebody else's rows."),
+    "referee": ("referees", "Private addresses for referees of unpublished collections."),
+    "tables": ("accounts", "Tables that readers store here."),
 }
 VERSION_OPTION = "--version"
 # A function at the top level of a module, with its docstring. The head of the function has no empty line, and its last
@@ -100,7 +102,7 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        help="Describe a collection once, and it is served.",
+        help="Describe a collection once, and Hven serves it.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(read_site_option)
@@ -109,8 +111,9 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
     places = _list_builtin_verb_functions()
     examples = dict(VERB_EXAMPLES)
     if not verb or verb not in places:
-        places = _insert_engine_verbs(places)
+        places = _insert_package_verbs(_insert_engine_verbs(places))
         examples |= _import_engine_verbs().list_engine_verb_examples()
+        examples |= {name: record.examples for name, record in list_package_verbs().items()}
     if verb in places:
         places = {verb: places[verb]}
     for name, place in places.items():
@@ -143,10 +146,30 @@ def _insert_engine_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
     return complete_places
 
 
+def list_package_verbs() -> dict[str, Verb]:
+    """List the verbs of plug-in packages."""
+    return {name: verb for package in plugins.list_plugin_packages() for name, verb in package.verbs.items()}
+
+
+def _insert_package_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
+    """Insert the verbs of plug-in packages, each behind the verb that its record names."""
+    names = list(verb_functions)
+    package_verbs = list_package_verbs()
+    for name, verb in package_verbs.items():
+        position = names.index(verb.after) + 1 if verb.after in names else len(names)
+        names.insert(position, name)
+    places = verb_functions | {name: verb.function for name, verb in package_verbs.items()}
+    return {name: places[name] for name in names}
+
+
 def _load_verb_function(function_place: str) -> Callable[..., None]:
     """Load the function of a verb; one of an engine becomes a command."""
     if function_place.startswith(f"{__package__}."):
         return resolve_name(function_place)  # type: ignore[no-any-return]
+    if function_place in {verb.function for verb in list_package_verbs().values()}:
+        module_name, _, name = function_place.partition(":")
+        module = plugins.import_hven_module(module_name, f"hven {name}")
+        return vars(module)[name]  # type: ignore[no-any-return]
     engine_verbs = _import_engine_verbs()
     function = engine_verbs.load_engine_function(function_place)
     return engine_verbs.build_engine_command(function)  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """What others say of their tables - schemas, configurations, ReadMes, collections - as first descriptors.
 
-A file for each kind of description, found by its name.
+Each kind of description is a plug-in of the group ``descriptions``; those of Hven are modules of this package.
 
 ``DESCRIPTION`` of a kind says how its documents are recognized. Its ``read_table_set_description`` reads the tables
 that they describe. This module writes the descriptor of them.
@@ -8,8 +8,6 @@ that they describe. This module writes the descriptor of them.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +33,7 @@ from hven.descriptor._yaml_text import (
     format_yaml_folded_text,
     format_yaml_scalar,
 )
+from hven.model import plugins
 from hven.model.errors import SourceError, UsageError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -95,6 +94,11 @@ class TableDescriptionRequest:
     def read_document(self) -> bytes:
         """Read the document.
 
+        Returns
+        -------
+        data
+            The content of the file.
+
         Raises
         ------
         SourceError
@@ -110,14 +114,24 @@ class TableDescriptionRequest:
         if len(data) > MAX_DOCUMENT_BYTES:
             raise SourceError(
                 f"{self.path.name} has more than {MAX_DOCUMENT_BYTES >> 20} MiB: it is not a description of tables",
-                remedy="give --kind if it holds data",
+                remedy="give --kind if it contains data",
             )
         return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedForeignKey:
-    """A foreign key: names of columns here and in the table `target`."""
+    """A foreign key: names of columns here and in the table `target`.
+
+    Attributes
+    ----------
+    target
+        Name of the other table.
+    columns
+        Columns of this table.
+    target_columns
+        The corresponding columns of the other table.
+    """
 
     target: str
     columns: Sequence[str]
@@ -142,6 +156,12 @@ class DescribedTable:
         Columns that are not in the source, with their one value.
     notes
         For the curator.
+    name
+        Name of the table in the description.
+    title
+        One line about the table.
+    description
+        A longer text about the table.
     """
 
     name: str
@@ -159,7 +179,21 @@ class DescribedTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSetDescription:
-    """What a description says. `collection_keys`: keys of the collection, as descriptors have them."""
+    """What a description says. `collection_keys`: keys of the collection, as descriptors have them.
+
+    Attributes
+    ----------
+    kind
+        What describes the tables, for messages.
+    tables
+        The tables that it describes.
+    title
+        One line about the collection.
+    description
+        A longer text about the collection.
+    notes
+        Comments for the curator.
+    """
 
     kind: str
     tables: Sequence[DescribedTable]
@@ -228,10 +262,7 @@ def read_service_table_descriptions(request: TableDescriptionRequest) -> TableSe
 
 
 def _load_description_modules() -> list[ModuleType]:
-    module_names = (
-        module_info.name for module_info in pkgutil.iter_modules(__path__) if not module_info.name.startswith("_")
-    )
-    return [importlib.import_module(f"{__name__}.{name}") for name in module_names]
+    return [plugins.load_plugin("descriptions", name) for name in plugins.list_plugins("descriptions")]
 
 
 def _select_tables(description: TableSetDescription, request: TableDescriptionRequest) -> TableSetDescription:
@@ -250,7 +281,10 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
         raise SourceError(f"the {description.kind} describes no table", remedy="check the file")
     if len(tables) > MAX_TABLES:
         raise UsageError(
-            f"the {description.kind} describes {len(tables):,} tables, and a collection takes {MAX_TABLES} at once",
+            (
+                f"the {description.kind} describes {len(tables):,} tables, but a collection takes at most "
+                f"{MAX_TABLES} at once"
+            ),
             remedy="choose which with --table 'NAME*'",
         )
     return replace(description, tables=tables)
@@ -272,11 +306,11 @@ def write_collection_descriptor(name: str, origin: str, description: TableSetDes
     first_name = next(iter(target_names.values()))
     lines = [
         (
-            f"# A first descriptor, from the {description.kind} {format_yaml_comment(origin)}. Look it over and change "
-            f"what is wrong;"
+            f"# A first descriptor, from the {description.kind} {format_yaml_comment(origin)}. Check it and "
+            "correct what is wrong;"
         ),
         (
-            f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes "
+            f"# `hven check {name}` reports every error, `hven ingest {name}` publishes "
             f"{name}.{first_name}{' and the others' if len(target_names) > 1 else ''}."
         ),
         f"collection: {format_yaml_scalar(name)}",
@@ -285,7 +319,7 @@ def write_collection_descriptor(name: str, origin: str, description: TableSetDes
         *(
             format_yaml_folded_text("description", description.description)
             if description.description
-            else ["# description: some sentences - what, from where, how good"]
+            else ["# description: a few sentences - what the data are, where they come from, how good they are"]
         ),
         *(f"{key}: {format_yaml_flow_value(value)}" for key, value in description.collection_keys.items()),
         *(f"# {format_yaml_comment(note)}" for note in description.notes),
@@ -345,7 +379,7 @@ def _write_table(
     undescribed_count = sum(1 for item in own_guesses if not item.column.description)
     if undescribed_count > len(own_guesses) / 2:
         lines.append(
-            f"    # {undescribed_count} of {len(own_guesses)} columns have no description: readers look for it first"
+            f"    # {undescribed_count} of {len(own_guesses)} columns have no description, which readers look for first"
         )
     primary = [target_names_by_source[name] for name in table.primary if name in target_names_by_source]
     if primary and len(primary) == len(table.primary):
@@ -368,8 +402,9 @@ def _write_table(
     position_columns = find_sky_position_columns(own_guesses)
     if position_columns:
         lines.append(
-            f"    position: [{format_yaml_scalar(position_columns[0])}, {format_yaml_scalar(position_columns[1])}]  # "
-            f"guessed: degrees; searches by position use it"
+            f"    position: [{format_yaml_scalar(position_columns[0])}, "
+            f"{format_yaml_scalar(position_columns[1])}]  # guessed: degrees; searches by position use these "
+            "columns"
         )
     elif position_columns := find_body_position_columns(own_guesses):
         lines.append(f"    # {format_yaml_comment(write_body_position_note(position_columns))}")
@@ -383,7 +418,7 @@ def _write_table(
     ]
     mapped = [(item.column.name, item.expression) for item in own_guesses if item.expression]
     if mapped:
-        lines.append("    map:  # source columns that are called otherwise")
+        lines.append("    map:  # source columns with other names")
         lines += [
             f"      {format_yaml_scalar(name)}:".ljust(width + 7) + " " + format_yaml_scalar(text)
             for name, text in mapped

@@ -95,9 +95,10 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
         if not directory.is_dir():
             reason = "there is no such directory"
         message = f"{directory} is not a site: {reason}"
-        raise UserError(message, remedy=f"hven init {directory}")
+        raise UserError(message, remedy=f"run hven init {directory}")
     faults: list[Fault] = []
     text, data = _parse_settings_file(file, faults)
+    plugins.select_plugin_packages(_read_plugin_selection(data))  # before engines are asked for their settings
     _convert_byte_sizes(data)
     overrides = _read_environment_settings(environment, faults)
     faults += _find_settings_faults(data, text)
@@ -131,9 +132,17 @@ def _parse_settings_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str
             column = None
         message = str(error).partition(" (at ")[0]
         place = TextPlace(file=SETTINGS_FILE, line=line, column=column)
-        remedy = 'text stands in double quotes: name = "x"'
+        remedy = 'put text in double quotes: name = "x"'
         faults.append(Fault(message=f"not TOML: {message}", place=place, remedy=remedy))
         raise DescriptorError(faults) from None
+
+
+def _read_plugin_selection(data: Mapping[str, Any]) -> list[str] | None:
+    """Read which plug-in packages the site uses; None: all. Other values are faults, which are found later."""
+    names = data.get("plugins")
+    if isinstance(names, list):
+        return [name for name in names if isinstance(name, str)]
+    return None
 
 
 def _convert_byte_sizes(data: dict[str, Any]) -> None:
@@ -178,7 +187,7 @@ def _explain_validation_error(item: Any) -> tuple[str, str]:
     name = ".".join(name_words)
     if item["type"] == "dict_type" and steps[-1] == words[0] and name in named_sections:
         example = next((entry["name"] for entry in _select_toml_tables(item["input"]) if "name" in entry), "NAME")
-        return key, f"each has a section with its own name: write [{name}.{example}], and no `name` in it"
+        return key, f"each of them needs a section with its own name: write [{name}.{example}], and no `name` in it"
     if item["type"] == "extra_forbidden":
         known_keys = _list_keys_of_section(name.rpartition(".")[0])
         hint = suggest_spelling(words[-1], known_keys) or "known: " + ", ".join(known_keys)
@@ -188,8 +197,8 @@ def _explain_validation_error(item: Any) -> tuple[str, str]:
     if item["type"] == "string_pattern_mismatch":
         all_metadata = collect_setting_metadata()
         metadata = all_metadata.get(name) or all_metadata.get(name.rpartition(".")[0], {})
-        expected = metadata.get("example", "another form")
-        return key, f"{item['input']!r} does not look right; expected {expected}"
+        expected = metadata.get("example", "a different form")
+        return key, f"{item['input']!r} is not valid; expected {expected}"
     if item["type"] == "value_error":
         return key, str(item["ctx"]["error"])
     message = str(item["msg"])
@@ -234,14 +243,14 @@ def _find_settings_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
     for key, item in _iterate_array_tables(data, "alias"):
         query = item.get("query")
         if query is not None and item.get("to") != "/tap/sync":
-            faults.append(_build_settings_fault(file_text, f"{key}.query", "is for to = '/tap/sync'"))
+            faults.append(_build_settings_fault(file_text, f"{key}.query", "needs to = '/tap/sync'"))
         elif query is None and item.get("where"):
-            remedy = "is for the conditions of a `query`, which is missing"
+            remedy = "needs a `query`, which is missing"
             faults.append(_build_settings_fault(file_text, f"{key}.where", remedy))
     login = data.get("login")
     if isinstance(login, dict) and login.get("proxy_header") and not login.get("proxies"):
-        remedy = 'proxies = ["127.0.0.1"]'
-        faults.append(_build_settings_fault(file_text, "login.proxy_header", "is accepted from no one", remedy))
+        remedy = 'write proxies = ["127.0.0.1"]'
+        faults.append(_build_settings_fault(file_text, "login.proxy_header", "has no effect without `proxies`", remedy))
     faults += _find_defaults_above_limits(data, file_text)
     faults += _find_portal_faults(data, file_text)
     faults += _find_remote_service_faults(data, file_text)
@@ -283,10 +292,10 @@ def _find_remote_service_faults(data: dict[str, Any], file_text: str) -> Iterato
         name = str(entry.get("name", ""))
         name_key = f"{key}.name"
         if name in used_names:
-            yield _build_settings_fault(file_text, name_key, f"there are two services {name}")
+            yield _build_settings_fault(file_text, name_key, f"there are two services with the name {name}")
         used_names.add(name)
         if entry.get("kind", "epn") == "epn" and not entry.get("tables"):
-            remedy = 'its EPN-TAP tables: tables = ["amdadb.epn_core"]'
+            remedy = 'name its EPN-TAP tables: tables = ["amdadb.epn_core"]'
             yield _build_settings_fault(file_text, f"{key}.tables", "is missing", remedy, place_key=name_key)
 
 
@@ -303,15 +312,15 @@ def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
         addresses = [portal.get("host"), portal.get("path")]
         places = [str(address).lower() for address in addresses if address]
         if len(places) != 1:
-            reason = "it has neither host nor path" if not places else "it has a host and a path"
-            yield _build_settings_fault(file_text, key, reason, 'one of: host = "x.example.org", path = "/x"')
+            reason = "it has neither host nor path" if not places else "it has both a host and a path"
+            yield _build_settings_fault(file_text, key, reason, 'write either host = "x.example.org" or path = "/x"')
         first = str(portal.get("path") or "").split("/")[1:2]
         if first and first[0].lower() in RESERVED_PATHS:
-            yield _build_settings_fault(file_text, key, f"/{first[0]} is the path of a service", "choose another one")
+            yield _build_settings_fault(file_text, key, f"/{first[0]} is the path of a service", "choose another path")
         for place in places:
             if place in keys_by_place:
                 yield _build_settings_fault(
-                    file_text, key, f"{place} is that of {keys_by_place[place]}", "give each its own"
+                    file_text, key, f"{keys_by_place[place]} already uses {place}", "give each portal its own"
                 )
             keys_by_place.setdefault(place, key)
 
@@ -349,7 +358,7 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
             kind = "directory" if key.endswith(".help") else "file"
             message = f"there is no {kind} {file} beside {SETTINGS_FILE}"
             faults.append(
-                _build_settings_fault(text, key, message, "write it, or leave the setting out", severity="warning")
+                _build_settings_fault(text, key, message, "create it, or remove the setting", severity="warning")
             )
     return faults
 

@@ -77,7 +77,7 @@ class Settings:
         example="an IVOA authority such as 'example.org'",
     )
     contact_name: str | None = define_setting(
-        None, "who answers questions; also the contact of collections that name none"
+        None, "who answers questions; also the contact of collections without one"
     )
     contact_email: str | None = define_setting(
         None,
@@ -90,7 +90,7 @@ class Settings:
         "address of the site for readers: https://vo.example.org/hven; every link begins with it",
         pattern=URL_PATTERN,
         example="an address such as 'https://vo.example.org/hven'",
-        placed="every link leads there",
+        placed="every link begins with it",
     )
     root_path: str = define_setting(
         "",
@@ -98,8 +98,8 @@ class Settings:
         pattern="^(/[^\\s?#]*[^/\\s?#])?$",
         example="a path such as '/hven', without a slash at its end",
     )
-    host: str = define_setting("127.0.0.1", "address to listen on", placed="the address to listen at")
-    port: int = define_setting(8080, "port to listen on", placed="another site may have it", ge=1, le=65535)
+    host: str = define_setting("127.0.0.1", "address to listen on", placed="the address to listen on")
+    port: int = define_setting(8080, "port to listen on", placed="another site may use it", ge=1, le=65535)
     workers: int = define_setting(2, "server processes", ge=1, le=256)
     job_workers: int = define_setting(
         1,
@@ -109,11 +109,11 @@ class Settings:
         le=256,
     )
     engine: str = define_setting(
-        "duckdb", "engine that keeps the rows of collections that name none: duckdb (embedded), postgres or hats"
+        "duckdb", "engine that stores the rows of collections without `engine`: duckdb (embedded), postgres or hats"
     )
     store: str | None = define_setting(
         None,
-        "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: "
+        "system store: postgresql+psycopg://user@host/database, or $NAME of a secret with the address; default: "
         "var/hven.sqlite",
         placed="the database of the system state",
     )
@@ -127,29 +127,31 @@ class Settings:
         "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process",
     )
     readers: tuple[SampleReaderProgram, ...] = define_setting(
-        (), "programs that read files of samples (`reader:` of a data set), each with its own name"
+        (), "programs that read files of samples (`reader:` in a data set), each with its own name"
     )
     live: InPlaceDatabaseLimits = define_setting(
-        InPlaceDatabaseLimits, "what one process may ask of each database whose tables are read in place"
+        InPlaceDatabaseLimits, "limits, in each process, for each database whose tables are read in place"
     )
     files: FileCacheSettings = define_setting(
         FileCacheSettings,
-        "what published files take that lie on servers elsewhere (`root:` of `files:`) and are given through this one",
+        "limits for published files on other servers (`root:` in `files:`) that this site passes on",
     )
-    limits: QueryLimits = define_setting(QueryLimits, "what one query may use")
-    jobs: JobLimits = define_setting(JobLimits, "what one asynchronous job may use, and how long it is kept")
-    resolver: NameResolverSettings = define_setting(NameResolverSettings, "where names of objects are looked up")
+    limits: QueryLimits = define_setting(QueryLimits, "limits of a query")
+    jobs: JobLimits = define_setting(JobLimits, "limits of an asynchronous job, and how long it is kept")
+    resolver: NameResolverSettings = define_setting(NameResolverSettings, "where object names are looked up")
     schedule: ScheduleSettings = define_setting(
-        ScheduleSettings, "how collections are synchronised by themselves (`sync: {every: 1 h}` in a descriptor)"
+        ScheduleSettings, "how collections are synchronised automatically (`sync: {every: 1 h}` in a descriptor)"
     )
-    alerts: AlertSettings = define_setting(AlertSettings, "who is told when a collection does not follow its source")
+    alerts: AlertSettings = define_setting(
+        AlertSettings, "who receives alerts when a collection no longer follows its source"
+    )
     health: HealthSettings = define_setting(
         HealthSettings,
-        "who sees on the health page what not every reader may know; when the files of snapshots are verified",
+        "who sees everything on the health page, and when the files of snapshots are verified",
     )
     variant: str | None = define_setting(
         None,
-        "name of this server among several for one service, as in blue and green; shown by the health page",
+        "name of this server, if several servers share a service (blue and green); the health page shows it",
         pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$",
         example="a word such as 'blue'",
     )
@@ -167,9 +169,8 @@ class Settings:
     )
     ceilings: Mapping[str, Annotated[float, Field(gt=0, le=10_000)]] = define_setting(
         dict,
-        "requests a second, at most, to each host elsewhere, by all processes together: "
-        '"simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these by '
-        "default)",
+        "maximum number of requests per second to each other host, from all processes together: "
+        '"simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these by default)',
     )
     cors: tuple[str, ...] = define_setting(("*",), "web origins that may call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = define_setting(
@@ -181,30 +182,35 @@ class Settings:
     origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = define_setting(
         (),
         "other web origins from which pages may load images (previews, thumbnails) and surveys: "
-        "https://img.example.org, https://*.example.org; by default, pages ask no other server",
+        "https://img.example.org, https://*.example.org; by default, pages send no requests to other servers",
         max_length=50,
     )
     surveys: tuple[Annotated[str, Field(pattern=SURVEY_URL_PATTERN)], ...] = define_setting(
         (),
-        "addresses of HiPS that maps of the sky may show below the rows, the first one at once: "
-        "https://hips.example.org/DSSColor; by default, or if it does not answer, a drawn sky that "
-        "asks no server",
+        "addresses of HiPS that sky maps may show as their background, beginning with the first one: "
+        "https://hips.example.org/DSSColor; by default, or if its server does not answer, maps show a drawn sky, "
+        "which needs no server",
         max_length=20,
     )
-    alias: tuple[AddressAlias, ...] = define_setting((), "old addresses answered by one of our faces")
+    alias: tuple[AddressAlias, ...] = define_setting((), "old addresses that this site answers")
     remote: tuple[RemoteTapService, ...] = define_setting(
         (),
-        "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one "
-        "nothing is sent anywhere",
+        "other TAP services that the search of all EPN-TAP or ObsCore tables also queries; without one, nothing "
+        "is sent anywhere",
     )
     everywhere: FederatedSearchSettings = define_setting(
         FederatedSearchSettings,
-        "which services a registry lists that the form over all EPN-TAP or ObsCore tables asks, too",
+        "which services in a registry the search of all EPN-TAP or ObsCore tables also queries",
+    )
+    plugins: tuple[str, ...] = define_setting(
+        ("all",),
+        "plug-in packages that the site uses, by their names; an empty list: none",
+        example="a list of names such as ['lint']",
     )
     defaults: Mapping[str, Any] = define_setting(dict, "keys that are merged below every descriptor")
     rules: Mapping[str, Literal["error", "warning", "info", "off"]] = define_setting(
         dict,
-        "severity (error, warning, info or off) of rules by name, for all collections that do not say it themselves",
+        "severity (error, warning, info or off) of rules by name, for all collections that do not set it themselves",
     )
     accent: str | None = define_setting(
         None,
@@ -215,7 +221,7 @@ class Settings:
     )
     highlight: str | None = define_setting(
         None,
-        "colour of what is chosen, written like accent",
+        "colour of selected items, written like `accent`",
         pattern=COLOUR_PATTERN,
         example="a colour such as '#b3541e'",
     )
@@ -248,25 +254,27 @@ class Settings:
         "en", "language of pages for readers whose languages are not available: en or fr"
     )
     access: Literal["public", "private"] = define_setting(
-        "public", "access of collections that do not say it: public or private"
+        "public", "access of collections that do not set it: public or private"
     )
     people: AccountGroupSettings = define_setting(
         AccountGroupSettings, "groups and other names of accounts, for policies"
     )
-    login: LoginSettings = define_setting(LoginSettings, "how readers may say who they are")
+    login: LoginSettings = define_setting(LoginSettings, "how readers log in")
     identity: tuple[IdentityProviderSettings, ...] = define_setting(
-        (), "providers of OpenID Connect by whom readers log in, each with its own name"
+        (), "OpenID Connect providers with which readers log in, each with its own name"
     )
     tree: CountTreeSettings = define_setting(CountTreeSettings, "the tree with counts on the first page")
     registry: RegistrySettings = define_setting(
-        RegistrySettings, "what registries of the Virtual Observatory are told of the site (/oai)"
+        RegistrySettings, "what the site tells registries of the Virtual Observatory (/oai)"
     )
     doi: DoiSettings = define_setting(DoiSettings, "where DOIs are registered (`hven doi`)")
     results: CitedResultSettings = define_setting(CitedResultSettings, "persistent addresses of results")
     portals: tuple[PortalSettings, ...] = define_setting(
         (), "several portals over the same collections, each with its own name"
     )
-    projects: tuple[ProjectSettings, ...] = define_setting((), "people who share collections, each with its own name")
+    projects: tuple[ProjectSettings, ...] = define_setting(
+        (), "projects of people who share collections, each with its own name"
+    )
     brought: Mapping[str, Any] = field(default_factory=dict)
 
     @property

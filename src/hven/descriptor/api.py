@@ -1,0 +1,19 @@
+"""What plug-in packages use of this package: descriptions of tables, from which `hven new` writes a descriptor."""
+
+from __future__ import annotations
+
+from hven.descriptor._table_descriptions import (
+    DescribedForeignKey,
+    DescribedTable,
+    TableDescriptionRequest,
+    TableDescriptionSignature,
+    TableSetDescription,
+)
+
+__all__ = [
+    "DescribedForeignKey",
+    "DescribedTable",
+    "TableDescriptionRequest",
+    "TableDescriptionSignature",
+    "TableSetDescription",
+]

@@ -1,0 +1,5 @@
+"""The plug-ins of Hven itself: one package for each subject.
+
+Each package has a module ``plugin`` with the record `PLUGIN`, which lists what the package adds, and a README. Nothing
+outside a package names it: a package that is deleted takes its features with it, and nothing else changes.
+"""

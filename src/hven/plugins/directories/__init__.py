@@ -1,0 +1,1 @@
+"""Sources that list what others keep: LDAP, Elasticsearch, OAI-PMH and STAC."""

@@ -1,0 +1,1 @@
+"""The validator of TAP, EPN-TAP, ObsCore and HAPI services, which reads public addresses only."""

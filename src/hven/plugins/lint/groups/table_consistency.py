@@ -1,0 +1,305 @@
+"""Group tables: /tables and TAP_SCHEMA say the same, and answers have the columns that both promise."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hven.model.errors import UserError
+from hven.plugins.lint.check_groups import CheckGroup
+from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+
+if TYPE_CHECKING:
+    from hven.plugins.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
+    from hven.plugins.lint.votable import VOTableField
+
+METADATA_SOURCE = "TAP 1.1 sec. 4; VOSI 1.1 sec. 4"
+ANSWER_SOURCE = "TAP 1.1 sec. 2.7.3, 4.3"
+CONSISTENCY_CHECKS = build_lint_checks(
+    (
+        "tables.only-in-schema",
+        "warning",
+        METADATA_SOURCE,
+        "a table or column is in TAP_SCHEMA but not in /tables",
+        "generate both from the same source",
+        "E_CM21 E_TM21",
+    ),
+    (
+        "tables.only-in-tables",
+        "warning",
+        METADATA_SOURCE,
+        "a table or column is in /tables but not in TAP_SCHEMA",
+        "generate both from the same source",
+        "E_CM12 E_TM12",
+    ),
+    (
+        "tables.type",
+        "warning",
+        METADATA_SOURCE,
+        "/tables and TAP_SCHEMA give different types",
+        "generate both from the same source",
+        "W_CTYP",
+    ),
+    (
+        "tables.unit",
+        "warning",
+        METADATA_SOURCE,
+        "/tables and TAP_SCHEMA give different units",
+        "generate both from the same source",
+        "W_CUNI",
+    ),
+    (
+        "tables.ucd",
+        "warning",
+        METADATA_SOURCE,
+        "/tables and TAP_SCHEMA give different UCDs",
+        "generate both from the same source",
+        "W_CUCD",
+    ),
+    (
+        "tables.utype",
+        "warning",
+        METADATA_SOURCE,
+        "/tables and TAP_SCHEMA give different utypes",
+        "generate both from the same source",
+        "W_CUTP",
+    ),
+    (
+        "tables.indexed",
+        "warning",
+        METADATA_SOURCE,
+        "/tables and TAP_SCHEMA disagree about the index of a column",
+        "generate both from the same source",
+        "W_CIDX",
+    ),
+    (
+        "tables.foreign-key",
+        "warning",
+        METADATA_SOURCE,
+        "/tables and TAP_SCHEMA give different foreign keys",
+        "generate both from the same source",
+        "E_FM21 E_FM12 W_FM21 W_FM12",
+    ),
+    (
+        "tables.unreadable",
+        "error",
+        "TAP 1.1 sec. 2",
+        "a declared table cannot be queried",
+        "serve it, or remove it from TAP_SCHEMA",
+        "E_QERR E_QERX",
+    ),
+    (
+        "tables.field-missing",
+        "error",
+        ANSWER_SOURCE,
+        "SELECT * does not give a declared column",
+        "declare only columns that exist",
+        "E_CLDR",
+    ),
+    (
+        "tables.field-undeclared",
+        "error",
+        ANSWER_SOURCE,
+        "SELECT * gives a column that is not declared",
+        "declare it",
+        "E_CLRD",
+    ),
+    (
+        "tables.field-type",
+        "error",
+        ANSWER_SOURCE,
+        "the datatype of a FIELD is different from the declared one",
+        "declare what is sent",
+        "E_CTYP",
+    ),
+    (
+        "tables.field-unit",
+        "warning",
+        ANSWER_SOURCE,
+        "the unit of a FIELD is different from the declared one",
+        "send the declared metadata",
+        "W_DRUN",
+    ),
+    (
+        "tables.field-ucd",
+        "warning",
+        ANSWER_SOURCE,
+        "the UCD of a FIELD is different from the declared one",
+        "send the declared metadata",
+        "W_DRUC",
+    ),
+    (
+        "tables.field-utype",
+        "warning",
+        ANSWER_SOURCE,
+        "the utype of a FIELD is different from the declared one",
+        "send the declared metadata",
+        "W_DRUT",
+    ),
+    (
+        "tables.field-xtype",
+        "warning",
+        ANSWER_SOURCE,
+        "the xtype of a FIELD is different from the declared one",
+        "send the declared metadata",
+        "W_DRXT",
+    ),
+    (
+        "tables.cell",
+        "error",
+        "VOTable 1.4 sec. 5; 6",
+        "a cell is not of its FIELD's datatype",
+        "send values of the datatype of the FIELD",
+        "",
+    ),
+)
+MAX_TABLES = 200  # asked for a row at most
+TAP_1_0_DATATYPES = {
+    "smallint": "short",
+    "integer": "int",
+    "bigint": "long",
+    "real": "float",
+    "double": "double",
+    "char": "char",
+    "varchar": "char",
+    "timestamp": "char",
+    "point": "char",
+    "region": "char",
+    "clob": "char",
+    "blob": "unsignedByte",
+    "binary": "unsignedByte",
+    "varbinary": "unsignedByte",
+}
+GEOMETRY_DATATYPES = {"point", "region"}  # TAP 1.0's types that newer services send as arrays
+
+
+def _check_table_consistency(service: ExaminedTapService, collector: FindingCollector) -> None:
+    listed = service.listed_tables
+    if listed is None:
+        collector.add_unchecked_reason("there is no readable /tables to compare with")
+    elif "tables" in service.tap_schema_rows and "columns" in service.tap_schema_rows:
+        _compare_table_listings(service.declared_tables, listed, collector)
+        for name in sorted(service.declared_tables.keys() & listed.keys()):
+            schema_keys = service.foreign_keys.get(name, frozenset())
+            for foreign_key in sorted(schema_keys ^ listed[name].foreign_keys):
+                detail = "only in TAP_SCHEMA" if foreign_key in schema_keys else "only in /tables"
+                collector.add_finding("tables.foreign-key", detail, table=listed[name].name, value=foreign_key)
+    tables = service.list_tables(without_tap_schema=False)
+    if len(tables) > MAX_TABLES:
+        collector.add_unchecked_reason(f"{len(tables):,} tables: the first {MAX_TABLES} were queried for a row")
+    for table in tables[:MAX_TABLES]:
+        _check_answer_fields(service, collector, table)
+
+
+def _compare_table_listings(
+    schema_tables: dict[str, DeclaredTable], listed_tables: dict[str, DeclaredTable], collector: FindingCollector
+) -> None:
+    for key in schema_tables.keys() | listed_tables.keys():
+        schema_table = schema_tables.get(key)
+        listed_table = listed_tables.get(key)
+        if schema_table is None or listed_table is None:
+            _report_missing_declaration(
+                collector, schema_table or listed_tables[key], is_in_schema=schema_table is not None
+            )
+            continue
+        schema_columns = {column.comparison_name: column for column in schema_table.columns}
+        listed_columns = {column.comparison_name: column for column in listed_table.columns}
+        if not listed_columns:
+            continue  # a list without columns is allowed
+        for name in sorted(schema_columns.keys() | listed_columns.keys()):
+            if name in schema_columns and name in listed_columns:
+                _compare_column_declarations(schema_columns[name], listed_columns[name], schema_table.name, collector)
+            else:
+                _report_missing_declaration(collector, schema_table, column=name, is_in_schema=name in schema_columns)
+
+
+def _report_missing_declaration(
+    collector: FindingCollector, table: DeclaredTable, *, column: str = "", is_in_schema: bool
+) -> None:
+    """Report a table or a column that only TAP_SCHEMA or only /tables has."""
+    code = "tables.only-in-schema" if is_in_schema else "tables.only-in-tables"
+    collector.add_finding(code, table=table.name, column=column)
+
+
+def _compare_column_declarations(
+    schema_column: DeclaredColumn, listed_column: DeclaredColumn, table_name: str, collector: FindingCollector
+) -> None:
+    location: dict[str, Any] = {"table": table_name, "column": schema_column.name}
+    if _normalize_datatype(schema_column.datatype) != _normalize_datatype(listed_column.datatype):
+        detail = f"{schema_column.datatype} in TAP_SCHEMA, {listed_column.datatype} in /tables"
+        collector.add_finding("tables.type", detail, **location, value=listed_column.datatype)
+    for name, schema_value, listed_value in (
+        ("unit", schema_column.unit, listed_column.unit),
+        ("ucd", schema_column.ucd.lower(), listed_column.ucd.lower()),
+        ("utype", schema_column.utype.lower(), listed_column.utype.lower()),
+    ):
+        if schema_value != listed_value:
+            detail = f"{schema_value!r} in TAP_SCHEMA, {listed_value!r} in /tables"
+            collector.add_finding(f"tables.{name}", detail, **location, value=listed_value)
+    if ("indexed" in schema_column.flags) != ("indexed" in listed_column.flags):
+        collector.add_finding("tables.indexed", table=table_name, column=schema_column.name)
+
+
+def _normalize_datatype(datatype: str) -> str:
+    """Return a datatype as VOTable names it, in any version of TAP."""
+    name = datatype.lower().removeprefix("adql:").removeprefix("vs:")
+    name = re.sub(r"\(.*", "", name).strip()
+    votable_datatype = TAP_1_0_DATATYPES.get(name, datatype)
+    return "char" if votable_datatype == "unicodeChar" else votable_datatype
+
+
+def _check_answer_fields(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
+    if not table.columns:
+        return
+    try:
+        result = service.run_query(f"SELECT TOP 1 * FROM {table.name}", 1)
+    except UserError as error:
+        collector.add_finding("tables.unreadable", error.message, table=table.name)
+        return
+    fields = {answer_field.name.replace('"', "").lower(): answer_field for answer_field in result.fields}
+    for column in table.columns:
+        field = fields.get(column.comparison_name)
+        if field is None:
+            collector.add_finding("tables.field-missing", table=table.name, column=column.name)
+        else:
+            _compare_field_with_column(column, field, table, collector)
+    for name, field in fields.items():
+        if name not in table.column_names:
+            collector.add_finding("tables.field-undeclared", table=table.name, column=field.name)
+    for kind, name, anomaly_text in result.anomalies:
+        if kind in {"cell", "row", "stream"}:
+            collector.add_finding("tables.cell", anomaly_text, table=table.name, column=name)
+
+
+def _compare_field_with_column(
+    column: DeclaredColumn, field: VOTableField, table: DeclaredTable, collector: FindingCollector
+) -> None:
+    location: dict[str, Any] = {"table": table.name, "column": column.name}
+    is_geometry = column.datatype.lower().removeprefix("adql:") in GEOMETRY_DATATYPES
+    if _normalize_datatype(column.datatype) != _normalize_datatype(field.datatype) and not is_geometry:
+        collector.add_finding(
+            "tables.field-type", f"{column.datatype} declared, {field.datatype} sent", **location, value=field.datatype
+        )
+    if column.unit != field.unit:
+        collector.add_finding(
+            "tables.field-unit", f"{column.unit!r} declared, {field.unit!r} sent", **location, value=field.unit
+        )
+    if column.ucd.lower() != field.ucd.lower():
+        collector.add_finding(
+            "tables.field-ucd", f"{column.ucd!r} declared, {field.ucd!r} sent", **location, value=field.ucd
+        )
+    if column.utype.lower() != field.utype.lower():
+        collector.add_finding(
+            "tables.field-utype", f"{column.utype!r} declared, {field.utype!r} sent", **location, value=field.utype
+        )
+    if column.xtype.lower() != field.xtype.lower() and not (
+        not column.xtype and field.xtype.lower().startswith("adql:")
+    ):
+        collector.add_finding(
+            "tables.field-xtype", f"{column.xtype!r} declared, {field.xtype!r} sent", **location, value=field.xtype
+        )
+
+
+GROUP = CheckGroup(
+    name="tables", title="TAP_SCHEMA, /tables and answers", checks=CONSISTENCY_CHECKS, run=_check_table_consistency
+)

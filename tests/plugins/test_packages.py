@@ -1,0 +1,135 @@
+"""What holds for every plug-in package: its record, its README, and that nothing outside names it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from hven.model import plugins
+from hven.model.plugins import PluginPackage
+from shared import ROOT
+
+PACKAGES = ROOT / "src/hven/plugins"
+NAMES = sorted(path.parent.name for path in PACKAGES.glob("*/plugin.py"))
+README_HEADINGS = ["Try it", "What it uses of the core", "How it is built", "Pages"]
+MAX_PACKAGE_TOKENS = 80_000
+# What packages may import of the core. A module is added when a package needs it, and stays as it is from then on: plug-ins
+# of other projects are built on it.
+API_MODULES = frozenset(
+    [
+        "hven.adql.reserved_words",
+        "hven.adql.vocabularies",
+        "hven.app.api",
+        "hven.descriptor.api",
+        "hven.model",
+        "hven.model.errors",
+        "hven.model.plugins",
+        "hven.model.sky",
+        "hven.model.table",
+        "hven.model.types",
+        "hven.model.units",
+        "hven.sources",
+        "hven.sources.api.json_pages",
+        "hven.sources.api.rows",
+        "hven.sources.api.services",
+        "hven.sources.api.watermarks",
+        "hven.sources.api.xml_rows",
+        "hven.sources.file_kinds",
+        "hven.sources.http_client",
+        "hven.sources.tfcat",
+    ]
+)
+
+
+def load_record(name: str) -> PluginPackage:
+    record: PluginPackage = import_module(f"hven.plugins.{name}.plugin").PLUGIN
+    return record
+
+
+def list_imports(path: Path) -> set[str]:
+    """List the modules of Hven that a file imports; a name of a package that is a module counts as one."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                place = ROOT / "src" / Path(*node.module.split("."), alias.name)
+                is_module = place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+                modules.add(f"{node.module}.{alias.name}" if is_module else node.module)
+    return {module for module in modules if module.split(".")[0] == "hven"}
+
+
+def test_every_folder_is_found() -> None:
+    folders = sorted(path.name for path in PACKAGES.iterdir() if path.is_dir() and path.name != "__pycache__")
+    assert folders == NAMES
+    assert {package.name for package in plugins.list_plugin_packages()} >= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_record_and_the_readme_describe_the_package(name: str) -> None:
+    record = load_record(name)
+    assert record.name == name
+    assert 10 < len(record.title) < 120
+    readme = (PACKAGES / name / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", readme, re.MULTILINE) == README_HEADINGS
+    assert any((ROOT / "tests/plugins" / name).glob("test_*.py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_package_imports_the_modules_for_plugins_and_what_it_declares(name: str) -> None:
+    allowed = [f"hven.plugins.{other}" for other in (name, *load_record(name).uses)]
+    others = {
+        module
+        for path in (PACKAGES / name).rglob("*.py")
+        for module in list_imports(path)
+        if not any(module == own or module.startswith(f"{own}.") for own in allowed)
+    }
+    assert others <= API_MODULES
+
+
+def test_every_module_for_plugins_exists() -> None:
+    for module in API_MODULES:
+        import_module(module)
+    assert not [module for module in API_MODULES if any(part.startswith("_") for part in module.split("."))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_outside_names_the_package(name: str) -> None:
+    """Pages may link to it: their links become text where it is deleted."""
+    words = [
+        "git",
+        "grep",
+        "-lE",
+        "--untracked",
+        rf"\bplugins[./]{name}\b",
+        "--",
+        "*.py",
+        "*.toml",
+        "*.sh",
+        ".importlinter",
+    ]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    own = (f"src/hven/plugins/{name}/", f"tests/plugins/{name}/")
+    users = tuple(
+        f"{folder}/plugins/{other}/"
+        for other in NAMES
+        if name in load_record(other).uses
+        for folder in ("src/hven", "tests")
+    )
+    assert [path for path in done.stdout.splitlines() if not path.startswith(own + users)] == []
+
+
+def test_packages_use_each_other_without_cycles_and_at_most_two_deep() -> None:
+    records = {name: load_record(name) for name in NAMES}
+
+    def measure_depth(name: str, users: tuple[str, ...] = ()) -> int:
+        assert name not in users, f"{' -> '.join((*users, name))} is a cycle"
+        return max((1 + measure_depth(used, (*users, name)) for used in records[name].uses), default=0)
+
+    assert max(map(measure_depth, NAMES), default=0) <= 2

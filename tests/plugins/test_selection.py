@@ -1,0 +1,74 @@
+"""The setting `plugins`: which packages a site uses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hven.model import plugins
+from hven.model.errors import UserError
+from hven.model.settings import load_settings
+
+KIND = "sources"
+
+
+@pytest.fixture(autouse=True)
+def _all_packages() -> Iterator[None]:
+    """Use all packages again after the test."""
+    yield
+    plugins.select_plugin_packages(None)
+
+
+@pytest.fixture
+def package_with_a_source() -> tuple[str, str]:
+    """Give a package that has a kind of source, and the kind."""
+    for package in plugins.list_plugin_packages():
+        if package.sources:
+            return package.name, next(iter(package.sources))
+    pytest.skip("no plug-in package has a source")
+
+
+def test_a_site_without_packages_has_the_core_alone(tmp_path: Path, package_with_a_source: tuple[str, str]) -> None:
+    package, kind = package_with_a_source
+    (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n')
+    load_settings(tmp_path)
+    assert plugins.list_plugin_packages() == ()
+    assert kind not in plugins.list_plugins("sources")
+    assert "csv" in plugins.list_plugins("sources")
+    with pytest.raises(UserError, match=f"'{kind}' belongs to the plug-in package {package}, which `plugins`"):
+        plugins.load_plugin("sources", kind)
+    (tmp_path / "hven.toml").write_text('name = "x"\n')
+    load_settings(tmp_path)
+    assert kind in plugins.list_plugins("sources")
+
+
+def test_a_site_uses_the_packages_that_it_names(tmp_path: Path) -> None:
+    first = plugins.list_plugin_packages()[0].name
+    (tmp_path / "hven.toml").write_text(f'name = "x"\nplugins = ["{first}", "{first}x"]\n')
+    load_settings(tmp_path)
+    assert [package.name for package in plugins.list_plugin_packages()] == [first]
+    [error] = plugins.find_plugin_faults()
+    assert error.message == f"`plugins` names '{first}x', but no plug-in package is called so"
+    assert f"did you mean '{first}'?" in error.remedy
+
+
+def test_the_variable_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(plugins.SELECTION_VARIABLE, "")
+    (tmp_path / "hven.toml").write_text('name = "x"\n')
+    load_settings(tmp_path)
+    assert plugins.list_plugin_packages() == ()
+
+
+def test_a_verb_that_is_left_out_names_its_package() -> None:
+    verbs = {name: package.name for package in plugins.list_plugin_packages() for name in package.verbs}
+    if not verbs:
+        pytest.skip("no plug-in package has a verb")
+    verb, package = next(iter(verbs.items()))
+    words = [sys.executable, "-m", "hven", verb, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env={"HVEN_PLUGINS": "", "PATH": ""})
+    assert done.returncode == 2
+    assert f"hven {verb} belongs to the plug-in package {package}, which HVEN_PLUGINS leaves out" in done.stderr
