@@ -119,6 +119,8 @@ def test_the_cheap_pass_and_the_dear_are_told(server: ServerProcess) -> None:
 def test_each_worker_has_a_share_of_the_processors_and_ends_with_its_server(tmp_path: Path) -> None:
     """Linux shares the processors among sessions: in one session, all workers would have the share of one foreign program."""
     with serve_site(build_star_site(tmp_path / "site"), workers=2) as server:
+        # a worker begins its session before it answers; the first answer comes from the other one
+        wait_until(lambda: len(server.list_ready_workers()) == 2)
         workers = server.list_workers()
         assert {os.getsid(worker) for worker in workers} == {*workers}
         os.kill(
