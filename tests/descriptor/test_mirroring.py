@@ -9,69 +9,31 @@ import pytest
 import yaml
 
 from hven.descriptor import _citation_keys, _keys, load_descriptor, mirroring
+from hven.descriptor.value_schema import CONVERTED_MARK, LOCAL_MARK, MIRRORED_MARK, DescriptorSection
 from hven.model.settings import Settings
 
-# why a key does not go along with a mirror; a new key needs a line here, or one in hven.descriptor.mirroring
-MADE_THERE = "how the origin makes its rows: sources, mappings, Python, checks"
-OF_THE_SITE = "decided by the site that serves: rights, addresses, services, schedule, engine"
-COMPUTED = "goes along by hven.descriptor.public_metadata, as far as public columns suffice"
-OF_STANDARDS = "of tables that a standard describes; the columns that it made go along"
-LOCAL: dict[type, dict[str, str]] = {
-    _keys.CollectionSection: {
-        **dict.fromkeys(("include", "let", "functions", "for", "prepare", "tests"), MADE_THERE),
-        **dict.fromkeys(("access", "project", "services", "sync", "registry", "engine"), OF_THE_SITE),
-        "contact": "whoever runs the mirror answers questions about it; creators go along",
-        "files": "copied by `hven mirror` itself, with checksums",
-        "examples": COMPUTED,
-    },
-    _keys.TableSection: {
-        **dict.fromkeys(
-            (
-                "follow", "source", "view", "where", "max_rejects", "let", "set", "text", "map", "lookup", "for", "granules", "group_by",
-                "for_each", "rules", "simulated", "embargo", "sync", "vocabularies", "default", "converted",
-            ),
-            MADE_THERE,
-        ),
-        **dict.fromkeys(("access", "endpoints", "partition"), OF_THE_SITE),
-        **dict.fromkeys(("standard", "optional", "frame", "variants", "families", "together", "called"), OF_STANDARDS),
-        **dict.fromkeys(("obscore", "obscore_radio", "flags"), COMPUTED),
-        "links": "the origin's own DataLink service answers for its rows",
-        "series": "files of samples stay at the origin; its HAPI service answers for them",
-    },
-    _keys.ColumnSection: {
-        "hidden": "a hidden column is not told at all",
-        **dict.fromkeys(("types", "optional"), OF_STANDARDS),
-        "type": "always told",
-    },
-    _keys.CoordinateFrameSection: {"crs": "read into the body, which is told as refposition"},
-    _keys.TableParamSection: {"type": "always told"},
-    _keys.ColumnGroupSection: dict.fromkeys(("value", "error", "lower", "upper", "origin", "confidence", "roles", "columns"), "told as roles"),
-    _keys.ForeignKeySection: dict.fromkeys(("columns", "target", "target_columns"), "always told"),
-    _citation_keys.PersonSection: {"email": "an address for questions about the origin"},
-    _citation_keys.ContributorSection: {},
-    _citation_keys.FundingSection: {},
-    _citation_keys.RelatedWorkSection: {},
-}  # fmt: skip
-MIRRORED: dict[type, tuple[str, ...]] = {
-    _keys.CollectionSection: ("collection", "tables", *mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS),
-    _keys.TableSection: (*mirroring.TABLE_KEYS, "columns", "keys", "indexes", "groups", "params", "enums", "frames"),
-    _keys.ColumnSection: mirroring.COLUMN_KEYS,
-    _keys.CoordinateFrameSection: mirroring.FRAME_KEYS,
-    _keys.TableParamSection: mirroring.PARAM_KEYS,
-    _keys.ColumnGroupSection: mirroring.DESCRIPTION_KEYS,
-    _keys.ForeignKeySection: mirroring.DESCRIPTION_KEYS[:2],
-    _citation_keys.PersonSection: mirroring.RECORD_KEYS["creators"],
-    _citation_keys.ContributorSection: mirroring.RECORD_KEYS["contributors"],
-    _citation_keys.FundingSection: mirroring.RECORD_KEYS["funding"],
-    _citation_keys.RelatedWorkSection: mirroring.RECORD_KEYS["related"],
-}
+SECTIONS = (
+    _keys.CollectionSection,
+    _keys.TableSection,
+    _keys.ColumnSection,
+    _keys.CoordinateFrameSection,
+    _keys.TableParamSection,
+    _keys.ColumnGroupSection,
+    _keys.ForeignKeySection,
+    _citation_keys.PersonSection,
+    _citation_keys.ContributorSection,
+    _citation_keys.FundingSection,
+    _citation_keys.RelatedWorkSection,
+)
+MARKS = (MIRRORED_MARK, CONVERTED_MARK, LOCAL_MARK)
 
 
-@pytest.mark.parametrize("kind", MIRRORED, ids=lambda kind: kind.__name__)
-def test_each_key_goes_along_or_stays_for_a_reason(kind: Any) -> None:
-    keys = set(kind.record.key_types)
-    assert set(MIRRORED[kind]) | LOCAL[kind].keys() == keys
-    assert not set(MIRRORED[kind]) & LOCAL[kind].keys()
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_each_key_says_what_becomes_of_it_in_a_mirror(section: type[DescriptorSection]) -> None:
+    record = section.record
+    for key in record.key_types.keys() - set(_keys.ASSIGNMENT_KEYS):  # how rows are made, in a section of its own
+        marks = [mark for mark in MARKS if key in record.list_marked_keys(mark)]
+        assert len(marks) == 1, f"{section.__name__}.{key}: write Mirrored[...], Converted[...] or Local[...]"
 
 
 ORIGIN = """\
@@ -148,15 +110,22 @@ def test_what_is_mirrored_is_equal_key_by_key(tmp_path: Path) -> None:
         path.write_text(text)
         return load_descriptor(path, settings)
 
-    origin = load_text("origin", ORIGIN)
+    record = _keys.CollectionSection.record
+    said = yaml.safe_load(ORIGIN)
+    further_lines = [
+        f"{key}: {record.key_examples[key]}\n"
+        for key in mirroring.COLLECTION_KEYS
+        if key not in said and key in record.key_examples
+    ]
+    origin = load_text("origin", "".join(further_lines) + ORIGIN)
     tables = [spec.table for spec in origin.tables]
     told = mirroring.write_public_descriptor(origin, tables, url="https://hven.example")
     text = mirroring.write_mirror_descriptor(told, "https://hven.example", "psz2", sync_interval=None)
     copy = load_text("copy", text)
     for key in (*mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS):
-        attribute = mirroring.ATTRIBUTE_NAMES_BY_KEY.get(key, key)
-        assert getattr(origin, attribute), f"the descriptor of this test does not say {key}"
-        assert getattr(copy, attribute) == getattr(origin, attribute), key
+        value = mirroring.find_key_value(origin, key)
+        assert value, f"the descriptor of this test does not say {key}, and the key has no example"
+        assert mirroring.find_key_value(copy, key) == value, key
     assert copy.title.texts == {"en": "Clusters", "fr": "Amas"}
     for mine, theirs in zip([spec.table for spec in copy.tables], tables, strict=True):
         for key in (*mirroring.TABLE_KEYS, "keys", "indexes", "groups", "params", "enums", "frames"):
@@ -164,9 +133,9 @@ def test_what_is_mirrored_is_equal_key_by_key(tmp_path: Path) -> None:
         for column, other in zip(mine.columns, theirs.columns, strict=True):
             for key in ("name", "type", *mirroring.COLUMN_KEYS):
                 assert getattr(column, key) == getattr(other, key), f"{other.name}.{key}"
-    said = yaml.safe_load(ORIGIN)["tables"]["main"]
-    assert {key or "null" for column in said["columns"].values() for key in column} >= {
+    main = said["tables"]["main"]
+    assert {key or "null" for column in main["columns"].values() for key in column} >= {
         *mirroring.COLUMN_KEYS,
         "type",
     }, "all keys are tried"
-    assert {key for frame in said["frames"].values() for key in frame} >= {*mirroring.FRAME_KEYS} - {"equinox"}
+    assert {key for frame in main["frames"].values() for key in frame} >= {*mirroring.FRAME_KEYS} - {"equinox"}

@@ -16,6 +16,7 @@ from hven.descriptor._loading import (
     load_descriptor,
     load_standard_descriptor,
 )
+from hven.descriptor._personal_keys import remove_personal_values
 from hven.descriptor._registry_keys import find_identifier_conflicts
 from hven.descriptor._schema import build_descriptor_json_schema
 from hven.descriptor._subject_terms import (
@@ -49,6 +50,7 @@ __all__ = [
     "normalize_subject_term",
     "read_descriptor_texts",
     "read_subject_terms",
+    "remove_personal_values",
     "replace_descriptor_texts",
     "score_collection_metadata",
 ]

@@ -5,7 +5,15 @@ And checks of the identifiers of people and institutes.
 
 from typing import Any, Literal
 
-from hven.descriptor.value_schema import DescriptorSection, FaultCollector, LocatedKeyValues, Required, Text
+from hven.descriptor.value_schema import (
+    DescriptorSection,
+    FaultCollector,
+    Local,
+    LocatedKeyValues,
+    Mirrored,
+    Required,
+    Text,
+)
 from hven.model import resource as resource_model
 from hven.model.errors import suggest_spelling
 from hven.model.resource import (
@@ -84,56 +92,56 @@ Role = Literal[
 class PersonSection(DescriptorSection, short="name"):
     """A person or an institute."""
 
-    name: Required[Text]
+    name: Mirrored[Required[Text]]
     "name as it is cited: Brahe, T."
-    email: Text
+    email: Local[Text]
     "email address for questions"
-    orcid: Text
+    orcid: Mirrored[Text]
     "0000-0002-1825-0097"
-    affiliation: Text
+    affiliation: Mirrored[Text]
     "institute"
-    ror: Text
+    ror: Mirrored[Text]
     "the institute's identifier in the Research Organization Registry: https://ror.org/02feahw73"
-    url: Text
+    url: Mirrored[Text]
     "home page"
 
 
 class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}):
     """A person or an institute that helped, and is no creator."""
 
-    name: Required[Text]
+    name: Mirrored[Required[Text]]
     "name as it is written: Brahe, S."
-    role: Role
+    role: Mirrored[Role]
     "the person's role, as a DataCite term: DataCurator, ProjectMember, HostingInstitution ...; default: Other"
-    orcid: Text
+    orcid: Mirrored[Text]
     "0000-0002-1825-0097"
-    affiliation: Text
+    affiliation: Mirrored[Text]
     "institute"
-    ror: Text
+    ror: Mirrored[Text]
     "identifier of the institute in the Research Organization Registry"
 
 
 class FundingSection(DescriptorSection, short="funder", hints={"name": "funder", "number": "award"}, name="grant"):
     """Who gave money."""
 
-    funder: Required[Text]
+    funder: Mirrored[Required[Text]]
     "name of the organisation"
-    ror: Text
+    ror: Mirrored[Text]
     "its identifier in the Research Organization Registry"
-    award: Text
+    award: Mirrored[Text]
     "number of the grant"
-    title: Text
+    title: Mirrored[Text]
     "title of the grant"
-    url: Text
+    url: Mirrored[Text]
     "page of the grant"
 
 
 class RelatedWorkSection(DescriptorSection, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
     """A paper, a catalogue, a program that belongs to the collection."""
 
-    id: Required[Text]
+    id: Mirrored[Required[Text]]
     "its DOI, bibcode, arXiv number or address"
-    relation: Text
+    relation: Mirrored[Text]
     (
         "how the collection relates to the work, as a DataCite term: IsSupplementTo, IsDocumentedBy, "
         "IsDerivedFrom, Cites ...; default: IsSupplementTo"

@@ -7,7 +7,12 @@ example with the reader of descriptors, and refuses a key that no example has.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from hven.descriptor._keys import CollectionSection
+
+if TYPE_CHECKING:
+    from hven.descriptor.value_schema import SectionKeySchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,17 @@ class KeyReferenceSection:
     keys: str = ""
     parent: Literal["collection", "table"] = "table"
     shown_in: str = ""
+
+
+def _build_example_section(name: str, record: SectionKeySchema) -> KeyReferenceSection:
+    """Build the section of the keys of a collection that have an example of their own."""
+    return KeyReferenceSection(
+        name,
+        record.name,
+        keys=" ".join(record.key_examples),
+        parent="collection",
+        example="".join(f"{key}: {text}\n" for key, text in record.key_examples.items()),
+    )
 
 
 KEY_SECTIONS = (
@@ -162,23 +178,7 @@ related: [{id: "arXiv:2001.01234", relation: IsDocumentedBy}]
 acknowledgement: This work uses the star catalogue of Uraniborg.
 """,
     ),
-    KeyReferenceSection(
-        "collection subject",
-        "collection",
-        keys="subjects facility instrument waveband content_level type created utype registry",
-        parent="collection",
-        example="""\
-subjects: [Mars, Planetary surfaces]
-facility: Mars Express
-instrument: OMEGA
-waveband: [Optical, Infrared]
-content_level: Research
-type: [Catalog, Archive]
-created: 2026-11-20
-utype: ivo://ivoa.net/std/regtap#1.2
-registry: {publish: false}
-""",
-    ),
+    _build_example_section("collection subject", CollectionSection.record),
     KeyReferenceSection(
         "person",
         "person",

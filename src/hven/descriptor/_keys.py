@@ -19,12 +19,17 @@ from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Shar
 from hven.descriptor.value_schema import (
     Condition,
     Constant,
+    Converted,
     DescriptorSection,
     Expression,
     FaultCollector,
     FreeMap,
+    Impersonal,
+    KeyExample,
+    Local,
     LocalizedText,
     LocatedKeyValues,
+    Mirrored,
     OneOrMore,
     Query,
     Required,
@@ -132,49 +137,49 @@ class ColumnSection(
 ):
     """One column of a table."""
 
-    type: Text
+    type: Converted[Text]
     "float64, int32, string, timestamp, point, float32[3] ...; default: the type of the source's column of that name"
-    types: OneOrMore[Text]
+    types: Local[OneOrMore[Text]]
     "in a standard: other types that the column may take over from its value"
-    unit: Text
+    unit: Mirrored[Text]
     "unit as in VOUnits: deg, mag, km.s-1. If the source gives a different unit, Hven converts the values"
-    ucd: Text
+    ucd: Mirrored[Text]
     "UCD1+: pos.eq.ra;meta.main"
-    utype: Text
+    utype: Mirrored[Text]
     "utype of a data model"
-    description: LocalizedText
+    description: Mirrored[LocalizedText]
     "one sentence for readers"
-    label: LocalizedText
+    label: Mirrored[LocalizedText]
     "heading for people; default: the label of the standard, else the name"
-    null: RetypedText
+    null: Mirrored[RetypedText]
     "the value that stands for 'no value' in formats without nulls"
-    rank: Annotated[int, Field(ge=1, le=30)]
+    rank: Mirrored[Annotated[int, Field(ge=1, le=30)]]
     "from 1 (essential) to 30 (technical); sets VERB in cone searches, and 'principal'"
-    required: bool
+    required: Mirrored[bool]
     "true: a row without a value is refused"
-    indexed: bool
+    indexed: Mirrored[bool]
     "true: searches by this column are fast"
-    unique: bool
+    unique: Mirrored[bool]
     "true: no two rows have the same value"
-    hidden: bool
+    hidden: Local[bool]
     "true: the column can be queried, but is shown only on request"
-    std: bool
+    std: Mirrored[bool]
     "true: the column belongs to a standard"
-    section: Text
+    section: Mirrored[Text]
     "heading under which pages show the column"
-    display: Text
+    display: Mirrored[Text]
     "how pages write values: .3f, sexagesimal, iso; hidden: the column is for programs only"
-    frame: Text
+    frame: Mirrored[Text]
     "name of an entry of 'frames'"
-    link: Text
+    link: Mirrored[Text]
     "address, as a template over the columns of the row: https://x/{obs_id}"
-    enum: Text
+    enum: Mirrored[Text]
     "name of an entry of 'enums'"
-    minimum: float
+    minimum: Mirrored[float]
     "smallest valid value"
-    maximum: float
+    maximum: Mirrored[float]
     "largest valid value"
-    optional: bool
+    optional: Local[bool]
     "in a standard: the column exists only if a table names it under 'optional'"
 
 
@@ -444,15 +449,15 @@ class SyncSection(
 class ForeignKeySection(DescriptorSection, short="target", name="key"):
     """A foreign key: columns whose values are found in another table."""
 
-    columns: OneOrMore[Text]
+    columns: Converted[OneOrMore[Text]]
     "columns of this table; default: the entry's name"
-    target: Required[Text]
+    target: Converted[Required[Text]]
     "the other table: table or schema.table"
-    target_columns: OneOrMore[Text]
+    target_columns: Converted[OneOrMore[Text]]
     "its columns; default: the same names"
-    description: Text
+    description: Mirrored[Text]
     "what the relation means"
-    utype: Text
+    utype: Mirrored[Text]
     "utype of a data model"
 
 
@@ -478,34 +483,34 @@ class PartitionSection(
 class ColumnGroupSection(DescriptorSection, name="group"):
     """Columns that belong together."""
 
-    value: Text
+    value: Converted[Text]
     "the column with the value"
-    error: Text
+    error: Converted[Text]
     "its uncertainty"
-    lower: Text
+    lower: Converted[Text]
     "lower bound or lower error"
-    upper: Text
+    upper: Converted[Text]
     "upper bound or upper error"
-    origin: Text
+    origin: Converted[Text]
     "column that says where the value comes from"
-    confidence: Text
+    confidence: Converted[Text]
     "column that says how certain it is"
-    roles: dict[str, Text]
+    roles: Converted[dict[str, Text]]
     "further roles: name: column"
-    columns: OneOrMore[Text]
+    columns: Converted[OneOrMore[Text]]
     "columns without a role"
-    description: Text
+    description: Mirrored[Text]
     "what the group is"
-    utype: Text
+    utype: Mirrored[Text]
     "utype of a data model"
-    ucd: Text
+    ucd: Mirrored[Text]
     "UCD of the group"
 
 
 class TableParamSection(DescriptorSection, short="value", name="param"):
     """What holds for all rows."""
 
-    value: Required[RetypedText]
+    value: Mirrored[Required[RetypedText]]
     "the value"
     _: Annotated[ColumnSection, "type unit ucd utype description enum"]
 
@@ -513,27 +518,27 @@ class TableParamSection(DescriptorSection, short="value", name="param"):
 class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
     """A coordinate or time system."""
 
-    kind: Literal["coosys", "timesys"]
+    kind: Mirrored[Literal["coosys", "timesys"]]
     "coosys: space (default unless a timescale is given); timesys: time"
-    system: Text
+    system: Mirrored[Text]
     "ICRS, FK5, GALACTIC, BODY ... (the IVOA's vocabulary refframe)"
-    epoch: RetypedText
+    epoch: Mirrored[RetypedText]
     "epoch of the positions: J2015.5"
-    equinox: RetypedText
+    equinox: Mirrored[RetypedText]
     "equinox: J2000"
-    refposition: Text
+    refposition: Mirrored[Text]
     (
         "TOPOCENTER, BARYCENTER, GEOCENTER ...; for the system BODY, the name of the body. Default: the "
         "target_name or spatial_origin that is set"
     )
-    crs: Text
+    crs: Converted[Text]
     (
         "for the system BODY: well-known text (WKT) of the body's ellipsoid with two or three axes, or an IAU "
         "code: IAU_2015:49900. It also names the body"
     )
-    timescale: Text
+    timescale: Mirrored[Text]
     "UTC, TT, TDB ..."
-    timeorigin: RetypedText
+    timeorigin: Mirrored[RetypedText]
     (
         "JD of time 0, or MJD-origin, JD-origin. Columns in d are dates counted from it; without it, Hven"
         " decides by their range"
@@ -604,131 +609,131 @@ class TableSection(
 ):
     """One table or view."""
 
-    title: LocalizedText
+    title: Mirrored[LocalizedText]
     "heading"
-    description: LocalizedText
+    description: Mirrored[LocalizedText]
     "what a row is, for readers"
-    utype: Text
+    utype: Mirrored[Text]
     "utype of a data model"
-    standard: Text
+    standard: Local[Text]
     "name of a standard whose columns, units, UCDs and rules this table has: epn-tap-2.0"
-    optional: OneOrMore[Text]
+    optional: Local[OneOrMore[Text]]
     "optional columns of the standard that the table has"
-    frame: Text
+    frame: Local[Text]
     "variant of the standard: for epn-tap the spatial_frame_type, from which units follow"
-    columns: dict[str, ColumnSection]
+    columns: Converted[dict[str, ColumnSection]]
     "the columns. Default: those of the source"
-    follow: bool
+    follow: Local[bool]
     (
         "true: the table has all columns of the source, and 'columns' refines them or adds some. Default "
         "if there are neither columns nor a standard"
     )
-    source: OneOrMore[Source]
+    source: Local[OneOrMore[Source]]
     "where the rows come from; a list of sources is read one after the other"
-    view: Query
+    view: Converted[Query]
     "ADQL query whose result is the table, instead of a source"
-    where: Condition
+    where: Local[Condition]
     "condition over source rows; other rows are skipped and counted"
-    max_rejects: Annotated[float, Field(ge=0, le=1)]
+    max_rejects: Local[Annotated[float, Field(ge=0, le=1)]]
     (
         "share of the rows that may be rejected; with more, the run publishes nothing. Default: 0.5; 1: publish "
         "even an empty table"
     )
-    let: dict[str, Expression]
+    let: Local[dict[str, Expression]]
     "names of intermediate expressions"
     _: AssignedValueSection
-    for_: OneOrMore[ColumnLoopSection]
+    for_: Local[OneOrMore[ColumnLoopSection]]
     "loops that make similar columns"
-    granules: OneOrMore[GranuleSection]
+    granules: Local[OneOrMore[GranuleSection]]
     "several rows from one source row"
-    group_by: OneOrMore[Text]
+    group_by: Local[OneOrMore[Text]]
     (
         "source columns, names of 'let' or expressions: rows with the same values in them become one row; other "
         "values are aggregates, or are the same within a group"
     )
-    for_each: OneOrMore[Text]
+    for_each: Local[OneOrMore[Text]]
     "array columns of the source, read in parallel: each element becomes a row, and each.index is its number"
-    rules: dict[str, Annotated[ValidationRuleSection, _read_rule_section]]
+    rules: Local[dict[str, Annotated[ValidationRuleSection, _read_rule_section]]]
     "conditions that rows must meet, beyond types, nulls, bounds and the standard's rules"
-    simulated: Condition
+    simulated: Local[Condition]
     (
         "condition for rows that are computed, not observed; the column data_source then contains theory or "
         "observation. If all rows are computed, write type: [Simulation]"
     )
-    flags: FlagColumnSection
+    flags: Converted[FlagColumnSection]
     (
         "column whose bits show which rules a row breaks: quality_flags. With 'by', such rows are counted by "
         "instrument, year ..."
     )
-    embargo: EmbargoSection
+    embargo: Local[EmbargoSection]
     "when rows become public: {from: t_max, months: 12} computes their release dates"
-    links: OneOrMore[RowLinkSection]
+    links: Local[OneOrMore[RowLinkSection]]
     "links of the rows (DataLink): to files, to previews, to the data that they were made from"
-    series: OneOrMore[TimeSeriesSection]
+    series: Local[OneOrMore[TimeSeriesSection]]
     "HAPI and das2 data sets, in which the rows are time samples"
-    endpoints: dict[str, EndpointSection]
+    endpoints: Local[dict[str, EndpointSection]]
     (
         "addresses that the table had on another server, under names that you choose, each with its parameters; "
         "scripts and programs can still use them"
     )
-    sync: SyncSection
+    sync: Local[SyncSection]
     "how Hven follows changes of the source"
-    primary: OneOrMore[Text]
+    primary: Mirrored[OneOrMore[Text]]
     "columns of the primary key"
-    keys: dict[str, ForeignKeySection]
+    keys: Converted[dict[str, ForeignKeySection]]
     "foreign keys: name: target"
-    form: OneOrMore[Text]
+    position: Mirrored[OneOrMore[Text]]
+    "[longitude, latitude]: columns of the position index. Default: by UCD"
+    form: Mirrored[OneOrMore[Text]]
     (
         "first fields of the search form, in this order: [time, target_name, orbit]; x stands for a pair x_min, "
         "x_max. Default: time, target, place and season of a standard, and your own columns"
     )
-    observation: OneOrMore[Text]
+    observation: Mirrored[OneOrMore[Text]]
     (
         "columns that identify an observation: [obs_id, time_min]. Pages show rows with the same values in them "
         "as one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, if "
         "they repeat"
     )
-    indexes: OneOrMore[OneOrMore[Text]]
+    indexes: Converted[OneOrMore[OneOrMore[Text]]]
     "columns that are searched together: [[target, time]]; a single column has 'indexed' instead"
-    partition: PartitionSection
+    partition: Local[PartitionSection]
     "how a big table is divided into partitions: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"
-    position: OneOrMore[Text]
-    "[longitude, latitude]: columns of the position index. Default: by UCD"
-    groups: dict[str, ColumnGroupSection]
+    groups: Converted[dict[str, ColumnGroupSection]]
     "columns that belong together: value, error, origin ..."
-    params: dict[str, TableParamSection]
+    params: Converted[dict[str, TableParamSection]]
     "values that apply to all rows; results contain them, and groups may name them"
-    enums: dict[str, dict[str, RetypedLocalizedText]]
+    enums: Converted[dict[str, dict[str, RetypedLocalizedText]]]
     "named lists of codes and what they mean"
-    frames: dict[str, CoordinateFrameSection]
+    frames: Converted[dict[str, CoordinateFrameSection]]
     "coordinate and time systems that columns refer to"
-    access: AccessSection
+    access: Local[AccessSection]
     (
         "who sees which rows, knows of their files, and may take them: public; private; members; a "
         "condition; or {rows: .., files: .., take: ..}"
     )
-    index: int
+    index: Mirrored[int]
     "place among the tables in lists"
-    variants: FreeMap
+    variants: Local[FreeMap]
     "in a standard: what each value of 'frame' changes"
-    obscore: Annotated[ObscoreSection, _read_obscore_section]
+    obscore: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     (
         "the rows are observations in ivoa.obscore: its columns, as expressions over the columns of this table; "
         "{} if everything follows from its standard"
     )
-    obscore_radio: Annotated[ObscoreSection, _read_obscore_section]
+    obscore_radio: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     "made from the 'radio' of 'obscore'"
-    vocabularies: dict[str, VocabularySection]
+    vocabularies: Local[dict[str, VocabularySection]]
     "words for rules with 'check: words'"
-    default: dict[str, Expression]
+    default: Local[dict[str, Expression]]
     "expressions for columns that nothing else sets, and that the source does not have"
-    families: dict[str, OneOrMore[Text]]
+    families: Local[dict[str, OneOrMore[Text]]]
     "in a standard: names for several optional columns, for 'optional'"
-    together: OneOrMore[OneOrMore[Text]]
+    together: Local[OneOrMore[OneOrMore[Text]]]
     "in a standard: optional columns of which a table has all or none"
-    called: Text
+    called: Local[Text]
     "in a standard: the name that its table must have"
-    converted: bool
+    converted: Local[bool]
     "under 'obscore': its expressions give ObsCore's own units"
 
 
@@ -802,105 +807,109 @@ class CollectionSection(
 ):
     """A collection: one schema, its metadata and tables."""
 
-    collection: Required[Text]
+    collection: Impersonal[Converted[Required[Text]]]
     "name of the collection and of its schema"
-    title: LocalizedText
+    title: Impersonal[Mirrored[LocalizedText]]
     (
         "one line for readers. Titles, descriptions and labels, including those of tables and columns, may be in "
         "several languages: {en: Cubes of Mars, fr: Cubes de Mars}"
     )
-    description: LocalizedText
+    description: Impersonal[Mirrored[LocalizedText]]
     "a few sentences: what the data are, where they come from, how good they are"
-    include: OneOrMore[Text]
+    include: Impersonal[Local[OneOrMore[Text]]]
     "files whose keys are merged below those of this file, which takes precedence"
-    let: dict[str, Constant]
+    let: Impersonal[Local[dict[str, Constant]]]
     "constants for templates and expressions"
-    access: AccessSection
+    access: Impersonal[Local[AccessSection]]
     "access of all tables that do not set it themselves"
-    project: Text
+    project: Impersonal[Local[Text]]
     "name of a project in hven.toml. Its members see the tables; if the project is open, everybody sees them"
-    functions: OneOrMore[FunctionFileSection]
+    functions: Impersonal[Local[OneOrMore[FunctionFileSection]]]
     "Python files whose functions expressions may call"
-    tables: dict[str, TableSection]
+    tables: Impersonal[Converted[dict[str, TableSection]]]
     "the tables"
-    files: OneOrMore[PublishedFilesSection]
+    files: Impersonal[Local[OneOrMore[PublishedFilesSection]]]
     (
         "files that are published unchanged, with or without tables; they are in the table `files`, with sizes, "
         "checksums and addresses"
     )
-    prepare: OneOrMore[Literal["previews", "spectra"]]
+    prepare: Impersonal[Local[OneOrMore[Literal["previews", "spectra"]]]]
     (
         "what a background job creates from new files after each ingest: previews (thumbnails and quicklooks), "
         "spectra (copies of cubes with the spectral axis fastest, which take as much disk space again)"
     )
-    for_: OneOrMore[TablesLoopSection]
+    for_: Impersonal[Local[OneOrMore[TablesLoopSection]]]
     "loops that make similar tables"
-    services: OneOrMore[Text]
+    services: Impersonal[Local[OneOrMore[Text]]]
     (
         "the only services that offer its tables: tap, cone, portal, files, endpoints, epn-tap, obscore (these "
         "two with tap). Each needs a suitable table. Default: all services with a suitable table"
     )
-    sync: SyncScheduleSection
+    sync: Impersonal[Local[SyncScheduleSection]]
     "how often Hven synchronises the collection with its sources: {every: 1 h}"
-    tests: OneOrMore[QueryTestSection]
+    tests: Impersonal[Local[OneOrMore[QueryTestSection]]]
     "queries run after each ingest"
-    examples: OneOrMore[ExampleQuerySection]
+    examples: Impersonal[Converted[OneOrMore[ExampleQuerySection]]]
     "example queries for readers. Default: Hven writes some for each table that no example reads"
-    short_name: Text
+    short_name: Impersonal[Mirrored[Text]]
     "at most 16 characters, for lists"
-    subjects: OneOrMore[Text]
+    subjects: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Mars, Planetary surfaces]")]
     "words of the Unified Astronomy Thesaurus"
-    creators: OneOrMore[PersonSection]
+    creators: Mirrored[OneOrMore[PersonSection]]
     "people who made the data, in the order of citation"
-    contact: PersonSection
+    contact: Local[PersonSection]
     "who answers questions"
-    contributors: OneOrMore[ContributorSection]
+    contributors: Mirrored[OneOrMore[ContributorSection]]
     "people who helped, but are not creators"
-    funding: OneOrMore[FundingSection]
+    funding: Mirrored[OneOrMore[FundingSection]]
     "grants"
-    publisher: Text
+    publisher: Mirrored[Text]
     "institute that publishes"
-    publisher_ror: Text
+    publisher_ror: Mirrored[Text]
     "identifier of the publisher in the Research Organization Registry: https://ror.org/02feahw73"
-    licence: Text
+    licence: Impersonal[Mirrored[Text]]
     "name: CC-BY-4.0"
-    licence_url: Text
+    licence_url: Impersonal[Mirrored[Text]]
     "address of the text of the licence"
-    citation: Text
+    citation: Mirrored[Text]
     "how to cite"
-    bibcode: Text
+    bibcode: Mirrored[Text]
     "ADS bibcode of the paper"
-    doi: Text
+    doi: Mirrored[Text]
     "DOI of the collection: 10.xxxx/..."
-    related: OneOrMore[RelatedWorkSection]
+    related: Mirrored[OneOrMore[RelatedWorkSection]]
     "papers, catalogues and programs that belong to the collection, by DOI, bibcode, arXiv number or address"
-    acknowledgement: Text
+    acknowledgement: Mirrored[Text]
     "what users of the data should write in a paper; pages, results and archives of files show it"
-    utype: Text
+    utype: Annotated[Impersonal[Mirrored[Text]], KeyExample("ivo://ivoa.net/std/regtap#1.2")]
     "data model that the schema represents, as its utype: ivo://ivoa.net/std/regtap#1.2"
-    reference_url: Text
+    reference_url: Mirrored[Text]
     "page about the data"
-    facility: OneOrMore[Text]
+    facility: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("Mars Express")]
     "observatory, spacecraft"
-    instrument: OneOrMore[Text]
+    instrument: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("OMEGA")]
     "instrument"
-    waveband: OneOrMore[Text]
+    waveband: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Optical, Infrared]")]
     "Radio, Millimeter, Infrared, Optical, UV, EUV, X-ray, Gamma-ray"
-    content_level: OneOrMore[Text]
+    content_level: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("Research")]
     "Research, Amateur, General ..."
-    type: OneOrMore[Text]
+    type: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Catalog, Archive]")]
     "Catalog, Survey, Archive, Simulation ... Simulation marks the rows as computed, on pages and in results"
-    created: RetypedText
+    created: Annotated[Impersonal[Mirrored[RetypedText]], KeyExample("2026-11-20")]
     (
         "date of creation: 2026-11-20. Without it, rows with a creation date (EPN-TAP) keep the time of "
         "the run that first published them"
     )
-    registry: RegistrySection
+    registry: Annotated[Impersonal[Local[RegistrySection]], KeyExample("{publish: false}")]
     (
         "how the collection appears in registries of the Virtual Observatory. Default: everything public is "
         "registered, with identifiers made from the names"
     )
-    engine: Text
+    engine: Impersonal[Local[Text]]
     "engine that stores the rows: duckdb (embedded), postgres. Default: `engine` in hven.toml"
-    index: int
+    index: Impersonal[Mirrored[int]]
     "place among the collections in lists"
+
+
+# keys of a collection that have another name in `CollectionSpec`
+ATTRIBUTE_NAMES_BY_KEY = {"collection": "name", "related": "works", "sync": "schedule", "registry": "registration"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,13 @@ from hven.descriptor.observations import (
 )
 from hven.descriptor.service_checks import find_unserved_service_faults
 from hven.descriptor.tables import PUSH_SOURCE_KIND, CollectionContext, read_table_spec
-from hven.descriptor.value_schema import LocatedKeyValues, build_fault_sort_key, describe_value
+from hven.descriptor.value_schema import (
+    LocatedKeyValues,
+    build_fault_sort_key,
+    convert_plain_value,
+    describe_value,
+    is_plain_type,
+)
 from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, detect_misleading_retyping
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, TextPlace, find_close_match, suggest_spelling
@@ -93,19 +100,8 @@ RESERVED_COLLECTION_NAMES = {
     "tap_user": "the tables that readers keep here",
     "ivoa": "ObsCore, whose table ivoa.obscore is made from all collections",
 }
-TEXT_KEYS = (
-    "publisher",
-    "licence",
-    "licence_url",
-    "citation",
-    "bibcode",
-    "doi",
-    "utype",
-    "reference_url",
-    "short_name",
-    "created",
-)
-LIST_KEYS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type", "prepare")
+# plain keys that `_build_collection_resource` converts itself
+OWN_CONVERSION_KEYS = {"collection", "title", "description", "include", "project", "engine", "index"}
 MAX_SHORT_NAME_CHARACTERS = 16  # limit of vr:ShortName
 
 
@@ -546,8 +542,8 @@ def _build_collection_resource(
         access = "private"
     tests = [test for test in fields.get("tests", ()) if "query" in test and "expect" in test]
     examples = [example for example in fields.get("examples", ()) if "query" in example and "title" in example]
-    texts = {key: str(fields[key]) for key in TEXT_KEYS if key in fields}
-    lists = {key: tuple(map(str, fields[key])) for key in LIST_KEYS if key in fields}
+    attributes, extensions = _read_plain_keys(fields)
+    attributes |= read_citation_fields(fields, faults)
     return CollectionSpec(
         name=str(name),
         title=str(fields.get("title", name)),
@@ -568,10 +564,21 @@ def _build_collection_resource(
         engine=engine,
         schedule=read_sync_schedule(fields, faults),
         registration=read_registry_section(fields, specs, settings, faults),
-        **read_citation_fields(fields, faults),
-        **texts,  # type: ignore[arg-type]
-        **lists,  # type: ignore[arg-type]
+        extensions=extensions,
+        **attributes,
     )
+
+
+def _read_plain_keys(fields: LocatedKeyValues) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Convert the values of plain keys; return those that `CollectionSpec` has as attributes, and the others."""
+    attribute_names = {field.name for field in dataclass_fields(CollectionSpec)}
+    attributes, extensions = {}, {}
+    for key, key_type in CollectionSection.record.key_types.items():
+        if key not in fields or key in OWN_CONVERSION_KEYS or not is_plain_type(key_type):
+            continue
+        values = attributes if key in attribute_names else extensions
+        values[key] = convert_plain_value(fields[key])
+    return attributes, extensions
 
 
 def _read_files_table(
@@ -684,7 +691,6 @@ def _read_engine_name(name: LocatedYamlScalar | None, faults: FaultCollector) ->
     """Check the name of an engine."""
     if name is None:
         return None
-    engine_names = plugins.list_plugins("engines")
     engine_names = plugins.list_plugins("engines")
     if name not in engine_names:
         remedy = suggest_spelling(name, engine_names) or f"known: {', '.join(engine_names)}"

@@ -15,6 +15,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hven.descriptor import public_metadata
+from hven.descriptor._keys import (
+    ATTRIBUTE_NAMES_BY_KEY,
+    CollectionSection,
+    ColumnGroupSection,
+    ColumnSection,
+    CoordinateFrameSection,
+    ForeignKeySection,
+    TableParamSection,
+    TableSection,
+)
+from hven.descriptor.value_schema import MIRRORED_MARK, DescriptorSection, find_section_class
 from hven.model.errors import SourceError
 from hven.model.table import FILES_UTYPE, Column, LocalizedText, Table
 from hven.model.types import parse_type
@@ -26,62 +37,30 @@ if TYPE_CHECKING:
 
 HVEN_SOURCE_KIND = "hven"
 MIRROR_FILE_MARK = "# A mirror of "  # begin of the first line of a descriptor that hven wrote, and may write again
-# keys that a mirror copies; tests/descriptor/test_mirroring.py gives the reason for each other key
-COLLECTION_KEYS = (
-    "title",
-    "description",
-    "short_name",
-    "subjects",
-    "publisher",
-    "publisher_ror",
-    "licence",
-    "licence_url",
-    "citation",
-    "bibcode",
-    "doi",
-    "acknowledgement",
-    "utype",
-    "reference_url",
-    "facility",
-    "instrument",
-    "waveband",
-    "content_level",
-    "type",
-    "created",
-    "index",
-)
-RECORD_KEYS = {  # keys of a collection that hold a list of records -> keys of such a record
-    "creators": ("name", "orcid", "affiliation", "ror", "url"),
-    "contributors": ("name", "role", "orcid", "affiliation", "ror"),
-    "funding": ("funder", "ror", "award", "title", "url"),
-    "related": ("id", "relation"),
-}
-ATTRIBUTE_NAMES_BY_KEY = {"related": "works"}  # keys that have another name in `CollectionSpec`
-TABLE_KEYS = ("title", "description", "utype", "primary", "position", "form", "observation", "index")
-COLUMN_KEYS = (
-    "unit",
-    "ucd",
-    "utype",
-    "description",
-    "label",
-    "null",
-    "rank",
-    "required",
-    "indexed",
-    "unique",
-    "std",
-    "section",
-    "display",
-    "frame",
-    "link",
-    "enum",
-    "minimum",
-    "maximum",
-)
-FRAME_KEYS = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
-DESCRIPTION_KEYS = ("description", "utype", "ucd")
-FOREIGN_KEY_DESCRIPTION_KEYS = ("description", "utype")
-PARAM_KEYS = ("value", "unit", "ucd", "utype", "description", "enum")
+
+
+def _list_mirrored_keys(section: type[DescriptorSection]) -> tuple[str, ...]:
+    return tuple(section.record.list_marked_keys(MIRRORED_MARK))
+
+
+def _map_record_keys(section: type[DescriptorSection]) -> dict[str, tuple[str, ...]]:
+    """Map the mirrored keys that hold lists of records to the mirrored keys of such a record."""
+    record_keys = {}
+    for key in _list_mirrored_keys(section):
+        record_section = find_section_class(section.record.key_types[key])
+        if record_section is not None:
+            record_keys[key] = _list_mirrored_keys(record_section)
+    return record_keys
+
+
+RECORD_KEYS = _map_record_keys(CollectionSection)
+COLLECTION_KEYS = tuple(key for key in _list_mirrored_keys(CollectionSection) if key not in RECORD_KEYS)
+TABLE_KEYS = _list_mirrored_keys(TableSection)
+COLUMN_KEYS = _list_mirrored_keys(ColumnSection)
+FRAME_KEYS = _list_mirrored_keys(CoordinateFrameSection)
+GROUP_KEYS = _list_mirrored_keys(ColumnGroupSection)
+FOREIGN_KEY_KEYS = _list_mirrored_keys(ForeignKeySection)
+PARAM_KEYS = _list_mirrored_keys(TableParamSection)
 DEFAULT_VALUES = {"rank": 10}
 MAX_TEXT_CHARACTERS = 100_000  # characters of one text
 _COLLECTION_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -120,13 +99,13 @@ def write_public_descriptor(
     metadata = metadata or public_metadata.PublicMetadata()
     visible_tables = [_remove_hidden_columns(table) for table in tables]
     own_tables = [table for table in visible_tables if table.schema == resource.name]
-    collection_values = {name: getattr(resource, name) for name in COLLECTION_KEYS}
-    collection_values = {name: value for name, value in collection_values.items() if value not in (None, ())}
+    collection_values = {key: find_key_value(resource, key) for key in COLLECTION_KEYS}
+    collection_values = {key: value for key, value in collection_values.items() if value not in (None, ())}
     collection_values.setdefault("reference_url", f"{url}/collections/{resource.name}")
     body: dict[str, Any] = {"collection": resource.name}
     body |= {name: _to_yaml_value(value) for name, value in collection_values.items()}
     for key, record_keys in RECORD_KEYS.items():
-        records = getattr(resource, ATTRIBUTE_NAMES_BY_KEY.get(key, key))
+        records = find_key_value(resource, key)
         if records:
             body[key] = [_select_nondefault_attributes(record, record_keys) for record in records]
     table_descriptions = _describe_tables(own_tables, url, metadata)
@@ -136,6 +115,25 @@ def write_public_descriptor(
     if examples and table_descriptions:
         body["examples"] = examples
     return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_write_yaml(body)}"
+
+
+def find_key_value(resource: CollectionSpec, key: str) -> Any:
+    """Return the value that a collection has for a key of its descriptor.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+    key
+        Key at the top of a descriptor.
+
+    Returns
+    -------
+    value
+        None: the descriptor does not have the key.
+    """
+    attribute = ATTRIBUTE_NAMES_BY_KEY.get(key, key)
+    return getattr(resource, attribute, resource.extensions.get(key))
 
 
 def _describe_tables(
@@ -331,7 +329,7 @@ def _describe_groups(table: Table, visible_names: set[str]) -> dict[str, Any]:
     groups = {}
     for group in table.groups:
         if visible_names.issuperset(group.roles.values()):
-            groups[group.name] = {"roles": dict(group.roles), **_select_nondefault_attributes(group, DESCRIPTION_KEYS)}
+            groups[group.name] = {"roles": dict(group.roles), **_select_nondefault_attributes(group, GROUP_KEYS)}
     return groups
 
 
@@ -348,7 +346,7 @@ def _describe_foreign_keys(table: Table, visible_columns: set[str], tables: Mapp
             "columns": list(key.columns),
             "target": key.target,
             "target_columns": list(key.target_columns),
-            **_select_nondefault_attributes(key, FOREIGN_KEY_DESCRIPTION_KEYS),
+            **_select_nondefault_attributes(key, FOREIGN_KEY_KEYS),
         }
     return keys
 
@@ -444,14 +442,14 @@ def _copy_groups(remote_groups: Any) -> dict[str, Any]:
     for name, foreign_group in _copy_text_keyed_map(remote_groups).items():
         if isinstance(foreign_group, dict) and isinstance(foreign_group.get("roles"), dict):
             roles = {str(role): _to_yaml_value(column) for role, column in foreign_group["roles"].items()}
-            groups[name] = {"roles": roles, **_copy_keys(foreign_group, DESCRIPTION_KEYS)}
+            groups[name] = {"roles": roles, **_copy_keys(foreign_group, GROUP_KEYS)}
     return groups
 
 
 def _copy_foreign_keys(foreign_keys: Any, schema: str) -> dict[str, Any]:
     """Copy the foreign keys that lead to tables of the same collection."""
     keys = {}
-    copied_keys = ("columns", "target", "target_columns", *FOREIGN_KEY_DESCRIPTION_KEYS)
+    copied_keys = ("columns", "target", "target_columns", *FOREIGN_KEY_KEYS)
     for name, foreign_key in _copy_text_keyed_map(foreign_keys).items():
         if isinstance(foreign_key, dict) and str(foreign_key.get("target", "")).startswith(f"{schema}."):
             keys[name] = _copy_keys(foreign_key, copied_keys)
@@ -496,6 +494,7 @@ def _write_yaml(body: Mapping[str, Any]) -> str:
 __all__ = [
     "MIRROR_FILE_MARK",
     "NothingToMirrorError",
+    "find_key_value",
     "list_mirrored_site_addresses",
     "write_mirror_descriptor",
     "write_public_descriptor",

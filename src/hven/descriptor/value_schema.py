@@ -462,6 +462,85 @@ Query = Annotated[Expression, partial(read_expression_text, value_label="a query
 FreeMap = Annotated[dict[str, Any], read_free_map]
 OneOrMore: TypeAlias = T | tuple[T, ...]
 Required = Annotated[T, "needed"]
+# What else holds for a key. Each key of a collection, a table or a column says what becomes of it in a mirror; who made
+# the data is hidden from blind referees unless a key is known to say nothing of them.
+MIRRORED_MARK, CONVERTED_MARK, LOCAL_MARK, IMPERSONAL_MARK = "mirrored", "converted", "local", "impersonal"
+Mirrored = Annotated[T, MIRRORED_MARK]
+"""A mirror copies the value."""
+Converted = Annotated[T, CONVERTED_MARK]
+"""A mirror has the value in another form, which `hven.descriptor.mirroring` writes."""
+Local = Annotated[T, LOCAL_MARK]
+"""The value stays at its site: how rows are made there, or what each site decides for itself."""
+Impersonal = Annotated[T, IMPERSONAL_MARK]
+"""Blind referees see the value: it does not tell who made the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyExample:
+    """The example of a key for its reference page: YAML that follows ``key:``."""
+
+    text: str
+
+
+def find_section_class(key_type: Any) -> type[DescriptorSection] | None:
+    """Find the section whose keys a value has, or each value of a list or a map.
+
+    Parameters
+    ----------
+    key_type
+        Type of a key.
+
+    Returns
+    -------
+    section
+        None: the value has no keys of its own.
+    """
+    if isinstance(key_type, type):
+        return key_type if issubclass(key_type, DescriptorSection) else None
+    origin = get_origin(key_type)
+    arguments = get_args(key_type)
+    if origin is Annotated:
+        arguments = arguments[:1]
+    elif origin is Literal:
+        arguments = ()
+    sections = [find_section_class(argument) for argument in arguments]
+    return next((section for section in sections if section is not None), None)
+
+
+def is_plain_type(key_type: Any) -> bool:
+    """Return whether the values of a type are texts, numbers or booleans, lists of them, or texts in languages.
+
+    Parameters
+    ----------
+    key_type
+        Type of a key.
+    """
+    origin = get_origin(key_type)
+    arguments = get_args(key_type)
+    if origin is Annotated:
+        return is_plain_type(arguments[0])
+    if origin is dict:
+        return get_origin(arguments[0]) is Literal  # languages
+    if origin is Literal or key_type is Ellipsis:
+        return True
+    if arguments:
+        return all(map(is_plain_type, arguments))
+    return key_type in {str, int, float, bool}
+
+
+def convert_plain_value(value: Any) -> Any:
+    """Convert a value of a plain type to what the model has: its text without its place, or a tuple of texts.
+
+    Parameters
+    ----------
+    value
+        Value as it was read.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(convert_plain_value, value))
+    if isinstance(value, LocatedYamlScalar):
+        return str(value)
+    return value
 
 
 def choose_value_reader(key_type: Any) -> Reader:
@@ -594,7 +673,27 @@ class SectionKeySchema:
     @cached_property
     def required_keys(self) -> list[str]:
         """Keys that must be there."""
-        return [key for key, hint in self.key_types.items() if "needed" in get_args(hint)]
+        return self.list_marked_keys("needed")
+
+    @cached_property
+    def key_examples(self) -> dict[str, str]:
+        """Key -> its example, for keys that have one of their own."""
+        examples = {}
+        for key, hint in self.key_types.items():
+            for annotation in get_args(hint):
+                if isinstance(annotation, KeyExample):
+                    examples[key] = annotation.text
+        return examples
+
+    def list_marked_keys(self, mark: str) -> list[str]:
+        """List the keys that have a mark, in their order.
+
+        Parameters
+        ----------
+        mark
+            ``needed``, or a constant such as `MIRRORED_MARK`.
+        """
+        return [key for key, hint in self.key_types.items() if mark in get_args(hint)]
 
     @cached_property
     def key_docs(self) -> Mapping[str, str]:

@@ -561,6 +561,8 @@ class CollectionSpec:
         Products that are made from its files in the background after each publication: ``previews``, ``spectra``.
     registration
         Its entries in registries, or None.
+    extensions
+        Values of the other keys of the descriptor, by key: texts, numbers, booleans, tuples of texts.
     """
 
     name: str
@@ -605,6 +607,7 @@ class CollectionSpec:
     schedule: SyncSchedule | None = None
     prepare: tuple[str, ...] = ()
     registration: CollectionRegistration | None = None
+    extensions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_simulated(self) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hven.descriptor import remove_personal_values
 from hven.site.auth._access_control import BLIND_REVIEW_GROUP_PREFIX
 
 if TYPE_CHECKING:
-    from hven.model.resource import CollectionSpec
     from hven.site._published_state import PublishedState
     from hven.site.auth import Principal
 
@@ -34,28 +34,10 @@ def anonymize_for_referee(published_state: PublishedState, principal: Principal)
         return published_state
     resources = dict(published_state.resources)
     for name in names & resources.keys():
-        resources[name] = _anonymize_resource(resources[name])
+        resources[name] = remove_personal_values(resources[name])
     tables_by_name = dict(published_state.tables_by_name)
     for name, published_table in tables_by_name.items():
         if published_table.resource is not None and published_table.resource.name in names:
-            resource = _anonymize_resource(published_table.resource)
+            resource = remove_personal_values(published_table.resource)
             tables_by_name[name] = replace(published_table, resource=resource)
     return replace(published_state, version=version, resources=resources, tables_by_name=tables_by_name)
-
-
-def _anonymize_resource(resource: CollectionSpec) -> CollectionSpec:
-    return replace(
-        resource,
-        creators=(),
-        contact=None,
-        publisher=None,
-        citation=None,
-        bibcode=None,
-        doi=None,
-        reference_url=None,
-        contributors=(),
-        funding=(),
-        works=(),
-        acknowledgement=None,
-        publisher_ror=None,
-    )
