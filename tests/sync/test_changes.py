@@ -73,7 +73,7 @@ def test_each_publication_leaves_one(tmp_path):
             (4, "added", []),
             (5, "removed", []),
         ]
-        with pytest.raises(NotFoundError, match="the changes of stars.main since gone are no longer kept"):
+        with pytest.raises(NotFoundError, match=r"the changes of stars\.main since gone are no longer kept"):
             change_sets.find_changes_between(site, "stars.main", "gone")
 
 
