@@ -50,7 +50,9 @@ def test_the_official_client_finds_what_we_find(tmp_path: Path) -> None:
             [str(python), "-c", READ, url, json.dumps(QUERY)], check=False, capture_output=True, text=True
         )
         assert not told.returncode, told.stderr
-        options = plugins.load_plugin("sources", "elastic").Options(url=url, index="nrh", page=7, query={"query": QUERY})
+        options = plugins.load_plugin("sources", "elastic").Options(
+            url=url, index="nrh", page=7, query={"query": QUERY}
+        )
         source = plugins.load_plugin("sources", "elastic").open(options, SourceContext(allow_private=True))
         ours = [row for batch in source.read_batches() for row in batch.to_pylist()]
         columns = {column.name.split(".")[1] for column in source.list_columns() if column.name.startswith("_source.")}

@@ -71,7 +71,12 @@ def test_what_is_not_known_is_told(night_site: Site) -> None:
         ([], "anna", "anna  BERG", "anna  BERG is already a name of anna"),
         ([("anna", "bob")], "bob", "Anna Berg", "the delegations form a circle: bob for Anna Berg for bob;"),
         ([("anna", "b. bok")], "bob", "anna", "the delegations form a circle: bob for anna for b. bok;"),
-        ([("anna", "bob"), ("bob", "carl")], "carl", "anna", "the delegations form a circle: carl for anna for bob for carl;"),
+        (
+            [("anna", "bob"), ("bob", "carl")],
+            "carl",
+            "anna",
+            "the delegations form a circle: carl for anna for bob for carl;",
+        ),
     ],
 )
 def test_circles_are_refused(

@@ -479,7 +479,10 @@ def test_faults_are_told_with_their_place(open_far_site, line):
 
 def test_two_roots_need_two_places(open_far_site):
     lines = "files: [{root: 'ftp://a.example/x', from: main, path: '{name}'}, {root: 'ftp://b.example/x', from: main, path: '{name}'}]\n"
-    with pytest.raises(Exception, match="two roots have paths that begin with nothing; write a different `at` for each root, such as at: raw"):
+    with pytest.raises(
+        Exception,
+        match="two roots have paths that begin with nothing; write a different `at` for each root, such as at: raw",
+    ):
         open_far_site(lines + TABLE)
 
 

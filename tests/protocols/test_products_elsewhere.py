@@ -359,13 +359,15 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
             open_bucket().fetch_facts("a/never.fits")
         for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
             with pytest.raises(
-                UpstreamError, match=r"does not send it: it returns status 40[03]; report this to the operators of this site"
+                UpstreamError,
+                match=r"does not send it: it returns status 40[03]; report this to the operators of this site",
             ):
                 open_bucket(**wrong).fetch_facts("a/image+ü.fits")
             if "anon" in wrong:  # of which moto makes a fault of its own
                 continue
             with pytest.raises(
-                UpstreamError, match=r"does not send it: it returns status 40[03]; report this to the operators of this site"
+                UpstreamError,
+                match=r"does not send it: it returns status 40[03]; report this to the operators of this site",
             ):
                 list(open_bucket(**wrong).list_files(["**/*.fits"], []))
         with pytest.raises(UserError, match="S3 has no option 'acl'"):

@@ -507,7 +507,10 @@ def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
     source = open_source(proxy.url, table="far.stars")
     source.list_columns()
     proxy.coming_changes += [replace_answer(slow, status=400), replace_answer("no such address", status=status)]
-    with pytest.raises(SourceError, match=rf"does not run queries as jobs \(.*/async returns status {status}\), but its /sync takes too long"):
+    with pytest.raises(
+        SourceError,
+        match=rf"does not run queries as jobs \(.*/async returns status {status}\), but its /sync takes too long",
+    ):
         rows(source.select_since("n", 2))
     proxy.coming_changes += [replace_answer("no such address", status=status)]
     with pytest.raises(SourceError, match="`mode: async` needs jobs; request less at a time"):
