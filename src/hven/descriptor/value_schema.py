@@ -477,7 +477,13 @@ Impersonal = Annotated[T, IMPERSONAL_MARK]
 
 @dataclass(frozen=True, slots=True)
 class KeyExample:
-    """The example of a key for its reference page: YAML that follows ``key:``."""
+    """The example of a key for its reference page.
+
+    Attributes
+    ----------
+    text
+        YAML that follows ``key:``.
+    """
 
     text: str
 
@@ -535,6 +541,11 @@ def convert_plain_value(value: Any) -> Any:
     ----------
     value
         Value as it was read.
+
+    Returns
+    -------
+    value
+        A text, a number, a boolean, or a tuple of them.
     """
     if isinstance(value, tuple):
         return tuple(map(convert_plain_value, value))
@@ -692,6 +703,11 @@ class SectionKeySchema:
         ----------
         mark
             ``needed``, or a constant such as `MIRRORED_MARK`.
+
+        Returns
+        -------
+        keys
+            Names of keys.
         """
         return [key for key, hint in self.key_types.items() if mark in get_args(hint)]
 

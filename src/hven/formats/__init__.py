@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hven.formats._xml_text import escape_xml, quote_attribute, replace_illegal_characters
 from hven.model import ReadDeviation, cache_results, plugins
 from hven.model.errors import ParamError, SourceError, format_message
 
@@ -447,8 +448,11 @@ __all__ = [
     "TableFormat",
     "TableMetadata",
     "TableStream",
+    "escape_xml",
     "list_accepted_media_types",
     "load_format",
     "load_formats",
+    "quote_attribute",
+    "replace_illegal_characters",
     "select_format",
 ]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from hven.formats import escape_xml, quote_attribute
 from hven.model import sky, units
 from hven.model.table import find_begin_and_end_time_columns
 
@@ -53,7 +53,7 @@ def write_coverage_xml(published_tables: Sequence[PublishedTable], waveband: Ite
             lowest = min(low for low, _ in spans)
             highest = max(high for _, high in spans)
             parts.append(f"<{element}>{lowest:.10g} {highest:.10g}</{element}>")
-    parts += [f"<waveband>{escape(band)}</waveband>" for band in waveband]
+    parts += [f"<waveband>{escape_xml(band)}</waveband>" for band in waveband]
     coverage_xml = "".join(parts)
     if coverage_xml:
         return f"<coverage>{coverage_xml}</coverage>"
@@ -72,7 +72,7 @@ def _write_spatial_coverage(published_tables: Sequence[PublishedTable]) -> str:
     frame = min(coverages_by_frame)
     moc_text = _merge_coverages(tuple(coverages_by_frame[frame]))
     if frame:
-        return f"<spatial frame={quoteattr(frame)}>{moc_text}</spatial>"
+        return f"<spatial frame={quote_attribute(frame)}>{moc_text}</spatial>"
     return f"<spatial>{moc_text}</spatial>"
 
 

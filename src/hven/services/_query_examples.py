@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
+
+from hven.formats import escape_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,21 +35,16 @@ def write_examples_document(examples: Iterable[ExampleQuery]) -> bytes:
 def _write_example(example: ExampleQuery, element_id: str) -> str:
     parts = [
         f'<div typeof="example" id="{element_id}" resource="#{element_id}">\n',
-        f'<h2 property="name">{_escape_xml_text(example.name)}</h2>\n',
+        f'<h2 property="name">{escape_xml(example.name)}</h2>\n',
     ]
     if example.description:
-        parts.append(f"<p>{_escape_xml_text(example.description)}</p>\n")
-    parts.append(f'<pre property="query">{_escape_xml_text(example.query)}</pre>\n')
-    table_elements = [f' <code property="table">{_escape_xml_text(name)}</code>' for name in example.tables]
+        parts.append(f"<p>{escape_xml(example.description)}</p>\n")
+    parts.append(f'<pre property="query">{escape_xml(example.query)}</pre>\n')
+    table_elements = [f' <code property="table">{escape_xml(name)}</code>' for name in example.tables]
     if table_elements:
         parts.append(f"<p>Tables:{''.join(table_elements)}</p>\n")
     parts.append("</div>\n")
     return "".join(parts)
-
-
-def _escape_xml_text(text: str) -> str:
-    """Escape a text for XML and leave out the characters that XML does not allow."""
-    return escape(re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text))
 
 
 def _make_unique_id(name: str, used_ids: set[str]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven import __version__, adql, descriptor
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import escape_xml, quote_attribute, replace_illegal_characters
 from hven.model import plugins
 from hven.model.resource import (
     SPDX_LICENCE_PATTERN,
@@ -456,7 +456,7 @@ class _RegistryRecordBuilder:
                 f"The authority {authority}", f"The naming authority of {self._publisher} for its data and services."
             )
             managing_organisation = (
-                f'<managingOrg ivo-id="{_escape_xml(organisation_ivoid)}">{_escape_xml(self._publisher)}</managingOrg>'
+                f"<managingOrg ivo-id={quote_attribute(organisation_ivoid)}>{escape_xml(self._publisher)}</managingOrg>"
             )
             yield self._build_record(
                 "vg:Authority", f"ivo://{authority}", authority_resource, extra_xml=managing_organisation
@@ -586,8 +586,8 @@ class _RegistryRecordBuilder:
         settings = self._settings
         publisher_attribute = ""
         if resource.publisher in {None, self._publisher}:
-            publisher_attribute = f' ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}"'
-        publisher = _escape_xml(resource.publisher or self._publisher)
+            publisher_attribute = f" ivo-id={quote_attribute(self._make_site_ivoid('organisation'))}"
+        publisher = escape_xml(resource.publisher or self._publisher)
         parts = [f"<publisher{publisher_attribute}>{publisher}</publisher>"]
         parts += [
             f"<creator>{_write_element('name', creator.name)}{_write_orcid(creator)}</creator>"
@@ -633,7 +633,7 @@ def _write_content_xml(
     parts = _write_elements("subject", _list_subjects(resource))
     parts.append(_write_element("description", _get_description(resource)))
     if resource.bibcode:
-        parts.append(f'<source format="bibcode">{_escape_xml(resource.bibcode)}</source>')
+        parts.append(f'<source format="bibcode">{escape_xml(resource.bibcode)}</source>')
     parts.append(_write_element("referenceURL", landing_page))
     parts += _write_elements("type", resource.type or _list_content_types(resource_type))
     parts += _write_elements("contentLevel", resource.content_level or ("Research",))
@@ -717,12 +717,8 @@ def _compute_digest(*parts: str) -> str:
     return hashlib.sha256(joined_parts.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _escape_xml(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-
-
 def _write_element(name: str, text: str) -> str:
-    return f"<{name}>{_escape_xml(text)}</{name}>"
+    return f"<{name}>{escape_xml(text)}</{name}>"
 
 
 def _write_elements(name: str, texts: Iterable[str]) -> list[str]:
@@ -795,8 +791,8 @@ def _find_creation_date(resource: CollectionSpec) -> str | None:
 def _write_relation(related: RelatedResource) -> str:
     attribute = ""
     if related.id:
-        attribute = f' ivo-id="{_escape_xml(related.id)}"'
-    title = _escape_xml(related.title or related.id or "")
+        attribute = f" ivo-id={quote_attribute(related.id)}"
+    title = escape_xml(related.title or related.id or "")
     related_resource = f"<relatedResource{attribute}>{title}</relatedResource>"
     return f"<relationship>{_write_element('relationshipType', related.kind)}{related_resource}</relationship>"
 
@@ -810,8 +806,8 @@ def _write_rights(resource: CollectionSpec) -> str:
         url = f"http://spdx.org/licenses/{licence}"
     attribute = ""
     if url:
-        attribute = f' rightsURI="{_escape_xml(url)}"'
-    return f"<rights{attribute}>{_escape_xml(licence)}</rights>"
+        attribute = f" rightsURI={quote_attribute(url)}"
+    return f"<rights{attribute}>{escape_xml(licence)}</rights>"
 
 
 def _write_tableset(

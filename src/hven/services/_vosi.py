@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
-from xml.sax.saxutils import escape, quoteattr
 
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import escape_xml, quote_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -111,7 +110,7 @@ def write_capability(capability: Capability) -> str:
     """Write one capability (VOResource 1.1, section 3.2.2)."""
     attributes = ""
     if capability.standard_id:
-        attributes += f" standardID={quoteattr(capability.standard_id)}"
+        attributes += f" standardID={quote_attribute(capability.standard_id)}"
     if capability.attributes_xml:
         attributes += f" {capability.attributes_xml}"
     # an interface has one login method at most, and is for everybody without one (VOResource 1.1, section 3.2.4); the
@@ -126,15 +125,15 @@ def write_capability(capability: Capability) -> str:
 
 def _write_interface(capability: Capability, security_method: str | None, *, is_first: bool) -> str:
     """Write one interface of a capability: that with a login method, or without login (None)."""
-    attributes = f"xsi:type={quoteattr(capability.interface)}"
+    attributes = f"xsi:type={quote_attribute(capability.interface)}"
     if capability.role and is_first:
         attributes += f' role="{capability.role}"'
     if capability.version:
         attributes += f' version="{capability.version}"'
-    parts = [f'<accessURL use="{capability.use}">{escape(capability.url)}</accessURL>']
-    parts += [f"<mirrorURL>{escape(url)}</mirrorURL>" for url in capability.mirrors]
+    parts = [f'<accessURL use="{capability.use}">{escape_xml(capability.url)}</accessURL>']
+    parts += [f"<mirrorURL>{escape_xml(url)}</mirrorURL>" for url in capability.mirrors]
     if security_method:
-        parts.append(f"<securityMethod standardID={quoteattr(security_method)}/>")
+        parts.append(f"<securityMethod standardID={quote_attribute(security_method)}/>")
     parts.append(_write_text_element("testQueryString", capability.test_query))
     parts += map(_write_param, capability.params)
     return f"<interface {attributes}>{''.join(parts)}</interface>"
@@ -144,7 +143,7 @@ def _write_param(param: Param) -> str:
     """Write an input parameter (VODataService 1.1, section 3.3)."""
     use = "required" if param.required else "optional"
     content = (
-        f"<name>{escape(param.name)}</name>{_write_text_element('description', param.description)}"
+        f"<name>{escape_xml(param.name)}</name>{_write_text_element('description', param.description)}"
         f"{_write_text_element('unit', param.unit)}{_write_text_element('ucd', param.ucd)}"
         f"<dataType>{get_simple_type_name(param.type)}</dataType>"
     )
@@ -223,7 +222,7 @@ def write_schema_xml(
 ) -> str:
     """Write one schema with its tables (VODataService 1.2, section 3.3)."""
     parts = [
-        f"<schema><name>{escape(quote_name(schema.name))}</name>{_write_text_element('title', schema.title)}",
+        f"<schema><name>{escape_xml(quote_name(schema.name))}</name>{_write_text_element('title', schema.title)}",
         f"{_write_text_element('description', schema.description)}{_write_text_element('utype', schema.utype)}\n",
     ]
     for table in schema.tables:
@@ -251,7 +250,7 @@ def _write_table_header_xml(table: Table, quote_name: Callable[[str], str], stat
     if statistics is not None and statistics.rows is not None:
         row_count = f"<nrows>{statistics.rows}</nrows>"
     return (
-        f"<name>{escape(format_full_name(table, quote_name))}</name>{_write_text_element('title', table.title)}"
+        f"<name>{escape_xml(format_full_name(table, quote_name))}</name>{_write_text_element('title', table.title)}"
         f"{_write_text_element('description', table.description)}{_write_text_element('utype', table.utype)}"
         f"{row_count}"
     )
@@ -297,7 +296,7 @@ def _write_column_statistics(column: Column, statistics: TableStatistics | None)
 def _write_statistics_option(value: object, frequency: float) -> str:
     text = ""
     if value is not None:
-        text = escape(replace_illegal_characters(str(value)))
+        text = escape_xml(str(value))
     return f'<option freq="{frequency:.4g}">{text}</option>'
 
 
@@ -306,9 +305,9 @@ def _write_column(
 ) -> str:
     type_attributes = 'xsi:type="vs:VOTableType"'
     if column.type.metadata_arraysize is not None:
-        type_attributes += f" arraysize={quoteattr(column.type.metadata_arraysize)}"
+        type_attributes += f" arraysize={quote_attribute(column.type.metadata_arraysize)}"
     if column.type.xtype is not None:
-        type_attributes += f" extendedType={quoteattr(column.type.xtype)}"
+        type_attributes += f" extendedType={quote_attribute(column.type.xtype)}"
     flags = ""
     if column.name in table.primary:
         flags += "<flag>primary</flag>"
@@ -318,7 +317,7 @@ def _write_column(
         flags += "<flag>nullable</flag>"
     std = ' std="true"' if column.std else ""
     return (
-        f"<column{std}><name>{escape(quote_name(column.name))}</name>"
+        f"<column{std}><name>{escape_xml(quote_name(column.name))}</name>"
         f"{_write_text_element('description', column.description)}{_write_text_element('unit', column.unit)}"
         f"{_write_text_element('ucd', column.ucd)}{_write_text_element('utype', column.utype)}"
         f"{_write_column_statistics(column, statistics)}"
@@ -329,12 +328,12 @@ def _write_column(
 def _write_foreign_key(key: ForeignKey, quote_name: Callable[[str], str]) -> str:
     pairs = []
     for column, target_column in zip(key.columns, key.target_columns, strict=True):
-        from_column = f"<fromColumn>{escape(quote_name(column))}</fromColumn>"
-        to_column = f"<targetColumn>{escape(quote_name(target_column))}</targetColumn>"
+        from_column = f"<fromColumn>{escape_xml(quote_name(column))}</fromColumn>"
+        to_column = f"<targetColumn>{escape_xml(quote_name(target_column))}</targetColumn>"
         pairs.append(f"<fkColumn>{from_column}{to_column}</fkColumn>")
     target = ".".join(quote_name(part) for part in key.target.split("."))
     return (
-        f"<foreignKey><targetTable>{escape(target)}</targetTable>{''.join(pairs)}"
+        f"<foreignKey><targetTable>{escape_xml(target)}</targetTable>{''.join(pairs)}"
         f"{_write_text_element('description', key.description)}{_write_text_element('utype', key.utype)}"
         f"</foreignKey>\n"
     )
@@ -342,5 +341,5 @@ def _write_foreign_key(key: ForeignKey, quote_name: Callable[[str], str]) -> str
 
 def _write_text_element(name: str, value: str | None) -> str:
     if value:
-        return f"<{name}>{escape(value)}</{name}>"
+        return f"<{name}>{escape_xml(value)}</{name}>"
     return ""

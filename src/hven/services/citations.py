@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import escape_xml, quote_attribute, replace_illegal_characters
 from hven.model.errors import NotFoundError, format_message
 from hven.model.resource import SPDX_LICENCE_PATTERN, parse_orcid
 from hven.model.resource import parse_doi as bare_doi
@@ -605,12 +605,8 @@ def write_datacite_xml(datacite_record: Mapping[str, Any]) -> str:
 
 
 def _write_element(name: str, text: str | None, *, content_xml: str = "", **attributes: str | None) -> str:
-    attribute_text = "".join(f' {key}="{_escape_xml(value)}"' for key, value in attributes.items() if value)
-    return f"<{name}{attribute_text}>{content_xml or _escape_xml(text or '')}</{name}>"
-
-
-def _escape_xml(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    attribute_text = "".join(f" {key}={quote_attribute(value)}" for key, value in attributes.items() if value)
+    return f"<{name}{attribute_text}>{content_xml or escape_xml(text or '')}</{name}>"
 
 
 def _write_xml_list(name: str, datacite_record: Mapping[str, Any]) -> str:

@@ -9,11 +9,10 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
 
 from starlette.responses import Response
 
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import escape_xml, quote_attribute
 from hven.model import errors, plugins
 
 if TYPE_CHECKING:
@@ -210,8 +209,7 @@ def write_votable_error(message: str, namespace: str | None = None) -> bytes:
         VOTable.
     """
     return _write_votable(
-        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" '
-        f'value="ERROR">{escape(replace_illegal_characters(message))}</INFO></RESOURCE>',
+        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape_xml(message)}</INFO></RESOURCE>',
         namespace or "1.3",
     )
 
@@ -229,7 +227,7 @@ def write_cone_search_error(message: str) -> bytes:
     document
         VOTable.
     """
-    value = quoteattr(replace_illegal_characters(message))
+    value = quote_attribute(message)
     return _write_votable(f'<INFO ID="Error" name="Error" value={value}/><RESOURCE type="results"/>')
 
 

@@ -18,8 +18,7 @@ import anyio.to_thread
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from hven.formats import CURRENT_REQUEST_INFOS, InfoElement
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import CURRENT_REQUEST_INFOS, InfoElement, replace_illegal_characters
 from hven.model.errors import ParamError, TooLargeError
 from hven.model.literal import to_portable_time_text
 from hven.model.params import MAX_INT64, RequestParams, UploadedFile, collect_params

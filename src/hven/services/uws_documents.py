@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent_encode
-from xml.sax.saxutils import escape, quoteattr
 
 import orjson
 
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import escape_xml, quote_attribute
 from hven.jobs import ACCESS_RULES_KEY
 from hven.site.store import REMOTE_PROGRESS_KEY
 
@@ -257,7 +256,7 @@ def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
     document
         XML.
     """
-    href = escape(list_url, {'"': "&quot;"})
+    href = escape_xml(list_url, {'"': "&quot;"})
     elements = "".join([_write_job_ref(ref, href) for ref in job_refs])
     return _write_document(f'<jobs version="1.1" {NAMESPACE_DECLARATIONS}>{elements}</jobs>')
 
@@ -265,7 +264,7 @@ def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
 def _write_job_ref(ref: JobRef, href: str) -> str:
     job_id = ref.id
     if not job_id.isalnum():
-        job_id = escape(job_id, {'"': "&quot;"})
+        job_id = escape_xml(job_id, {'"': "&quot;"})
     run_id = ""
     if ref.run_id is not None:
         run_id = _write_element("runId", ref.run_id)
@@ -305,7 +304,7 @@ def _write_element(name: str, value: object) -> str:
 
 
 def _escape_value(value: object) -> str:
-    return escape(replace_illegal_characters(_format_value(value)))
+    return escape_xml(_format_value(value))
 
 
 def _format_value(value: object) -> str:
@@ -319,7 +318,7 @@ def _format_value(value: object) -> str:
 def _write_parameters(parameters: Sequence[dict[str, str]]) -> str:
     elements = []
     for parameter in parameters:
-        quoted_id = quoteattr(replace_illegal_characters(parameter["id"]))
+        quoted_id = quote_attribute(parameter["id"])
         elements.append(f"<parameter id={quoted_id}>{_escape_value(parameter['value'])}</parameter>")
     return "".join(elements)
 
@@ -333,6 +332,6 @@ def _write_results(results: Sequence[dict[str, Any]]) -> str:
             "size": str(result["size"]),
             "mime-type": result["mime-type"],
         }
-        attribute_text = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
+        attribute_text = " ".join(f"{name}={quote_attribute(value)}" for name, value in attributes.items())
         elements.append(f"<result {attribute_text}/>")
     return "".join(elements)

@@ -13,7 +13,6 @@ from hven.formats.votable.writer import (
     write_votable,
     write_votable_error,
 )
-from hven.formats.votable.xml import replace_illegal_characters
 
 FORMAT = TableFormat(
     name="votable",
@@ -53,7 +52,6 @@ __all__ = [
     "is_string_array",
     "list_votable_tables",
     "read_votable",
-    "replace_illegal_characters",
     "write_metadata_document",
     "write_service_descriptor",
     "write_small_votable",

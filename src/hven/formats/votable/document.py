@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hven.formats.votable.xml import (
-    escape_xml_text,
-    quote_attribute_value,
-    replace_illegal_characters,
-    write_xml_attribute,
-)
+from hven.formats._xml_text import escape_xml, quote_attribute, replace_illegal_characters
+from hven.formats.votable.xml import write_xml_attribute
 from hven.model import LruCache, cache_results
 from hven.model.table import HIDDEN_DISPLAY
 
@@ -122,7 +118,7 @@ def write_field(
     """Write one FIELD."""
     inner = _write_values_element(column, choose_null_value(column, serialization), options)
     if column.link:
-        inner += f"<LINK href={quote_attribute_value(_convert_link_template(column.link))}/>"
+        inner += f"<LINK href={quote_attribute(_convert_link_template(column.link))}/>"
     attributes = _write_field_attributes(column, xml_id, frame_id)
     return _write_element("FIELD", attributes, column.description or column.label, inner)
 
@@ -130,7 +126,7 @@ def write_field(
 def _write_field_attributes(column: Column, ident: str | None, frame: str | None) -> str:
     kind = column.type
     attributes = [
-        f" name={quote_attribute_value(column.name)}",
+        f" name={quote_attribute(column.name)}",
         write_xml_attribute("ID", ident),
         write_xml_attribute("datatype", kind.datatype),
         write_xml_attribute("arraysize", kind.arraysize),
@@ -166,7 +162,7 @@ def _write_display_attributes(column: Column) -> str:
 
 def _write_element(tag: str, attributes: str, description: str | None, inner: str) -> str:
     if description:
-        description_xml = f"<DESCRIPTION>{escape_xml_text(description)}</DESCRIPTION>"
+        description_xml = f"<DESCRIPTION>{escape_xml(description)}</DESCRIPTION>"
     else:
         description_xml = ""
     if description_xml or inner:
@@ -183,7 +179,7 @@ def _write_values_element(column: Column, null: str | None, options: tuple[tuple
         if column.maximum is not None:
             inner += f'<MAX value="{show(column.maximum)}"/>'
     inner += "".join(
-        f"<OPTION{write_xml_attribute('name', label)} value={quote_attribute_value(code)}/>" for code, label in options
+        f"<OPTION{write_xml_attribute('name', label)} value={quote_attribute(code)}/>" for code, label in options
     )
     if not inner:
         if null is not None:
@@ -230,19 +226,19 @@ def _write_cached_info(item: InfoElement) -> str:
 
 
 def _write_info_element(item: InfoElement) -> str:
-    attributes = f" name={quote_attribute_value(item.name)} value={quote_attribute_value(item.value)}"
+    attributes = f" name={quote_attribute(item.name)} value={quote_attribute(item.value)}"
     attributes += write_xml_attribute("ID", item.id)
     attributes += write_xml_attribute("ucd", item.ucd)
     attributes += write_xml_attribute("utype", item.utype)
     if item.content:
-        return f"<INFO{attributes}>{escape_xml_text(item.content)}</INFO>\n"
+        return f"<INFO{attributes}>{escape_xml(item.content)}</INFO>\n"
     return f"<INFO{attributes}/>\n"
 
 
 def write_query_status(value: str, message: str | None = None) -> str:
     """Write a QUERY_STATUS (DALI 1.1 section 4.4)."""
     if message:
-        return f'<INFO name="QUERY_STATUS" value="{value}">{escape_xml_text(message)}</INFO>\n'
+        return f'<INFO name="QUERY_STATUS" value="{value}">{escape_xml(message)}</INFO>\n'
     return f'<INFO name="QUERY_STATUS" value="{value}"/>\n'
 
 
@@ -289,11 +285,11 @@ def _write_frame_group(item: FrameRef, idents: Sequence[str]) -> str:
     for name, value in frame_values.items():
         if value is not None:
             utype = write_xml_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)
-            quoted_value = quote_attribute_value(value)
+            quoted_value = quote_attribute(value)
             inner += f'<PARAM name="{name}" datatype="char" arraysize="*"{utype} value={quoted_value}/>'
     inner += _write_body_name_param(item)
     for ident in idents:
-        inner += f"<FIELDref ref={quote_attribute_value(ident)}/>"
+        inner += f"<FIELDref ref={quote_attribute(ident)}/>"
     return f'<GROUP utype="stc:CatalogEntryLocation">{inner}</GROUP>\n'
 
 
@@ -303,7 +299,7 @@ def _write_body_name_param(item: FrameRef) -> str:
         return ""
     return (
         f'<PARAM name="coord_system_id" datatype="char" arraysize="*" utype="{_STC_COORD_SYSTEM_ID}" '
-        f"value={quote_attribute_value(item.refposition.lower())}/>"
+        f"value={quote_attribute(item.refposition.lower())}/>"
     )
 
 
@@ -316,7 +312,7 @@ def _write_group(item: ColumnGroup, ids: Mapping[str, str], params: Collection[s
         role_utype = ""
         if role != name:
             role_utype = _write_role_utype(role)
-        refs += f"<{element} ref={quote_attribute_value(ids[name])}{role_utype}/>"
+        refs += f"<{element} ref={quote_attribute(ids[name])}{role_utype}/>"
     if not refs:
         return ""
     attributes = write_xml_attribute("name", item.name)
@@ -340,7 +336,7 @@ def write_param(
     """Write a PARAM."""
     attributes = (
         _write_field_attributes(column, ident, None)
-        + f" value={quote_attribute_value(_format_param_value(column.type, value))}"
+        + f" value={quote_attribute(_format_param_value(column.type, value))}"
     )
     return _write_element("PARAM", attributes, column.description, _write_values_element(column, None, options))
 
@@ -459,7 +455,7 @@ def _write_table_xml(
         table_id = ids[len(names) + len(metadata.frames)]
     parts = [f"<TABLE{write_xml_attribute('ID', table_id)}{write_xml_attribute('name', metadata.name)}>\n"]
     if metadata.description:
-        parts.append(f"<DESCRIPTION>{escape_xml_text(metadata.description)}</DESCRIPTION>\n")
+        parts.append(f"<DESCRIPTION>{escape_xml(metadata.description)}</DESCRIPTION>\n")
     for column, ident in zip(columns, ids, strict=False):
         options = _list_options(column, enums)
         frame = expressible_frames.get(column.frame) if column.frame else None
@@ -469,7 +465,7 @@ def _write_table_xml(
         if version != choose_votable_version([item]) == LATEST_VERSION:
             frame_columns = [by_name[column.name] for column in columns if column.frame == item.id]
             parts.append(_write_frame_group(item, frame_columns))
-    parts += [f"<LINK href={quote_attribute_value(link)}/>\n" for link in metadata.links]
+    parts += [f"<LINK href={quote_attribute(link)}/>\n" for link in metadata.links]
     return systems, "".join(parts)
 
 

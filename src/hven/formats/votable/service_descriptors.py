@@ -10,7 +10,8 @@ import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.formats.votable.xml import escape_xml_text, quote_attribute_value, write_xml_attribute
+from hven.formats._xml_text import escape_xml, quote_attribute
+from hven.formats.votable.xml import write_xml_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,14 +72,14 @@ def write_service_descriptor(
     for key, value in param_values.items():
         if value:
             name_attribute = write_xml_attribute("name", key)
-            params += f"<PARAM{name_attribute}{TEXT_TYPE_ATTRIBUTES} value={quote_attribute_value(value)}/>\n"
+            params += f"<PARAM{name_attribute}{TEXT_TYPE_ATTRIBUTES} value={quote_attribute(value)}/>\n"
     inputs = ""
     for service_parameter in service.inputs:
         field_id = field_ids.get(service_parameter.param.name)
         inputs += _write_cached_input(service_parameter, field_id)
     description_xml = ""
     if description:
-        description_xml = f"<DESCRIPTION>{escape_xml_text(description)}</DESCRIPTION>\n"
+        description_xml = f"<DESCRIPTION>{escape_xml(description)}</DESCRIPTION>\n"
     resource_attributes = write_xml_attribute("ID", xml_id) + write_xml_attribute("name", name)
     return (
         f'<RESOURCE type="meta" utype="adhoc:service"{resource_attributes}>\n{description_xml}{params}'
@@ -139,10 +140,10 @@ class DescriptorTemplate:
 def _choose_escape_function(preceding_text: str, number: int) -> Callable[[str], str]:
     """Choose how a text is escaped in a placeholder: in an element, in an attribute, or in an address there."""
     if number == 0:
-        return escape_xml_text
+        return escape_xml
     if preceding_text.endswith("="):  # not a quote: a parameter of an address
-        return lambda text: quote_attribute_value(quote(text, safe=_UNQUOTED_CHARACTERS))[1:-1]
-    return lambda text: quote_attribute_value(text)[1:-1]
+        return lambda text: quote_attribute(quote(text, safe=_UNQUOTED_CHARACTERS))[1:-1]
+    return lambda text: quote_attribute(text)[1:-1]
 
 
 def build_example_url(service: ServiceDescriptor) -> str | None:
@@ -220,7 +221,7 @@ def _write_param_start(param: Param) -> tuple[str, str]:
     attributes = [write_xml_attribute(name, value) for name, value in attribute_values.items()]
     description_xml = ""
     if param.description:
-        description_xml = f"<DESCRIPTION>{escape_xml_text(param.description)}</DESCRIPTION>"
+        description_xml = f"<DESCRIPTION>{escape_xml(param.description)}</DESCRIPTION>"
     param_start = ("".join(attributes), description_xml)
     if len(_param_xml_cache) >= MAX_CACHED_INPUTS:
         _param_xml_cache.clear()
@@ -235,14 +236,14 @@ def _write_input_param(service_parameter: ServiceParameter, field_id: str | None
     high = _join_template(service_parameter.high)
     bounds = ""
     if low:
-        bounds = f"<MIN value={quote_attribute_value(low)}/>"
+        bounds = f"<MIN value={quote_attribute(low)}/>"
     if high:
-        bounds += f"<MAX value={quote_attribute_value(high)}/>"
-    bounds += "".join(f"<OPTION value={quote_attribute_value(value)}/>" for value in param.allowed)
+        bounds += f"<MAX value={quote_attribute(high)}/>"
+    bounds += "".join(f"<OPTION value={quote_attribute(value)}/>" for value in param.allowed)
     if bounds:
         inner += f"<VALUES>{bounds}</VALUES>"
     value = _join_template(service_parameter.value)
-    attributes_xml += f"{write_xml_attribute('ref', field_id)} value={quote_attribute_value(value)}"
+    attributes_xml += f"{write_xml_attribute('ref', field_id)} value={quote_attribute(value)}"
     if inner:
         return f"<PARAM{attributes_xml}>{inner}</PARAM>\n"
     return f"<PARAM{attributes_xml}/>\n"

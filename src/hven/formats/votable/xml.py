@@ -7,38 +7,18 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.formats._xml_text import REPLACEMENT_CHARACTER, quote_attribute
 from hven.model.literal import view_column_bytes
 
-REPLACEMENT_CHARACTER = "\ufffd"
-_ILLEGAL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ESCAPED_BYTES = re.compile(rb"[&<>\x00-\x08\x0b-\x1f]|\xef\xbf[\xbe\xbf]")
 _ILLEGAL_CHARACTERS_RE2 = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x{FFFE}\x{FFFF}]"
-
-
-def replace_illegal_characters(text: str) -> str:
-    """Replace characters that no XML document may hold with U+FFFD."""
-    return _ILLEGAL_CHARACTERS.sub(REPLACEMENT_CHARACTER, text)
-
-
-def escape_xml_text(text: str) -> str:
-    """Escape element content."""
-    legal_text = replace_illegal_characters(text)
-    escaped = legal_text.replace("&", "&amp;").replace("<", "&lt;")
-    return escaped.replace(">", "&gt;").replace("\r", "&#13;")
 
 
 def write_xml_attribute(name: str, value: object) -> str:
     """Write `` name="value"``; write nothing for None and the empty string, for VOTable leaves empty attributes out."""
     if value is None or value == "":
         return ""
-    return f" {name}={quote_attribute_value(str(value))}"
-
-
-def quote_attribute_value(value: str) -> str:
-    """Write an attribute's value with its quotes."""
-    escaped = escape_xml_text(value).replace('"', "&quot;")
-    escaped = escaped.replace("\n", "&#10;").replace("\t", "&#9;")
-    return f'"{escaped}"'
+    return f" {name}={quote_attribute(str(value))}"
 
 
 def escape_xml_column(array: pa.Array) -> pa.Array:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from hven.descriptor import check_descriptor, read_descriptor_texts, replace_descriptor_texts
 from hven.descriptor.written_yaml import CONTROL_CHARACTER_PATTERN
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import replace_illegal_characters
 from hven.model.errors import DescriptorError, NotFoundError, ParamError, TooLargeError, UserError, format_message
 from hven.portal._pages.editing_rights import can_edit_collection
 from hven.portal._pages.markdown import MAX_FILE_BYTES, split_first_heading

@@ -13,7 +13,7 @@ from lxml import etree
 from starlette.routing import Route
 
 from hven import __version__, services
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import replace_illegal_characters
 from hven.model.errors import NotFoundError, format_message
 from hven.portal._pages import VARY_HEADERS, find_portal_brand
 from hven.portal._pages.markdown import render_markdown

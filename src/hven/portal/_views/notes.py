@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import replace_illegal_characters
 from hven.portal._pages.markdown import extract_plain_text_summary, read_translated_file, split_first_heading
 
 if TYPE_CHECKING:

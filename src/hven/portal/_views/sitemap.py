@@ -6,12 +6,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services
+from hven.formats import escape_xml
 from hven.portal._views.help_pages import (
     NOTE_CACHE,
     list_collection_help_pages,
@@ -56,7 +56,7 @@ def _write_sitemap(page_context: PageContext) -> bytes:
     lines = []
     for url, day in islice(_list_page_addresses(page_context), MAX_ADDRESSES):
         change_day = f"<lastmod>{day}</lastmod>" if day else ""
-        lines.append(f"<url><loc>{escape(url)}</loc>{change_day}</url>")
+        lines.append(f"<url><loc>{escape_xml(url)}</loc>{change_day}</url>")
     text = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
     return (text + "\n".join(lines) + "\n</urlset>\n").encode()
 

@@ -13,12 +13,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import quote as percent_encode
 from urllib.parse import urlencode
-from xml.sax.saxutils import escape, quoteattr
 
 import anyio.to_thread
 
 from hven import __version__, adql, services
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import NotFoundError
 from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.services.file_rows import CountWithNoun, choose_row_noun
@@ -204,7 +203,7 @@ def _write_rss_feed(
     """Write the same entries as RSS 2.0."""
     page = f"{base}/collections/{percent_encode(name)}"
     title = resource.title or name
-    self_link = f'<atom:link rel="self" type="application/rss+xml" href={quoteattr(f"{page}/changes.rss")}/>\n'
+    self_link = f'<atom:link rel="self" type="application/rss+xml" href={quote_attribute(f"{page}/changes.rss")}/>\n'
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n',
         '<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
@@ -275,7 +274,7 @@ def _build_urn(authority: str, *parts: str) -> str:
 
 
 def _write_xml_tag(name: str, text: str, attributes: str = "") -> str:
-    return f"<{name}{attributes}>{escape(replace_illegal_characters(text))}</{name}>"
+    return f"<{name}{attributes}>{escape_xml(text)}</{name}>"
 
 
 def _write_xml_tag_line(name: str, text: str, attributes: str = "") -> str:
@@ -284,10 +283,10 @@ def _write_xml_tag_line(name: str, text: str, attributes: str = "") -> str:
 
 def _write_atom_link(rel: str, href: str, kind: str, title: str | None = None) -> str:
     if title:
-        title_attribute = f" title={quoteattr(replace_illegal_characters(title))}"
+        title_attribute = f" title={quote_attribute(title)}"
     else:
         title_attribute = ""
-    return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{title_attribute}/>\n'
+    return f'<link rel="{rel}" type={quote_attribute(kind)} href={quote_attribute(href)}{title_attribute}/>\n'
 
 
 FACE = ServiceFace(name="atom", title="News", build_routes=build_routes)

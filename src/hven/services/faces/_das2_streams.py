@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.formats import escape_xml, quote_attribute
 from hven.model import literal
 from hven.model.errors import HvenError
 from hven.services._time_texts import write_times
@@ -154,7 +154,7 @@ def write_das2_exception_packet(
 
     `packet_kind` is ``stream`` where it is the whole stream.
     """
-    quoted_message = quoteattr(" ".join(message.split()))
+    quoted_message = quote_attribute(" ".join(message.split()))
     body = f'<exception type="{exception_type}" message={quoted_message} />\n'
     return _write_xml_packet(packet_kind, body, version)
 
@@ -332,7 +332,7 @@ def _write_properties(properties: Mapping[str, str], version: int) -> str:
             continue
         value = " ".join(text.split())
         if version == 2:
-            lines.append(f"    {name}={quoteattr(value)}\n")
+            lines.append(f"    {name}={quote_attribute(value)}\n")
         else:
             lines.append(_write_property_element(name, value))
     content = "".join(lines)
@@ -347,13 +347,13 @@ def _write_property_element(name: str, value: str) -> str:
     unit = ""
     if kind.startswith("Datum"):
         value, _, unit = value.rpartition(" ")
-    attributes = f"name={quoteattr(plain_name)}"
+    attributes = f"name={quote_attribute(plain_name)}"
     if kind:
         value_type = _PROPERTY_TYPES["TimeRange" if unit == "UTC" else kind]
         attributes += f' type="{value_type}"'
     if unit:
-        attributes += f" units={quoteattr(unit)}"
-    return f"    <p {attributes}>{escape(value)}</p>\n"
+        attributes += f" units={quote_attribute(unit)}"
+    return f"    <p {attributes}>{escape_xml(value)}</p>\n"
 
 
 def format_units(text: str | None) -> str:
@@ -394,12 +394,12 @@ def _describe_packet(
         value_type = f"little_endian_real{item_size}"
         if stream_format.is_text:
             value_type = f"ascii{NUMBER_CHARACTERS[item_size]}"
-        attributes = f'name={quoteattr(plane.name)} type="{value_type}"'
-        unit = quoteattr(format_units(plane.unit))
+        attributes = f'name={quote_attribute(plane.name)} type="{value_type}"'
+        unit = quote_attribute(format_units(plane.unit))
         if plane.axis_values is None:
             elements.append(f"  <y {attributes} units={unit}>\n{properties_text}  </y>\n")
         else:
-            axis_unit = quoteattr(format_units(plane.axis_unit))
+            axis_unit = quote_attribute(format_units(plane.axis_unit))
             attributes += (
                 f' nitems="{len(plane.axis_values)}" zUnits={unit} yUnits={axis_unit} '
                 f'yTags="{_format_axis_values(plane.axis_values, ", ")}"'
@@ -443,12 +443,12 @@ def _describe_dataset(
     for variable, group in groupby(sized_planes, lambda sized_plane: sized_plane[0].source or sized_plane[0].name):
         for index, (plane, item_size) in enumerate(group):
             if index == 0:
-                quoted_name = quoteattr(variable)
+                quoted_name = quote_attribute(variable)
                 properties = {"label": plane.label, "summary": plane.summary, "operation": plane.operation}
                 properties_text = _write_properties(properties, 3)
                 elements.append(f"  <data physDim={quoted_name} name={quoted_name}>\n{properties_text}")
             use = _VALUE_USES[plane.operation]
-            unit = quoteattr(format_units(plane.unit))
+            unit = quote_attribute(format_units(plane.unit))
             item_bytes = NUMBER_CHARACTERS[item_size] if stream_format.is_text else item_size
             elements.append(
                 f"""    <scalar use="{use}" semantic="real" index="{value_index}" units={unit}>
@@ -462,9 +462,9 @@ def _describe_dataset(
 
 def _describe_axis(plane: Das2PacketPlane, axis_values: Sequence[float]) -> str:
     """Describe the axis of the elements of a dataset of das 3.0."""
-    name = quoteattr(build_das2_identifier(plane.axis_name))
+    name = quote_attribute(build_das2_identifier(plane.axis_name))
     properties_text = _write_properties({"label": plane.axis_name}, 3)
-    unit = quoteattr(format_units(plane.axis_unit))
+    unit = quote_attribute(format_units(plane.axis_unit))
     return f"""  <coord physDim={name} name={name} axis="y">
 {properties_text}    <scalar use="center" semantic="real" index="-;{len(axis_values)}" units={unit}>
       <values>{_format_axis_values(axis_values, " ")}</values>

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
 
 from hven import formats
 from hven.adql.functions import NAME_RESOLVING_FUNCTIONS, QUERY_FUNCTIONS
+from hven.formats import escape_xml, quote_attribute
 from hven.query import resolver
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write_table_access_xml(settings: Settings, tables: Collection[str] = ()) -> 
     default_seconds = round(jobs.keep_days * 86400)
     hard_seconds = round(jobs.keep_days_hard * 86400)
     data_models = [DATA_MODELS[name] for name in tables if name in DATA_MODELS]
-    parts = [f"<dataModel ivo-id={quoteattr(ivoid)}>{name}</dataModel>" for ivoid, name in data_models]
+    parts = [f"<dataModel ivo-id={quote_attribute(ivoid)}>{name}</dataModel>" for ivoid, name in data_models]
     parts.append(_write_adql_language_xml(settings, REGISTRY_TABLE in tables))
     parts += _write_output_formats()
     parts.append(_write_upload_methods(limits.upload))
@@ -130,18 +130,20 @@ def _write_adql_language_xml(settings: Settings, has_registry: bool) -> str:
 def _write_features(feature_type: str, forms: Iterable[tuple[str, str | None]]) -> str:
     elements = []
     for form, description in forms:
-        content = f"<form>{escape(form)}</form>"
+        content = f"<form>{escape_xml(form)}</form>"
         if description:
-            content += f"<description>{escape(description)}</description>"
+            content += f"<description>{escape_xml(description)}</description>"
         elements.append(f"<feature>{content}</feature>")
     if not elements:
         return ""
-    return f"<languageFeatures type={quoteattr(feature_type)}>{''.join(elements)}</languageFeatures>"
+    return f"<languageFeatures type={quote_attribute(feature_type)}>{''.join(elements)}</languageFeatures>"
 
 
 def _write_output_formats() -> Iterable[str]:
     for output_format in formats.load_formats():
-        aliases = "".join(f"<alias>{escape(alias)}</alias>" for alias in (output_format.name, *output_format.aliases))
-        yield f"<outputFormat><mime>{escape(output_format.media_types[0])}</mime>{aliases}</outputFormat>"
+        aliases = "".join(
+            f"<alias>{escape_xml(alias)}</alias>" for alias in (output_format.name, *output_format.aliases)
+        )
+        yield f"<outputFormat><mime>{escape_xml(output_format.media_types[0])}</mime>{aliases}</outputFormat>"
         for media_type, ivoid in output_format.ivoids.items():  # the serialisations of VOTable have their own IVOIDs
-            yield f"<outputFormat ivo-id={quoteattr(ivoid)}><mime>{escape(media_type)}</mime></outputFormat>"
+            yield f"<outputFormat ivo-id={quote_attribute(ivoid)}><mime>{escape_xml(media_type)}</mime></outputFormat>"

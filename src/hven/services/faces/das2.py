@@ -12,7 +12,6 @@ from itertools import groupby, islice, pairwise
 from string import Template
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
-from xml.sax.saxutils import escape
 
 import anyio.to_thread
 import numpy as np
@@ -20,6 +19,7 @@ import orjson
 from starlette.responses import RedirectResponse, Response
 
 from hven import __version__, services
+from hven.formats import escape_xml
 from hven.model.errors import NotFoundError, ParamError, UserError
 from hven.model.params import Param
 from hven.model.types import FLOAT64
@@ -343,7 +343,7 @@ def _answer_peers(das2_request: _Das2Request, _: Mapping[str, str]) -> Response:
     settings = das2_request.settings
     description = settings.description or settings.title or settings.name
     peer_values = (settings.name, f"{das2_request.url}/server", description)
-    body = PEERS_TEMPLATE.format(*map(escape, peer_values))
+    body = PEERS_TEMPLATE.format(*map(escape_xml, peer_values))
     return Response(body, headers={**CACHE_HEADERS, "content-type": "text/xml; charset=utf-8"})
 
 

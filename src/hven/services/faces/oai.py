@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
-from xml.sax.saxutils import escape, quoteattr
 
 import anyio.to_thread
 import orjson
 
 from hven import services
-from hven.formats.votable import replace_illegal_characters
+from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import NotFoundError, ParamError
 from hven.services import _vosi as vosi
 from hven.services._registry_records import (
@@ -120,16 +119,14 @@ class _OaiRepository:
             write_verb_content = getattr(self, f"_{verb}")
             content = [f"<{verb}>", *write_verb_content(argument_values), f"</{verb}>"]
         except OaiError as error:
-            message = escape(replace_illegal_characters(error.message))
+            message = escape_xml(error.message)
             content = [f'<error code="{error.code}">{message}</error>']
             if error.code in {"badVerb", "badArgument"}:
                 argument_values = {}
-        attributes = "".join(
-            f" {name}={quoteattr(replace_illegal_characters(value))}" for name, value in argument_values.items()
-        )
+        attributes = "".join(f" {name}={quote_attribute(value)}" for name, value in argument_values.items())
         opening = (
             f"{DOCUMENT_OPENING}<responseDate>{response_date}</responseDate>"
-            f"<request{attributes}>{escape(self._url)}</request>"
+            f"<request{attributes}>{escape_xml(self._url)}</request>"
         )
         return "".join([opening, *content, "</OAI-PMH>\n"])
 
@@ -137,10 +134,11 @@ class _OaiRepository:
         settings = self._context.site.settings
         own_ivoid = settings.registry.ids.get("registry") or f"ivo://{settings.authority}/registry"
         own_record = self._record_store.find_record(own_ivoid)
-        repository_name = escape(replace_illegal_characters(settings.title or settings.name))
+        repository_name = escape_xml(settings.title or settings.name)
         earliest_change = self._record_store.find_earliest_change() or vosi.format_time(datetime.now(UTC))
-        yield f"<repositoryName>{repository_name}</repositoryName><baseURL>{escape(self._url)}</baseURL>"
-        yield f"<protocolVersion>2.0</protocolVersion><adminEmail>{escape(settings.contact_email or '')}</adminEmail>"
+        yield f"<repositoryName>{repository_name}</repositoryName><baseURL>{escape_xml(self._url)}</baseURL>"
+        admin_email = escape_xml(settings.contact_email or "")
+        yield f"<protocolVersion>2.0</protocolVersion><adminEmail>{admin_email}</adminEmail>"
         yield f"<earliestDatestamp>{earliest_change}</earliestDatestamp>"
         yield "<deletedRecord>transient</deletedRecord><granularity>YYYY-MM-DDThh:mm:ssZ</granularity>"
         if own_record is not None:
@@ -355,7 +353,7 @@ def _encode_base64(body: bytes) -> str:
 def _write_oai_record_header(record: RegistryRecord) -> str:
     status_attribute = ' status="deleted"' if record.deleted else ""
     return (
-        f"<header{status_attribute}><identifier>{escape(record.ivoid)}</identifier>"
+        f"<header{status_attribute}><identifier>{escape_xml(record.ivoid)}</identifier>"
         f"<datestamp>{record.changed}</datestamp><setSpec>{MANAGED_SET}</setSpec></header>"
     )
 

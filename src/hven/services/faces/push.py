@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 import anyio
 import anyio.to_thread
@@ -19,6 +18,7 @@ import orjson
 from starlette.responses import Response
 
 from hven import services
+from hven.formats import escape_xml
 from hven.ingest import push as client_writes
 from hven.model.errors import (
     ForbiddenError,
@@ -306,8 +306,8 @@ def _build_write_response(
 
 def _write_result_xml(write_result: client_writes.ClientWriteResult, warnings: Sequence[str]) -> bytes:
     """Write keys and warnings for clients that read only XML."""
-    ids = "".join(f"<id>{escape(str(row_id))}</id>" for row_id in write_result.ids)
-    warning_elements = "".join(f"<warning>{escape(warning)}</warning>" for warning in warnings)
+    ids = "".join(f"<id>{escape_xml(str(row_id))}</id>" for row_id in write_result.ids)
+    warning_elements = "".join(f"<warning>{escape_xml(warning)}</warning>" for warning in warnings)
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{write_result.run}" rows="{write_result.rows}" '
         f'removed="{write_result.removed_rows}">{ids}{warning_elements}</push>\n'
