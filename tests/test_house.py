@@ -27,7 +27,7 @@ HELD = {
     "adbc_driver_postgresql": {"engines", "sources"},
     "sqlalchemy": {"site", "sources"},
     "httpx": {"sources", "testing"},
-    "ldap3": {"sources"},
+    "ldap3": {"plugins"},
     "regions": {"model"},
     "starlette": {"services", "portal", "app", "testing", "plugins"},
     "granian": {"app"},

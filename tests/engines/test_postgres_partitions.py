@@ -408,7 +408,7 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
     for name, facts in anew.statistics.items():
         assert {**facts, "distinct": 0} == {**merged.statistics[name], "distinct": 0}
     assert merged.coverage == anew.coverage
-    with pytest.raises(StorageError, match="other partitions"):
+    with pytest.raises(StorageError, match="different partitions"):
         postgres_.stage_merge(STARS, "whole", base)
     for snapshot in (base, merged, anew):
         postgres_.remove_snapshot(snapshot)

@@ -158,7 +158,7 @@ def test_a_table_that_is_none(server: Server, content: bytes | None, status: int
     [
         ("t,param:p;T,param:p", "two tables"),
         ("select,param:p", "reserved word"),
-        ("TAP_UPLOAD.t,param:p", "leave TAP_UPLOAD out"),
+        ("TAP_UPLOAD.t,param:p", "leave out TAP_UPLOAD"),
         ("1t,param:p", "not an ADQL identifier"),
         ("t,param:q", "no file 'q'"),
         ("t,file:///etc/passwd", "cannot be fetched"),

@@ -309,7 +309,7 @@ def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, service_con
     shares: list[float] = []
     with pytest.raises(OperationCancelledError):
         surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope*"], order=3, progress=ProgressMonitor(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
-    with pytest.raises(SourceError, match="none of 1"):
+    with pytest.raises(SourceError, match="none of the 1 images"):
         surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/blank.fits"], order=3)
     with pytest.raises(TooLargeError):
         surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=20)

@@ -64,7 +64,7 @@ def test_a_site_that_is_renamed_under_its_server(tmp_path: Path) -> None:
         assert begun(server)[0] == 303
         site.rename(away)
         status, told = begun(server)
-        assert (status, "is not there" in told, str(tmp_path) in told) == (503, True, False)
+        assert (status, "is missing: no such file" in told, str(tmp_path) in told) == (503, True, False)
         wait_until(lambda: server.get("/health/ready")[0] == 503)
         for _ in range(3):
             assert begun(server)[0] == 503

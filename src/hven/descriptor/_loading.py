@@ -572,7 +572,8 @@ def _build_collection_resource(
 def _read_plain_keys(fields: LocatedKeyValues) -> tuple[dict[str, Any], dict[str, Any]]:
     """Convert the values of plain keys; return those that `CollectionSpec` has as attributes, and the others."""
     attribute_names = {field.name for field in dataclass_fields(CollectionSpec)}
-    attributes, extensions = {}, {}
+    attributes: dict[str, Any] = {}
+    extensions: dict[str, Any] = {}
     for key, key_type in CollectionSection.record.key_types.items():
         if key not in fields or key in OWN_CONVERSION_KEYS or not is_plain_type(key_type):
             continue

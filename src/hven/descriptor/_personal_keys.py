@@ -33,8 +33,7 @@ def remove_personal_values(resource: CollectionSpec) -> CollectionSpec:
     defaults: dict[str, Any] = {}
     for field in fields(resource):
         if field.name in personal_attributes:
-            has_factory = field.default_factory is not MISSING
-            defaults[field.name] = field.default_factory() if has_factory else field.default
+            defaults[field.name] = field.default if field.default_factory is MISSING else field.default_factory()
     extensions = {key: value for key, value in resource.extensions.items() if key not in personal_keys}
     return replace(resource, extensions=extensions, **defaults)
 

@@ -256,7 +256,7 @@ def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
     document
         XML.
     """
-    href = escape_xml(list_url, {'"': "&quot;"})
+    href = quote_attribute(list_url)[1:-1]
     elements = "".join([_write_job_ref(ref, href) for ref in job_refs])
     return _write_document(f'<jobs version="1.1" {NAMESPACE_DECLARATIONS}>{elements}</jobs>')
 
@@ -264,7 +264,7 @@ def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
 def _write_job_ref(ref: JobRef, href: str) -> str:
     job_id = ref.id
     if not job_id.isalnum():
-        job_id = escape_xml(job_id, {'"': "&quot;"})
+        job_id = quote_attribute(job_id)[1:-1]
     run_id = ""
     if ref.run_id is not None:
         run_id = _write_element("runId", ref.run_id)
