@@ -218,6 +218,8 @@ def iterate_skipped_nodes(node: ast.AST) -> Iterator[ast.AST]:
         below += [one.annotation for one in ast.walk(node.args) if isinstance(one, ast.arg) and one.annotation]
         below += [node.returns] if node.returns else []
         below += node.decorator_list
+    elif isinstance(node, ast.ClassDef):  # frozen or not, slots or not: no program that works sees the difference
+        below += node.decorator_list
     elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         below.append(node)
     for each in below:
