@@ -21,7 +21,8 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from json_servers import ElasticServer, StacServer, serve
+from json_servers import serve
+from plugin_needs import find_missing_plugins, load_core_fixtures, report_missing_plugins
 from postgres_cluster import run_server
 from process_runner import lint_service
 from requirements import require, require_program
@@ -42,8 +43,9 @@ ALLOWED_WARNINGS = (
 def prepare_example(case: str) -> Path:
     """Copy an example and generate its data, once for all processes until the example changes.
 
-    The copy is read-only.
+    The copy is read-only. The test is skipped if the example needs a plug-in package that is absent.
     """
+    report_missing_plugins(find_missing_plugins(EXAMPLES / case))
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         fresh = Path(place) / case
@@ -118,7 +120,8 @@ def start_data_sources(directory: Path) -> Iterator[dict[str, str]]:
 def serve_documents(directory: Path, path: Path) -> Iterator[None]:
     """Serve the documents of a file as the server that the collection of the same name reads."""
     held = json.loads(path.read_text(encoding="utf-8"))
-    world, below = (StacServer(**held), "/stac") if "items" in held else (ElasticServer(**held), "")
+    [(server_class, below)] = [found for key, found in load_core_fixtures("EXAMPLE_SERVERS").items() if key in held]
+    world = server_class(**held)
     said = directory / f"collections/{path.stem}/{path.stem}.yaml"
     with serve(world, below) as address:
         text = re.sub(r'(url: )"http://127[^"]*"', rf'\1"{address}"', said.read_text(encoding="utf-8"))

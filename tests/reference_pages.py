@@ -21,6 +21,7 @@ from hven.descriptor.value_schema import DescriptorSection
 from hven.model.settings import Settings, collect_setting_docs
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_settings_sections
+from plugin_needs import leads_to_absent_package, list_absent_packages, list_package_pages
 from shared import ROOT
 
 if TYPE_CHECKING:
@@ -39,14 +40,18 @@ PARENT_TEXTS = {"collection": "At the top of a descriptor:", "table": "In a tabl
 
 
 def keep_part(page: Path, begin: str, end: str, content: str) -> None:
-    """Compare the part of a page between two comments with its content; write it with UPDATE_GOLDEN."""
+    """Compare the part of a page between two comments with its content; write it with UPDATE_GOLDEN.
+
+    Lines that link to a plug-in package that is absent are passed over, and nothing is written.
+    """
     pattern = re.compile(rf"({re.escape(begin)}\n).*?({re.escape(end)})", re.DOTALL)
-    if UPDATE:
+    if UPDATE and not list_absent_packages():
         text = page.read_text(encoding="utf-8")
         page.write_text(pattern.sub(lambda match: match[1] + content + match[2], text), encoding="utf-8")
     match = pattern.search(page.read_text(encoding="utf-8"))
     assert match is not None, f"{page.name} lacks {begin}"
-    assert match[0] == f"{begin}\n{content}{end}"
+    lines = [line for line in match[0].splitlines(keepends=True) if not leads_to_absent_package(line)]
+    assert "".join(lines) == f"{begin}\n{content}{end}"
 
 
 def write_cell(text: str) -> str:
@@ -136,7 +141,7 @@ def find_option_pages() -> dict[str, Path]:
     """Find the page that has the options of each kind of source."""
     return {
         name: page
-        for page in [REFERENCE / "sources.md", *sorted((REFERENCE / "sources").glob("*.md"))]
+        for page in [REFERENCE / "sources.md", *sorted((REFERENCE / "sources").glob("*.md")), *list_package_pages()]
         for name in re.findall(r"<!-- options: ([\w ]+) -->", page.read_text(encoding="utf-8"))
     }
 
@@ -146,7 +151,8 @@ def write_list_of_kinds(modules: Mapping[str, Any]) -> str:
     pages = find_option_pages()
     lines = ["", "| Kind | What it does |", "|---|---|"]
     for kind, module in modules.items():
-        lines.append(f"| [`{kind}`](sources/{pages[kind].name}#{kind}) | {module.__doc__.strip().splitlines()[0]} |")
+        page = os.path.relpath(pages[kind], REFERENCE)
+        lines.append(f"| [`{kind}`]({page}#{kind}) | {module.__doc__.strip().splitlines()[0]} |")
     return "\n".join(lines) + "\n\n"
 
 

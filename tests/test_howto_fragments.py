@@ -16,10 +16,11 @@ import yaml
 
 from hven.app._cli.verbs import build_typer_app
 from hven.model.settings import load_settings
+from plugin_needs import list_package_pages
 from process_runner import run_hven
 from shared import ROOT
 
-PAGES = [*sorted((ROOT / "docs/howto").glob("*.md")), *sorted((ROOT / "src/hven/plugins").glob("*/docs/*.md"))]
+PAGES = [*sorted((ROOT / "docs/howto").glob("*.md")), *list_package_pages()]
 VERBS: dict[str, Any] = typer.main.get_command(build_typer_app()).commands  # type: ignore[attr-defined]
 SHELL_OPERATORS = {"|", ">", "&&", ";", "&"}
 # the parts of a descriptor that a fragment may show by itself

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+from hven.model import plugins
 from process_runner import HVEN_COMMAND, run_hven
 
 GOOD = "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n3,12,22,5.5\n"
@@ -171,7 +172,7 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["nothing.csv"], 1, "no file nothing.csv"),
         (["folder"], 1, "is a directory"),
         (["what"], 1, "--kind"),
-        (["what", "--kind", "nonsense"], 1, "known: csv, das2, elastic, files, fits"),
+        (["what", "--kind", "nonsense"], 1, f"known: {', '.join(plugins.list_plugins('sources'))}"),
         (["$NOT_SET"], 1, "the secret NOT_SET is not set"),
         (["postgresql://me:secret@db/x"], 2, "must be a secret"),
     ]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from example_sites import EXAMPLES, assert_valid_service, ingest_all, open_example, prepare_example
+from plugin_needs import find_missing_plugins
 from process_runner import Server, lint_service, serve_site
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -31,7 +32,7 @@ CASES = sorted(
 ALONE = [
     case for case in CASES if re.search(r'\burl: (\$|"http://127)', read_declarations(case))
 ]  # with a database or servers of their own
-TOGETHER = [case for case in CASES if case not in ALONE]
+TOGETHER = [case for case in CASES if case not in ALONE and not find_missing_plugins(EXAMPLES / case)]
 
 
 def test_there_are_examples_to_judge() -> None:

@@ -59,16 +59,11 @@ def test_a_secret_that_is_not_set_is_an_error_at_its_place(tmp_path, source):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("{kind: elastic, url: 'http://127.0.0.1:9', index: nrh, query: query.json}", "a search has no key 'query_uri'"),
-        ("{kind: elastic, url: 'http://127.0.0.1:9', index: nrh, query: other.json}", "the query other.json cannot be read: No such file or directory"),
         ("{kind: rest, url: 'http://127.0.0.1:9', cursor: c, number: n}", "cursor and number cannot be combined"),
     ],
 )  # fmt: skip
 def test_what_the_source_of_a_service_refuses_is_an_error_of_check(tmp_path, source, message):
-    """Without asking the service: an ingest reads the same options and files by the same parser."""
-    folder = tmp_path / "collections" / "stars"
-    folder.mkdir(parents=True)
-    (folder / "query.json").write_text('{"query_uri": "http://127.0.0.1:9/nrh", "query": {"match_all": {}}}')
+    """Without asking the service: an ingest reads the same options by the same parser."""
     faults = [fault for fault in check_source(tmp_path, source, code=1) if fault["severity"] == "error"]
     assert [fault["message"] for fault in faults] == [message]
     assert (faults[0]["file"], faults[0]["line"]) == ("collections/stars/stars.yaml", 6)

@@ -21,6 +21,7 @@ from hven.sources import SourceContext, _rate_limiting, http_client
 from hven.sources._reading import service_client
 from hven.sources._reading.bearer_challenges import parse_challenges
 from hven.sources._reading.service_client import RequestOptions, ServiceClient
+from plugin_needs import load_core_fixtures
 from requirements import require_program
 
 PROCESS = """
@@ -125,7 +126,14 @@ def test_processes_share_their_turns(tmp_path):
 ONE_ATTEMPT = RequestOptions(seconds=20, tries=1)
 
 
-@pytest.mark.parametrize("kind", ["tap", "hapi", "stac"])
+FIRST_LOOK_OPTIONS = {
+    "tap": {"table": "a.b"},
+    "hapi": {"dataset": "a"},
+    **load_core_fixtures("FIRST_LOOK_OPTIONS"),
+}
+
+
+@pytest.mark.parametrize("kind", FIRST_LOOK_OPTIONS)
 def test_a_first_look_soon_gives_up_a_silent_service(kind, monkeypatch):
     monkeypatch.setattr(service_client, "INSPECTION_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(service_client, "compute_backoff", lambda _number: 0.01)
@@ -139,8 +147,8 @@ def test_a_first_look_soon_gives_up_a_silent_service(kind, monkeypatch):
 
         threading.Thread(target=accept_connections, daemon=True).start()
         module = plugins.load_plugin("sources", kind)
-        details = {"tap": {"table": "a.b"}, "hapi": {"dataset": "a"}, "stac": {"collections": ["a"]}}[kind]
-        options = module.Options(url=f"http://127.0.0.1:{server.getsockname()[1]}/{kind}", tries=9, **details)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/{kind}"
+        options = module.Options(url=address, tries=9, **FIRST_LOOK_OPTIONS[kind])
         context = SourceContext(allow_private=True, is_inspection=True)
         with pytest.raises(SourceError, match="answer"):
             module.open(options, context).list_columns()

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext, _rate_limiting, files, remote_stores
+from plugin_needs import load_core_fixtures
 
 HOST = "127.0.0.1"
 MEBIBYTE = 1 << 20
@@ -29,32 +30,28 @@ BOMB_BYTES = 4096 * MEBIBYTE
 # what each kind that asks a server needs beside the address
 OPTIONS: dict[str, dict[str, Any]] = {
     "das2": {"dataset": "a/b", "start": "2020-01-01", "stop": "2020-01-02"},
-    "elastic": {"index": "a"},
     "fits": {"mode": "header", "files": "a.fits"},
     "hapi": {"dataset": "a", "start": "2020-01-01", "stop": "2020-01-02"},
     "hats": {},
     "hven": {"table": "a.b"},
-    "oai": {"prefix": "oai_dc", "fields": {"id": "@identifier"}},
     "oifits": {"files": "a.fits"},
     "product": {"mode": "header", "files": "a.fits"},
     "files": {"adql": "SELECT path FROM a.b", "checksums": True},
     "rest": {"records": "items"},
-    "stac": {},
     "tap": {"table": "a.b"},
     "votable": {},
+    **load_core_fixtures("HTTP_SOURCE_OPTIONS"),
 }
 VOTABLE = b'<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE><FIELD name="a" datatype="int"/><DATA><TABLEDATA>'
 # how an answer of its service begins, and what follows without end
 BODIES: dict[str, tuple[bytes, bytes]] = {
     "das2": (b'[00]000080<stream version="2.2">', b"<x/>"),
-    "elastic": (b'{"hits":{"hits":[', b'{"_id":"1","_source":{"a":1}},'),
     "hapi": (b'{"HAPI":"3.0","status":{"code":1200,"message":"OK"},"parameters":[', b'{"name":"a","type":"double","units":null,"fill":null},'),
-    "oai": (b'<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/"><Identify>', b"<repositoryName>a</repositoryName>"),
     "rest": (b'{"items":[', b'{"a":1},'),
-    "stac": (b'{"type":"FeatureCollection","features":[', b'{"type":"Feature","id":"a","geometry":null,"properties":{}},'),
     "tap": (VOTABLE, b"<TR><TD>1</TD></TR>"),
     "hven": (VOTABLE, b"<TR><TD>1</TD></TR>"),
     "votable": (VOTABLE, b"<TR><TD>1</TD></TR>"),
+    **load_core_fixtures("HTTP_SOURCE_BODIES"),
 }  # fmt: skip
 PLAIN = (b"SIMPLE  =                    T" + b" " * 50, b"A       =                    1" + b" " * 50)
 
@@ -177,7 +174,7 @@ def read_source(kind: str, there: Server, directory: Path, **options: object) ->
     module, name = plugins.load_plugin("sources", kind), address_option(kind)
     given = {
         **OPTIONS.get(kind, {}),
-        **({} if name is None else {name: [there.address] if kind == "oai" else there.address}),
+        **({} if name is None else {name: there.address}),
         **{key: value for key, value in options.items() if key in module.Options.model_fields},
     }
     rejected: list[Any] = []

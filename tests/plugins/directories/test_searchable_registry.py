@@ -12,6 +12,7 @@ import pytest
 import pyvo
 import yaml
 from lxml import etree
+from oai_server import OaiServer, build_capability, build_record, build_tables
 
 from hven import query
 from hven.descriptor._merging import list_standards
@@ -21,7 +22,6 @@ from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from json_servers import serve
-from oai_server import OaiServer, build_capability, build_record, build_tables
 from process_runner import run_hven
 from process_runner import serve_site as hven_serving
 from requirements import require, require_program

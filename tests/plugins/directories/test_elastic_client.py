@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from document_servers import ElasticServer
 
 from hven.model import plugins
 from hven.sources import SourceContext
-from json_servers import ElasticServer, serve
+from json_servers import serve
 
 pytestmark = pytest.mark.needs("proof")
 READ = """\

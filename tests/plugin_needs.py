@@ -1,0 +1,118 @@
+"""What tests need of plug-in packages, and which packages are absent: deleted from the checkout, or left out by HVEN_PLUGINS.
+
+A test of the core that uses a plug-in of a package declares it by `require_plugins`; it is skipped where the package is
+absent. Tests of the core that try all plug-ins of a group ask the tests of packages what these need
+(`load_core_fixtures`). `HVEN_PLUGINS= scripts/test` runs the tests of the core alone.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hven.model import plugins
+from shared import ROOT
+
+PACKAGES = ROOT / "src/hven/plugins"
+_PACKAGE_LINK = re.compile(r"\]\([^)\s]*\bhven/plugins/(\w+)/")
+
+
+@cache
+def list_absent_packages() -> frozenset[str]:
+    """List the packages that pages link to, but that this process does not use."""
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md")]
+    linked = {name for page in pages for name in _PACKAGE_LINK.findall(page)}
+    return frozenset(linked - {package.name for package in plugins.list_plugin_packages()})
+
+
+def load_core_fixtures(name: str) -> dict[str, Any]:
+    """Load what tests of the core use for the plug-ins of packages: a mapping of `core_fixtures.py` of their tests.
+
+    Parameters
+    ----------
+    name
+        Name of the mapping: ``EXAMPLE_SERVERS``. Those of all packages in use are joined.
+    """
+    fixtures: dict[str, Any] = {}
+    for package in plugins.list_plugin_packages():
+        path = ROOT / "tests/plugins" / package.name / "core_fixtures.py"
+        if path.exists():
+            fixtures |= _run_fixtures(path).get(name, {})
+    return fixtures
+
+
+@cache
+def _run_fixtures(path: Path) -> dict[str, Any]:
+    sys.path.insert(0, str(path.parent))
+    try:
+        return runpy.run_path(str(path))
+    finally:
+        sys.path.remove(str(path.parent))
+
+
+def leads_to_absent_package(text: str) -> bool:
+    """Return whether a text links to a package that is absent."""
+    return not list_absent_packages().isdisjoint(_PACKAGE_LINK.findall(text))
+
+
+def list_package_pages() -> list[Path]:
+    """List the pages of the packages that this process uses."""
+    names = {package.name for package in plugins.list_plugin_packages()}
+    return [page for page in sorted(PACKAGES.glob("*/docs/*.md")) if page.parent.parent.name in names]
+
+
+def require_plugins(group: str, *names: str) -> None:
+    """Skip the test if a plug-in is missing because its package is absent; fail if no package is.
+
+    Parameters
+    ----------
+    group
+        A key of `plugins.PLUGIN_GROUPS`.
+    names
+        Names of plug-ins.
+    """
+    missing = sorted(set(names) - set(plugins.list_plugins(group)))
+    report_missing_plugins(missing)
+
+
+def report_missing_plugins(missing: list[str]) -> None:
+    """Skip the test if there are missing plug-ins, or fail if all packages are there."""
+    if missing and not list_absent_packages():
+        pytest.fail(f"no plug-in is called {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"no plug-in package in use has {', '.join(missing)}")
+
+
+def find_missing_plugins(directory: Path) -> list[str]:
+    """Find the kinds of sources that the descriptors of a site name and no package in use has."""
+    missing = set()
+    for path in directory.glob("collections/*/*.yaml"):
+        for source in _iterate_sources(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            missing |= set(_list_missing_parts(source))
+    return sorted(missing)
+
+
+def _iterate_sources(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield the sources below a node of a descriptor that are written as mappings."""
+    if isinstance(node, dict):
+        sources = node.get("source")
+        yield from (
+            source for source in (sources if isinstance(sources, list) else [sources]) if isinstance(source, dict)
+        )
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for value in inner:
+        yield from _iterate_sources(value)
+
+
+def _list_missing_parts(source: dict[str, Any]) -> Iterator[str]:
+    kind = source.get("kind")
+    if isinstance(kind, str) and kind not in plugins.list_plugins("sources"):
+        yield kind
