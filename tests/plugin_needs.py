@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 import yaml
 
+from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
+from hven.sources import file_kinds
+from hven.sources._documents.document_values import list_document_forms
 from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
@@ -83,6 +86,12 @@ def require_plugins(group: str, *names: str) -> None:
     report_missing_plugins(missing)
 
 
+def require_medium(path: Path) -> None:
+    """Skip the test if no package in use opens a product file."""
+    signature = path.read_bytes()[:SIGNATURE_BYTES]
+    report_missing_plugins([] if detect_product_file_format(path.name, signature) else [path.name])
+
+
 def report_missing_plugins(missing: list[str]) -> None:
     """Skip the test if there are missing plug-ins, or fail if all packages are there."""
     if missing and not list_absent_packages():
@@ -92,7 +101,7 @@ def report_missing_plugins(missing: list[str]) -> None:
 
 
 def find_missing_plugins(directory: Path) -> list[str]:
-    """Find the kinds of sources that the descriptors of a site name and no package in use has."""
+    """Find what the descriptors of a site name and no package in use has: kinds, forms of documents, endings of files."""
     missing = set()
     for path in directory.glob("collections/*/*.yaml"):
         for source in _iterate_sources(yaml.safe_load(path.read_text(encoding="utf-8"))):
@@ -116,3 +125,13 @@ def _list_missing_parts(source: dict[str, Any]) -> Iterator[str]:
     kind = source.get("kind")
     if isinstance(kind, str) and kind not in plugins.list_plugins("sources"):
         yield kind
+    form = source.get("enrich", {}).get("format", "header")
+    if form not in list_document_forms():
+        yield form
+    patterns = source.get("members") or source.get("files")
+    for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
+        extension = pattern.rpartition(".")[2]
+        is_archive = extension in file_kinds.COMPRESSED_EXTENSIONS
+        is_named = extension.isalnum() and not is_archive
+        if kind == "product" and is_named and file_kinds.find_file_kind_by_name(pattern) is None:
+            yield pattern

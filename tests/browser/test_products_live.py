@@ -20,6 +20,7 @@ from astropy.io import fits
 from browser_tab import BrowserTab, open_tab
 from samp_hub import HUB_ADDRESS, TopcatClient
 
+from plugin_needs import require_medium
 from process_runner import Server, run_hven, serve_site
 from shared import shared
 
@@ -412,6 +413,8 @@ def test_the_links_of_a_row_on_a_phone(phone_tab: BrowserTab) -> None:
 def test_files_of_all_kinds_are_sent_as_what_programs_read(
     tab: BrowserTab, topcat: TopcatClient, ident: str, mtype: str, address: str
 ) -> None:
+    if address.endswith(".qub"):
+        require_medium(shared("data/planetary/cubes/v1477479472_1.qub"))
     topcat.client.bind_receive_notification("table.load.fits", topcat.receive_message)
     tab.allowed = (HUB_ADDRESS,)
     page = tab.open_page("/collections/clouds/main?_row=" + quote(json.dumps([ident])))

@@ -12,6 +12,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -19,9 +20,10 @@ import example_plugins
 from hven.adql import functions
 from hven.app._cli.verbs import build_typer_app
 from hven.descriptor import check_descriptor
+from hven.descriptor.drafting import create_descriptor
 from hven.engines import postgres as engine
 from hven.model import plugins
-from hven.model.errors import DescriptorError, ParamError, UserError
+from hven.model.errors import DescriptorError, ParamError, SourceError, UserError
 from hven.model.params import Param, RequestParams
 from hven.model.settings import (
     Settings,
@@ -35,6 +37,8 @@ from hven.model.types import BOOLEAN, INT32, INT64, TIMESTAMP
 from hven.portal import panes
 from hven.services.params import parse_value
 from hven.sources import ROW_NUMBER_COLUMN, RejectedRow, SourceContext, file_kinds
+from hven.sources._documents.document_values import InvalidDocumentError, extract_values
+from hven.sources.document_enrichment import DocumentEnrichmentOptions
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
 from hven.testing.site import open_tiny_site
@@ -469,12 +473,23 @@ def test_a_misspelt_option_of_a_source_of_ones_own_is_told(tmp_path: Path) -> No
 
 
 PACKAGE = """\
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import FileSignature, PluginPackage, Verb
 
 PLUGIN = PluginPackage(
     name="night_sky",
     title="Plan observations of published targets",
     functions={"airmass": "hven_airmass"},
+    documents={"log": "hven_night_sky_log"},
+    files=(
+        FileSignature(
+            kind="product",
+            extensions=("sky",),
+            leading_pattern=rb"SKY\\d",
+            first_line_pattern=r"SKY\\d",
+            text_title="a picture of the night sky",
+            media_types={"sky": "application/x-sky"},
+        ),
+    ),
     verbs={"plan": Verb(function="hven_night_sky:plan", after="query", examples=("hven plan tonight --json",))},
 )
 
@@ -482,6 +497,18 @@ PLUGIN = PluginPackage(
 def plan(when: str) -> None:
     \"\"\"Print what can be observed.\"\"\"
     print("plan", when)
+"""
+LOG_DOCUMENT = """\
+from hven.sources.api.documents import DocumentForm, InvalidDocumentError
+
+
+def create_lookup(body, keys):
+    if b":" not in body:
+        raise InvalidDocumentError("it is not a log")
+    return dict(line.split(": ") for line in body.decode().splitlines()).get
+
+
+DOCUMENT = DocumentForm(create_lookup=create_lookup)
 """
 
 
@@ -491,10 +518,12 @@ def package_place(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "site-packages"
     with example_plugins.install_plugin("airmass", place):
         (place / "hven_night_sky.py").write_text(PACKAGE, encoding="utf-8")
+        (place / "hven_night_sky_log.py").write_text(LOG_DOCUMENT, encoding="utf-8")
         (about,) = place.glob("*.dist-info")
         (about / "entry_points.txt").write_text("[hven.plugins]\nnight_sky = hven_night_sky\n", encoding="utf-8")
         yield place
-        sys.modules.pop("hven_night_sky", None)
+        for name in ("hven_night_sky", "hven_night_sky_log"):
+            sys.modules.pop(name, None)
 
 
 @pytest.mark.usefixtures("package_place")
@@ -512,6 +541,35 @@ def test_a_package_adds_its_parts_and_its_verb() -> None:
     assert list(plugins.find_plugin_faults()) == []
 
 
+@pytest.mark.usefixtures("package_place")
+def test_a_package_adds_a_form_of_documents(tmp_path: Path) -> None:
+    assert extract_values(b"seeing: 0.8\nmoon: 3", "log", [(["seeing"], "float", False)]) == ([0.8], "")
+    with pytest.raises(InvalidDocumentError, match="it is not a log"):
+        extract_values(b"<html>", "log", [(["seeing"], "float", False)])
+    options = {"url": "https://archive.example/{id}", "id": "id", "columns": {"a": "A"}}
+    assert DocumentEnrichmentOptions.model_validate({**options, "format": "log"}).format == "log"
+    assert "log" in DocumentEnrichmentOptions.model_json_schema()["properties"]["format"]["enum"]
+    with pytest.raises(ValidationError, match=r"Input should be 'header', 'json', .*'log'"):
+        DocumentEnrichmentOptions.model_validate({**options, "format": "lgo"})
+
+
+@pytest.mark.usefixtures("package_place")
+def test_a_package_says_which_files_a_kind_of_source_reads(tmp_path: Path) -> None:
+    (tmp_path / "m31").write_text("SKY1 of M31\n")
+    assert (
+        file_kinds.find_file_kind_by_name("data/*.SKY.gz") == file_kinds.detect_file_kind(tmp_path / "m31") == "product"
+    )
+    csv = plugins.load_plugin("sources", "csv")
+    with pytest.raises(SourceError, match=r"looks like a picture of the night sky, .*; write `kind: product`"):
+        csv.open(csv.Options(files="m31"), SourceContext(directory=tmp_path)).list_columns()
+    (tmp_path / "rows.csv").write_text(
+        "name,url,day\n" + "".join(f"a{n},https://a.example/{n}.sky,2020-01-0{n}\n" for n in (1, 2))
+    )
+    settings = Settings(directory=tmp_path)
+    draft = create_descriptor(settings, "nights", str(tmp_path / "rows.csv"), standard="epn-tap").read_text()
+    assert re.search(r"access_format: +application/x-sky", draft)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
@@ -521,13 +579,17 @@ def test_a_package_adds_its_parts_and_its_verb() -> None:
             '"Night Sky",',
             "cannot be loaded: ValueError: a plug-in package cannot be called 'Night Sky'",
         ),
-        ('"night_sky",', f'"{next(iter(plugins.list_plugin_packages())).name}",', "two plug-in packages are called"),
+        ('"night_sky",', '"{other}",', "two plug-in packages are called"),
         ('"hven_airmass"', '"hven_nowhere"', "cannot be loaded: ModuleNotFoundError"),
     ],
 )
 def test_a_package_with_a_fault_is_left_out_and_reported(package_place: Path, old: str, new: str, fault: str) -> None:
     path = package_place / "hven_night_sky.py"
-    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    other = next((package.name for package in plugins._load_builtin_packages()), "")
+    if "{other}" in new and not other:
+        pytest.skip("there is no other plug-in package")
+    changed = path.read_text(encoding="utf-8").replace(old, new.replace("{other}", other))
+    path.write_text(changed, encoding="utf-8")
     [error] = plugins.find_plugin_faults()
     assert fault in error.message
     assert "init" in get_command(build_typer_app()).commands  # type: ignore[attr-defined]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,87 +116,3 @@ def test_what_cannot_be_is_told(client: Client, path: str, status: int, words: s
     answer = client.ask("GET", f"{AS}/{path}", query.encode())
     assert (answer.status, words in answer.text) == (status, True), answer.text
     assert "tmp" not in answer.text
-
-
-LABEL = """\
-PDS_VERSION_ID = PDS3
-RECORD_TYPE = FIXED_LENGTH
-RECORD_BYTES = 4
-FILE_RECORDS = 3
-^IMAGE = "{file}"
-OBJECT = IMAGE
-  LINES = 3
-  LINE_SAMPLES = 4
-  SAMPLE_TYPE = UNSIGNED_INTEGER
-  SAMPLE_BITS = 8
-END_OBJECT = IMAGE
-END
-"""
-
-
-@pytest.mark.parametrize(("data", "status"), [("free.img", 200), ("shut.img", 401), ("unlisted.dat", 404)])
-def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, data: str, status: int) -> None:
-    folder = tmp_path / "collections" / "night"
-    (folder / "data").mkdir(parents=True)
-    (folder / "night.yaml").write_text(DESCRIPTOR.replace("[data/*]", '["data/*.[il]*"]'))
-    (folder / "rows.csv").write_text(
-        "id,file,owner\na,data/label.lbl,open\nb,data/free.img,open\nc,data/shut.img,anna\n"
-    )
-    (folder / "data" / "label.lbl").write_text(LABEL.format(file=data).replace("\n", "\r\n"))
-    for name in ("free.img", "shut.img", "unlisted.dat"):
-        (folder / "data" / name).write_bytes(bytes(range(12)))
-    (tmp_path / "hven.toml").touch()
-    with Site(settings.load_settings(tmp_path)) as site:
-        ingest_collection(site, "night")
-        client = Client(create_application(site))
-        answer = client.get(f"{AS}/fits/data/label.lbl")
-        assert answer.status == status, answer.text
-        if status == 200:
-            assert np.array_equal(fits.open(io.BytesIO(answer.body))[0].data, np.arange(12).reshape(3, 4))
-        for path, params in (
-            ("/collections/night/preview/data/label.lbl", {}),
-            ("/collections/night/cube/data/label.lbl", {}),
-            ("/soda/sync", {"TABLE": "night.main", "ID": "a"}),
-        ):
-            assert client.get(path, **params).status == status, path
-        # whoever asks for links is told that there are cuts, and nothing of the bounds of a file that may not be theirs
-        links = client.get("/datalink/night.main", ID="a").text
-        assert "SODA#sync" in links
-        assert "<MIN" not in links
-        assert "<MAX" not in links
-
-
-def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) -> None:
-    folder = tmp_path / "collections" / "night"
-    (folder / "data").mkdir(parents=True)
-    (folder / "night.yaml").write_text(DESCRIPTOR)
-    (folder / "rows.csv").write_text("id,file,owner\na,data/free.lbl,open\nb,data/free.img,open\n")
-    label, data = folder / "data/free.lbl", folder / "data/free.img"
-    label.write_text(LABEL.format(file="free.img").replace("\n", "\r\n"))
-    data.write_bytes(bytes(range(12)))
-    (tmp_path / "hven.toml").touch()
-    addresses = [
-        *(f"/collections/night/{face}/data/{name}" for face in ("as/fits", "preview", "cube") for name in ("free.lbl", "free.img")),
-        "/soda/sync?TABLE=night.main&ID=a&PIXELS_1=1+2",
-    ]  # fmt: skip
-    with Site(settings.load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
-
-        def tags() -> list[str]:
-            answers = [client.get(one) for one in addresses]
-            assert {one.status for one in answers} == {200}
-            return [one.headers["etag"] for one in answers]
-
-        ingest_collection(site, "night")
-        first = tags()
-        assert tags() == first
-        data.write_bytes(bytes(reversed(range(12))))
-        assert {client.get(one).status for one in addresses} == {503}  # not what was published
-        ingest_collection(site, "night")
-        second = tags()
-        assert not {*first} & {*second}
-        drawn = client.ask("GET", addresses[2], headers={"if-none-match": first[2]})
-        assert drawn.status == 200
-        label.write_text(LABEL.format(file="free.img").replace("UNSIGNED", "SIGNED").replace("\n", "\r\n"))
-        ingest_collection(site, "night")
-        assert not {*second} & {*tags()}

@@ -51,7 +51,7 @@ services: [tap, obscore, datalink, soda, sia, files]
 """
 IMAGE = np.arange(2000 * 2000, dtype="f4").reshape(2000, 2000)  # 16 MB: no reader needs all of it
 CUBE = np.arange(30 * 20 * 10, dtype=">f4").reshape(30, 20, 10)
-LABEL = b'PDS_VERSION_ID = PDS3\nRECORD_BYTES = 8\n^IMAGE = "beside.dat"\nOBJECT = IMAGE\nLINES = 3\nLINE_SAMPLES = 4\nSAMPLE_BITS = 16\nSAMPLE_TYPE = LSB_INTEGER\nEND_OBJECT\nEND\n'
+NOTES = b"What the images show, in words that no reader of products opens.\n"
 
 
 def image() -> bytes:
@@ -81,8 +81,7 @@ FILES = {
     "image.fits": image(),
     "packed.fits": build_compressed_fits(),
     "cube.fits": cube(),
-    "label.lbl": LABEL,
-    "beside.dat": np.arange(12, dtype="<i2").tobytes(),
+    "notes.txt": NOTES,
     "text.fits": b"no image",
     "empty.fits": b"",
 }  # fmt: skip
@@ -160,9 +159,6 @@ def test_they_are_looked_into_as_if_they_lay_here(open_far_client, stored_root):
     assert cut(client, CIRCLE="100 20 0.01").status == 204
     found = cut(client, "packed", PIXELS_1="101 110", PIXELS_2="201 203")
     assert np.array_equal(fits.open(io.BytesIO(found.body))[-1].data, IMAGE[200:203, 100:110].astype("i4"))
-    # a label and its data, both by ranges
-    found = cut(client, "label", PIXELS_1="2 3")
-    assert np.array_equal(fits.open(io.BytesIO(found.body))[0].data, np.arange(12).reshape(3, 4)[:, 1:3])
     for path in ("image.fits", "packed.fits"):
         drawn = client.get(f"/collections/far/preview/{path}", SIZE="64")
         assert (drawn.status, drawn.body[:4]) == (200, b"\x89PNG"), drawn.text
@@ -170,8 +166,8 @@ def test_they_are_looked_into_as_if_they_lay_here(open_far_client, stored_root):
         client.ask("GET", "/collections/far/cube/packed.fits", headers={"accept": "application/json"}).body
     )
     assert facts["width"] == 500
-    whole = client.get("/collections/far/as/fits/label.lbl")
-    assert fits.open(io.BytesIO(whole.body))[0].data.shape == (3, 4)
+    whole = client.get("/collections/far/as/fits/cube.fits")
+    assert fits.open(io.BytesIO(whole.body))[0].data.shape == (30, 20, 10)
     assert "CRVAL1" in client.get("/collections/far/headers/image.fits", RESPONSEFORMAT="csv").text
     for ident, words in (("text", "cannot explore the format"), ("empty", "is empty")):
         bad = cut(client, ident, PIXELS_1="1 2")
@@ -284,7 +280,7 @@ def test_what_breaks_off_in_an_archive_is_told_by_the_next(open_far_client):
     """Sizes are said beforehand: the connection is cut, and who asks again gets the others, with the reason."""
     with serve_http(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
         client = open_far_client(
-            there.address, names=("label.lbl", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"
+            there.address, names=("notes.txt", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"
         )
         there.cut = 100_000
         with pytest.raises(
@@ -292,7 +288,7 @@ def test_what_breaks_off_in_an_archive_is_told_by_the_next(open_far_client):
         ):
             client.get("/archive", QUERY="SELECT url FROM far.files")
         found, told = members(client)
-        assert (found["label.lbl"], "image.fits" in found) == (LABEL, False)
+        assert (found["notes.txt"], "image.fits" in found) == (NOTES, False)
         assert told["image.fits"]["status"] == "missing"
         assert re.fullmatch(r"the file image\.fits is not available at the moment: .*", told["image.fits"]["reason"])
         assert not re.search(r"127\.0", told["image.fits"]["reason"])
@@ -335,7 +331,7 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
     """Signatures are judged by moto; a wrong key is told without a word of it; long lists come in pages."""
     monkeypatch.setattr(s3_store, "FILES_PER_LIST_PAGE", 7)
     with serve_s3(
-        {"a/image+ü.fits": LABEL, "a/open.txt": b"open", **{f"many/{n:02d}.txt": b"%d" % n for n in range(20)}}
+        {"a/image+ü.fits": NOTES, "a/open.txt": b"open", **{f"many/{n:02d}.txt": b"%d" % n for n in range(20)}}
     ) as (
         address,
         key,
@@ -350,7 +346,7 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
             )
 
         fact = open_bucket().fetch_facts("a/image+ü.fits")
-        assert b"".join(open_bucket().read_range("a/image+ü.fits", 5, 20, fact)) == LABEL[5:20]
+        assert b"".join(open_bucket().read_range("a/image+ü.fits", 5, 20, fact)) == NOTES[5:20]
         listed = list(open_bucket().list_files(["many/*.txt", "**/*.fits"], ["01.txt"]))
         assert (len(listed), listed[0]) == (20, ("a/image+ü.fits", fact))
         with pytest.raises(UpstreamError, match="it changed while Hven was reading it"):

@@ -334,7 +334,6 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"<observations>\n <o/>\n</observations>\n", {}, "looks like XML or HTML, .*; write `kind: votable` for a VOTable and `kind: xml` for other XML"),
         (b"|Sx||1187|\n<stream>\n", {}, "looks like a das2 or das3 stream"),
         (b"[00]000088<stream>\n[01]000412<packet>\n", {}, "looks like a das2 or das3 stream"),
-        (b"Object = IsisCube\n  Object = Core\n", {}, "looks like an ISIS or PDS3 product"),
         (b"title = a\nrights = b\nregime = c, d\nsky = e\n", {}, "looks like lines of `key = value`"),
         (b"def f(a, b):\n    return a\nf(1, 2)\nx\ny\n", {}, "looks like running text or a program"),
         (b"label\n" * 3000 + bytes(range(1, 256)) * 99, {"encoding": "latin-1"}, "a.csv is binary"),

@@ -90,7 +90,7 @@ def test_what_is_no_header_is_told(body, why):
         extract_values(body, "header", TAKEN)
 
 
-def test_records_and_labels():
+def test_records_of_json_and_xml():
     want = [(["a.b.1"], "int", False), (["t"], "text", False), (["f"], "bool", False), (["n"], "float", False)]
     values, doubt = extract_values(b'{"a": {"b": [1, 2]}, "t": {"x": 1}, "f": true, "n": NaN}', "json", want)
     assert values == [2, '{"x": 1}', True, None]
@@ -98,13 +98,6 @@ def test_records_and_labels():
     for body in (b"[1]", b"{", b"<html>", b"[" * 100_000):
         with pytest.raises(InvalidDocumentError):
             extract_values(body, "json", want)
-    label = b"PDS_VERSION_ID = PDS3\nSTART_TIME = 2004-01-01T00:00:00\nEXPOSURE = 2.5 <s>\nEND\n"
-    assert (
-        extract_values(label, "label", [(["START_TIME"], "text", False), (["EXPOSURE"], "float", False)])[0][1] == 2.5
-    )
-    for body in (label[:40], b"<html>", b"{"):
-        with pytest.raises(InvalidDocumentError):
-            extract_values(body, "label", want)
     xml = b'<p:Product xmlns:p="urn:x"><p:Time zone="Z"><p:start>2004</p:start></p:Time></p:Product>'
     assert extract_values(xml, "xml", [(["Time/start"], "int", False), (["Time@zone"], "text", False)])[0] == [
         2004,

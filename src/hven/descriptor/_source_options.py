@@ -37,7 +37,11 @@ def read_source_spec(
         kind_name = file_kinds.find_file_kind_by_name(value)
         if kind_name is None:
             message = f"{key_path}: no kind of source is known for {describe_value(value)}"
-            faults.add_error(message, value.place, "write {kind: csv, files: ...}")
+            remedy = "write {kind: csv, files: ...}"
+            package = file_kinds.find_unused_package_of_file(value)
+            if package is not None:
+                remedy = f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out"
+            faults.add_error(message, value.place, remedy)
             return None
         files_key = LocatedYamlScalar("files", value.page, value.start, value.end)
         option_entries = LocatedYamlMap({files_key: value}, value.place)

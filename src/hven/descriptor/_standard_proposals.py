@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.descriptor._column_guesses import quote_source_name
-from hven.model import units
+from hven.model import plugins, units
 from hven.model.sky import bodies
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ _MEDIA_TYPES_BY_EXTENSION = {
     "zip": "application/zip",
     "sav": "application/octet-stream",
     "oifits": "application/x-oifits",
-    "lbl": "application/x-pds",
-    "img": "application/x-pds",
     "fits.fz": "application/fits",
 }
 _BODIES_BY_WORD = {
@@ -481,13 +479,17 @@ class MappingProposer:
         else:
             extension_counts = []
         most_common = max(extension_counts, key=lambda item: item["counts"], default=None)
-        if most_common is None or most_common["values"] not in _MEDIA_TYPES_BY_EXTENSION:
+        media_types = dict(_MEDIA_TYPES_BY_EXTENSION)
+        for signature in plugins.list_file_signatures():
+            media_types |= signature.media_types
+        if most_common is None or most_common["values"] not in media_types:
             return "application/octet-stream", "to fill: the media type of the file at the address"
-        return _MEDIA_TYPES_BY_EXTENSION[
-            most_common["values"]
-        ], f"guessed: most addresses end with .{most_common['values']}" if len(
-            extension_counts
-        ) > 1 else f"guessed: addresses end with .{most_common['values']}"
+        extension = most_common["values"]
+        if len(extension_counts) > 1:
+            reason = f"guessed: most addresses end with .{extension}"
+        else:
+            reason = f"guessed: addresses end with .{extension}"
+        return media_types[extension], reason
 
     def propose_instruments(self, host_column: str, instrument_column: str) -> None:
         """Propose spacecraft or observatory, and instrument."""

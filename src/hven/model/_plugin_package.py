@@ -39,6 +39,33 @@ class Verb:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileSignature:
+    """How files are recognised that a kind of source of another package, or of Hven, reads with media of this package.
+
+    Parameters
+    ----------
+    kind
+        The kind of source.
+    extensions
+        Endings of their names, in lower case: ``lbl``.
+    leading_pattern
+        A regular expression for their beginning, decompressed. Empty: the beginning tells nothing.
+    first_line_pattern, text_title
+        For files that begin with text: a regular expression for the first line that is not blank, and what such a file
+        is, in words with an article. Sources of text refuse these files and name the kind. Empty: they read them.
+    media_types
+        Media types by extension, which `hven new` proposes for addresses of such files.
+    """
+
+    kind: str
+    extensions: tuple[str, ...] = ()
+    leading_pattern: bytes = b""
+    first_line_pattern: str = ""
+    text_title: str = ""
+    media_types: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PluginPackage:
     """All that a plug-in package adds.
 
@@ -52,8 +79,10 @@ class PluginPackage:
         What it does, in a line.
     uses
         Names of other plug-in packages that it imports.
-    sources, descriptions, engines, formats, media, functions, protocols, jobs, identity, panes, resolvers
+    sources, descriptions, documents, engines, formats, media, functions, protocols, jobs, identity, panes, resolvers
         Plug-ins of the groups of `hven.model.plugins.PLUGIN_GROUPS`.
+    files
+        Files that kinds of sources outside of this package read, because it has media for them.
     verbs
         Verbs of the command line by their names.
 
@@ -68,9 +97,11 @@ class PluginPackage:
     uses: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
     engines: Mapping[str, str] = field(default_factory=dict)
     formats: Mapping[str, str] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[FileSignature, ...] = ()
     functions: Mapping[str, str] = field(default_factory=dict)
     protocols: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
-from hven.model._plugin_package import PluginPackage, Verb
+from hven.model._plugin_package import FileSignature, PluginPackage, Verb
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "PLUGIN_GROUPS",
     "RECORD_NAMES",
     "SELECTION_VARIABLE",
+    "FileSignature",
     "PluginPackage",
     "Verb",
     "describe_error_origin",
@@ -33,8 +34,10 @@ __all__ = [
     "find_unused_package",
     "import_hven_module",
     "list_external_plugins",
+    "list_file_signatures",
     "list_plugin_packages",
     "list_plugins",
+    "list_unused_packages",
     "load_plugin",
     "load_plugin_records",
     "require_modules",
@@ -47,6 +50,7 @@ T = TypeVar("T")
 PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-in plug-ins
     "sources": ("hven.sources",),
     "descriptions": ("hven.descriptor._table_descriptions",),
+    "documents": (),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),
     "media": ("hven.formats.media",),
@@ -60,6 +64,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
 NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("row_fetching",),
     "formats": ("hats_catalogues", "hats_layout", "media", "pictures"),
+    "media": ("api",),
     "sources": (
         "api",
         "curator_process",
@@ -97,6 +102,7 @@ SELECTION_VARIABLE = (
 RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its record, and the class of the record
     "sources": ("Options", "type"),
     "descriptions": ("DESCRIPTION", "TableDescriptionSignature"),
+    "documents": ("DOCUMENT", "DocumentForm"),
     "formats": ("FORMAT", "TableFormat"),
     "media": ("MEDIUM", "ProductFileFormat"),
     "functions": ("FUNCTION", "FunctionDefinition"),
@@ -171,13 +177,32 @@ def find_unused_package(group: str, name: str) -> str | None:
     package
         Name of the package; None if no installed package has the plug-in, or the settings do not leave it out.
     """
-    names = _selection.names
-    if names is None:
-        return None
-    for package in _import_builtin_records():
-        if package.name not in names and name in vars(package)[group]:
+    for package in list_unused_packages():
+        if name in vars(package)[group]:
             return package.name
     return None
+
+
+def list_unused_packages() -> tuple[PluginPackage, ...]:
+    """List the records of Hven's own packages that are installed, but left out by the settings."""
+    return tuple(package for package in _import_builtin_records() if not _is_selected(package.name))
+
+
+def list_file_signatures(kind: str | None = None) -> tuple[FileSignature, ...]:
+    """List the files that kinds of sources read because of the packages in use.
+
+    Parameters
+    ----------
+    kind
+        Name of a kind of source; None: all kinds.
+
+    Returns
+    -------
+    signatures
+        How these files are recognised, package by package.
+    """
+    signatures = [signature for package in list_plugin_packages() for signature in package.files]
+    return tuple(signature for signature in signatures if kind in {None, signature.kind})
 
 
 @cache

@@ -11,12 +11,13 @@ import math
 import re
 import tempfile
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from hven.model import plugins
 from hven.model.errors import SourceError, suggest_spelling
 from hven.model.table import Column
 from hven.model.types import STRING, TIMESTAMP, ColumnType, parse_type
@@ -34,7 +35,12 @@ from hven.sources import (
 )
 from hven.sources._documents.document_fetch import DocumentFetcher, fetch_documents
 from hven.sources._documents.document_store import STATE_HERE, STATE_MISSING, STATE_OLD, STATE_WAITING, DocumentStore
-from hven.sources._documents.document_values import DOCUMENT_FORMS, WHOLE_TEXT_KEY, InvalidDocumentError, extract_values
+from hven.sources._documents.document_values import (
+    WHOLE_TEXT_KEY,
+    InvalidDocumentError,
+    extract_values,
+    list_document_forms,
+)
 from hven.sources._reading.service_client import Secret, ServiceClient, resolve_authorization
 
 if TYPE_CHECKING:
@@ -140,6 +146,11 @@ class DocumentColumn(BaseModel):
         return "int"
 
 
+def _list_form_names(json_schema: dict[str, Any]) -> None:
+    """Add the names of forms to a JSON Schema."""
+    json_schema["enum"] = list_document_forms()
+
+
 class DocumentEnrichmentOptions(BaseModel):
     """What a descriptor may state about the documents of its rows."""
 
@@ -169,13 +180,14 @@ class DocumentEnrichmentOptions(BaseModel):
         ),
         examples=["last_mod_date"],
     )
-    format: Literal["header", "json", "label", "xml"] = Field(
+    format: str = Field(
         "header",
         description=(
             "`header` (a FITS header: cards of 80 columns, lines, the `<pre>` of a page, or the beginning of a "
-            "file), `label` (PVL, ODL), `json`, `xml`."
+            "file), `json`, `xml`, or a form that a plug-in adds."
         ),
-        examples=["label"],
+        examples=["json"],
+        json_schema_extra=_list_form_names,
     )
     columns: dict[
         str,
@@ -230,6 +242,18 @@ class DocumentEnrichmentOptions(BaseModel):
     login: Secret | None = Field(
         None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
     )
+
+    @field_validator("format")
+    @classmethod
+    def _check_format(cls, name: str) -> str:
+        form_names = list_document_forms()
+        if name in form_names:
+            return name
+        package = plugins.find_unused_package("documents", name)
+        if package is not None:
+            raise ValueError(f"{name!r} belongs to the plug-in package {package}, which `plugins` leaves out")
+        *first_names, last_name = map(repr, form_names)
+        raise ValueError(f"Input should be {', '.join(first_names)} or {last_name}")
 
     @model_validator(mode="after")
     def _check_location(self) -> DocumentEnrichmentOptions:
@@ -755,7 +779,6 @@ _ENRICHED_CLASSES: Mapping[Any, type[DocumentEnrichedSource]] = {
 __all__ = [
     "ADDRESS_COLUMN",
     "DOCUMENT_FACT_COLUMNS",
-    "DOCUMENT_FORMS",
     "STATE_COLUMN",
     "TIME_COLUMN",
     "WHOLE_TEXT_KEY",

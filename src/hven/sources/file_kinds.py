@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model import plugins
 from hven.model.errors import SourceError, UserError
+from hven.sources import FileKindSignature
 from hven.sources._reading.data_files import COMPRESSED_EXTENSIONS, DataFile
 from hven.sources._reading.format_detection import recognize_binary_format
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hven.sources import FileKindSignature, ServiceUrlSignature
+    from hven.sources import ServiceUrlSignature
 
 HEAD_BYTES = 8192  # of a file, which are matched
 BLOCK_BYTES = 1 << 20  # read at a time to find the end of a file
@@ -38,15 +39,38 @@ def find_file_kind_by_name(file: str) -> str | None:
     kind
         None: no kind has files with that ending.
     """
-    *_, ending = (
-        "",
-        *(part for part in file.lower().rsplit("/", 1)[-1].split(".")[1:] if part not in COMPRESSED_EXTENSIONS),
-    )
+    ending = _find_extension(file)
     # an installed plug-in for such files is meant, whatever other kinds read them
     kinds = sorted(
         plugins.list_plugins("sources"), key=lambda name: name not in plugins.list_external_plugins("sources")
     )
     return next((name for name, signature in _iterate_file_signatures(kinds) if ending in signature.extensions), None)
+
+
+def find_unused_package_of_file(file: str) -> str | None:
+    """Find the plug-in package that reads files of such names, if the settings leave it out.
+
+    Parameters
+    ----------
+    file
+        As in `find_file_kind_by_name`.
+
+    Returns
+    -------
+    package
+        Name of the package; None: no package that is left out reads them.
+    """
+    ending = _find_extension(file)
+    for package in plugins.list_unused_packages():
+        if any(ending in signature.extensions for signature in package.files):
+            return package.name
+    return None
+
+
+def _find_extension(file: str) -> str:
+    """Find the extension of a file in lower case, without that of its compression; an empty text: it has none."""
+    parts = file.lower().rsplit("/", 1)[-1].split(".")[1:]
+    return next((part for part in reversed(parts) if part not in COMPRESSED_EXTENSIONS), "")
 
 
 def find_file_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | None = None) -> str | None:
@@ -160,7 +184,11 @@ def find_service_kind_by_url(address: str) -> tuple[str, dict[str, str]] | None:
 
 
 def _iterate_file_signatures(kinds: Iterable[str]) -> Iterator[tuple[str, FileKindSignature]]:
-    return _iterate_signatures(kinds, "FILES")
+    """Yield what each kind recognises, and what it recognises because of plug-in packages."""
+    for name, signature in _iterate_signatures(kinds, "FILES"):
+        yield name, signature
+        for added in plugins.list_file_signatures(name):
+            yield name, FileKindSignature(extensions=added.extensions, leading_pattern=added.leading_pattern)
 
 
 def _iterate_signatures(kinds: Iterable[str], attribute_name: str) -> Iterator[tuple[str, Any]]:
@@ -182,5 +210,6 @@ __all__ = [
     "find_file_kind_by_name",
     "find_service_kind_by_url",
     "find_service_signature",
+    "find_unused_package_of_file",
     "recognize_binary_format",
 ]

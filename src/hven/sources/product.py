@@ -1,4 +1,4 @@
-"""Read product files of all media that Hven knows: CDF, netCDF, HDF5, PDS3, PDS4, ISIS, VICAR, IDL SAVE, FITS.
+"""Read product files of all media that Hven knows: CDF, netCDF, HDF5, IDL SAVE, FITS, and those of plug-ins.
 
 A row for each file, image, variable or attribute, or the rows of a table in them.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from hven.model import plugins
 from hven.sources import AvailableTable, FileKindSignature
 from hven.sources._reading.file_listing import find_data_files
 from hven.sources._reading.header_rows import HeaderSourceOptions
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from hven.sources import Source, SourceContext
 
-# what other kinds read by its content is theirs: FITS and plain text
+# what other kinds read by its content is theirs: FITS and plain text; files of plug-in packages are in their records
 FILES = FileKindSignature(
     extensions=(
         "cdf",
@@ -35,13 +36,6 @@ FILES = FileKindSignature(
         "nc4",
         "h5",
         "hdf5",
-        "lbl",
-        "img",
-        "qub",
-        "imq",
-        "lblx",
-        "cub",
-        "vic",
         "sav",
         "idlsav",
         "tif",
@@ -50,10 +44,7 @@ FILES = FileKindSignature(
     ),
     leading_pattern=(
         rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]"
-        rb"|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  |LBLSIZE *="
-        rb"|(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*="
-        rb"|CCSD3ZF|\s*Object *= *IsisCube"
-        rb"|(?:\xef\xbb\xbf)?\s*<\?xml.*?<(?:\w+:)?Product_\w+[\s>]"
+        rb"|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  "
     ),
 )
 
@@ -89,6 +80,13 @@ class Options(HeaderSourceOptions):
         return self
 
 
+def _list_extensions() -> tuple[str, ...]:
+    """List the extensions of all files of this kind."""
+    package_files = plugins.list_file_signatures("product")
+    added_extensions = (extension for signature in package_files for extension in signature.extensions)
+    return (*FILES.extensions, *added_extensions)
+
+
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the first file; the only one of a file without images is the default.
 
@@ -98,7 +96,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
         No such file; it cannot be read.
     """
     parsed_options = Options.model_validate(dict(options))
-    if find_remote_or_archived_files(parsed_options, context, FILES.extensions) is not None:
+    if find_remote_or_archived_files(parsed_options, context, _list_extensions()) is not None:
         return []
     files = find_data_files(parsed_options, context.directory, context.allowed_roots)
     tables_found, default_part = list_product_tables(files[0])
@@ -128,7 +126,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         "variables": ProductVariableSource,
         "cards": ProductAttributeSource,
     }
-    header_files = find_remote_or_archived_files(options, context, (*FILES.extensions, "fits", "fit", "fts", "xml"))
+    header_files = find_remote_or_archived_files(options, context, (*_list_extensions(), "fits", "fit", "fts", "xml"))
     return kinds[mode](
         options,
         context,

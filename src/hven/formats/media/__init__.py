@@ -19,7 +19,6 @@ from hven.formats.media._external_tables import open_product_with_row_reader
 from hven.formats.media._file_time_samples import FileTimeSamples
 from hven.formats.media._pixel_windows import CutoutSelection, find_window
 from hven.formats.media._product import ArrayPart, Axis, HeaderCard, OpenProductFile, Part, TablePart
-from hven.formats.media._pvl_labels import MAX_LABEL_BYTES, parse_pvl_label
 from hven.formats.media._rasters import open_raster
 from hven.formats.media._remote_files import Place, RemotePath
 from hven.formats.media._sample_tables import open_sample_table
@@ -58,8 +57,11 @@ class ProductFileFormat:
     open
         Open a file, on the disk or on another server (`RemotePath`). It raises `SourceError` if the file is of another
         kind or damaged.
-    is_label
-        Whether the file is a label, which describes files beside it.
+    label_extensions
+        Ends of the names of labels that describe a file beside them (``.lbl``), as they are tried in turn; empty: files
+        of this kind describe no others.
+    has_units_as_comments
+        Whether comments of cards are units.
     refinement
         A medium of which some files are of this one, too, and the function that turns such an open product into one of
         this medium. The function returns None for any other product.
@@ -73,9 +75,15 @@ class ProductFileFormat:
     extensions: tuple[str, ...]
     signature_pattern: bytes = b""
     open: Callable[[Place], OpenProductFile]
-    is_label: bool = False
+    label_extensions: tuple[str, ...] = ()
+    has_units_as_comments: bool = False
     refinement: tuple[str, Callable[[OpenProductFile], OpenProductFile | None]] | None = None
     read_cards: Callable[[Place], Iterable[HeaderCard]] | None = None
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the file is a label, which describes files beside it."""
+        return bool(self.label_extensions)
 
 
 def list_product_file_formats() -> Mapping[str, ProductFileFormat]:
@@ -123,35 +131,10 @@ def detect_product_file_format(file_name: str, signature: bytes = b"") -> Produc
     return None
 
 
-def parse_label_cards(body: bytes) -> list[HeaderCard]:
-    """Read a PDS3 or ISIS label that stands by itself.
-
-    Parameters
-    ----------
-    body
-        The label in PVL or ODL, up to its END.
-
-    Returns
-    -------
-    cards
-        Keywords of the label; those in groups have the names of the groups before them.
-
-    Raises
-    ------
-    SourceError
-        The body is no label, or the label has no end.
-    """
-    end_match = re.search(rb"^[ \t]*END[ \t]*\r?$", body, re.MULTILINE | re.IGNORECASE)
-    if end_match is None or len(body) > MAX_LABEL_BYTES:
-        raise SourceError(format_message("the label of {name} has no end", "the document"))
-    label_text = body[: end_match.start()].decode("latin-1")
-    label = parse_pvl_label(label_text, "the document")
-    return list(label.list_cards())
-
-
 def _find_detached_label(path: Place) -> Place | None:
     """Find the label that lies beside a file and describes it."""
-    for extension in (".lbl", ".LBL", ".xml", ".lblx"):
+    extensions = [extension for medium in list_product_file_formats().values() for extension in medium.label_extensions]
+    for extension in extensions:
         label_path = path.with_suffix(extension)
         if label_path != path and label_path.is_file() and not label_path.is_symlink():
             with label_path.open("rb") as file:
@@ -218,7 +201,7 @@ def open_product(
             raise _create_unknown_medium_error(format_message("{name} is empty", name))
         medium = detect_product_file_format(name, signature)
         if medium is None:
-            return _open_by_label(path, name, reads_only_cards=reads_only_cards)
+            return _open_by_label(path, name, signature, reads_only_cards=reads_only_cards)
         if reads_only_cards and medium.read_cards is not None:
             cards = tuple(medium.read_cards(path))
             return OpenProductFile(medium=medium.name, parts=(), cards=cards)
@@ -235,15 +218,30 @@ def open_product(
     return product
 
 
-def _open_by_label(path: Place, name: str, *, reads_only_cards: bool) -> OpenProductFile:
+def _open_by_label(path: Place, name: str, signature: bytes, *, reads_only_cards: bool) -> OpenProductFile:
     """Open a file of no known medium by the label beside it."""
     label = _find_detached_label(path)
     if label is None:
-        raise _create_unknown_medium_error(format_message("Hven cannot explore the format of {name}", name))
+        raise _create_unused_medium_error(name, signature)
     product = open_product(label, reads_only_cards=reads_only_cards)
     other_files = [companion for companion in product.companion_files if companion != path]
     product.companion_files = (label, *other_files)
     return product
+
+
+def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
+    """Create the error for a file that no medium opens; it names the package that the settings leave out, if any."""
+    message = format_message("Hven cannot explore the format of {name}", name)
+    extension = name.lower().rpartition(".")[2]
+    for package in plugins.list_unused_packages():
+        for files in package.files:
+            begins_alike = files.leading_pattern and re.match(files.leading_pattern, signature)
+            if begins_alike or extension in files.extensions:
+                remedy = format_message(
+                    "the plug-in package {package} opens such files, but this site leaves it out", package.name
+                )
+                return SourceError(message, remedy=remedy)
+    return _create_unknown_medium_error(message)
 
 
 def _create_unknown_medium_error(reason: TranslatableMessage) -> SourceError:
@@ -252,6 +250,7 @@ def _create_unknown_medium_error(reason: TranslatableMessage) -> SourceError:
 
 
 __all__ = [
+    "MAX_PARTS",
     "SIGNATURE_BYTES",
     "ArrayPart",
     "Axis",
@@ -273,7 +272,6 @@ __all__ = [
     "find_window",
     "list_product_file_formats",
     "open_product",
-    "parse_label_cards",
     "rotated_copies",
     "write_product_as_fits",
     "write_product_as_votable",

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._product import HeaderCard, TablePart
-from hven.formats.media._record_tables import (
+from hven.formats.media._number_types import (
     UINT64_DIGITS,
     VOTABLE_TYPES,
     build_uint64_text_deviation,
     has_values_beyond_int64,
 )
+from hven.formats.media._product import HeaderCard, TablePart
 from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors
 from hven.model import DeviationKind, ReadDeviation

@@ -29,13 +29,13 @@ from hven.formats.media import (
 from hven.formats.media import _compound_tables as compound_tables
 from hven.formats.media import _istp as istp
 from hven.formats.media import _map_projections as map_projections
-from hven.formats.media._product import MISSING_INSTANT, ProductVariable
-from hven.formats.media._record_tables import (
+from hven.formats.media._number_types import (
     UINT64_DIGITS,
     VOTABLE_TYPES,
     build_uint64_text_deviation,
     has_values_beyond_int64,
 )
+from hven.formats.media._product import MISSING_INSTANT, ProductVariable
 from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import ArrayLayout, convert_library_errors, copy_to_disk, read_window_values
 from hven.model import plugins

@@ -1,6 +1,7 @@
 """Extract the values of columns from documents.
 
-A document is a FITS header (as it is, as lines, or in the `<pre>` of a page), a label, or a record of JSON or XML.
+A document is a FITS header (as it is, as lines, or in the `<pre>` of a page), a record of JSON or XML, or has a form
+that a plug-in adds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import html
 import json
 import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import parse_label_cards
-from hven.model.errors import SourceError
+from hven.model import plugins
 from hven.sources import fits_headers
 
 if TYPE_CHECKING:
@@ -28,6 +29,31 @@ _NUMBER_PATTERN = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\s*
 
 class InvalidDocumentError(Exception):
     """The document does not have the expected form; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentForm:
+    """A form of documents, of which `enrich:` reads values: ``DOCUMENT`` of a module of the group `hven.documents`.
+
+    Attributes
+    ----------
+    create_lookup
+        Parse a document of which keys are wanted, and return a function that looks up one of them; it returns None for
+        a key that the document lacks. It raises `InvalidDocumentError` if the document does not have this form.
+    """
+
+    create_lookup: Callable[[bytes, Collection[str]], Callable[[str], object]]
+
+
+def is_web_page(body: bytes) -> bool:
+    """Return whether a document is a page of HTML, which servers send in the place of what they do not have.
+
+    Parameters
+    ----------
+    body
+        The document.
+    """
+    return _HTML_PATTERN.match(body) is not None
 
 
 def _create_header_lookup(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:
@@ -68,7 +94,7 @@ def _split_header_lines(body: bytes) -> list[str]:
             lines.append(card)
         raise InvalidDocumentError("it ends in the middle of the header")
     text = body.decode("utf-8", "replace")
-    is_page = _HTML_PATTERN.match(body) is not None
+    is_page = is_web_page(body)
     complaint = "it is not a header"
     if is_page:
         complaint = "it is a web page without a header"
@@ -116,7 +142,7 @@ def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], o
         record = json.loads(body)
     except (ValueError, RecursionError) as error:
         complaint = f"it is not JSON: {error}"
-        if _HTML_PATTERN.match(body):
+        if is_web_page(body):
             complaint = "it is a web page, not JSON"
         raise InvalidDocumentError(complaint) from None
     if not isinstance(record, dict):
@@ -138,16 +164,6 @@ def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], o
     return find_value
 
 
-# all of it is parsed
-def _create_label_lookup(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001
-    if _HTML_PATTERN.match(body):
-        raise InvalidDocumentError("it is a web page, not a label")
-    try:
-        return {card.keyword: card.value for card in parse_label_cards(body)}.get
-    except SourceError as error:
-        raise InvalidDocumentError(error.message) from None
-
-
 def _create_xml_lookup(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (it parses all)
     from lxml import etree  # noqa: PLC0415  (only for those who have such documents)
 
@@ -156,7 +172,7 @@ def _create_xml_lookup(body: bytes, paths: Collection[str]) -> Callable[[str], o
         root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
         complaint = f"it is not XML: {error}"
-        if _HTML_PATTERN.match(body):
+        if is_web_page(body):
             complaint = "it is a web page, not XML"
         raise InvalidDocumentError(complaint) from None
 
@@ -190,12 +206,30 @@ def _check_query_status(root: Any) -> None:
             raise InvalidDocumentError(f"it is a VOTable with an error: {' '.join((info.text or '').split())[:200]}")
 
 
-DOCUMENT_FORMS: dict[str, Callable[[bytes, Collection[str]], Callable[[str], object]]] = {
-    "header": _create_header_lookup,
-    "json": _create_json_lookup,
-    "label": _create_label_lookup,
-    "xml": _create_xml_lookup,
+DOCUMENT_FORMS = {
+    "header": DocumentForm(create_lookup=_create_header_lookup),
+    "json": DocumentForm(create_lookup=_create_json_lookup),
+    "xml": DocumentForm(create_lookup=_create_xml_lookup),
 }
+
+
+def list_document_forms() -> list[str]:
+    """List the names of all forms, built-in and plugged in, in alphabetical order."""
+    return sorted([*DOCUMENT_FORMS, *plugins.list_plugins("documents")])
+
+
+def load_document_form(name: str) -> DocumentForm:
+    """Load a form by its name.
+
+    Raises
+    ------
+    UserError
+        There is no such form, or its package is not in use.
+    """
+    if name in DOCUMENT_FORMS:
+        return DOCUMENT_FORMS[name]
+    form: DocumentForm = vars(plugins.load_plugin("documents", name))["DOCUMENT"]
+    return form
 
 
 def extract_values(
@@ -220,7 +254,7 @@ def extract_values(
         The document does not have this form.
     """
     keys = {key for column_keys, _, _ in columns for key in column_keys}
-    find_value = DOCUMENT_FORMS[document_form](body, keys)
+    find_value = load_document_form(document_form).create_lookup(body, keys)
     doubts: list[str] = []
     values: list[Any] = []
     for column_keys, kind, is_array in columns:

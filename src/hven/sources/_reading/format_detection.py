@@ -9,6 +9,7 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from hven.model import plugins
 from hven.model.errors import SourceError, TextPlace
 
 if TYPE_CHECKING:
@@ -51,11 +52,6 @@ _TEXT_FORMATS = (
     ),
     (r"\{\s*[\"}]|\[\s*[\[{]", "JSON", "write `kind: json`"),
     (r"\|[A-Z][a-z]?\|\d*\|\d*\||\[[0-9xX]{2}\]\d{6}", "a das2 or das3 stream", _OTHER_KINDS_REMEDY),
-    (
-        r"(?:Object|Group|ODL_VERSION_ID|PDS_VERSION_ID)\s*=|CCSD3ZF",
-        "an ISIS or PDS3 product with its label",
-        f"write `kind: product`, or {_OTHER_KINDS_REMEDY}",
-    ),
 )
 _OLD_OFFICE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BINARY_MAGIC = (
@@ -175,11 +171,9 @@ def refuse_other_text_format(line: str, place: TextPlace) -> None:
         With what it looks like, and which kind reads it.
     """
     # a file of DaCHS may begin with an XML declaration or a comment
-    texts = (
-        [(_OPENING_TAG_PATTERN, *_DACHS_DESCRIPTOR), *_TEXT_FORMATS]
-        if (place.file or "").endswith(".rd")
-        else _TEXT_FORMATS
-    )
+    texts = [*_TEXT_FORMATS, *_list_package_formats()]
+    if (place.file or "").endswith(".rd"):
+        texts.insert(0, (_OPENING_TAG_PATTERN, *_DACHS_DESCRIPTOR))
     for pattern, format_name, remedy in texts:
         if re.match(pattern, line.lstrip(), re.IGNORECASE if format_name.startswith("XML") else 0):
             raise SourceError(
@@ -187,6 +181,16 @@ def refuse_other_text_format(line: str, place: TextPlace) -> None:
                 place=place,
                 remedy=remedy + _DELIMITER_REMEDY,
             )
+
+
+def _list_package_formats() -> list[tuple[str, str, str]]:
+    """List the texts that other kinds read because of plug-in packages, as in `_TEXT_FORMATS`."""
+    formats = []
+    for signature in plugins.list_file_signatures():
+        remedy = f"write `kind: {signature.kind}`, or {_OTHER_KINDS_REMEDY}"
+        if signature.first_line_pattern:
+            formats.append((signature.first_line_pattern, signature.text_title, remedy))
+    return formats
 
 
 def refuse_prose_lines(lines: Sequence[str], uneven_line_count: int, place: TextPlace) -> None:

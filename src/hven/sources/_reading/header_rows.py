@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _UNIT_PATTERN = re.compile(r"\[([^\]]{1,20})\]\s*")
 _TRUNCATED_UNIT_PATTERN = re.compile(r"\[([^\[\]]{1,20})")  # a comment that ends where the card of 80 characters does
-# labels of ISIS have these words in the place of a unit: `ExposureDuration = 640.0 <IR>` is a value of one detector
+# labels have these words in the place of a unit: `ExposureDuration = 640.0 <IR>` is a value of one detector
 _DETECTOR_CHANNELS = {"IR", "VIS", "UV", "VNIR", "SWIR", "NIR"}
 SAMPLE_FILE_COUNT = 200
 BATCH_ROW_COUNT = 1000

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from hven.formats.media import ArrayPart, TablePart, open_product
+from hven.formats.media import ArrayPart, TablePart, list_product_file_formats, open_product
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
@@ -42,7 +42,6 @@ class _VariableInfo(NamedTuple):
     cards: tuple[HeaderCard, ...]
 
 
-LABEL_MEDIA = {"pds3", "pds4", "isis", "vicar"}  # their cards have a unit where others have a comment
 MAX_VALUE_CHARACTERS = 4000
 _COMMENTARY_KEYWORDS = {"", "COMMENT", "HISTORY"}
 
@@ -452,6 +451,8 @@ def _select_short_values(card_values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _collect_card_values(cards: Iterable[HeaderCard], comments: dict[str, str], medium: str) -> dict[str, Any]:
     """Collect the first value of each keyword."""
+    product_format = list_product_file_formats().get(medium)
+    has_units = product_format is not None and product_format.has_units_as_comments
     values_by_keyword: dict[str, Any] = {}
     for keyword, value, comment in cards:
         if keyword in _COMMENTARY_KEYWORDS or values_by_keyword.get(keyword) is not None:
@@ -459,7 +460,7 @@ def _collect_card_values(cards: Iterable[HeaderCard], comments: dict[str, str], 
         values_by_keyword[keyword] = value
         if isinstance(value, str):
             values_by_keyword[keyword] = value[:MAX_VALUE_CHARACTERS]
-        if comment and medium in LABEL_MEDIA:
+        if comment and has_units:
             comments.setdefault(keyword, f"[{comment}]")
         elif comment:
             comments.setdefault(keyword, comment)

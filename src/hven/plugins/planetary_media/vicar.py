@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.formats.media import ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat
-from hven.formats.media._stored_arrays import ArrayLayout, create_window_reader
+from hven.formats.media.api import ArrayLayout
 from hven.model.errors import SourceError, format_message
+from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
 
 if TYPE_CHECKING:
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Place
 
 MAX_LABEL_BYTES = 1 << 20  # of a label
 _KEYWORD_PATTERN = re.compile(r"(\w+)\s*=\s*(?:'((?:[^']|'')*)'|(\([^)]*\))|(\S+))")
@@ -85,7 +86,7 @@ def open_vicar(file: Place) -> OpenProductFile:
         steps = steps[1:]
         names = names[1:]
     offset = read_number("LBLSIZE") + header * record + prefix_bytes
-    value_type, read = create_window_reader(file, ArrayLayout(offset, dtype, shape, steps, is_vax))
+    value_type, read = create_window_reader(file, ArrayLayout(offset, dtype, shape, steps), ValueScale(is_vax=is_vax))
     cards = tuple(HeaderCard(name, value) for name, value in words.items())
     axes = tuple(Axis(name=name, size=size) for name, size in zip(names, shape, strict=True))
     image = ArrayPart(index=0, name="IMAGE", axes=axes, dtype=value_type, read=read)
@@ -118,4 +119,5 @@ MEDIUM = ProductFileFormat(
     extensions=("vic", "vicar", "img"),
     signature_pattern=rb"LBLSIZE=\d+ ",
     open=open_vicar,
+    has_units_as_comments=True,
 )

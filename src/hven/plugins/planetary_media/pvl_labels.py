@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media._product import HeaderCard
-from hven.formats.media._stored_arrays import RadixInteger
+from hven.formats.media import HeaderCard
 from hven.model.errors import SourceError, format_message
+from hven.plugins.planetary_media.label_values import RadixInteger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Place
 
 MAX_LABEL_BYTES = 4 << 20  # of a label
 MAX_NESTING_DEPTH = 50  # of objects

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hven.formats.media import open_product
-from hven.formats.media._stored_arrays import RadixInteger, parse_label_constant
+from hven.plugins.planetary_media.label_values import RadixInteger, parse_label_constant
 
 LABEL4 = """<?xml version="1.0" encoding="UTF-8"?>
 <Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1">

@@ -20,27 +20,19 @@ from hven.formats.media import (
     ProductFileFormat,
     convert_to_wavelengths,
 )
-from hven.formats.media import _map_projections as map_projections
-from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_record_table
-from hven.formats.media._spectral_axes import normalize_length_unit
-from hven.formats.media._stored_arrays import (
-    ArrayLayout,
-    RadixInteger,
-    ValueScale,
-    create_window_reader,
-    find_companion_file,
-    parse_label_constant,
-)
+from hven.formats.media.api import ArrayLayout, normalize_length_unit, write_map_projection_cards
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
+from hven.plugins.planetary_media.label_values import RadixInteger, find_companion_file, parse_label_constant
+from hven.plugins.planetary_media.record_tables import RecordField, create_delimited_table, create_fixed_record_table
+from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
-    from hven.formats.media import Part, TablePart
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Part, Place, TablePart
 
 MAX_LABEL_BYTES = 32 << 20  # of a label
 _NUMPY_TYPES = {
@@ -225,7 +217,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         axes.append(Axis(name=name, size=size, **axis_description))
     cards = []
     if map_projection and len(shape) >= 2:
-        cards = map_projections.write_map_projection_cards(map_projection, origin_pixel=0.5)
+        cards = write_map_projection_cards(map_projection, origin_pixel=0.5)
     places = None
     if cards:
         axes[-1] = Axis(name="LONGITUDE", size=shape[-1], kind="longitude", unit="deg")
@@ -446,5 +438,6 @@ MEDIUM = ProductFileFormat(
     extensions=("lblx",),
     signature_pattern=rb"(\xef\xbb\xbf)?\s*<\?xml.*<(\w+:)?Product_\w+",
     open=open_pds4,
-    is_label=True,
+    label_extensions=(".xml", ".lblx"),
+    has_units_as_comments=True,
 )

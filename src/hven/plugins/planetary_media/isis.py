@@ -8,25 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
-from hven.formats.media import _map_projections as map_projections
-from hven.formats.media import _pvl_labels as pvl_labels
-from hven.formats.media._record_tables import RecordField, create_fixed_record_table
-from hven.formats.media._spectral_axes import normalize_length_unit
-from hven.formats.media._stored_arrays import ArrayLayout, ValueScale, create_window_reader
+from hven.formats.media.api import ArrayLayout, normalize_length_unit, write_map_projection_cards
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
+from hven.plugins.planetary_media import pvl_labels
+from hven.plugins.planetary_media.record_tables import RecordField, create_fixed_record_table
+from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from hven.formats.media import Part
-    from hven.formats.media._product import TablePart
-    from hven.formats.media._pvl_labels import PvlLabel
+    from hven.formats.media import Part, Place, TablePart
+    from hven.plugins.planetary_media.pvl_labels import PvlLabel
 
     Window = Sequence[slice]
-    from hven.formats.media._remote_files import Place
 
 # stored type, special pixels, lowest valid value
 _PIXEL_TYPES: dict[str, tuple[str, tuple[float, ...], float | None]] = {
@@ -82,7 +79,7 @@ def open_isis(file: Place) -> OpenProductFile:
     scale = ValueScale(factor, zero, nulls, lowest_valid)
     dtype, read = _create_cube_reader(file, core, sizes, np.dtype(f"{order}{kind}"), scale)
     band_axis = _create_band_axis(_find_object(cube, "BANDBIN"), sizes[0])
-    wcs_cards = map_projections.write_map_projection_cards(_convert_mapping_to_pds3(cube), origin_pixel=0.5)
+    wcs_cards = write_map_projection_cards(_convert_mapping_to_pds3(cube), origin_pixel=0.5)
     create_sky_mapping = None
     if wcs_cards:
         line_axis = Axis(name="LATITUDE", size=sizes[1], kind="latitude")
@@ -238,4 +235,5 @@ MEDIUM = ProductFileFormat(
     extensions=("cub",),
     signature_pattern=rb"\s*Object\s*=\s*IsisCube",
     open=open_isis,
+    has_units_as_comments=True,
 )

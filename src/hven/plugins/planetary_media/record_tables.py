@@ -14,71 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.media._product import TablePart
-from hven.formats.media._stored_arrays import convert_vax_reals
-from hven.model import DeviationKind, ReadDeviation
+from hven.formats.media import TablePart
+from hven.formats.media.api import MAX_INT64, VOTABLE_TYPES
 from hven.model.errors import SourceError, format_message
 from hven.model.table import Column
 from hven.model.types import ColumnType
+from hven.plugins.planetary_media.stored_arrays import convert_vax_reals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from hven.formats.media._product import HeaderCard
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import HeaderCard, Place
 
-MAX_INT64 = np.uint64(2**63 - 1)
-UINT64_DIGITS = 20
 BLOCK_BYTES = 8 << 20  # of rows that are read at once
-VOTABLE_TYPES = {
-    "i1": "short",
-    "u1": "unsignedByte",
-    "i2": "short",
-    "u2": "int",
-    "i4": "int",
-    "u4": "long",
-    "i8": "long",
-    "u8": "long",
-    "f4": "float",
-    "f8": "double",
-}
-
-
-def has_values_beyond_int64(
-    read_records: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int = 1 << 20
-) -> bool:
-    """Return whether unsigned 64-bit integers of a file exceed the largest int64.
-
-    A column with such integers is read as decimal text.
-
-    Parameters
-    ----------
-    read_records
-        Read records from one to before another; missing records are 0.
-    count
-        Number of records.
-    step
-        Records that are read at once.
-    """
-    for start in range(0, count, step):
-        records = read_records(start, min(count, start + step))
-        if (records > MAX_INT64).any():
-            return True
-    return False
-
-
-def build_uint64_text_deviation(column: str, file: str) -> ReadDeviation:
-    """Describe that a column of unsigned 64-bit integers is read as decimal text.
-
-    Parameters
-    ----------
-    column, file
-        Names of the column and of the file.
-    """
-    message = "whole numbers do not fit int64, so Hven reads the column as decimal text"
-    return ReadDeviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -441,11 +391,8 @@ def create_delimited_table(
 
 
 __all__ = [
-    "UINT64_DIGITS",
     "RecordField",
-    "build_uint64_text_deviation",
     "create_delimited_table",
     "create_fixed_record_table",
-    "has_values_beyond_int64",
     "parse_texts",
 ]

@@ -13,26 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
-from hven.formats.media import _map_projections as map_projections
-from hven.formats.media import _pvl_labels as pvl_labels
-from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_record_table
-from hven.formats.media._spectral_axes import normalize_length_unit
-from hven.formats.media._stored_arrays import (
-    ArrayLayout,
-    ValueScale,
-    create_window_reader,
-    find_companion_file,
-    parse_label_constant,
-)
+from hven.formats.media.api import ArrayLayout, normalize_length_unit, write_map_projection_cards
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
+from hven.plugins.planetary_media import pvl_labels
+from hven.plugins.planetary_media.label_values import find_companion_file, parse_label_constant
+from hven.plugins.planetary_media.record_tables import RecordField, create_delimited_table, create_fixed_record_table
+from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.formats.media import HeaderCard, Part, TablePart
-    from hven.formats.media._pvl_labels import PvlLabel
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import HeaderCard, Part, Place, TablePart
+    from hven.plugins.planetary_media.pvl_labels import PvlLabel
 
 _AXIS_KINDS = {"LONGITUDE": "longitude", "LATITUDE": "latitude"}
 _NULL_KEYWORDS = (
@@ -279,8 +272,8 @@ def _create_qube_arrays(stored_object: _LabelledObject) -> Iterator[ArrayPart]:
     ordered_names = [qube.names[axis_number] for axis_number in order]
     ordered_sizes = [qube.sizes[axis_number] for axis_number in order]
     ordered_strides = tuple(strides[axis_number] for axis_number in order)
-    layout = ArrayLayout(offset, dtype, tuple(ordered_sizes), ordered_strides, vax)
-    value_type, read = create_window_reader(path, layout, scale)
+    layout = ArrayLayout(offset, dtype, tuple(ordered_sizes), ordered_strides)
+    value_type, read = create_window_reader(path, layout, scale._replace(is_vax=vax))
     yield ArrayPart(
         index=index,
         name=name,
@@ -318,8 +311,8 @@ def _create_suffix_array(stored_object: _LabelledObject, qube: _QubeLayout, axis
     suffix_type, vax = _parse_data_type(item_types[0], size)
     suffix_size = qube.suffix_sizes[axis_number]
     shape = (suffix_size, *(sizes[number] for number in other_axes))
-    layout = ArrayLayout(stored_object.offset + begin, suffix_type, shape, (stride, *other_strides), vax)
-    value_type, read = create_window_reader(stored_object.path, layout, ValueScale())
+    layout = ArrayLayout(stored_object.offset + begin, suffix_type, shape, (stride, *other_strides))
+    value_type, read = create_window_reader(stored_object.path, layout, ValueScale(is_vax=vax))
     title = f"{axis_name}_SUFFIX"
     suffix_axis = Axis(name=title, size=suffix_size)
     axes = (suffix_axis, *(Axis(name=qube.names[number], size=sizes[number]) for number in other_axes))
@@ -367,11 +360,11 @@ def _create_image_array(stored_object: _LabelledObject, map_projection: dict[str
         shape = shape[1:]
         steps = steps[1:]
         names = names[1:]
-    layout = ArrayLayout(offset + prefix_bytes, dtype, shape, steps, vax)
-    value_type, read = create_window_reader(path, layout, scale)
+    layout = ArrayLayout(offset + prefix_bytes, dtype, shape, steps)
+    value_type, read = create_window_reader(path, layout, scale._replace(is_vax=vax))
     wcs_cards: list[HeaderCard] = []
     if map_projection:
-        wcs_cards = map_projections.write_map_projection_cards(map_projection)
+        wcs_cards = write_map_projection_cards(map_projection)
     axes = list(_create_axes(names, list(shape), label_object))
     create_sky_mapping = None
     if wcs_cards:
@@ -500,6 +493,7 @@ MEDIUM = ProductFileFormat(
         rb"(CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(PDS_VERSION_ID|ODL_VERSION_ID|RECORD_TYPE|FILE_NAME)\s*=|CCSD3ZF"
     ),
     open=open_pds3,
-    is_label=True,
+    label_extensions=(".lbl", ".LBL"),
+    has_units_as_comments=True,
     read_cards=read_pds3_label_cards,
 )
