@@ -19,11 +19,13 @@ from hven.sources._documents.document_store import (
     STATE_WAITING,
 )
 from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
+from plugin_needs import list_package_pages
 from shared import ROOT
 
 REFERENCE = ROOT / "docs/reference"
 PAGE = (REFERENCE / "sources.md").read_text()
-PAGES = [PAGE, *(page.read_text() for page in sorted((REFERENCE / "sources").glob("*.md")))]
+PACKAGE_PAGES = [page for page in list_package_pages() if "<!-- options: " in page.read_text()]
+PAGES = [PAGE, *(page.read_text() for page in (*sorted((REFERENCE / "sources").glob("*.md")), *PACKAGE_PAGES))]
 EXAMPLES = [example for page in PAGES for example in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
 OPTIONS = [
     (kind, name)
