@@ -93,28 +93,31 @@ class PersonSection(DescriptorSection, short="name"):
     """A person or an institute."""
 
     name: Mirrored[Required[Text]]
-    "name as it is cited: Brahe, T."
+    "name as it is cited, for example Brahe, T."
     email: Local[Text]
     "email address for questions"
     orcid: Mirrored[Text]
-    "0000-0002-1825-0097"
+    "ORCID of the person, for example 0000-0002-1825-0097"
     affiliation: Mirrored[Text]
     "institute"
     ror: Mirrored[Text]
-    "the institute's identifier in the Research Organization Registry: https://ror.org/02feahw73"
+    "identifier of the institute in the Research Organization Registry, for example https://ror.org/02feahw73"
     url: Mirrored[Text]
     "home page"
 
 
 class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}):
-    """A person or an institute that helped, and is no creator."""
+    """A person or an institute that helped but is not a creator."""
 
     name: Mirrored[Required[Text]]
-    "name as it is written: Brahe, S."
+    "name as it is written, for example Brahe, S."
     role: Mirrored[Role]
-    "the person's role, as a DataCite term: DataCurator, ProjectMember, HostingInstitution ...; default: Other"
+    (
+        "role of the person, as a DataCite term, for example DataCurator, ProjectMember or HostingInstitution. "
+        "Default: Other"
+    )
     orcid: Mirrored[Text]
-    "0000-0002-1825-0097"
+    "ORCID of the person, for example 0000-0002-1825-0097"
     affiliation: Mirrored[Text]
     "institute"
     ror: Mirrored[Text]
@@ -122,29 +125,29 @@ class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}
 
 
 class FundingSection(DescriptorSection, short="funder", hints={"name": "funder", "number": "award"}, name="grant"):
-    """Who gave money."""
+    """A grant, and the organisation that gave it."""
 
     funder: Mirrored[Required[Text]]
     "name of the organisation"
     ror: Mirrored[Text]
-    "its identifier in the Research Organization Registry"
+    "identifier of the organisation in the Research Organization Registry"
     award: Mirrored[Text]
     "number of the grant"
     title: Mirrored[Text]
     "title of the grant"
     url: Mirrored[Text]
-    "page of the grant"
+    "address of a page about the grant"
 
 
 class RelatedWorkSection(DescriptorSection, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
-    """A paper, a catalogue, a program that belongs to the collection."""
+    """A paper, a catalogue or a program that belongs to the collection."""
 
     id: Mirrored[Required[Text]]
-    "its DOI, bibcode, arXiv number or address"
+    "DOI, bibcode, arXiv number or address of the work"
     relation: Mirrored[Text]
     (
-        "how the collection relates to the work, as a DataCite term: IsSupplementTo, IsDocumentedBy, "
-        "IsDerivedFrom, Cites ...; default: IsSupplementTo"
+        "how the collection relates to the work, as a DataCite term, for example IsSupplementTo, IsDocumentedBy, "
+        "IsDerivedFrom or Cites. Default: IsSupplementTo"
     )
 
 

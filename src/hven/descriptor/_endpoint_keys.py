@@ -13,22 +13,22 @@ class EndpointParameterSection(
     hints={"if": "where", "condition": "where", "enum": "values", "options": "values"},
     name="parameter",
 ):
-    """A parameter of an old address; expressions of the address call its value param.NAME."""
+    """A parameter of an old address. Expressions of the address use its value as param.NAME."""
 
     type: Text
-    "float64, int32, string, timestamp, boolean ...; default: string"
+    "type of the value, for example float64, int32, string, timestamp or boolean. Default: string"
     unit: Text
-    "unit in which clients give the value: arcsec"
+    "unit in which clients give the value, for example arcsec"
     in_: Text
-    "unit of the value in conditions, if it is different: deg"
+    "unit of the value in conditions, if that unit is different, for example deg"
     ucd: Text
     "UCD1+"
     description: Text
-    "what the parameter is, without an article: right ascension"
+    "what the parameter is, without an article, for example right ascension"
     default: RetypedText
-    "value if a request does not give one"
+    "value that Hven uses if a request does not give one"
     required: bool
-    "true: a request without it is refused"
+    "true: Hven refuses requests without this parameter"
     values: OneOrMore[RetypedText]
     "the only valid values"
     minimum: float
@@ -37,11 +37,11 @@ class EndpointParameterSection(
     "largest valid number"
     where: Condition
     (
-        "condition on the rows if the parameter is given: exp_date_updated >= param.date_updated_from. It"
-        " may name other parameters, which are then required"
+        "condition on the rows, which applies if a request gives the parameter, for example exp_date_updated >= "
+        "param.date_updated_from. It may name other parameters, which are then required"
     )
     columns: dict[str, OneOrMore[Text]]
-    'columns of the result, by the value of the parameter: {"false": [exp_id, target_ra]}'
+    'columns of the result for each value of the parameter, for example {"false": [exp_id, target_ra]}'
 
 
 class VotableShapeSection(
@@ -56,17 +56,17 @@ class VotableShapeSection(
     "VOTable version. Default: 1.4"
     namespace: Literal["1.1", "1.2", "1.3", "1.4", "1.5"]
     (
-        "version whose namespace the document declares, for clients that read no other: 1.4 for "
-        "http://www.ivoa.net/xml/VOTable/v1.4. Default: 1.3, as in the standard"
+        "version of the namespace that the document declares, for clients that read no other. For example, 1.4 stands "
+        "for http://www.ivoa.net/xml/VOTable/v1.4. Default: 1.3, as in the standard"
     )
     serialization: Literal["TABLEDATA", "BINARY", "BINARY2"]
-    "serialization. Default: BINARY2"
+    "how the VOTable encodes its rows. Default: BINARY2"
     type: Text
-    "media type of the answer: text/xml"
+    "media type of the answer, for example text/xml"
     params: dict[str, RetypedText]
     (
-        "PARAMs of the result: {status: OK, last_mod_date: '{updated}'}; {updated} is the publication time of "
-        "the table, {source_updated} the time of the newest file in its source"
+        "PARAMs of the result, for example {status: OK, last_mod_date: '{updated}'}. {updated} is the publication time "
+        "of the table. {source_updated} is the time of the newest file in its source"
     )
 
 
@@ -80,43 +80,46 @@ class EndpointSection(
         "responseformat": "format",
     },
 ):
-    """An address that a table had on another server, and that its clients still ask."""
+    """An address that a table had on another server, and that clients still use."""
 
     path: OneOrMore[Text]
     (
-        "the old address without its host, or several: /search.votable. The address of a page ends with a"
-        " column of the row in braces: /detail/exposure/{exp_id}"
+        "the old address without its host, for example /search.votable, or a list of such addresses. The address of a "
+        "page ends with a column of the row in braces, for example /detail/exposure/{exp_id}"
     )
     like: Literal["query", "page", "sitools2"]
     (
-        "what the address returns: query (default), rows selected by its own parameters; page, the page of a "
-        "row; sitools2, a SITools2 data set with its count, records and archives"
+        "what the address returns. 'query' (default): the rows that its own parameters select. 'page': the page of a "
+        "row. 'sitools2': a SITools2 data set with its count, records and archives"
     )
     title: Text
     "heading"
     description: Text
     "what the address was, and who uses it"
     params: dict[str, EndpointParameterSection]
-    "its parameters; their case is ignored"
+    "parameters of the address. Hven ignores the case of their names"
     columns: OneOrMore[Text]
     (
-        "columns of the result: names, or expressions with a name: exp_mjd AS mjd. Default: all columns that are "
-        "not hidden"
+        "columns of the result: names, or expressions with a name, for example exp_mjd AS mjd. Default: all columns "
+        "that are not hidden"
     )
     where: Condition
-    "condition for the rows that it can return"
+    "condition for the rows that the address can return"
     order: OneOrMore[Expression]
-    "order of the rows: [exp_date_updated, exp_id DESC]"
+    "order of the rows, for example [exp_date_updated, exp_id DESC]"
     rows: Annotated[int, Field(ge=1)]
-    "number of rows if a request does not give MAXREC. Default: that of the site"
+    "maximum number of rows if a request does not give MAXREC. Default: the limit of the site"
     format: Text
-    "format if a request does not give RESPONSEFORMAT: csv. Default: votable"
+    "format of the answer if a request does not give RESPONSEFORMAT, for example csv. Default: votable"
     votable: VotableShapeSection
-    "how its VOTables are written: {namespace: '1.4', serialization: TABLEDATA}"
+    "how the address writes VOTables, for example {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
     (
-        "for sitools2: rows that the filter CADENCE keeps, with the step as param.seconds: {mask_cadence: "
-        "'MOD(t_rec_index, param.seconds / 12) = 0'}"
+        "for 'like: sitools2', the condition for rows that the filter CADENCE keeps. It uses the step in seconds as "
+        "param.seconds, for example {mask_cadence: 'MOD(t_rec_index, param.seconds / 12) = 0'}"
     )
     archives: dict[str, Literal["tar", "zip"]]
-    "for sitools2: format of the archive, by the end of the address. Default: {plugin02: tar, plugin03: zip}"
+    (
+        "for 'like: sitools2', the format of the archive for each ending of the address. Default: {plugin02: tar, "
+        "plugin03: zip}"
+    )

@@ -9,47 +9,59 @@ class PublishedFilesSection(
     hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"},
     name="file",
 ):
-    """Files that are published as they are: a row of the table `files`, and an address, for each."""
+    """Files that Hven publishes unchanged. Each file has a row in the table `files`, and an address."""
 
     files: OneOrMore[Text]
-    "file or files, relative to the root; *, ?, [abc], ** are patterns"
+    "path of a file, or a list of paths, relative to 'root'. `*`, `?`, `[abc]` and `**` are patterns"
     ignore: OneOrMore[Text]
     "patterns of files to leave out"
     root: Text
     (
-        "where the files are. Default: beside the descriptor. A directory (one of `roots` in hven.toml, or "
-        "below), https://host/path, ftp://host/path, s3://bucket/path"
+        "where the files are: a directory within the site or within one of the `roots` in hven.toml, "
+        "https://host/path, ftp://host/path or s3://bucket/path. Default: beside the descriptor"
     )
     at: Text
-    "prefix of their paths: with raw, 2020/a.fits becomes raw/2020/a.fits; required if there are several roots"
+    (
+        "prefix of the paths of the files. With 'at: raw', 2020/a.fits becomes raw/2020/a.fits. Required if there are "
+        "several roots"
+    )
     from_: Text
-    "instead of 'files': the table whose rows name the files: a table of this collection, or schema.table"
+    (
+        "instead of 'files': the table whose rows name the files. Write the name of a table of this collection, or "
+        "schema.table"
+    )
     path: Text
-    "with 'from': the path below the root, as a template over the row: '{year}/{name}.fits'"
+    "with 'from': the path of the file below the root, as a template over the row, for example '{year}/{name}.fits'"
     size: Expression
-    "with 'from': size in bytes, an expression over the row; Hven requests an unknown size when a reader needs it"
+    (
+        "with 'from': the size in bytes, as an expression over the row. If the size is unknown, Hven requests it when "
+        "a reader needs it"
+    )
     sha256: Expression
-    "with 'from': checksum, as hexadecimal digits"
+    "with 'from': the SHA-256 checksum in hexadecimal digits, as an expression over the row"
     checksums: bool
     (
-        "whether each file is read for its SHA-256. Default: true on disk, false elsewhere. Without checksums, "
-        "Hven recognises a changed file by its size and time"
+        "whether Hven reads each file to compute its SHA-256. Default: true for files on disk, false for all others. "
+        "Without checksums, Hven recognises a changed file by its size and time"
     )
     proxied: bool
     (
-        "true: this site passes on the files; false: it redirects readers to the other server. Default: false "
-        "for http and https in a public collection"
+        "true: this site passes the files on to readers. false: it redirects readers to the other server. Default: "
+        "false for http and https in a public collection without 'options', and otherwise true"
     )
     options: dict[str, Text]
     (
-        "options for the other server: user and password for ftp; endpoint_url, region, key, secret, token and "
-        "anon for s3; fsspec options for other stores. $NAME is a secret"
+        "options for the other server. For ftp: user and password. For s3: endpoint_url, region, key, secret, token "
+        "and anon. For other stores: the options of fsspec. $NAME stands for a secret"
     )
     writers: OneOrMore[Text]
-    "accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH). Default: nobody"
+    (
+        "accounts and groups that may send and delete these files (PUT and DELETE /push/COLLECTION.files/PATH). "
+        "Default: nobody"
+    )
     title: Text
     "title of each file. Default: its name"
     description: Text
     "what is in the files"
     type: Text
-    "media type. Default: by the file extension"
+    "media type. Default: the type that belongs to the file extension"

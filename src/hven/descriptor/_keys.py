@@ -71,45 +71,57 @@ def _read_deletions(value: Any, key_path: str, faults: FaultCollector) -> Any:
 
 
 class LookupSection(DescriptorSection):
-    """A value found in a table by a key."""
+    """A value that Hven finds in a table by a key."""
 
     from_: Required[OneOrMore[Expression]]
-    "expression over the source whose value is looked up; a list of them for a table with several keys"
+    (
+        "expression over the columns of the source. Hven looks up its value in the table. For a table with several "
+        "keys, write a list of expressions"
+    )
     table: Source
-    "where to look: a file beside the descriptor, or a source with its kind"
+    "the table in which Hven looks: a file beside the descriptor, or a source with its 'kind'"
     key: OneOrMore[Text]
-    "column of the table that is compared; a list of them, one for each of 'from'. Default: its first column"
+    (
+        "column of the table that Hven compares with 'from'. If 'from' is a list, write one column for each of its "
+        "expressions. Default: the first column"
+    )
     low: Text
-    "instead of 'key': column of the table with the start of a range, which is included"
+    "instead of 'key': column of the table with the start of each range. The start belongs to the range"
     high: Text
-    "column of the table with the end of a range, which is not included. Default: the next row's 'low'"
+    (
+        "column of the table with the end of each range. The end does not belong to the range. Default: the 'low' of "
+        "the next row"
+    )
     value: Text
-    "column of the table with the result. Default: its second column"
+    "column of the table with the result. Default: the second column"
     values: dict[str, Constant]
-    "the table, written here: {U: 365, B: 445}"
+    "instead of 'table': the keys and their results, for example {U: 365, B: 445}"
     missing: Literal["error", "null", "keep"]
     (
-        "what happens if a key is missing: error (default) refuses the row, null gives no value, keep gives the "
-        "key itself"
+        "what happens if the table does not have the key. 'error' (default): Hven rejects the row. 'null': the column "
+        "has no value. 'keep': the column gets the key itself"
     )
     default: RetypedText
-    "value for a missing key, and for a row without a key"
+    "value for rows whose key is not in the table, and for rows without a key"
 
 
 class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
-    "constants, 'column: value', read from the written text by the type of the column"
+    "constants, as 'column: value'. Hven takes each value as you write it, and reads it with the type of the column"
     text: dict[str, Text]
     (
-        "templates, 'column: \"{orbit}_{cube}\"', with the names of expressions and with {file.path}, {site.url}, "
-        "{target.x}; {{ and }} are braces"
+        "templates, as 'column: \"{orbit}_{cube}\"'. Each pair of braces contains a name or an expression, for example "
+        "{file.path}, {site.url} or {target.x}. Write {{ and }} for literal braces"
     )
     map: dict[str, Expression]
-    "expressions, 'column: ADQL', over the columns of the source, names of 'let', and target.x"
+    (
+        "expressions in ADQL, as 'column: expression'. They use columns of the source, names in 'let', and target.x "
+        "for the table's own column x"
+    )
     lookup: dict[str, LookupSection]
-    "values found in a table, 'column: {from: .., table: ..}'"
+    "values that Hven finds in a table, as 'column: {from: .., table: ..}'"
 
 
 ASSIGNMENT_KEYS = tuple(AssignedValueSection.record.key_types)
@@ -138,49 +150,61 @@ class ColumnSection(
     """One column of a table."""
 
     type: Converted[Text]
-    "float64, int32, string, timestamp, point, float32[3] ...; default: the type of the source's column of that name"
+    (
+        "type of the values, for example float64, int32, string, timestamp, point or float32[3]. Default: the type of "
+        "the column with this name in the source"
+    )
     types: Local[OneOrMore[Text]]
-    "in a standard: other types that the column may take over from its value"
+    (
+        "in a standard: other types that the column may have. If the type of its value is one of them, the column "
+        "takes this type"
+    )
     unit: Mirrored[Text]
-    "unit as in VOUnits: deg, mag, km.s-1. If the source gives a different unit, Hven converts the values"
+    "unit as in VOUnits, for example deg, mag or km.s-1. If the source gives a different unit, Hven converts the values"
     ucd: Mirrored[Text]
-    "UCD1+: pos.eq.ra;meta.main"
+    "UCD1+, for example pos.eq.ra;meta.main"
     utype: Mirrored[Text]
     "utype of a data model"
     description: Mirrored[LocalizedText]
     "one sentence for readers"
     label: Mirrored[LocalizedText]
-    "heading for people; default: the label of the standard, else the name"
+    "heading for people. Default: the label in the standard, or else the name"
     null: Mirrored[RetypedText]
     "the value that stands for 'no value' in formats without nulls"
     rank: Mirrored[Annotated[int, Field(ge=1, le=30)]]
-    "from 1 (essential) to 30 (technical); sets VERB in cone searches, and 'principal'"
+    (
+        "importance of the column, from 1 (essential) to 30 (technical). It determines the smallest VERB of a cone "
+        "search that returns the column, and 'principal' in TAP_SCHEMA"
+    )
     required: Mirrored[bool]
-    "true: a row without a value is refused"
+    "true: Hven rejects rows without a value in this column"
     indexed: Mirrored[bool]
     "true: searches by this column are fast"
     unique: Mirrored[bool]
-    "true: no two rows have the same value"
+    "true: no two rows may have the same value"
     hidden: Local[bool]
-    "true: the column can be queried, but is shown only on request"
+    "true: queries can use the column, but it is shown only on request"
     std: Mirrored[bool]
     "true: the column belongs to a standard"
     section: Mirrored[Text]
     "heading under which pages show the column"
     display: Mirrored[Text]
-    "how pages write values: .3f, sexagesimal, iso; hidden: the column is for programs only"
+    (
+        "how pages write the values, for example '.3f', 'sexagesimal' or 'iso'. With 'hidden', the column is for "
+        "programs only"
+    )
     frame: Mirrored[Text]
-    "name of an entry of 'frames'"
+    "name of an entry in 'frames'"
     link: Mirrored[Text]
-    "address, as a template over the columns of the row: https://x/{obs_id}"
+    "address to which the values link, as a template over the columns of the row, for example https://x/{obs_id}"
     enum: Mirrored[Text]
-    "name of an entry of 'enums'"
+    "name of an entry in 'enums'"
     minimum: Mirrored[float]
     "smallest valid value"
     maximum: Mirrored[float]
     "largest valid value"
     optional: Local[bool]
-    "in a standard: the column exists only if a table names it under 'optional'"
+    "in a standard, true: a table has the column only if it names the column under 'optional'"
 
 
 class FunctionFileSection(DescriptorSection, short="file", name="functions"):
@@ -189,34 +213,37 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
     file: Required[Text]
     "the .py file"
     names: dict[str, ColumnSection]
-    "result types by function; default: the annotations of the functions"
+    "type of the result of each function. Default: the annotations of the functions"
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
-    """Similar columns made by a loop: {b} in names and values is replaced."""
+    """Similar columns that a loop makes. Hven replaces {b} in names and values."""
 
     each: Required[FreeMap]
-    "the values that {b} takes: {b: [u, g, r]}; several lists are read in parallel and must have the same length"
+    (
+        "the values of {b}, for example {b: [u, g, r]}. Hven reads several lists in parallel, so they must have the "
+        "same length"
+    )
     columns: dict[str, ColumnSection]
-    "columns to add"
+    "columns that the loop adds"
     _: AssignedValueSection
 
 
 class GranuleSection(DescriptorSection):
-    """One of several rows made from one source row."""
+    """One of several rows that Hven makes from a source row."""
 
     gid: Required[Text]
-    "its name, which fills the column granule_gid if the table has it"
+    "name of the granule. If the table has the column granule_gid, the name is its value"
     if_: Condition
-    "condition: only source rows that meet it make this granule"
+    "condition that a source row must meet to make this granule"
     _: AssignedValueSection
 
 
 class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag", "condition": "if"}, name="rule"):
-    """What rows must meet."""
+    """A condition that rows must meet, or a check of whole columns."""
 
     if_: Condition
-    "condition over the table's own columns; a row for which it is false breaks the rule"
+    "condition over the table's own columns. A row breaks the rule if the condition is false for this row"
     check: Literal[
         "words",
         "ucd",
@@ -238,26 +265,32 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
         "unique",
         "schema",
     ]
-    "instead of 'if': a check of whole columns (below)"
+    "instead of 'if': the name of a check of whole columns, for example 'words' or 'between'"
     columns: OneOrMore[Text]
-    "columns to check; pair and order take them in pairs"
+    "columns to check. The checks 'pair' and 'order' use them two at a time"
     of: Text
-    "for words: the name of a vocabulary; for pattern: a regular expression; for orientation: sky or body"
+    (
+        "for 'check: words', the name of a vocabulary. For 'check: pattern', a regular expression. For 'check: "
+        "orientation', 'sky' or 'body'"
+    )
     list: bool
-    "true: the value is a list joined by #, and each item is checked"
+    "true: each value is a list joined by #, and Hven checks each item"
     low: float
-    "for between: smallest valid value"
+    "for 'check: between', the smallest valid value"
     high: float
-    "for between: largest valid value"
+    "for 'check: between', the largest valid value"
     severity: Literal["error", "warning", "info", "off"]
-    "error (default): the row is refused; warning, info: it is counted; off: the rule is not checked"
+    (
+        "what happens to rows that break the rule. 'error' (default): Hven rejects them. 'warning' or 'info': Hven "
+        "publishes and counts them. 'off': Hven does not check the rule"
+    )
     flag: Annotated[int, Field(ge=0, le=MAX_FLAG_BIT)]
     (
-        "bit of the table's 'flags' that is set in rows that break the rule. Such rows are published and counted "
-        "(severity: warning, or info). A bit keeps its meaning once it is assigned"
+        "bit of the table's 'flags' that Hven sets in rows that break the rule. Hven publishes and counts such rows, "
+        "as with 'severity: warning' or 'severity: info'. A bit keeps its meaning once it is assigned"
     )
     message: Text
-    "what the report says"
+    "text about the rule in the report"
 
 
 class FlagColumnSection(
@@ -269,25 +302,31 @@ class FlagColumnSection(
     """The column that says which rules a row breaks."""
 
     column: Required[Text]
-    "name of the column, which is created if 'columns' does not describe it. Each rule with 'flag' sets one bit"
+    "name of the column. If 'columns' does not describe the column, Hven creates it. Each rule with 'flag' sets one bit"
     by: dict[str, Expression]
     (
-        "groups in which flagged rows are counted, in addition to each rule: {instrument: insname, year: "
-        "CAST(ISO(t_min) AS CHAR(4))}; expressions over the table's own columns"
+        "groups by which Hven also counts the flagged rows, as expressions over the table's own columns, for example "
+        "{instrument: insname, year: CAST(ISO(t_min) AS CHAR(4))}"
     )
     given: bool
-    "true: the rows already have flags, and the rules only describe the bits ({flag: 0, message: ...}, without 'if')"
+    (
+        "true: the source rows already have flags. The rules then only describe the bits: write {flag: 0, message: "
+        "...} without 'if'"
+    )
 
 
 class ServiceInputSection(DescriptorSection, short="value", name="input"):
-    """A parameter of a service that rows lead to."""
+    """A parameter of a service that rows link to."""
 
     value: RetypedText
-    "value that is always sent, as a template over the row: '{target.obs_id}'. Without it, the user gives a value"
+    (
+        "value that is always sent, as a template over the row, for example '{target.obs_id}'. Without this key, the "
+        "user gives a value"
+    )
     minimum: RetypedText
-    "smallest value that users may give, as a template: '{target.t_min}'"
+    "smallest value that users may give, as a template, for example '{target.t_min}'"
     maximum: RetypedText
-    "largest value that users may give; for an interval, both ends: '{target.em_min} {target.em_max}'"
+    "largest value that users may give. For an interval, write both ends, for example '{target.em_min} {target.em_max}'"
     values: OneOrMore[RetypedText]
     "the only values that users may give"
     example: RetypedText
@@ -305,116 +344,122 @@ class ServiceSection(
         "parameters": "params",
     },
 ):
-    """A service that takes values of a row."""
+    """A service that takes values from a row."""
 
     url: Required[Text]
-    "address of the service, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
+    "address of the service, as a template, for example '{site.url}/cut' or 'https://das.example.org/hapi/data'"
     params: dict[str, ServiceInputSection]
     (
-        "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that users fill "
-        "in, {BAND: {type: 'float64[2]', unit: m}}"
+        "parameters of the service. A parameter with a value is always sent, for example {id: '{target.dataset}'}. "
+        "Users fill in the others, for example {BAND: {type: 'float64[2]', unit: m}}"
     )
     standard: Text
-    "IVOID of the standard of the service: ivo://ivoa.net/std/SODA#sync-1.0"
+    "IVOID of the standard that the service follows, for example ivo://ivoa.net/std/SODA#sync-1.0"
     registered: Text
-    "IVOID under which it is registered"
+    "IVOID under which the service is registered"
 
 
 class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "table": "from"}, name="link"):
-    """What each row leads to: rows of DataLink."""
+    """What each row links to. Clients read these links as rows of DataLink."""
 
     semantics: Text
     (
-        "how the link relates to the row, as a DataLink term: this, preview, thumbnail, progenitor, derivation, "
-        "calibration, documentation ..."
+        "how the link relates to the row, as a DataLink term: 'this', 'preview', 'thumbnail', 'progenitor', "
+        "'derivation', 'calibration', 'documentation' ..."
     )
     derived: DerivedLinkSection
     (
-        "instead of 'semantics', 'from' and 'where': rows that this one was made from (progenitor), or "
-        "that were made from it (derivation)"
+        "instead of 'semantics', 'from' and 'where': links to the rows that this row was made from ('progenitor'), and "
+        "to the rows that were made from this row ('derivation')"
     )
     series: Text
-    "instead of all other keys: the id of a HAPI and das2 data set, in which the row is a time span"
+    "instead of all other keys: the id of a HAPI and das2 data set. The row links to its time span in this data set"
     text: Text
     (
-        "address, as a template over the row: '{base}/{target.obs_id}.png'. Values are encoded for an address "
-        "(after a ?, for its query), except a value at the start of the address"
+        "address, as a template over the row, for example '{base}/{target.obs_id}.png'. Hven encodes the values as "
+        "parts of an address (after a ?, as parts of a query). It does not encode a value at the start of the address"
     )
     file: Text
-    "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
+    "instead of 'text': the path of a file of the collection ('files'), as a template, for example '{target.file_name}'"
     service: ServiceSection
-    "instead of 'text': a service that takes values of the row; programs and pages build a form from it"
+    "instead of 'text': a service that takes values from the row. Programs and pages show a form for its parameters"
     type: Text
-    "media type, which may be a template; for 'file', Hven knows it"
+    "media type, which may be a template. You can omit it with 'file', because Hven knows the type"
     size: Text
-    "size in bytes, as a template; for 'file', Hven knows it"
+    "size in bytes, as a template. You can omit it with 'file', because Hven knows the size"
     description: Text
-    "what the link leads to, as a template: 'map at {previews.frequency:.0f} MHz'"
+    "what the link leads to, as a template, for example 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
     (
-        "kind of product: a word of the vocabulary product-type (image, spectrum ..), or a template. "
-        "Default for a row's own file: its dataproduct_type"
+        "kind of product: a word from the vocabulary product-type (for example image or spectrum), or a template. "
+        "Default for a row's own file: the dataproduct_type of the row"
     )
     local: Text
-    "your own word to tell apart several links of one kind, as a template: 'band {previews.band}'"
+    "your own word that distinguishes several links of one kind, as a template, for example 'band {previews.band}'"
     if_: Condition
-    "condition: only rows that meet it have the link"
+    "condition that a row must meet to have the link"
     from_: Text
-    "another table whose rows become links: previews, or schema.table"
+    "another table whose rows become links, for example previews or schema.table"
     where: Condition
-    "condition by which rows of that table belong to a row: previews.obs_id = target.obs_id"
+    (
+        "condition that selects the rows of the table in 'from' that belong to a row, for example previews.obs_id = "
+        "target.obs_id"
+    )
     order: Expression
-    "order of these rows: previews.frequency"
+    "order of the rows of the table in 'from', for example previews.frequency"
 
 
 class EmbargoTermSection(DescriptorSection, short="default", name="term"):
-    """Months or a date, perhaps by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
+    """Months or a date, which may depend on the row, as in {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
-    "expression over the source whose value is looked up; its case is ignored"
+    "expression over the columns of the source. Hven looks up its value in 'values', and ignores upper and lower case"
     values: dict[str, RetypedText]
-    "months, or dates, by that value"
+    "number of months, or date, for each value of 'from'"
     default: RetypedText
     (
-        "for values that are not listed. Without it, such rows have no release date, or no date before "
-        "which they stay closed"
+        "number of months, or date, for values that are not in 'values'. Without 'default' in 'months', such rows have "
+        "no release date. Without 'default' in 'not_before', they have no earliest release date"
     )
 
 
 class EmbargoSection(DescriptorSection):
-    """When rows become public: each gets its release date, that `access` compares with `now`."""
+    """When rows become public. Each row gets a release date, which `access` compares with `now`."""
 
     from_: Required[Expression]
-    "the moment from which months are counted: t_max (a time, ISO text, or a modified Julian date)"
+    (
+        "moment from which Hven counts the months, for example t_max. It is a time, a text in ISO format, or a "
+        "modified Julian date"
+    )
     months: Required[EmbargoTermSection]
-    "number of calendar months: 12, or by collection"
+    "number of calendar months, for example 12. It may depend on the row, for example on its collection"
     exempt: Condition
-    "condition over the source for rows without months: calibrators"
+    "condition over the columns of the source. Rows that meet it, for example calibrators, get no months"
     not_before: EmbargoTermSection
-    "earliest release date of all rows; a date without a time means 23:59:59"
+    "earliest release date of all rows. A date without a time means 23:59:59 on that day"
     delivered: Condition
-    "condition over the source for rows whose own release date is kept as it is, or missing"
+    "condition over the columns of the source. Rows that meet it keep their own release date, or stay without one"
     column: Text
     (
-        "column of release dates. Default: obs_release_date. If the source or 'map' gives a row a date there, "
-        "Hven uses it instead of the months"
+        "column with the release dates. Default: obs_release_date. If the source or 'map' gives a row a date in this "
+        "column, Hven uses this date instead of the months"
     )
 
 
 class DeletedRowsSection(DescriptorSection, name="deletions"):
-    """Rows that say themselves that they are deleted."""
+    """How the source marks deleted rows."""
 
     column: Required[Condition]
-    "condition over source columns that is true for deleted rows: \"status = 'deleted'\""
+    "condition over source columns that is true for deleted rows, for example \"status = 'deleted'\""
 
 
 class SyncGuardSection(DescriptorSection, name="guard"):
-    """What stops a sync until somebody says --accept."""
+    """Limits that stop a sync until somebody runs it with --accept."""
 
     removed: Share
-    "share of the published rows that may disappear; default: 10 %"
+    "share of the published rows that may disappear. Default: 10 %"
     changed: Share
-    "share of the published rows that may change; default: 50 %"
+    "share of the published rows that may change. Default: 50 %"
 
 
 class SyncSection(
@@ -428,33 +473,36 @@ class SyncSection(
         "flag": "deletions: {column: ..}",
     },
 ):
-    """How changes of the source are followed."""
+    """How Hven follows changes of the source."""
 
     watermark: Expression
-    "source column, or expression over source columns, that is larger in rows that were written later"
+    "source column, or expression over source columns, whose value is larger in rows that were written later"
     overlap: Overlap
-    "how far to look back from the last watermark: 2 d, or a number in the watermark's own unit"
+    "how far Hven looks back from the last watermark, for example 2 d, or a number in the unit of the watermark"
     deletions: Annotated[DeletionWord | DeletedRowsSection, _read_deletions]
-    "how deleted rows are found: compare (default), blocks, none, {column: condition}"
+    "how Hven finds deleted rows: 'compare' (default), 'blocks', 'none' or {column: condition}"
     full: FullInterval
-    "how often Hven reads everything, regardless of the watermark: 7 d; never: if every write changes the watermark"
+    (
+        "how often Hven reads everything, regardless of the watermark, for example 7 d. Write 'never' if every write "
+        "changes the watermark"
+    )
     page: Annotated[int, Field(ge=1)]
-    "number of rows in each request to the source, if it is read in pages"
+    "number of rows in each request to the source, if Hven reads the source in pages"
     rate: Annotated[float, Field(ge=0.001)]
     "maximum number of requests to the source per second"
     guard: SyncGuardSection
-    "how much may disappear or change before a sync stops and asks: {removed: 10 %, changed: 50 %}"
+    "how many rows may disappear or change before a sync stops and asks you, for example {removed: 10 %, changed: 50 %}"
 
 
 class ForeignKeySection(DescriptorSection, short="target", name="key"):
     """A foreign key: columns whose values are found in another table."""
 
     columns: Converted[OneOrMore[Text]]
-    "columns of this table; default: the entry's name"
+    "columns of this table. Default: the column with the name of the entry"
     target: Converted[Required[Text]]
-    "the other table: table or schema.table"
+    "the other table, as table or schema.table"
     target_columns: Converted[OneOrMore[Text]]
-    "its columns; default: the same names"
+    "columns of the other table. Default: the same names as in this table"
     description: Mirrored[Text]
     "what the relation means"
     utype: Mirrored[Text]
@@ -465,19 +513,19 @@ class PartitionSection(
     DescriptorSection,
     hints={"interval": "every", "step": "every", "level": "order", "nside": "order", "on": "column", "range": "by"},
 ):
-    """How the rows of a big table are cut into pieces."""
+    """How Hven divides the rows of a big table into partitions."""
 
     by: Required[Literal["time", "healpix"]]
-    "time: by a column; healpix: by the position"
+    "'time' divides the rows by a column, 'healpix' by their position"
     column: Text
-    "for time: a timestamp, or a number with a unit of time"
+    "for 'by: time', the column. It is a timestamp, or a number with a unit of time"
     every: Text
     (
-        "for time: length of a partition: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp. "
-        "Default: 1 month, or 30 d"
+        "for 'by: time', the length of a partition, for example 1 month, 1 year, 10 d or 6 h. Months and years need a "
+        "timestamp. Default: 1 month for a timestamp, 30 d for a number"
     )
     order: Annotated[int, Field(ge=0, le=2)]
-    "for healpix: 0, 1 (default) or 2, for 12, 48 or 192 partitions"
+    "for 'by: healpix', the order: 0 (12 partitions), 1 (48 partitions, the default) or 2 (192 partitions)"
 
 
 class ColumnGroupSection(DescriptorSection, name="group"):
@@ -486,19 +534,19 @@ class ColumnGroupSection(DescriptorSection, name="group"):
     value: Converted[Text]
     "the column with the value"
     error: Converted[Text]
-    "its uncertainty"
+    "the column with the uncertainty of the value"
     lower: Converted[Text]
-    "lower bound or lower error"
+    "the column with the lower bound or the lower error"
     upper: Converted[Text]
-    "upper bound or upper error"
+    "the column with the upper bound or the upper error"
     origin: Converted[Text]
     "column that says where the value comes from"
     confidence: Converted[Text]
-    "column that says how certain it is"
+    "column that says how certain the value is"
     roles: Converted[dict[str, Text]]
-    "further roles: name: column"
+    "further roles, as 'role: column'"
     columns: Converted[OneOrMore[Text]]
-    "columns without a role"
+    "further columns, without a role"
     description: Mirrored[Text]
     "what the group is"
     utype: Mirrored[Text]
@@ -508,7 +556,7 @@ class ColumnGroupSection(DescriptorSection, name="group"):
 
 
 class TableParamSection(DescriptorSection, short="value", name="param"):
-    """What holds for all rows."""
+    """A value that applies to all rows."""
 
     value: Mirrored[Required[RetypedText]]
     "the value"
@@ -519,79 +567,80 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
     """A coordinate or time system."""
 
     kind: Mirrored[Literal["coosys", "timesys"]]
-    "coosys: space (default unless a timescale is given); timesys: time"
+    "'coosys' for coordinates in space (the default, unless 'timescale' is given), or 'timesys' for times"
     system: Mirrored[Text]
-    "ICRS, FK5, GALACTIC, BODY ... (the IVOA's vocabulary refframe)"
+    "coordinate system: ICRS, FK5, GALACTIC, BODY ... (from the IVOA vocabulary refframe)"
     epoch: Mirrored[RetypedText]
-    "epoch of the positions: J2015.5"
+    "epoch of the positions, for example J2015.5"
     equinox: Mirrored[RetypedText]
-    "equinox: J2000"
+    "equinox, for example J2000"
     refposition: Mirrored[Text]
     (
-        "TOPOCENTER, BARYCENTER, GEOCENTER ...; for the system BODY, the name of the body. Default: the "
-        "target_name or spatial_origin that is set"
+        "reference position, for example TOPOCENTER, BARYCENTER or GEOCENTER. For 'system: BODY', the name of the "
+        "body. Default for a body: the spatial_origin or target_name in 'set'"
     )
     crs: Converted[Text]
     (
-        "for the system BODY: well-known text (WKT) of the body's ellipsoid with two or three axes, or an IAU "
-        "code: IAU_2015:49900. It also names the body"
+        "for 'system: BODY', the shape of the body: well-known text (WKT) of its ellipsoid with two or three axes, or "
+        "an IAU code, for example IAU_2015:49900. The text or code also names the body"
     )
     timescale: Mirrored[Text]
-    "UTC, TT, TDB ..."
+    "time scale: UTC, TT, TDB ..."
     timeorigin: Mirrored[RetypedText]
     (
-        "JD of time 0, or MJD-origin, JD-origin. Columns in d are dates counted from it; without it, Hven"
-        " decides by their range"
+        "the Julian date of time 0, or 'MJD-origin' or 'JD-origin'. Columns with the unit d are dates counted from "
+        "this origin. Without 'timeorigin', Hven infers the origin from the range of the values"
     )
 
 
 class ObscoreSection(DescriptorSection, empty=True):
-    """What ivoa.obscore has of this table, over the table's own columns."""
+    """The values of the rows in ivoa.obscore, as expressions over the table's own columns."""
 
     _: Annotated[AssignedValueSection, "set text map"]
     optional: OneOrMore[Text]
-    "optional ObsCore columns to include, or families of them"
+    "optional ObsCore columns to include, or names of families of such columns"
     columns: dict[str, ColumnSection]
-    "further columns that only this table has"
+    "further columns in ivoa.obscore, which only this table has"
     converted: bool
-    "true: the expressions give ObsCore's own units, and nothing is converted (as mirrors write it)"
+    "true: the expressions already give values in ObsCore's own units, so Hven converts nothing. Mirrors write this key"
     radio: FreeMap
-    "the same for ivoa.obscore_radio: set, text, map"
+    "the keys 'set', 'text' and 'map' for ivoa.obscore_radio"
 
 
 class VocabularySection(DescriptorSection, short="values"):
-    """Words that a column may have."""
+    """Words that a column may contain."""
 
     values: Required[OneOrMore[RetypedText]]
     "the words"
     version: RetypedText
-    "where and when the words were taken from"
+    "source of the words, with its version or the date on which you took them"
 
 
 class AccessSection(DescriptorSection, short="rows"):
-    """Who sees rows, knows of their files, and may take these."""
+    """Who sees rows, who knows of their files, and who may take these files."""
 
     rows: Text
     (
-        "public; private: nobody sees the table until access is granted; or a condition over the row and the "
-        "reader that decides who sees which rows: release_date <= now or reader in (pi, coi) or 'team' in groups"
+        "who sees which rows. 'public': everybody sees all rows. 'private': nobody sees the table until access is "
+        "granted. 'members': only the members of the project see the table. Otherwise, write a condition over the row "
+        "and the reader, for example release_date <= now or reader in (pi, coi) or 'team' in groups"
     )
     files: Text
-    "condition: who may know that a row has files. Default: whoever sees the row"
+    "condition that decides who may know that a row has files. Default: everybody who sees the row"
     take: Text
-    "condition: who may take the files of a row. Default: whoever may know of them"
+    "condition that decides who may take the files of a row. Default: everybody who may know of the files"
     columns: OneOrMore[Text]
     (
-        "columns about files, which are null for readers who may not know of them. Default: columns with "
-        "standard names and UCDs, such as access_url"
+        "columns about files. They are null for readers who may not know of the files. Default: columns with standard "
+        "names and UCDs, such as access_url"
     )
     path: Text
     (
-        "column with the path of the row's file, as in 'files' of the collection; these rules then decide who "
-        "may download it"
+        "column with the path of the row's file, as in 'files' of the collection. The rules in 'access' then decide "
+        "who may download the file"
     )
     contact: Text
-    "whom to ask for locked data. Default: the contact of the collection"
+    "whom readers can ask for locked data. Default: the contact of the collection"
 
 
 class TableSection(
@@ -612,138 +661,148 @@ class TableSection(
     title: Mirrored[LocalizedText]
     "heading"
     description: Mirrored[LocalizedText]
-    "what a row is, for readers"
+    "text that explains to readers what one row is"
     utype: Mirrored[Text]
     "utype of a data model"
     standard: Local[Text]
-    "name of a standard whose columns, units, UCDs and rules this table has: epn-tap-2.0"
+    "name of a standard, for example epn-tap-2.0. The table has the columns, units, UCDs and rules of this standard"
     optional: Local[OneOrMore[Text]]
     "optional columns of the standard that the table has"
     frame: Local[Text]
-    "variant of the standard: for epn-tap the spatial_frame_type, from which units follow"
+    "variant of the standard. For epn-tap, this is the spatial_frame_type, which determines the units"
     columns: Converted[dict[str, ColumnSection]]
-    "the columns. Default: those of the source"
+    "the columns. Default: the columns of the source"
     follow: Local[bool]
     (
-        "true: the table has all columns of the source, and 'columns' refines them or adds some. Default "
-        "if there are neither columns nor a standard"
+        "true: the table has all columns of the source. 'columns' refines these columns or adds others. This is the "
+        "default for a table with neither 'columns' nor 'standard'"
     )
     source: Local[OneOrMore[Source]]
-    "where the rows come from; a list of sources is read one after the other"
+    "where the rows come from. Hven reads the sources in a list one after the other"
     view: Converted[Query]
-    "ADQL query whose result is the table, instead of a source"
+    "instead of 'source': an ADQL query whose result is the table"
     where: Local[Condition]
-    "condition over source rows; other rows are skipped and counted"
+    "condition over source rows. Hven skips and counts the other rows"
     max_rejects: Local[Annotated[float, Field(ge=0, le=1)]]
     (
-        "share of the rows that may be rejected; with more, the run publishes nothing. Default: 0.5; 1: publish "
-        "even an empty table"
+        "share of the rows that Hven may reject, from 0 to 1. If it rejects more, the run publishes nothing. Default: "
+        "0.5. With 1, the run publishes even an empty table"
     )
     let: Local[dict[str, Expression]]
-    "names of intermediate expressions"
+    "intermediate expressions, each with a name"
     _: AssignedValueSection
     for_: Local[OneOrMore[ColumnLoopSection]]
     "loops that make similar columns"
     granules: Local[OneOrMore[GranuleSection]]
-    "several rows from one source row"
+    "several rows that Hven makes from each source row"
     group_by: Local[OneOrMore[Text]]
     (
-        "source columns, names of 'let' or expressions: rows with the same values in them become one row; other "
-        "values are aggregates, or are the same within a group"
+        "source columns, names in 'let', or expressions. Rows that have the same values in them become one row. All "
+        "other values must be aggregates, or be the same within a group"
     )
     for_each: Local[OneOrMore[Text]]
-    "array columns of the source, read in parallel: each element becomes a row, and each.index is its number"
+    (
+        "array columns of the source, which Hven reads in parallel. Each element becomes a row, and each.index is the "
+        "number of the element"
+    )
     rules: Local[dict[str, Annotated[ValidationRuleSection, _read_rule_section]]]
-    "conditions that rows must meet, beyond types, nulls, bounds and the standard's rules"
+    "conditions that rows must meet, besides types, nulls, bounds and the rules of the standard"
     simulated: Local[Condition]
     (
-        "condition for rows that are computed, not observed; the column data_source then contains theory or "
-        "observation. If all rows are computed, write type: [Simulation]"
+        "condition for rows that are computed, not observed. The column data_source then contains 'theory' or "
+        "'observation'. If all rows are computed, write 'type: [Simulation]' at the top of the descriptor"
     )
     flags: Converted[FlagColumnSection]
     (
-        "column whose bits show which rules a row breaks: quality_flags. With 'by', such rows are counted by "
-        "instrument, year ..."
+        "column whose bits show which rules a row breaks, for example quality_flags. With 'by', Hven counts the rows "
+        "with flags by instrument, year ..."
     )
     embargo: Local[EmbargoSection]
-    "when rows become public: {from: t_max, months: 12} computes their release dates"
+    "when rows become public. For example, {from: t_max, months: 12} computes their release dates"
     links: Local[OneOrMore[RowLinkSection]]
-    "links of the rows (DataLink): to files, to previews, to the data that they were made from"
+    "links of the rows (DataLink) to files, to previews, and to the data that the rows were made from"
     series: Local[OneOrMore[TimeSeriesSection]]
-    "HAPI and das2 data sets, in which the rows are time samples"
+    "HAPI and das2 data sets. Their samples are the rows of the table, or are in a file for each row"
     endpoints: Local[dict[str, EndpointSection]]
     (
-        "addresses that the table had on another server, under names that you choose, each with its parameters; "
-        "scripts and programs can still use them"
+        "addresses that the table had on another server, each with its parameters, under names that you choose. "
+        "Scripts and programs can still use these addresses"
     )
     sync: Local[SyncSection]
     "how Hven follows changes of the source"
     primary: Mirrored[OneOrMore[Text]]
     "columns of the primary key"
     keys: Converted[dict[str, ForeignKeySection]]
-    "foreign keys: name: target"
+    "foreign keys, as 'name: target'"
     position: Mirrored[OneOrMore[Text]]
-    "[longitude, latitude]: columns of the position index. Default: by UCD"
+    "columns of the position index, as [longitude, latitude]. Default: Hven finds them by their UCDs"
     form: Mirrored[OneOrMore[Text]]
     (
-        "first fields of the search form, in this order: [time, target_name, orbit]; x stands for a pair x_min, "
-        "x_max. Default: time, target, place and season of a standard, and your own columns"
+        "first fields of the search form, in this order, for example [time, target_name, orbit]. A name such as time "
+        "also stands for a pair time_min, time_max. Default: time, target, place and season of a standard, and your "
+        "own columns"
     )
     observation: Mirrored[OneOrMore[Text]]
     (
-        "columns that identify an observation: [obs_id, time_min]. Pages show rows with the same values in them "
-        "as one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, if "
-        "they repeat"
+        "columns that identify an observation, for example [obs_id, time_min]. Pages show rows with the same values in "
+        "these columns as one line, with the files of all these rows. With [], each row is a line. Default: obs_id, "
+        "the start time and the instrument, if several rows share an obs_id"
     )
     indexes: Converted[OneOrMore[OneOrMore[Text]]]
-    "columns that are searched together: [[target, time]]; a single column has 'indexed' instead"
+    (
+        "columns that queries use together, for example [[target, time]]. For a single column, write 'indexed: true' "
+        "in the column instead"
+    )
     partition: Local[PartitionSection]
-    "how a big table is divided into partitions: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"
+    (
+        "how Hven divides a big table into partitions, for example {by: time, column: t, every: 1 month} or {by: "
+        "healpix, order: 2}"
+    )
     groups: Converted[dict[str, ColumnGroupSection]]
-    "columns that belong together: value, error, origin ..."
+    "columns that belong together, for example a value, its error and its origin"
     params: Converted[dict[str, TableParamSection]]
-    "values that apply to all rows; results contain them, and groups may name them"
+    "values that apply to all rows. Results contain these values, and 'groups' may name them"
     enums: Converted[dict[str, dict[str, RetypedLocalizedText]]]
-    "named lists of codes and what they mean"
+    "named lists of codes with their meanings"
     frames: Converted[dict[str, CoordinateFrameSection]]
     "coordinate and time systems that columns refer to"
     access: Local[AccessSection]
     (
-        "who sees which rows, knows of their files, and may take them: public; private; members; a "
-        "condition; or {rows: .., files: .., take: ..}"
+        "who sees which rows, who knows of their files, and who may take the files. Write 'public', 'private', "
+        "'members', a condition, or {rows: .., files: .., take: ..}"
     )
     index: Mirrored[int]
-    "place among the tables in lists"
+    "position of the table in lists of tables"
     variants: Local[FreeMap]
     "in a standard: what each value of 'frame' changes"
     obscore: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     (
-        "the rows are observations in ivoa.obscore: its columns, as expressions over the columns of this table; "
-        "{} if everything follows from its standard"
+        "adds the rows to ivoa.obscore as observations. It gives the columns of ivoa.obscore, as expressions over the "
+        "columns of this table. Write {} if everything follows from the standard of this table"
     )
     obscore_radio: Converted[Annotated[ObscoreSection, _read_obscore_section]]
-    "made from the 'radio' of 'obscore'"
+    "the expressions for ivoa.obscore_radio, made from 'radio' in 'obscore'"
     vocabularies: Local[dict[str, VocabularySection]]
     "words for rules with 'check: words'"
     default: Local[dict[str, Expression]]
-    "expressions for columns that nothing else sets, and that the source does not have"
+    "expressions for columns that the source does not have and that no other key sets"
     families: Local[dict[str, OneOrMore[Text]]]
-    "in a standard: names for several optional columns, for 'optional'"
+    "in a standard: names that stand for several optional columns in 'optional'"
     together: Local[OneOrMore[OneOrMore[Text]]]
-    "in a standard: optional columns of which a table has all or none"
+    "in a standard: lists of optional columns. A table has all columns of a list, or none of them"
     called: Local[Text]
-    "in a standard: the name that its table must have"
+    "in a standard: the name that a table with this standard must have"
     converted: Local[bool]
-    "under 'obscore': its expressions give ObsCore's own units"
+    "true: the expressions under 'obscore' already give values in ObsCore's own units"
 
 
 class TablesLoopSection(DescriptorSection):
-    """Similar tables made by a loop: {b} in names and values is replaced."""
+    """Similar tables that a loop makes. Hven replaces {b} in names and values."""
 
     each: Required[FreeMap]
-    "the values that {b} takes"
+    "the values of {b}"
     tables: Required[dict[str, TableSection]]
-    "tables to add"
+    "tables that the loop adds"
 
 
 class SyncScheduleSection(
@@ -752,38 +811,38 @@ class SyncScheduleSection(
     hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"},
     name="schedule",
 ):
-    """When the collection is synchronised by itself."""
+    """When Hven synchronises the collection automatically."""
 
     every: Duration
-    "how often: 1 h"
+    "how often, for example 1 h"
     cron: Text
-    'minute, hour, day, month, weekday: "15 3 * * *"'
+    'minute, hour, day, month and weekday, for example "15 3 * * *"'
     jitter: Duration
-    "largest random shift, so that sites do not all ask a source at the same minute"
+    "largest random shift of the time, so that not all sites send requests to a source in the same minute"
     zone: Text
-    "time zone of cron: Europe/Vienna; default: UTC"
+    "time zone of 'cron', for example Europe/Vienna. Default: UTC"
 
 
 class QueryTestSection(DescriptorSection, name="test"):
-    """A query with what it must answer."""
+    """A query, and the answer that it must give."""
 
     query: Required[Query]
     "ADQL"
     expect: Required[FreeMap]
-    "what the answer must be"
+    "the answer that the query must give"
     name: Text
-    "what is tested"
+    "what the test checks"
 
 
 class ExampleQuerySection(DescriptorSection, hints={"name": "title", "adql": "query"}, name="example"):
-    """A query for readers to begin with, shown at /tap/examples."""
+    """An example query with which readers can begin, shown at /tap/examples."""
 
     title: Required[Text]
-    "what it shows, in one line"
+    "what the query shows, in one line"
     query: Required[Query]
     "ADQL"
     description: Text
-    "what to look at, and how to continue"
+    "what readers can look at, and how they can continue"
 
 
 class CollectionSection(
@@ -812,103 +871,111 @@ class CollectionSection(
     title: Impersonal[Mirrored[LocalizedText]]
     (
         "one line for readers. Titles, descriptions and labels, including those of tables and columns, may be in "
-        "several languages: {en: Cubes of Mars, fr: Cubes de Mars}"
+        "several languages, for example {en: Cubes of Mars, fr: Cubes de Mars}"
     )
     description: Impersonal[Mirrored[LocalizedText]]
     "a few sentences: what the data are, where they come from, how good they are"
     include: Impersonal[Local[OneOrMore[Text]]]
-    "files whose keys are merged below those of this file, which takes precedence"
+    (
+        "other descriptors, whose keys Hven merges with the keys of this file. If both have a key, this file takes "
+        "precedence"
+    )
     let: Impersonal[Local[dict[str, Constant]]]
     "constants for templates and expressions"
     access: Impersonal[Local[AccessSection]]
-    "access of all tables that do not set it themselves"
+    "access to all tables that have no 'access' of their own"
     project: Impersonal[Local[Text]]
     "name of a project in hven.toml. Its members see the tables; if the project is open, everybody sees them"
     functions: Impersonal[Local[OneOrMore[FunctionFileSection]]]
-    "Python files whose functions expressions may call"
+    "Python files with functions that expressions may call"
     tables: Impersonal[Converted[dict[str, TableSection]]]
     "the tables"
     files: Impersonal[Local[OneOrMore[PublishedFilesSection]]]
     (
-        "files that are published unchanged, with or without tables; they are in the table `files`, with sizes, "
+        "files that Hven publishes unchanged, with or without tables. The table 'files' lists them, with sizes, "
         "checksums and addresses"
     )
     prepare: Impersonal[Local[OneOrMore[Literal["previews", "spectra"]]]]
     (
-        "what a background job creates from new files after each ingest: previews (thumbnails and quicklooks), "
-        "spectra (copies of cubes with the spectral axis fastest, which take as much disk space again)"
+        "what a background job creates from new files after each ingest: 'previews' (thumbnails and quicklooks), "
+        "'spectra' (copies of cubes in which the spectral axis varies fastest), or both. The copies take as much disk "
+        "space as the cubes"
     )
     for_: Impersonal[Local[OneOrMore[TablesLoopSection]]]
     "loops that make similar tables"
     services: Impersonal[Local[OneOrMore[Text]]]
     (
-        "the only services that offer its tables: tap, cone, portal, files, endpoints, epn-tap, obscore (these "
-        "two with tap). Each needs a suitable table. Default: all services with a suitable table"
+        "the only services that offer the tables of the collection, for example 'tap', 'cone', 'portal', 'files', "
+        "'endpoints', 'epn-tap' and 'obscore'. The last two include 'tap'. Each service needs a suitable table. "
+        "Default: all services with a suitable table"
     )
     sync: Impersonal[Local[SyncScheduleSection]]
-    "how often Hven synchronises the collection with its sources: {every: 1 h}"
+    "how often Hven synchronises the collection with its sources, for example {every: 1 h}"
     tests: Impersonal[Local[OneOrMore[QueryTestSection]]]
-    "queries run after each ingest"
+    "queries with their expected answers. Each ingest runs them before it publishes the rows"
     examples: Impersonal[Converted[OneOrMore[ExampleQuerySection]]]
     "example queries for readers. Default: Hven writes some for each table that no example reads"
     short_name: Impersonal[Mirrored[Text]]
-    "at most 16 characters, for lists"
+    "name of at most 16 characters, for lists"
     subjects: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Mars, Planetary surfaces]")]
     "words of the Unified Astronomy Thesaurus"
     creators: Mirrored[OneOrMore[PersonSection]]
     "people who made the data, in the order of citation"
     contact: Local[PersonSection]
-    "who answers questions"
+    "person or institute that answers questions"
     contributors: Mirrored[OneOrMore[ContributorSection]]
-    "people who helped, but are not creators"
+    "people who helped but are not creators"
     funding: Mirrored[OneOrMore[FundingSection]]
-    "grants"
+    "grants that paid for the work"
     publisher: Mirrored[Text]
-    "institute that publishes"
+    "institute that publishes the data"
     publisher_ror: Mirrored[Text]
-    "identifier of the publisher in the Research Organization Registry: https://ror.org/02feahw73"
+    "identifier of the publisher in the Research Organization Registry, for example https://ror.org/02feahw73"
     licence: Impersonal[Mirrored[Text]]
-    "name: CC-BY-4.0"
+    "name of the licence, for example CC-BY-4.0"
     licence_url: Impersonal[Mirrored[Text]]
     "address of the text of the licence"
     citation: Mirrored[Text]
-    "how to cite"
+    "how to cite the collection"
     bibcode: Mirrored[Text]
-    "ADS bibcode of the paper"
+    "ADS bibcode of the paper about the data"
     doi: Mirrored[Text]
-    "DOI of the collection: 10.xxxx/..."
+    "DOI of the collection, for example 10.xxxx/..."
     related: Mirrored[OneOrMore[RelatedWorkSection]]
     "papers, catalogues and programs that belong to the collection, by DOI, bibcode, arXiv number or address"
     acknowledgement: Mirrored[Text]
-    "what users of the data should write in a paper; pages, results and archives of files show it"
+    "what users of the data should write in a paper. Pages, results and archives of files show this text"
     utype: Annotated[Impersonal[Mirrored[Text]], KeyExample("ivo://ivoa.net/std/regtap#1.2")]
-    "data model that the schema represents, as its utype: ivo://ivoa.net/std/regtap#1.2"
+    "utype of the data model that the schema represents, for example ivo://ivoa.net/std/regtap#1.2"
     reference_url: Mirrored[Text]
-    "page about the data"
+    "address of a page about the data"
     facility: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("Mars Express")]
-    "observatory, spacecraft"
+    "observatory or spacecraft"
     instrument: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("OMEGA")]
     "instrument"
     waveband: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Optical, Infrared]")]
-    "Radio, Millimeter, Infrared, Optical, UV, EUV, X-ray, Gamma-ray"
+    "Radio, Millimeter, Infrared, Optical, UV, EUV, X-ray or Gamma-ray"
     content_level: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("Research")]
-    "Research, Amateur, General ..."
+    "intended audience: Research, Amateur, General ..."
     type: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Catalog, Archive]")]
-    "Catalog, Survey, Archive, Simulation ... Simulation marks the rows as computed, on pages and in results"
+    (
+        "kind of collection, for example Catalog, Survey, Archive or Simulation. Simulation marks the rows as "
+        "computed, on pages and in results"
+    )
     created: Annotated[Impersonal[Mirrored[RetypedText]], KeyExample("2026-11-20")]
     (
-        "date of creation: 2026-11-20. Without it, rows with a creation date (EPN-TAP) keep the time of "
-        "the run that first published them"
+        "date of creation, for example 2026-11-20. Without this key, rows with a creation date (EPN-TAP) keep the time "
+        "of the run that first published them"
     )
     registry: Annotated[Impersonal[Local[RegistrySection]], KeyExample("{publish: false}")]
     (
-        "how the collection appears in registries of the Virtual Observatory. Default: everything public is "
-        "registered, with identifiers made from the names"
+        "how the collection appears in registries of the Virtual Observatory. Default: Hven registers everything that "
+        "is public, with identifiers made from the names"
     )
     engine: Impersonal[Local[Text]]
-    "engine that stores the rows: duckdb (embedded), postgres. Default: `engine` in hven.toml"
+    "engine that stores the rows, for example 'duckdb' (embedded) or 'postgres'. Default: `engine` in hven.toml"
     index: Impersonal[Mirrored[int]]
-    "place among the collections in lists"
+    "position of the collection in lists of collections"
 
 
 # keys of a collection that have another name in `CollectionSpec`

@@ -7,17 +7,23 @@ from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Required,
 class DerivedLinkSection(
     DescriptorSection, short="by", hints={"from": "in", "table": "in", "times": "time"}, name="derived"
 ):
-    """Rows that were made of each other."""
+    """Links between rows of which one was made from the other."""
 
     by: Required[OneOrMore[Text]]
-    "columns of both tables that are equal in both rows: obs_id, or the programme. A target alone is not enough"
+    (
+        "columns of both tables whose values are equal in the two rows, for example obs_id, or the programme. A target "
+        "alone is not enough"
+    )
     in_: Text
-    "the other table: raw, or schema.table. Default: this one"
+    "the other table, for example raw, or schema.table. Default: this table"
     within: Duration
-    "largest gap between the times of both rows, if they do not overlap: 10 min"
+    "largest gap between the times of the two rows, if these times do not overlap, for example 10 min"
     time: OneOrMore[Text]
-    "columns of both tables, in days, where a row begins and ends. Default: t_min and t_max, or time_min and time_max"
+    (
+        "columns of both tables with the times, in days, at which a row begins and ends. Default: t_min and t_max, or "
+        "time_min and time_max"
+    )
     other_time: OneOrMore[Text]
-    "these columns in the other table, if they have other names there"
+    "columns of the other table with these times, if they have different names in that table"
     level: Text
-    "column of both tables that is larger in the derived row. Default: calib_level, or processing_level"
+    "column of both tables whose value is larger in the derived row. Default: calib_level, or processing_level"

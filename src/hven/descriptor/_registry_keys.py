@@ -66,17 +66,20 @@ MISSING_KEY_REASONS = {  # key -> what its lack means
 class RegistryServiceSection(
     DescriptorSection, short="id", hints={"ivoid": "id", "identifier": "id", "mirror": "mirrors", "query": "test"}
 ):
-    """What the record of one service says."""
+    """The registry record of one service."""
 
     id: Text
     (
-        "the identifier of the service, for example an earlier one: ivo://example.org/stars/q/scs, or the part "
-        "after the authority"
+        "identifier of the service, for example an earlier identifier that you keep. Write all of it, such as "
+        "ivo://example.org/stars/q/scs, or the part after the authority"
     )
     mirrors: OneOrMore[Text]
     "further addresses of the service: mirrors and old addresses"
     test: Text
-    "parameters that find rows, for programs that test the service: RA=83.6&DEC=22&SR=0.1. Default: a place with rows"
+    (
+        "parameters of a request that finds rows, for programs that test the service, for example "
+        "RA=83.6&DEC=22&SR=0.1. Default: a place with rows"
+    )
 
 
 class RegistryRelationSection(
@@ -85,11 +88,14 @@ class RegistryRelationSection(
     """Another resource of the Virtual Observatory."""
 
     type: Required[Text]
-    "relation, as a VOResource term: IsDerivedFrom, IsSupplementTo, Cites, IsNewVersionOf .."
+    (
+        "how the collection relates to the other resource, as a VOResource term, for example IsDerivedFrom, "
+        "IsSupplementTo, Cites or IsNewVersionOf"
+    )
     title: Text
     "title of the other resource. Default: its id"
     id: Text
-    "identifier of the other resource: ivo://cds.vizier/i/239"
+    "identifier of the other resource, for example ivo://cds.vizier/i/239"
 
 
 class RegistrySection(
@@ -105,21 +111,21 @@ class RegistrySection(
     """How the collection appears in registries of the Virtual Observatory."""
 
     publish: bool
-    "false: the collection is not registered, even if it is public"
+    "false: Hven does not register the collection, even if it is public"
     id: Text
     (
-        "the identifier of the collection, for example an earlier one: ivo://example.org/stars, or the part "
-        "after the authority. Default: its name"
+        "identifier of the collection, for example an earlier identifier that you keep. Write all of it, such as "
+        "ivo://example.org/stars, or the part after the authority. Default: the name of the collection"
     )
     services: dict[str, RegistryServiceSection]
     (
-        "identifiers of the collection's services by TABLE.SERVICE, and of its EPN-TAP table by TABLE: "
-        "{main.cone: ivo://example.org/stars/q/scs}"
+        "identifiers of the collection's services. Write TABLE.SERVICE for a service, or TABLE for an EPN-TAP table, "
+        "for example {main.cone: ivo://example.org/stars/q/scs}"
     )
     also: OneOrMore[Text]
-    "further identifiers: identifiers from other registries, DOIs (doi:10.xxxx/..)"
+    "further identifiers of the collection, for example from other registries, or DOIs (doi:10.xxxx/..)"
     related: OneOrMore[RegistryRelationSection]
-    "related resources: what the collection was made from, or belongs to"
+    "related resources: what the collection was made from, or what it belongs to"
 
 
 def read_registry_section(

@@ -9,32 +9,32 @@ from hven.descriptor.value_schema import Condition, DescriptorSection, OneOrMore
 class ArrayBinsSection(
     DescriptorSection, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}, name="bins"
 ):
-    """What the elements of an array stand for: channels of frequency, of energy."""
+    """The meaning of the elements of an array, for example channels of frequency or energy."""
 
     name: Required[Text]
-    "the quantity: frequency"
+    "name of the quantity, for example frequency"
     unit: Text
-    "its unit"
+    "unit of the quantity"
     centers: OneOrMore[RetypedText]
     (
-        "a value for each element: [10.5, 11.5]; or the column with these values for each sample; in files, the "
-        "variables with these values"
+        "one value for each element, for example [10.5, 11.5], or the column that has these values for each sample. "
+        "For samples in files, the variables with these values"
     )
     ranges: OneOrMore[OneOrMore[RetypedText]]
-    "lowest and highest value of each element: [[10, 11], [11, 12]]; or the column with these values"
+    "lowest and highest value of each element, for example [[10, 11], [11, 12]], or the column with these values"
     label: Text
-    "label of axes"
+    "label of the axis"
     description: Text
-    "for people"
+    "description for readers"
 
 
 class TimePartSection(DescriptorSection, short="of", name="part"):
-    """A variable of a file that is added to its times."""
+    """A variable that Hven adds to the times in a file."""
 
     of: Required[Text]
-    "the variable"
+    "name of the variable"
     unit: Text
-    "its unit: d, h, min, s, ms, us, ns"
+    "unit of the variable: d, h, min, s, ms, us or ns"
 
 
 class SampleTimeSection(
@@ -46,21 +46,24 @@ class SampleTimeSection(
     """When samples were taken."""
 
     of: Required[Text]
-    "column, or variable of the file"
+    "column, or variable of the file, with the times"
     unit: Text
-    "in files: unit of the numbers, if the file does not give it: d, h, min, s, ms, us, ns"
+    "for samples in files: unit of the numbers, if the file does not give it: d, h, min, s, ms, us or ns"
     since: RetypedText
     (
-        "in files: the moment of number 0: a date, JD, MJD; a part of the file's name: orf%Y%m%d; cards "
-        "of its header: DATE-OBS TIME-OBS"
+        "for samples in files: the moment that the number 0 stands for. Write a date, 'JD', 'MJD', a pattern for a "
+        "part of the file's name (for example orf%Y%m%d), or cards of the file's header (for example DATE-OBS TIME-OBS)"
     )
     scale: Literal["UTC", "TAI", "TT", "TDB", "GPS"]
     (
-        "in files: time scale of the clock. Default: the time scale in the file (FITS: TIMESYS; the end of "
-        "since: 1993-01-01 TAI), else UTC"
+        "for samples in files: time scale of the clock. Default: the time scale at the end of 'since' or of the unit "
+        "(for example 1993-01-01 TAI), or TIMESYS in FITS, or else UTC"
     )
     plus: TimePartSection
-    "in files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
+    (
+        "for samples in files: a variable that Hven adds to the times, for example the fraction of a Julian day, or "
+        "the milliseconds of the day"
+    )
 
 
 class FileVariableSection(
@@ -69,23 +72,24 @@ class FileVariableSection(
     hints={"from": "of", "columns": "of", "units": "unit", "clock": "time", "index": "element"},
     name="variable",
 ):
-    """What of a file is a parameter."""
+    """A parameter that Hven reads from files."""
 
     of: OneOrMore[Text]
     (
-        "variable of the file, or several whose elements are put one after the other. Default: the variable with "
-        "this name. For a variable in another part, write the part's name or number before it: 2.DATA"
+        "variable of the file, or several variables whose elements Hven puts one after the other. Default: the "
+        "variable with the name of the parameter. For a variable in another part of the file, write the name or number "
+        "of that part before it, for example 2.DATA"
     )
     time: OneOrMore[Text]
-    "time variables, one for each of several variables that have their own times"
+    "time variables, one for each variable in 'of', if these variables have their own times"
     element: int
-    "index in the last dimension, from 0: a polarisation"
+    "index in the last dimension, counted from 0, for example of a polarisation"
     unit: Text
     "unit, if the file does not give it"
     description: Text
     "description, if the file does not give it"
     label: Text
-    "label of axes"
+    "label of the axis"
     fill: float
     "value that means 'no value', if the file does not give it"
 
@@ -93,14 +97,14 @@ class FileVariableSection(
 class VectorSection(
     DescriptorSection, short="system", hints={"frame": "system", "coordinates": "system", "axes": "components"}
 ):
-    """Which coordinates a vector has, or one of them."""
+    """The coordinate system of a vector, or of one of its coordinates."""
 
     system: Required[Text]
-    "coordinate system, as SPASE calls it: GSE, RTN, HEEQ"
+    "coordinate system, as SPASE calls it, for example GSE, RTN or HEEQ"
     components: OneOrMore[
         Literal["x", "y", "z", "r", "rho", "latitude", "colatitude", "longitude", "longitude0", "altitude", "other"]
     ]
-    "names of its elements, in order. Default: x, y, z for three"
+    "names of the elements of the vector, in order. Default for three elements: x, y, z"
 
 
 class TimeSeriesSection(
@@ -114,57 +118,64 @@ class TimeSeriesSection(
     id: Text
     "name of the data set, for example an earlier one. Default: schema_table"
     das2: Text
-    "path in the tree of das2: Nancay/NDA/Routine/routine_jup_lh. Default: schema_table"
+    "path in the tree of das2, for example Nancay/NDA/Routine/routine_jup_lh. Default: the 'id', or else schema/table"
     title: Text
     "heading. Default: the title of the table"
     description: Text
     "what the data set is. Default: the description of the table"
     file: Text
     (
-        "path of the file with the samples of each row, as a template over the row: '{target.path}'. The columns "
-        "with the UCDs time.start and time.end give its times"
+        "path of the file with the samples of each row, as a template over the row, for example '{target.path}'. The "
+        "columns with the UCDs time.start and time.end give the time span of the file"
     )
     reader: Text
     (
-        "for files that Hven cannot read: a program, by its name in hven.toml ([readers.maser]: maser), "
-        "or a Python file beside the descriptor, and its function: nda.py:read"
+        "for files that Hven cannot read: the program or function that reads them. Write the name of a program in "
+        "hven.toml (maser for [readers.maser]), or a Python file beside the descriptor and the name of its function "
+        "(nda.py:read)"
     )
     part: RetypedText
-    "in files: name or number of the table or array with the samples. Default: the first that has the time"
+    (
+        "for samples in files: name or number of the table or array with the samples. Default: the first one that has "
+        "the time"
+    )
     time: SampleTimeSection
-    "column, or variable of the file, with the time of a sample. Default: by UCD"
+    "column, or variable of the file, with the time of a sample. Default: Hven finds the column by its UCD"
     parameters: OneOrMore[Text]
-    "columns, or variables of the file, in the data set, in order. Default: all suitable ones"
+    "columns, or variables of the file, that the data set contains, in this order. Default: all suitable ones"
     variables: dict[str, FileVariableSection]
     (
-        "in files: parameters that are not simply one variable of the file: {stokesi: {of: [STOKESI_B1, "
-        "STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
+        "for samples in files: parameters that are not simply one variable of the file, for example {stokesi: {of: "
+        "[STOKESI_B1, STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
     )
     version: Text
     (
-        "in files: if two files have the same time, Hven uses the one with the higher value in this column. "
-        "Default: the number after _v in their names"
+        "for samples in files: column with the version of a file. If two files have the same time, Hven uses the file "
+        "with the higher value in this column. Default: the number after _v in the file names"
     )
     where: Condition
-    "condition: the rows that belong to the data set: band = 'B1'"
+    "condition for the rows that belong to the data set, for example band = 'B1'"
     cadence: Duration
-    "time between two samples: 0.1 s"
+    "time between two samples, for example 0.1 s"
     ahead: Duration
     (
-        "for data that keep growing: how far after the last sample HAPI clients may request data (stopDate is "
-        "that far ahead): 1 d"
+        "for data that keep growing: how far after the last sample HAPI clients may request data, for example 1 d. "
+        "stopDate is this much later than the last sample"
     )
     stamp: Literal["begin", "center", "end", "other"]
-    "which moment of a sample its time marks. Default: center"
+    "which moment of a sample its time marks. Default: 'center'"
     bins: dict[str, OneOrMore[ArrayBinsSection]]
     (
-        "what the elements of array columns mean, with a map for each dimension: {flux: {name: frequency, unit: "
-        "MHz, centers: [..]}}"
+        "what the elements of array columns mean, with a map for each dimension, for example {flux: {name: frequency, "
+        "unit: MHz, centers: [..]}}"
     )
     colors: dict[str, dict[str, Text]]
-    "colours for values of text columns, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}"
+    (
+        "colours for values of text columns. Regular expressions select the values, for example {quality: {good: "
+        "green, 'bad.*': '#FF0000'}}"
+    )
     vectors: dict[str, VectorSection]
     (
-        "coordinate systems of parameters that are vectors, or one of their coordinates: {b: GSE, lat: "
+        "coordinate systems of parameters that are vectors, or coordinates of vectors, for example {b: GSE, lat: "
         "{system: HGI, components: latitude}}"
     )

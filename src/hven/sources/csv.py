@@ -1,4 +1,4 @@
-"""Read delimited text: CSV, TSV, bars, semicolons, runs of blanks, ECSV; compressed or not."""
+"""Read delimited text, compressed or not: CSV, TSV, ECSV, or text with bars, semicolons or runs of blanks."""
 
 from __future__ import annotations
 
@@ -50,31 +50,34 @@ class Options(FileOptions):
     delimiter: str | None = Field(
         None,
         description=(
-            "One character, or a word: comma, tab, semicolon, pipe, space, whitespace (runs of blanks). Default: the "
-            "one that gives the same number of fields in all lines."
+            "One character, or a word: comma, tab, semicolon, pipe, space, or whitespace (runs of blanks). Default: "
+            "the delimiter that gives the same number of fields in all lines."
         ),
         examples=["semicolon"],
     )
     quote: str = Field(
         '"',
         max_length=1,
-        description='Quote character. If empty, quotes are ordinary characters. Default: `"`.',
+        description='Quote character. If it is empty, quotes are ordinary characters. Default: `"`.',
         examples=["'"],
     )
     comment: str | None = Field(
         None,
-        description="Hven leaves out lines that begin with this. Default: `#` if the file begins with it.",
+        description="Hven leaves out lines that begin with this text. Default: `#`, if the file begins with `#`.",
         examples=["%"],
     )
     header: bool | None = Field(
         None,
-        description="Whether the first record has the names of the columns. Default: true if words are above numbers.",
+        description=(
+            "Whether the first record contains the names of the columns. Default: true if the first record has words "
+            "above columns of numbers."
+        ),
         examples=[False],
     )
     names: list[str] | None = Field(
         None,
         description=(
-            "Names of all columns, in order; Hven then ignores a header. Default: those in the header, or else "
+            "Names of all columns, in order. Hven then ignores a header. Default: the names in the header, or else "
             "`column_1`, `column_2` ..."
         ),
         examples=[["name", "ra", "dec"]],
@@ -82,19 +85,23 @@ class Options(FileOptions):
     units: bool | None = Field(
         None,
         description=(
-            "Whether the record below the names has the units of the columns. Default: true if it has no values and "
-            "most entries above numbers are units."
+            "Whether the record below the names contains the units of the columns. Default: true if this record "
+            "contains no values, and most of its entries above numbers are units."
         ),
         examples=[True],
     )
-    skip: int = Field(0, ge=0, description="Number of lines to skip at the top.", examples=[3])
-    encoding: str = Field("utf-8", description="utf-8 (default), latin-1, cp1252, utf-16 ...", examples=["latin-1"])
+    skip: int = Field(0, ge=0, description="Number of lines that Hven skips at the top of the file.", examples=[3])
+    encoding: str = Field(
+        "utf-8",
+        description=("Encoding of the text: utf-8 (default), latin-1, cp1252, utf-16 ..."),
+        examples=["latin-1"],
+    )
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Words that mean no value: a list, or by column name (`*` = all). A number includes its other spellings "
-            "(-999 = -999.0). Default: empty cells; in columns of numbers also NaN, NULL, NA, N/A, None, runs of -, "
-            "..., ?."
+            "Words that stand for a missing value. Write a list, or one list for each column name (`*` stands for all "
+            "columns). A number includes its other spellings (-999 also stands for -999.0). Default: empty cells; in "
+            "columns of numbers also `NaN`, `NULL`, `NA`, `N/A`, `None`, runs of `-`, `...` and `?`."
         ),
         examples=[[-999, "none"]],
     )
@@ -103,8 +110,8 @@ class Options(FileOptions):
     types: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Types by source column name, if the guess is wrong. The guess is bool, int64, float64, timestamp (ISO "
-            "8601) or string."
+            "Types of source columns, by their names, if Hven guesses a type wrongly. It guesses bool, int64, float64, "
+            "timestamp (ISO 8601) or string."
         ),
         examples=[{"run": "string"}],
     )

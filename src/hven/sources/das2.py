@@ -1,4 +1,4 @@
-"""Read data sources of remote das2 servers.
+"""Read data sources from remote das2 servers.
 
 They send streams of das2 2.2, window by window, at the requested resolution.
 """
@@ -52,16 +52,20 @@ class Options(time_windows.TimeWindowOptions):
         None,
         gt=0,
         description=(
-            "The longest time between two samples, in seconds; the server reduces the samples to means and peaks. "
+            "The longest time between two samples, in seconds. The server reduces the samples to means and peaks. "
             "Default: all samples."
         ),
         examples=[60],
     )
-    params: str | None = Field(None, description="The value of `params` for the data source.", examples=["RCP_only"])
+    params: str | None = Field(
+        None, description=("Value of the parameter `params` in requests to the data source."), examples=["RCP_only"]
+    )
     tags: bool = Field(
         False,
-        description="Add a column NAME_tags with the values of the items of each spectrum, which may differ between "
-        "spectra.",
+        description=(
+            "`true`: Hven adds a column NAME_tags, with the values of the items of each spectrum. These values may "
+            "differ between spectra."
+        ),
         examples=[True],
     )
 

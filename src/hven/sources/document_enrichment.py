@@ -93,19 +93,18 @@ class DocumentColumn(BaseModel):
     key: Annotated[list[str], BeforeValidator(_expand_keys, json_schema_input_type=str | list[str])] = Field(
         min_length=1,
         description=(
-            "Keyword of the header or label (without the word HIERARCH), path in the record (`a.b.0`; in XML "
-            "`a/b/@c`), or `*` for the whole text. A list of keys, or a key with alternatives in braces, gives an "
-            "array."
+            "Keyword in the header or label (without the word HIERARCH), path in the record (`a.b.0`, or `a/b/@c` in "
+            "XML), or `*` for the whole text. A list of keys, or a key with alternatives in braces, gives an array."
         ),
         examples=["ESO ISS PBL{12,13,23} START"],
     )
     type: str = Field(
         "string", description="Type of a value: string (default), float64, int32, boolean ...", examples=["float64"]
     )
-    unit: str | None = Field(None, description="VOUnit.", examples=["s"])
-    ucd: str | None = Field(None, description="UCD1+.", examples=["time.duration;obs.exposure"])
+    unit: str | None = Field(None, description="Unit of the value, as in VOUnits.", examples=["s"])
+    ucd: str | None = Field(None, description="UCD of the value (UCD1+).", examples=["time.duration;obs.exposure"])
     description: str | None = Field(None, description="One sentence for readers.", examples=["Local sidereal time"])
-    array: bool = Field(False, description="true: an array even for a single key.", examples=[True])
+    array: bool = Field(False, description="`true`: the value is an array even for a single key.", examples=[True])
 
     @field_validator("type")
     @classmethod
@@ -175,16 +174,16 @@ class DocumentEnrichmentOptions(BaseModel):
     modified: str | None = Field(
         None,
         description=(
-            "Column (a time or a number) that changes when the document changes. Hven then fetches the document "
-            "again; newer documents come first."
+            "Column (a time or a number) whose value changes when the document changes. Hven then fetches the document "
+            "again. It fetches newer documents first."
         ),
         examples=["last_mod_date"],
     )
     format: str = Field(
         "header",
         description=(
-            "`header` (a FITS header: cards of 80 columns, lines, the `<pre>` of a page, or the beginning of a "
-            "file), `json`, `xml`, or a form that a plug-in adds."
+            "Format of the documents: `header` (a FITS header: cards of 80 columns, lines, the `<pre>` of a page, or "
+            "the beginning of a file), `json`, `xml`, or a form that a plug-in adds."
         ),
         examples=["json"],
         json_schema_extra=_list_form_names,
@@ -194,27 +193,32 @@ class DocumentEnrichmentOptions(BaseModel):
         Annotated[DocumentColumn, BeforeValidator(_wrap_key, json_schema_input_type=DocumentColumn | str | list[str])],
     ] = Field(
         min_length=1,
-        description=("The columns from each document: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."),
+        description=(
+            "The columns that Hven takes from each document, as `name: KEYWORD` or `name: {key: .., type: .., unit: "
+            "..}`."
+        ),
         examples=[{"lst": {"key": "LST", "type": "float64", "unit": "s"}, "mode": "ESO INS MODE"}],
     )
     rate: float | None = Field(
         None,
         gt=0,
         le=10_000,
-        description="Maximum documents a second; `[ceilings]` in hven.toml applies, too.",
+        description="Maximum number of documents per second. The limits in `[ceilings]` in hven.toml also apply.",
         examples=[5],
     )
-    at_once: int = Field(4, ge=1, le=64, description="How many documents Hven fetches at the same time.", examples=[8])
+    at_once: int = Field(
+        4, ge=1, le=64, description=("Number of documents that Hven fetches at the same time."), examples=[8]
+    )
     total: float = Field(
         600.0,
         gt=0,
-        description="Seconds that one run spends on fetching; the next run fetches the rest.",
+        description="Seconds that one run spends on fetching documents. The next run fetches the rest.",
         examples=[1800],
     )
     again: float = Field(
         86_400.0,
         ge=0,
-        description="Seconds after which Hven requests a document again that was missing, refused or broken.",
+        description="Seconds after which Hven again requests a document that was missing, refused or broken.",
         examples=[3600],
     )
     age: float | None = Field(
@@ -223,15 +227,17 @@ class DocumentEnrichmentOptions(BaseModel):
         description="Seconds after which Hven fetches a document again even if its row has not changed.",
         examples=[604800],
     )
-    bytes: int = Field(4 << 20, gt=0, le=1 << 30, description="Maximum bytes of one document.", examples=[100000])
+    bytes: int = Field(
+        4 << 20, gt=0, le=1 << 30, description=("Maximum size of one document in bytes."), examples=[100000]
+    )
     seconds: float = Field(
-        30.0, gt=0, description="Hven abandons an answer after this many seconds without a byte.", examples=[10]
+        30.0, gt=0, description="Hven gives up on an answer if no byte arrives for this many seconds.", examples=[10]
     )
     tries: int = Field(
         3,
         ge=1,
         le=20,
-        description="How often, in a run, Hven tries a request that may succeed after a pause.",
+        description="How many times in a run Hven tries a request that may succeed after a pause.",
         examples=[2],
     )
     token: Secret | None = Field(

@@ -1,4 +1,4 @@
-"""List files as they are: one row for each, with size, checksum and media type; their content is not read."""
+"""List files: one row for each file, with its size, checksum and media type. Hven does not interpret the content."""
 
 from __future__ import annotations
 
@@ -62,38 +62,43 @@ class Options(FileOptions):
     files: Texts = Field(
         validation_alias=AliasChoices("files", "file"),
         default_factory=list,
-        description="Paths relative to the root; `*`, `?`, `[abc]` and `**` are patterns.",
+        description="Paths relative to `root`. `*`, `?`, `[abc]` and `**` are patterns.",
         examples=["products/**/*.fits"],
     )
     root: str = Field(
         "",
         description=(
-            "Where the files are: a directory, https://.., ftp://.., s3://... Default: the directory of the descriptor."
+            "Where the files are: a directory, `https://..`, `ftp://..` or `s3://..`. Default: the directory of the "
+            "descriptor."
         ),
         examples=["s3://archive/raw"],
     )
-    at: str = Field("", description="What the paths on this site begin with.", examples=["raw"])
+    at: str = Field("", description="Prefix of the paths on this site.", examples=["raw"])
     adql: str | None = Field(
         None,
         description=(
-            "Instead of `files`, a query that lists them: each row has `path` below the root, and may have `bytes` "
-            "and `sha256`."
+            "Instead of `files`, an ADQL query that lists the files. Each row has the `path` of a file below the root, "
+            "and may have its `bytes` and `sha256`."
         ),
         examples=["SELECT file_name AS path, bytes FROM omega.headers"],
     )
     options: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Access to another server: `user`, `password`; for S3 `endpoint_url`, `key`, `secret`. `$NAME` is a secret."
+            "How Hven logs in to another server: `user` and `password`, or for S3 `endpoint_url`, `key` and `secret`. "
+            "`$NAME` stands for a secret."
         ),
         examples=[{"user": "hven", "password": "$FTP_PASSWORD"}],
     )
     checksums: bool | None = Field(
         None,
-        description="Whether Hven reads each file to compute its SHA-256. Default: true on disk, false elsewhere.",
+        description=(
+            "Whether Hven reads each file to compute its SHA-256. Default: true for files on disk, false for all "
+            "others."
+        ),
         examples=[False],
     )
-    direct: bool = Field(False, description="Hven redirects readers to the other server.", examples=[True])
+    direct: bool = Field(False, description="`true`: Hven redirects readers to the other server.", examples=[True])
     writers: Texts = Field(
         default_factory=list,
         description="Accounts and groups that may upload files, if the files are on disk. Default: nobody.",
@@ -102,12 +107,12 @@ class Options(FileOptions):
 
     title: str | None = Field(None, description="Title of each file. Default: its name.", examples=["Calibrated cube"])
     description: str | None = Field(
-        None, description="Description of their content.", examples=["Reflectance of the surface"]
+        None, description="Description of what the files contain.", examples=["Reflectance of the surface"]
     )
     type: str | None = Field(
         None,
         pattern=r"^[\w.+-]+/[\w.+-]+(;.*)?$",
-        description="Media type. Default: found from the file name.",
+        description="Media type. Default: Hven derives it from the file name.",
         examples=["application/fits"],
     )
 

@@ -1,4 +1,4 @@
-"""Read text with columns at fixed bytes, which the descriptor or a catalogue's ReadMe (as CDS writes it) states."""
+"""Read text with columns at fixed byte positions, which the descriptor or a CDS ReadMe states."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FixedWidthColumnOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bytes: str = Field(pattern=r"^\s*\d+\s*(-\s*\d+\s*)?$", description="First and last byte, counted from 1: `16-27`.")
-    type: str | None = Field(None, description="Hven guesses it if it is missing.")
+    type: str | None = Field(None, description="Type of the column. If it is missing, Hven guesses it.")
     unit: str | None = None
     description: str | None = None
 
@@ -62,8 +62,8 @@ class Options(FileOptions):
     ] = Field(
         default_factory=dict,
         description=(
-            "By column name: first and last byte, counted from 1, or a map with `bytes`, `type` (guessed if "
-            "missing), `unit`, `description`."
+            "The fields by column name. Write the first and the last byte, counted from 1, or a map with `bytes`, "
+            "`type`, `unit` and `description`. If there is no `type`, Hven guesses it."
         ),
         examples=[{"hip": "1-6", "ra": {"bytes": "8-19", "unit": "deg"}}],
     )
@@ -72,19 +72,25 @@ class Options(FileOptions):
     )
     table: str | None = Field(
         None,
-        description="The name of the file in the ReadMe, if it is different from that of this file.",
+        description="The name of the file in the ReadMe, if the file itself has a different name.",
         examples=["tyc2.dat"],
     )
-    comment: str | None = Field(None, description="Hven leaves out lines that begin with this.", examples=["#"])
-    skip: int = Field(0, ge=0, description="Number of lines to skip at the top.", examples=[2])
+    comment: str | None = Field(None, description="Hven leaves out lines that begin with this text.", examples=["#"])
+    skip: int = Field(0, ge=0, description="Number of lines that Hven skips at the top of the file.", examples=[2])
     encoding: str = Field(
         "utf-8",
-        description="utf-8 (default), latin-1, cp1252 ... In encodings other than utf-8, each byte is a character.",
+        description=(
+            "Encoding of the text: utf-8 (default), latin-1, cp1252 ... In encodings other than utf-8, each byte is a "
+            "character."
+        ),
         examples=["latin-1"],
     )
     null: Nulls = Field(
         default_factory=dict,
-        description="Words that mean no value: a list, or by column name (`*` = all).",
+        description=(
+            "Words that stand for a missing value. Write a list, or one list for each column name (`*` stands for all "
+            "columns)."
+        ),
         examples=[["---"]],
     )
 

@@ -1,4 +1,4 @@
-"""List files of samples in time: one row for each, with the times of its first and last sample.
+"""List files of samples in time: one row for each file, with the times of its first and last sample.
 
 Only what the `series` of the table states about the files is read.
 """
@@ -60,7 +60,7 @@ class Options(FileOptions):
 
     samples: str = Field(
         "",
-        description="The settings in `series` of the table; Hven adds them itself.",
+        description="The settings in `series` of the table. Hven fills in this option itself.",
         examples=['{"time": "Epoch"}'],
     )
 

@@ -1,4 +1,4 @@
-"""Read data sets of HAPI servers, binary or CSV, window by window.
+"""Read data sets from HAPI servers, as binary or CSV, one time window after the other.
 
 If the server links coarser data sets, the one that is coarse enough is read.
 """
@@ -67,15 +67,17 @@ class Options(time_windows.TimeWindowOptions):
         None,
         gt=0,
         description=(
-            "The longest time between two samples, in seconds. If the server links coarser data sets "
-            "(`x_relations`), Hven reads the coarsest one that is fine enough, which may have a hundredth of the "
+            "The longest time between two samples, in seconds. If the server links coarser data sets (`x_relations`), "
+            "Hven reads the coarsest data set that is fine enough. This data set may have only a hundredth of the "
             "bytes."
         ),
         examples=[60],
     )
     format: Literal["auto", "binary", "csv"] = Field(
         "auto",
-        description="Format in which Hven requests samples: `binary` or `csv`. Default: binary, if the server has it.",
+        description=(
+            "Format in which Hven requests samples: `binary` or `csv`. Default: `binary`, if the server supports it."
+        ),
         examples=["csv"],
     )
 

@@ -1,4 +1,4 @@
-"""Read HATS catalogues: Parquet by pieces of the sky, as LSDB and hats-import write them.
+"""Read HATS catalogues, as LSDB and hats-import write them: Parquet files for pieces of the sky.
 
 Names, units and UCDs are those of their VOTable metadata.
 
@@ -64,9 +64,9 @@ class Options(RequestOptions):
 
     path: str = Field(
         description=(
-            "The directory of the catalogue, relative to the descriptor, or its http or https address. It contains "
-            "`hats.properties`, or `collection.properties`, which leads to the main catalogue. Partitions may be "
-            "directories of files (`hats_npix_suffix=/`). Hven leaves out margins and indexes next to it."
+            "The directory of the catalogue, relative to the descriptor, or its http or https address. The directory "
+            "contains `hats.properties`, or `collection.properties`, which leads to the main catalogue. Partitions may "
+            "be directories of files (`hats_npix_suffix=/`). Hven leaves out margins and indexes beside the catalogue."
         ),
         examples=["/data/hats/gaia_dr3"],
     )

@@ -1,4 +1,4 @@
-"""Read a public table of another Hven: its rows by TAP, and its changes by its feed.
+"""Read a public table of another Hven site: the rows by TAP, and their changes by the site's feed.
 
 The feed ``/changes/<table>`` costs as much as there are changes.
 
@@ -56,13 +56,13 @@ class Options(RunBudgetOptions):
 
     url: str = Field(
         pattern=r"^https?://",
-        description="Address of the site: https://host, with the path if the site has one.",
+        description="Address of the other site: https://host, with the path if the site has one.",
         examples=["https://other.example"],
     )
-    table: str = Field(min_length=1, description="The table on that site.", examples=["omega.epn_core"])
+    table: str = Field(min_length=1, description="Name of the table on the other site.", examples=["omega.epn_core"])
     columns: Texts | None = Field(
         None,
-        description="Only these columns; they must include the primary key.",
+        description="Hven copies only these columns. They must include the primary key.",
         examples=[["granule_uid", "time_min"]],
     )
     key: Texts = Field(
@@ -71,7 +71,11 @@ class Options(RunBudgetOptions):
         examples=["granule_uid"],
     )
     page: int | None = Field(
-        None, ge=1, le=10_000_000, description="Rows in a page (50,000); `sync: page` has priority.", examples=[10000]
+        None,
+        ge=1,
+        le=10_000_000,
+        description=("Number of rows in a page. `sync: page` has priority over this option. Default: 50,000."),
+        examples=[10000],
     )
     mode: Literal["sync", "async", "auto"] = Field(
         "auto", description="How Hven requests rows, as for `tap`.", examples=["sync"]
@@ -82,17 +86,21 @@ class Options(RunBudgetOptions):
         examples=["$ARCHIVE_TOKEN"],
     )
     rate: float | None = Field(
-        None, gt=0, le=1000, description="Maximum requests a second; `sync: rate` applies, too.", examples=[2]
+        None,
+        gt=0,
+        le=1000,
+        description=("Maximum number of requests per second. The limit in `sync: rate` also applies."),
+        examples=[2],
     )
     seconds: float = Field(
         300.0,
         gt=0,
         le=86_400,
-        description="Hven abandons an answer after this many seconds without a byte.",
+        description="Hven gives up on an answer if no byte arrives for this many seconds.",
         examples=[120],
     )
     tries: int = Field(
-        6, ge=1, le=20, description="How often Hven tries a request that may succeed after a pause.", examples=[3]
+        6, ge=1, le=20, description="How many times Hven tries a request that may succeed after a pause.", examples=[3]
     )
 
 

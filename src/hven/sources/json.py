@@ -1,4 +1,4 @@
-"""Read JSON: lines, arrays, GeoJSON and STAC, hits of Elasticsearch; nested objects become dotted names."""
+"""Read JSON: lines, arrays, GeoJSON, STAC, hits of Elasticsearch. Nested objects become columns with dotted names."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Options(JsonOptions, FileOptions):
     records: list[str] | None = Field(
         None,
         description=(
-            "Path of the list of records; `.` if the document is one record. Default: found from the content of the "
-            "file."
+            "Path of the list of records. Write `.` if the document is one record. Default: Hven finds the list in the "
+            "content of the file."
         ),
         examples=["result.rows"],
     )
     names: list[str] | None = Field(
         None,
         description=(
-            "Names of the elements, if records are arrays. Default: the list of names next to them, or else "
+            "Names of the elements, if the records are arrays. Default: the list of names beside the records, or else "
             "`column_1` ..."
         ),
         examples=[["name", "ra", "dec"]],

@@ -39,15 +39,16 @@ class Options(BaseModel):
     url: str = Field(
         min_length=1,
         description=(
-            "`$NAME` of a secret with postgresql://user:password@host/database, or that address without a password."
+            "`$NAME` of a secret with the address `postgresql://user:password@host/database`, or the address itself, "
+            "without a password."
         ),
         examples=["$OPS_DB"],
     )
     table: str = Field(
         min_length=1,
         description=(
-            "The table or view, with its schema if necessary. Write names as they are in the database, in double "
-            "quotes if they contain a dot."
+            "The table or view, with its schema if necessary. Write the names as they are in the database. Put a name "
+            "that contains a dot in double quotes."
         ),
         examples=["public.cubes"],
     )
@@ -55,7 +56,10 @@ class Options(BaseModel):
         60.0,
         gt=0,
         le=3600,
-        description="Time limit of one statement in that database, whatever the limits of queries on this site.",
+        description=(
+            "Time limit in seconds of one statement in the database. It applies regardless of the limits of queries on "
+            "this site."
+        ),
         examples=[30],
     )
 

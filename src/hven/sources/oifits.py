@@ -1,4 +1,4 @@
-"""Read OIFITS, versions 1 and 2: a row for each granule, as OiDB has them, or one for each file.
+"""Read OIFITS, versions 1 and 2: one row for each granule, as in OiDB, or one row for each file.
 
 A granule is what a file holds of a target, in a mode of an instrument, in a night.
 """
@@ -33,8 +33,8 @@ class Options(HeaderSourceOptions):
     mode: Literal["granules", "files"] = Field(
         "granules",
         description=(
-            "`granules` (default): one row per target, instrument mode and night; `files`: one row per file, with "
-            "its targets in one text and its modes in another."
+            "`granules` (default): one row per target, instrument mode and night. `files`: one row per file, with all "
+            "its targets in one text and all its modes in another text."
         ),
         examples=["files"],
     )

@@ -1,4 +1,4 @@
-"""Read Parquet files; VOTable metadata in the footer (VOParquet 1.0) describes their columns."""
+"""Read Parquet files. VOTable metadata in the footer (VOParquet 1.0) describes the columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read product files of all media that Hven knows: CDF, netCDF, HDF5, IDL SAVE, FITS, and those of plug-ins.
+"""Read product files in all formats that Hven knows: CDF, netCDF, HDF5, IDL SAVE, FITS, and those of plug-ins.
 
 A row for each file, image, variable or attribute, or the rows of a table in them.
 """
@@ -55,22 +55,22 @@ class Options(HeaderSourceOptions):
     mode: Literal["header", "images", "variables", "cards", "table"] | None = Field(
         None,
         description=(
-            "`header`: one row per file; `images`: one per image or cube; `variables`: one per variable; `cards`: "
-            "one per card or attribute; `table`: the rows of a table. Default: `table` if there is a `part`, or else "
-            "`header`."
+            "`header`: one row per file. `images`: one row per image or cube. `variables`: one row per variable. "
+            "`cards`: one row per card or attribute. `table`: the rows of a table. Default: `table` if there is a "
+            "`part`, or else `header`."
         ),
         examples=["images"],
     )
     part: int | str | None = Field(
         None,
         description=(
-            "With `table`, the number or name of the table (default: the first). With `images` and `cards`, "
-            "only this part."
+            "With `table`, the number or name of the table (default: the first table). With `images` and `cards`, Hven "
+            "reads only this part."
         ),
         examples=["SPECTRUM"],
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
-        None, description="Longitudes of `file.footprint`, as for `fits`.", examples=["west"]
+        None, description="Longitudes in `file.footprint`, as for `fits`.", examples=["west"]
     )
 
     @model_validator(mode="after")

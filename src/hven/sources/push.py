@@ -1,4 +1,4 @@
-"""Read the rows that clients push (``/push/schema.table``); the site keeps them, and the last row of a key counts."""
+"""Read the rows that clients push to ``/push/schema.table``. The site keeps them, and the last row of a key counts."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Options(BaseModel):
     ids: str | None = Field(
         None,
         description=(
-            "The key column that Hven fills if a client sends no value. Whole numbers continue from the last one and "
-            "are never used twice; texts are UUIDs."
+            "The key column that Hven fills in if a client sends no value for it. Whole numbers continue after the "
+            "last number, and Hven never uses a number twice. Texts are UUIDs."
         ),
         examples=["id"],
     )

@@ -56,8 +56,10 @@ class Options(BaseModel):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Name and type of each column. Tuples need it; otherwise, Hven finds them from the first "
-        "thousand rows.",
+        description=(
+            "Name and type of each column. Required if the function yields tuples. Otherwise, Hven finds the columns "
+            "from the first thousand rows."
+        ),
         examples=[{"product": "string", "orbit": "int32"}],
     )
 

@@ -1,4 +1,4 @@
-"""Read records of a service that sends pages of JSON, by link, cursor, offset or page number."""
+"""Read records from a service that sends pages of JSON, by link, cursor, offset or page number."""
 
 from __future__ import annotations
 
@@ -42,24 +42,30 @@ class Options(PagedJsonOptions):
     )
     body: dict[str, Any] | None = Field(
         None,
-        description="A JSON document that Hven posts, with the page parameters added. Default: GET.",
+        description=(
+            "A JSON document. Hven adds the page parameters to the document, and sends it by POST. Default: Hven sends "
+            "GET requests."
+        ),
         examples=[{"instrument": "OMEGA"}],
     )
     records: list[str] | None = Field(
         None,
-        description=("Path of the list of records; `.` if the page is one list. Default: found from the first page."),
+        description=(
+            "Path of the list of records. Write `.` if the page itself is the list. Default: Hven finds the list in "
+            "the first page."
+        ),
         examples=["data.items"],
     )
     next: list[str] | None = Field(
         None,
         description=(
-            "Path of the address of the next page, or with `cursor`, of the value to send. Default: the header Link, "
-            "or a link `next`."
+            "Path of the address of the next page. With `cursor`, path of the value that Hven sends for the next page. "
+            "Default: the header Link, or a link `next`."
         ),
         examples=["links.next"],
     )
     cursor: str | None = Field(
-        None, description="Name of the parameter that sends the value at `next`.", examples=["after"]
+        None, description="Name of the parameter in which Hven sends the value at `next`.", examples=["after"]
     )
     offset: str | None = Field(
         None,
@@ -75,12 +81,14 @@ class Options(PagedJsonOptions):
     )
     newer: dict[str, str] = Field(
         default_factory=dict,
-        description="Parameters that select only new records, by the column in `sync: watermark`.",
+        description="Parameters that select only new records, each under the column that `sync: watermark` names.",
         examples=[{"updated": "modified_since"}],
     )
     count: list[str] | None = Field(
         None,
-        description="Path of the number of all records; a different number of records is an error.",
+        description=(
+            "Path of the total number of records. If Hven reads a different number of records, this is an error."
+        ),
         examples=["total"],
     )
 

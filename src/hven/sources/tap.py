@@ -1,4 +1,4 @@
-"""Read tables of any TAP service page by page, with the types, units, UCDs and descriptions that it states."""
+"""Read tables from any TAP service page by page, with the types, units, UCDs and descriptions that it states."""
 
 from __future__ import annotations
 
@@ -38,13 +38,17 @@ class Options(RunBudgetOptions):
         description="Address of the service, without /sync.",
         examples=["https://archive.example/tap"],
     )
-    table: str | None = Field(None, description="The name of the table in its TAP_SCHEMA.", examples=["ivoa.obscore"])
+    table: str | None = Field(
+        None, description=("The name of the table in the TAP_SCHEMA of the service."), examples=["ivoa.obscore"]
+    )
     adql: str | None = Field(
         None,
         description="An ADQL query, instead of `table`.",
         examples=["SELECT main_id, ra, dec FROM basic WHERE otype = 'Star'"],
     )
-    columns: Texts | None = Field(None, description="Only these columns.", examples=[["obs_id", "t_min", "t_max"]])
+    columns: Texts | None = Field(
+        None, description=("Hven copies only these columns."), examples=[["obs_id", "t_min", "t_max"]]
+    )
     key: Texts = Field(
         default_factory=list,
         description=(
@@ -55,12 +59,18 @@ class Options(RunBudgetOptions):
         examples=["obs_id"],
     )
     page: int | None = Field(
-        None, ge=1, le=10_000_000, description="Rows in a page (50,000); `sync: page` has priority.", examples=[10000]
+        None,
+        ge=1,
+        le=10_000_000,
+        description=("Number of rows in a page. `sync: page` has priority over this option. Default: 50,000."),
+        examples=[10000],
     )
     mode: Literal["sync", "async", "auto"] = Field(
         "auto",
-        description="`sync`, `async` (each query as a job), or `auto` (only queries that take too long for sync as "
-        "jobs).",
+        description=(
+            "How Hven sends queries. `sync`: as synchronous requests. `async`: each query as a job. `auto` (default): "
+            "as synchronous requests. If a query takes too long, Hven sends it as a job."
+        ),
         examples=["async"],
     )
     token: Secret | None = Field(
@@ -72,13 +82,17 @@ class Options(RunBudgetOptions):
         None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
     )
     rate: float | None = Field(
-        None, gt=0, le=1000, description="Maximum requests a second; `sync: rate` applies, too.", examples=[2]
+        None,
+        gt=0,
+        le=1000,
+        description=("Maximum number of requests per second. The limit in `sync: rate` also applies."),
+        examples=[2],
     )
     seconds: float = Field(
         300.0,
         gt=0,
         le=86_400,
-        description="Hven abandons an answer after this many seconds without a byte.",
+        description="Hven gives up on an answer if no byte arrives for this many seconds.",
         examples=[120],
     )
     tries: int = Field(
@@ -86,14 +100,14 @@ class Options(RunBudgetOptions):
         ge=1,
         le=20,
         description=(
-            "How often Hven tries a request that may succeed after a pause: no answer, 503, or an answer "
-            "that broke off."
+            "How many times Hven tries a request that may succeed after a pause: after no answer, status 503, or an "
+            "answer that broke off."
         ),
         examples=[3],
     )
     format: str = Field(
         "votable",
-        description="RESPONSEFORMAT: a VOTable of any serialization.",
+        description="RESPONSEFORMAT of the requests. It must be a VOTable, in any serialization.",
         examples=["votable/b2"],
     )
 

@@ -78,7 +78,8 @@ class Options(FileOptions):
         None,
         pattern="^(string|int64)$",
         description=(
-            "Type of the feature ids: `string` or `int64`. Default: int64 if the first thousand are whole numbers."
+            "Type of the feature ids: `string` or `int64`. Default: `int64`, if the first thousand ids are whole "
+            "numbers."
         ),
         examples=["string"],
     )

@@ -1,4 +1,4 @@
-"""Read VOTable files in all serialisations: one table of each file."""
+"""Read VOTable files in all serialisations, one table from each file."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ class Options(FileOptions, RequestOptions):
         None,
         pattern=r"^https?://",
         description=(
-            "Instead of `files`, the address of a VOTable: a file, or a service that returns one for GET. A sync "
-            "fetches it if its ETag, time or size has changed."
+            "Instead of `files`, the address of a VOTable: a file, or a service that returns a VOTable for a GET "
+            "request. A sync fetches the VOTable again if its ETag, time or size has changed."
         ),
         examples=["https://host.example/catalogue.vot"],
     )
     table: int | str | None = Field(
         None,
-        description=("The table in each file: its number from 0, its ID or its name. Default: the first with rows."),
+        description=(
+            "The table in each file: its number (from 0), its ID or its name. Default: the first table with rows."
+        ),
         examples=["results"],
     )
 

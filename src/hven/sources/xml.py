@@ -1,4 +1,4 @@
-"""Read XML files: each element of a name is a record, with dotted names of its parts or XPaths as columns."""
+"""Read XML files. Each element with a given name is a record, and its parts become columns."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ class Options(XmlFieldOptions, FileOptions):
         None,
         pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$",
         description=(
-            "The elements that are records: their name, or a path. Default: the first elements that repeat side by "
-            "side."
+            "Name or path of the elements that are records. Default: the first elements that repeat side by side."
         ),
         examples=["results/observation"],
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.store import AccessGrant, SnapshotRecord
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Account = Annotated[str, typer.Argument(metavar="NAME", help="The account.")]
 Owner = Annotated[str, typer.Argument(metavar="OWNER", help="The account that the table belongs to.")]
 TableName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the table, with or without tap_user.")]
@@ -32,7 +32,7 @@ user = typer.Typer(no_args_is_help=True)
 
 @user.command("add")
 def add_account(context: typer.Context, account: Account) -> None:
-    """Create an account and print its token, once."""
+    """Create an account, and print its token once."""
     with open_site(context) as site:
         print_token(account, site.store.users.add_account(account))
 
@@ -63,11 +63,12 @@ def list_accounts(context: typer.Context, as_json: Json = False) -> None:
 def renew_token(
     context: typer.Context,
     account: Account,
-    end_all: Annotated[bool, typer.Option("--all", help="Also end the personal tokens and the password.")] = False,
+    end_all: Annotated[bool, typer.Option("--all", help="Also revoke the personal tokens and the password.")] = False,
 ) -> None:
-    """Renew an account's token and print it, once.
+    """Renew an account's token, and print the new token once.
 
-    The old token and all sessions end. Tables and jobs stay. Personal tokens and the password also stay without --all.
+    This ends the old token and all sessions. Tables and jobs remain. Personal tokens and the password also remain
+    valid, unless you use --all.
     """
     with open_site(context) as site:
         print_token(account, site.store.users.renew_token(account))
@@ -91,7 +92,7 @@ def set_password(
     account: Account,
     is_removed: Annotated[bool, typer.Option("--remove", help="Remove the password.")] = False,
 ) -> None:
-    """Set an account's password; its sessions end.
+    """Set an account's password, and end its sessions.
 
     The password is read from standard input, or from a prompt at a terminal.
     """
@@ -126,12 +127,15 @@ def add_token(
     context: typer.Context,
     account: Account,
     scope: Annotated[
-        str, typer.Option("--scope", help="read: view and query; all: everything that the account may do.")
+        str,
+        typer.Option(
+            "--scope", help=("What the token may do. read: view and query. all: everything that the account may do.")
+        ),
     ] = "read",
-    days: Annotated[float, typer.Option("--days", help="Number of days for which it is valid.")] = 90.0,
-    purpose: Annotated[str, typer.Option("--for", metavar="TEXT", help="What it is for.")] = "",
+    days: Annotated[float, typer.Option("--days", help="Number of days for which the token is valid.")] = 90.0,
+    purpose: Annotated[str, typer.Option("--for", metavar="TEXT", help="What the token is for.")] = "",
 ) -> None:
-    """Create a personal token for an account and print it, once."""
+    """Create a personal token for an account, and print it once."""
     with open_site(context) as site:
         _, token_text = create_personal_token(site.store, account, scope, days, created_by="owner", purpose=purpose)
         print(token_text)
@@ -140,7 +144,9 @@ def add_token(
 @token.command("list")
 def list_tokens(
     context: typer.Context,
-    account: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show only this account.")] = None,
+    account: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help=("Show only the tokens of this account."))
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the personal tokens that are valid."""
@@ -171,7 +177,7 @@ def end_personal_token(
     context: typer.Context,
     token_id: Annotated[str, typer.Argument(metavar="ID", help="The number that `hven token list` shows.")],
 ) -> None:
-    """End a personal token; it takes effect everywhere within a second."""
+    """End a personal token everywhere, within a second."""
     with open_site(context) as site:
         revoke_personal_token(site.store, token_id, revoked_by="owner")
     print(f"the token {token_id} is no longer valid")
@@ -182,7 +188,7 @@ tables = typer.Typer()
 
 @tables.callback(invoke_without_command=True)
 def list_user_tables(context: typer.Context, as_json: Json = False) -> None:
-    """Show the tables that users keep here, and delete those that have expired."""
+    """Show the tables that users keep here, and delete expired tables."""
     if context.invoked_subcommand is not None:
         return
     with open_site(context) as site:
@@ -256,7 +262,10 @@ def set_user_table_expiry(
     context: typer.Context,
     owner: Owner,
     table_name: TableName,
-    days: Annotated[float, typer.Option("--days", min=0.0, max=36500.0, help="Days from now until it is deleted.")],
+    days: Annotated[
+        float,
+        typer.Option("--days", min=0.0, max=36500.0, help=("Number of days from now until Hven deletes the table.")),
+    ],
 ) -> None:
     """Set the time at which a table of a user is deleted."""
     expiry_time = datetime.now(UTC) + timedelta(days=days)

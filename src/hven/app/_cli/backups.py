@@ -12,7 +12,7 @@ from hven.app._cli.context import format_size, open_site, print_json
 from hven.model.errors import UsageError
 from hven.site import archive, restoration
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def backup(
@@ -20,11 +20,11 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write; it must not exist.")],
     without_data: Annotated[
         bool,
-        typer.Option("--no-data", help="Leave out rows and jobs; save only what is needed to ingest the rows again."),
+        typer.Option("--no-data", help="Leave out rows and jobs. Save only what is needed to ingest the rows again."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the whole site into one file, while it runs."""
+    """Write the whole site into one file, while the site runs."""
     with open_site(context) as site:
         backup_facts = archive.write_backup(site, file, include_rows=not without_data)
     if as_json:
@@ -39,14 +39,19 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that `hven backup` wrote.")],
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="The site to create: a new directory, or one with only a secrets.toml."),
+        typer.Argument(
+            metavar="DIR",
+            help=("The site to create: a new directory, or a directory that contains only a secrets.toml."),
+        ),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", metavar="ENGINE", help="Store all rows in this engine (default: where they were)."),
+        typer.Option(
+            "--engine", metavar="ENGINE", help=("Store all rows in this engine (default: the engine where they were).")
+        ),
     ] = None,
     check_only: Annotated[
-        bool, typer.Option("--check", help="Read the whole archive and compare the checksums; restore nothing.")
+        bool, typer.Option("--check", help="Read the whole archive and compare the checksums, but restore nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -16,7 +16,7 @@ delegate = typer.Typer()
 
 @delegate.callback(invoke_without_command=True)
 def show_delegations(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False
 ) -> None:
     """Show who may see somebody else's rows, and until when."""
     if context.invoked_subcommand is not None:
@@ -38,11 +38,15 @@ def show_delegations(
 def add_delegation(
     context: typer.Context,
     account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that may see the rows.")],
-    row_owner: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: the name as it is in the rows.")],
+    row_owner: Annotated[
+        str, typer.Option("--for", metavar="NAME", help=("The person whose rows these are, by the name in the rows."))
+    ],
     end_text: Annotated[str, typer.Option("--until", metavar="DATE", help="The last day, or the end time (UTC).")],
     row_condition: Annotated[
         str | None,
-        typer.Option("--where", metavar="COLUMN=VALUE", help="Only rows with this value, such as progid=60.A-9237."),
+        typer.Option(
+            "--where", metavar="COLUMN=VALUE", help=("Show only rows with this value, such as progid=60.A-9237.")
+        ),
     ] = None,
 ) -> None:
     """Let an account see somebody else's rows until a given day."""

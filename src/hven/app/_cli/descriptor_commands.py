@@ -37,19 +37,22 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import RowAccessPolicy
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def new(
     context: typer.Context,
     *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
-    source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="The data.")],
+    source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="File or address of the data.")],
     kind: Annotated[
-        str | None, typer.Option("--kind", help="csv, fits, votable, parquet, sql ... (default: from the file).")
+        str | None,
+        typer.Option(
+            "--kind", help=("Kind of source: csv, fits, votable, parquet, sql ... (default: Hven recognises the file).")
+        ),
     ] = None,
     table: Annotated[
-        str | None, typer.Option("--table", help="Which table to use, if the file or database has several.")
+        str | None, typer.Option("--table", help="Name or number of the table, if the file or database has several.")
     ] = None,
     is_live: Annotated[
         bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")
@@ -62,7 +65,10 @@ def new(
         typer.Option(
             "--paper",
             metavar="DOI|BIBCODE",
-            help="The data belong to a paper; copy its table and files. Repeat the option for several identifiers.",
+            help=(
+                "The paper to which the data belong. Hven copies its table and files. Repeat the option for several "
+                "identifiers."
+            ),
         ),
     ] = None,
     licence: Annotated[
@@ -128,14 +134,21 @@ def check(
         bool, typer.Option("--run-examples", help="Also run the example queries on the published rows.")
     ] = False,
     follow_links: Annotated[
-        bool, typer.Option("--links", help="Also follow the links of published rows, here and elsewhere.")
+        bool, typer.Option("--links", help="Also follow the links in published rows, to this site and to others.")
     ] = False,
     score_metadata: Annotated[
         bool,
         typer.Option("--metadata", help="Score how well each collection is described, and show the lines to add."),
     ] = False,
     min_score: Annotated[
-        int | None, typer.Option("--least", metavar="N", min=0, max=100, help="With --metadata: fail below this score.")
+        int | None,
+        typer.Option(
+            "--least",
+            metavar="N",
+            min=0,
+            max=100,
+            help=("With --metadata: fail if the score of a collection is below N."),
+        ),
     ] = None,
     subjects: Annotated[
         Path | None,
@@ -145,7 +158,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check hven.toml, descriptors and job types for all faults."""
+    """Check hven.toml, descriptors and job types; report all faults."""
     if not score_metadata:
         _refuse_score_options(subjects, min_score)
     terms = None if subjects is None else descriptor.read_subject_terms(subjects)
@@ -378,7 +391,10 @@ def _check_published_collections(
 
 
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help=("Write to this file instead of standard output.")),
+    ] = None,
 ) -> None:
     """Print the JSON Schema of descriptors, for editors."""
     if output is None:

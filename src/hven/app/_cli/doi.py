@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.services.citations import CitationMetadata
     from hven.site import Site
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def doi(
@@ -29,14 +29,18 @@ def doi(
     *,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="COLLECTION", help="Default: list everything that has a DOI or was withdrawn."),
+        typer.Argument(
+            metavar="COLLECTION", help=("The collection (default: list everything that has a DOI or was withdrawn).")
+        ),
     ] = None,
     label: Annotated[
-        str, typer.Option("--release", metavar="LABEL", help="This release, which gets its own DOI.")
+        str, typer.Option("--release", metavar="LABEL", help="Give a DOI to this release instead of the collection.")
     ] = "",
     draft: Annotated[
         bool,
-        typer.Option("--draft", help="Reserve a DOI at DataCite; it does not resolve yet, and can be deleted there."),
+        typer.Option(
+            "--draft", help=("Reserve a DOI at DataCite. The DOI does not resolve yet, and you can delete it there.")
+        ),
     ] = False,
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish the DOI permanently, or update its metadata at DataCite.")
@@ -52,17 +56,19 @@ def doi(
     output_file: Annotated[
         Path | None,
         typer.Option(
-            "--to", metavar="FILE", help="Write the metadata for a library that registers the DOI: .xml or .json."
+            "--to",
+            metavar="FILE",
+            help=("Write the metadata to this .xml or .json file, for a library that registers the DOI."),
         ),
     ] = None,
     registered_doi: Annotated[
         str | None, typer.Option("--is", metavar="DOI", help="Record the DOI that a library registered.")
     ] = None,
     suffix: Annotated[str, typer.Option("--suffix", metavar="TEXT", help="The part of the DOI after the prefix.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what Hven would send, but send nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give collections and releases DOIs; show missing metadata."""
+    """Give DOIs to collections and releases; show missing metadata."""
     options = {
         "--draft": draft,
         "--publish": publish,

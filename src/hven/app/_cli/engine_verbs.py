@@ -80,7 +80,7 @@ def build_engine_command(verb_function: Callable[..., tuple[Any, bool]]) -> Call
         "as_json",
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
         default=False,
-        annotation=Annotated[bool, typer.Option("--json", help="For scripts.")],
+        annotation=Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")],
     )
     signature = inspect.Signature([context_parameter, *option_parameters, json_parameter])
     run_verb.__signature__ = signature  # type: ignore[attr-defined]

@@ -22,12 +22,13 @@ def hips(
     context: typer.Context,
     *,
     collection: Annotated[
-        str | None, typer.Argument(metavar="COLLECTION", help="The collection that has the images.")
+        str | None, typer.Argument(metavar="COLLECTION", help="The collection with the images.")
     ] = None,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths, such as 'images/*.fits'.")
+        list[str] | None,
+        typer.Argument(metavar="FILES", help=("Patterns of the paths of the images, such as 'images/*.fits'.")),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="Name under which it is published.")] = "images",
+    name: Annotated[str, typer.Option("--name", help="Name under which the HiPS is published.")] = "images",
     title: Annotated[str, typer.Option("--title", help="Title (default: the title of the collection).")] = "",
     order: Annotated[
         int | None,
@@ -35,13 +36,14 @@ def hips(
             "--order", min=3, max=20, help="Order of the finest tiles (default: the resolution of the images)."
         ),
     ] = None,
-    stretch: Annotated[str, typer.Option("--stretch", help="linear, sqrt, log, asinh.")] = "",
-    colours: Annotated[str, typer.Option("--colours", help="gray, viridis, ...")] = "",
+    stretch: Annotated[str, typer.Option("--stretch", help="Stretch of the tiles: linear, sqrt, log or asinh.")] = "",
+    colours: Annotated[str, typer.Option("--colours", help="Colours of the tiles: gray, viridis ...")] = "",
     program: Annotated[
-        str | None, typer.Option("--with", help="hven, or hipsgen from the Debian package aladin.")
+        str | None,
+        typer.Option("--with", help=("Program that makes the tiles: hven, or hipsgen from the Debian package aladin.")),
     ] = None,
-    remove_survey: Annotated[bool, typer.Option("--drop", help="Remove the HiPS of this name.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    remove_survey: Annotated[bool, typer.Option("--drop", help="Remove the HiPS with this name.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Make a HiPS from a collection's images, or list its HiPS."""
     with open_site(context) as site:

@@ -35,17 +35,25 @@ def mirror(
     context: typer.Context,
     *,
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="Address of the other site: https://host, with its path if it has one.")
+        str,
+        typer.Argument(
+            metavar="URL", help=("Address of the other site: https://host, with the path if the site has one.")
+        ),
     ],
     collections: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="Collections (default: all public ones).")
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help=("Collections to copy (default: all public collections).")),
     ] = None,
-    interval: Annotated[str, typer.Option("--every", help="How often hven serve updates them: 1 h, 10 min.")] = "1 h",
-    only_once: Annotated[bool, typer.Option("--once", help="Copy them once; do not follow.")] = False,
+    interval: Annotated[
+        str, typer.Option("--every", help=("How often hven serve updates the copies, for example 1 h or 10 min."))
+    ] = "1 h",
+    only_once: Annotated[
+        bool, typer.Option("--once", help=("Copy the collections once, and do not follow their changes."))
+    ] = False,
     accept_large_changes: Annotated[
         bool, typer.Option("--accept", help="Publish even if more rows are removed or changed than the guards allow.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Follow another Hven's collections: descriptors, rows and files.
 

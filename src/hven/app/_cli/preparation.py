@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 def prepare(
     context: typer.Context,
     *,
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection that has the files.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection with the files.")],
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths, such as 'cubes/*.fits'.")
+        list[str] | None,
+        typer.Argument(metavar="FILES", help=("Patterns of the paths of the files, such as 'cubes/*.fits'.")),
     ] = None,
     with_previews: Annotated[bool, typer.Option("--previews", help="Make thumbnails and quicklooks.")] = False,
     with_spectra: Annotated[
         bool,
         typer.Option(
             "--spectra",
-            help="Copy cubes so that spectra can be read fast; the copies need as much disk space as the cubes.",
+            help="Copy cubes so that Hven can read spectra fast. The copies need as much disk space as the cubes.",
         ),
     ] = False,
     part: Annotated[
@@ -47,10 +48,10 @@ def prepare(
         typer.Option("--through", min=1, help="Number of the axis along which spectra are read, as in FITS."),
     ] = None,
     prepare_again: Annotated[
-        bool, typer.Option("--again", help="Also prepare files that were prepared before or that failed.")
+        bool, typer.Option("--again", help="Also prepare files that were prepared before, or that failed.")
     ] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the jobs that prepare it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the jobs that prepare the collection.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Make pictures and copies of a collection's new files."""
     with open_site(context) as site:

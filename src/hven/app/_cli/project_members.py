@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.store import AccessGrant
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the project in hven.toml.")]
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account of the member.")]
 
@@ -24,7 +24,7 @@ project = typer.Typer(no_args_is_help=True)
 
 @project.command("list")
 def list_projects(context: typer.Context, as_json: Json = False) -> None:
-    """Show the projects, with their numbers of members and requests."""
+    """Show the projects, and count their members and requests."""
     with open_site(context) as site:
         rows = [_project_to_json(site, project_settings) for project_settings in site.settings.projects]
     _print_project_rows(rows, "Projects", as_json=as_json)
@@ -70,7 +70,10 @@ def add_member(
     project_name: Name,
     account: Account,
     role: Annotated[
-        str, typer.Option("--role", help=f"{', '.join(PROJECT_ROLES)}: each includes the rights of those before it.")
+        str,
+        typer.Option(
+            "--role", help=f"{', '.join(PROJECT_ROLES)}. Each role includes the rights of the roles before it."
+        ),
     ] = PROJECT_ROLES[0],
 ) -> None:
     """Make an account a member of a project, with a role."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hven.site.store import SnapshotRecord
     from hven.site.store.ingest_runs import IngestRun
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 T = TypeVar("T")
 RUN_WAIT_SECONDS = 60.0  # time that a run under way gets to end; a scheduled one may take some seconds
@@ -42,7 +42,7 @@ def ingest(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read, map and check everything; publish nothing.")
+        bool, typer.Option("--dry-run", help="Read, map and check everything, but publish nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -267,7 +267,9 @@ def _find_published_snapshot_ids(site: Site, name: str) -> dict[str, str]:
 def move(
     context: typer.Context,
     name: Name,
-    engine_name: Annotated[str, typer.Option("--to", metavar="ENGINE", help="duckdb (embedded) or postgres.")],
+    engine_name: Annotated[
+        str, typer.Option("--to", metavar="ENGINE", help=("The new engine: duckdb (embedded) or postgres."))
+    ],
     as_json: Json = False,
 ) -> None:
     """Move a collection's rows to another engine."""
@@ -299,10 +301,10 @@ def move(
 def remove(
     context: typer.Context,
     name: Name,
-    purge_data: Annotated[bool, typer.Option("--purge", help="Also delete its snapshots.")] = False,
+    purge_data: Annotated[bool, typer.Option("--purge", help="Also delete the snapshots of the collection.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop publishing a collection; its data are kept until --purge."""
+    """Stop publishing a collection; --purge also deletes its data."""
     with open_site(context) as site:
         # imported here: few collections have a DOI, and the import takes time
         resolve_name("hven.services.doi_minting:record_tombstone_citation")(site, name)

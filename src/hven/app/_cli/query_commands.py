@@ -43,7 +43,7 @@ def query(
     context: typer.Context,
     *,
     adql: Annotated[
-        str | None, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")
+        str | None, typer.Argument(metavar="ADQL", help="The query, or - to read the query from standard input.")
     ] = None,
     format_name: Annotated[
         str | None,
@@ -58,21 +58,23 @@ def query(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of the terminal.")
     ] = None,
     maxrec: Annotated[int | None, typer.Option("--maxrec", min=0, help="Maximum number of rows.")] = None,
-    is_public: Annotated[bool, typer.Option("--public", help="Run it as an anonymous user, not as the owner.")] = False,
+    is_public: Annotated[
+        bool, typer.Option("--public", help=("Run the query as an anonymous user, not as the owner."))
+    ] = False,
     account: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Run it as the user of this account.")
+        str | None, typer.Option("--as", metavar="NAME", help="Run the query as the user of this account.")
     ] = None,
     epn: Annotated[
         str | None, typer.Option("--epn", metavar="PARAMETERS", help="EPN-TAP parameters instead of ADQL.")
     ] = None,
     table: Annotated[
-        list[str] | None, typer.Option("--table", help="With --epn: this table (default: all EPN-TAP tables).")
+        list[str] | None, typer.Option("--table", help="With --epn: query this table (default: all EPN-TAP tables).")
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="Send it to this TAP service instead of the site.")
+        str | None, typer.Option("--url", metavar="URL", help="Send the query to this TAP service instead of the site.")
     ] = None,
     include_unknown: Annotated[
-        bool, typer.Option("--unknown", help="With --epn: include rows whose value is unknown.")
+        bool, typer.Option("--unknown", help="With --epn: include rows that have no value for a parameter.")
     ] = False,
     as_of: Annotated[
         str | None,
@@ -182,7 +184,7 @@ def _translate_epn_to_adql(
 
 def explain(
     context: typer.Context,
-    adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")],
+    adql: Annotated[str, typer.Argument(metavar="ADQL", help="The query, or - to read the query from standard input.")],
 ) -> None:
     """Print the plan of a query, and the text that the engine gets."""
     with open_site(context) as site:
@@ -192,9 +194,9 @@ def explain(
 def resolve(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of an object, such as 'M 31'.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Resolve an object's name: position, other names, and source."""
+    """Look up an object by name: position, other names, and source."""
     with open_site(context) as site:
         resolved_name = resolver.resolve_object_name(name, site=site)
     if as_json:

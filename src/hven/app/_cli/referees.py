@@ -10,7 +10,7 @@ import typer
 from hven.app._cli.context import format_time, open_site, print_json, print_table
 from hven.model.errors import NotFoundError, UsageError, suggest_spelling
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 GRANT_KIND = "referee"
 
 referee = typer.Typer(no_args_is_help=True)
@@ -19,7 +19,7 @@ referee = typer.Typer(no_args_is_help=True)
 @referee.command("add")
 def add_referee_address(
     context: typer.Context,
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection for the referees.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection that the referees see.")],
     end_text: Annotated[
         str,
         typer.Option("--until", metavar="DATE", help="The last day, or the time (UTC) at which the address expires."),
@@ -31,7 +31,7 @@ def add_referee_address(
         ),
     ] = False,
 ) -> None:
-    """Print a private address that shows a collection, once.
+    """Create a private address that shows a collection, and print it once.
 
     Everybody who has the address sees the collection.
     """
@@ -83,9 +83,12 @@ def end_referee_address(
 def audit(
     context: typer.Context,
     object_name: Annotated[
-        str | None, typer.Option("--object", metavar="NAME", help="Only events about this collection, account ...")
+        str | None,
+        typer.Option("--object", metavar="NAME", help=("Show only events about this collection, account or project.")),
     ] = None,
-    account: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only actions of this account.")] = None,
+    account: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help=("Show only actions of this account."))
+    ] = None,
     max_lines: Annotated[int, typer.Option("--most", min=1, max=1_000_000, help="Maximum number of lines.")] = 50,
     as_json: Json = False,
 ) -> None:

@@ -63,36 +63,60 @@ def region(
     ],
     *,
     output_format: Annotated[
-        RegionFormat, typer.Option("--to", help="Format of the output: a line for each row, or a file.")
+        RegionFormat, typer.Option("--to", help="Format of the output, which is a line for each row, or a file.")
     ],
     output_file: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Write to this file; a MOC as .fits or .json covers all rows."
+            "--out", "-o", metavar="FILE", help="Write to this file. A MOC in a .fits or .json file covers all rows."
         ),
     ] = None,
-    chain: Annotated[str | None, typer.Option("--chain", metavar="NAME", help="Column of chain codes (CC).")] = None,
+    chain: Annotated[
+        str | None, typer.Option("--chain", metavar="NAME", help=("Column of chain codes (default: CC)."))
+    ] = None,
     x: Annotated[
         str | None,
-        typer.Option("--x", metavar="NAME", help="Column with x of their first pixel, or with lists of x (CC_X_PIX)."),
+        typer.Option(
+            "--x",
+            metavar="NAME",
+            help=("Column with x of the first pixel of each chain code, or with lists of x (default: CC_X_PIX)."),
+        ),
     ] = None,
-    y: Annotated[str | None, typer.Option("--y", metavar="NAME", help="The same for y (CC_Y_PIX).")] = None,
+    y: Annotated[
+        str | None, typer.Option("--y", metavar="NAME", help=("Column with y, as for --x (default: CC_Y_PIX)."))
+    ] = None,
     radius: Annotated[
         str | None,
         typer.Option(
-            "--radius", metavar="R", help="Radius of the disc in pixels, as NAME or number (R_SUN), or 960arcsec."
+            "--radius",
+            metavar="R",
+            help=(
+                "Radius of the disc: a column or a number, in pixels, or an angle such as 960arcsec (default: R_SUN)."
+            ),
         ),
     ] = None,
     centre: Annotated[
         str | None,
-        typer.Option("--centre", "--center", metavar="X,Y", help="Centre of the disc in pixels (CENTER_X,CENTER_Y)."),
+        typer.Option(
+            "--centre",
+            "--center",
+            metavar="X,Y",
+            help="Centre of the disc in pixels, as two columns or numbers (default: CENTER_X,CENTER_Y).",
+        ),
     ] = None,
     scale: Annotated[
-        str | None, typer.Option("--scale", metavar="X,Y", help="Arcseconds per pixel (CDELT1,CDELT2).")
+        str | None,
+        typer.Option(
+            "--scale", metavar="X,Y", help=("Arcseconds per pixel, as columns or numbers (default: CDELT1,CDELT2).")
+        ),
     ] = None,
     observation_date: Annotated[
         str | None,
-        typer.Option("--date", metavar="T", help="NAME or time of the observation from the Earth (DATE_OBS)."),
+        typer.Option(
+            "--date",
+            metavar="T",
+            help=("Time of the observation from the Earth: a column or a time (default: DATE_OBS)."),
+        ),
     ] = None,
     observer: Annotated[
         str | None,
@@ -102,10 +126,14 @@ def region(
     ] = None,
     rotation: Annotated[
         str | None,
-        typer.Option("--rotation", metavar="N", help="Carrington rotation, which must match the date (C_ROTATION)."),
+        typer.Option(
+            "--rotation",
+            metavar="N",
+            help=("Carrington rotation, which must match the date: a column or a number (default: C_ROTATION)."),
+        ),
     ] = None,
     column: Annotated[
-        str | None, typer.Option("--region", metavar="NAME", help="Column with regions as text (s_region).")
+        str | None, typer.Option("--region", metavar="NAME", help="Column with regions as text (default: s_region).")
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Column that names the rows, for GeoJSON.")
@@ -125,7 +153,10 @@ def region(
         VertexOrder | None,
         typer.Option(
             "--view",
-            help="Vertices run anticlockwise as seen from inside (sky) or outside (body; default for contours).",
+            help=(
+                "Vertices run anticlockwise as seen from inside (sky), or from outside (body, the default for "
+                "contours)."
+            ),
         ),
     ] = None,
 ) -> None:

@@ -38,24 +38,27 @@ def register(
         bool, typer.Option("--check", help="Check the records in the same way as the validators of registries.")
     ] = False,
     show_records: Annotated[
-        bool, typer.Option("--show", help="Show the records that registries get (ivo_vor).")
+        bool, typer.Option("--show", help="Show the records as registries receive them (ivo_vor).")
     ] = False,
     show_harvested: Annotated[
         bool, typer.Option("--harvested", help="Show which records a searchable registry (RegTAP) already has.")
     ] = False,
     registry_url: Annotated[
-        str | None, typer.Option("--at", metavar="URL", help="With --harvested: address of its TAP service.")
+        str | None, typer.Option("--at", metavar="URL", help="With --harvested: address of the registry's TAP service.")
     ] = None,
     write_settings: Annotated[
-        bool, typer.Option("--write", help="Ask for settings that are missing in hven.toml, and write them there.")
+        bool,
+        typer.Option(
+            "--write", help=("Ask for the settings that are missing in hven.toml, and write them into this file.")
+        ),
     ] = False,
     show_hapi: Annotated[
         bool, typer.Option("--hapi", help="Show the entry for HAPI's list of servers, abouts.json.")
     ] = False,
-    as_line: Annotated[bool, typer.Option("--line", help="Show the line for all_.txt instead.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_line: Annotated[bool, typer.Option("--line", help="With --hapi: show the line for all_.txt instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Explain how to register the site; check its records."""
+    """Explain how to register the site, and check its records."""
     options = {
         "--check": check_records,
         "--show": show_records,

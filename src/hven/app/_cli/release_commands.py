@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
     from hven.site import Site
     from hven.site.store import SnapshotRecord
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Label = Annotated[
-    str, typer.Argument(metavar="LABEL", help="R4, DR1.2 ...; latest: the newest release of each collection.")
+    str,
+    typer.Argument(
+        metavar="LABEL",
+        help=("Label of the release, such as R4 or DR1.2. 'latest' stands for the newest release of each collection."),
+    ),
 ]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these collections.")]
 
@@ -43,11 +47,13 @@ release = typer.Typer(cls=DefaultAddCommandGroup, no_args_is_help=True)
 @release.command("add")
 def add_release(
     context: typer.Context,
-    label: Annotated[str, typer.Argument(metavar="LABEL", help="Letters, digits, dots, dashes: R4, DR1.2.")],
+    label: Annotated[
+        str, typer.Argument(metavar="LABEL", help=("Label of letters, digits, dots and dashes, such as R4 or DR1.2."))
+    ],
     collections: Annotated[list[str], typer.Argument(metavar="NAME...", help="The collections.")],
     description: Annotated[str | None, typer.Option("--description", help="A sentence for readers.")] = None,
 ) -> None:
-    """Release the present published state of collections.
+    """Make a release of the published state of collections.
 
     `hven release LABEL NAME...` does the same.
     """
@@ -150,7 +156,7 @@ def _print_releases(rows: list[dict[str, Any]], title: str, *, as_json: bool) ->
 def remove_release(context: typer.Context, label: Label, collections: Names = None) -> None:
     """Remove a label from a release.
 
-    The next ingest of the collection deletes its rows.
+    The next ingest of the collection deletes the rows of the release.
     """
     with open_site(context) as site:
         removed_releases = site.store.releases.remove_label(label, collections or ())

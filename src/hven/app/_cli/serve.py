@@ -32,7 +32,7 @@ def serve(
         int | None, typer.Option("--port", "-p", min=1, max=65535, help="Port (default: `port` in hven.toml, or 8080).")
     ] = None,
     host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen at (default: `host` in hven.toml, or 127.0.0.1).")
+        str | None, typer.Option("--host", help="Address to listen on (default: `host` in hven.toml, or 127.0.0.1).")
     ] = None,
     workers: Annotated[
         int | None,
@@ -77,7 +77,7 @@ def work(
 ) -> None:
     """Run asynchronous jobs and the schedule until Ctrl-C.
 
-    It runs next to a server, or on another machine that shares the site's directory and store.
+    The command runs beside a server, or on another machine that shares the site's directory and store.
     """
     site_settings = load_site_settings(context)
     logging.config.dictConfig(LOGGING_CONFIG)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hven.site.server_processes import ServerProcess
     from hven.site.store import CollectionAlert, Lease, SyncScheduleRecord
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 LEASE_PREFIXES = ("scheduler", "schedule ")  # leases with these names are not work on a collection
 
@@ -324,7 +324,7 @@ def list_schedule(context: typer.Context, as_json: Json = False) -> None:
 
 @schedule.command("run")
 def request_sync_now(context: typer.Context, collection_name: Name) -> None:
-    """Let the server synchronise a collection now."""
+    """Make the server synchronise a collection now."""
     _update_schedule_record(context, collection_name, lambda row, now: replace(row, asked=now))
     print(f"the server will synchronise {collection_name} next")
 
@@ -343,7 +343,7 @@ def pause_schedule(context: typer.Context, name: Name) -> None:
 def resume_schedule(context: typer.Context, name: Name) -> None:
     """Resume a collection's schedule after a pause or a rollback.
 
-    One run replaces all that were missed.
+    One run replaces all runs that were missed.
     """
     _update_schedule_record(context, name, lambda row, _: replace(row, paused=None), is_resume=True)
     print(f"{name} is scheduled again")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hven.ingest import IngestReport
     from hven.ingest.sync import TableChangeSummary
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 
 
@@ -28,7 +28,7 @@ def sync(
     *,
     name: Name,
     read_everything: Annotated[bool, typer.Option("--full", help="Read all rows, and ignore the watermark.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; publish nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, but publish nothing.")] = False,
     accept_large_changes: Annotated[
         bool, typer.Option("--accept", help="Publish even if more rows are removed or changed than the guards allow.")
     ] = False,
@@ -36,7 +36,7 @@ def sync(
         bool,
         typer.Option(
             "--unless-held",
-            help="Do nothing if a rollback holds the collection or if it is not published; for crontabs.",
+            help="Do nothing if a rollback holds the collection, or if the collection is not published. For crontabs.",
         ),
     ] = False,
     as_json: Json = False,

@@ -24,12 +24,13 @@ REPORT_FORMATS = ("text", "csv", "json", "dsr", "dsr-tsv")
 def report(
     context: typer.Context,
     *,
-    collection: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="Only this collection.")] = None,
+    collection: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="Report only this collection.")] = None,
     first_month: Annotated[
-        str | None, typer.Option("--from", metavar="MONTH", help="First month, such as 2026-03 (default: January).")
+        str | None,
+        typer.Option("--from", metavar="MONTH", help=("First month, such as 2026-03 (default: January of this year).")),
     ] = None,
     last_month: Annotated[
-        str | None, typer.Option("--to", metavar="MONTH", help="Last month (default: this one).")
+        str | None, typer.Option("--to", metavar="MONTH", help="Last month (default: this month).")
     ] = None,
     grouping: Annotated[
         list[str] | None,
@@ -44,7 +45,7 @@ def report(
         ),
     ] = "text",
     include_private: Annotated[
-        bool, typer.Option("--private", help="With dsr: include collections that are not public.")
+        bool, typer.Option("--private", help="With --format dsr: include collections that are not public.")
     ] = False,
 ) -> None:
     """Report the use of collections, by month."""

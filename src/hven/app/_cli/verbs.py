@@ -60,12 +60,12 @@ VERB_MODULES = {
 VERB_GROUPS = {
     "project": ("project_members", "Projects and their members, who share private collections."),
     "release": ("release_commands", "Releases: labels such as R4 that keep a published state."),
-    "schedule": ("status_commands", "Schedules on which collections are synchronised."),
+    "schedule": ("status_commands", "Schedules by which Hven synchronises collections."),
     "user": ("accounts", "Accounts of readers."),
     "token": ("accounts", "Personal tokens of accounts."),
     "delegate": ("delegate", "Delegations: who may see somebody else's rows."),
     "referee": ("referees", "Private addresses for referees of unpublished collections."),
-    "tables": ("accounts", "Tables that readers store here."),
+    "tables": ("accounts", "Tables that readers store on this site."),
 }
 VERSION_OPTION = "--version"
 # A function at the top level of a module, with its docstring. The head of the function has no empty line, and its last
@@ -82,7 +82,12 @@ def _show_version(is_requested: bool) -> None:
 def read_site_option(
     context: typer.Context,
     site: Annotated[
-        str | None, typer.Option("--site", metavar="DIR", help="Directory of the site (default: the current one).")
+        str | None,
+        typer.Option(
+            "--site",
+            metavar="DIR",
+            help=("Directory of the site (default: the site that contains the current directory)."),
+        ),
     ] = None,
     _version: Annotated[
         bool, typer.Option(VERSION_OPTION, callback=_show_version, is_eager=True, help="Show the version.")

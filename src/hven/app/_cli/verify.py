@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from hven.site import PublishedState
     from hven.site.store import SnapshotVerification
 
-Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def verify(
     context: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A collection, or one of its tables (default: all).")
+        str | None,
+        typer.Argument(metavar="NAME", help=("A collection, or one of its tables (default: all collections).")),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -122,8 +122,8 @@ class AddressAlias:
     path: str = field(
         metadata=build_setting_metadata(
             (
-                "the old path: /cs/scs.xml; with /* at its end, all paths below it: /old/data/*, "
-                "ftp://ftp.example.org/pub/*"
+                "the old path, for example /cs/scs.xml. With `/*` at its end, it stands for all paths below it, for "
+                "example `/old/data/*` or `ftp://ftp.example.org/pub/*`"
             ),
             pattern=r"^(/|ftp://[^\s?#*]+/\*$)",
             example="a path that begins with '/', or ftp://host/path/*",
@@ -131,18 +131,26 @@ class AddressAlias:
     )
     to: str = field(
         metadata=build_setting_metadata(
-            "the path that it leads to: /cone/stars.main, /collections/stars/files/*, /push/oidb.links?granule=*",
+            (
+                "the path to which the old path leads, for example `/cone/stars.main`, `/collections/stars/files/*` or "
+                "`/push/oidb.links?granule=*`"
+            ),
             pattern="^/",
             example="a path that begins with '/'",
         )
     )
-    rename: Mapping[str, str] = define_setting(dict, "old parameter name -> new one")
-    set: Mapping[str, str] = define_setting(dict, "parameters to add")
+    rename: Mapping[str, str] = define_setting(dict, "the new name of each old parameter")
+    set: Mapping[str, str] = define_setting(dict, "parameters that Hven adds to the request")
     query: str | None = define_setting(
-        None, "ADQL query that /tap/sync runs for it; {where} stands for the conditions of the request's parameters"
+        None,
+        (
+            "ADQL query that /tap/sync runs for a request to the old path. {where} stands for the conditions of the "
+            "request's parameters"
+        ),
     )
     where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = define_setting(
-        dict, "old parameter -> its condition, with ? for its value: date_updated >= ?"
+        dict,
+        ("the condition for each old parameter, with ? for the value of the parameter, for example date_updated >= ?"),
     )
 
 
@@ -158,23 +166,30 @@ class RemoteTapService:
         Of its TAP service.
     """
 
-    name: str = field(metadata=build_setting_metadata("its name in addresses: amda", pattern="^[a-z][a-z0-9_-]{0,40}$"))
+    name: str = field(
+        metadata=build_setting_metadata(
+            ("name of the service in addresses, for example amda"), pattern="^[a-z][a-z0-9_-]{0,40}$"
+        )
+    )
     url: str = field(
         metadata=build_setting_metadata(
-            "address of the TAP service, without /sync; an address in a local network needs allow_private",
+            "address of the TAP service, without /sync. An address in a local network needs allow_private",
             pattern=URL_PATTERN,
             example="an address such as 'https://vo.example.org/tap'",
         )
     )
-    kind: Literal["epn", "obscore"] = define_setting("epn", "epn or obscore")
+    kind: Literal["epn", "obscore"] = define_setting("epn", "which tables the service has: epn or obscore")
     tables: tuple[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*){0,2}$")], ...] = (
         define_setting(
-            (), "its tables: amdadb.epn_core; default for obscore: ivoa.obscore", min_length=1, max_length=100
+            (),
+            ("tables of the service, for example amdadb.epn_core. Default for obscore: ivoa.obscore"),
+            min_length=1,
+            max_length=100,
         )
     )
-    title: str | None = define_setting(None, "name on pages; default: the name")
+    title: str | None = define_setting(None, "name of the service on pages. Default: the setting `name`")
     seconds: float = define_setting(
-        10.0, "time limit of the service in seconds; a late answer is reported as missing", gt=0, le=60
+        10.0, "time limit of the service in seconds. Hven reports a late answer as missing", gt=0, le=60
     )
 
 
@@ -184,16 +199,18 @@ class FederatedSearchSettings:
 
     registry: str | None = define_setting(
         None,
-        "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are searched too: "
-        "http://reg.example.org/tap; or a collection of this site that is a registry: rr; by default, no service "
-        "is queried",
+        (
+            "a registry, whose EPN-TAP and ObsCore tables Hven also searches. Write the address of a TAP service with "
+            "RegTAP, for example http://reg.example.org/tap, or the name of a collection of this site that is a "
+            "registry, for example rr. By default, Hven queries no service"
+        ),
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
     )
-    most: int = define_setting(100, "maximum number of tables from the registry that are searched", ge=1, le=1000)
-    hours: float = define_setting(24.0, "hours for which the list from the registry is kept", gt=0, le=8760)
+    most: int = define_setting(100, "maximum number of tables from the registry that Hven searches", ge=1, le=1000)
+    hours: float = define_setting(24.0, "hours for which Hven keeps the list from the registry", gt=0, le=8760)
     seconds: float = define_setting(
-        10.0, "time limit of each service in seconds; late answers are reported as missing", gt=0, le=60
+        10.0, "time limit of each service in seconds. Hven reports late answers as missing", gt=0, le=60
     )
 
 
@@ -201,45 +218,70 @@ class FederatedSearchSettings:
 class QueryLimits:
     """What one query may use."""
 
-    maxrec_default: int = define_setting(2_000_000, "maximum rows of a result without MAXREC", ge=1)
-    maxrec_hard: int = define_setting(20_000_000, "maximum rows of any result", ge=1)
-    seconds: float = define_setting(60.0, "time limit of a synchronous query", gt=0)
-    memory: int = define_setting(2 * 1024**3, "memory of the engine in each process: 2 GiB", ge=64 * 1024**2, size=True)
-    text: int = define_setting(1_000_000, "maximum bytes of a query", ge=1000, size=True)
+    maxrec_default: int = define_setting(
+        2_000_000, ("maximum number of rows in a result, if the request does not give MAXREC"), ge=1
+    )
+    maxrec_hard: int = define_setting(20_000_000, "maximum number of rows in any result", ge=1)
+    seconds: float = define_setting(60.0, "time limit of a synchronous query, in seconds", gt=0)
+    memory: int = define_setting(
+        2 * 1024**3, ("memory of the engine in each process, for example 2 GiB"), ge=64 * 1024**2, size=True
+    )
+    text: int = define_setting(1_000_000, "maximum length of a query in bytes", ge=1000, size=True)
     upload: int = define_setting(
         100 * 1024**2,
-        "maximum bytes of all tables uploaded with one query, uncompressed; 0: no uploads",
+        "maximum size in bytes of all tables that a user uploads with one query, uncompressed. 0: no uploads",
         ge=0,
         size=True,
     )
-    upload_rows: int = define_setting(10_000_000, "maximum rows of an uploaded table", ge=1)
+    upload_rows: int = define_setting(10_000_000, "maximum number of rows in an uploaded table", ge=1)
     concurrent: int | None = define_setting(
         None,
-        "number of big queries that run at once in each process; a query that would wait in vain is refused at "
-        "once; default: the number of processors, but at least 3. More of them slow down each query and "
-        "everything else; a database on a separate machine may handle more",
+        (
+            "number of big queries that run at once in each process. If a query would wait in vain, Hven refuses it "
+            "immediately. Default: the number of processors, but at least 3. A larger number slows down each query and "
+            "everything else. A database on a separate machine may handle more"
+        ),
         ge=1,
     )
     bodies: int = define_setting(
         8,
-        "number of requests of more than 1 MiB that a process accepts at once; others are asked to try again later",
+        (
+            "number of requests of more than 1 MiB that a process accepts at once. Hven asks other clients to try "
+            "again later"
+        ),
         ge=1,
     )
-    user_tables: int = define_setting(50, "tables that one account may keep in the service; 0: none", ge=0)
-    user_rows: int = define_setting(50_000_000, "maximum rows of all tables of one account", ge=1)
-    user_bytes: int = define_setting(1024**3, "maximum bytes on disk of all tables of one account", ge=1, size=True)
-    user_days: float = define_setting(30.0, "days from its last change until a user's table is deleted", gt=0, le=36500)
+    user_tables: int = define_setting(50, "number of tables that one account may keep in the service. 0: none", ge=0)
+    user_rows: int = define_setting(50_000_000, "maximum number of rows in all tables of one account", ge=1)
+    user_bytes: int = define_setting(
+        1024**3, ("maximum size on disk, in bytes, of all tables of one account"), ge=1, size=True
+    )
+    user_days: float = define_setting(
+        30.0, ("days from the last change of a user's table until Hven deletes it"), gt=0, le=36500
+    )
     signed_minutes: float = define_setting(
-        10.0, "minutes for which a signed address is valid, for programs that cannot log in", gt=0, le=1440
+        10.0,
+        ("minutes for which a signed address is valid. Such addresses are for programs that cannot log in"),
+        gt=0,
+        le=1440,
     )
     archive_files: int = define_setting(20_000, "maximum number of files in an archive", ge=1)
-    archive_bytes: int = define_setting(100 * 1024**3, "maximum bytes of the files in an archive", ge=1, size=True)
-    copy_rows: int = define_setting(2_000_000, "rows that one query may copy from one engine to another", ge=1)
+    archive_bytes: int = define_setting(
+        100 * 1024**3, ("maximum size in bytes of all files in an archive"), ge=1, size=True
+    )
+    copy_rows: int = define_setting(
+        2_000_000, ("maximum number of rows that one query may copy from one engine to another"), ge=1
+    )
     copy_bytes: int = define_setting(
-        512 * 1024**2, "bytes that one query may copy from one engine to another", ge=1, size=True
+        512 * 1024**2, "maximum number of bytes that one query may copy from one engine to another", ge=1, size=True
     )
     copy_keys: int = define_setting(
-        100_000, "number of join keys that may be sent to another engine, so that it returns only matching rows", ge=0
+        100_000,
+        (
+            "maximum number of join keys that Hven may send to another engine, so that this engine returns only "
+            "matching rows"
+        ),
+        ge=0,
     )
 
 
@@ -250,8 +292,10 @@ class InPlaceDatabaseLimits:
     pool: int = define_setting(4, "maximum number of connections", ge=1, le=1000)
     at_once: int = define_setting(
         2,
-        "number of statements that run at once; others wait in Hven, where they hold no lock. A statement that "
-        "takes longer than 50 ms is no longer counted",
+        (
+            "number of statements that run at once. Other statements wait in Hven, where they hold no lock. Hven stops "
+            "counting a statement after 50 ms"
+        ),
         ge=1,
         le=1000,
     )
@@ -263,28 +307,34 @@ class FileCacheSettings:
 
     cache: int = define_setting(
         2 * 1024**3,
-        "bytes on disk, in var/files, of blocks from other servers; the least recently used ones are deleted first",
+        "bytes on disk, in var/files, for blocks from other servers. Hven deletes the least recently used blocks first",
         ge=64 * 1024**2,
         size=True,
     )
     pictures: int = define_setting(
         512 * 1024**2,
-        "bytes on disk, in var/previews, of pictures of files, wherever the files are; the least recently used "
-        "ones are deleted first",
+        (
+            "bytes on disk, in var/previews, for pictures of files, wherever the files are. Hven deletes the least "
+            "recently used pictures first"
+        ),
         ge=1024**2,
         size=True,
     )
     partitions: int = define_setting(
         4 * 1024**3,
-        "bytes on disk, in var/tiles, of table partitions that were read as HATS; the least recently used ones "
-        "are deleted first",
+        (
+            "bytes on disk, in var/tiles, for table partitions that clients read as HATS. Hven deletes the least "
+            "recently used partitions first"
+        ),
         ge=1024**2,
         size=True,
     )
-    at_once: int = define_setting(8, "requests to other servers that run at once, in each process", ge=1, le=256)
+    at_once: int = define_setting(
+        8, ("number of requests to other servers that run at once in each process"), ge=1, le=256
+    )
     seconds: float = define_setting(30.0, "seconds in which another server must send the next MiB", gt=0, le=3600)
     fresh: float = define_setting(
-        30.0, "seconds after which Hven checks again whether a file there has changed", ge=0, le=86400
+        30.0, "seconds after which Hven checks again whether a file on another server has changed", ge=0, le=86400
     )
 
 
@@ -294,15 +344,19 @@ class DescriptorPythonLimits:
 
     seconds: float = define_setting(
         300.0,
-        "time limit in seconds for a function's batch of rows, or for the next row of a source",
+        "time limit in seconds in which a function must process a batch of rows, or a source must give its next row",
         gt=0,
         le=7 * 86400,
     )
-    memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
+    memory: int = define_setting(
+        4 * 1024**3, ("memory for the data of the process, for example 4 GiB"), ge=64 * 1024**2, size=True
+    )
     environment: Mapping[str, str] = define_setting(
         dict,
-        "environment variables in addition to PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, "
-        "SSL_CERT_* and *_NUM_THREADS; the code sees no other variables of the server",
+        (
+            "environment variables for the code, in addition to PATH, HOME, USER, LANG, `LC_*`, TZ, TMPDIR, "
+            "LD_LIBRARY_PATH, `SSL_CERT_*` and `*_NUM_THREADS`. The code sees no other variables of the server"
+        ),
     )
 
 
@@ -313,8 +367,10 @@ class SampleReaderProgram:
     name: str = field(metadata=build_setting_metadata("its name is that of the section: [readers.NAME]"))
     command: tuple[str, ...] = field(
         metadata=build_setting_metadata(
-            "program and arguments: ['/opt/maser/bin/python', './maser_reader.py']; a program with a slash, "
-            "and words that begin with ./, are paths from hven.toml",
+            (
+                "program and arguments, for example ['/opt/maser/bin/python', './maser_reader.py']. A program with a "
+                "slash, and words that begin with ./, are paths relative to hven.toml"
+            ),
             is_list=True,
             min_length=1,
         )
@@ -322,13 +378,19 @@ class SampleReaderProgram:
     environment: Mapping[str, str] = define_setting(
         dict,
         (
-            "environment variables in addition to PATH, LANG, HOME and TMPDIR; the program sees no other "
-            "variables of the server"
+            "environment variables for the program, in addition to PATH, LANG, HOME and TMPDIR. The program sees no "
+            "other variables of the server"
         ),
     )
-    seconds: float = define_setting(60.0, "seconds for an answer, including the start of the program", gt=0, le=86400)
-    memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
-    processes: int = define_setting(2, "how many run at once for each server process", ge=1, le=64)
+    seconds: float = define_setting(
+        60.0, ("maximum seconds for an answer, including the start of the program"), gt=0, le=86400
+    )
+    memory: int = define_setting(
+        4 * 1024**3, ("memory for the data of the process, for example 4 GiB"), ge=64 * 1024**2, size=True
+    )
+    processes: int = define_setting(
+        2, ("number of copies of the program that run at once for each server process"), ge=1, le=64
+    )
     idle: float = define_setting(300.0, "seconds without a request after which a program ends", gt=0, le=86400)
 
 
@@ -336,28 +398,42 @@ class SampleReaderProgram:
 class JobLimits:
     """What one asynchronous job may use, and how long it is kept."""
 
-    seconds: int = define_setting(3600, "time limit of a job that does not request one", ge=1, le=2**31 - 1)
-    seconds_hard: int = define_setting(24 * 3600, "time limit of any job", ge=1, le=2**31 - 1)
+    seconds: int = define_setting(
+        3600, ("time limit in seconds of a job that does not request a time limit"), ge=1, le=2**31 - 1
+    )
+    seconds_hard: int = define_setting(24 * 3600, "time limit in seconds of any job", ge=1, le=2**31 - 1)
     keep_days: float = define_setting(
         7.0,
-        "days after which a job and its result are destroyed, unless the job requests a different time",
+        "days after which Hven destroys a job and its result, unless the job requests a different time",
         gt=0,
         le=36500,
     )
-    keep_days_hard: float = define_setting(92.0, "maximum number of days for which a job may be kept", gt=0, le=36500)
+    keep_days_hard: float = define_setting(92.0, "maximum number of days for which Hven keeps a job", gt=0, le=36500)
     archive_days: float = define_setting(
-        0.0, "days for which a destroyed job is listed as ARCHIVED, without its result", ge=0, le=36500
+        0.0, "days for which Hven lists a destroyed job as ARCHIVED, without its result", ge=0, le=36500
     )
     maxrec_default: int | None = define_setting(
-        None, "maximum rows of a job's result without MAXREC; default: limits.maxrec_default", ge=1
+        None,
+        ("maximum number of rows in a job's result, if the job does not give MAXREC. Default: limits.maxrec_default"),
+        ge=1,
     )
     maxrec_hard: int | None = define_setting(
-        None, "maximum rows of a job's result, which take disk space but no memory; default: limits.maxrec_hard", ge=1
+        None,
+        (
+            "maximum number of rows in any job's result. These rows take disk space, but no memory. Default: "
+            "limits.maxrec_hard"
+        ),
+        ge=1,
     )
-    queued: int = define_setting(2000, "jobs of one user or address that may wait and run; further jobs are HELD", ge=1)
+    queued: int = define_setting(
+        2000, ("maximum number of jobs of one user or address that wait or run. Further jobs are HELD"), ge=1
+    )
     open: int = define_setting(
         10_000,
-        "jobs of one user or address that have not ended, including PENDING and HELD ones; further jobs are refused",
+        (
+            "maximum number of jobs of one user or address that have not ended, including PENDING and HELD jobs. Hven "
+            "refuses further jobs"
+        ),
         ge=1,
     )
     idle: float = define_setting(60.0, "seconds without work after which a job worker ends", gt=0)
@@ -369,13 +445,19 @@ class NameResolverSettings:
 
     table: str | None = define_setting(
         None,
-        "schema.table of this site with object names and their positions; everybody may look up its public rows "
-        "by name",
+        (
+            "a table of this site with object names and their positions, as schema.table. Everybody may look up its "
+            "public rows by name"
+        ),
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
     )
     remote: bool = define_setting(
-        False, "true: names that are unknown here are sent to Sesame (CDS); by default nothing leaves this machine"
+        False,
+        (
+            "true: Hven sends names that this site does not know to Sesame (CDS). By default, nothing leaves this "
+            "machine"
+        ),
     )
     url: str = define_setting(
         "https://cds.unistra.fr/cgi-bin/nph-sesame",
@@ -383,10 +465,10 @@ class NameResolverSettings:
         pattern=URL_PATTERN,
         example="an address such as 'https://cds.unistra.fr/cgi-bin/nph-sesame'",
     )
-    seconds: float = define_setting(10.0, "time limit of Sesame in seconds", gt=0, le=60)
+    seconds: float = define_setting(10.0, "time limit in seconds of a request to Sesame", gt=0, le=60)
     keep_days: float = define_setting(
         30.0,
-        "days for which each process caches an answer from Sesame; an unknown name is cached for at most a day",
+        "days for which each process caches an answer from Sesame. It caches an unknown name for at most a day",
         ge=0,
         le=36500,
     )
@@ -399,20 +481,25 @@ class ScheduleSettings:
     runs: int = define_setting(
         2,
         (
-            "number of collections that are synchronised at once, on all machines that share the store; 0: none by "
-            "this server"
+            "number of collections that Hven synchronises at once, on all machines that share the store. 0: this "
+            "server synchronises none"
         ),
         ge=0,
         le=64,
     )
     retry: float = define_setting(
-        60.0, "seconds from a failure until Hven tries again; each further wait is twice as long", gt=0, le=86400
+        60.0,
+        ("seconds that Hven waits after a failure before it tries again. Each further wait is twice as long"),
+        gt=0,
+        le=86400,
     )
     retry_most: float = define_setting(3600.0, "maximum number of seconds between two attempts", gt=0, le=7 * 86400)
     grace: float | None = define_setting(
         None,
-        "seconds by which a run may be late and still start, if no server was running at its time; default: a "
-        "missed run always starts, once",
+        (
+            "maximum delay in seconds after which a run still starts, if no server was running at its scheduled time. "
+            "Default: a missed run always starts, once"
+        ),
         ge=0,
     )
     stale: int = define_setting(
@@ -426,8 +513,10 @@ class AlertSettings:
 
     webhook: str | None = define_setting(
         None,
-        "https address that receives each alert as JSON, or $NAME of a secret with the address; an address in a "
-        "local network needs allow_private",
+        (
+            "https address that receives each alert as JSON, or $NAME of a secret with the address. An address in a "
+            "local network needs allow_private"
+        ),
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
         example="'https://host/path', or '$NAME' of a secret if it contains a key",
         placed="alerts are sent there",
@@ -435,7 +524,7 @@ class AlertSettings:
     command: tuple[str, ...] = define_setting(
         (),
         (
-            "program, with its arguments, that receives each alert as JSON on standard input; a path with a slash is "
+            "program, with its arguments, that receives each alert as JSON on standard input. A path with a slash is "
             "relative to hven.toml"
         ),
         min_length=1,
@@ -448,19 +537,21 @@ class AlertSettings:
     )
     smtp_host: str | None = define_setting(None, "mail server", pattern="^[A-Za-z0-9._:-]+$")
     smtp_port: int | None = define_setting(
-        None, "port of the mail server; default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
+        None, "port of the mail server. Default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
     )
     smtp_user: str | None = define_setting(None, "user name for the mail server, if it requires one")
     smtp_password: str | None = define_setting(
         None,
-        "$NAME of the secret with the password for the mail server; it is never sent without TLS",
+        "$NAME of the secret with the password for the mail server. Hven never sends the password without TLS",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
-    smtp_tls: Literal["starttls", "tls", "none"] = define_setting("starttls", "starttls, tls or none")
-    repeat_failures: int = define_setting(10, "number of failures in a row after which an alert is sent again", ge=1)
+    smtp_tls: Literal["starttls", "tls", "none"] = define_setting(
+        "starttls", ("encryption of the connection to the mail server: starttls, tls or none")
+    )
+    repeat_failures: int = define_setting(10, "number of failures in a row after which Hven sends an alert again", ge=1)
     repeat_hours: float = define_setting(
-        24.0, "hours after which an alert is sent again, as long as the problem persists", gt=0
+        24.0, "hours after which Hven sends an alert again, as long as the problem persists", gt=0
     )
 
 
@@ -469,28 +560,34 @@ class HealthSettings:
     """Who sees on the health page what not every reader may know; how the files of published rows are verified."""
 
     operators: tuple[str, ...] = define_setting(
-        (), "accounts that see everything on the health page: private collections, and descriptions of failures"
+        (),
+        ("accounts that see everything on the health page, including private collections and descriptions of failures"),
     )
     open: bool = define_setting(
         False,
         (
-            "true: everybody sees everything on the health page; for a server that can be reached only from a "
-            "local network"
+            "true: everybody sees everything on the health page. Use it only for a server that can be reached only "
+            "from a local network"
         ),
     )
     see_as: bool = define_setting(
         False,
-        "true: these accounts may also see the site as any other reader does, on the page /access; this is logged",
+        (
+            "true: the accounts in `operators` may also see the site as any other reader does, on the page /access. "
+            "Hven logs this"
+        ),
     )
     verify_days: float = define_setting(
         7.0,
-        "days after which the files of every kept snapshot are read again and compared with their "
-        "checksums; 0: only new ones",
+        (
+            "days after which Hven reads the files of every kept snapshot again, and compares them with their "
+            "checksums. 0: Hven does this only for new snapshots"
+        ),
         ge=0,
         le=3650,
     )
     verify_rate: int = define_setting(
-        64 * 1024**2, "bytes per second that this verification may read", ge=1024, size=True
+        64 * 1024**2, "bytes per second that the verification of snapshots may read", ge=1024, size=True
     )
 
 
@@ -511,17 +608,19 @@ class AccountGroupSettings:
     groups: Mapping[Annotated[str, Field(pattern="^[^:\\s]+$"), AfterValidator(_check_group_name)], tuple[str, ...]] = (
         define_setting(
             dict,
-            "accounts in each group that policies name: spica = ['anna', 'bob']",
+            "accounts in each group that policies name, for example spica = ['anna', 'bob']",
             example="one word without a colon",
         )
     )
     aliases: Mapping[str, tuple[str, ...]] = define_setting(
-        dict, "other names of accounts, as they appear in tables: anna = ['anna@example.org', 'A. Berg']"
+        dict, "other names of accounts, as they appear in tables, for example anna = ['anna@example.org', 'A. Berg']"
     )
     tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = define_setting(
         (),
-        "private tables of the site with further groups and names: each row has an account, and either member_of "
-        "(a group) or a name, alias or email",
+        (
+            "private tables of the site with further groups and names. Each row has an account, and either member_of "
+            "(a group), or a name, alias or email"
+        ),
         example="['people.members']",
     )
 
@@ -532,29 +631,39 @@ class LoginSettings:
 
     schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = define_setting(
         ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
-        "log-in methods that Hven offers to programs, in this order; Basic, and Bearer of either kind, are "
-        "refused if they are not listed here",
+        (
+            "log-in methods that Hven offers to programs, in this order. Hven refuses Basic, and Bearer of either "
+            "kind, if they are not in this list"
+        ),
     )
     required: bool = define_setting(
         False, "true: readers who are not logged in see only capabilities, availability and the page /login"
     )
     domain: str | None = define_setting(
         None,
-        "domain above the hosts of all portals; a log-in at one of them is valid at all of them. Browsers send "
-        "the session to every host below the domain",
+        (
+            "domain above the hosts of all portals. A log-in at one portal is valid at all of them. Browsers send the "
+            "session to every host below the domain"
+        ),
         pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
         example="a domain such as 'example.org'",
     )
     own_passwords: bool = define_setting(True, "false: readers cannot set their passwords on the page /login")
     proxy_header: str | None = define_setting(
         None,
-        "header in which a proxy names the user who is logged in there: X-Remote-User. Every user that it names "
-        "has an account; Hven refuses the header from hosts other than `proxies`",
+        (
+            "header in which a proxy names the user who is logged in at the proxy, for example X-Remote-User. Every "
+            "user that the proxy names has an account. Hven refuses the header from hosts that are not in `proxies`"
+        ),
         pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
         example="the name of a header such as 'X-Remote-User'",
     )
     proxies: tuple[Annotated[str, AfterValidator(_normalize_network)], ...] = define_setting(
-        (), "addresses or networks of that proxy, as this server sees them: 127.0.0.1, 10.1.0.0/24"
+        (),
+        (
+            "addresses or networks of the proxy that sends `proxy_header`, as this server sees them, for example "
+            "127.0.0.1 or 10.1.0.0/24"
+        ),
     )
 
 
@@ -565,7 +674,7 @@ class IdentityProviderSettings:
     name: str = field(metadata=build_setting_metadata("its name is that of the section: [identity.NAME]"))
     issuer: str = field(
         metadata=build_setting_metadata(
-            "address of the provider, as in its tokens: https://aai.egi.eu/auth/realms/egi",
+            "address of the provider, as in its tokens, for example https://aai.egi.eu/auth/realms/egi",
             pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]+$",
             example="an address such as 'https://aai.example.org'",
         )
@@ -573,31 +682,41 @@ class IdentityProviderSettings:
     client_id: str = field(metadata=build_setting_metadata("identifier of this site at the provider"))
     client_secret: str | None = define_setting(
         None,
-        "$NAME of the secret that the provider gave this site, if any",
+        "$NAME of the secret that the provider gave to this site, if there is one",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
-    title: str | None = define_setting(None, "name of the provider on the page /login; default: its name in hven.toml")
-    scope: str = define_setting("openid profile", "scope that is requested")
-    audience: tuple[str, ...] = define_setting((), "audiences, besides client_id, of tokens that programs may send")
-    groups: str | None = define_setting(None, "claim with the groups of a person")
+    title: str | None = define_setting(
+        None, ("name of the provider on the page /login. Default: the name of the provider in hven.toml")
+    )
+    scope: str = define_setting("openid profile", "scope that Hven requests from the provider")
+    audience: tuple[str, ...] = define_setting(
+        (), ("audiences that Hven accepts in tokens from programs, besides client_id")
+    )
+    groups: str | None = define_setting(None, "claim that contains the groups of a person")
     group_names: Mapping[str, str] = define_setting(
         dict,
-        "the provider's names of groups = the names in policies; other groups keep their names, but those with a "
-        "colon are left out",
+        (
+            "names of groups in policies, as `name at the provider = name in policies`. Other groups keep their names, "
+            "but Hven leaves out groups whose names contain a colon"
+        ),
     )
     account: str | None = define_setting(
         None,
-        "claim with the account name for a new person, if the provider gives each name to only one person: "
-        "preferred_username; default: Hven generates names",
+        (
+            "claim that contains the account name for a new person, for example preferred_username. Use it only if the "
+            "provider gives each name to only one person. Default: Hven generates names"
+        ),
     )
     accounts: Mapping[str, str] = define_setting(
-        dict, "accounts of persons: the provider's identifier (sub) = name of the account"
+        dict, "accounts of persons, as `identifier at the provider (sub) = name of the account`"
     )
     join: bool = define_setting(
         False,
-        "true: everybody whom the provider knows gets an account at the first log-in; otherwise only "
-        "those in `accounts`",
+        (
+            "true: everybody whom the provider knows gets an account at the first log-in. false: only the persons in "
+            "`accounts` have one"
+        ),
     )
 
 
@@ -606,19 +725,25 @@ class ProjectSettings:
     """People who share collections: ``[projects.NAME]``. Who is a member, and in which role, the store knows."""
 
     name: str = field(metadata=build_setting_metadata("its name is that of the section: [projects.NAME]"))
-    title: str | None = define_setting(None, "its name for readers")
-    description: str | None = define_setting(None, "one paragraph about it")
+    title: str | None = define_setting(None, "name of the project for readers")
+    description: str | None = define_setting(None, "one paragraph about the project")
     contact: str | None = define_setting(None, "person or address for questions")
     listed: bool = define_setting(
-        False, "true: everybody may know of the project and ask for access; its collections stay hidden"
+        False, "true: everybody may know of the project and ask for access. The collections of the project stay hidden"
     )
     open: bool = define_setting(
-        False, "true: everybody sees its collections, except those with `access: members` or `private`"
+        False,
+        (
+            "true: everybody sees the collections of the project, except those with `access: members` or `access: "
+            "private`"
+        ),
     )
     news: str | None = define_setting(
         None,
-        "directory of its news beside hven.toml, for members; news in its directory `public` are for everybody "
-        "who may know of the project",
+        (
+            "directory with news of the project, beside hven.toml. Members see all news. Everybody who may know of the "
+            "project sees the news in the subdirectory `public`"
+        ),
         pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'hesiod'",
     )
@@ -634,13 +759,16 @@ class CountTreeSettings:
             "instrument_name|instrument|@instrument",
             "@collection",
         ),
-        "columns that form its levels, from the outermost; `a|b`: the first one that a table has; `@facility`, "
-        "`@instrument`, `@subject`, `@collection`: the values in the descriptor",
+        (
+            "columns that form the levels of the tree, from the outermost. `a|b` stands for the first of these columns "
+            "that a table has. `@facility`, `@instrument`, `@subject` and `@collection` stand for the values in the "
+            "descriptor"
+        ),
         min_length=1,
         max_length=6,
     )
     branches: int = define_setting(
-        100, "maximum number of values of one column; a table with more values does not have this level", ge=1, le=1000
+        100, "maximum number of values of one column. A table with more values does not have this level", ge=1, le=1000
     )
 
 
@@ -648,36 +776,41 @@ class CountTreeSettings:
 class RegistrySettings:
     """What registries of the Virtual Observatory are told of the site besides its collections: ``[registry]``."""
 
-    organisation: str | None = define_setting(None, "name of the institute that publishes; default: title")
+    organisation: str | None = define_setting(None, "name of the institute that publishes the data. Default: `title`")
     organisation_url: str | None = define_setting(
         None,
-        "its home page; default: public_url",
+        "home page of the institute. Default: `public_url`",
         pattern=URL_PATTERN,
         example="an address such as 'https://www.example.org'",
     )
     organisation_ror: str | None = define_setting(
         None,
-        "its identifier in the Research Organization Registry: https://ror.org/02feahw73",
+        "identifier of the institute in the Research Organization Registry, for example https://ror.org/02feahw73",
         pattern=r"^https://ror\.org/0[a-hj-km-np-tv-z0-9]{6}[0-9]{2}$",
         example="an address such as 'https://ror.org/02feahw73'",
     )
-    address: str | None = define_setting(None, "its postal address, for the contact of all records")
+    address: str | None = define_setting(None, "postal address of the institute, for the contact in all records")
     authorities: tuple[Annotated[str, Field(pattern=AUTHORITY_PATTERN)], ...] = define_setting(
         (),
         (
-            "further IVOA authorities of this site, in addition to `authority` and those of portals; descriptors may "
-            "use ids in them"
+            "further IVOA authorities of this site, in addition to `authority` and the authorities of portals. "
+            "Descriptors may use ids with these authorities"
         ),
     )
     ids: Mapping[str, Annotated[str, Field(pattern=IVOID_PATTERN)]] = define_setting(
         dict,
-        "identifiers of records that differ from ivo://AUTHORITY/NAME, for example earlier ones: registry, "
-        "organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.SERVICE: tap = "
-        '"ivo://example.org/__system__/tap/run"',
+        (
+            "identifiers of records that differ from ivo://AUTHORITY/NAME, for example earlier identifiers. The names "
+            "of the records are registry, organisation, tap, soda, hapi, das2, hips and SCHEMA.TABLE.SERVICE. Example: "
+            '`tap = "ivo://example.org/__system__/tap/run"`'
+        ),
     )
     mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL_PATTERN)], ...]] = define_setting(
         dict,
-        'further addresses of such a record, mirrors and old ones: tap = ["http://old.example.org/tap"]',
+        (
+            "further addresses of a record with one of the names under `ids`, for mirrors and old addresses. Example: "
+            '`tap = ["http://old.example.org/tap"]`'
+        ),
     )
 
 
@@ -686,30 +819,39 @@ class DoiSettings:
     """Where this site has its DOIs registered: DataCite's REST interface. ``[doi]``."""
 
     prefix: str | None = define_setting(
-        None, "the prefix that DataCite gave the repository: 10.5072", pattern=r"^10\.[0-9]{4,9}$", example="10.xxxx"
+        None,
+        ("the prefix that DataCite gave to the repository, for example 10.5072"),
+        pattern=r"^10\.[0-9]{4,9}$",
+        example="10.xxxx",
     )
     repository: str | None = define_setting(
         None,
-        "identifier of the repository at DataCite: IDOC.PSUP",
+        "identifier of the repository at DataCite, for example IDOC.PSUP",
         pattern=r"^[A-Za-z0-9]+\.[A-Za-z0-9]+$",
         example="PROVIDER.NAME",
     )
     password: str | None = define_setting(
         None,
-        "$NAME of the secret with the password of the repository; it is never sent without TLS, except to this machine",
+        (
+            "$NAME of the secret with the password of the repository. Hven never sends the password without TLS, "
+            "except to this machine"
+        ),
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
     endpoint: str = define_setting(
         "https://api.datacite.org",
-        "address of the DataCite API; for tests: https://api.test.datacite.org",
+        "address of the DataCite API. For tests, use https://api.test.datacite.org",
         pattern=URL_PATTERN,
         example="an address such as 'https://api.test.datacite.org'",
     )
-    seconds: float = define_setting(30.0, "time limit of an answer in seconds", gt=0, le=600)
+    seconds: float = define_setting(30.0, "time limit in seconds of a request to DataCite", gt=0, le=600)
     suffix: str = define_setting(
         "",
-        "beginning of suffixes: psup/; the rest consists of the name of the collection and the release",
+        (
+            "beginning of the suffix of each DOI, for example psup/. The rest of the suffix consists of the name of "
+            "the collection and the release"
+        ),
         pattern=r"^[A-Za-z0-9._/-]*$",
         example="letters, digits and . _ - /",
     )
@@ -719,11 +861,16 @@ class DoiSettings:
 class CitedResultSettings:
     """Results that readers give a persistent address: ``[results]``."""
 
-    keep: int = define_setting(100_000, "maximum number of addresses; 0: none can be created", ge=0)
+    keep: int = define_setting(100_000, "maximum number of addresses. 0: readers can create none", ge=0)
     own: int = define_setting(
-        200, "addresses that one reader may create in a day; readers who are not logged in are counted by host", ge=1
+        200,
+        (
+            "number of addresses that one reader may create in a day. Hven counts readers who are not logged in by "
+            "their host"
+        ),
+        ge=1,
     )
-    rows: int = define_setting(2_000_000, "largest number of rows of a result that can have an address", ge=1)
+    rows: int = define_setting(2_000_000, "maximum number of rows of a result that can have an address", ge=1)
     seconds: float = define_setting(60.0, "time limit in seconds for counting the rows", gt=0)
 
 
@@ -746,54 +893,78 @@ class PortalSettings:
     name: str = field(metadata=build_setting_metadata("its name is that of the section: [portals.NAME]"))
     host: str | None = define_setting(
         None,
-        "host name of the portal: medoc.example.org; or give its path",
+        "host name of the portal, for example medoc.example.org. Alternatively, give `path`",
         pattern="^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?$",
         example="a host name such as 'medoc.example.org'",
     )
     path: str | None = define_setting(
         None,
-        "prefix of the paths of its pages: /medoc",
+        "prefix of the paths of the portal's pages, for example /medoc",
         pattern="^(/[A-Za-z0-9_-]+)+$",
         example="a path that begins with '/'",
     )
-    title: str | None = define_setting(None, "heading of its first page")
-    description: str | None = define_setting(None, "one paragraph about it")
+    title: str | None = define_setting(None, "heading of the first page of the portal")
+    description: str | None = define_setting(None, "one paragraph about the portal")
     collections: tuple[str, ...] = define_setting(
         (),
-        "the collections on its pages and in its services; default: all. This does not hide the others: the "
-        "site's TAP serves all collections. To hide one, write `access: private` in its descriptor",
+        (
+            "the collections on the pages and in the services of the portal. Default: all collections. This setting "
+            "does not hide the other collections, because the site's TAP serves all of them. To hide a collection, "
+            "write `access: private` in its descriptor"
+        ),
         min_length=1,
     )
-    levels: tuple[str, ...] | None = define_setting(None, "as tree.levels", min_length=1, max_length=6)
-    accent: str | None = define_setting(None, "as accent", pattern=COLOUR_PATTERN, example="a colour such as '#0b5cad'")
+    levels: tuple[str, ...] | None = define_setting(
+        None, ("like `tree.levels`, for the portal"), min_length=1, max_length=6
+    )
+    accent: str | None = define_setting(
+        None, ("like `accent`, for the portal"), pattern=COLOUR_PATTERN, example="a colour such as '#0b5cad'"
+    )
     highlight: str | None = define_setting(
-        None, "as highlight", pattern=COLOUR_PATTERN, example="a colour such as '#b3541e'"
+        None, "like `highlight`, for the portal", pattern=COLOUR_PATTERN, example="a colour such as '#b3541e'"
     )
     logo: str | None = define_setting(
-        None, "as logo", pattern=PICTURE_PATH_PATTERN, example="a picture beside hven.toml, such as 'logo.svg'"
+        None,
+        ("like `logo`, for the portal"),
+        pattern=PICTURE_PATH_PATTERN,
+        example="a picture beside hven.toml, such as 'logo.svg'",
     )
     text: str | None = define_setting(
-        None, "as text", pattern=RELATIVE_PATH_PATTERN, example="a file beside hven.toml, such as 'home.md'"
+        None,
+        ("like `text`, for the portal"),
+        pattern=RELATIVE_PATH_PATTERN,
+        example="a file beside hven.toml, such as 'home.md'",
     )
     news: str | None = define_setting(
-        None, "as news", pattern=RELATIVE_PATH_PATTERN, example="a directory beside hven.toml, such as 'news'"
+        None,
+        ("like `news`, for the portal"),
+        pattern=RELATIVE_PATH_PATTERN,
+        example="a directory beside hven.toml, such as 'news'",
     )
-    language: Literal["en", "fr"] | None = define_setting(None, "as language")
+    language: Literal["en", "fr"] | None = define_setting(None, "like `language`, for the portal")
     contact_email: str | None = define_setting(
         None, "mail address for questions", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
     )
     help: str | None = define_setting(
-        None, "as help", pattern=RELATIVE_PATH_PATTERN, example="a directory beside hven.toml, such as 'help'"
+        None,
+        ("like `help`, for the portal"),
+        pattern=RELATIVE_PATH_PATTERN,
+        example="a directory beside hven.toml, such as 'help'",
     )
     authority: str | None = define_setting(
         None,
-        "IVOA authority for the ids of its collections; a collection in two portals has the authority of the first one",
+        (
+            "IVOA authority for the ids of the portal's collections. A collection in two portals has the authority of "
+            "the first portal"
+        ),
         pattern=AUTHORITY_PATTERN,
         example="an IVOA authority such as 'example.org'",
     )
     administrators: tuple[str, ...] = define_setting(
         (),
-        "accounts that see the full health of its collections, prepare their files, and edit the texts of the "
-        "portal and of the collections that they may see; they have no such rights in other portals",
+        (
+            "accounts that see the full health of the portal's collections, prepare their files, and edit the texts of "
+            "the portal and of the collections that they may see. These accounts have no such rights in other portals"
+        ),
         min_length=1,
     )

@@ -68,16 +68,16 @@ class Settings:
 
     directory: Path
     name: str = define_setting("Hven site", "short name of the site")
-    title: str | None = define_setting(None, "heading of its first page")
+    title: str | None = define_setting(None, "heading of the first page of the site")
     description: str | None = define_setting(None, "one paragraph about the site")
     authority: str = define_setting(
         "example.org",
-        "the IVOA authority (ivo://authority/...)",
+        "the IVOA authority of the site, as in ivo://authority/...",
         pattern=AUTHORITY_PATTERN,
         example="an IVOA authority such as 'example.org'",
     )
     contact_name: str | None = define_setting(
-        None, "who answers questions; also the contact of collections without one"
+        None, "who answers questions. This is also the contact of collections that have none"
     )
     contact_email: str | None = define_setting(
         None,
@@ -87,24 +87,26 @@ class Settings:
     )
     public_url: str | None = define_setting(
         None,
-        "address of the site for readers: https://vo.example.org/hven; every link begins with it",
+        "address of the site for readers, for example https://vo.example.org/hven. Every link begins with this address",
         pattern=URL_PATTERN,
         example="an address such as 'https://vo.example.org/hven'",
         placed="every link begins with it",
     )
     root_path: str = define_setting(
         "",
-        "prefix that a reverse proxy leaves in place; default: the path of public_url",
+        "prefix of paths that a reverse proxy leaves in place. Default: the path of public_url",
         pattern="^(/[^\\s?#]*[^/\\s?#])?$",
         example="a path such as '/hven', without a slash at its end",
     )
     host: str = define_setting("127.0.0.1", "address to listen on", placed="the address to listen on")
     port: int = define_setting(8080, "port to listen on", placed="another site may use it", ge=1, le=65535)
-    workers: int = define_setting(2, "server processes", ge=1, le=256)
+    workers: int = define_setting(2, "number of server processes", ge=1, le=256)
     job_workers: int = define_setting(
         1,
-        "processes for asynchronous jobs, started when they are needed; 0: none here, because `hven "
-        "work` runs elsewhere",
+        (
+            "maximum number of processes for asynchronous jobs. The server starts them when they are needed. 0: the "
+            "server starts none, because `hven work` runs the jobs"
+        ),
         ge=0,
         le=256,
     )
@@ -113,13 +115,15 @@ class Settings:
     )
     store: str | None = define_setting(
         None,
-        "system store: postgresql+psycopg://user@host/database, or $NAME of a secret with the address; default: "
-        "var/hven.sqlite",
+        (
+            "address of the system store, for example postgresql+psycopg://user@host/database, or $NAME of a secret "
+            "with the address. Default: var/hven.sqlite"
+        ),
         placed="the database of the system state",
     )
     data: str | None = define_setting(
         None,
-        "directory of snapshots and jobs, for machines that share one store; default: var/",
+        "directory of snapshots and jobs, for machines that share one store. Default: var/",
         placed="the directory of rows and jobs",
     )
     python: DescriptorPythonLimits = define_setting(
@@ -140,82 +144,100 @@ class Settings:
     jobs: JobLimits = define_setting(JobLimits, "limits of an asynchronous job, and how long it is kept")
     resolver: NameResolverSettings = define_setting(NameResolverSettings, "where object names are looked up")
     schedule: ScheduleSettings = define_setting(
-        ScheduleSettings, "how collections are synchronised automatically (`sync: {every: 1 h}` in a descriptor)"
+        ScheduleSettings, "how Hven synchronises collections automatically (`sync: {every: 1 h}` in a descriptor)"
     )
     alerts: AlertSettings = define_setting(
         AlertSettings, "who receives alerts when a collection no longer follows its source"
     )
     health: HealthSettings = define_setting(
         HealthSettings,
-        "who sees everything on the health page, and when the files of snapshots are verified",
+        "who sees everything on the health page, and when Hven verifies the files of snapshots",
     )
     variant: str | None = define_setting(
         None,
-        "name of this server, if several servers share a service (blue and green); the health page shows it",
+        "name of this server, if several servers share a service (blue and green). The health page shows this name",
         pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$",
         example="a word such as 'blue'",
     )
-    keep_snapshots: int = define_setting(3, "how many states of a table are kept for rollback", ge=1)
+    keep_snapshots: int = define_setting(3, "number of states of a table that Hven keeps for rollback", ge=1)
     keep_changes: int = define_setting(
-        30, "days for which the changes of each sync are kept, for /changes and hven diff", ge=0
+        30, "days for which Hven keeps the changes of each sync, for /changes and `hven diff`", ge=0
     )
     disk_budget: int | None = define_setting(
-        None, "bytes that var/ may take: 200 GiB; default: the size of the disk", ge=1, size=True
+        None, "maximum size in bytes of var/, for example 200 GiB. Default: the size of the disk", ge=1, size=True
     )
     allow_private: bool = define_setting(
         False,
-        "true: files may also be fetched from addresses that are not on the public internet, such as "
-        "the institute's own network",
+        (
+            "true: Hven may also fetch files from addresses that are not on the public internet, such as addresses in "
+            "the institute's own network"
+        ),
     )
     ceilings: Mapping[str, Annotated[float, Field(gt=0, le=10_000)]] = define_setting(
         dict,
-        "maximum number of requests per second to each other host, from all processes together: "
-        '"simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these by default)',
+        (
+            "maximum number of requests per second to each other host, from all processes together. Example: "
+            '"simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1. SIMBAD and NED have these limits by default'
+        ),
     )
     cors: tuple[str, ...] = define_setting(("*",), "web origins that may call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = define_setting(
         (),
-        "directories outside the site into which links among its data files, published files and "
-        "included descriptors may lead; a link that leads elsewhere is refused",
+        (
+            "directories outside the site that may also hold its files. Links among the site's data files, published "
+            "files and included descriptors may lead into these directories. Hven refuses a link that leads to any "
+            "other place"
+        ),
         max_length=50,
     )
     origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = define_setting(
         (),
-        "other web origins from which pages may load images (previews, thumbnails) and surveys: "
-        "https://img.example.org, https://*.example.org; by default, pages send no requests to other servers",
+        (
+            "other web origins from which pages may load images (previews, thumbnails) and surveys, for example "
+            "https://img.example.org or `https://*.example.org`. By default, pages send no requests to other servers"
+        ),
         max_length=50,
     )
     surveys: tuple[Annotated[str, Field(pattern=SURVEY_URL_PATTERN)], ...] = define_setting(
         (),
-        "addresses of HiPS that sky maps may show as their background, beginning with the first one: "
-        "https://hips.example.org/DSSColor; by default, or if its server does not answer, maps show a drawn sky, "
-        "which needs no server",
+        (
+            "addresses of HiPS that sky maps may show as their background, for example "
+            "https://hips.example.org/DSSColor. Maps begin with the first HiPS in the list. By default, or if the "
+            "server of the HiPS does not answer, maps show a drawing of the sky, which needs no server"
+        ),
         max_length=20,
     )
     alias: tuple[AddressAlias, ...] = define_setting((), "old addresses that this site answers")
     remote: tuple[RemoteTapService, ...] = define_setting(
         (),
-        "other TAP services that the search of all EPN-TAP or ObsCore tables also queries; without one, nothing "
-        "is sent anywhere",
+        (
+            "other TAP services that Hven also queries when a reader searches all EPN-TAP or ObsCore tables. Without "
+            "such a service, this search sends nothing to other servers"
+        ),
     )
     everywhere: FederatedSearchSettings = define_setting(
         FederatedSearchSettings,
-        "which services in a registry the search of all EPN-TAP or ObsCore tables also queries",
+        "services from a registry that Hven also queries when a reader searches all EPN-TAP or ObsCore tables",
     )
     plugins: tuple[str, ...] = define_setting(
         ("all",),
-        "plug-in packages that the site uses, by their names; an empty list: none",
+        "names of the plug-in packages that the site uses. With an empty list, it uses none",
         example="a list of names such as ['lint']",
     )
-    defaults: Mapping[str, Any] = define_setting(dict, "keys that are merged below every descriptor")
+    defaults: Mapping[str, Any] = define_setting(dict, "keys that apply to every descriptor that does not have them")
     rules: Mapping[str, Literal["error", "warning", "info", "off"]] = define_setting(
         dict,
-        "severity (error, warning, info or off) of rules by name, for all collections that do not set it themselves",
+        (
+            "severity of rules by their names: error, warning, info or off. It applies to all collections that do not "
+            "set the severity themselves"
+        ),
     )
     accent: str | None = define_setting(
         None,
-        "colour of the pages: #0b5cad; a colour that is too light, or too dark for dark pages, is "
-        "changed until text in it is readable",
+        (
+            "colour of the pages, for example #0b5cad. If a colour is too light, or too dark for dark pages, Hven "
+            "changes it until text in this colour is readable"
+        ),
         pattern=COLOUR_PATTERN,
         example="a colour such as '#0b5cad'",
     )
@@ -227,34 +249,39 @@ class Settings:
     )
     logo: str | None = define_setting(
         None,
-        "picture at the head of all pages, beside hven.toml: logo.svg (.png, .jpg, .webp)",
+        "picture at the head of all pages, beside hven.toml, for example logo.svg (or .png, .jpg, .webp)",
         pattern=PICTURE_PATH_PATTERN,
         example="a picture beside hven.toml, such as 'logo.svg'",
     )
     text: str = define_setting(
         "home.md",
-        "Markdown file beside hven.toml for the first page; readers of French get home.fr.md beside home.md",
+        "Markdown file for the first page, beside hven.toml. Readers of French get home.fr.md, if it is beside home.md",
         pattern=RELATIVE_PATH_PATTERN,
         example="a file beside hven.toml, such as 'home.md'",
     )
     news: str = define_setting(
         "news",
-        "directory of news beside hven.toml: Markdown files such as 2026-11-20-new-maps.md",
+        "directory with news, beside hven.toml. It contains Markdown files such as 2026-11-20-new-maps.md",
         pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'news'",
     )
     help: str = define_setting(
         "help",
-        "directory of help pages beside hven.toml, and beside each descriptor: Markdown files, and pictures for them",
+        (
+            "name of a directory with help pages, beside hven.toml and beside each descriptor. It contains Markdown "
+            "files, and pictures for them"
+        ),
         pattern=RELATIVE_PATH_PATTERN,
         example="a name such as 'help'",
     )
-    credit: str | None = define_setting(None, "one line at the foot of all pages: who funds the site, whom to thank")
+    credit: str | None = define_setting(
+        None, ("one line at the foot of all pages, for example who funds the site, or whom to thank")
+    )
     language: Literal["en", "fr"] = define_setting(
         "en", "language of pages for readers whose languages are not available: en or fr"
     )
     access: Literal["public", "private"] = define_setting(
-        "public", "access of collections that do not set it: public or private"
+        "public", "access to collections that do not set `access` themselves: public or private"
     )
     people: AccountGroupSettings = define_setting(
         AccountGroupSettings, "groups and other names of accounts, for policies"

@@ -1,4 +1,4 @@
-"""Read documents of Elasticsearch (7, 8, 9) and OpenSearch by their REST interface, from one point in time."""
+"""Read documents from Elasticsearch (7, 8, 9) or OpenSearch by their REST interface, as of one point in time."""
 
 from __future__ import annotations
 
@@ -66,27 +66,29 @@ _LOST_CONTEXT_PHRASES = ("search_context_missing_exception", "No search context 
 class Options(PagedJsonOptions):
     """What a descriptor may state about an index."""
 
-    index: str = Field(min_length=1, description="An index or alias, or several of them.", examples=["nrh-*"])
+    index: str = Field(
+        min_length=1, description=("Name of an index or alias, or a list of such names."), examples=["nrh-*"]
+    )
     query: str | dict[str, Any] | None = Field(
         None,
         description=(
-            "A search as Elasticsearch accepts it, or a JSON file next to the descriptor with the search at its top "
-            "level or in `query_data`. Hven leaves out `size`, `from`, `aggs` and similar keys. Default: all "
-            "documents."
+            "A search as Elasticsearch accepts it, or the name of a JSON file beside the descriptor. The search is at "
+            "the top level of the file, or in `query_data`. Hven leaves out `size`, `from`, `aggs` and similar keys. "
+            "Default: all documents."
         ),
         examples=["query.json"],
     )
     order: Texts = Field(
         default_factory=list,
         description=(
-            "Fields that together identify a document and by which the index can sort. A stopped run continues after "
-            "the last document. Default: the columns of the table's key, if the index can sort by them."
+            "Fields that together identify a document, and by which the index can sort. A run that was stopped then "
+            "continues after the last document. Default: the columns of the table's key, if the index can sort by them."
         ),
         examples=[["_source.id"]],
     )
     source: Texts = Field(
         default_factory=list,
-        description="Only these fields of the documents; `*` stands for any characters.",
+        description="Hven reads only these fields of the documents. `*` stands for any characters.",
         examples=[["time", "quicklooks.*"]],
     )
     api_key: Secret | None = Field(

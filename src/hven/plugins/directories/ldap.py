@@ -1,4 +1,4 @@
-"""Read people and groups of a directory (LDAP v3): a row for each entry, or for each value of an attribute."""
+"""Read people and groups from a directory (LDAP v3): a row for each entry, or for each value of an attribute."""
 
 from __future__ import annotations
 
@@ -41,13 +41,16 @@ class Options(BaseModel):
 
     url: Texts = Field(
         min_length=1,
-        description="`ldaps://host`, `ldap://host:port`. If there are several, Hven uses the first that it can reach.",
+        description=(
+            "Address of the directory: `ldaps://host` or `ldap://host:port`. From a list of addresses, Hven uses the "
+            "first one that it can reach."
+        ),
         examples=["ldaps://ldap.example.org"],
     )
     starttls: bool = Field(
         True,
         description=(
-            "Whether Hven encrypts an `ldap://` connection before it sends anything else (default). With `false`, it "
+            "`true` (default): Hven encrypts an `ldap://` connection before it sends anything else. `false`: Hven "
             "sends everything unencrypted, even the password."
         ),
         examples=[False],
@@ -55,48 +58,56 @@ class Options(BaseModel):
     ca: str | None = Field(
         None,
         description=(
-            "File (PEM) with the certificates to trust, relative to the descriptor, if the system does not trust "
-            "those of the directory. Hven always checks the host name."
+            "File of certificates in PEM format, for a directory whose certificate the system does not trust. The path "
+            "is relative to the descriptor. Hven always checks the host name."
         ),
         examples=["ca.pem"],
     )
     bind: str | None = Field(
         None,
-        description="The account with which Hven reads. Default: anonymous.",
+        description="The account with which Hven reads. Default: Hven reads anonymously.",
         examples=["cn=hven,ou=services,dc=example,dc=org"],
     )
     password: Secret | None = Field(
         None, description="`$NAME` of a secret with the password of `bind`.", examples=["$LDAP_PASSWORD"]
     )
-    base: str = Field(description="Hven searches all entries below this one.", examples=["ou=people,dc=example,dc=org"])
+    base: str = Field(
+        description=("The entry below which Hven searches all entries."), examples=["ou=people,dc=example,dc=org"]
+    )
     filter: str = Field(
-        "(objectClass=*)", description="Filter for the entries (RFC 4515).", examples=["(objectClass=inetOrgPerson)"]
+        "(objectClass=*)",
+        description=("Filter that selects the entries (RFC 4515)."),
+        examples=["(objectClass=inetOrgPerson)"],
     )
     columns: dict[str, str] = Field(
         min_length=1,
-        description="Columns, and the attribute of each. The attribute `dn` is the name of the entry.",
+        description=(
+            "The columns, each with the attribute that it contains. The attribute `dn` is the name of the entry."
+        ),
         examples=[{"account": "uid", "email": "mail", "member_of": "memberOf"}],
     )
     each: str | None = Field(
         None,
         description=(
-            "A column of which each value becomes a row. An entry without a value becomes one row. If another column "
-            "has several values, Hven joins them with `; `."
+            "A column. Each of its values becomes a row, and an entry without a value becomes one row. If another "
+            "column has several values, Hven joins them with `; `."
         ),
         examples=["member_of"],
     )
     short: Texts = Field(
         default_factory=list,
         description=(
-            "Columns with the names of entries (DNs), shortened to their first value: `spica` for "
-            "`cn=spica,ou=groups,dc=example,dc=org`."
+            "Columns with the names of entries (DNs). Hven shortens each name to its first value, for example "
+            "`cn=spica,ou=groups,dc=example,dc=org` to `spica`."
         ),
         examples=["member_of"],
     )
     entries: int = Field(200_000, ge=1, description="Maximum number of entries.", examples=[5000])
-    bytes: int = Field(1 << 28, ge=1024, description="Maximum bytes that the directory may send.", examples=[50000000])
+    bytes: int = Field(
+        1 << 28, ge=1024, description=("Maximum number of bytes that the directory may send."), examples=[50000000]
+    )
     seconds: int = Field(
-        300, ge=1, le=86_400, description="Maximum seconds that the directory may take.", examples=[60]
+        300, ge=1, le=86_400, description="Maximum number of seconds that the directory may take.", examples=[60]
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Read records of repositories by OAI-PMH 2.0: registries of the VO, libraries, data archives."""
+"""Read records from repositories by OAI-PMH 2.0, such as registries of the VO, libraries and data archives."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ class HarvestOptions(RequestOptions):
     url: Texts = Field(
         min_length=1,
         description=(
-            "Address of the repository, without `?verb=`, or several addresses. If several repositories have a "
-            "record, Hven uses that of the first."
+            "Address of the repository, without `?verb=`, or a list of addresses. If several repositories have the "
+            "same record, Hven uses the record from the first of them."
         ),
         examples=["https://archive.example/oai"],
     )
@@ -85,13 +85,15 @@ class HarvestOptions(RequestOptions):
     )
     set: str | None = Field(
         None,
-        description="Only records of this set; `ivo_managed` has the registry's own records.",
+        description="Hven reads only records of this set. The set `ivo_managed` contains the registry's own records.",
         examples=["ivo_managed"],
     )
     overlap: float = Field(
         86_400.0,
         ge=0,
-        description="Each harvest begins this many seconds before the last one, because clocks differ.",
+        description=(
+            "Each harvest asks for all changes since this many seconds before the last harvest, because clocks differ."
+        ),
         examples=[172800],
     )
     full: float = Field(

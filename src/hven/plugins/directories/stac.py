@@ -1,4 +1,4 @@
-"""Read items of a STAC API: collections, times, boxes and CQL2 filters, page by page along its links."""
+"""Read items from a STAC API page by page, selected by collections, times, boxes or CQL2 filters."""
 
 from __future__ import annotations
 
@@ -32,23 +32,25 @@ class Options(PagedJsonOptions):
     """What a descriptor may state about a STAC API."""
 
     collections: Texts = Field(
-        default_factory=list, description="Only items of these collections.", examples=[["omega"]]
+        default_factory=list, description="Hven reads only items of these collections.", examples=[["omega"]]
     )
     datetime: str | None = Field(
-        None, description="Only items from this time or period.", examples=["2020-01-01T00:00:00Z/.."]
+        None, description="Hven reads only items from this time or period.", examples=["2020-01-01T00:00:00Z/.."]
     )
     bbox: list[float] | None = Field(
         None,
         min_length=4,
         max_length=6,
-        description="Only items that touch this box: west, south, east, north.",
+        description="Hven reads only items that touch this box. The numbers are west, south, east and north.",
         examples=[[0, -10, 20, 10]],
     )
     filter: str | dict[str, Any] | None = Field(
-        None, description="A condition in CQL2, as text or JSON.", examples=["eo:cloud_cover < 10"]
+        None, description="A condition for the items in CQL2, as text or JSON.", examples=["eo:cloud_cover < 10"]
     )
     method: Literal["auto", "GET", "POST"] = Field(
-        "auto", description="How Hven sends a search. Default: POST, if the API has it.", examples=["GET"]
+        "auto",
+        description=("HTTP method with which Hven sends a search. Default: POST, if the API supports it."),
+        examples=["GET"],
     )
 
 

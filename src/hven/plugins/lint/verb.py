@@ -43,7 +43,9 @@ def lint(
     only_checks: Annotated[
         list[str] | None,
         typer.Option(
-            "--only", metavar="GROUP|CODE", help="Only these checks (several: repeat, or separate by commas)."
+            "--only",
+            metavar="GROUP|CODE",
+            help=("Run only these checks. For several, repeat the option, or separate them by commas."),
         ),
     ] = None,
     severity: Annotated[
@@ -55,9 +57,13 @@ def lint(
     timeout_seconds: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for an answer.")] = 30.0,
     pause_seconds: Annotated[
         float | None,
-        typer.Option("--pause", min=0, help="Seconds between two requests (default: 0.1; none on this machine)."),
+        typer.Option(
+            "--pause",
+            min=0,
+            help=("Seconds between two requests (default: 0.1, or none for a service on this machine)."),
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Validate any TAP or HAPI service as its clients see it."""
     from rich.console import Console  # noqa: PLC0415  (the import takes a tenth of a second)

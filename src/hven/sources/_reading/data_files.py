@@ -71,8 +71,8 @@ class FileOptions(BaseModel):
         validation_alias=AliasChoices("files", "file"),
         min_length=1,
         description=(
-            "A path relative to the descriptor, or a list of paths; `*`, `?`, `[abc]` and `**` are patterns. Hven "
-            "also reads compressed files (gz, bz2, xz, zst)."
+            "A path relative to the descriptor, or a list of paths. `*`, `?`, `[abc]` and `**` are patterns. Hven also "
+            "reads compressed files (gz, bz2, xz, zst)."
         ),
         examples=["data/**/*.csv.gz"],
     )

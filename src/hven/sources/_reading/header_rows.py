@@ -48,40 +48,40 @@ class HeaderSourceOptions(FileOptions):
     cards: list[str] | None = Field(
         None,
         description=(
-            "In the modes for headers and cards, the keywords to read. Default: all that occur in a sample of the "
-            "files. If a file lacks a card, its value is null."
+            "Keywords that Hven reads in the modes for headers and cards. Default: all keywords that occur in a sample "
+            "of the files. If a file does not have a card, the value is null."
         ),
         examples=[["DATE-OBS", "EXPTIME", "OBJECT"]],
     )
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Values that mean no value, besides TNULL and NaN: a list, or by column name (`*` = all). Hven does not "
-            "replace them in arrays."
+            "Values that stand for a missing value, besides TNULL and NaN. Write a list, or one list for each column "
+            "name (`*` stands for all columns). Hven does not replace these values in arrays."
         ),
         examples=[[-999]],
     )
     root: str = Field(
         "",
         description=(
-            "Where the files are, if Hven reads only headers: https://.., ftp://.., s3://... Default: next to the "
-            "descriptor. A web server does not list its files, so give their names."
+            "Where the files are, if Hven reads only their headers: `https://..`, `ftp://..` or `s3://..`. Default: "
+            "beside the descriptor. A web server does not list its files, so give the names of the files."
         ),
         examples=["https://archive.example/raw"],
     )
     options: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Access to another server: `user`, `password`, `token`; for S3 `endpoint_url`, `key`, `secret`, `anon`. "
-            "`$NAME` is a secret."
+            "How Hven logs in to another server: `user`, `password` and `token`, or for S3 `endpoint_url`, `key`, "
+            "`secret` and `anon`. `$NAME` stands for a secret."
         ),
         examples=[{"token": "$ARCHIVE_TOKEN"}],
     )
     members: Texts | None = Field(
         None,
         description=(
-            "Patterns of archive members, if Hven reads only headers and some files are archives (zip, tar). "
-            "Default: the usual file names of the kind."
+            "Patterns for the members of archives, if Hven reads only headers and some of the files are archives (zip, "
+            "tar). Default: the usual file names for this kind of source."
         ),
         examples=["raw/*.fits"],
     )
@@ -89,7 +89,7 @@ class HeaderSourceOptions(FileOptions):
         8,
         ge=1,
         le=64,
-        description="How many files of one mount Hven reads at the same time.",
+        description="Number of files on one mounted file system that Hven reads at the same time.",
         examples=[4],
     )
 

@@ -59,7 +59,11 @@ class PagedJsonOptions(JsonOptions, ServiceOptions):
     """What a descriptor may state about every service that sends pages of records."""
 
     page: int | None = Field(
-        None, ge=1, le=1_000_000, description="Records in a page (1,000); `sync: page` has priority.", examples=[500]
+        None,
+        ge=1,
+        le=1_000_000,
+        description=("Number of records in a page. `sync: page` has priority over this option. Default: 1,000."),
+        examples=[500],
     )
 
 

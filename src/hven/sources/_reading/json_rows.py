@@ -62,21 +62,24 @@ class JsonOptions(BaseModel):
     whole: Texts = Field(
         default_factory=list,
         description=(
-            "Paths whose objects become JSON text in one column. Default: objects with more than 400 different keys."
+            "Paths of objects that become JSON text in one column. Default: objects with more than 400 different keys."
         ),
         examples=[["geometry"]],
     )
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Words that mean no value: a list, or by column name (`*` = all). Default: null, empty texts, NaN in "
-            "numbers."
+            "Words that stand for a missing value. Write a list, or one list for each column name (`*` stands for all "
+            "columns). Default: null, empty texts, and NaN in columns of numbers."
         ),
         examples=[["N/A"]],
     )
     types: dict[str, str] = Field(
         default_factory=dict,
-        description="Types by dotted name, if the guess is wrong or the sample does not have the key.",
+        description=(
+            "Types of columns, by their dotted names. You need them if Hven guesses a type wrongly, or if the sample "
+            "does not have the key."
+        ),
         examples=[{"properties.orbit": "int32"}],
     )
 

@@ -53,8 +53,10 @@ class RunBudgetOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bytes: int = Field(10 << 30, gt=0, description="Maximum bytes of all answers in one run.", examples=[1000000000])
-    total: float = Field(86_400.0, gt=0, description="Maximum seconds of one run.", examples=[3600])
+    bytes: int = Field(
+        10 << 30, gt=0, description=("Maximum number of bytes of all answers in one run."), examples=[1000000000]
+    )
+    total: float = Field(86_400.0, gt=0, description="Maximum duration of one run in seconds.", examples=[3600])
 
 
 class RequestOptions(RunBudgetOptions):
@@ -69,17 +71,21 @@ class RequestOptions(RunBudgetOptions):
         None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
     )
     rate: float | None = Field(
-        None, gt=0, le=1000, description="Maximum requests a second; `sync: rate` applies, too.", examples=[2]
+        None,
+        gt=0,
+        le=1000,
+        description=("Maximum number of requests per second. The limit in `sync: rate` also applies."),
+        examples=[2],
     )
     seconds: float = Field(
         120.0,
         gt=0,
         le=86_400,
-        description="Hven abandons an answer after this many seconds without a byte.",
+        description="Hven gives up on an answer if no byte arrives for this many seconds.",
         examples=[300],
     )
     tries: int = Field(
-        6, ge=1, le=20, description="How often Hven tries a request that may succeed after a pause.", examples=[3]
+        6, ge=1, le=20, description="How many times Hven tries a request that may succeed after a pause.", examples=[3]
     )
 
 

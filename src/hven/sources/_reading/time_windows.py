@@ -45,21 +45,25 @@ class TimeWindowOptions(ServiceOptions):
 
     dataset: str = Field(min_length=1, description="The name of the data set on the server.", examples=["AC_H0_MFI"])
     columns: Texts | None = Field(
-        None, description="Only these of its variables; the time is always included.", examples=[["Magnitude"]]
+        None,
+        description=("Hven reads only these variables of the data set, and always the time."),
+        examples=[["Magnitude"]],
     )
     start: str | None = Field(
-        None, description="The first time. Default: the first that the server has.", examples=["2020-01-01"]
+        None,
+        description=("Hven reads samples from this time on. Default: the first time that the server has."),
+        examples=["2020-01-01"],
     )
     stop: str | None = Field(
         None,
-        description="The time before which samples end. Default: the last that the server has.",
+        description="Hven reads samples before this time. Default: the last time that the server has.",
         examples=["2020-02-01"],
     )
     reference: bool = Field(
         False,
         description=(
-            "Hven copies no samples. The table has one row, with the time span of the samples. Hven requests samples "
-            "from the server when a reader requests them from Hven."
+            "`true`: Hven copies no samples. The table has one row, with the time span of the samples. When a reader "
+            "requests samples from Hven, Hven requests them from the server."
         ),
         examples=[True],
     )

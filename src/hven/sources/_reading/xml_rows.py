@@ -49,28 +49,28 @@ class XmlFieldOptions(JsonOptions):
     each: str | None = Field(
         None,
         description=(
-            "An XPath in the record: each node that it finds becomes a row, instead of the record. The paths in "
-            "`fields` begin at this node, and `ancestor::` leads back to the record. `$found` is the text of the "
-            "node, and `$path` is its path from the record."
+            "An XPath in the record. Each node that the XPath finds becomes a row, instead of the record. The paths in "
+            "`fields` begin at this node, and `ancestor::` leads back to the record. `$found` is the text of the node, "
+            "and `$path` is the path from the record to the node."
         ),
         examples=["position/band"],
     )
     fields: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Columns by name, each with an XPath from its record; several values become an array. Default: all "
-            "attributes (`@id`), and children by dotted names."
+            "The columns by name, each with an XPath that begins at the record. If a path finds several values, they "
+            "become an array. Default: all attributes (`@id`), and all children by their dotted names."
         ),
         examples=[{"id": "@id", "ra": "position/ra"}],
     )
     joined: dict[str, str] = Field(
         default_factory=dict,
-        description="Columns whose values become one text, each with its separator.",
+        description="Columns whose values Hven joins into one text, each with its separator.",
         examples=[{"bands": "#"}],
     )
     namespaces: dict[str, str] = Field(
         default_factory=dict,
-        description=("Prefixes in the paths, and their namespaces. Default: names match in any namespace."),
+        description="Prefixes in the paths, each with its namespace. Default: names match in any namespace.",
         examples=[{"vo": "http://www.ivoa.net/xml/VOResource/v1.0"}],
     )
 

@@ -32,24 +32,25 @@ class Options(HeaderSourceOptions):
     mode: Literal["table", "header", "cards"] = Field(
         "table",
         description=(
-            "`table` (default): the rows of a table; `header`: one row per file, with its cards; `cards`: one row "
-            "per card."
+            "`table` (default): the rows of a table. `header`: one row per file, with its cards. `cards`: one row per "
+            "card."
         ),
         examples=["header"],
     )
     hdu: int | str | list[int | str] | None = Field(
         None,
         description=(
-            "Number (0 = primary) or EXTNAME, or a list. Default: the first table; the primary HDU for `header`; all "
-            "HDUs for `cards`. For `header`, Hven searches the HDUs of a list in order for each card."
+            "Number (0 is the primary HDU) or EXTNAME of the HDU, or a list of these. Default: the first table for "
+            "`table`, the primary HDU for `header`, and all HDUs for `cards`. With a list for `header`, Hven searches "
+            "the HDUs in this order for each card."
         ),
         examples=[[0, "SCI"]],
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
         None,
         description=(
-            "Longitudes of `file.footprint`. For images of the Sun: `carrington` (default) or `stonyhurst`. For maps "
-            "of bodies, the direction of the longitudes in the header: `east` (default) or `west`."
+            "Longitudes in `file.footprint`. For images of the Sun, write `carrington` (default) or `stonyhurst`. For "
+            "maps of bodies, write the direction of the longitudes in the header: `east` (default) or `west`."
         ),
         examples=["stonyhurst"],
     )

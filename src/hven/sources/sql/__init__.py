@@ -1,4 +1,4 @@
-"""Read tables and queries of databases: SQLite, PostgreSQL, MariaDB, MySQL, ODBC, and those of SQLAlchemy.
+"""Read tables or query results from databases: SQLite, PostgreSQL, MariaDB, MySQL, or by ODBC or SQLAlchemy.
 
 SQLite, PostgreSQL (by ADBC), MariaDB and MySQL, ODBC, and whatever SQLAlchemy has a driver for.
 """

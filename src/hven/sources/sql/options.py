@@ -13,8 +13,8 @@ class Options(BaseModel):
     url: str | None = Field(
         None,
         description=(
-            "A URL (`mysql://user@host/database`), an ODBC connection line (`DRIVER={..};SERVER=..`), or `$NAME` of "
-            "a secret with one of these. Put passwords into secrets; errors never show them."
+            "A URL (`mysql://user@host/database`), an ODBC connection line (`DRIVER={..};SERVER=..`), or `$NAME` of a "
+            "secret with one of these. Put passwords into secrets. Error messages never show secrets."
         ),
         examples=["$HFC_DB"],
     )
@@ -34,15 +34,15 @@ class Options(BaseModel):
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
         description=(
-            "MariaDB: the real encoding of texts, if it is different from that of the columns: `utf-8`, or one of "
-            "MariaDB's own names."
+            "MariaDB: the real encoding of texts, if it differs from the encoding that the columns state. Write "
+            "`utf-8`, or one of MariaDB's own names."
         ),
         examples=["utf-8"],
     )
     seconds: float = Field(
         600,
         gt=0,
-        description="MariaDB: Hven abandons the server after this many seconds without a byte.",
+        description="MariaDB: Hven gives up if the server sends no byte for this many seconds.",
         examples=[120],
     )
     longest: int = Field(
@@ -50,8 +50,8 @@ class Options(BaseModel):
         ge=1,
         le=16_777_216,
         description=(
-            "ODBC: maximum bytes of a text in a column without a length. A longer text is an error; Hven does not "
-            "truncate it."
+            "ODBC: maximum size in bytes of a text in a column without a length. A longer text is an error. Hven does "
+            "not truncate it."
         ),
         examples=[200000],
     )
