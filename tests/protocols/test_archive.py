@@ -133,6 +133,7 @@ def test_files_of_a_query(place: Any, kind: str, table: str) -> None:
     """By the links of its rows, or by a column of addresses; with what one must know of them."""
     answer = fetch_archive(place, QUERY.replace("main", table), FORMAT=kind)
     assert int(answer.headers["content-length"]) == len(answer.body)
+    assert answer.headers["content-disposition"] == f'attachment; filename="maps.{table}.{kind}"'
     files = unpack_archive(answer)
     assert {
         "files/maps/maps/" + name.rpartition("/")[2].replace(" ", "_"): body for name, body in FILES.items()
