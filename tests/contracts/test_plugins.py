@@ -513,9 +513,12 @@ DOCUMENT = DocumentForm(create_lookup=create_lookup)
 
 
 @pytest.fixture
-def package_place(tmp_path: Path) -> Iterator[Path]:
-    """Install the example of a function as a part of a package with a verb."""
+def package_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Install the example of a function as a part of a package with a verb; all packages are used."""
     place = tmp_path / "site-packages"
+    used_names = plugins._selection.names
+    monkeypatch.setenv(plugins.SELECTION_VARIABLE, "all")
+    plugins.select_plugin_packages(None)
     with example_plugins.install_plugin("airmass", place):
         (place / "hven_night_sky.py").write_text(PACKAGE, encoding="utf-8")
         (place / "hven_night_sky_log.py").write_text(LOG_DOCUMENT, encoding="utf-8")
@@ -524,6 +527,7 @@ def package_place(tmp_path: Path) -> Iterator[Path]:
         yield place
         for name in ("hven_night_sky", "hven_night_sky_log"):
             sys.modules.pop(name, None)
+    plugins._selection.set_names(used_names)
 
 
 @pytest.mark.usefixtures("package_place")

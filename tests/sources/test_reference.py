@@ -24,9 +24,11 @@ from shared import ROOT
 
 REFERENCE = ROOT / "docs/reference"
 PAGE = (REFERENCE / "sources.md").read_text()
-PACKAGE_PAGES = [page for page in list_package_pages() if "<!-- options: " in page.read_text()]
-PAGES = [PAGE, *(page.read_text() for page in (*sorted((REFERENCE / "sources").glob("*.md")), *PACKAGE_PAGES))]
-EXAMPLES = [example for page in PAGES for example in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+PACKAGE_PAGES = [page.read_text() for page in list_package_pages()]
+PAGES = [PAGE, *(page.read_text() for page in sorted((REFERENCE / "sources").glob("*.md"))), *PACKAGE_PAGES]
+BLOCKS = [(page, block) for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+# pages of packages have descriptors, too
+EXAMPLES = [block for page, block in BLOCKS if page not in PACKAGE_PAGES or block.startswith("source:")]
 OPTIONS = [
     (kind, name)
     for kind in plugins.list_plugins("sources")
