@@ -46,8 +46,8 @@ def test_what_is_right(tmp_path: Path) -> None:
         ("{id: ivo:x}", "is not an authority of this site; write ivo://AUTHORITY/PATH"),
         ("{id: ivo://idoc}", "it has an empty part"),
         ("{services: {mian.cone: x}}", "there is no table 'mian'; did you mean 'main'?"),
-        ("{services: {main.sia-cut: x}}", "no service is called 'sia-cut'; did you mean 'sia-cutouts'?"),
-        ("{services: {main.cine: x}}", "no service is called 'cine'; did you mean 'cone'?"),
+        ("{services: {main.sia-cut: x}}", "there is no service 'sia-cut'; did you mean 'sia-cutouts'?"),
+        ("{services: {main.cine: x}}", "there is no service 'cine'; did you mean 'cone'?"),
         (
             "{services: {main.cone: {mirrors: [ftp://x.org]}}}",
             "'ftp://x.org' is not an address; write http://.. or https://..",

@@ -455,7 +455,7 @@ def test_a_descriptor_names_a_face_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c/d.csv").write_text("mag\n1\n")
     (tmp_path / "c/c.yaml").write_text(text)
-    assert "no service is called 'bright'" in str(
+    assert "there is no service 'bright'" in str(
         check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path))[0]
     )
     with example_plugins.install_plugin("bright", tmp_path / "site-packages"):

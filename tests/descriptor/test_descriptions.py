@@ -253,7 +253,7 @@ def test_a_readme(site, tmp_path):
 
 def test_a_readme_alone(site, tmp_path):
     (tmp_path / "ReadMe").write_text(README)
-    with pytest.raises(SourceError, match=r"none of the files .* is beside it: stars\.dat, names\.dat, lost\.dat"):
+    with pytest.raises(SourceError, match=r"none of the files .* is next to it: stars\.dat, names\.dat, lost\.dat"):
         create_descriptor(site, "x", str(tmp_path / "ReadMe"))
 
 

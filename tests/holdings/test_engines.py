@@ -101,7 +101,7 @@ def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other_engine: 
     path = tmp_path / "collections" / "things" / "things.yaml"
     faults = [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if fault.severity == "error"]
     assert [(fault.place.line, fault.place.column) for fault in faults] == [(3, 9)]
-    assert "no engine is called 'postgre'" in faults[0].message
+    assert "there is no engine 'postgre'" in faults[0].message
 
 
 def test_a_collection_moves_and_comes_back(tmp_path: Path, other_engine: Any) -> None:
@@ -124,7 +124,7 @@ def test_a_collection_moves_and_comes_back(tmp_path: Path, other_engine: Any) ->
         assert [run.kind for run in site.store.runs.list_runs("things")] == ["move", "ingest"]
         with pytest.raises(NotFoundError):
             move_collection_to_engine(site, "nothing", OTHER_NAME)
-        with pytest.raises(UserError, match="no engine is called 'x'"):
+        with pytest.raises(UserError, match="there is no engine 'x'"):
             move_collection_to_engine(site, "things", "x")
 
 

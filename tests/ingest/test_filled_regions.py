@@ -220,7 +220,7 @@ def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(t
         **{"    optional: [region]\n": ""},
     ) as site:
         warned = ingest_collection(site, "spots").warnings
-        assert ["write optional: [region], which adds the columns coverage" in one for one in warned] == [True]
+        assert ["write `optional: [region]`, which adds the columns 'coverage'" in one for one in warned] == [True]
         site.refresh_published_state()
         assert fetch_granules(site)["fine"]["c2max"] is not None
 

@@ -250,7 +250,7 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
         ("default: 30", "default: thirty", "'thirty' is not of type float64"),
         ("interferometer_name = param", "target_ra = param", "endpoints.search.params.interferometer.where: "),
         ("2 * target_ra AS", "2 * target_name AS", "endpoints.table.columns: "),
-        ("format: csv", "format: cvs", "no format is called 'cvs'"),
+        ("format: csv", "format: cvs", "there is no format 'cvs'"),
         ("{exp_id}", "{expid}", "no column 'expid'"),
         ('"/detail/exposure/{exp_id}"', '["/a/{exp_id}", "/b/{obs_id}"]', "must all end with the same column"),
         ("like: page", "like: page, rows: 3", "only endpoints with like: query"),

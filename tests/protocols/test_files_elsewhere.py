@@ -465,7 +465,7 @@ FAULTS = {
     '{root: "ftp://x/y", at: ../z, files: a}': "is not a path within the collection",
     '{root: "ftp://x/y", files: ../a}': "is not in the descriptor's directory",
     '{files: a, from: main, path: "{name}"}': "an entry needs either 'files' or 'from'",
-    "{from: main}": "it needs `path`, which gives the path of each file",
+    "{from: main}": "files.from needs `path`, which gives the path of each file",
     '{from: main, path: "{year:04d}"}': "a number format is not possible here",
     "{files: a.txt, proxied: true}": "this key needs 'root'",
 }
@@ -481,7 +481,7 @@ def test_two_roots_need_two_places(open_far_site):
     lines = "files: [{root: 'ftp://a.example/x', from: main, path: '{name}'}, {root: 'ftp://b.example/x', from: main, path: '{name}'}]\n"
     with pytest.raises(
         Exception,
-        match="two roots have paths that begin with nothing; write a different `at` for each root, such as at: raw",
+        match="two roots have paths that begin with nothing; write a different `at` for each root, such as `at: raw`",
     ):
         open_far_site(lines + TABLE)
 

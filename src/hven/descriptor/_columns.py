@@ -181,7 +181,7 @@ def check_column_references(
                 hint = f"known: {', '.join(known_names)}"
             elif not hint:
                 hint = f"there are no {key}s"
-            faults.add_error(f"{column_path}: no {key} is called {str(fields[key])!r}", fields[key].place, hint)
+            faults.add_error(f"{column_path}: there is no {key} {str(fields[key])!r}", fields[key].place, hint)
         if "link" in fields:
             _check_link_template(fields["link"], f"{column_path}.link", known_columns, faults)
 

@@ -114,7 +114,7 @@ def _find_link_columns(
     if {
         column_name.lower() for column_name in shared_columns
     } <= TARGET_NAME_COLUMNS and "within" not in derived_fields:
-        remedy = "add obs_id or the programme to `by`, or write within: 10 min"
+        remedy = "add obs_id or the programme to `by`, or write `within: 10 min`"
         faults.add_error(
             f"{key_path}.by: a target alone does not show that one observation was made from another",
             derived_fields.places["by"],
@@ -127,8 +127,8 @@ def _find_link_columns(
         level = _find_first_known_column(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
     if not level:
         remedy = (
-            "write level: COLUMN, with a column that is larger in the derived row; Hven finds these by itself: "
-            f"{', '.join(CALIBRATION_LEVEL_COLUMNS)}"
+            "write `level: COLUMN`, with a column whose value is larger in the derived row; Hven finds these columns "
+            f"itself: {', '.join(CALIBRATION_LEVEL_COLUMNS)}"
         )
         faults.add_error(
             f"{key_path}: no column shows which of two rows was made from the other", derived_fields.place, remedy
@@ -138,8 +138,8 @@ def _find_link_columns(
     ]
     if "within" in derived_fields and (len(times) != 2 or not all(times)):
         remedy = (
-            "write time: [start, stop], with columns in days of both tables; add other_time: [..] if they have "
-            "other names in the other table"
+            "write `time: [start, stop]`, with columns of both tables that are in days; add `other_time: [..]` if "
+            "they have other names in the other table"
         )
         faults.add_error(
             f"{key_path}.within: no columns give the start and end of a row", derived_fields.places["within"], remedy
@@ -148,9 +148,9 @@ def _find_link_columns(
     if "other_time" in derived_fields and (
         "within" not in derived_fields or "in" not in derived_fields or len(derived_fields["other_time"]) != 2
     ):
-        remedy = "write in: TABLE, within: 10 min, other_time: [start, stop]"
+        remedy = "write `in: TABLE`, `within: 10 min` and `other_time: [start, stop]`"
         faults.add_error(
-            f"{key_path}.other_time: it needs `in` and `within`, and names two columns of the other table",
+            f"{key_path}.other_time needs `in` and `within`, and must name two columns of the other table",
             derived_fields.places["other_time"],
             remedy,
         )

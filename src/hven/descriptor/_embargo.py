@@ -56,7 +56,7 @@ def read_embargo(
         column = column.copy_with(type=TIMESTAMP)
     elif not column.type.is_timestamp:
         faults.add_error(
-            f"{where}: {name} must be a time, not {column.type}", embargo_fields.place, "write type: timestamp"
+            f"{where}: {name} must be a time, not {column.type}", embargo_fields.place, "write `type: timestamp`"
         )
     policy = EmbargoPolicy(
         column=name,
@@ -101,7 +101,7 @@ def _read_embargo_term(
         faults.add_error(
             f"{key_path}: 'from' and 'values' belong together",
             term_fields.place,
-            "write both: {from: column, values: {a: 12}}",
+            "write both, as in `{from: column, values: {a: 12}}`",
         )
     elif not term_fields:
         faults.add_error(f"{key_path} is empty", term_fields.place, f"write {expected_form}")
@@ -136,7 +136,7 @@ def build_undated_embargo_rule(policy: EmbargoPolicy) -> ValidationRule:
         condition=f'"{policy.column}" IS NOT NULL',
         severity="warning",
         message=(
-            f"embargo without date: neither {policy.column} nor {policy.start_expression} gives a date, so the "
+            f"embargo without a date: neither {policy.column} nor {policy.start_expression} gives a date, so the "
             "row stays closed"
         ),
         place=policy.place,

@@ -158,7 +158,9 @@ class _EndpointReader:
         for key, required_kind in _KIND_BY_KEY.items():
             if key in self._fields and required_kind != self._kind:
                 message = f"{self._key_path}.{key}: only endpoints with like: {required_kind} have this key"
-                self._faults.add_error(message, self._fields.places[key], f"remove it, or write like: {required_kind}")
+                self._faults.add_error(
+                    message, self._fields.places[key], f"remove it, or write `like: {required_kind}`"
+                )
 
     def _check_paths(self, page_columns: Sequence[str | None]) -> None:
         fields = self._fields
@@ -180,7 +182,7 @@ class _EndpointReader:
             return None
         format_names = [known_format.name for known_format in formats.load_formats()]
         if written_name not in format_names:
-            message = f"{self._key_path}.format: no format is called {str(written_name)!r}"
+            message = f"{self._key_path}.format: there is no format {str(written_name)!r}"
             self._faults.add_error(message, written_name.place, suggest_spelling(written_name, format_names))
         elif written_name != "votable" and self._fields.get("votable"):
             message = f"{self._key_path}.votable: this endpoint writes {written_name}, not VOTables"
@@ -264,7 +266,7 @@ class _EndpointReader:
             self._faults.add_error(f"{key_path}.in: {error}", target_unit.place, remedy)
         if not param_type.is_numeric:
             message = f"{key_path}.in: only numbers have units, not {param_type}"
-            self._faults.add_error(message, param_fields.places["in"], "write type: float64")
+            self._faults.add_error(message, param_fields.places["in"], "write `type: float64`")
 
     def _check_parameter_values(self, key_path: str, param_fields: LocatedKeyValues, param_type: ColumnType) -> None:
         """Check that the default and the allowed values are of the parameter's type."""

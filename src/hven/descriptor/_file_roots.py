@@ -42,7 +42,7 @@ def read_file_root(
         for key in ("options", "proxied"):
             if key in file_fields:
                 message = f"files.{key}: this key needs 'root', with an address"
-                faults.add_error(message, file_fields.places[key], "write root: https://host/path")
+                faults.add_error(message, file_fields.places[key], "write `root: https://host/path`")
                 return None
         return FileRoot(path_prefix=path_prefix)
     options = {key: str(value) for key, value in file_fields.get("options", {}).items()}
@@ -76,7 +76,7 @@ def _read_path_prefix(file_fields: LocatedKeyValues, faults: FaultCollector) -> 
     is_printable = all(map(str.isprintable, path.parts))
     if path.is_absolute() or {"..", "~"} & {*path.parts} or not is_printable:
         message = f"files.at: {path} is not a path within the collection"
-        faults.add_error(message, file_fields.places["at"], "write at: raw, or at: raw/2020")
+        faults.add_error(message, file_fields.places["at"], "write `at: raw`, or `at: raw/2020`")
         return None
     return str(path) if path.parts else ""
 
@@ -91,7 +91,7 @@ def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
         return f"{address[:80]!r} is not an address: {error}", "https://host/path"
     if "@" in parts.netloc or parts.query or parts.fragment or "::" in address:
         message = "the address must not contain a password, ? or #"
-        return message, "write options: {user: .., password: $NAME}, and put NAME into secrets.toml"
+        return message, "write `options: {user: .., password: $NAME}`, and put NAME in secrets.toml"
     is_clean = address.isprintable() and " " not in address
     if {"..", "."} & {*parts.path.split("/")} or not is_clean:
         return "the address contains . or .. as a part, or blanks", "write the complete address without them"
@@ -109,9 +109,9 @@ def write_file_listing_query(
     schema, _, name = str(file_fields["from"]).rpartition(".")
     if "path" not in file_fields:
         faults.add_error(
-            "files.from: it needs `path`, which gives the path of each file",
+            "files.from needs `path`, which gives the path of each file",
             file_fields.places["from"],
-            "write path: '{year}/{name}.fits'",
+            "write `path: '{year}/{name}.fits'`",
         )
         return None
     parts = []

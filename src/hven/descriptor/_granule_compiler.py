@@ -163,7 +163,8 @@ class GranuleCompiler:
             cycle = [*self.column_chain[self.column_chain.index(name) :], name]
             if reference_place is not None:
                 faults.add_error(
-                    f"{key_path}: {' needs '.join('target.' + step for step in cycle)}: this is a cycle",
+                    f"{key_path}: these columns need each other in a cycle: "
+                    f"{' needs '.join('target.' + step for step in cycle)}",
                     reference_place,
                 )
             raise FaultReportedError
@@ -427,8 +428,8 @@ class GranuleCompiler:
                 faults.add_error(
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
-                    "correct the unit, or convert the value in an expression; if a factor in a formula converts "
-                    f"it, write without_unit(x), and Hven takes the result to be in {column.unit}",
+                    "correct the unit, or convert the value in an expression; if a factor in a formula already "
+                    f"converts it, write without_unit(x); Hven then takes the result to be in {column.unit}",
                 )
                 raise FaultReportedError
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)

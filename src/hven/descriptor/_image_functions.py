@@ -66,7 +66,7 @@ def expand_footprint_call(
         column_finder.faults.add_error(
             f"{key_path}: wcs_footprint() does not find {', '.join(words)} among the source's columns",
             text.locate_character(node.text_offset + offset),
-            "add them to the source (cards: [...]), or give all twelve values: wcs_footprint(ctype1, ...)",
+            "add them to the source (`cards: [...]`), or give all twelve values: wcs_footprint(ctype1, ...)",
         )
         raise FaultReportedError
 

@@ -386,12 +386,12 @@ def _find_push_faults(
         message = (
             f"{key_path}.source.ids: {ids} is not part of the primary key, so it cannot give a key to rows without one"
         )
-        remedy = f"write ids: {min(key_origins)}, or primary: {ids}"
+        remedy = f"write `ids: {min(key_origins)}`, or `primary: {ids}`"
         faults.append(Fault(message=message, place=source.place, remedy=remedy))
     if not source.options.get("writers") and resource.project is None:
         message = f"{key_path}.source: nobody may push rows"
         remedy = (
-            "write writers: [anna] with accounts or groups, or project: NAME in the collection, whose "
+            "write `writers: [anna]` with accounts or groups, or `project: NAME` in the collection; the project's "
             "contributors may then push"
         )
         faults.append(Fault(message=message, place=source.place, remedy=remedy, severity="warning"))
@@ -432,7 +432,7 @@ def load_standard_descriptor(name: str) -> CollectionSpec:
     standard_paths = list_standards()
     if name not in standard_paths:
         remedy = suggest_spelling(name, standard_paths)
-        raise DescriptorError([Fault(message=f"no standard is called {name!r}", remedy=remedy)])
+        raise DescriptorError([Fault(message=f"there is no standard {name!r}", remedy=remedy)])
     settings = Settings(directory=STANDARDS_DIRECTORY.parent)
     resource, faults = read_descriptor(standard_paths[name], settings, is_standard=True)
     if resource is None or any(fault.severity == "error" for fault in faults):
@@ -610,13 +610,13 @@ def _read_files_table(
             f"files: some readers cannot see the rows of {restricting_table} that name the files, so only the "
             "site's owner gets the files"
         )
-        remedy = "write path: COLUMN under its `access`, with the column that contains the path of the file"
+        remedy = "write `path: COLUMN` under its `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)
     elif not has_file_rules and any(policy.files or policy.take for policy in policies):
         message = (
             "`access` states who may take files, but not which file belongs to a row, so these rules protect no file"
         )
-        remedy = "write path: COLUMN under `access`, with the column that contains the path of the file"
+        remedy = "write `path: COLUMN` under `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)
     if has_file_rules or restricting_table is not None:  # its rows tell which files there are
         files = replace(files, table=files.table.copy_with(access="private"))
@@ -637,7 +637,7 @@ def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> No
     for service in services:
         if service not in service_names:
             remedy = suggest_spelling(service, service_names) or f"known: {', '.join(service_names)}"
-            faults.add_error(f"no service is called {str(service)!r}", service.place, remedy)
+            faults.add_error(f"there is no service {str(service)!r}", service.place, remedy)
         elif service not in served_names:
             message = f"services: Hven does not offer {str(service)!r} yet"
             faults.add_warning(message, service.place, "remove it for now")
@@ -695,7 +695,7 @@ def _read_engine_name(name: LocatedYamlScalar | None, faults: FaultCollector) ->
     engine_names = plugins.list_plugins("engines")
     if name not in engine_names:
         remedy = suggest_spelling(name, engine_names) or f"known: {', '.join(engine_names)}"
-        faults.add_error(f"no engine is called {str(name)!r}", name.place, remedy)
+        faults.add_error(f"there is no engine {str(name)!r}", name.place, remedy)
     return str(name)
 
 
@@ -706,7 +706,7 @@ def _read_project_name(fields: LocatedKeyValues, settings: Settings, faults: Fau
         return None
     project_names = [project.name for project in settings.projects]
     if name not in project_names:
-        remedy = suggest_spelling(name, project_names) or f"write [projects.{name}] into hven.toml"
+        remedy = suggest_spelling(name, project_names) or f"add [projects.{name}] to hven.toml"
         faults.add_error(f"there is no project {str(name)!r}", name.place, remedy)
     return str(name)
 

@@ -370,7 +370,7 @@ class MappingCompiler:
             self.faults.add_error(
                 f"{self.key_path}.flags: the source already has a column {flags.column!r}",
                 flags.place,
-                "choose another name for this one",
+                "choose another name for the column of flags",
             )
         for name, (text, place) in flags.group_expressions.items():
             group_key_path = f"{self.key_path}.flags.by.{name}"
@@ -440,7 +440,7 @@ class MappingCompiler:
                 f"{self.key_path}: if a region has several parts or holes, s_region contains only one outline, "
                 "and no column marks these rows",
                 self.spec.place,
-                "write optional: [region], which adds the columns coverage (the whole region) and region_quality",
+                "write `optional: [region]`, which adds the columns 'coverage' (the whole region) and 'region_quality'",
             )
 
     def _rename_link_columns(self, columns: list[Column], copies: dict[str, str]) -> list[Column]:
@@ -460,7 +460,7 @@ class MappingCompiler:
                     f"{self.key_path}.columns.{column.name}: the link in the source uses the column "
                     f"{missing_column!r}, which the table does not copy, so the link is left out"
                 )
-                remedy = f"write your own link: {column.name}: {{link: ..}}"
+                remedy = f"write your own link, with `{column.name}: {{link: ..}}`"
                 self.faults.add_warning(message, self.spec.place, remedy)
             renamed_columns.append(column.copy_with(link=link))
         return renamed_columns

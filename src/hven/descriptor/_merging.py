@@ -358,7 +358,7 @@ def apply_standard_to_table(
     standard_paths |= {path.stem: path for path in result.contents.states if path.parent == site_standards}
     if str(name) not in standard_paths:
         remedy = suggest_spelling(str(name), standard_paths) or f"known: {', '.join(standard_paths)}"
-        faults.add_error(f"no standard is called {str(name)!r}", name.place, remedy)
+        faults.add_error(f"there is no standard {str(name)!r}", name.place, remedy)
         similar_standard = find_close_match(str(name), standard_paths)
         if similar_standard is None:  # nobody knows what columns the table has
             table_entries = {word: value for word, value in table.items() if word != "follow"}
@@ -382,7 +382,7 @@ def apply_standard_to_table(
     is_written_name = name == table.get("standard")  # type: ignore[call-overload]
     if prescribed_name is not None and key != prescribed_name and is_written_name:
         message = f"a table of {name} must be called {str(prescribed_name)!r}, not {str(key)!r}"
-        faults.add_error(message, key.place, f"write {prescribed_name}:")
+        faults.add_error(message, key.place, f"write `{prescribed_name}:`")
     base = _apply_frame_variant(base, table, faults)
     base = _select_optional_columns(base, table, faults)
     return merge_yaml_maps(_replace_rule_severities(base, settings), table, "table")

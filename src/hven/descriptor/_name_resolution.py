@@ -258,7 +258,7 @@ class ExpressionNameResolver:
             return self.grouping.replace_aggregate(node, text, key_path, offset)
         if node.name in MAPPING_AGGREGATES:
             message = f"{key_path}: {node.name.lower()} needs groups"
-            self.faults.add_error(message, place, "write group_by: [key] in the table")
+            self.faults.add_error(message, place, "write `group_by: [key]` in the table")
             raise FaultReportedError
         if node.name == "HEADER":
             return self.resolve_header_card(node, text, key_path, offset)
@@ -415,7 +415,9 @@ class ExpressionNameResolver:
             raise FaultReportedError
         if not args:
             message = f"{key_path}: {function.name} needs at least one argument"
-            self.faults.add_error(message, place, "give it at least one column, so that it knows the number of rows")
+            self.faults.add_error(
+                message, place, "give the function at least one column, which tells it the number of rows"
+            )
             raise FaultReportedError
         return self.add_call_column(function, args, text, key_path, text_offset=node.text_offset, offset=offset)
 

@@ -31,7 +31,7 @@ def read_partition(
                 faults.add_error(
                     f"{where}: partitions by healpix have no {key!r}",
                     partition_fields.places[key],
-                    "give order: 1, or by: time",
+                    "write `order: 1`, or `by: time`",
                 )
         order = int(partition_fields.get("order", 1))
         return PartitionScheme(by="healpix", order=order)
@@ -39,13 +39,13 @@ def read_partition(
         faults.add_error(
             f"{where}: partitions by time have no 'order'",
             partition_fields.places["order"],
-            "give every: 1 month, or by: healpix",
+            "write `every: 1 month`, or `by: healpix`",
         )
     if column is None:
         faults.add_error(
             f"{where} needs 'column'",
             partition_fields.place,
-            "write column: COLUMN, with the time that most queries use",
+            "write `column: COLUMN`, with the time column that most queries use",
         )
         return None
     if has_all_columns and column not in column_names:
@@ -74,7 +74,7 @@ def check_partition(
     if table_partition.by == "healpix":
         if table.position is None:
             faults.add_error(
-                f"{where}: the table has no position", place, "give position: [longitude, latitude], or write by: time"
+                f"{where}: the table has no position", place, "write `position: [longitude, latitude]`, or `by: time`"
             )
         return
     names = [column.name for column in table.columns]
@@ -98,7 +98,7 @@ def check_partition(
         faults.add_error(f"{where}: the column {column.name!r} must be a time, not {column_description}", place, hint)
     elif table_partition.partition_length is not None and table_partition.partition_length[1] in MONTHS_PER_UNIT:
         faults.add_error(
-            f"{where}: months and years differ in length, but {column.name!r} is a number", place, "write every: 30 d"
+            f"{where}: months and years differ in length, but {column.name!r} is a number", place, "write `every: 30 d`"
         )
 
 

@@ -68,7 +68,7 @@ def build_files_table(
         conflict = _find_root_conflict(file_root, roots)
         if conflict is not None:
             place = file_fields.places.get("at", file_fields.place)
-            faults.add_error(f"files.at: {conflict}", place, "write a different `at` for each root, such as at: raw")
+            faults.add_error(f"files.at: {conflict}", place, "write a different `at` for each root, such as `at: raw`")
             return None
         if file_root not in roots:
             roots.append(file_root)
@@ -119,7 +119,7 @@ def _read_valid_file_root(
         faults.add_error(
             "files: an entry needs either 'files' or 'from'",
             file_fields.place,
-            "write files: data/*.fits, or from: with a table whose rows name the files",
+            "write `files: data/*.fits`, or `from:` with a table whose rows name the files",
         )
         return None
     file_root = read_file_root(
@@ -129,7 +129,7 @@ def _read_valid_file_root(
         return None
     if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
         faults.add_error(
-            "files.writers: files can be sent only to directories on this machine, with patterns",
+            "files.writers: files can be sent only to an entry with 'files' in a directory on this machine",
             file_fields.places["writers"],
             "remove 'writers'",
         )
@@ -181,7 +181,7 @@ def _check_path_escape(pattern: LocatedYamlScalar, faults: FaultCollector) -> bo
     faults.add_error(
         f"files: {pattern} is not in the descriptor's directory",
         pattern.place,
-        "put the files beside the descriptor, or give their place with root:",
+        "put the files beside the descriptor, or give their place with `root:`",
     )
     return True
 

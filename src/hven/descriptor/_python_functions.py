@@ -86,7 +86,7 @@ def _read_function_file(
         faults.add_error(
             f"functions: {file} has no function with a result type",
             file.place,
-            'annotate one with -> "float64", or write names: {function: float64}',
+            'annotate a function with -> "float64", or write `names: {function: float64}`',
         )
     return functions
 

@@ -47,7 +47,9 @@ def read_quality_flags(
         if "flags" not in fields.places:
             for name, rule in flagged_rules.items():
                 message = f"{key_path}.rules.{name}: the table has no column for flags"
-                faults.add_error(message, rule.places["flag"], "name one beside 'rules': flags: quality_flags")
+                faults.add_error(
+                    message, rule.places["flag"], "name a column next to 'rules', with `flags: quality_flags`"
+                )
         return None, None
     has_given_flags = bool(flag_fields.get("given", False))
     for name, rule in flagged_rules.items():
@@ -55,7 +57,7 @@ def read_quality_flags(
     rules_by_bit = _list_rules_by_bit(key_path, flagged_rules, faults)
     if not flagged_rules:
         message = f"{key_path}.flags: no rule sets a bit in it"
-        faults.add_warning(message, flag_fields.place, "write flag: 0 beside the condition of a rule")
+        faults.add_warning(message, flag_fields.place, "write `flag: 0` next to the condition of a rule")
     if not check_column_name(flag_fields["column"], "a column", faults):
         return None, None
     written_column = _find_flags_column(key_path, flag_fields, table_columns, faults)
@@ -93,7 +95,7 @@ def _list_rules_by_bit(
             faults.add_error(
                 f"{key_path}.rules.{name}: {first_rule} already uses bit {bit}",
                 rule.places["flag"],
-                f"write flag: {unused_bit}, which is free",
+                f"write `flag: {unused_bit}`, which is free",
             )
     return rules_by_bit
 
@@ -104,7 +106,7 @@ def _check_flagged_rule(
     has_test = "if" in rule_fields.places or "check" in rule_fields.places
     if has_given_flags and has_test:
         faults.add_error(
-            f"{key_path}: the rows already have flags (flags: given), so Hven tests nothing",
+            f"{key_path}: the rows already have flags (`given: true`), so Hven tests nothing",
             rule_fields.place,
             "remove 'if', or 'given'",
         )
@@ -112,13 +114,13 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path} lacks the key 'if'",
             rule_fields.place,
-            "write the condition; or flags: {given: true} if the rows already have flags",
+            "write the condition; or `flags: {given: true}` if the rows already have flags",
         )
     if rule_fields.get("severity") == "error":
         faults.add_error(
             f"{key_path}: Hven refuses the rows that break this rule, so they cannot have a flag",
             rule_fields.places.get("severity", rule_fields.place),
-            "write severity: warning, or remove 'flag'",
+            "write `severity: warning`, or remove 'flag'",
         )
     if rule_fields.get("check") == "unique":
         faults.add_error(
@@ -137,7 +139,7 @@ def _find_flags_column(
         if column.name.lower() == name.lower():
             if column.name != name:
                 message = f"{key_path}.flags: 'columns' spells it {column.name!r}"
-                faults.add_error(message, flag_fields["column"].place, f"write flags: {column.name}")
+                faults.add_error(message, flag_fields["column"].place, f"write `flags: {column.name}`")
             return column
     return None
 
@@ -165,7 +167,7 @@ def _choose_flags_column_type(
         return column.copy_with(type=default_type)
     if column.type.arraysize is not None or column.type.datatype not in _MAX_BITS_BY_DATATYPE:
         message = f"{key_path}.flags: the column {name} is {column.type}, which has no bits"
-        faults.add_error(message, place, "write type: int32, or type: int64")
+        faults.add_error(message, place, "write `type: int32`, or `type: int64`")
     elif highest_bit > _MAX_BITS_BY_DATATYPE[column.type.datatype]:
         faults.add_error(f"{key_path}.flags: {column.type} has no bit {highest_bit}", place, "type: int64")
     return column

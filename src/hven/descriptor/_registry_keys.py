@@ -261,7 +261,7 @@ def _check_service_key(key: LocatedYamlScalar, specs: Sequence[TableSpec], fault
         face_names += [additional_face.name for additional_face in base_face.additional_faces]
     if face and face not in face_names:
         remedy = suggest_spelling(face, face_names) or "write a service such as cone, sia, sia2 or ssa"
-        faults.add_error(f"registry.services: no service is called {face!r}", key.place, remedy)
+        faults.add_error(f"registry.services: there is no service {face!r}", key.place, remedy)
 
 
 def _read_alternate_identifiers(registry_fields: LocatedKeyValues, faults: FaultCollector) -> tuple[str, ...]:
@@ -347,7 +347,7 @@ def find_identifier_conflicts(
             if owner != own_label and resource not in earlier_resources:
                 message = f"registry: {identifier} is also the id of {owner}; only the first of the two is registered"
                 yield Fault(
-                    message=message, place=place, remedy="write registry: {id: ..} to give this collection another id"
+                    message=message, place=place, remedy="write `registry: {id: ..}` to give this collection another id"
                 )
 
 

@@ -63,8 +63,8 @@ def read_row_links(
         where = f"{key_path}.links[{number}]"
         if sum(key in item for key in ("semantics", "derived", "series")) != 1:
             remedy = (
-                "write semantics: preview; or derived: {by: [obs_id]} for what the rows were made from; or "
-                "series: with the id of a data set"
+                "write `semantics: preview`; or `derived: {by: [obs_id]}` for what the rows were made from; or "
+                "`series:` with the id of a data set"
             )
             message = f"{where}: a link needs one of 'semantics', 'derived' and 'series'"
             faults.add_error(message, item.place, remedy)
@@ -162,7 +162,7 @@ def _read_row_link(
             link_fields.place,
             (
                 "write `text` with an address, `file` with the path of a file of the collection, or `service` with a "
-                "service that takes values of the row"
+                "service that takes values from the row"
             ),
         )
     if "file" in link_fields and not collection_context.publishes_files:
@@ -175,9 +175,9 @@ def _read_row_link(
             return None
     if link_expressions.alias is not None and "where" not in link_fields:
         faults.add_error(
-            f"{key_path}.from: it needs 'where', which selects the rows of the other table",
+            f"{key_path}.from needs 'where', which selects the rows of the other table",
             link_fields.places["from"],
-            f"write where: {link_expressions.alias}.obs_id = target.obs_id",
+            f"write `where: {link_expressions.alias}.obs_id = target.obs_id`",
         )
     templates = {
         key: link_expressions.parse_template(link_fields[key], f"{key_path}.{key}", faults)

@@ -134,7 +134,9 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
         faults.add_error(message, value.places["low"])
     if "high" in value and "low" not in value:
         message = f"{key_path}: 'high' needs 'low'"
-        faults.add_error(message, value.places["high"], "add low: with the column where the range begins")
+        faults.add_error(
+            message, value.places["high"], "add `low:` with the column that contains the beginning of each range"
+        )
 
 
 def _check_lookup_file(

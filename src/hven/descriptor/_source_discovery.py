@@ -103,7 +103,7 @@ def list_outside_file_warnings(options: Mapping[str, Any]) -> list[str]:
     return [
         (
             "the data are outside the site, at an absolute path. Backups do not contain them, and the site loses "
-            "them when it moves; copy them into data/ here, and write files: data/..."
+            "them when it moves; copy them into data/ here, and write `files: data/...`"
         )
     ]
 

@@ -37,7 +37,7 @@ def read_source_spec(
         kind_name = file_kinds.find_file_kind_by_name(value)
         if kind_name is None:
             message = f"{key_path}: no kind of source is known for {describe_value(value)}"
-            remedy = "write {kind: csv, files: ...}"
+            remedy = "write `{kind: csv, files: ...}`"
             package = file_kinds.find_unused_package_of_file(value)
             if package is not None:
                 remedy = f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out"
@@ -84,7 +84,7 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
         faults.add_error(
             f"{key_path}.enrich: expected a mapping, found {describe_value(value)}",
             value.place,
-            "write {url: .., id: .., columns: ..}",
+            "write `{url: .., id: .., columns: ..}`",
         )
         return None
     options = to_python_value(value)
@@ -97,7 +97,7 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
         faults.add_error(
             f"{key_path}.enrich: a table that is read in place cannot have documents",
             value.place,
-            "write kind: sql to copy the rows",
+            "write `kind: sql` to copy the rows",
         )
         return None
     return replace(spec, enrich=options)

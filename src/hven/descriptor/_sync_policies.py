@@ -126,7 +126,7 @@ def read_sync_policy(
         faults.add_error(
             f"{where}: 'overlap' has no effect without a watermark",
             sync_fields.places["overlap"],
-            "remove it, because Hven reads everything each time, or give 'watermark'",
+            "remove it, or give 'watermark'; without a watermark, Hven reads everything each time",
         )
     if isinstance(deletions, str):
         deletion_method = deletions
@@ -147,7 +147,7 @@ def read_sync_policy(
         faults.add_error(
             f"{where}: a table that is read in part needs a primary key",
             sync_fields.places["watermark"],
-            "give primary: [column, ..]",
+            "write `primary: [column, ..]`",
         )
     source_kinds = {
         str(source_entry.get("kind", ""))  # type: ignore[call-overload]
@@ -161,11 +161,11 @@ def read_sync_policy(
         and source_kinds & WATERMARK_SOURCE_KINDS
     ):
         faults.add_warning(
-            f"{where}: Hven finds an edit that does not change the watermark only when it reads everything, and "
-            "'full', which sets how often, is missing",
+            f"{where}: an edit that leaves the watermark unchanged is found only when Hven reads everything; 'full', "
+            "which sets how often Hven does that, is missing",
             sync_fields.places["watermark"],
-            "give full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if every "
-            "write changes the watermark",
+            "write `full: 7 d`; or `deletions: blocks` (PostgreSQL), which finds every edit; or `full: never`, if "
+            "every write changes the watermark",
         )
     guard = sync_fields.get("guard", {})
     return SyncPolicy(
@@ -202,7 +202,7 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
     if "every" in sync_fields.places and "cron" in sync_fields.places:
         faults.add_error("sync has both 'every' and 'cron'", sync_fields.places["cron"], "remove one of them")
     if "every" not in sync_fields.places and "cron" not in sync_fields.places:
-        faults.add_error("sync needs 'every' or 'cron'", sync_fields.place, "write every: 1 h")
+        faults.add_error("sync needs 'every' or 'cron'", sync_fields.place, "write `every: 1 h`")
     if cron is not None:
         _check_cron(str(cron), cron.place, faults)
     if zone is not None:
@@ -214,9 +214,9 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
                 suggest_spelling(zone, time_zones) or "Europe/Vienna, UTC",
             )
         if cron is None:
-            faults.add_warning("sync.zone has no effect without cron", zone.place, "remove it")
+            faults.add_warning("sync.zone has no effect without 'cron'", zone.place, "remove it")
     if sync_fields.get("every") == 0:
-        faults.add_error("sync.every is zero", sync_fields.places["every"], "write every: 1 h")
+        faults.add_error("sync.every is zero", sync_fields.places["every"], "write `every: 1 h`")
         return None
     interval_seconds = sync_fields.get("every")
     sync_schedule = SyncSchedule(

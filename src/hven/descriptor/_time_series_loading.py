@@ -57,7 +57,7 @@ def read_time_series(
             other_label = labels_by_identifier.setdefault(f"{key} {identifier}", series_label)
             if other_label != series_label:
                 message = f"{series_label}: {other_label} also has the name {identifier!r}"
-                faults.add_error(message, series_fields.place, f"give each its {written_key}: {{id: .., ..}}")
+                faults.add_error(message, series_fields.place, f"give each its own name with `{written_key}: NAME`")
         yield time_series
 
 
@@ -112,7 +112,7 @@ def _check_series_of_files(series_path: str, series: TimeSeriesSpec, table: Tabl
         faults.add_error(
             f"{series_path}: no column has a UCD for the time when the samples of a file begin",
             _find_series_key_place(series, "time"),
-            "write source: {kind: granules, ..}; then Hven reads the columns start and stop from the files",
+            "write `source: {kind: granules, ..}`; then Hven reads the columns 'start' and 'stop' from the files",
         )
 
 
@@ -126,10 +126,10 @@ def _check_sample_times(series_path: str, series: TimeSeriesSpec, table: Table, 
         time = find_begin_and_end_time_columns(table)[0] or _find_column_of_days(table)
     if time is None and not series.time:
         message = f"{series_path}: no column has a UCD for the time of a sample"
-        faults.add_error(message, place, "write time: COLUMN, with the column of the sample times")
+        faults.add_error(message, place, "write `time: COLUMN`, where COLUMN contains the sample times")
     elif time is not None and not (is_time_column(time) or _is_day_column(time)):
         message = f"{series_path}: {time.name} must be a time, not {time.type}"
-        faults.add_error(message, place, "write type: timestamp; or for days, unit: d and ucd: time.epoch")
+        faults.add_error(message, place, "write `type: timestamp`; or for days, `unit: d` and `ucd: time.epoch`")
 
 
 def _find_column_of_days(table: Table) -> Column | None:
@@ -168,7 +168,7 @@ def _check_bin_counts(
     column_type = column.type
     if not column_type.is_array or column_type.is_string:
         message = f"{key_path}: {column.name} must be an array, not {column_type}"
-        faults.add_error(message, place, "write an array type, such as type: float32[400]")
+        faults.add_error(message, place, "write an array type, such as `type: float32[400]`")
         return
     if len(parameter_bins) != len(column_type.shape):
         message = (
@@ -215,7 +215,7 @@ def find_series_id_faults(
                     continue
                 place = time_series.places.get(key, _find_series_key_place(time_series, "id"))
                 message = f"{table.qualified_name}: {other_table} already has a data set {name!r}"
-                yield Fault(message=message, place=place, remedy=f"give it another name: {key}: ..")
+                yield Fault(message=message, place=place, remedy=f"give it another name with `{key}: NAME`")
     ids = [name.removeprefix("id ") for name in tables_by_identifier if name.startswith("id ")]
     for resource in resources:
         for spec in resource.tables:
@@ -224,7 +224,7 @@ def find_series_id_faults(
                     continue
                 message = f"{spec.table.qualified_name}.links: there is no data set {name!r}"
                 hint = suggest_spelling(name, ids)
-                remedy = hint or "create one with series: in a table, and give it this id:"
+                remedy = hint or "create one with `series:` in a table, and give it this `id:`"
                 yield Fault(message=message, place=place, remedy=remedy)
 
 
@@ -289,7 +289,7 @@ class _TimeSeriesReader:
         template_parser = LinkExpressionParser(self._column_names, None, self._collection_context)
         if self._reads_files and not self._collection_context.publishes_files:
             message = f"{key_path}.file: the collection publishes no files"
-            faults.add_error(message, fields.places["file"], "write files: data/* in the collection")
+            faults.add_error(message, fields.places["file"], "write `files: data/*` in the collection")
         file_template: Template = ()
         if self._reads_files:
             file_template = template_parser.parse_template(fields["file"], f"{key_path}.file", faults)
@@ -336,19 +336,19 @@ class _TimeSeriesReader:
                     f"{self._key_path}.{key}: this key is for samples in files, but here the samples are the "
                     "table's rows"
                 )
-                self._faults.add_error(message, self._fields.places[key], "remove it, or write file: '{target.path}'")
+                self._faults.add_error(message, self._fields.places[key], "remove it, or write `file: '{target.path}'`")
         for key in ("unit", "since", "plus", "scale"):
             if key in self._clock_fields:
                 message = (
                     f"{self._key_path}.time.{key}: this key is for samples in files; a column has its own unit and type"
                 )
                 place = self._fields["time"].places[key]
-                self._faults.add_error(message, place, "write columns: {..: {type: timestamp}}")
+                self._faults.add_error(message, place, "write `columns: {..: {type: timestamp}}`")
         for bin_fields in itertools.chain.from_iterable(self._bins_by_column.values()):
             centers = bin_fields.get("centers", ())
             if len(centers) > 1 and _parse_number(centers[0]) is None:
                 self._faults.add_error(
-                    f"{self._key_path}.bins: centers names several columns",
+                    f"{self._key_path}.bins: 'centers' names several columns",
                     bin_fields.places["centers"],
                     "write one column, or a number for each element",
                 )
@@ -427,7 +427,7 @@ def _read_file_reader_spec(
         reader_names = collection_context.reader_names
         if reader_text not in reader_names:
             hint = suggest_spelling(reader_text, reader_names)
-            remedy = hint or f"write [readers.{reader_text}] into hven.toml, or name a Python file such as nda.py"
+            remedy = hint or f"add [readers.{reader_text}] to hven.toml, or name a Python file such as nda.py"
             message = f"{key_path}.reader: hven.toml has no reader {str(reader_text)!r}"
             faults.add_error(message, reader_text.place, remedy)
         return FileReaderSpec(name=str(reader_text))
@@ -504,7 +504,7 @@ def _read_parameter_bins(key_path: str, bin_fields: LocatedKeyValues, faults: Fa
     ranges = _read_bin_ranges(key_path, bin_fields, faults)
     if not centers and not ranges and not source_names:
         message = f"{key_path}: 'centers' or 'ranges' is missing"
-        faults.add_error(message, bin_fields.place, "write centers: [10, 20]")
+        faults.add_error(message, bin_fields.place, "write `centers: [10, 20]`")
     are_numbers = isinstance(centers, tuple) and isinstance(ranges, tuple)
     if are_numbers and centers and ranges and len(centers) != len(ranges):
         message = f"{key_path}: {len(centers)} centers, but {len(ranges)} ranges"

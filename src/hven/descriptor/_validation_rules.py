@@ -109,7 +109,7 @@ def _check_rule_argument(
     if check_name in {"words", "pattern"} and "of" not in rule_fields:
         faults.add_error(f"{rule_path}: {check_name} needs 'of'", rule_fields.place)
     elif check_name == "words" and check_argument not in vocabularies:
-        message = f"{rule_path}: no vocabulary is called {str(check_argument)!r}"
+        message = f"{rule_path}: there is no vocabulary {str(check_argument)!r}"
         faults.add_error(message, check_argument.place, suggest_spelling(check_argument, vocabularies))
     elif check_name == "pattern":
         try:

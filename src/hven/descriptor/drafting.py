@@ -96,7 +96,7 @@ def create_descriptor(
     directory = settings.collections_directory / name
     path = directory / f"{name}.yaml"
     if path.exists():
-        raise ConflictError(f"{path} exists", remedy="edit it, or remove it first")
+        raise ConflictError(f"{path} already exists", remedy="edit it, or remove it first")
     creates_directory = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
@@ -156,7 +156,7 @@ def create_descriptor_for_paper(
     directory = settings.collections_directory / name
     _paper_drafts.parse_paper_identifiers(papers)
     if (directory / f"{name}.yaml").exists():
-        raise ConflictError(f"{directory / name}.yaml exists", remedy="edit it, or remove it first")
+        raise ConflictError(f"{directory / name}.yaml already exists", remedy="edit it, or remove it first")
     creates_directory = not directory.exists()
     try:
         table, files = _paper_drafts.copy_paper_files(directory, source)
@@ -269,7 +269,7 @@ class _DescriptorDrafter:
         if not is_web_source and re.match(r"[a-z][a-z0-9+]*://", self._source):
             raise UsageError(
                 "the address of a database must be a secret, because it often contains a password",
-                remedy="put it into the environment and write --from '$NAME'",
+                remedy="put it in an environment variable, and write --from '$NAME'",
             )
         return None
 

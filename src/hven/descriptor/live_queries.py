@@ -95,7 +95,7 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
         faults.append(Fault(message=message, place=spec.place, remedy="remove it", severity="warning"))
     if spec.flags is not None and not spec.flags.is_supplied:
         message = f"{key_path}.flags: the rows of a table that is read in place are not checked, so nothing sets flags"
-        remedy = "write kind: sql to copy and check the rows"
+        remedy = "write `kind: sql` to copy and check the rows"
         faults.append(Fault(message=message, place=spec.flags.place, remedy=remedy))
     if spec.max_rejected_share is not None:
         message = f"{key_path}.max_rejects: the rows of a table that is read in place are not checked"

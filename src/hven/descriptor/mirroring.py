@@ -237,11 +237,11 @@ def _parse_remote_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
             foreign_document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SourceError(
-            f"{url} returns a descriptor of {name} that is not YAML", remedy="check that the address is a Hven site"
+            f"{url} returned a descriptor of {name} that is not YAML", remedy="check that the address is a Hven site"
         ) from error
     is_of_collection = isinstance(foreign_document, dict) and foreign_document.get("collection") == name
     if not is_of_collection or not _COLLECTION_NAME_PATTERN.fullmatch(name):
-        raise SourceError(f"{url} returns no descriptor of {name!r}", remedy="check that the address is a Hven site")
+        raise SourceError(f"{url} returned no descriptor of {name!r}", remedy="check that the address is a Hven site")
     return dict(foreign_document)
 
 
@@ -395,7 +395,8 @@ def _copy_table_description(remote_table: Any, url: str, table: str) -> dict[str
     """Copy the description of another site's table; its source is that site, whatever the text says."""
     if not isinstance(remote_table, dict) or not isinstance(remote_table.get("columns"), dict):
         raise SourceError(
-            f"{url} does not list the columns of {table}", remedy="check its version of Hven, which may be different"
+            f"{url} does not list the columns of {table}",
+            remedy="check which version of Hven that site runs; it may differ from yours",
         )
     description = _copy_keys(remote_table, TABLE_KEYS)
     description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table}

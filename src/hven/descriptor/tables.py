@@ -218,7 +218,7 @@ class _TableReader:
             self._faults.add_error(
                 f"{self._key_path} has neither 'source' nor 'view'",
                 fields.place,
-                "name the source of its rows: source: {kind: csv, files: ...}",
+                "name the source of its rows, such as `source: {kind: csv, files: ...}`",
             )
 
     def _check_settings(self, key_path: str, settings: tuple[ColumnMapping, ...]) -> None:
@@ -380,9 +380,9 @@ class _TableReader:
         )
         if table.observation and len(table.primary) != 1:
             self._faults.add_error(
-                f"{key_path}.observation: it needs a primary key of exactly one column",
+                f"{key_path}.observation needs a primary key of exactly one column",
                 fields.places["observation"],
-                "write primary: COLUMN",
+                "write `primary: COLUMN`",
             )
         return table
 

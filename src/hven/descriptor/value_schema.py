@@ -184,7 +184,7 @@ def read_localized_text(
     if not isinstance(value, LocatedYamlMap):
         return read_text(value, key_path, faults, allow_retyped=allow_retyped)
     if not value:
-        faults.add_error(f"{key_path} is empty", value.place, "write text, or {en: .., fr: ..}")
+        faults.add_error(f"{key_path} is empty", value.place, "write text, or `{en: .., fr: ..}`")
         return None
     texts_by_language = {}
     for key, item in value.items():

@@ -251,7 +251,7 @@ def _build_source_options(
     is_recursive = _read_element_text(dataset, "recursive") == "true"
     matching_files = sorted(path for path in _walk_directory(directory, is_recursive) if matches_name(path.name))
     if not matching_files:
-        raise SourceError(f"no file in {directory} is called {file_pattern}")
+        raise SourceError(f"no file name in {directory} matches {file_pattern}")
     options: dict[str, Any] = {
         "kind": FILE_DATASET_KINDS[dataset_type],
         "files": _choose_file_pattern(directory, matching_files, request, is_recursive),

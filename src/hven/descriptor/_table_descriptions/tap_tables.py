@@ -121,12 +121,12 @@ def _find_matching_tables(request: TableDescriptionRequest, url: str) -> list[Ma
             table_rows.append(row)
     if not table_rows:
         raise UsageError(
-            f"no table at {url} is called {request.table}",
+            f"there is no table {request.table} at {url}",
             remedy="leave out --table to list its tables",
         )
     if len(table_rows) > MAX_TABLES:
         raise UsageError(
-            f"{len(table_rows):,} tables at {url} are called {request.table}",
+            f"{len(table_rows):,} tables at {url} have names that match {request.table}",
             remedy=f"choose fewer; a collection takes at most {MAX_TABLES} at once",
         )
     return table_rows

@@ -58,9 +58,9 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         )
     if not tables:
         raise SourceError(
-            f"none of the files that it describes is beside it: {', '.join(missing_names)}",
+            f"none of the files that this ReadMe describes is next to it: {', '.join(missing_names)}",
             place=TextPlace(file=request.path.name),
-            remedy="put them there, unchanged as CDS provides them",
+            remedy="put them next to the ReadMe, exactly as CDS provides them",
         )
     collection_keys: dict[str, Any] = {}
     if catalogue.authors:
