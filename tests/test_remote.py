@@ -85,7 +85,7 @@ def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
 @pytest.mark.parametrize(
     ("path", "options", "error", "message"),
     [
-        ("/none", {}, UserError, "returns status 404"),
+        ("/none", {}, UserError, "returned status 404"),
         ("/around", {}, UserError, "redirects too often"),
         ("/file", {}, UserError, "not an http or https address"),
         ("/short", {}, UserError, "broke off"),

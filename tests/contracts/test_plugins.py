@@ -101,7 +101,7 @@ class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[
             plugins.load_plugin("functions", "airmass"), "FUNCTION", functions.QUERY_FUNCTIONS.find_function("SIN")
         )
         functions.load_plugin_functions.cache_clear()
-        with pytest.raises(UserError, match=r"'airmass' in hven\.functions defines SIN, which exists already"):
+        with pytest.raises(UserError, match=r"'airmass' in hven\.functions defines SIN, which already exists"):
             functions.load_plugin_functions()
 
 
@@ -422,7 +422,7 @@ def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
         (about,) = place.glob("*.dist-info")
         (about / "entry_points.txt").write_text("[hven.function]\nairmass = hven_airmass\n", encoding="utf-8")
         (error,) = plugins.find_plugin_faults()
-        assert str(error).startswith("no group of plugins is called hven.function; did you mean 'functions'?")
+        assert str(error).startswith("there is no group of plugins 'hven.function'; did you mean 'functions'?")
 
 
 @pytest.mark.parametrize(

@@ -387,7 +387,7 @@ def test_directions_of_ones_own(tmp_path):
         assert fetch_granules(site)["fine"]["s_region"] == mine
     with (
         site_of(tmp_path / "wrong", rows, contour.replace("0,-1 -1,-1", "0,-1 0,-1")) as site,
-        pytest.raises(HvenError, match="there is no '1,0"),
+        pytest.raises(HvenError, match="does not accept '1,0"),
     ):
         ingest_collection(site, "spots")
 

@@ -86,8 +86,8 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
             if rule.startswith("product_size")
         }
         assert told == {
-            f"product_size: {host} returns status 404": (1, f"{base}/gone"),
-            f"product_size: {host} gives no size": (1, f"{base}/silent"),
+            f"product_size: {host} returned status 404": (1, f"{base}/gone"),
+            f"product_size: {host} gave no size": (1, f"{base}/silent"),
         }
         assert report.findings["kbytes: empty"].count == 3
         assert max(running.asked.values()) == 1

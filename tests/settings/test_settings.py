@@ -125,7 +125,7 @@ path = "a"
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: needs to = '/tap/sync'"),
+        ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: needs `to = '/tap/sync'`"),
         (
             'to = "/tap/sync"\nwhere = {x = "a = ?"}',
             "hven.toml:4: alias.0.where: needs a `query`, which is missing",

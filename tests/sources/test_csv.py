@@ -293,7 +293,7 @@ def test_wanted_types_make_plain_rejects(write):
     found = pa.Table.from_batches(list(open_source(path, rejects, wanted={"n": pa.int16()}).read_batches()))
     assert found.column("n").to_pylist() == [1, 7]
     assert [(item.row, item.value, item.reason) for item in rejects] == [
-        (2, "300000", "not a whole number that fits int16")
+        (2, "300000", "not a whole number that fits in int16")
     ]
 
 

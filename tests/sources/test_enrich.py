@@ -221,7 +221,7 @@ def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
         assert found["DDD"]["pbl"] is None
         assert {name: row["quality_flags"] for name, row in found.items() if row["quality_flags"]} == {"DDD": 1}
         assert any(
-            "1 document is missing: localhost returns status 404 (first: DDD)" in text for text in report.warnings
+            "1 document is missing: localhost returned status 404 (first: DDD)" in text for text in report.warnings
         )
         with sqlite3.connect(find_document_store(site)) as file:  # the text as it came
             (body,) = file.execute("SELECT body FROM documents WHERE id = 'A'").fetchone()

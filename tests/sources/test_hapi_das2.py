@@ -144,7 +144,7 @@ def moment_text(at: int) -> str:
 
 def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiServer) -> None:
     world.alter_answer = spoil_data(set_to(body=lambda raw: raw.replace(b",0.25,", b",1e400,")))
-    with pytest.raises(SourceError, match="sends 1e400, which is too large"):
+    with pytest.raises(SourceError, match="sent 1e400, which is too large"):
         rows_of(open_source(url, format="csv"))
 
 
@@ -195,8 +195,8 @@ def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
     [
         ("binary", set_to(body=lambda raw: raw[:-3]), "not a multiple of the record length"),
         ("csv", set_to(body=lambda raw: raw[:-3]), "the answer broke off"),
-        ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b"\n")), "do not match its info"),
-        ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b",x\n")), "do not match its info"),
+        ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b"\n")), "do not match its `info` response"),
+        ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b",x\n")), "do not match its `info` response"),
         (
             "csv",
             set_to(body=lambda raw: raw.replace(b"2003-10-28T00:00:04", b"2003-13-28T00:00:04")),
@@ -204,7 +204,7 @@ def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
         ),
         ("csv", set_to(status=404, body=b'{"HAPI": "3.3", "status": {"code": 1406, "message": "gone"}}'), "1406: gone"),
         ("csv", set_to(body=b'{"HAPI": "3.3", "status": {"code": 1500, "message": "trouble"}}'), "1500: trouble"),
-        ("csv", set_to(status=500, body=b"<html>trouble</html>"), "returns status 500: trouble"),
+        ("csv", set_to(status=500, body=b"<html>trouble</html>"), "returned status 500: trouble"),
         ("csv", set_to(status=503, body=b"later"), "after 2 tries"),
     ],
 )

@@ -631,7 +631,7 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
         )
         (row,) = read(open_bucket_source("fits", "*.zip", **cards), ["N", "file.path"])
         assert row == {"N": 1, "file.path": "packed.zip/in/1.fits"}
-        with pytest.raises(SourceError, match="it returns status 403"):
+        with pytest.raises(SourceError, match="it returned status 403"):
             read(open_bucket_source("fits", "night/*.fits", said="wrong", **cards))
 
 

@@ -186,7 +186,7 @@ def test_what_does_not_fit_is_kept_aside(tmp_path, monkeypatch):
         (8, "l", 'line 8: ["y"]'),
         (9, "n", f"line 9: {2**70}"),
     ]
-    assert "write types: {n: string}" in read.rejects[0].reason
+    assert "write `types: {n: string}`" in read.rejects[0].reason
     assert json.loads(read.rejects[2].text) == lines[7]
     assert Read(tmp_path, "a.json", types={"n": "string"}, wanted={}).rows[5]["n"] == '{"a":1}'
     assert [type(row["n"]) for row in Read(tmp_path, "a.json", ["n"], wanted={"n": pa.float32()}).rows] == [float] * 8

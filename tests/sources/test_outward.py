@@ -189,12 +189,12 @@ def test_a_busy_server_is_asked_again_when_it_says(fake, tmp_path):
     assert len(Fake.asked) == 3
     Fake.answers["/b"] = [(503, {"Retry-After": "90"}, b"")]
     begin = time.monotonic()
-    with pytest.raises(UserError, match="returns status 503"):  # nobody waits longer than they have time
+    with pytest.raises(UserError, match="returned status 503"):  # nobody waits longer than they have time
         http_client.fetch_bytes(f"{fake}/b", allow_private=True, total_timeout_seconds=30)
     assert time.monotonic() - begin < 20
     assert len(Fake.asked) == 4
     Fake.answers["/c"] = [(404, {}, b"")]
-    with pytest.raises(UserError, match="returns status 404"):
+    with pytest.raises(UserError, match="returned status 404"):
         http_client.download_file(f"{fake}/c", tmp_path, allow_private=True)
     assert len(Fake.asked) == 5
 
@@ -235,7 +235,7 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
         options=ONE_ATTEMPT,
         authorization="Basic YTpi",
     )
-    with pytest.raises(SourceError, match="gives no token, but returns status 401"):
+    with pytest.raises(SourceError, match="gave no token, but returned status 401"):
         _request_service(fake, service)
     service._allow_private = False
     with pytest.raises(SourceError, match="over plain http, where others can read it"):

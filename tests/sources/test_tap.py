@@ -276,7 +276,9 @@ def test_keys_of_several_columns_and_pages_to_go_on_from(server):
 
 def test_without_a_key_a_table_must_fit_into_one_answer(server):
     query = {"adql": "SELECT id, number FROM far.many WHERE number < 1000"}
-    with pytest.raises(SourceError, match="returns only 500 rows, but there are more; give an indexed column as `key`"):
+    with pytest.raises(
+        SourceError, match="returned only 500 rows, but there are more; give an indexed column as `key`"
+    ):
         ids(open_source(f"{server.url}/tap", **query))
     assert len(ids(open_source(f"{server.url}/tap", **query, key=["number"]))) == 1000
     assert len(ids(open_source(f"{server.url}/tap", **query, mode="async"))) == 1000  # jobs have another limit here
@@ -379,7 +381,7 @@ def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
     got = source.read_batches(["id"])
     assert next(got).num_rows == 399  # a page that was there; nobody publishes it
     with pytest.raises(
-        SourceError, match=r"127\.0\.0\.1: returns status 503: Service Unavailable come back later, after 3 tries"
+        SourceError, match=r"127\.0\.0\.1: returned status 503: Service Unavailable come back later, after 3 tries"
     ):
         list(got)
     proxy.default_change = close_connection
@@ -420,10 +422,10 @@ def test_errors_are_the_services_own_words(proxy):
     with pytest.raises(SourceError, match="reports: disk on fire"):
         open_source(proxy.url, table="far.stars").list_columns()
     proxy.coming_changes += [replace_answer("<html><body>Welcome!</body></html>", media="text/html")]
-    with pytest.raises(SourceError, match="returns no table: the document is not a VOTable"):
+    with pytest.raises(SourceError, match="returned no table: the document is not a VOTable"):
         open_source(proxy.url, table="far.stars").list_columns()
     proxy.coming_changes += [replace_answer("no entry", status=401)]
-    with pytest.raises(SourceError, match=r"refuses access \(401\); set `token`"):
+    with pytest.raises(SourceError, match=r"refused access \(401\); set `token`"):
         open_source(proxy.url, table="far.stars").list_columns()
     with pytest.raises(SourceError, match=r"no TAP service at .*/somewhere \(404\)"):
         open_source(proxy.url.replace("/tap", "/somewhere"), table="far.stars").list_columns()
@@ -509,7 +511,7 @@ def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
     proxy.coming_changes += [replace_answer(slow, status=400), replace_answer("no such address", status=status)]
     with pytest.raises(
         SourceError,
-        match=rf"does not run queries as jobs \(.*/async returns status {status}\), but its /sync takes too long",
+        match=rf"does not run queries as jobs \(.*/async returned status {status}\), but its /sync takes too long",
     ):
         rows(source.select_since("n", 2))
     proxy.coming_changes += [replace_answer("no such address", status=status)]
@@ -544,7 +546,7 @@ def test_jobs_stay_with_https(url, place, found):
     if found is not None:
         assert source.tap._restore_https(place) == found
         return
-    with pytest.raises(ForbiddenError, match="creates a job at elsewhere, without https"):
+    with pytest.raises(ForbiddenError, match="created the job at elsewhere, an address without https"):
         source.tap._restore_https(place)
 
 
@@ -561,7 +563,7 @@ def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     secret = {"$KEY": "sesame", "$LOGIN": "tycho:sesame"}.get
     source = open_source(proxy.url, table="far.stars", token="$KEY", secret=secret)
     proxy.coming_changes += [refuse_as_busy(), replace_answer("no", status=401)]
-    with pytest.raises(SourceError, match="refuses access") as caught:
+    with pytest.raises(SourceError, match="refused access") as caught:
         source.list_columns()
     assert [headers["authorization"] for headers in proxy.headers] == ["Bearer sesame"] * 2
     assert "sesame" not in str(caught.value)
@@ -695,7 +697,7 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
     [
         (fed("S2", (2, "moved")), "unknown kinds of changes: 'moved'"),
         (fed(""), "does not name the snapshot to which it leads"),
-        (replace_answer("not you", status=403), "returns status 403: not you"),
+        (replace_answer("not you", status=403), "returned status 403: not you"),
         (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "id is not in `columns`"),
         (
             replace_answer("<html/>"),

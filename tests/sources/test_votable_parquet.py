@@ -221,7 +221,7 @@ def test_what_it_says_before_it_is_read_is_asked_by_head(far_server):
     ("spoil", "options", "message"),
     [
         ({"cut": 200}, {}, "broke off|stopped sending"),
-        ({}, {"path": "/b.vot"}, "returns status 404"),
+        ({}, {"path": "/b.vot"}, "returned status 404"),
         ({}, {"bytes": 100}, "more than 100 bytes"),
         ({}, {"private": False}, "not on the public internet"),
         ({"files": {"/a.vot": b"<html><body>Log in</body></html>"}}, {}, "not a VOTable"),

@@ -61,7 +61,7 @@ def move_collection_to_engine(
     """
     engine_names = plugins.list_plugins("engines")
     if engine_name not in engine_names:
-        raise UserError(f"no engine is called {engine_name!r}", remedy=f"use one of {', '.join(engine_names)}")
+        raise UserError(f"there is no engine {engine_name!r}", remedy=f"use one of {', '.join(engine_names)}")
     target = site.engines.get_engine(engine_name)  # reports first what this process itself lacks
     check_servers_can_read(site.settings, site.store, engine_name)
     run = create_run_id()

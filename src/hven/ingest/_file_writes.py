@@ -149,7 +149,7 @@ class ClientFileWrite(ClientWrite):
         self.sent_files: list[tuple[str, Path | None]] = [(name, write.body)]
         if not name and write.action == POST_ACTION and write.body is not None and is_zipfile(write.body):
             if write.expected_state is not None:
-                raise ParamError("an archive has no state for If-Match", remedy="send its files with PUT")
+                raise ParamError("If-Match cannot be used with an archive", remedy="send its files with PUT")
             self.sent_files = []
             for file_name, path in unpack_zip_archive(write.body, self.site.settings.limits.upload):
                 target_name = resolve_name_in_pattern_directory(source.options, file_name)

@@ -642,11 +642,11 @@ class CollectionRun:
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
                 f"{name} is read in place, so it is published already and there is nothing to ingest",
-                remedy="run hven check to see what its database lacks, or use kind: sql to copy the rows with each "
+                remedy="run hven check to see what its database lacks, or use `kind: sql` to copy the rows with each "
                 "ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
-            raise DataError(f"{name} has no table with a source", remedy="add source: or view: to a table")
+            raise DataError(f"{name} has no table with a source", remedy="add `source:` or `view:` to a table")
         return specs
 
     def check_disk_space(self, spec: TableSpec, entries: Sequence[OpenedSource]) -> None:

@@ -101,8 +101,8 @@ class RemoteProductSizeReader:
         with self._lock:
             self._host_failures[host] = 0
         if status != 200:
-            return f"{host} returns status {status}"
+            return f"{host} returned status {status}"
         length = headers.get("content-length", "")
         if length.isdigit() and "content-encoding" not in headers:
             return int(length)
-        return f"{host} gives no size"
+        return f"{host} gave no size"

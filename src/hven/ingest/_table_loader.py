@@ -210,7 +210,7 @@ def build_union_table(spec: TableSpec, entries: Sequence[OpenedSource]) -> Table
                     f"the column {column.name} of {spec.table.qualified_name} is {known_column.type} in one "
                     f"source and {column.type} in another",
                     place=entry.spec.place,
-                    remedy="write its type under columns:",
+                    remedy="write its type under `columns:`",
                 )
             origins = tuple(dict.fromkeys((*known_column.origins, *column.origins)))
             columns[column.name] = known_column.copy_with(origins=origins)
@@ -785,7 +785,7 @@ class TableLoader:
         raise DataError(
             f"{report.table} would be empty: {reason}",
             place=self.spec.place,
-            remedy="check where: and the files, or write max_rejects: 1 to publish an empty table",
+            remedy="check `where:` and the files, or write `max_rejects: 1` to publish an empty table",
         )
 
 

@@ -295,7 +295,7 @@ def _iterate_within_limits(
             )
         if byte_count > byte_limit:
             raise TooLargeError(
-                format_message("the rows have more than {size:,} bytes", byte_limit), remedy="send them in parts"
+                format_message("the rows take up more than {size:,} bytes", byte_limit), remedy="send them in parts"
             )
         yield batch
 

@@ -224,7 +224,7 @@ def _build_sample_faults(spec: TableSpec, report: TableIngestReport, *, has_all_
         yield Fault(
             message=f"{name} would be empty: the source has no rows",
             place=spec.place,
-            remedy="check the files, or write max_rejects: 1 to publish an empty table",
+            remedy="check the files, or write `max_rejects: 1` to publish an empty table",
             severity="warning",
         )
     flagged_rules = spec.flags.bits if spec.flags else {}  # their rows are published with a flag, and counted

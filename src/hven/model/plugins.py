@@ -338,7 +338,7 @@ def load_plugin(group: str, name: str) -> ModuleType:
     """
     plugin_names = list_plugins(group)
     if name not in plugin_names:
-        message = f"no {group.removesuffix('s')} is called {name!r}"
+        message = f"there is no {group.removesuffix('s')} {name!r}"
         package = find_unused_package(group, name)
         if package is not None:
             message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml leaves out"
@@ -455,13 +455,13 @@ def find_plugin_faults() -> Iterator[UserError]:
     for name in sorted((_selection.names or frozenset()) - package_names):
         known_names = ", ".join(sorted(package_names))
         remedy = f"{suggest_spelling(name, package_names)} known: {known_names}".lstrip()
-        yield UserError(f"`plugins` names {name!r}, but no plug-in package is called so", remedy=remedy)
+        yield UserError(f"`plugins` names {name!r}, but there is no plug-in package with this name", remedy=remedy)
     known_groups = {PACKAGE_GROUP, *(f"hven.{name}" for name in PLUGIN_GROUPS)}
     entry_groups = importlib.metadata.entry_points().groups
     for group in sorted(name for name in entry_groups if name.startswith("hven.") and name not in known_groups):
         spelling = suggest_spelling(group.removeprefix("hven."), PLUGIN_GROUPS)
         remedy = f"{spelling} known: {', '.join(PLUGIN_GROUPS)}".lstrip()
-        yield UserError(f"no group of plugins is called {group}", remedy=remedy)
+        yield UserError(f"there is no group of plugins {group!r}", remedy=remedy)
     for group in sorted(PLUGIN_GROUPS):
         try:
             plugin_names = list_external_plugins(group)

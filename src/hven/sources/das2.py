@@ -185,12 +185,12 @@ class Das2Source(TimeWindowSource):
                 data = self._budget.read_answer(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(
-                        f"{self.source_name}: the server returns status {answer.status}: {extract_error_text(data)}",
+                        f"{self.source_name}: the server returned status {answer.status}: {extract_error_text(data)}",
                         remedy="check the data set in the list of the server (server=list)",
                     )
             if data[:1] in {b"|", b"/"}:
                 raise SourceError(
-                    f"{self.source_name}: the server sends a das 3.0 stream",
+                    f"{self.source_name}: the server sent a das 3.0 stream",
                     remedy="ask its operators for das2 2.2, the only version that Hven reads",
                 )
             return das2_packets.parse_das2_stream(data)
@@ -244,7 +244,7 @@ class Das2Source(TimeWindowSource):
                 raise SourceError(
                     f"{self.source_name}: at {moment}Z, the values of the {plane.item_count} items of {name} are "
                     "different from the first ones",
-                    remedy="write tags: true, which adds a column with these values",
+                    remedy="write `tags: true`, which adds a column with these values",
                 )
             if name in column_names:
                 plane_values = values

@@ -110,7 +110,7 @@ def _build_program_spec(settings: Settings, reader_name: str) -> _ReaderSpec:
     reader_settings = next((item for item in settings.readers if item.name == reader_name), None)
     if reader_settings is None:
         message = format_message("hven.toml has no reader {name!r}", reader_name)
-        remedy = format_message("write [readers.{name}] into hven.toml", reader_name)
+        remedy = format_message("add [readers.{name}] to hven.toml", reader_name)
         raise SourceError(message, remedy=remedy)
     try:
         command = [find_program(site_directory, reader_settings.command[0])]
@@ -234,7 +234,7 @@ class _ReaderProcess:
                     batch.validate(full=True)
                     row_count += batch.num_rows
                     if row_count > row_limit:
-                        complaint = f"it returns more rows than the {row_limit:,} that Hven requested"
+                        complaint = f"it returned more rows than the {row_limit:,} that Hven requested"
                         raise _ReaderError(complaint)  # noqa: TRY301  (the handler below completes it)
                     batches.append(batch)
                 return pa.Table.from_batches(batches, read.schema)

@@ -128,7 +128,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     if options.adql is None and not options.files:
         raise SourceError(
             "the source has neither `files` nor `adql`",
-            remedy="write files: data/*, or adql: with a query that lists the files",
+            remedy="write `files: data/*`, or `adql:` with a query that lists the files",
         )
     root = FileRoot(
         address=options.root, path_prefix=options.at, options=options.options, redirects_clients=options.direct
@@ -336,7 +336,7 @@ class NamedFileSource:
         digest = hashlib.sha256()
         if fact.bytes is None:
             raise SourceError(
-                f"{self._root.address}/{path}: its server does not state its size", remedy="write checksums: false"
+                f"{self._root.address}/{path}: its server does not state its size", remedy="write `checksums: false`"
             )
         if fact.bytes:
             for part in self._store.read_range(path, 0, fact.bytes, fact):

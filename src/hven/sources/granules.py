@@ -93,7 +93,7 @@ class GranuleSource(FilesAsRowsSource):
         if not series_list:
             raise SourceError(
                 "the table does not describe its samples",
-                remedy="write series: {file: '{target.path}', time: ..} in the table",
+                remedy="write `series: {file: '{target.path}', time: ..}` in the table",
             )
         return series_list
 

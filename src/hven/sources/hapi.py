@@ -168,13 +168,14 @@ class HapiSource(TimeWindowSource):
             parameters = self._parse_dataset_parameters()
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(
-                f"the info of {self.source_name} has an invalid description of a parameter: {error!r}",
-                remedy="report this to its operators",
+                f"the `info` response of {self.source_name} has an invalid description of a parameter: {error!r}",
+                remedy="report this to the operators of the server",
             ) from error
         first = next(iter(parameters), None)
         if first is None or parameters[first]["type"] != "isotime":
             raise SourceError(
-                f"the info of {self.source_name} does not begin with a time", remedy="report this to its operators"
+                f"the `info` response of {self.source_name} does not begin with a time",
+                remedy="report this to the operators of the server",
             )
         wanted_names = self.options.columns
         if wanted_names is None:
@@ -262,8 +263,8 @@ class HapiSource(TimeWindowSource):
             last = _parse_instant(self._dataset_info["stopDate"])
         except (KeyError, ValueError) as error:
             raise SourceError(
-                f"the info of {self.source_name} does not state the time range of its samples",
-                remedy="report this to its operators",
+                f"the `info` response of {self.source_name} does not state the time range of its samples",
+                remedy="report this to the operators of the server",
             ) from error
         return first, last
 
@@ -325,11 +326,11 @@ class HapiSource(TimeWindowSource):
         if code == TOO_MUCH_DATA_STATUS or answer.status == 413:
             return WindowTooLongError(message)
         if answer.status >= 500:
-            return BrokenAnswerError(f"returns status {answer.status}: {message or extract_error_text(data)}")
+            return BrokenAnswerError(f"returned status {answer.status}: {message or extract_error_text(data)}")
         reason = message or extract_error_text(data)
         return SourceError(
-            f"{self.source_name}: the server returns status {code or answer.status}: {reason}",
-            remedy="check its catalog and its info",
+            f"{self.source_name}: the server returned status {code or answer.status}: {reason}",
+            remedy="check its `catalog` and `info` responses",
         )
 
     # --- samples -------------------------------------------------------------------------------------------------
@@ -360,7 +361,8 @@ class HapiSource(TimeWindowSource):
                 return []
             if code is not None:
                 raise SourceError(
-                    f"{self.source_name}: the server returns status {code}: {message}", remedy="check its info"
+                    f"{self.source_name}: the server returned status {code}: {message}",
+                    remedy="check its `info` response",
                 )
         if not data:
             return []
@@ -399,8 +401,8 @@ class HapiSource(TimeWindowSource):
                 return to_time_column(np.ascontiguousarray(values), fill)
             except ValueError as error:
                 raise SourceError(
-                    f"{self.source_name} sends a value of {name} that is not a time: {error}",
-                    remedy="report this to its operators",
+                    f"{self.source_name} sent a value of {name} that is not a time: {error}",
+                    remedy="report this to the operators of the server",
                 ) from error
         if parameter["type"] == "string":
             return self._build_text_array(values, name, fill)
@@ -415,7 +417,8 @@ class HapiSource(TimeWindowSource):
             decoded_texts = texts.cast(pa.string())
         except pa.ArrowInvalid as error:
             raise SourceError(
-                f"{self.source_name} sends a value of {name} that is not UTF-8", remedy="report this to its operators"
+                f"{self.source_name} sent a value of {name} that is not UTF-8",
+                remedy="report this to the operators of the server",
             ) from error
         if fill is not None:
             return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
@@ -444,8 +447,8 @@ class HapiSource(TimeWindowSource):
             )
         except pa.ArrowInvalid as error:
             raise SourceError(
-                f"{self.source_name} sends lines that do not match its info: {error}",
-                remedy="report this to its operators",
+                f"{self.source_name} sent lines that do not match its `info` response: {error}",
+                remedy="report this to the operators of the server",
             ) from error
         self._check_overflow(data, list(types), csv_table)
         arrays_by_name = {}
@@ -490,8 +493,8 @@ class HapiSource(TimeWindowSource):
             if flags is not None:
                 value = written[int(flags.argmax())].as_py()
                 raise SourceError(
-                    f"{self.source_name} sends {value}, which is too large for a double",
-                    remedy="report this to its operators",
+                    f"{self.source_name} sent {value}, which is too large for a double",
+                    remedy="report this to the operators of the server",
                 )
 
 

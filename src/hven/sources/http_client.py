@@ -235,7 +235,7 @@ def fetch_bytes(
         for part in _read_parts(response, url):
             content += part
             if len(content) > byte_limit:
-                raise TooLargeError(f"{_redact_url(url)} answers with more than {byte_limit:,} bytes")
+                raise TooLargeError(f"{_redact_url(url)} answered with more than {byte_limit:,} bytes")
         return bytes(content)
 
 
@@ -334,7 +334,7 @@ def send_request_once(
         for part in _read_parts(response, url):
             body += part
             if len(body) > byte_limit:
-                raise TooLargeError(f"{_redact_url(url)} answers with more than {byte_limit:,} bytes")
+                raise TooLargeError(f"{_redact_url(url)} answered with more than {byte_limit:,} bytes")
             if time.monotonic() > end:
                 raise UserError(f"the answer of {_redact_url(url)} does not end", remedy="try again later")
     return HttpAnswer(status=response.status_code, headers=_collect_headers(response), body=bytes(body), url=url)
@@ -564,7 +564,7 @@ class _DownloadAnswer:
                 continue
             if response.status_code != 200:
                 response.close()
-                message = f"{_redact_url(url)} returns status {response.status_code} {response.reason_phrase}"
+                message = f"{_redact_url(url)} returned status {response.status_code} {response.reason_phrase}"
                 remedy = "open the address in a browser to see what it returns"
                 if response.status_code in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
@@ -746,7 +746,7 @@ def _resolve_location(url: str, target: str) -> str:
     except (ValueError, httpx.InvalidURL) as error:
         raise UserError(
             f"{_redact_url(url)} leads to {target[:80]!r}, which is not an address",
-            remedy="report this to its operators",
+            remedy="report this to the operators of the server",
         ) from error
 
 
@@ -908,7 +908,7 @@ def _read_parts(response: httpx.Response, url: str, *, is_raw: bool = False) -> 
     if not is_raw and content_encoding not in supported_encodings:
         raise SourceError(
             f"{_redact_url(url)} has the content encoding {content_encoding!r:.40}, which Hven did not request",
-            remedy="report this to its operators",
+            remedy="report this to the operators of the server",
         )
     is_uncompressed = content_encoding in {"identity", ""}
     try:

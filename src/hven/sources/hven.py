@@ -204,10 +204,10 @@ class RemoteHvenSource(TapSource):
                 if answer.status in {404, 405, 410}:
                     return None
                 if answer.status >= 500:
-                    raise ServiceBusyError(f"its feed returns status {answer.status}: {extract_error_text(answer)}")
+                    raise ServiceBusyError(f"its feed returned status {answer.status}: {extract_error_text(answer)}")
                 if answer.status != 200:
                     raise SourceError(
-                        f"the feed of {self.source_name} returns status {answer.status}: {extract_error_text(answer)}"
+                        f"the feed of {self.source_name} returned status {answer.status}: {extract_error_text(answer)}"
                     )
                 data = self._budget.read_answer(answer.parts)
             try:

@@ -218,7 +218,7 @@ def cast_to_declared_schema(piece: pa.Table, options: Options) -> pa.Table:
             raise SourceError(
                 f"{item.name} was pushed as {pushed_type}, but its values are not {options.columns[item.name]}: "
                 f"{error}",
-                remedy="declare its earlier type, or correct the rows first",
+                remedy="declare the column with its earlier type, or correct the rows before you change the type",
             ) from error
     return pa.table(arrays, schema=options.schema)
 

@@ -315,7 +315,7 @@ class TfcatSource(FileByFileSource):
         if self._id_type == "int64":
             if feature.id is not None and not _is_int64(feature.id):
                 why = f"{feature.id!r:.60} is not a whole number like the ids of the first features"
-                feature.faults.append(tfcat.TfcatFault("id", why, "write ids: string"))
+                feature.faults.append(tfcat.TfcatFault("id", why, "write `ids: string`"))
         elif feature.id is not None and not isinstance(feature.id, str):
             feature.id = json.dumps(feature.id)
         return feature

@@ -233,7 +233,7 @@ def test_log_ins(url: str, world: ElasticServer):
     world.login = format_basic_login("nrh:geheim")
     assert len(read(open_source("elastic", url, context, index="nrh", login="$LOGIN"), "_id")) == 7
     world.login = "Basic " + base64.b64encode(b"other").decode()
-    with pytest.raises(SourceError, match=r"returns status 401.*missing authentication") as caught:
+    with pytest.raises(SourceError, match=r"returned status 401.*missing authentication") as caught:
         read(open_source("elastic", url, context, index="nrh", login="$LOGIN"), "_id")
     assert "geheim" not in str(caught.value)
     assert "login" in str(caught.value.remedy)
@@ -278,7 +278,7 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
         (replace_fields(status=404, body=LOST), "lost its place at page 2"),
         (edit_body(lambda page: page.update(timed_out=True)), "page 2 is incomplete: it ran out of time"),
         (edit_body(lambda page: page["_shards"].update(failed=1)), "page 2 is incomplete: 1 of its 1 shards failed"),
-        (replace_fields(body=b"<html><script>x</script><h1>Log in</h1></html>"), "does not return JSON, but Log in"),
+        (replace_fields(body=b"<html><script>x</script><h1>Log in</h1></html>"), "did not return JSON, but Log in"),
         (replace_fields(status=400, body=b'{"error": {"type": "parsing_exception", "reason": "unknown query [mach_all]"}}'), "unknown query"),
         (edit_body(lambda page: page["hits"].pop("hits")), "page 2 has no list of hits"),
     ],
@@ -350,7 +350,7 @@ def test_a_page_that_repeats_ends_it(url: str, world: ElasticServer):
             reply.body = json.dumps(page).encode()
 
     world.alter_reply = spoil
-    with pytest.raises(SourceError, match="returns the same page twice"):
+    with pytest.raises(SourceError, match="returned the same page twice"):
         read(open_source("elastic", url, index="nrh", page=2), "_id")
 
 

@@ -144,7 +144,7 @@ def test_of_several_repositories_the_first_counts(tmp_path: Path) -> None:
         assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
         assert f"{two} was not harvested, and the records of its last harvest stay" in follower.told[-1]
         first.alter_reply = second.alter_reply
-        with pytest.raises(SourceError, match="returns status 404"):
+        with pytest.raises(SourceError, match="returned status 404"):
             follower.read()
 
 
@@ -189,10 +189,10 @@ RUBBISH: dict[str, tuple[Callable[[Request, Reply], None], str]] = {
     "a bomb": (spoilt(lambda _: BOMB), "is not XML|is not OAI-PMH"),
     "no list": (spoilt(lambda body: body.replace(b"ListRecords", b"ListSets")), "contains no list of records"),
     "a record without a name": (spoilt(replace_bytes(b"<identifier>ivo://Example/r3</identifier><dat", b"<dat")), "no identifier"),
-    "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "refuses the request: badArgument what\\?"),
+    "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "refused the request: badArgument what\\?"),
     "another version": (spoilt(replace_bytes(b">2.0<", b">1.1<"), "Identify", 1), "version is 1.1"),
     "no identity": (spoilt(replace_bytes(b"Identify>", b"Other>"), "Identify", 1), "has no description"),
-    "a wheel": (lambda asked, reply: setattr(reply, "body", wheel(asked, reply.body)), "returns the same resumption token twice"),
+    "a wheel": (lambda asked, reply: setattr(reply, "body", wheel(asked, reply.body)), "returned the same resumption token twice"),
 }  # fmt: skip
 
 
@@ -221,7 +221,7 @@ def test_a_forgotten_token_begins_the_list_anew_once(tmp_path: Path) -> None:
         assert len(Follower(tmp_path, url=url).read()) == 9
         assert one.list_requests().count("ListRecords") == 8
         one.alter_reply = lambda _asked, _reply: one.pending_lists.clear()
-        with pytest.raises(SourceError, match="refuses the request: badResumptionToken"):
+        with pytest.raises(SourceError, match="refused the request: badResumptionToken"):
             Follower(tmp_path / "other", url=url).read()
 
 

@@ -57,6 +57,6 @@ def check_change_limits(
                 f"{count:,} of {published_row_count:,} rows of {change.table} would be {word}, more than "
                 f"{share:.0%}: nothing was published",
                 place=place,
-                remedy=f"check the source; if it is right, run the command again with --accept (or write guard: "
-                f"{{{word}: ..}} under sync:)",
+                remedy=f"check the source; if it is right, run the command again with --accept (or write `guard: "
+                f"{{{word}: ..}}` under `sync:`)",
             )

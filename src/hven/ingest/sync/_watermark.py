@@ -28,7 +28,9 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
     if isinstance(last_watermark, dt.datetime):
         if overlap_seconds is None:
             raise _build_overlap_error(
-                sync_policy, "the watermark is a time, but the overlap has no unit", "give a unit, such as overlap: 2 d"
+                sync_policy,
+                "the watermark is a time, but the overlap has no unit",
+                "give a unit, such as `overlap: 2 d`",
             )
         try:
             return last_watermark - dt.timedelta(seconds=overlap_seconds)
@@ -60,7 +62,7 @@ def _compute_text_start_watermark(last_watermark: str, sync_policy: SyncPolicy) 
         raise _build_overlap_error(
             sync_policy,
             f"the watermark is a text ({last_watermark!r}), from which the overlap cannot be subtracted",
-            "write watermark: parse_time(column), or leave out overlap",
+            "write `watermark: parse_time(column)`, or leave out `overlap`",
         )
     start_instant = instant - dt.timedelta(seconds=sync_policy.overlap_seconds)
     if len(last_watermark) <= 10:

@@ -414,7 +414,7 @@ def _find_state_of_snapshot(
     published_table = past_state.tables_by_name.get(name)
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot) or relation.id != snapshot:
-        raise GoneError(f"{name} as it was with {snapshot} is no longer kept", remedy=READ_ALL_REMEDY)
+        raise GoneError(f"the state {snapshot} of {name} is no longer kept", remedy=READ_ALL_REMEDY)
     return past_state
 
 

@@ -93,6 +93,6 @@ def resolve_secret(directory: Path, secret_name: str) -> str:
     if not isinstance(value, str):
         raise SourceError(
             f"the secret {variable} is not set",
-            remedy=f"set the environment variable {variable}, or write {variable} = '...' into {path}",
+            remedy=f"set the environment variable {variable}, or add {variable} = '...' to {path}",
         )
     return value

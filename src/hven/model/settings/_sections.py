@@ -597,7 +597,7 @@ def _normalize_network(text: str) -> str:
 
 def _check_group_name(group: str) -> str:
     if group == "owner":
-        raise ValueError("the group owner is reserved for the site's owner, who sees everything")
+        raise ValueError("the group 'owner' is reserved for the site's owner, who sees everything")
     return group
 
 

@@ -243,7 +243,7 @@ def _find_settings_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
     for key, item in _iterate_array_tables(data, "alias"):
         query = item.get("query")
         if query is not None and item.get("to") != "/tap/sync":
-            faults.append(_build_settings_fault(file_text, f"{key}.query", "needs to = '/tap/sync'"))
+            faults.append(_build_settings_fault(file_text, f"{key}.query", "needs `to = '/tap/sync'`"))
         elif query is None and item.get("where"):
             remedy = "needs a `query`, which is missing"
             faults.append(_build_settings_fault(file_text, f"{key}.where", remedy))

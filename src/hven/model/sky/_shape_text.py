@@ -175,7 +175,7 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
             raise ShapeTextError(message, reader.offset)
         return _build_shape_from_numbers(kind, numbers, 0, side=side)
     if kind not in {"shape", "multishape", "pos"}:
-        message = f"no kind of shape is called {kind!r}"
+        message = f"there is no kind of shape {kind!r}"
         raise ShapeTextError(message, 0)
     parts: list[Shape] = []
     while reader.peek_word():

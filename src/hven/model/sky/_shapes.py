@@ -565,7 +565,7 @@ def build_shape_from_array(kind: str, values: Any) -> Shape:
         return Polygon(tuple(numbers[::2]), tuple(numbers[1::2]))
     makers: dict[str, tuple[type[Shape], int]] = {"point": (Point, 2), "circle": (Circle, 3), "range": (Range, 4)}
     if kind not in makers:
-        message = f"no shape is called {kind!r}: point, circle, range or polygon"
+        message = f"there is no shape {kind!r}; the shapes are point, circle, range and polygon"
         raise ValueError(message)
     maker, count = makers[kind]
     if len(numbers) != count:

@@ -202,7 +202,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         try:
             mappings = self._request_document("GET", f"{self._index_url}/_mapping")
         except SourceError as error:  # a user who may read documents need not see how they are indexed
-            if "returns status 403" not in error.message:
+            if "returned status 403" not in error.message:
                 raise
             self._report_once(
                 f"{self.source_name} does not show its mapping; Hven uses the types in the first documents"

@@ -205,7 +205,7 @@ class LdapSource:
                 if result["result"]:  # it goes on elsewhere, or ends before all is told
                     reason = ", ".join(result["referrals"] or ()) or result["description"]
                     raise SourceError(
-                        f"{host} does not return all of {options.base}: {reason}",
+                        f"{host} did not return all of {options.base}: {reason}",
                         remedy="if it names another directory, set `url` to that one; if not, set a smaller `sync: "
                         "page` or a stricter `filter`, or ask its operators for more rights",
                     )
@@ -271,7 +271,7 @@ class LdapSource:
                 if directory.socket is not None:
                     directory.socket.close()
         else:
-            raise SourceError(f"no directory gives a valid answer: {'; '.join(failures)}", remedy=UNCHANGED_REMEDY)
+            raise SourceError(f"no directory gave a valid answer: {'; '.join(failures)}", remedy=UNCHANGED_REMEDY)
         with closing(directory.strategy):
             with self._translate_errors(host):
                 directory.bind(read_server_info=False)

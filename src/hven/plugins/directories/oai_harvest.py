@@ -352,7 +352,7 @@ class _OaiRepository:
                 continue
             if error is not None:
                 raise SourceError(
-                    f"{self.url} refuses the request: {code} {_read_text(error)}",
+                    f"{self.url} refused the request: {code} {_read_text(error)}",
                     remedy=f"check `prefix` and `set`; {UNCHANGED_REMARK}",
                 )
             records_element = answer.find(f"{OAI_NAMESPACE}ListRecords")
@@ -367,7 +367,7 @@ class _OaiRepository:
             if token is not None and (size := token.get("completeListSize", "")).isdigit():
                 self.stated_record_count = int(size)
             if text in tokens:
-                raise self._build_invalid_answer_error("it returns the same resumption token twice")
+                raise self._build_invalid_answer_error("it returned the same resumption token twice")
             tokens.add(text)
             arguments = {"verb": "ListRecords", "resumptionToken": text}
         raise self._build_invalid_answer_error(f"its list does not end after {MAX_ANSWERS:,} answers")
@@ -413,10 +413,10 @@ class _OaiRepository:
         def request_once() -> bytes:
             with self.service.request("GET", url, headers={"Accept": "text/xml, application/xml"}) as answer:
                 if answer.status in {500, 408}:
-                    raise BrokenAnswerError(f"returns status {answer.status}: {extract_error_text(answer)}")
+                    raise BrokenAnswerError(f"returned status {answer.status}: {extract_error_text(answer)}")
                 if answer.status != 200:
                     raise SourceError(
-                        f"{self.url} returns status {answer.status}: {extract_error_text(answer)}",
+                        f"{self.url} returned status {answer.status}: {extract_error_text(answer)}",
                         remedy=f"check its address; {UNCHANGED_REMARK}",
                     )
                 return self.budget.read_answer(answer.parts, MAX_ANSWER_BYTES)

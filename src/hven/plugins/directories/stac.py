@@ -147,7 +147,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
     def _method(self) -> str:
         method_option = self.options.method
         if method_option == "POST" and "POST" not in self._search_urls:
-            raise SourceError(f"{self.source_name} does not accept POST", remedy="write method: GET")
+            raise SourceError(f"{self.source_name} does not accept POST", remedy="write `method: GET`")
         if method_option != "auto":
             return method_option
         if "POST" in self._search_urls:

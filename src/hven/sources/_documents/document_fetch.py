@@ -96,13 +96,13 @@ class DocumentFetcher:
         def request_once() -> bytes:
             with service.request("GET", url) as answer:
                 if answer.status in {404, 410}:
-                    raise _NoDocumentError(STATE_MISSING, f"{service.host} returns status {answer.status}")
+                    raise _NoDocumentError(STATE_MISSING, f"{service.host} returned status {answer.status}")
                 if answer.status != 200:
                     state = STATE_REFUSED
                     if answer.status >= 500:
                         state = STATE_FAILED
                     reason = extract_error_text(answer)[:80] or "it gives no reason"
-                    raise _NoDocumentError(state, f"{service.host} returns status {answer.status}: {reason}")
+                    raise _NoDocumentError(state, f"{service.host} returned status {answer.status}: {reason}")
                 return self._read_document_bytes(answer.parts)
 
         try:

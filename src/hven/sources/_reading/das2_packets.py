@@ -71,7 +71,8 @@ class PacketVariable:
         match = _TEXT_TYPE_PATTERN.fullmatch(self.type)
         if match is None:
             raise SourceError(
-                f"the stream has values of the unknown type {self.type!r:.40}", remedy="report this to its operators"
+                f"the stream has values of the unknown type {self.type!r:.40}",
+                remedy="report this to the operators of the server",
             )
         return np.dtype(f"S{match[1]}")
 
@@ -130,7 +131,8 @@ def parse_das2_stream(stream_bytes: bytes) -> Das2Stream:
     root, at = _read_packet_header(stream_bytes, 0)
     if root.tag != "stream":
         raise SourceError(
-            f"the first packet of the stream is <{root.tag[:40]}>, not <stream>", remedy="report this to its operators"
+            f"the first packet of the stream is <{root.tag[:40]}>, not <stream>",
+            remedy="report this to the operators of the server",
         )
     if root.get("compression", "none") == "deflate":
         stream_bytes = _decompress(stream_bytes[at:])
@@ -192,13 +194,13 @@ class _PacketReader:
             else:
                 packet_start = data[offset : offset + 12]
                 message = f"at byte {offset:,} of the stream is {packet_start!r}, not a packet, so a length is wrong"
-                raise SourceError(message, remedy="report this to its operators")
+                raise SourceError(message, remedy="report this to the operators of the server")
 
     def _read_samples(self, number: bytes, offset: int) -> int:
         """Read the samples of one packet type that stand one behind the other; return the offset behind them."""
         if number not in self._types_by_number:
             message = f"the stream has samples of the packet {number!r}, but no description of it"
-            raise SourceError(message, remedy="report this to its operators")
+            raise SourceError(message, remedy="report this to the operators of the server")
         packet_type = self._types_by_number[number]
         sample_bytes = packet_type.row.itemsize
         mark = self.stream_bytes[offset : offset + 4]
@@ -309,13 +311,15 @@ def parse_header_xml(text: bytes) -> ET.Element:
         The header is no XML, or declares entities.
     """
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise SourceError("a header of the stream declares entities", remedy="report this to its operators")
+        raise SourceError(
+            "a header of the stream declares entities", remedy="report this to the operators of the server"
+        )
     xml_text = _ATTRIBUTE_PREFIX_PATTERN.sub(r"\1\2", text.decode("utf-8", "replace"))
     try:
         root = ET.fromstring(xml_text)  # noqa: S314  (entities are refused above)
     except ET.ParseError as error:
         raise SourceError(
-            f"a header of the stream is not XML: {error}", remedy="report this to its operators"
+            f"a header of the stream is not XML: {error}", remedy="report this to the operators of the server"
         ) from None
     for element in root.iter():  # <stream xmlns="das-basic-stream">
         if isinstance(element.tag, str):
@@ -337,7 +341,9 @@ def _read_properties(root: ET.Element) -> dict[str, str]:
 
 def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[PacketVariable, ...]:
     if next((element.tag for element in root if element.tag != "properties"), "") != "x":
-        raise SourceError("a packet of the stream does not begin with x", remedy="report this to its operators")
+        raise SourceError(
+            "a packet of the stream does not begin with x", remedy="report this to the operators of the server"
+        )
     elements = [element for element in root if element.tag in {"x", "y", "z", "yscan"}]
     return tuple(_read_variable(element, inherited_properties) for element in elements)
 
@@ -354,12 +360,12 @@ def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str])
             item_values = _read_item_values(element, item_count)
         except ValueError as error:
             raise SourceError(
-                f"the description of a packet is wrong: {error}", remedy="report this to its operators"
+                f"the description of a packet is wrong: {error}", remedy="report this to the operators of the server"
             ) from None
     if not 0 < item_count <= MAX_ITEMS or len(item_values) not in {0, item_count}:
         raise SourceError(
             f"a packet of the stream has {item_count} items, but {len(item_values)} tags",
-            remedy="report this to its operators",
+            remedy="report this to the operators of the server",
         )
     return PacketVariable(
         name=element.get("name") or element.get("group") or "",
@@ -409,7 +415,8 @@ def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
             return parse_instants(np.ascontiguousarray(np.char.strip(cells)))
         except ValueError as error:
             raise SourceError(
-                f"the stream has a value that is not a time: {error}", remedy="report this to its operators"
+                f"the stream has a value that is not a time: {error}",
+                remedy="report this to the operators of the server",
             ) from None
     if units == "tt2000":
         nanoseconds = _to_floats(cells, keeps_integers=True).astype(np.int64)
@@ -417,7 +424,7 @@ def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
     if units not in TIME_UNITS:
         raise SourceError(
             f"the unit of x in the stream is {time_variable.units!r:.40}, not a unit of time",
-            remedy=f"ask its operators for times in {', '.join(TIME_UNITS)} or tt2000, or as text",
+            remedy=f"ask the operators of the server for times in {', '.join(TIME_UNITS)} or tt2000, or as text",
         )
     scale, begins = TIME_UNITS[units]
     return np.rint(_to_floats(cells) * scale).astype(np.int64) + begins
@@ -432,7 +439,7 @@ def _to_floats(cells: Array, *, keeps_integers: bool = False) -> Array:
         return cells.astype(np.float64)
     except ValueError as error:
         raise SourceError(
-            f"the stream has a value that is not a number: {error}", remedy="report this to its operators"
+            f"the stream has a value that is not a number: {error}", remedy="report this to the operators of the server"
         ) from None
 
 

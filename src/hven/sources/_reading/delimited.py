@@ -388,7 +388,7 @@ def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
 def explain_unparsable_text(arrow_type: pa.DataType) -> str:
     """Phrase why text is no value of a type."""
     if pa.types.is_integer(arrow_type):
-        return f"not a whole number that fits {arrow_type}"
+        return f"not a whole number that fits in {arrow_type}"
     if pa.types.is_floating(arrow_type):
         return "not a number"
     if pa.types.is_boolean(arrow_type):

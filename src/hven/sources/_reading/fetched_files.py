@@ -136,7 +136,7 @@ class FetchedFile(DataFile):
     def _check_answer(self, answer: StreamedAnswer) -> None:
         """Take the facts of the file from an answer; an answer without the file is an error."""
         if answer.status in {500, 408}:
-            raise BrokenAnswerError(f"returns status {answer.status}: {extract_error_text(answer)}")
+            raise BrokenAnswerError(f"returned status {answer.status}: {extract_error_text(answer)}")
         if answer.status != 200:
             remedy = {
                 401: "set `token` or `login` to a secret that gives access",
@@ -144,7 +144,7 @@ class FetchedFile(DataFile):
                 404: "check the address",
             }
             raise SourceError(
-                f"{self.name} returns status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
+                f"{self.name} returned status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
                 remedy=remedy.get(answer.status, "open the address in a browser to see what it returns"),
             )
         self._headers = answer.headers

@@ -294,7 +294,7 @@ class PagedJsonSource(JsonSource):
                 mark = blake2b(page.data[records_start:], digest_size=16).digest()
                 if mark in seen_digests:
                     raise SourceError(
-                        f"{self.source_name} returns the same page twice ({page.name})",
+                        f"{self.source_name} returned the same page twice ({page.name})",
                         remedy="check the options of its pages; nothing was published",
                     )
                 seen_digests.add(mark)
@@ -334,7 +334,7 @@ class PagedJsonSource(JsonSource):
         def request_once() -> tuple[bytes, StreamedAnswer]:
             with self.service.request(method, url, content=content, headers=all_headers) as answer:
                 if answer.status in {500, 408}:
-                    raise BrokenAnswerError(f"returns status {answer.status}: {extract_error_text(answer)}")
+                    raise BrokenAnswerError(f"returned status {answer.status}: {extract_error_text(answer)}")
                 if answer.status >= 400:
                     raise self._build_refusal_error(answer.status, extract_error_text(answer))
                 data = self._budget.read_answer(answer.parts)
@@ -342,11 +342,11 @@ class PagedJsonSource(JsonSource):
             if start not in {b"{", b"["}:
                 answer_text = extract_error_text(data) or "nothing"
                 raise SourceError(
-                    f"{self.source_name} does not return JSON, but {answer_text}",
+                    f"{self.source_name} did not return JSON, but {answer_text}",
                     remedy="check whether the address is that of the service, or of its log-in page",
                 )
             if data.rstrip()[-1:] not in {b"}", b"]"}:
-                raise BrokenAnswerError(f"{self.source_name}: the answer breaks off after {len(data):,} bytes")
+                raise BrokenAnswerError(f"{self.source_name}: the answer broke off after {len(data):,} bytes")
             return data, answer
 
         return self.service.retry(request_once)
@@ -373,7 +373,7 @@ class PagedJsonSource(JsonSource):
             404: "check the address",
         }
         remedy = remedies.get(status, "check the options of the request")
-        return SourceError(f"{self.source_name} returns status {status}: {answer_text}", remedy=remedy)
+        return SourceError(f"{self.source_name} returned status {status}: {answer_text}", remedy=remedy)
 
 
 class _PagePrefetcher:
@@ -513,4 +513,4 @@ def parse_json_document(data: bytes, source_name: str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise BrokenAnswerError(f"{source_name} returns invalid JSON: {error}") from error
+        raise BrokenAnswerError(f"{source_name} returned invalid JSON: {error}") from error

@@ -241,8 +241,8 @@ class JsonSource(ABC):
             full_reason = reason
             if column is not None and self._is_guessed(column):
                 full_reason = (
-                    f"{reason}; Hven guessed the type from a sample: if this value is right, write types: "
-                    f"{{{column}: string}}"
+                    f"{reason}; Hven guessed the type from a sample: if this value is right, write `types: "
+                    f"{{{column}: string}}`"
                 )
             rejected_row = RejectedRow(
                 file=file.name, row=row_number, column=column, value=shown_value, reason=full_reason, text=text
@@ -283,7 +283,7 @@ class JsonSource(ABC):
                 column=leaf.name,
                 file=group[0][0].name,
                 message="the key was not in the sample, so Hven does not read it",
-                remedy=f"write types: {{{leaf.name}: {kind}}}",
+                remedy=f"write `types: {{{leaf.name}: {kind}}}`",
             )
             self._report_once(deviation)
 
@@ -341,7 +341,7 @@ class JsonSource(ABC):
                 kind=DeviationKind.TYPE,
                 column=leaf.name,
                 message="its numbers are quoted; Hven reads them as numbers",
-                remedy=f"write types: {{{leaf.name}: string}} if it is text",
+                remedy=f"write `types: {{{leaf.name}: string}}` if it is text",
             )
             self._report_once(deviation)
 

@@ -323,7 +323,7 @@ class ProductTableSource(FileByFileSource):
                     column=other.name or str(other.index),
                     file=file,
                     message=f"Hven does not read this table of {other.row_count:,} rows",
-                    remedy=f"write part: {other.index} to read it",
+                    remedy=f"write `part: {other.index}` to read it",
                 )
                 self.context.report_deviation(deviation)
 

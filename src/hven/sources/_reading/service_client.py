@@ -180,7 +180,7 @@ class RunBudget:
             answer += part
             if len(answer) > byte_limit:
                 raise TooLargeError(
-                    f"{self.source_name} sends more than {byte_limit:,} bytes in one answer",
+                    f"{self.source_name} sent more than {byte_limit:,} bytes in one answer",
                     remedy="set a smaller `page`",
                 )
         return bytes(answer)
@@ -203,7 +203,7 @@ class RunBudget:
         self.byte_count += byte_count
         if self.byte_count > self.options.bytes:
             raise TooLargeError(
-                f"{self.source_name} sends more than {self.options.bytes:,} bytes",
+                f"{self.source_name} sent more than {self.options.bytes:,} bytes",
                 remedy=f"raise `bytes`, {self.remedy}",
             )
         if time.monotonic() - self._start_time > self.options.total:
@@ -436,7 +436,7 @@ class ServiceClient:
                     continue
                 if answer.status in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
-                        f"returns status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
+                        f"returned status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
                         parse_retry_after(answer.headers.get("retry-after")),
                     )
                 if self.budget is not None:

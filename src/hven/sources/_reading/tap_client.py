@@ -160,7 +160,7 @@ class TapClient:
         if _DAMAGED_ANSWER_PATTERN.search(error.message):
             return BrokenAnswerError(f"its answer is damaged: {error.message}")
         return SourceError(
-            f"{self.service.host} returns no table: {error.message}",
+            f"{self.service.host} returned no table: {error.message}",
             remedy="open the address in a browser to see what it returns",
         )
 
@@ -218,7 +218,7 @@ class TapClient:
         """Refuse an answer that is too large to be held in memory."""
         if byte_limit is not None and size > byte_limit:
             raise TooLargeError(
-                f"{self.service.host} sends more than {byte_limit:,} bytes in one answer",
+                f"{self.service.host} sent more than {byte_limit:,} bytes in one answer",
                 remedy="set a smaller `page`",
             )
 
@@ -226,7 +226,7 @@ class TapClient:
         """Find the error message of the service in a failed answer."""
         if answer.status in {401, 403}:
             return SourceError(
-                f"{self.service.host} refuses access ({answer.status})",
+                f"{self.service.host} refused access ({answer.status})",
                 remedy="set `token` or `login` to a secret that gives access",
             )
         if answer.status == 404:
@@ -251,7 +251,7 @@ class TapClient:
                 pass
             file.seek(0)
             text = extract_error_text(file.read(MAX_ERROR_DOCUMENT_BYTES))
-        status_text = f"returns status {answer.status}" + (f": {text}" if text else "")
+        status_text = f"returned status {answer.status}" + (f": {text}" if text else "")
         if answer.status >= 500:
             return BrokenAnswerError(status_text)
         return SourceError(f"{self.service.host} {status_text}", remedy="try the query at the service itself")
@@ -264,7 +264,7 @@ class TapClient:
             if answer.status in NO_ASYNC_STATUSES:
                 slow = "its /sync takes too long for this query" if self.mode == "auto" else "`mode: async` needs jobs"
                 raise SourceError(
-                    f"{self.service.host} does not run queries as jobs ({self.service.url}/async returns status "
+                    f"{self.service.host} does not run queries as jobs ({self.service.url}/async returned status "
                     f"{answer.status}), but {slow}",
                     remedy="request less at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
                 )
@@ -273,7 +273,7 @@ class TapClient:
                     self._build_failure_error(answer)
                     if answer.status != 200
                     else SourceError(
-                        f"{self.service.host} does not create a job: it returns status 200, but no address of a job",
+                        f"{self.service.host} did not create a job: it returned status 200, but no address of a job",
                         remedy="write `mode: sync`",
                     )
                 )
@@ -304,7 +304,8 @@ class TapClient:
             return job_url
         if job_parts.hostname != service_parts.hostname:
             raise ForbiddenError(
-                f"{self.service.host} creates a job at {job_parts.hostname}, without https", remedy="write `mode: sync`"
+                f"{self.service.host} created the job at {job_parts.hostname}, an address without https",
+                remedy="write `mode: sync`",
             )
         return urlunsplit((service_parts.scheme, service_parts.netloc, *job_parts[2:]))
 

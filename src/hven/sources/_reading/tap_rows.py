@@ -327,7 +327,7 @@ class TapSource(WatermarkSource):
             if not row_count:
                 if page.overflow:
                     raise SourceError(
-                        f"{self.source_name} returns no row, but states that there are more",
+                        f"{self.source_name} returned no row, but stated that there are more",
                         remedy="set a smaller `page`",
                     )
                 return
@@ -392,7 +392,7 @@ class TapSource(WatermarkSource):
                 yield batch
             if has_overflow(read.metadata):
                 raise SourceError(
-                    f"{self.source_name} returns only {first_row_number - 1:,} rows, but there are more",
+                    f"{self.source_name} returned only {first_row_number - 1:,} rows, but there are more",
                     remedy="give an indexed column as `key`; then Hven requests the rows page by page",
                 )
 
@@ -459,7 +459,7 @@ class TapSource(WatermarkSource):
         real = self._list_real_columns(names)
         if len(received_columns) < len(real):
             raise SourceError(
-                f"{self.source_name} returns {len(received_columns)} columns instead of the {len(real)} "
+                f"{self.source_name} returned {len(received_columns)} columns instead of the {len(real)} "
                 "that Hven requested"
             )
         for batch in batches:

@@ -224,7 +224,9 @@ class TimeWindowSource(WatermarkSource):
                 tables = self.service.retry(request)
             except WindowTooLongError as error:
                 if end - start <= MIN_WINDOW_MICROSECONDS:
-                    raise SourceError(f"{self.source_name}: {error}", remedy="report this to its operators") from error
+                    raise SourceError(
+                        f"{self.source_name}: {error}", remedy="report this to the operators of the server"
+                    ) from error
                 step = (end - start) // 2
                 continue
             first_number = number
@@ -273,7 +275,7 @@ class TimeWindowSource(WatermarkSource):
         moments = np.asarray(times.cast(pa.int64()))
         inside = (moments >= start) & (moments < stop)
         if not inside.all():
-            message = f"{self.source_name} sends samples outside the requested time; they are left out"
+            message = f"{self.source_name} sent samples outside the requested time; Hven left them out"
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message)
             self.context.report_deviation(deviation)
             table = table.filter(pa.array(inside))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
 MAX_UINT64_DIGITS = 20  # of 2**64 - 1
-INT64_REASON = "not a whole number that fits int64; if this value is right, declare the column as string"
+INT64_REASON = "not a whole number that fits in int64; if this value is right, declare the column as string"
 
 
 def has_values_beyond_int64(values: pa.Array | pa.ChunkedArray) -> bool:
@@ -71,7 +71,7 @@ def build_int64_overflow_deviation(column: str, file: str) -> ReadDeviation:
         kind=DeviationKind.WHOLE_NUMBER,
         column=column,
         file=file,
-        message="whole numbers do not fit int64, so Hven reads the column as decimal text",
+        message="some whole numbers do not fit in int64, so Hven reads the column as decimal text",
     )
 
 

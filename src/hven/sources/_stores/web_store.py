@@ -143,7 +143,7 @@ class WebStore:
                 content += part
                 if len(content) > byte_limit:
                     raise UpstreamError(
-                        f"{REFUSED_MESSAGE}: it sends more than {byte_limit:,} bytes", remedy=OWNER_REMEDY
+                        f"{REFUSED_MESSAGE}: it sent more than {byte_limit:,} bytes", remedy=OWNER_REMEDY
                     )
             return bytes(content)
 
@@ -162,7 +162,7 @@ class WebStore:
         """Refuse: a web server lists nothing that programs could rely on."""
         raise UserError(
             "a web server does not list its files",
-            remedy="list the files in a table, and write from: TABLE and path: '{file}'",
+            remedy="list the files in a table, and write `from: TABLE` and `path: '{file}'`",
         )
 
     @contextmanager
@@ -223,4 +223,4 @@ def build_refusal_error(status: int) -> UpstreamError:
     if status in {404, 410}:
         return build_missing_file_error()
     remedy = LATER_REMEDY if status >= 429 else OWNER_REMEDY
-    return UpstreamError(f"{REFUSED_MESSAGE}: it returns status {status}", remedy=remedy)
+    return UpstreamError(f"{REFUSED_MESSAGE}: it returned status {status}", remedy=remedy)

@@ -441,7 +441,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Select the rows of some blocks."""
         summing = self.dialect.summing
         if summing is None:
-            raise SourceError(f"{self.source_name} has no blocks", remedy="write deletions: compare")
+            raise SourceError(f"{self.source_name} has no blocks", remedy="write `deletions: compare`")
         texts = write_block_conditions_sql(key_columns, [str(block) for block in block_ids], summing)
         return self._copy_source(portions=(SqlCondition(sql=text) for text in texts))
 
