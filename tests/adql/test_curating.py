@@ -129,7 +129,7 @@ def test_target_time_of_timestamps_and_julian_dates(compute):
         ("resolving_power(d, d2)", {"d": "nm", "d2": "Hz"}, "cannot be converted"),
         ("spectral_min(d, d2, 'Hz')", {}, "has no unit"),
         ("planetocentric(d, 'Marz')", {}, "Marz"),
-        ("oriented(POLYGON(1, 1, 3, 1, 2, 3), 'skie')", {}, "no 'skie'"),
+        ("oriented(POLYGON(1, 1, 3, 1, 2, 3), 'skie')", {}, "does not accept 'skie'"),
     ],
 )
 def test_what_does_not_fit_is_said_with_the_remedy(compute, text, units, message):

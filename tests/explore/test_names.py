@@ -149,7 +149,9 @@ def test_a_place_becomes_a_position(site: Site) -> None:
     assert place_names.locate_place_name("Vieta (Moon)", GAZETTEER, road, tables=list_tables(site)) == (303.5, -29.3)
     with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
         place_names.locate_place_name("vieta", GAZETTEER, road, tables=list_tables(site))
-    with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; searched: names\.features"):
+    with pytest.raises(
+        UserError, match=r"there is no place on Mars with the name 'Mare Olympia'; searched: names\.features"
+    ):
         place_names.locate_place_name("Mare Olympia", CUBES, road, tables=list_tables(site))
     with pytest.raises(UserError, match="no table here has place names"):
         place_names.locate_place_name("Gale", CUBES, road, tables=(CUBES,))

@@ -199,7 +199,7 @@ def local_table(**more: Any) -> Table:
 def test_a_private_table_gives_nothing_away(tmp_path: Path) -> None:
     with (
         small(tmp_path, (local_table(access="private"), objects())) as site,
-        pytest.raises(OverloadedError, match=r"resolver.table names sky.objects, but there is no public table"),
+        pytest.raises(OverloadedError, match=r"resolver.table is set to sky.objects, but there is no public table"),
     ):
         resolver.resolve_object_name("a1", site=site)
 
@@ -251,7 +251,7 @@ def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("sky.nothing", "resolver.table names sky.nothing, but there is no public table"),
+        ("sky.nothing", "resolver.table is set to sky.nothing, but there is no public table"),
         ("sky.objects", "no column for name"),
     ],
 )

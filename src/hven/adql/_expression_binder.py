@@ -240,7 +240,7 @@ class ExpressionBinder(WindowBinder, ABC):
         """Return the type that a CAST makes; check its name and its length."""
         type_ = CAST_TARGET_TYPES.get(target)
         if type_ is None:
-            message = format_message("there is no type {target} for CAST", node.target)
+            message = format_message("CAST does not support the type {target}", node.target)
             type_names = ", ".join(name for name in CAST_TARGET_TYPES if name not in {"INT", "FLOAT", "DOUBLE"})
             self.raise_bind_error(message, node.text_offset, format_message("use one of {names}", type_names))
         length = node.length

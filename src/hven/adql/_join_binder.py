@@ -123,7 +123,7 @@ class JoinBinder(ExpressionBinder, ABC):
             column_names: list[str] = []
             for source in visible_columns.sources:
                 column_names += [column.name for column in source.column_lookup.columns]
-            message = format_message("USING ({name}): no such column on the {side} side", name.name, side)
+            message = format_message("USING ({name}): there is no such column on the {side} side", name.name, side)
             remedy = suggest_nearest_name(name.name, column_names)
             self.raise_bind_error(message, node.text_offset, remedy)
         candidate = candidates[0]

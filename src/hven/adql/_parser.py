@@ -300,7 +300,7 @@ class QueryParser(FromParser):
             remedy = format_message("write SELECT {word} TOP {value}", tag, top.value)
             self.raise_parse_error(format_message("{word} must come before TOP", tag), remedy)
         if tag == ",":
-            remedy = format_message("write TOP {value} and the columns", top.value)
+            remedy = format_message("write TOP {value}, followed by the columns without a comma", top.value)
             self.raise_parse_error("no comma is allowed after TOP and its number", remedy)
         return top
 

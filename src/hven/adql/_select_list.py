@@ -218,7 +218,7 @@ class SelectList:
                     value_kinds.KIND_PHRASES[right_kind],
                     right_column.name,
                 )
-                binder.raise_bind_error(message, right_item.text_offset, "CAST one of the two")
+                binder.raise_bind_error(message, right_item.text_offset, "convert one of the two with CAST")
             column = left_column
             if type_ != left_column.type or left_column.required != right_column.required:
                 required = left_column.required and right_column.required

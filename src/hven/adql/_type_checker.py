@@ -155,7 +155,7 @@ class TypeChecker:
         right_phrase = self.describe_expression(right_operand, name_only=True)
         if operand_kinds == {"number", "text"}:
             text_operand = left_operand if left_kind == "text" else right_operand
-            remedy = "CAST one of the two"
+            remedy = "convert one of the two with CAST"
             if isinstance(text_operand, Literal) and _is_numeric_text(text_operand.value):
                 remedy = format_message("write {value} without quotes", text_operand.value)
             message = format_message("{op} compares {left} with {right}", operator, left_phrase, right_phrase)

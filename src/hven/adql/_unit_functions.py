@@ -208,7 +208,7 @@ def check_variant_argument(context: FunctionBindingContext, node: FunctionCall, 
         return
     if node.name.startswith("CHAIN") and contours.parse_chain_step_table(word) is not None:
         return
-    message = format_message("{name}: there is no {value!r}", node.name.lower(), word)
+    message = format_message("{name} does not accept {value!r}", node.name.lower(), word)
     remedy = suggest_spelling(word, allowed_words) or format_message("use one of {names}", ", ".join(allowed_words))
     context.raise_bind_error(message, word_argument.text_offset, remedy)
 

@@ -393,7 +393,7 @@ class QueryBinder(JoinBinder):
         message = format_message(
             "the column types of the recursive table {name} change with every step", node.name.name
         )
-        return self.raise_bind_error(message, body.right.text_offset, "CAST its columns in both parts")
+        return self.raise_bind_error(message, body.right.text_offset, "convert its columns with CAST in both parts")
 
     def bind_row_count(self, node: Literal) -> Literal:
         """Bind the number of TOP or OFFSET, an integer that may vary when a plan is reused.
@@ -609,7 +609,7 @@ class QueryBinder(JoinBinder):
             raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
         if len(sources) > 1:
             name = ".".join(part.name for part in node.qualifier)
-            message = format_message("table {name!r} is ambiguous: FROM has it {count} times", name, len(sources))
+            message = format_message("table {name!r} is ambiguous: FROM names it {count} times", name, len(sources))
             self.raise_bind_error(message, node.text_offset, "give an alias to each")
         return sources[0]
 

@@ -475,7 +475,7 @@ def load_plugin_functions() -> tuple[FunctionDefinition, ...]:
     for plugin_name, entry in plugins.load_plugin_records("functions").items():
         if entry.name in used_names:
             message = format_message(
-                "the plugin {name!r} in hven.functions defines {function}, which exists already",
+                "the plugin {name!r} in hven.functions defines {function}, which already exists",
                 plugin_name,
                 entry.name,
             )

@@ -221,7 +221,7 @@ def _create_ungrouped_error(node: ColumnRef, query_text: str, *, has_group_by: b
         message = format_message("column {name!r} is neither in GROUP BY nor inside an aggregate function", name)
         remedy = format_message("add {name} to GROUP BY, or write MIN({name})", name)
     else:
-        message = format_message("column {name!r} is used beside an aggregate function, without GROUP BY", name)
+        message = format_message("column {name!r} is used with an aggregate function but without GROUP BY", name)
         remedy = format_message("add GROUP BY {name}, or write MIN({name})", name)
     return BindError(message, text=query_text, offset=node.text_offset, remedy=remedy)
 

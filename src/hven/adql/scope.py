@@ -526,7 +526,7 @@ class NameScope:
         """Return the remedy for an unknown column; `same_names` differ from it in case only."""
         if any(_is_alias(ident, alias) for alias in self.pending_aliases):
             return format_message(
-                "write the expression of {name} here; the select list, which names it, is evaluated after WHERE",
+                "write the expression that {name} stands for; names from the select list are defined only after WHERE",
                 ident.name,
             )
         if ident.quoted and not same_names and not suggest_spelling(ident.name, column_names):

@@ -160,7 +160,7 @@ def fetch_epn_tap_tables(
         raise NotFoundError(
             "this site or service has no EPN-TAP table",
             remedy=(
-                "name a table with --table, or publish one with `standard: epn-tap-2.0` or one that is called epn_core"
+                "name a table with --table, or publish a table with `standard: epn-tap-2.0` or with the name epn_core"
             ),
         )
     name_literals = ["'" + name.replace("'", "''") + "'" for name in table_names]

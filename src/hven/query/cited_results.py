@@ -78,7 +78,7 @@ def compute_row_digest(query_result: QueryResult) -> RowDigest:
         byte_count += len(chunk)
         if byte_count > MAX_COUNTED_BYTES:
             raise TooLargeError(
-                format_message("the rows have more than {most:,} bytes", MAX_COUNTED_BYTES),
+                format_message("the rows take up more than {most:,} bytes", MAX_COUNTED_BYTES),
                 remedy="cite a narrower query, or the collection",
             )
     if query_result.failure is not None:

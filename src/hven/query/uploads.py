@@ -323,7 +323,9 @@ class _ByteBudget:
 
     def build_limit_error(self) -> TooLargeError:
         return TooLargeError(
-            format_message("the uploads have more than {most:,} bytes (unpacked), which is the limit", self.byte_limit),
+            format_message(
+                "the uploads take up more than {most:,} bytes after unpacking, which is the limit", self.byte_limit
+            ),
             remedy="send fewer columns or rows at a time",
         )
 

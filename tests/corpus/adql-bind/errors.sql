@@ -69,7 +69,7 @@ SELECT * FROM stars WHERE id = '5'
 
 --# column beside a string
 SELECT * FROM stars WHERE rmag > name
---! line 1, column 27: > compares a number (column rmag) with a string (column name); CAST one of the two
+--! line 1, column 27: > compares a number (column rmag) with a string (column name); convert one of the two with CAST
 
 --# geometry compared
 SELECT * FROM stars WHERE POINT(ra, dec) = POINT(1, 2)
@@ -105,7 +105,7 @@ SELECT COUNT(*) AS n FROM stars GROUP BY n
 
 --# column beside an aggregate
 SELECT name, COUNT(*) FROM stars
---! line 1, column 8: column 'name' is used beside an aggregate function, without GROUP BY; add GROUP BY name, or write MIN(name)
+--! line 1, column 8: column 'name' is used with an aggregate function but without GROUP BY; add GROUP BY name, or write MIN(name)
 
 --# column that is not grouped by
 SELECT name, ra FROM stars GROUP BY name
@@ -121,7 +121,7 @@ SELECT name FROM stars GROUP BY name ORDER BY ra
 
 --# aggregate in ORDER BY alone
 SELECT name FROM stars ORDER BY COUNT(*)
---! line 1, column 8: column 'name' is used beside an aggregate function, without GROUP BY; add GROUP BY name, or write MIN(name)
+--! line 1, column 8: column 'name' is used with an aggregate function but without GROUP BY; add GROUP BY name, or write MIN(name)
 
 --# column of the outer query that is not grouped by
 SELECT name, (SELECT MAX(p.flux) FROM photometry AS p WHERE p.id = stars.id) AS f FROM stars GROUP BY name
@@ -149,7 +149,7 @@ SELECT ra, dec FROM stars UNION SELECT id FROM photometry
 
 --# UNION of other kinds
 SELECT ra FROM stars UNION SELECT name FROM stars
---! line 1, column 35: UNION: column 1 is a number (ra) on the left and a string (name) on the right; CAST one of the two
+--! line 1, column 35: UNION: column 1 is a number (ra) on the left and a string (name) on the right; convert one of the two with CAST
 
 --# subquery with two columns
 SELECT * FROM stars WHERE id IN (SELECT id, flux FROM photometry)
@@ -157,11 +157,11 @@ SELECT * FROM stars WHERE id IN (SELECT id, flux FROM photometry)
 
 --# USING a column of one side
 SELECT * FROM stars JOIN photometry USING (flux)
---! line 1, column 15: USING (flux): no such column on the left side
+--! line 1, column 15: USING (flux): there is no such column on the left side
 
 --# USING columns of other kinds
 SELECT * FROM stars JOIN photometry USING (id, name)
---! line 1, column 15: USING (name) compares a string (column name) with a number (column name); CAST one of the two
+--! line 1, column 15: USING (name) compares a string (column name) with a number (column name); convert one of the two with CAST
 
 --# ON sees only its own tables
 SELECT s.id FROM stars AS s, photometry AS p JOIN labels AS n ON n.id = s.id
@@ -205,7 +205,7 @@ SELECT CONTAINS(ra, CIRCLE(1, 2, 3)) FROM stars
 
 --# geometry as a condition
 SELECT * FROM stars WHERE NOT CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 'yes'
---! line 1, column 31: = compares a number (CONTAINS(..)) with a string ('yes'); CAST one of the two
+--! line 1, column 31: = compares a number (CONTAINS(..)) with a string ('yes'); convert one of the two with CAST
 
 --# LIKE of a number
 SELECT * FROM stars WHERE id LIKE '5%'
@@ -233,11 +233,11 @@ SELECT ra & 3 FROM stars
 
 --# LEFT JOIN without condition
 SELECT * FROM stars LEFT JOIN photometry USING (ra)
---! line 1, column 15: USING (ra): no such column on the right side
+--! line 1, column 15: USING (ra): there is no such column on the right side
 
 --# alias in WHERE
 SELECT rmag - 0.5 AS m FROM stars WHERE m < 3
---! line 1, column 41: no column 'm' in sky.stars; write the expression of m here; the select list, which names it, is evaluated after WHERE
+--! line 1, column 41: no column 'm' in sky.stars; write the expression that m stands for; names from the select list are defined only after WHERE
 
 --# a string in double quotes
 SELECT id FROM stars WHERE name = "M31"

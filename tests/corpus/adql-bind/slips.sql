@@ -338,11 +338,11 @@ SELECT MAX(ra) FROM stars WHERE MAX(ra) > 3
 
 --# 85
 SELECT ra, COUNT(*) FROM stars
---! line 1, column 8: column 'ra' is used beside an aggregate function, without GROUP BY; add GROUP BY ra, or write MIN(ra)
+--! line 1, column 8: column 'ra' is used with an aggregate function but without GROUP BY; add GROUP BY ra, or write MIN(ra)
 
 --# 86
 SELECT ra FROM stars WHERE name = 5
---! line 1, column 28: = compares a string (column name) with a number (5); CAST one of the two
+--! line 1, column 28: = compares a string (column name) with a number (5); convert one of the two with CAST
 
 --# 87
 SELECT ra FROM stars WHERE id = '5'
@@ -502,7 +502,7 @@ SELECT ra FROM stars WITH (NOLOCK)
 
 --# 127
 SELECT ra FROM stars HAVING ra > 3
---! line 1, column 8: column 'ra' is used beside an aggregate function, without GROUP BY; add GROUP BY ra, or write MIN(ra)
+--! line 1, column 8: column 'ra' is used with an aggregate function but without GROUP BY; add GROUP BY ra, or write MIN(ra)
 
 --# 128
 SELECT ra FROM stars WHERE NOT EXISTS SELECT id FROM photometry

@@ -316,7 +316,7 @@ SELECT a FROM t GROUP a
 
 --# comma after TOP
 SELECT TOP 10, a FROM t
---! line 1, column 14: no comma is allowed after TOP and its number; write TOP 10 and the columns
+--! line 1, column 14: no comma is allowed after TOP and its number; write TOP 10, followed by the columns without a comma
 
 --# two commas
 SELECT a,, b FROM t

@@ -634,14 +634,14 @@ def _query_tap_service(
         if b"VOTABLE" in body[:4000]:
             message = error.message
         else:
-            message = format_message("it returns status {status} without a VOTable", status)
+            message = format_message("it returned status {status} without a VOTable", status)
         raise SourceError(format_message("{name}: {message}", service.name, message)) from error
     except Exception as error:  # foreign VOTables are read by several libraries, each with errors of its own
         error_name = type(error).__name__
         message = format_message("{name}: its VOTable cannot be read ({error})", service.name, error_name)
         raise SourceError(message) from error
     if status != 200:
-        raise SourceError(format_message("{name} returns status {status}", service.name, status))
+        raise SourceError(format_message("{name} returned status {status}", service.name, status))
     if is_complete and table_stream.is_truncated:
         raise SourceError(
             format_message("{name}: the description of its tables is cut off (QUERY_STATUS=OVERFLOW)", service.name)
@@ -684,11 +684,11 @@ def _send_tap_query(
                 body += part
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise TooLargeError(
-                        format_message("{name} sends more than {most:,} bytes", service.name, MAX_RESPONSE_BYTES)
+                        format_message("{name} sent more than {most:,} bytes", service.name, MAX_RESPONSE_BYTES)
                     )
                 if time.monotonic() > end:
                     message = format_message(
-                        "{name} does not finish within {seconds:g} s", service.name, timeout_seconds
+                        "{name} did not finish within {seconds:g} s", service.name, timeout_seconds
                     )
                     raise http_client.NoAnswerError(message)
             return response.status, bytes(body)

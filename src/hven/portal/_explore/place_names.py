@@ -275,10 +275,10 @@ def _locate_feature(
         table_names = ", ".join(gazetteer.table.qualified_name for gazetteer in gazetteers)
         if body_name:
             message = format_message(
-                "no place on {body} is called {name!r}; searched: {tables}", body_name, name, table_names
+                "there is no place on {body} with the name {name!r}; searched: {tables}", body_name, name, table_names
             )
         else:
-            message = format_message("no place is called {name!r}; searched: {tables}", name, table_names)
+            message = format_message("there is no place with the name {name!r}; searched: {tables}", name, table_names)
         raise UserError(message, remedy="check its spelling, or write longitude, latitude in degrees")
     first_match = matches[0]
     first_position = (first_match.longitude, first_match.latitude)

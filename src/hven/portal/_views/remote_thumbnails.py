@@ -60,7 +60,7 @@ def fetch_remote_thumbnail(url: str, signature: str, context: ServiceContext) ->
     failure_cache: LruCache[float] = context.site.get_or_create(_create_failure_cache)
     failure_time = failure_cache.find(url)
     if failure_time is not None and time.monotonic() - failure_time < RETRY_SECONDS:
-        raise NotFoundError("the picture could not be fetched a moment ago", remedy="try again later")
+        raise NotFoundError("an attempt to fetch the picture failed a moment ago", remedy="try again later")
     try:
         body = http_client.fetch_bytes(
             url,

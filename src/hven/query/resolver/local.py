@@ -186,16 +186,18 @@ def _build_name_index(
     candidates = catalogue.find_tables_by_identifiers((Ident(schema), Ident(table_name)))
     if not candidates:
         raise UserError(
-            format_message("resolver.table names {name}, but there is no public table of this name", name),
+            format_message("resolver.table is set to {name}, but there is no public table with this name", name),
             remedy="publish it, or change resolver.table in hven.toml",
         )
     table = candidates[0]
     published_table = published_state.tables_by_name.get(table.qualified_name)
     if published_table is not None and isinstance(published_table.relation, LiveRelation):
         message = format_message(
-            "{name}, which resolver.table names, is read in place, but only an ingested table can resolve names", name
+            "resolver.table is set to {name}, which is read in place, but only an ingested table can resolve object "
+            "names",
+            name,
         )
-        raise UserError(message, remedy="copy it (source: {kind: sql, ..}), and name the copy in resolver.table")
+        raise UserError(message, remedy="copy it (`source: {kind: sql, ..}`), and name the copy in resolver.table")
     roles, alias_columns = _find_role_columns(table)
     frame_and_epoch = _require_icrs_frame(table, roles["ra"])
     columns = [*roles.values(), *(column for column in alias_columns if column not in roles.values())]
@@ -203,7 +205,9 @@ def _build_name_index(
     if rows.num_rows > MAX_NAME_TABLE_ROWS:
         raise TooLargeError(
             format_message(
-                "{name} has more than {most:,} rows, the limit of a table of names", name, MAX_NAME_TABLE_ROWS
+                "{name} has more than {most:,} rows, which is the limit for a table of object names",
+                name,
+                MAX_NAME_TABLE_ROWS,
             ),
             remedy="name a smaller one in resolver.table",
         )

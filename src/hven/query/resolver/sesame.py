@@ -177,7 +177,7 @@ def _parse_coordinate(text: str | None) -> float:
 
 def _build_sesame_error(description: str) -> SourceError:
     return SourceError(
-        format_message("Sesame answers with {what}", format_message(description)),
+        format_message("Sesame answered with {what}", format_message(description)),
         remedy="check resolver.url in hven.toml, or try again later",
     )
 
