@@ -90,8 +90,8 @@ def test_dead_links_are_told(page_server: str, tmp_path: Path) -> None:
         f"{place}:12:27: the collection does not have this file, or no longer has it (row c); restore the file, or correct the template",
         f"{place}:12:27: the file data/b.fits is published, but does not exist (row b); restore it, or ingest the collection again",
         f"warning: {place}:16:9: two links #preview of the row lead to https://vo.example/collections/maps/files/data/a.png (row a); state more precisely which rows belong to a row, with `where` or `if`",
-        f"{place}:17:36: {page_server}/lost: its server returns status 404 (row d); correct the template or the address",
-        f"warning: {place}:17:36: {page_server}/sick: its server returns status 500 (row e); correct the template or the address",
+        f"{place}:17:36: {page_server}/lost: its server returned status 404 (row d); correct the template or the address",
+        f"warning: {place}:17:36: {page_server}/sick: its server returned status 500 (row e); correct the template or the address",
     ]
     assert (
         "maps: 23 links, 5 of 5 addresses on other sites tried, 6 of other kinds (such as ftp) not tried" in done.stderr

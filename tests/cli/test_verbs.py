@@ -365,7 +365,7 @@ def test_the_format_can_be_said(stars_site: Path, tmp_path: Path) -> None:
     assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=stars_site).stdout
     assert "use one of votable" in run_hven("query", QUERY, "-f", "xls", cwd=stars_site, expected_code=1).stderr
     assert (
-        "x.dat: no format has the extension .dat; give --format: arrow, csv"
+        "x.dat: no format has the extension .dat; give --format with one of arrow, csv"
         in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=stars_site, expected_code=2).stderr
     )
     run_hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=stars_site)

@@ -180,9 +180,12 @@ def test_changed_columns_are_told_and_mended(machines, site):
     run(theirs.url, "ALTER TABLE cubes DROP COLUMN name, ADD COLUMN flux real, ALTER COLUMN id TYPE bigint")
     found = levels(site)
     told = {message: remedy for (about, _, message), remedy in found.items() if about == "ops.cubes"}
-    assert "ALTER FOREIGN TABLE" in told["the column name no longer exists there, so queries that read it fail"]
+    assert (
+        "ALTER FOREIGN TABLE"
+        in told["the column name no longer exists on the remote server, so queries that read it fail"]
+    )
     assert "the column id is bigint there, but integer here" in told
-    assert "the column flux (real) is new there, and is not visible here" in told
+    assert "the column flux (real) is new on the remote server, and is not visible here" in told
     run_hven("fdw", "--apply", "--site", site)
     assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
 

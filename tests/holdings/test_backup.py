@@ -173,7 +173,7 @@ def test_secrets_may_be_there_before(archive: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HVEN_POSTGRES_URL", "$NO_SUCH_DB")
     with pytest.raises(HvenError) as failed:
         restore_archive(archive, place, engine="postgres")
-    assert f"write NO_SUCH_DB = '...' into {place / 'secrets.toml'}" in str(failed.value)
+    assert f"add NO_SUCH_DB = '...' to {place / 'secrets.toml'}" in str(failed.value)
     assert ".part" not in str(failed.value)
     place.mkdir()
     kept = place.stat().st_ino  # a mount, or below a directory that is not ours: it stays the same one

@@ -53,7 +53,7 @@ def test_a_secret_that_is_not_set_is_an_error_at_its_place(tmp_path, source):
         ("error", "the secret NOWHERE_DB is not set")
     ]
     assert (faults[0]["file"], faults[0]["line"]) == ("collections/stars/stars.yaml", 6)
-    assert "NOWHERE_DB = '...' into" in faults[0]["remedy"]
+    assert "NOWHERE_DB = '...' to" in faults[0]["remedy"]
 
 
 @pytest.mark.parametrize(

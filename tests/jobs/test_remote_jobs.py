@@ -444,7 +444,7 @@ def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
         ([job("ABORTED")], "was aborted: it gave no reason"),
         ([job("ERROR", "<uws:errorSummary><uws:message>no &lt;flux&gt;</uws:message></uws:errorSummary>")], "failed: no <flux>"),
         ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="file:///etc/passwd"/></uws:results>')], "is not an http or https address"),
-        ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="{url}/missing"/></uws:results>')], "returns status 404"),
+        ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="{url}/missing"/></uws:results>')], "returned status 404"),
     ],
 )  # fmt: skip
 def test_what_it_does_wrong_is_told(site: Site, wrong: str, answers: list[Any], said: str) -> None:

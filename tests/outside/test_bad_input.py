@@ -264,8 +264,8 @@ def faulty_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     ("scheme", "path", "status", "words"),
     [
         ("http", "/page", 400, "HTML page"),
-        ("http", "/gone", 400, "returns status 404"),
-        ("http", "/broken", 400, "returns status 500"),
+        ("http", "/gone", 400, "returned status 404"),
+        ("http", "/broken", 400, "returned status 500"),
         ("http", "/round", 400, "redirects too often"),
         ("http", "/secret", 400, "not an http or https address"),
         ("http", "/more", 400, "broke off"),

@@ -328,7 +328,7 @@ FAULTS = {
     "{semantics: proc, service: {url: a, params: {b: '{target.fit}'}}}": "tables.main.links[1].service.params.b.value: the table has no column 'fit'; did you mean 'fits'?",
     "{semantics: proc, service: {url: a, params: {b: {type: flot}}}}": "tables.main.links[1].service.params.b: there is no type 'flot'; did you mean 'float'?",
     "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: this key needs 'from'; name the other table: from: previews",
-    "{semantics: this, from: previews, text: a}": "tables.main.links[1].from needs 'where', which selects the rows of the other table; write where: previews.obs_id = target.obs_id",
+    "{semantics: this, from: previews, text: a}": "tables.main.links[1].from needs 'where', which selects the rows of the other table; write `where: previews.obs_id = target.obs_id`",
     '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: 'prevews' is not known here; use target or previews; did you mean 'previews'?",
     "{semantics: preview, from: previewz, where: previewz.obs = obs_id, text: a}": "tables.main.links[1].from: maps has no table 'previewz'; did you mean 'previews'?",
     "{semantics: preview, from: raw.maps, where: maps.obs = obs_id, text: a}": "tables.main.links[1].from: there is no collection 'raw'; name a table as collection.table",
@@ -336,7 +336,7 @@ FAULTS = {
     "{semantics: preview, from: previews, where: previews.obs = target.obs_id, order: previews.frek, text: a}": "tables.main.links[1].order: no column 'frek' in previews; did you mean 'freq'?",
     '{semantics: preview, from: previews, where: previews.obs = obs_id, text: "{previews.pngs}"}': "tables.main.links[1].text: no column 'pngs' in previews; did you mean 'png'?",
     "{semantics: preview, from: previews, where: previews.obs = obs_id, text: a, description: \"{IN_UNIT(previews.freq, 'm/s')}\"}": "tables.main.links[1].description: IN_UNIT: Hz cannot be converted to m/s: s**-1 is not m/s; write a VOUnits unit to which Hz can be converted",
-    "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > compares a string (column fits) with a number (3); CAST one of the two",
+    "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > compares a string (column fits) with a number (3); convert one of the two with CAST",
     '{semantics: this, text: "{UPPER(target.obs)}"}': "tables.main.links[1].text: the table has no column 'obs'; did you mean 'obs_id'?",
 }  # fmt: skip
 

@@ -208,7 +208,7 @@ def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: MovableCloc
         ),
         ("reader like 'a%'", 13, "reader is not allowed here in a policy", "write reader in (pi, coi)"),
         ("groups = 'a'", 13, "groups is not allowed here in a policy", "write 'spica' in groups"),
-        ("id in groups", 13, "IN compares a number (column id) with a string", "CAST one of the two"),
+        ("id in groups", 13, "IN compares a number (column id) with a string", "convert one of the two with CAST"),
         ("privat", 13, "must be public, private, members or a condition, not 'privat'", "did you mean 'private'"),
         ("release <= now or", 29, "expected a value, found the end of the text", "complete the query"),
         ("1 = 1 or relese <= now", 22, "no column 'relese'", "did you mean 'release'"),

@@ -356,14 +356,14 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
         for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
             with pytest.raises(
                 UpstreamError,
-                match=r"does not send it: it returns status 40[03]; report this to the operators of this site",
+                match=r"does not send it: it returned status 40[03]; report this to the operators of this site",
             ):
                 open_bucket(**wrong).fetch_facts("a/image+ü.fits")
             if "anon" in wrong:  # of which moto makes a fault of its own
                 continue
             with pytest.raises(
                 UpstreamError,
-                match=r"does not send it: it returns status 40[03]; report this to the operators of this site",
+                match=r"does not send it: it returned status 40[03]; report this to the operators of this site",
             ):
                 list(open_bucket(**wrong).list_files(["**/*.fits"], []))
         with pytest.raises(UserError, match="S3 has no option 'acl'"):
@@ -378,7 +378,7 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
 
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")  # everybody may read what is public
         assert open_bucket(anon="true").fetch_facts("a/open.txt").bytes == 4
-        with pytest.raises(UpstreamError, match="it returns status 403"):
+        with pytest.raises(UpstreamError, match="it returned status 403"):
             open_bucket(anon="true").fetch_facts("a/image+ü.fits")
 
 

@@ -99,7 +99,7 @@ def answer_unavailable(answer: HapiAnswer) -> None:
     answer.status, answer.body = 503, b"{}"
 
 
-@pytest.mark.parametrize(("spoil", "words"), [(swap_halves, "not in time order"), (broken, "not a multiple of the record length"), (answer_unavailable, "returns status 503")])  # fmt: skip
+@pytest.mark.parametrize(("spoil", "words"), [(swap_halves, "not in time order"), (broken, "not a multiple of the record length"), (answer_unavailable, "returned status 503")])  # fmt: skip
 def test_what_comes_wrong_is_told_and_not_sent(client: Client, world: HapiServer, spoil: Any, words: str) -> None:
     world.alter_answer = lambda endpoint, _given, answer: spoil(answer) if endpoint == "data" else None
     answer = client.get("/hapi/data", **DATA)

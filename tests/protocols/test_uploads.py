@@ -440,7 +440,7 @@ def test_tables_are_fetched(small: Client, upload_server: str, path: str) -> Non
 @pytest.mark.parametrize(
     ("path", "status", "word"),
     [
-        ("/gone", 400, "returns status 404"),
+        ("/gone", 400, "returned status 404"),
         ("/page", 400, "HTML"),
         ("/endless", 413, "200,000 bytes"),
     ],

@@ -116,5 +116,5 @@ def build_duplicate_key_error(
         f"key{'s are' if key_count > 1 else ' is'} in {row_count:,} rows; first: {'; '.join(key_texts)}"
     )
     return DataError(
-        message, remedy="remove the duplicates (where:, group_by:), or choose other columns as primary key"
+        message, remedy="remove the duplicates with `where:` or `group_by:`, or choose other columns as the primary key"
     )

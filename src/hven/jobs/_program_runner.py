@@ -170,7 +170,7 @@ class ProgramRunner:
             stderr_path = running_job.directory / f"stderr-{attempt}.txt"
             raise JobFailedError(
                 _explain_failure(exit_code, stderr_path),
-                remedy="see its complete output in the results stdout and stderr",
+                remedy="see the complete output of the program in the results 'stdout' and 'stderr'",
             )
         resolved_directory = run_directory.resolve()
         for name, output in self.outputs.items():

@@ -345,7 +345,7 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
     except ET.ParseError as error:
         raise SourceError(f"{host} returned a document that is not XML: {error}") from error
     if _strip_namespace(root.tag) != "job":
-        raise SourceError(f"{host} returned a document <{_strip_namespace(root.tag):.40}> instead of a job")
+        raise SourceError(f"{host} returned a <{_strip_namespace(root.tag):.40}> document instead of a job")
     return root
 
 

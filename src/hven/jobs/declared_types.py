@@ -348,7 +348,7 @@ def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefiniti
     root = None if page is None else parse_yaml_file(page, faults.faults)
     if root is None:
         if page is not None and not faults.faults:
-            faults.add_error("the file is empty", page.locate_index(0), "write title: ..., command: [...]")
+            faults.add_error("the file is empty", page.locate_index(0), "write `title: ...` and `command: [...]`")
         return None, faults.list_sorted()
     fields = JobTypeSection.record.read_section(root, "", faults)
     if fields is None:
@@ -377,7 +377,7 @@ def _build_job_type(
         faults.add_error(
             "a type must have either `command` or `remote`",
             fields.place,
-            "write command: [bin/program] or remote: https://...",
+            "write `command: [bin/program]` or `remote: https://...`",
         )
         return None
     type_key, excluded_keys = "command", ["send"]

@@ -890,7 +890,7 @@ def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, p
             target_unit,
         )
         remedy = format_message(
-            "if the unit is wrong, write variables: {{{name}: {{unit: ..}}}}; otherwise, give the file a separate "
+            "if the unit is wrong, write `variables: {{{name}: {{unit: ..}}}}`; otherwise, give the file a separate "
             "series",
             target_column.name,
         )

@@ -156,7 +156,7 @@ class RemoteDataSet:
                 if len(instants):
                     if instants[0] < last_time or (np.diff(instants) < 0).any():
                         raise UpstreamError(  # noqa: TRY301
-                            format_message("{what} sends samples that are not in time order", source.source_name)
+                            format_message("{what} sent samples that are not in time order", source.source_name)
                         )
                     last_time = instants[-1]
                 arrays = [

@@ -789,10 +789,10 @@ def build_archive_too_large_error(context: ServiceContext, total_bytes: int | No
     """
     limits = context.site.settings.limits
     if total_bytes is None:
-        message = format_message("an archive of this site may have at most {most:,} files", limits.archive_files)
+        message = format_message("an archive on this site may contain at most {most:,} files", limits.archive_files)
     else:
         message = format_message(
-            "these files have {size:,} bytes; an archive of this site may have at most {most:,}",
+            "these files contain {size:,} bytes in total; an archive on this site may contain at most {most:,}",
             total_bytes,
             limits.archive_bytes,
         )

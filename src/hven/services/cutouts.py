@@ -212,7 +212,7 @@ def find_original_file(
     for table in _find_row_tables(context, principal, row_identifier, table_name):
         no_file_error = NotFoundError(
             format_message("the rows of {table} have no files from which parts can be cut out", table.qualified_name),
-            remedy=format_message("add links: {semantics: this, file: ..} to its descriptor"),
+            remedy=format_message("add `links: {semantics: this, file: ..}` to its descriptor"),
         )
         if not (table.has_row_files or table.is_observation_view):
             raise no_file_error

@@ -391,11 +391,11 @@ def _find_record_violations(root: etree._Element, current_time: str) -> Iterator
             "VOResource",
             "this is not a valid identifier: it may contain only letters, digits and . - _ ! ~ * ' ( ) + =",
             "registry",
-            "write registry: {id: ..}",
+            "write `registry: {id: ..}`",
             "error",
         )
     if not _get_element_text(root, "title"):
-        yield RegistryRecordViolation("VOResource", "it has no title", "title", "add: title: ..", "error")
+        yield RegistryRecordViolation("VOResource", "it has no title", "title", "add `title: ..`", "error")
     if not root.xpath("curation/contact[normalize-space(email)]"):
         yield RegistryRecordViolation(
             "VOResource",
@@ -427,7 +427,7 @@ def _find_date_violations(root: etree._Element, current_time: str) -> Iterator[R
     for date_name, text in dates.items():
         if not text or not _is_date(text):
             yield RegistryRecordViolation(
-                "VRdate", f"{date_name} is not a date: {text}", "created", "write created: 2026-11-20", "error"
+                "VRdate", f"{date_name} is not a date: {text}", "created", "write `created: 2026-11-20`", "error"
             )
             continue
         seconds_text = text[:19]  # without fractions and zone

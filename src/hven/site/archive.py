@@ -74,7 +74,7 @@ def write_backup(
         It cannot be written, or rows cannot be read; no file is left.
     """
     if path.exists():
-        raise ConflictError(f"{path} exists", remedy="give a different name, or move the file away")
+        raise ConflictError(f"{path} already exists", remedy="give a different name, or move the file away")
     label = secrets.token_hex(6)
     partial_path = path.with_name(f".{path.name}.{label}.part")
     try:

@@ -59,8 +59,8 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
     for collection, (ingest_url, table_names) in tables_by_collection.items():
         descriptor_path = settings.collections_directory / collection / f"{collection}.yaml"
         fault = Fault(
-            message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, the address of "
-            f"the site at the time of their ingest; it is now {current_url}",
+            message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, which was the "
+            f"address of the site when the rows were ingested; the address is now {current_url}",
             place=TextPlace(file=str(descriptor_path)),
             remedy=f"update them with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",

@@ -353,7 +353,7 @@ def test_films_with_faults_are_refused_in_words(tmp_path, monkeypatch):
     with pytest.raises(SourceError, match="too large"):
         draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
     monkeypatch.setattr(raster_pictures, "can_read_films", lambda: False)
-    with pytest.raises(SourceError, match=r"cannot make a still of a .* film here"):
+    with pytest.raises(SourceError, match=r"cannot make a still from a .* film here"):
         draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
 
 

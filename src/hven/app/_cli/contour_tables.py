@@ -212,7 +212,8 @@ class _ContourTable:
         words = [word.strip() for word in option_value.split(",")]
         if len(words) not in {1, count}:
             raise UsageError(
-                f"--{option} {option_value}: it needs {count} columns or numbers", remedy="write NAME,NAME or 1.5,1.5"
+                f"--{option} {option_value}: this option needs {count} columns or numbers",
+                remedy="write NAME,NAME or 1.5,1.5",
             )
         number_arrays = [self._read_column_or_constant(option, word) for word in words]
         if len(number_arrays) == 1:
@@ -228,7 +229,7 @@ class _ContourTable:
             return np.full(self.row_count, float(column_or_number))
         except ValueError:
             raise UsageError(
-                f"--{option} {column_or_number}: it is neither a column of {self.path} nor a number",
+                f"--{option} {column_or_number} is neither a column of {self.path} nor a number",
                 remedy=self.suggest_column_names(column_or_number),
             ) from None
 
@@ -373,7 +374,7 @@ def _read_arcsec_radius(table: _ContourTable, word: str) -> Numbers:
         return np.full(table.row_count, float(word))
     except ValueError:
         raise UsageError(
-            f"--radius {word}: it is neither a column nor a number", remedy="write NAME, 374.87 or 985.9arcsec"
+            f"--radius {word} is neither a column nor a number", remedy="write NAME, 374.87 or 985.9arcsec"
         ) from None
 
 
@@ -427,7 +428,7 @@ def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) 
         except ValueError:
             if column_name not in table.names:
                 raise UsageError(
-                    f"--date {column_name}: it is neither a column nor a date",
+                    f"--date {column_name} is neither a column nor a date",
                     remedy=table.suggest_column_names(column_name),
                 ) from None
     return times

@@ -303,4 +303,4 @@ def _find_address_failure(url: str, *, allow_private: bool) -> tuple[str, bool] 
             break
     if status < 400 or status in {401, 416, 429}:  # these statuses say that the address exists
         return None
-    return f"its server returns status {status}", status in {404, 410}
+    return f"its server returned status {status}", status in {404, 410}

@@ -88,7 +88,7 @@ def new(
         print(f"Review it, then run: {check_command} && {ingest_command}; to give it its own DOI, run: {doi_command}")
         return
     if licence:
-        raise UsageError("--licence needs --paper", remedy="write `licence` into the descriptor")
+        raise UsageError("--licence needs --paper", remedy="add `licence` to the descriptor")
     source, notes = drafting.move_connection_line_to_secrets(site_settings.directory, name, source)
     for note in notes:
         print(note)

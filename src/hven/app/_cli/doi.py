@@ -207,7 +207,8 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
         data = citations.write_datacite_xml(attributes).encode()
     else:
         raise UsageError(
-            f"{output_file} is neither .xml nor .json", remedy="write .xml, which most libraries accept, or .json"
+            f"{output_file} is neither .xml nor .json",
+            remedy="let the file name end with .xml, which most DOI-registering libraries accept, or with .json",
         )
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if has_errors:
@@ -240,8 +241,7 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
     elif stored_doi:
         print(
             f"this site did not register {stored_doi}. Tell the institute that registered it that the data are "
-            "withdrawn; "
-            f"the DOI should still resolve to {citation.address}"
+            f"withdrawn; the DOI should still resolve to {citation.address}"
         )
     if citation.label:
         command = format_command(context, "release", "remove", citation.label, citation.resource.name)
@@ -265,9 +265,9 @@ def _report_doi_outcome(
     elif not citation.label and citation.resource.doi is None and doi_name is not None:
         descriptor_path = citation.resource.path
         if doi_minting.write_doi_to_descriptor(descriptor_path, doi_name):
-            print(f"wrote doi: {doi_name} into {descriptor_path}")
+            print(f"wrote `doi: {doi_name}` to {descriptor_path}")
         else:
-            print(f"write this into {descriptor_path}, so that results and registries cite the DOI: doi: {doi_name}")
+            print(f"add `doi: {doi_name}` to {descriptor_path}, so that results and registries cite the DOI")
 
 
 def _list_dois(context: typer.Context, *, as_json: bool) -> None:

@@ -67,7 +67,7 @@ def prepare(
             if not prepared_kinds:
                 raise UsageError(
                     "neither the command nor the descriptor states what to prepare",
-                    remedy="give --previews or --spectra, or write `prepare` into the descriptor",
+                    remedy="give --previews or --spectra, or add `prepare` to the descriptor",
                 )
         preparation_result = file_preparation.prepare_files(
             service_context,

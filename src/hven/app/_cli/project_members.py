@@ -113,7 +113,7 @@ def _find_project(site: Site, project_name: str) -> ProjectSettings:
     if project_name not in names:
         raise NotFoundError(
             f"there is no project {project_name!r:.60}",
-            remedy=suggest_spelling(project_name, names) or f"write [projects.{project_name}] into hven.toml",
+            remedy=suggest_spelling(project_name, names) or f"add [projects.{project_name}] to hven.toml",
         )
     return site.settings.projects[names.index(project_name)]
 

@@ -93,7 +93,7 @@ def query(
             remedy='run hven query "SELECT ..", or hven query --epn "target_name=Mars"',
         )
     if epn is None and (table or include_unknown):
-        raise UsageError("--table and --unknown need --epn", remedy="write the name of the table into the ADQL query")
+        raise UsageError("--table and --unknown need --epn", remedy="name the table in the ADQL query")
     output_format, options = formats.select_format(format_name or _choose_format_by_extension(output))
     if as_of is not None and url is not None:
         raise UsageError(
@@ -266,7 +266,7 @@ def _choose_format_by_extension(output: Path | None) -> str:
         format_names = sorted(set(formats_by_extension.values()))
         raise UsageError(
             f"{output}: no format has the extension {output.suffix or '(none)'}",
-            remedy=f"give --format: {', '.join(format_names)}",
+            remedy=f"give --format with one of {', '.join(format_names)}",
         )
     return formats_by_extension[extension]
 

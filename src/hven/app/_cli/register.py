@@ -241,4 +241,4 @@ def _build_hapi_test_request(site: Site) -> dict[str, str]:
             "stop": series.format_instant(extent.stop),
             "parameters": data_set.parameters[0].name,
         }
-    raise UserError("there is no public data set with samples", remedy="write `series` into a descriptor")
+    raise UserError("there is no public data set with samples", remedy="add `series` to a descriptor")

@@ -28,7 +28,7 @@ def show_rule_trend(collection_name: str, runs: Sequence[IngestRun], max_runs: i
     if not run_qualities:
         raise NotFoundError(
             f"no run of {collection_name} has counted flags",
-            remedy="add `flags` to the table and `flag: 0` to a rule, and ingest",
+            remedy="add `flags` to the table and `flag: 0` to a rule, and then ingest the collection again",
         )
     if as_json:
         print_json([_run_flag_statistics_to_json(run, tables) for run, tables in run_qualities])

@@ -194,8 +194,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
     python = re.search(r"PYTHON_VERSION_MISMATCH|Python in worker has different version:? ?(?P<v>[^.]*\.\d+)", text)
     if "No module named 'hven'" in text:
         return StorageError(
-            f"the workers of the Spark cluster{_format_server(server_name)} have no Hven, which computes "
-            f"shapes and matches there",
+            f"the workers of the Spark cluster{_format_server(server_name)} do not have Hven, which computes "
+            "shapes and matches on them",
             remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL works without it",
         )
     version_match = re.search(r"the workers have hven (?P<there>[^\s,]+), but this server has (?P<here>[^\s']+)", text)

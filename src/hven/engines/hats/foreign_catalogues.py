@@ -245,7 +245,7 @@ def _check_property_columns(
                     "{key}={name}, but there is no such column in {first}", key, name, _get_file_name(files[0].path)
                 ),
                 place=TextPlace(file=properties_file),
-                remedy="write the names of its columns there, or get the catalogue again",
+                remedy="write the names of the columns in this file, or get the catalogue again",
             )
 
 

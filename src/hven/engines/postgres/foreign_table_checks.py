@@ -205,7 +205,7 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="error",
-                message=f"the column {name} no longer exists there, so queries that read it fail",
+                message=f"the column {name} no longer exists on the remote server, so queries that read it fail",
                 remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} DROP COLUMN "
                 f"{quote_identifier(name)}",
             )
@@ -213,7 +213,8 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="error",
-                message=f"the column {name} is {remote_types[name]} there, but {column_type} here",
+                message=f"the column {name} has the type {remote_types[name]} on the remote server, but {column_type} "
+                "here",
                 remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ALTER COLUMN "
                 f"{quote_identifier(name)} TYPE {remote_types[name]}",
             )
@@ -222,7 +223,7 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="warning",
-                message=f"the column {name} ({column_type}) is new there, and is not visible here",
+                message=f"the column {name} ({column_type}) is new on the remote server, and is not visible here",
                 remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN "
                 f"{quote_identifier(name)} {column_type}",
             )
@@ -258,12 +259,13 @@ def _check_table_reading(
         yield ForeignSetupFinding(
             about=about,
             level="warning",
-            message=f"conditions on {', '.join(local_conditions)} are not sent there, so all rows are transferred",
+            message=f"conditions on {', '.join(local_conditions)} are not sent to the remote server, so all rows are "
+            "transferred",
             remedy=remedy,
         )
     else:
         yield ForeignSetupFinding(
-            about=about, level="ok", message="conditions on its columns are sent to the other database"
+            about=about, level="ok", message="conditions on its columns are sent to the remote server"
         )
 
 

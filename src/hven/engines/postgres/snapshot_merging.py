@@ -278,7 +278,7 @@ class TableMergeStaging(SharedTableStaging):
                 f"be removed, but the snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
             )
             raise StorageError(
-                message, remedy="ingest the table again, because something else has written into Hven's schema"
+                message, remedy="ingest the table again, because another program has written to Hven's schema"
             )
         cursor.execute(
             f"INSERT INTO {quoted_table} ({column_list}, {quote_identifier(BORN_COLUMN)}) SELECT "

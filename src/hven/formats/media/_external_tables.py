@@ -68,7 +68,7 @@ def open_product_with_row_reader(path: Place, name: str, read_rows: Ask) -> Open
         if not row_count_text.isdecimal() or len(row_count_text) > 12:
             raise SourceError(  # noqa: TRY301
                 format_message("the reader of {name} does not state the number of rows", name),
-                remedy=format_message("put `rows` into the metadata of the schema"),
+                remedy=format_message("add `rows` to the metadata of the schema"),
             )
         fields = [field for field in schema if _is_scalar_or_list_type(field.type)]
         external_table = _ReaderFunctionTable(local_path, name, read_rows, fields, row_count=int(row_count_text))
@@ -141,7 +141,7 @@ class _ReaderFunctionTable:
             difference_text = " ".join(first_difference)
             raise SourceError(
                 format_message(
-                    "the reader of {name} returns columns that are different from its schema: {column}",
+                    "the reader of {name} returned columns that differ from its schema: {column}",
                     self._name,
                     difference_text,
                 )
@@ -149,7 +149,7 @@ class _ReaderFunctionTable:
         if answered_table.num_rows != row_count:
             raise SourceError(
                 format_message(
-                    "the reader of {name} returns {there:,} rows instead of {count:,}, from row {first:,}",
+                    "the reader of {name} returned {there:,} rows instead of {count:,}, from row {first:,}",
                     self._name,
                     answered_table.num_rows,
                     row_count,

@@ -522,7 +522,7 @@ class FileTimeSamples:
         if scale is None:
             message = format_message("the unit {unit!r} of {name} is not a unit of time", unit, clock.name)
             raise SourceError(
-                message, remedy=format_message("write the unit, such as time: {{of: {name}, unit: ms}}", clock.name)
+                message, remedy=format_message("write the unit, such as `time: {{of: {name}, unit: ms}}`", clock.name)
             )
         if column.epoch is not None and not reference_text:
             reference_days: float | None = UNIX_EPOCH_DAYS["JD"] - column.epoch

@@ -60,7 +60,7 @@ def build_uint64_text_deviation(column: str, file: str) -> ReadDeviation:
     column, file
         Names of the column and of the file.
     """
-    message = "whole numbers do not fit int64, so Hven reads the column as decimal text"
+    message = "some whole numbers do not fit in int64, so Hven reads the column as decimal text"
     return ReadDeviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
 
 

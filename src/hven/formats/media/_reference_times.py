@@ -38,7 +38,9 @@ def read_reference_time(reference_spec: str, cards: dict[str, Any], file_name: s
     if not reference_spec:
         raise SourceError(
             format_message("{file} does not give the reference time", file_name),
-            remedy=format_message("write time: {of: .., since: ..} with a date, JD, or cards such as DATE-OBS"),
+            remedy=format_message(
+                "write `time: {of: .., since: ..}`, where `since` is a date, JD, or header cards such as DATE-OBS"
+            ),
         )
     if _DATE_PATTERN.fullmatch(reference_spec.replace("T", " ").strip()):
         return _parse_date(reference_spec, file_name)
@@ -62,7 +64,9 @@ def _read_time_from_name(name_format: str, file_name: str) -> int:
     escaped_format = re.escape(name_format).replace(r"\%", "%")
     match = re.search(re.sub(r"%([YymdjHMS])", write_group, escaped_format), file_name)
     if match is None:
-        raise SourceError(format_message("the name {file} has no date in the format {pattern}", file_name, name_format))
+        raise SourceError(
+            format_message("the file name {file} has no date in the format {pattern}", file_name, name_format)
+        )
     date_fields = {key: int(value) for key, value in match.groupdict().items()}
     short_year = date_fields.get("y", 70)
     century = 1900 if short_year >= 70 else 2000

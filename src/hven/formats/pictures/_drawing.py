@@ -116,7 +116,7 @@ def refuse_large_packed_file(path: Place, name: str) -> None:
             while piece := file.read(1 << 20):
                 total += len(piece)
                 if total > MAX_UNPACKED_BYTES:
-                    raise SourceError(format_message("{name} is too large to decompress for a picture", name))
+                    raise SourceError(format_message("{name} is too large for Hven to make a picture of it", name))
     except (OSError, EOFError, ValueError) as fault:
         raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault))) from None
 
@@ -147,7 +147,8 @@ def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> Ren
         return _draw_best_part(product, look, name)
     except TimeLimitError as error:
         raise SourceError(
-            format_message("{name} takes too long to read for a picture", name), remedy="request a picture of a cut-out"
+            format_message("Hven needs too long to read {name} for a picture", name),
+            remedy="request a picture of a cut-out",
         ) from error
 
 

@@ -87,7 +87,7 @@ def _read_raster(path: Place, name: str, extension: str, look: PictureStyle) -> 
         source = path if isinstance(path, Path) else path.open("rb")
         with Image.open(source, formats=(RASTER_FORMATS[extension],)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise SourceError(format_message("{name} is too large to decompress for a picture", name))
+                raise SourceError(format_message("{name} is too large for Hven to make a picture of it", name))
             searched_frames = zip(ImageSequence.Iterator(image), range(MAX_SEARCHED_FRAMES), strict=False)
             frames = sum(1 for _ in searched_frames)
             description = f"{image.width} x {image.height} pixels"
@@ -115,10 +115,10 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
         raise SourceError(format_message("{name} is empty", name))
     if not can_read_films():
         raise SourceError(
-            format_message("Hven cannot make a still of a {kind} film here", extension.upper()),
+            format_message("Hven cannot make a still from a {kind} film here", extension.upper()),
             remedy=format_message(
-                "run pip install 'hven[films]' where Hven runs, or publish a still next to the film with semantics: "
-                "thumbnail"
+                "run pip install 'hven[films]' where Hven runs, or publish a still next to the film with "
+                "`semantics: thumbnail`"
             ),
         )
     import av  # noqa: PLC0415  (few requests need it)
@@ -134,7 +134,9 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
             stream = film.streams.video[0]
             context = stream.codec_context
             if context.width * context.height > MAX_PIXELS:
-                raise SourceError(format_message("{name} is too large to decompress for a picture", name))
+                raise SourceError(
+                    format_message("the frames of {name} are too large for Hven to make a picture from one", name)
+                )
             context.options = {"max_pixels": str(MAX_PIXELS)}  # what a frame itself says counts, too
             context.thread_count = 1
             length = film.duration or 0  # microseconds
@@ -148,7 +150,9 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                     description = f"{frame.width} x {frame.height} pixels{seconds}"
                     return frame.to_image(), description  # type: ignore[no-untyped-call]
                 if time.monotonic() > end_time:
-                    raise SourceError(format_message("{name} takes too long to decompress for a picture", name))
+                    raise SourceError(
+                        format_message("Hven needs too long to decompress a frame of {name} for a picture", name)
+                    )
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
         reason = type(fault).__name__
         if isinstance(fault, OSError) and fault.strerror:

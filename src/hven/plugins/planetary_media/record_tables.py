@@ -227,7 +227,7 @@ def _decode_binary_numbers(cells: npt.NDArray[np.uint8], field: RecordField) -> 
     if pa.types.is_uint64(flat.type) and (pc.max(flat).as_py() or 0) > MAX_INT64:
         raise SourceError(
             format_message(
-                "a value of {column} does not match the label: {reason}", field.name, "it does not fit int64"
+                "a value of {column} does not match the label: {reason}", field.name, "it does not fit in int64"
             )
         )
     return flat

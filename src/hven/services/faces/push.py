@@ -81,9 +81,9 @@ def build_push_routes(context: ServiceContext) -> Sequence[Route]:
         catalogue = site.get_published_state().get_catalogue(principal, context.policies)
         table_name = services.find_table(name, catalogue).qualified_name
         if push_target is None:
-            message = format_message("clients cannot write rows into {table}", table_name)
-            raise NotFoundError(message, remedy="write source: {kind: push} into its descriptor")
-        message = format_message("{who} may not write into {table}", principal.name, table_name)
+            message = format_message("clients cannot write rows to {table}", table_name)
+            raise NotFoundError(message, remedy="add `source: {kind: push}` to its descriptor")
+        message = format_message("{who} may not write to {table}", principal.name, table_name)
         raise ForbiddenError(message, remedy="add the account to `writers` in its descriptor")
 
     async def answer_write(request: Request) -> Response:

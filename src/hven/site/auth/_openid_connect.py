@@ -290,7 +290,7 @@ class OpenIdProvider:
 
     def _check_timestamp(self, timestamp: object) -> float:
         if isinstance(timestamp, bool) or not isinstance(timestamp, int | float) or not math.isfinite(timestamp):
-            raise self._build_login_error("sent a token without valid times")
+            raise self._build_login_error("sent a token without valid timestamps")
         return timestamp
 
     def _verify_signature(self, token: str) -> dict[str, Any]:

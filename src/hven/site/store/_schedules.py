@@ -173,7 +173,7 @@ class SyncScheduleStore:
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
         if row is None:
-            remedy = "write `sync: {every: 1 h}` into its descriptor, and serve the site"
+            remedy = "add `sync: {every: 1 h}` to its descriptor, and serve the site"
             raise NotFoundError(f"{collection!r} has no schedule", remedy=remedy)
         return _schedule_from_row(row)
 
