@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from oai_server import OaiServer, build_capability, build_record, build_tables
 
 from hven.model.errors import SourceError, TooLargeError, UserError
 from hven.plugins.directories import oai, oai_harvest
 from hven.sources import SourceContext, _rate_limiting
 from hven.testing.source import SourceContract
 from json_servers import Reply, Request, serve
-from oai_server import OaiServer, build_capability, build_record, build_tables
 
 FIELDS = {"id": "Resource/identifier", "title": "Resource/title", "subjects": "Resource/content/subject"}
 
