@@ -25,12 +25,10 @@ def list_files(name: str) -> set[str]:
     return {path.name for path in (PLUGIN_DIRECTORY / name).iterdir()} - {"__pycache__", "README.md"}
 
 
-def _clear_caches() -> None:
+def clear_caches() -> None:
+    """Forget what was found among installed packages."""
+    plugins._selection.clear_caches()
     for one in (
-        plugins.list_plugins,
-        plugins.load_plugin,
-        plugins._load_external_packages,
-        plugins._map_builtin_modules,
         plugins._map_plugin_packages,
         functions.load_plugin_functions,
         load_page_translations,
@@ -61,11 +59,11 @@ def install_plugin(name: str, place: Path) -> Iterator[None]:
     (about / "entry_points.txt").write_text("".join(lines), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))
-        _clear_caches()
+        clear_caches()
         try:
             yield
         finally:
-            _clear_caches()
+            clear_caches()
             sys.modules.pop(f"hven_{name}", None)
 
 

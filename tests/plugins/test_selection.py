@@ -11,7 +11,7 @@ import pytest
 
 from hven.model import plugins
 from hven.model.errors import UserError
-from hven.model.settings import load_settings
+from hven.model.settings import find_unavailable_section_faults, load_settings
 
 KIND = "sources"
 
@@ -61,6 +61,36 @@ def test_the_variable_takes_precedence(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "hven.toml").write_text('name = "x"\n')
     load_settings(tmp_path)
     assert plugins.list_plugin_packages() == ()
+
+
+def test_settings_of_a_package_that_is_left_out_are_told_and_stop_no_site(tmp_path: Path) -> None:
+    sections = [
+        (package, plugins.load_named_object(place, "test"))
+        for package in plugins.list_plugin_packages()
+        for place in package.settings.values()
+    ]
+    if not sections:
+        pytest.skip("no plug-in package has settings")
+    for package, section in sections:
+        assert section.key in package.settings
+        text = section.example_text.partition("\n\n")[0]
+        (tmp_path / "hven.toml").write_text(f"plugins = []\n{text}", encoding="utf-8")
+        found = load_settings(tmp_path, {})
+        assert section.key not in found.brought
+        faults = [str(fault) for fault in find_unavailable_section_faults(found)]
+        assert f"belongs to the plug-in package {package.name}, which `plugins` leaves out" in faults[0]
+
+
+def test_a_package_is_left_out_with_one_that_it_uses(tmp_path: Path) -> None:
+    users = [package for package in plugins.list_plugin_packages() if package.uses]
+    if not users:
+        pytest.skip("no plug-in package uses another one")
+    for package in users:
+        (tmp_path / "hven.toml").write_text(f'plugins = ["{package.name}"]\n', encoding="utf-8")
+        load_settings(tmp_path, {})
+        assert plugins.list_plugin_packages() == ()
+        [error] = plugins.find_plugin_faults()
+        assert f"the plug-in package {package.name} is left out, because it uses {package.uses[0]}" in error.message
 
 
 def test_a_verb_that_is_left_out_names_its_package() -> None:

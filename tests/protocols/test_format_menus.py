@@ -51,11 +51,11 @@ def _foreign_format(tmp_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "hven_roman", module)
         patch.syspath_prepend(str(tmp_path / "site-packages"))
-        example_plugins._clear_caches()
+        example_plugins.clear_caches()
         try:
             yield
         finally:
-            example_plugins._clear_caches()
+            example_plugins.clear_caches()
 
 
 @pytest.fixture

@@ -197,11 +197,11 @@ def test_the_commented_settings_of_the_template_are_right(tmp_path):
 
 def test_every_setting_has_a_key_and_a_word():
     ours = {field.name for field in fields(Settings)} - {"directory", "brought"} | {
-        one.name for one in _validation.list_engine_settings_sections()
+        one.name for one in _validation.list_plugin_settings_sections() if not one.part
     }
     ours |= {
-        f"{name}.{field.name}"
-        for name, one in _validation.collect_settings_sections().items()
+        f"{one.name}.{field.name}"
+        for one in _validation.collect_settings_sections().values()
         for field in fields(one.settings_class)
     }
     assert ours == set(collect_setting_docs())
@@ -238,7 +238,7 @@ def engine(monkeypatch):
         )
     )
     views = (
-        _validation.list_engine_settings_sections,
+        _validation.list_plugin_settings_sections,
         _validation.collect_settings_sections,
         _validation.collect_setting_metadata,
         _validation.build_settings_file_model,

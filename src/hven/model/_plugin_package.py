@@ -70,6 +70,7 @@ class PluginPackage:
     """All that a plug-in package adds.
 
     A mapping has the names of plug-ins of one kind, and the dotted names of the modules in which their records stand.
+    A function or a record inside a module is named as ``module:name``.
 
     Parameters
     ----------
@@ -85,6 +86,17 @@ class PluginPackage:
         Files that kinds of sources outside of this package read, because it has media for them.
     verbs
         Verbs of the command line by their names.
+    settings
+        Settings that it adds to hven.toml, each the place of a `hven.model.settings.SettingsSection`. ``{"night": ..}``
+        is a section of its own. ``{"files:night": ..}`` adds settings to the section ``[files]``: they are its part
+        ``night``. The name is the key of the values in `hven.model.settings.Settings.brought`.
+    checks
+        Functions for ``hven check``: ``check(settings) -> Iterator[Fault | str]``, faults of what the settings name;
+        texts describe it.
+    extensions
+        Modules that it adds to extension points of other packages, by the names of the points: ``{"night.reports":
+        ("hven_weather.night_report",)}``. The package that has the point, ``night``, defines what such a module
+        contains, and loads all of them (`hven.model.plugins.load_extensions`).
 
     Raises
     ------
@@ -109,6 +121,9 @@ class PluginPackage:
     panes: Mapping[str, str] = field(default_factory=dict)
     resolvers: Mapping[str, str] = field(default_factory=dict)
     verbs: Mapping[str, Verb] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[str, ...] = ()
+    extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

@@ -19,7 +19,7 @@ from hven.model._plugin_package import FileSignature, PluginPackage, Verb
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "FileSignature",
     "PluginPackage",
     "Verb",
+    "cache_until_selection",
     "describe_error_origin",
     "find_plugin_faults",
     "find_unused_package",
@@ -38,6 +39,8 @@ __all__ = [
     "list_plugin_packages",
     "list_plugins",
     "list_unused_packages",
+    "load_extensions",
+    "load_named_object",
     "load_plugin",
     "load_plugin_records",
     "require_modules",
@@ -47,6 +50,7 @@ __all__ = [
 ]
 log = logging.getLogger("hven")
 T = TypeVar("T")
+CachedFunction = TypeVar("CachedFunction", bound="Callable[..., Any]")
 PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-in plug-ins
     "sources": ("hven.sources",),
     "descriptions": ("hven.descriptor._table_descriptions",),
@@ -120,6 +124,15 @@ class _PackageSelection:
 
     names: frozenset[str] | None = None  # None: all
 
+    def __init__(self) -> None:
+        self._cached_functions: list[Any] = []
+
+    def cache_function(self, function: CachedFunction) -> CachedFunction:
+        """Cache the results of a function until the selection changes."""
+        cached_function = cache(function)
+        self._cached_functions.append(cached_function)
+        return cached_function  # type: ignore[return-value]
+
     def set_names(self, names: Iterable[str] | None) -> None:
         """Select packages by their names, and forget what was found before."""
         selected_names = None if names is None else frozenset(filter(None, names))
@@ -127,17 +140,16 @@ class _PackageSelection:
             selected_names = None
         if selected_names != self.names:
             self.names = selected_names
-            for function in (
-                _load_builtin_packages,
-                _load_external_packages,
-                _map_builtin_modules,
-                list_plugins,
-                load_plugin,
-            ):
-                function.cache_clear()
+            self.clear_caches()
+
+    def clear_caches(self) -> None:
+        """Forget the results of the functions that `cache_function` caches."""
+        for cached_function in self._cached_functions:
+            cached_function.cache_clear()
 
 
 _selection = _PackageSelection()
+cache_until_selection = _selection.cache_function
 
 
 def select_plugin_packages(names: Iterable[str] | None) -> None:
@@ -168,7 +180,7 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, or ``verbs``.
+        A key of `PLUGIN_GROUPS`, ``verbs`` or ``settings``.
     name
         Name of the plug-in.
 
@@ -177,15 +189,13 @@ def find_unused_package(group: str, name: str) -> str | None:
     package
         Name of the package; None if no installed package has the plug-in, or the settings do not leave it out.
     """
-    for package in list_unused_packages():
-        if name in vars(package)[group]:
-            return package.name
-    return None
+    return next((package.name for package in list_unused_packages() if name in vars(package)[group]), None)
 
 
 def list_unused_packages() -> tuple[PluginPackage, ...]:
-    """List the records of Hven's own packages that are installed, but left out by the settings."""
-    return tuple(package for package in _import_builtin_records() if not _is_selected(package.name))
+    """List the records of Hven's own packages that the settings leave out."""
+    used_packages = _load_builtin_packages()
+    return tuple(package for package in _import_builtin_records() if package not in used_packages)
 
 
 def list_file_signatures(kind: str | None = None) -> tuple[FileSignature, ...]:
@@ -205,10 +215,87 @@ def list_file_signatures(kind: str | None = None) -> tuple[FileSignature, ...]:
     return tuple(signature for signature in signatures if kind in {None, signature.kind})
 
 
-@cache
+def load_extensions(point: str) -> tuple[ModuleType, ...]:
+    """Load the modules that packages add to an extension point.
+
+    Parameters
+    ----------
+    point
+        Name of the point: that of the package that defines it, a dot, and a word.
+
+    Returns
+    -------
+    modules
+        The modules, in the order of the packages.
+
+    Raises
+    ------
+    UserError
+        A module cannot be loaded.
+    """
+    packages = list_plugin_packages()
+    module_names = [name for package in packages for name in package.extensions.get(point, ())]
+    return tuple(_import_named_module(name, f"the extension point {point}") for name in module_names)
+
+
+def load_named_object(place: str, purpose: str) -> Any:
+    """Load what the record of a package names as ``module:name``.
+
+    Parameters
+    ----------
+    place
+        Dotted name of a module, a colon, and a name in it.
+    purpose
+        What needs it, for the message.
+
+    Returns
+    -------
+    named_object
+        The function or record.
+
+    Raises
+    ------
+    UserError
+        It cannot be loaded.
+    """
+    module_name, _, name = place.partition(":")
+    module = _import_named_module(module_name, purpose)
+    if name not in vars(module):
+        message = f"{purpose} names {place}, but {module_name} has no {name}"
+        raise UserError(message, remedy="correct it, or uninstall it")
+    return vars(module)[name]
+
+
+def _import_named_module(name: str, purpose: str) -> ModuleType:
+    """Import a module that the record of a package names; an error of a foreign module becomes a UserError."""
+    try:
+        return import_hven_module(name, purpose)
+    except UserError:
+        raise
+    except Exception as error:
+        if name.startswith("hven."):
+            raise
+        message = f"{purpose} names {name}, which cannot be loaded: {type(error).__name__}: {error}"
+        raise UserError(message, remedy="correct it, or uninstall it") from error
+
+
+@cache_until_selection
 def _load_builtin_packages() -> tuple[PluginPackage, ...]:
     """Load the records of Hven's own packages that are selected, in alphabetical order."""
-    return tuple(package for package in _import_builtin_records() if _is_selected(package.name))
+    return _select_usable_packages([package for package in _import_builtin_records() if _is_selected(package.name)])
+
+
+def _select_usable_packages(packages: Iterable[PluginPackage]) -> tuple[PluginPackage, ...]:
+    """Leave out packages that use one that is not there."""
+    usable_packages = {package.name: package for package in packages}
+    while True:
+        lacking_names = [
+            name for name, package in usable_packages.items() if set(package.uses) - usable_packages.keys()
+        ]
+        if not lacking_names:
+            return tuple(usable_packages.values())
+        for name in lacking_names:
+            del usable_packages[name]
 
 
 @cache
@@ -223,7 +310,7 @@ def _is_selected(name: str) -> bool:
     return _selection.names is None or name in _selection.names
 
 
-@cache
+@cache_until_selection
 def _load_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserError, ...]]:
     """Load the records of the packages of other projects, and the faults of those that cannot be used."""
     names = {package.name for package in _load_builtin_packages()}
@@ -242,10 +329,24 @@ def _load_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserErro
             names.add(record.name)
             if _is_selected(record.name):
                 records.append(record)
-    return tuple(records), tuple(faults)
+    builtin_packages = _load_builtin_packages()
+    usable_packages = _select_usable_packages([*builtin_packages, *records])
+    return usable_packages[len(builtin_packages) :], (*faults, *_find_lacking_packages(records, usable_packages))
 
 
-@cache
+def _find_lacking_packages(
+    selected_packages: Iterable[PluginPackage], usable_packages: Collection[PluginPackage]
+) -> Iterator[UserError]:
+    """Yield the error of each package that is left out because it uses one that is not there."""
+    usable_names = {package.name for package in usable_packages}
+    for package in selected_packages:
+        missing_names = " and ".join(name for name in package.uses if name not in usable_names)
+        if missing_names:
+            message = f"the plug-in package {package.name} is left out, because it uses {missing_names}"
+            yield UserError(message, remedy=f"install {missing_names}, and add it to `plugins` if that names packages")
+
+
+@cache_until_selection
 def list_plugins(group: str) -> tuple[str, ...]:
     """List all names in a group of plug-ins, built-in ones first, without importing them.
 
@@ -290,7 +391,7 @@ def list_external_plugins(group: str) -> tuple[str, ...]:
     return tuple(name for name in list_plugins(group) if name not in builtin_names)
 
 
-@cache
+@cache_until_selection
 def _map_builtin_modules(group: str) -> dict[str, str]:
     """Return the built-in modules by their names."""
     modules = {}
@@ -314,7 +415,7 @@ def _iterate_external_entries(group: str) -> Iterator[importlib.metadata.EntryPo
             yield importlib.metadata.EntryPoint(name, module, f"hven.{group}")
 
 
-@cache
+@cache_until_selection
 def load_plugin(group: str, name: str) -> ModuleType:
     """Import the module that implements `name`.
 
@@ -451,6 +552,9 @@ def find_plugin_faults() -> Iterator[UserError]:
         The fault, with the name of the plug-in, and the file and line where it could not be loaded.
     """
     yield from _load_external_packages()[1]
+    selected_packages = [package for package in _import_builtin_records() if _is_selected(package.name)]
+    yield from _find_lacking_packages(selected_packages, _load_builtin_packages())
+    yield from _find_named_object_faults(_load_external_packages()[0])
     package_names = {package.name for package in (*_import_builtin_records(), *_load_external_packages()[0])}
     for name in sorted((_selection.names or frozenset()) - package_names):
         known_names = ", ".join(sorted(package_names))
@@ -471,6 +575,22 @@ def find_plugin_faults() -> Iterator[UserError]:
         for name in plugin_names:
             try:
                 load_plugin(group, name)
+            except UserError as error:
+                yield error
+
+
+def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[UserError]:
+    """Load the settings, checks and extensions of packages, and yield their faults."""
+    for package in packages:
+        where = f"the plug-in package {package.name}"
+        for place in (*package.settings.values(), *package.checks):
+            try:
+                load_named_object(place, where)
+            except UserError as error:
+                yield error
+        for point in package.extensions:
+            try:
+                load_extensions(point)
             except UserError as error:
                 yield error
 

@@ -14,7 +14,7 @@ from hven import adql, descriptor
 from hven.app._cli import metadata_score
 from hven.app._cli.context import format_command, load_site_settings, open_site, print_json
 from hven.app._cli.dead_links import check_collection_links
-from hven.app._cli.engine_verbs import check_engine_settings
+from hven.app._cli.engine_verbs import check_plugin_settings
 from hven.descriptor import drafting
 from hven.ingest import run_collection_examples, run_collection_tests
 from hven.ingest.sampling import find_sample_faults
@@ -266,7 +266,7 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
 
 
 def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
-    for fact in check_engine_settings(settings):
+    for fact in check_plugin_settings(settings):
         if isinstance(fact, str):
             findings.engines.append(fact)
         else:

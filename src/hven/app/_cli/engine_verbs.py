@@ -1,4 +1,4 @@
-"""Verbs and checks that the engines bring.
+"""Verbs that the engines bring, and checks of settings that engines and plug-in packages bring.
 
 A verb becomes a command with the option ``--json``. The checks are run by ``hven check``.
 """
@@ -45,11 +45,14 @@ def load_engine_function(function_place: str) -> Callable[..., Any]:
     return vars(module)[name]  # type: ignore[no-any-return]
 
 
-def check_engine_settings(site_settings: Settings) -> Iterator[Fault | str]:
-    """Check what the settings say of the engines: yield faults, and texts that describe the engines."""
+def check_plugin_settings(site_settings: Settings) -> Iterator[Fault | str]:
+    """Check what the settings name for engines and packages: yield faults, and texts that describe it."""
     for engine_kind in engines.load_engine_records():
         if engine_kind.check:
             yield from load_engine_function(engine_kind.check)(site_settings)
+    for package in plugins.list_plugin_packages():
+        for place in package.checks:
+            yield from plugins.load_named_object(place, f"the plug-in package {package.name}")(site_settings)
 
 
 def build_engine_command(verb_function: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:

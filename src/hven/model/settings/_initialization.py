@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import UserError
 from hven.model.settings._site_file import SETTINGS_FILE, load_settings
-from hven.model.settings._validation import list_engine_settings_sections
+from hven.model.settings._validation import list_plugin_settings_sections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ authority = {quote(authority)}          # ivo://{authority}/...
 # keep_snapshots = 3
 # disk_budget = "200 GiB"
 
-{"".join(section.template_text for section in list_engine_settings_sections())}# [limits]
+{"".join(section.template_text for section in list_plugin_settings_sections())}# [limits]
 # seconds = 60
 # maxrec_default = 2_000_000
 # memory = "2 GiB"

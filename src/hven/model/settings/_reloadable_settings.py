@@ -89,10 +89,11 @@ class ReloadableSettings:
                 new_settings,
                 **({section: replace(getattr(new_settings, section), **{key: value})} if section else {key: value}),
             )
-        for name in more_restart_settings:
-            waiting += _list_changed_settings(name, old_settings.brought[name], new_settings.brought[name])
-            brought = {**new_settings.brought, name: old_settings.brought[name]}
-            new_settings = replace(new_settings, brought=brought)
+        for section in more_restart_settings:
+            for key, old in old_settings.brought.items():
+                if key.partition(":")[0] == section:  # the section, or a part of it
+                    waiting += _list_changed_settings(section, old, new_settings.brought[key])
+                    new_settings = replace(new_settings, brought={**new_settings.brought, key: old})
         self.problem = None
         self.pending_restart = tuple(waiting)
         changed = new_settings != old_settings

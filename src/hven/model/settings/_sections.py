@@ -81,10 +81,15 @@ def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsSection:
-    """A section of hven.toml, ``[name]``: of our own, or brought by an engine (`hven.engines.EnginePluginRecord`).
+    """A section of hven.toml, ``[name]``, or a part of one.
+
+    It belongs to Hven, to an engine (`hven.engines.EnginePluginRecord`) or to a plug-in package
+    (`hven.model.plugins.PluginPackage`).
 
     Attributes
     ----------
+    part
+        Name of a part, if the settings are added to a section that belongs to somebody else; empty for a whole section.
     settings_class
         A dataclass, each field a `define_setting`.
     doc
@@ -103,12 +108,20 @@ class SettingsSection:
 
     name: str
     settings_class: type
+    part: str = ""
     doc: str = ""
     is_repeated: bool = False
     previous_setting: str = ""
     required_modules: tuple[str, ...] = ()
     template_text: str = ""
     example_text: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name of its values in `Settings.brought`."""
+        if self.part:
+            return f"{self.name}:{self.part}"
+        return self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

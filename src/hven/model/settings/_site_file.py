@@ -16,7 +16,8 @@ from hven.model.settings._validation import (
     build_settings_file_model,
     collect_setting_metadata,
     collect_settings_sections,
-    list_engine_settings_sections,
+    collect_unused_settings,
+    list_plugin_settings_sections,
     parse_byte_size,
     validate_settings,
 )
@@ -99,6 +100,7 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
     faults: list[Fault] = []
     text, data = _parse_settings_file(file, faults)
     plugins.select_plugin_packages(_read_plugin_selection(data))  # before engines are asked for their settings
+    _remove_unused_settings(data)
     _convert_byte_sizes(data)
     overrides = _read_environment_settings(environment, faults)
     faults += _find_settings_faults(data, text)
@@ -143,6 +145,25 @@ def _read_plugin_selection(data: Mapping[str, Any]) -> list[str] | None:
     if isinstance(names, list):
         return [name for name in names if isinstance(name, str)]
     return None
+
+
+def _find_unused_settings(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the settings of packages that the site does not use, sections or ``section.setting``, and the packages."""
+    for key, package in collect_unused_settings().items():
+        section, _, name = key.partition(".")
+        holder = data.get(section)
+        if holder is not None and (not name or (isinstance(holder, dict) and name in holder)):
+            yield key, package
+
+
+def _remove_unused_settings(data: dict[str, Any]) -> None:
+    """Remove settings of packages that the site does not use: they do not stop it, and ``hven check`` reports them."""
+    for key, _ in list(_find_unused_settings(data)):
+        section, _, name = key.partition(".")
+        if not name:
+            del data[section]
+        elif section in data:
+            del data[section][name]
 
 
 def _convert_byte_sizes(data: dict[str, Any]) -> None:
@@ -364,7 +385,7 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
 
 
 def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
-    """List sections that have no effect, because the modules that they need are not installed.
+    """List settings that have no effect: modules that they need are not installed, or the site leaves a package out.
 
     Parameters
     ----------
@@ -377,15 +398,19 @@ def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
         Faults, each with the line of the section and the remedy.
     """
     faults = []
-    for section in list_engine_settings_sections():
+    file_text = _read_settings_file(settings)
+    for section in list_plugin_settings_sections():
         default: object = () if section.is_repeated else section.settings_class()
-        if settings.brought[section.name] == default:
+        if settings.brought[section.key] == default:
             continue
         try:
             plugins.require_modules("it", *section.required_modules)
         except UserError as error:
-            fault = _build_settings_fault(_read_settings_file(settings), section.name, error.message, error.remedy)
-            faults.append(fault)
+            faults.append(_build_settings_fault(file_text, section.name, error.message, error.remedy))
+    for key, package in _find_unused_settings(tomllib.loads(file_text)):
+        message = f"belongs to the plug-in package {package}, which `plugins` leaves out"
+        remedy = f"add {package!r} to `plugins`, or remove the setting"
+        faults.append(_build_settings_fault(file_text, key, message, remedy, severity="warning"))
     return faults
 
 

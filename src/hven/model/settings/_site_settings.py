@@ -63,7 +63,7 @@ class Settings:
     defaults
         ``[defaults]``: the lowest layer of every descriptor.
     brought
-        The values of sections that engines add (`SettingsSection`), by their names.
+        The values of sections that engines and packages add, by the names of sections (`SettingsSection.key`).
     """
 
     directory: Path

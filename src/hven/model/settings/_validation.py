@@ -5,14 +5,15 @@ All keys with their documentation, and pydantic's view of them.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
-from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
+from hven.model.errors import UserError
 from hven.model.settings._sections import (
     IdentityProviderSettings,
     PortalSettings,
@@ -27,6 +28,9 @@ from hven.model.settings._site_settings import Settings
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from hven.model.plugins import PluginPackage
+
+log = logging.getLogger("hven")
 _BYTE_UNIT_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _BYTE_SIZE_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 NAMED_SECTION_CLASSES = (
@@ -69,18 +73,52 @@ def _evaluate_annotations(settings_class: type) -> dict[str, Any]:
     return get_type_hints(settings_class, localns=localns, include_extras=True)
 
 
-@cache
-def list_engine_settings_sections() -> tuple[SettingsSection, ...]:
-    """Return the sections that engines bring."""
+@plugins.cache_until_selection
+def list_plugin_settings_sections() -> tuple[SettingsSection, ...]:
+    """Return the sections, and parts of sections, that engines and packages bring."""
     engine_records = (
         vars(plugins.load_plugin("engines", name)).get("KIND") for name in plugins.list_plugins("engines")
     )
-    return tuple(section for engine_record in engine_records if engine_record for section in engine_record.settings)
+    engine_sections = [
+        section for engine_record in engine_records if engine_record for section in engine_record.settings
+    ]
+    return (*engine_sections, *_load_package_sections(plugins.list_plugin_packages()))
 
 
-@cache
+def _load_package_sections(packages: Iterable[PluginPackage]) -> list[SettingsSection]:
+    """Load the sections of packages; a section that cannot be loaded is left out, and `find_plugin_faults` tells it."""
+    sections = []
+    for package in packages:
+        for place in package.settings.values():
+            try:
+                sections.append(plugins.load_named_object(place, f"the plug-in package {package.name}"))
+            except UserError as error:
+                log.warning("%s", error)
+    return sections
+
+
+def collect_unused_settings() -> dict[str, str]:
+    """Return the sections and settings of packages that the settings leave out.
+
+    Returns
+    -------
+    packages
+        Name of the package by the section, or by ``section.setting`` of a part.
+    """
+    packages_by_key = {}
+    for package in plugins.list_unused_packages():
+        for section in _load_package_sections([package]):
+            if section.part:
+                keys = [f"{section.name}.{item.name}" for item in fields(section.settings_class)]
+            else:
+                keys = [section.name]
+            packages_by_key.update(dict.fromkeys(keys, package.name))
+    return packages_by_key
+
+
+@plugins.cache_until_selection
 def collect_settings_sections() -> Mapping[str, SettingsSection]:
-    """Return all sections by name."""
+    """Return all sections by name, and parts of sections by their keys."""
     sections_by_name = {}
     for name, hint in _evaluate_annotations(Settings).items():
         is_repeated = get_origin(hint) is tuple
@@ -93,10 +131,10 @@ def collect_settings_sections() -> Mapping[str, SettingsSection]:
                 is_repeated=is_repeated,
                 example_text=SECTION_EXAMPLES.get(name, ""),
             )
-    return sections_by_name | {section.name: section for section in list_engine_settings_sections()}
+    return sections_by_name | {section.key: section for section in list_plugin_settings_sections()}
 
 
-@cache
+@plugins.cache_until_selection
 def collect_setting_metadata() -> Mapping[str, Mapping[str, Any]]:
     """Return what is `build_setting_metadata` of every setting, ``limits.seconds`` as one word."""
     metadata_by_key: dict[str, Mapping[str, Any]] = {}
@@ -105,12 +143,12 @@ def collect_setting_metadata() -> Mapping[str, Mapping[str, Any]]:
             metadata_by_key[item.name] = item.metadata
         metadata_by_key |= {
             section.name: build_setting_metadata(section.doc)
-            for section in list_engine_settings_sections()
+            for section in list_plugin_settings_sections()
             if section.previous_setting == item.name
         }
     return metadata_by_key | {
-        f"{name}.{item.name}": item.metadata
-        for name, section in collect_settings_sections().items()
+        f"{section.name}.{item.name}": item.metadata
+        for section in collect_settings_sections().values()
         for item in fields(section.settings_class)
     }
 
@@ -139,47 +177,56 @@ def iterate_site_specific_settings(settings: Settings) -> Iterator[tuple[str, An
     name, value, effect
         The setting, its value, and what it would do in another place.
     """
-    for name, metadata in collect_setting_metadata().items():
-        if metadata["placed"]:
-            section, _, key = name.rpartition(".")
-            if section:
-                holder = settings.brought.get(section) or getattr(settings, section, None)
-            else:
-                holder = settings
-            default = next(
-                item.default
-                for item in fields(collect_settings_sections()[section].settings_class if section else Settings)
-                if item.name == key
-            )
-            value = getattr(holder, key, default)
-            if value != default:
-                yield name, value, metadata["placed"]
+    yield from _iterate_placed_values(Settings, settings, "")
+    for key, section in collect_settings_sections().items():
+        holder = settings.brought.get(key, getattr(settings, key, None))
+        yield from _iterate_placed_values(section.settings_class, holder, f"{section.name}.")
 
 
-@cache
+def _iterate_placed_values(settings_class: Any, holder: object, prefix: str) -> Iterator[tuple[str, Any, str]]:
+    """List the settings of a dataclass that are set and belong to one place; a repeated section has none."""
+    for item in fields(settings_class):
+        effect = item.metadata.get("placed")
+        value = getattr(holder, item.name, item.default)
+        if effect and value != item.default:
+            yield f"{prefix}{item.name}", value, effect
+
+
+@plugins.cache_until_selection
 def build_settings_file_model() -> type[BaseModel]:
     """Make the model of the file: the same keys, bounds and patterns."""
     from pydantic import create_model  # noqa: PLC0415  (as above)
 
     model = _build_section_model("SettingsFile", Settings)
-    engine_fields = {}
-    for section in list_engine_settings_sections():
-        kind: Any = section.settings_class
-        if section.is_repeated:
-            kind = tuple[kind, ...]
-        engine_fields[section.name] = (_to_toml_type(kind, section.name) | None, None)
-    return create_model("SettingsFile", __base__=model, **engine_fields)  # type: ignore[call-overload, no-any-return]
+    section_fields = {}
+    for section in list_plugin_settings_sections():
+        whole_section = collect_settings_sections().get(section.name)
+        if whole_section is None:  # a part of a section that is not there
+            continue
+        if whole_section.is_repeated:
+            toml_type = _to_toml_type(tuple[whole_section.settings_class, ...], section.name)
+        else:
+            part_classes = [part.settings_class for part in find_section_parts(section.name)]
+            toml_type = _build_section_model(section.name.capitalize(), whole_section.settings_class, *part_classes)
+        section_fields[section.name] = (toml_type | None, None)
+    return create_model("SettingsFile", __base__=model, **section_fields)  # type: ignore[call-overload, no-any-return]
 
 
-def _build_section_model(name: str, settings_class: type) -> type[BaseModel]:
+def find_section_parts(section_name: str) -> list[SettingsSection]:
+    """Find the parts that packages add to a section."""
+    return [section for section in list_plugin_settings_sections() if section.name == section_name and section.part]
+
+
+def _build_section_model(name: str, *settings_classes: type) -> type[BaseModel]:
     from pydantic import ConfigDict, Field, create_model  # noqa: PLC0415  (as above)
 
-    hints = _evaluate_annotations(settings_class)
     model_fields: dict[str, Any] = {}
-    for item in fields(settings_class):
-        if item.metadata and not (
-            settings_class in NAMED_SECTION_CLASSES and item.name == "name"
-        ):  # that is its section's
+    for settings_class in settings_classes:
+        hints = _evaluate_annotations(settings_class)
+        for item in fields(settings_class):  # type: ignore[arg-type]
+            is_section_name = settings_class in NAMED_SECTION_CLASSES and item.name == "name"
+            if not item.metadata or is_section_name:
+                continue
             toml_type = _to_toml_type(hints[item.name], item.name)
             is_required = item.default is item.default_factory is MISSING
             model_fields[item.name] = (
@@ -221,20 +268,33 @@ def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:
         Something is wrong.
     """
     values = _convert_lists_to_tuples(build_settings_file_model().model_validate(data).model_dump(exclude_none=True))
-    for name, section in collect_settings_sections().items():
-        section_values = values.get(name, {})
-        if section.settings_class in NAMED_SECTION_CLASSES:
-            section_values = [{"name": key, **item} for key, item in section_values.items()]
-        if section.is_repeated:
-            values[name] = tuple(section.settings_class(**_convert_lists_to_tuples(item)) for item in section_values)
-        else:
-            values[name] = section.settings_class(**_convert_lists_to_tuples(section_values))
+    sections_by_key = collect_settings_sections()
+    settings_by_key = {
+        key: _build_section_values(section, values.get(section.name, {})) for key, section in sections_by_key.items()
+    }
+    brought_keys = [section.key for section in list_plugin_settings_sections()]
+    brought = {key: settings_by_key.pop(key) for key in brought_keys}
+    for key in brought_keys:
+        values.pop(key, None)
+    values |= settings_by_key
     values["remote"] = tuple(
         replace(section, tables=("ivoa.obscore",)) if section.kind == "obscore" and not section.tables else section
         for section in values["remote"]
     )
-    values["brought"] = {section.name: values.pop(section.name) for section in list_engine_settings_sections()}
+    values["brought"] = brought
     return values
+
+
+def _build_section_values(section: SettingsSection, toml_values: Any) -> Any:
+    """Build the dataclass of a section or a part of one, or a tuple of them, from what the file has."""
+    if not section.is_repeated:
+        names = {item.name for item in fields(section.settings_class)}
+        own_values = {name: value for name, value in toml_values.items() if name in names}
+        return section.settings_class(**_convert_lists_to_tuples(own_values))
+    entries = toml_values
+    if section.settings_class in NAMED_SECTION_CLASSES:
+        entries = [{"name": key, **item} for key, item in toml_values.items()]
+    return tuple(section.settings_class(**_convert_lists_to_tuples(item)) for item in entries)
 
 
 def _convert_lists_to_tuples(data: Mapping[str, Any]) -> dict[str, Any]:

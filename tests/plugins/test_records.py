@@ -1,0 +1,176 @@
+"""What the record of a package adds besides plug-ins of the groups: settings, checks, and modules for extension points."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from example_plugins import clear_caches
+from hven.app._cli.verbs import build_typer_app
+from hven.model import plugins
+from hven.model.errors import DescriptorError
+from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
+
+PACKAGE = '''\
+"""A package with settings, a check, and an extension point to which it adds a module of its own."""
+
+from dataclasses import dataclass
+
+from hven.model.errors import Fault
+from hven.model.plugins import PluginPackage
+from hven.model.settings import SettingsSection, define_setting
+
+PLUGIN = PluginPackage(
+    name="night_sky",
+    title="Plan observations of published targets",
+    uses=(),
+    settings={"night": "hven_night_sky:NIGHT", "files:night": "hven_night_sky:PLANS"},
+    checks=("hven_night_sky:check_night",),
+    extensions={"night_sky.reports": ("hven_night_report",)},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightSettings:
+    """Where and when."""
+
+    place: str = define_setting("Hven", "name of the observatory", placed="the place of the telescope")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """Plans on disk."""
+
+    plans: int = define_setting(1024, "bytes of plans on disk", ge=1, size=True)
+
+
+NIGHT = SettingsSection(name="night", settings_class=NightSettings, doc="observing nights", previous_setting="data")
+PLANS = SettingsSection(name="files", part="night", settings_class=PlanSettings)
+
+
+def check_night(settings):
+    yield f"observes from {settings.brought['night'].place}"
+    if settings.brought["files:night"].plans < 10:
+        yield Fault(message="there is little room for plans", severity="warning")
+'''
+REPORT = "REPORT = 'of the night'\n"
+
+
+def install_package(place: Path, text: str = PACKAGE) -> None:
+    """Write a package as it stands among installed ones."""
+    about = place / "hven_night_sky-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hven-night-sky\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text("[hven.plugins]\nnight_sky = hven_night_sky\n", encoding="utf-8")
+    (place / "hven_night_sky.py").write_text(text, encoding="utf-8")
+    (place / "hven_night_report.py").write_text(REPORT, encoding="utf-8")
+
+
+@pytest.fixture
+def package_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    place = tmp_path / "site-packages"
+    install_package(place)
+    monkeypatch.syspath_prepend(str(place))
+    clear_caches()
+    yield place
+    plugins.select_plugin_packages(None)
+    clear_caches()
+    for name in ("hven_night_sky", "hven_night_report"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    directory = tmp_path / "site"
+    (directory / "collections").mkdir(parents=True)
+    (directory / "hven.toml").write_text(
+        'name = "x"\n[night]\nplace = "Stjerneborg"\n[files]\ncache = "64 MB"\nplans = "2k"\n', encoding="utf-8"
+    )
+    return directory
+
+
+@pytest.mark.usefixtures("package_place")
+def test_a_package_adds_a_section_and_settings_to_another_section(site: Path) -> None:
+    found = load_settings(site, {"HVEN_FILES_PICTURES": "2M"})
+    assert found.brought["night"].place == "Stjerneborg"
+    assert found.brought["files:night"].plans == 2048
+    assert (found.files.cache, found.files.pictures) == (64 << 20, 2 << 20)
+    assert load_settings(site, {"HVEN_FILES_PLANS": "3k"}).brought["files:night"].plans == 3072
+    docs = collect_setting_docs()
+    assert (docs["night"], docs["night.place"], docs["files.plans"]) == (
+        "observing nights",
+        "name of the observatory",
+        "bytes of plans on disk",
+    )
+    assert ("night.place", "Stjerneborg", "the place of the telescope") in iterate_site_specific_settings(found)
+
+
+@pytest.mark.usefixtures("package_place")
+def test_faults_of_such_settings_are_told_with_their_lines(site: Path) -> None:
+    (site / "hven.toml").write_text("[files]\nplans = 0\nplan = 1\n[night]\nplace = 1\n", encoding="utf-8")
+    with pytest.raises(DescriptorError) as raised:
+        load_settings(site, {})
+    text = str(raised.value)
+    assert "hven.toml:2: files.plans: " in text
+    assert "hven.toml:3: files.plan: there is no such setting; did you mean 'plans'?" in text
+    assert "hven.toml:5: night.place: " in text
+
+
+@pytest.mark.usefixtures("package_place")
+def test_what_is_open_keeps_its_section_and_the_parts_of_it(site: Path) -> None:
+    current = ReloadableSettings(load_settings(site, {}))
+    (site / "hven.toml").write_text('[night]\nplace = "Hven"\n[files]\nplans = "4k"\n', encoding="utf-8")
+    current.reload_if_changed(["files"])
+    assert current.pending_restart == ("files.plans",)
+    assert current.current.brought["files:night"].plans == 2048
+    assert current.current.brought["night"].place == "Hven"
+
+
+@pytest.mark.usefixtures("package_place")
+def test_hven_check_runs_the_checks_of_packages(site: Path) -> None:
+    (site / "hven.toml").write_text("[files]\nplans = 5\n", encoding="utf-8")
+    shown = CliRunner().invoke(build_typer_app(), ["--site", str(site), "check"]).output
+    assert "observes from Hven" in shown
+    assert "warning: there is little room for plans" in shown
+
+
+@pytest.mark.usefixtures("package_place")
+def test_an_extension_point_has_the_modules_of_all_packages() -> None:
+    (module,) = plugins.load_extensions("night_sky.reports")
+    assert module.REPORT == "of the night"
+    assert plugins.load_extensions("night_sky.other") == ()
+    assert list(plugins.find_plugin_faults()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (
+            '"hven_night_sky:PLANS"',
+            '"hven_night_sky:PLAN"',
+            "names hven_night_sky:PLAN, but hven_night_sky has no PLAN",
+        ),
+        (
+            '"hven_night_sky:check_night"',
+            '"hven_night:check"',
+            "names hven_night, which cannot be loaded: ModuleNotFound",
+        ),
+        ('"hven_night_report"', '"hven_night_reports"', "names hven_night_reports, which cannot be loaded"),
+        ("uses=()", 'uses=("sea",)', "the plug-in package night_sky is left out, because it uses sea"),
+    ],
+)
+def test_a_record_with_a_fault_stops_no_site_and_is_reported(
+    package_place: Path, site: Path, old: str, new: str, fault: str
+) -> None:
+    path = package_place / "hven_night_sky.py"
+    path.write_text(PACKAGE.replace(old, new), encoding="utf-8")
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    (site / "hven.toml").write_text('name = "x"\n', encoding="utf-8")
+    assert load_settings(site, {}).name == "x"
+    faults = [error.message for error in plugins.find_plugin_faults()]
+    assert any(fault in one for one in faults), faults
