@@ -1,4 +1,4 @@
-"""Find what ``hven new --from`` names: a file, files of a folder, a download, a service, a catalogue of partitions."""
+"""Find what ``hven new --from`` names: a file, files of a folder, a download, a service, a catalogue of files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.settings import Settings
+    from hven.sources import CatalogueSignature
 
 
-def recognize_partition_catalogue(settings: Settings, source: str, directory: Path, *, is_certain: bool) -> str | None:
-    """Recognise a catalogue of partitions, here or behind an address; return its place as a descriptor writes it."""
-    is_remote = source.startswith(("http://", "https://"))
+def recognize_catalogue(
+    settings: Settings, source: str, directory: Path, kind: str | None
+) -> tuple[str, dict[str, Any]] | None:
+    """Recognise a catalogue of many files, here or behind an address; return its kind, and its place as an option."""
+    for name, signature in file_kinds.iterate_catalogue_signatures():
+        if kind in {None, name}:
+            place = _find_catalogue_place(settings, source, directory, signature, is_certain=kind == name)
+            if place is not None:
+                return name, {signature.option: place}
+    return None
+
+
+def _find_catalogue_place(
+    settings: Settings, source: str, directory: Path, signature: CatalogueSignature, *, is_certain: bool
+) -> str | None:
+    """Return the place of a catalogue as a descriptor writes it; None: the kind does not recognise one."""
+    is_remote = is_web_address(source)
     if (
         not is_certain
         and "://" in source
@@ -32,8 +47,7 @@ def recognize_partition_catalogue(settings: Settings, source: str, directory: Pa
         catalogue_path = str(Path.cwd() / Path(source).expanduser())
     context = SourceContext(directory=directory, allow_private=settings.allow_private, is_inspection=True)
     try:
-        plugin = plugins.load_plugin("sources", "hats")
-        place: str | None = plugin.find_hats_catalogue_root(catalogue_path, context)
+        place = signature.find_root(catalogue_path, context)
     except UserError:
         if is_certain or not is_remote:
             raise
@@ -45,9 +59,14 @@ def recognize_partition_catalogue(settings: Settings, source: str, directory: Pa
     return format_descriptor_path(settings, directory, Path(place))
 
 
+def is_web_address(source: str) -> bool:
+    """Return whether a source is an address of the web."""
+    return source.startswith(("http://", "https://"))
+
+
 def recognize_service_address(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | None:
     """Recognise the address of a service: a part of what it has is looked at, nothing is downloaded."""
-    if not source.startswith(("http://", "https://")):
+    if not is_web_address(source):
         return None
     recognized_service = file_kinds.find_service_kind_by_url(source)
     if recognized_service is not None and kind in {None, recognized_service[0]}:
@@ -59,7 +78,7 @@ def recognize_service_address(source: str, kind: str | None) -> tuple[str, dict[
 
 def find_or_download_file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Find or fetch the file; give one to look at, and the options that name all of them."""
-    if source.startswith(("http://", "https://")):
+    if is_web_address(source):
         path = http_client.download_file(source, directory / "data", allow_private=settings.allow_private)
         return path, {"files": path.relative_to(directory).as_posix()}
     source_path = Path.cwd() / Path(source).expanduser()

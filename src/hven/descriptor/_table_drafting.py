@@ -22,7 +22,7 @@ from hven.descriptor._position_guesses import (
     write_body_position_note,
 )
 from hven.descriptor._series_guesses import write_outlier_notes, write_series_proposal
-from hven.descriptor._source_discovery import list_outside_file_warnings
+from hven.descriptor._source_discovery import is_web_address, list_outside_file_warnings
 from hven.descriptor._source_facts import collect_source_columns
 from hven.descriptor._source_metadata import SourceMetadata
 from hven.descriptor._source_samples import (
@@ -38,7 +38,6 @@ from hven.descriptor._source_samples import (
 from hven.descriptor._standard_drafts import StandardTableDraft, find_full_standard_name
 from hven.descriptor._table_selection import choose_source_table
 from hven.engines import load_engine_record
-from hven.formats.hats_layout import is_web_address
 from hven.model import LruCache, ReadDeviation, add_deviation, plugins
 from hven.model.errors import SourceError, UserError
 from hven.model.sky import contours
@@ -132,7 +131,8 @@ class TableDrafter:
             self._credited = self._source
         self._columns = self._list_columns()
         self._is_remote = self._is_service
-        if self._credited is not None and is_web_address(str(self._options.get("path"))):
+        signature = file_kinds.find_catalogue_signature(kind)
+        if signature is not None and is_web_address(str(self._options.get(signature.option))):
             self._is_remote = True
         self._sample_rows()
         self._guess_columns()

@@ -16,12 +16,14 @@ from hven.descriptor._source_discovery import (
     find_cds_readme,
     find_or_download_file,
     format_descriptor_path,
-    recognize_partition_catalogue,
+    is_web_address,
+    recognize_catalogue,
     recognize_service_address,
 )
 from hven.descriptor._standard_drafts import write_checked_draft
 from hven.descriptor._table_drafting import TableDrafter
 from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
+from hven.model import plugins
 from hven.model.errors import ConflictError, UsageError
 from hven.sources import SourceContext, file_kinds, remote_stores
 
@@ -259,14 +261,10 @@ class _DescriptorDrafter:
         service = recognize_service_address(self._source, kind)
         if service is not None:
             return service
-        if kind in {None, "hats"}:
-            path = recognize_partition_catalogue(
-                self._settings, self._source, self._directory, is_certain=kind == "hats"
-            )
-            if path is not None:
-                return "hats", {"path": path}
-        is_web_source = self._source.startswith(("http://", "https://"))
-        if not is_web_source and re.match(r"[a-z][a-z0-9+]*://", self._source):
+        catalogue = recognize_catalogue(self._settings, self._source, self._directory, kind)
+        if catalogue is not None:
+            return catalogue
+        if not is_web_address(self._source) and re.match(r"[a-z][a-z0-9+]*://", self._source):
             raise UsageError(
                 "the address of a database must be a secret, because it often contains a password",
                 remedy="put it in an environment variable, and write --from '$NAME'",
@@ -276,6 +274,8 @@ class _DescriptorDrafter:
     def _find_source_file(self, kind: str | None) -> tuple[Path, dict[str, Any]]:
         if kind is None:
             self._source = _find_stac_collection_file(self._source)
+        else:
+            plugins.load_plugin("sources", kind)  # an unknown kind is reported before a missing file
         return find_or_download_file(self._settings, self._source, self._directory)
 
     def _complete_file_options(

@@ -28,7 +28,7 @@ from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
 from hven.sources import SourceContext
-from hven.sources.file_kinds import find_service_signature
+from hven.sources.file_kinds import find_catalogue_signature, find_service_signature
 from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
@@ -144,11 +144,12 @@ def _build_deviation_warning(deviation: ReadDeviation, spec: TableSpec) -> Fault
     return Fault(message=message, place=spec.place, remedy=deviation.remedy, severity="warning")
 
 
-def _find_serving_engine(source_kind: str) -> str | None:
-    """Return the name of the engine that serves the files of a kind of source in place."""
-    plugin = plugins.load_plugin("sources", source_kind)
-    engine_name: str | None = vars(plugin).get("SERVED_BY")
-    return engine_name
+def _find_serving_engine(source_kind: str) -> str:
+    """Return the name of the engine that serves the files of a kind of source in place; empty: there is none."""
+    signature = find_catalogue_signature(source_kind)
+    if signature is None:
+        return ""
+    return signature.engine
 
 
 def _find_service_source(spec: TableSpec) -> SourceSpec | None:

@@ -135,6 +135,26 @@ class ServiceUrlSignature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueSignature:
+    """How catalogues of many files are recognised: ``CATALOGUE`` of the kind's module.
+
+    Attributes
+    ----------
+    find_root
+        ``find_root(path, context) -> str | None``: the directory or address of the catalogue that has a path or
+        address, or None if there is no such catalogue. It raises a `SourceError` if that cannot be found out.
+    option
+        The option that has the directory or address.
+    engine
+        Name of the engine that can serve the files in place (`InPlaceCatalogueSource`); empty: there is none.
+    """
+
+    find_root: Callable[[str, SourceContext], str | None]
+    option: str = "path"
+    engine: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
     """The context in which a source is read.
 

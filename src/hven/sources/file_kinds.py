@@ -1,6 +1,6 @@
-"""Find the kind of source that reads a file, by its name or beginning, or a service, by its address.
+"""Find the kind of source that reads a file, by its name or beginning, a service, by its address, or a catalogue.
 
-Each kind states what it recognises (`FileKindSignature`, `ServiceUrlSignature`).
+Each kind states what it recognises (`FileKindSignature`, `ServiceUrlSignature`, `CatalogueSignature`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hven.sources import ServiceUrlSignature
+    from hven.sources import CatalogueSignature, ServiceUrlSignature
 
 HEAD_BYTES = 8192  # of a file, which are matched
 BLOCK_BYTES = 1 << 20  # read at a time to find the end of a file
@@ -183,6 +183,33 @@ def find_service_kind_by_url(address: str) -> tuple[str, dict[str, str]] | None:
     return None
 
 
+def find_catalogue_signature(source_kind: str) -> CatalogueSignature | None:
+    """Look up whether a kind reads catalogues of many files, which it recognises by their content.
+
+    Parameters
+    ----------
+    source_kind
+        Name of the kind.
+
+    Returns
+    -------
+    signature
+        None: the kind reads no catalogues.
+    """
+    return next((signature for _, signature in _iterate_signatures([source_kind], "CATALOGUE")), None)
+
+
+def iterate_catalogue_signatures() -> Iterator[tuple[str, CatalogueSignature]]:
+    """Yield the kinds that read catalogues of many files.
+
+    Yields
+    ------
+    kind, signature
+        Name of the kind, and how it recognises a catalogue.
+    """
+    return _iterate_signatures(plugins.list_plugins("sources"), "CATALOGUE")
+
+
 def _iterate_file_signatures(kinds: Iterable[str]) -> Iterator[tuple[str, FileKindSignature]]:
     """Yield what each kind recognises, and what it recognises because of plug-in packages."""
     for name, signature in _iterate_signatures(kinds, "FILES"):
@@ -206,10 +233,12 @@ def _iterate_signatures(kinds: Iterable[str], attribute_name: str) -> Iterator[t
 __all__ = [
     "COMPRESSED_EXTENSIONS",
     "detect_file_kind",
+    "find_catalogue_signature",
     "find_file_kind_by_content",
     "find_file_kind_by_name",
     "find_service_kind_by_url",
     "find_service_signature",
     "find_unused_package_of_file",
+    "iterate_catalogue_signatures",
     "recognize_binary_format",
 ]

@@ -21,7 +21,7 @@ from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout
 from hven.model import plugins
 from hven.model.errors import SourceError, TextPlace, UpstreamError, format_message
-from hven.sources import InputVersion
+from hven.sources import CatalogueSignature, InputVersion
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_authorization
 from hven.sources.remote_stores import NoRangesError, WebHatsClient
@@ -49,7 +49,6 @@ CREDIT_PROPERTIES = {  # key of a descriptor -> properties that say it, as the n
     "acknowledgement": ("obs_ack",),
     "waveband": ("obs_regime",),
 }
-SERVED_BY = "hats"  # the engine that serves files of this kind where they are
 LOCATION_COLUMNS = {
     "Norder",
     "Dir",
@@ -110,6 +109,9 @@ def find_hats_catalogue_root(path: str, context: SourceContext) -> str | None:
     return None
 
 
+CATALOGUE = CatalogueSignature(find_root=find_hats_catalogue_root, engine="hats")
+
+
 def _open_folder(options: Options, context: SourceContext) -> tuple[str, catalogues.CatalogueFolder]:
     """Return where a catalogue is, its name for errors, and its content."""
     if hats_layout.is_web_address(options.path):
@@ -127,7 +129,7 @@ class HatsSource:
         Directory or address of the catalogue.
     """
 
-    engine = SERVED_BY
+    engine = CATALOGUE.engine
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         self._is_on_web = hats_layout.is_web_address(options.path)
