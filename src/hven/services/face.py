@@ -281,6 +281,9 @@ class ServiceFace:
         Its parameters; those of DALI (`DALI_PARAMS`) are added where it builds queries.
     applies
         Returns whether it can serve a table.
+    is_selectable
+        True if it serves only the tables whose descriptor does not leave it out of `services`; False if it is about the
+        site, or does that itself.
     build_links
         Builds the links of the rows of a table: `LinkTemplate` with a `ServiceDescriptor`, which DataLink lists.
     missing_requirement
@@ -327,6 +330,7 @@ class ServiceFace:
     standard_ids: Sequence[str] = ()
     params: Sequence[Param] = ()
     applies: Callable[[Table], bool] = lambda _: False
+    is_selectable: bool = False
     build_links: Callable[[Table, ServiceContext], Sequence[LinkTemplate]] | None = None
     missing_requirement: str = "what this service needs"
     build_query: Ask | None = None

@@ -24,7 +24,6 @@ from hven.app._server.routing import RouteCachingRouter
 from hven.app._server.worker_server import is_first_worker
 from hven.jobs import child_processes
 from hven.jobs.health import SiteHealthMonitor
-from hven.model.table import TAP_COMPANION_SERVICES
 from hven.portal.faces.portal import send_not_found
 from hven.services.addresses import PORTAL_SCOPE_KEY
 from hven.services.face import ServiceContext, load_service_faces
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 # Faces that are the same for all portals: those of users and accounts, and the registry. The pages of a portal select
 # its collections by themselves (`_pages.brand`).
 SITE_FACES = {"portal", "jobs", "login", "oai", "sign", "projects", "referee"}
-# Faces that a table can switch off with `services`; the others are about the site.
-SELECTABLE_FACES = (*TAP_COMPANION_SERVICES, "cone", "hats", "portal", "files", "sia", "sia2", "ssa", "endpoints")
 
 
 def get_request_principal(request: Request) -> Principal:
@@ -217,7 +214,7 @@ def _build_routing_application(
 
 def _restrict_context_to_face(service_context: ServiceContext, face: str) -> ServiceContext:
     """Restrict the context of a face to the tables that it serves."""
-    service = face if face in SELECTABLE_FACES else ""
+    service = face if service_context.faces[face].is_selectable else ""
     collections = service_context.collections
     if face in SITE_FACES:
         collections = frozenset()

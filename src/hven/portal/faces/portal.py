@@ -124,6 +124,7 @@ def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None
 FACE = ServiceFace(
     name="portal",
     title="Pages for people",
+    is_selectable=True,
     description="Everything that is published here, to search, view, plot and download in a browser.",
     applies=lambda _: True,
     build_routes=build_routes,

@@ -194,6 +194,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="changes",
     title="Changes",
+    is_selectable=True,
     params=CHANGES_PARAMS,
     path="/changes/{table}",
     applies=has_change_feed,

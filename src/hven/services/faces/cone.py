@@ -131,6 +131,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="cone",
     title="Cone search",
+    is_selectable=True,
     standard_ids=("ivo://ivoa.net/std/ConeSearch",),
     params=CONE_PARAMS,
     applies=lambda table: has_icrs_position(table) and table.identifier_column is not None,

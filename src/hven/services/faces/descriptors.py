@@ -60,4 +60,4 @@ def build_descriptor_routes(context: ServiceContext) -> Sequence[Route]:
     return [create_route("/collections/{name}/descriptor", answer_descriptor)]
 
 
-FACE = ServiceFace(name="descriptors", title="Mirror", build_routes=build_descriptor_routes)
+FACE = ServiceFace(name="descriptors", title="Mirror", is_selectable=True, build_routes=build_descriptor_routes)

@@ -437,6 +437,7 @@ def _write_example_curl_command(endpoint: TableEndpoint, url: str) -> str:
 FACE = ServiceFace(
     name="endpoints",
     title="Endpoints",
+    is_selectable=True,
     description="Addresses that a table had on another server, with their own parameters.",
     applies=lambda table: bool(table.endpoints),
     missing_requirement="endpoints",

@@ -186,6 +186,7 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
 FACE = ServiceFace(
     name="files",
     title="Files",
+    is_selectable=True,
     applies=is_files_table,
     build_routes=build_file_routes,
     list_usage_examples=list_usage_examples,

@@ -296,6 +296,7 @@ def _describe_openapi_paths() -> dict[str, Any]:
 FACE = ServiceFace(
     name="hats",
     title="HATS",
+    is_selectable=True,
     description="Whole tables as Parquet files, one for each cell of the sky (HATS), for LSDB, DuckDB and pandas.",
     applies=tilings.can_tile,
     missing_requirement="positions",

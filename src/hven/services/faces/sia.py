@@ -402,6 +402,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="sia",
     title="Images (SIA 1)",
+    is_selectable=True,
     description="Images by position and size, for programs that do not support SIA 2.",
     standard_ids=("ivo://ivoa.net/std/SIA",),
     params=SIA_PARAMS,

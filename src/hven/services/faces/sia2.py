@@ -177,6 +177,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="sia2",
     title="Images (SIA 2)",
+    is_selectable=True,
     description="Images and cubes of all collections, by position, wavelength, time and other metadata.",
     standard_ids=("ivo://ivoa.net/std/SIA#query-2.0",),
     params=SIA2_PARAMS,

@@ -289,6 +289,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = ServiceFace(
     name="ssa",
     title="Spectra (SSA)",
+    is_selectable=True,
     description="Spectra of all collections, by position, wavelength and time.",
     standard_ids=("ivo://ivoa.net/std/SSA",),
     params=SSA_PARAMS,

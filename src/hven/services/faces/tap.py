@@ -356,6 +356,7 @@ def list_tap_registry_capabilities(
 FACE = ServiceFace(
     name="tap",
     title="TAP",
+    is_selectable=True,
     standard_ids=(TAP_STANDARD_ID,),
     params=TAP_PARAMS,
     path="/tap/sync",
