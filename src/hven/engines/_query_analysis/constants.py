@@ -20,10 +20,9 @@ from hven.adql.syntax_tree import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Value: TypeAlias = float | str | None
-    Constant: TypeAlias = Callable[[Sequence[Value]], Value]
-    Listed: TypeAlias = Callable[[Sequence[Value]], list[Any]]
-
+Value: TypeAlias = float | str | None
+Constant: TypeAlias = "Callable[[Sequence[Value]], Value]"
+Listed: TypeAlias = "Callable[[Sequence[Value]], list[Any]]"
 _UNIX_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (stored timestamps have no zone: DALI says UTC)
 
 

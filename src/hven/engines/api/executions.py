@@ -1,0 +1,15 @@
+"""Executions that start later, end at their time limit, or are computed by the embedded engine."""
+
+from __future__ import annotations
+
+from hven.engines._deferred_execution import DeferredExecution
+from hven.engines._embedded_fallback import EmbeddedFallbackPlan, require_relation
+from hven.engines._query_deadlines import DeadlineWatcher, TimedExecution
+
+__all__ = [
+    "DeadlineWatcher",
+    "DeferredExecution",
+    "EmbeddedFallbackPlan",
+    "TimedExecution",
+    "require_relation",
+]

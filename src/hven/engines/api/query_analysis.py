@@ -1,0 +1,37 @@
+"""What a bound query reads, and which rows its conditions need: columns, bounds, constants, narrowable SELECTs."""
+
+from __future__ import annotations
+
+from hven.engines._query_analysis.column_bounds import ColumnValueRange, analyse_column_bounds
+from hven.engines._query_analysis.column_usage import list_read_columns, list_selects
+from hven.engines._query_analysis.constants import (
+    Constant,
+    Listed,
+    compile_constant,
+    parse_timestamp_microseconds,
+)
+from hven.engines._query_analysis.narrowable_selects import (
+    NarrowableSelect,
+    analyse_select,
+    bind_policy_condition,
+    match_indexed_position,
+)
+from hven.engines._query_analysis.query_flattening import flatten_query
+from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
+
+__all__ = [
+    "ColumnValueRange",
+    "Constant",
+    "Listed",
+    "NarrowableSelect",
+    "analyse_column_bounds",
+    "analyse_select",
+    "bind_policy_condition",
+    "compile_constant",
+    "flatten_query",
+    "list_read_columns",
+    "list_selects",
+    "match_indexed_position",
+    "parse_timestamp_microseconds",
+    "push_conditions_into_unions",
+]

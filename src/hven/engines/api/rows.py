@@ -1,0 +1,29 @@
+"""Rows on their way into a snapshot: keys of positions, order, types, primary keys."""
+
+from __future__ import annotations
+
+from hven.engines._key_matching import PrimaryKeyLookup, to_single_array
+from hven.engines._row_order import find_order_column, take_rows_in_order
+from hven.engines._row_preparation import (
+    MAX_REPORTED_KEYS,
+    MISSING_KEY,
+    build_duplicate_key_error,
+    cast_batch_to_schema,
+    check_key_nulls,
+    compute_position_keys,
+    compute_stable_order,
+)
+
+__all__ = [
+    "MAX_REPORTED_KEYS",
+    "MISSING_KEY",
+    "PrimaryKeyLookup",
+    "build_duplicate_key_error",
+    "cast_batch_to_schema",
+    "check_key_nulls",
+    "compute_position_keys",
+    "compute_stable_order",
+    "find_order_column",
+    "take_rows_in_order",
+    "to_single_array",
+]

@@ -1,0 +1,1 @@
+"""What services of plug-in packages use of this package, by topic. These names stay as they are."""
