@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import json
 import pkgutil
 import sys
@@ -20,7 +20,6 @@ GROUPS = (
     "tap",
     "jobs",
     "postgres",
-    "hats",
     "epn",
     "sources",
     "sync",
@@ -33,14 +32,35 @@ GROUPS = (
     "rights",
     "registry",
     "regtap",
-    "bulk",
-    "clusters",
 )
+
+
+PACKAGE_BENCHES = "tests/plugins/*/bench_*.py"  # of plug-in packages: bench_GROUP.py
+
+
+def find_package_benches() -> dict[str, Path]:
+    """Find the groups of plug-in packages, beside their tests."""
+    root = Path(__file__).resolve().parents[1]
+    return {path.stem.removeprefix("bench_"): path for path in sorted(root.glob(PACKAGE_BENCHES))}
+
+
+def load_group(group: str) -> ModuleType:
+    """Load the module of a group."""
+    path = find_package_benches().get(group)
+    if path is None:
+        return importlib.import_module(f"bench.{group}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     there = [item.name for item in pkgutil.iter_modules(bench.__path__) if item.name in GROUPS]
+    there += find_package_benches()
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(there)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--only", metavar="WORD", help="journeys whose name has this word")
@@ -55,7 +75,7 @@ def main() -> int:
     lacking = []
     for group in options.groups or there:
         try:
-            groups.append(importlib.import_module(f"bench.{group}"))
+            groups.append(load_group(group))
             need(group, list_needs(getattr(groups[-1], "NEEDS", {}), options.only or ""))
         except Lacking as error:
             lacking.append(str(error))

@@ -27,7 +27,7 @@ def list_files(name: str) -> set[str]:
 
 def clear_caches() -> None:
     """Forget what was found among installed packages."""
-    plugins._selection.clear_caches()
+    plugins._selection.discard_results()
     for one in (
         plugins._map_plugin_packages,
         functions.load_plugin_functions,

@@ -18,7 +18,8 @@ import yaml
 
 from hven.descriptor._key_sections import KEY_SECTIONS, KeyReferenceSection
 from hven.descriptor.value_schema import DescriptorSection
-from hven.model.settings import Settings, collect_setting_docs
+from hven.model import plugins
+from hven.model.settings import Settings, SettingsSection, collect_setting_docs
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_settings_sections
 from plugin_needs import leads_to_absent_package, list_absent_packages, list_package_pages
@@ -156,7 +157,7 @@ def write_list_of_kinds(modules: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-SECTION_ORDER = ["limits", "jobs", "schedule", "alerts", "health", "hats", "postgres"]
+SECTION_ORDER = ["limits", "jobs", "schedule", "alerts", "health", "postgres"]
 
 
 def write_setting_default(default: Any) -> str:
@@ -184,23 +185,43 @@ def list_general_settings(example: str) -> list[str]:
     return list(tomllib.loads(example))
 
 
+def list_package_sections() -> dict[str, list[SettingsSection]]:
+    """List the sections and parts of sections that plug-in packages add, by package."""
+    return {
+        package.name: [plugins.load_named_object(place, "the reference") for place in package.settings.values()]
+        for package in plugins.list_plugin_packages()
+        if package.settings
+    }
+
+
 def write_settings() -> str:
-    """Write all settings by section, each with an example."""
+    """Write all settings by section, each with an example; packages have them on pages of their own."""
     lines = []
     for title, example in GENERAL_EXAMPLES.items():
         table = write_settings_table(Settings, list_general_settings(example))
         lines += ["", f"## {title}", "", *table, "", "```toml", example.rstrip(), "```"]
-    sections = collect_settings_sections()
-    docs = collect_setting_docs()
+    package_keys = {section.key for sections in list_package_sections().values() for section in sections}
+    sections = {key: section for key, section in collect_settings_sections().items() if key not in package_keys}
     for name in [*SECTION_ORDER, *sorted(sections.keys() - set(SECTION_ORDER))]:
-        section = sections[name]
-        names = [field.name for field in fields(section.settings_class) if field.metadata]
-        heading = f"[[{name}]]" if section.is_repeated else f"[{name}]"
-        if section.settings_class in NAMED_SECTION_CLASSES:
-            heading = f"[{name}.NAME]"
-            names.remove("name")
-        table = write_settings_table(section.settings_class, names, f"{name}.")
-        doc = docs[name]
-        lines += ["", f"## {heading.strip('[]')}", "", f"`{heading}`: {doc}.", "", *table]
-        lines += ["", "```toml", section.example_text.rstrip(), "```"]
+        lines += write_settings_section(sections[name], "##")
+    return "\n".join(lines) + "\n\n"
+
+
+def write_settings_section(section: SettingsSection, level: str) -> list[str]:
+    """Write a section, or the settings that a package adds to one."""
+    name = section.name
+    names = [field.name for field in fields(section.settings_class) if field.metadata]
+    heading = f"[[{name}]]" if section.is_repeated else f"[{name}]"
+    if section.settings_class in NAMED_SECTION_CLASSES:
+        heading = f"[{name}.NAME]"
+        names.remove("name")
+    table = write_settings_table(section.settings_class, names, f"{name}.")
+    text = f"Added to `{heading}`:" if section.part else f"`{heading}`: {collect_setting_docs()[name]}."
+    lines = ["", f"{level} {heading.strip('[]')}", "", text, "", *table]
+    return [*lines, "", "```toml", section.example_text.rstrip(), "```"]
+
+
+def write_package_settings(package: str) -> str:
+    """Write the settings of a plug-in package."""
+    lines = [line for section in list_package_sections()[package] for line in write_settings_section(section, "###")]
     return "\n".join(lines) + "\n\n"

@@ -121,6 +121,16 @@ DEBIAN_PACKAGES = {
     "xmllint": "libxml2-utils",
     "xvfb-run": "xvfb",
 }  # program -> Debian package
+
+
+def has_recorded_packages() -> bool:
+    """Return whether this run has the plug-in packages with which the answers of `tests/recorded` were written."""
+    from hven.model import plugins
+
+    names = (ROOT / "tests/recorded/packages.txt").read_text(encoding="utf-8").split()
+    return {package.name for package in plugins.list_plugin_packages()} >= set(names)
+
+
 GROUPS = {
     **{name: _build_program_requirement(name, package) for name, package in DEBIAN_PACKAGES.items()},
     "shared": Requirement("../shared (other people's files)", "corpora, schemas and real data that may not be passed on: they stand beside the checkout of the maintainers and of CI", (SHARED / "corpora").is_dir),
@@ -142,6 +152,7 @@ GROUPS = {
     "git checkout": Requirement("a checkout of Git", "clone the repository", lambda: (ROOT / ".git").exists() and find_program("git")),
     "mount": Requirement("the right to mount a file system", "run them as root", can_mount),
     "root": Requirement("the rights of root", "run them as root", lambda: os.geteuid() == 0),
+    "packages": Requirement("the plug-in packages of the recorded answers", "take a whole checkout, and unset HVEN_PLUGINS", has_recorded_packages),
     "proof": Requirement("much time or many programs", "`scripts/proof` runs them", lambda: os.environ.get("HVEN_PROOF") == "full"),
     "fetching": Requirement("97 MB from other sites", "CI=true or HVEN_PROOF=full has them fetched", lambda: os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"),
     "HVEN_DAS2C": _build_variable_requirement("HVEN_DAS2C", "das2C, the reference library of das2", "names the directory of its programs das3_csv and das3_test, built as its README says (github.com/das-developers/das2C)"),
@@ -158,6 +169,7 @@ OPTIONAL = {
     "proof",
     "mount",
     "root",
+    "packages",
     "HVEN_DAS2C",
     "HVEN_DAS2PY",
     "HVEN_DATACITE_SCHEMA",

@@ -1,7 +1,7 @@
-"""Which engine stores the rows of a site in tests: DuckDB, PostgreSQL with each index of positions, or HATS.
+"""Which engine stores the rows of a site in tests: DuckDB, PostgreSQL with each index of positions, or that of a package.
 
 ``pytest -k pgsphere`` selects one of them. `use_engines` sets the engines of a test (default: `DEFAULT_ENGINES`). With
-HVEN_KEEPERS=hats all tables are HATS catalogues, and a Spark cluster computes the queries.
+HVEN_KEEPERS=NAME all tables are in an engine of a plug-in package, which its module ``site_engine`` opens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from hven.model.settings import load_settings
 from postgres_cluster import install_extensions, run_server
 
 EMBEDDED = "duckdb"
-HATS = "hats"
 DEFAULT_ENGINES = tuple(os.environ.get("HVEN_KEEPERS", f"{EMBEDDED},pgsphere").split(","))
 ALL_ENGINES = (EMBEDDED, "pgsphere", "q3c", "healpix")
 _count = itertools.count(1)
@@ -47,10 +46,7 @@ class SiteEngine:
         """Write the engine into hven.toml of a site."""
         path = site / "hven.toml"
         said = path.read_text(encoding="utf-8")
-        if self.name == HATS:
-            more = f'\n[hats]\nroots = ["hats"]\nspark = "{self.url}"\nnear_bytes = 0\n'
-            path.write_text(f'engine = "hats"\n{said}{more}', encoding="utf-8")
-        elif self.url is not None:
+        if self.url is not None:
             more = f'\n[postgres]\nurl = "{self.url}"\nnamespace = "site_{next(_count)}"\nposition = "{self.name}"\n'
             path.write_text(f'engine = "postgres"\n{said}{more}', encoding="utf-8")
 

@@ -184,10 +184,10 @@ def test_every_format_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("kind", plugins.list_plugins("sources"))
 def test_every_source_is_described_with_all_its_options(kind: str) -> None:
-    reference = sorted((ROOT / "docs/reference/sources").glob("*.md"))
-    pages = [page.read_text(encoding="utf-8") for page in (*reference, *PACKAGE_PAGES)]
+    pages = [*sorted((ROOT / "docs/reference/sources").glob("*.md")), *PACKAGE_PAGES]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
     (section,) = [
-        text.partition(f"\n## {kind}\n")[2].partition("\n## ")[0] for text in pages if f"\n## {kind}\n" in text
+        text.partition(f"\n## {kind}\n")[2].partition("\n## ")[0] for text in texts.values() if f"\n## {kind}\n" in text
     ]
     for name, field in plugins.load_plugin("sources", kind).Options.model_fields.items():
         assert f"| `{field.alias or name}`" in section
@@ -195,7 +195,8 @@ def test_every_source_is_described_with_all_its_options(kind: str) -> None:
 
 
 def test_every_setting_is_described() -> None:
-    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    pages = [ROOT / "docs/reference/settings.md", *PACKAGE_PAGES]
+    page = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     assert [name for name in collect_setting_docs() if not is_described(name, page)] == []
 
 
@@ -670,10 +671,9 @@ def test_tests_that_proofs_name_exist() -> None:
 
     The folder may stand before the file. Tests of plug-in packages that were deleted are passed over.
     """
-    texts = (
-        (ROOT / f"docs/proofs/{name}.md").read_text(encoding="utf-8")
-        for name in ("hats", "portal", "products", "registry", "sources")
-    )
+    pages = [ROOT / f"docs/proofs/{name}.md" for name in ("portal", "products", "registry", "sources")]
+    pages += [page for page in PACKAGE_PAGES if page.stem.endswith("-proof")]
+    texts = (page.read_text(encoding="utf-8") for page in pages)
     folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
     named = [
         (file, test)

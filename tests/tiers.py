@@ -18,6 +18,7 @@ import json
 import os
 import re
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,14 +28,19 @@ import requirements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FIRST, ALL = "first", "all"
-FOLDERS = {
-    "tests/browser": "pages in Chromium",
-    "tests/outside": "programs of others",
-    "tests/proofs": "proofs",
-    "tests/recorded": "recorded answers",
+FOLDER_KINDS = {
+    "browser": "pages in Chromium",
+    "outside": "programs of others",
+    "proofs": "proofs",
+    "recorded": "recorded answers",
+}
+TESTS = Path(__file__).resolve().parent
+FOLDERS = {  # folder of tests -> what is in it; plug-in packages have such folders, too
+    path.relative_to(TESTS.parent).as_posix(): text
+    for name, text in FOLDER_KINDS.items()
+    for path in (TESTS / name, *sorted(TESTS.glob(f"plugins/*/{name}")))
 }
 MARKS = {"slow": "marked slow", "outside": "marked outside"}
 # what any machine with Git and Python has, or what costs nothing where it exists
@@ -54,6 +60,7 @@ FIRST_TIER_NEEDS = {
     "setpriv",
     "mount",
     "root",
+    "packages",
 }
 COVERAGE_PATH = "tests/coverage.json"  # by coverage_map.py
 COSTLY = "that take more than a second of processor"

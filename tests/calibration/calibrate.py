@@ -20,9 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from source_faults import Fault, draw_faults, run_git
+
+import tiers
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("HVEN_CALIBRATION") or ROOT / ".cache/calibration")
@@ -32,7 +35,7 @@ SEED = 41
 FAULT_COUNT = 100
 MIN_CAUGHT_PERCENT = 90  # of a hundred
 TIMEOUT_SECONDS = 900  # of one run of pytest; a fault that makes it hang is caught
-EXCLUDED_FOLDERS = ("tests/browser/", "tests/outside/", "tests/proofs/", "tests/recorded/", "tests/calibration/")
+EXCLUDED_FOLDERS = (*(f"{folder}/" for folder in tiers.FOLDERS), "tests/calibration/")
 MODULES_PER_RUN = 12  # modules of one run
 
 

@@ -23,16 +23,19 @@ from hven.sources._reading.data_files import FileOptions
 from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
 from plugin_needs import list_absent_packages
 from reference_pages import (
+    PACKAGE_PAGES,
     REFERENCE,
     SECTIONS_BY_NAME,
     UPDATE,
     find_key_anchors,
     find_option_pages,
     keep_part,
+    list_package_sections,
     write_key_index,
     write_key_section,
     write_list_of_kinds,
     write_options,
+    write_package_settings,
     write_settings,
 )
 
@@ -81,6 +84,14 @@ def test_every_setting():
     keep("settings.md", "settings", write_settings())
 
 
+@pytest.mark.parametrize("package", list_package_sections())
+def test_every_setting_of_a_package_is_on_a_page_of_it(package):
+    begin = f"<!-- settings: {package} -->"
+    [page] = [page for page in PACKAGE_PAGES if begin in page.read_text(encoding="utf-8")]
+    assert page.parent.parent.name == package
+    keep_part(page, begin, "<!-- /settings -->", write_package_settings(package))
+
+
 SETTING_EXAMPLES = {
     **GENERAL_EXAMPLES,
     **{name: section.example_text for name, section in collect_settings_sections().items()},
@@ -107,7 +118,7 @@ def test_the_example_of_a_section_is_loaded_and_changes_each_setting(name, tmp_p
         return
     section = collect_settings_sections()[name]
     wanted = {field.name for field in fields(section.settings_class) if field.metadata}
-    entries = written[name] if section.is_repeated else [written[name]]
+    entries = written[section.name] if section.is_repeated else [written[section.name]]
     if section.settings_class in NAMED_SECTION_CLASSES:
         wanted.discard("name")
         entries = written[name].values()
@@ -130,7 +141,28 @@ def test_the_schema_for_editors():
         return
     if UPDATE:
         path.write_text(made, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == made
+    schema = without_absent_kinds(json.loads(path.read_text(encoding="utf-8")))
+    assert json.dumps(schema, indent=1, ensure_ascii=False) + "\n" == made
+
+
+def without_absent_kinds(schema):
+    """Leave out kinds of sources of plug-in packages that this run does without."""
+    definitions = schema["$defs"]
+    kinds = {name.removeprefix("source_") for name in definitions if name.startswith("source_")} - {"without_kind"}
+    absent = {f"source_{kind}" for kind in kinds - set(plugins.list_plugins("sources"))}
+    options = {option for name in absent for option in definitions[name]["properties"]}
+    for kind in set(plugins.list_plugins("sources")):
+        options -= definitions[f"source_{kind}"]["properties"].keys()
+    names = definitions["source_without_kind"]["propertyNames"]
+    names["enum"] = [option for option in names["enum"] if option not in options]
+    references = [{"$ref": f"#/$defs/{name}"} for name in absent]
+
+    def prune(value):
+        if isinstance(value, dict):
+            return {key: prune(item) for key, item in value.items() if key not in absent}
+        return [prune(item) for item in value if item not in references] if isinstance(value, list) else value
+
+    return prune(schema)
 
 
 def is_part_of(part: object, whole: object) -> bool:

@@ -6,6 +6,7 @@ UPDATE_GOLDEN=1 rewrites the .txt files (never in CI); review the difference as 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -41,11 +42,21 @@ def test_every_fault_is_said_at_its_place(case, site):
     golden = CORPUS / f"{case}.txt"
     if os.environ.get("UPDATE_GOLDEN") and os.environ.get("CI") != "true":
         golden.write_text(said, encoding="utf-8")
-    assert said == golden.read_text(encoding="utf-8")
+    assert said == without_absent_kinds(golden.read_text(encoding="utf-8"))
     assert faults, "a bad descriptor without a fault"
     for fault in faults:
         assert fault.place.file is not None
         assert fault.place.line is not None or "cannot read" in fault.message
+
+
+def without_absent_kinds(text: str) -> str:
+    """Leave kinds of sources out of lists of them that plug-in packages would bring which this run does without."""
+    kinds = plugins.list_plugins("sources")
+
+    def keep_present(match: re.Match[str]) -> str:
+        return ", ".join(kind for kind in match[0].split(", ") if kind in kinds)
+
+    return re.sub(r"\bcsv, das2(, \w+)+", keep_present, text)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -12,11 +12,11 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
+from package_modules import load_package_modules
 from process_runner import Server, run_hven, serve_site
 from shared import shared
-from spark_cluster import run_cluster
 from stilts import run_stilts
-from storage_engines import DEFAULT_ENGINES, EMBEDDED, HATS, LazyDatabase, SiteEngine, open_database
+from storage_engines import DEFAULT_ENGINES, EMBEDDED, LazyDatabase, SiteEngine, open_database
 
 HIPPARCOS = """\
 collection: hipparcos
@@ -134,9 +134,14 @@ def postgres() -> Iterator[LazyDatabase]:
 @pytest.fixture(scope="session")
 def keeper(request: pytest.FixtureRequest, postgres: LazyDatabase) -> Iterator[SiteEngine]:
     """Give the engine that stores the rows."""
-    if request.param == HATS:
-        with run_cluster() as spark:
-            yield SiteEngine(HATS, spark.url)
+    package_engines = {
+        name: open_engine
+        for module in load_package_modules("site_engine")
+        for name, open_engine in module.ENGINES.items()
+    }
+    if request.param in package_engines:
+        with package_engines[request.param]() as engine:
+            yield engine
     else:
         yield SiteEngine(request.param, None if request.param == EMBEDDED else postgres.url)
 

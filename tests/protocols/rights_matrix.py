@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 from urllib.parse import quote, urlencode
 
@@ -32,6 +33,7 @@ from hven.services import citations
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, session
 from hven.site.auth._referee_invitations import REFEREE_COOKIE
+from package_modules import load_package_modules
 
 RELEASE = "R4"
 NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, the time of all requests
@@ -350,7 +352,7 @@ QUERY_STRINGS |= {
         "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
         "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib", "/collections/{name}/cite/{kind}",
         "/collections/{name}/releases/{label}/cite/{kind}", "/collections/{name}/hips/{hips}/{path:path}", "/push/{table}",
-        "/push/{table}/{key:path}", "/results/{ident}", "/results/{ident}/rows", "/usage", "/usage/{file}", "/hats/{table}", "/hats/{table}/{path:path}",
+        "/push/{table}/{key:path}", "/results/{ident}", "/results/{ident}/rows", "/usage", "/usage/{file}",
     )
 }  # fmt: skip
 QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
@@ -360,6 +362,11 @@ POST_BODIES: dict[str, Sequence[str]] = {  # route that only accepts POST -> bod
     "/results": [urlencode({"QUERY": query}) for query in ("SELECT * FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main", "SELECT nope FROM obs.main")],
 }  # fmt: skip
 PUT_BODIES = {"/tap/tables/{table}": "id,n"}  # likewise
+PACKAGE_REQUESTS = load_package_modules("rights_requests")
+ROUTE_VALUES: dict[str, Mapping[str, str]] = {}  # route -> values of its parameters, instead of `PATH_VALUES`
+for _module in PACKAGE_REQUESTS:
+    QUERY_STRINGS |= _module.QUERY_STRINGS
+    ROUTE_VALUES |= _module.ROUTE_VALUES
 
 
 def find_job_routes(paths: Iterable[str]) -> set[str]:
@@ -420,10 +427,8 @@ def fill_route(path: str) -> list[str]:
     tables = ["main", "bright"] if path.startswith(TABLE_ROUTE) else ["obs.main", "ivoa.obscore"]
     if path.endswith("/cite/{kind}"):
         return [one for kind in citations.CITATION_KINDS for one in fill_route(path.replace("{kind}", kind))]
-    if path.startswith("/hats/"):
-        path = path.replace("{path:path}", "collection.properties")
     named = "hesiod" if path.startswith("/projects") else "hello" if path.startswith(("/news", "/help")) else "obs"
-    holes = {**PATH_VALUES, "name": named}
+    holes = {**PATH_VALUES, "name": named, **ROUTE_VALUES.get(path, {})}
     if "{table" not in path:
         return [re.sub(r"\{([\w:]+)\}", lambda hole: holes[hole[1]], path)]
     return [
@@ -677,22 +682,6 @@ def run_job(
     at.ask(who, RightsRequest(there, "DELETE"))
 
 
-HATS_FILES = (
-    "properties",
-    "partition_info.csv",
-    "dataset/_common_metadata",
-    "dataset/Norder=0/Dir=0/Npix=4.parquet",
-    "",
-)
-
-
-def find_hats_state(at: RightsSite, who: Person) -> str:
-    """Return the state of a HATS catalogue that a person sees now."""
-    told_of = at.ask(who, RightsRequest("/hats/obs.main/collection.properties")).text
-    found = re.search(r"hats_primary_table_url *= *(\S+)", told_of)
-    return found[1] if found else "none"
-
-
 def build_upload_query(query: str) -> RightsRequest:
     """Build a query with an upload, as browsers and STILTS send it."""
     given = {"LANG": "ADQL", "QUERY": query, "UPLOAD": "t,param:t", "RESPONSEFORMAT": "csv"}
@@ -790,16 +779,24 @@ def _compare_request(
     return None
 
 
+def list_package_requests(module: ModuleType, at: RightsSite, who: Person) -> list[tuple[str, str, bool]]:
+    """List the requests of a plug-in package for files that a person sees now."""
+    return list(module.list_file_requests(lambda address: at.ask(who, RightsRequest(address)).text, "obs.main"))
+
+
 def _compare_further_requests(
     matrix: RightsMatrix, who: Person, whole: RightsSite, twin: RightsSite, people: Sequence[Person]
 ) -> None:
-    states = {id(here): find_hats_state(here, who) for here in (whole, twin)}
-    for file in HATS_FILES:
-        one, two = (here.ask(who, RightsRequest(f"/hats/obs.main/{states[id(here)]}/{file}")) for here in (whole, twin))
-        if not file.startswith("dataset"):  # their bytes contain times and names of states
-            matrix.judge("states of HATS", who, RightsRequest(f"/hats/obs.main/STATE/{file}"), one, two)
-        elif one.status != two.status:
-            matrix.leaks.append(f"{who.name}: {file} of a state: {one.status} beside {two.status}")
+    for module in PACKAGE_REQUESTS:
+        for request, request_of_twin in zip(
+            *(list_package_requests(module, here, who) for here in (whole, twin)), strict=True
+        ):
+            name, address, has_same_bytes = request
+            one, two = whole.ask(who, RightsRequest(address)), twin.ask(who, RightsRequest(request_of_twin[1]))
+            if has_same_bytes:
+                matrix.judge(f"files of {module.__name__}", who, RightsRequest(name), one, two)
+            elif one.status != two.status:
+                matrix.leaks.append(f"{who.name}: {name}: {one.status} beside {two.status}")
     for query in (
         ALL,
         "SELECT COUNT(*) AS n FROM obs.main",

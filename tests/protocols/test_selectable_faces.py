@@ -11,6 +11,4 @@ SELECTABLE_FACES = {"tap", "changes", "descriptors", "cone", "portal", "files", 
 def test_the_core_has_the_faces_that_serve_what_a_table_allows() -> None:
     package_faces = {name for package in plugins.list_plugin_packages() for name in package.protocols}
     faces = load_service_faces()
-    assert {name for name in faces.keys() - package_faces if faces[name].is_selectable} == SELECTABLE_FACES | (
-        {"hats"} - package_faces
-    )
+    assert {name for name in faces.keys() - package_faces if faces[name].is_selectable} == SELECTABLE_FACES

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from recording_families import list_families, record_family
 from recordings import DIRECTORY, compare_answers, write_recording
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.needs("packages")]
 
 
 @pytest.mark.parametrize("family", list_families())

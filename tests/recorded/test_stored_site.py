@@ -18,7 +18,7 @@ from make_stored_site import COLLECTIONS, open_site, unpack_site
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.needs("packages")]
 STATES = {"psz2.main", "psz2.files", "followup.targets", "lowz.masses", "brightest.main"}
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from hven.engines import EnginePluginRecord
-from hven.engines.hats.settings import HatsSettings
 from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
@@ -43,8 +42,14 @@ def faults(tmp_path, text, environment=None):
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path):
+    package_sections = [
+        plugins.load_named_object(place, "test")
+        for package in plugins.list_plugin_packages()
+        for place in package.settings.values()
+    ]
+    brought = {section.key: () if section.is_repeated else section.settings_class() for section in package_sections}
     assert load_settings(site(tmp_path, ""), {}) == Settings(
-        directory=tmp_path, brought={"hats": HatsSettings(), "postgres": PostgresSettings(), "foreign": ()}
+        directory=tmp_path, brought=brought | {"postgres": PostgresSettings(), "foreign": ()}
     )
 
 
@@ -245,6 +250,7 @@ def engine(monkeypatch):
     )
     for view in views:
         view.cache_clear()
+    monkeypatch.setattr(plugins, "list_plugin_packages", lambda: ())
     monkeypatch.setattr(plugins, "list_plugins", lambda _: ("far",))
     monkeypatch.setattr(plugins, "load_plugin", lambda *_: SimpleNamespace(KIND=kind))
     yield

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext, _rate_limiting, files, remote_stores
+from package_modules import load_package_modules
 from plugin_needs import load_core_fixtures
 
 HOST = "127.0.0.1"
@@ -32,7 +33,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "das2": {"dataset": "a/b", "start": "2020-01-01", "stop": "2020-01-02"},
     "fits": {"mode": "header", "files": "a.fits"},
     "hapi": {"dataset": "a", "start": "2020-01-01", "stop": "2020-01-02"},
-    "hats": {},
     "hven": {"table": "a.b"},
     "oifits": {"files": "a.fits"},
     "product": {"mode": "header", "files": "a.fits"},
@@ -42,6 +42,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "votable": {},
     **load_core_fixtures("HTTP_SOURCE_OPTIONS"),
 }
+for _module in load_package_modules("source_servers"):
+    OPTIONS |= _module.OPTIONS
 VOTABLE = b'<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE><FIELD name="a" datatype="int"/><DATA><TABLEDATA>'
 # how an answer of its service begins, and what follows without end
 BODIES: dict[str, tuple[bytes, bytes]] = {

@@ -16,7 +16,6 @@ from hven.model import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -465,7 +464,7 @@ class CatalogueAdopter(Protocol):
         Parameters
         ----------
         directory
-            Directory of the catalogue (HATS), or its address.
+            Directory of the catalogue, or its address.
         column_names
             Column of the table -> its name in the catalogue; None if the names are the same.
 
@@ -535,18 +534,6 @@ class StorageEngine(Protocol):
         -------
         rows
             The sample; None if the engine cannot read one quickly.
-        """
-        return None
-
-    def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:  # noqa: ARG002
-        """List the files of a snapshot that are partitions of HATS.
-
-        They never change, and have the cells and all columns of the table.
-
-        Returns
-        -------
-        files
-            Files by HEALPix order and pixel; None if the engine keeps rows otherwise.
         """
         return None
 
@@ -760,7 +747,8 @@ class EnginePluginRecord:
     section
         The section of hven.toml that the engine is opened with. An engine without one is always available.
     settings
-        The sections of hven.toml that the engine defines, including `section`; their values are in `Settings.brought`.
+        The sections of hven.toml that the engine defines; their values are in `Settings.brought`. A plug-in package
+        names them in its own record.
     options
         ``options(settings, identity) -> dict`` for `open`; raises an error if the engine cannot be opened.
     lacks
@@ -774,15 +762,9 @@ class EnginePluginRecord:
         parameters are annotated by `CommandArgument`, and the function's name and docstring are those of the command.
     verb_examples
         Command lines by the name of the verb, for its help and the reference.
-    check
-        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, faults of what the settings
-        name; texts describe it.
     adoptable
         For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which checks an existing catalogue as
         `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises an error for a fault.
-    webs
-        True if its files may be behind addresses: `open` gets ``webs``, which requests them
-        (`hven.sources.remote_stores.WebHatsClient`).
     """
 
     section: str = ""
@@ -792,9 +774,7 @@ class EnginePluginRecord:
     live: str = ""
     verbs: tuple[str, ...] = ()
     verb_examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    check: str = ""
     adoptable: str = ""
-    webs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
     "resolvers": ("hven.query.resolver",),
 }
 NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
-    "engines": ("row_fetching",),
-    "formats": ("hats_catalogues", "hats_layout", "media", "pictures"),
+    "engines": ("api", "row_fetching"),
+    "formats": ("media", "pictures"),
     "media": ("api",),
     "sources": (
         "api",
@@ -140,9 +140,9 @@ class _PackageSelection:
             selected_names = None
         if selected_names != self.names:
             self.names = selected_names
-            self.clear_caches()
+            self.discard_results()
 
-    def clear_caches(self) -> None:
+    def discard_results(self) -> None:
         """Forget the results of the functions that `cache_function` caches."""
         for cached_function in self._cached_functions:
             cached_function.cache_clear()

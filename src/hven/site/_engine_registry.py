@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from hven.engines import MemoryRelation, load_engine_record, load_live_engine_module
 from hven.model import plugins
 from hven.model.errors import HvenError, StorageError, StorageUnavailableError
-from hven.sources.remote_stores import WebHatsClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -124,9 +123,7 @@ class EngineRegistry:
         directory_name = "snapshots" if engine_name == EMBEDDED_ENGINE else f"engine-{engine_name}"
         data_directory = self._settings.data_directory / directory_name
         engine_kind = load_engine_record(engine_name)
-        options = {**engine_kind.options(self._settings, self._get_site_id or str)}
-        if engine_kind.webs:
-            options["webs"] = WebHatsClient(allow_private=self._settings.allow_private)
+        options = engine_kind.options(self._settings, self._get_site_id or str)
         _create_directory(data_directory.parent, self._settings.directory)
         plugin = plugins.load_plugin("engines", engine_name)
         engine: StorageEngine = plugin.open(data_directory, memory=self._memory_bytes, **options)

@@ -25,7 +25,6 @@ from hven.sources._stores.fsspec_store import FSSPEC_SCHEMES, FsspecStore
 from hven.sources._stores.ftp_store import FtpStore
 from hven.sources._stores.remote_files import ARCHIVE_EXTENSIONS, expand_archives, list_remote_files
 from hven.sources._stores.s3_store import S3Store
-from hven.sources._stores.web_hats_catalogues import WebHatsClient
 from hven.sources._stores.web_store import WebStore
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ __all__ = [
     "NoRangesError",
     "RemoteFileFacts",
     "RemoteStore",
-    "WebHatsClient",
+    "WebStore",
     "build_changed_file_error",
     "build_timeout_error",
     "can_open_scheme",

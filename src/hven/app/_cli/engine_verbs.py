@@ -1,4 +1,4 @@
-"""Verbs that the engines bring, and checks of settings that engines and plug-in packages bring.
+"""Verbs that the engines bring, and checks of settings that plug-in packages bring.
 
 A verb becomes a command with the option ``--json``. The checks are run by ``hven check``.
 """
@@ -39,17 +39,14 @@ def list_engine_verb_examples() -> dict[str, tuple[str, ...]]:
 
 
 def load_engine_function(function_place: str) -> Callable[..., Any]:
-    """Load the function of a verb or check by its place."""
+    """Load the function of a verb by its place."""
     module_name, _, name = function_place.partition(":")
     module = plugins.import_hven_module(module_name, f"hven {name}")
     return vars(module)[name]  # type: ignore[no-any-return]
 
 
 def check_plugin_settings(site_settings: Settings) -> Iterator[Fault | str]:
-    """Check what the settings name for engines and packages: yield faults, and texts that describe it."""
-    for engine_kind in engines.load_engine_records():
-        if engine_kind.check:
-            yield from load_engine_function(engine_kind.check)(site_settings)
+    """Check what the settings name for packages: yield faults, and texts that describe it."""
     for package in plugins.list_plugin_packages():
         for place in package.checks:
             yield from plugins.load_named_object(place, f"the plug-in package {package.name}")(site_settings)

@@ -316,7 +316,7 @@ class InPlaceDatabaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCacheSettings:
-    """Settings of the caches of files: files on other servers that this one forwards, pictures, and tables as files."""
+    """Settings of the caches of files: files on other servers that this one forwards, and pictures."""
 
     cache: int = define_setting(
         2 * 1024**3,
@@ -329,15 +329,6 @@ class FileCacheSettings:
         (
             "bytes on disk, in var/previews, for pictures of files, wherever the files are. Hven deletes the least "
             "recently used pictures first"
-        ),
-        ge=1024**2,
-        size=True,
-    )
-    partitions: int = define_setting(
-        4 * 1024**3,
-        (
-            "bytes on disk, in var/tiles, for table partitions that clients read as HATS. Hven deletes the least "
-            "recently used partitions first"
         ),
         ge=1024**2,
         size=True,

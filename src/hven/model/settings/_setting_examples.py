@@ -147,7 +147,6 @@ at_once = 4
 [files]
 cache = "20 GiB"
 pictures = "5 GiB"
-partitions = "50 GiB"
 at_once = 16
 seconds = 60
 fresh = 3600

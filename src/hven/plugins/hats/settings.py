@@ -1,0 +1,90 @@
+"""The settings of this package in hven.toml.
+
+``[hats]`` names the roots of catalogues, and the cluster that computes queries over many files. ``[files]`` limits the
+partitions that the service keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.model.settings import SettingsSection, define_setting
+
+if TYPE_CHECKING:
+    from hven.model.settings import Settings
+
+DEFAULT_LOCAL_BYTES = 512 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HatsSettings:
+    """The engine ``hats``: tables as HEALPix-partitioned Parquet."""
+
+    roots: tuple[str, ...] = define_setting(
+        (),
+        "directories of catalogues, with the same paths in the cluster; new snapshots are written below the first",
+    )
+    spark: str | None = define_setting(
+        None,
+        "sc://host:15002 of Spark Connect, or $NAME of a secret that holds it; default: no cluster, and "
+        "queries of more than near_bytes are refused",
+        pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",
+        example="'sc://host:15002', or '$NAME' of a secret if it contains a token",
+        placed="the cluster of the rows",
+    )
+    near_bytes: int = define_setting(
+        DEFAULT_LOCAL_BYTES, "maximum size of the files that a query may read on this server: 512 MB", ge=0, size=True
+    )
+    at_once: int = define_setting(
+        4, "maximum number of statements that one process runs in the cluster at once", ge=1, le=1000
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionSettings:
+    """Partitions of tables that are read as HATS."""
+
+    partitions: int = define_setting(
+        4 * 1024**3,
+        "bytes on disk, in var/tiles, of table partitions that were read as HATS; the least recently used ones "
+        "are deleted first",
+        ge=1024**2,
+        size=True,
+    )
+
+
+HATS_SECTION = SettingsSection(
+    name="hats",
+    settings_class=HatsSettings,
+    doc="the engine hats, for tables that outgrow one machine",
+    previous_setting="data",
+    example_text="""\
+[hats]
+roots = ["/cluster/catalogues"]
+spark = "sc://spark.uraniborg.example:15002"
+near_bytes = "2 GB"
+at_once = 8
+""",
+)
+PARTITION_SETTINGS = SettingsSection(
+    name="files",
+    part="hats",
+    settings_class=PartitionSettings,
+    example_text="""\
+[files]
+partitions = "50 GiB"
+""",
+)
+
+
+def get_hats_settings(settings: Settings) -> HatsSettings:
+    """Return ``[hats]``."""
+    hats_settings: HatsSettings = settings.brought.get("hats", HatsSettings())
+    return hats_settings
+
+
+def get_partition_settings(settings: Settings) -> PartitionSettings:
+    """Return the settings of this package in ``[files]``."""
+    partition_settings: PartitionSettings = settings.brought.get(PARTITION_SETTINGS.key, PartitionSettings())
+    return partition_settings
