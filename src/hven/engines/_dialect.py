@@ -111,6 +111,23 @@ class EngineDialect(SqlDialect):
         The operator that divides integers and rounds towards zero.
     exclusive_or_template
         Template of ``x ^ y``.
+
+    Common
+    ------
+    nodes
+        Bound nodes to write.
+    is_integer
+        True if the operands are whole numbers.
+    value_kind, type_
+        The kind of a value (`value_kinds.classify_type`), and the type that the SQL is to have.
+    numbers_sql, array_sql, shape_sql, value_sql
+        The SQL of numbers with commas between them, of an array, of a shape, of the values of an aggregate.
+    number
+        Which number of a shape, from 1.
+    over_clause, order_clause
+        The window, or ``ORDER BY`` of an aggregate; empty: there is none.
+    aggregate_name, distinct
+        Name of an aggregate in SQL, and ``DISTINCT`` or an empty text.
     """
 
     text_type: ClassVar[str] = "VARCHAR"
@@ -162,7 +179,13 @@ class EngineDialect(SqlDialect):
         return f"CAST({sql} AS {self.write_type_name(FLOAT64)})"
 
     def write_doubles(self, writer: SqlWriter, nodes: tuple[Expr, ...]) -> list[str]:
-        """Write numbers as DOUBLE PRECISION."""
+        """Write numbers as DOUBLE PRECISION.
+
+        Returns
+        -------
+        texts
+            The SQL of each.
+        """
         return [self.write_as_double(writer.write_expression(node), node) for node in nodes]
 
     def write_adql_cast(self, writer: SqlWriter, node: CastExpression) -> str:
@@ -356,7 +379,13 @@ class EngineDialect(SqlDialect):
         return f"hven_box({', '.join(self._write_shape_arguments(writer, node))})"
 
     def write_constructed_shape(self, writer: SqlWriter, node: Expr) -> str | None:
-        """Write a shape that is made in the query as the list of its numbers; None if it is not."""
+        """Write a shape that is made in the query as the list of its numbers.
+
+        Returns
+        -------
+        sql
+            None: the query does not make the shape.
+        """
         if isinstance(node, FunctionCall) and node.name in _SHAPE_CONSTRUCTORS:
             return self.write_nullable_shape_numbers(writer, node)
         return None

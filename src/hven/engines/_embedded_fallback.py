@@ -179,7 +179,20 @@ def _is_single_table_condition(condition: Expr, table_number: int) -> bool:
 
 
 def require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
-    """Return the relation that has the rows of a table."""
+    """Return the relation that has the rows of a table.
+
+    Parameters
+    ----------
+    relations
+        Relations by qualified table name.
+    qualified_name
+        Name of the table.
+
+    Raises
+    ------
+    StorageError
+        There is none.
+    """
     if qualified_name not in relations:
         message = f"the caller gave no relation for the rows of {qualified_name}"
         raise StorageError(message)

@@ -82,7 +82,13 @@ class FileStaging(ABC):
             self.lock_descriptor = create_locked_directory(self._work_directory)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; columns are found by name and must have the types of the table."""
+        """Add rows; columns are found by name and must have the types of the table.
+
+        Parameters
+        ----------
+        batch
+            Rows in the types of the table.
+        """
         self._check_open()
         batch = cast_batch_to_schema(batch, self._schema)
         if not batch.num_rows:

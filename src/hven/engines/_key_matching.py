@@ -62,6 +62,11 @@ class PrimaryKeyLookup:
         """Return for each row of a page the row of the looked-up keys with the same key, or -1 if there is none.
 
         Every call builds a hash table of the looked-up keys, so pages should have as many rows.
+
+        Parameters
+        ----------
+        page
+            Rows with the columns of the key.
         """
         if not self.key_count or not page.num_rows:
             return np.full(page.num_rows, -1, np.int64)
@@ -96,7 +101,18 @@ def group_batches_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) 
 
 
 def to_single_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array, with 0.0 for -0.0."""
+    """Return a column as one array, with 0.0 for -0.0.
+
+    Parameters
+    ----------
+    column
+        A column (rows,) of any type, in one array or several chunks.
+
+    Returns
+    -------
+    array
+        An array (rows,) of the same type.
+    """
     if isinstance(column, pa.ChunkedArray):
         if column.num_chunks == 1:
             column = column.chunk(0)

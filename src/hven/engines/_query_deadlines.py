@@ -33,7 +33,15 @@ class DeadlineWatcher:
         self._closed = False
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> None:
-        """Call `callback` when `time.monotonic()` reaches `deadline`; a late call must do no harm."""
+        """Call `callback` when `time.monotonic()` reaches `deadline`; a late call must do no harm.
+
+        Parameters
+        ----------
+        deadline
+            Seconds of `time.monotonic()`.
+        callback
+            Called in the thread of the watcher; a late call must do no harm.
+        """
         with self._wake:
             heapq.heappush(self._deadline_heap, (deadline, next(self._sequence), callback))
             if self._thread is None:
@@ -89,7 +97,13 @@ class TimedExecution(QueryExecution):
 
     @abstractmethod
     def stop(self, reason: str) -> None:
-        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts."""
+        """Stop for a reason, ``cancel`` or ``timeout``; the first one counts.
+
+        Parameters
+        ----------
+        reason
+            ``cancel`` or ``timeout``.
+        """
 
     def cancel(self) -> None:
         """Stop soon; see `hven.engines.QueryExecution.cancel`."""

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def find_order_column(table: Table) -> str:
-    """Return the column whose order the rows of a table get; empty for the order of positions, or of arrival."""
+    """Return the column whose order the rows of a table get; empty for the order of positions, or of arrival.
+
+    Parameters
+    ----------
+    table
+        The table with its partition and keys.
+    """
     name = table.partition.column if table.partition is not None else None
     if not name and table.primary:
         name = table.primary[0]
@@ -67,7 +73,20 @@ def _compute_float_keys(column: pa.ChunkedArray) -> Keys:
 
 
 def take_rows_in_order(columns: list[pa.ChunkedArray], order: npt.NDArray[Any]) -> list[pa.Array]:
-    """Reorder columns in parallel; each is removed from `columns` first, so that its memory is freed after copying."""
+    """Reorder columns in parallel; each is removed from `columns` first, so that its memory is freed after copying.
+
+    Parameters
+    ----------
+    columns
+        Columns of one length; the list is emptied.
+    order
+        Row numbers (rows,) of int64 in their new order.
+
+    Returns
+    -------
+    arrays
+        The columns in that order, each an array (rows,).
+    """
     indices = pa.array(order)
 
     def take_column(column_number: int) -> pa.Array:

@@ -28,7 +28,25 @@ MISSING_KEY = np.iinfo(np.int64).max  # sort key of rows without one: they come 
 
 
 def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Conform a batch to the columns and types of the table, by name; NaN becomes null."""
+    """Conform a batch to the columns and types of the table, by name; NaN becomes null.
+
+    Parameters
+    ----------
+    batch
+        Rows, perhaps with further columns.
+    schema
+        The schema of the table.
+
+    Returns
+    -------
+    batch
+        The rows in the schema.
+
+    Raises
+    ------
+    StorageError
+        A column is missing.
+    """
     missing = [name for name in schema.names if name not in batch.schema.names]
     if missing:
         message = f"rows without the columns {', '.join(missing)} cannot be stored"
@@ -57,7 +75,18 @@ def replace_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArra
 
 
 def compute_position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
-    """Compute the HEALPix index (order 29) of each row, `MISSING_KEY` where there is no position."""
+    """Compute the HEALPix index (order 29) of each row, `MISSING_KEY` where there is no position.
+
+    Parameters
+    ----------
+    lon, lat
+        Coordinates in degrees.
+
+    Returns
+    -------
+    keys
+        An array (rows,) of int64.
+    """
     cell_indexes = healpix.compute_cell_indexes(29, _to_float_array(lon), _to_float_array(lat))
     missing = cell_indexes < 0
     if missing.any():
@@ -69,6 +98,16 @@ def compute_stable_order(keys: Keys) -> npt.NDArray[np.int64]:
     """Compute the order that sorts keys and keeps equal keys in their order.
 
     It sorts by numpy's vectorised quicksort, which is not stable, and then reorders the ties.
+
+    Parameters
+    ----------
+    keys
+        An array (rows,) of int64.
+
+    Returns
+    -------
+    order
+        Row numbers (rows,) of int64.
     """
     order = keys.argsort()
     ordered = keys[order]
@@ -94,7 +133,20 @@ def _to_float_array(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
 
 
 def check_key_nulls(table: Table, null_count: int) -> None:
-    """Raise `DataError` if a primary key is null."""
+    """Raise `DataError` if a primary key is null.
+
+    Parameters
+    ----------
+    table
+        The table with its primary key.
+    null_count
+        Number of rows without a key.
+
+    Raises
+    ------
+    DataError
+        There are such rows.
+    """
     if null_count:
         message = f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is null in {null_count:,} rows"
         raise DataError(message, remedy="give every row a key, or choose another primary key")
@@ -106,6 +158,17 @@ def build_duplicate_key_error(
     """Return the error for primary keys that are in several rows.
 
     It has the numbers of such keys and of their rows, and the first keys, each with its number of rows.
+
+    Parameters
+    ----------
+    table
+        The table with its primary key.
+    key_count
+        Number of keys that are not unique.
+    row_count
+        Number of rows that have them.
+    first_keys
+        Values of a key, and the number of its rows.
     """
     key_texts = []
     for *key_values, times in first_keys:

@@ -57,6 +57,16 @@ def skip_null_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]
     """Wrap a function so that it sees only rows without a null; the other rows give null.
 
     DuckDB could skip such rows itself, but would then accept no null that the function returns for other rows.
+
+    Parameters
+    ----------
+    function
+        A function of Arrow arrays (rows,), which returns an array (rows,).
+
+    Returns
+    -------
+    function
+        A function of the same arrays (rows,).
     """
 
     @wraps(function)

@@ -44,6 +44,11 @@ def is_on_local_disk(directory: str) -> bool:
     """Return whether a directory is on a disk of this machine.
 
     Reading other mounts, or asking about them, may block the process.
+
+    Parameters
+    ----------
+    directory
+        An absolute path; for others the answer is False.
     """
     if not directory.startswith("/"):
         return False
@@ -63,7 +68,20 @@ def is_on_local_disk(directory: str) -> bool:
 
 
 def compute_file_checksum(path: Path, report_bytes: Callable[[int], object] | None = None) -> tuple[int, str]:
-    """Read a file; return its size and checksum."""
+    """Read a file; return its size and checksum.
+
+    Parameters
+    ----------
+    path
+        A file.
+    report_bytes
+        Called with the number of bytes after each chunk; None: nothing is reported.
+
+    Returns
+    -------
+    size, checksum
+        Bytes, and the checksum in hexadecimal digits.
+    """
     hasher = xxhash.xxh3_128()
     size = 0
     buffer = memoryview(bytearray(READ_CHUNK_BYTES))
@@ -77,7 +95,13 @@ def compute_file_checksum(path: Path, report_bytes: Callable[[int], object] | No
 
 
 def compute_text_checksum(text: bytes) -> str:
-    """Return the checksum of bytes in memory, as it would be for a file."""
+    """Return the checksum of bytes in memory, as it would be for a file.
+
+    Parameters
+    ----------
+    text
+        The bytes.
+    """
     return str(xxhash.xxh3_128_hexdigest(text))
 
 
@@ -87,7 +111,19 @@ def find_file_fault(
     known_checksums: ReadFiles,
     report_bytes: Callable[[int], object] | None,
 ) -> str | None:
-    """Return what is wrong with a file, or None; without `report_bytes` the file is not read."""
+    """Return what is wrong with a file, or None; without `report_bytes` the file is not read.
+
+    Parameters
+    ----------
+    path
+        A file of a snapshot.
+    recorded_size_and_checksum
+        Bytes and checksum that were written; an empty checksum is not compared.
+    known_checksums
+        Checksums of files that were read before; the file is added.
+    report_bytes
+        Called with the number of bytes after each chunk; None: the file is not read.
+    """
     size, recorded_checksum = recorded_size_and_checksum
     try:
         size_fault = find_size_fault(path, size)
@@ -126,6 +162,13 @@ def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
 def raise_if_transient_read_error(path: Path, error: Exception) -> None:
     """Raise if the machine does not allow to read a file for now, which says nothing about its contents.
 
+    Parameters
+    ----------
+    path
+        The file that was read.
+    error
+        The error of reading it.
+
     Raises
     ------
     StorageUnavailableError
@@ -139,6 +182,13 @@ def raise_if_transient_read_error(path: Path, error: Exception) -> None:
 
 
 def sync_file(path: Path) -> None:
+    """Make a file or the entries of a directory durable.
+
+    Parameters
+    ----------
+    path
+        The file or directory.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -167,7 +217,20 @@ def create_locked_directory(directory: Path) -> int:
 
 @contextmanager
 def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
-    """Translate errors of the disk into `StorageError`."""
+    """Translate errors of the disk into `StorageError`.
+
+    Parameters
+    ----------
+    activity
+        What is done, for the message: ``writing``.
+    path
+        The file or directory.
+
+    Raises
+    ------
+    StorageError
+        The disk is full, or refuses.
+    """
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -185,7 +248,13 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
 
 
 def build_table_directory_name(qualified_name: str) -> str:
-    """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
+    """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``.
+
+    Parameters
+    ----------
+    qualified_name
+        Name of the table: ``schema.name``.
+    """
     if qualified_name[:1] == ".":
         return "%2E" + build_table_directory_name(qualified_name[1:])
 
@@ -196,7 +265,13 @@ def build_table_directory_name(qualified_name: str) -> str:
 
 
 def is_path_absent(path: Path) -> bool:
-    """Return whether a directory certainly does not exist, and is not only inaccessible."""
+    """Return whether a directory certainly does not exist, and is not only inaccessible.
+
+    Parameters
+    ----------
+    path
+        A directory or a file.
+    """
     try:
         path.stat()
     except OSError as error:
@@ -208,6 +283,16 @@ def remove_abandoned_directory(path: Path) -> bool:
     """Remove a directory whose writer is gone, so that its lock is free; return whether it was removed.
 
     The lock is held meanwhile, because a writer may be about to acquire it (`create_locked_directory`).
+
+    Parameters
+    ----------
+    path
+        A directory that `create_locked_directory` made.
+
+    Returns
+    -------
+    removed
+        False: its writer has the lock, or it is gone.
     """
     try:
         handle = os.open(path / LOCK_FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)

@@ -39,7 +39,13 @@ class ColumnStatisticsCollector:
         self._distinct_estimators: dict[str, _DistinctCountEstimator] = {}
 
     def add_rows(self, rows: pa.Table) -> None:
-        """Add the rows of one part."""
+        """Add the rows of one part.
+
+        Parameters
+        ----------
+        rows
+            Rows in the schema of the table.
+        """
         for field, column in zip(rows.schema, rows.columns, strict=True):
             name = field.name
             arrow_type = field.type
@@ -246,7 +252,13 @@ def _is_numeric(arrow_type: pa.DataType) -> bool:
 
 
 def to_json_value(value: Any) -> object:
-    """Return a value that JSON can hold: infinities and times as text."""
+    """Return a value that JSON can hold: infinities and times as text.
+
+    Parameters
+    ----------
+    value
+        A number, a text or a time.
+    """
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -266,14 +278,38 @@ def compute_coverage_moc(cell_indexes: npt.NDArray[np.int64]) -> str:
 
 
 def format_moc(cells: npt.NDArray[np.int64], order: int) -> str:
-    """Write distinct cells of an order as an ASCII MOC."""
+    """Write distinct cells of an order as an ASCII MOC.
+
+    Parameters
+    ----------
+    cells
+        Distinct indexes (cells,) of an order, of int64.
+    order
+        Their order.
+
+    Returns
+    -------
+    text
+        ``8/1-5 9``; without cells ``0/``.
+    """
     if len(cells):
         return str(Moc.from_cells(cells, order))
     return "0/"
 
 
 def compute_coverage_cells(cell_indexes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the cells of a coverage map, and their order."""
+    """Return the cells of a coverage map, and their order.
+
+    Parameters
+    ----------
+    cell_indexes
+        Sorted HEALPix indexes (rows,) of order 29, of int64.
+
+    Returns
+    -------
+    cells, order
+        Distinct indexes (cells,) of int64, and their order.
+    """
     cells = np.empty(0, np.int64)
     order = 8
     for order in (8, 7, 6):
@@ -284,7 +320,20 @@ def compute_coverage_cells(cell_indexes: npt.NDArray[np.int64]) -> tuple[npt.NDA
 
 
 def find_distinct_cells(cell_indexes: npt.NDArray[np.int64], order: int) -> npt.NDArray[np.int64]:
-    """Return the distinct cells of a coarser order, from a sorted array, without copying it as a whole."""
+    """Return the distinct cells of a coarser order, from a sorted array, without copying it as a whole.
+
+    Parameters
+    ----------
+    cell_indexes
+        Sorted HEALPix indexes (rows,) of order 29, of int64.
+    order
+        The order of the cells.
+
+    Returns
+    -------
+    cells
+        Sorted indexes (cells,) of int64.
+    """
     shift = 2 * (29 - order)
     cell_arrays = [np.empty(0, np.int64)]
     last_cell = -1

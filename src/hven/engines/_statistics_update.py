@@ -77,7 +77,15 @@ def update_statistics(
 
 
 def compute_statistics(table: Table, rows: pa.Table) -> dict[str, dict[str, object]]:
-    """Return the statistics of some rows."""
+    """Return the statistics of some rows.
+
+    Parameters
+    ----------
+    table
+        The table.
+    rows
+        Its rows.
+    """
     statistics = ColumnStatisticsCollector(table)
     statistics.add_rows(rows)
     return statistics.build_statistics()

@@ -193,7 +193,7 @@ def find_unused_package(group: str, name: str) -> str | None:
 
 
 def list_unused_packages() -> tuple[PluginPackage, ...]:
-    """List the records of Hven's own packages that the settings leave out."""
+    """Return the records of Hven's own packages that the settings leave out."""
     used_packages = _load_builtin_packages()
     return tuple(package for package in _import_builtin_records() if package not in used_packages)
 

@@ -104,6 +104,12 @@ def answer_file(
 
     Parameters
     ----------
+    request
+        The request, with its header ``Range``.
+    file_bytes
+        Size of the file in bytes.
+    headers
+        Further headers of the answer.
     stream_range
         Streams the bytes from a first offset to before a second one.
     media_type
@@ -112,6 +118,11 @@ def answer_file(
         Whether a range may be answered: False where the request's `If-Range` names another state of the file.
     body
         All bytes of the file, where they are in memory.
+
+    Returns
+    -------
+    answer
+        The file, a range of it, or status 416.
     """
     byte_range = None
     if allows_range:
@@ -184,6 +195,18 @@ async def stream_file_pieces(
     """Stream pieces: read them on the event loop, and after a None in a thread, where small pieces are joined.
 
     With `is_remote`, the thread is one of those that wait for other servers.
+
+    Parameters
+    ----------
+    pieces
+        Bytes, and a None before each piece that must be waited for.
+    is_remote
+        True if the pieces come from another server.
+
+    Yields
+    ------
+    piece
+        Bytes of the file.
     """
     thread_read = None
     sent_bytes = 0

@@ -42,14 +42,38 @@ class DerivedFileStore:
         self._new_count = 0
 
     def find_file(self, name: str) -> Path | None:
-        """Find a file and mark it as used now; return None if it does not exist."""
+        """Find a file and mark it as used now; return None if it does not exist.
+
+        Parameters
+        ----------
+        name
+            Name of the file, a digest.
+
+        Returns
+        -------
+        path
+            The file; None if it does not exist.
+        """
         path = self._directory / name[:2] / name
         if _mark_used(path):
             return path
         return None
 
     def get_or_write(self, name: str, write_file: Callable[[Path], object]) -> Path:
-        """Return a file; write it first if it does not exist. Concurrent calls in a process write it only once."""
+        """Return a file; write it first if it does not exist. Concurrent calls in a process write it only once.
+
+        Parameters
+        ----------
+        name
+            Name of the file, a digest.
+        write_file
+            Writes the file at a path.
+
+        Returns
+        -------
+        path
+            The file.
+        """
         path = self._directory / name[:2] / name
         if _mark_used(path):
             return path

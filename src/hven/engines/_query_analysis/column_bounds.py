@@ -20,7 +20,17 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class ColumnValueRange(Generic[C]):
-    """Values between constants, which are the same one for an equality; None means no bound."""
+    """Values between constants, which are the same one for an equality; None means no bound.
+
+    Attributes
+    ----------
+    column
+        What `find_column` returned for the column.
+    low, high
+        Bounds; None: there is none.
+    low_open, high_open
+        True if the bound itself is left out.
+    """
 
     column: C
     low: Constant | None = None
@@ -41,7 +51,22 @@ class ColumnValueChoices(Generic[C]):
 def analyse_column_bounds(
     condition: Expr, find_column: Callable[[Expr], C | None], free_slots: frozenset[int]
 ) -> ColumnValueRange[C] | ColumnValueChoices[C] | None:
-    """Analyse a condition on a column that `find_column` knows; return None for other conditions."""
+    """Analyse a condition on a column that `find_column` knows; return None for other conditions.
+
+    Parameters
+    ----------
+    condition
+        A condition of WHERE or ON.
+    find_column
+        Returns what identifies a column; None for other expressions.
+    free_slots
+        Slots of literals whose values are known only when the plan runs.
+
+    Returns
+    -------
+    bounds
+        The range or the list of values that the condition leaves; None for other conditions.
+    """
     if isinstance(condition, Comparison):
         for side, op, other in list_comparison_sides(condition):
             bound_column = find_column(side)

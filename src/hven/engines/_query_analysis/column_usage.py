@@ -15,12 +15,29 @@ if TYPE_CHECKING:
 
 
 def list_selects(query: Query) -> list[Select]:
-    """Return every SELECT of a query, including nested ones."""
+    """Return every SELECT of a query, including nested ones.
+
+    Parameters
+    ----------
+    query
+        A bound query.
+    """
     return [node for node in walk_tree(query) if isinstance(node, Select)]
 
 
 def list_read_columns(bound_query: BoundQuery) -> dict[int, tuple[str, ...]]:
-    """List the columns that the query reads of each FROM item, by its number."""
+    """List the columns that the query reads of each FROM item, by its number.
+
+    Parameters
+    ----------
+    bound_query
+        A bound query.
+
+    Returns
+    -------
+    columns
+        Names of columns by the number of the FROM item.
+    """
     names_by_number: dict[int, dict[str, None]] = {}
     for node in walk_tree(bound_query.query):
         if isinstance(node, ColumnRef) and node.column is not None:

@@ -31,7 +31,13 @@ def list_shape_arguments(call: FunctionCall) -> tuple[Expr, ...]:
 
 
 def match_point_coordinates(expression: Expr) -> tuple[Expr, Expr] | None:
-    """Return longitude and latitude of ``POINT(lon, lat)``, or of another point that is a constant."""
+    """Return longitude and latitude of ``POINT(lon, lat)``, or of another point that is a constant.
+
+    Parameters
+    ----------
+    expression
+        A bound expression.
+    """
     if isinstance(expression, FunctionCall) and expression.name == "POINT":
         args = list_shape_arguments(expression)
         if len(args) == 2:
@@ -60,7 +66,18 @@ class ConstantShape:
     build_value: Callable[[Sequence[float | str | None]], Shape | Moc | None] | None = None
 
     def build_shape(self, literal_values: Sequence[float | str | None]) -> Shape | Moc | None:
-        """Build the shape; return None if the numbers are no shape (the engine then reports what is wrong)."""
+        """Build the shape; return None if the numbers are no shape (the engine then reports what is wrong).
+
+        Parameters
+        ----------
+        literal_values
+            Values of the literals, by `Literal.slot`: coordinates and radii in degrees.
+
+        Returns
+        -------
+        shape
+            The shape; None if the numbers are none.
+        """
         if self.build_value is not None:
             return self.build_value(literal_values)
         numbers = []

@@ -31,6 +31,18 @@ def compile_constant(expression: Expr, free_slots: frozenset[int]) -> Constant |
 
     Only what every engine computes alike is compiled: literals, signs, arithmetic that cannot leave 64 bits,
     mathematical functions, sexagesimal text, and coordinates of constant points.
+
+    Parameters
+    ----------
+    expression
+        A bound expression.
+    free_slots
+        Slots of literals whose values are known only when the plan runs.
+
+    Returns
+    -------
+    constant
+        A function of the literal values; None for other expressions.
     """
     if isinstance(expression, Literal):
         return _compile_literal(expression, free_slots)
@@ -275,7 +287,18 @@ def compile_constant_list(choices: Sequence[Expr], free_slots: frozenset[int]) -
 
 
 def parse_timestamp_microseconds(value: object) -> int | None:
-    """Parse an ISO timestamp (DALI 1.1 section 3.3.3) to microseconds since 1970; None if it is something else."""
+    """Parse an ISO timestamp (DALI 1.1 section 3.3.3) to microseconds since 1970; None if it is something else.
+
+    Parameters
+    ----------
+    value
+        A text or a time.
+
+    Returns
+    -------
+    microseconds
+        Microseconds since 1970; None if it is no timestamp.
+    """
     if isinstance(value, str):
         text = value.strip()
         try:

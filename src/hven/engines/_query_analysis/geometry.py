@@ -57,6 +57,11 @@ def unwrap_shape_texts(bound_query: BoundQuery) -> BoundQuery:
     """Return the same query with shapes compared themselves, and not the texts that a view writes of them.
 
     Such a text is ``'Circle ICRS ' || CAST(c AS VARCHAR)``.
+
+    Parameters
+    ----------
+    bound_query
+        A bound query.
     """
     function_names = {node.name for node in walk_tree(bound_query.query) if isinstance(node, FunctionCall)}
     if function_names.isdisjoint(SHAPE_PREDICATES):
@@ -95,7 +100,13 @@ def _unwrap_shape_text(expression: Expr) -> Expr:
 
 
 def match_column_pair(expressions: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:
-    """Return both expressions if they are columns, or else None."""
+    """Return both expressions if they are columns, or else None.
+
+    Parameters
+    ----------
+    expressions
+        Longitude and latitude; None gives None.
+    """
     if expressions is not None and isinstance(expressions[0], ColumnRef) and isinstance(expressions[1], ColumnRef):
         return expressions[0], expressions[1]
     return None
@@ -129,6 +140,13 @@ def match_distance_conditions(
     """Yield the two points, the maximum distance in degrees and the sign of ``DISTANCE(p, q) < r``.
 
     The condition may also be ``r > DISTANCE(p, q)``.
+
+    Parameters
+    ----------
+    condition
+        A bound condition.
+    operators
+        The signs that count.
     """
     if isinstance(condition, Comparison):
         for call, sign, limit in list_comparison_sides(condition):
@@ -138,7 +156,13 @@ def match_distance_conditions(
 
 
 def match_circle_parts(expression: Expr) -> tuple[Expr, Expr, Expr] | None:
-    """Return longitude, latitude and radius of ``CIRCLE(..)``."""
+    """Return longitude, latitude and radius of ``CIRCLE(..)``.
+
+    Parameters
+    ----------
+    expression
+        A bound expression.
+    """
     if not isinstance(expression, FunctionCall) or expression.name != "CIRCLE":
         return None
     args = list_shape_arguments(expression)
@@ -182,6 +206,11 @@ def match_point_in_shape(expression: Expr) -> tuple[Expr, Expr, Literal] | None:
     """Return point, shape and the 1 of ``CONTAINS(point, shape) = 1``, or of INTERSECTS in either order.
 
     The 1 may be a literal that another run of the plan replaces by 0, so callers must test it when the plan runs.
+
+    Parameters
+    ----------
+    expression
+        A bound condition.
     """
     equality = _match_call_equality(expression)
     if equality is None:

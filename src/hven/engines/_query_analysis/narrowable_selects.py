@@ -37,7 +37,21 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class NarrowableSelect:
-    """One SELECT: the stored tables that conditions may narrow, and the conditions."""
+    """One SELECT: the stored tables that conditions may narrow, and the conditions.
+
+    Attributes
+    ----------
+    select
+        The SELECT.
+    table_refs
+        The references of stored tables by their numbers.
+    derived_expressions
+        (Number of a derived table, column) -> the expression inside.
+    null_filled_conditions
+        (id of a conjunct, number of a reference): it narrows the reference only if it is false for nulls.
+    policy_conditions
+        Conditions of `TableRef.where`, each with the number of its reference.
+    """
 
     select: Select
     table_refs: dict[int, TableRef] = field(default_factory=dict)
@@ -54,7 +68,18 @@ class NarrowableSelect:
     derived_tables: dict[int, DerivedTable] = field(default_factory=dict)  # those in FROM
 
     def find_stored_column(self, expression: Expr) -> ColumnRef | None:
-        """Follow a column through derived tables to the stored table it comes from."""
+        """Follow a column through derived tables to the stored table it comes from.
+
+        Parameters
+        ----------
+        expression
+            A column, perhaps of a derived table.
+
+        Returns
+        -------
+        column
+            The column of the stored table; None if it is computed.
+        """
         while isinstance(expression, ColumnRef) and expression.column is not None:
             if expression.source in self.table_refs:
                 return expression
@@ -65,7 +90,15 @@ class NarrowableSelect:
         return None
 
     def add_conditions(self, condition: Expr | None, table_numbers: frozenset[int]) -> None:
-        """Add a condition over these leaves, conjunct by conjunct."""
+        """Add a condition over these leaves, conjunct by conjunct.
+
+        Parameters
+        ----------
+        condition
+            A condition; None adds nothing.
+        table_numbers
+            Numbers of the references that it may narrow.
+        """
         for part in split_conjuncts(condition):
             self.conditions.append((part, table_numbers))
             for number in table_numbers & self.null_filled_numbers:
@@ -73,7 +106,18 @@ class NarrowableSelect:
 
 
 def analyse_select(select: Select) -> NarrowableSelect:
-    """Collect the tables and conditions of one SELECT."""
+    """Collect the tables and conditions of one SELECT.
+
+    Parameters
+    ----------
+    select
+        A SELECT of a bound query.
+
+    Returns
+    -------
+    narrowable
+        Its tables and conditions.
+    """
     narrowable = NarrowableSelect(select)
     table_numbers: frozenset[int] = frozenset()
     if select.source is not None:
@@ -121,7 +165,15 @@ def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_dir
 
 
 def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
-    """Return a condition of `TableRef.where`, whose columns are those of table 0, over the columns of a reference."""
+    """Return a condition of `TableRef.where`, whose columns are those of table 0, over the columns of a reference.
+
+    Parameters
+    ----------
+    condition
+        A condition of `TableRef.where`.
+    table_number
+        Number of the reference.
+    """
 
     def change_node(node: Any) -> Any:
         if isinstance(node, ColumnRef) and node.source == 0:
@@ -157,7 +209,17 @@ def _has_aggregates(select: Select) -> bool:
 def match_indexed_position(
     narrowable: NarrowableSelect, table_number: int, position_pair: tuple[Expr, Expr] | None
 ) -> tuple[str, str] | None:
-    """Return the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
+    """Return the names of longitude and latitude if a pair of expressions is the indexed position of a leaf.
+
+    Parameters
+    ----------
+    narrowable
+        The SELECT.
+    table_number
+        Number of a reference.
+    position_pair
+        Longitude and latitude; None if there are none.
+    """
     columns = match_column_pair(position_pair)
     table_ref = narrowable.table_refs.get(table_number)
     if columns is None or table_ref is None or table_ref.table is None or table_ref.table.position is None:

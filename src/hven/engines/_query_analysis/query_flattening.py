@@ -35,7 +35,13 @@ _POLICY_ROW_NUMBER = 0  # number of the table itself in `TableRef.where`
 
 
 def flatten_query(bound_query: BoundQuery) -> BoundQuery:
-    """Return the same query with fewer layers, or the same object if no layer can be removed."""
+    """Return the same query with fewer layers, or the same object if no layer can be removed.
+
+    Parameters
+    ----------
+    bound_query
+        A bound query.
+    """
     if not any(isinstance(node, DerivedTable | CommonTableExpression) for node in walk_tree(bound_query.query)):
         return bound_query
     query = bound_query.query

@@ -30,6 +30,23 @@ def match_position_in_shape(
     """Match a condition that the indexed position of a table reference lies in a constant shape.
 
     Return the columns of the position, the shape, and the constant that must be 1 when the plan runs.
+
+    Parameters
+    ----------
+    condition
+        A bound condition.
+    narrowable
+        The SELECT with the condition.
+    table_number
+        Number of a reference.
+    free_slots
+        Slots of literals whose values are known only when the plan runs.
+
+    Returns
+    -------
+    columns, shape, one
+        Names of longitude and latitude, the shape, and the constant that must be 1 when the plan runs (None: there is
+        none); None for other conditions.
     """
     point_in_shape = match_point_in_shape(condition)
     if point_in_shape is not None:
@@ -51,7 +68,13 @@ def match_position_in_shape(
 
 
 def has_null_position(condition: Expr) -> bool:
-    """Return whether a condition tests a position that is NULL, as in a member of a union without positions."""
+    """Return whether a condition tests a position that is NULL, as in a member of a union without positions.
+
+    Parameters
+    ----------
+    condition
+        A bound condition.
+    """
     point_in_shape = match_point_in_shape(condition)
     if point_in_shape is None:
         return False

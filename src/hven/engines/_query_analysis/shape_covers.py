@@ -23,7 +23,13 @@ _REFINEMENT_ORDERS = 1  # orders between the bounding circle of a small polygon 
 
 
 def cover_shape_with_cells(shape: Shape | Moc) -> Indexes:
-    """Return ranges at order 29 that hold the shape: half-open, sorted, disjoint."""
+    """Return ranges at order 29 that hold the shape: half-open, sorted, disjoint.
+
+    Parameters
+    ----------
+    shape
+        A shape in degrees, or a MOC.
+    """
     if isinstance(shape, Moc):
         return shape.ranges
     if isinstance(shape, Circle):

@@ -54,7 +54,13 @@ _NULL_PROPAGATING_ARGUMENTS = {
 
 
 def push_conditions_into_unions(bound_query: BoundQuery) -> BoundQuery:
-    """Return the same query with conditions on unions pushed into their members; the same object if there are none."""
+    """Return the same query with conditions on unions pushed into their members; the same object if there are none.
+
+    Parameters
+    ----------
+    bound_query
+        A bound query.
+    """
     if bound_query.volatile or not any(isinstance(node, DerivedTable) for node in walk_tree(bound_query.query)):
         return bound_query
     query = transform_tree(bound_query.query, _push_conditions)

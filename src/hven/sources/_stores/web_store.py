@@ -62,7 +62,23 @@ class WebStore:
         weakref.finalize(self, self._connections.close)
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Request size, time and tag."""
+        """Request size, time and tag.
+
+        Parameters
+        ----------
+        path
+            Path below the address.
+
+        Returns
+        -------
+        fact
+            What the server does not say is None.
+
+        Raises
+        ------
+        UpstreamError
+            See `hven.sources.remote_stores.RemoteStore`.
+        """
         with self._request("HEAD", path, {}) as answer:
             if answer.status in {200, 204}:
                 return _parse_headers(answer.headers, answer.headers.get("content-length", ""))
@@ -91,7 +107,29 @@ class WebStore:
         return self.fetch_facts(path), b""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """Read bytes of this state of the file."""
+        """Read bytes of this state of the file.
+
+        Parameters
+        ----------
+        path
+            Path below the address.
+        start_offset, end_offset
+            The first byte, and the one after the last.
+        fact
+            The state, as `fetch_facts` returned it.
+
+        Yields
+        ------
+        part
+            Bytes, in order.
+
+        Raises
+        ------
+        NoRangesError
+            The server gives whole files only.
+        UpstreamError
+            See `hven.sources.remote_stores.RemoteStore`; or the file has another state.
+        """
         if fact.tag is None or fact.tag.startswith("W/"):
             tag = {}
         else:
@@ -119,7 +157,7 @@ class WebStore:
                     return
 
     def read_small_file(self, path: str, byte_limit: int) -> bytes | None:
-        """Read a small file; None: there is no such file.
+        """Read a small file.
 
         Parameters
         ----------
@@ -127,6 +165,11 @@ class WebStore:
             Path below the root.
         byte_limit
             Bytes at most.
+
+        Returns
+        -------
+        data
+            The content; None: there is no such file.
 
         Raises
         ------
@@ -159,7 +202,13 @@ class WebStore:
             yield part
 
     def list_files(self, _patterns: Sequence[str], _ignore: Sequence[str]) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """Refuse: a web server lists nothing that programs could rely on."""
+        """Refuse: a web server lists nothing that programs could rely on.
+
+        Raises
+        ------
+        UserError
+            Always.
+        """
         raise UserError(
             "a web server does not list its files",
             remedy="list the files in a table, and write `from: TABLE` and `path: '{file}'`",
