@@ -64,17 +64,18 @@ def test_the_variable_takes_precedence(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_settings_of_a_package_that_is_left_out_are_told_and_stop_no_site(tmp_path: Path) -> None:
+    packages = plugins.list_plugin_packages()
     sections = [
         (package, plugins.load_named_object(place, "test"))
-        for package in plugins.list_plugin_packages()
+        for package in packages
         for place in package.settings.values()
     ]
     if not sections:
         pytest.skip("no plug-in package has settings")
     for package, section in sections:
         assert section.key in package.settings
-        text = section.example_text.partition("\n\n")[0]
-        (tmp_path / "hven.toml").write_text(f"plugins = []\n{text}", encoding="utf-8")
+        others = [other.name for other in packages if package.name not in {other.name, *other.uses}]
+        (tmp_path / "hven.toml").write_text(f"plugins = {others}\n{section.example_text}", encoding="utf-8")
         found = load_settings(tmp_path, {})
         assert section.key not in found.brought
         faults = [str(fault) for fault in find_unavailable_section_faults(found)]

@@ -632,10 +632,16 @@ def _read_files_table(
 def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> None:
     """Report services that do not exist, and services that no protocol serves."""
     services = fields.get("services", ())
-    service_names = (*SERVICE_NAMES, *plugins.list_external_plugins("protocols"))
+    package_services = [name for package in plugins.list_plugin_packages() for name in package.protocols]
+    service_names = tuple(
+        dict.fromkeys([*SERVICE_NAMES, *package_services, *plugins.list_external_plugins("protocols")])
+    )
     served_names = {*plugins.list_plugins("protocols"), "epn-tap", OBSCORE_VIEW}
     for service in services:
-        if service not in service_names:
+        unused_error = plugins.find_unused_plugin_error("protocols", str(service))
+        if unused_error is not None:
+            faults.add_warning(f"services: {unused_error.message}", service.place, unused_error.remedy)
+        elif service not in service_names:
             remedy = suggest_spelling(service, service_names) or f"known: {', '.join(service_names)}"
             faults.add_error(f"there is no service {str(service)!r}", service.place, remedy)
         elif service not in served_names:
@@ -693,7 +699,10 @@ def _read_engine_name(name: LocatedYamlScalar | None, faults: FaultCollector) ->
     if name is None:
         return None
     engine_names = plugins.list_plugins("engines")
-    if name not in engine_names:
+    unused_error = plugins.find_unused_plugin_error("engines", str(name))
+    if unused_error is not None:
+        faults.add_error(unused_error.message, name.place, unused_error.remedy)
+    elif name not in engine_names:
         remedy = suggest_spelling(name, engine_names) or f"known: {', '.join(engine_names)}"
         faults.add_error(f"there is no engine {str(name)!r}", name.place, remedy)
     return str(name)

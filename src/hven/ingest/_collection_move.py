@@ -60,6 +60,9 @@ def move_collection_to_engine(
         One of the engines fails; the published state stays.
     """
     engine_names = plugins.list_plugins("engines")
+    unused_error = plugins.find_unused_plugin_error("engines", engine_name)
+    if unused_error is not None:
+        raise unused_error
     if engine_name not in engine_names:
         raise UserError(f"there is no engine {engine_name!r}", remedy=f"use one of {', '.join(engine_names)}")
     target = site.engines.get_engine(engine_name)  # reports first what this process itself lacks

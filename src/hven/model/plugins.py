@@ -33,6 +33,7 @@ __all__ = [
     "describe_error_origin",
     "find_plugin_faults",
     "find_unused_package",
+    "find_unused_plugin_error",
     "import_hven_module",
     "list_external_plugins",
     "list_file_signatures",
@@ -190,6 +191,28 @@ def find_unused_package(group: str, name: str) -> str | None:
         Name of the package; None if no installed package has the plug-in, or the settings do not leave it out.
     """
     return next((package.name for package in list_unused_packages() if name in vars(package)[group]), None)
+
+
+def find_unused_plugin_error(group: str, name: str) -> UserError | None:
+    """Find the error of a plug-in whose package the settings leave out.
+
+    Parameters
+    ----------
+    group
+        A key of `PLUGIN_GROUPS`.
+    name
+        Name of the plug-in.
+
+    Returns
+    -------
+    error
+        Its message names the package; None if the settings do not leave it out.
+    """
+    package = find_unused_package(group, name)
+    if package is None:
+        return None
+    message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml leaves out"
+    return UserError(message, remedy=f"add {package!r} to `plugins`")
 
 
 def list_unused_packages() -> tuple[PluginPackage, ...]:
@@ -440,10 +463,9 @@ def load_plugin(group: str, name: str) -> ModuleType:
     plugin_names = list_plugins(group)
     if name not in plugin_names:
         message = f"there is no {group.removesuffix('s')} {name!r}"
-        package = find_unused_package(group, name)
-        if package is not None:
-            message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml leaves out"
-            raise UserError(message, remedy=f"add {package!r} to `plugins`")
+        unused_error = find_unused_plugin_error(group, name)
+        if unused_error is not None:
+            raise unused_error
         known_names = ", ".join(plugin_names) or "none; check that its package is installed"
         remedy = f"{suggest_spelling(name, plugin_names)} known: {known_names}"
         raise UserError(message, remedy=remedy.lstrip())

@@ -278,7 +278,7 @@ def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, file_se
 
 def test_a_cluster_does_not_read_addresses(tmp_path: Path, file_server: ServedFiles) -> None:
     engine, snapshot = open_far_catalogue(
-        tmp_path, f"{file_server.address}/far", spark="sc://127.0.0.1:9", near_bytes=10
+        tmp_path, f"{file_server.address}/far", open_cluster=pytest.fail, near_bytes=10
     )
     with pytest.raises(TooLargeError) as fault:
         run_on_snapshot(engine, snapshot, CONE)

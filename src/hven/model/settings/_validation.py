@@ -204,7 +204,8 @@ def build_settings_file_model() -> type[BaseModel]:
         if whole_section is None:  # a part of a section that is not there
             continue
         if whole_section.is_repeated:
-            toml_type = _to_toml_type(tuple[whole_section.settings_class, ...], section.name)
+            settings_class: Any = whole_section.settings_class
+            toml_type = _to_toml_type(tuple[settings_class, ...], section.name)
         else:
             part_classes = [part.settings_class for part in find_section_parts(section.name)]
             toml_type = _build_section_model(section.name.capitalize(), whole_section.settings_class, *part_classes)
@@ -223,7 +224,7 @@ def _build_section_model(name: str, *settings_classes: type) -> type[BaseModel]:
     model_fields: dict[str, Any] = {}
     for settings_class in settings_classes:
         hints = _evaluate_annotations(settings_class)
-        for item in fields(settings_class):  # type: ignore[arg-type]
+        for item in fields(settings_class):
             is_section_name = settings_class in NAMED_SECTION_CLASSES and item.name == "name"
             if not item.metadata or is_section_name:
                 continue

@@ -14,5 +14,4 @@ PLUGIN = PluginPackage(
         "hats": "hven.plugins.hats.settings:HATS_SECTION",
         "files:hats": "hven.plugins.hats.settings:PARTITION_SETTINGS",
     },
-    checks=("hven.plugins.hats.engine.cluster_checks:find_spark_cluster_faults",),
 )

@@ -1,7 +1,7 @@
 """The settings of this package in hven.toml.
 
-``[hats]`` names the roots of catalogues, and the cluster that computes queries over many files. ``[files]`` limits the
-partitions that the service keeps.
+``[hats]`` names the roots of catalogues; a package with a cluster adds the settings of the cluster. ``[files]`` limits
+the partitions that the service keeps.
 """
 
 from __future__ import annotations
@@ -25,19 +25,8 @@ class HatsSettings:
         (),
         "directories of catalogues, with the same paths in the cluster; new snapshots are written below the first",
     )
-    spark: str | None = define_setting(
-        None,
-        "sc://host:15002 of Spark Connect, or $NAME of a secret that holds it; default: no cluster, and "
-        "queries of more than near_bytes are refused",
-        pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",
-        example="'sc://host:15002', or '$NAME' of a secret if it contains a token",
-        placed="the cluster of the rows",
-    )
     near_bytes: int = define_setting(
         DEFAULT_LOCAL_BYTES, "maximum size of the files that a query may read on this server: 512 MB", ge=0, size=True
-    )
-    at_once: int = define_setting(
-        4, "maximum number of statements that one process runs in the cluster at once", ge=1, le=1000
     )
 
 
@@ -62,9 +51,7 @@ HATS_SECTION = SettingsSection(
     example_text="""\
 [hats]
 roots = ["/cluster/catalogues"]
-spark = "sc://spark.uraniborg.example:15002"
 near_bytes = "2 GB"
-at_once = 8
 """,
 )
 PARTITION_SETTINGS = SettingsSection(

@@ -6,10 +6,10 @@ Decision 023 says why.
 
     stage_snapshot -> write .. -> finish    `staging`: order rows by their cells, and divide them among partitions;
                                             `snapshot_merging`: rewrite only the partitions that changes touch
-    plan_query -> HatsPlan                  `query_plan`: compute here or by the cluster, depending on how much the
+    plan_query -> HatsPlan                  `query_plan`: compute here or by a cluster, depending on how much the
                                             manifest says has to be read
     HatsPlan.execute                        `local_execution`: read row groups with pyarrow, for the embedded engine;
-                                            `cluster_plan`: let the cluster compute
+                                            `hven.plugins.hats.clusters`: let a cluster of another package compute
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hven.engines import EnginePluginRecord
 from hven.model import plugins
 from hven.model.errors import StorageError
+from hven.plugins.hats.clusters import find_cluster_opener
 from hven.plugins.hats.settings import DEFAULT_LOCAL_BYTES, get_hats_settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from hven.engines import StorageEngine
     from hven.model.settings import Settings
+    from hven.plugins.hats.clusters import Cluster
 
 
 def open(  # noqa: A001  (the contract's name)
@@ -34,9 +36,8 @@ def open(  # noqa: A001  (the contract's name)
     *,
     memory: int,
     roots: Sequence[str],
-    spark: str | None = None,
     near_bytes: int = DEFAULT_LOCAL_BYTES,
-    at_once: int = 4,
+    open_cluster: Callable[[], Cluster] | None = None,
     site: str = "",
     webs: Any = None,
     threads: int | None = None,
@@ -49,12 +50,10 @@ def open(  # noqa: A001  (the contract's name)
         Settings of the embedded engine, which computes.
     roots
         Directories of catalogues. New snapshots are written below the first one.
-    spark
-        Address of the cluster, ``sc://host:15002``; None: there is no cluster.
     near_bytes
         Bytes of files up to which a query is computed here.
-    at_once
-        Maximum number of statements of this process in the cluster.
+    open_cluster
+        Opens the cluster that computes other queries; None: there is no cluster.
     site
         Identity of the site, which is stored in the first root: the engine refuses a root of another site. Empty: no
         check.
@@ -65,9 +64,8 @@ def open(  # noqa: A001  (the contract's name)
         directory,
         memory=memory,
         roots=tuple(Path(root) for root in roots),
-        spark=spark,
         near_bytes=near_bytes,
-        at_once=at_once,
+        open_cluster=open_cluster,
         site_identity=site,
         webs=webs,
         threads=threads,
@@ -79,15 +77,11 @@ def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) 
     hats_settings = get_hats_settings(settings)
     if not hats_settings.roots:
         raise StorageError(NO_ROOTS_MESSAGE, remedy="set roots under [hats] in hven.toml")
-    spark_address = None
-    if hats_settings.spark is not None:
-        spark_address = settings.resolve_secret_address(hats_settings.spark)
     web_catalogues = plugins.import_hven_module("hven.plugins.hats.web_catalogues", "the engine hats")
     return {
         "roots": [str(settings.directory / root) for root in hats_settings.roots],
-        "spark": spark_address,
         "near_bytes": hats_settings.near_bytes,
-        "at_once": hats_settings.at_once,
+        "open_cluster": find_cluster_opener(settings),
         "site": read_identity(),
         "webs": web_catalogues.WebHatsClient(allow_private=settings.allow_private),
     }

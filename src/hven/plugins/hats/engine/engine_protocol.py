@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.engines import Snapshot, StorageEngine
+    from hven.plugins.hats.clusters import Cluster
     from hven.plugins.hats.engine.key_index import CatalogueKeyIndex
     from hven.plugins.hats.engine.manifest import CatalogueManifest
     from hven.plugins.hats.engine.row_group_reader import RowGroupReader
@@ -40,8 +41,6 @@ class HatsEngineProtocol(Protocol):
     """False only in tests that prove that the manifest changes nothing but time."""
     near_bytes: int
     """Bytes of files up to which a query is computed here."""
-    spark: str | None
-    """Address of the cluster; None if there is none."""
     reader: RowGroupReader
 
     @property
@@ -49,8 +48,11 @@ class HatsEngineProtocol(Protocol):
         """The embedded engine."""
 
     @property
-    def cluster(self) -> Any:
-        """The cluster; None if there is none."""
+    def has_cluster(self) -> bool:
+        """True if the settings name a cluster."""
+
+    def get_cluster(self) -> Cluster:
+        """Return the cluster."""
 
     def open_manifest(self, snapshot: Snapshot) -> CatalogueManifest:
         """Return the manifest of a snapshot, which is opened unless it is open."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,8 +28,8 @@ from hven.engines import MemoryRelation, QueryPlan, Snapshot
 from hven.engines.api.executions import DeferredExecution, EmbeddedFallbackPlan, require_relation
 from hven.engines.api.geometry_analysis import unwrap_shape_texts
 from hven.engines.api.query_analysis import flatten_query, push_conditions_into_unions
-from hven.model import plugins
 from hven.model.errors import StorageError, TooLargeError, format_message
+from hven.plugins.hats.clusters import UnsupportedByClusterError, load_cluster_definitions
 from hven.plugins.hats.engine.engine_protocol import TableSelection
 from hven.plugins.hats.engine.local_execution import (
     RowGroupExecution,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import ExecutionLimits, QueryExecution, Relation
+    from hven.plugins.hats.clusters import ClusterPlan
     from hven.plugins.hats.engine.engine_protocol import HatsEngineProtocol
 
     Values = Sequence[float | str | None]
@@ -52,10 +53,8 @@ if TYPE_CHECKING:
 
 MAX_IMMEDIATE_GROUPS = 4  # row groups that are read together and not streamed
 TOO_LARGE_MESSAGE = "this query would have to read {size} of {tables}, but only {most} may be read on this server"
-NO_CLUSTER_REMEDY = (
-    "narrow it by position, key or an indexed column; the site's operators can name a cluster (spark) or allow "
-    "more (near_bytes) under [hats] in hven.toml"
-)
+NARROWING_REMEDY = "narrow it by position, key or an indexed column; the site's operators can "
+ALLOWING_REMEDY = "allow more (near_bytes) under [hats] in hven.toml"
 NOT_ON_CLUSTER_REMEDY = (
     "narrow it by position, key or an indexed column; a cluster cannot read {}, which is at a web address, but "
     "the site's operators can copy it into a root of [hats]"
@@ -223,7 +222,7 @@ class HatsPlan(QueryPlan):
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        if self._engine.spark is None:
+        if not self._engine.has_cluster:
             raise build_cluster_needed_error(selections, self._engine.near_bytes)
         local_only = next((selection for selection in selections.values() if selection.is_local_only), None)
         if local_only is not None:
@@ -242,7 +241,7 @@ class HatsPlan(QueryPlan):
             return build_fallback(reason).execute(literal_values, relations, limits)
 
         snapshot_paths = [selection.snapshot.path for selection in selections.values()]
-        execution: QueryExecution = cluster_plan.execute(
+        return cluster_plan.execute(
             literal_values,
             memory_relations,
             limits,
@@ -251,15 +250,13 @@ class HatsPlan(QueryPlan):
             hold_files=partial(self._engine.hold_snapshots, snapshot_paths),
             leaf_paths={name: selection.manifest.head.leaves for name, selection in selections.items()},
         )
-        return execution
 
     @cached_property
-    def _cluster_plan(self) -> Any:
+    def _cluster_plan(self) -> ClusterPlan | EmbeddedFallbackPlan:
         """The plan for the cluster, or a plan over rows that the cluster fetches."""
-        cluster_module = _import_cluster_plan_module()
         try:
-            return cluster_module.SparkClusterPlan(self._engine.cluster, self._bound_query)
-        except cluster_module.UnsupportedBySparkError as reason:
+            return self._engine.get_cluster().plan_query(self._bound_query)
+        except UnsupportedByClusterError as reason:
             if self._is_table_fetch:
                 raise
             return self._build_fallback_plan(str(reason))
@@ -276,7 +273,7 @@ class HatsPlan(QueryPlan):
         )
 
     def _plan_without_conditions(self, reason: str) -> HatsPlan:
-        """Plan to fetch rows without the conditions that Spark has refused.
+        """Plan to fetch rows without the conditions that the cluster has refused.
 
         The fallback tests all conditions again.
         """
@@ -294,7 +291,7 @@ class HatsPlan(QueryPlan):
         plan = HatsPlan(self._engine, bound_query, is_table_fetch=True)
         try:
             _ = plan._cluster_plan  # it is refused if the cluster cannot compute it
-        except _import_cluster_plan_module().UnsupportedBySparkError:
+        except UnsupportedByClusterError:
             return None
         return plan
 
@@ -309,7 +306,7 @@ class HatsPlan(QueryPlan):
         max_size = _format_size(self._engine.near_bytes)
         if self._streamable_query is not None and not self._streamable_query.has_conditions:
             lines.append("near: rows are streamed, row group by row group")
-        elif self._engine.spark is None:
+        elif not self._engine.has_cluster:
             lines.append(f"near, up to {max_size} of files; more is refused, because there is no cluster")
         else:
             lines.append(f"near, up to {max_size} of files; otherwise far: by the cluster")
@@ -326,7 +323,7 @@ class HatsPlan(QueryPlan):
             selections = {name: _limit_row_groups(selection, top) for name, selection in selections.items()}
         if is_streamed or not self._is_cluster_needed(selections):
             place = "near"
-        elif self._engine.spark and not any(selection.is_local_only for selection in selections.values()):
+        elif self._engine.has_cluster and not any(selection.is_local_only for selection in selections.values()):
             place = "far"
         else:
             place = "too much without a cluster"
@@ -375,13 +372,21 @@ def build_cluster_needed_error(
 ) -> TooLargeError:
     """Build the error of a query that needs a cluster, if there is none, or if the cluster cannot read a table."""
     total_bytes = sum(selection.estimated_bytes for selection in selections.values())
-    remedy = NO_CLUSTER_REMEDY
+    remedy = _build_no_cluster_remedy()
     if local_only_selection is not None:
         remedy = NOT_ON_CLUSTER_REMEDY.format(local_only_selection.manifest.head.foreign)
     return TooLargeError(
         format_message(TOO_LARGE_MESSAGE, _format_size(total_bytes), ", ".join(selections), _format_size(byte_limit)),
         remedy=remedy,
     )
+
+
+def _build_no_cluster_remedy() -> str:
+    """Write what helps where there is no cluster; packages say by which settings one is named."""
+    setting_names = [definition.setting for definition in load_cluster_definitions()]
+    if not setting_names:
+        return f"{NARROWING_REMEDY}{ALLOWING_REMEDY}"
+    return f"{NARROWING_REMEDY}name a cluster ({', '.join(setting_names)}) or {ALLOWING_REMEDY}"
 
 
 def _limit_row_groups(selection: TableSelection, row_limit: int | None) -> TableSelection:
@@ -405,11 +410,6 @@ def _describe_scan(selection: TableSelection) -> str:
         f"{_format_size(selection.estimated_bytes)}, "
         f"about {selection.row_count:,} of {manifest.head.rows:,} rows are read"
     )
-
-
-def _import_cluster_plan_module() -> Any:
-    """Import the plans for the cluster; Spark's client is an optional dependency."""
-    return plugins.import_hven_module("hven.plugins.hats.engine.cluster_plan", "the far road")
 
 
 def _format_size(byte_count: float) -> str:

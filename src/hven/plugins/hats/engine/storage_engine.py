@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import QueryPlan, Snapshot
     from hven.model.table import Table
+    from hven.plugins.hats.clusters import Cluster
     from hven.plugins.hats.engine.manifest import ManifestFile
     from hven.plugins.hats.engine.row_group_reader import WebCatalogueProtocol
 
@@ -53,6 +54,7 @@ ROOT_TIMEOUT_SECONDS = 2.0  # time that a root may take to answer
 GROUP_BATCH_COUNT = 8  # row groups that are read at a time
 SAMPLE_ROWS_PER_GROUP, MAX_SAMPLED_GROUPS = 1000, 16
 DAMAGED_MESSAGE = "the rows of {name} are damaged on disk, so Hven does not return them"
+NO_CLUSTER_MESSAGE = "the engine hats has no cluster"
 DAMAGED_REMEDY = "ask the site's operators to ingest the collection again"
 
 
@@ -67,9 +69,8 @@ class HatsEngine(StorageEngine):
         *,
         memory: int,
         roots: tuple[Path, ...],
-        spark: str | None,
         near_bytes: int,
-        at_once: int,
+        open_cluster: Callable[[], Cluster] | None,
         site_identity: str,
         webs: WebCatalogueProtocol | None,
         threads: int | None,
@@ -77,13 +78,12 @@ class HatsEngine(StorageEngine):
         self.roots = roots
         self.uses_indexes = True  # tests switch the manifest off to prove that it changes nothing but time
         self.near_bytes = near_bytes
-        self.spark = spark
-        self.at_once = at_once
+        self._open_cluster = open_cluster
         self.file_faults: Mapping[str, str] = {}
         self._site_identity = site_identity
         self._embedded_arguments = directory, memory, threads
         self._opened_embedded: StorageEngine | None = None
-        self._opened_cluster: Any = None
+        self._opened_cluster: Cluster | None = None
         self._lock = threading.RLock()
         self.reader = RowGroupReader(webs)
         self._open_manifests: OrderedDict[str, CatalogueManifest] = OrderedDict()
@@ -105,13 +105,23 @@ class HatsEngine(StorageEngine):
             return self._opened_embedded
 
     @property
-    def cluster(self) -> Any:
-        """The cluster, which is opened when it is first needed; None if there is none."""
+    def has_cluster(self) -> bool:
+        """True if the settings name a cluster."""
+        return self._open_cluster is not None
+
+    def get_cluster(self) -> Cluster:
+        """Return the cluster, which is opened when it is first needed.
+
+        Raises
+        ------
+        StorageError
+            There is none.
+        """
         with self._lock:
-            if self._opened_cluster is None and self.spark is not None:
-                # Spark's client is an optional dependency.
-                cluster = plugins.import_hven_module("hven.plugins.hats.engine.cluster", "the cluster")
-                self._opened_cluster = cluster.SparkCluster(self.spark, at_once=self.at_once)
+            if self._opened_cluster is None:
+                if self._open_cluster is None:
+                    raise StorageError(NO_CLUSTER_MESSAGE)
+                self._opened_cluster = self._open_cluster()
             return self._opened_cluster
 
     def plan_query(self, bound_query: BoundQuery) -> QueryPlan:
@@ -496,8 +506,7 @@ class HatsEngine(StorageEngine):
             cluster = self._opened_cluster
         if cluster is None:
             return None
-        outage: str | None = cluster.find_outage()
-        return outage
+        return cluster.find_outage()
 
     def close(self) -> None:
         """Close the reader, the cluster and the embedded engine."""

@@ -1,6 +1,6 @@
 """The dialect of Spark SQL 4 (ANSI mode, UTC, case-sensitive names): how types, functions and geometry are written.
 
-It raises `UnsupportedBySparkError` for what Spark cannot compute.
+It raises `UnsupportedByClusterError` for what Spark cannot compute.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from hven.adql.syntax_tree import CastExpression, FunctionCall, Literal
 from hven.adql.value_kinds import require_meta
 from hven.engines.api.dialects import FUNCTION_TEMPLATES, MJD_RANGE_SQL, WHITESPACE_SQL
 from hven.model.types import FLOAT64, ColumnType
-from hven.plugins.hats.engine.cell_matches import CELL_COLUMN, PROBE_CELL_COLUMN, SPREAD_CELL_COLUMN, SPREAD_SUFFIX
-from hven.plugins.hats.engine.shape_dialect import SparkShapeDialect, UnsupportedBySparkError
+from hven.plugins.hats.clusters import UnsupportedByClusterError
+from hven.plugins.spark.cell_matches import CELL_COLUMN, PROBE_CELL_COLUMN, SPREAD_CELL_COLUMN, SPREAD_SUFFIX
+from hven.plugins.spark.shape_dialect import SparkShapeDialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,14 +63,14 @@ def write_spark_type(arrow_type: pa.DataType) -> str:
 
     Raises
     ------
-    UnsupportedBySparkError
+    UnsupportedByClusterError
         Spark has no such type, or cannot declare a column of it.
     """
     if pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
         return f"ARRAY<{write_spark_type(arrow_type.value_type)}>"
     type_name = _SCALAR_TYPE_NAMES.get(arrow_type)
     if type_name is None:
-        raise UnsupportedBySparkError(f"a value of the type {arrow_type}")
+        raise UnsupportedByClusterError(f"a value of the type {arrow_type}")
     return type_name
 
 
@@ -165,7 +166,7 @@ class SparkDialect(SparkShapeDialect):
 
     def build_default_call_template(self, function_name: str) -> str:
         """Refuse a function that is not listed here; the embedded engine computes it."""
-        raise UnsupportedBySparkError(function_name)
+        raise UnsupportedByClusterError(function_name)
 
     def quote_identifier(self, name: str) -> str:
         """Quote an identifier with backticks."""
@@ -227,7 +228,7 @@ class SparkDialect(SparkShapeDialect):
         Spark tests conditions in any order, and an error would reveal hidden rows. Hidden values are therefore NULL.
         """
         if "SELECT" in condition:
-            raise UnsupportedBySparkError("a row filter that looks into another table")
+            raise UnsupportedByClusterError("a row filter that looks into another table")
         view_name = table.removesuffix(SPREAD_SUFFIX)
         column_names = []
         if view_name in self.cell_views:
@@ -450,7 +451,7 @@ class SparkDialect(SparkShapeDialect):
             digits = "0"
         if node.name == "ROUND":
             if len(node.args) > 1 and not require_meta(node.args[1]).constant:
-                raise UnsupportedBySparkError("ROUND with a number of decimals that differs from row to row")
+                raise UnsupportedByClusterError("ROUND with a number of decimals that differs from row to row")
             return f"CAST(round({value}, CAST({digits} AS INT)) AS DOUBLE)"
         step = f"pow(10D, CAST({digits} AS DOUBLE))"
         return self.write_computed_once(
@@ -468,7 +469,7 @@ class SparkDialect(SparkShapeDialect):
     def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
         """Write a sum or mean that does not depend on the order of rows, because it adds the numbers in order."""
         if aggregate_name not in {"sum", "avg"}:
-            raise UnsupportedBySparkError("a deviation that may not depend on the order of rows")
+            raise UnsupportedByClusterError("a deviation that may not depend on the order of rows")
         collect_function = "collect_set" if distinct else "collect_list"
         sorted_values = f"array_sort({collect_function}({value_sql}))"
         result = f"aggregate({sorted_values}, 0D, (p, x) -> p + x)"
@@ -479,7 +480,7 @@ class SparkDialect(SparkShapeDialect):
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
         """Write a function over a window; Spark does not allow DISTINCT there."""
         if node.distinct:
-            raise UnsupportedBySparkError("DISTINCT over a window")
+            raise UnsupportedByClusterError("DISTINCT over a window")
         return super().write_window(writer, node, over_clause)
 
     def write_histogram(self, writer: SqlWriter, node: FunctionCall) -> str:
@@ -487,7 +488,7 @@ class SparkDialect(SparkShapeDialect):
         value, low, high = self.write_doubles(writer, node.args[:3])
         bins_literal = node.args[3]
         if not isinstance(bins_literal, Literal) or bins_literal.slot in writer.free_slots:
-            raise UnsupportedBySparkError("a histogram whose number of bins is not a constant")
+            raise UnsupportedByClusterError("a histogram whose number of bins is not a constant")
         bins = int(bins_literal.value or 0)
         inner_bin = f"least(1 + CAST(floor(({value} - {low}) / ({high} - {low}) * {bins}) AS INT), {bins})"
         bin_sql = (
@@ -585,4 +586,4 @@ def _write_sexagesimal_value(text_sql: str, pattern: str) -> str:
     return f"CASE WHEN {is_valid} THEN {value} END"
 
 
-__all__ = ["SparkDialect", "UnsupportedBySparkError", "write_spark_type"]
+__all__ = ["SparkDialect", "write_spark_type"]

@@ -22,10 +22,10 @@ import pyarrow as pa
 
 from hven.model import restore_pandas_imports
 from hven.model.errors import HvenError, StorageError, UsageError
-from hven.plugins.hats.engine import error_translation
-from hven.plugins.hats.engine.cell_matches import QUERY_NAME_MARK
-from hven.plugins.hats.engine.spark_functions import WORKER_FUNCTION_TYPES, build_worker_function
-from hven.plugins.hats.engine.spark_server import SERVER_NAME, SUPPORTED_MAJOR_VERSION, quote_identifier
+from hven.plugins.spark import error_translation
+from hven.plugins.spark.cell_matches import QUERY_NAME_MARK
+from hven.plugins.spark.spark_functions import WORKER_FUNCTION_TYPES, build_worker_function
+from hven.plugins.spark.spark_server import SERVER_NAME, SUPPORTED_MAJOR_VERSION, quote_identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -32,17 +32,18 @@ from hven.model.errors import (
 from hven.model.sky import compute_angular_distance, healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, parse_type
-from hven.plugins.hats.engine import error_translation
-from hven.plugins.hats.engine.cell_matches import (
+from hven.plugins.hats.clusters import UnsupportedByClusterError
+from hven.plugins.spark import error_translation
+from hven.plugins.spark.cell_matches import (
     choose_cell_order,
     find_cell_matches,
     find_largest_radius,
     list_circle_cells,
 )
-from hven.plugins.hats.engine.cluster import SparkCluster, SparkClusterFacts
-from hven.plugins.hats.engine.cluster_checks import list_spark_cluster_problems
-from hven.plugins.hats.engine.cluster_plan import SparkClusterPlan, UnsupportedBySparkError, cast_answer_batch
-from hven.plugins.hats.engine.spark_connect import ReattachableResponseStream, load_spark_protocol
+from hven.plugins.spark.cluster import SparkCluster, SparkClusterFacts
+from hven.plugins.spark.cluster_checks import list_spark_cluster_problems
+from hven.plugins.spark.cluster_plan import SparkClusterPlan, cast_answer_batch
+from hven.plugins.spark.spark_connect import ReattachableResponseStream, load_spark_protocol
 from hven.testing.engine import STARS_TABLE
 from process_runner import run_hven, wait_until
 
@@ -68,10 +69,10 @@ from process_runner import run_hven, wait_until
         ("java.lang.OutOfMemoryError: Java heap space", TooLargeError, "memory"),
         ("java.io.IOException: No space left on device", StorageError, "disk"),
         ("[OPERATION_CANCELED] Operation has been canceled. SQLSTATE: HY008", OperationCancelledError, "cancelled"),
-        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", UnsupportedBySparkError, "cluster does not support"),
-        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', UnsupportedBySparkError, "cluster does not support"),
-        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", UnsupportedBySparkError, "cluster does not support"),
-        ("[INTERNAL_ERROR] Invalid PythonUDF hven_contains_text(none#1504, none#1477)#-1, requires attributes from more than one child.", UnsupportedBySparkError, "two tables"),
+        ("[UNSUPPORTED_SUBQUERY_EXPRESSION_CATEGORY.X] no SQLSTATE: 0A000", UnsupportedByClusterError, "cluster does not support"),
+        ('[INVALID_LIMIT_LIKE_EXPRESSION.DATA_TYPE] The limit like expression "CAST(1.0E20 AS DOUBLE)" is invalid. SQLSTATE: 42K0E', UnsupportedByClusterError, "cluster does not support"),
+        ("[AGGREGATE_FUNCTION_WITH_NONDETERMINISTIC_EXPRESSION] Non-deterministic expression should not appear. SQLSTATE: 42845", UnsupportedByClusterError, "cluster does not support"),
+        ("[INTERNAL_ERROR] Invalid PythonUDF hven_contains_text(none#1504, none#1477)#-1, requires attributes from more than one child.", UnsupportedByClusterError, "two tables"),
         ("[SOMETHING_NEW] what is this", ServiceError, r"\[SOMETHING_NEW\] what is this"),
     ],
 )  # fmt: skip
@@ -157,7 +158,7 @@ def test_a_server_of_another_version_is_refused(version: str) -> None:
 
 def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine answers, it does not: health says so within the time in which a server is taken for gone."""
-    monkeypatch.setattr("hven.plugins.hats.engine.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("hven.plugins.spark.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.3)
     hangs, goes_on = threading.Event(), threading.Event()
 
     def answer(call: str, messages: Any, request: Any) -> Any:
@@ -202,7 +203,7 @@ def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.Monk
         def __exit__(self, *_: object) -> None:
             self.lock.release()
 
-    monkeypatch.setattr("hven.plugins.hats.engine.cluster.SparkConnectSession", Silent)
+    monkeypatch.setattr("hven.plugins.spark.cluster.SparkConnectSession", Silent)
     cluster: Any = SparkCluster("sc://127.0.0.1:9")
     lock = cluster._lock = Counted()
     told: list[HvenError] = []
@@ -255,7 +256,7 @@ def pieces_of(*parts: Part) -> tuple[ReattachableResponseStream, list[str]]:
 
 def test_an_answer_in_parts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("hven.plugins.hats.engine.spark_connect.time.sleep", pauses.append)
+    monkeypatch.setattr("hven.plugins.spark.spark_connect.time.sleep", pauses.append)
     pieces, asked = pieces_of(Part("a", "b"), Part(), Part("c", "complete"))
     assert [piece.response_id for piece in pieces] == ["a", "b", "c"]
     assert asked == ["b", "b"]
@@ -264,7 +265,7 @@ def test_an_answer_in_parts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_does_not_read_on_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server sends anew is taken from there; if it had sent all and forgotten it, what is here goes on."""
-    monkeypatch.setattr("hven.plugins.hats.engine.spark_connect.KEEP_ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr("hven.plugins.spark.spark_connect.KEEP_ALIVE_SECONDS", 0.0)
     first, second, third = Part("a", "b"), Part("b"), Part("b", "complete")
     pieces, asked = pieces_of(first, second, third)
     taken = [next(pieces).response_id]
@@ -300,7 +301,7 @@ def test_what_is_wrong_with_a_cluster_is_told() -> None:
 
 def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The site is right nevertheless; an address that is none is an error when hven.toml is read."""
-    monkeypatch.setattr("hven.plugins.hats.engine.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("hven.plugins.spark.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.2)
     run_hven("init", site := tmp_path / "site")
     (site / "hven.toml").write_text('[hats]\nroots = ["hats"]\nspark = "sc://127.0.0.1:9"\n')
     told = run_hven("check", "--site", site).stdout
@@ -314,7 +315,7 @@ def test_what_spark_does_not_compute_is_elsewhere():
         "SELECT COUNT(DISTINCT mag) OVER (PARTITION BY band) AS n FROM sky.stars",
         "SELECT a.id FROM sky.stars AS a LEFT JOIN sky.stars AS b ON INTERSECTS(CIRCLE(a.ra, a.dec, 1), BOX(b.ra, b.dec, 1, 1)) = 1",
     ):
-        with pytest.raises(UnsupportedBySparkError):
+        with pytest.raises(UnsupportedByClusterError):
             SparkClusterPlan(
                 SparkCluster("sc://127.0.0.1:9"), bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
             )

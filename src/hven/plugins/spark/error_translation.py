@@ -15,8 +15,8 @@ from hven.model.errors import (
     StorageUnavailableError,
     TooLargeError,
 )
-from hven.plugins.hats.engine.shape_dialect import UnsupportedBySparkError
-from hven.plugins.hats.engine.spark_server import build_missing_file_error
+from hven.plugins.hats.clusters import UnsupportedByClusterError
+from hven.plugins.spark.spark_server import build_missing_file_error
 
 _SPARK_ERROR_PATTERN = re.compile(
     r"\[(?P<kind>[A-Z][A-Z0-9_.]+)\]\s*(?P<text>.*?)\s*(?:SQLSTATE: (?P<state>\w{5})|$)", re.DOTALL
@@ -139,10 +139,10 @@ def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
 
 def translate_spark_error(
     error: BaseException, *, server_name: str = "", stop_reason: str | None = None, timeout_seconds: float | None = None
-) -> HvenError | UnsupportedBySparkError:
+) -> HvenError | UnsupportedByClusterError:
     """Translate an error of the cluster into an error of Hven.
 
-    It is `UnsupportedBySparkError` if Spark refuses the query.
+    It is `UnsupportedByClusterError` if Spark refuses the query.
 
     Parameters
     ----------
@@ -268,17 +268,17 @@ def _translate_value_error(error_class: str, text: str) -> HvenError | None:
     return None
 
 
-def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenError | UnsupportedBySparkError:
+def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenError | UnsupportedByClusterError:
     """Translate an error of a query that fails for a value without a known message, or that Spark refuses."""
     line = text.split("\n", 1)[0]
     if error_class in _RAISED_CLASSES or sqlstate[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
     if "Invalid PythonUDF" in text:  # a function of Hven in a condition on two tables
-        return UnsupportedBySparkError("a function of Hven over two tables, which Spark does not support")
+        return UnsupportedByClusterError("a function of Hven over two tables, which Spark does not support")
     if error_class.startswith(_REFUSED_CLASS_PREFIXES) or sqlstate[:2] in {"0A", "42"}:
         class_words = error_class.lower().replace("_", " ")
         reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"
-        return UnsupportedBySparkError(f"a query that the cluster does not support ({reason})")
+        return UnsupportedByClusterError(f"a query that the cluster does not support ({reason})")
     prefix = f"[{error_class}] " if error_class else ""
     return build_unexpected_spark_error(f"{prefix}{line}")
 

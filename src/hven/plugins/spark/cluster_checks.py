@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 import hven
 from hven.model import plugins
 from hven.model.errors import Fault, HvenError, TextPlace
-from hven.plugins.hats.engine.spark_server import SERVER_NAME
 from hven.plugins.hats.settings import get_hats_settings
+from hven.plugins.spark.settings import get_spark_settings
+from hven.plugins.spark.spark_server import SERVER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hven.model.settings import Settings
-    from hven.plugins.hats.engine.cluster import SparkClusterFacts
+    from hven.plugins.spark.cluster import SparkClusterFacts
 
 
 def find_spark_cluster_faults(settings: Settings) -> Iterator[Fault | str]:
@@ -34,16 +35,17 @@ def find_spark_cluster_faults(settings: Settings) -> Iterator[Fault | str]:
     finding
         A fault, or a text that describes the cluster.
     """
-    hats_settings = get_hats_settings(settings)
-    if hats_settings.spark is None:
+    spark_address = get_spark_settings(settings).spark
+    if spark_address is None:
         return
+    roots = [str(settings.directory / root) for root in get_hats_settings(settings).roots]
     place = TextPlace(file="hven.toml")
     try:
-        cluster = plugins.import_hven_module("hven.plugins.hats.engine.cluster", "the cluster").SparkCluster(
-            settings.resolve_secret_address(hats_settings.spark)
+        cluster = plugins.import_hven_module("hven.plugins.spark.cluster", "the cluster").SparkCluster(
+            settings.resolve_secret_address(spark_address)
         )
         try:
-            facts = cluster.inspect_cluster([str(settings.directory / root) for root in hats_settings.roots])
+            facts = cluster.inspect_cluster(roots)
         finally:
             cluster.close()
     except HvenError as error:  # a warning only: the cluster may be down today

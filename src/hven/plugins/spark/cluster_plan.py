@@ -19,8 +19,9 @@ from hven.engines import DelegatingExecution, MemoryRelation, QueryExecution
 from hven.engines.api.executions import TimedExecution
 from hven.engines.api.rows import MISSING_KEY, compute_position_keys
 from hven.model.errors import BindError, OperationCancelledError, StorageError
-from hven.plugins.hats.engine import error_translation
-from hven.plugins.hats.engine.cell_matches import (
+from hven.plugins.hats.clusters import UnsupportedByClusterError
+from hven.plugins.spark import error_translation
+from hven.plugins.spark.cell_matches import (
     CELL_COLUMN,
     PROBE_CELL_COLUMN,
     QUERY_NAME_MARK,
@@ -31,10 +32,11 @@ from hven.plugins.hats.engine.cell_matches import (
     find_largest_radius,
     list_circle_cells,
 )
-from hven.plugins.hats.engine.dialect import SparkDialect, UnsupportedBySparkError, write_spark_type
-from hven.plugins.hats.engine.spark_connect import iterate_answer_batches
-from hven.plugins.hats.engine.spark_functions import list_functions_in_sql
-from hven.plugins.hats.engine.spark_server import SERVER_NAME
+from hven.plugins.spark.cluster import SparkCluster
+from hven.plugins.spark.dialect import SparkDialect, write_spark_type
+from hven.plugins.spark.spark_connect import iterate_answer_batches
+from hven.plugins.spark.spark_functions import list_functions_in_sql
+from hven.plugins.spark.spark_server import SERVER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -43,8 +45,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, ColumnRef, FromItem
     from hven.engines import ExecutionLimits, Relation
     from hven.model.table import Table
-    from hven.plugins.hats.engine.cluster import SparkCluster
-    from hven.plugins.hats.engine.spark_connect import SparkAnswerStream, SparkConnectSession
+    from hven.plugins.spark.spark_connect import SparkAnswerStream, SparkConnectSession
 
     Values = Sequence[float | str | None]
 
@@ -53,7 +54,7 @@ MAX_SHOWN_FILES = 3  # file names in an explanation
 
 
 class SparkSqlWriter(SqlWriter):
-    """A writer of queries for Spark; it raises `UnsupportedBySparkError` for what Spark cannot compute."""
+    """A writer of queries for Spark; it raises `UnsupportedByClusterError` for what Spark cannot compute."""
 
     def write_from_item(self, node: FromItem) -> str:
         """Write an item of FROM."""
@@ -61,7 +62,7 @@ class SparkSqlWriter(SqlWriter):
         if not isinstance(node, Join) or node.on is None or node.kind.upper() in {"INNER", "CROSS"}:
             return text
         if list_functions_in_sql(self.write_expression(node.on)):
-            raise UnsupportedBySparkError("a function of Hven in the condition of an outer join")
+            raise UnsupportedByClusterError("a function of Hven in the condition of an outer join")
         return text
 
 
@@ -122,7 +123,7 @@ class SparkClusterPlan:
 
     Raises
     ------
-    UnsupportedBySparkError
+    UnsupportedByClusterError
         Spark cannot compute the query, for the reason in the message.
     """
 
@@ -169,7 +170,7 @@ class SparkClusterPlan:
         -------
         execution
             The query starts with the iteration. Without `run_fallback` the iteration may raise
-            `UnsupportedBySparkError`, before the first batch.
+            `UnsupportedByClusterError`, before the first batch.
         """
         build_relation = partial(
             self._build_spark_relation, literal_values, relations, files_by_table, leaf_paths or {}
@@ -249,7 +250,7 @@ class SparkClusterPlan:
         column_types = {}
         if view_name in self.spark_query.cell_views:
             if not _has_cell_column(paths):
-                raise UnsupportedBySparkError(
+                raise UnsupportedByClusterError(
                     f"{table.qualified_name} has no column {CELL_COLUMN}: a match or a cell of its positions"
                 )
             column_types[CELL_COLUMN] = "BIGINT"
@@ -435,7 +436,7 @@ class SparkClusterExecution(TimedExecution):
                 if is_lost and not has_yielded and not is_retry:
                     continue
                 translated = self._translate_error(error)
-                if has_yielded and isinstance(translated, UnsupportedBySparkError):  # a fallback would repeat rows
+                if has_yielded and isinstance(translated, UnsupportedByClusterError):  # a fallback would repeat rows
                     raise error_translation.build_unexpected_spark_error(str(translated)) from error
                 raise translated from error
             except pa.ArrowException as error:
@@ -533,10 +534,18 @@ class SparkFallbackExecution(DelegatingExecution):
         try:
             try:
                 yield from self._cluster_execution
-            except UnsupportedBySparkError as reason:
+            except UnsupportedByClusterError as reason:
                 yield from self._adopt_execution(self._run_fallback(str(reason)))
         finally:
             self.close()
+
+
+class HatsSparkCluster(SparkCluster):
+    """A Spark cluster for the engine hats (`hven.plugins.hats.clusters.Cluster`)."""
+
+    def plan_query(self, bound_query: BoundQuery) -> SparkClusterPlan:
+        """Plan a query for the cluster; see `hven.plugins.hats.clusters.Cluster.plan_query`."""
+        return SparkClusterPlan(self, bound_query)
 
 
 def cast_answer_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -570,4 +579,10 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(padded_values, type=arrow_type, mask=pa.array(is_null))
 
 
-__all__ = ["SparkClusterExecution", "SparkClusterPlan", "SparkFallbackExecution", "cast_answer_batch"]
+__all__ = [
+    "HatsSparkCluster",
+    "SparkClusterExecution",
+    "SparkClusterPlan",
+    "SparkFallbackExecution",
+    "cast_answer_batch",
+]

@@ -23,9 +23,9 @@ from hven.engines._row_preparation import compute_position_keys
 from hven.model.errors import OperationCancelledError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
-from hven.plugins.hats.engine.cluster import SparkCluster
-from hven.plugins.hats.engine.cluster_plan import SparkClusterPlan
-from hven.plugins.hats.engine.spark_connect import iterate_answer_batches
+from hven.plugins.spark.cluster import SparkCluster
+from hven.plugins.spark.cluster_plan import SparkClusterPlan
+from hven.plugins.spark.spark_connect import iterate_answer_batches
 
 NEEDS: dict[str, tuple[str, ...]] = {"java": (), "pytest": ()}
 POINTS = Table(
@@ -88,7 +88,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     sys.path[:0] = [str(folder), str(folder.parents[1])]
     from spark_cluster import run_cluster
 
-    from hven.plugins.hats.engine.cluster_plan import _assign_memory_rows_to_cells
+    from hven.plugins.spark.cluster_plan import _assign_memory_rows_to_cells
 
     rows = 50_000_000 if big else 4_000_000
     generator = np.random.default_rng(8)

@@ -13,7 +13,7 @@ from hven.adql.syntax_tree import ColumnRef, Comparison, FunctionCall, TableRef,
 from hven.adql.value_kinds import require_meta
 from hven.engines.api.dialects import TOLERANCE_DEGREES, EngineDialect
 from hven.engines.api.rows import MISSING_KEY
-from hven.plugins.hats.engine.cell_matches import (
+from hven.plugins.spark.cell_matches import (
     CELL_COLUMN,
     PROBE_CELL_COLUMN,
     QUERY_NAME_MARK,
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, Expr
 
 _TEXT_SHAPE_KINDS = {"region", "moc"}
-
-
-class UnsupportedBySparkError(Exception):
-    """Something that Spark cannot compute; the message names it."""
 
 
 class SparkShapeDialect(EngineDialect):
@@ -288,4 +284,4 @@ def _write_in_circle_condition(lon_sql: str, lat_sql: str, lon0: str, lat0: str,
     )
 
 
-__all__ = ["SparkShapeDialect", "UnsupportedBySparkError"]
+__all__ = ["SparkShapeDialect"]

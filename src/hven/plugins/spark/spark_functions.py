@@ -15,7 +15,7 @@ import pyarrow as pa
 
 import hven
 from hven.engines.api.sky_functions import FUNCTION_SIGNATURES, SKY_FUNCTIONS, skip_null_rows
-from hven.plugins.hats.engine.cell_matches import list_circle_cells
+from hven.plugins.spark.cell_matches import list_circle_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def build_worker_function(name: str, version: str = hven.__version__) -> Callabl
         worker_version = importlib.import_module("hven").__version__
         if worker_version != version:
             raise RuntimeError(f"the workers have hven {worker_version}, but this server has {version}")
-        return importlib.import_module("hven.plugins.hats.engine.spark_functions").run_worker_function(name, *columns)
+        return importlib.import_module("hven.plugins.spark.spark_functions").run_worker_function(name, *columns)
 
     return call
 

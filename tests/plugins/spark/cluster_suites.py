@@ -15,8 +15,9 @@ import pytest
 
 import adql_runner
 from hven.engines import ExecutionLimits, MemoryRelation
-from hven.plugins.hats.engine.cluster import SparkCluster
-from hven.plugins.hats.engine.cluster_plan import SparkClusterPlan, UnsupportedBySparkError
+from hven.plugins.hats.clusters import UnsupportedByClusterError
+from hven.plugins.spark.cluster import SparkCluster
+from hven.plugins.spark.cluster_plan import SparkClusterPlan
 from shared import ROOT
 
 TEST_MODULES = (
@@ -48,7 +49,7 @@ def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_ot
                     plan = SparkClusterPlan(opened, bound)
                     execution = plan.execute(bound.literal_values, relations, ExecutionLimits(), {})
                     return pa.Table.from_batches(execution, schema=execution.schema)
-                except UnsupportedBySparkError as reason:
+                except UnsupportedByClusterError as reason:
                     elsewhere[str(reason)] += 1
                     return adql_runner.run_in_duckdb(bound, pairs)
 

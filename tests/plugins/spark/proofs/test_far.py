@@ -8,6 +8,7 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,8 @@ from hven.model.errors import EvaluationError, OperationCancelledError, StorageE
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, parse_type
 from hven.plugins.hats.engine import open as open_hats
-from hven.plugins.hats.engine.cluster import SparkCluster
-from hven.plugins.hats.engine.cluster_plan import SparkClusterPlan
+from hven.plugins.spark.cluster import SparkCluster
+from hven.plugins.spark.cluster_plan import HatsSparkCluster, SparkClusterPlan
 from hven.testing.engine import STARS_TABLE, EngineContract, make_star_table
 from process_runner import run_hven
 
@@ -89,7 +90,8 @@ class TestFar(EngineContract):
 
     def open(self, directory):
         roots = [str(directory.with_name("hats"))]
-        return open_hats(directory, memory=1 << 28, roots=roots, spark=self._running.url, near_bytes=0)
+        open_cluster = partial(HatsSparkCluster, self._running.url)
+        return open_hats(directory, memory=1 << 28, roots=roots, open_cluster=open_cluster, near_bytes=0)
 
     def kill_worker(self):
         self._running.kill_worker()
@@ -340,7 +342,10 @@ def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
         "SELECT objid FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1",
     )
     answers, roads = [], []
-    for name, options in (("near", {}), ("far", {"spark": running.url, "near_bytes": 0})):
+    for name, options in (
+        ("near", {}),
+        ("far", {"open_cluster": partial(HatsSparkCluster, running.url), "near_bytes": 0}),
+    ):
         engine = open_hats(tmp_path / name / "s", memory=1 << 28, roots=[str(tmp_path / name)], **options)
         snapshot = engine.stage_snapshot(table, "a").adopt_catalogue(str(where), names)
         for text in texts:

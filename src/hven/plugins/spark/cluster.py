@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from hven.engines.api.executions import DeadlineWatcher
 from hven.model.errors import HvenError, UsageError
-from hven.plugins.hats.engine import error_translation
-from hven.plugins.hats.engine.spark_connect import SparkConnectSession, iterate_answer_batches
-from hven.plugins.hats.engine.spark_functions import build_worker_probe
+from hven.plugins.spark import error_translation
+from hven.plugins.spark.spark_connect import SparkConnectSession, iterate_answer_batches
+from hven.plugins.spark.spark_functions import build_worker_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -35,8 +35,8 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 from hven.plugins.hats import hats_layout
 from hven.plugins.hats.engine import open as open_hats
-from hven.plugins.hats.engine.cluster import SparkCluster
-from hven.plugins.hats.engine.cluster_plan import SparkClusterPlan
+from hven.plugins.spark.cluster import SparkCluster
+from hven.plugins.spark.cluster_plan import HatsSparkCluster, SparkClusterPlan
 from hven.testing.engine import STARS_TABLE, make_star_table
 from process_runner import wait_until
 from requirements import report_missing
@@ -220,7 +220,7 @@ def engine(spark, tmp_path_factory):
     directory = tmp_path_factory.mktemp("engine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hats_layout, "ROW_GROUP_ROWS", 128)
-        opened = open_hats(directory / "snapshots", memory=1 << 28, roots=[str(directory / "hats")], spark=running.url, near_bytes=20_000)  # fmt: skip
+        opened = open_hats(directory / "snapshots", memory=1 << 28, roots=[str(directory / "hats")], open_cluster=lambda: HatsSparkCluster(running.url), near_bytes=20_000)  # fmt: skip
         yield opened
         opened.close()
 
@@ -295,7 +295,7 @@ MATCH = "SELECT COUNT(*) AS n FROM sky.points AS a JOIN sky.points AS b ON DISTA
 
 @pytest.fixture(scope="module")
 def quick():
-    """A cluster with the settings of docs/howto/cluster.md, for what is stopped."""
+    """A cluster with the settings of the how-to about clusters, for what is stopped."""
     with run_cluster() as running:
         far = SparkCluster(running.url)
         yield running, far

@@ -20,6 +20,7 @@ from spark_cluster import run_cluster
 
 from hven.engines.postgres.settings import PostgresSettings
 from hven.plugins.hats.settings import HatsSettings
+from hven.plugins.spark.settings import SparkSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site, publish_rows
 from postgres_cluster import install_extensions
@@ -42,8 +43,11 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="module", params=["far", "near"])
 def site(request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED_TABLES}
-    hats = HatsSettings(roots=("hats",), spark=server, near_bytes=0 if request.param == "far" else RICH)
-    with open_tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought={"hats": hats}) as made:
+    brought = {
+        "hats": HatsSettings(roots=("hats",), near_bytes=0 if request.param == "far" else RICH),
+        "hats:spark": SparkSettings(spark=server),
+    }
+    with open_tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought=brought) as made:
         yield made
 
 
@@ -90,7 +94,8 @@ def test_tables_of_two_engines_answer_as_those_of_one(server: str, tmp_path: Pat
         url = f"postgresql://{address}"
         install_extensions(url)
         brought = {
-            "hats": HatsSettings(roots=("hats",), spark=server, near_bytes=0),
+            "hats": HatsSettings(roots=("hats",), near_bytes=0),
+            "hats:spark": SparkSettings(spark=server),
             "postgres": PostgresSettings(url=url, namespace="two"),
         }
         with open_tiny_site(tmp_path, {}, brought=brought) as site:

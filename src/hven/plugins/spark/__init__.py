@@ -1,0 +1,1 @@
+"""Apache Spark as the cluster of large tables (HATS), by Spark Connect."""
