@@ -21,9 +21,8 @@ from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_settings_sections
 from hven.sources._reading.data_files import FileOptions
 from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
-from plugin_needs import list_absent_packages
+from plugin_needs import list_absent_packages, list_package_pages
 from reference_pages import (
-    PACKAGE_PAGES,
     REFERENCE,
     SECTIONS_BY_NAME,
     UPDATE,
@@ -87,7 +86,7 @@ def test_every_setting():
 @pytest.mark.parametrize("package", list_package_sections())
 def test_every_setting_of_a_package_is_on_a_page_of_it(package):
     begin = f"<!-- settings: {package} -->"
-    [page] = [page for page in PACKAGE_PAGES if begin in page.read_text(encoding="utf-8")]
+    [page] = [page for page in list_package_pages() if begin in page.read_text(encoding="utf-8")]
     assert page.parent.parent.name == package
     keep_part(page, begin, "<!-- /settings -->", write_package_settings(package))
 

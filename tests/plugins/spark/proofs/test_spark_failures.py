@@ -1,4 +1,4 @@
-"""What becomes of far queries when machines fail: workers lost, hung, all gone, other Pythons, large answers, many files, a client that dies. Figures go to docs/proofs/hats.md."""
+"""What becomes of far queries when machines fail: workers lost, hung, all gone, other Pythons, large answers, many files, a client that dies. Figures go to docs/spark-proof.md of the package."""
 
 from __future__ import annotations
 
