@@ -47,7 +47,7 @@ from hven.descriptor.observations import (
     rewrite_obscore_as_table,
 )
 from hven.descriptor.service_checks import find_unserved_service_faults
-from hven.descriptor.tables import PUSH_SOURCE_KIND, CollectionContext, read_table_spec
+from hven.descriptor.tables import CollectionContext, read_table_spec
 from hven.descriptor.value_schema import (
     LocatedKeyValues,
     build_fault_sort_key,
@@ -62,6 +62,7 @@ from hven.model.resource import CollectionSpec, ExampleQuery, Person, QueryTest,
 from hven.model.settings import Settings
 from hven.model.table import LocalizedText
 from hven.sources.document_enrichment import with_document_columns
+from hven.sources.kind_traits import find_kind_traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -347,13 +348,14 @@ def _compile_table_over_source(
     derived_tables: DescriptorTableResolver,
 ) -> tuple[Table | None, list[Fault]]:
     """Compile a table over one source; return the table, if the source's columns are known, and the warnings."""
-    if is_local_file_source(source) or source.kind == PUSH_SOURCE_KIND:
+    traits = find_kind_traits(source.kind)
+    if is_local_file_source(source) or traits.has_declared_columns:
         opened_source = open_file_source(source, resource, settings)
         columns = with_document_columns(opened_source.list_columns(), source.enrich)
         mapping = compile_mapping(spec, columns, resource)
         faults = list(with_type_doubt_warnings(mapping, opened_source, source).warnings)
-        if source.kind == PUSH_SOURCE_KIND:
-            faults += _find_push_faults(spec, source, mapping.table, resource)
+        if traits.find_table_faults is not None:
+            faults += traits.find_table_faults(spec, source, mapping.table, resource)
         return mapping.table, faults
     query_columns = None
     query = source.options.get("adql")
@@ -365,37 +367,6 @@ def _compile_table_over_source(
     if spec.has_declared_columns:  # their observations can be checked without the source
         return None, _find_obscore_faults(spec, resource)
     return None, []
-
-
-def _find_push_faults(
-    spec: TableSpec, source: SourceSpec, target_table: Table, resource: CollectionSpec
-) -> list[Fault]:
-    """List what keeps clients from writing into a table that takes pushed rows."""
-    key_path = f"tables.{spec.table.name}"
-    origins = {column.name: column.origins for column in target_table.columns}
-    key_origins: set[str] = set()
-    for name in target_table.primary:
-        key_origins.update(origins.get(name, ()))
-    faults = []
-    ids = source.options.get("ids")
-    if not key_origins:
-        message = f"{key_path}: rows can be pushed only into tables with a primary key"
-        remedy = "write `primary` with one or more of the columns that are sent"
-        faults.append(Fault(message=message, place=spec.place, remedy=remedy))
-    elif ids is not None and ids not in key_origins:
-        message = (
-            f"{key_path}.source.ids: {ids} is not part of the primary key, so it cannot give a key to rows without one"
-        )
-        remedy = f"write `ids: {min(key_origins)}`, or `primary: {ids}`"
-        faults.append(Fault(message=message, place=source.place, remedy=remedy))
-    if not source.options.get("writers") and resource.project is None:
-        message = f"{key_path}.source: nobody may push rows"
-        remedy = (
-            "write `writers: [anna]` with accounts or groups, or `project: NAME` in the collection; the project's "
-            "contributors may then push"
-        )
-        faults.append(Fault(message=message, place=source.place, remedy=remedy, severity="warning"))
-    return faults
 
 
 def _find_obscore_faults(spec: TableSpec, resource: CollectionSpec) -> list[Fault]:

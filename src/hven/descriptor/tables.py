@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from hven.model.table import Column, RowAccessPolicy
 
 GRANULES_SOURCE_KIND = "granules"  # kind of source that reads the samples of files, as `series` describes them
-PUSH_SOURCE_KIND = "push"  # kind of source whose rows clients send
-FILES_SOURCE_KIND = "files"  # kind of source whose rows are files
 GROUP_ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
 KEYS_WITHOUT_VIEW = (  # keys of a table that a view cannot have: its query says where the rows come from
     "source",

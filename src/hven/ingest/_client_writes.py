@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hven.descriptor.tables import PUSH_SOURCE_KIND
 from hven.ingest._dependencies import QUERYING_SOURCE_KINDS
 from hven.ingest._ingest_pipeline import CollectionRun, CollectionRunHooks, execute_leased_run, ignore_progress
+from hven.ingest._push_journal import PUSH_SOURCE_KIND
 from hven.ingest._pushed_rows import KeyTakenError
 from hven.ingest._report import IngestReport
 from hven.ingest._rules import ERROR_SEVERITY

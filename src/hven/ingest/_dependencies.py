@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hven import adql
 from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
 from hven.descriptor.live_queries import is_live_table_spec
-from hven.descriptor.tables import PUSH_SOURCE_KIND
 from hven.model.errors import DescriptorError, Fault, HvenError
+from hven.sources.kind_traits import find_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,10 +66,8 @@ class TableDependencyGraph:
         return []
 
 
-def may_have_pushed_rows(
-    resource: CollectionSpec, spec: TableSpec, other_resources: Mapping[str, CollectionSpec]
-) -> bool:
-    """Return whether clients push rows into a table, or into a table that it is made from; it may have no rows yet.
+def may_start_empty(resource: CollectionSpec, spec: TableSpec, other_resources: Mapping[str, CollectionSpec]) -> bool:
+    """Return whether the rows of a table, or of a table that it is made from, come only after it is published.
 
     Parameters
     ----------
@@ -85,7 +83,7 @@ def may_have_pushed_rows(
     visited = set[str]()
     while pending:
         name = pending.pop()
-        if any(source.kind == PUSH_SOURCE_KIND for source in graph.specs[name][1].sources):
+        if any(find_kind_traits(source.kind).starts_empty for source in graph.specs[name][1].sources):
             return True
         visited.add(name)
         pending += graph.find_stored_input_tables(name) - visited

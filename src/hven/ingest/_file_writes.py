@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
-from hven.descriptor.tables import FILES_SOURCE_KIND
 from hven.ingest._client_writes import (
     DELETE_ACTION,
     POST_ACTION,
@@ -27,6 +26,7 @@ from hven.ingest._file_targets import (
     roll_back_interrupted_file_pushes,
 )
 from hven.ingest._ingest_pipeline import create_run_id
+from hven.ingest._push_journal import FILES_SOURCE_KIND
 from hven.ingest._pushed_rows import KeyTakenError
 from hven.ingest._rules import ERROR_SEVERITY
 from hven.ingest._staged_site import load_current_descriptor

@@ -19,13 +19,12 @@ import hven
 from hven import descriptor
 from hven.descriptor.live_queries import is_live_table_spec
 from hven.descriptor.service_checks import find_unserved_service_faults
-from hven.descriptor.tables import FILES_SOURCE_KIND, GRANULES_SOURCE_KIND, PUSH_SOURCE_KIND
 from hven.ingest import _disk_space as disk_space
 from hven.ingest import _flag_counts as flag_counts
 from hven.ingest import _ledger as ledgers
 from hven.ingest import _published_dates as published_dates
 from hven.ingest import quality
-from hven.ingest._dependencies import find_dependent_tables, may_have_pushed_rows, sort_tables_by_dependency
+from hven.ingest._dependencies import find_dependent_tables, may_start_empty, sort_tables_by_dependency
 from hven.ingest._file_preparation import enqueue_file_preparation
 from hven.ingest._file_targets import roll_back_interrupted_file_pushes
 from hven.ingest._ledger import LedgerWriter, SyncState
@@ -56,6 +55,7 @@ from hven.site.store import SnapshotRecord, build_lease_name, format_current_tim
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 from hven.sources import ChangeFeedSource, FileListSource, SourceContext
 from hven.sources.file_readers import open_with_reader
+from hven.sources.kind_traits import find_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -288,14 +288,14 @@ class CollectionRun:
         """Return whether the run writes a ledger.
 
         A sync writes one for each table whose rows it can follow, with ``sync:`` or without. An ingest writes one for
-        tables with ``sync:`` and for tables of files and pushed rows.
+        tables with ``sync:`` and for tables of sources that are followed without it, such as files.
         """
         report = self.report
         if report.merges_changes:
             is_wanted = not report.dry_run
         else:
-            followed_kinds = {GRANULES_SOURCE_KIND, FILES_SOURCE_KIND, PUSH_SOURCE_KIND}
-            is_followed = spec.sync is not None or any(source.kind in followed_kinds for source in spec.sources)
+            traits = [find_kind_traits(source.kind) for source in spec.sources]
+            is_followed = spec.sync is not None or any(trait.is_followed_without_sync for trait in traits)
             is_wanted = is_followed and report.sample is None
         return is_wanted and ledgers.find_ledger_obstacle(build_union_table(spec, entries), entries) is None
 
@@ -595,7 +595,7 @@ class CollectionRun:
         max_rejected_share = spec.max_rejected_share
         if max_rejected_share is None:
             max_rejected_share = DEFAULT_MAX_REJECTED_SHARE
-        may_be_empty = may_have_pushed_rows(self.resource, spec, self.site.get_published_state().resources)
+        may_be_empty = may_start_empty(self.resource, spec, self.site.get_published_state().resources)
         loader = TableLoader(
             engine=self.site.embedded_engine,
             storage_engine=self.storage_engine,

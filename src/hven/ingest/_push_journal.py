@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from hven.site.store import ClientPush, ClientPushStore
 
+PUSH_SOURCE_KIND = "push"  # kind of source whose rows clients send
+FILES_SOURCE_KIND = "files"  # kind of source whose rows are files
+
 
 class PendingPushJournal:
     """The journal of a table as it will be when the present run is committed.

@@ -12,10 +12,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.descriptor.tables import PUSH_SOURCE_KIND
 from hven.ingest._casting import cast_values
 from hven.ingest._ledger import list_identity_columns
-from hven.ingest._push_journal import PendingPushJournal
+from hven.ingest._push_journal import PUSH_SOURCE_KIND, PendingPushJournal
 from hven.ingest._table_loader import open_table_sources
 from hven.model import plugins
 from hven.model.errors import (

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.descriptor import mapping as mappings
-from hven.descriptor.tables import PUSH_SOURCE_KIND
 from hven.engines import CatalogueAdopter
 from hven.ingest._ledger import (
     BATCH_POSITION_COLUMN,
@@ -43,6 +42,7 @@ from hven.sources import (
     SourceContext,
 )
 from hven.sources.document_enrichment import DocumentEnrichmentOptions, RowDocuments
+from hven.sources.kind_traits import find_kind_traits
 from hven.sources.row_grouping import ROW_COUNT_COLUMN
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ MAX_REMEMBERED_REJECTS = 200_000  # unreadable rows that the loader remembers, t
 TARGET_BATCH_BYTES = 64 * 1024**2  # approximate size of a batch; several batches are in memory at once
 MIN_BATCH_ROWS = 8192  # rows of a batch, however wide the rows are
 FETCH_STEP = "fetch"  # the step in which a run fetches the documents of rows
-PAGED_SERVICE_KINDS = ("tap", "hven")  # kinds of sources that limit the rows of one answer
 EARLY_STOP_ROWS = 1_000_000  # after this many rows, a share of rejected rows that is too large ends the reading
 ESTIMATED_COLUMN_BYTES = 12  # of one value, for the size of a batch
 
@@ -171,7 +170,7 @@ def _adapt_source_context(context: SourceContext, spec: TableSpec, entry: Opened
             return None
         # a file can be read in the types of the target at once, and a wide file in shorter batches
         return replace(context, target_types=mapping.read_types, batch_row_limit=batch_row_limit)
-    if spec.sync is None and entry.spec.kind not in {*PAGED_SERVICE_KINDS, PUSH_SOURCE_KIND}:
+    if spec.sync is None and not find_kind_traits(entry.spec.kind).is_read_by_key:
         return None
     # the source may be read page by page, in the order of a key
     page_row_limit = None
@@ -256,7 +255,7 @@ class TableLoader:
     spool_directory: Path  # for rows that wait to be grouped
     sample_rows: int | None = None
     max_rejected_share: float = DEFAULT_MAX_REJECTED_SHARE
-    may_be_empty: bool = False  # clients push its rows, so that there may be none
+    may_be_empty: bool = False  # its rows come later, so that there may be none
     ledger_writer: LedgerWriter | None = None  # records the result of each source row
     # returns the rows of a batch that the loader has to read; None: all
     select_unknown_rows: Callable[[int, pa.RecordBatch], pa.RecordBatch] | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.tables import FILES_SOURCE_KIND, PUSH_SOURCE_KIND
 from hven.ingest._client_writes import (
     DELETE_ACTION,
     POST_ACTION,
@@ -21,6 +20,7 @@ from hven.ingest._client_writes import (
 )
 from hven.ingest._file_writes import ClientFileWrite, choose_file_path, find_file_target, find_source_for_file
 from hven.ingest._ingest_pipeline import create_run_id
+from hven.ingest._push_journal import FILES_SOURCE_KIND, PUSH_SOURCE_KIND
 from hven.ingest._pushed_rows import KeyTakenError, PushedRows, compute_row_state_digest, format_first_masked_key
 from hven.ingest._staged_site import load_current_descriptor
 from hven.ingest._uploaded_rows import InvalidRowsError, add_address_values, read_uploaded_rows

@@ -80,6 +80,7 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "site_programs",
         "file_readers",
         "http_client",
+        "kind_traits",
         "remote_stores",
         "whole_files",
     ),

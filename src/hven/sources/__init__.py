@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from hven.formats import TableMetadata
     from hven.formats.media import OpenProductFile
     from hven.model import LruCache, ReadDeviation
-    from hven.model.table import Column, FileReaderSpec, TimeSeriesMetadata
+    from hven.model.errors import Fault
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+    from hven.model.table import Column, FileReaderSpec, Table, TimeSeriesMetadata
 
 DELETED_COLUMN = "hven:gone"  # of rows in a journal: true for those that were deleted
 ROW_NUMBER_COLUMN = (
@@ -152,6 +154,34 @@ class CatalogueSignature:
     find_root: Callable[[str, SourceContext], str | None]
     option: str = "path"
     engine: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceKindTraits:
+    """How an ingest and `hven check` treat tables with a source of a kind: ``TRAITS`` of the kind's module.
+
+    The defaults suit most kinds.
+
+    Attributes
+    ----------
+    is_followed_without_sync
+        An ingest records which row came from where, even if the table has no ``sync:``.
+    is_read_by_key
+        The source knows `SourceContext.key_columns`, even if the table has no ``sync:``.
+    starts_empty
+        Rows come after the table is published, so that it is published without rows.
+    has_declared_columns
+        The columns follow from the options alone, so that `hven check` compiles the table over them.
+    find_table_faults
+        Finds faults of a table that is compiled over such a source: called with the table as the descriptor states it,
+        the source, the compiled table and the collection. None: there is nothing to check.
+    """
+
+    is_followed_without_sync: bool = False
+    is_read_by_key: bool = False
+    starts_empty: bool = False
+    has_declared_columns: bool = False
+    find_table_faults: Callable[[TableSpec, SourceSpec, Table, CollectionSpec], Sequence[Fault]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -723,11 +753,11 @@ __all__ = [
     "MetadataSource",
     "PagedSource",
     "ProgressSource",
-    "PushJournal",
     "RejectedRow",
     "ServiceUrlSignature",
     "Source",
     "SourceChanges",
     "SourceContext",
+    "SourceKindTraits",
     "build_file_list",
 ]

@@ -19,7 +19,15 @@ from pydantic import AliasChoices, Field
 
 from hven.model.errors import SourceError, TextPlace, UpstreamError, UpstreamTimeoutError
 from hven.model.table import Column, FileRoot, parse_column_lines
-from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, Source, SourceContext
+from hven.sources import (
+    FILE_FACT_COLUMNS,
+    ROW_NUMBER_COLUMN,
+    InputVersion,
+    RejectedRow,
+    Source,
+    SourceContext,
+    SourceKindTraits,
+)
 from hven.sources._reading.data_files import (
     DataFile,
     FileOptions,
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
 
     from hven.sources.remote_stores import RemoteStore
 
+TRAITS = SourceKindTraits(is_followed_without_sync=True)
 FILES_PER_BATCH = 512
 UNREAD_FILES_PER_BATCH = 16_384  # where files are not read
 FILE_LIST_COLUMNS = parse_column_lines("""

@@ -29,7 +29,7 @@ from hven.model.table import (
     TimeSeriesSpec,
     parse_column_lines,
 )
-from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow, Source, SourceContext
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow, Source, SourceContext, SourceKindTraits
 from hven.sources._reading.data_files import DataFile, FileOptions, find_file_fact_type, resolve_column_names
 from hven.sources._reading.file_rows import FilesAsRowsSource
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from hven.formats.media import OpenProductFile
 
+TRAITS = SourceKindTraits(is_followed_without_sync=True)
 FILES_PER_BATCH = 256
 SKIPPED_SAMPLES_MESSAGE = "samples are left out, because they have no time or a later sample has the same time"
 TRUNCATED_TIMES_MESSAGE = "digits of times are left out, because they are below a nanosecond or do not fit into 64 bits"

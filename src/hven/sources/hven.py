@@ -21,7 +21,14 @@ from pydantic import Field
 
 from hven.model import plugins
 from hven.model.errors import SourceError
-from hven.sources import AvailableTable, ServiceUrlSignature, Source, SourceChanges, SourceContext
+from hven.sources import (
+    AvailableTable,
+    ServiceUrlSignature,
+    Source,
+    SourceChanges,
+    SourceContext,
+    SourceKindTraits,
+)
 from hven.sources._rate_limiting import ServiceBusyError
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service_client import (
@@ -49,6 +56,7 @@ _TAP_PATH_PATTERN = re.compile(r"/tap(/(sync|async|tables))?/?$")
 
 
 SERVICE = ServiceUrlSignature(table_option="table")
+TRAITS = SourceKindTraits(is_read_by_key=True)  # the service limits the rows of one answer
 
 
 class Options(RunBudgetOptions):

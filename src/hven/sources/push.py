@@ -9,15 +9,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hven.model.errors import SourceError
+from hven.model.errors import Fault, SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type
-from hven.sources import DELETED_COLUMN, ROW_NUMBER_COLUMN, InputVersion, Source, SourceChanges, SourceContext
+from hven.sources import (
+    DELETED_COLUMN,
+    ROW_NUMBER_COLUMN,
+    InputVersion,
+    Source,
+    SourceChanges,
+    SourceContext,
+    SourceKindTraits,
+)
 from hven.sources._reading.batch_slicing import split_batches
 from hven.sources._reading.data_files import Texts, build_source_batch, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+    from hven.model.table import Table
 
 
 class Options(BaseModel):
@@ -245,4 +256,43 @@ def merge_pieces(pieces: Sequence[pa.Table], key_columns: Sequence[str], schema:
     return rows.take(last_positions.take(pc.sort_indices(last_positions)))
 
 
-__all__ = ["Options", "cast_to_declared_schema", "merge_pieces", "open"]
+def _find_push_faults(
+    spec: TableSpec, source: SourceSpec, target_table: Table, resource: CollectionSpec
+) -> list[Fault]:
+    """List what keeps clients from writing into a table that takes pushed rows."""
+    key_path = f"tables.{spec.table.name}"
+    origins = {column.name: column.origins for column in target_table.columns}
+    key_origins: set[str] = set()
+    for name in target_table.primary:
+        key_origins.update(origins.get(name, ()))
+    faults = []
+    ids = source.options.get("ids")
+    if not key_origins:
+        message = f"{key_path}: rows can be pushed only into tables with a primary key"
+        remedy = "write `primary` with one or more of the columns that are sent"
+        faults.append(Fault(message=message, place=spec.place, remedy=remedy))
+    elif ids is not None and ids not in key_origins:
+        message = (
+            f"{key_path}.source.ids: {ids} is not part of the primary key, so it cannot give a key to rows without one"
+        )
+        remedy = f"write `ids: {min(key_origins)}`, or `primary: {ids}`"
+        faults.append(Fault(message=message, place=source.place, remedy=remedy))
+    if not source.options.get("writers") and resource.project is None:
+        message = f"{key_path}.source: nobody may push rows"
+        remedy = (
+            "write `writers: [anna]` with accounts or groups, or `project: NAME` in the collection; the project's "
+            "contributors may then push"
+        )
+        faults.append(Fault(message=message, place=source.place, remedy=remedy, severity="warning"))
+    return faults
+
+
+TRAITS = SourceKindTraits(
+    is_followed_without_sync=True,
+    is_read_by_key=True,
+    starts_empty=True,
+    has_declared_columns=True,
+    find_table_faults=_find_push_faults,
+)
+
+__all__ = ["TRAITS", "Options", "cast_to_declared_schema", "merge_pieces", "open"]

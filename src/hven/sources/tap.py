@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hven.sources import ServiceUrlSignature
+from hven.sources import ServiceUrlSignature, SourceKindTraits
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service_client import (
     RunBudget,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SERVICE = ServiceUrlSignature(
     url_pattern=r"(?P<url>https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?)", table_option="table"
 )
+TRAITS = SourceKindTraits(is_read_by_key=True)  # the service limits the rows of one answer
 _ENDPOINT_PATH_PATTERN = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
 
 

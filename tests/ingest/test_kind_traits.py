@@ -1,0 +1,67 @@
+"""What a kind of source states about tables over it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hven.descriptor import check_descriptor
+from hven.ingest import ingest_collection
+from hven.model import plugins
+from hven.model.errors import DataError, Fault
+from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+from hven.model.table import Table
+from hven.sources import SourceKindTraits
+from hven.sources.kind_traits import DEFAULT_TRAITS, find_kind_traits
+from hven.testing.site import open_site_with_descriptor
+
+DESCRIPTOR = """
+collection: night
+title: A log
+tables:
+  lines:
+    source: {kind: python, file: walk.py, columns: {n: int32}}
+    primary: n
+    columns: {n: int32}
+  sums:
+    source: {kind: query, adql: "SELECT n FROM night.lines"}
+    primary: n
+    columns: {n: int32}
+"""
+WALK = "def rows():\n    return iter(())\n"
+
+
+def set_traits(monkeypatch: pytest.MonkeyPatch, traits: SourceKindTraits) -> None:
+    monkeypatch.setattr(plugins.load_plugin("sources", "python"), "TRAITS", traits, raising=False)
+
+
+def test_kinds_that_state_nothing_or_are_absent_have_the_defaults() -> None:
+    assert find_kind_traits("csv") is DEFAULT_TRAITS
+    assert find_kind_traits("nothing") is DEFAULT_TRAITS
+    assert find_kind_traits("files").is_followed_without_sync
+    assert find_kind_traits("tap").is_read_by_key
+
+
+def test_a_table_whose_rows_come_later_is_published_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
+        with pytest.raises(DataError, match="no row"):
+            ingest_collection(site, "night")
+        set_traits(monkeypatch, SourceKindTraits(starts_empty=True, is_followed_without_sync=True))
+        report = ingest_collection(site, "night")
+        assert {name: table.published for name, table in report.tables.items()} == {"night.lines": 0, "night.sums": 0}
+        record = site.store.read_published_records()[1]["night.lines"]
+        assert site.store.syncs.load_state(record.id) is not None
+
+
+def test_a_kind_checks_the_tables_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_faults(spec: TableSpec, source: SourceSpec, table: Table, collection: CollectionSpec) -> list[Fault]:
+        message = f"{collection.name}.{spec.table.name} has {len(table.columns)} column from {source.options['file']}"
+        return [Fault(message=message, place=source.place, remedy="add one")]
+
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
+        path = site.settings.collections_directory / "night/night.yaml"
+        assert check_descriptor(path, site.settings) == []
+        set_traits(monkeypatch, SourceKindTraits(has_declared_columns=True, find_table_faults=find_faults))
+        [fault] = check_descriptor(path, site.settings)
+        assert (fault.message, fault.place.line) == ("night.lines has 1 column from walk.py", 6)
