@@ -12,6 +12,8 @@ import pytest
 
 from hven.model import plugins
 from hven.model.plugins import PluginPackage
+from hven.site.store._database import metadata as core_metadata
+from hven.site.store._package_tables import load_table_set
 from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
@@ -65,6 +67,7 @@ API_MODULES = frozenset(
         "hven.site",
         "hven.site.auth",
         "hven.site.history",
+        "hven.site.api.store_tables",
         "hven.sources",
         "hven.sources.api.documents",
         "hven.sources.api.fetched_files",
@@ -158,6 +161,19 @@ def test_nothing_outside_names_the_package(name: str) -> None:
         for folder in ("src/hven", "tests")
     )
     assert [path for path in done.stdout.splitlines() if not path.startswith(own + users)] == []
+
+
+def test_tables_in_the_system_state_are_those_of_the_records() -> None:
+    owners = dict.fromkeys(core_metadata.tables, "the core")
+    for name in NAMES:
+        store_tables = load_record(name).store_tables
+        if store_tables is None:
+            continue
+        table_set = load_table_set(store_tables)
+        assert set(table_set.metadata.tables) == set(store_tables.names)
+        assert sorted(table_set.upgrade_steps) == list(range(1, store_tables.format))
+        assert [(table, owners[table]) for table in store_tables.names if table in owners] == []
+        owners |= dict.fromkeys(store_tables.names, name)
 
 
 def test_packages_use_each_other_without_cycles_and_at_most_two_deep() -> None:

@@ -66,6 +66,27 @@ class FileSignature:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoreTables:
+    """Tables of a package in the system state, which only the package reads and writes.
+
+    Hven creates and upgrades them when it opens a state, and backups contain them.
+
+    Parameters
+    ----------
+    names
+        Names of the tables.
+    definitions
+        Place of the `hven.site.api.store_tables.StoreTableSet` as ``module:name``.
+    format
+        Version of the tables; a change of their columns adds one, and a step to `StoreTableSet.upgrade_steps`.
+    """
+
+    names: tuple[str, ...]
+    definitions: str
+    format: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class PluginPackage:
     """All that a plug-in package adds.
 
@@ -97,6 +118,8 @@ class PluginPackage:
         Modules that it adds to extension points of other packages, by the names of the points: ``{"night.reports":
         ("hven_weather.night_report",)}``. The package that has the point, ``night``, defines what such a module
         contains, and loads all of them (`hven.model.plugins.load_extensions`).
+    store_tables
+        Tables of the package in the system state; None: it has none.
 
     Raises
     ------
@@ -124,6 +147,7 @@ class PluginPackage:
     settings: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    store_tables: StoreTables | None = None
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

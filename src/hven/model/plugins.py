@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
-from hven.model._plugin_package import FileSignature, PluginPackage, Verb
+from hven.model._plugin_package import FileSignature, PluginPackage, StoreTables, Verb
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "SELECTION_VARIABLE",
     "FileSignature",
     "PluginPackage",
+    "StoreTables",
     "Verb",
     "cache_until_selection",
     "describe_error_origin",
@@ -37,6 +38,7 @@ __all__ = [
     "import_hven_module",
     "list_external_plugins",
     "list_file_signatures",
+    "list_installed_packages",
     "list_plugin_packages",
     "list_plugins",
     "list_unused_packages",
@@ -173,7 +175,12 @@ def list_plugin_packages() -> tuple[PluginPackage, ...]:
 
     A package of another project that cannot be loaded is left out; `find_plugin_faults` reports it.
     """
-    return (*_load_builtin_packages(), *_load_external_packages()[0])
+    return (*_load_builtin_packages(), *_select_external_packages()[0])
+
+
+def list_installed_packages() -> tuple[PluginPackage, ...]:
+    """List the records of all plug-in packages that are installed, also of those that the settings leave out."""
+    return (*_import_builtin_records(), *_load_external_packages()[0])
 
 
 def find_unused_package(group: str, name: str) -> str | None:
@@ -336,8 +343,8 @@ def _is_selected(name: str) -> bool:
 
 @cache_until_selection
 def _load_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserError, ...]]:
-    """Load the records of the packages of other projects, and the faults of those that cannot be used."""
-    names = {package.name for package in _load_builtin_packages()}
+    """Load the records of all packages of other projects, and the faults of those that cannot be used."""
+    names = {package.name for package in _import_builtin_records()}
     records: list[PluginPackage] = []
     faults: list[UserError] = []
     for entry in importlib.metadata.entry_points(group=PACKAGE_GROUP):
@@ -351,11 +358,17 @@ def _load_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserErro
             faults.append(error)
         else:
             names.add(record.name)
-            if _is_selected(record.name):
-                records.append(record)
+            records.append(record)
+    return tuple(records), tuple(faults)
+
+
+@cache_until_selection
+def _select_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserError, ...]]:
+    """Select the packages of other projects that can be used, and find why others cannot."""
+    records = [record for record in _load_external_packages()[0] if _is_selected(record.name)]
     builtin_packages = _load_builtin_packages()
     usable_packages = _select_usable_packages([*builtin_packages, *records])
-    return usable_packages[len(builtin_packages) :], (*faults, *_find_lacking_packages(records, usable_packages))
+    return usable_packages[len(builtin_packages) :], tuple(_find_lacking_packages(records, usable_packages))
 
 
 def _find_lacking_packages(
@@ -433,8 +446,8 @@ def _map_builtin_modules(group: str) -> dict[str, str]:
 def _iterate_external_entries(group: str) -> Iterator[importlib.metadata.EntryPoint]:
     """Yield what other projects add to a group: by entry points of their own, and by the records of their packages."""
     yield from importlib.metadata.entry_points(group=f"hven.{group}")
-    packages, _ = _load_external_packages()
-    for package in packages:
+    packages, _ = _select_external_packages()
+    for package in filter(lambda record: _is_selected(record.name), packages):
         for name, module in vars(package)[group].items():
             yield importlib.metadata.EntryPoint(name, module, f"hven.{group}")
 
@@ -575,10 +588,11 @@ def find_plugin_faults() -> Iterator[UserError]:
         The fault, with the name of the plug-in, and the file and line where it could not be loaded.
     """
     yield from _load_external_packages()[1]
+    yield from _select_external_packages()[1]
     selected_packages = [package for package in _import_builtin_records() if _is_selected(package.name)]
     yield from _find_lacking_packages(selected_packages, _load_builtin_packages())
-    yield from _find_named_object_faults(_load_external_packages()[0])
-    package_names = {package.name for package in (*_import_builtin_records(), *_load_external_packages()[0])}
+    yield from _find_named_object_faults(_select_external_packages()[0])
+    package_names = {package.name for package in list_installed_packages()}
     for name in sorted((_selection.names or frozenset()) - package_names):
         known_names = ", ".join(sorted(package_names))
         remedy = f"{suggest_spelling(name, package_names)} known: {known_names}".lstrip()

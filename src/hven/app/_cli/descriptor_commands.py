@@ -12,6 +12,7 @@ import typer
 
 from hven import adql, descriptor
 from hven.app._cli import metadata_score
+from hven.app._cli.absent_packages import find_absent_packages
 from hven.app._cli.context import format_command, load_site_settings, open_site, print_json
 from hven.app._cli.dead_links import check_collection_links
 from hven.app._cli.engine_verbs import check_plugin_settings
@@ -302,6 +303,7 @@ def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
     yield from declared_types.find_job_declaration_faults(settings)
     yield from find_unavailable_section_faults(settings)
     yield from find_missing_portal_items(settings)
+    yield from find_absent_packages(settings)
     yield from find_exposed_files(settings.directory, settings.var_directory, settings.data_directory)
 
 

@@ -16,6 +16,7 @@ import typer
 from hven.app import _server as server  # first: it chooses the allocator of Arrow, before Arrow is imported
 
 # isort: split
+from hven.app._cli.absent_packages import find_absent_packages
 from hven.app._cli.context import load_site_settings
 from hven.app._server import processes
 from hven.app._server.logging_setup import LOGGING_CONFIG
@@ -47,6 +48,7 @@ def serve(
     declared_types.load_all_job_types(site_settings)
     for fault in [
         *find_unavailable_section_faults(site_settings),
+        *find_absent_packages(site_settings),
         *find_outdated_addresses(site_settings, host=host, port=port),
         *find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory),
     ]:

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,9 +17,11 @@ from sqlalchemy import exc
 
 from hven.model import plugins
 from hven.model.errors import OverloadedError, StorageError, StorageUnavailableError
+from hven.site.store._package_tables import PACKAGE_KEY_PREFIX, update_package_tables
+from hven.site.store._table_definitions import define_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 STATE_FORMAT = 14
 WRITER_LOCK_KEY = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
@@ -44,45 +47,13 @@ READ_ONLY_REMEDY = (
     "make its disk writable again, or check the owner and permissions of var/; then the server continues automatically"
 )
 MISSING_STATE_REMEDY = "restore its directory, or mount its disk again; then the server continues automatically"
+FORMAT_CHANGE_REMEDY = "run the same version on all machines: stop the older processes, then start them again"
 # addresses of states that a server of this process, or of the process that it was forked from, has found:
 # none of them is created anew
 _EXPECTED_ADDRESSES: set[str] = set()
 
 metadata = sa.MetaData()
-COLUMN_TYPES = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float": sa.Float}
-
-
-def _define_table(name: str, columns: str, *indexes: sa.Index) -> sa.Table:
-    """Declare a table from a text with one column a line: its name, its type and its options.
-
-    A column without the option `null` must have a value.
-    """
-    table_columns = [_define_column(line) for line in columns.strip().splitlines()]
-    return sa.Table(name, metadata, *table_columns, *indexes)
-
-
-def _define_column(line: str) -> sa.Column[Any]:
-    definition = line.partition("--")[0]
-    name, type_name, *options = definition.split()
-    foreign_keys = []
-    if "->" in options:
-        foreign_keys.append(sa.ForeignKey(options[-1]))
-    server_default = None
-    if "default" in options:
-        server_default = sa.text(options[-1])
-    is_key = "key" in options
-    return sa.Column(
-        name,
-        COLUMN_TYPES[type_name],
-        *foreign_keys,
-        primary_key=is_key,
-        nullable="null" in options,
-        unique="unique" in options or None,
-        index="index" in options or None,
-        server_default=server_default,
-        autoincrement=is_key and type_name == "int",
-    )
-
+_define_table = partial(define_table, metadata)
 
 meta = _define_table(
     "meta",
@@ -547,6 +518,7 @@ class StateDatabase:
             if self.url.get_driver_name() == "psycopg":
                 plugins.require_modules("a store in PostgreSQL", "psycopg", error_class=StorageError)
             self._file = self.url.database if self.is_sqlite else None
+            self._package_values: dict[str, str] = {}  # of `meta`: the tables of the packages that this process uses
             self._known_file_id: tuple[int, int] | None = None  # device and inode of the file at the last look
             self.engine = sa.create_engine(self.url, **self._build_engine_options())
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
@@ -619,12 +591,24 @@ class StateDatabase:
         with self._begin_exclusive_write() as connection:
             if sa.inspect(connection).has_table("meta"):
                 self._update_format(connection)
-                return
-            metadata.create_all(connection)
-            if read_meta_value(connection, "format") is None:
-                insert_meta_value(connection, "format", str(STATE_FORMAT))
-                insert_meta_value(connection, "version", "0")
-                insert_meta_value(connection, "jobs", "0")
+            else:
+                metadata.create_all(connection)
+                if read_meta_value(connection, "format") is None:
+                    insert_meta_value(connection, "format", str(STATE_FORMAT))
+                    insert_meta_value(connection, "version", "0")
+                    insert_meta_value(connection, "jobs", "0")
+            self._update_packages(connection)
+
+    def _update_packages(self, connection: sa.Connection) -> None:
+        """Create or upgrade the tables of plug-in packages."""
+        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.startswith(PACKAGE_KEY_PREFIX))
+        stored_values = {row.key: row.value for row in connection.execute(query)}
+        self._package_values = update_package_tables(connection, stored_values, self.display_address)
+        for key, value in self._package_values.items():
+            if key not in stored_values:
+                insert_meta_value(connection, key, value)
+            elif value != stored_values[key]:
+                update_meta_value(connection, key, value)
 
     def _update_format(self, connection: sa.Connection) -> None:
         format_text = read_meta_value(connection, "format")
@@ -672,7 +656,7 @@ class StateDatabase:
             message = f"the system state {self.display_address} is read-only"
             raise StorageUnavailableError(message, remedy=READ_ONLY_REMEDY)
         with self._begin_exclusive_write() as connection:
-            self._check_format(read_meta_value(connection, "format"))
+            self._check_formats(self._read_meta_values(connection))
             yield connection
 
     @contextmanager
@@ -692,20 +676,33 @@ class StateDatabase:
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             options["isolation_level"] = "AUTOCOMMIT"
-        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", counter_name)))
         with self._translate_errors(), self.engine.connect().execution_options(**options) as connection:
-            counter_values = {row[0]: row[1] for row in connection.execute(query)}
-        self._check_format(counter_values.get("format"))
-        return int(counter_values[counter_name])
+            meta_values = self._read_meta_values(connection, counter_name)
+        self._check_formats(meta_values)
+        return int(meta_values[counter_name])
 
-    def _check_format(self, format_text: str | None) -> None:
+    def _read_meta_values(self, connection: sa.Connection, *keys: str) -> dict[str, str]:
+        """Return values of `meta`: those of some keys, and the formats of the state and of the tables of packages."""
+        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", *self._package_values, *keys)))
+        return {row[0]: row[1] for row in connection.execute(query)}
+
+    def _check_formats(self, meta_values: Mapping[str, str]) -> None:
+        """Check that no other process has changed the format of the state, or of the tables of a package."""
+        format_text = meta_values.get("format")
         if format_text != str(STATE_FORMAT):
             message = (
                 f"another Hven has changed the format of the system state {self.display_address} to {format_text}; "
                 f"this process supports format {STATE_FORMAT}"
             )
-            remedy = "run the same version on all machines: stop the older processes, then start them again"
-            raise StorageError(message, remedy=remedy)
+            raise StorageError(message, remedy=FORMAT_CHANGE_REMEDY)
+        for key, value in self._package_values.items():
+            if meta_values.get(key) != value:
+                name = key.removeprefix(PACKAGE_KEY_PREFIX)
+                message = (
+                    f"another Hven has changed the tables of the plug-in package {name} in the system state "
+                    f"{self.display_address}"
+                )
+                raise StorageError(message, remedy=FORMAT_CHANGE_REMEDY)
 
     @contextmanager
     def begin_read(self) -> Iterator[sa.Connection]:

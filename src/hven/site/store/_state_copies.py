@@ -21,6 +21,13 @@ from hven.site.store._database import (
     snapshots,
     user_tables,
 )
+from hven.site.store._package_tables import (
+    find_absent_package_tables,
+    find_package_of_table,
+    has_rows,
+    list_package_tables,
+    list_package_tables_with_rows,
+)
 from hven.site.store._releases import PIN_LABEL_PREFIX
 from hven.site.store._snapshots import SnapshotRecord, snapshot_record_from_row, snapshot_record_to_row
 
@@ -104,7 +111,8 @@ class StateExport:
             excluded_names |= ROW_DEPENDENT_TABLES
         if not has_paused_schedules:
             excluded_names.add(schedules.name)
-        for table in metadata.sorted_tables:
+        package_tables = list_package_tables_with_rows(self._connection, _read_meta_values(self._connection))
+        for table in (*metadata.sorted_tables, *package_tables):
             if table.name not in excluded_names:
                 yield table.name, self._iterate_json_lines(table)
 
@@ -121,6 +129,15 @@ class StateExport:
                     continue
                 values |= {"holder": None, "asked": None}
             yield json.dumps(values)
+
+
+def find_absent_tables(connection: sa.Connection) -> dict[str, list[str]]:
+    """Find the tables of plug-in packages that this process does not use, by the names of the packages."""
+    return find_absent_package_tables(connection, _read_meta_values(connection))
+
+
+def _read_meta_values(connection: sa.Connection) -> dict[str, str]:
+    return {row.key: row.value for row in connection.execute(sa.select(meta.c.key, meta.c.value))}
 
 
 class _UserTableSnapshotRow:
@@ -156,10 +173,10 @@ def check_empty(connection: sa.Connection) -> None:
     ConflictError
         The store is not empty.
     """
-    for table in metadata.sorted_tables:
+    for table in (*metadata.sorted_tables, *list_package_tables()):
         if table.name in EXCLUDED_TABLES:
             continue
-        if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None:
+        if has_rows(connection, table):
             remedy = "give an empty database with HVEN_STORE=postgresql+psycopg://..."
             raise ConflictError("the database of the system state is not empty", remedy=remedy)
 
@@ -185,11 +202,11 @@ def import_rows(
     """
     with database.begin_write() as connection:
         check_empty(connection)
-        unknown_tables = set(tables) - {table.name for table in metadata.sorted_tables}
-        if unknown_tables:
-            message = f"the archive has a table {min(unknown_tables)!r} that this Hven does not know"
-            raise StorageError(message, remedy="use the version of Hven that wrote it")
-        for table in metadata.sorted_tables:
+        known_tables = [*metadata.sorted_tables, *list_package_tables()]
+        unknown_names = set(tables) - {table.name for table in known_tables}
+        if unknown_names:
+            raise _build_unknown_table_error(min(unknown_names))
+        for table in known_tables:
             batch: list[dict[str, Any]] = []
             for row in tables.get(table.name, ()):
                 batch.append(_adapt_row(table.name, dict(row), restored_records))
@@ -207,6 +224,15 @@ def import_rows(
                 "events), 0) + 1, false)"
             )
             connection.execute(sequence_statement)
+
+
+def _build_unknown_table_error(table_name: str) -> StorageError:
+    message = f"the archive has a table {table_name!r} that this Hven does not know"
+    package = find_package_of_table(table_name)
+    if package is None:
+        return StorageError(message, remedy="use the version of Hven that wrote it")
+    remedy = f"add the plug-in package {package!r}, to which it belongs, to `plugins` in hven.toml or to HVEN_PLUGINS"
+    return StorageError(message, remedy=remedy)
 
 
 def _adapt_row(table_name: str, row: dict[str, Any], restored_records: Mapping[str, SnapshotRecord]) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import sqlalchemy as sa
 
+from hven.model import SingletonRegistry
 from hven.model.errors import NotFoundError, StorageError
 from hven.site.store import _leases as leases
 from hven.site.store import _pushes as pushes
@@ -59,13 +60,14 @@ from hven.site.store._verifications import SnapshotVerificationStore
 from hven.site.store.ingest_runs import IngestRunStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from hven.engines import Snapshot
 
 
+T = TypeVar("T")
 EMBEDDED_ENGINE = "duckdb"
 _MAX_ID_CHARACTERS = 200  # a longer id is none of ours; SQLite searches for no text of more than 50,000
 DATA_MARKER_FILE = ".hven-data"  # a file that names the store to which a directory belongs
@@ -118,8 +120,35 @@ class StateStore:
         self.uses = UsageCountStore(self._database)
         self.citations = CitationStore(self._database)
         self.results = CitedResultStore(self._database)
+        self._package_objects = SingletonRegistry()
         self._cached_holds: tuple[int, dict[str, str]] = (-1, {})
         self._cached_records: dict[str, tuple[int, SnapshotRecord]] = {}
+
+    def get_or_create(self, factory: Callable[[StateDatabase], T]) -> T:
+        """Return the object by which a plug-in package reads and writes its tables.
+
+        Parameters
+        ----------
+        factory
+            A class or function of the package; it gets the database at the first call.
+
+        Returns
+        -------
+        made
+            The same object at each call.
+        """
+        return self._package_objects.get_or_create(factory, self._database)
+
+    def find_absent_package_tables(self) -> dict[str, list[str]]:
+        """Find the tables with rows of plug-in packages that this process does not use.
+
+        Returns
+        -------
+        tables
+            Names of the tables, by the names of their packages.
+        """
+        with self._database.begin_read() as connection:
+            return state_copies.find_absent_tables(connection)
 
     @property
     def display_address(self) -> str:

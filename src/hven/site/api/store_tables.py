@@ -1,0 +1,9 @@
+"""Tables of a plug-in package in the system state: definitions, transactions, and the lease of a collection."""
+
+from __future__ import annotations
+
+from hven.site.store._database import StateDatabase, get_next_number
+from hven.site.store._leases import check_lease_held
+from hven.site.store._table_definitions import StoreTableSet
+
+__all__ = ["StateDatabase", "StoreTableSet", "check_lease_held", "get_next_number"]

@@ -1,0 +1,149 @@
+"""Tables of plug-in packages in the system state: create, upgrade and list them.
+
+For each package that ever had tables in a state, `meta` has the version and the names of its tables. A state that has
+them in the present version is opened without an import of the package.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from hven.model import plugins
+from hven.model.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.plugins import StoreTables
+    from hven.site.store._table_definitions import StoreTableSet
+
+PACKAGE_KEY_PREFIX = "package "  # of keys in `meta`; the name of the package follows
+
+
+def list_store_tables() -> dict[str, StoreTables]:
+    """List the tables of the packages that this process uses, by the names of the packages."""
+    packages = plugins.list_plugin_packages()
+    return {package.name: package.store_tables for package in packages if package.store_tables is not None}
+
+
+def load_table_set(tables: StoreTables) -> StoreTableSet:
+    """Import the definitions of the tables of a package."""
+    module_name, _, attribute = tables.definitions.partition(":")
+    table_set: StoreTableSet = vars(import_module(module_name))[attribute]
+    return table_set
+
+
+def list_package_tables() -> list[sa.Table]:
+    """List the definitions of all tables of the packages that this process uses."""
+    tables: list[sa.Table] = []
+    for store_tables in list_store_tables().values():
+        tables += load_table_set(store_tables).metadata.sorted_tables
+    return tables
+
+
+def update_package_tables(
+    connection: sa.Connection, stored_values: Mapping[str, str], display_address: str
+) -> dict[str, str]:
+    """Create or upgrade the tables of the packages that this process uses.
+
+    Parameters
+    ----------
+    stored_values
+        Keys and values of `meta` about packages.
+    display_address
+        Address of the state, for messages.
+
+    Returns
+    -------
+    values
+        Those of the packages that this process uses, as `meta` must have them.
+
+    Raises
+    ------
+    StorageError
+        Tables have a later version than this Hven knows.
+    """
+    values = {}
+    for name, tables in list_store_tables().items():
+        key = f"{PACKAGE_KEY_PREFIX}{name}"
+        values[key] = json.dumps({"format": tables.format, "tables": list(tables.names)})
+        stored_value = stored_values.get(key)
+        if stored_value is None:  # the tables may exist already: once they belonged to the core
+            load_table_set(tables).metadata.create_all(connection)
+        elif stored_value != values[key]:
+            _apply_upgrade_steps(connection, name, tables, json.loads(stored_value)["format"], display_address)
+    return values
+
+
+def _apply_upgrade_steps(
+    connection: sa.Connection, name: str, tables: StoreTables, stored_format: int, display_address: str
+) -> None:
+    if stored_format > tables.format:
+        message = (
+            f"the tables of the plug-in package {name} in the system state {display_address} have format "
+            f"{stored_format}, but this Hven supports only formats up to {tables.format}"
+        )
+        remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
+        raise StorageError(message, remedy=remedy)
+    table_set = load_table_set(tables)
+    for step in range(stored_format, tables.format):
+        table_set.upgrade_steps[step](connection)
+    table_set.metadata.create_all(connection)
+
+
+def find_absent_package_tables(connection: sa.Connection, meta_values: Mapping[str, str]) -> dict[str, list[str]]:
+    """Find the tables with rows of packages that this process does not use.
+
+    Parameters
+    ----------
+    meta_values
+        Keys and values of `meta`.
+
+    Returns
+    -------
+    tables
+        Names of the tables, by the names of their packages.
+    """
+    names_by_package: dict[str, set[str]] = {}
+    for package in plugins.list_installed_packages():
+        if package.store_tables is not None:
+            names_by_package[package.name] = set(package.store_tables.names)
+    for key, value in meta_values.items():
+        if key.startswith(PACKAGE_KEY_PREFIX):
+            names = names_by_package.setdefault(key.removeprefix(PACKAGE_KEY_PREFIX), set())
+            names.update(json.loads(value)["tables"])
+    inspector = sa.inspect(connection)
+    tables = {}
+    for package_name in sorted(names_by_package.keys() - list_store_tables().keys()):
+        names = names_by_package[package_name]
+        existing_tables = [sa.table(name) for name in sorted(names) if inspector.has_table(name)]
+        tables[package_name] = [table.name for table in existing_tables if has_rows(connection, table)]
+    return {package_name: names for package_name, names in tables.items() if names}
+
+
+def has_rows(connection: sa.Connection, table: sa.TableClause) -> bool:
+    """Return whether a table has any row."""
+    query = sa.select(sa.literal(1)).select_from(table).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def list_package_tables_with_rows(connection: sa.Connection, meta_values: Mapping[str, str]) -> list[sa.Table]:
+    """List the tables with rows of all packages, also of those that this process does not use."""
+    used_tables = [table for table in list_package_tables() if has_rows(connection, table)]
+    absent_names = [name for names in find_absent_package_tables(connection, meta_values).values() for name in names]
+    reflected_metadata = sa.MetaData()
+    if absent_names:
+        reflected_metadata.reflect(connection, only=absent_names)
+    return [*used_tables, *reflected_metadata.sorted_tables]
+
+
+def find_package_of_table(table_name: str) -> str | None:
+    """Find the installed package that has a table; None: there is none."""
+    for package in plugins.list_installed_packages():
+        if package.store_tables is not None and table_name in package.store_tables.names:
+            return package.name
+    return None
