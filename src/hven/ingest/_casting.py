@@ -31,11 +31,18 @@ def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:  # noqa: C901, PLR0911
     """Cast values to `target_type`.
 
+    Parameters
+    ----------
+    values
+        Values of one column; shape (n,).
+    target_type
+        Type of a column.
+
     Returns
     -------
     values, lost
         The values, and a mask (or None) of those that do not fit: 3.7 or 70000 in an int16 column, or a text that is no
-        number.
+        number; shape (n,).
     """
     if values.type.equals(target_type) and not pa.types.is_timestamp(target_type):
         return values, None

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hven.ingest._dependencies import QUERYING_SOURCE_KINDS
-from hven.ingest._ingest_pipeline import CollectionRun, CollectionRunHooks, execute_leased_run, ignore_progress
 from hven.ingest._push_journal import PUSH_SOURCE_KIND
 from hven.ingest._pushed_rows import KeyTakenError
 from hven.ingest._report import IngestReport
 from hven.ingest._rules import ERROR_SEVERITY
-from hven.ingest.sync._table_sync import SyncRunContext, TableSync, keep_published_table
+from hven.ingest.sync._change_publication import publish_collection_change
 from hven.model.errors import DataError, DescriptorError, SourceError, StorageUnavailableError, format_message
 from hven.site.store import format_current_time
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
     from hven.ingest._ledger import OpenedSource
     from hven.ingest._report import RuleFinding
-    from hven.ingest._table_loader import LoadedTable
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.site import Site
     from hven.site.store import ClientPush, Lease
@@ -127,9 +124,9 @@ class ClientWrite:
         """Return whether the write may change a table."""
         return spec.table.qualified_name == self.table
 
-    def list_request_errors(self, run: CollectionRun) -> list[RuleFinding]:
+    def list_request_errors(self, report: IngestReport) -> list[RuleFinding]:
         """List the errors in the rows of the request."""
-        table_report = run.report.tables.get(self.table)
+        table_report = report.tables.get(self.table)
         if table_report is None:
             return []
         findings = table_report.findings.values()
@@ -169,20 +166,8 @@ class ClientWrite:
 
     def publish_push(self, resource: CollectionSpec, report: IngestReport, push: ClientPush, lease: Lease) -> None:
         """Map, check, test and publish the rows by a run."""
-        sync_context = SyncRunContext(reads_everything=False)
-        hooks = CollectionRunHooks(
-            make_table=lambda run, spec: self._make_or_keep_table(sync_context, run, spec),
-            should_publish=lambda run, loaded_tables: self._should_publish(sync_context, run, loaded_tables),
-            record_changes=sync_context.store_change_sets,
-            may_have_changed=self.may_change_source,
-            pending_pushes=(push,),
-        )
-
-        def create_run() -> CollectionRun:
-            return CollectionRun(self.site, resource, report, lease, progress=ignore_progress, hooks=hooks)
-
         try:
-            execute_leased_run(self.site, report, create_run)
+            publish_collection_change(self.site, resource, report, lease, self, pending_writes=(push,))
         except (SourceError, DescriptorError) as error:  # another source or the descriptor has a fault, not the client
             raise StorageUnavailableError(
                 format_message(
@@ -195,31 +180,20 @@ class ClientWrite:
                 raise
             raise RowsRefusedError(error.message, report, remedy="correct the rows; nothing was written") from error
 
-    def _make_or_keep_table(self, sync_context: SyncRunContext, run: CollectionRun, spec: TableSpec) -> LoadedTable:
-        """Make the table of the write, and tables that are made from others; keep the other tables."""
-        base_records = sync_context.find_base_records(run)
-        published_record = base_records.get(spec.table.qualified_name)
-        has_query = any(source.kind in QUERYING_SOURCE_KINDS for source in spec.sources)
-        if published_record is None or has_query or self.may_change_table(spec):
-            return TableSync(sync_context, run, spec).make_or_keep_table()
-        return keep_published_table(run.report, published_record)
-
-    def _should_publish(
-        self, sync_context: SyncRunContext, run: CollectionRun, loaded_tables: Sequence[LoadedTable]
-    ) -> bool:
+    def check_report(self, report: IngestReport) -> None:
         """Refuse the write if any row would be rejected: a client relies on the answer that its rows are written."""
-        faults = self.list_request_errors(run)
-        if faults:
-            first_fault = faults[0]
-            first_offender = ""
-            if first_fault.offenders:
-                first_offender = f" (first: {first_fault.offenders[0]})"
-            raise RowsRefusedError(
-                format_message("rows would be kept aside: {message}{first}", first_fault.message, first_offender),
-                run.report,
-                remedy="correct the rows and send them again; nothing was written",
-            )
-        return sync_context.should_publish(run, loaded_tables)
+        faults = self.list_request_errors(report)
+        if not faults:
+            return
+        first_fault = faults[0]
+        first_offender = ""
+        if first_fault.offenders:
+            first_offender = f" (first: {first_fault.offenders[0]})"
+        raise RowsRefusedError(
+            format_message("rows would be kept aside: {message}{first}", first_fault.message, first_offender),
+            report,
+            remedy="correct the rows and send them again; nothing was written",
+        )
 
 
 def build_replayed_result(earlier_push: ClientPush) -> ClientWriteResult:

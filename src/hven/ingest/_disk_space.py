@@ -25,7 +25,8 @@ PROPAGATION_SECONDS = 1.0  # after this time, every process knows a new publishe
 MIN_SNAPSHOT_AGE_SECONDS = 10.0  # this long after a replacement, nobody begins to read the old snapshot
 MAX_KEPT_REPORTS = 20  # runs of a collection whose reports and rejects are kept
 MAX_KEPT_RUNS = 1_000  # .. and whose counts are kept
-MAX_KEPT_PUSH_RUNS = 200  # .. for pushes, which the history lists anyway
+MAX_KEPT_PACKAGE_RUNS = 200  # .. for each kind of runs of plug-in packages, which come often
+CORE_RUN_KINDS = {"ingest", "move", "sync"}
 
 
 def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_factor: float = SPOOL_FACTOR) -> None:
@@ -167,13 +168,18 @@ def prune_collection_history(site: Site, collection: str, *, keep_recent: bool =
         time.sleep(PROPAGATION_SECONDS)  # other processes read the old state until they know the new one
     troubles = site.engines.drop_snapshots(pruned_snapshots)
     runs = site.store.runs.list_runs(collection, row_limit=10_000)
-    pushes = [run for run in runs if run.kind == "push"]  # apart, so that many pushes delete no report of an ingest
-    other_runs = [run for run in runs if run.kind != "push"]
-    for run in (*pushes[MAX_KEPT_REPORTS:], *other_runs[MAX_KEPT_REPORTS:]):
+    core_runs = [run for run in runs if run.kind in CORE_RUN_KINDS]
+    old_run_ids = [run.id for run in core_runs[MAX_KEPT_RUNS:]]
+    unreported_runs = core_runs[MAX_KEPT_REPORTS:]
+    # apart, so that many runs of a package delete no report of an ingest
+    for kind in {run.kind for run in runs} - CORE_RUN_KINDS:
+        package_runs = [run for run in runs if run.kind == kind]
+        old_run_ids += [run.id for run in package_runs[MAX_KEPT_PACKAGE_RUNS:]]
+        unreported_runs += package_runs[MAX_KEPT_REPORTS:]
+    for run in unreported_runs:
         run_directory = get_run_directory(site, run.id)
         if run_directory.is_dir():
             shutil.rmtree(run_directory, ignore_errors=True)
-    old_run_ids = [run.id for run in (*pushes[MAX_KEPT_PUSH_RUNS:], *other_runs[MAX_KEPT_RUNS:])]
     if old_run_ids:
         site.store.runs.delete_runs(old_run_ids)
     return troubles

@@ -48,9 +48,8 @@ from hven.sources.remote_stores import find_directory_before_wildcard, is_patter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.ingest._ingest_pipeline import CollectionRun
     from hven.ingest._ledger import OpenedSource
-    from hven.ingest._report import RuleFinding
+    from hven.ingest._report import IngestReport, RuleFinding
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.site import Site
     from hven.site.store import Lease
@@ -170,10 +169,10 @@ class ClientFileWrite(ClientWrite):
                 return True
         return False
 
-    def list_request_errors(self, run: CollectionRun) -> list[RuleFinding]:
+    def list_request_errors(self, report: IngestReport) -> list[RuleFinding]:
         """List the errors in the files of the request, in all tables."""
         faults = []
-        for table in run.report.tables.values():
+        for table in report.tables.values():
             for finding in table.findings.values():
                 has_sent_file = any((row.file or "").endswith(self.file_names) for row in finding.offenders)
                 if finding.severity == ERROR_SEVERITY and has_sent_file:

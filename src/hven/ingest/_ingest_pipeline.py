@@ -27,6 +27,7 @@ from hven.ingest import quality
 from hven.ingest._dependencies import find_dependent_tables, may_start_empty, sort_tables_by_dependency
 from hven.ingest._file_preparation import enqueue_file_preparation
 from hven.ingest._file_targets import roll_back_interrupted_file_pushes
+from hven.ingest._ingest_steps import execute_steps_before_run
 from hven.ingest._ledger import LedgerWriter, SyncState
 from hven.ingest._published_dates import PublishedDates
 from hven.ingest._push_journal import PendingPushJournal
@@ -51,7 +52,7 @@ from hven.model.table import list_epoch_warnings, set_column_epochs
 from hven.site import find_inherited_attributes
 from hven.site.descriptor_watch import is_descriptor_unchanged
 from hven.site.server_processes import check_servers_can_read
-from hven.site.store import SnapshotRecord, build_lease_name, format_current_time
+from hven.site.store import ClientPush, SnapshotRecord, build_lease_name, format_current_time
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 from hven.sources import ChangeFeedSource, FileListSource, SourceContext
 from hven.sources.file_readers import open_with_reader
@@ -64,7 +65,8 @@ if TYPE_CHECKING:
     from hven.model import ReadDeviation
     from hven.model.resource import CollectionSpec, QualityFlagColumn, TableSpec
     from hven.site import Site
-    from hven.site.store import ClientPush, Lease
+    from hven.site.api.store_tables import PendingWrite
+    from hven.site.store import Lease
     from hven.sources import RejectedRow
 
 SWEEP_TIMEOUT_SECONDS = 300.0  # another process may take this long to delete unused files
@@ -148,6 +150,7 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
     disk_space.delete_ingest_leftovers(site)
     ledgers.delete_unused_ledgers(site, name)
     roll_back_interrupted_file_pushes(site, name, report.run)
+    execute_steps_before_run(site, name, report.run)
     site.store.runs.begin_run(report.run, name, report.kind)
     start_time = time.perf_counter()
     phase = ERROR_PHASE
@@ -169,7 +172,13 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
 
 
 def create_run_id() -> str:
-    """Create an id that sorts by time: ``20261120T085345123-3f2a``."""
+    """Create the id of a run.
+
+    Returns
+    -------
+    run
+        An id that sorts by time: ``20261120T085345123-3f2a``.
+    """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
     return f"{stamp}-{secrets.token_hex(2)}"
 
@@ -209,15 +218,18 @@ class CollectionRunHooks:
         Records the changes of the tables before clients see them.
     may_have_changed
         Tells which sources are read; the others count as unchanged.
-    pending_pushes
-        Writes of clients that this run commits with its tables.
+    pending_writes
+        Writes of plug-in packages that this run commits with its tables.
+    keeps_recent_snapshots
+        True if such runs come often: the snapshots of the last seconds stay, however many there are.
     """
 
     make_table: Callable[[CollectionRun, TableSpec], LoadedTable] = _load_whole_table
     should_publish: Callable[[CollectionRun, Sequence[LoadedTable]], bool] = lambda *_: True
     record_changes: Callable[[CollectionRun, Sequence[LoadedTable]], None] = lambda *_: None
     may_have_changed: Callable[[OpenedSource], bool] = lambda _: True
-    pending_pushes: Sequence[ClientPush] = ()
+    pending_writes: Sequence[PendingWrite] = ()
+    keeps_recent_snapshots: bool = False
 
 
 class CollectionRun:
@@ -271,10 +283,9 @@ class CollectionRun:
                 if not self.report.published:
                     self.drop_staged_snapshots(_list_all_loaded_tables(loaded_tables, dependent_runs))
                 raise
-        keeps_recent = self.report.kind == "push"
         for run in (self, *dependent_runs):
             self.report.warnings += disk_space.prune_collection_history(
-                self.site, run.resource.name, keep_recent=keeps_recent
+                self.site, run.resource.name, keep_recent=self.hooks.keeps_recent_snapshots
             )
 
     def load_whole_table(
@@ -530,7 +541,8 @@ class CollectionRun:
         with ExitStack() as stack:
             ledger_writer: LedgerWriter | None = None
             answer = answer_query or self.staged_site.answer_query
-            journal = PendingPushJournal(self.site.store.pushes, table_name, self.hooks.pending_pushes)
+            pending_pushes = [write for write in self.hooks.pending_writes if isinstance(write, ClientPush)]
+            journal = PendingPushJournal(self.site.store.pushes, table_name, pending_pushes)
             context = SourceContext(
                 directory=self.resource.path.parent,
                 resolve_secret=partial(resolve_secret, settings.directory),
@@ -754,7 +766,7 @@ class CollectionRun:
                 collections,
                 run_id=self.report.run,
                 amended_records=self.amended_records,
-                new_pushes=self.hooks.pending_pushes,
+                pending_writes=self.hooks.pending_writes,
             )
             self.report.published = True
             _note_published_snapshots(self, loaded_tables)

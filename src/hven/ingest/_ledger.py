@@ -51,7 +51,15 @@ UNIQUE_CHECK = "unique"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedSource:
-    """One ``source:`` of a table, with its columns and its mapping, before its rows are read."""
+    """One ``source:`` of a table, with its columns and its mapping, before its rows are read.
+
+    Attributes
+    ----------
+    spec
+        The entry of the descriptor.
+    documents
+        Documents of its rows (``enrich:``); None: it has none.
+    """
 
     spec: SourceSpec
     source: Source
@@ -92,7 +100,20 @@ def list_hashed_columns(entry: OpenedSource) -> list[str]:
 
 
 def list_identity_columns(entry: OpenedSource, table: Table) -> list[str]:
-    """Return the source columns that make the primary key; empty if the key does not come from the source."""
+    """List the source columns that make the primary key.
+
+    Parameters
+    ----------
+    entry
+        A source of the table.
+    table
+        The table, with the columns that its sources fill.
+
+    Returns
+    -------
+    names
+        Empty if the key does not come from the source.
+    """
     origins_by_column = {column.name: column.origins for column in entry.mapping.table.columns}
     identity_columns: set[str] = set()
     for key_column in table.primary:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hven.ingest.quality import QualityFlagStatistics
     from hven.model import ReadDeviation
 
+INGEST_RUN_KIND = "ingest"  # kind of the runs that read everything
 MAX_OFFENDERS = 10  # rows of each rule in the report; the rejects file has all of them
 
 MAX_REASONS = 3  # reasons for rejected rows in one sentence
@@ -328,7 +329,7 @@ class TableChangeSummary:
 
 @dataclass(slots=True, kw_only=True)
 class IngestReport:
-    """The report of an ingest, a sync or a push.
+    """The report of an ingest, a sync or a run of a plug-in package.
 
     Attributes
     ----------
@@ -359,13 +360,13 @@ class IngestReport:
     path
         Path of this report as JSON.
     kind
-        ``ingest``, ``sync``, ``push``.
+        ``ingest``, ``sync``, or what a plug-in package calls its runs.
     changes
         Qualified table -> its changes in a sync.
     accepted
         True if the guards were not to stop the run.
     by
-        The user who pushed; None: another kind of run.
+        The user who changed rows; None: another kind of run.
     """
 
     collection: str
@@ -381,7 +382,7 @@ class IngestReport:
     dry_run: bool = False
     error: str | None = None
     path: str | None = None
-    kind: str = "ingest"
+    kind: str = INGEST_RUN_KIND
     changes: dict[str, TableChangeSummary] = field(default_factory=dict)
     accepted: bool = False
     by: str | None = None
@@ -389,7 +390,7 @@ class IngestReport:
     @property
     def merges_changes(self) -> bool:
         """True if the run merges changes into the published tables."""
-        return self.kind in {"sync", "push"}
+        return self.kind != INGEST_RUN_KIND
 
     @property
     def has_changes(self) -> bool:

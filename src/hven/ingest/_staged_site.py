@@ -218,6 +218,18 @@ def run_collection_examples(site: Site, collection: str) -> list[Fault]:
 def load_current_descriptor(site: Site, collection: str) -> CollectionSpec:
     """Load the current descriptor of a collection.
 
+    Parameters
+    ----------
+    site
+        The site that publishes the collection.
+    collection
+        Name of the collection.
+
+    Returns
+    -------
+    resource
+        The collection as its descriptor is now.
+
     Raises
     ------
     NotFoundError

@@ -128,6 +128,20 @@ class LoadedTable:
 def open_table_sources(spec: TableSpec, resource: CollectionSpec, context: SourceContext) -> list[OpenedSource]:
     """Open the sources of a table, read their columns and compile their mappings.
 
+    Parameters
+    ----------
+    spec
+        The table and its sources.
+    resource
+        Its collection.
+    context
+        Context in which the sources are read.
+
+    Returns
+    -------
+    entries
+        One for each source.
+
     Raises
     ------
     SourceError, DescriptorError

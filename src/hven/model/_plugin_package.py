@@ -101,7 +101,8 @@ class PluginPackage:
         What it does, in a line.
     uses
         Names of other plug-in packages that it imports.
-    sources, descriptions, documents, engines, formats, media, functions, protocols, jobs, identity, panes, resolvers
+    sources, descriptions, documents, engines, formats, media, functions, protocols, jobs, identity, ingest_steps,
+    panes, resolvers
         Plug-ins of the groups of `hven.model.plugins.PLUGIN_GROUPS`.
     files
         Files that kinds of sources outside of this package read, because it has media for them.
@@ -141,6 +142,7 @@ class PluginPackage:
     protocols: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
+    ingest_steps: Mapping[str, str] = field(default_factory=dict)
     panes: Mapping[str, str] = field(default_factory=dict)
     resolvers: Mapping[str, str] = field(default_factory=dict)
     verbs: Mapping[str, Verb] = field(default_factory=dict)

@@ -65,6 +65,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
     "protocols": ("hven.services.faces", "hven.portal.faces"),
     "jobs": ("hven.jobs", "hven.services.tasks"),
     "identity": ("hven.site.auth",),
+    "ingest_steps": (),
     "panes": (),
     "resolvers": ("hven.query.resolver",),
 }
@@ -116,6 +117,7 @@ RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its recor
     "functions": ("FUNCTION", "FunctionDefinition"),
     "protocols": ("FACE", "ServiceFace"),
     "jobs": ("JOB", "JobDefinition"),
+    "ingest_steps": ("STEP", "IngestStep"),
     "panes": ("PANE", "TablePane"),
     "resolvers": ("PROVIDER", "NameProvider"),
     "plugins": (PACKAGE_RECORD_NAME, "PluginPackage"),

@@ -437,7 +437,15 @@ def _create_descriptor_table(connection: sa.Connection) -> None:
 
 
 def get_next_number(connection: sa.Connection, table: sa.Table) -> int:
-    """Return the next number of a table; call it in a transaction that writes, of which there is one at a time."""
+    """Return the next number of a table.
+
+    Parameters
+    ----------
+    connection
+        The connection of a transaction that writes, of which there is one at a time.
+    table
+        A table with a column ``number``.
+    """
     largest_number = sa.func.coalesce(sa.func.max(table.c.number), 0)
     return int(connection.execute(sa.select(largest_number)).scalar_one()) + 1
 
@@ -642,6 +650,11 @@ class StateDatabase:
     def begin_write(self) -> Iterator[sa.Connection]:
         """Begin a transaction that writes: all or nothing, one writer at a time.
 
+        Returns
+        -------
+        connection
+            The connection of the transaction, which ends with the ``with`` statement.
+
         Raises
         ------
         StorageError
@@ -672,7 +685,13 @@ class StateDatabase:
             yield connection
 
     def read_counter(self, counter_name: str) -> int:
-        """Return a counter of `meta` in one statement: each process reads it many times a second."""
+        """Return a counter of `meta` in one statement: each process reads it many times a second.
+
+        Parameters
+        ----------
+        counter_name
+            Key of the counter.
+        """
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             options["isolation_level"] = "AUTOCOMMIT"
@@ -706,7 +725,13 @@ class StateDatabase:
 
     @contextmanager
     def begin_read(self) -> Iterator[sa.Connection]:
-        """Begin a transaction that sees one state of the database from its beginning to its end."""
+        """Begin a transaction that sees one state of the database from its beginning to its end.
+
+        Returns
+        -------
+        connection
+            The connection of the transaction, which ends with the ``with`` statement.
+        """
         options = {}
         if not self.is_sqlite:
             options["isolation_level"] = "REPEATABLE READ"
@@ -718,9 +743,26 @@ class StateDatabase:
             yield connection
 
     def fetch_first_row(self, query_text: str, *values: str) -> Sequence[Any] | None:
-        """Return the first row of a query whose values are written as ``?``; None: there is none.
+        """Return the first row of a query whose values are written as ``?``.
 
         For SQLite it bypasses SQLAlchemy, which would take most of the time.
+
+        Parameters
+        ----------
+        query_text
+            SQL.
+        values
+            The values, in their order.
+
+        Returns
+        -------
+        row
+            None if there is none.
+
+        Raises
+        ------
+        DBAPIError
+            The query cannot be executed.
         """
         if not self.is_sqlite:
             with self.begin_read() as connection:

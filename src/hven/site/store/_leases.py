@@ -197,7 +197,14 @@ def check_lease_free(connection: sa.Connection, lease_name: str) -> None:
 
 
 def check_lease_held(connection: sa.Connection, lease: Lease) -> None:
-    """Check that `lease` was not lost; part of the caller's transaction.
+    """Check that `lease` was not lost.
+
+    Parameters
+    ----------
+    connection
+        The connection of the caller's transaction.
+    lease
+        The lease of the caller.
 
     Raises
     ------

@@ -78,6 +78,26 @@ class ClientPush:
     answer: Mapping[str, Any] = field(default_factory=dict)
     piece: pa.Table | None = None
 
+    def insert(self, connection: sa.Connection) -> None:
+        """Insert the push in the caller's transaction, which also publishes it.
+
+        Parameters
+        ----------
+        connection
+            The connection of the transaction.
+        """
+        number = get_next_number(connection, pushes)
+        names = ("run", "by", "action", "rows", "removed", "token", "digest", "top", "collection")
+        values = {name: getattr(self, name) for name in names}
+        values["number"] = number
+        values["table_name"] = self.table
+        values["at"] = self.at or format_current_time()
+        values["answer"] = json.dumps(dict(self.answer), default=str)
+        connection.execute(sa.insert(pushes).values(values))
+        if self.piece is not None:
+            stored_piece = _PushedRowsPiece(number, number, self.piece.num_rows)
+            _insert_piece(connection, self.table, stored_piece, self.piece)
+
 
 @dataclass(frozen=True, slots=True)
 class _PushedRowsPiece:
@@ -230,7 +250,7 @@ class ClientPushStore:
         """
         with self._database.begin_write() as connection:
             leases.check_lease_held(connection, lease)
-            insert_push(connection, push)
+            push.insert(connection)
 
     def compact_pieces(
         self, table: str, merge_pieces: Callable[[Sequence[pa.Table], bool], pa.Table], lease: Lease
@@ -268,21 +288,6 @@ class ClientPushStore:
             _insert_piece(connection, table, merged_piece, merged_rows)
 
 
-def insert_push(connection: sa.Connection, push: ClientPush) -> None:
-    """Insert a push in the caller's transaction, which also publishes it."""
-    number = get_next_number(connection, pushes)
-    names = ("run", "by", "action", "rows", "removed", "token", "digest", "top", "collection")
-    values = {name: getattr(push, name) for name in names}
-    values["number"] = number
-    values["table_name"] = push.table
-    values["at"] = push.at or format_current_time()
-    values["answer"] = json.dumps(dict(push.answer), default=str)
-    connection.execute(sa.insert(pushes).values(values))
-    if push.piece is not None:
-        stored_piece = _PushedRowsPiece(number, number, push.piece.num_rows)
-        _insert_piece(connection, push.table, stored_piece, push.piece)
-
-
 def _insert_piece(connection: sa.Connection, table: str, stored_piece: _PushedRowsPiece, rows: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     write_options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -310,4 +315,4 @@ def _push_from_row(row: Any) -> ClientPush:
     return ClientPush(**values, table=row.table_name, answer=json.loads(row.answer))
 
 
-__all__ = ["EMPTY_STATE", "ClientPush", "ClientPushStore", "insert_push"]
+__all__ = ["EMPTY_STATE", "ClientPush", "ClientPushStore"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -71,6 +71,19 @@ T = TypeVar("T")
 EMBEDDED_ENGINE = "duckdb"
 _MAX_ID_CHARACTERS = 200  # a longer id is none of ours; SQLite searches for no text of more than 50,000
 DATA_MARKER_FILE = ".hven-data"  # a file that names the store to which a directory belongs
+
+
+class PendingWrite(Protocol):
+    """What a run writes into tables of a plug-in package, in the transaction that publishes its snapshots."""
+
+    def insert(self, connection: sa.Connection) -> None:
+        """Write it.
+
+        Parameters
+        ----------
+        connection
+            The connection of the transaction.
+        """
 
 
 class StateStore:
@@ -424,7 +437,7 @@ class StateStore:
         *,
         run_id: str,
         amended_records: Iterable[SnapshotRecord] = (),
-        new_pushes: Iterable[pushes.ClientPush] = (),
+        pending_writes: Iterable[PendingWrite] = (),
         is_hold_kept: bool = False,
     ) -> int:
         """Publish several collections at one moment: derived collections together with their sources.
@@ -435,8 +448,8 @@ class StateStore:
             Collection, its records, and the caller's lease of it: as for `publish_collection`.
         amended_records
             Stored snapshots of any collection whose provenance has grown.
-        new_pushes
-            Writes of clients that these snapshots contain.
+        pending_writes
+            What plug-in packages write with it.
         is_hold_kept
             As for `publish_collection`.
 
@@ -465,8 +478,8 @@ class StateStore:
                         connection, collection, state, "hold", run_id=run_id
                     )
             pointer_moves.update_records(connection, amended_records)
-            for push in new_pushes:
-                pushes.insert_push(connection, push)
+            for pending_write in pending_writes:
+                pending_write.insert(connection)
         return version
 
     def update_snapshot_records(self, records: Iterable[SnapshotRecord]) -> None:
