@@ -20,7 +20,7 @@ from asgi_client import Client
 
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
-from hven.model import settings
+from hven.model import plugins, settings
 from hven.model.errors import ParamError, StorageError
 from hven.services import usage_reports
 from hven.services.face import ServiceContext, load_service_faces
@@ -249,6 +249,18 @@ def test_what_is_nothing_of_a_collection_makes_no_lines(site: Site, client: Clie
     found = sums(site)
     assert set(found) == {("", "", "tap", "machine")}, "a query of TAP_SCHEMA is of the site"
     assert found["", "", "tap", "machine"]["requests"] == 0
+
+
+def test_a_service_may_leave_its_answers_uncounted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    cone = "/cone/stars.main?RA=10&DEC=20&SR=1"
+    assert request_status(Client(create_application(site)), cone) == 200
+    counted = sums(site)
+    assert "cone" in {key[2] for key in counted}
+    monkeypatch.setattr(
+        plugins.load_plugin("protocols", "cone"), "FACE", replace(load_service_faces()["cone"], is_usage_counted=False)
+    )
+    assert request_status(Client(create_application(site)), f"{cone}&VERB=3") == 200
+    assert sums(site) == counted
 
 
 def test_readers_tables_are_nobodys_business(site: Site, client: Client) -> None:

@@ -319,6 +319,8 @@ class ServiceFace:
         None: the site. The service over one table is described by `describe_capability`.
     additional_faces
         Further services over tables, each with its own name.
+    is_usage_counted
+        Whether its answers count as uses of what is published.
     test_query
         Parameters of a query that finds rows, and perhaps XML for the capability: with ``{lon}``, ``{lat}``, ``{size}``
         of a place with rows.
@@ -347,6 +349,7 @@ class ServiceFace:
     openapi_paths: Mapping[str, Any] = field(default_factory=dict)
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
     additional_faces: Sequence[ServiceFace] = ()
+    is_usage_counted: bool = True
     test_query: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:

@@ -41,7 +41,6 @@ WRITE_INTERVAL_SECONDS = 15.0  # seconds between two writes: what a process that
 MAX_PENDING_REQUESTS = 20_000  # more recorded requests are summed at once
 REGULAR_ACCESS, MACHINE_ACCESS, ROBOT_ACCESS = "regular", "machine", "robot"
 _SUCCESS_STATUSES = {200, 203, 206, 304}  # what COUNTER calls successful (10.1: 200 and 304), and parts of files
-_UNCOUNTED_SERVICES = {"", "health", "login", "sign", "jobs", "referee", "push"}  # they use nothing that is published
 _PARTIAL_CONTENT_SERVICES = {"previews", "hips"}  # pieces of what is shown: their bytes count, but are no action
 _METADATA_SERVICES = {"datalink"}  # its answers are rows about data, not data
 # pages about a collection; what their scripts fetch is no action of a user
@@ -80,7 +79,7 @@ class RequestUsage:
     Attributes
     ----------
     face
-        Name of the service.
+        Name of the service; empty if its use is not counted.
     path
         Path of its route, with names of parameters.
     params
@@ -284,7 +283,7 @@ class UsageCounter:
         usage = request.usage
         if request.status not in _SUCCESS_STATUSES or request.method == "HEAD":
             return
-        if usage.face in _UNCOUNTED_SERVICES:
+        if not usage.face:
             return
         access = classify_user_agent(request.user_agent)
         month = "{:04d}-{:02d}".format(*time.gmtime(request.unix_time)[:2])

@@ -192,7 +192,8 @@ def _build_routing_application(
             if slash_route is not None:
                 own_routes.append(slash_route)
             routes += own_routes
-            face_by_route |= dict.fromkeys(map(id, own_routes), name)
+            if service_context.faces[name].is_usage_counted:
+                face_by_route |= dict.fromkeys(map(id, own_routes), name)
 
     async def answer_unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101

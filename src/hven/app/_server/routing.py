@@ -34,7 +34,7 @@ class RouteCachingRouter(Router):
     rewrite_request
         Gives a request that matches no route its present address; None if it has none.
     faces_by_route
-        Identity of a route -> name of its face.
+        Identity of a route -> name of its face, if its use is counted.
     """
 
     def __init__(

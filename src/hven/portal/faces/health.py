@@ -341,4 +341,4 @@ def _health_check_to_json(check: HealthCheckResult, *, has_messages: bool) -> di
     return {key: value for key, value in check_facts.items() if value}
 
 
-FACE = ServiceFace(name="health", title="Health", build_routes=build_routes)
+FACE = ServiceFace(name="health", title="Health", build_routes=build_routes, is_usage_counted=False)

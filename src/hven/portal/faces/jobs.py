@@ -78,4 +78,10 @@ def _describe_job_type(job_type: JobDefinition, url: str) -> dict[str, Any]:
     }
 
 
-FACE = ServiceFace(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), build_routes=build_routes)
+FACE = ServiceFace(
+    name="jobs",
+    title="Jobs",
+    standard_ids=("ivo://ivoa.net/std/UWS",),
+    build_routes=build_routes,
+    is_usage_counted=False,
+)

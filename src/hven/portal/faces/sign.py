@@ -75,4 +75,4 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-FACE = ServiceFace(name="sign", title="Signed addresses", build_routes=build_routes)
+FACE = ServiceFace(name="sign", title="Signed addresses", build_routes=build_routes, is_usage_counted=False)

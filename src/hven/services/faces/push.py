@@ -407,4 +407,5 @@ FACE = ServiceFace(
     description="Rows that clients write.",
     build_routes=build_push_routes,
     openapi_paths=_describe_openapi_paths(),
+    is_usage_counted=False,
 )
