@@ -138,11 +138,17 @@ def write_options(model: type[BaseModel], names: Collection[str] | None = None) 
     return "\n".join(lines) + "\n\n"
 
 
+def list_source_pages() -> list[Path]:
+    """List the pages of kinds of sources: those of the reference, and those of the plug-in packages in use."""
+    pages = sorted((REFERENCE / "sources").glob("*.md"))
+    return pages + [page for page in list_package_pages() if "<!-- options: " in page.read_text(encoding="utf-8")]
+
+
 def find_option_pages() -> dict[str, Path]:
     """Find the page that has the options of each kind of source."""
     return {
         name: page
-        for page in [REFERENCE / "sources.md", *sorted((REFERENCE / "sources").glob("*.md")), *list_package_pages()]
+        for page in [REFERENCE / "sources.md", *list_source_pages()]
         for name in re.findall(r"<!-- options: ([\w ]+) -->", page.read_text(encoding="utf-8"))
     }
 

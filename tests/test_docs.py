@@ -33,7 +33,7 @@ from hven.model.settings._reloadable_settings import RESTART_SETTINGS
 from hven.site import Site
 from plugin_needs import find_missing_plugins, list_absent_packages, list_package_pages
 from process_runner import Server, run_hven, serve_site, wait_until, write_shell_program
-from reference_pages import keep_part
+from reference_pages import keep_part, list_source_pages
 from requirements import require_program
 from shared import ROOT
 
@@ -184,10 +184,9 @@ def test_every_format_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("kind", plugins.list_plugins("sources"))
 def test_every_source_is_described_with_all_its_options(kind: str) -> None:
-    pages = [*sorted((ROOT / "docs/reference/sources").glob("*.md")), *PACKAGE_PAGES]
-    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    texts = [page.read_text(encoding="utf-8") for page in list_source_pages()]
     (section,) = [
-        text.partition(f"\n## {kind}\n")[2].partition("\n## ")[0] for text in texts.values() if f"\n## {kind}\n" in text
+        text.partition(f"\n## {kind}\n")[2].partition("\n## ")[0] for text in texts if f"\n## {kind}\n" in text
     ]
     for name, field in plugins.load_plugin("sources", kind).Options.model_fields.items():
         assert f"| `{field.alias or name}`" in section
@@ -678,7 +677,7 @@ def test_tests_that_proofs_name_exist() -> None:
     named = [
         (file, test)
         for text in texts
-        for folder, file, test in re.findall(r"`(?:(\w+)/)?(\w+)::(\w+_\w+)`", text)
+        for folder, file, test in re.findall(r"`(?:(?:\w+/)*(\w+)/)?(\w+)::(\w+_\w+)`", text)
         if not folder or folder in folders
     ]
     paths = [(path.stem.removeprefix("test_"), path) for path in (ROOT / "tests").rglob("test_*.py")]

@@ -25,7 +25,7 @@ HELD = {
     "psycopg": {"sources", "engines"},
     "adbc_driver_manager": {"engines"},
     "adbc_driver_postgresql": {"engines", "sources"},
-    "sqlalchemy": {"site", "sources"},
+    "sqlalchemy": {"site", "sources", "plugins"},
     "httpx": {"sources", "testing"},
     "ldap3": {"plugins"},
     "regions": {"model"},

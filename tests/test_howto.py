@@ -230,22 +230,3 @@ def test_a_list_of_ones_own_is_matched(tmp_path: Path) -> None:
         ):
             assert re.search(r"A +Sirius", told)
             assert re.search(r"B +Vega", told)
-
-
-def test_five_lines_of_python_write_a_line(tmp_path: Path) -> None:
-    run_hven("init", tmp_path / "site")
-    place = tmp_path / "site/collections/night"
-    place.mkdir(parents=True)
-    (place / "night.yaml").write_text(block("push.md", "yaml"))
-    assert "0 errors, 0 warnings" in run_hven("check", "night", "--site", tmp_path / "site").stdout
-    for line in block("push.md", "sh").splitlines():
-        said = run_hven(*line.split()[1:], "--site", tmp_path / "site").stdout
-    (token,) = re.findall(r"anna\.\S+|\b[0-9a-f]{12}\.\S+", said)
-    with serve_site(tmp_path / "site", workers=2) as server:
-        lines = block("push.md", "python").replace("http://127.0.0.1:8080", server.url)
-        for number in (1, 2):
-            environment = {**os.environ, "HVEN_TOKEN": token}
-            code = lines.replace("21:04", f"21:0{number}")
-            told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=300)  # fmt: skip
-            assert told.stdout.split() == ["201", f"[{number}]"]
-        wait_until(lambda: server.rows("SELECT COUNT(*) FROM night.lines") == [[2]])

@@ -34,6 +34,7 @@ from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, session
 from hven.site.auth._referee_invitations import REFEREE_COOKIE
 from package_modules import load_package_modules
+from package_rights import merge_package_rights
 
 RELEASE = "R4"
 NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, the time of all requests
@@ -351,11 +352,12 @@ QUERY_STRINGS |= {
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
         "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
         "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib", "/collections/{name}/cite/{kind}",
-        "/collections/{name}/releases/{label}/cite/{kind}", "/collections/{name}/hips/{hips}/{path:path}", "/push/{table}",
-        "/push/{table}/{key:path}", "/results/{ident}", "/results/{ident}/rows", "/usage", "/usage/{file}",
+        "/collections/{name}/releases/{label}/cite/{kind}", "/collections/{name}/hips/{hips}/{path:path}", "/results/{ident}",
+        "/results/{ident}/rows", "/usage", "/usage/{file}",
     )
 }  # fmt: skip
 QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
+QUERY_STRINGS = merge_package_rights("QUERY_STRINGS", QUERY_STRINGS)
 POST_BODIES: dict[str, Sequence[str]] = {  # route that only accepts POST -> bodies
     "/logout": [""], "/access/end": ["", "ID=nothing"], "/access/as": ["", "AS=anna", "AS=anonymous"], "/login/password": ["", "OLD=x&NEW=y"],
     "/login/tokens": ["", "SCOPE=none&DAYS=1"], "/login/tokens/end": ["", "ID=nothing"], "/sign": ["", "url=/nothing"], "/tap/load/{table}": ["n,m"],
@@ -418,8 +420,9 @@ PATH_VALUES = {
     "token": _build_basket().to_inline_token(),
     "secret": "nothing",
     "label": RELEASE,
-    "ident": "nothing", "hips": "nothing", "page": "search", "file": "usage.csv", "key:path": "idzqembargo",
+    "ident": "nothing", "hips": "nothing", "page": "search", "file": "usage.csv",
 }  # fmt: skip
+PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
 
 
 def fill_route(path: str) -> list[str]:

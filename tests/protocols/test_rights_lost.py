@@ -30,9 +30,11 @@ from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store._database import metadata
+from hven.site.store._package_tables import list_package_tables
 from job_programs import ECHO_PROGRAM
 from job_programs import write_job_type as declare
 from package_modules import load_package_modules
+from package_rights import merge_package_rights
 from process_runner import wait_until
 
 FORM = "application/x-www-form-urlencoded"
@@ -262,7 +264,6 @@ STORE = {
     "sessions": "who is logged in: their rights are asked at each request",
     "users": "accounts: names and digests",
     "drafts": "texts that a curator wrote, for themself: test_edit.py asks for the role each time",
-    "pushed": "rows of tables: told by the policies of these", "pushes": "who wrote them, for the writers: test_push.py",
     "audit": "the log of rights, for operators: test_roles.py",
     "registered": "what everybody is told of collections: test_oai.py", "registered_parts": "the same",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
@@ -273,6 +274,7 @@ STORE = {
         "of what was published, by the site's owner: nobody's request made it",
     ),
 }  # fmt: skip
+STORE = merge_package_rights("STORE", STORE)
 # directories of what the site keeps, and of what it can make anew
 KEPT = {
     "jobs": "the files of the jobs of this module",
@@ -354,7 +356,8 @@ def list_job_addresses(world: World, line: Line, ident: str) -> list[str]:
 
 def test_every_kind_has_a_line(world: World) -> None:
     assert set(declared_types.load_all_job_types(world.site.settings)) == set(JOBS), "a job type without a line in JOBS"
-    assert set(metadata.tables) == set(STORE), "a table of the store without a line in STORE"
+    package_tables = {table.name for table in list_package_tables()}
+    assert metadata.tables.keys() | package_tables == set(STORE), "a table of the store without a line in STORE"
     paths = {path.partition("/{job}")[0] for path in list_routes(world.site) if "{job}" in path}
     assert paths == {line.path for line in JOBS.values()}, "a list of jobs without a line in JOBS"
 

@@ -26,11 +26,9 @@ from hven.ingest import _published_dates as published_dates
 from hven.ingest import quality
 from hven.ingest._dependencies import find_dependent_tables, may_start_empty, sort_tables_by_dependency
 from hven.ingest._file_preparation import enqueue_file_preparation
-from hven.ingest._file_targets import roll_back_interrupted_file_pushes
 from hven.ingest._ingest_steps import execute_steps_before_run
 from hven.ingest._ledger import LedgerWriter, SyncState
 from hven.ingest._published_dates import PublishedDates
-from hven.ingest._push_journal import PendingPushJournal
 from hven.ingest._rejects_file import RejectsFile
 from hven.ingest._report import IngestReport, TableIngestReport
 from hven.ingest._staged_site import QueryAnswer, StagedSite, load_current_descriptor
@@ -52,7 +50,7 @@ from hven.model.table import list_epoch_warnings, set_column_epochs
 from hven.site import find_inherited_attributes
 from hven.site.descriptor_watch import is_descriptor_unchanged
 from hven.site.server_processes import check_servers_can_read
-from hven.site.store import ClientPush, SnapshotRecord, build_lease_name, format_current_time
+from hven.site.store import SnapshotRecord, build_lease_name, format_current_time
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 from hven.sources import ChangeFeedSource, FileListSource, SourceContext
 from hven.sources.file_readers import open_with_reader
@@ -149,7 +147,6 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
     site.store.runs.mark_dead_runs(name)
     disk_space.delete_ingest_leftovers(site)
     ledgers.delete_unused_ledgers(site, name)
-    roll_back_interrupted_file_pushes(site, name, report.run)
     execute_steps_before_run(site, name, report.run)
     site.store.runs.begin_run(report.run, name, report.kind)
     start_time = time.perf_counter()
@@ -541,8 +538,6 @@ class CollectionRun:
         with ExitStack() as stack:
             ledger_writer: LedgerWriter | None = None
             answer = answer_query or self.staged_site.answer_query
-            pending_pushes = [write for write in self.hooks.pending_writes if isinstance(write, ClientPush)]
-            journal = PendingPushJournal(self.site.store.pushes, table_name, pending_pushes)
             context = SourceContext(
                 directory=self.resource.path.parent,
                 resolve_secret=partial(resolve_secret, settings.directory),
@@ -553,7 +548,9 @@ class CollectionRun:
                 python_limits=settings.python,
                 open_sample_file=partial(open_with_reader, settings),
                 allowed_roots=settings.allowed_directories,
-                journal=journal,
+                table_name=table_name,
+                open_records=self.site.store.get_or_create,
+                pending_writes=self.hooks.pending_writes,
                 cache_directory=settings.data_directory / "documents" / self.resource.name,
                 run_name=self.report.run,
                 on_progress=report_fetch,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.table import Column, FileReaderSpec, Table, TimeSeriesMetadata
 
-DELETED_COLUMN = "hven:gone"  # of rows in a journal: true for those that were deleted
+T = TypeVar("T")
 ROW_NUMBER_COLUMN = (
     "source.row"  # int64, 1-based number of the row in its file, as an editor or a database would count data rows
 )
@@ -184,6 +184,24 @@ class SourceKindTraits:
     find_table_faults: Callable[[TableSpec, SourceSpec, Table, CollectionSpec], Sequence[Fault]] | None = None
 
 
+class RecordOpener(Protocol):
+    """Opens the records that a plug-in package keeps in the system state."""
+
+    def __call__(self, factory: Callable[[Any], T]) -> T:
+        """Return the object by which the package reads its records.
+
+        Parameters
+        ----------
+        factory
+            A class or function of the package, which gets the database.
+
+        Returns
+        -------
+        records
+            The same object at each call.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
     """The context in which a source is read.
@@ -228,8 +246,13 @@ class SourceContext:
     cache_directory
         Directory of what was read and fetched, kept until the next run; None: this is a first look, and nothing is
         kept.
-    journal
-        Rows that clients pushed into the table; None: they are unknown here.
+    table_name
+        The table that the source fills, as ``schema.table``; empty: this is a first look.
+    open_records
+        Opens the records that a plug-in package keeps in the system state (`StateStore.get_or_create`); None: this is a
+        first look.
+    pending_writes
+        Records that the run commits with its tables: a source of their package reads them as if they were stored.
     run_name
         Name of the run that reads. Tables of one run may share a source, which is then read once; empty: there is none.
     on_progress
@@ -257,7 +280,9 @@ class SourceContext:
     open_sample_file: Callable[[Path, str, FileReaderSpec], OpenProductFile] | None = None
     allowed_roots: Sequence[Path] = ()
     cache_directory: Path | None = None
-    journal: PushJournal | None = None
+    table_name: str = ""
+    open_records: RecordOpener | None = None
+    pending_writes: Sequence[object] = ()
     run_name: str = ""
     on_progress: Callable[[int, int], None] | None = None
     answer_cache: LruCache[tuple[Any, Sequence[bytes]]] | None = None
@@ -292,30 +317,6 @@ def build_file_list(versions: Iterable[InputVersion]) -> pa.Table:
     return pa.table(
         {name: [getattr(pin, name) for pin in version_list] for name in FILE_LIST_SCHEMA.names}, FILE_LIST_SCHEMA
     )
-
-
-class PushJournal(Protocol):
-    """The rows that clients pushed into a table, in pieces of which later ones replace earlier ones.
-
-    Pieces hold whole rows, with the column `DELETED_COLUMN` for deleted ones.
-    """
-
-    def read_state_name(self) -> str:
-        """Return the name of the current state."""
-
-    def list_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
-        """Return the pieces, the oldest first.
-
-        Parameters
-        ----------
-        since_state
-            A state: return the pieces after it, and perhaps some before; None: all.
-
-        Returns
-        -------
-        pieces
-            None: the journal does not know that state, or not any more.
-        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -735,7 +736,6 @@ class ChangeFeedSource(Protocol):
 
 
 __all__ = [
-    "DELETED_COLUMN",
     "FILE_FACT_COLUMNS",
     "ROW_NUMBER_COLUMN",
     "AvailableTable",

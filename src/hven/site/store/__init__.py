@@ -10,7 +10,6 @@ from hven.site.store._database import format_current_time, mark_state_required
 from hven.site.store._grants import AccessGrant, AccessGrantStore
 from hven.site.store._job_records import REMOTE_PROGRESS_KEY, CompletedJob, JobRecord, JobRef, JobStore
 from hven.site.store._leases import Lease, get_process_holder, is_holder_dead
-from hven.site.store._pushes import ClientPush, ClientPushStore
 from hven.site.store._releases import Release
 from hven.site.store._schedules import CollectionAlert, SyncScheduleRecord, create_alert
 from hven.site.store._snapshots import PublicationEvent, SnapshotRecord
@@ -23,8 +22,6 @@ __all__ = [
     "REMOTE_PROGRESS_KEY",
     "AccessGrant",
     "AccessGrantStore",
-    "ClientPush",
-    "ClientPushStore",
     "CollectionAlert",
     "CompletedJob",
     "IngestRun",

@@ -314,37 +314,6 @@ audit = _define_table(
     """,
 )
 
-pushes = _define_table(  # every write by a client into a table that accepts them: see `_pushes`
-    "pushes",
-    """
-    number     big key
-    run        text
-    table_name text
-    collection text
-    at         text
-    by         text
-    action     text
-    rows       big
-    removed    big
-    token      text
-    digest     text
-    top        big
-    answer     text  -- JSON
-    """,
-    sa.Index("ix_pushes_numbers", "table_name", "number"),
-    sa.Index("ix_pushes_digests", "table_name", "digest"),
-)
-pushed = _define_table(  # their rows, which are stored nowhere else
-    "pushed",
-    """
-    table_name text key
-    last       big key
-    first      big
-    rows       big
-    body       text  -- an Arrow stream in base64
-    """,
-)
-
 drafts = _define_table(  # texts that curators write in the page: see `_drafts`
     "drafts",
     """

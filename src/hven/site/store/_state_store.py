@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from hven.model import SingletonRegistry
 from hven.model.errors import NotFoundError, StorageError
 from hven.site.store import _leases as leases
-from hven.site.store import _pushes as pushes
 from hven.site.store import _snapshot_pointers as pointer_moves
 from hven.site.store import _state_copies as state_copies
 from hven.site.store._citation_records import CitationStore, CitedResultStore
@@ -128,7 +127,6 @@ class StateStore:
         self.verifications = SnapshotVerificationStore(self._database)
         self.descriptors = DescriptorStore(self._database)
         self.drafts = DraftStore(self._database)
-        self.pushes = pushes.ClientPushStore(self._database)
         self.registry = RegistryRecordStore(self._database)
         self.uses = UsageCountStore(self._database)
         self.citations = CitationStore(self._database)

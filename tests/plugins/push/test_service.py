@@ -22,6 +22,7 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import DataError
+from hven.plugins.push.push_store import ClientPushStore
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
 from hven.testing.site import open_site_with_descriptor
@@ -180,7 +181,10 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         1,
     )
     assert anna("POST", "/push/night.lines?dry_run=true", {**LINE, "seeing": 99}).status == 400
-    assert (site.store.read_published_snapshot_ids(), site.store.pushes.list_pushes("night.lines")) == (before, [])
+    assert (
+        site.store.read_published_snapshot_ids(),
+        site.store.get_or_create(ClientPushStore).list_pushes("night.lines"),
+    ) == (before, [])
     assert anna("POST", "/push/night.lines?dry_run=perhaps", LINE).status == 400
 
 
@@ -269,7 +273,7 @@ def test_calls_of_oidb(tmp_path: Path) -> None:
     with open_site_with_descriptor(tmp_path, OIDB) as first:
         ingest_collection(first, "oidb")
         first.store.users.add_account("anna")
-    told = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/push-oidb.md").read_text(), re.DOTALL)
+    told = re.findall(r"```toml\n(.*?)```", (ROOT / "src/hven/plugins/push/docs/push-oidb.md").read_text(), re.DOTALL)
     (tmp_path / "hven.toml").write_text("\n".join(told))
     with Site(settings.load_settings(tmp_path)) as site:
         anna, xml = Writer(site, "anna"), {"content_type": "application/xml", "accept": "application/xml"}

@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hven.ingest._push_journal import PUSH_SOURCE_KIND
-from hven.ingest._pushed_rows import KeyTakenError
-from hven.ingest._report import IngestReport
-from hven.ingest._rules import ERROR_SEVERITY
-from hven.ingest.sync._change_publication import publish_collection_change
+from hven.ingest.api.changes import ERROR_SEVERITY, IngestReport, publish_collection_change
 from hven.model.errors import DataError, DescriptorError, SourceError, StorageUnavailableError, format_message
+from hven.plugins.push.push_store import ClientPushStore
+from hven.plugins.push.pushed_rows import KeyTakenError
+from hven.plugins.push.source import PUSH_SOURCE_KIND
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from hven.ingest._ledger import OpenedSource
-    from hven.ingest._report import RuleFinding
+    from hven.ingest.api.changes import OpenedSource, RuleFinding
     from hven.model.resource import CollectionSpec, TableSpec
+    from hven.plugins.push.push_store import ClientPush
     from hven.site import Site
-    from hven.site.store import ClientPush, Lease
+    from hven.site.store import Lease
 
 POST_ACTION, PUT_ACTION, DELETE_ACTION = "POST", "PUT", "DELETE"
 
@@ -114,6 +113,7 @@ class ClientWrite:
         self.request = request
         self.account_name = account_name
         self.table = spec.table.qualified_name
+        self.push_store = site.store.get_or_create(ClientPushStore)
         self.digest = compute_write_digest(request, account_name)
 
     def may_change_source(self, entry: OpenedSource) -> bool:

@@ -18,14 +18,15 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from hven.model.errors import StorageError
-from hven.site.store import _leases as leases
-from hven.site.store._database import format_current_time, get_next_number, pushed, pushes
+from hven.plugins.push.store_tables import pushed, pushes
+from hven.site.api.store_tables import check_lease_held, get_next_number
+from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.site.store._database import StateDatabase
-    from hven.site.store._leases import Lease
+    from hven.site.api.store_tables import StateDatabase
+    from hven.site.store import Lease
 
 MAX_CACHED_PIECE_BYTES = 64 * 1024**2  # bytes of pieces that a process keeps in memory
 EMPTY_STATE = "none"  # the state of a table without any pushes
@@ -249,7 +250,7 @@ class ClientPushStore:
             The lease was lost.
         """
         with self._database.begin_write() as connection:
-            leases.check_lease_held(connection, lease)
+            check_lease_held(connection, lease)
             push.insert(connection)
 
     def compact_pieces(
@@ -282,7 +283,7 @@ class ClientPushStore:
         merged_rows = merge_pieces(parts, piece_index == 0)
         merged_piece = _PushedRowsPiece(small_pieces[0].first, small_pieces[-1].last, merged_rows.num_rows)
         with self._database.begin_write() as connection:
-            leases.check_lease_held(connection, lease)
+            check_lease_held(connection, lease)
             is_merged = pushed.c.last.in_([stored_piece.last for stored_piece in small_pieces])
             connection.execute(sa.delete(pushed).where(pushed.c.table_name == table, is_merged))
             _insert_piece(connection, table, merged_piece, merged_rows)

@@ -1,18 +1,20 @@
-"""The journal that the source kind ``push`` reads: the rows that clients pushed, with uncommitted ones."""
+"""The journal that the source reads: the rows that clients pushed, with uncommitted ones.
+
+It consists of pieces, of which later ones replace earlier ones. A piece has whole rows, with a mark on deleted ones.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from hven.plugins.push.push_store import ClientPush, ClientPushStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
 
-    from hven.site.store import ClientPush, ClientPushStore
-
-PUSH_SOURCE_KIND = "push"  # kind of source whose rows clients send
-FILES_SOURCE_KIND = "files"  # kind of source whose rows are files
+    from hven.sources import SourceContext
 
 
 class PendingPushJournal:
@@ -49,3 +51,11 @@ class PendingPushJournal:
             return None
         pending_pieces = [push.piece for push in self._pending if push.piece is not None]
         return [*stored_pieces, *pending_pieces]
+
+
+def open_journal(context: SourceContext) -> PendingPushJournal | None:
+    """Open the journal of the table that a source fills; None: this is a first look, without the system state."""
+    if context.open_records is None:
+        return None
+    pending_pushes = [write for write in context.pending_writes if isinstance(write, ClientPush)]
+    return PendingPushJournal(context.open_records(ClientPushStore), context.table_name, pending_pushes)

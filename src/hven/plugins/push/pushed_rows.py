@@ -12,11 +12,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._casting import cast_values
-from hven.ingest._ledger import list_identity_columns
-from hven.ingest._push_journal import PUSH_SOURCE_KIND, PendingPushJournal
-from hven.ingest._table_loader import open_table_sources
-from hven.model import plugins
+from hven.ingest.api.rows import cast_values, list_identity_columns, open_table_sources
 from hven.model.errors import (
     ConflictError,
     DescriptorError,
@@ -26,7 +22,10 @@ from hven.model.errors import (
     StorageUnavailableError,
     format_message,
 )
-from hven.sources import DELETED_COLUMN, SourceContext
+from hven.plugins.push.journal import PendingPushJournal
+from hven.plugins.push.push_store import ClientPushStore
+from hven.plugins.push.source import DELETED_COLUMN, Options, cast_to_declared_schema, merge_pieces
+from hven.sources import SourceContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,14 +56,12 @@ class PushedRows:
     """
 
     def __init__(self, site: Site, resource: CollectionSpec, spec: TableSpec, source: SourceSpec) -> None:
-        module = plugins.load_plugin("sources", PUSH_SOURCE_KIND)
-        self._options = module.Options.model_validate(dict(source.options))
-        self._cast_piece = module.cast_to_declared_schema
-        self._fold_pieces = module.merge_pieces
+        self._options = Options.model_validate(dict(source.options))
         self.schema: pa.Schema = self._options.schema
         self.generated_id_column: str | None = self._options.ids
-        journal = PendingPushJournal(site.store.pushes, spec.table.qualified_name)
-        context = SourceContext(directory=resource.path.parent, journal=journal)
+        push_store = site.store.get_or_create(ClientPushStore)
+        journal = PendingPushJournal(push_store, spec.table.qualified_name)
+        context = SourceContext(directory=resource.path.parent)
         try:
             (entry,) = open_table_sources(replace(spec, sources=(source,)), resource, context)
         except (SourceError, DescriptorError) as error:
@@ -81,13 +78,13 @@ class PushedRows:
         for key_column in table.primary:
             key_origins |= dict.fromkeys(origins_by_column[key_column])
         self.key = [name for name in key_origins if name in identity_columns]
-        self._pieces = [self._cast_piece(piece, self._options) for piece in journal.list_pieces() or ()]
-        self.largest_id = site.store.pushes.find_largest_key(spec.table.qualified_name)
+        self._pieces = [cast_to_declared_schema(piece, self._options) for piece in journal.list_pieces() or ()]
+        self.largest_id = push_store.find_largest_key(spec.table.qualified_name)
 
     def merge_journal_pieces(self, pieces: Sequence[pa.Table], is_oldest: bool) -> pa.Table:
         """Merge several pieces of the journal into one; the lowest piece needs no marks of deleted rows."""
-        cast_parts = [self._cast_piece(part, self._options) for part in pieces]
-        rows = self._fold_pieces(cast_parts, self.key, self.schema)
+        cast_parts = [cast_to_declared_schema(part, self._options) for part in pieces]
+        rows = merge_pieces(cast_parts, self.key, self.schema)
         if is_oldest:
             return rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
         return rows
@@ -101,7 +98,7 @@ class PushedRows:
             candidates = piece.filter(pc.is_in(piece.column(first_name), value_set=first_values))
             if candidates.num_rows:
                 candidate_pieces.append(candidates)
-        rows = self._fold_pieces(candidate_pieces, self.key, self.schema)
+        rows = merge_pieces(candidate_pieces, self.key, self.schema)
         rows = rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
         row_numbers = pa.array(np.arange(rows.num_rows))
         key_numbers = pa.array(np.arange(keys.num_rows))

@@ -7,7 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.ingest._client_writes import (
+from hven.ingest.api.changes import create_run_id, load_current_descriptor
+from hven.model.errors import (
+    ConflictError,
+    NotFoundError,
+    OverloadedError,
+    ParamError,
+    PreconditionFailedError,
+    format_message,
+)
+from hven.plugins.push.file_writes import (
+    FILES_SOURCE_KIND,
+    ClientFileWrite,
+    choose_file_path,
+    find_file_target,
+    find_source_for_file,
+)
+from hven.plugins.push.push_store import ClientPush
+from hven.plugins.push.pushed_rows import (
+    KeyTakenError,
+    PushedRows,
+    compute_row_state_digest,
+    format_first_masked_key,
+)
+from hven.plugins.push.source import DELETED_COLUMN, PUSH_SOURCE_KIND, Options
+from hven.plugins.push.uploaded_rows import InvalidRowsError, add_address_values, read_uploaded_rows
+from hven.plugins.push.write_requests import (
     DELETE_ACTION,
     POST_ACTION,
     PUT_ACTION,
@@ -18,23 +43,7 @@ from hven.ingest._client_writes import (
     build_replayed_result,
     is_if_match_met,
 )
-from hven.ingest._file_writes import ClientFileWrite, choose_file_path, find_file_target, find_source_for_file
-from hven.ingest._ingest_pipeline import create_run_id
-from hven.ingest._push_journal import FILES_SOURCE_KIND, PUSH_SOURCE_KIND
-from hven.ingest._pushed_rows import KeyTakenError, PushedRows, compute_row_state_digest, format_first_masked_key
-from hven.ingest._staged_site import load_current_descriptor
-from hven.ingest._uploaded_rows import InvalidRowsError, add_address_values, read_uploaded_rows
-from hven.model import plugins
-from hven.model.errors import (
-    ConflictError,
-    NotFoundError,
-    OverloadedError,
-    ParamError,
-    PreconditionFailedError,
-    format_message,
-)
-from hven.site.store import ClientPush, build_lease_name, format_current_time
-from hven.sources import DELETED_COLUMN
+from hven.site.store import build_lease_name, format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,8 +203,7 @@ class _ClientRowWrite(ClientWrite):
             if write.action != DELETE_ACTION or write.key is None:
                 raise ParamError("the request has no body", remedy="send rows as JSON, CSV, VOTable, FITS or Parquet")
             return
-        plugin = plugins.load_plugin("sources", PUSH_SOURCE_KIND)
-        schema = plugin.Options.model_validate(dict(source.options)).schema
+        schema = Options.model_validate(dict(source.options)).schema
         columns = {column.name: column.type for column in schema if column.name != DELETED_COLUMN}
         body_rows = read_uploaded_rows(
             write.body,
@@ -236,8 +244,8 @@ class _ClientRowWrite(ClientWrite):
         self.publish_push(resource, report, push, lease)
         if not self.request.dry_run:
             if not report.published:  # the journal keeps the rows, even if they change no published row
-                site.store.pushes.commit_push(push, lease)
-            site.store.pushes.compact_pieces(self.table, pushed_rows.merge_journal_pieces, lease)
+                self.push_store.commit_push(push, lease)
+            self.push_store.compact_pieces(self.table, pushed_rows.merge_journal_pieces, lease)
         answer = push.answer
         return ClientWriteResult(
             run=push.run,
@@ -255,7 +263,7 @@ class _ClientRowWrite(ClientWrite):
     def _find_earlier_result(self, pushed_rows: PushedRows) -> ClientWriteResult | None:
         """Return the result of an earlier push of the same request; None: there was none."""
         write = self.request
-        earlier_push = self.site.store.pushes.find_push(self.table, token=write.idempotency_key, digest=self.digest)
+        earlier_push = self.push_store.find_push(self.table, token=write.idempotency_key, digest=self.digest)
         if write.idempotency_key or earlier_push is None or write.action != POST_ACTION:
             return self.find_earlier_result(earlier_push)
         if self._has_same_rows(pushed_rows, earlier_push.answer["ids"]):
@@ -343,7 +351,7 @@ class _ClientRowWrite(ClientWrite):
         if expected_state is None:
             return
         if self.request.key is None:
-            state = self.site.store.pushes.find_state_name(self.table)
+            state = self.push_store.find_state_name(self.table)
         elif missing_mask.any():
             state = ""
         else:

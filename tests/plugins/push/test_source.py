@@ -12,14 +12,16 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import SourceError
-from hven.sources import DELETED_COLUMN, SourceContext, push
+from hven.plugins.push import source as push
+from hven.plugins.push.source import DELETED_COLUMN
+from hven.sources import SourceContext
 from hven.testing.source import SourceContract
 
 COLUMNS = {"id": "int64", "time": "timestamp", "note": "string"}
 
 
 class Lying:
-    """A journal in memory."""
+    """The pushes of a store, in memory."""
 
     def __init__(self, *pieces: list[dict[str, Any]]) -> None:
         schema = push.Options(columns=COLUMNS).schema
@@ -27,11 +29,13 @@ class Lying:
             pa.Table.from_pylist([{DELETED_COLUMN: False, **row} for row in rows], schema) for rows in pieces
         ]
 
-    def read_state_name(self) -> str:
+    def find_state_name(self, table: str) -> str:
+        assert table == "night.lines"
         return str(len(self._pieces))
 
-    def list_pieces(self, since: str | None = None) -> Sequence[pa.Table] | None:
-        return None if since == "unknown" else self._pieces[int(since or 0) :]
+    def read_pushed_pieces(self, table: str, since: str = "0") -> Sequence[pa.Table] | None:
+        assert table == "night.lines"
+        return None if since == "unknown" else self._pieces[int(since) :]
 
 
 TIME = dt.datetime(2026, 11, 23, 20)
@@ -40,6 +44,9 @@ JOURNAL = Lying(
     [{"id": 2, "time": None, "note": "again"}, {"id": 4, "time": None, "note": "é"}],
     [{"id": 1, DELETED_COLUMN: True}],
 )
+
+
+CONTEXT = SourceContext(table_name="night.lines", open_records=lambda _: JOURNAL, key_columns=["id"])  # type: ignore[arg-type,return-value]
 
 
 class TestPushed(SourceContract):
@@ -56,13 +63,11 @@ class TestPushed(SourceContract):
         return {"columns": COLUMNS}
 
     def build_source_context(self, directory: Path) -> SourceContext:
-        return SourceContext(directory=directory, journal=JOURNAL, key_columns=self.key)
+        return replace(CONTEXT, directory=directory)
 
 
 def open_source(**changes: Any) -> push.PushedRowSource:
-    return push.PushedRowSource(
-        push.Options(columns=COLUMNS), replace(SourceContext(journal=JOURNAL, key_columns=["id"]), **changes)
-    )
+    return push.PushedRowSource(push.Options(columns=COLUMNS), replace(CONTEXT, **changes))
 
 
 def test_what_came_since_a_state() -> None:
@@ -78,8 +83,8 @@ def test_what_came_since_a_state() -> None:
 def test_no_key_no_journal_no_type() -> None:
     with pytest.raises(SourceError, match="only into tables with a key"):
         open_source(key_columns=()).with_context(SourceContext())
-    assert list(open_source(journal=None).read_batches()) == []
-    assert open_source(journal=None).read_state_name() is None
+    assert list(open_source(open_records=None).read_batches()) == []
+    assert open_source(open_records=None).read_state_name() is None
     for said in ({"columns": {"id": "int46"}}, {"columns": COLUMNS, "ids": "idd"}, {"columns": COLUMNS, "ids": "time"}, {"columns": {"file.path": "string"}}):  # fmt: skip
         with pytest.raises(ValueError, match=r"columns|column|given"):
             push.Options(**said)

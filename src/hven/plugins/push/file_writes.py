@@ -10,27 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
-from hven.ingest._client_writes import (
-    DELETE_ACTION,
-    POST_ACTION,
-    ClientWrite,
-    ClientWriteResult,
-    RowsRefusedError,
-    is_if_match_met,
-)
-from hven.ingest._file_targets import (
-    CollectionFileTarget,
-    FilePush,
-    compute_file_digest,
-    get_spool_directory,
-    roll_back_interrupted_file_pushes,
-)
-from hven.ingest._ingest_pipeline import create_run_id
-from hven.ingest._push_journal import FILES_SOURCE_KIND
-from hven.ingest._pushed_rows import KeyTakenError
-from hven.ingest._rules import ERROR_SEVERITY
-from hven.ingest._staged_site import load_current_descriptor
-from hven.ingest._uploaded_archives import unpack_zip_archive
+from hven.ingest.api.changes import ERROR_SEVERITY, create_run_id, load_current_descriptor
 from hven.model import plugins
 from hven.model.errors import (
     NotFoundError,
@@ -41,19 +21,37 @@ from hven.model.errors import (
     format_message,
 )
 from hven.model.table import FileRoot
-from hven.site.store import ClientPush, format_current_time
+from hven.plugins.push.file_targets import (
+    CollectionFileTarget,
+    FilePush,
+    compute_file_digest,
+    get_spool_directory,
+    roll_back_interrupted_file_pushes,
+)
+from hven.plugins.push.push_store import ClientPush
+from hven.plugins.push.pushed_rows import KeyTakenError
+from hven.plugins.push.uploaded_archives import unpack_zip_archive
+from hven.plugins.push.write_requests import (
+    DELETE_ACTION,
+    POST_ACTION,
+    ClientWrite,
+    ClientWriteResult,
+    RowsRefusedError,
+    is_if_match_met,
+)
+from hven.site.store import format_current_time
 from hven.sources import FileListSource
 from hven.sources.remote_stores import find_directory_before_wildcard, is_pattern_match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.ingest._ledger import OpenedSource
-    from hven.ingest._report import IngestReport, RuleFinding
+    from hven.ingest.api.changes import IngestReport, OpenedSource, RuleFinding
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.site import Site
     from hven.site.store import Lease
 
+FILES_SOURCE_KIND = "files"  # kind of source whose rows are files
 MAX_PATH_BYTES = 1000  # longest path of a file
 
 
@@ -160,9 +158,11 @@ class ClientFileWrite(ClientWrite):
             )
 
     def may_change_source(self, entry: OpenedSource) -> bool:
+        """Return whether the write may change a source: all that read files."""
         return entry.spec.kind == FILES_SOURCE_KIND or isinstance(entry.source, FileListSource)
 
     def may_change_table(self, spec: TableSpec) -> bool:
+        """Return whether the write may change a table: all that are made from files."""
         for source in spec.sources:
             options = plugins.load_plugin("sources", source.kind).Options
             if "files" in options.model_fields:
@@ -190,7 +190,7 @@ class ClientFileWrite(ClientWrite):
         write = self.request
         earlier_push: ClientPush | None = None
         if write.idempotency_key:
-            earlier_push = site.store.pushes.find_push(self.table, token=write.idempotency_key)
+            earlier_push = self.push_store.find_push(self.table, token=write.idempotency_key)
         earlier_result = self.find_earlier_result(earlier_push)
         if earlier_result is not None:
             return earlier_result
@@ -235,7 +235,7 @@ class ClientFileWrite(ClientWrite):
             message = format_message("{file!r:.120} cannot be read: {message}", file_name, cause.message)
             raise RowsRefusedError(message, report, remedy="correct the file; nothing was written") from error
         if not report.published and not write.dry_run:
-            site.store.pushes.commit_push(push, lease)
+            self.push_store.commit_push(push, lease)
         is_new_file = not is_deletion and not all(target.digest for target in targets)
         return ClientWriteResult(
             run=run,

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hven.model import plugins
 from hven.model.errors import Fault, SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.sources import (
-    DELETED_COLUMN,
     ROW_NUMBER_COLUMN,
     InputVersion,
     Source,
@@ -21,14 +21,18 @@ from hven.sources import (
     SourceContext,
     SourceKindTraits,
 )
-from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, build_source_batch, resolve_column_names
+from hven.sources.api.rows import Texts, build_source_batch, resolve_column_names, split_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.table import Table
+    from hven.plugins.push.journal import PendingPushJournal
+
+PUSH_SOURCE_KIND = "push"  # kind of source whose rows clients send
+DELETED_COLUMN = "hven:gone"  # of rows in a journal: true for those that were deleted
+JOURNAL_MODULE = "hven.plugins.push.journal"  # it needs SQLAlchemy, and a descriptor is checked without
 
 
 class Options(BaseModel):
@@ -100,6 +104,10 @@ class PushedRowSource:
     def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options
         self.context = context
+        self._journal: PendingPushJournal | None = None
+        if context.open_records is not None:
+            module = plugins.import_hven_module(JOURNAL_MODULE, "rows that clients push")
+            self._journal = module.open_journal(context)
         self._rows: pa.Table | None = None
 
     def with_context(self, context: SourceContext) -> Source:
@@ -134,19 +142,19 @@ class PushedRowSource:
 
     def estimate_size(self) -> int | None:
         """Count the rows."""
-        if self.context.journal is not None:
+        if self._journal is not None:
             return int(self._merge_journal_pieces().num_rows)
         return 0
 
     def read_state_name(self) -> str | None:
         """Name the state of the journal."""
-        if self.context.journal is None:
+        if self._journal is None:
             return None
-        return self.context.journal.read_state_name()
+        return self._journal.read_state_name()
 
     def list_changes(self, since_state: str) -> SourceChanges | None:
         """List the rows that were written since a state."""
-        journal = self.context.journal
+        journal = self._journal
         if journal is None:
             return None
         pieces = journal.list_pieces(since_state)
@@ -168,8 +176,8 @@ class PushedRowSource:
     def _merge_journal_pieces(self) -> pa.Table:
         if self._rows is None:
             pieces: Iterable[pa.Table] = ()
-            if self.context.journal is not None:
-                pieces = self.context.journal.list_pieces() or ()
+            if self._journal is not None:
+                pieces = self._journal.list_pieces() or ()
             declared_pieces = [cast_to_declared_schema(piece, self.options) for piece in pieces]
             self._rows = merge_pieces(declared_pieces, self.context.key_columns, self.options.schema)
         return self._rows

@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._casting import cast_values
+from hven.ingest.api.rows import cast_values
 from hven.model import plugins
 from hven.model.errors import (
     DataError,

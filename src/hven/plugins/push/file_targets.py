@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hven.ingest.api.steps import IngestStep
 from hven.model.errors import StorageError
+from hven.plugins.push.push_store import ClientPushStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,7 +152,10 @@ def roll_back_interrupted_file_pushes(site: Site, collection: str, current_run: 
             if undo_record["run"] == current_run:
                 continue
             path, new_file, old_file = (Path(undo_record[name]) for name in ("path", "part", "old"))
-            if site.store.pushes.find_push(undo_record["table"], run_id=undo_record["run"]) is None:
+            if (
+                site.store.get_or_create(ClientPushStore).find_push(undo_record["table"], run_id=undo_record["run"])
+                is None
+            ):
                 if undo_record["had"] and old_file.exists():
                     old_file.replace(path)
                 elif not undo_record["had"] and path.exists() and compute_file_digest(path) == undo_record["sent"]:
@@ -195,7 +200,10 @@ def _sync_directory_to_disk(directory: Path) -> None:
         os.close(descriptor)
 
 
+STEP = IngestStep(before_run=roll_back_interrupted_file_pushes)
+
 __all__ = [
+    "STEP",
     "CollectionFileTarget",
     "FilePush",
     "compute_file_digest",

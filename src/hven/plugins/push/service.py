@@ -19,7 +19,6 @@ from starlette.responses import Response
 
 from hven import services
 from hven.formats import escape_xml
-from hven.ingest import push as client_writes
 from hven.model.errors import (
     ForbiddenError,
     NotFoundError,
@@ -29,6 +28,8 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
+from hven.plugins.push import client_writes
+from hven.plugins.push.push_store import ClientPushStore
 from hven.services.face import ServiceContext, ServiceFace, create_route
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _describe_push_table(
     context: ServiceContext, table_name: str, before_number: int | None
 ) -> tuple[dict[str, Any], str]:
     """Describe the columns that a table takes, and list its writes."""
-    store = context.site.store.pushes
+    store = context.site.store.get_or_create(ClientPushStore)
     push_target = client_writes.find_push_target(context.site, table_name)
     options: Mapping[str, Any] = {}
     if push_target is not None:

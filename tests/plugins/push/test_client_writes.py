@@ -22,8 +22,6 @@ from hven.descriptor import check_descriptor
 from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest import _disk_space as disk_space
 from hven.ingest import ingest_collection, move_collection_to_engine
-from hven.ingest import push as client_writes
-from hven.ingest.push import ClientWriteRequest, ClientWriteResult, KeyTakenError, RowsRefusedError
 from hven.ingest.sync import sync_collection
 from hven.model.errors import (
     NotFoundError,
@@ -34,11 +32,14 @@ from hven.model.errors import (
     StorageUnavailableError,
     TooLargeError,
 )
+from hven.plugins.push import client_writes
+from hven.plugins.push.client_writes import ClientWriteRequest, ClientWriteResult, KeyTakenError, RowsRefusedError
+from hven.plugins.push.push_store import ClientPush, ClientPushStore
+from hven.plugins.push.store_tables import pushed
 from hven.site import Site
 from hven.site.archive import write_backup
 from hven.site.auth import OWNER_PRINCIPAL, Principal
 from hven.site.restoration import restore_archive
-from hven.site.store import _database as db
 from hven.site.store import build_lease_name
 from hven.testing.site import open_site_with_descriptor
 from postgres_cluster import run_cluster
@@ -92,6 +93,10 @@ def send(site: Site, action: str, given: Any = None, *, table: str = "night.line
     return client_writes.execute_client_write(site, table, ClientWriteRequest(action=action, body=body, **more), ANNA)
 
 
+def list_pushes(site: Site) -> list[ClientPush]:
+    return site.store.get_or_create(ClientPushStore).list_pushes("night.lines")
+
+
 def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
     assert rows(site) == []
     made = send(site, "POST", {"time": "2026-11-23T20:00:00", "observer": "Tycho", "seeing": 1.5})
@@ -104,7 +109,7 @@ def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
     assert send(site, "DELETE", key=("1",)).removed_rows == 1
     assert rows(site) == rows(site, "SELECT * FROM night.nights") == []
     assert send(site, "POST", {"time": "2026-11-23T21:00:00"}).ids == [2], "a number is given once"
-    assert [(one.by, one.action, one.rows, one.removed) for one in site.store.pushes.list_pushes("night.lines")] == [
+    assert [(one.by, one.action, one.rows, one.removed) for one in list_pushes(site)] == [
         ("anna", "POST", 1, 0), ("anna", "DELETE", 0, 1), ("anna", "PUT", 1, 0), ("anna", "POST", 1, 0)
     ]  # fmt: skip
 
@@ -125,7 +130,7 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
             send(site, "PUT", {"note": "x"}, key=("1",))
         with pytest.raises(RowsRefusedError):
             send(site, "POST", {"id": 2, "time": "2026-11-23"})
-        assert len(site.store.pushes.list_pushes("night.lines")) == 1
+        assert len(list_pushes(site)) == 1
         place.write_text("id,time,observer,seeing,note\n1,1999-01-01,Ole,7,a\n")
         assert sync_collection(site, "night", accept_changes=True).changes["night.lines"].removed == 1
         assert rows(site) == [(1, "Ole", 7.0, "a"), (3, "Tycho", None, None)]
@@ -139,8 +144,8 @@ def test_what_was_pushed_stays_whatever_is_done(site: Site, tmp_path: Path) -> N
         send(site, "POST", {"time": f"2026-11-{number + 1:02}", "observer": f"o{number}"})
     send(site, "DELETE", key=("3",))
     with site.store._database.begin_read() as connection:
-        pieces = connection.execute(sa.select(sa.func.count()).select_from(db.pushed)).scalar_one()
-    assert (pieces < 4, len(site.store.pushes.list_pushes("night.lines"))) == (True, 7), "small pieces are put together"
+        pieces = connection.execute(sa.select(sa.func.count()).select_from(pushed)).scalar_one()
+    assert (pieces < 4, len(list_pushes(site))) == (True, 7), "small pieces are put together"
     there = rows(site)
     assert len(there) == 5
     (tmp_path / "hven.toml").write_text("")
@@ -195,7 +200,7 @@ def test_more_than_the_limits(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
         patched.setattr(disk_space, "check_disk_space", full)
         with pytest.raises(StorageError, match="no space"):
             send(site, "POST", {"time": "2026-11-23"})
-    assert (rows(site), site.store.pushes.list_pushes("night.lines")) == ([], [])
+    assert (rows(site), list_pushes(site)) == ([], [])
     assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]
 
 
@@ -255,7 +260,7 @@ def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.Monkey
 # each child counts the calls of a push, and kills itself at one of them
 CHILDREN = """
 import json, os, pathlib, signal, sys, threading
-from hven.ingest.push import ClientWriteRequest, execute_client_write
+from hven.plugins.push.client_writes import ClientWriteRequest, execute_client_write
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth import Principal
@@ -310,7 +315,7 @@ def test_killed_anywhere_nothing_is_half_there_and_nothing_answered_is_lost(site
             assert order(kill, f"k{number}") == {}, "it was killed"
             site.refresh_published_state()
             shown = rows(site, f"SELECT observer FROM night.lines WHERE observer = 'o{number}'")
-            known = [one for one in site.store.pushes.list_pushes("night.lines") if one.token == f"k{number}"]
+            known = [one for one in list_pushes(site) if one.token == f"k{number}"]
             assert (len(shown), len(known)) in {(0, 0), (2, 1)}, "both, or neither"
             again = order(0, f"k{number}")
             expected += 2

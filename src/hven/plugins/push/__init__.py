@@ -1,0 +1,1 @@
+"""Rows and files that clients send: see README.md."""

@@ -1,0 +1,14 @@
+"""What this package adds: the source ``push``, the service at ``/push``, and their records in the system state."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage, StoreTables
+
+PLUGIN = PluginPackage(
+    name="push",
+    title="Let programs write rows and send files over HTTP",
+    sources={"push": "hven.plugins.push.source"},
+    protocols={"push": "hven.plugins.push.service"},
+    ingest_steps={"push": "hven.plugins.push.file_targets"},
+    store_tables=StoreTables(names=("pushes", "pushed"), definitions="hven.plugins.push.store_tables:TABLES"),
+)

@@ -1,0 +1,27 @@
+"""What plug-in packages tell the tests of rights: ``rights.py`` beside the tests of each package.
+
+``QUERY_STRINGS`` has the query strings of each of its routes, ``PATH_VALUES`` the values of the parameters in their
+paths, and ``STORE`` says of each of its tables in the system state which test covers the rights to it.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hven.model import plugins
+from shared import ROOT
+
+
+def merge_package_rights(name: str, core: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge a table of the core with those of the packages that this process uses."""
+    merged = dict(core)
+    for rights in _read_package_rights():
+        merged |= rights.get(name, {})
+    return merged
+
+
+def _read_package_rights() -> Sequence[Mapping[str, Any]]:
+    paths = [ROOT / "tests/plugins" / package.name / "rights.py" for package in plugins.list_plugin_packages()]
+    return [runpy.run_path(str(path)) for path in paths if path.exists()]
