@@ -9,17 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from hven.descriptor import check_descriptor
 from hven.model import plugins
 from hven.model.errors import UserError
-from hven.model.settings import find_unavailable_section_faults, load_settings
+from hven.model.plugins import PluginPackage
+from hven.model.settings import Settings, find_unavailable_section_faults, load_settings
 
 KIND = "sources"
 
 
 @pytest.fixture(autouse=True)
-def _all_packages() -> Iterator[None]:
-    """Use all packages again after the test."""
-    yield
+def _all_packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Use all packages before the test, and after it those that the process uses."""
+    with pytest.MonkeyPatch.context() as context:
+        context.delenv(plugins.SELECTION_VARIABLE, raising=False)
+        plugins.select_plugin_packages(None)
+        yield
+        monkeypatch.undo()
     plugins.select_plugin_packages(None)
 
 
@@ -92,6 +98,35 @@ def test_a_package_is_left_out_with_one_that_it_uses(tmp_path: Path) -> None:
         assert plugins.list_plugin_packages() == ()
         [error] = plugins.find_plugin_faults()
         assert f"the plug-in package {package.name} is left out, because it uses {package.uses[0]}" in error.message
+
+
+def test_a_key_that_only_packages_use_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = PluginPackage(name="inbox", title="Take files of clients", used_keys=("files.writers",))
+    monkeypatch.setattr(plugins, "list_installed_packages", lambda: (record,))
+    directory = tmp_path / "collections/reports"
+    directory.mkdir(parents=True)
+    text = "collection: reports\ntitle: Reports\nfiles:\n  - {files: '*.txt', writers: [anna]}\n"
+    (directory / "reports.yaml").write_text(text)
+    (directory / "a.txt").write_text("a")
+
+    def list_faults() -> list[str]:
+        faults = check_descriptor(directory / "reports.yaml", Settings(directory=tmp_path))
+        assert {fault.severity for fault in faults} <= {"warning"}
+        return [str(fault) for fault in faults]
+
+    assert list_faults() == []
+    plugins.select_plugin_packages(["other"])
+    [fault] = list_faults()
+    assert fault == (
+        "collections/reports/reports.yaml:4:22: files.writers belongs to the plug-in package inbox, which `plugins` in "
+        "hven.toml leaves out; add 'inbox' to `plugins`"
+    )
+    monkeypatch.setattr(plugins, "list_installed_packages", lambda: ())
+    [fault] = list_faults()
+    assert fault == (
+        "collections/reports/reports.yaml:4:22: files.writers has no effect, because no plug-in package that uses it is "
+        "installed; remove the key, or install a package that uses it"
+    )
 
 
 def test_a_verb_that_is_left_out_names_its_package() -> None:

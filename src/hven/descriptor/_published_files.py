@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hven.descriptor._file_roots import build_file_source_options, read_file_root, write_file_listing_query
 from hven.descriptor._name_resolution import with_place
 from hven.descriptor._table_access import read_access_policy
+from hven.model import plugins
 from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
 from hven.model.table import FILES_UTYPE, Column, Table
 from hven.model.types import parse_type
@@ -134,6 +135,9 @@ def _read_valid_file_root(
             "remove 'writers'",
         )
         return None
+    unused_key = plugins.explain_unused_key("files.writers") if "writers" in file_fields else None
+    if unused_key is not None:
+        faults.add_warning(unused_key.message, file_fields.places["writers"], unused_key.remedy)
     return file_root
 
 

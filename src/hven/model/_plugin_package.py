@@ -121,6 +121,8 @@ class PluginPackage:
         contains, and loads all of them (`hven.model.plugins.load_extensions`).
     store_tables
         Tables of the package in the system state; None: it has none.
+    used_keys
+        Keys of the core's descriptors that have an effect only with a package that uses them: ``files.writers``.
 
     Raises
     ------
@@ -150,6 +152,7 @@ class PluginPackage:
     checks: tuple[str, ...] = ()
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
+    used_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

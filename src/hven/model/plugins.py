@@ -32,6 +32,7 @@ __all__ = [
     "Verb",
     "cache_until_selection",
     "describe_error_origin",
+    "explain_unused_key",
     "find_plugin_faults",
     "find_unused_package",
     "find_unused_plugin_error",
@@ -310,6 +311,30 @@ def _import_named_module(name: str, purpose: str) -> ModuleType:
             raise
         message = f"{purpose} names {name}, which cannot be loaded: {type(error).__name__}: {error}"
         raise UserError(message, remedy="correct it, or uninstall it") from error
+
+
+def explain_unused_key(key: str) -> UserError | None:
+    """Explain why a key of a descriptor has no effect: only some plug-in packages use it (`PluginPackage.used_keys`).
+
+    Parameters
+    ----------
+    key
+        The key, with the keys above it: ``files.writers``.
+
+    Returns
+    -------
+    error
+        None if a package that uses the key is in use.
+    """
+    packages = [package for package in list_installed_packages() if key in package.used_keys]
+    if any(_is_selected(package.name) for package in packages):
+        return None
+    if not packages:
+        message = f"{key} has no effect, because no plug-in package that uses it is installed"
+        return UserError(message, remedy="remove the key, or install a package that uses it")
+    name = packages[0].name
+    message = f"{key} belongs to the plug-in package {name}, which `plugins` in hven.toml leaves out"
+    return UserError(message, remedy=f"add {name!r} to `plugins`")
 
 
 @cache_until_selection

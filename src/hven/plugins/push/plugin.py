@@ -10,5 +10,6 @@ PLUGIN = PluginPackage(
     sources={"push": "hven.plugins.push.source"},
     protocols={"push": "hven.plugins.push.service"},
     ingest_steps={"push": "hven.plugins.push.file_targets"},
+    used_keys=("files.writers",),
     store_tables=StoreTables(names=("pushes", "pushed"), definitions="hven.plugins.push.store_tables:TABLES"),
 )
