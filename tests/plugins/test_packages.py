@@ -175,7 +175,7 @@ def test_tables_in_the_system_state_are_those_of_the_records() -> None:
         store_tables = load_record(name).store_tables
         if store_tables is None:
             continue
-        table_set = load_table_set(store_tables)
+        table_set = load_table_set(name, store_tables)
         assert set(table_set.metadata.tables) == set(store_tables.names)
         assert sorted(table_set.upgrade_steps) == list(range(1, store_tables.format))
         assert [(table, owners[table]) for table in store_tables.names if table in owners] == []

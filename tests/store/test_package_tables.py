@@ -134,6 +134,21 @@ def test_tables_are_upgraded_and_older_processes_stop(
         StateStore(tmp_path, url)
 
 
+def test_a_package_whose_definitions_cannot_be_loaded_stops_nothing(
+    install: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(RECORD, store_tables=StoreTables(names=("notes",), definitions=f"{__name__}:NOTHING"))
+    install(broken)
+    with closing(StateStore(tmp_path)) as store:
+        assert store.get_version() == 0
+    said = f"the plug-in package notebook names {__name__}:NOTHING, but {__name__} has no NOTHING"
+    assert said in caplog.text
+    with monkeypatch.context() as context:
+        context.setattr(plugins, "_select_external_packages", lambda: ((broken,), ()))
+        [error] = plugins.find_plugin_faults()
+    assert error.message == said
+
+
 def test_rows_of_an_absent_package_are_exported(install: Callable[..., None], tmp_path: Path, url: str | None) -> None:
     install(RECORD)
     with closing(StateStore(tmp_path, url)) as store:

@@ -644,10 +644,13 @@ def find_plugin_faults() -> Iterator[UserError]:
 
 
 def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[UserError]:
-    """Load the settings, checks and extensions of packages, and yield their faults."""
+    """Load the settings, checks, store tables and extensions of packages, and yield their faults."""
     for package in packages:
         where = f"the plug-in package {package.name}"
-        for place in (*package.settings.values(), *package.checks):
+        places = [*package.settings.values(), *package.checks]
+        if package.store_tables is not None:
+            places.append(package.store_tables.definitions)
+        for place in places:
             try:
                 load_named_object(place, where)
             except UserError as error:

@@ -7,13 +7,13 @@ them in the present version is opened without an import of the package.
 from __future__ import annotations
 
 import json
-from importlib import import_module
+import logging
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from hven.model import plugins
-from hven.model.errors import StorageError
+from hven.model.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hven.model.plugins import StoreTables
     from hven.site.store._table_definitions import StoreTableSet
 
+log = logging.getLogger("hven")
 PACKAGE_KEY_PREFIX = "package "  # of keys in `meta`; the name of the package follows
 
 
@@ -30,18 +31,17 @@ def list_store_tables() -> dict[str, StoreTables]:
     return {package.name: package.store_tables for package in packages if package.store_tables is not None}
 
 
-def load_table_set(tables: StoreTables) -> StoreTableSet:
-    """Import the definitions of the tables of a package."""
-    module_name, _, attribute = tables.definitions.partition(":")
-    table_set: StoreTableSet = vars(import_module(module_name))[attribute]
+def load_table_set(package_name: str, tables: StoreTables) -> StoreTableSet:
+    """Load the definitions of the tables of a package."""
+    table_set: StoreTableSet = plugins.load_named_object(tables.definitions, f"the plug-in package {package_name}")
     return table_set
 
 
 def list_package_tables() -> list[sa.Table]:
     """List the definitions of all tables of the packages that this process uses."""
     tables: list[sa.Table] = []
-    for store_tables in list_store_tables().values():
-        tables += load_table_set(store_tables).metadata.sorted_tables
+    for name, store_tables in list_store_tables().items():
+        tables += load_table_set(name, store_tables).metadata.sorted_tables
     return tables
 
 
@@ -70,29 +70,28 @@ def update_package_tables(
     values = {}
     for name, tables in list_store_tables().items():
         key = f"{PACKAGE_KEY_PREFIX}{name}"
-        values[key] = json.dumps({"format": tables.format, "tables": list(tables.names)})
-        stored_value = stored_values.get(key)
-        if stored_value is None:  # the tables may exist already: once they belonged to the core
-            load_table_set(tables).metadata.create_all(connection)
-        elif stored_value != values[key]:
-            _apply_upgrade_steps(connection, name, tables, json.loads(stored_value)["format"], display_address)
+        value = json.dumps({"format": tables.format, "tables": list(tables.names)})
+        stored_format = tables.format
+        if key in stored_values:
+            stored_format = json.loads(stored_values[key])["format"]
+        if stored_format > tables.format:
+            message = (
+                f"the tables of the plug-in package {name} in the system state {display_address} have format "
+                f"{stored_format}, but this Hven supports only formats up to {tables.format}"
+            )
+            remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
+            raise StorageError(message, remedy=remedy)
+        if stored_values.get(key) != value:
+            try:
+                table_set = load_table_set(name, tables)
+            except UserError as error:  # `hven check` reports it, too; the rest of the site works
+                log.warning("%s", error)
+                continue
+            for step in range(stored_format, tables.format):
+                table_set.upgrade_steps[step](connection)
+            table_set.metadata.create_all(connection)  # they may exist already: once they belonged to the core
+        values[key] = value
     return values
-
-
-def _apply_upgrade_steps(
-    connection: sa.Connection, name: str, tables: StoreTables, stored_format: int, display_address: str
-) -> None:
-    if stored_format > tables.format:
-        message = (
-            f"the tables of the plug-in package {name} in the system state {display_address} have format "
-            f"{stored_format}, but this Hven supports only formats up to {tables.format}"
-        )
-        remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
-        raise StorageError(message, remedy=remedy)
-    table_set = load_table_set(tables)
-    for step in range(stored_format, tables.format):
-        table_set.upgrade_steps[step](connection)
-    table_set.metadata.create_all(connection)
 
 
 def find_absent_package_tables(connection: sa.Connection, meta_values: Mapping[str, str]) -> dict[str, list[str]]:
