@@ -154,9 +154,9 @@ def begun(*more: Column, form: tuple[str, ...] = ()) -> list[str]:
     ]
     table = Table(schema="a", name="epn_core", columns=(*columns, *more), form=form)
     made = drawn.build_search_form(parse_search([], table), None, ColumnLabels(table=table))
-    (first,) = [one for one in made["sections"] if one["name"] == "main"]
-    assert first["open"]
-    return [one["name"] for one in first["fields"]]
+    (first,) = [one for one in made.sections if one.name == "main"]
+    assert first.open
+    return [one.name for one in first.fields]
 
 
 def test_a_form_with_few_fields_begins_with_light_too() -> None:

@@ -20,6 +20,13 @@ from hven.portal._pages.basket_store import BASKET_COOKIE as BASKET_COOKIE
 from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore, parse_basket_cookie
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
+from hven.portal._pages.template_contexts import (
+    ErrorPage,
+    PageFrame,
+    PageLink,
+    TemplateContext,
+    record_to_dict,
+)
 from hven.portal._pages.texts import choose_language, list_languages, load_page_translations
 from hven.portal._pages.translation import get_message_translator
 from hven.services.addresses import get_host_url
@@ -154,11 +161,8 @@ def build_page_security_headers(
     }
 
 
-def build_page_frame_values(request: Request, context: ServiceContext) -> dict[str, Any]:
-    """Return the values of every page: names, colours, contact, language and user.
-
-    `asset` returns the address of a script or style sheet, `scripts` those of all files that some scripts load.
-    """
+def build_page_frame(request: Request, context: ServiceContext, *, has_switches: bool = False) -> PageFrame:
+    """Build the frame of a page; `has_switches`: links to other languages and themes keep the query of the address."""
     brand = find_portal_brand(request, context.site.settings)
     base = brand.base
     colours = brand.colours
@@ -180,32 +184,31 @@ def build_page_frame_values(request: Request, context: ServiceContext) -> dict[s
             return f"{base}/assets/{file_name}"
         return ""
 
-    return {
-        "base": base,
-        "root": brand.root,
-        "portal": brand.portal,
-        "title": brand.title,
-        "about": brand.about,
-        "contact": brand.contact,
-        "credit": brand.credit,
-        "logo": f"{base}/logo" if brand.logo else "",
-        "software": __version__,
-        "origins": " ".join(context.site.settings.origins),
-        "theme": theme if theme in {"light", "dark"} else None,
-        "languages": list_languages(),
-        "reader": principal.impersonator or principal.name,
-        "seen_as": (principal.name or "")[3:] if principal.impersonator else None,
-        "browser_texts": dict(load_page_translations(language, "browser")),
-        "asset": build_asset_address,
-        "scripts": list_script_addresses,
-        "switch": "",
-        "own_path": _build_login_return_path(request, context.site.settings, base),
-        "said": language,
-        "kinds_here": _list_searchable_standards(request, context, brand),
-        "edits": list_editing_rights(principal, context, brand),
-        "projects_here": bool(list_visible_projects(principal, context.site.settings)),
-        "basket": _count_basket_entries(request, context, principal),
-    }
+    return PageFrame(
+        base=base,
+        root=brand.root,
+        title=brand.title,
+        about=brand.about,
+        contact=brand.contact,
+        credit=brand.credit,
+        logo=f"{base}/logo" if brand.logo else "",
+        software=__version__,
+        origins=" ".join(context.site.settings.origins),
+        theme=theme if theme in {"light", "dark"} else None,
+        languages=list_languages(),
+        said=language,
+        reader=principal.impersonator or principal.name,
+        seen_as=(principal.name or "")[3:] if principal.impersonator else None,
+        browser_texts=dict(load_page_translations(language, "browser")),
+        asset=build_asset_address,
+        scripts=list_script_addresses,
+        switch=_build_query_suffix_without_switches(request) if has_switches else "",
+        own_path=_build_login_return_path(request, context.site.settings, base),
+        kinds_here=_list_searchable_standards(request, context, brand),
+        edits=list_editing_rights(principal, context, brand),
+        projects_here=bool(list_visible_projects(principal, context.site.settings)),
+        basket=_count_basket_entries(request, context, principal),
+    )
 
 
 def _build_login_return_path(request: Request, settings: Settings, base: str) -> str:
@@ -287,7 +290,7 @@ def _list_searchable_standards(
     return cached_standards
 
 
-def build_query_suffix_without_switches(request: Request) -> str:
+def _build_query_suffix_without_switches(request: Request) -> str:
     """Return the query of an address without switches, to append to ``?lang=fr``: empty, or it begins with ``&``."""
     query_items = request.query_params.multi_items()
     other_parameters = [(name, value) for name, value in query_items if name not in SWITCH_PARAMETERS]
@@ -296,31 +299,23 @@ def build_query_suffix_without_switches(request: Request) -> str:
     return ""
 
 
-def build_frame_etag_text(frame_values: dict[str, Any]) -> str:
+def build_frame_etag_text(frame: PageFrame) -> str:
     """Return the values of the frame that change a page, as a text for its tag."""
     unhashed_names = {"asset", "browser_texts", "scripts"}
-    values = [frame_values[name] for name in sorted(frame_values) if name not in unhashed_names]
+    values = [value for name, value in record_to_dict(frame).items() if name not in unhashed_names]
     asset_names = [find_asset_name("hven.css", NO_COLOURS), find_asset_name("main.js", NO_COLOURS)]
-    return repr([*values, *asset_names, frame_values["asset"]("brand.css")])
+    return repr([*values, *asset_names, frame.asset("brand.css")])
 
 
-def render_page(template: str, frame_values: dict[str, Any], **content: Any) -> bytes:
+def render_page(page: TemplateContext, frame: PageFrame) -> bytes:
     """Render a page in the reader's language."""
-    templates = load_templates(frame_values["said"])
-    return templates.get_template(template).render(**frame_values, **content).encode()
+    template = load_templates(frame.said).get_template(page.template)
+    return template.render(record_to_dict(frame) | record_to_dict(page)).encode()
 
 
-def render_error_page(frame_values: dict[str, Any], status: int, message: str, **more: Any) -> bytes:
-    """Render the page of an error.
-
-    Parameters
-    ----------
-    more
-        `near`: pages with similar names (title, url); `words`: the initial words of the search field; `path`,
-        `request_id`: of a page that does not exist.
-    """
-    values = {"near": (), "words": "", "path": "", "request_id": "", **more}
-    return render_page("error.html", frame_values, message=message, status=status, **values)
+def render_page_part(part: TemplateContext, language: str) -> str:
+    """Render a part of a page, which has no frame."""
+    return load_templates(language).get_template(part.template).render(record_to_dict(part))
 
 
 __all__ = [
@@ -329,11 +324,14 @@ __all__ = [
     "SAMP_HUB_ORIGINS",
     "SWITCH_PARAMETERS",
     "VARY_HEADERS",
+    "ErrorPage",
+    "PageFrame",
+    "PageLink",
     "PortalBrand",
+    "TemplateContext",
     "build_frame_etag_text",
-    "build_page_frame_values",
+    "build_page_frame",
     "build_page_security_headers",
-    "build_query_suffix_without_switches",
     "find_portal_brand",
     "format_elapsed_time",
     "get_basket_store",
@@ -341,7 +339,8 @@ __all__ = [
     "list_visible_projects",
     "load_templates",
     "parse_basket_cookie",
-    "render_error_page",
+    "record_to_dict",
     "render_page",
+    "render_page_part",
     "sanitize_address",
 ]

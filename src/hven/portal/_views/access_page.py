@@ -7,31 +7,61 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from starlette.responses import Response
 
 from hven import adql, query, services
 from hven.model.errors import ForbiddenError
-from hven.portal._pages import build_page_frame_values, build_page_security_headers, render_page
+from hven.portal._pages import TemplateContext, build_page_frame, build_page_security_headers, render_page
 from hven.services.addresses import build_session_cookie, is_cross_site
 from hven.services.errors import TEXT_LINE_ERRORS
 from hven.services.face import ServiceContext, create_route
 from hven.site.auth import impersonation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
 
     from hven.model.table import Table
     from hven.site.auth import Principal
+    from hven.site.store import AccessGrant
 
 MAX_ENTRIES = 200  # tables, and lines of the log, on the page
 MAX_FORM_BYTES = 1024  # of a request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessPage(TemplateContext):
+    """The page of what a user may see.
+
+    Attributes
+    ----------
+    name, groups
+        The account and its groups.
+    tables
+        Tables of which the user sees more, or less, than others.
+    whom
+        Accounts as which the user may look at the site.
+    mine
+        Grants of the user.
+    grants, lines
+        All grants, and the log of rights, for operators; None and empty for others.
+    """
+
+    template = "access.html"
+    name: str | None
+    groups: Sequence[str]
+    tables: Sequence[Mapping[str, object]]
+    whom: Sequence[str]
+    mine: Sequence[Mapping[str, object]]
+    grants: Sequence[Mapping[str, object]] | None
+    lines: Sequence[Mapping[str, object]]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -60,7 +90,7 @@ class _AccessEndpoints:
         # stricter than the health page, which may be open to everybody
         return principal.name is not None and principal.name in self.site.settings.health.operators
 
-    def gather_access_facts(self, principal: Principal) -> dict[str, Any]:
+    def build_page(self, principal: Principal) -> AccessPage:
         grants = self.site.store.grants
         published_state = self.site.get_published_state()
         guarded_tables = {table.qualified_name for table in published_state.policy_tables}
@@ -83,18 +113,20 @@ class _AccessEndpoints:
         targets = []
         if not principal.impersonator:
             targets = impersonation.list_impersonation_targets(principal, self.site.store, self.site.settings)
-        facts: dict[str, Any] = {
-            "name": account,
-            "groups": sorted(group for group in principal.groups if ":" not in group),
-            "mine": [convert_grant_to_row(grant) for grant in own_grants],
-            "tables": table_entries,
-            "grants": None,
-            "whom": targets,
-        }
-        if self.is_operator(principal):
-            facts["grants"] = [convert_grant_to_row(grant) for grant in grants.list_grants()]
-            facts["lines"] = grants.list_audit_entries(row_limit=MAX_ENTRIES)
-        return facts
+        is_operator = self.is_operator(principal)
+        entries = grants.list_audit_entries(row_limit=MAX_ENTRIES) if is_operator else ()
+        return AccessPage(
+            name=account,
+            groups=sorted(group for group in principal.groups if ":" not in group),
+            tables=table_entries,
+            whom=targets,
+            mine=[_describe_grant(grant) for grant in own_grants],
+            grants=[_describe_grant(grant) for grant in grants.list_grants()] if is_operator else None,
+            lines=[
+                {"at": entry.at, "by": entry.by, "what": entry.what, "object": entry.object, "facts": entry.facts}
+                for entry in entries
+            ],
+        )
 
     def count_rows(self, table: Table, principal: Principal) -> int:
         text = f"SELECT COUNT(*) FROM {adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
@@ -108,10 +140,10 @@ class _AccessEndpoints:
         if principal.name is None:
             login_address = f"{base}/login?next={self.site.settings.root_path}/access"
             return Response(status_code=303, headers={"location": login_address, "cache-control": "no-store"})
-        facts = await anyio.to_thread.run_sync(self.gather_access_facts, principal)
-        page = render_page("access.html", build_page_frame_values(request, self.context), **facts)
+        page = await anyio.to_thread.run_sync(self.build_page, principal)
+        body = render_page(page, build_page_frame(request, self.context))
         return services.answer_with_body(
-            request, page, {**build_page_security_headers(), "cache-control": "private, no-store"}
+            request, body, {**build_page_security_headers(), "cache-control": "private, no-store"}
         )
 
     async def revoke_grant(self, request: Request) -> Response:
@@ -160,13 +192,16 @@ class _AccessEndpoints:
         return impersonation.sign_impersonation_cookie(self.site.store, operator, account, end_time)
 
 
-def convert_grant_to_row(grant: Any) -> dict[str, Any]:
-    if grant.until is None:
-        end_time = None
-    else:
-        end_time = _format_time(grant.until)
-    grant_row = {name: getattr(grant, name) for name in ("id", "kind", "subject", "object", "role", "by")}
-    return grant_row | {"until": end_time}
+def _describe_grant(grant: AccessGrant) -> dict[str, object]:
+    return {
+        "id": grant.id,
+        "kind": grant.kind,
+        "subject": grant.subject,
+        "object": grant.object,
+        "role": grant.role,
+        "by": grant.by,
+        "until": None if grant.until is None else _format_time(grant.until),
+    }
 
 
 def _find_opening_time(table: Table, principal: Principal) -> str | None:

@@ -28,6 +28,7 @@ from hven.portal._views.basket_rows import (
     find_requested_basket,
     list_basket_tables,
 )
+from hven.portal._views.dataset_metadata import CitationText
 from hven.portal._views.downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_TIMEOUT_SECONDS
 from hven.portal._views.page_formats import PageContext, build_error_responder, build_page_context
 from hven.services import archives, scripts
@@ -64,12 +65,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_citations(request: Request) -> Response:
         page_context = build_page_context(request, context)
 
-        def gather_citations() -> list[tuple[str, str]]:
+        def gather_citations() -> list[CitationText]:
             basket = find_requested_basket(page_context).basket
             return list_citations(list(list_basket_tables(page_context, basket)), page_context)
 
         citations = await anyio.to_thread.run_sync(gather_citations)
-        body = "\n\n".join(entry for _, entry in citations)
+        body = "\n\n".join(citation.bibtex for citation in citations)
         headers = _build_download_headers("text/x-bibtex; charset=utf-8", f"{BASKET_FILE_STEM}.bib")
         return services.answer_with_body(request, f"{body}\n".encode(), headers)
 
@@ -122,8 +123,8 @@ def describe_basket_table_downloads(basket_table: BasketTable, requested_basket:
     }
 
 
-def list_citations(basket_tables: Sequence[BasketTable], page_context: PageContext) -> list[tuple[str, str]]:
-    """Return the citation of each collection of a basket: a sentence and a BibTeX entry."""
+def list_citations(basket_tables: Sequence[BasketTable], page_context: PageContext) -> list[CitationText]:
+    """Return the citation of each collection of a basket."""
     collections: dict[str, None] = {}
     for basket_table in basket_tables:
         release = basket_table.view.published.release
@@ -134,7 +135,8 @@ def list_citations(basket_tables: Sequence[BasketTable], page_context: PageConte
         resource = page_context.published_state.resources.get(name)
         if resource is not None:
             address = f"{page_context.brand.root}/collections/{quote(resource.name)}"
-            citations.append((write_citation_sentence(resource), write_bibtex(resource, address)))
+            citation = CitationText(text=write_citation_sentence(resource), bibtex=write_bibtex(resource, address))
+            citations.append(citation)
     return citations
 
 

@@ -5,7 +5,7 @@ Forms change it, with scripts or without.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -20,7 +20,7 @@ from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns
-from hven.portal._pages import BASKET_COOKIE, SAMP_HUB_ORIGINS, get_basket_store
+from hven.portal._pages import BASKET_COOKIE, SAMP_HUB_ORIGINS, TemplateContext, get_basket_store
 from hven.portal._views import basket_files, search_form
 from hven.portal._views.basket_rows import (
     PRIVATE_HEADERS,
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.params import RequestParams
+    from hven.portal._explore import TableSearch
+    from hven.portal._views.dataset_metadata import CitationText
+    from hven.portal._views.table_view import TableView
     from hven.services.face import ServiceContext
 
 MAX_FORM_BYTES = 2 * 1024**2  # of a request: the largest basket
@@ -60,6 +63,53 @@ MAX_COLUMNS = 8
 TABLE_PARAMETER, OFFSET_PARAMETER = "_of", "_from"
 KEY_SEPARATOR = "\t"  # between the keys of a line in a form; no key contains it
 COOKIE_LIFETIME_SECONDS = 365 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasketPage(TemplateContext):
+    """The page of a basket.
+
+    Attributes
+    ----------
+    entries
+        Number of entries.
+    own, known
+        Whether it is the reader's own basket, and whether it is known.
+    link
+        Address that shares it; empty if there is none yet.
+    here
+        Address of the page.
+    only
+        Path of the only table that is shown; empty: all.
+    parts
+        The tables, each with its rows, searches and downloads.
+    amounts
+        What is in it, by noun.
+    gone
+        Number of entries that no longer exist, or that the reader may not see.
+    ways, files, most
+        Archives and scripts of its files; number of files; how many files a script has at most.
+    cite
+        Citations of its collections.
+    document
+        The basket as JSON, for the script.
+    """
+
+    template = "basket.html"
+    entries: int
+    own: bool
+    known: bool
+    link: str
+    here: str
+    only: str
+    parts: Sequence[Mapping[str, object]]
+    amounts: Sequence[CountWithNoun]
+    gone: int
+    ways: Sequence[str]
+    files: int
+    most: int
+    cite: Sequence[CitationText]
+    document: object
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -110,25 +160,40 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
     hidden_parts = [part for part in basket.parts if part.table_path not in visible_paths]
     hidden_count = sum(len(part.keys) + len(part.searches) for part in hidden_parts)
     citations = basket_files.list_citations(basket_tables, page_context)
-    content = {
-        "entries": basket.entry_count,
-        "own": requested_basket.is_own,
-        "link": f"{page_context.base}/basket/{requested_basket.token}" if requested_basket.token else "",
-        "here": requested_basket.address,
-        "only": only_table,
-        "parts": parts,
-        "rows": sum(part["rows"] or 0 for part in parts),
-        "gone": sum(part["gone"] for part in parts) + hidden_count,
-        "ways": basket_files.list_archive_and_script_kinds([basket_table.view for basket_table in basket_tables]),
-        "files": sum(part["files"] or 0 for part in parts),
-        "most": scripts.MAX_SCRIPT_FILES,
-        "cite": [{"text": text, "bibtex": entry} for text, entry in citations],
-    }
     if requested_basket.is_own:
         own_text = requested_basket.basket.to_text()
     else:
         own_text = ""
-    json_content = {**content, "parts": [_strip_html_only_fields(part) for part in parts]}
+    page = BasketPage(
+        entries=basket.entry_count,
+        own=requested_basket.is_own,
+        known=requested_basket.is_known,
+        link=f"{page_context.base}/basket/{requested_basket.token}" if requested_basket.token else "",
+        here=requested_basket.address,
+        only=only_table,
+        parts=parts,
+        amounts=_sum_part_amounts(parts),
+        gone=sum(part["gone"] for part in parts) + hidden_count,
+        ways=basket_files.list_archive_and_script_kinds([basket_table.view for basket_table in basket_tables]),
+        files=sum(part["files"] or 0 for part in parts),
+        most=scripts.MAX_SCRIPT_FILES,
+        cite=citations,
+        document=orjson.loads(own_text or "{}"),
+    )
+    json_content = {
+        "entries": page.entries,
+        "own": page.own,
+        "link": page.link,
+        "here": page.here,
+        "only": only_table,
+        "parts": [_strip_html_only_fields(part) for part in parts],
+        "rows": sum(part["rows"] or 0 for part in parts),
+        "gone": page.gone,
+        "ways": page.ways,
+        "files": page.files,
+        "most": page.most,
+        "cite": citations,
+    }
     if own_text:
         json_content["basket"] = own_text
     json_content["state"] = ""
@@ -139,18 +204,7 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
     headers = PRIVATE_HEADERS
     if requested_basket.is_own and _has_cookie_basket(page_context):
         headers = {**PRIVATE_HEADERS, **_build_basket_cookie_header(page_context, None)}
-    template_values = {
-        **content,
-        "amounts": _sum_part_amounts(parts),
-        "document": orjson.loads(own_text or "{}"),
-        "known": requested_basket.is_known,
-    }
-    return PageContent(
-        template="basket.html",
-        template_values=template_values,
-        json_content=json_content,
-        headers=headers,
-    )
+    return PageContent(page=page, json_content=json_content, headers=headers)
 
 
 def _describe_table(
@@ -246,7 +300,7 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
     }
 
 
-def _describe_search(table_view: Any, search: Any) -> str:
+def _describe_search(table_view: TableView, search: TableSearch) -> str:
     chip_texts = [
         f"{chip.get('label') or chip['name']}: {chip['value']}"
         for chip in search_form.build_condition_chips(search, table_view.labels)
@@ -338,7 +392,7 @@ def _apply_basket_change(page_context: PageContext, params: RequestParams) -> Pa
         json_content["state"] = basket_store.count_entries(account)[1]
     else:
         json_content["state"] = ""
-    return PageContent(template="", template_values=json_content, headers=headers)
+    return PageContent(json_content=json_content, headers=headers)
 
 
 def _compute_changed_basket(own_basket: Basket, params: RequestParams, page_context: PageContext) -> Basket:

@@ -6,6 +6,7 @@ collections and releases that are gone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from hven.formats import list_accepted_media_types
 from hven.model.errors import NotFoundError, format_message
 from hven.model.resource import parse_orcid
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._pages import VARY_HEADERS
+from hven.portal._pages import VARY_HEADERS, TemplateContext, record_to_dict
 from hven.portal._views.counts import find_row_noun
 from hven.portal._views.dataset_metadata import build_rows_address, build_schema_org_dataset
 from hven.portal._views.page_addresses import build_table_address
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from hven.model.table import Table
     from hven.services.citations import CitationMetadata
     from hven.services.face import ServiceContext
 
@@ -51,6 +53,106 @@ LANDING_PAGE_MEDIA_TYPES = {
     "application/xhtml+xml",
     "application/json",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitationDocument:
+    """A document with a citation: its address, its media type and its title."""
+
+    url: str
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitationDescription:
+    """The citation of a collection or a release: its metadata, as a sentence, as BibTeX, and as documents."""
+
+    metadata: CitationMetadata
+    cited: str
+    bibtex: str
+    documents: Sequence[CitationDocument]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseTable:
+    """A table of a release.
+
+    Attributes
+    ----------
+    name
+        Its name as in a query.
+    rows, noun
+        Number of rows, and what they are.
+    url
+        Address of its page.
+    """
+
+    table: Table
+    name: str
+    rows: int | None
+    noun: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasePage(TemplateContext):
+    """The page of a release.
+
+    Attributes
+    ----------
+    citation
+        Its citation.
+    above
+        Address of the collection's page.
+    tables
+        Its tables.
+    dataset
+        Its description for search engines (schema.org).
+    others
+        The previous and the next release.
+    """
+
+    template = "release.html"
+    citation: CitationDescription
+    above: str
+    tables: Sequence[ReleaseTable]
+    dataset: Mapping[str, object]
+    others: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TombstonePage(TemplateContext):
+    """The page of a collection or a release that is gone.
+
+    Attributes
+    ----------
+    title_of, people, publisher_of, year, doi
+        Its title, authors, publisher, year and DOI.
+    reason, withdrawn
+        Why and on which day it was withdrawn; empty if that is not known.
+    dates
+        Days by the types of DataCite.
+    described
+        Its abstracts.
+    instead
+        What replaces it.
+    documents
+        Documents with its citation.
+    """
+
+    template = "tombstone.html"
+    title_of: str
+    people: str
+    publisher_of: str
+    year: str
+    doi: str | None
+    reason: str | None
+    withdrawn: str
+    dates: Mapping[str, str]
+    described: Sequence[str]
+    instead: Sequence[Mapping[str, str]]
+    documents: Sequence[CitationDocument]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -167,23 +269,25 @@ def _write_bibtex(citation: CitationMetadata) -> str:
     )
 
 
-def describe_citation(page_context: PageContext, name: str, label: str = "") -> dict[str, Any]:
+def describe_citation(page_context: PageContext, name: str, label: str = "") -> CitationDescription:
     """Describe the citation of a collection or a release for pages."""
     citation = gather_citation_metadata(page_context, name, label)
     sentence = citations.write_citation_sentence(
         citation.resource, label=citation.label, doi=citation.doi, year=citation.year
     )
-    documents = [
-        {"url": f"{citation.address}/cite/{kind}", "type": media, "name": title}
+    return CitationDescription(
+        metadata=citation,
+        cited=sentence,
+        bibtex=_write_bibtex(citation),
+        documents=_list_citation_documents(citation.address),
+    )
+
+
+def _list_citation_documents(address: str) -> list[CitationDocument]:
+    return [
+        CitationDocument(url=f"{address}/cite/{kind}", type=media, name=title)
         for kind, (media, title) in citations.CITATION_KINDS.items()
     ]
-    return {
-        "one": citation,
-        "cited": sentence,
-        "bibtex": _write_bibtex(citation),
-        "documents": documents,
-        "withdrawn": citation.withdrawal_reason,
-    }
 
 
 def build_signposting_header(page_context: PageContext, name: str, label: str = "") -> dict[str, str]:
@@ -223,10 +327,10 @@ def _build_release_page(page_context: PageContext) -> PageContent:
     """Build the page of a release."""
     name, label = _read_collection_and_release(page_context)
     try:
-        citation_facts = describe_citation(page_context, name, label)
+        description = describe_citation(page_context, name, label)
     except NotFoundError:
         return build_tombstone_page(page_context, name, label)
-    citation: CitationMetadata = citation_facts["one"]
+    citation = description.metadata
     runner = QueryRunner(
         site=page_context.context.site,
         principal=page_context.principal,
@@ -234,50 +338,37 @@ def _build_release_page(page_context: PageContext) -> PageContent:
         published_state=page_context.published_state,
     )
     tables = [
-        {
-            "name": f"{adql.quote_adql_name(item.table.schema)}.{adql.quote_adql_name(item.table.name)}",
-            "table": item.table,
-            "rows": runner.find_published_table(item.table).rows,
-            "noun": find_row_noun(item.table, runner),
-            "updated": item.updated,
-            "url": build_table_address(page_context.base, item.table),
-            "columns": [{"column": column} for column in item.table.columns if not column.hidden],
-        }
+        ReleaseTable(
+            table=item.table,
+            name=f"{adql.quote_adql_name(item.table.schema)}.{adql.quote_adql_name(item.table.name)}",
+            rows=runner.find_published_table(item.table).rows,
+            noun=find_row_noun(item.table, runner),
+            url=build_table_address(page_context.base, item.table),
+        )
         for item in citation.items
     ]
-    facts = {
-        "resource": citation.resource,
-        "name": name,
-        "tables": tables,
-        "updated": citation.updated,
-        "mirror_of": (),
-    }
-    content = {
-        **citation_facts,
-        "tables": tables,
-        "above": f"{page_context.base}/collections/{quote(name)}",
-        "r": citation.resource,
-        "dataset": build_schema_org_dataset(facts, page_context, None, citation),
-        "others": _list_neighbour_releases(citation),
-    }
-    table_entries = [{name: table[name] for name in ("name", "rows", "noun", "url")} for table in tables]
+    page = ReleasePage(
+        citation=description,
+        above=f"{page_context.base}/collections/{quote(name)}",
+        tables=tables,
+        dataset=build_schema_org_dataset(
+            name, page_context, citation, tables=[table.table for table in tables], updated=citation.updated
+        ),
+        others=_list_neighbour_releases(citation),
+    )
+    table_entries = [{"name": table.name, "rows": table.rows, "noun": table.noun, "url": table.url} for table in tables]
     json_content = {
         "collection": name,
         "release": citation.label,
         "title": citation.title,
         "doi": citation.doi,
         "released": citation.issued,
-        "cited": citation_facts["cited"],
-        "bibtex": citation_facts["bibtex"],
+        "cited": description.cited,
+        "bibtex": description.bibtex,
         "tables": table_entries,
     }
     headers = build_signposting_header(page_context, name, citation.label)
-    return PageContent(
-        template="release.html",
-        template_values=content,
-        json_content=json_content,
-        headers=headers,
-    )
+    return PageContent(page=page, json_content=json_content, headers=headers)
 
 
 def _list_neighbour_releases(citation: CitationMetadata) -> list[dict[str, str]]:
@@ -309,38 +400,30 @@ def build_tombstone_page(page_context: PageContext, name: str, label: str) -> Pa
         if related["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}:
             identifier = related["relatedIdentifier"]
             is_url = related["relatedIdentifierType"] == "URL"
-            successors.append({"id": identifier, "url": identifier if is_url else f"https://doi.org/{identifier}"})
+            url = identifier if is_url else f"https://doi.org/{identifier}"
+            successors.append({"id": identifier, "url": url})
     creator_names = [creator["name"] for creator in metadata.get("creators", ())]
     known_names = [name for name in creator_names if name != citations.UNAVAILABLE_VALUE]
     descriptions = metadata.get("descriptions", ())
     abstracts = [item["description"] for item in descriptions if item["descriptionType"] == "Abstract"]
-    content = {
-        "title_of": metadata["titles"][0]["title"],
-        "people": ", ".join(known_names),
-        "publisher_of": metadata["publisher"]["name"],
-        "year": metadata.get("publicationYear", ""),
-        "doi": stored_citation.doi,
-        "reason": stored_citation.reason,
-        "withdrawn": stored_citation.changed[:10] if stored_citation.state == "withdrawn" else "",
-        "dates": dates,
-        "described": abstracts,
-        "instead": successors,
-        "documents": [
-            {"url": f"{stored_citation.url}/cite/{kind}", "type": media, "name": words}
-            for kind, (media, words) in citations.CITATION_KINDS.items()
-        ],
-    }
-    json_content = {key: value for key, value in content.items() if key != "documents"}
+    page = TombstonePage(
+        title_of=metadata["titles"][0]["title"],
+        people=", ".join(known_names),
+        publisher_of=metadata["publisher"]["name"],
+        year=metadata.get("publicationYear", ""),
+        doi=stored_citation.doi,
+        reason=stored_citation.reason,
+        withdrawn=stored_citation.changed[:10] if stored_citation.state == "withdrawn" else "",
+        dates=dates,
+        described=abstracts,
+        instead=successors,
+        documents=_list_citation_documents(stored_citation.url),
+    )
+    json_content = {name: value for name, value in record_to_dict(page).items() if name != "documents"}
     if stored_citation.doi:
         links = [f'<https://doi.org/{stored_citation.doi}>; rel="cite-as"']
     else:
         links = []
-    links += [f'<{related["url"]}>; rel="describedby"; type="{related["type"]}"' for related in content["documents"]]
+    links += [f'<{document.url}>; rel="describedby"; type="{document.type}"' for document in page.documents]
     headers = {"link": ", ".join(links)}
-    return PageContent(
-        template="tombstone.html",
-        template_values=content,
-        json_content=json_content,
-        status=410,
-        headers=headers,
-    )
+    return PageContent(page=page, json_content=json_content, status=410, headers=headers)

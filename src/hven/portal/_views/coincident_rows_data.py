@@ -38,7 +38,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             runner = table_view.runner.with_start_callback(running_queries.add_query)
             return _describe_coincident_rows(replace(table_view, runner=runner), page_context)
 
-        return PageContent(template="", template_values=await run_while_connected(page_context.request, build_answer))
+        return PageContent(json_content=await run_while_connected(page_context.request, build_answer))
 
     return [Route("/collections/{name}/{table}/else", build_json_endpoint(answer_surroundings, context))]
 

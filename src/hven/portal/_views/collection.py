@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -25,7 +26,7 @@ from hven.portal._explore.first_columns import choose_initial_columns
 from hven.portal._explore.map_frames import classify_table_map
 from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.table_summary import draw_moc_svg_path, find_time_range
-from hven.portal._pages import body_maps
+from hven.portal._pages import PageLink, TemplateContext, body_maps
 from hven.portal._pages.editing_rights import can_edit_collection
 from hven.portal._views.citation import (
     build_signposting_header,
@@ -45,22 +46,193 @@ from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.series_page import list_table_series_links
-from hven.portal._views.table_view import build_query_runner, describe_constant_columns
+from hven.portal._views.table_view import ConstantColumns, build_query_runner, describe_constant_columns
 from hven.services import explorable_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Schema, Table
+    from hven.portal._explore.cell_text import ColumnHeading, TextCell
     from hven.portal._explore.collection_overviews import RowPicture
+    from hven.portal._explore.coverage import GroundCoverage, TimeCoverage
     from hven.portal._explore.page_queries import QueryRunner
-    from hven.services.face import ServiceContext
+    from hven.portal._views.citation import CitationDescription
+    from hven.portal._views.dataset_metadata import ReleaseDescription
+    from hven.portal._views.series_page import SeriesLink
+    from hven.portal.panes import TablePane
+    from hven.services.face import ServiceContext, UsageExample
+    from hven.services.file_rows import CountWithNoun
     from hven.site import PublishedTable
 
 MAX_STRIP_PICTURES, MIN_STRIP_PICTURES = 12, 4  # pictures of a strip; with fewer there is none
 FIRST_ROWS = 5  # rows shown at once
 MAX_EXPLORER_LINKS, MAX_EXPLORED_FILES = 3, 20  # files linked to their explorer, among so many first files
 log = logging.getLogger("hven.portal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnDescription:
+    """A column, its name as in a query, its type, and whether it can be plotted."""
+
+    column: Column
+    name: str
+    type: str
+    plotted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableDescription:
+    """A table of a collection.
+
+    Attributes
+    ----------
+    name
+        Its name as in a query.
+    columns
+        Its columns that are not hidden.
+    address
+        Address of its page.
+    rows, lines, observed
+        Number of rows; number of observations, None if they are not known; whether rows are files of observations.
+    amounts
+        What it has, by noun.
+    updated
+        When it was published.
+    ways
+        Examples of queries.
+    forms
+        Forms of its services.
+    kinds
+        Titles of the standards of its services.
+    series
+        Its time series.
+    """
+
+    name: str
+    table: Table
+    columns: Sequence[ColumnDescription]
+    address: str
+    rows: int | None
+    lines: int | None
+    observed: bool
+    amounts: Sequence[CountWithNoun]
+    updated: str
+    ways: Sequence[UsageExample]
+    forms: Sequence[PageLink]
+    kinds: Sequence[str]
+    series: Sequence[SeriesLink]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionDescription:
+    """A collection as pages show it.
+
+    Attributes
+    ----------
+    resource
+        Its description.
+    mirror_of
+        Addresses of the sites that it mirrors.
+    rows, amounts
+        Number of rows, None if no table is counted; what it has, by noun.
+    updated
+        When its last table was published; None without tables.
+    kinds
+        Titles of the standards of its services.
+    """
+
+    name: str
+    resource: CollectionSpec
+    mirror_of: Sequence[str]
+    tables: Sequence[TableDescription]
+    rows: int | None
+    amounts: Sequence[CountWithNoun]
+    updated: str | None
+    kinds: Sequence[str]
+
+
+@dataclass(slots=True, kw_only=True)
+class TableOverview:
+    """The first rows of a table, and where and when its rows are.
+
+    Attributes
+    ----------
+    headings, first
+        Columns and cells of the first rows.
+    alike
+        Columns with the same value in all rows.
+    sky, ground, picture, line
+        Path of the rows on the sky, empty for none; rows on a body, and its map; rows in time.
+    time
+        First and last day.
+    ranges
+        Range of each column, as in `list_column_ranges`.
+    explored
+        Files that can be explored.
+    """
+
+    headings: Sequence[ColumnHeading] = ()
+    first: Sequence[Sequence[TextCell | None]] = ()
+    alike: ConstantColumns = field(default_factory=ConstantColumns)
+    sky: str = ""
+    ground: GroundCoverage | None = None
+    picture: Mapping[str, str] | None = None
+    line: TimeCoverage | None = None
+    time: tuple[str, str] | None = None
+    ranges: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    explored: Sequence[Mapping[str, object]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionPage(TemplateContext):
+    """The page of a collection.
+
+    Attributes
+    ----------
+    collection
+        The collection.
+    overviews
+        First rows and coverage of each table, by its name as in a query.
+    strip
+        Pictures of rows.
+    time
+        First and last day of all tables.
+    changes
+        The last publications.
+    releases
+        Its releases.
+    timing
+        How often it is synchronised; None if it is not.
+    examples
+        Examples of queries.
+    help
+        Its help pages.
+    edit
+        Whether the reader may edit its texts.
+    panes
+        All panes.
+    citation
+        Its citation.
+    dataset
+        Its description for search engines (schema.org).
+    """
+
+    template = "collection.html"
+    collection: CollectionDescription
+    overviews: Mapping[str, TableOverview]
+    strip: Sequence[Mapping[str, object]]
+    time: tuple[str, str] | None
+    changes: Sequence[Mapping[str, object]]
+    releases: Sequence[ReleaseDescription]
+    timing: str | None
+    examples: Sequence[Mapping[str, object]]
+    help: Sequence[PageLink]
+    edit: bool
+    panes: Sequence[TablePane]
+    citation: CitationDescription
+    dataset: Mapping[str, object]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -102,20 +274,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         rows = await counts.count_rows_of_tables(published_state, tables, page_context.principal)
         line_counts = await counts.count_observations_of_tables(published_state, tables, page_context.principal)
         description = describe_collection(schema, page_context, rows, line_counts)
-        page_facts = await anyio.to_thread.run_sync(_gather_page_facts, description, page_context)
+        page = await anyio.to_thread.run_sync(_build_collection_page, description, page_context)
         overviews = await summarize_collections_in_time(page_context, [tables])
-        if overviews is None:
-            page_facts["strip"] = []
-        else:
-            titled_pictures = [(_find_collection_title(description), overviews[0].pictures)]
-            page_facts["strip"] = list_picture_strip_entries(titled_pictures, page_context)
-        shared_names = ("time", "changes", "examples", "help", "bibtex", "releases")
+        if overviews is not None:
+            titled_pictures = [(description.resource.title or description.name, overviews[0].pictures)]
+            page = replace(page, strip=list_picture_strip_entries(titled_pictures, page_context))
         json_content = {
             **collection_to_json(description, page_context),
-            **{name: page_facts[name] for name in shared_names},
+            "time": page.time,
+            "changes": page.changes,
+            "examples": page.examples,
+            "help": page.help,
+            "bibtex": page.citation.bibtex,
+            "releases": page.releases,
         }
-        template_values = {"collection": description, **page_facts}
-        return PageContent(template="collection.html", template_values=template_values, json_content=json_content)
+        return PageContent(page=page, json_content=json_content)
 
     def build_headers(page_context: PageContext) -> Mapping[str, str]:
         return build_signposting_header(page_context, _read_collection_name(page_context))
@@ -150,50 +323,55 @@ def _read_collection_name(page_context: PageContext) -> str:
     return str(page_context.request.path_params["name"]).removesuffix(".json")
 
 
-def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
-    """Gather the facts of the collection's own page: the content of its tables, and its history."""
-    resource = description["resource"]
+def _build_collection_page(description: CollectionDescription, page_context: PageContext) -> CollectionPage:
+    """Build the page of a collection, without pictures: the content of its tables, and its history."""
+    resource = description.resource
     runner = build_query_runner(page_context)
-    times = []
-    for table in description["tables"]:
-        overview = _add_table_overview(table, runner, page_context)
-        if overview["time"]:
-            times.append(overview["time"])
+    overviews = {table.name: _build_table_overview(table.table, runner, page_context) for table in description.tables}
+    times = [overview.time for overview in overviews.values() if overview.time]
     time_range = None
     if times:
-        time_range = [min(begin for begin, _ in times), max(end for _, end in times)]
-    table_names = {table["table"].qualified_name for table in description["tables"]}
+        time_range = (min(begin for begin, _ in times), max(end for _, end in times))
+    tables = [table.table for table in description.tables]
+    table_names = {table.qualified_name for table in tables}
     example_queries = site_package.list_example_queries(
-        page_context.published_state, page_context.principal, page_context.context.policies, description["name"]
+        page_context.published_state, page_context.principal, page_context.context.policies, description.name
     )
-    examples = []
-    for example in example_queries:
-        example_facts = {"name": example.name, "query": example.query, "description": example.description or ""}
-        examples.append(example_facts)
+    examples = [
+        {"name": example.name, "query": example.query, "description": example.description or ""}
+        for example in example_queries
+    ]
     timing = build_recurrence(resource)
-    publications = list_publications(page_context, description["name"], table_names)
+    publications = list_publications(page_context, description.name, table_names)
 
     def is_own_release(item: PublishedTable) -> bool:
-        return item.release is not None and item.release.collection == description["name"]
+        return item.release is not None and item.release.collection == description.name
 
     releases = list_releases(page_context, is_own_release)
-    citation_facts = describe_citation(page_context, description["name"])
-    return {
-        "time": time_range,
-        "changes": publications,
-        "releases": releases,
-        "timing": None if timing is None else str(timing),
-        "examples": examples[:12],
-        "help": list_collection_help_pages(resource, page_context),
-        "edit": can_edit_collection(page_context.principal, page_context.context, resource),
-        "panes": panes.list_panes(),
-        **citation_facts,
-        "dataset": build_schema_org_dataset(description, page_context, time_range, citation_facts["one"]),
-    }
-
-
-def _find_collection_title(description: Mapping[str, Any]) -> str:
-    return description["resource"].title or str(description["name"])
+    citation = describe_citation(page_context, description.name)
+    return CollectionPage(
+        collection=description,
+        overviews=overviews,
+        strip=(),
+        time=time_range,
+        changes=publications,
+        releases=releases,
+        timing=None if timing is None else str(timing),
+        examples=examples[:12],
+        help=list_collection_help_pages(resource, page_context),
+        edit=can_edit_collection(page_context.principal, page_context.context, resource),
+        panes=panes.list_panes(),
+        citation=citation,
+        dataset=build_schema_org_dataset(
+            description.name,
+            page_context,
+            citation.metadata,
+            tables=tables,
+            updated=description.updated,
+            time_range=time_range,
+            mirror_addresses=description.mirror_of,
+        ),
+    )
 
 
 def list_picture_strip_entries(
@@ -215,39 +393,24 @@ def list_picture_strip_entries(
     return strip_pictures
 
 
-def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_context: PageContext) -> dict[str, Any]:
-    """Add the first rows, the sky and the time to the description of a table.
-
-    It uses no counts over rows that the reader may not see.
-    """
-    table: Table = table_facts["table"]
+def _build_table_overview(table: Table, runner: QueryRunner, page_context: PageContext) -> TableOverview:
+    """Build the overview of a table, without counts over rows that the reader may not see."""
     item = runner.find_published_table(table)
     is_partial = has_hidden_rows(table, runner)
     is_live = isinstance(item.relation, LiveRelation)
-    overview: dict[str, Any] = {
-        "headings": [],
-        "first": [],
-        "alike": {"told": [], "empty": []},
-        "sky": "",
-        "ground": None,
-        "picture": None,
-        "line": None,
-        "time": None,
-        "ranges": {},
-        "explored": [],
-    }
+    overview = TableOverview()
     try:
         if not is_partial:
-            overview["ranges"] = list_column_ranges(item, table)
+            overview.ranges = list_column_ranges(item, table)
             if item.coverage and classify_table_map(table) == "sky":
-                overview["sky"] = draw_moc_svg_path(item.coverage)
+                overview.sky = draw_moc_svg_path(item.coverage)
         if not is_live and (table.view is None) and item.relation is not None:
-            overview["time"] = find_time_range(table, runner)
-            overview["ground"] = coverage.draw_ground_coverage(table, runner)
-            overview["line"] = coverage.draw_time_coverage(table, runner)
-            body = overview["ground"].body if overview["ground"] else ""
+            overview.time = find_time_range(table, runner)
+            overview.ground = coverage.draw_ground_coverage(table, runner)
+            overview.line = coverage.draw_time_coverage(table, runner)
+            body = overview.ground.body if overview.ground else ""
             base_maps = body_maps.list_base_maps(body, page_context.context.site.settings.directory)
-            overview["picture"] = base_maps[0] if base_maps else None
+            overview.picture = base_maps[0] if base_maps else None
             search = TableSearch(table=table)
             observation_key = observation_lines.find_observation_key_columns(table, runner)
             columns = tuple(column.name for column in search.list_shown_columns())
@@ -265,14 +428,13 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
                     heading_numbers[heading.column.name] = number
             initial_names = choose_initial_columns(search, constant_names, observation_key)
             order = [heading_numbers[name] for name in initial_names if name in heading_numbers]
-            overview["headings"] = [column_headings[number] for number in order]
-            overview["first"] = [[row[number] for number in order] for row in cell_rows]
-            overview["alike"] = describe_constant_columns(column_headings, cell_rows, constant_names)
+            overview.headings = [column_headings[number] for number in order]
+            overview.first = [[row[number] for number in order] for row in cell_rows]
+            overview.alike = describe_constant_columns(column_headings, cell_rows, constant_names)
             if table.utype == FILES_UTYPE:
-                overview["explored"] = _list_explorer_links(table, runner, page_context)
+                overview.explored = _list_explorer_links(table, runner, page_context)
     except HvenError as error:  # a page without first rows is better than no page
         log.info("the page of %s is shown without its first rows: %s", table.qualified_name, error)
-    table_facts |= overview
     return overview
 
 
@@ -295,7 +457,7 @@ def describe_collection(
     page_context: PageContext,
     rows: Mapping[str, int | None],
     lines: Mapping[str, int | None] | None = None,
-) -> dict[str, Any]:
+) -> CollectionDescription:
     """Describe a collection for pages.
 
     Parameters
@@ -307,45 +469,37 @@ def describe_collection(
     line_counts = lines or {}
     published = page_context.published_state.tables_by_name
     tables = []
+    amount_facts = []
     for table in schema.tables:
         name = table.qualified_name
         if name not in published:
             continue
-        table_facts = _describe_table(published[name], table, page_context, rows[name])
-        table_facts["lines"] = line_counts.get(name)
-        table_facts["observed"] = name in line_counts
-        table_facts["amounts"] = sum_amounts([_list_amount_facts(table_facts)])
-        tables.append(table_facts)
+        observations = (name in line_counts, line_counts.get(name))
+        tables.append(_describe_table(published[name], table, page_context, rows[name], observations))
+        amount_facts.append((table, rows[name], *observations))
     resource = page_context.published_state.resources[schema.name]
-    row_counts = [table["rows"] for table in tables]
-    known_row_counts = [row_count for row_count in row_counts if row_count is not None]
+    known_row_counts = [table.rows for table in tables if table.rows is not None]
     total_rows = sum(known_row_counts) if known_row_counts else None
-    newest_update = max((table["updated"] for table in tables), default=None)
-    service_kinds: dict[str, None] = {}
-    for table_facts in tables:
-        service_kinds |= dict.fromkeys(table_facts["kinds"])
-    amounts = () if lines is None else sum_amounts(_list_amount_facts(table_facts) for table_facts in tables)
-    return {
-        "name": schema.name,
-        "resource": resource,
-        "mirror_of": list_mirrored_site_addresses(resource),
-        "tables": tables,
-        "rows": total_rows,
-        "amounts": amounts,
-        "updated": newest_update,
-        "kinds": list(service_kinds),
-    }
+    newest_update = max((table.updated for table in tables), default=None)
+    service_kinds = dict.fromkeys(kind for table in tables for kind in table.kinds)
+    amounts = () if lines is None else sum_amounts(amount_facts)
+    return CollectionDescription(
+        name=schema.name,
+        resource=resource,
+        mirror_of=list_mirrored_site_addresses(resource),
+        tables=tables,
+        rows=total_rows,
+        amounts=amounts,
+        updated=newest_update,
+        kinds=list(service_kinds),
+    )
 
 
-def _list_amount_facts(table_facts: Mapping[str, Any]) -> tuple[Any, ...]:
-    return table_facts["table"], table_facts["rows"], table_facts["observed"], table_facts["lines"]
-
-
-def collection_to_json(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
+def collection_to_json(description: CollectionDescription, page_context: PageContext) -> dict[str, Any]:
     """Return the description of a collection as JSON."""
-    resource = description["resource"]
+    resource = description.resource
     return {
-        "name": description["name"],
+        "name": description.name,
         "title": resource.title,
         "description": resource.description,
         "licence": resource.licence,
@@ -354,73 +508,83 @@ def collection_to_json(description: Mapping[str, Any], page_context: PageContext
         "citation": resource.citation,
         "doi": resource.doi,
         "bibcode": resource.bibcode,
-        "mirror_of": list(description["mirror_of"]),
-        "rows": description["rows"],
-        "updated": description["updated"],
-        "url": f"{page_context.base}/collections/{description['name']}",
-        "tables": [_table_to_json(table) for table in description["tables"]],
+        "mirror_of": list(description.mirror_of),
+        "rows": description.rows,
+        "updated": description.updated,
+        "url": f"{page_context.base}/collections/{description.name}",
+        "tables": [_table_to_json(table) for table in description.tables],
     }
 
 
-def _table_to_json(table_facts: Mapping[str, Any]) -> dict[str, Any]:
+def _table_to_json(description: TableDescription) -> dict[str, Any]:
     columns = []
-    for column_facts in table_facts["columns"]:
-        column = column_facts["column"]
+    for described_column in description.columns:
+        column = described_column.column
         json_column = {
             "name": column.name,
-            "type": column_facts["type"],
+            "type": described_column.type,
             "unit": column.unit,
             "ucd": column.ucd,
             "description": column.description,
         }
         columns.append(json_column)
-    service_links = [{"title": usage_example.title, "url": usage_example.url} for usage_example in table_facts["ways"]]
+    service_links = [{"title": usage_example.title, "url": usage_example.url} for usage_example in description.ways]
     return {
-        "name": table_facts["name"],
-        "title": table_facts["table"].title,
-        "description": table_facts["table"].description,
-        "rows": table_facts["rows"],
-        "updated": table_facts["updated"],
+        "name": description.name,
+        "title": description.table.title,
+        "description": description.table.description,
+        "rows": description.rows,
+        "updated": description.updated,
         "services": service_links,
-        "series": table_facts["series"],
+        "series": description.series,
         "columns": columns,
     }
 
 
 def _describe_table(
-    published_table: PublishedTable, table: Table, page_context: PageContext, rows: int | None
-) -> dict[str, Any]:
+    published_table: PublishedTable,
+    table: Table,
+    page_context: PageContext,
+    rows: int | None,
+    observations: tuple[bool, int | None],
+) -> TableDescription:
+    """Describe a table; `observations`: whether its rows are files of observations, and how many these are."""
+    observed, lines = observations
     all_faces = page_context.context.faces.values()
     faces = [face for face in all_faces if face.applies(table) and table.is_served_by(face.name)]
     table_address = build_table_address(page_context.base, table)
     # standards first; every portal's services are the site's
-    examples: list[Any] = []
+    examples: list[UsageExample] = []
     for face in sorted(faces, key=lambda face: not face.standard_ids):
         examples += face.list_all_examples(published_table, page_context.brand.root)
     forms = [
-        {"title": face.title, "url": f"{table_address}/services/{face.name}"} for face in faces if face.is_table_service
+        PageLink(title=face.title, url=f"{table_address}/services/{face.name}")
+        for face in faces
+        if face.is_table_service
     ]
     quoted_schema = adql.quote_adql_name(table.schema)
     quoted_name = adql.quote_adql_name(table.name)
-    column_facts = [_describe_column(column) for column in table.columns if not column.hidden]
-    return {
-        "name": f"{quoted_schema}.{quoted_name}",
-        "table": table,
-        "columns": column_facts,
-        "address": table_address,
-        "rows": rows,
-        "updated": published_table.updated,
-        "ways": examples,
-        "forms": forms,
-        "kinds": [face.title for face in faces if face.standard_ids],
-        "series": list_table_series_links(table, page_context),
-    }
+    return TableDescription(
+        name=f"{quoted_schema}.{quoted_name}",
+        table=table,
+        columns=[_describe_column(column) for column in table.columns if not column.hidden],
+        address=table_address,
+        rows=rows,
+        lines=lines,
+        observed=observed,
+        amounts=sum_amounts([(table, rows, observed, lines)]),
+        updated=published_table.updated,
+        ways=examples,
+        forms=forms,
+        kinds=[face.title for face in faces if face.standard_ids],
+        series=list_table_series_links(table, page_context),
+    )
 
 
-def _describe_column(column: Column) -> dict[str, Any]:
-    return {
-        "column": column,
-        "name": adql.quote_adql_name(column.name),
-        "type": str(column.type),
-        "plotted": is_plottable(column),
-    }
+def _describe_column(column: Column) -> ColumnDescription:
+    return ColumnDescription(
+        column=column,
+        name=adql.quote_adql_name(column.name),
+        type=str(column.type),
+        plotted=is_plottable(column),
+    )

@@ -5,11 +5,14 @@ The script ``cube`` shows them; it fetches the data from the same address.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from glob import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hven.portal._pages import TemplateContext
 from hven.portal._views.page_formats import (
+    RequestedFile,
     build_error_responder,
     build_page_context,
     describe_requested_file,
@@ -22,7 +25,42 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from hven.formats.media import ProductFileFormat
     from hven.services.face import ServiceContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CubePage(TemplateContext):
+    """The page of the images and cubes of a file.
+
+    Attributes
+    ----------
+    name
+        Name of the collection.
+    file
+        The file.
+    pattern
+        Pattern that only the path of the file matches, for jobs.
+    medium
+        Format of the file.
+    bytes
+        Size of the file.
+    copy
+        Size of a copy for spectra that the reader can order; 0: none.
+    url, data, preview
+        Addresses of the file, of its data, and of its preview.
+    """
+
+    template = "cube.html"
+    name: str
+    file: RequestedFile
+    pattern: str
+    medium: ProductFileFormat
+    bytes: int
+    copy: int
+    url: str
+    data: str
+    preview: str
 
 
 def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapping[str, Any]) -> Response:
@@ -40,16 +78,17 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
         error_responder = build_error_responder(context, suggest_pages=True, has_switches=True)
         return error_responder(request, file_facts["fault"])
     page_context = build_page_context(request, context)
-    facts = describe_requested_file(page_context)
-    file_address = facts["above"]
-    path = quote(facts["file"])
-    facts |= {"name": request.path_params["name"], "pattern": escape(facts["file"])}
-    return render_page_response(
-        page_context,
-        "cube.html",
-        **facts,
-        **file_facts,
-        url=f"{file_address}/files/{path}",
-        data=f"{file_address}/cube/{path}",
-        preview=f"{file_address}/preview/{path}",
+    file = describe_requested_file(page_context)
+    path = quote(file.path)
+    page = CubePage(
+        name=request.path_params["name"],
+        file=file,
+        pattern=escape(file.path),
+        medium=file_facts["medium"],
+        bytes=file_facts["bytes"],
+        copy=file_facts["copy"],
+        url=f"{file.collection.url}/files/{path}",
+        data=f"{file.collection.url}/cube/{path}",
+        preview=f"{file.collection.url}/preview/{path}",
     )
+    return render_page_response(page_context, page)

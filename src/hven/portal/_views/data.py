@@ -37,7 +37,6 @@ from hven.portal._views.table_view import (
     cell_to_json,
     column_pairs_to_json,
     columns_to_json,
-    list_search_faults,
     read_table_view,
 )
 from hven.services import datalinks, explorable_files
@@ -70,7 +69,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 return build_content(replace(table_view, runner=runner), page_context)
 
             answer = await run_while_connected(page_context.request, build_answer)
-            return PageContent(template="", template_values=answer)
+            return PageContent(json_content=answer)
 
         return answer_pane
 
@@ -146,7 +145,7 @@ def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, 
         "total": total.rows,
         "exact": total.is_exact,
         "adql": table_view.search.write_adql(),
-        "faults": list_search_faults(table_view.search),
+        "faults": table_view.search.faults,
         **line_view.lines_to_json(files, table_view),
     }
 
@@ -167,7 +166,7 @@ def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str,
         "exact": row_count.is_exact,
         "of": total_count.rows,
         "adql": table_view.search.write_adql(),
-        "faults": list_search_faults(table_view.search),
+        "faults": table_view.search.faults,
         "without": relaxed_searches,
         "asked": search_form.build_condition_chips(table_view.search, table_view.labels),
         "fields": search_form.describe_field_parts(table_view.search),
@@ -225,8 +224,8 @@ def _list_series_links(
     facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
     series_links = []
     for series in drawn_sets:
-        series_address = f"{urljoin(origin, series['url'])}?{time_query}"
-        series_links.append(facts | {"text": f"{link_text}: {series['title']}", "href": series_address})
+        series_address = f"{urljoin(origin, series.url)}?{time_query}"
+        series_links.append(facts | {"text": f"{link_text}: {series.title}", "href": series_address})
     return series_links
 
 
@@ -461,7 +460,7 @@ def _answer_histogram(table_view: TableView, page_context: PageContext) -> dict[
     histogram_json = plot_data.build_histogram_json(
         table_view.search, table_view.runner, page_context, table_view.labels
     )
-    faults = list_search_faults(table_view.search)
+    faults = table_view.search.faults
     return {**histogram_json, "faults": faults}
 
 

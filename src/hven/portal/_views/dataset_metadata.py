@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hven import adql
 from hven.portal._explore.cell_text import format_julian_day
 from hven.portal._views.page_addresses import build_table_address
 from hven.services.citations import find_licence_url, write_bibtex, write_citation_sentence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec, FundingReference
     from hven.model.table import Column, Table
+    from hven.portal._views.collection import CollectionDescription
     from hven.portal._views.page_formats import PageContext
     from hven.services.citations import CitationMetadata
     from hven.site import PublishedTable
@@ -23,51 +26,80 @@ MAX_PUBLICATIONS = 8  # that are shown
 MAX_VARIABLES = 200  # columns that a Dataset names
 
 
-def write_dated_citation(resource: CollectionSpec, address: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitationText:
+    """A citation, as a sentence and as a BibTeX entry."""
+
+    text: str
+    bibtex: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseDescription:
+    """A release of a collection.
+
+    Attributes
+    ----------
+    at, day
+        When it was published: the time and the day.
+    tables
+        Its tables that the reader may see.
+    superseded
+        Whether there is a newer one.
+    """
+
+    label: str
+    at: str
+    tables: Sequence[Mapping[str, object]]
+    day: str
+    description: str | None
+    superseded: bool
+    url: str
+
+
+def write_dated_citation(resource: CollectionSpec, address: str) -> CitationText:
     """Write the citation of a row or a result at an address, as of today: a sentence and a BibTeX entry."""
     day = datetime.now(UTC).date().isoformat()
-    return {
-        "text": f"{write_citation_sentence(resource)}. {address} ({day})",
-        "bibtex": write_bibtex(resource, address),
-    }
+    return CitationText(
+        text=f"{write_citation_sentence(resource)}. {address} ({day})", bibtex=write_bibtex(resource, address)
+    )
 
 
 def build_schema_org_dataset(
-    description: Mapping[str, Any],
+    name: str,
     page_context: PageContext,
-    time_range: Sequence[str] | None,
-    citation: CitationMetadata | None = None,
+    citation: CitationMetadata,
+    *,
+    tables: Sequence[Table],
+    updated: str | None,
+    time_range: Sequence[str] | None = None,
+    mirror_addresses: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Describe a collection, or a release of it, as a schema.org Dataset for search engines."""
-    resource: CollectionSpec = description["resource"]
-    name = description["name"]
+    """Describe a collection, or a release of it, as a schema.org Dataset for search engines.
+
+    Parameters
+    ----------
+    name
+        Name of the collection.
+    tables
+        The tables that the reader may see.
+    mirror_addresses
+        Addresses of the sites that it mirrors.
+    """
+    resource = citation.resource
     settings = page_context.context.site.settings
-    columns = [column for table in description["tables"] for column in table["columns"]]
-    if citation is None:
-        dataset_address = f"{page_context.brand.root}/collections/{quote(name)}"
-        doi = resource.doi
-        publisher = resource.publisher
-        version = None
-        title = resource.title or name
-        text = resource.description or title
-        dataset_id = dataset_address
-        issued = None
-    else:
-        dataset_address = citation.address
-        doi = citation.doi
-        publisher = citation.publisher
-        version = citation.label or None
-        title = citation.title or resource.title or name
-        text = citation.description or resource.description or resource.title or name
-        dataset_id = f"https://doi.org/{doi}" if doi else dataset_address
-        issued = citation.issued[:10] if citation.issued else None
+    columns = [column for table in tables for column in table.columns if not column.hidden]
+    dataset_address = citation.address
+    doi = citation.doi
+    publisher = citation.publisher
+    version = citation.label or None
     identifiers = [f"https://doi.org/{doi}"] if doi else []
     if not version:
         identifiers.append(f"ivo://{settings.find_collection_authority(name)}/{name}")
     publisher_facts = None
     if publisher:
         publisher_facts = {"@type": "Organization", "name": publisher}
-        if citation is not None and citation.publisher_ror:
+        if citation.publisher_ror:
             publisher_facts["@id"] = citation.publisher_ror
     cited_works = [resource.citation] if resource.citation else []
     for work in resource.works:
@@ -77,9 +109,9 @@ def build_schema_org_dataset(
     dataset_facts: dict[str, Any] = {
         "@context": "https://schema.org/",
         "@type": "Dataset",
-        "@id": dataset_id,
-        "name": title,
-        "description": text,
+        "@id": f"https://doi.org/{doi}" if doi else dataset_address,
+        "name": citation.title or resource.title or name,
+        "description": citation.description or resource.description or resource.title or name,
         "url": dataset_address,
         "identifier": identifiers,
         "license": find_licence_url(resource) or resource.licence,
@@ -96,28 +128,29 @@ def build_schema_org_dataset(
         "creditText": resource.acknowledgement,
         "version": version,
         "dateCreated": resource.created,
-        "datePublished": issued,
-        "dateModified": description["updated"],
+        "datePublished": citation.issued[:10] if citation.issued else None,
+        "dateModified": updated,
         "temporalCoverage": f"{time_range[0]}/{time_range[1]}" if time_range else None,
         "isAccessibleForFree": True if resource.access == "public" else None,
-        "isBasedOn": list(description["mirror_of"]) or None,
+        "isBasedOn": list(mirror_addresses) or None,
         "includedInDataCatalog": _build_catalogue_reference(page_context),
-        "variableMeasured": [_build_schema_org_variable(column["column"]) for column in columns[:MAX_VARIABLES]],
-        "distribution": _list_distributions(description["tables"], page_context),
+        "variableMeasured": [_build_schema_org_variable(column) for column in columns[:MAX_VARIABLES]],
+        "distribution": _list_distributions(tables, page_context),
     }
     return {key: value for key, value in dataset_facts.items() if value not in (None, [], "")}
 
 
-def _list_distributions(tables: Sequence[Mapping[str, Any]], page_context: PageContext) -> list[dict[str, str]]:
+def _list_distributions(tables: Sequence[Table], page_context: PageContext) -> list[dict[str, str]]:
     """List the downloads of all rows of tables, as CSV and as VOTable."""
     distributions = []
     for table in tables:
+        table_name = f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
         for format_name, media_type in (("csv", "text/csv"), ("votable", "application/x-votable+xml")):
             distribution = {
                 "@type": "DataDownload",
-                "name": table["table"].title or table["name"],
+                "name": table.title or table_name,
                 "encodingFormat": media_type,
-                "contentUrl": build_rows_address(page_context.brand.root, table["name"], format_name),
+                "contentUrl": build_rows_address(page_context.brand.root, table_name, format_name),
             }
             distributions.append(distribution)
     return distributions
@@ -145,7 +178,7 @@ def _build_schema_org_grant(funding: FundingReference) -> dict[str, Any]:
     return {key: value for key, value in grant.items() if value}
 
 
-def build_data_catalogue(page_context: PageContext, collections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def build_data_catalogue(page_context: PageContext, collections: Sequence[CollectionDescription]) -> dict[str, Any]:
     """Describe a site, or a portal, as a schema.org DataCatalog."""
     catalogue_facts: dict[str, Any] = {
         "@context": "https://schema.org/",
@@ -159,11 +192,11 @@ def build_data_catalogue(page_context: PageContext, collections: Sequence[Mappin
     return {name: value for name, value in catalogue_facts.items() if value not in (None, [], "")}
 
 
-def _build_dataset_reference(collection: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
+def _build_dataset_reference(collection: CollectionDescription, page_context: PageContext) -> dict[str, Any]:
     """Describe a collection briefly, as a Dataset of a DataCatalog."""
-    resource = collection["resource"]
-    path = f"collections/{quote(collection['name'])}"
-    title = resource.title or collection["name"]
+    resource = collection.resource
+    path = f"collections/{quote(collection.name)}"
+    title = resource.title or collection.name
     dataset_facts = {
         "@type": "Dataset",
         "@id": f"{page_context.brand.root}/{path}",
@@ -171,7 +204,7 @@ def _build_dataset_reference(collection: Mapping[str, Any], page_context: PageCo
         "description": resource.description or title,
         "url": f"{page_context.base}/{path}",
         "license": resource.licence_url or resource.licence,
-        "dateModified": collection["updated"],
+        "dateModified": collection.updated,
     }
     return {key: value for key, value in dataset_facts.items() if value}
 
@@ -248,32 +281,33 @@ def _build_schema_org_person(name: str, orcid: str | None, affiliation: str | No
     return person
 
 
-def list_releases(page_context: PageContext, is_wanted: Callable[[PublishedTable], bool]) -> list[dict[str, Any]]:
+def list_releases(page_context: PageContext, is_wanted: Callable[[PublishedTable], bool]) -> list[ReleaseDescription]:
     """List the releases of some tables, as far as this reader may see them, the newest first."""
-    releases_by_label: dict[str, dict[str, Any]] = {}
+    releases_by_label: dict[str, ReleaseDescription] = {}
     for table in page_context.catalogue.iterate_tables():
         item = page_context.published_state.tables_by_name.get(table.qualified_name)
         if item is None or item.release is None or not is_wanted(item):
             continue
         release = item.release
         newest = page_context.published_state.tables_by_release[f"{release.collection}.{table.name}"][0].release
-        new_facts = {"label": release.label, "at": release.created, "tables": []}
-        release_facts = releases_by_label.setdefault(release.label, new_facts)
-        release_facts |= {
-            "day": release.created[:10],
-            "description": release.description,
-            "superseded": newest != release,
-        }
+        earlier_description = releases_by_label.get(release.label)
+        table_link = {"name": table.qualified_name, "url": build_table_address(page_context.base, table)}
         release_path = f"{quote(release.collection)}/releases/{quote(release.label)}"
-        release_facts["url"] = f"{page_context.base}/collections/{release_path}"
-        table_address = build_table_address(page_context.base, table)
-        release_facts["tables"].append({"name": table.qualified_name, "url": table_address})
-    return sorted(releases_by_label.values(), key=lambda release_facts: str(release_facts["at"]), reverse=True)
+        releases_by_label[release.label] = ReleaseDescription(
+            label=release.label,
+            at=release.created if earlier_description is None else earlier_description.at,
+            tables=(*(() if earlier_description is None else earlier_description.tables), table_link),
+            day=release.created[:10],
+            description=release.description,
+            superseded=newest != release,
+            url=f"{page_context.base}/collections/{release_path}",
+        )
+    return sorted(releases_by_label.values(), key=lambda release: release.at, reverse=True)
 
 
 def list_publications(page_context: PageContext, collection: str, tables: Collection[str]) -> list[dict[str, Any]]:
     """List the publications of the tables that the reader may see, the newest first."""
-    publications_list: list[dict[str, Any]] = []
+    publications_list = []
     events = page_context.context.site.store.list_publication_events(collection)
     for event, previous_event in zip(events, [*events[1:], None], strict=True):
         previous_state: Mapping[str, str] = {} if previous_event is None else previous_event.state

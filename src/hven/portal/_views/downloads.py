@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -27,6 +27,7 @@ from hven.portal._explore import row_files, row_pages, search_regions
 from hven.portal._explore.map_frames import classify_table_map
 from hven.portal._explore.place_names import find_single_body, has_positions_on_body
 from hven.portal._explore.search import find_footprint_column
+from hven.portal._pages import record_to_dict
 from hven.portal._views.dataset_metadata import write_dated_citation
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import (
@@ -43,7 +44,7 @@ from hven.services.face import wrap_endpoint_with_error_responses
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -82,6 +83,34 @@ MAX_INSPECTED_FILES = 1000  # files whose sizes are looked up before the reader 
 MAX_NUMBERED_ROWS = 100_000  # rows whose number in a sent table is known
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadLinks:
+    """What the page of a table offers without counting anything.
+
+    Attributes
+    ----------
+    formats, scripts
+        The rows in each format; their files as archives, scripts and lists.
+    links
+        Columns with the addresses of files.
+    coverage, footprints
+        Whether the rows have a coverage on the sky, and whether they have footprints.
+    lines
+        The query for common programs, as in `write_client_query_examples`.
+    cite
+        The ``link`` of the search; its citation as ``text`` and ``bibtex``, if it has a collection; ``query`` and
+        ``make``, the address that keeps its rows, if everybody sees them.
+    """
+
+    formats: Sequence[Mapping[str, object]]
+    scripts: Sequence[Mapping[str, object]]
+    links: Sequence[Mapping[str, object]]
+    coverage: bool
+    footprints: bool
+    lines: Sequence[Mapping[str, str]]
+    cite: Mapping[str, str]
+
+
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the routes of downloads."""
     path = "/collections/{name}/{table}"
@@ -92,7 +121,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         def describe_downloads() -> dict[str, Any]:
             return _describe_downloads(_build_marked_rows_view(page_context, keys), page_context, keys)
 
-        return PageContent(template="", template_values=await anyio.to_thread.run_sync(describe_downloads))
+        return PageContent(json_content=await anyio.to_thread.run_sync(describe_downloads))
 
     json_endpoint = build_json_endpoint(answer_downloads, context)
     return [
@@ -146,11 +175,8 @@ def write_client_query_examples(text: str, base: str) -> list[dict[str, str]]:
     ]
 
 
-def describe_download_links(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    """Return what the page of a table offers without counting anything.
-
-    These are addresses, and lines that work without a script of this site.
-    """
+def describe_download_links(table_view: TableView, page_context: PageContext) -> DownloadLinks:
+    """Return what the page of a table offers: addresses, and lines that work without a script of this site."""
     table = table_view.table
     search_parameters = table_view.search.list_parameters()
     table_address = build_table_address(page_context.base, table)
@@ -174,15 +200,15 @@ def describe_download_links(table_view: TableView, page_context: PageContext) ->
         search_address = f"{table_address}?{urlencode(search_parameters)}"
     else:
         search_address = table_address
-    return {
-        "formats": format_entries,
-        "scripts": script_entries,
-        "links": link_entries,
-        "coverage": classify_table_map(table) == "sky" and has_coverage,
-        "footprints": _has_footprints(table_view),
-        "lines": write_client_query_examples(table_view.search.write_adql(), page_context.base),
-        "cite": _build_citation(table_view, page_context, search_address),
-    }
+    return DownloadLinks(
+        formats=format_entries,
+        scripts=script_entries,
+        links=link_entries,
+        coverage=classify_table_map(table) == "sky" and has_coverage,
+        footprints=_has_footprints(table_view),
+        lines=write_client_query_examples(table_view.search.write_adql(), page_context.base),
+        cite=_build_citation(table_view, page_context, search_address),
+    )
 
 
 def _build_citation(table_view: TableView, page_context: PageContext, search_address: str) -> dict[str, str]:
@@ -197,7 +223,8 @@ def _build_citation(table_view: TableView, page_context: PageContext, search_add
         result_facts = {}
     if resource is None:
         return {"link": search_address}
-    return {"link": search_address, **write_dated_citation(resource, search_address), **result_facts}
+    citation = write_dated_citation(resource, search_address)
+    return {"link": search_address, "text": citation.text, "bibtex": citation.bibtex, **result_facts}
 
 
 async def _read_marked_row_keys(request: Request) -> list[str]:
@@ -263,9 +290,8 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
             "most": scripts.MAX_SCRIPT_FILES,
         }
     query_text = write_adql(search.build_query())
-    download_facts = describe_download_links(table_view, page_context)
     return {
-        **download_facts,
+        **record_to_dict(describe_download_links(table_view, page_context)),
         **_describe_result_table(table_view, search, page_context),
         "rows": total.rows,
         "exact": total.is_exact,

@@ -5,8 +5,9 @@ All of it works without scripts.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import anyio.to_thread
@@ -24,6 +25,7 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
+from hven.portal._pages import PageLink, TemplateContext
 from hven.portal._pages.editing_rights import can_edit_portal
 from hven.portal._pages.markdown import render_markdown
 from hven.portal._views import editable_texts, file_history
@@ -33,6 +35,8 @@ from hven.services.addresses import is_cross_site
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from markupsafe import Markup
+
     from hven.portal._views.editable_texts import EditableText, EditableTextPart
     from hven.services.face import ServiceContext
 
@@ -41,6 +45,102 @@ MAX_FORM_BYTES = 8 << 20  # of a request
 LEASE_TIMEOUT_SECONDS = 10.0  # how long publishing waits for another curator who is publishing
 PUBLISHING_LEASE = "texts"  # one curator publishes at a time, on all machines
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPartDescription:
+    """A part of a text, as one user edits it.
+
+    Attributes
+    ----------
+    name, kind, about, language
+        Its name in forms, its kind, its table, empty for none, and its language.
+    text, now
+        The text of the draft, and the current text.
+    base
+        Digest of the text that the draft began with.
+    changed
+        Whether the draft differs from the current text.
+    clash
+        Differences, if another user has changed the text since; otherwise empty.
+    """
+
+    name: str
+    kind: str
+    about: str
+    language: str
+    text: str
+    now: str
+    base: str
+    changed: bool
+    clash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDescription:
+    """A text, as one user edits it.
+
+    Attributes
+    ----------
+    path, shows
+        Path of the page where it is edited, and address of the page that shows it.
+    parts
+        Its parts.
+    draft
+        When the draft was saved; None without a draft.
+    others
+        Drafts of other users.
+    day
+        Day of a new piece of news.
+    new, published
+        Whether it is a new piece of news, and whether it was published just now.
+    history
+        Changes of its files.
+    problem, remedy, faults
+        Why it could not be published.
+    """
+
+    title: str
+    path: str
+    shows: str
+    parts: Sequence[TextPartDescription]
+    draft: str | None
+    others: Sequence[Mapping[str, object]]
+    day: str
+    new: bool
+    published: bool
+    history: Sequence[file_history.FileChange]
+    problem: str | None
+    remedy: str
+    faults: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditPage(TemplateContext):
+    """The list of the texts that a user may edit, or one of them.
+
+    Attributes
+    ----------
+    one
+        The text that is edited; None for the list.
+    previews
+        Its parts in Markdown as pages show them, by the names of the parts.
+    home, new
+        Addresses where the first page and a new piece of news are edited; empty for users who may not.
+    news, collections
+        News and collections whose texts the user may edit.
+    drafts
+        All drafts of these texts.
+    """
+
+    template = "edit.html"
+    one: TextDescription | None = None
+    previews: Mapping[str, Markup]
+    home: str = ""
+    new: str = ""
+    news: Sequence[Mapping[str, object]] = ()
+    collections: Sequence[PageLink] = ()
+    drafts: Sequence[Mapping[str, object]] = ()
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -133,7 +233,7 @@ class _EditEndpoints:
             collection_path = f"/edit/collections/{quote(resource.name)}"
             collection_paths[f"collections/{resource.name}"] = collection_path
             collection_entries.append(
-                {"title": resource.title or resource.name, "url": f"{page_context.base}{collection_path}"}
+                PageLink(title=resource.title or resource.name, url=f"{page_context.base}{collection_path}")
             )
         subject_prefix = f"{brand.portal}:"
         drafts = []
@@ -147,20 +247,22 @@ class _EditEndpoints:
                 drafts.append(
                     {"url": f"{page_context.base}{draft_path}", "name": own_subject, "by": owner, "at": day_and_time}
                 )
-        content = {
-            "home": f"{page_context.base}/edit/home" if home else "",
-            "new": f"{page_context.base}/edit/news/{editable_texts.NEW_NAME}" if news else "",
-            "news": editable_texts.list_news_titles(page_context) if news else [],
+        page = EditPage(
+            previews={},
+            home=f"{page_context.base}/edit/home" if home else "",
+            new=f"{page_context.base}/edit/news/{editable_texts.NEW_NAME}" if news else "",
+            news=editable_texts.list_news_titles(page_context) if news else [],
+            collections=collection_entries,
+            drafts=drafts,
+        )
+        json_content = {
+            "home": page.home,
+            "new": page.new,
+            "news": page.news,
             "collections": collection_entries,
             "drafts": drafts,
         }
-        template_values = {**content, "one": None}
-        return PageContent(
-            template="edit.html",
-            template_values=template_values,
-            json_content=content,
-            headers=PRIVATE_HEADERS,
-        )
+        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
     async def show_text(self, kind: str, page_context: PageContext) -> PageContent:
         def build_page() -> PageContent:
@@ -258,7 +360,10 @@ class _EditEndpoints:
             texts, bases = (draft.texts, draft.bases)
         else:
             texts, bases = ({}, {})
-        parts = [_describe_text_part(part, texts, bases, pictures) for part in text.parts]
+        parts = [_describe_text_part(part, texts, bases) for part in text.parts]
+        previews = {
+            part.name: render_markdown(part.text, base_address=pictures) for part in parts if part.kind == "text"
+        }
         other_drafts = []
         for subject, owner, at in self.site.store.drafts.list_drafts():
             if subject == text.subject and owner != page_context.principal.name:
@@ -270,41 +375,33 @@ class _EditEndpoints:
             for file in dict.fromkeys(part.file for part in text.parts):
                 changes += file_history.list_file_changes(file, self.settings.directory)
         changes.sort(key=lambda change: change.at, reverse=True)
-        history = [{"at": change.at, "by": change.by, "diff": change.diff} for change in changes]
         translate = page_context.translator
         if isinstance(problem, DescriptorError):
             faults = problem.faults
         else:
             faults = ()
         query_params = page_context.request.query_params
-        content: dict[str, Any] = {
-            "title": text.title,
-            "path": text.edit_path,
-            "shows": f"{page_context.base}{text.view_path}",
-            "parts": parts,
-            "draft": draft.at[:16].replace("T", " ") if draft is not None else None,
-            "others": other_drafts,
-            "day": (day or query_params.get("day", ""))[:10],
-            "new": is_new,
-            "published": query_params.get("published") == "1" and draft is None,
-            "history": history[: file_history.MAX_SHOWN_CHANGES],
-            "problem": None if problem is None or faults else translate(problem.message),
-            "remedy": translate(problem.remedy) if problem is not None else "",
-            "faults": [str(fault) for fault in faults],
-        }
-        plain_parts = [{key: value for key, value in part.items() if key != "html"} for part in parts]
-        json_content = {**content, "parts": plain_parts}
+        description = TextDescription(
+            title=text.title,
+            path=text.edit_path,
+            shows=f"{page_context.base}{text.view_path}",
+            parts=parts,
+            draft=draft.at[:16].replace("T", " ") if draft is not None else None,
+            others=other_drafts,
+            day=(day or query_params.get("day", ""))[:10],
+            new=is_new,
+            published=query_params.get("published") == "1" and draft is None,
+            history=changes[: file_history.MAX_SHOWN_CHANGES],
+            problem=None if problem is None or faults else translate(problem.message),
+            remedy=translate(problem.remedy) if problem is not None else "",
+            faults=[str(fault) for fault in faults],
+        )
         if problem is None:
             status = 200
         else:
             status = services.find_http_status(problem)
-        return PageContent(
-            template="edit.html",
-            template_values={"one": content},
-            json_content=json_content,
-            status=status,
-            headers=PRIVATE_HEADERS,
-        )
+        page = EditPage(one=description, previews=previews)
+        return PageContent(page=page, json_content=description, status=status, headers=PRIVATE_HEADERS)
 
 
 def _has_conflict(part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str]) -> bool:
@@ -316,21 +413,20 @@ def _has_conflict(part: EditableTextPart, texts: Mapping[str, str], bases: Mappi
 
 
 def _describe_text_part(
-    part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str], pictures: str
-) -> Mapping[str, Any]:
+    part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str]
+) -> TextPartDescription:
     text = texts.get(part.name, part.text)
     conflict_text = ""
     if _has_conflict(part, texts, bases):
         conflict_text = file_history.compare_texts(part.text, text, part.file.name)
-    return {
-        "name": part.name,
-        "kind": part.kind,
-        "about": part.table_name,
-        "language": part.language,
-        "text": text,
-        "now": part.text,
-        "base": bases.get(part.name, part.digest),
-        "changed": text != part.text,
-        "clash": conflict_text,
-        "html": render_markdown(text, base_address=pictures) if part.kind == "text" else None,
-    }
+    return TextPartDescription(
+        name=part.name,
+        kind=part.kind,
+        about=part.table_name,
+        language=part.language,
+        text=text,
+        now=part.text,
+        base=bases.get(part.name, part.digest),
+        changed=text != part.text,
+        clash=conflict_text,
+    )

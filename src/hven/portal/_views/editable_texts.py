@@ -303,7 +303,7 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
     )
 
 
-def list_news_titles(page_context: PageContext) -> list[dict[str, str]]:
+def list_news_titles(page_context: PageContext) -> list[dict[str, object]]:
     """List the news of this portal."""
     root = page_context.context.site.settings.directory
     notes = NOTE_CACHE.list_news(root / page_context.brand.news, root, page_context.language)

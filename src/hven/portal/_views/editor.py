@@ -12,6 +12,7 @@ A query stops when its reader leaves. ``/tap/sync`` sends the whole result in an
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -30,7 +31,7 @@ from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.plots_json import axes_to_json
 from hven.portal._explore.query_answers import build_answer_search
 from hven.portal._explore.row_pages import RowPage
-from hven.portal._pages import SAMP_HUB_ORIGINS
+from hven.portal._pages import SAMP_HUB_ORIGINS, TemplateContext
 from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import plot_data
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
@@ -45,7 +46,7 @@ from hven.portal._views.page_formats import (
 from hven.portal._views.table_view import build_query_runner, cell_to_json, columns_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.services.face import ServiceContext
 
@@ -56,25 +57,112 @@ ANSWER_WAIT_SECONDS = 2.0  # how long the page waits for a result; its script fe
 WAIT_PARAMETER = "_wait"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryAnswer:
+    """The first rows of a query, with the addresses of the whole result.
+
+    Attributes
+    ----------
+    columns, rows
+        Columns and cells, as in `columns_to_json` and `cell_to_json`.
+    more, shown
+        Whether there are more rows, and how many a page shows at most.
+    seconds
+        How long the query took.
+    adql
+        The query.
+    here
+        Address of the editor.
+    table, download
+        Addresses of the result for other programs, empty if it is too long, and for the form of the formats.
+    formats
+        Names and labels of formats.
+    lines
+        The query for common programs, as in `write_client_query_examples`.
+    plotted
+        Columns that can be plotted.
+    """
+
+    columns: Sequence[Mapping[str, object]]
+    rows: Sequence[Sequence[object]]
+    more: bool
+    shown: int
+    seconds: float
+    adql: str
+    here: str
+    table: str
+    download: str
+    formats: Sequence[tuple[str, str]]
+    lines: Sequence[Mapping[str, str]]
+    plotted: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryEditorPage(TemplateContext):
+    """The page to write queries on.
+
+    Attributes
+    ----------
+    text
+        The query.
+    examples
+        Examples of queries.
+    schemas
+        All schemas, tables and columns.
+    formats
+        Names and labels of formats.
+    answer
+        Result of the query; None if there is none yet.
+    fault
+        Error of the query: ``message`` and ``remedy``, and ``line`` and ``column`` if its position is known.
+    slow
+        Whether a script fetches the result, because the query takes long.
+    """
+
+    template = "adql.html"
+    text: str
+    examples: Sequence[Mapping[str, object]]
+    schemas: Sequence[Mapping[str, object]]
+    formats: Sequence[tuple[str, str]]
+    answer: QueryAnswer | None
+    fault: Mapping[str, object] | None
+    slow: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryAnswerPart(TemplateContext):
+    """The result of a query without the page.
+
+    Attributes
+    ----------
+    answer, fault
+        The result, or the error of the query, as in `QueryEditorPage`.
+    """
+
+    template = "answer.html"
+    answer: QueryAnswer | None = None
+    fault: Mapping[str, object] | None = None
+
+
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the page and the answers for its editor."""
 
     def run_in_thread(build_content: Callable[[PageContext], dict[str, Any]]) -> Callable[[PageContext], Any]:
         async def answer_in_thread(page_context: PageContext) -> PageContent:
             answer = await anyio.to_thread.run_sync(build_content, page_context)
-            return PageContent(template="", template_values=answer)
+            return PageContent(json_content=answer)
 
         return answer_in_thread
 
     def run_cancellable(
-        build_content: Callable[[PageContext, RunningQueries], dict[str, Any]],
+        build_content: Callable[[PageContext, RunningQueries], object],
     ) -> Callable[[PageContext], Any]:
         async def answer_cancellable(page_context: PageContext) -> PageContent:
-            def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
+            def build_answer(running_queries: RunningQueries) -> object:
                 return build_content(page_context, running_queries)
 
             answer = await run_while_connected(page_context.request, build_answer)
-            return PageContent(template="", template_values=answer)
+            return PageContent(json_content=answer)
 
         return answer_cancellable
 
@@ -133,27 +221,29 @@ def _build_editor_page(page_context: PageContext, running_queries: RunningQuerie
     for schema in page_context.catalogue.schemas:
         tables = [_describe_table(table) for table in schema.tables]
         schemas.append({"schema": schema.name, "title": schema.title or "", "tables": tables})
-    content: dict[str, Any] = {
-        "text": text,
-        "examples": examples,
-        "schemas": schemas,
-        "formats": formats.list_format_labels(),
-        "answer": None,
-        "fault": None,
-        "slow": False,
-    }
+    answer = fault = None
+    is_slow = False
     if text:
         try:
             timeout_seconds = None if must_have_answer else ANSWER_WAIT_SECONDS
-            content["answer"] = _run_query(text, page_context, running_queries, timeout_seconds=timeout_seconds)
+            answer = _run_query(text, page_context, running_queries, timeout_seconds=timeout_seconds)
         except TimeLimitError:
             if must_have_answer:
                 raise
-            content["slow"] = True
+            is_slow = True
         except UserError as error:
-            content["fault"] = _describe_fault(error, page_context)
-    json_content = {"query": text, "examples": examples, "fault": content["fault"], "answer": content["answer"]}
-    return PageContent(template="adql.html", template_values=content, json_content=json_content)
+            fault = _describe_fault(error, page_context)
+    page = QueryEditorPage(
+        text=text,
+        examples=examples,
+        schemas=schemas,
+        formats=formats.list_format_labels(),
+        answer=answer,
+        fault=fault,
+        slow=is_slow,
+    )
+    json_content = {"query": text, "examples": examples, "fault": fault, "answer": answer}
+    return PageContent(page=page, json_content=json_content)
 
 
 def _build_answer_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
@@ -163,24 +253,22 @@ def _build_answer_page(page_context: PageContext, running_queries: RunningQuerie
     except UserError as error:
         fault = _describe_fault(error, page_context)
         status = services.find_http_status(error)
-        return PageContent(template="answer.html", template_values={"answer": None, "fault": fault}, status=status)
-    return PageContent(template="answer.html", template_values={"answer": answer, "fault": None})
+        json_content = {"answer": None, "fault": fault}
+        return PageContent(page=QueryAnswerPart(fault=fault), json_content=json_content, status=status)
+    return PageContent(page=QueryAnswerPart(answer=answer), json_content={"answer": answer, "fault": None})
 
 
-def _describe_table(table: Table) -> dict[str, Any]:
-    return {
-        "name": f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}",
-        "title": table.title or table.description or "",
-        "columns": _list_columns(table),
-    }
-
-
-def _list_columns(table: Table) -> list[dict[str, str]]:
-    return [
+def _describe_table(table: Table) -> dict[str, object]:
+    columns = [
         {"name": quote_adql_name(column.name), "unit": column.unit or "", "description": column.description or ""}
         for column in table.columns
         if not column.hidden
     ]
+    return {
+        "name": f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}",
+        "title": table.title or table.description or "",
+        "columns": columns,
+    }
 
 
 def _check_query(page_context: PageContext) -> dict[str, Any]:
@@ -239,13 +327,13 @@ def _require_query(page_context: PageContext) -> str:
     return text
 
 
-def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
+def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> QueryAnswer:
     return _run_query(_require_query(page_context), page_context, running_queries)
 
 
 def _run_query(
     text: str, page_context: PageContext, running_queries: RunningQueries, *, timeout_seconds: float | None = None
-) -> dict[str, Any]:
+) -> QueryAnswer:
     """Run a query and return its first rows, with the addresses of the whole result."""
     start_time = time.perf_counter()
     runner = build_query_runner(page_context).with_start_callback(running_queries.add_query)
@@ -260,31 +348,24 @@ def _run_query(
     cell_rows = format_cells(row_page, answer_table)
     plottable_columns = [column for column in answer_table.columns if is_plottable(column)]
     headings = build_column_headings(row_page, answer_table)
-    return {
-        "columns": columns_to_json(headings),
-        "rows": [[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
-        "more": row_page.has_more,
-        "shown": MAX_SHOWN_ROWS,
-        "seconds": round(time.perf_counter() - start_time, 3),
-        "adql": text,
-        **_describe_downloads(text, page_context),
-        "plotted": axes_to_json(plottable_columns),
-    }
-
-
-def _describe_downloads(text: str, page_context: PageContext) -> dict[str, Any]:
-    """Return the addresses of the whole result for other programs, and lines to copy."""
     row_limit = str(page_context.context.site.settings.limits.maxrec_hard)
     parameters = {"LANG": "ADQL", "REQUEST": "doQuery", "MAXREC": row_limit}
     table_query = urlencode({**parameters, "RESPONSEFORMAT": "votable", "QUERY": text})
     address = f"{page_context.base}/tap/sync?{table_query}"
-    return {
-        "here": f"{page_context.base}/adql",
-        "table": address if len(address) <= MAX_ADDRESS_CHARACTERS else "",
-        "download": f"{page_context.base}/tap/sync?{urlencode(parameters)}",
-        "formats": formats.list_format_labels(),
-        "lines": write_client_query_examples(text, page_context.base),
-    }
+    return QueryAnswer(
+        columns=columns_to_json(headings),
+        rows=[[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
+        more=row_page.has_more,
+        shown=MAX_SHOWN_ROWS,
+        seconds=round(time.perf_counter() - start_time, 3),
+        adql=text,
+        here=f"{page_context.base}/adql",
+        table=address if len(address) <= MAX_ADDRESS_CHARACTERS else "",
+        download=f"{page_context.base}/tap/sync?{urlencode(parameters)}",
+        formats=formats.list_format_labels(),
+        lines=write_client_query_examples(text, page_context.base),
+        plotted=axes_to_json(plottable_columns),
+    )
 
 
 def _answer_histogram(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:

@@ -6,6 +6,7 @@ fetches ``/search/KIND/ask?_of=TABLE`` for each missing line.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,7 +18,7 @@ from hven.model.errors import NotFoundError, ParamError, UserError, format_messa
 from hven.portal._explore import global_search, parse_search, place_names, search_fields
 from hven.portal._explore.global_search import STANDARD_FILES, load_standard_table
 from hven.portal._explore.search import NEAR_PARAMETER
-from hven.portal._pages import SWITCH_PARAMETERS
+from hven.portal._pages import SWITCH_PARAMETERS, TemplateContext, record_to_dict
 from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import global_search_map, global_search_rows, remote_thumbnails
 from hven.portal._views.page_addresses import build_table_address
@@ -29,7 +30,7 @@ from hven.portal._views.page_formats import (
     build_page_endpoint,
     build_redirect,
 )
-from hven.portal._views.search_form import build_condition_chips, build_search_form
+from hven.portal._views.search_form import FormSection, build_condition_chips, build_search_form
 from hven.portal._views.table_page import build_map_header_options
 from hven.portal._views.table_view import build_query_runner, translate_search_faults
 from hven.query import resolver
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from hven.portal._explore import TableSearch
     from hven.portal._explore.global_search import SearchableTable, TableQueryOutcome
     from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.search import SearchFault
+    from hven.portal._views.search_form import SearchForm, SearchFormField
     from hven.services.face import ServiceContext
 
 TABLE_PARAMETER, WAIT_PARAMETER = "_of", "_wait"
@@ -51,6 +54,111 @@ MAP_PARAMETERS = ("_view_at", "_c", "_map")  # parameters of the map alone
 LOCAL_TIMEOUT_SECONDS = 2.0  # how long a page waits for the tables of its own site, if scripts fetch the rest
 TITLES = global_search.STANDARD_TITLES
 PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLine:
+    """The line of a table.
+
+    Attributes
+    ----------
+    key, title, table, service
+        Key of the table, title of its collection, its name, and the address of a remote service.
+    status, message
+        Whether it has answered, and why not.
+    rows, rows_url
+        Number of rows that were found, and the address that shows them.
+    adql, seconds
+        Query of the table, and how long it took.
+    """
+
+    key: str
+    title: str
+    table: str
+    service: str
+    status: str
+    rows: int | None
+    message: str
+    adql: str
+    seconds: float
+    rows_url: str
+
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether the table has no rows for this search, or cannot answer it."""
+        return self.status == "other" or (self.status == "ok" and not self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalSearchPage(TemplateContext):
+    """The page of one form over all tables of a standard.
+
+    Attributes
+    ----------
+    kind, heading
+        The standard and its title.
+    other, other_title
+        The other standard and its title.
+    here
+        Address of the page.
+    form, sections
+        The form, and its fields by section.
+    chips
+        Conditions of the search; a period also has its kind as ``when``.
+    faults
+        Parameters that cannot be read.
+    examples
+        Searches for a reader who has not written any.
+    asked
+        Whether the search has conditions.
+    lines, folded
+        Lines of the tables, and those without rows.
+    total, missing, waiting
+        Rows of all tables, number of tables that did not answer, and whether some are not queried yet.
+    wait_url, all_url
+        Addresses of the page with the answers of all tables, and with the first rows of all.
+    state
+        Query of the search.
+    adql, adql_url
+        Query over all tables, and the address that opens it.
+    answer
+        Rows of the tables; None without conditions.
+    map, has_map, surveys
+        What a map shows, empty for no map; whether it is open; addresses of its surveys, separated by spaces.
+    shown
+        Whether only one table is shown.
+    unlisted
+        Why the registry could not be read; empty if it was read.
+    """
+
+    template = "everywhere.html"
+    kind: str
+    heading: str
+    other: str
+    other_title: str
+    here: str
+    form: SearchForm
+    sections: Sequence[FormSection]
+    chips: Sequence[Mapping[str, str]]
+    faults: Sequence[SearchFault]
+    examples: Sequence[Mapping[str, object]]
+    asked: bool
+    lines: Sequence[TableLine]
+    folded: Sequence[TableLine]
+    total: int
+    missing: int
+    waiting: bool
+    wait_url: str
+    all_url: str
+    state: str
+    adql: str
+    adql_url: str
+    answer: Mapping[str, object] | None
+    map: str
+    has_map: bool
+    surveys: str
+    shown: bool
+    unlisted: str
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -180,7 +288,7 @@ def _build_search_page(page_context: PageContext) -> PageContent:
     search_form = build_search_form(search, None, labels, column_names=column_names)
     page_address = f"{page_context.base}/search/{kind}"
     is_single_table = chosen_target not in {"", "*"}
-    examples: list[dict[str, Any]] = []
+    examples = []
     answer = None
     if has_conditions:
         answer = global_search_rows.merge_rows(
@@ -193,56 +301,47 @@ def _build_search_page(page_context: PageContext) -> PageContent:
     wait_query = urlencode([*parameters, (WAIT_PARAMETER, "1")])
     all_query = urlencode([*parameters, (TABLE_PARAMETER, "*"), (WAIT_PARAMETER, "1")])
     other_kind = "obscore" if kind == "epn" else "epn"
-    search_faults = [
-        {"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults
-    ]
-    content: dict[str, Any] = {
+    statuses = [line.status for line in lines]
+    total_rows = sum(line.rows or 0 for line in lines)
+    page = GlobalSearchPage(
+        kind=kind,
+        heading=TITLES[kind],
+        here=page_address,
+        form=search_form,
+        sections=_group_form_fields(search_form.fields, sections),
+        chips=build_condition_chips(search, labels),
+        examples=examples,
+        asked=has_conditions,
+        lines=[line for line in lines if not line.is_collapsed],
+        folded=[line for line in lines if line.is_collapsed],
+        total=total_rows,
+        missing=sum(status in {"late", "failed", "busy"} for status in statuses),
+        waiting=has_conditions and "waiting" in statuses,
+        wait_url=f"{page_address}?{wait_query}",
+        all_url=f"{page_address}?{all_query}",
+        state=urlencode(parameters),
+        adql=adql,
+        adql_url=adql_address,
+        answer=answer,
+        faults=search.faults,
+        map=global_search_map.classify_search_map(kind, search) if has_conditions else "",
+        has_map=page_context.request.query_params.get("_map") is not None,
+        surveys=" ".join(page_context.context.site.settings.surveys),
+        shown=is_single_table,
+        unlisted=_describe_registry_fault(runner, page_context),
+        other=other_kind,
+        other_title=TITLES[other_kind],
+    )
+    json_content = {
         "kind": kind,
-        "heading": TITLES[kind],
-        "here": page_address,
-        "form": search_form,
-        "sections": _group_form_fields(search_form["fields"], sections),
-        "chips": build_condition_chips(search, labels),
-        "examples": examples,
-        "asked": has_conditions,
-        **_summarize_table_lines(lines, has_conditions=has_conditions),
-        "wait_url": f"{page_address}?{wait_query}",
-        "all_url": f"{page_address}?{all_query}",
-        "state": urlencode(parameters),
-        "adql": adql,
-        "adql_url": adql_address,
-        "answer": answer,
-        "faults": search_faults,
-        "map": global_search_map.classify_search_map(kind, search) if has_conditions else "",
-        "has_map": page_context.request.query_params.get("_map") is not None,
-        "surveys": " ".join(page_context.context.site.settings.surveys),
-        "shown": is_single_table,
-        "unlisted": _describe_registry_fault(runner, page_context),
-        "other": other_kind,
-        "other_title": TITLES[other_kind],
-    }
-    shared_names = ("kind", "total", "complete", "adql", "faults", "answer")
-    json_content = {**{name: content[name] for name in shared_names}, "lines": lines}
-    return PageContent(template="everywhere.html", template_values=content, json_content=json_content)
-
-
-def _summarize_table_lines(lines: Sequence[dict[str, Any]], *, has_conditions: bool) -> dict[str, Any]:
-    """Summarize the lines of the tables: those to show, their rows, and whether all tables have answered."""
-    open_lines = [line for line in lines if not _is_table_line_collapsed(line)]
-    collapsed_lines = [line for line in lines if _is_table_line_collapsed(line)]
-    statuses = [line["status"] for line in lines]
-    total_rows = sum(line["rows"] or 0 for line in lines)
-    is_complete = all(status in {"ok", "other"} for status in statuses)
-    missing_count = sum(status in {"late", "failed", "busy"} for status in statuses)
-    is_waiting = has_conditions and "waiting" in statuses
-    return {
-        "lines": open_lines,
-        "folded": collapsed_lines,
         "total": total_rows,
-        "complete": is_complete,
-        "missing": missing_count,
-        "waiting": is_waiting,
+        "complete": all(status in {"ok", "other"} for status in statuses),
+        "adql": adql,
+        "faults": search.faults,
+        "answer": answer,
+        "lines": lines,
     }
+    return PageContent(page=page, json_content=json_content)
 
 
 def _redirect_to_search(search: TableSearch, kind: str, page_context: PageContext) -> PageContent:
@@ -256,15 +355,15 @@ def _redirect_to_search(search: TableSearch, kind: str, page_context: PageContex
 
 
 def _group_form_fields(
-    form_fields: Sequence[dict[str, Any]], sections: Mapping[str, Sequence[str]]
-) -> list[dict[str, Any]]:
+    form_fields: Sequence[SearchFormField], sections: Mapping[str, Sequence[str]]
+) -> list[FormSection]:
     """Group the fields of the form by section; sections with conditions are open."""
-    fields_by_name = {form_field["name"].lower(): form_field for form_field in form_fields}
+    fields_by_name = {form_field.name.lower(): form_field for form_field in form_fields}
     form_sections = []
     for section_name, names in sections.items():
         section_fields = [fields_by_name[name] for name in names if name in fields_by_name]
-        is_open = section_name in {"main", "time"} or any(form_field["asked"] for form_field in section_fields)
-        form_sections.append({"name": section_name, "open": is_open, "fields": section_fields})
+        is_open = section_name in {"main", "time"} or any(form_field.asked for form_field in section_fields)
+        form_sections.append(FormSection(name=section_name, open=is_open, fields=section_fields))
     return form_sections
 
 
@@ -276,21 +375,14 @@ def _describe_registry_fault(runner: QueryRunner, page_context: PageContext) -> 
     return page_context.translator(registered_tables.fault)
 
 
-def _is_table_line_collapsed(line: dict[str, Any]) -> bool:
-    """Return whether a table has no rows for this search, or cannot answer it."""
-    if line["status"] == "ok":
-        return not line["rows"]
-    return bool(line["status"] == "other")
-
-
 def _list_example_searches(
     kind: str, runner: QueryRunner, tables: Sequence[Table], page_context: PageContext
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """List searches that find rows here, with their row counts; on a site without rows, general examples."""
     page_address = f"{page_context.base}/search/{kind}"
     standard_table = load_standard_table(kind)
     labels = page_context.build_column_labels(standard_table)
-    examples: list[dict[str, Any]] = []
+    examples = []
     for name, value, rows in global_search.list_example_values(runner, tables):
         column = standard_table.find_column(name)
         label = labels.translate_code(column, value)
@@ -337,8 +429,8 @@ def _search_one_table(page_context: PageContext) -> PageContent:
 
     (target_result,) = global_search.query_searchable_tables([target], query_one, timeout_seconds=seconds + 1)
     answer = global_search_rows.merge_rows([target_result], kind, STANDARD_FILES[kind], page_context)
-    template_values = {**_describe_table_outcome(target_result, page_context, search, kind), "answer": answer}
-    return PageContent(template="", template_values=template_values)
+    line = _describe_table_outcome(target_result, page_context, search, kind)
+    return PageContent(json_content={**record_to_dict(line), "answer": answer})
 
 
 def _search_row_places(page_context: PageContext) -> PageContent:
@@ -365,8 +457,8 @@ def _search_row_places(page_context: PageContext) -> PageContent:
         )
 
     target_results = global_search.query_searchable_tables(chosen_targets, query_one)
-    template_values = global_search_map.build_map_json(target_results, kind, search, page_context, runner)
-    return PageContent(template="", template_values=template_values)
+    map_json = global_search_map.build_map_json(target_results, kind, search, page_context, runner)
+    return PageContent(json_content=map_json)
 
 
 def _list_completions(page_context: PageContext) -> PageContent:
@@ -393,13 +485,12 @@ def _list_completions(page_context: PageContext) -> PageContent:
                 label = f"{body.name} ({body.note})"
                 choices.append({"value": body.name, "label": label, "rows": None})
     label = page_context.build_column_labels(standard_table).label_field(name)
-    template_values = {"facets": [{"column": name, "label": label, "choices": choices}]}
-    return PageContent(template="", template_values=template_values)
+    return PageContent(json_content={"facets": [{"column": name, "label": label, "choices": choices}]})
 
 
 def _describe_table_outcome(
     target_result: TableQueryOutcome, page_context: PageContext, search: TableSearch, kind: str
-) -> dict[str, Any]:
+) -> TableLine:
     """Describe the result of one table for the page."""
     target = target_result.target
     if target.table is not None:
@@ -408,15 +499,15 @@ def _describe_table_outcome(
         own_parameters = [(TABLE_PARAMETER, target.key), (WAIT_PARAMETER, "1")]
         rows_query = urlencode([*search.list_parameters(), *own_parameters])
         rows_url = f"{page_context.base}/search/{kind}?{rows_query}"
-    return {
-        "key": target.key,
-        "title": target.title,
-        "table": target.name,
-        "service": target.service.url if target.service is not None else "",
-        "status": target_result.status,
-        "rows": target_result.row_count,
-        "message": page_context.translator(target_result.message),
-        "adql": target_result.adql,
-        "seconds": target_result.elapsed_seconds,
-        "rows_url": rows_url if target_result.row_count else "",
-    }
+    return TableLine(
+        key=target.key,
+        title=target.title,
+        table=target.name,
+        service=target.service.url if target.service is not None else "",
+        status=target_result.status,
+        rows=target_result.row_count,
+        message=page_context.translator(target_result.message),
+        adql=target_result.adql,
+        seconds=target_result.elapsed_seconds,
+        rows_url=rows_url if target_result.row_count else "",
+    )

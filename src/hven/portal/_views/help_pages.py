@@ -5,8 +5,9 @@ Also serve ``/logo``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -14,14 +15,15 @@ from starlette.routing import Route
 
 from hven import services
 from hven.model.errors import NotFoundError, format_message
-from hven.portal._pages import find_portal_brand
+from hven.portal._pages import PageLink, TemplateContext, find_portal_brand
 from hven.portal._pages.markdown import render_markdown
 from hven.portal._views.notes import PICTURE_MEDIA_TYPES, NewsAndHelpCache
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_context, build_page_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from markupsafe import Markup
     from starlette.requests import Request
 
     from hven.model.resource import CollectionSpec
@@ -36,12 +38,41 @@ INERT_HEADERS = {
 NOTE_CACHE = NewsAndHelpCache()
 
 
-def list_collection_help_pages(resource: CollectionSpec, page_context: PageContext) -> list[dict[str, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelpText:
+    """A help page: its title and its text."""
+
+    title: str
+    html: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelpPage(TemplateContext):
+    """The list of help pages, or one of them.
+
+    Attributes
+    ----------
+    one
+        The page that is shown; None for the list.
+    above
+        Its collection; None for a page of the site.
+    pages, groups
+        The pages of the site, and those of collections.
+    """
+
+    template = "help.html"
+    one: HelpText | None = None
+    above: PageLink | None = None
+    pages: Sequence[PageLink] = ()
+    groups: Sequence[Mapping[str, object]] = ()
+
+
+def list_collection_help_pages(resource: CollectionSpec, page_context: PageContext) -> list[PageLink]:
     """List the help pages of a collection."""
     folder = resource.path.parent / page_context.context.site.settings.help
     notes = NOTE_CACHE.list_help_pages(folder, page_context.context.site.settings.directory, page_context.language)
     return [
-        {"title": note.title, "url": f"{page_context.base}/help/{quote(resource.name)}/{quote(note.name)}"}
+        PageLink(title=note.title, url=f"{page_context.base}/help/{quote(resource.name)}/{quote(note.name)}")
         for note in notes
     ]
 
@@ -59,11 +90,11 @@ def find_collection_thumbnail_address(resource: CollectionSpec, page_context: Pa
     return ""
 
 
-def list_site_help_pages(page_context: PageContext) -> list[dict[str, str]]:
+def list_site_help_pages(page_context: PageContext) -> list[PageLink]:
     """List the help pages of the site."""
     directory = page_context.context.site.settings.directory
     notes = NOTE_CACHE.list_help_pages(directory / page_context.brand.help, directory, page_context.language)
-    return [{"title": note.title, "url": f"{page_context.base}/help/{quote(note.name)}"} for note in notes]
+    return [PageLink(title=note.title, url=f"{page_context.base}/help/{quote(note.name)}") for note in notes]
 
 
 def list_visible_collections(page_context: PageContext) -> list[CollectionSpec]:
@@ -124,10 +155,10 @@ class _HelpEndpoints:
         for resource in list_visible_collections(page_context):
             pages = list_collection_help_pages(resource, page_context)
             if pages:
-                groups.append({**_build_collection_link(resource, page_context), "pages": pages})
-        help_contents: dict[str, Any] = {"pages": list_site_help_pages(page_context), "groups": groups}
-        template_values = {**help_contents, "one": None}
-        return PageContent(template="help.html", template_values=template_values, json_content=help_contents)
+                link = _build_collection_link(resource, page_context)
+                groups.append({"title": link.title, "url": link.url, "pages": pages})
+        page = HelpPage(pages=list_site_help_pages(page_context), groups=groups)
+        return PageContent(page=page, json_content={"pages": page.pages, "groups": groups})
 
     async def show_page(self, page_context: PageContext) -> PageContent:
         resource = self.find_requested_collection(page_context)
@@ -146,14 +177,9 @@ class _HelpEndpoints:
         else:
             pictures = f"{page_context.base}/help/"
             collection_link = None
-        content: dict[str, Any] = {
-            "one": {"title": note.title, "html": render_markdown(note.text, base_address=pictures)},
-            "above": collection_link,
-            "pages": [],
-            "groups": [],
-        }
-        json_content = {"title": note.title, "text": note.text}
-        return PageContent(template="help.html", template_values=content, json_content=json_content)
+        help_text = HelpText(title=note.title, html=render_markdown(note.text, base_address=pictures))
+        page = HelpPage(one=help_text, above=collection_link)
+        return PageContent(page=page, json_content={"title": note.title, "text": note.text})
 
     async def send_page_or_picture(self, request: Request) -> Response:
         name = request.path_params["page"]
@@ -179,9 +205,9 @@ class _HelpEndpoints:
         )
 
 
-def _build_collection_link(resource: CollectionSpec, page_context: PageContext) -> dict[str, Any]:
+def _build_collection_link(resource: CollectionSpec, page_context: PageContext) -> PageLink:
     address = f"{page_context.base}/collections/{quote(resource.name)}"
-    return {"title": resource.title or resource.name, "url": address}
+    return PageLink(title=resource.title or resource.name, url=address)
 
 
 def _send_picture(path: Path, site_directory: Path, kind: str, *, cache_scope: str = "private") -> Response:

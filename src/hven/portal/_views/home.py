@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -19,6 +20,7 @@ from hven.model.table import FILES_UTYPE
 from hven.portal._explore.collection_overviews import CollectionOverview
 from hven.portal._explore.count_trees import CountTreeCache, CountTreeNode
 from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._pages import TemplateContext
 from hven.portal._pages.markdown import read_translated_file, render_markdown
 from hven.portal._views.collection import collection_to_json, describe_collection, list_picture_strip_entries
 from hven.portal._views.counts import VisibleRowCounter, count_observation_lines_by_table
@@ -42,10 +44,13 @@ from hven.site.auth import ANONYMOUS_PRINCIPAL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from markupsafe import Markup
     from starlette.requests import Request
     from starlette.responses import Response
 
     from hven.model.table import Table
+    from hven.portal._views.collection import CollectionDescription
+    from hven.portal._views.news import NewsItem
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
 
@@ -56,6 +61,66 @@ TREE_WAIT_SECONDS = 1.0  # a page waits this long for the tree; later pages have
 RETRY_SECONDS = 1.0  # between two attempts to count again what failed
 MAX_NEWS = 5  # news, and updates, on the page
 log = logging.getLogger("hven.portal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionCard:
+    """The card of a collection.
+
+    Attributes
+    ----------
+    collection
+        The collection.
+    thumbnail
+        Address of its picture; empty if there is none.
+    years
+        The first and the last year.
+    targets
+        Names of its targets.
+    """
+
+    collection: CollectionDescription
+    thumbnail: str
+    years: tuple[str, str] | None
+    targets: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomePage(TemplateContext):
+    """The first page of the site or of a portal.
+
+    Attributes
+    ----------
+    collections
+        Cards of the collections.
+    tree
+        The collections as a tree; None while it is counted.
+    text
+        Text of the site or the portal.
+    news
+        The last news.
+    updates
+        Collections that were published last.
+    strip
+        Pictures of rows.
+    pictures_come
+        Whether a script fetches the pictures, because they are not ready.
+    amounts
+        What all collections have, by noun.
+    catalogue
+        Description for search engines (schema.org).
+    """
+
+    template = "home.html"
+    collections: Sequence[CollectionCard]
+    tree: Sequence[Mapping[str, object]] | None
+    text: Markup | None
+    news: Sequence[NewsItem]
+    updates: Sequence[CollectionDescription]
+    strip: Sequence[Mapping[str, object]]
+    pictures_come: bool
+    amounts: Sequence[CountWithNoun]
+    catalogue: Mapping[str, object]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -157,52 +222,51 @@ class _HomeEndpoints:
         descriptions = [describe_collection(schema, page_context, rows, observation_counts) for schema in schemas]
         loaded_overviews = await self.load_collection_overviews(page_context)
         overviews = loaded_overviews or {}
-        collections = [
-            _build_collection_card(description, overviews.get(description["name"]), page_context)
+        descriptions.sort(key=_build_card_sort_key)
+        cards = [
+            _build_collection_card(description, overviews.get(description.name), page_context)
             for description in descriptions
         ]
-        collections.sort(key=_build_card_sort_key)
         root = await self.load_tree(page_context)
         text = read_translated_file(self.directory / page_context.brand.text, self.directory, page_context.language)
         news_folder = self.directory / page_context.brand.news
         notes = NOTE_CACHE.list_news(news_folder, self.directory, page_context.language)
         news = [describe_news_item(note, page_context.base) for note in notes[:MAX_NEWS]]
-        updated_collections = [collection for collection in collections if collection["updated"]]
-        updated_collections.sort(key=lambda collection: str(collection["updated"]), reverse=True)
-        titled_pictures = []
-        for collection in collections:
-            name = collection["name"]
-            if name in overviews:
-                title = collection["resource"].title or name
-                titled_pictures.append((title, overviews[name].pictures))
-        content = {
-            "collections": collections,
-            "tree": None if root is None else _branches_to_json(root, page_context),
-            "text": render_markdown(text) if text is not None else None,
-            "news": news,
-            "updates": updated_collections[:MAX_NEWS],
-            "strip": list_picture_strip_entries(titled_pictures, page_context),
-            "pictures_come": loaded_overviews is None,
-            "amounts": _sum_collection_amounts(collections),
-            "catalogue": build_data_catalogue(page_context, collections),
-        }
+        updated_collections = [description for description in descriptions if description.updated]
+        updated_collections.sort(key=lambda description: str(description.updated), reverse=True)
+        titled_pictures = [
+            (description.resource.title or description.name, overviews[description.name].pictures)
+            for description in descriptions
+            if description.name in overviews
+        ]
+        page = HomePage(
+            collections=cards,
+            tree=None if root is None else _branches_to_json(root, page_context),
+            text=render_markdown(text) if text is not None else None,
+            news=news,
+            updates=updated_collections[:MAX_NEWS],
+            strip=list_picture_strip_entries(titled_pictures, page_context),
+            pictures_come=loaded_overviews is None,
+            amounts=_sum_collection_amounts(descriptions),
+            catalogue=build_data_catalogue(page_context, descriptions),
+        )
         json_content = {
             "title": page_context.brand.title,
             "description": page_context.brand.about,
-            "collections": [collection_to_json(collection, page_context) for collection in collections],
-            "tree": content["tree"],
+            "collections": [collection_to_json(description, page_context) for description in descriptions],
+            "tree": page.tree,
             "news": news,
         }
-        return PageContent(template="home.html", template_values=content, json_content=json_content)
+        return PageContent(page=page, json_content=json_content)
 
     async def show_tree(self, page_context: PageContext) -> PageContent:
         root = await anyio.to_thread.run_sync(self.build_tree, page_context)
-        template_values = {
+        json_content = {
             "rows": root.row_count,
             "least": root.is_lower_bound,
             "branches": _branches_to_json(root, page_context),
         }
-        return PageContent(template="", template_values=template_values)
+        return PageContent(json_content=json_content)
 
     @staticmethod
     async def list_collections(page_context: PageContext) -> PageContent:
@@ -211,7 +275,7 @@ class _HomeEndpoints:
         published_names = page_context.published_state.resources
         names = [schema.name for schema in page_context.catalogue.schemas if schema.name in published_names]
         collection_links = [{"name": name, "url": f"{page_context.base}/collections/{quote(name)}"} for name in names]
-        return PageContent(template="", template_values={"collections": collection_links})
+        return PageContent(json_content={"collections": collection_links})
 
     async def send_robots_txt(self, request: Request) -> Response:
         site_address = services.get_base_url(request, self.settings).rstrip("/")
@@ -255,33 +319,34 @@ class _HomeEndpoints:
 
 
 def _build_collection_card(
-    collection: dict[str, Any], overview: CollectionOverview | None, page_context: PageContext
-) -> dict[str, Any]:
+    collection: CollectionDescription, overview: CollectionOverview | None, page_context: PageContext
+) -> CollectionCard:
     """Add a picture, the years and the targets to the description of a collection."""
     overview = overview or CollectionOverview()
     pictures = [picture.address for picture in overview.pictures]
-    thumbnail = find_collection_thumbnail_address(collection["resource"], page_context)
-    return collection | {
-        "thumbnail": thumbnail or next(iter(pictures), ""),
-        "years": overview.years,
-        "targets": overview.targets,
-    }
+    thumbnail = find_collection_thumbnail_address(collection.resource, page_context)
+    return CollectionCard(
+        collection=collection,
+        thumbnail=thumbnail or next(iter(pictures), ""),
+        years=overview.years,
+        targets=overview.targets,
+    )
 
 
-def _sum_collection_amounts(collections: Sequence[Mapping[str, Any]]) -> tuple[CountWithNoun, ...]:
+def _sum_collection_amounts(collections: Sequence[CollectionDescription]) -> tuple[CountWithNoun, ...]:
     """Sum the amounts of all collections, each kind of thing by itself."""
-    amounts = [amount for collection in collections for amount in collection["amounts"]]
+    amounts = [amount for collection in collections for amount in collection.amounts]
     sums = dict.fromkeys(NOUNS, 0)
     for amount in amounts:
         sums[amount.noun] += amount.number
     return tuple(CountWithNoun(number, noun) for noun, number in sums.items() if number)
 
 
-def _build_card_sort_key(collection: dict[str, Any]) -> tuple[bool, int, int, str]:
+def _build_card_sort_key(collection: CollectionDescription) -> tuple[bool, int, int, str]:
     """Return the sort key of a card: by the `index` of its descriptor, then the largest first."""
-    index = collection["resource"].index
-    size = sum(amount.number for amount in collection["amounts"])
-    return (index is None, index or 0, -size, collection["name"])
+    index = collection.resource.index
+    size = sum(amount.number for amount in collection.amounts)
+    return (index is None, index or 0, -size, collection.name)
 
 
 def _group_tables_by_collection(page_context: PageContext) -> dict[str, list[Table]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,13 +13,40 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobForm:
+    """The form of a job type.
+
+    Attributes
+    ----------
+    kind, title, description
+        Name, title and description of the type.
+    params
+        The fields.
+    files
+        Whether the jobs take files.
+    closed
+        Whether the user must log in first.
+    fault
+        The parameter that was refused.
+    """
+
+    kind: str
+    title: str
+    description: str
+    params: Sequence[Mapping[str, object]]
+    files: bool
+    closed: bool
+    fault: Mapping[str, str] | None
+
+
 def build_job_form(
     job_type: JobDefinition,
     principal: Principal,
     sent_params: RequestParams | None = None,
     fault: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Build the template values of the form of a job type.
+) -> JobForm:
+    """Build the form of a job type.
 
     Parameters
     ----------
@@ -29,18 +57,18 @@ def build_job_form(
     """
     form_fields = [_build_form_field(param, job_type, sent_params) for param in job_type.params]
     needs_login = job_type.access != "public" and principal.name is None
-    return {
-        "kind": job_type.name,
-        "title": job_type.title,
-        "description": job_type.description or "",
-        "params": form_fields,
-        "files": bool(job_type.files),
-        "closed": needs_login,
-        "fault": fault,
-    }
+    return JobForm(
+        kind=job_type.name,
+        title=job_type.title,
+        description=job_type.description or "",
+        params=form_fields,
+        files=bool(job_type.files),
+        closed=needs_login,
+        fault=fault,
+    )
 
 
-def _build_form_field(param: Param, job_type: JobDefinition, sent_params: RequestParams | None) -> dict[str, Any]:
+def _build_form_field(param: Param, job_type: JobDefinition, sent_params: RequestParams | None) -> dict[str, object]:
     is_file = param.name in job_type.files
     sent_texts: Sequence[str] = ()
     if sent_params is not None and not is_file:
@@ -52,23 +80,14 @@ def _build_form_field(param: Param, job_type: JobDefinition, sent_params: Reques
         selected_choices = sent_texts
     elif param.default:
         selected_choices = (param.default,)
-    is_number = param.type.is_numeric and not param.type.is_array
     return {
-        "name": param.name,
-        "unit": param.unit,
-        "description": param.description,
-        "required": param.required,
-        "many": param.many,
-        "default": param.default,
-        "allowed": param.allowed,
-        "minimum": param.minimum,
-        "maximum": param.maximum,
+        "param": param,
         "file": is_file,
+        "number": param.type.is_numeric and not param.type.is_array,
+        "truth": param.type.is_boolean,
+        "step": "1" if param.type.is_integer else "any",
         "value": field_text,
         "chosen": selected_choices,
-        "kind": "number" if is_number else "text",
-        "step": "1" if param.type.is_integer else "any",
-        "truth": param.type.is_boolean,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from hven import __version__, services
 from hven.formats import replace_illegal_characters
 from hven.model.errors import NotFoundError, format_message
-from hven.portal._pages import VARY_HEADERS, find_portal_brand
+from hven.portal._pages import VARY_HEADERS, TemplateContext, find_portal_brand, record_to_dict
 from hven.portal._pages.markdown import render_markdown
 from hven.portal._pages.texts import choose_language
 from hven.portal._views.notes import NewsAndHelpCache
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
 
+    from markupsafe import Markup
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -35,6 +37,37 @@ if TYPE_CHECKING:
 ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
 MAX_FEED_ENTRIES = 50  # of a feed
 _LINK_PATTERN = re.compile(r'\b(href|src)="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewsItem:
+    """A piece of news in lists: its name, its title, its day, its first words and its address."""
+
+    name: str
+    title: str
+    day: str
+    begin: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewsPage(TemplateContext):
+    """The list of news, or one of them.
+
+    Attributes
+    ----------
+    notes
+        The news, each with its first paragraph.
+    one
+        The piece of news that is shown; None for the list.
+    text
+        Its text.
+    """
+
+    template = "news.html"
+    notes: Sequence[tuple[NewsItem, Markup]] = ()
+    one: NewsItem | None = None
+    text: Markup | None = None
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -53,9 +86,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             (describe_news_item(note, page_context.base), render_markdown(note.text, is_first_paragraph_only=True))
             for note in list_notes(page_context)
         ]
-        content = {"notes": [{**facts, "html": body} for facts, body in rendered_notes], "one": None}
-        json_content = {"news": [facts for facts, _ in rendered_notes]}
-        return PageContent(template="news.html", template_values=content, json_content=json_content)
+        json_content = {"news": [news_item for news_item, _ in rendered_notes]}
+        return PageContent(page=NewsPage(notes=rendered_notes), json_content=json_content)
 
     async def show_note(page_context: PageContext) -> PageContent:
         name = page_context.request.path_params["name"].removesuffix(".json")
@@ -64,11 +96,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise NotFoundError(
                 format_message("there is no news item {name!r} here", name[:80]), remedy="see /news for the list"
             )
-        note_facts = describe_news_item(note, page_context.base)
-        html = render_markdown(note.text)
-        template_values = {"notes": [], "one": {**note_facts, "html": html}}
-        json_content = {**note_facts, "text": note.text}
-        return PageContent(template="news.html", template_values=template_values, json_content=json_content)
+        news_item = describe_news_item(note, page_context.base)
+        page = NewsPage(one=news_item, text=render_markdown(note.text))
+        return PageContent(page=page, json_content={**record_to_dict(news_item), "text": note.text})
 
     async def send_feed(request: Request) -> Response:
         brand = find_portal_brand(request, context.site.settings)
@@ -97,19 +127,19 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def describe_news_item(note: NewsOrHelpPage, base: str) -> dict[str, Any]:
+def describe_news_item(note: NewsOrHelpPage, base: str) -> NewsItem:
     """Describe a piece of news for lists."""
     if note.day is not None:
         day = note.day.isoformat()
     else:
         day = ""
-    return {
-        "name": note.name,
-        "title": note.title,
-        "day": day,
-        "begin": note.summary,
-        "url": f"{base}/news/{quote(note.name)}",
-    }
+    return NewsItem(
+        name=note.name,
+        title=note.title,
+        day=day,
+        begin=note.summary,
+        url=f"{base}/news/{quote(note.name)}",
+    )
 
 
 def _write_rss_feed(notes: Sequence[NewsOrHelpPage], brand: PortalBrand, language: str) -> bytes:

@@ -17,12 +17,12 @@ from hven.model.errors import HvenError, NotFoundError, UnauthenticatedError, fo
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS, ColumnLabels
 from hven.portal._pages import (
     VARY_HEADERS,
+    ErrorPage,
+    PageLink,
     build_frame_etag_text,
-    build_page_frame_values,
+    build_page_frame,
     build_page_security_headers,
-    build_query_suffix_without_switches,
     find_portal_brand,
-    render_error_page,
     render_page,
 )
 from hven.portal._pages.texts import choose_language, load_page_translations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.table import Schema, Table
-    from hven.portal._pages import PortalBrand
+    from hven.portal._pages import PageFrame, PortalBrand, TemplateContext
     from hven.services.face import ServiceContext
     from hven.site import Catalogue, PublishedState
     from hven.site.auth import Principal
@@ -115,25 +115,35 @@ class PageContent:
 
     Attributes
     ----------
-    template_values
-        Values of the template by name; plain ones (texts, numbers, lists, mappings) are the content of the JSON answer.
+    page
+        The context of the page's template; None for an answer that is JSON alone.
     json_content
-        The content of the JSON answer, if it is not `template_values`.
+        The content of the JSON answer.
     """
 
-    template: str
-    template_values: Mapping[str, Any]
-    json_content: Any = None
+    page: TemplateContext | None = None
+    json_content: object
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedFile:
+    """A file of a collection that has a page: its path, and the page of the collection."""
+
+    path: str
+    collection: PageLink
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its folders."""
+        return self.path.rpartition("/")[2]
+
+
 def build_redirect(address: str) -> PageContent:
     """Redirect the reader to another address of the same page."""
-    content = {"message": "", "status": 303, "near": (), "words": "", "path": "", "request_id": ""}
     return PageContent(
-        template="error.html",
-        template_values=content,
+        page=ErrorPage(message="", status=303),
         json_content={"location": address},
         status=303,
         headers={"location": address},
@@ -166,24 +176,24 @@ def build_page_context(request: Request, context: ServiceContext) -> PageContext
     )
 
 
-def describe_requested_file(page_context: PageContext) -> dict[str, Any]:
-    """Describe a file of a collection for its pages: the path, and the collection."""
+def describe_requested_file(page_context: PageContext) -> RequestedFile:
+    """Describe a file of a collection for its pages."""
     name = page_context.request.path_params["name"]
     resource = page_context.published_state.resources.get(name)
-    title = (resource.title if resource is not None else "") or name
-    return {
-        "file": page_context.request.path_params["path"],
-        "above": f"{page_context.base}/collections/{quote(name)}",
-        "collection": title,
-    }
+    return RequestedFile(
+        path=page_context.request.path_params["path"],
+        collection=PageLink(
+            title=(resource.title if resource is not None else "") or name,
+            url=f"{page_context.base}/collections/{quote(name)}",
+        ),
+    )
 
 
-def render_page_response(page_context: PageContext, template: str, **content: Any) -> Response:
+def render_page_response(page_context: PageContext, page: TemplateContext) -> Response:
     """Send the answer of a service as a page."""
     request = page_context.request
     context = page_context.context
-    frame = build_page_frame_values(request, context)
-    body = render_page(template, {**frame, "switch": build_query_suffix_without_switches(request)}, **content)
+    body = render_page(page, build_page_frame(request, context, has_switches=True))
     cache_headers = services.build_cache_headers(
         services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
     )
@@ -236,14 +246,13 @@ def build_page_endpoint(
     policy = build_page_security_headers(**{"origins": context.site.settings.origins, **(header_options or {})})
 
     async def send_page(request: Request) -> Response:
-        facts = build_page_frame_values(request, context)
+        frame = build_page_frame(request, context, has_switches=document_cache is None)
         as_json = is_json_requested(request)
         page_context = build_page_context(request, context)
         headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
         if document_cache is None:
-            facts["switch"] = build_query_suffix_without_switches(request)
             page_content = await build_content(page_context)
-            body = _render_body(page_content, facts, is_json=as_json)
+            body = _render_body(page_content, frame, is_json=as_json)
             return _build_response(request, page_content, body, headers, is_json=as_json)
         # the page says how long ago things were: its tag is valid for an hour
         hour = int(datetime.now(UTC).timestamp() // 3600)
@@ -253,7 +262,7 @@ def build_page_endpoint(
         else:
             extra_state = None
         page_state = (
-            build_frame_etag_text(facts),
+            build_frame_etag_text(frame),
             request.url.path,
             parts,
             as_json,
@@ -271,9 +280,9 @@ def build_page_endpoint(
             page_content = await build_content(page_context)
             if page_content.status != 200:
                 headers.pop("etag")
-                body = _render_body(page_content, facts, is_json=as_json)
+                body = _render_body(page_content, frame, is_json=as_json)
                 return _build_response(request, page_content, body, headers, is_json=as_json)
-            cached_body = document_cache.get_or_build(tag, lambda: _render_body(page_content, facts, is_json=as_json))
+            cached_body = document_cache.get_or_build(tag, lambda: _render_body(page_content, frame, is_json=as_json))
         if build_headers is not None:
             headers |= await anyio.to_thread.run_sync(build_headers, page_context)
         return _build_response(request, None, cached_body, headers, is_json=as_json)
@@ -290,7 +299,7 @@ def build_json_endpoint(
     async def send_json(request: Request) -> Response:
         page_context = build_page_context(request, context)
         page_content = await build_content(page_context)
-        body = _render_body(page_content, {}, is_json=True)
+        body = _write_json(page_content)
         etag = services.compute_etag(body)
         headers = services.build_cache_headers(etag, is_public=page_context.access_key == "public", vary=VARY_HEADERS)
         all_headers = {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers}
@@ -320,16 +329,15 @@ def build_error_responder(
             return Response(status_code=303, headers={**headers, "location": login_address})
         if is_always_json or is_json_requested(request):
             remedy = error.remedy if isinstance(error, HvenError) else ""
-            body = {"message": message, "remedy": translator(remedy), "status": status}
-            return Response(orjson.dumps(body), status, {**headers, "content-type": JSON_MEDIA_TYPE})
-        frame = build_page_frame_values(request, context)
-        facts = {**frame, "switch": build_query_suffix_without_switches(request) if has_switches else ""}
-        similar_pages: Sequence[dict[str, str]] = ()
+            fault = {"message": message, "remedy": translator(remedy), "status": status}
+            return Response(orjson.dumps(fault), status, {**headers, "content-type": JSON_MEDIA_TYPE})
+        frame = build_page_frame(request, context, has_switches=has_switches)
+        similar_pages: Sequence[PageLink] = ()
         if suggest_pages and status == 404:
             words = _split_path_words(request.url.path)
             similar_pages = find_similar_pages(words, build_page_context(request, context))
-        page = render_error_page(facts, status, message, near=similar_pages)
-        return services.answer_with_body(request, page, {**build_page_security_headers(), **headers}, status)
+        body = render_page(ErrorPage(message=message, status=status, near=similar_pages), frame)
+        return services.answer_with_body(request, body, {**build_page_security_headers(), **headers}, status)
 
     return send_error
 
@@ -344,17 +352,17 @@ def _is_page_requested_by_browser(request: Request) -> bool:
 
 def _build_login_address(request: Request, context: ServiceContext) -> str:
     """Return the address of the log-in page, which leads back to the requested page."""
-    facts = build_page_frame_values(request, context)
+    frame = build_page_frame(request, context)
     if request.url.query:
         query = f"?{request.url.query}"
     else:
         query = ""
-    return_address = f"{facts['own_path']}{query}"
-    if facts["own_path"] and len(return_address) <= MAX_RETURN_ADDRESS_CHARACTERS:
+    return_address = f"{frame.own_path}{query}"
+    if frame.own_path and len(return_address) <= MAX_RETURN_ADDRESS_CHARACTERS:
         login_query = f"?{urlencode({'next': return_address})}"
     else:
         login_query = ""
-    return f"{facts['base']}/login{login_query}"
+    return f"{frame.base}/login{login_query}"
 
 
 def send_not_found(request: Request, context: ServiceContext) -> Response:
@@ -385,40 +393,39 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
         return Response(f"{not_found_text} [request {request_id}]\n", 404, headers)
     page_context = build_page_context(request, context)
     words = _split_path_words(path)
-    frame = build_page_frame_values(request, context)
-    body = render_error_page(
-        frame,
-        404,
-        "",
+    page = ErrorPage(
+        message="",
+        status=404,
         path=path if len(path) <= 200 else f"{path[:199]}…",
         near=find_similar_pages(words, page_context),
         words=" ".join(words)[:100],
         request_id=request_id,
     )
+    body = render_page(page, build_page_frame(request, context))
     headers = {**build_page_security_headers(), "cache-control": "no-store", "vary": VARY_HEADERS}
     return services.answer_with_body(request, body, headers, 404)
 
 
-def find_similar_pages(words: Sequence[str], page_context: PageContext) -> list[dict[str, str]]:
+def find_similar_pages(words: Sequence[str], page_context: PageContext) -> list[PageLink]:
     """Return the pages of collections and tables with names similar to one of some words."""
-    pages_by_name: dict[str, dict[str, str]] = {}
+    pages_by_name: dict[str, PageLink] = {}
     for schema in page_context.catalogue.schemas:
         resource = page_context.published_state.resources.get(schema.name)
         if resource is None:
             continue
         collection_title = resource.title or schema.name
-        collection_page = {"title": collection_title, "url": f"{page_context.base}/collections/{quote(schema.name)}"}
+        collection_page = PageLink(title=collection_title, url=f"{page_context.base}/collections/{quote(schema.name)}")
         pages_by_name.setdefault(schema.name.lower(), collection_page)
         for table in schema.tables:
             if table.qualified_name in page_context.published_state.tables_by_name:
                 table_title = f"{collection_title}: {table.title or table.name}"
-                table_page = {"title": table_title, "url": build_table_address(page_context.base, table)}
+                table_page = PageLink(title=table_title, url=build_table_address(page_context.base, table))
                 pages_by_name.setdefault(table.qualified_name.lower(), table_page)
                 pages_by_name.setdefault(f"{table.name.lower()} ", table_page)
     similar_pages = {}
     for word in words:
         for name in difflib.get_close_matches(word.lower(), pages_by_name, n=3, cutoff=0.6):
-            similar_pages[pages_by_name[name]["url"]] = pages_by_name[name]
+            similar_pages[pages_by_name[name].url] = pages_by_name[name]
     return list(similar_pages.values())[:5]
 
 
@@ -432,12 +439,15 @@ def _split_path_words(path: str) -> list[str]:
     return [part[:60] for part in parts[:6]]
 
 
-def _render_body(page_content: PageContent, frame_values: dict[str, Any], *, is_json: bool) -> bytes:
-    if is_json:
-        option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        content = page_content.template_values if page_content.json_content is None else page_content.json_content
-        return orjson.dumps(content, default=str, option=option)
-    return render_page(page_content.template, frame_values, **page_content.template_values)
+def _write_json(page_content: PageContent) -> bytes:
+    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(page_content.json_content, default=str, option=option)
+
+
+def _render_body(page_content: PageContent, frame: PageFrame, *, is_json: bool) -> bytes:
+    if is_json or page_content.page is None:
+        return _write_json(page_content)
+    return render_page(page_content.page, frame)
 
 
 def _build_response(

@@ -5,6 +5,7 @@ The page of a result shows the query, its citation, and whether the rows are sti
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -15,7 +16,8 @@ from starlette.routing import Route
 from hven import formats, services
 from hven.formats import InfoElement
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
-from hven.portal._views.dataset_metadata import write_dated_citation
+from hven.portal._pages import TemplateContext
+from hven.portal._views.dataset_metadata import CitationText, write_dated_citation
 from hven.portal._views.page_formats import (
     PageContent,
     PageContext,
@@ -29,7 +31,7 @@ from hven.services.face import wrap_endpoint_with_error_responses
 from hven.site.auth import recorded_rights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -38,6 +40,34 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 MAX_FORM_BYTES = 1024**2  # of a query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultPage(TemplateContext):
+    """The page of a cited result.
+
+    Attributes
+    ----------
+    found
+        The result.
+    url
+        Its address.
+    kept, lost
+        Whether its rows are kept, and the tables whose rows are not.
+    now
+        Result of the same query now, as ``rows``, ``checksum`` and ``same``, or its ``error``; None if the rows are
+        kept.
+    cites
+        Its citations.
+    """
+
+    template = "result.html"
+    found: Mapping[str, object]
+    url: str
+    kept: bool
+    lost: Sequence[str]
+    now: Mapping[str, object] | None
+    cites: Sequence[CitationText]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -160,20 +190,20 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
     if isinstance(error, HvenError):
         comparison = {"error": error.message}
     cites = [write_dated_citation(resource, url) for resource in resources]
-    content = {
-        "found": _cited_result_to_json(cited_result),
-        "url": url,
-        "kept": snapshot_state.all_kept,
-        "lost": snapshot_state.lost_tables,
-        "now": comparison,
-        "cites": cites,
-    }
+    page = ResultPage(
+        found=_cited_result_to_json(cited_result),
+        url=url,
+        kept=snapshot_state.all_kept,
+        lost=snapshot_state.lost_tables,
+        now=comparison,
+        cites=cites,
+    )
     json_content = {
-        **_cited_result_to_json(cited_result),
+        **page.found,
         "url": url,
         "kept": snapshot_state.all_kept,
         "lost": list(snapshot_state.lost_tables),
         "now": comparison,
         "cite": cites,
     }
-    return PageContent(template="result.html", template_values=content, json_content=json_content)
+    return PageContent(page=page, json_content=json_content)

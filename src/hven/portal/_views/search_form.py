@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, coordinate_notation, facets, row_pages, search_fields
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hven.portal._explore import TableSearch
     from hven.portal._explore.observation_lines import ObservationKeyColumns
     from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.search import SearchCircle
+    from hven.portal._explore.search import SearchCircle, SearchFault
     from hven.portal._explore.search_fields import FormField
 
 FORM_PARAMETERS = (WORDS_PARAMETER, NEAR_PARAMETER, CADENCE_PARAMETER)  # fields of the form that are no columns
@@ -39,9 +39,116 @@ MAX_LISTED_CODES = 60  # codes of a selection list
 MIN_INITIAL_FIELDS = 5  # a form with fewer fields has space for a further one
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchFormField:
+    """A field of a form with its values.
+
+    Attributes
+    ----------
+    name, label, unit, description
+        The column or the pair of columns: its name, its label, its unit or time scale, and its tooltip.
+    kind
+        ``time``, ``range``, ``code``, ``flag`` or ``text``.
+    low, high, around, given
+        The values: the first or only one, the last one, the margin of a time, and the chosen unit.
+    usual
+        Unit of values without a unit; empty: the stored one.
+    units
+        Units that the reader can choose.
+    codes
+        Codes that the reader can choose, with their words.
+    round
+        Whether it is an angle around a circle.
+    light
+        Whether it is spectral.
+    principal, section
+        Whether the descriptor or the standard counts it among the main columns, and its section.
+    asked
+        Whether the search has values for it.
+    choices
+        Whether a script offers all its values.
+    """
+
+    name: str
+    label: str
+    unit: str
+    description: str
+    kind: str
+    low: str
+    high: str
+    around: str
+    given: str
+    usual: str
+    units: tuple[str, ...]
+    codes: Sequence[tuple[str, str]]
+    round: bool
+    light: bool
+    principal: bool
+    section: str
+    asked: bool
+    choices: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormSection:
+    """A section of a form, which is open or closed at first."""
+
+    name: str
+    fields: Sequence[SearchFormField]
+    open: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceFields:
+    """The fields of a place.
+
+    Attributes
+    ----------
+    centre, size, unit
+        Name or position of the centre, and the radius with its unit.
+    found
+        Position that a name was resolved to.
+    body
+        Whether the positions are on a body.
+    """
+
+    centre: str = ""
+    size: str = ""
+    unit: str = "deg"
+    found: str = ""
+    body: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchForm:
+    """The form of a search.
+
+    Attributes
+    ----------
+    fields, sections
+        The fields, and the same in sections.
+    words
+        Words of the search.
+    place, every
+        Fields of the place and of the cadence, if the table has any.
+    faults
+        Faults by the names of their fields.
+    kept
+        Further parameters of the search.
+    """
+
+    fields: Sequence[SearchFormField]
+    sections: Sequence[FormSection]
+    words: str
+    place: PlaceFields | None
+    every: Mapping[str, object] | None
+    faults: Mapping[str, SearchFault]
+    kept: Sequence[tuple[str, str]]
+
+
 def build_search_form(
     search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels, *, column_names: Iterable[str] | None = None
-) -> dict[str, Any]:
+) -> SearchForm:
     """Build the form of a search; with `column_names`, it has fields of these columns only."""
     written_values = list_field_values(search)
     wanted_names = None
@@ -61,27 +168,27 @@ def build_search_form(
         )
         if is_useless and form_field.name not in written_values:
             continue
-        field_facts = describe_form_field(form_field, written_values.get(form_field.name, ()), labels)
-        field_facts["choices"] = form_field.column.name in choice_columns and not form_field.is_pair
-        form_fields.append(field_facts)
+        described_field = describe_form_field(form_field, written_values.get(form_field.name, ()), labels)
+        has_choices = form_field.column.name in choice_columns and not form_field.is_pair
+        form_fields.append(replace(described_field, choices=has_choices))
     initial_names = _choose_initial_fields(form_fields, search.table) if wanted_names is None else ()
     kept_parameters = []
     for name, value in search.list_parameters():
         is_form_field = name in FORM_PARAMETERS or _has_column(search.table, name)
         if name.startswith("_") and not is_form_field:
             kept_parameters.append((name, value))
-    return {
-        "fields": form_fields,
-        "sections": _group_fields_by_section(form_fields, initial_names),
-        "words": search.words or dict(search.wrong).get(WORDS_PARAMETER, ""),
-        "place": describe_place_fields(search),
-        "every": describe_cadence_fields(search, runner, labels),
-        "faults": {fault.field: {"message": fault.message, "remedy": fault.remedy} for fault in search.faults},
-        "kept": kept_parameters,
-    }
+    return SearchForm(
+        fields=form_fields,
+        sections=_group_fields_by_section(form_fields, initial_names),
+        words=search.words or dict(search.wrong).get(WORDS_PARAMETER, ""),
+        place=describe_place_fields(search),
+        every=describe_cadence_fields(search, runner, labels),
+        faults={fault.field: fault for fault in search.faults},
+        kept=kept_parameters,
+    )
 
 
-def _choose_initial_fields(form_fields: Sequence[dict[str, Any]], table: Table) -> tuple[str, ...]:
+def _choose_initial_fields(form_fields: Sequence[SearchFormField], table: Table) -> tuple[str, ...]:
     """Return the names of the fields that a form begins with.
 
     If these are few and none is spectral, the spectral ones are added.
@@ -89,18 +196,18 @@ def _choose_initial_fields(form_fields: Sequence[dict[str, Any]], table: Table) 
     initial_names = search_fields.list_initial_form_fields(table)
     initial_fields = [form_field for form_field in form_fields if _is_initial_field(form_field, initial_names)]
     has_enough_fields = len(initial_fields) >= MIN_INITIAL_FIELDS
-    has_spectral_field = any(form_field["light"] for form_field in initial_fields)
+    has_spectral_field = any(form_field.light for form_field in initial_fields)
     if table.form or not initial_names or has_enough_fields or has_spectral_field:
         return initial_names
-    spectral_names = [form_field["name"].lower() for form_field in form_fields if form_field["light"]]
+    spectral_names = [form_field.name.lower() for form_field in form_fields if form_field.light]
     return (*initial_names, *spectral_names)
 
 
-def _is_initial_field(form_field: Mapping[str, Any], initial_names: Sequence[str]) -> bool:
+def _is_initial_field(form_field: SearchFormField, initial_names: Sequence[str]) -> bool:
     """Return whether a field is among the initial ones, or of a principal column of the table's own."""
-    if form_field["name"].lower() in {name.lower() for name in initial_names}:
+    if form_field.name.lower() in {name.lower() for name in initial_names}:
         return True
-    return not form_field["section"] and form_field["principal"]
+    return not form_field.section and form_field.principal
 
 
 def _is_constant_field(form_field: FormField, constant_names: Collection[str], labels: ColumnLabels) -> bool:
@@ -135,7 +242,7 @@ def list_field_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
     return values_by_field
 
 
-def describe_form_field(form_field: FormField, values: Sequence[str], labels: ColumnLabels) -> dict[str, Any]:
+def describe_form_field(form_field: FormField, values: Sequence[str], labels: ColumnLabels) -> SearchFormField:
     """Describe a field with its values."""
     column = form_field.column
     if form_field.kind in {"time", "range"}:
@@ -164,34 +271,54 @@ def describe_form_field(form_field: FormField, values: Sequence[str], labels: Co
         own_units = [parts.unit] if parts.unit else []
         units = tuple(dict.fromkeys([*form_field.units, *own_units]))
     is_circular = any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi"))
-    return {
-        "name": form_field.name,
-        "label": labels.label_field(form_field.name),
-        "unit": labels.find_unit_or_time_scale(column),
-        "description": labels.describe_column(column, form_field.name),
-        "kind": kind,
-        "low": parts.low,
-        "high": parts.high,
-        "around": parts.margin,
-        "given": parts.unit or ("" if values else usual_unit),
-        "usual": usual_unit,
-        "units": units,
-        "codes": codes,
-        "round": column.unit == "deg" and kind == "range" and is_circular,
-        "light": kind == "range" and is_spectral(column),
-        "principal": column.is_principal,
-        "section": column.section or "",
-        "asked": bool(values),
-    }
+    return SearchFormField(
+        name=form_field.name,
+        label=labels.label_field(form_field.name),
+        unit=labels.find_unit_or_time_scale(column),
+        description=labels.describe_column(column, form_field.name),
+        kind=kind,
+        low=parts.low,
+        high=parts.high,
+        around=parts.margin,
+        given=parts.unit or ("" if values else usual_unit),
+        usual=usual_unit,
+        units=units,
+        codes=codes,
+        round=column.unit == "deg" and kind == "range" and is_circular,
+        light=kind == "range" and is_spectral(column),
+        principal=column.is_principal,
+        section=column.section or "",
+        asked=bool(values),
+    )
 
 
-def describe_place_fields(search: TableSearch) -> dict[str, Any] | None:
+def describe_place_fields(search: TableSearch) -> PlaceFields | None:
     """Describe the fields of a place; None if the table has no positions."""
     has_footprints = any(column.name.lower() == "s_region" for column in search.table.columns)
     if find_position_columns(search.table) is None and not has_footprints:
         return None
-    place_fields = _describe_place_values(search)
-    return {**place_fields, "body": has_positions_on_body(search.table)}
+    has_body = has_positions_on_body(search.table)
+    invalid_text = dict(search.wrong).get(NEAR_PARAMETER)
+    if invalid_text is not None:
+        if "," in invalid_text:
+            centre, _, radius = invalid_text.rpartition(",")
+        else:
+            centre = invalid_text
+            radius = "1"
+        number, _, unit = radius.strip().partition(" ")
+        return PlaceFields(centre=centre, size=number, unit=unit or "deg", body=has_body)
+    if search.near is None:
+        return PlaceFields(body=has_body)
+    circle = search.near
+    number, unit = _format_radius(circle)
+    position_text = f"{circle.longitude:.6g}, {circle.latitude:.6g}"
+    return PlaceFields(
+        centre=circle.name or f"{circle.longitude!r},{circle.latitude!r}",
+        size=number,
+        unit=unit,
+        found=position_text if circle.name else "",
+        body=has_body,
+    )
 
 
 def _format_radius(circle: SearchCircle) -> tuple[str, str]:
@@ -202,32 +329,9 @@ def _format_radius(circle: SearchCircle) -> tuple[str, str]:
     return coordinate_notation.format_radius(circle.radius_degrees)
 
 
-def _describe_place_values(search: TableSearch) -> dict[str, Any]:
-    invalid_text = dict(search.wrong).get(NEAR_PARAMETER)
-    if invalid_text is not None:
-        if "," in invalid_text:
-            centre, _, radius = invalid_text.rpartition(",")
-        else:
-            centre = invalid_text
-            radius = "1"
-        number, _, unit = radius.strip().partition(" ")
-        return {"centre": centre, "size": number, "unit": unit or "deg", "found": ""}
-    if search.near is None:
-        return {"centre": "", "size": "", "unit": "deg", "found": ""}
-    circle = search.near
-    number, unit = _format_radius(circle)
-    position_text = f"{circle.longitude:.6g}, {circle.latitude:.6g}"
-    return {
-        "centre": circle.name or f"{circle.longitude!r},{circle.latitude!r}",
-        "size": number,
-        "unit": unit,
-        "found": position_text if circle.name else "",
-    }
-
-
 def describe_cadence_fields(
     search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """Describe the fields of a cadence; None if rows of this table cannot be thinned."""
     table = search.table
     if cadence.find_time_column(table) is None or len(table.primary) != 1:
@@ -285,12 +389,12 @@ def describe_field_parts(search: TableSearch) -> dict[str, dict[str, str]]:
     for form_field in search_fields.build_form_fields(search.table, written_values):
         values = written_values.get(form_field.name)
         if values:
-            field_facts = describe_form_field(form_field, values, labels)
-            field_parts[field_facts["name"]] = {
-                "low": field_facts["low"],
-                "high": field_facts["high"],
-                "around": field_facts["around"],
-                "unit": field_facts["given"],
+            described_field = describe_form_field(form_field, values, labels)
+            field_parts[form_field.name] = {
+                "low": described_field.low,
+                "high": described_field.high,
+                "around": described_field.around,
+                "unit": described_field.given,
             }
     return field_parts
 
@@ -324,38 +428,38 @@ def _build_condition_chip(name: str, value: str, other_parameters: Sequence[tupl
 
 
 def _group_fields_by_section(
-    form_fields: Sequence[dict[str, Any]], initial_names: Sequence[str] = ()
-) -> list[dict[str, Any]]:
+    form_fields: Sequence[SearchFormField], initial_names: Sequence[str] = ()
+) -> list[FormSection]:
     """Group fields into sections: the initial fields, the sections of the descriptor or its standard, the others."""
     order = {name.lower(): place for place, name in enumerate(initial_names)}
-    fields_by_section: dict[tuple[str, bool], list[dict[str, Any]]] = {}
-    has_sections = any(form_field["section"] for form_field in form_fields)
+    fields_by_section: dict[tuple[str, bool], list[SearchFormField]] = {}
+    has_sections = any(form_field.section for form_field in form_fields)
     for form_field in form_fields:
         is_initial = _is_initial_field(form_field, initial_names)
         if is_initial:
             key = ("", True)
         else:
-            is_listed_section = bool(has_sections and form_field["section"])
-            key = (form_field["section"], form_field["principal"] or is_listed_section)
+            is_listed_section = bool(has_sections and form_field.section)
+            key = (form_field.section, form_field.principal or is_listed_section)
         fields_by_section.setdefault(key, []).append(form_field)
-    fields_by_section.get(("", True), []).sort(key=lambda form_field: order.get(form_field["name"].lower(), len(order)))
+    fields_by_section.get(("", True), []).sort(key=lambda form_field: order.get(form_field.name.lower(), len(order)))
     sections = []
     for (name, principal), section_fields in fields_by_section.items():
         is_main = not name and principal
         is_open_by_default = not order and name in {"target", "time"}
-        has_values = any(form_field["asked"] for form_field in section_fields)
-        section = {
-            "name": name or ("main" if principal else "more"),
-            "fields": section_fields,
-            "open": is_main or is_open_by_default or has_values,
-        }
+        has_values = any(form_field.asked for form_field in section_fields)
+        section = FormSection(
+            name=name or ("main" if principal else "more"),
+            fields=section_fields,
+            open=is_main or is_open_by_default or has_values,
+        )
         sections.append(section)
-    return sorted(sections, key=lambda section: {"main": -1, "more": 1}.get(section["name"], 0))
+    return sorted(sections, key=lambda section: {"main": -1, "more": 1}.get(section.name, 0))
 
 
 def describe_relaxed_searches(
     search: TableSearch, runner: QueryRunner, labels: ColumnLabels, observation_key: ObservationKeyColumns | None = None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Describe the searches without single conditions, for a search that finds nothing.
 
     With `observation_key`, the counted lines are observations.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -17,6 +18,7 @@ from hven.adql.adql_writer import quote_adql_name
 from hven.portal._explore import data_search, word_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.value_index import ValueIndex
+from hven.portal._pages import TemplateContext, record_to_dict
 from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_page_translations
 from hven.portal._views.counts import find_row_noun
 from hven.portal._views.page_addresses import build_table_address
@@ -25,7 +27,7 @@ from hven.portal._views.table_view import build_query_runner
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Table
     from hven.portal._explore.value_index import ValueMatch
@@ -41,21 +43,56 @@ MIN_EXACT_SCORE = 100.0  # values that match exactly come before collections
 log = logging.getLogger("hven.portal")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHits:
+    """What a search by words finds.
+
+    Attributes
+    ----------
+    hits
+        Data, collections, tables and columns, the best first; each ``kind`` has its own keys.
+    places
+        Places with the name.
+    late
+        Whether some tables are not counted yet.
+    """
+
+    hits: Sequence[Mapping[str, object]]
+    places: Sequence[Mapping[str, object]]
+    late: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPage(TemplateContext):
+    """The page of a search.
+
+    Attributes
+    ----------
+    words
+        Words of the search.
+    found
+        What it finds.
+    """
+
+    template = "search.html"
+    words: str
+    found: SearchHits
+
+
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/search`` and ``/search/suggest``."""
 
     async def show_search(page_context: PageContext) -> PageContent:
         words = _read_search_words(page_context)
         search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, COUNT_WAIT_SECONDS)
-        template_values = {"words": words, **search_result}
-        json_content = {"query": words, **search_result}
-        return PageContent(template="search.html", template_values=template_values, json_content=json_content)
+        page = SearchPage(words=words, found=search_result)
+        return PageContent(page=page, json_content={"query": words, **record_to_dict(search_result)})
 
     async def suggest_hits(page_context: PageContext) -> PageContent:
         words = _read_search_words(page_context)
         search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, data_search.COUNT_WAIT_SECONDS)
-        suggestions = {"hits": search_result["hits"][:MAX_SUGGESTIONS], "late": search_result["late"]}
-        return PageContent(template="", template_values=suggestions)
+        suggestions = {"hits": search_result.hits[:MAX_SUGGESTIONS], "late": search_result.late}
+        return PageContent(json_content=suggestions)
 
     def count_public_values(published_state: PublishedState) -> None:
         """Count the values of public tables before the first search."""
@@ -99,7 +136,7 @@ def _select_searchable_tables(tables: Iterable[Table], published_state: Publishe
     return searchable_tables
 
 
-def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> dict[str, Any]:
+def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> SearchHits:
     """Find data, collections, tables and columns, the best first."""
     published_state = page_context.published_state
     tables = _select_searchable_tables(page_context.catalogue.iterate_tables(), page_context.published_state)
@@ -126,11 +163,11 @@ def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> di
         {"name": place.name, "note": place.note, "target": place.target, "lon": place.longitude, "lat": place.latitude}
         for place in data.places
     ]
-    return {
-        "hits": [*exact_hits, *place_hits, *metadata_hits, *other_hits, *columns],
-        "places": places,
-        "late": data.is_incomplete,
-    }
+    return SearchHits(
+        hits=[*exact_hits, *place_hits, *metadata_hits, *other_hits, *columns],
+        places=places,
+        late=data.is_incomplete,
+    )
 
 
 def _describe_table(table: Table, page_context: PageContext) -> dict[str, Any]:

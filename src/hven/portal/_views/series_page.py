@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore.coincident_rows import to_unix_microseconds
+from hven.portal._pages import TemplateContext
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import build_error_responder, build_page_context, render_page_response
 from hven.portal._views.table_view import build_query_runner
@@ -15,7 +17,7 @@ from hven.portal._views.time_span_rows import list_remote_tables
 from hven.services.series import format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -27,6 +29,68 @@ if TYPE_CHECKING:
 
 SERIES_FACE = "timelines"
 MAX_LAST_SAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesListPage(TemplateContext):
+    """The page of all data sets of time series.
+
+    Attributes
+    ----------
+    at
+        Address of the HAPI service.
+    sets
+        The data sets as the service describes them, each with the ``page`` of its table.
+    """
+
+    template = "series.html"
+    at: str
+    sets: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelinePage(TemplateContext):
+    """The page of one data set.
+
+    Attributes
+    ----------
+    of
+        The data set as the service describes it, with its ``table``.
+    known
+        The same without the table, for the script.
+    page
+        Address of the table's page.
+    begins, ends
+        First and last time, to the minute; empty if there are no samples.
+    data
+        Address of the tiles.
+    elsewhere
+        Keys of the remote tables that are searched for rows at the same time.
+    last
+        Address of the last samples; empty if there is none.
+    tiles
+        Tiles that the browser fetches at once.
+    """
+
+    template = "timeline.html"
+    of: Mapping[str, object]
+    known: Mapping[str, object]
+    page: str
+    begins: str
+    ends: str
+    data: str
+    elsewhere: Sequence[str]
+    last: str
+    tiles: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesLink:
+    """A link to the page of a data set."""
+
+    id: str
+    title: str
+    url: str
 
 
 def render_series_list_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
@@ -44,7 +108,7 @@ def render_series_list_page(request: Request, context: ServiceContext, series_fa
     sets = [
         {**series, "page": build_table_address(page_context.base, series["table"])} for series in series_facts["sets"]
     ]
-    return render_page_response(page_context, "series.html", sets=sets, at=series_facts["base"])
+    return render_page_response(page_context, SeriesListPage(at=series_facts["base"], sets=sets))
 
 
 def render_timeline_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
@@ -65,14 +129,19 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         "" if instant is None else format_instant(instant)[:16].replace("T", " ")
         for instant in (series_facts["start"], series_facts["stop"])
     )
-    page = build_table_address(page_context.base, series_facts["table"])
     data = f"{page_context.base}/series/{quote(series_facts['id'])}"
-    elsewhere = [instant.key for instant, _ in list_remote_tables(build_query_runner(page_context))]
-    script_facts = {name: value for name, value in series_facts.items() if name != "table"}
-    facts: dict[str, Any] = {"page": page, "begins": begins, "ends": ends, "data": data, "elsewhere": elsewhere}
-    facts["last"] = _build_last_samples_address(series_facts)
-    facts["tiles"] = list_tiles_to_preload(series_facts, request.query_params, data)
-    return render_page_response(page_context, "timeline.html", of=series_facts, known=script_facts, **facts)
+    page = TimelinePage(
+        of=series_facts,
+        known={name: value for name, value in series_facts.items() if name != "table"},
+        page=build_table_address(page_context.base, series_facts["table"]),
+        begins=begins,
+        ends=ends,
+        data=data,
+        elsewhere=[target.key for target, _ in list_remote_tables(build_query_runner(page_context))],
+        last=_build_last_samples_address(series_facts),
+        tiles=list_tiles_to_preload(series_facts, request.query_params, data),
+    )
+    return render_page_response(page_context, page)
 
 
 def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
@@ -88,7 +157,7 @@ def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
     return f"{series_facts['hapi']}/data?{urlencode(parameters)}"
 
 
-def list_table_series_links(table: Table, page_context: PageContext) -> list[dict[str, str]]:
+def list_table_series_links(table: Table, page_context: PageContext) -> list[SeriesLink]:
     """List the data sets of a table, and those whose spans its rows are, with their pages."""
     if not table.is_served_by(SERIES_FACE) or not (table.series or table.spanned_series_ids):
         return []
@@ -104,7 +173,7 @@ def list_table_series_links(table: Table, page_context: PageContext) -> list[dic
             titles_by_id[series.id] = series.title or table_title or series.id
     names = dict.fromkeys((*(series.id for series in table.series), *table.spanned_series_ids))
     return [
-        {"id": name, "title": titles_by_id[name], "url": f"{page_context.base}/series/{quote(name, safe='')}"}
+        SeriesLink(id=name, title=titles_by_id[name], url=f"{page_context.base}/series/{quote(name, safe='')}")
         for name in names
         if name in titles_by_id
     ]

@@ -78,10 +78,10 @@ def _list_page_addresses(page_context: PageContext) -> Iterator[tuple[str, str]]
         for table in tables:
             yield build_table_address(page_context.base, table), days[table.qualified_name]
     for help_page in list_site_help_pages(page_context):
-        yield help_page["url"], ""
+        yield help_page.url, ""
     for resource in list_visible_collections(page_context):
         for help_page in list_collection_help_pages(resource, page_context):
-            yield help_page["url"], ""
+            yield help_page.url, ""
     news_directory = settings.directory / page_context.brand.news
     for note in NOTE_CACHE.list_news(news_directory, settings.directory, page_context.language):
         news_day = "" if note.day is None else note.day.isoformat()

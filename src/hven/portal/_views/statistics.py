@@ -6,6 +6,7 @@ Rows are counted once for each state of the tables.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from hven.engines import LiveRelation
 from hven.model.errors import HvenError
 from hven.portal._explore.facets import write_choice_condition
 from hven.portal._explore.table_summary import TableSummary, summarize_table
+from hven.portal._pages import TemplateContext
 from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_amounts
 from hven.portal._views.data_validity import describe_quality_flags
 from hven.portal._views.page_addresses import build_table_address
@@ -26,14 +28,42 @@ from hven.services.source_dates import find_source_date
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
     from hven.portal._explore.column_labels import ColumnLabels
     from hven.services.face import ServiceContext
+    from hven.services.file_rows import CountWithNoun
 
 MAX_PARALLEL_COLLECTIONS = 2  # collections that are counted at the same time
 log = logging.getLogger("hven.portal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatisticsPage(TemplateContext):
+    """The page of the statistics of a collection.
+
+    Attributes
+    ----------
+    collection
+        Name of the collection.
+    resource
+        Its description.
+    amounts
+        What it has, by noun.
+    updated
+        When its last table was published; None without tables.
+    tables
+        The statistics of its tables, as in JSON.
+    """
+
+    template = "statistics.html"
+    collection: str
+    resource: CollectionSpec
+    amounts: Sequence[CountWithNoun]
+    updated: str | None
+    tables: Sequence[Mapping[str, object]]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -58,16 +88,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             table_name = table.qualified_name
             lines = line_counts.get(table_name)
             amount_facts.append((table, rows[table_name], table_name in line_counts, lines))
-        amounts = sum_amounts(amount_facts)
-        resource = page_context.published_state.resources[name]
+        updated = max((table_facts["updated"] for table_facts in table_statistics), default=None)
+        page = StatisticsPage(
+            collection=name,
+            resource=page_context.published_state.resources[name],
+            amounts=sum_amounts(amount_facts),
+            updated=updated,
+            tables=table_statistics,
+        )
         json_content = {
             "collection": name,
             "rows": sum(table_facts["rows"] or 0 for table_facts in table_statistics),
-            "updated": max((table_facts["updated"] for table_facts in table_statistics), default=None),
+            "updated": updated,
             "tables": table_statistics,
         }
-        template_values = {"resource": resource, "amounts": amounts, **json_content}
-        return PageContent(template="statistics.html", template_values=template_values, json_content=json_content)
+        return PageContent(page=page, json_content=json_content)
 
     page_endpoint = build_page_endpoint(show_statistics, context, document_cache=services.DocumentCache())
     return [Route("/statistics/{name}", page_endpoint)]

@@ -6,7 +6,7 @@ It can also return the position of one row in the strip.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -18,14 +18,14 @@ from hven.portal._explore import overview_strip, row_pages
 from hven.portal._explore.number_formatting import format_number, format_unit
 from hven.portal._explore.search import PORTAL_PARAMETERS, TableSearch
 from hven.portal._explore.strip_bins import format_bin_edge, to_float_values
-from hven.portal._pages import load_templates
+from hven.portal._pages import TemplateContext, render_page_part
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
 from hven.portal._views.row_lines import build_page_line_search
-from hven.portal._views.table_view import TableView, list_search_faults, read_table_view
+from hven.portal._views.table_view import TableView, read_table_view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hven.portal._explore.column_labels import ColumnLabels
     from hven.portal._explore.number_formatting import UnitScale
     from hven.portal._explore.overview_strip import OverviewMap, OverviewStripCounts, OverviewStripLayout
+    from hven.portal._explore.search import SearchFault
     from hven.portal._explore.strip_bins import ColumnBins
     from hven.services.face import ServiceContext
 
@@ -48,6 +49,56 @@ STRIP_PARAMETER = "_strip"  # `now`: the page must contain the strip, however lo
 MAX_IMMEDIATE_ROWS = 200_000  # a table with more rows is counted after its page is sent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewStrip:
+    """The overview of a table.
+
+    Attributes
+    ----------
+    later
+        Whether a script fetches it, because counting takes long.
+    late
+        Whether the rows could not be counted in time.
+    exact
+        Whether the counts are those of all rows, and not of a sample.
+    rows
+        Number of rows; None if it is not known.
+    observations
+        Whether the counted lines are observations.
+    faults
+        Parameters of the search that cannot be read.
+    time, map, parts
+        Histogram of the time, map of the positions, histograms of other columns.
+    rooms
+        Names of the parts for which the style sheet reserves space.
+    """
+
+    later: bool = False
+    late: bool = False
+    exact: bool = False
+    rows: int | None = None
+    observations: bool = False
+    faults: Sequence[SearchFault] = ()
+    time: Mapping[str, object] | None = None
+    map: Mapping[str, object] | None = None
+    parts: Sequence[Mapping[str, object]] = ()
+    rooms: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewStripDrawing(TemplateContext):
+    """The overview of a table by itself; pages include the same template.
+
+    Attributes
+    ----------
+    strip
+        The overview.
+    """
+
+    template = "strip.html"
+    strip: OverviewStrip
+
+
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the strip: its numbers, its drawing (``_only=drawn``), or one row's position (``_only=row&_row=KEY``)."""
 
@@ -61,17 +112,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 return _locate_row_in_strip(table_view)
             strip_content = build_overview_strip_content(table_view)
             if part_name == "drawn":
-                templates = load_templates(page_context.language)
-                return {"html": templates.get_template("strip.html").render(strip=strip_content)}
+                return {"html": render_page_part(OverviewStripDrawing(strip=strip_content), page_context.language)}
             return _overview_strip_to_json(strip_content)
 
         strip_answer = await run_while_connected(page_context.request, build_answer)
-        return PageContent(template="", template_values=strip_answer)
+        return PageContent(json_content=strip_answer)
 
     return [Route("/collections/{name}/{table}/strip", build_json_endpoint(answer_strip, context))]
 
 
-def build_first_overview_strip(table_view: TableView, *, is_immediate: bool = False) -> dict[str, Any] | None:
+def build_first_overview_strip(table_view: TableView, *, is_immediate: bool = False) -> OverviewStrip | None:
     """Return the strip for the first view of a page, or None if there is nothing to draw.
 
     It is counted now if that is quick; otherwise a script of the page fetches it.
@@ -82,10 +132,10 @@ def build_first_overview_strip(table_view: TableView, *, is_immediate: bool = Fa
             return None
         rows = table_view.runner.find_published_table(table_view.table).rows
         if is_immediate or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
-            return {**build_overview_strip_content(table_view), "rooms": _list_strip_parts(strip_layout)}
+            return replace(build_overview_strip_content(table_view), rooms=_list_strip_parts(strip_layout))
     except HvenError:
         return None  # the page works without the strip
-    return {"later": True, "parts": [], "time": None, "map": None, "rooms": _list_strip_parts(strip_layout)}
+    return OverviewStrip(later=True, rooms=_list_strip_parts(strip_layout))
 
 
 def choose_default_plot_columns(table_view: TableView) -> str:
@@ -115,7 +165,7 @@ def _list_strip_parts(strip_layout: OverviewStripLayout) -> str:
     return " ".join(names)
 
 
-def build_overview_strip_content(table_view: TableView) -> dict[str, Any]:
+def build_overview_strip_content(table_view: TableView) -> OverviewStrip:
     """Return the content of the strip of a search."""
     strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
     line_view = build_page_line_search(table_view)
@@ -130,31 +180,25 @@ def build_overview_strip_content(table_view: TableView) -> dict[str, Any]:
         matching_counts = overview_strip.count_overview_strip_rows(line_view.search, table_view.runner, strip_layout)
     else:
         matching_counts = total_counts
-    faults = list_search_faults(table_view.search)
-    strip_facts: dict[str, Any] = {
-        "later": False,
-        "late": matching_counts is None,
-        "exact": matching_counts is not None and matching_counts.is_exact,
-        "rows": None if matching_counts is None else matching_counts.rows,
-        "observations": line_view.observation_key is not None,
-        "faults": faults,
-        "time": None,
-        "map": None,
-        "parts": [],
-    }
+    strip = OverviewStrip(
+        late=matching_counts is None,
+        exact=matching_counts is not None and matching_counts.is_exact,
+        rows=None if matching_counts is None else matching_counts.rows,
+        observations=line_view.observation_key is not None,
+        faults=table_view.search.faults,
+    )
     if matching_counts is None or total_counts is None:
-        return strip_facts
+        return strip
     drawn_parts = []
     for at, column_bins in enumerate(strip_layout.bins):
         part_totals = total_counts.counts[at] if is_narrowed else None
         drawn_parts.append(_draw_histogram_part(column_bins, matching_counts.counts[at], part_totals, table_view))
-    if strip_layout.time is not None:
-        strip_facts["time"] = drawn_parts.pop(0)
-    strip_facts["parts"] = drawn_parts
+    time_part = None if strip_layout.time is None else drawn_parts.pop(0)
+    map_part = None
     if strip_layout.overview_map is not None:
         map_totals = total_counts if is_narrowed else None
-        strip_facts["map"] = _draw_overview_map(strip_layout.overview_map, matching_counts, map_totals, table_view)
-    return strip_facts
+        map_part = _draw_overview_map(strip_layout.overview_map, matching_counts, map_totals, table_view)
+    return replace(strip, time=time_part, map=map_part, parts=drawn_parts)
 
 
 def _draw_histogram_part(
@@ -162,7 +206,7 @@ def _draw_histogram_part(
     counts: npt.NDArray[np.int64],
     total_counts: npt.NDArray[np.int64] | None,
     table_view: TableView,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     column = column_bins.column
     search = table_view.search
     scale = table_view.labels.find_unit_scale(column)
@@ -178,7 +222,7 @@ def _draw_histogram_part(
         if selected_band is not None:
             band_begin, band_end = selected_band
             band_width = max(bin_count * (band_end - band_begin), 0.1)
-            band = [round(bin_count * band_begin, 2), round(band_width, 2)]
+            band = (round(bin_count * band_begin, 2), round(band_width, 2))
     links = []
     for at, count in enumerate(counts[1:].tolist()):
         if count:
@@ -305,7 +349,7 @@ def _draw_overview_map(
     matching_counts: OverviewStripCounts,
     total_counts: OverviewStripCounts | None,
     table_view: TableView,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     column_count, row_count = overview_map.grid_shape
     search = table_view.search
     counts = matching_counts.counts[-1]
@@ -434,19 +478,21 @@ def _locate_row_in_strip(table_view: TableView) -> dict[str, Any]:
     return row_position
 
 
-def _overview_strip_to_json(strip_content: dict[str, Any]) -> dict[str, Any]:
+def _overview_strip_to_json(strip: OverviewStrip) -> dict[str, Any]:
     """Return the content of the strip without its drawing."""
     drawing_keys = {"name", "drawn", "every", "links", "without", "band", "ends", "said", "asked", "coarse", "size"}
 
-    def remove_drawing(strip_part: dict[str, Any] | None) -> dict[str, Any] | None:
+    def remove_drawing(strip_part: Mapping[str, object] | None) -> dict[str, object] | None:
         if strip_part is None:
             return None
         return {key: value for key, value in strip_part.items() if key not in drawing_keys}
 
-    shared_facts = {key: strip_content[key] for key in ("rows", "observations", "exact", "faults")}
     return {
-        **shared_facts,
-        "time": remove_drawing(strip_content["time"]),
-        "map": remove_drawing(strip_content["map"]),
-        "parts": [remove_drawing(strip_part) for strip_part in strip_content["parts"]],
+        "rows": strip.rows,
+        "observations": strip.observations,
+        "exact": strip.exact,
+        "faults": strip.faults,
+        "time": remove_drawing(strip.time),
+        "map": remove_drawing(strip.map),
+        "parts": [remove_drawing(strip_part) for strip_part in strip.parts],
     }

@@ -5,6 +5,7 @@ The server renders the page, with links and forms that work without JavaScript; 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,7 +25,7 @@ from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.plots_json import axes_to_json, choose_plot_unit_scale
 from hven.portal._explore.search_fields import list_display_units
 from hven.portal._explore.table_sentence import write_table_sentence
-from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS
+from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
 from hven.portal._views import strip_data
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
 from hven.portal._views.dataset_metadata import build_schema_org_table_dataset
@@ -42,7 +43,6 @@ from hven.portal._views.table_view import (
     TableView,
     columns_to_json,
     describe_constant_columns,
-    list_search_faults,
     read_table_view,
 )
 from hven.services import surveys
@@ -55,10 +55,180 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.portal._explore import TableSearch
     from hven.portal._explore.cell_text import ColumnHeading
+    from hven.portal._explore.search import SearchFault
+    from hven.portal._views.downloads import DownloadLinks
+    from hven.portal._views.search_form import SearchForm
+    from hven.portal._views.series_page import SeriesLink
+    from hven.portal._views.strip_data import OverviewStrip
+    from hven.portal._views.table_view import ConstantColumns
+    from hven.portal.panes import TablePane
     from hven.services.face import ServiceContext
 
 ROWS_PER_PAGE = 50  # of the first page
 MAIN_TABLE = "main"  # the name of a collection's only or first table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseLink:
+    """A state of a table that has a page.
+
+    Attributes
+    ----------
+    label, day
+        Label and day of the release; empty for the current state.
+    here
+        Whether it is the state of this page.
+    newest
+        Whether it is the newest release.
+    """
+
+    label: str
+    day: str
+    url: str
+    here: bool
+    newest: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SortableHeading:
+    """The heading of a column, whose link sorts the rows.
+
+    Attributes
+    ----------
+    title
+        Tooltip.
+    numeric
+        Whether its cells are aligned as numbers.
+    sorted
+        ``ascending`` or ``descending`` if the rows are sorted by it; otherwise empty.
+    address
+        Query of the sorted search.
+    """
+
+    name: str
+    label: str
+    unit: str
+    title: str
+    numeric: bool
+    sorted: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePage(TemplateContext):
+    """The page of a table.
+
+    Attributes
+    ----------
+    table, name, headline
+        The table, its name as in a query, and the title of the page.
+    collection, described, heading
+        Name of its collection, whether that has a page, and its title.
+    releases
+        The current state and the releases, if there are any.
+    kind
+        Its standard; empty if it has none.
+    here, below
+        Address of the page, and its path below the collections.
+    dataset
+        Its description for search engines (schema.org).
+    form, known, known_choices
+        The form, the names of its fields, and the choices that are known without counting.
+    chips, faults, without
+        Conditions of the search, as in `build_condition_chips`; parameters that cannot be read; searches that find
+        rows, if this one finds none.
+    state, state_pairs, searched
+        The search as a query, as parameters, and as a query of its conditions alone.
+    adql
+        The query of the rows.
+    total, every
+        Number of rows that were found, and of all rows.
+    begin, end, pages
+        Numbers of the first and the last row of the page, and queries of other pages by ``first``, ``previous``,
+        ``next``, ``last``.
+    lost
+        Whether the requested state is no longer kept.
+    headings, rows
+        Headings of the columns, and the rows with their keys.
+    ticks, stills
+        What a tick puts into the basket, by key; pictures that may be shown without scripts.
+    row
+        Labels, cells and units of the row that the address names.
+    files, of_rows
+        Files of each line, and their number, if the lines are observations.
+    other_lines, each
+        Query of the search with the other kind of lines, if there is one; whether the lines are files.
+    choosable, raw, other_names
+        Columns that can be shown; whether names are shown instead of labels; query that switches between both.
+    sentence, alike
+        The table in a sentence; its columns with the same value in all rows.
+    pictured
+        Whether rows have pictures.
+    taken
+        Downloads.
+    panes, series
+        All panes, and the time series of the table.
+    strip
+        Overview of the rows; None if there is nothing to draw.
+    map, has_map, surveys
+        What a map shows, empty for no map; whether it is open; addresses of its surveys, separated by spaces.
+    plotted, plot_first, has_plot
+        Columns that can be plotted, the first ones, and whether the plot is open.
+    """
+
+    template = "workspace.html"
+    table: Table
+    name: str
+    headline: str
+    collection: str
+    described: bool
+    heading: str
+    releases: Sequence[ReleaseLink]
+    kind: str
+    here: str
+    below: str
+    dataset: Mapping[str, object]
+    form: SearchForm
+    known: Collection[str]
+    known_choices: Sequence[Mapping[str, object]]
+    chips: Sequence[Mapping[str, str]]
+    faults: Sequence[SearchFault]
+    without: Sequence[Mapping[str, object]]
+    state: str
+    state_pairs: Sequence[tuple[str, str]]
+    searched: str
+    adql: str
+    total: row_pages.RowCount
+    every: row_pages.RowCount
+    begin: int
+    end: int
+    pages: Mapping[str, str]
+    lost: bool
+    headings: Sequence[SortableHeading]
+    rows: Sequence[tuple[str, Sequence[TextCell | None]]]
+    ticks: Mapping[str, str]
+    stills: Collection[str]
+    row: Sequence[tuple[str, TextCell, str]]
+    files: Sequence[Sequence[Mapping[str, object]]] | None
+    of_rows: int | None
+    other_lines: str | None
+    each: bool
+    choosable: Sequence[Mapping[str, object]]
+    raw: bool
+    other_names: str
+    sentence: str
+    alike: ConstantColumns
+    pictured: bool
+    taken: DownloadLinks
+    panes: Sequence[TablePane]
+    series: Sequence[SeriesLink]
+    strip: OverviewStrip | None
+    map: str
+    has_map: bool
+    surveys: str
+    plotted: Sequence[Mapping[str, object]]
+    plot_first: str
+    has_plot: bool
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -113,12 +283,12 @@ def _find_collection_name(table_view: TableView) -> str:
     return release.collection
 
 
-def _list_form_parameters(search_form: Mapping[str, Any]) -> set[str]:
+def _list_form_parameters(search_form: SearchForm) -> set[str]:
     """Return the parameters that the fields of a form set."""
-    form_fields = {form_field["name"] for form_field in search_form["fields"]} | {"_q"}
-    if search_form["place"]:
+    form_fields = {form_field.name for form_field in search_form.fields} | {"_q"}
+    if search_form.place:
         form_fields.add("_near")
-    if search_form["every"]:
+    if search_form.every:
         form_fields.add("_every")
     return form_fields
 
@@ -185,64 +355,63 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
     searched_part = search.copy_with(row="", rest=(), order=(), columns=(), units=())
     files = line_view.lines_to_json(files_of, table_view)
     releases = _list_release_links(f"{collection}.{table_view.table.name}", table_view, page_context)
-    content: dict[str, Any] = {
-        "collection": collection,
-        "described": resource is not None,
-        "heading": resource_title or collection,
-        "releases": releases,
-        "table": table_view.table,
-        "name": table_view.quoted_name,
-        "headline": _build_headline(table_view.table, resource_title, table_view.quoted_name),
-        "headings": heading_row,
-        "rows": list(zip(row_page.keys, joined_cells, strict=True)),
-        "stills": _list_allowed_picture_addresses(joined_cells, page_context),
-        "row": _list_requested_row_cells(table_view),
-        "files": None,
-        "of_rows": None,
-        **files,
-        "ticks": _list_basket_keys(row_page.keys, files.get("files") or ()),
-        "other_lines": None if line_view.other_search is None else line_view.other_search.write_query_string(),
-        "each": search.each,
-        "pictured": any(heading.kind == "picture" for heading in column_headings),
-        "sentence": write_table_sentence(table_view.labels),
-        "alike": describe_constant_columns(column_headings, cell_rows, constant_names),
-        "total": total,
-        "every": total_count,
-        "begin": offset + 1,
-        "end": offset + len(cell_rows),
-        "pages": _build_page_links(table_view, row_page, size, total.rows),
-        "lost": table_view.is_state_lost,
-        "plotted": plotted_axes,
-        "plot_first": strip_data.choose_default_plot_columns(table_view),
-        "has_plot": any(name == "_plot" for name, _ in search.rest),
-        "map": _classify_map(table_view),
-        "surveys": " ".join(all_surveys),
-        "has_map": any(name == "_map" for name, _ in search.rest),
-        "form": search_form,
-        "known_choices": list_choices_without_counts(table_view),
-        "kind": global_search.classify_table_standard(table_view.table),
-        "known": _list_form_parameters(search_form),
-        "chips": build_condition_chips(search, table_view.labels),
-        "without": relaxed_searches,
-        "faults": list_search_faults(search),
-        "adql": search.write_adql(),
-        "state": search.write_query_string(),
-        "taken": describe_download_links(table_view, page_context),
-        "panes": panes.list_panes(),
-        "series": list_table_series_links(table_view.table, page_context),
-        "strip": strip_data.build_first_overview_strip(table_view, is_immediate=is_strip_immediate),
-        "state_pairs": search.list_parameters(),
-        "choosable": _list_choosable_columns(table_view, shown_names, uninformative_names),
-        "raw": table_view.labels.is_raw,
-        "other_names": _write_label_switch_query(table_view),
-        "here": table_address,
-        "below": build_table_path(table_view.table),
-        "searched": searched_part.write_query_string(),
-        "dataset": build_schema_org_table_dataset(
+    page = TablePage(
+        collection=collection,
+        described=resource is not None,
+        heading=resource_title or collection,
+        releases=releases,
+        table=table_view.table,
+        name=table_view.quoted_name,
+        headline=_build_headline(table_view.table, resource_title, table_view.quoted_name),
+        headings=heading_row,
+        rows=list(zip(row_page.keys, joined_cells, strict=True)),
+        stills=_list_allowed_picture_addresses(joined_cells, page_context),
+        row=_list_requested_row_cells(table_view),
+        files=files.get("files"),
+        of_rows=files.get("of_rows"),
+        ticks=_list_basket_keys(row_page.keys, files.get("files") or ()),
+        other_lines=None if line_view.other_search is None else line_view.other_search.write_query_string(),
+        each=search.each,
+        pictured=any(heading.kind == "picture" for heading in column_headings),
+        sentence=write_table_sentence(table_view.labels),
+        alike=describe_constant_columns(column_headings, cell_rows, constant_names),
+        total=total,
+        every=total_count,
+        begin=offset + 1,
+        end=offset + len(cell_rows),
+        pages=_build_page_links(table_view, row_page, size, total.rows),
+        lost=table_view.is_state_lost,
+        plotted=plotted_axes,
+        plot_first=strip_data.choose_default_plot_columns(table_view),
+        has_plot=any(name == "_plot" for name, _ in search.rest),
+        map=_classify_map(table_view),
+        surveys=" ".join(all_surveys),
+        has_map=any(name == "_map" for name, _ in search.rest),
+        form=search_form,
+        known_choices=list_choices_without_counts(table_view),
+        kind=global_search.classify_table_standard(table_view.table),
+        known=_list_form_parameters(search_form),
+        chips=build_condition_chips(search, table_view.labels),
+        without=relaxed_searches,
+        faults=search.faults,
+        adql=search.write_adql(),
+        state=search.write_query_string(),
+        taken=describe_download_links(table_view, page_context),
+        panes=panes.list_panes(),
+        series=list_table_series_links(table_view.table, page_context),
+        strip=strip_data.build_first_overview_strip(table_view, is_immediate=is_strip_immediate),
+        state_pairs=search.list_parameters(),
+        choosable=_list_choosable_columns(table_view, shown_names, uninformative_names),
+        raw=table_view.labels.is_raw,
+        other_names=_write_label_switch_query(table_view),
+        here=table_address,
+        below=build_table_path(table_view.table),
+        searched=searched_part.write_query_string(),
+        dataset=build_schema_org_table_dataset(
             table_view.table, resource, table_view.published.updated, page_context, downloads=downloads
         ),
-    }
-    release_links = [{name: release[name] for name in ("label", "day", "url")} for release in releases]
+    )
+    release_links = [{"label": release.label, "day": release.day, "url": release.url} for release in releases]
     query_string = search.write_query_string()
     json_content = {
         "table": table_view.table.qualified_name,
@@ -250,10 +419,10 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         "columns": columns_to_json(column_headings),
         "total": total.rows,
         "adql": search.write_adql(),
-        "faults": list_search_faults(search),
+        "faults": search.faults,
         "rows_url": f"{table_address}/rows?{query_string}",
     }
-    return PageContent(template="workspace.html", template_values=content, json_content=json_content)
+    return PageContent(page=page, json_content=json_content)
 
 
 def _list_allowed_picture_addresses(rows: list[list[Any]], page_context: PageContext) -> list[str]:
@@ -270,7 +439,7 @@ def _list_allowed_picture_addresses(rows: list[list[Any]], page_context: PageCon
     return [address for address in picture_addresses if is_allowed(address)]
 
 
-def _list_release_links(name: str, table_view: TableView, page_context: PageContext) -> list[dict[str, Any]]:
+def _list_release_links(name: str, table_view: TableView, page_context: PageContext) -> list[ReleaseLink]:
     """List the states of a table that have a page: the current one, then its releases, the newest first.
 
     Return an empty list if the table was never released.
@@ -289,14 +458,14 @@ def _list_release_links(name: str, table_view: TableView, page_context: PageCont
         if release_name not in tables_by_name:
             continue
         table_address = build_table_address(page_context.base, tables_by_name[release_name])
-        link_facts = {
-            "label": label,
-            "day": day,
-            "url": table_address,
-            "here": release_name == current_name,
-            "newest": state_number == 1,
-        }
-        release_links.append(link_facts)
+        release_link = ReleaseLink(
+            label=label,
+            day=day,
+            url=table_address,
+            here=release_name == current_name,
+            newest=state_number == 1,
+        )
+        release_links.append(release_link)
     return release_links if len(release_links) > 1 else []
 
 
@@ -328,7 +497,7 @@ def _list_basket_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, An
 
 def _list_choosable_columns(
     table_view: TableView, shown_names: Sequence[str], uninformative_names: Collection[str]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """List the columns that can be shown, with the units of each; the shown ones come first, in their order."""
     units = dict(table_view.search.units)
     hidden_names = {*shown_names, *uninformative_names}
@@ -339,7 +508,7 @@ def _list_choosable_columns(
     for name in (*shown_names, *other_names):
         column = table_view.table.find_column(name)
         usual_unit = table_view.labels.find_unit_scale(column).unit
-        column_facts = {
+        choosable_column = {
             "name": name,
             "label": table_view.labels.label_column(column),
             "shown": name in shown_names,
@@ -348,13 +517,13 @@ def _list_choosable_columns(
             "usual": usual_unit,
             "title": table_view.labels.describe_column(column),
         }
-        choosable_columns.append(column_facts)
+        choosable_columns.append(choosable_column)
     return choosable_columns
 
 
 def build_cell_rows(
     column_headings: Sequence[ColumnHeading], cell_rows: Sequence[Sequence[TextCell | None]], table_view: TableView
-) -> tuple[list[dict[str, Any]], list[list[TextCell | None]]]:
+) -> tuple[list[SortableHeading], list[list[TextCell | None]]]:
     """Build the headings and cells of a page; the columns of a pair are joined."""
     order = order_columns(column_headings, find_range_column_pairs(column_headings, table_view.labels))
     heading_row = []
@@ -398,7 +567,7 @@ def _list_requested_row_cells(table_view: TableView) -> list[tuple[str, TextCell
     ]
 
 
-def _build_heading(heading: ColumnHeading, search: TableSearch, pair: RangeColumnPair | None = None) -> dict[str, Any]:
+def _build_heading(heading: ColumnHeading, search: TableSearch, pair: RangeColumnPair | None = None) -> SortableHeading:
     """Build the heading of a column: a click sorts by it, a second click in the opposite order."""
     sorted_by = dict(search.order)
     name = heading.column.name
@@ -410,15 +579,15 @@ def _build_heading(heading: ColumnHeading, search: TableSearch, pair: RangeColum
         sort_direction = "descending"
     else:
         sort_direction = "ascending"
-    return {
-        "name": name,
-        "label": heading.label if pair is None else pair.label,
-        "unit": format_unit(heading.unit),
-        "title": heading.title if pair is None else pair.title,
-        "numeric": heading.numeric or heading.kind == "time",
-        "sorted": sort_direction,
-        "address": next_search.write_query_string(),
-    }
+    return SortableHeading(
+        name=name,
+        label=heading.label if pair is None else pair.label,
+        unit=format_unit(heading.unit),
+        title=heading.title if pair is None else pair.title,
+        numeric=heading.numeric or heading.kind == "time",
+        sorted=sort_direction,
+        address=next_search.write_query_string(),
+    )
 
 
 def _build_page_links(

@@ -19,7 +19,7 @@ from hven.portal._pages import SWITCH_PARAMETERS
 from hven.portal._views.page_addresses import parse_table_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from hven.model.table import Table
     from hven.portal._explore.cell_text import ColumnHeading, TextCell
@@ -192,9 +192,12 @@ def translate_search_faults(search: TableSearch, page_context: PageContext) -> T
     return search.copy_with(faults=tuple(faults))
 
 
-def list_search_faults(search: TableSearch) -> list[dict[str, str]]:
-    """Return the faults of a search as JSON."""
-    return [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstantColumns:
+    """The columns with the same value in all rows: those with values, and the labels of those without."""
+
+    told: Sequence[Mapping[str, object]] = ()
+    empty: Sequence[str] = ()
 
 
 def drop_constant_cells(
@@ -207,11 +210,8 @@ def drop_constant_cells(
 
 def describe_constant_columns(
     headings: Sequence[ColumnHeading], rows: Sequence[Sequence[TextCell | None]], constant_names: Collection[str]
-) -> dict[str, Any]:
-    """Describe the columns with the same value in all rows: values, and the labels of columns without values.
-
-    Without rows, both lists are empty.
-    """
+) -> ConstantColumns:
+    """Describe the columns with the same value in all rows; without rows, there are none."""
     first = rows[0] if rows else ()
     constant_cells = [
         (heading, value)
@@ -225,8 +225,8 @@ def describe_constant_columns(
             empty_labels.append(heading.label)
         else:
             unit = format_unit(heading.unit)
-            told_columns.append({"name": heading.column.name, "label": heading.label, "unit": unit, "value": value})
-    return {"told": told_columns, "empty": empty_labels}
+            told_columns.append({"label": heading.label, "unit": unit, "value": value})
+    return ConstantColumns(told=told_columns, empty=empty_labels)
 
 
 def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collection[str] = ()) -> list[dict[str, Any]]:

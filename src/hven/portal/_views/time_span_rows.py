@@ -61,8 +61,8 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
     span = instant, _parse_time_parameter(query_params.get("_to", ""), "_to")
     runner = build_query_runner(page_context)
     if "_elsewhere" in query_params:
-        template_values = {"lines": [_count_remote_rows(query_params["_elsewhere"], span, page_context)]}
-        return PageContent(template="", template_values=template_values)
+        remote_line = _count_remote_rows(query_params["_elsewhere"], span, page_context)
+        return PageContent(json_content={"lines": [remote_line]})
     bars_by_table: dict[str, dict[str, Any]] = {}
 
     def count_bars(related_table: coincident_rows.CoincidentTable, target_result: TableQueryOutcome) -> None:
@@ -95,7 +95,7 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
             lines.append(_describe_table_line(target_result, page_context, related_table.conditions, bars))
     left_out_count = max(len(related_tables) - coincident_rows.MAX_TABLES, 0)
     meanwhile_facts = {"lines": lines, "asked": len(related_results), "left_out": left_out_count}
-    return PageContent(template="", template_values=meanwhile_facts)
+    return PageContent(json_content=meanwhile_facts)
 
 
 def list_collection_titles(page_context: PageContext) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,13 @@ from hven.model.errors import (
     format_message,
 )
 from hven.model.settings import create_site_directory
+from hven.portal._pages import TemplateContext, record_to_dict
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 from hven.services.addresses import is_cross_site
 from hven.sources.site_programs import start_supervised_program
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
     from hven.model.params import UploadedFile
@@ -44,6 +46,26 @@ MAX_OUTPUT_BYTES = 4 << 20  # of the description of a file
 CURATOR_GROUP_PATTERN = re.compile(r"project:.*:curator")
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 WORKER_MODULE = "hven.portal._explore.trial_worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPage(TemplateContext):
+    """The page on which curators try a file.
+
+    Attributes
+    ----------
+    told
+        What the worker tells of the file, or its ``error`` and ``remedy``; None if there is no file yet.
+    name
+        Name of the file.
+    most
+        Size of the largest file, in MiB.
+    """
+
+    template = "trial.html"
+    told: Mapping[str, object] | None
+    name: str
+    most: int
 
 
 def is_curator_or_operator(principal: Principal, context: ServiceContext) -> bool:
@@ -143,7 +165,6 @@ def _read_trial_result(status: int, out: BinaryIO) -> dict[str, Any]:
 def _build_trial_page(
     trial_result: dict[str, Any] | None, name: str, page_context: PageContext, max_file_bytes: int
 ) -> PageContent:
-    content: dict[str, Any] = {"told": trial_result, "name": name, "most": max_file_bytes >> 20}
     for table in (trial_result or {}).get("tables", ()):
         serving_faces = set(table["faces"])
         shown_faces = [
@@ -160,4 +181,5 @@ def _build_trial_page(
             }
             for face in shown_faces
         ]
-    return PageContent(template="trial.html", template_values=content, headers=PRIVATE_HEADERS)
+    page = TrialPage(told=trial_result, name=name, most=max_file_bytes >> 20)
+    return PageContent(page=page, json_content=record_to_dict(page), headers=PRIVATE_HEADERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven.model.errors import ForbiddenError, NotFoundError, UnauthenticatedError, format_message
+from hven.portal._pages import TemplateContext
 from hven.portal._pages.editing_rights import can_edit_collection
 from hven.portal._views.page_formats import (
     PageContent,
@@ -23,9 +25,11 @@ from hven.services.face import ServiceContext, wrap_endpoint_with_error_response
 from hven.site import COUNT_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
+
+    from hven.model.resource import CollectionSpec
 
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 REPORT_FILES: dict[str, tuple[str, Callable[[usage_reports.UsageReport, ServiceContext], str | bytes]]] = {
@@ -38,6 +42,54 @@ REPORT_FILES: dict[str, tuple[str, Callable[[usage_reports.UsageReport, ServiceC
 }
 BAR_HEIGHT_PIXELS = 60  # of the highest bar
 MAX_SHOWN_COLLECTIONS = 200  # on a page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionUsage:
+    """The use of a collection.
+
+    Attributes
+    ----------
+    gone
+        Whether it no longer exists.
+    bars
+        The months.
+    sums
+        Use by people and programs.
+    robots
+        Number of views by robots.
+    services
+        Use by people and programs, by service.
+    """
+
+    name: str
+    title: str | None
+    gone: bool
+    bars: Sequence[Mapping[str, object]]
+    sums: usage_reports.UsageCounts
+    robots: int
+    services: Sequence[tuple[str, usage_reports.UsageCounts]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePage(TemplateContext):
+    """The page of the use of collections.
+
+    Attributes
+    ----------
+    report
+        The report.
+    collections, left
+        Use of the collections that are shown, and number of the others.
+    tall
+        Height of the highest bar in pixels.
+    """
+
+    template = "usage.html"
+    report: usage_reports.UsageReport
+    collections: Sequence[CollectionUsage]
+    left: int
+    tall: int
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -54,12 +106,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def build_usage_page(page_context: PageContext) -> PageContent:
         report = read_report(page_context)
-        template_values = _build_usage_content(report, page_context)
-        json_content = usage_reports.to_report_values(report)
         return PageContent(
-            template="usage.html",
-            template_values=template_values,
-            json_content=json_content,
+            page=_build_usage_page(report, page_context),
+            json_content=usage_reports.to_report_values(report),
             headers=PRIVATE_HEADERS,
         )
 
@@ -120,27 +169,25 @@ def _list_curated_collections(page_context: PageContext) -> set[str] | None:
     return own_collections
 
 
-def _build_usage_content(report: usage_reports.UsageReport, page_context: PageContext) -> dict[str, Any]:
-    resources = page_context.published_state.resources
-    months = [month for month in report.months if month <= f"{report.created_on:%Y-%m}"]
-    collection_usage: list[dict[str, Any]] = []
-    for (name,), sums in report.sum_by("collection").items():
-        collection_facts = _describe_collection_usage(report, name, months)
-        title = resources[name].title if name in resources else name
-        collection_usage.append(
-            {"name": name, "title": title, "gone": name not in resources, **collection_facts, "order": sums["bytes"]}
-        )
-    collection_usage.sort(key=lambda usage: usage["order"], reverse=True)
-    return {
-        "report": report,
-        "collections": collection_usage[:MAX_SHOWN_COLLECTIONS],
-        "left": max(len(collection_usage) - MAX_SHOWN_COLLECTIONS, 0),
-        "tall": BAR_HEIGHT_PIXELS,
-    }
+def _build_usage_page(report: usage_reports.UsageReport, page_context: PageContext) -> UsagePage:
+    sums_by_collection = report.sum_by("collection")
+    names = sorted(sums_by_collection, key=lambda key: sums_by_collection[key]["bytes"], reverse=True)
+    return UsagePage(
+        report=report,
+        collections=[
+            _describe_collection_usage(report, name, page_context.published_state.resources)
+            for (name,) in names[:MAX_SHOWN_COLLECTIONS]
+        ],
+        left=max(len(names) - MAX_SHOWN_COLLECTIONS, 0),
+        tall=BAR_HEIGHT_PIXELS,
+    )
 
 
-def _describe_collection_usage(report: usage_reports.UsageReport, name: str, months: Sequence[str]) -> dict[str, Any]:
+def _describe_collection_usage(
+    report: usage_reports.UsageReport, name: str, resources: Mapping[str, CollectionSpec]
+) -> CollectionUsage:
     """Describe the use of one collection: bars by month, and sums by access and by service."""
+    months = [month for month in report.months if month <= f"{report.created_on:%Y-%m}"]
 
     def is_of_collection(counts: Any) -> bool:
         return bool(counts.collection == name)
@@ -167,12 +214,15 @@ def _describe_collection_usage(report: usage_reports.UsageReport, name: str, mon
         }
         for month, (regular, machine) in requests_by_month.items()
     ]
-    return {
-        "bars": bars,
-        "sums": _sum_human_usage(sums_by_access),
-        "robots": sums_by_access.get(("robot",), {}).get("investigations", 0),
-        "services": [{"service": service, **counts} for (service,), counts in sums_by_service.items()],
-    }
+    return CollectionUsage(
+        name=name,
+        title=resources[name].title if name in resources else name,
+        gone=name not in resources,
+        bars=bars,
+        sums=_sum_human_usage(sums_by_access),
+        robots=sums_by_access.get(("robot",), {}).get("investigations", 0),
+        services=[(service, counts) for (service,), counts in sums_by_service.items()],
+    )
 
 
 def _sum_human_usage(by_access: dict[tuple[str, ...], usage_reports.UsageCounts]) -> usage_reports.UsageCounts:

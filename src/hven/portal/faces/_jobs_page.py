@@ -10,7 +10,7 @@ import itertools
 import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
 import anyio.to_thread
@@ -38,11 +38,12 @@ from hven.portal._explore.plots import PlotPoints, is_plottable
 from hven.portal._pages import (
     SAMP_HUB_ORIGINS,
     VARY_HEADERS,
-    build_page_frame_values,
+    ErrorPage,
+    TemplateContext,
+    build_page_frame,
     build_page_security_headers,
     find_portal_brand,
     get_message_translator,
-    render_error_page,
     render_page,
 )
 from hven.portal._views import job_form
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from hven.model.params import RequestParams, UploadedFile
     from hven.model.table import Table
     from hven.portal._explore.row_pages import RowPage
+    from hven.portal._views.job_form import JobForm
     from hven.services.face import ServiceContext
     from hven.site.store import JobRecord, JobRef
 
@@ -80,6 +82,117 @@ PAGE_HEADERS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobEntry:
+    """A job in the list.
+
+    Attributes
+    ----------
+    what
+        Query or parameters, shortened.
+    active, running
+        Whether it is not finished, and whether it is executing.
+    created, elapsed
+        When it was created, and how long it has run.
+    rows, percent
+        Number of rows, and progress.
+    url
+        Address of the page that shows it in full.
+    """
+
+    id: str
+    type: str
+    what: str
+    phase: str
+    active: bool
+    running: bool
+    created: str | None
+    elapsed: str | None
+    rows: int | None
+    percent: int | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDescription:
+    """A job in full.
+
+    Attributes
+    ----------
+    entry
+        The job as in the list.
+    name
+        Its title.
+    uws
+        Its address for programs.
+    query, again, parameters, format
+        Its query and the address of the editor with it; its other parameters; its format.
+    started, ended, destruction
+        When it started and ended, and until when it is kept.
+    place, quote, note
+        Its place in the queue, when it will probably end, and a note.
+    error
+        Why it failed.
+    overflow
+        Whether its result was cut off.
+    results
+        Its results, as in `uws_documents.describe_results`.
+    preview
+        First rows of its result; None if it has none.
+    """
+
+    entry: JobEntry
+    name: str
+    uws: str
+    query: str
+    again: str
+    parameters: Sequence[tuple[str, str]]
+    format: str
+    started: str | None
+    ended: str | None
+    destruction: str | None
+    place: int | None
+    quote: str | None
+    note: str
+    error: str | None
+    overflow: bool
+    results: Sequence[Mapping[str, object]]
+    preview: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobListPage(TemplateContext):
+    """The page of the jobs of a user.
+
+    Attributes
+    ----------
+    who
+        The user; None if nobody is logged in.
+    jobs, older, newest
+        The jobs of this page, and addresses of the pages of older and of the newest jobs.
+    active
+        Whether any of them is not finished.
+    shown, gone
+        The job that is shown in full, or the id of one that no longer exists.
+    types
+        The job types.
+    form, login
+        The form of a new job, and the address to log in for it.
+    """
+
+    template = "jobs.html"
+    who: str | None
+    jobs: Sequence[JobEntry]
+    older: str
+    newest: str
+    active: bool
+    shown: JobDescription | None
+    gone: str
+    types: Sequence[Mapping[str, object]]
+    form: JobForm | None
+    login: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobsPage:
     """The endpoints of the page of jobs."""
 
@@ -94,27 +207,25 @@ class JobsPage:
         type_name = request.query_params.get("new", "")
         if type_name:
             job_type = self._find_job_type(type_name)
-            job_form_facts = job_form.build_job_form(job_type, self.context.identify_principal(request))
+            new_job_form = job_form.build_job_form(job_type, self.context.identify_principal(request))
         else:
-            job_form_facts = None
-        return await self._render_page(request, job_form_facts)
+            new_job_form = None
+        return await self._render_page(request, new_job_form)
 
-    async def _render_page(
-        self, request: Request, job_form_facts: Mapping[str, Any] | None, status: int = 200
-    ) -> Response:
-        content = await anyio.to_thread.run_sync(self._build_page_values, request)
-        content |= {"form": job_form_facts, "login": ""}
-        if job_form_facts is not None and job_form_facts["closed"]:
-            base = find_portal_brand(request, self.context.site.settings).base
-            next_job_query = urlencode({"new": job_form_facts["kind"]})
-            form_path = f"{urlsplit(base).path}/jobs?{next_job_query}"
-            content["login"] = f"{base}/login?{urlencode({'next': form_path})}"
-        facts = build_page_frame_values(request, self.context)
-        if content["shown"] is not None and content["shown"]["error"]:
-            message_translator = get_message_translator(facts["said"])
-            content["shown"]["error"] = message_translator(content["shown"]["error"])
-        body = render_page("jobs.html", facts, **content)
-        return services.answer_with_body(request, body, PAGE_HEADERS, 404 if content["gone"] else status)
+    async def _render_page(self, request: Request, new_job_form: JobForm | None, status: int = 200) -> Response:
+        page = await anyio.to_thread.run_sync(self._build_page, request, new_job_form)
+        frame = build_page_frame(request, self.context)
+        if page.shown is not None and page.shown.error:
+            message = get_message_translator(frame.said)(page.shown.error)
+            page = replace(page, shown=replace(page.shown, error=message))
+        body = render_page(page, frame)
+        return services.answer_with_body(request, body, PAGE_HEADERS, 404 if page.gone else status)
+
+    def _build_login_address(self, request: Request, new_job_form: JobForm) -> str:
+        """Return the address of a log-in that leads back to a form."""
+        base = find_portal_brand(request, self.context.site.settings).base
+        form_path = f"{urlsplit(base).path}/jobs?{urlencode({'new': new_job_form.kind})}"
+        return f"{base}/login?{urlencode({'next': form_path})}"
 
     def _find_job_type(self, name: str) -> JobDefinition:
         """Find a job type of this site.
@@ -153,7 +264,7 @@ class JobsPage:
                 job_type = self.job_types.get(type_name or "")
                 if job_type is None:
                     raise
-                translator = get_message_translator(build_page_frame_values(request, self.context)["said"])
+                translator = get_message_translator(build_page_frame(request, self.context).said)
                 request_id = services.get_request_id(request)
                 fault = {
                     "name": error.name or "",
@@ -161,8 +272,8 @@ class JobsPage:
                     "remedy": translator(error.remedy),
                 }
                 principal = self.context.identify_principal(request)
-                job_form_facts = job_form.build_job_form(job_type, principal, form_params, fault)
-                return await self._render_page(request, job_form_facts, 400)
+                refused_form = job_form.build_job_form(job_type, principal, form_params, fault)
+                return await self._render_page(request, refused_form, 400)
             if cookie:
                 headers["set-cookie"] = cookie
             next_query = {"job": name}
@@ -188,18 +299,18 @@ class JobsPage:
 
     def send_error_page(self, request: Request, error: Exception) -> Response:
         """Send an error as a page."""
-        facts = build_page_frame_values(request, self.context)
+        frame = build_page_frame(request, self.context)
         http_status = services.find_http_status(error)
-        message_translator = get_message_translator(facts["said"])
+        message_translator = get_message_translator(frame.said)
         request_id = services.get_request_id(request)
         message = message_translator.translate_error(error, request_id)
-        body = render_error_page(facts, http_status, message)
+        body = render_page(ErrorPage(message=message, status=http_status), frame)
         headers = {**PAGE_HEADERS, **services.build_error_headers(error)}
         return services.answer_with_body(request, body, headers, http_status)
 
     def send_json_error(self, request: Request, error: Exception) -> Response:
         """Send an error as JSON."""
-        translator = get_message_translator(build_page_frame_values(request, self.context)["said"])
+        translator = get_message_translator(build_page_frame(request, self.context).said)
         message = translator.translate_error(error, services.get_request_id(request))
         remedy = error.remedy if isinstance(error, HvenError) else ""
         body = orjson.dumps({"message": message, "remedy": translator(remedy)})
@@ -281,15 +392,15 @@ class JobsPage:
 
     # --- showing ---------------------------------------------------------------------------------------------
 
-    def _build_page_values(self, request: Request) -> dict[str, Any]:
+    def _build_page(self, request: Request, new_job_form: JobForm | None) -> JobListPage:
         requester = self._find_requester(request)
         name = request.query_params.get("job", "")
         base = services.get_base_url(request, self.context.site.settings)
-        job_facts, missing_job = None, ""
+        shown_job, missing_job = None, ""
         if name:
             try:
                 job_service, job = self._find_job(name, requester)
-                job_facts = self._describe_job_fully(job_service, job, base)
+                shown_job = self._describe_job_fully(job_service, job, base)
             except NotFoundError:
                 missing_job = name[:80]
         before = request.query_params.get("before", "")
@@ -308,17 +419,22 @@ class JobsPage:
             }
             for job_type in self.job_types.values()
         ]
-        shown_entries = [*entries, job_facts] if job_facts else entries
-        return {
-            "jobs": entries,
-            "older": older_address,
-            "newest": f"{base}/jobs" if before else "",
-            "shown": job_facts,
-            "gone": missing_job,
-            "types": type_entries,
-            "who": requester.principal.name,
-            "active": any(entry["active"] for entry in shown_entries),
-        }
+        shown_entries = [*entries, shown_job.entry] if shown_job else entries
+        login_address = ""
+        if new_job_form is not None and new_job_form.closed:
+            login_address = self._build_login_address(request, new_job_form)
+        return JobListPage(
+            who=requester.principal.name,
+            jobs=entries,
+            older=older_address,
+            newest=f"{base}/jobs" if before else "",
+            active=any(entry.active for entry in shown_entries),
+            shown=shown_job,
+            gone=missing_job,
+            types=type_entries,
+            form=new_job_form,
+            login=login_address,
+        )
 
     def _list_job_refs(self, requester: JobRequester, before: str) -> list[JobRef]:
         """List the user's jobs of all types, the latest first, one more than a page has."""
@@ -334,7 +450,7 @@ class JobsPage:
         job_refs.sort(key=lambda ref: ref.created, reverse=True)
         return job_refs
 
-    def _describe_jobs(self, job_refs: Sequence[JobRef], requester: JobRequester, base: str) -> list[dict[str, Any]]:
+    def _describe_jobs(self, job_refs: Sequence[JobRef], requester: JobRequester, base: str) -> list[JobEntry]:
         """Describe jobs for the list; a job of rights that the user has lost shows no parameters."""
         entries = []
         for ref in job_refs:
@@ -345,7 +461,7 @@ class JobsPage:
                 entries.append(self._describe_job(job, base))
         return entries
 
-    def _describe_job(self, job: JobRecord, base: str) -> dict[str, Any]:
+    def _describe_job(self, job: JobRecord, base: str) -> JobEntry:
         """Describe a job for the list."""
         text = _find_job_parameter_value(job, "QUERY")
         if not text:
@@ -366,22 +482,21 @@ class JobsPage:
         percent = None
         if isinstance(share, int | float):
             percent = max(0, min(100, round(100 * share)))
-        return {
-            "id": job.id,
-            "type": job.type,
-            "what": " ".join(text.split())[:160] or job.type,
-            "phase": job.phase,
-            "active": job.phase in {*ACTIVE_PHASES, "HELD"} and not is_ended,
-            "running": job.phase == "EXECUTING",
-            "created": uws_documents.format_time(job.created),
-            "elapsed": elapsed_text,
-            "rows": job.progress.get("rows"),
-            "percent": percent,
-            "bytes": sum(int(item["bytes"] or 0) for item in job.results) or None,
-            "url": f"{base}/jobs?{urlencode({'job': job.id})}",
-        }
+        return JobEntry(
+            id=job.id,
+            type=job.type,
+            what=" ".join(text.split())[:160] or job.type,
+            phase=job.phase,
+            active=job.phase in {*ACTIVE_PHASES, "HELD"} and not is_ended,
+            running=job.phase == "EXECUTING",
+            created=uws_documents.format_time(job.created),
+            elapsed=elapsed_text,
+            rows=job.progress.get("rows"),
+            percent=percent,
+            url=f"{base}/jobs?{urlencode({'job': job.id})}",
+        )
 
-    def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> dict[str, Any]:
+    def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> JobDescription:
         """Describe a job in full."""
         is_query = job.type == TAP_JOB_TYPE
         job_path = "tap/async" if is_query else f"jobs/{job.type}"
@@ -405,30 +520,29 @@ class JobsPage:
         preview = None
         if job.phase == "COMPLETED":
             preview = self._build_preview(job_service, job, job_address, base)
-        return {
-            **self._describe_job(job, base),
-            "name": name,
-            "uws": job_address,
-            "query": text,
-            "again": again_address,
-            "parameters": shown_parameters,
-            "format": _find_job_parameter_value(job, "RESPONSEFORMAT"),
-            "started": uws_documents.format_time(job.started),
-            "ended": uws_documents.format_time(job.ended),
-            "destruction": uws_documents.format_time(job.destruction),
-            "duration": job.duration,
-            "place": outlook.place,
-            "quote": uws_documents.format_time(outlook.quote),
-            "note": outlook.note or job.progress.get("note") or "",
-            "error": error_message,
-            "overflow": bool(job.progress.get("overflow")),
-            "results": uws_documents.describe_results(job, job_address),
-            "preview": preview,
-        }
+        return JobDescription(
+            entry=self._describe_job(job, base),
+            name=name,
+            uws=job_address,
+            query=text,
+            again=again_address,
+            parameters=shown_parameters,
+            format=_find_job_parameter_value(job, "RESPONSEFORMAT"),
+            started=uws_documents.format_time(job.started),
+            ended=uws_documents.format_time(job.ended),
+            destruction=uws_documents.format_time(job.destruction),
+            place=outlook.place,
+            quote=uws_documents.format_time(outlook.quote),
+            note=outlook.note or job.progress.get("note") or "",
+            error=error_message,
+            overflow=bool(job.progress.get("overflow")),
+            results=uws_documents.describe_results(job, job_address),
+            preview=preview,
+        )
 
     def _build_preview(
         self, job_service: JobService, job: JobRecord, job_address: str, base: str
-    ) -> dict[str, Any] | None:
+    ) -> dict[str, object] | None:
         """Read the first rows of a result, with its downloads; None if it is no readable table."""
         result_table = self._find_result_table(job_service, job, MAX_PREVIEW_ROWS)
         if result_table is None:

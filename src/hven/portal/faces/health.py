@@ -8,7 +8,7 @@ Readers see the collections that they may see, without messages about failures, 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -24,13 +24,13 @@ from hven.jobs.health import (
     find_worst_check_state,
 )
 from hven.jobs.metrics import METRICS_CONTENT_TYPE, format_prometheus_metrics
-from hven.portal._pages import build_page_frame_values, build_page_security_headers, render_page
+from hven.portal._pages import TemplateContext, build_page_frame, build_page_security_headers, render_page
 from hven.services.errors import TEXT_LINE_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -47,6 +47,37 @@ FRESHNESS_STATUS_CODES = {STALE_STATE: 503}  # HTTP status of `/health/fresh` by
 HEALTH_HEADERS = {"cache-control": "no-store", "vary": "accept, accept-language, authorization, cookie"}
 JSON_HEADERS = {**HEALTH_HEADERS, "content-type": "application/json"}
 STATUS_WORDS = {"ok": "ok", "warning": "degraded", "failed": "down"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPage(TemplateContext):
+    """The page of the health of the site.
+
+    Attributes
+    ----------
+    health
+        The same facts as in JSON; those that the user may not see are missing.
+    reasons
+        Reasons by the state of a collection.
+    """
+
+    template = "health.html"
+    health: Mapping[str, object]
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthFoot(HealthPage):
+    """The health of the site in the foot of pages.
+
+    Attributes
+    ----------
+    most
+        How many reasons of one kind are shown at most.
+    """
+
+    template = "health_foot.html"
+    most: int
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -147,14 +178,8 @@ class _HealthEndpoints:
         principal = self.context.identify_principal(request)
         body = await anyio.to_thread.run_sync(self.gather_health, principal)
         if answer_format == "foot":
-            frame = build_page_frame_values(request, self.context)
-            foot_html = render_page(
-                "health_foot.html",
-                frame,
-                health=body,
-                reasons=STATE_REASONS,
-                most=MAX_FOOT_REASONS,
-            )
+            foot = HealthFoot(health=body, reasons=STATE_REASONS, most=MAX_FOOT_REASONS)
+            foot_html = render_page(foot, build_page_frame(request, self.context))
             headers = {**HEALTH_HEADERS, **build_page_security_headers()}
             return services.answer_with_body(request, foot_html, headers)
         if body["status"] == "down":
@@ -162,10 +187,10 @@ class _HealthEndpoints:
         else:
             status = 200
         if answer_format == "html":
-            frame = build_page_frame_values(request, self.context)
-            page = render_page("health.html", frame, health=body, reasons=STATE_REASONS)
+            page = HealthPage(health=body, reasons=STATE_REASONS)
+            html = render_page(page, build_page_frame(request, self.context))
             headers = {**HEALTH_HEADERS, **build_page_security_headers()}
-            return services.answer_with_body(request, page, headers, status)
+            return services.answer_with_body(request, html, headers, status)
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
     @staticmethod

@@ -7,6 +7,7 @@ their password.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,13 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
-from hven.portal._pages import build_page_frame_values, build_page_security_headers, get_message_translator, render_page
+from hven.portal._pages import (
+    TemplateContext,
+    build_page_frame,
+    build_page_security_headers,
+    get_message_translator,
+    render_page,
+)
 from hven.portal._views import access_page
 from hven.services.addresses import build_session_cookie, get_host_url, is_cross_site
 from hven.services.face import ServiceContext, ServiceFace, create_route
@@ -57,6 +64,41 @@ JSON_MEDIA_TYPE = "application/json"
 DEFAULT_TOKEN_DAYS = 90  # validity of a token
 # an address on this site, however a browser reads it, in characters that a header may contain
 _LOCAL_PATH_PATTERN = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginPage(TemplateContext):
+    """The page to log in, or the account of the user.
+
+    Attributes
+    ----------
+    name
+        The account; None if nobody is logged in.
+    tokens, made
+        Its tokens, and the new one, which is shown once.
+    changed, own_passwords
+        Whether the password was changed just now, and whether users set their own passwords.
+    failed, given
+        Why the log-in failed, ``often`` or ``wrong``, and the account that was written.
+    next
+        Path to which the log-in leads.
+    problem
+        Message of an error.
+    providers
+        Names and titles of the identity providers.
+    """
+
+    template = "login.html"
+    name: str | None
+    tokens: Sequence[Mapping[str, object]]
+    made: str
+    changed: bool
+    own_passwords: bool
+    failed: str | None
+    given: str
+    next: str
+    problem: str
+    providers: Sequence[tuple[str, str]]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -97,7 +139,7 @@ class _LoginEndpoints:
             return self.send_session_proof(request, name, proof)
         if _is_json_client(request):
             return _send_json({"name": principal})
-        return self.render_login(request, next=_sanitize_return_path(request.query_params.get("next", "")))
+        return self.render_login(request, next_path=_sanitize_return_path(request.query_params.get("next", "")))
 
     async def log_in(self, request: Request) -> Response:
         self.check_same_site(request)
@@ -120,7 +162,7 @@ class _LoginEndpoints:
         except (UnauthenticatedError, TooManyRequestsError) as error:
             if is_program:
                 raise
-            return _render_login_page(request, self.context, error=error, given=claimed_name, next=next_path)
+            return _render_login_page(request, self.context, error=error, given=claimed_name, next_path=next_path)
         if is_program:
             return self.send_session_proof(request, name, proof)
         return self.redirect(request, {"set-cookie": self.build_login_cookie(request, proof)}, next_path)
@@ -269,14 +311,31 @@ class _LoginEndpoints:
             )
         return principal.name, await _read_short_form(request)
 
-    def render_login(self, request: Request, **facts: Any) -> Response:
+    def render_login(
+        self,
+        request: Request,
+        *,
+        problem: HvenError | None = None,
+        next_path: str = "",
+        made: str = "",
+        changed: bool = False,
+    ) -> Response:
         principal = self.context.identify_principal(request)
         name = principal.impersonator or principal.name
         if name is not None:
             tokens = [_token_to_json(grant) for grant in self.site.store.grants.list_grants("token", subject=name)]
         else:
             tokens = []
-        return _render_login_page(request, self.context, name=name, tokens=tokens, **facts)
+        return _render_login_page(
+            request,
+            self.context,
+            problem=problem,
+            name=name,
+            tokens=tokens,
+            next_path=next_path,
+            made=made,
+            changed=changed,
+        )
 
     def redirect(self, request: Request, headers: Mapping[str, str], path: str = "") -> Response:
         host_url = get_host_url(request, self.site.settings)
@@ -361,9 +420,14 @@ def _render_login_page(
     *,
     error: UnauthenticatedError | TooManyRequestsError | None = None,
     problem: HvenError | None = None,
-    **facts: Any,
+    name: str | None = None,
+    tokens: Sequence[Mapping[str, object]] = (),
+    given: str = "",
+    next_path: str = "",
+    made: str = "",
+    changed: bool = False,
 ) -> Response:
-    frame_values = build_page_frame_values(request, context)
+    frame = build_page_frame(request, context)
     if error is None:
         failure_kind = None
     elif isinstance(error, TooManyRequestsError):
@@ -373,23 +437,23 @@ def _render_login_page(
     if problem is None:
         problem_text = ""
     else:
-        message_translator = get_message_translator(frame_values["said"])
+        message_translator = get_message_translator(frame.said)
         request_id = services.get_request_id(request)
         problem_text = message_translator.translate_error(problem, request_id)
     providers = [(provider.name, provider.title or provider.name) for provider in context.site.settings.identity]
-    facts = {
-        "name": None,
-        "given": "",
-        "next": "",
-        "tokens": [],
-        "made": "",
-        "changed": False,
-        "own_passwords": context.site.settings.login.own_passwords,
-        "problem": problem_text,
-        "providers": providers,
-        **facts,
-    }
-    body = render_page("login.html", frame_values, failed=failure_kind, **facts)
+    page = LoginPage(
+        name=name,
+        tokens=tokens,
+        made=made,
+        changed=changed,
+        own_passwords=context.site.settings.login.own_passwords,
+        failed=failure_kind,
+        given=given,
+        next=next_path,
+        problem=problem_text,
+        providers=providers,
+    )
+    body = render_page(page, frame)
     headers = {**build_page_security_headers(), "cache-control": "no-store"}
     shown_error = error or problem
     if shown_error is None:

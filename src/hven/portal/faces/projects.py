@@ -5,6 +5,7 @@ Of a listed project, users who are no members see its name, its texts and its co
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -20,7 +21,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
-from hven.portal._pages import list_visible_projects
+from hven.portal._pages import TemplateContext, list_visible_projects
 from hven.portal._pages.markdown import render_markdown
 from hven.portal._views.dataset_metadata import list_releases
 from hven.portal._views.help_pages import NOTE_CACHE
@@ -30,13 +31,30 @@ from hven.services.face import ServiceContext, ServiceFace
 from hven.site.auth import PROJECT_ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hven.model.settings import ProjectSettings
 
 MAX_FORM_BYTES = 4096  # of a request
 MAX_REQUEST_CHARACTERS = 500  # of the text of a user who asks to become a member
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # the page is of one reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPage(TemplateContext):
+    """The list of projects, or one of them.
+
+    Attributes
+    ----------
+    projects
+        The projects that the reader may see, as in JSON.
+    one
+        The project that is shown, as in JSON, with the text of its news as ``html``; None for the list.
+    """
+
+    template = "project.html"
+    projects: Sequence[Mapping[str, object]] = ()
+    one: Mapping[str, object] | None = None
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -90,10 +108,8 @@ class _ProjectEndpoints:
             self.describe_project(project, page_context)
             for project, _ in list_visible_projects(page_context.principal, self.site.settings)
         ]
-        template_values = {"projects": project_list, "one": None}
         return PageContent(
-            template="project.html",
-            template_values=template_values,
+            page=ProjectPage(projects=project_list),
             json_content={"projects": project_list},
             headers=PRIVATE_HEADERS,
         )
@@ -141,8 +157,7 @@ class _ProjectEndpoints:
         plain_news = [{name: item[name] for name in ("title", "day")} for item in news]
         json_content = {**content, "news": plain_news}
         return PageContent(
-            template="project.html",
-            template_values={"projects": [], "one": {**content, "news": news}},
+            page=ProjectPage(one={**content, "news": news}),
             json_content=json_content,
             headers=PRIVATE_HEADERS,
         )

@@ -1,0 +1,106 @@
+"""Each page template has one context, whose fields are exactly the variables that the template uses."""
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+from jinja2 import meta, nodes
+
+import hven.portal
+from hven.portal._pages import PageFrame, TemplateContext, load_templates
+
+ENVIRONMENT = load_templates()
+FRAME_NAMES = {field.name for field in dataclasses.fields(PageFrame)}
+
+
+def iterate_subclasses(base: type[TemplateContext]) -> Iterator[type[TemplateContext]]:
+    for subclass in base.__subclasses__():
+        yield from iterate_subclasses(subclass)
+        # a class with slots replaces the one that was decorated, which stays a subclass until it is collected
+        if getattr(importlib.import_module(subclass.__module__), subclass.__name__) is subclass:
+            yield subclass
+
+
+def load_contexts() -> list[type[TemplateContext]]:
+    for module in pkgutil.walk_packages(hven.portal.__path__, "hven.portal."):
+        if not module.name.endswith("trial_worker"):
+            importlib.import_module(module.name)
+    return sorted(iterate_subclasses(TemplateContext), key=lambda context: context.template)
+
+
+CONTEXTS = load_contexts()
+
+
+@cache
+def parse_template(name: str) -> nodes.Template:
+    assert ENVIRONMENT.loader is not None
+    return ENVIRONMENT.parse(ENVIRONMENT.loader.get_source(ENVIRONMENT, name)[0])
+
+
+def list_references(name: str) -> list[str]:
+    """List the templates that one extends, includes and imports; None stands for a name that a variable has."""
+    return [found for found in meta.find_referenced_templates(parse_template(name)) if found is not None]
+
+
+def find_set_names(node: nodes.Node) -> set[str]:
+    """Find the names that a template sets itself, outside its macros: of values, macros and imported templates."""
+    match node:
+        case nodes.Macro():
+            return {node.name}
+        case nodes.Import():
+            return {node.target}
+        case nodes.Assign(target=nodes.Name(name=name)) | nodes.AssignBlock(target=nodes.Name(name=name)):
+            return {name}
+    return set().union(*(find_set_names(child) for child in node.iter_child_nodes()))
+
+
+def find_optional_names(name: str) -> set[str]:
+    """Find the names for which a template has a default: only a template that extends it sets them."""
+    filters = parse_template(name).find_all(nodes.Filter)
+    return {node.node.name for node in filters if node.name == "default" and isinstance(node.node, nodes.Name)}
+
+
+@cache
+def find_used_names(name: str) -> frozenset[str]:
+    """Find the variables of a template and of its references."""
+    undeclared = meta.find_undeclared_variables(parse_template(name)) - find_optional_names(name)
+    used = undeclared.union(*(find_used_names(reference) for reference in list_references(name)))
+    return frozenset(used - find_set_names(parse_template(name)))
+
+
+def list_field_names(context: type[TemplateContext]) -> set[str]:
+    return {field.name for field in dataclasses.fields(context)}
+
+
+def test_each_template_has_one_context():
+    templates = ENVIRONMENT.list_templates(extensions=["html"])
+    parts = {reference for name in templates for reference in list_references(name)}
+    counts = Counter(context.template for context in CONTEXTS)
+    assert set(counts.values()) == {1}
+    assert set(counts) <= set(templates)
+    assert set(templates) - set(counts) <= parts
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=lambda context: context.template)
+def test_the_fields_are_the_variables_of_the_template(context):
+    used = find_used_names(context.template) - FRAME_NAMES - ENVIRONMENT.globals.keys()
+    assert list_field_names(context) == used
+    assert not list_field_names(context) & FRAME_NAMES
+
+
+def test_templates_use_each_variable_of_the_frame():
+    assert {name for context in CONTEXTS for name in find_used_names(context.template)} >= FRAME_NAMES
+
+
+def test_contexts_are_frozen_and_say_what_their_fields_mean():
+    for context in [PageFrame, *CONTEXTS]:
+        assert context.__dataclass_params__.frozen
+        assert "__dict__" not in dir(context)
+        described = " ".join(base.__doc__ or "" for base in context.__mro__ if dataclasses.is_dataclass(base))
+        names = [field.name for field in dataclasses.fields(context)]
+        assert [name for name in names if not re.search(rf"\b{name}\b", described)] == []
