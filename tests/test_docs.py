@@ -51,6 +51,14 @@ def found_pages() -> Iterator[Path]:
 PACKAGES = ROOT / "src/hven/plugins"
 PAGES = sorted(found_pages())
 PACKAGE_PAGES = list_package_pages()
+USED_PACKAGES = {package.name for package in plugins.list_plugin_packages()}
+
+
+def is_used(page: Path) -> bool:
+    """Return whether this run has what a page is about: it may do without the plug-in package of the page."""
+    return PACKAGES not in page.parents or page.relative_to(PACKAGES).parts[0] in {*USED_PACKAGES, "README.md"}
+
+
 VERB_PAGES = {page: page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference/cli.md", *PACKAGE_PAGES)}
 
 
@@ -145,7 +153,7 @@ def test_the_help_of_a_verb_shows_its_examples() -> None:
 def test_no_verb_is_made_up() -> None:
     described = {verb for text in VERB_PAGES.values() for verb in re.findall(r"^##+ hven ([a-z]+)", text, re.MULTILINE)}
     assert described == set(VERBS)
-    for page in PAGES:
+    for page in filter(is_used, PAGES):
         for verb in re.findall(r"^\s*hven (?:--site \S+ )?([a-z]+)\b", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert verb in VERBS, f"{page}: hven {verb}"
 

@@ -113,13 +113,13 @@ def find_position_columns(
     return names[longitude], names[latitude]
 
 
-def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | None) -> list[str]:
+def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | None, remedy: str) -> list[str]:
     """Write which engine serves the files where they are."""
     if missing_requirement is None:
         return [f"engine: {source.engine}  # serves the files where they are; nothing is copied"]
     return [
         (
             f"# engine: {source.engine}  # would serve the files where they are; without it all rows are copied. "
-            f"{format_yaml_comment(missing_requirement)}: set roots under [{source.engine}] in hven.toml"
+            f"{format_yaml_comment(missing_requirement)}: {remedy}"
         )
     ]

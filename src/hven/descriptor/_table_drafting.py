@@ -463,7 +463,7 @@ def _write_engine_lines(credited: SelfDescribingSource, settings: Settings | Non
     if settings is None or settings.engine == credited.engine:
         return []
     engine_record = load_engine_record(credited.engine)
-    return _source_credits.write_engine_lines(credited, engine_record.lacks(settings))
+    return _source_credits.write_engine_lines(credited, engine_record.lacks(settings), engine_record.remedy)
 
 
 def _propose_outline_column(chain: ChainCode) -> ColumnGuess:

@@ -751,8 +751,8 @@ class EnginePluginRecord:
         names them in its own record.
     options
         ``options(settings, identity) -> dict`` for `open`; raises an error if the engine cannot be opened.
-    lacks
-        ``lacks(settings) -> str | None``: the required setting that is missing.
+    lacks, remedy
+        ``lacks(settings) -> str | None``: the required setting that is missing; and how to set it.
     live
         Module that reads the tables of a database in place: ``open(directory, name=..., memory=..., url=..., pool=...,
         at_once=..., seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, the part of a mapping that the
@@ -771,6 +771,7 @@ class EnginePluginRecord:
     settings: tuple[SettingsSection, ...] = ()
     options: Callable[[Settings, Callable[[], str]], Mapping[str, Any]] = lambda *_: {}
     lacks: Callable[[Settings], str | None] = lambda _: None
+    remedy: str = ""
     live: str = ""
     verbs: tuple[str, ...] = ()
     verb_examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -86,7 +86,7 @@ def open(  # noqa: A001  (the contract's name)
 def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
-        raise StorageError(NO_DATABASE_MESSAGE, remedy="set url under [postgres] in hven.toml")
+        raise StorageError(NO_DATABASE_MESSAGE, remedy=NO_DATABASE_REMEDY)
     read_url = None
     if postgres_settings.read_url is not None:
         read_url = settings.resolve_secret_address(postgres_settings.read_url)
@@ -110,11 +110,13 @@ def _find_missing_setting(settings: Settings) -> str | None:
 
 
 NO_DATABASE_MESSAGE = "the engine postgres has no database"
+NO_DATABASE_REMEDY = "set url under [postgres] in hven.toml"
 KIND = EnginePluginRecord(
     section="postgres",
     settings=SETTINGS_SECTIONS,
     options=_build_engine_options,
     lacks=_find_missing_setting,
+    remedy=NO_DATABASE_REMEDY,
     live=f"{__name__}.live_engine",
     verbs=(f"{__name__}.commands:fdw", f"{__name__}.commands:adopt"),
     verb_examples={

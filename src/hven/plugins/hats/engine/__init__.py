@@ -76,7 +76,7 @@ def open(  # noqa: A001  (the contract's name)
 def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
     hats_settings = get_hats_settings(settings)
     if not hats_settings.roots:
-        raise StorageError(NO_ROOTS_MESSAGE, remedy="set roots under [hats] in hven.toml")
+        raise StorageError(NO_ROOTS_MESSAGE, remedy=NO_ROOTS_REMEDY)
     web_catalogues = plugins.import_hven_module("hven.plugins.hats.web_catalogues", "the engine hats")
     return {
         "roots": [str(settings.directory / root) for root in hats_settings.roots],
@@ -95,10 +95,12 @@ def _find_missing_setting(settings: Settings) -> str | None:
 
 
 NO_ROOTS_MESSAGE = "the engine hats has no directory"
+NO_ROOTS_REMEDY = "set roots under [hats] in hven.toml"
 KIND = EnginePluginRecord(
     section="hats",
     options=_build_engine_options,
     lacks=_find_missing_setting,
+    remedy=NO_ROOTS_REMEDY,
     adoptable=f"{__name__}.catalogue_check:check_foreign_catalogue",
 )
 
