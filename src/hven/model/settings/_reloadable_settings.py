@@ -92,7 +92,7 @@ class ReloadableSettings:
         for section in more_restart_settings:
             for key, old in old_settings.brought.items():
                 if key.partition(":")[0] == section:  # the section, or a part of it
-                    waiting += _list_changed_settings(section, old, new_settings.brought[key])
+                    waiting += _list_changed_settings(section, old, new_settings.brought.get(key, old))
                     new_settings = replace(new_settings, brought={**new_settings.brought, key: old})
         self.problem = None
         self.pending_restart = tuple(waiting)
