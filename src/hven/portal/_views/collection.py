@@ -46,7 +46,7 @@ from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.series_page import list_table_series_links
-from hven.portal._views.table_view import ConstantColumns, build_query_runner, describe_constant_columns
+from hven.portal._views.table_view import ConstantColumnSummary, build_query_runner, describe_constant_columns
 from hven.services import explorable_files
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class TableOverview:
 
     headings: Sequence[ColumnHeading] = ()
     first: Sequence[Sequence[TextCell | None]] = ()
-    alike: ConstantColumns = field(default_factory=ConstantColumns)
+    alike: ConstantColumnSummary = field(default_factory=ConstantColumnSummary)
     sky: str = ""
     ground: GroundCoverage | None = None
     picture: Mapping[str, str] | None = None

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from hven.portal._pages import TemplateContext
 from hven.portal._views.page_formats import (
-    RequestedFile,
+    CollectionFile,
     build_error_responder,
     build_page_context,
     describe_requested_file,
@@ -53,7 +53,7 @@ class CubePage(TemplateContext):
 
     template = "cube.html"
     name: str
-    file: RequestedFile
+    file: CollectionFile
     pattern: str
     medium: ProductFileFormat
     bytes: int

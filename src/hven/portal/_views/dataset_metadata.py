@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec, FundingReference
     from hven.model.table import Column, Table
-    from hven.portal._views.collection import CollectionDescription
     from hven.portal._views.page_formats import PageContext
     from hven.services.citations import CitationMetadata
     from hven.site import PublishedTable
@@ -176,37 +175,6 @@ def _build_schema_org_grant(funding: FundingReference) -> dict[str, Any]:
         "funder": {key: value for key, value in funder.items() if value},
     }
     return {key: value for key, value in grant.items() if value}
-
-
-def build_data_catalogue(page_context: PageContext, collections: Sequence[CollectionDescription]) -> dict[str, Any]:
-    """Describe a site, or a portal, as a schema.org DataCatalog."""
-    catalogue_facts: dict[str, Any] = {
-        "@context": "https://schema.org/",
-        "@type": "DataCatalog",
-        "@id": f"{page_context.base}/",
-        "name": page_context.brand.title,
-        "description": page_context.brand.about,
-        "url": f"{page_context.base}/",
-        "dataset": [_build_dataset_reference(collection, page_context) for collection in collections],
-    }
-    return {name: value for name, value in catalogue_facts.items() if value not in (None, [], "")}
-
-
-def _build_dataset_reference(collection: CollectionDescription, page_context: PageContext) -> dict[str, Any]:
-    """Describe a collection briefly, as a Dataset of a DataCatalog."""
-    resource = collection.resource
-    path = f"collections/{quote(collection.name)}"
-    title = resource.title or collection.name
-    dataset_facts = {
-        "@type": "Dataset",
-        "@id": f"{page_context.brand.root}/{path}",
-        "name": title,
-        "description": resource.description or title,
-        "url": f"{page_context.base}/{path}",
-        "license": resource.licence_url or resource.licence,
-        "dateModified": collection.updated,
-    }
-    return {key: value for key, value in dataset_facts.items() if value}
 
 
 def build_schema_org_table_dataset(

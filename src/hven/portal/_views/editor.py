@@ -58,7 +58,7 @@ WAIT_PARAMETER = "_wait"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryAnswer:
+class QueryPreview:
     """The first rows of a query, with the addresses of the whole result.
 
     Attributes
@@ -124,7 +124,7 @@ class QueryEditorPage(TemplateContext):
     examples: Sequence[Mapping[str, object]]
     schemas: Sequence[Mapping[str, object]]
     formats: Sequence[tuple[str, str]]
-    answer: QueryAnswer | None
+    answer: QueryPreview | None
     fault: Mapping[str, object] | None
     slow: bool
 
@@ -140,7 +140,7 @@ class QueryAnswerPart(TemplateContext):
     """
 
     template = "answer.html"
-    answer: QueryAnswer | None = None
+    answer: QueryPreview | None = None
     fault: Mapping[str, object] | None = None
 
 
@@ -327,13 +327,13 @@ def _require_query(page_context: PageContext) -> str:
     return text
 
 
-def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> QueryAnswer:
+def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> QueryPreview:
     return _run_query(_require_query(page_context), page_context, running_queries)
 
 
 def _run_query(
     text: str, page_context: PageContext, running_queries: RunningQueries, *, timeout_seconds: float | None = None
-) -> QueryAnswer:
+) -> QueryPreview:
     """Run a query and return its first rows, with the addresses of the whole result."""
     start_time = time.perf_counter()
     runner = build_query_runner(page_context).with_start_callback(running_queries.add_query)
@@ -352,7 +352,7 @@ def _run_query(
     parameters = {"LANG": "ADQL", "REQUEST": "doQuery", "MAXREC": row_limit}
     table_query = urlencode({**parameters, "RESPONSEFORMAT": "votable", "QUERY": text})
     address = f"{page_context.base}/tap/sync?{table_query}"
-    return QueryAnswer(
+    return QueryPreview(
         columns=columns_to_json(headings),
         rows=[[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
         more=row_page.has_more,

@@ -24,7 +24,6 @@ from hven.portal._pages import TemplateContext
 from hven.portal._pages.markdown import read_translated_file, render_markdown
 from hven.portal._views.collection import collection_to_json, describe_collection, list_picture_strip_entries
 from hven.portal._views.counts import VisibleRowCounter, count_observation_lines_by_table
-from hven.portal._views.dataset_metadata import build_data_catalogue
 from hven.portal._views.help_pages import NOTE_CACHE, find_collection_thumbnail_address, list_visible_collections
 from hven.portal._views.news import describe_news_item
 from hven.portal._views.overview_pictures import summarize_collections_in_time
@@ -248,7 +247,7 @@ class _HomeEndpoints:
             strip=list_picture_strip_entries(titled_pictures, page_context),
             pictures_come=loaded_overviews is None,
             amounts=_sum_collection_amounts(descriptions),
-            catalogue=build_data_catalogue(page_context, descriptions),
+            catalogue=_build_data_catalogue(page_context, descriptions),
         )
         json_content = {
             "title": page_context.brand.title,
@@ -331,6 +330,37 @@ def _build_collection_card(
         years=overview.years,
         targets=overview.targets,
     )
+
+
+def _build_data_catalogue(page_context: PageContext, collections: Sequence[CollectionDescription]) -> dict[str, Any]:
+    """Describe a site, or a portal, as a schema.org DataCatalog."""
+    catalogue_facts: dict[str, Any] = {
+        "@context": "https://schema.org/",
+        "@type": "DataCatalog",
+        "@id": f"{page_context.base}/",
+        "name": page_context.brand.title,
+        "description": page_context.brand.about,
+        "url": f"{page_context.base}/",
+        "dataset": [_build_dataset_reference(collection, page_context) for collection in collections],
+    }
+    return {name: value for name, value in catalogue_facts.items() if value not in (None, [], "")}
+
+
+def _build_dataset_reference(collection: CollectionDescription, page_context: PageContext) -> dict[str, Any]:
+    """Describe a collection briefly, as a Dataset of a DataCatalog."""
+    resource = collection.resource
+    path = f"collections/{quote(collection.name)}"
+    title = resource.title or collection.name
+    dataset_facts = {
+        "@type": "Dataset",
+        "@id": f"{page_context.brand.root}/{path}",
+        "name": title,
+        "description": resource.description or title,
+        "url": f"{page_context.base}/{path}",
+        "license": resource.licence_url or resource.licence,
+        "dateModified": collection.updated,
+    }
+    return {key: value for key, value in dataset_facts.items() if value}
 
 
 def _sum_collection_amounts(collections: Sequence[CollectionDescription]) -> tuple[CountWithNoun, ...]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from hven.portal._pages import TemplateContext
 from hven.portal._views.page_formats import (
-    RequestedFile,
+    CollectionFile,
     build_page_context,
     describe_requested_file,
     render_page_response,
@@ -40,7 +40,7 @@ class KeywordPage(TemplateContext):
     """
 
     template = "keywords.html"
-    file: RequestedFile
+    file: CollectionFile
     address: str
     filled: Collection[int]
     rows: Sequence[Mapping[str, object]]

@@ -128,7 +128,7 @@ class PageContent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedFile:
+class CollectionFile:
     """A file of a collection that has a page: its path, and the page of the collection."""
 
     path: str
@@ -176,11 +176,11 @@ def build_page_context(request: Request, context: ServiceContext) -> PageContext
     )
 
 
-def describe_requested_file(page_context: PageContext) -> RequestedFile:
+def describe_requested_file(page_context: PageContext) -> CollectionFile:
     """Describe a file of a collection for its pages."""
     name = page_context.request.path_params["name"]
     resource = page_context.published_state.resources.get(name)
-    return RequestedFile(
+    return CollectionFile(
         path=page_context.request.path_params["path"],
         collection=PageLink(
             title=(resource.title if resource is not None else "") or name,

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from hven.portal._views.search_form import SearchForm
     from hven.portal._views.series_page import SeriesLink
     from hven.portal._views.strip_data import OverviewStrip
-    from hven.portal._views.table_view import ConstantColumns
+    from hven.portal._views.table_view import ConstantColumnSummary
     from hven.portal.panes import TablePane
     from hven.services.face import ServiceContext
 
@@ -217,7 +217,7 @@ class TablePage(TemplateContext):
     raw: bool
     other_names: str
     sentence: str
-    alike: ConstantColumns
+    alike: ConstantColumnSummary
     pictured: bool
     taken: DownloadLinks
     panes: Sequence[TablePane]

@@ -193,7 +193,7 @@ def translate_search_faults(search: TableSearch, page_context: PageContext) -> T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConstantColumns:
+class ConstantColumnSummary:
     """The columns with the same value in all rows: those with values, and the labels of those without."""
 
     told: Sequence[Mapping[str, object]] = ()
@@ -210,7 +210,7 @@ def drop_constant_cells(
 
 def describe_constant_columns(
     headings: Sequence[ColumnHeading], rows: Sequence[Sequence[TextCell | None]], constant_names: Collection[str]
-) -> ConstantColumns:
+) -> ConstantColumnSummary:
     """Describe the columns with the same value in all rows; without rows, there are none."""
     first = rows[0] if rows else ()
     constant_cells = [
@@ -226,7 +226,7 @@ def describe_constant_columns(
         else:
             unit = format_unit(heading.unit)
             told_columns.append({"label": heading.label, "unit": unit, "value": value})
-    return ConstantColumns(told=told_columns, empty=empty_labels)
+    return ConstantColumnSummary(told=told_columns, empty=empty_labels)
 
 
 def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collection[str] = ()) -> list[dict[str, Any]]:
