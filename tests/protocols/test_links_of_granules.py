@@ -86,7 +86,7 @@ tables:
 
 def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
     """A row's file, that file as FITS and parts of it are of one kind, which the row says, its link, or at last the file's name."""
-    kinds = {"a.cdf": "ts", "b.oifits": "", "c.sav": "im#sp", "d.QUB": "", "e.sav": "", "f.fits": "cube"}
+    kinds = {"a.cdf": "ts", "b.oifits": "", "c.sav": "im#sp", "e.sav": "", "f.fits": "cube"}
     lines = "".join(f"{name[0]},data/{name},{kind}\n" for name, kind in kinds.items())
     site = open_site_with_descriptor(tmp_path, PRODUCTS, {"rows.csv": "id,file,dataproduct_type\n" + lines, **{f"data/{name}": "nothing" for name in kinds}})  # fmt: skip
     ingest_collection(site, "shelf")
@@ -96,7 +96,7 @@ def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
         found = csv.DictReader(io.StringIO(client.get(f"/datalink/shelf.{table}", ID=one, RESPONSEFORMAT="csv").text))
         return {row["local_semantics"] or row["semantics"]: row["content_qualifier"] for row in found}
 
-    assert {one: list_link_kinds("main", one).get("fits") for one in "abcdef"} == {"a": "#timeseries", "b": "#visibility", "c": "", "d": "#spectral-cube", "e": "", "f": None}  # fmt: skip
+    assert {one: list_link_kinds("main", one).get("fits") for one in "abcef"} == {"a": "#timeseries", "b": "#visibility", "c": "", "e": "", "f": None}  # fmt: skip
     assert {one: list_link_kinds("main", one)["#this"] for one in "abf"} == {"a": "#timeseries", "b": "", "f": "#cube"}
     assert [list_link_kinds("told", "a")[name] for name in ("#this", "fits", "#calibration")] == [
         "#spectrum",

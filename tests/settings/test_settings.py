@@ -266,7 +266,8 @@ def test_an_engine_brings_its_settings(tmp_path):
     assert collect_setting_docs()["far.url"] == "where it is"
     assert load_settings(tmp_path, {}).brought == {"far": SecretHandler(), "node": ()}
     file.write_text('[far]\nurl = "far://a"\nmemory = "2k"\n[[node]]\nname = "one"\n[[node]]\nname = "two"\n')
-    found = load_settings(tmp_path, {"HVEN_FAR_URL": "far://b", "HVEN_FAR_TAGS": "x,y"})
+    packages = {name: value for name, value in os.environ.items() if name == "HVEN_PLUGINS"}  # as the second reading
+    found = load_settings(tmp_path, {"HVEN_FAR_URL": "far://b", "HVEN_FAR_TAGS": "x,y", **packages})
     assert found.brought == {
         "far": SecretHandler(url="far://b", memory=2048, tags=("x", "y")),
         "node": (Node(name="one"), Node(name="two")),

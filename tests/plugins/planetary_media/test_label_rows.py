@@ -17,7 +17,7 @@ from hven.descriptor.drafting import create_descriptor
 from hven.ingest import ingest_collection
 from hven.model import plugins
 from hven.model.errors import SourceError
-from hven.model.settings import Settings
+from hven.model.settings import Settings, load_settings
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext
 from hven.sources.csv import Options
@@ -192,6 +192,35 @@ def test_a_label_is_no_delimited_text(tmp_path, text):
     with pytest.raises(SourceError, match="looks like an ISIS or PDS3 product with its label") as caught:
         open_csv(Options(files="a.csv"), SourceContext(directory=tmp_path)).list_columns()
     assert "write `kind: product`" in str(caught.value.remedy)
+
+
+LEFT_OUT = """\
+collection: maps
+title: Maps
+tables:
+  main:
+    source: {source}
+    columns: {{name: string}}
+    map: {{name: {name}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("{kind: product, mode: images, files: a.lbl}", "file.stem"), ("a.lbl", "file.stem")],
+)
+def test_check_names_the_package_that_a_site_leaves_out(tmp_path, source, name):
+    (tmp_path / "hven.toml").write_text("plugins = []\n")
+    folder = tmp_path / "collections" / "maps"
+    folder.mkdir(parents=True)
+    (folder / "a.lbl").write_text("PDS_VERSION_ID = PDS3\nEND\n")
+    path = folder / "maps.yaml"
+    path.write_text(LEFT_OUT.format(source=source, name=name))
+    try:
+        faults = check_descriptor(path, load_settings(tmp_path))
+        assert any("planetary_media" in str(fault) for fault in faults), faults
+    finally:
+        plugins.select_plugin_packages(None)
 
 
 def test_pds4_tools_reads_the_same():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 
@@ -111,6 +112,30 @@ def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) 
         label.write_text(LABEL.format(file="free.img").replace("UNSIGNED", "SIGNED").replace("\n", "\r\n"))
         ingest_collection(site, "night")
         assert not {*second} & {*tags()}
+
+
+def test_names_of_cubes_and_images_tell_their_kind(tmp_path: Path) -> None:
+    folder = tmp_path / "collections" / "night"
+    (folder / "data").mkdir(parents=True)
+    (folder / "night.yaml").write_text(
+        DESCRIPTOR.replace("    access: {take: \"owner = 'open' or reader in (owner)\", path: file}\n", "")
+    )
+    names = {"a": "a.QUB", "b": "b.img", "c": "c.vic", "d": "d.cub"}
+    (folder / "rows.csv").write_text(
+        "id,file,owner\n" + "".join(f"{key},data/{name},open\n" for key, name in names.items())
+    )
+    for name in names.values():
+        (folder / "data" / name).write_text("nothing")
+    (tmp_path / "hven.toml").touch()
+    with Site(settings.load_settings(tmp_path)) as site:
+        ingest_collection(site, "night")
+        client = Client(create_application(site))
+
+        def find_kind_as_fits(one: str) -> str | None:
+            links = csv.DictReader(io.StringIO(client.get("/datalink/night.main", ID=one, RESPONSEFORMAT="csv").text))
+            return next((row["content_qualifier"] for row in links if row["local_semantics"] == "fits"), None)
+
+        assert [find_kind_as_fits(one) for one in names] == ["#spectral-cube", "#image", "#image", ""]
 
 
 FAR_LABEL = b'PDS_VERSION_ID = PDS3\nRECORD_BYTES = 8\n^IMAGE = "beside.dat"\nOBJECT = IMAGE\nLINES = 3\nLINE_SAMPLES = 4\nSAMPLE_BITS = 16\nSAMPLE_TYPE = LSB_INTEGER\nEND_OBJECT\nEND\n'

@@ -8,7 +8,7 @@ it is requested.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven.formats.media import _cutout_params as cutout_params
@@ -62,6 +62,8 @@ class ProductFileFormat:
         of this kind describe no others.
     has_units_as_comments
         Whether comments of cards are units.
+    product_types
+        Kinds of product by extension, as DataLink names them (``#image``), where the extension tells the kind.
     refinement
         A medium of which some files are of this one, too, and the function that turns such an open product into one of
         this medium. The function returns None for any other product.
@@ -77,6 +79,7 @@ class ProductFileFormat:
     open: Callable[[Place], OpenProductFile]
     label_extensions: tuple[str, ...] = ()
     has_units_as_comments: bool = False
+    product_types: Mapping[str, str] = field(default_factory=dict)
     refinement: tuple[str, Callable[[OpenProductFile], OpenProductFile | None]] | None = None
     read_cards: Callable[[Place], Iterable[HeaderCard]] | None = None
 

@@ -304,6 +304,7 @@ MEDIUM = ProductFileFormat(
     title="OIFITS",
     media_types=("application/oifits", "image/oifits"),
     extensions=("oifits", "oifits.gz"),
+    product_types={"oifits": "#visibility"},
     signature_pattern=rb"SIMPLE  =.*?(CONTENT = 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
     open=open_oifits,
     refinement=("fits", with_point_tables),

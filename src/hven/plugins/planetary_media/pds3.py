@@ -494,6 +494,7 @@ MEDIUM = ProductFileFormat(
     ),
     open=open_pds3,
     label_extensions=(".lbl", ".LBL"),
+    product_types={"qub": "#spectral-cube", "img": "#image"},
     has_units_as_comments=True,
     read_cards=read_pds3_label_cards,
 )

@@ -120,4 +120,5 @@ MEDIUM = ProductFileFormat(
     signature_pattern=rb"LBLSIZE=\d+ ",
     open=open_vicar,
     has_units_as_comments=True,
+    product_types={"vic": "#image"},
 )

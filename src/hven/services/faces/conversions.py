@@ -40,13 +40,6 @@ MAX_PARAMETER_BYTES = 64 * 1024
 MAX_OPEN_FILES = 4  # files that are opened at a time
 EXTENSIONS_BY_FORM = {"fits": "fits", "votable": "vot"}  # output format -> extension of the file
 UNCONVERTED_MEDIA = ("fits",)  # media that need no other format
-# extension of a file -> kind of product
-QUALIFIERS_BY_EXTENSION = {
-    "oifits": "#visibility",
-    "qub": "#spectral-cube",
-    "img": "#image",
-    "vic": "#image",
-}
 
 
 def build_conversion_routes(context: ServiceContext) -> Sequence[BaseRoute]:
@@ -125,18 +118,21 @@ def build_conversion_links(table: Table, context: ServiceContext) -> Sequence[Li
 
 def _build_content_qualifier(link: LinkTemplate) -> Template:
     """Return the kind of product of a file: that of its link or its row, else by its name."""
+    qualifiers_by_extension: dict[str, str] = {}
+    for medium in list_product_file_formats().values():
+        qualifiers_by_extension |= medium.product_types
     last_part = link.address[-1]
     declared_qualifier = link.content_qualifier
     if isinstance(last_part, str):
         if declared_qualifier:
             return declared_qualifier
-        for extension, qualifier in QUALIFIERS_BY_EXTENSION.items():
+        for extension, qualifier in qualifiers_by_extension.items():
             if last_part.lower().endswith(f".{extension}"):
                 return (qualifier,)
         return ()
     cases = " ".join(
         f"WHEN LOWER({last_part.expression}) LIKE '%.{extension}' THEN '{qualifier}'"
-        for extension, qualifier in QUALIFIERS_BY_EXTENSION.items()
+        for extension, qualifier in qualifiers_by_extension.items()
     )
     qualifier_by_name = f"CASE {cases} END"
     if len(declared_qualifier) == 1 and not isinstance(declared_qualifier[0], str):
