@@ -108,14 +108,16 @@ def test_the_floors_name_every_room():
 
 PUBLIC = 12  # modules of a room
 # what is still to be mended (docs/decisions/012-packages.md): these come down with each step, and go
-ARROWS, PAST, INSIDE, REUSED, HIDDEN, PROBES = 85, 0, 0, 2, 7, 10
+ARROWS, PAST, INSIDE, REUSED, HIDDEN, PROBES = 79, 0, 0, 2, 7, 10
 
 
 @FIGURES
 def test_rooms_are_few_and_little_joined():
     found = measure_source()
     assert len([one for one in found.tokens if one]) <= 16
-    assert len(found.package_imports) <= ARROWS, sorted(found.package_imports)
+    # what plug-in packages import is held by their own list (tests/plugins/test_packages.py)
+    pairs = sorted(pair for pair in found.package_imports if pair[0] != "plugins")
+    assert len(pairs) <= ARROWS, pairs
 
 
 @FIGURES

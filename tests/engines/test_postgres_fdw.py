@@ -184,7 +184,7 @@ def test_changed_columns_are_told_and_mended(machines, site):
         "ALTER FOREIGN TABLE"
         in told["the column name no longer exists on the remote server, so queries that read it fail"]
     )
-    assert "the column id is bigint there, but integer here" in told
+    assert "the column id has the type bigint on the remote server, but integer here" in told
     assert "the column flux (real) is new on the remote server, and is not visible here" in told
     run_hven("fdw", "--apply", "--site", site)
     assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}

@@ -136,7 +136,7 @@ OUTSIDE = BOMB.replace(b'<!ENTITY a "ha">', b'<!ENTITY a SYSTEM "file:///etc/hos
         (VOTABLE % b"<TR><TD>a</TD></TR><TR><T", 400, "the upload 't' cannot be read"),
         (BOMB, 400, "entities"),
         (OUTSIDE, 400, "entities"),
-        (None, 413, f"more than {LIMIT:,} bytes (unpacked)"),
+        (None, 413, f"more than {LIMIT:,} bytes after unpacking"),
         (gzip.compress(b"x\n1\n" * 99, mtime=0)[:-12], 400, "damaged"),
         (b"x\n" + b"1\n" * 501, 413, "more than 500 rows"),
         (b"", 400, "empty"),

@@ -221,7 +221,7 @@ def test_check_says_it_in_words(embargo_site: Site) -> None:
         "or at its own obs_release_date; without months where upper(trim(dataproduct_category)) NOT IN ('', 'SCIENCE'); "
         "not before 2026-06-30T23:59:59 (survey) by obs_collection; only at its own date where calib_level = 0" in said
     )
-    assert "embargo without date" in said
+    assert "embargo without a date" in said
 
 
 DESCRIPTOR = """\
@@ -272,7 +272,7 @@ def test_what_an_embargo_may_say(tmp_path: Path, embargo: str, dates: list[datet
     path = place(tmp_path, embargo)
     with Site(settings.load_settings(tmp_path)) as here:
         assert all(
-            fault.severity == "warning" and "embargo without date" in str(fault)
+            fault.severity == "warning" and "embargo without a date" in str(fault)
             for fault in check_descriptor(path, here.settings)
         )
         ingest_collection(here, "c")
