@@ -98,7 +98,7 @@ def test_two_curators_meet(browser: Browser, curated_site: tuple[Server, Path, s
             page.screenshot(path=f"{folder}/edit-conflict.png", full_page=True)
         page.click("text=Continuer avec le mien")
         page.click("button:text-is('Publier')")
-        assert "Publié." in page.inner_text("[role=status]")
+        page.wait_for_selector("[role=status]:has-text('Publié.')")
         assert (site / "home.md").read_text() == "# Mine\n"
         page.set_viewport_size({"width": 1280, "height": 900})
         tab.open_page("/edit/collections/cubes")
