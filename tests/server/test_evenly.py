@@ -132,20 +132,25 @@ def _sockets(pid: int) -> int:
 
 
 def test_what_one_worker_took_while_the_other_slept_becomes_both_ones(tmp_path: Path) -> None:
-    with serve_site(build_star_site(tmp_path / "site", 3000), workers=2) as server:
+    with serve_site(build_star_site(tmp_path / "site", 3000), workers=2) as server, contextlib.ExitStack() as stack:
         # one that is stopped while it starts may hold a lock that the other needs
         wait_until(lambda: len(server.list_ready_workers()) == 2 and not any(map(_is_working, server.list_workers())))
         slept, took = server.list_workers()
         before = {pid: _sockets(pid) for pid in (slept, took)}
+        connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(24)]
+        for connection in connections:
+            stack.callback(connection.close)
         os.kill(slept, signal.SIGSTOP)
         try:
-            connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(24)]
+            # without a request: the worker that takes them may close some of them after an answer
             for connection in connections:
-                connection.request("GET", "/health/live")
+                connection.connect()
             # a worker that stands still for long is killed: it goes on before anything is answered
             wait_until(lambda: _sockets(took) - before[took] >= 20)
         finally:
             os.kill(slept, signal.SIGCONT)
+        for connection in connections:
+            connection.request("GET", "/health/live")
         for connection in connections:
             assert connection.getresponse().read()
         assert _even(server, connections, lambda: _sockets(slept) - before[slept] >= 6)
