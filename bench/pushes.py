@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from bench.measure import Journey, Server, against, serve_site
 from hven.ingest import ingest_collection
+from hven.model import plugins
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
 
@@ -45,7 +46,9 @@ tables:
 
 def run(only: str) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    if not any(only in f"sources.push.{name}" for name in ("line", "rows")):
+    if "push" not in plugins.list_plugins("sources") or not any(
+        only in f"sources.push.{name}" for name in ("line", "rows")
+    ):
         return
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)

@@ -21,8 +21,15 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
+<<<<<<< HEAD
 from json_servers import serve
 from plugin_needs import find_missing_plugins, load_core_fixtures, report_missing_plugins
+||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
+from json_servers import ElasticServer, StacServer, serve
+=======
+from json_servers import ElasticServer, StacServer, serve
+from package_directories import list_package_directories
+>>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 from postgres_cluster import run_server
 from process_runner import lint_service
 from requirements import require, require_program
@@ -39,6 +46,13 @@ ALLOWED_WARNINGS = (
 )
 
 
+def list_examples() -> dict[str, Path]:
+    """List the directories of the examples, and of those of the plug-in packages in use, by their names."""
+    places = [EXAMPLES, *(directory / "examples" for directory in list_package_directories())]
+    directories = [path.parent for place in places for path in place.glob("*/hven.toml")]
+    return {directory.name: directory for directory in sorted(directories, key=lambda directory: directory.name)}
+
+
 @cache
 def prepare_example(case: str) -> Path:
     """Copy an example and generate its data, once for all processes until the example changes.
@@ -49,7 +63,7 @@ def prepare_example(case: str) -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         fresh = Path(place) / case
-        shutil.copytree(EXAMPLES / case, fresh, ignore=shutil.ignore_patterns("var", "data"))
+        shutil.copytree(list_examples()[case], fresh, ignore=shutil.ignore_patterns("var", "data"))
         whole = hashlib.sha256("".join(f"{name} {version(name)} " for name in DATA_PACKAGES).encode())
         for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
             whole.update(f"{path.relative_to(fresh)}\0{path.stat().st_mode}\0".encode() + path.read_bytes())

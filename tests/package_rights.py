@@ -10,7 +10,7 @@ import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hven.model import plugins
+from package_directories import list_package_directories
 from shared import ROOT
 
 
@@ -23,5 +23,5 @@ def merge_package_rights(name: str, core: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_package_rights() -> Sequence[Mapping[str, Any]]:
-    paths = [ROOT / "tests/plugins" / package.name / "rights.py" for package in plugins.list_plugin_packages()]
+    paths = [ROOT / "tests/plugins" / directory.name / "rights.py" for directory in list_package_directories()]
     return [runpy.run_path(str(path)) for path in paths if path.exists()]

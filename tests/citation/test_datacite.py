@@ -16,6 +16,7 @@ from datacite import schema45
 from lxml import etree
 
 from citation_site import PSZ2, build_site
+from example_sites import list_examples
 from hven import descriptor
 from hven.model import settings
 from hven.model.resource import parse_doi, parse_orcid, parse_ror, parse_work_identifier
@@ -224,8 +225,8 @@ def test_bibtex_is_read_by_another_program(site: Site) -> None:
 
 DESCRIPTORS = [
     path
-    for folder in ("examples/*/collections", "demo/collections")
-    for path in sorted(ROOT.glob(f"{folder}/*/*.yaml"))
+    for folder in (*list_examples().values(), ROOT / "demo")
+    for path in sorted(folder.glob("collections/*/*.yaml"))
     if path.stem == path.parent.name
 ]
 

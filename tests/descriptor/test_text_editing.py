@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from example_sites import list_examples
 from hven.descriptor import read_descriptor_texts, replace_descriptor_texts
 from hven.model.errors import DescriptorError, UserError
 
-EXAMPLES = sorted(Path(__file__).parents[2].glob("examples/*/**/*.yaml"))
+PLACES = [*Path(__file__).parents[2].glob("examples/*"), *list_examples().values()]
+EXAMPLES = sorted({path for place in PLACES for path in place.glob("**/*.yaml")})
 BEGIN = """\
 # who reads this: write to vo@example.org
 collection: cubes   # its name

@@ -12,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 from example_sites import EXAMPLES, assert_valid_service, ingest_all, open_example, prepare_example
 from plugin_needs import find_missing_plugins
+||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
+from example_sites import EXAMPLES, assert_valid_service, ingest_all, open_example, prepare_example
+=======
+from example_sites import assert_valid_service, ingest_all, list_examples, open_example, prepare_example
+>>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 from process_runner import Server, lint_service, serve_site
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -21,14 +27,11 @@ pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
 def read_declarations(case: str) -> str:
     """Give all that an example declares."""
-    return "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.glob(f"{case}/collections/**/*.yaml"))
+    paths = list_examples()[case].glob("collections/**/*.yaml")
+    return "".join(path.read_text(encoding="utf-8") for path in paths)
 
 
-CASES = sorted(
-    path.parent.name
-    for path in EXAMPLES.glob("*/hven.toml")
-    if re.search(r"standard:|obscore:", read_declarations(path.parent.name))
-)
+CASES = [case for case in list_examples() if re.search(r"standard:|obscore:", read_declarations(case))]
 ALONE = [
     case for case in CASES if re.search(r'\burl: (\$|"http://127)', read_declarations(case))
 ]  # with a database or servers of their own

@@ -14,7 +14,7 @@ from fixed_time import INSTANT_SECONDS, hold_time
 from route_recorder import Recorder, record_rights, record_site
 from verb_recorder import record_verbs
 
-from example_sites import EXAMPLES, prepare_example
+from example_sites import list_examples, prepare_example
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -34,9 +34,9 @@ def list_families() -> dict[str, Callable[[Path], dict[str, list[str]]]]:
         "rights": record_rights,
         "demo": record_demo,
     }
-    for path in sorted(EXAMPLES.glob("[0-9]*")):
-        if path.name not in EXCLUDED_EXAMPLES:
-            families[f"example-{path.name}"] = record_example(path.name)
+    for name in list_examples():
+        if name not in EXCLUDED_EXAMPLES:
+            families[f"example-{name}"] = record_example(name)
     return families
 
 
