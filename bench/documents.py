@@ -38,7 +38,10 @@ def journey() -> Journey:
 
 
 def _ours(url: str) -> float:
-    source = plugins.load_plugin("sources", "elastic").open(plugins.load_plugin("sources", "elastic").Options(url=url, index="nrh", page=PAGE), SourceContext(allow_private=True))
+    source = plugins.load_plugin("sources", "elastic").open(
+        plugins.load_plugin("sources", "elastic").Options(url=url, index="nrh", page=PAGE),
+        SourceContext(allow_private=True),
+    )
     source.list_columns()
     begun, seen = time.monotonic(), 0
     for batch in source.read_batches(NAMES):

@@ -21,15 +21,8 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-<<<<<<< HEAD
 from json_servers import serve
-from plugin_needs import find_missing_plugins, load_core_fixtures, report_missing_plugins
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-from json_servers import ElasticServer, StacServer, serve
-=======
-from json_servers import ElasticServer, StacServer, serve
-from package_directories import list_package_directories
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
+from plugin_needs import find_missing_plugins, list_package_directories, load_core_fixtures, report_missing_plugins
 from postgres_cluster import run_server
 from process_runner import lint_service
 from requirements import require, require_program
@@ -59,11 +52,12 @@ def prepare_example(case: str) -> Path:
 
     The copy is read-only. The test is skipped if the example needs a plug-in package that is absent.
     """
-    report_missing_plugins(find_missing_plugins(EXAMPLES / case))
+    directory = list_examples().get(case, EXAMPLES / case)
+    report_missing_plugins(find_missing_plugins(directory))
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         fresh = Path(place) / case
-        shutil.copytree(list_examples()[case], fresh, ignore=shutil.ignore_patterns("var", "data"))
+        shutil.copytree(directory, fresh, ignore=shutil.ignore_patterns("var", "data"))
         whole = hashlib.sha256("".join(f"{name} {version(name)} " for name in DATA_PACKAGES).encode())
         for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
             whole.update(f"{path.relative_to(fresh)}\0{path.stat().st_mode}\0".encode() + path.read_bytes())

@@ -10,7 +10,7 @@ import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from package_directories import list_package_directories
+from plugin_needs import list_package_directories
 from shared import ROOT
 
 

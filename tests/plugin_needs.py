@@ -66,10 +66,15 @@ def leads_to_absent_package(text: str) -> bool:
     return not list_absent_packages().isdisjoint(_PACKAGE_LINK.findall(text))
 
 
+def list_package_directories() -> list[Path]:
+    """List the directories of Hven's own packages that this process uses."""
+    directories = [PACKAGES / package.name for package in plugins.list_plugin_packages()]
+    return [directory for directory in directories if directory.exists()]
+
+
 def list_package_pages() -> list[Path]:
     """List the pages of the packages that this process uses."""
-    names = {package.name for package in plugins.list_plugin_packages()}
-    return [page for page in sorted(PACKAGES.glob("*/docs/*.md")) if page.parent.parent.name in names]
+    return sorted(page for directory in list_package_directories() for page in directory.glob("docs/*.md"))
 
 
 def require_plugins(group: str, *names: str) -> None:

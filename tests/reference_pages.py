@@ -18,23 +18,11 @@ import yaml
 
 from hven.descriptor._key_sections import KEY_SECTIONS, KeyReferenceSection
 from hven.descriptor.value_schema import DescriptorSection
-<<<<<<< HEAD
 from hven.model import plugins
 from hven.model.settings import Settings, SettingsSection, collect_setting_docs
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-from hven.model import plugins
-from hven.model.settings import Settings, collect_setting_docs
-=======
-from hven.model.settings import Settings, collect_setting_docs
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_settings_sections
-<<<<<<< HEAD
 from plugin_needs import leads_to_absent_package, list_absent_packages, list_package_pages
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-=======
-from package_directories import list_package_pages
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 from shared import ROOT
 
 if TYPE_CHECKING:
@@ -153,17 +141,7 @@ def write_options(model: type[BaseModel], names: Collection[str] | None = None) 
 def list_source_pages() -> list[Path]:
     """List the pages of kinds of sources: those of the reference, and those of the plug-in packages in use."""
     pages = sorted((REFERENCE / "sources").glob("*.md"))
-<<<<<<< HEAD
     return pages + [page for page in list_package_pages() if "<!-- options: " in page.read_text(encoding="utf-8")]
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-    for package in plugins.list_plugin_packages():
-        package_pages = sorted((ROOT / "src/hven/plugins" / package.name / "docs").glob("*.md"))
-        pages += [page for page in package_pages if "<!-- options: " in page.read_text(encoding="utf-8")]
-    return pages
-=======
-    pages += [page for page in list_package_pages() if "<!-- options: " in page.read_text(encoding="utf-8")]
-    return pages
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 
 
 def find_option_pages() -> dict[str, Path]:

@@ -31,12 +31,7 @@ from hven.model import plugins
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.model.settings._reloadable_settings import RESTART_SETTINGS
 from hven.site import Site
-<<<<<<< HEAD
 from plugin_needs import find_missing_plugins, list_absent_packages, list_package_pages
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-=======
-from package_directories import PACKAGES, belongs_to_unused_package, list_package_pages
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 from process_runner import Server, run_hven, serve_site, wait_until, write_shell_program
 from reference_pages import keep_part, list_source_pages
 from requirements import require_program
@@ -53,7 +48,6 @@ def found_pages() -> Iterator[Path]:
         yield from (Path(directory) / name for name in files if name.endswith(".md"))
 
 
-<<<<<<< HEAD
 PACKAGES = ROOT / "src/hven/plugins"
 PAGES = sorted(found_pages())
 PACKAGE_PAGES = list_package_pages()
@@ -66,18 +60,6 @@ def is_used(page: Path) -> bool:
 
 
 VERB_PAGES = {page: page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference/cli.md", *PACKAGE_PAGES)}
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-PAGES = sorted(found_pages())
-PACKAGES = ROOT / "src/hven/plugins"
-PACKAGE_PAGES = sorted(PACKAGES.glob("*/docs/*.md"))
-VERB_PAGES = {page: page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference/cli.md", *PACKAGE_PAGES)}
-=======
-PAGES = sorted(found_pages())
-PACKAGE_PAGES = sorted(PACKAGES.glob("*/docs/*.md"))
-VERB_PAGES = {
-    page: page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference/cli.md", *list_package_pages())
-}
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 
 
 # --- reference ------------------------------------------------------------------------------------------------
@@ -646,14 +628,8 @@ def test_kinds_that_the_pages_name_exist() -> None:
     kinds = set(plugins.list_plugins("sources"))
     wrong = set()
     for page in PAGES:
-<<<<<<< HEAD
         if EXAMPLES in page.parents and find_missing_plugins(page.parent):
             continue
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-=======
-        if belongs_to_unused_package(page):
-            continue
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
         text = page.read_text(encoding="utf-8")
         told = set(re.findall(r"kind: *([a-z_]+)\b", text))
         for inside in re.findall(r"\(([a-z_]+(?:, [a-z_]+)+)(?:, \.\.\.)?\)", text):

@@ -16,12 +16,7 @@ import yaml
 
 from hven.app._cli.verbs import build_typer_app
 from hven.model.settings import load_settings
-<<<<<<< HEAD
 from plugin_needs import list_package_pages
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-=======
-from package_directories import list_package_pages
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
 from process_runner import run_hven
 from shared import ROOT
 

@@ -38,13 +38,8 @@ def test_every_fault_is_said_at_its_place(case, site):
         "".join(f"{fault.severity}: {fault}\n" for fault in faults)
         .replace(str(site.directory), "SITE")
         .replace("collections/x/", "")
-<<<<<<< HEAD
         .replace(", ".join(plugins.list_plugins("sources")), "KINDS")
         .replace("".join(f", {name}" for name in package_services), "")
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-=======
-        .replace(", ".join(plugins.list_plugins("sources")), "KINDS")
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
     )
     golden = CORPUS / f"{case}.txt"
     if os.environ.get("UPDATE_GOLDEN") and os.environ.get("CI") != "true":

@@ -12,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
-from example_sites import EXAMPLES, assert_valid_service, ingest_all, open_example, prepare_example
-from plugin_needs import find_missing_plugins
-||||||| parent of 058187f7 (Keep the night log with the package that takes its rows)
-from example_sites import EXAMPLES, assert_valid_service, ingest_all, open_example, prepare_example
-=======
 from example_sites import assert_valid_service, ingest_all, list_examples, open_example, prepare_example
->>>>>>> 058187f7 (Keep the night log with the package that takes its rows)
+from plugin_needs import find_missing_plugins
 from process_runner import Server, lint_service, serve_site
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -35,7 +29,7 @@ CASES = [case for case in list_examples() if re.search(r"standard:|obscore:", re
 ALONE = [
     case for case in CASES if re.search(r'\burl: (\$|"http://127)', read_declarations(case))
 ]  # with a database or servers of their own
-TOGETHER = [case for case in CASES if case not in ALONE and not find_missing_plugins(EXAMPLES / case)]
+TOGETHER = [case for case in CASES if case not in ALONE and not find_missing_plugins(list_examples()[case])]
 
 
 def test_there_are_examples_to_judge() -> None:
