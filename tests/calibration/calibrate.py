@@ -1,9 +1,11 @@
 """Reintroduce faults one at a time and count those that tests catch: ``scripts/calibrate [--count N] [--run N]``.
 
-The program draws faults with a fixed seed (`source_faults.py`) and tries them in a clone. For each fault it runs the
-test modules that may catch it with ``-x``, the likeliest first: those that the fixing commit changed, those that
-execute rare functions of the file (`tests/coverage.json`), those in the folder of the same name, and with ``--whole``
-all others. A failing test counts if it passes without the fault. Outcomes are stored, and the next run continues.
+The program draws faults with a fixed seed (`source_faults.py`) and tries them in a clone. One run of the first tier
+finds the tests that execute the place of each fault (`site_probes.py`). For each fault it then runs these tests with
+``-x``, those that the fixing commit changed first, and after them the whole modules of these tests, because a server
+may execute the place for several tests. A place that is executed only by an import is tried with the modules that are
+likely to catch it. A failing test counts if it passes without the fault. Outcomes are stored, and the next run
+continues.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+import site_probes
 from source_faults import Fault, draw_faults, run_git
 
 import tiers
@@ -37,6 +40,10 @@ MIN_CAUGHT_PERCENT = 90  # of a hundred
 TIMEOUT_SECONDS = 900  # of one run of pytest; a fault that makes it hang is caught
 EXCLUDED_FOLDERS = (*(f"{folder}/" for folder in tiers.FOLDERS), "tests/calibration/")
 MODULES_PER_RUN = 12  # modules of one run
+TESTS_PER_RUN = 300  # tests of one run
+TESTS_PER_MODULE = 5  # of each module, these run before its others
+MIN_PARALLEL_TESTS = 40  # tests of one run, from which two processes are worth it
+PROBE_TIMEOUT_SECONDS = 3600  # of the run that finds the tests
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,11 @@ class Outcome:
     by
         The test; empty if none failed.
     modules
-        The number of test modules that ran.
+        The number of test modules or tests that ran.
     seconds
         Wall clock time.
     whole
-        Whether all modules of the tier that may catch it ran.
+        Whether all tests of the tier that may catch it ran.
     """
 
     name: str
@@ -86,7 +93,6 @@ class Clone:
         shared = directory.parent / "shared"
         if (ROOT.parent / "shared").exists() and not shared.exists():
             shared.symlink_to(ROOT.parent / "shared")
-        self.help = self.run_pytest(["--help"], 120)[1]
 
     def write(self, fault: Fault) -> None:
         """Write a fault into the clone."""
@@ -97,7 +103,13 @@ class Clone:
         """Remove the fault."""
         run_git(self.directory, "checkout", "-q", "--force", "--", "src")
 
-    def run_pytest(self, words: list[str], seconds: float) -> tuple[int, str]:
+    def run_pytest(
+        self,
+        words: list[str],
+        seconds: float,
+        parallel: tuple[str, ...] = ("-n", "0"),
+        variables: dict[str, str] | None = None,
+    ) -> tuple[int, str]:
         """Run pytest on the sources of the clone; return its exit code (1 if it hangs) and its output."""
         environment = {
             **os.environ,
@@ -106,8 +118,8 @@ class Clone:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=no", *words],
-            cwd=self.directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            [sys.executable, "-m", "pytest", "-q", *parallel, "-p", "no:cacheprovider", "--tb=no", *words],
+            cwd=self.directory, env={**environment, **(variables or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         try:
             told, _ = process.communicate(timeout=seconds)
@@ -117,10 +129,25 @@ class Clone:
             return 1, f"FAILED the run took more than {seconds:.0f} s"
         return process.returncode, told
 
-    def run_tier(self, modules: list[str]) -> str:
-        """Run some modules as the first tier does; return the first test that fails, or an empty text."""
-        tier = ["--tier", "first"] if "--tier" in self.help else ["-m", "not slow and not outside"]
-        code, told = self.run_pytest(["-x", *tier, *modules], TIMEOUT_SECONDS)
+    def find_tests(self, faults: list[Fault], folder: Path) -> None:
+        """Run the first tier once, and note in a folder which tests execute the places of faults."""
+        folder.mkdir(parents=True)
+        texts = {fault.path: (self.directory / fault.path).read_text(encoding="utf-8") for fault in faults}
+        places = [(number, fault.path, fault.line) for number, fault in enumerate(faults)]
+        for path, text in site_probes.instrument(texts, places).items():
+            (self.directory / path).write_text(text, encoding="utf-8")
+        (self.directory / f"src/{site_probes.PROBE_MODULE}.py").write_text(site_probes.PROBE_PROGRAM, encoding="utf-8")
+        variables = {site_probes.FOLDER_VARIABLE: str(folder)}
+        _, told = self.run_pytest(["--tier", "first", "tests"], PROBE_TIMEOUT_SECONDS, ("--forks", "4"), variables)
+        print(told.strip().splitlines()[-1])
+        self.restore()
+
+    def run_tier(self, tests: list[str]) -> str:
+        """Run some modules or tests as the first tier does; return the first test that fails, or an empty text."""
+        names = self.directory.parent / "tests.txt"
+        names.write_text("".join(f"{test}\n" for test in tests), encoding="utf-8")
+        parallel = ("--forks", "2") if len(tests) > MIN_PARALLEL_TESTS else ("-n", "0")
+        code, told = self.run_pytest(["-x", "--tier", "first", f"@{names}"], TIMEOUT_SECONDS, parallel)
         found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", told, re.MULTILINE)
         if found:
             return found[1].strip()
@@ -168,10 +195,26 @@ def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[st
     return batches
 
 
-def try_fault(clone: Clone, fault: Fault, *, whole: bool) -> Outcome:
+def order_tests(fault: Fault, tests: set[str]) -> list[list[str]]:
+    """Order the tests that execute the place of a fault, and after them their modules, in batches."""
+    likely = sorted(tests, key=lambda test: (test.partition("::")[0] not in fault.tests, test))
+    # a few tests of each module come first: a common place is executed by thousands
+    by_module: dict[str, int] = {}
+    ranks = {}
+    for test in likely:
+        module = test.partition("::")[0]
+        ranks[test] = by_module[module] = by_module.get(module, 0) + 1
+    likely.sort(key=lambda test: (ranks[test] > TESTS_PER_MODULE, test.partition("::")[0] not in fault.tests))
+    batches = [likely[at : at + TESTS_PER_RUN] for at in range(0, len(likely), TESTS_PER_RUN)]
+    modules = sorted({test.partition("::")[0] for test in tests})
+    return batches + [modules[at : at + MODULES_PER_RUN] for at in range(0, len(modules), MODULES_PER_RUN)]
+
+
+def try_fault(clone: Clone, fault: Fault, tests: set[str], *, whole: bool) -> Outcome:
     """Run the tests that may catch a fault until one fails."""
     begun, count, by = time.monotonic(), 0, ""
-    for batch in order_modules(clone.directory, fault, whole=whole):
+    batches = order_tests(fault, tests) if tests else order_modules(clone.directory, fault, whole=whole)
+    for batch in batches:
         left = list(batch)
         while left and not by:
             clone.write(fault)
@@ -182,13 +225,13 @@ def try_fault(clone: Clone, fault: Fault, *, whole: bool) -> Outcome:
             if failed.startswith(("pytest ended", "the run took")) or clone.passes(failed):
                 by = failed
             else:  # it also fails without the fault: skip it and run the modules after it
-                module = failed.partition("::")[0]
-                left = left[left.index(module) + 1 :] if module in left else []
+                names = {failed, failed.partition("::")[0]} & set(left)
+                left = left[min(map(left.index, names)) + 1 :] if names else []
         if by:
             break
     clone.restore()
     return Outcome(
-        fault.name, fault.kind, fault.path, fault.line, fault.what, bool(by), by, count, round(time.monotonic() - begun, 1), whole
+        fault.name, fault.kind, fault.path, fault.line, fault.what, bool(by), by, count, round(time.monotonic() - begun, 1), whole or bool(tests)
     )  # fmt: skip
 
 
@@ -207,12 +250,11 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
     lines = [
         "# Calibration of the first tier",
         "",
-        f"Do the tests find faults? {count} faults were drawn with the seed {SEED}: lines that mending commits had changed, with one expression changed, or a",
-        "mending hunk taken back. Each was put into a clone, and the tests of the first tier that can meet it ran until one failed. A test counts if it",
-        "passes without the fault.",
+        f"Do the tests find faults? {count} faults were drawn with the seed {SEED}: each changes one expression on a line that a fixing commit had",
+        "written. The program writes one fault at a time into a clone and runs the tests of the first tier that execute this line, until one fails.",
+        "A test counts if it passes without the fault.",
         "",
-        f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**, {count - len(outcomes)} not tried yet; wanted are {MIN_CAUGHT_PERCENT} %.",
-        "Runs without `--whole` end with the modules that are likely to meet a fault; what they miss may be caught by others.",
+        f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**; the tests should catch {MIN_CAUGHT_PERCENT} %.",
         "",
         "| fault | caught by |",
         "|---|---|",
@@ -222,7 +264,7 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
         by = (
             f"`{one.by[:120]}`"
             if one.caught
-            else f"**nothing**, {one.modules} modules{' (the whole tier)' if one.whole else ''}"
+            else f"**nothing**, {one.modules} tests and modules{' (all that execute it)' if one.whole else ''}"
         )
         lines.append(f"| {what} | {by.replace('|', chr(92) + '|')} |")
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -251,8 +293,14 @@ def main() -> int:
     ]
     clone = Clone(CACHE / "clone/hven", commit)
     kept.parent.mkdir(parents=True, exist_ok=True)
+    notes = kept.with_suffix(".tests")
+    if not (notes / "done").exists():
+        shutil.rmtree(notes, ignore_errors=True)
+        clone.find_tests(faults, notes)
+        (notes / "done").touch()
+    tests = site_probes.read_notes(notes)
     for fault in left[: words.run]:
-        outcome = try_fault(clone, fault, whole=words.whole)
+        outcome = try_fault(clone, fault, tests[faults.index(fault)] - {""}, whole=words.whole)
         with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(vars(outcome)) + "\n")
         done[fault.name] = outcome
