@@ -108,6 +108,15 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("M 31.v2.csv", "hven new m_31_v2 --from 'M 31.v2.csv'"), ("stars", "hven new stars --from FILE")],
+)
+def test_new_without_data_says_how_to_write_it(name: str, command: str) -> None:
+    told = run_hven("new", name, expected_code=2).stderr
+    assert f"--from is missing: it names the file or the address of the data; run {command}" in told
+
+
 def test_a_file_within_the_site_goes_into_its_backups_and_nothing_is_said(site: Path) -> None:
     (site / "collections/more").mkdir()
     (site / "collections/more/more.csv").write_text(STARS)

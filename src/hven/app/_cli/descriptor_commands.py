@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +47,9 @@ def new(
     context: typer.Context,
     *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
-    source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="File or address of the data.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="FILE|URL", help="File or address of the data.", show_default=False)
+    ] = "",
     kind: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +81,13 @@ def new(
     ] = None,
 ) -> None:
     """Write a first draft of a descriptor, from a file or an address."""
+    if not source:
+        collection_name = _propose_collection_name(name)
+        data_path = shlex.quote(name) if collection_name != name else "FILE"
+        raise UsageError(
+            "--from is missing: it names the file or the address of the data",
+            remedy=f"run {format_command(context, 'new', collection_name, '--from', data_path)}",
+        )
     site_settings = load_site_settings(context)
     check_command = format_command(context, "check", name)
     ingest_command = format_command(context, "ingest", name)
@@ -112,6 +123,11 @@ def new(
     if not is_live and kind != "live":
         next_commands.append(ingest_command)
     print(f"Review it, then run: {' && '.join(next_commands)}")
+
+
+def _propose_collection_name(name: str) -> str:
+    """Propose the name of a collection for a user who wrote the name of a file instead."""
+    return re.sub(r"\W+", "_", Path(name).stem.lower(), flags=re.ASCII).strip("_") or "NAME"
 
 
 def _is_file_outside(source: str, site_directory: Path) -> bool:
