@@ -26,8 +26,6 @@ GROUPS = (
     "regions",
     "products",
     "portal",
-    "series",
-    "timelines",
     "overload",
     "rights",
     "registry",

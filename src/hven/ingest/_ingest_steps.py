@@ -22,9 +22,14 @@ class IngestStep:
     before_run
         Called before anything is read, under the lease of the collection, with the site, the name of the collection and
         the id of the run; None: nothing is to be done.
+    after_publication
+        Called by the commands that publish a collection, `hven ingest` and `hven sync`, with the site and the name of
+        the collection. It completes what a server would do later, such as files that are derived from the rows. None:
+        nothing is to be done.
     """
 
     before_run: Callable[[Site, str, str], None] | None = None
+    after_publication: Callable[[Site, str], None] | None = None
 
 
 def execute_steps_before_run(site: Site, collection: str, run: str) -> None:
@@ -32,3 +37,18 @@ def execute_steps_before_run(site: Site, collection: str, run: str) -> None:
     for step in plugins.load_plugin_records("ingest_steps").values():
         if step.before_run is not None:
             step.before_run(site, collection, run)
+
+
+def execute_steps_after_publication(site: Site, collection: str) -> None:
+    """Execute the steps of all plug-in packages after a command has published a collection.
+
+    Parameters
+    ----------
+    site
+        Site that publishes the collection.
+    collection
+        Name of the collection.
+    """
+    for step in plugins.load_plugin_records("ingest_steps").values():
+        if step.after_publication is not None:
+            step.after_publication(site, collection)

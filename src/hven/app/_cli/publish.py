@@ -58,9 +58,8 @@ def ingest(
             report = run_ingest()
         else:
             report = run_results.run_and_record_sync(site, name, run_ingest)
-        if not dry_run and _has_time_series(site, name):
-            # imported here: few collections have series, and the import takes time
-            resolve_name("hven.services.pyramid_building:build_missing_bin_pyramids")(site, name)
+        if not dry_run:
+            ingest_package.execute_steps_after_publication(site, name)
         recurrence = _find_sync_schedule(site, name)
     if as_json:
         print_json(report.to_json())
@@ -69,11 +68,6 @@ def ingest(
     if sample_rows is not None and not dry_run and recurrence is not None:
         pause_command = format_command(context, "schedule pause", name)
         print(f"the next scheduled run ({recurrence}) publishes all rows; to prevent this, run: {pause_command}")
-
-
-def _has_time_series(site: Site, collection: str) -> bool:
-    published_tables = site.get_published_state().tables_by_name.values()
-    return any(item.table.series for item in published_tables if item.table.schema == collection)
 
 
 def history(

@@ -11,8 +11,9 @@ import typer
 
 from hven.app._cli import registry_enrolment
 from hven.app._cli.context import load_site_settings, open_site, print_json
+from hven.model import plugins
 from hven.model.errors import NotFoundError, UsageError, UserError
-from hven.services import registry_validation, series
+from hven.services import registry_validation
 from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from hven.model.resource import RegistryRecord
     from hven.site import Site
 
-TARGET_SAMPLES = 100  # samples of the test request, about; maintainers of HAPI's list use it to monitor servers
+# extension point; a module has LIST_NAME, the name of a list of servers, and build_server_entry(site), which returns an
+# entry for this list
+SERVER_LISTS_POINT = "registry.server_lists"
 
 
 def register(
@@ -189,56 +192,17 @@ def _print_hapi_server_entry(entry: dict[str, Any], *, as_line: bool) -> None:
 
 
 def _build_hapi_server_entry(site: Site) -> dict[str, Any]:
-    """Describe the server as its own /about does, with a test request that it must be able to answer.
+    """Build the entry of the site in HAPI's list of servers, by the plug-in package that serves HAPI.
 
     Raises
     ------
     UserError
-        The site has no public address, no contact, or no public data set with samples.
+        No such package is in use, or it cannot describe the server.
     """
-    settings = site.settings
-    if not settings.public_url:
-        raise UserError("the public address of the site is not set", remedy="set public_url in hven.toml")
-    test_query = _build_hapi_test_request(site)
-    contact = settings.contact_name or settings.contact_email
-    if not contact:
-        raise UserError("the contact of the site is not set", remedy="set contact_name and contact_email in hven.toml")
-    entry: dict[str, Any] = {
-        "x_url": f"{str(settings.public_url).rstrip('/')}/hapi",
-        "id": settings.authority or settings.name,
-        "title": settings.title or settings.name,
-        "contact": contact,
-    }
-    if settings.contact_email:
-        entry["contactID"] = settings.contact_email
-    if settings.description:
-        entry["description"] = settings.description
-    entry["dataTest"] = {"name": "Last samples", "query": test_query}
-    return entry
-
-
-def _build_hapi_test_request(site: Site) -> dict[str, str]:
-    """Build a request for about the last hundred samples of the first public data set.
-
-    Raises
-    ------
-    UserError
-        There is no public data set with samples.
-    """
-    service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
-    published_state = site.get_published_state()
-    data_sets = series.list_data_sets(service_context, ANONYMOUS_PRINCIPAL, "hapi", published_state)
-    for data_set in data_sets.values():
-        extent = series.find_time_extent(service_context, ANONYMOUS_PRINCIPAL, data_set, published_state)
-        if extent.start is None or extent.stop is None or not data_set.parameters:
-            continue
-        total_span = extent.stop - extent.start
-        sample_span = total_span * TARGET_SAMPLES // max(extent.row_count, 1) + 1
-        start = extent.stop - min(sample_span, total_span)
-        return {
-            "dataset": data_set.id,
-            "start": series.format_instant(start),
-            "stop": series.format_instant(extent.stop),
-            "parameters": data_set.parameters[0].name,
-        }
-    raise UserError("there is no public data set with samples", remedy="add `series` to a descriptor")
+    for module in plugins.load_extensions(SERVER_LISTS_POINT):
+        if module.LIST_NAME == "hapi":
+            entry: dict[str, Any] = module.build_server_entry(site)
+            return entry
+    raise plugins.find_unused_plugin_error("protocols", "hapi") or UserError(
+        "no plug-in package that serves HAPI is installed", remedy="install one, or leave out --hapi"
+    )

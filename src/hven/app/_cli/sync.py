@@ -9,9 +9,9 @@ import typer
 
 from hven.app._cli.context import open_site, print_json
 from hven.app._cli.progress import IngestProgressBar
+from hven.ingest import execute_steps_after_publication
 from hven.ingest import sync as sync_package
 from hven.jobs.run_results import run_and_record_sync
-from hven.services.pyramid_building import build_missing_bin_pyramids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ def sync(
             report = run_sync()
         else:
             report = run_and_record_sync(site, name, run_sync)
-            build_missing_bin_pyramids(site, name)
+            execute_steps_after_publication(site, name)
     if as_json:
         print_json(report.to_json())
         return

@@ -14,7 +14,7 @@ from hven.portal._views.page_formats import build_error_responder, build_page_co
 from hven.portal._views.table_view import build_query_runner
 from hven.portal._views.tile_preloading import list_tiles_to_preload
 from hven.portal._views.time_span_rows import list_remote_tables
-from hven.services.series import format_instant
+from hven.services.time_texts import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

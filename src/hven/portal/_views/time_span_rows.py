@@ -22,7 +22,7 @@ from hven.portal._explore import coincident_rows, global_search, parse_search, p
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
 from hven.portal._views.table_view import build_query_runner
-from hven.services.series import format_instant, parse_time_as_microseconds
+from hven.services.time_texts import format_instant, parse_time_as_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""das2: the service, and the streams that it writes."""

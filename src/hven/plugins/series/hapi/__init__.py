@@ -1,0 +1,1 @@
+"""HAPI: the service, and the derived data sets that it offers."""

@@ -1,0 +1,17 @@
+"""What this package adds: HAPI, das2, and plots of time series."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage
+
+PLUGIN = PluginPackage(
+    name="series",
+    title="Serve samples in time by HAPI and das2, and plot them",
+    protocols={
+        "das2": "hven.plugins.series.das2.service",
+        "hapi": "hven.plugins.series.hapi.service",
+        "timelines": "hven.plugins.series.timelines.service",
+    },
+    ingest_steps={"series": "hven.plugins.series.publication_step"},
+    extensions={"registry.server_lists": ("hven.plugins.series.hapi.server_list",)},
+)

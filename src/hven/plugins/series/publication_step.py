@@ -1,0 +1,24 @@
+"""Build the reductions of long time series after a command has published a collection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.ingest.api.steps import IngestStep
+from hven.model import plugins
+
+if TYPE_CHECKING:
+    from hven.site import Site
+
+# named and not imported: few collections have series, and the import takes time
+PYRAMID_BUILDER = "hven.plugins.series.pyramid_building:build_missing_bin_pyramids"
+
+
+def build_pyramids_of_series(site: Site, collection: str) -> None:
+    """Build the missing reductions of a collection, if one of its tables has series."""
+    published_tables = site.get_published_state().tables_by_name.values()
+    if any(item.table.series for item in published_tables if item.table.schema == collection):
+        plugins.load_named_object(PYRAMID_BUILDER, "the step after a publication")(site, collection)
+
+
+STEP = IngestStep(after_publication=build_pyramids_of_series)

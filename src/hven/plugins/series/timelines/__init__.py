@@ -1,0 +1,1 @@
+"""Pictures of time series: tiles of time bins for the pages at ``/series/``."""

@@ -1,0 +1,494 @@
+"""Pictures of time series: ``/series/<id>`` is a page, its description as JSON, and tiles of 512 time bins as NPY.
+
+Tiles lie on a grid that begins in 1970, so that moving and returning clients get the same tiles. A tile of lines has
+the minimum, mean and maximum of each line (float32; NaN: no sample, infinity: samples without a value). A tile of a
+spectrum has a row of bytes for each channel, or group of channels: code 0 is no sample, 1 samples without a value. For
+other codes the headers have the parameters of ``value = zero + scale * sinh(bend * (code - 128) / 126)``, which has as
+many steps near the median as near the extremes. Where channels change with time, rows are evenly spaced from ``x-low``
+to ``x-high`` (``x-log``: in their logarithms), and ``x-changes`` has the bins where the channels change.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import numpy as np
+import orjson
+from starlette.responses import Response
+
+from hven import __version__, services
+from hven.model import LruCache
+from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
+from hven.model.params import Param
+from hven.model.types import INT32, INT64
+from hven.plugins.series import pyramids, sample_sets
+from hven.plugins.series.timelines import spectrum_channels as channels
+from hven.plugins.series.timelines.latest_sample_span import find_span_after_last_gap
+from hven.services.api.responses import choose_encoding
+from hven.services.errors import ErrorResponder
+from hven.services.face import ServiceContext, ServiceFace, create_query_route
+from hven.services.params import parse_value
+from hven.services.time_texts import DAY_MICROSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from hven.model.table import ParameterBins, Table
+    from hven.plugins.series.reductions import BinRecords
+    from hven.plugins.series.sample_sets import SampleDataSet, SampleParameter
+    from hven.services.face import Paged
+
+    Numbers = npt.NDArray[Any]
+
+BINS_PER_TILE = 512
+MAX_PANELS = 3  # panels that are shown first
+LINES_PER_PANEL = 3  # lines of a panel that is shown first
+MAX_LINE_ELEMENTS = 8  # elements of an array that are drawn as lines; more are a spectrum
+MAX_TILE_ROWS = 1024
+MAX_SAMPLED_VALUES = 20_000  # values of a tile from which its median is computed
+MAX_CHANNEL_CHANGES = 200  # changes of channels that the headers of a tile list
+MAX_BIN_MICROSECONDS = 10_000 * DAY_MICROSECONDS
+TILE_CACHE_BYTES = 32 << 20  # bytes of tiles in the cache of a process
+ERROR_RESPONDER = ErrorResponder(
+    write_document=lambda message: orjson.dumps({"message": message}), media_type="application/json"
+)
+PARAMETER_PARAM = Param(name="PARAMETER", description="name of the parameter in the tile")
+WIDTH_PARAM = Param(
+    name="WIDTH", type=INT64, minimum=1, maximum=MAX_BIN_MICROSECONDS, description="width of a bin in microseconds"
+)
+TILE_PARAM = Param(
+    name="TILE", type=INT64, description="number of the tile, which begins 512 * WIDTH * TILE microseconds after 1970"
+)
+ROWS_PARAM = Param(
+    name="ROWS",
+    type=INT32,
+    minimum=1,
+    maximum=MAX_TILE_ROWS,
+    default="256",
+    description="maximum number of rows of a spectrum",
+)
+SHOW_PARAM = Param(
+    name="SHOW", allowed=("mean", "peak"), default="mean", description="value of a bin of a spectrum: mean or peak"
+)
+
+
+class _TimelineRequest(sample_sets.SeriesRequest):
+    face = "timelines"
+
+    def require_data_set(self) -> SampleDataSet:
+        set_id = self.request.path_params["id"]
+        data_set = self.find_data_set(set_id)
+        if data_set is None:
+            raise NotFoundError(
+                format_message("there is no data set {name!r:.80} here", set_id),
+                remedy="see the list of data sets at /hapi",
+            )
+        return data_set
+
+
+class TimelineTileCache(LruCache[tuple[bytes, dict[str, str]]]):
+    """Responses with tiles that everybody may see; those of first pictures are requested most."""
+
+    def __init__(self) -> None:
+        super().__init__(TILE_CACHE_BYTES)
+
+
+def build_timeline_routes(context: ServiceContext) -> Sequence[Route]:
+    """Build the route of ``/series/<id>``."""
+
+    def answer_description(timeline_request: _TimelineRequest) -> Response:
+        facts = orjson.dumps(_describe_data_set(timeline_request, timeline_request.require_data_set()))
+        access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
+        # from the bytes, because `latest` changes within one state of the site, when the reductions are built
+        etag = services.compute_etag(facts)
+        is_public = access_key == "public" and timeline_request.principal.is_anonymous
+        headers = services.build_cache_headers(etag, is_public=is_public)
+        return services.answer_with_etag(timeline_request.request, headers, "application/json", facts)
+
+    def answer_data(timeline_request: _TimelineRequest, params: services.RequestParams) -> Response:
+        if params.read_one("TILE") is None:
+            return answer_description(timeline_request)
+        request = timeline_request.request
+        data_set = timeline_request.require_data_set()
+        access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
+        is_public = access_key == "public" and timeline_request.principal.is_anonymous
+        etag = services.compute_etag(
+            __version__,
+            timeline_request.published_state.version,
+            access_key,
+            timeline_request.base_url,
+            data_set.id,
+            data_set.response_variation_token,
+            sorted(params.values.items()),
+        )
+        headers = services.build_cache_headers(etag, is_public=is_public)
+        if services.is_unchanged(request, etag):
+            return Response(status_code=304, headers=headers)
+        can_cache = is_public and data_set.remote is None and request.method == "GET"
+        tile_cache = context.site.get_or_create(TimelineTileCache)
+        key = (etag, choose_encoding(request.headers.get("accept-encoding", "")))
+        cached_tile = tile_cache.find(key) if can_cache else None
+        if cached_tile is not None:
+            cached_body, cached_headers = cached_tile
+            return Response(cached_body, headers=cached_headers)
+        body, tile_headers = _build_tile(timeline_request, data_set, params)
+        all_headers = {**headers, **tile_headers, "content-type": "application/octet-stream"}
+        response = services.answer_with_body(request, body, all_headers)
+        if can_cache:
+            cached_tile = (bytes(response.body), dict(response.headers))
+            tile_cache.store(key, cached_tile, len(response.body))
+        return response
+
+    def show_page(timeline_request: _TimelineRequest, write_page: Paged) -> Response:
+        try:
+            data_set = timeline_request.require_data_set()
+            page_values = _describe_data_set(timeline_request, data_set) | {"table": data_set.table}
+        except HvenError as error:
+            page_values = {"fault": error}
+        return write_page(timeline_request.request, context, page_values)
+
+    async def answer_request(request: Request, params: services.RequestParams) -> Response:
+        page = context.find_page_writer(FACE.name, request, params)
+        timeline_request = _TimelineRequest(request, context)
+        if page is None or params.read_one("TILE") is not None:
+            return await anyio.to_thread.run_sync(answer_data, timeline_request, params)
+        return await anyio.to_thread.run_sync(show_page, timeline_request, page)
+
+    return [create_query_route("/series/{id}", answer_request, ERROR_RESPONDER)]
+
+
+def _describe_data_set(timeline_request: _TimelineRequest, data_set: SampleDataSet) -> dict[str, Any]:
+    """Describe a data set for the page; times are microseconds since 1970."""
+    extent = timeline_request.find_time_extent(data_set)
+    drawn_parameters = _list_numeric_parameters(data_set)
+    picture_names = [parameter.name for parameter in data_set.parameters if parameter.has_url_values]
+    latest_stretch = find_span_after_last_gap(
+        timeline_request.context, timeline_request.principal, data_set, extent, timeline_request.published_state
+    )
+    cadence = None
+    if extent.row_count:
+        cadence = round(pyramids.estimate_cadence(data_set, extent))
+    base_url = timeline_request.base_url
+    table = data_set.table
+    return {
+        "id": data_set.id,
+        "title": data_set.series.title or table.title or data_set.id,
+        "description": data_set.series.description or table.description or "",
+        "start": extent.start,
+        "stop": extent.stop,
+        "latest": latest_stretch,
+        "rows": extent.row_count,
+        "cadence": cadence,
+        "regular": bool(data_set.series.cadence),
+        "time": data_set.time.name,
+        "parameters": [_describe_parameter(parameter) for parameter in drawn_parameters],
+        "shown": _choose_initial_parameters(drawn_parameters),
+        "pictures": picture_names,
+        "hapi": f"{base_url}/hapi" if table.is_served_by("hapi") else None,
+        "das2": f"{base_url}/das2" if table.is_served_by("das2") else None,
+        "path": data_set.series.path,
+    }
+
+
+def _list_numeric_parameters(data_set: SampleDataSet) -> list[SampleParameter]:
+    return [parameter for parameter in data_set.parameters if parameter.value_kind in {"double", "integer"}]
+
+
+def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[str]:
+    """Choose the parameters that are shown first: a spectrum, and lines.
+
+    Lines of one unit share a panel.
+    """
+    spectra = [parameter.name for parameter in parameters if _is_spectrum(parameter)]
+    initial_names = set(spectra[:1])
+    lines_by_panel: dict[str, list[str]] = {}
+    for parameter in parameters:
+        if _is_spectrum(parameter):
+            continue
+        panel = str(parameter.column.unit)
+        if math.prod(parameter.dimensions) > 1 or not parameter.column.unit:
+            panel = f"\n{parameter.name}"
+        lines_by_panel.setdefault(panel, []).append(parameter.name)
+    panels = []
+    for names in lines_by_panel.values():
+        offsets = range(0, len(names), LINES_PER_PANEL)
+        panels += [names[offset : offset + LINES_PER_PANEL] for offset in offsets]
+    for names in panels[: MAX_PANELS - len(initial_names)]:
+        initial_names.update(names)
+    return [parameter.name for parameter in parameters if parameter.name in initial_names]
+
+
+def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
+    column = parameter.column
+    element_count = math.prod(parameter.dimensions)
+    description: dict[str, Any] = {
+        "name": parameter.name,
+        "label": column.label or parameter.name,
+        "unit": column.unit or "",
+        "description": column.description or "",
+        "elements": element_count,
+        "spectrum": _is_spectrum(parameter),
+        "bins": None,
+    }
+    if parameter.bins and len(parameter.dimensions) == 1:
+        description["bins"] = _describe_channels(parameter.bins[-1], element_count)
+    return description
+
+
+def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None:
+    """Describe channels: the same at all times, or the parameter that has those of each sample."""
+    description = {"name": bins.label or bins.name, "unit": bins.unit or ""}
+    if isinstance(bins.centers, tuple) and len(bins.centers) == count:
+        return description | {"centers": bins.centers}
+    if isinstance(bins.ranges, tuple) and len(bins.ranges) == count:
+        return description | {"centers": [(low + high) / 2 for low, high in bins.ranges]}
+    if isinstance(bins.centers, str) and bins.centers:
+        return description | {"along": bins.centers}
+    return None
+
+
+def _is_spectrum(parameter: SampleParameter) -> bool:
+    return math.prod(parameter.dimensions) > MAX_LINE_ELEMENTS or bool(parameter.bins)
+
+
+def _build_tile(
+    timeline_request: _TimelineRequest, data_set: SampleDataSet, params: services.RequestParams
+) -> tuple[bytes, dict[str, str]]:
+    """Build a tile and the headers that describe it."""
+    parameters_by_name = {parameter.name: parameter for parameter in _list_numeric_parameters(data_set)}
+    parameter = parameters_by_name.get(params.read_one("PARAMETER") or "")
+    width = parse_value(params, WIDTH_PARAM)
+    number = parse_value(params, TILE_PARAM)
+    if parameter is None or width is None:
+        raise ParamError(
+            format_message("a tile needs a PARAMETER and the WIDTH of its bins"),
+            name="WIDTH" if parameter else "PARAMETER",
+            remedy=f"write PARAMETER={' or '.join(parameters_by_name)[:300]}, WIDTH=60000000",
+        )
+    use_peaks = parse_value(params, SHOW_PARAM) == "peak"
+    max_rows = parse_value(params, ROWS_PARAM)
+    if _is_spectrum(parameter):
+        channel_parameter = None
+        if math.prod(parameter.dimensions) <= channels.MAX_CHANNELS:
+            channel_parameter = parameters_by_name.get(_find_channel_parameter(parameter) or "")
+        names = [parameter.name]
+        if channel_parameter is not None:
+            names.append(channel_parameter.name)
+        parts = _read_tile_bins(timeline_request, data_set, names, number, width)
+        return _write_spectrum_tile(parts, parameter, channel_parameter, max_rows=max_rows, use_peaks=use_peaks)
+    parts = _read_tile_bins(timeline_request, data_set, [parameter.name], number, width)
+    return _write_line_tile(parts, parameter), {}
+
+
+def _read_tile_bins(
+    timeline_request: _TimelineRequest,
+    data_set: SampleDataSet,
+    parameter_names: Sequence[str],
+    tile_number: int,
+    width: int,
+) -> Iterator[tuple[npt.NDArray[np.int64], BinRecords]]:
+    """Read the bins of a tile: their indexes in the tile, and the bins."""
+    begin = tile_number * BINS_PER_TILE * width
+    end = begin + BINS_PER_TILE * width
+    extent = timeline_request.find_time_extent(data_set)
+    if extent.start is None or extent.stop is None or begin >= extent.stop or end <= extent.start:
+        return
+    parts = pyramids.read_bins(
+        timeline_request.context,
+        timeline_request.principal,
+        data_set,
+        parameter_names,
+        # within the samples: far outside of them the engine knows no times
+        start=max(begin, extent.start),
+        stop=min(end, extent.stop),
+        bin_microseconds=width,
+        published_state=timeline_request.published_state,
+    )
+    for bins in parts:
+        indexes = bins["number"] - tile_number * BINS_PER_TILE
+        is_inside = (indexes >= 0) & (indexes < BINS_PER_TILE)
+        yield indexes[is_inside], bins if is_inside.all() else bins[is_inside]
+
+
+def _write_line_tile(
+    bin_chunks: Iterable[tuple[npt.NDArray[np.int64], BinRecords]], parameter: SampleParameter
+) -> bytes:
+    """Write a tile of lines: minimum, mean and maximum of each."""
+    line_count = 3 * math.prod(parameter.dimensions)
+    tile_values = np.full((BINS_PER_TILE, line_count), np.nan)
+    has_samples = np.zeros(BINS_PER_TILE, bool)
+    for indexes, bins in bin_chunks:
+        has_samples[indexes] = True
+        tile_values[indexes] = _combine_bin_statistics(bins, parameter.name)
+    sampled_values = tile_values[has_samples]
+    tile_values[has_samples] = np.where(np.isnan(sampled_values), np.inf, sampled_values)
+    return _write_npy(np.ascontiguousarray(tile_values.T, np.float32))
+
+
+def _write_spectrum_tile(
+    bin_chunks: Iterable[tuple[npt.NDArray[np.int64], BinRecords]],
+    parameter: SampleParameter,
+    channel_parameter: SampleParameter | None,
+    *,
+    max_rows: int,
+    use_peaks: bool,
+) -> tuple[bytes, dict[str, str]]:
+    """Write a tile of a spectrum, and the headers that describe its codes and channels."""
+    channel_count = math.prod(parameter.dimensions)
+    group_size = 1
+    if channel_parameter is None:
+        group_size = -(-channel_count // max_rows)
+    # channels are grouped while bins are read, so that memory does not grow with their number
+    dtype = np.float32 if parameter.column.type.datatype == "float" else np.float64
+    group_count = -(-channel_count // group_size)
+    picture = np.full((BINS_PER_TILE, group_count), np.nan, dtype)
+    center_count = 0
+    if channel_parameter is not None:
+        center_count = group_count
+    centers = np.full((BINS_PER_TILE, center_count), np.nan)
+    has_samples = np.zeros(BINS_PER_TILE, bool)
+    statistic = "h" if use_peaks else "m"
+    for indexes, bins in bin_chunks:
+        has_samples[indexes] = True
+        spectra = np.asarray(bins[f"{statistic} {parameter.name}"], dtype)
+        picture[indexes] = _group_channels(spectra, group_size, use_peaks=use_peaks)
+        if channel_parameter is not None:
+            centers[indexes] = _find_channel_centers_per_bin(bins, channel_parameter.name)
+    headers = {"x-together": str(group_size)}
+    if channel_parameter is not None:
+        resampled, axis, changes = channels.resample_spectra(picture, centers, max_rows, use_peaks=use_peaks)
+        picture = resampled.T
+        if axis is not None:
+            low, high, is_logarithmic = axis
+            headers |= {"x-low": repr(low), "x-high": repr(high), "x-log": repr(int(is_logarithmic))}
+            headers["x-changes"] = ",".join(map(str, changes[:MAX_CHANNEL_CHANGES]))
+    codes, code_headers = encode_values_as_bytes(picture)
+    codes[has_samples] = np.maximum(codes[has_samples], 1)
+    return _write_npy(np.ascontiguousarray(codes.T)), headers | code_headers
+
+
+def _write_npy(array: npt.NDArray[Any]) -> bytes:
+    npy_file = io.BytesIO()
+    np.save(npy_file, array)
+    return npy_file.getvalue()
+
+
+def _find_channel_centers_per_bin(bins: BinRecords, parameter_name: str) -> Numbers:
+    """Return the centers of channels of each bin; NaN for bins with several lists of channels, whose mean is none."""
+    mean = np.asarray(bins[f"m {parameter_name}"], np.float64)
+    maximum = np.asarray(bins[f"h {parameter_name}"], np.float64)
+    is_different = np.abs(maximum - mean) > 1e-6 * np.abs(maximum)
+    is_mixed = np.any(is_different, axis=1, keepdims=True)
+    return np.where(is_mixed, np.nan, mean)
+
+
+def _find_channel_parameter(parameter: SampleParameter) -> str | None:
+    """Return the name of the parameter that has the channels of each sample."""
+    if not parameter.bins or len(parameter.dimensions) != 1:
+        return None
+    centers = parameter.bins[-1].centers
+    if isinstance(centers, str) and centers:
+        return centers
+    return None
+
+
+def _combine_bin_statistics(bins: BinRecords, parameter_name: str) -> Numbers:
+    """Return minimum, mean and maximum of each element.
+
+    For vectors, whose minima are not kept, it is three times the mean.
+    """
+    mean = np.asarray(bins[f"m {parameter_name}"], np.float64)
+    if mean.shape[1] > 1:
+        statistics = (mean, mean, mean)
+    else:
+        statistics = (bins[f"l {parameter_name}"], mean, bins[f"h {parameter_name}"])
+    return np.stack(statistics, axis=2).reshape(len(bins), -1)
+
+
+def _group_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Numbers:
+    """Combine each `group_size` channels; the last group may have fewer."""
+    if group_size == 1:
+        return picture
+    parts = [picture[:, offset::group_size] for offset in range(group_size)]
+    initial_value = np.nan if use_peaks else 0
+    grouped = np.full(parts[0].shape, initial_value, picture.dtype)
+    count = np.zeros(grouped.shape, np.int32)
+    for part in parts:
+        columns = np.s_[:, : part.shape[1]]
+        if use_peaks:
+            np.fmax(grouped[columns], part, out=grouped[columns])
+        else:
+            is_finite = np.isfinite(part)
+            np.add(grouped[columns], part, out=grouped[columns], where=is_finite)
+            count[columns] += is_finite
+    if use_peaks:
+        return grouped
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return grouped / count
+
+
+def encode_values_as_bytes(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
+    """Encode numbers as bytes, so that half of them lie within half of the codes.
+
+    Parameters
+    ----------
+    picture
+        Numbers; those that are not finite are no values.
+
+    Returns
+    -------
+    codes
+        0 for no value, else 2 to 254.
+    headers
+        Headers with the parameters for decoding.
+    """
+    is_finite = np.isfinite(picture)
+    values = picture.ravel() if is_finite.all() else picture[is_finite]
+    if not values.size:
+        empty_codes = np.zeros(picture.shape, np.uint8)
+        return empty_codes, {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
+    sampling_step = max(values.size // MAX_SAMPLED_VALUES, 1)
+    sampled_values = values[::sampling_step].astype(np.float64)
+    zero = float(np.median(sampled_values))
+    highest = float(values.max())
+    lowest = float(values.min())
+    max_deviation = max(highest - zero, zero - lowest)
+    share = 0.5
+    if max_deviation:
+        median_deviation = float(np.median(np.abs(sampled_values - zero)))
+        share = median_deviation / max_deviation
+    share = min(max(share, 1e-6), 0.4999)
+    bend = 2 * math.acosh(1 / (2 * share))
+    scale = max_deviation / math.sinh(bend)
+    with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite have no code
+        # floats of half the size end at 1e-38 and 1e38
+        dtype = picture.dtype if 1e-30 < scale < 1e30 else np.float64
+        steps = np.subtract(picture, zero, dtype=dtype)
+        np.divide(steps, scale or 1, out=steps)
+        np.arcsinh(steps, out=steps)
+        levels = np.clip(128 + steps * (126 / bend), 2, 254)
+        codes = np.rint(levels).astype(np.uint8)
+    codes[~is_finite] = 0
+    return codes, {"x-zero": repr(zero), "x-scale": repr(scale), "x-bend": repr(bend)}
+
+
+def has_data_sets(table: Table) -> bool:
+    """Return whether a table has data sets."""
+    return bool(table.series)
+
+
+FACE = ServiceFace(
+    name="timelines",
+    title="Time series",
+    description="Plots of time series.",
+    applies=has_data_sets,
+    missing_requirement="time series (`series`)",
+    build_routes=build_timeline_routes,
+)
