@@ -24,7 +24,6 @@ from hven.descriptor._yaml_text import (
     format_yaml_scalar,
 )
 from hven.model.errors import UsageError, suggest_spelling
-from hven.model.sky import region_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from hven.descriptor._source_facts import SourceColumn
     from hven.descriptor._source_metadata import SourceMetadata
     from hven.model.settings import Settings
+    from hven.sources import FeatureSource
 
 PROPOSERS_BY_STANDARD = {"epn-tap": propose_epn_tap_mapping, "obscore": propose_obscore_mapping}
 MIN_REQUIRED_COLUMNS = 4  # required columns by their own names that show a table of the standard
@@ -62,8 +62,10 @@ class StandardTableDraft:
     credits, is_by_catalogue_builder
         As in `_source_credits.write_descriptor_head_lines`.
     source_metadata
-        Metadata of features in time and frequency, whose geometries and properties become columns of their own;
-        None: the rows are no such features.
+        Metadata of features, whose geometries and properties become columns of their own; None: the rows are no such
+        features.
+    feature_source
+        The source of these features.
     """
 
     name: str
@@ -83,6 +85,7 @@ class StandardTableDraft:
     source_text: str = ""
     image_coverage: str | None = None
     source_metadata: SourceMetadata | None = None
+    feature_source: FeatureSource | None = None
     credits: Mapping[str, str] = field(default_factory=dict)
     is_by_catalogue_builder: bool = False
     created: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
@@ -114,8 +117,8 @@ class StandardTableDraft:
                 test = "<> ''" if column.is_text else "IS NOT NULL"
                 conditions.append(f"{column.sql} {test}")
             proposal.row_condition = " AND ".join(conditions)
-        if self.source_metadata is not None and "access_url" in table["columns"]:
-            self._propose_access_to_features(proposal, table)
+        if self.feature_source is not None and "access_url" in table["columns"]:
+            self._propose_access_to_features(proposal, self.feature_source, table)
         return proposal
 
     def _find_incomplete_columns(
@@ -145,26 +148,21 @@ class StandardTableDraft:
                 complete_row_mask = pc.and_(complete_row_mask, has_value)
         return {name: values.filter(complete_row_mask) for name, values in self.sample.items()}
 
-    def _propose_access_to_features(self, proposal: MappingProposal, table: Mapping[str, Any]) -> None:
-        """Propose a query for the row itself, as TFCat, for the file of the row."""
+    def _propose_access_to_features(
+        self, proposal: MappingProposal, feature_source: FeatureSource, table: Mapping[str, Any]
+    ) -> None:
+        """Propose the row itself for the file of the row."""
         table_name = f"{self.name}.{self.find_table_name(table)}"
-        query = f"SELECT * FROM {table_name} WHERE granule_uid = '{{target.granule_uid}}'".replace(" ", "+")
-        access_url = f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={query}"
-        proposal.settings |= {
-            "dataproduct_type": ("set", "ev", "each row is an event"),
-            "access_url": ("text", access_url, "itself, as TFCat"),
-            "access_format": ("set", "application/json", ""),
-            "access_estsize": ("map", "CAST(1 + LENGTH(geometry) / 1000 AS INTEGER)", ""),
-        }
+        proposal.settings |= feature_source.propose_access(table_name)
         proposal.used_sources.update(guess.source for guess in self.own_columns)
         proposal.missing_values.pop("access_url", None)
 
     @property
     def own_columns(self) -> list[ColumnGuess]:
         """Columns that the table has beside those of the standard."""
-        if self.source_metadata is None:
+        if self.feature_source is None:
             return []
-        derived_utypes = {region_files.tfcat.ID_UTYPE, region_files.tfcat.DERIVED_UTYPE}
+        derived_utypes = self.feature_source.list_derived_utypes()
         return [guess for guess in self.guesses if guess.column.utype not in derived_utypes]
 
     def _write_credit_lines(self) -> list[str]:

@@ -47,6 +47,7 @@ from hven.sources import (
     CreditedSource,
     DescribedSource,
     DoubtfulTypesSource,
+    FeatureSource,
     GuessedOptionsSource,
     MetadataSource,
     RejectedRow,
@@ -189,8 +190,9 @@ class TableDrafter:
         sample = self._read_first_rows(self._columns)
         self._write_series_lines()
         title, description = self._read_title_and_description()
-        source_metadata = None
-        if self._kind == "tfcat":
+        source_metadata = feature_source = None
+        if isinstance(self._source, FeatureSource):
+            feature_source = self._source
             source_metadata = self._read_source_metadata()
         source_texts = [re.sub(r"[_\W\d]+", " ", text or "") for text in (self._origin, title, self._name, description)]
         return StandardTableDraft(
@@ -211,6 +213,7 @@ class TableDrafter:
             description=description,
             origin=self._origin or self._kind,
             source_metadata=source_metadata,
+            feature_source=feature_source,
             image_coverage=self._image_coverage,
             source_text=" ".join(source_texts),
         )

@@ -106,6 +106,9 @@ class PluginPackage:
         Plug-ins of the groups of `hven.model.plugins.PLUGIN_GROUPS`.
     files
         Files that kinds of sources outside of this package read, because it has media for them.
+    upload_kinds
+        Kinds of sources of the package whose files can be uploaded as tables. The kind recognises them by their
+        content.
     verbs
         Verbs of the command line by their names.
     settings
@@ -147,6 +150,7 @@ class PluginPackage:
     ingest_steps: Mapping[str, str] = field(default_factory=dict)
     panes: Mapping[str, str] = field(default_factory=dict)
     resolvers: Mapping[str, str] = field(default_factory=dict)
+    upload_kinds: tuple[str, ...] = ()
     verbs: Mapping[str, Verb] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()

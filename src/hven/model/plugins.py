@@ -72,7 +72,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
 }
 NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("api", "row_fetching"),
-    "formats": ("media", "pictures"),
+    "formats": ("api", "media", "pictures"),
     "media": ("api",),
     "sources": (
         "api",

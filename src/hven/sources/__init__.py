@@ -646,6 +646,28 @@ class TimeSamplesSource(Protocol):
 
 
 @runtime_checkable
+class FeatureSource(Protocol):
+    """A source of features, whose geometries and properties stay columns of their own in a table of a standard."""
+
+    def list_derived_utypes(self) -> frozenset[str]:
+        """List the utypes of the columns that only serve to fill columns of a standard."""
+
+    def propose_access(self, table_name: str) -> dict[str, tuple[str, str, str]]:
+        """Propose how `hven new` fills the columns of a standard that lead to the file of a row: the row itself.
+
+        Parameters
+        ----------
+        table_name
+            Name of the table with its schema.
+
+        Returns
+        -------
+        settings
+            By the name of the column: ``set``, ``text`` or ``map``, what the descriptor then has, and a comment.
+        """
+
+
+@runtime_checkable
 class SelfDescribingSource(Protocol):
     """A source that names its key, its positions, its number of rows, and its creators.
 
@@ -744,6 +766,7 @@ __all__ = [
     "ContextRebindableSource",
     "DescribedSource",
     "DoubtfulTypesSource",
+    "FeatureSource",
     "FileKindSignature",
     "FileListSource",
     "GuessedOptionsSource",

@@ -20,10 +20,11 @@ import pytest
 
 from hapi_server import HapiAnswer, HapiServer, serve
 from hven.model.errors import SourceError, TooLargeError
-from hven.plugins.series.das2 import stream_writing
-from hven.sources import SourceContext, _rate_limiting, das2, hapi
-from hven.sources._reading import das2_packets
-from hven.sources._reading.time_windows import parse_instants
+from hven.plugins.series.das2 import source as das2
+from hven.plugins.series.das2 import stream_reading, stream_writing
+from hven.plugins.series.hapi import source as hapi
+from hven.plugins.series.time_windows import parse_instants
+from hven.sources import SourceContext, _rate_limiting
 from hven.testing.source import SourceContract
 from shared import shared
 
@@ -283,7 +284,7 @@ STREAMS = [
 def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
     raw = shared(f"corpora/das2/das2C--{name}").read_bytes()
     mine, judge = (
-        das2_packets.parse_das2_stream(raw).segments,
+        stream_reading.parse_das2_stream(raw).segments,
         [one for one in das2_streams.parse_stream(raw).packets if len(one)],
     )
     assert len(mine) == len(judge) > 0
@@ -298,14 +299,14 @@ def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
 def test_a_stream_that_breaks_off_is_told(cut: int) -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()[:cut]
     with pytest.raises(SourceError, match=r"breaks off|not a das2 stream|no XML"):
-        das2_packets.parse_das2_stream(raw)
+        stream_reading.parse_das2_stream(raw)
 
 
 def test_a_wrong_length_is_told() -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()
     at = raw.index(b":01:") + 4
     with pytest.raises(SourceError, match=r"a length is wrong|no description of it|breaks off"):
-        das2_packets.parse_das2_stream(raw[:at] + b"x" + raw[at:])
+        stream_reading.parse_das2_stream(raw[:at] + b"x" + raw[at:])
 
 
 def test_variables_of_packets_of_their_own_are_one_row() -> None:
@@ -324,7 +325,7 @@ def test_variables_of_packets_of_their_own_are_one_row() -> None:
             yield planes, [(times[rows], {"line": line[rows], "ll": ll[rows], "rr": rr[rows]})]
 
     raw = b"".join(stream_writing.write_das2_stream(segments(), stream_writing.Das2StreamFormat(2), "none", str))
-    found = das2_packets.parse_das2_stream(raw).segments
+    found = stream_reading.parse_das2_stream(raw).segments
     found.sort(key=lambda one: int(one.times[0]))
     assert [one.times.tolist() for one in found] == [times[:3].tolist(), times[3:5].tolist(), times[5:].tolist()]
     for name, values in (("line", line), ("ll", ll), ("rr", rr)):
@@ -359,7 +360,7 @@ def test_headers_may_have_a_namespace(spelling: str) -> None:
             packet = rest[len(old) : len(old) + length].decode().replace(plain, spaced, 1)
             rest = number.format(len(packet)).encode() + packet.encode() + rest[len(old) + length :]
             break
-    stream = das2_packets.parse_das2_stream(head.encode() + said.encode() + rest)
+    stream = stream_reading.parse_das2_stream(head.encode() + said.encode() + rest)
     assert stream.properties["title"] == "Rays"
     (one,) = stream.segments
     assert one.times.tolist() == times.tolist()
@@ -445,7 +446,7 @@ def test_a_number_of_items_is_refused_before_their_values_are_computed() -> None
     tracemalloc.start()
     try:
         with pytest.raises(SourceError, match="3000000 items"):
-            das2_packets.parse_das2_stream(raw)
+            stream_reading.parse_das2_stream(raw)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -28,14 +28,15 @@ from test_spans import read
 
 from file_servers import ServedFiles, serve_http
 from hven.app._server import create_application
-from hven.formats.media import FileTimeSamples, open_product
+from hven.formats.media import open_product
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
+from hven.plugins.series import granule_source as granules
 from hven.plugins.series import pyramids
+from hven.plugins.series.file_time_samples import FileTimeSamples
 from hven.plugins.series.pyramid_building import build_missing_bin_pyramids
 from hven.site import Site
-from hven.sources import granules
 from shared import shared
 
 CDF_TYPES = {"f4": 44, "f8": 45, "i4": 4, "i8": 33}

@@ -86,7 +86,7 @@ def misbehave(asked):
 def program() -> str:
     """Read the program that the how-to shows."""
     page = (ROOT / "src/hven/plugins/series/docs/series-readers.md").read_text(encoding="utf-8")
-    (path,) = re.findall(r"\]\(\.\./\.\./(examples/readers/\w+\.py)\)", page)
+    (path,) = re.findall(r"\]\((?:\.\./)+(examples/readers/\w+\.py)\)", page)
     return (ROOT / path).read_text(encoding="utf-8")
 
 

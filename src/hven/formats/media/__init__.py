@@ -16,7 +16,6 @@ from hven.formats.media import _rotated_copies as rotated_copies
 from hven.formats.media._conversions import write_product_as_fits, write_product_as_votable
 from hven.formats.media._cutouts import StreamedFile, cut_product
 from hven.formats.media._external_tables import open_product_with_row_reader
-from hven.formats.media._file_time_samples import FileTimeSamples
 from hven.formats.media._pixel_windows import CutoutSelection, find_window
 from hven.formats.media._product import ArrayPart, Axis, HeaderCard, OpenProductFile, Part, TablePart
 from hven.formats.media._rasters import open_raster
@@ -258,7 +257,6 @@ __all__ = [
     "ArrayPart",
     "Axis",
     "CutoutSelection",
-    "FileTimeSamples",
     "HeaderCard",
     "OpenProductFile",
     "Part",

@@ -15,10 +15,10 @@ from hven.formats.media._number_types import (
     UINT64_DIGITS,
     VOTABLE_TYPES,
     build_uint64_text_deviation,
+    format_arraysize,
     has_values_beyond_int64,
 )
 from hven.formats.media._product import HeaderCard, TablePart
-from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import TooLargeError, format_message

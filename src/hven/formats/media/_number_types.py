@@ -9,7 +9,7 @@ import numpy as np
 from hven.model import DeviationKind, ReadDeviation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -27,6 +27,11 @@ VOTABLE_TYPES = {
     "f4": "float",
     "f8": "double",
 }
+
+
+def format_arraysize(shape: Sequence[int]) -> str | None:
+    """Write a shape, slowest axis first, as an arraysize of VOTable; None for a scalar."""
+    return "x".join(str(length) for length in reversed(shape)) or None
 
 
 def has_values_beyond_int64(
@@ -69,5 +74,6 @@ __all__ = [
     "UINT64_DIGITS",
     "VOTABLE_TYPES",
     "build_uint64_text_deviation",
+    "format_arraysize",
     "has_values_beyond_int64",
 ]

@@ -311,36 +311,6 @@ class OpenProductFile:
         )
 
 
-class SampleTimes(NamedTuple):
-    """The times of the samples of a file, in order.
-
-    Attributes
-    ----------
-    scale
-        Unit of the counts: 1 for microseconds since 1970, 1000 for nanoseconds.
-    counts
-        Times, shape (n,), increasing.
-    record_numbers
-        For each clock the record that each sample is (-1: none); None: the order of the file.
-    omitted_count
-        Number of samples that were left out, as in `FileTimeSamples`.
-    has_truncated_times
-        As in `FileTimeSamples`.
-    """
-
-    scale: int
-    counts: npt.NDArray[np.int64]
-    record_numbers: dict[str, npt.NDArray[np.int64] | None]
-    omitted_count: int
-    has_truncated_times: bool
-
-    @property
-    def memory_bytes(self) -> int:
-        """Size in memory, in bytes."""
-        record_bytes = [numbers.nbytes for numbers in self.record_numbers.values() if numbers is not None]
-        return self.counts.nbytes + sum(record_bytes)
-
-
 __all__ = [
     "MISSING_INSTANT",
     "ArrayPart",
@@ -349,7 +319,6 @@ __all__ = [
     "OpenProductFile",
     "Part",
     "ProductVariable",
-    "SampleTimes",
     "StoredHdu",
     "TablePart",
 ]

@@ -27,8 +27,8 @@ from hven.formats.media._cdf_types import (
     find_numpy_type,
 )
 from hven.formats.media._compressed_cdf import UNCOMPRESSED_MAGIC, unpack_cdf
+from hven.formats.media._number_types import format_arraysize
 from hven.formats.media._product import ProductVariable
-from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import convert_library_errors, copy_to_disk
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message

@@ -40,9 +40,9 @@ from hven.formats.media._fits_headers import (
     map_card_values,
     read_fits_headers,
 )
+from hven.formats.media._number_types import format_arraysize
 from hven.formats.media._product import StoredHdu
 from hven.formats.media._remote_files import RemoteFileReader
-from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._spectral_axes import convert_stokes_to_names
 from hven.formats.media._window_reads import compute_strides, read_window
 from hven.model.errors import HvenError, SourceError, TooLargeError, format_message

@@ -33,10 +33,10 @@ from hven.formats.media._number_types import (
     UINT64_DIGITS,
     VOTABLE_TYPES,
     build_uint64_text_deviation,
+    format_arraysize,
     has_values_beyond_int64,
 )
 from hven.formats.media._product import MISSING_INSTANT, ProductVariable
-from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import ArrayLayout, convert_library_errors, copy_to_disk, read_window_values
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message

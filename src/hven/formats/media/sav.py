@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat, TablePart
-from hven.formats.media._number_types import VOTABLE_TYPES
-from hven.formats.media._sampled_variables import format_arraysize
+from hven.formats.media._number_types import VOTABLE_TYPES, format_arraysize
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors, copy_to_disk
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLargeError, format_message

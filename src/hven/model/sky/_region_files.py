@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.errors import UserError
-from hven.model.sky import _tfcat as tfcat
 from hven.model.sky._geojson import (
     GeoJsonError,
     GeoJsonFeatures,
@@ -54,7 +53,6 @@ __all__ = [
     "parse_region_texts",
     "read_moc",
     "split_into_simple_polygons",
-    "tfcat",
     "to_geojson_geometries",
     "to_planetocentric_latitudes",
     "write_feature_collection_opening",

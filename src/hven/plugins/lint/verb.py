@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven.app.api import print_json
-from hven.model.errors import SourceError
-from hven.plugins.lint import validation
-from hven.sources import RejectedRow, SourceContext, tfcat
+from hven.plugins.lint import file_reports, validation
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +68,7 @@ def lint(
 
     file = Path(url)
     if file.is_file():
-        _lint_tfcat_file(file.absolute(), as_json=as_json)
+        _lint_file(file.absolute(), as_json=as_json)
         return
     limits = validation.LintRequestLimits(
         row_limit=sample_rows,
@@ -101,26 +99,20 @@ def lint(
         raise typer.Exit(1)
 
 
-def _lint_tfcat_file(path: Path, *, as_json: bool) -> None:
-    """Validate a catalogue of features: the document, then each feature."""
-    rejects: list[RejectedRow] = []
-    accepted_count = 0
-    document_error = ""
-    try:
-        options = tfcat.Options.model_validate({"files": path.name})
-        source = tfcat.open(options, SourceContext(directory=path.parent, on_reject=rejects.append))
-        accepted_count = sum(batch.num_rows for batch in source.read_batches())
-    except SourceError as error:
-        document_error = str(error)
-    feature_count = accepted_count + len(rejects)
+def _lint_file(path: Path, *, as_json: bool) -> None:
+    """Validate a file: the document, then each of its items."""
+    report = file_reports.validate_file(path)
+    items = f"{report.item_name}s"
     if as_json:
-        faults = [{"feature": reject.row, "fault": reject.reason} for reject in rejects]
-        print_json({"file": str(path), "features": feature_count, "document": document_error or None, "faults": faults})
+        faults = [{report.item_name: reject.row, "fault": reject.reason} for reject in report.rejects]
+        document_error = report.document_error or None
+        print_json({"file": str(path), items: report.item_count, "document": document_error, "faults": faults})
     else:
-        for reject in rejects:
-            print(f"feature {reject.row:,}: {reject.reason}")
-        print(document_error or f"{path.name}: {len(rejects):,} of {feature_count:,} features are wrong")
-    if document_error or rejects:
+        for reject in report.rejects:
+            print(f"{report.item_name} {reject.row:,}: {reject.reason}")
+        summary = f"{path.name}: {len(report.rejects):,} of {report.item_count:,} {items} are wrong"
+        print(report.document_error or summary)
+    if report.document_error or report.rejects:
         raise typer.Exit(1)
 
 

@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 
 from hven import query
 from hven.adql.adql_writer import quote_adql_name, write_adql_literal
-from hven.formats.media import FileTimeSamples, open_product
+from hven.formats.media import open_product
 from hven.model import LruCache, units
 from hven.model.errors import HvenError, SourceError, StorageUnavailableError, format_message
 from hven.model.table import Column, ParameterBins, find_begin_and_end_time_columns
 from hven.model.types import ColumnType
+from hven.plugins.series.file_time_samples import FileTimeSamples
 from hven.services import collection_files
 from hven.services.time_texts import DAY_MICROSECONDS, SECOND_MICROSECONDS, UNIX_EPOCH_JD, format_instant
 from hven.sources.file_readers import open_with_reader

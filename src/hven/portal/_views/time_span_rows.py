@@ -16,7 +16,6 @@ import numpy as np
 from starlette.routing import Route
 
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
-from hven.model.sky import region_files
 from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore import coincident_rows, global_search, parse_search, plots
 from hven.portal._views.page_addresses import build_table_address
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
     from hven.services.face import ServiceContext
 
-tfcat = region_files.tfcat
 LOCAL_TIMEOUT_SECONDS = 2.0  # for the tables of this site
 BIN_COUNT = 120
+GEOMETRY_UTYPE = "tfcat:geometry"  # of columns with shapes in time and frequency
 UNIX_EPOCH_JULIAN_DATE, DAY_SECONDS = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds of a day
 TFCAT_COLUMNS = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
 TIME_PARAMETERS = {"epn": "time", "obscore": "t"}  # conditions for remote tables
@@ -157,7 +156,7 @@ def _parse_time_parameter(text: str, name: str) -> str:
 def _has_time_frequency_shape(table: Table) -> bool:
     """Return whether rows have a shape in time and frequency for TFCat, of their own or from EPN-TAP's ranges."""
     names = {column.name for column in table.columns}
-    return any(column.utype == tfcat.GEOMETRY_UTYPE for column in table.columns) or names >= TFCAT_COLUMNS
+    return any(column.utype == GEOMETRY_UTYPE for column in table.columns) or names >= TFCAT_COLUMNS
 
 
 def _count_begin_times(

@@ -8,6 +8,7 @@ from hven.sources._reading.service_client import (
     RunBudget,
     Secret,
     ServiceClient,
+    ServiceOptions,
     extract_error_text,
     resolve_authorization,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "RunBudget",
     "Secret",
     "ServiceClient",
+    "ServiceOptions",
     "extract_error_text",
     "resolve_authorization",
 ]

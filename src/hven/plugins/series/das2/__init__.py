@@ -1,1 +1,1 @@
-"""das2: the service, and the streams that it writes."""
+"""das2: the service with the streams that it writes, and the source that reads other servers."""

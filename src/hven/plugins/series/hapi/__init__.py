@@ -1,1 +1,1 @@
-"""HAPI: the service, and the derived data sets that it offers."""
+"""HAPI: the service with its derived data sets, and the source that reads other servers."""

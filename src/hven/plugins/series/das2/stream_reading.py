@@ -15,8 +15,8 @@ import numpy as np
 
 from hven.model.errors import SourceError
 from hven.model.sky import time_scales
-from hven.sources._reading.service_client import BrokenAnswerError
-from hven.sources._reading.time_windows import parse_instants
+from hven.plugins.series.time_windows import parse_instants
+from hven.sources.api.services import BrokenAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

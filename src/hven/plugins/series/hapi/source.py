@@ -24,10 +24,8 @@ from hven.model.errors import SourceError
 from hven.model.literal import find_overflowed_numbers
 from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
-from hven.sources import AvailableTable, RejectedRow, ServiceUrlSignature, Source, SourceContext
-from hven.sources._reading import time_windows
-from hven.sources._reading.service_client import BrokenAnswerError, extract_error_text
-from hven.sources._reading.time_windows import (
+from hven.plugins.series import time_windows
+from hven.plugins.series.time_windows import (
     SECOND_MICROSECONDS,
     TimeWindowSource,
     WindowTooLongError,
@@ -35,6 +33,8 @@ from hven.sources._reading.time_windows import (
     to_number_column,
     to_time_column,
 )
+from hven.sources import AvailableTable, RejectedRow, ServiceUrlSignature, Source, SourceContext
+from hven.sources.api.services import BrokenAnswerError, extract_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

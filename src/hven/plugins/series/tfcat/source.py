@@ -19,26 +19,27 @@ from pydantic import Field
 from hven.formats import TableMetadata
 from hven.model import DeviationKind, ReadDeviation, units
 from hven.model.errors import SourceError, TextPlace
-from hven.model.sky import region_files, time_scales
+from hven.model.sky import time_scales
 from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant
 from hven.model.types import FLOAT64, ColumnType, parse_type
+from hven.plugins.series.tfcat import tfcat_features
+from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFault
 from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
-from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
-from hven.sources._reading.file_rows import FileByFileSource
-from hven.sources._reading.json_records import (
+from hven.sources.api.file_rows import FileByFileSource, FileOptions
+from hven.sources.api.json_pages import find_list_start
+from hven.sources.api.json_records import (
     FORM_LIST,
     FORM_WHOLE,
     HEAD_BYTES,
     JsonRecordLayout,
-    find_list_start,
     read_document_around_records,
     read_records,
 )
+from hven.sources.api.rows import DataFile, build_source_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-tfcat = region_files.tfcat
 
 SAMPLED_FILES = 64  # the fields of this many files are read to choose the columns
 MAX_SHOWN_CHARACTERS = 200  # of a feature at fault; the whole of it is in the rejects file
@@ -51,16 +52,36 @@ FILES = FileKindSignature(
 )
 
 _FEATURE_COLUMNS = {
-    "id": (None, "meta.id", tfcat.ID_UTYPE, "Identifier of the feature"),
-    "geometry_type": (parse_type("string"), "meta.code.class", tfcat.DERIVED_UTYPE, "Kind of geometry of the feature"),
-    "time_min": (FLOAT64, "time.start;obs", tfcat.DERIVED_UTYPE, "Start of the feature, as a Julian date (UTC)"),
-    "time_max": (FLOAT64, "time.end;obs", tfcat.DERIVED_UTYPE, "End of the feature, as a Julian date (UTC)"),
-    "spectral_range_min": (FLOAT64, "em.freq;stat.min", tfcat.DERIVED_UTYPE, "Lowest frequency of the feature"),
-    "spectral_range_max": (FLOAT64, "em.freq;stat.max", tfcat.DERIVED_UTYPE, "Highest frequency of the feature"),
+    "id": (None, "meta.id", ID_UTYPE, "Identifier of the feature"),
+    "geometry_type": (
+        parse_type("string"),
+        "meta.code.class",
+        DERIVED_UTYPE,
+        "Kind of geometry of the feature",
+    ),
+    "time_min": (
+        FLOAT64,
+        "time.start;obs",
+        DERIVED_UTYPE,
+        "Start of the feature, as a Julian date (UTC)",
+    ),
+    "time_max": (FLOAT64, "time.end;obs", DERIVED_UTYPE, "End of the feature, as a Julian date (UTC)"),
+    "spectral_range_min": (
+        FLOAT64,
+        "em.freq;stat.min",
+        DERIVED_UTYPE,
+        "Lowest frequency of the feature",
+    ),
+    "spectral_range_max": (
+        FLOAT64,
+        "em.freq;stat.max",
+        DERIVED_UTYPE,
+        "Highest frequency of the feature",
+    ),
     "geometry": (
         ColumnType(datatype="char", arraysize="*", xtype="json"),
         None,
-        tfcat.GEOMETRY_UTYPE,
+        GEOMETRY_UTYPE,
         "Geometry of the feature in time and frequency, as TFCat (JSON)",
     ),
 }
@@ -112,7 +133,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 class _TfcatDocumentHead:
     """A document without its features."""
 
-    crs: tfcat.TfcatCrs
+    crs: tfcat_features.TfcatCrs
     written_crs: dict[str, Any]  # the crs as it is written
     fields: dict[str, dict[str, Any]]
     properties: dict[str, Any]
@@ -146,7 +167,7 @@ class TfcatSource(FileByFileSource):
             TableConstant(
                 name="tfcat_crs",
                 type=parse_type("string"),
-                utype=tfcat.CRS_UTYPE,
+                utype=tfcat_features.CRS_UTYPE,
                 description="Reference system of the geometries",
                 value=_write_compact_json(document.written_crs),
             )
@@ -155,7 +176,7 @@ class TfcatSource(FileByFileSource):
             properties_constant = TableConstant(
                 name="tfcat_properties",
                 type=parse_type("string"),
-                utype=tfcat.PROPERTIES_UTYPE,
+                utype=tfcat_features.PROPERTIES_UTYPE,
                 description="The catalogue's description of itself",
                 value=_write_compact_json(document.properties),
             )
@@ -177,6 +198,21 @@ class TfcatSource(FileByFileSource):
             frames=[time_system],
             params=[(constant, constant.value) for constant in constants],
         )
+
+    def list_derived_utypes(self) -> frozenset[str]:
+        """List the utypes of the columns that only serve to fill columns of a standard."""
+        return frozenset({ID_UTYPE, DERIVED_UTYPE})
+
+    def propose_access(self, table_name: str) -> dict[str, tuple[str, str, str]]:
+        """Propose a query for the row itself, as TFCat, for the file of the row."""
+        query = f"SELECT * FROM {table_name} WHERE granule_uid = '{{target.granule_uid}}'".replace(" ", "+")
+        access_url = f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={query}"
+        return {
+            "dataproduct_type": ("set", "ev", "each row is an event"),
+            "access_url": ("text", access_url, "itself, as TFCat"),
+            "access_format": ("set", "application/json", ""),
+            "access_estsize": ("map", "CAST(1 + LENGTH(geometry) / 1000 AS INTEGER)", ""),
+        }
 
     def _list_column_names(self) -> list[str]:
         return [column.name for column, _ in self._columns]
@@ -274,7 +310,7 @@ class TfcatSource(FileByFileSource):
         yielded_rows = 0
         for part in read_records(file, document.form):
             features = [self._parse_feature(text, document) for text in part.texts]
-            tfcat.add_crossing_faults([feature for feature in features if not feature.faults])
+            tfcat_features.add_crossing_faults([feature for feature in features if not feature.faults])
             utc = document.crs.to_utc([time for feature in features for time in feature.times])
             if document.crs.scale != "SCLK":
                 _add_faults_of_impossible_times(features, utc)
@@ -288,7 +324,7 @@ class TfcatSource(FileByFileSource):
                     good.append(at)
             if not good:
                 continue
-            jd = tfcat.to_julian_dates(utc).reshape(-1, 2)[good].T
+            jd = tfcat_features.to_julian_dates(utc).reshape(-1, 2)[good].T
             good_features = [features[at] for at in good]
             arrays = self._build_arrays(good_features, document, jd, file_column_names)
             numbers = pa.array(np.array(good, np.int64) + part.first_number)
@@ -306,23 +342,23 @@ class TfcatSource(FileByFileSource):
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
             self.context.report_deviation(deviation)
 
-    def _parse_feature(self, text: pa.Scalar, document: _TfcatDocumentHead) -> tfcat.TfcatFeature:
+    def _parse_feature(self, text: pa.Scalar, document: _TfcatDocumentHead) -> tfcat_features.TfcatFeature:
         try:
-            feature = tfcat.parse_tfcat_feature(text.as_py(), document.crs, document.fields)
+            feature = tfcat_features.parse_tfcat_feature(text.as_py(), document.crs, document.fields)
         except UnicodeDecodeError:
-            faults = [tfcat.TfcatFault("", "it is not UTF-8", "save the file as UTF-8")]
-            return tfcat.TfcatFeature(faults=faults)
+            faults = [TfcatFault("", "it is not UTF-8", "save the file as UTF-8")]
+            return tfcat_features.TfcatFeature(faults=faults)
         if self._id_type == "int64":
             if feature.id is not None and not _is_int64(feature.id):
                 why = f"{feature.id!r:.60} is not a whole number like the ids of the first features"
-                feature.faults.append(tfcat.TfcatFault("id", why, "write `ids: string`"))
+                feature.faults.append(TfcatFault("id", why, "write `ids: string`"))
         elif feature.id is not None and not isinstance(feature.id, str):
             feature.id = json.dumps(feature.id)
         return feature
 
     def _build_arrays(
         self,
-        features: Sequence[tfcat.TfcatFeature],
+        features: Sequence[tfcat_features.TfcatFeature],
         document: _TfcatDocumentHead,
         jd: Any,
         file_column_names: Sequence[str],
@@ -350,7 +386,7 @@ class TfcatSource(FileByFileSource):
         return arrays
 
     def _reject_feature(
-        self, file: DataFile, row: int, text: pa.Scalar, faults: Sequence[tfcat.TfcatFault], *, line: int
+        self, file: DataFile, row: int, text: pa.Scalar, faults: Sequence[TfcatFault], *, line: int
     ) -> None:
         first = faults[0]
         raw = text.as_buffer().to_pybytes().decode(errors="replace").strip()
@@ -374,7 +410,7 @@ class TfcatSource(FileByFileSource):
         self.context.on_reject(rejected_row)
 
 
-def _add_faults_of_impossible_times(features: Sequence[tfcat.TfcatFeature], utc_times: Any) -> None:
+def _add_faults_of_impossible_times(features: Sequence[tfcat_features.TfcatFeature], utc_times: Any) -> None:
     """Add a fault to the features with a time that UTC cannot tell."""
     has_no_time = (utc_times == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)
     reason = (
@@ -383,7 +419,7 @@ def _add_faults_of_impossible_times(features: Sequence[tfcat.TfcatFeature], utc_
     for at in np.flatnonzero(has_no_time).tolist():
         feature = features[at]
         if not feature.faults and not math.isnan(feature.times[0]):
-            feature.faults.append(tfcat.TfcatFault("geometry.coordinates", reason, "check its times"))
+            feature.faults.append(TfcatFault("geometry.coordinates", reason, "check its times"))
 
 
 def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
@@ -414,16 +450,16 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
             remedy="write an object of the type FeatureCollection with features, fields and crs, or one Feature with "
             "crs",
         )
-    system, faults = tfcat.parse_tfcat_crs(document.get("crs"))
+    system, faults = tfcat_features.parse_tfcat_crs(document.get("crs"))
     fields = document.get("fields")
     properties = document.get("properties")
     if is_feature:
         properties = None
         if fields is None:
             fields = {}
-    faults += tfcat.find_field_faults(fields)
+    faults += tfcat_features.find_field_faults(fields)
     if properties is not None and not isinstance(properties, dict):
-        faults.append(tfcat.TfcatFault("properties", "it is not an object", "write an object with title, authors .."))
+        faults.append(TfcatFault("properties", "it is not an object", "write an object with title, authors .."))
     if faults or system is None:
         first = faults[0]
         further_text = "".join(f"; {further_fault.json_path}: {further_fault.reason}" for further_fault in faults[1:8])

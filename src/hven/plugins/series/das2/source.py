@@ -19,11 +19,12 @@ from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
 from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
+from hven.plugins.series import time_windows
+from hven.plugins.series.das2 import stream_reading
+from hven.plugins.series.das2.stream_reading import Das2Stream, Das2StreamError, PacketVariable, SampleSegment
+from hven.plugins.series.time_windows import SECOND_MICROSECONDS, TimeWindowSource, parse_instants, to_number_column
 from hven.sources import ServiceUrlSignature
-from hven.sources._reading import das2_packets, time_windows
-from hven.sources._reading.das2_packets import Das2Stream, Das2StreamError, PacketVariable, SampleSegment
-from hven.sources._reading.service_client import extract_error_text
-from hven.sources._reading.time_windows import SECOND_MICROSECONDS, TimeWindowSource, parse_instants, to_number_column
+from hven.sources.api.services import extract_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -193,7 +194,7 @@ class Das2Source(TimeWindowSource):
                     f"{self.source_name}: the server sent a das 3.0 stream",
                     remedy="ask its operators for das2 2.2, the only version that Hven reads",
                 )
-            return das2_packets.parse_das2_stream(data)
+            return stream_reading.parse_das2_stream(data)
 
         return self.service.retry(request_once)
 

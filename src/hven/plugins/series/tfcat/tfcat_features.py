@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._tfcat_crs import (
+from hven.plugins.series.tfcat.coordinate_systems import (
     TfcatCrs,
     TfcatFault,
     find_field_faults,

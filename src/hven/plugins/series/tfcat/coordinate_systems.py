@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.model import units
-from hven.model.sky import _time_scales as time_scales
+from hven.model.sky import time_scales
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._product import ArrayPart, Part, TablePart
+from hven.formats.media import ArrayPart, Part, TablePart
+from hven.formats.media.api import format_arraysize
 from hven.model.errors import SourceError, format_message
 from hven.model.table import Column
 from hven.model.types import ColumnType
@@ -131,11 +132,6 @@ def create_array_variable(part: ArrayPart, sample_count: int) -> SampledVariable
         return flat
 
     return SampledVariable(column.name, part, column, sample_count, inner, read_samples)
-
-
-def format_arraysize(shape: Sequence[int]) -> str | None:
-    """Write a shape, slowest axis first, as an arraysize of VOTable; None for a scalar."""
-    return "x".join(str(length) for length in reversed(shape)) or None
 
 
 def read_column(part: TablePart, name: str, first: int, stop: int) -> pa.Array:

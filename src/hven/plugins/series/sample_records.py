@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._product import MISSING_INSTANT
+from hven.formats.media.api import MISSING_INSTANT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from hven.formats.media._sampled_variables import Read, SampledVariable
     from hven.model.table import Column, ParameterBins, SeriesParameterSpec
+    from hven.plugins.series.sampled_variables import Read, SampledVariable
 
     Numbers = npt.NDArray[Any]
     RecordNumbers = dict[str, npt.NDArray[np.int64] | None]

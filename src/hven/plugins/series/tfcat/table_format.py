@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import TableFormat
-from hven.formats._json_cells import write_json_cells, write_json_document
+from hven.formats.api.json_cells import write_json_cells, write_json_document
 from hven.model import literal
-from hven.model.sky import region_files
 from hven.model.table import JD_EPOCH, MJD_EPOCH
+from hven.plugins.series.tfcat import tfcat_features
+from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
 
-tfcat = region_files.tfcat
 
 # names of the columns of ranges in EPN-TAP and in ObsCore
 _RANGE_COLUMNS = (
@@ -57,17 +57,21 @@ def write_tfcat(
     """
     columns = metadata.columns
     geometry_source = _find_geometry_source(metadata)
-    id_column = _find_column(columns, tfcat.ID_UTYPE)
+    id_column = _find_column(columns, ID_UTYPE)
     property_columns = []
     for number, column in enumerate(columns):
-        is_special = column.utype in {tfcat.DERIVED_UTYPE, tfcat.GEOMETRY_UTYPE, tfcat.ID_UTYPE}
+        is_special = column.utype in {
+            DERIVED_UTYPE,
+            GEOMETRY_UTYPE,
+            ID_UTYPE,
+        }
         if not is_special and number not in {id_column, geometry_source.geometry}:
             property_columns.append(number)
-    table_properties = _read_json_constant(metadata, tfcat.PROPERTIES_UTYPE) or {}
+    table_properties = _read_json_constant(metadata, tfcat_features.PROPERTIES_UTYPE) or {}
     fields = {columns[number].name: _describe_field(columns[number], metadata.enums) for number in property_columns}
     members = {
         "type": "FeatureCollection",
-        "$schema": tfcat.SCHEMA_URL,
+        "$schema": tfcat_features.SCHEMA_URL,
         "crs": geometry_source.crs,
         "fields": fields,
     }
@@ -115,8 +119,8 @@ def _read_json_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] |
 
 def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
     """Find the column of geometries, or the four columns of ranges."""
-    geometry = _find_column(metadata.columns, tfcat.GEOMETRY_UTYPE)
-    crs = _read_json_constant(metadata, tfcat.CRS_UTYPE)
+    geometry = _find_column(metadata.columns, GEOMETRY_UTYPE)
+    crs = _read_json_constant(metadata, tfcat_features.CRS_UTYPE)
     if geometry is not None and crs is not None:
         return _GeometrySource(geometry, None, crs)
     names = [column.name.lower() for column in metadata.columns]

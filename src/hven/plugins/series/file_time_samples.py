@@ -15,16 +15,21 @@ import math
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.media._product import MISSING_INSTANT, ArrayPart, Part, SampleTimes, TablePart
-from hven.formats.media._reference_times import DAY_MICROSECONDS, UNIX_EPOCH_DAYS, read_reference_time
-from hven.formats.media._sample_records import SampledParameter, match_records_by_time, read_parameter
-from hven.formats.media._sampled_variables import (
+from hven.formats.media import ArrayPart, Part, TablePart
+from hven.formats.media.api import MISSING_INSTANT, format_arraysize
+from hven.model.errors import SourceError, format_message
+from hven.model.sky import time_scales
+from hven.model.table import Column, ParameterBins, SeriesParameterSpec
+from hven.model.types import ColumnType
+from hven.plugins.series.reference_times import DAY_MICROSECONDS, UNIX_EPOCH_DAYS, read_reference_time
+from hven.plugins.series.sample_records import SampledParameter, match_records_by_time, read_parameter
+from hven.plugins.series.sampled_variables import (
     VOTABLE_TYPES,
     ColumnStream,
     SampledVariable,
@@ -34,25 +39,21 @@ from hven.formats.media._sampled_variables import (
     create_sequential_reader,
     create_time_variable,
     find_element_type,
-    format_arraysize,
     has_name,
     list_columns,
     read_column,
 )
-from hven.model.errors import SourceError, format_message
-from hven.model.sky import time_scales
-from hven.model.table import Column, ParameterBins, SeriesParameterSpec
-from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
-    from hven.formats.media._product import Axis, HeaderCard, Instants, OpenProductFile
-    from hven.formats.media._sampled_variables import Read
+    from hven.formats.media import Axis, HeaderCard, OpenProductFile
     from hven.model.table import TimeSeriesSpec
+    from hven.plugins.series.sampled_variables import Read
 
+    Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
     Numbers = npt.NDArray[Any]
 
 BATCH_VALUES = 1 << 19  # values of a batch
@@ -122,6 +123,36 @@ class _TimeConversion:
 
 class WrongDataSetFileError(SourceError):
     """The file has no time, or no parameter, of the data set: it is one of another data set."""
+
+
+class SampleTimes(NamedTuple):
+    """The times of the samples of a file, in order.
+
+    Attributes
+    ----------
+    scale
+        Unit of the counts: 1 for microseconds since 1970, 1000 for nanoseconds.
+    counts
+        Times, shape (n,), increasing.
+    record_numbers
+        For each clock the record that each sample is (-1: none); None: the order of the file.
+    omitted_count
+        Number of samples that were left out, as in `FileTimeSamples`.
+    has_truncated_times
+        As in `FileTimeSamples`.
+    """
+
+    scale: int
+    counts: npt.NDArray[np.int64]
+    record_numbers: dict[str, npt.NDArray[np.int64] | None]
+    omitted_count: int
+    has_truncated_times: bool
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size in memory, in bytes."""
+        record_bytes = [numbers.nbytes for numbers in self.record_numbers.values() if numbers is not None]
+        return self.counts.nbytes + sum(record_bytes)
 
 
 class FileTimeSamples:

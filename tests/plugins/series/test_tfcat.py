@@ -18,13 +18,14 @@ from typer.testing import CliRunner
 import stilts
 from hven.app._cli.verbs import build_typer_app
 from hven.model.errors import SourceError
-from hven.model.sky import contours, region_files
+from hven.model.sky import contours
+from hven.plugins.series.tfcat import source as tfcat
+from hven.plugins.series.tfcat import tfcat_features as facts
 from hven.query._table_files import open_table_file
-from hven.sources import SourceContext, file_kinds, tfcat
+from hven.sources import SourceContext, file_kinds
 from hven.testing.format import write_document
 from shared import EXAMPLES_FACTOR, shared
 
-facts = region_files.tfcat
 CRS = {
     "type": "local",
     "properties": {

@@ -20,10 +20,9 @@ from hven.model.errors import SourceError
 from hven.model.table import Column, ParameterBins
 from hven.model.types import TIMESTAMP
 from hven.sources import InputVersion, SourceContext
-from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, build_source_batch, resolve_column_names
-from hven.sources._reading.service_client import RunBudget, ServiceClient, ServiceOptions, resolve_authorization
-from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
+from hven.sources.api.rows import Texts, build_source_batch, resolve_column_names, split_batches
+from hven.sources.api.services import RunBudget, ServiceClient, ServiceOptions, resolve_authorization
+from hven.sources.api.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

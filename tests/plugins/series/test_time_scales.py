@@ -12,10 +12,11 @@ import pytest
 from astropy.io import fits
 from astropy.time import Time
 
-from hven.formats.media import FileTimeSamples, open_product
+from hven.formats.media import open_product
 from hven.model.errors import SourceError
 from hven.model.sky import time_scales
 from hven.model.table import TimeDecoding, TimeSeriesSpec
+from hven.plugins.series.file_time_samples import FileTimeSamples
 
 SCALES = ("TAI", "TT", "TDB", "GPS")
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from hven.formats.media import FileTimeSamples, open_product
+from hven.formats.media import open_product
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import (
@@ -29,9 +29,10 @@ from hven.model.table import (
     TimeSeriesSpec,
     parse_column_lines,
 )
+from hven.plugins.series.file_time_samples import FileTimeSamples
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow, Source, SourceContext, SourceKindTraits
-from hven.sources._reading.data_files import DataFile, FileOptions, find_file_fact_type, resolve_column_names
-from hven.sources._reading.file_rows import FilesAsRowsSource
+from hven.sources.api.file_rows import FileOptions, FilesAsRowsSource, find_file_fact_type
+from hven.sources.api.rows import DataFile, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,0 +1,8 @@
+"""Sources that read files one after the other, and options of all kinds that read files."""
+
+from __future__ import annotations
+
+from hven.sources._reading.data_files import FileOptions, find_file_fact_type
+from hven.sources._reading.file_rows import FileByFileSource, FilesAsRowsSource
+
+__all__ = ["FileByFileSource", "FileOptions", "FilesAsRowsSource", "find_file_fact_type"]
