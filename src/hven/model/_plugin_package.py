@@ -126,6 +126,11 @@ class PluginPackage:
         Tables of the package in the system state; None: it has none.
     used_keys
         Keys of the core's descriptors that have an effect only with a package that uses them: ``files.writers``.
+    pages
+        Place of its pages in the portal, a `hven.portal.api.pages.PortalPages`, as ``module:name``; empty: none.
+    table_links
+        Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
+        as ``module:name``.
 
     Raises
     ------
@@ -157,6 +162,8 @@ class PluginPackage:
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
     used_keys: tuple[str, ...] = ()
+    pages: str = ""
+    table_links: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

@@ -644,10 +644,12 @@ def find_plugin_faults() -> Iterator[UserError]:
 
 
 def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[UserError]:
-    """Load the settings, checks, store tables and extensions of packages, and yield their faults."""
+    """Load what the records of packages name as ``module:name``, and their extensions, and yield their faults."""
     for package in packages:
         where = f"the plug-in package {package.name}"
-        places = [*package.settings.values(), *package.checks]
+        places = [*package.settings.values(), *package.checks, *package.table_links]
+        if package.pages:
+            places.append(package.pages)
         if package.store_tables is not None:
             places.append(package.store_tables.definitions)
         for place in places:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.services.time_texts import format_instant, parse_time_as_microseconds, write_times
+from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds, write_times
 
 MOMENTS = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)  # years 1 to 9999
 

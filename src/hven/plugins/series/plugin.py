@@ -20,6 +20,8 @@ PLUGIN = PluginPackage(
         "hapi": "hven.plugins.series.hapi.service",
         "timelines": "hven.plugins.series.timelines.service",
     },
+    pages="hven.plugins.series.timelines.series_pages:PAGES",
+    table_links=("hven.plugins.series.timelines.series_pages:SERIES_LINKS",),
     ingest_steps={"series": "hven.plugins.series.publication_step"},
     extensions={
         "lint.files": ("hven.plugins.series.lint.tfcat_files",),

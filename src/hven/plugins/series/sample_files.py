@@ -27,8 +27,8 @@ from hven.model.errors import HvenError, SourceError, StorageUnavailableError, f
 from hven.model.table import Column, ParameterBins, find_begin_and_end_time_columns
 from hven.model.types import ColumnType
 from hven.plugins.series.file_time_samples import FileTimeSamples
+from hven.plugins.series.time_texts import DAY_MICROSECONDS, SECOND_MICROSECONDS, UNIX_EPOCH_JD, format_instant
 from hven.services import collection_files
-from hven.services.time_texts import DAY_MICROSECONDS, SECOND_MICROSECONDS, UNIX_EPOCH_JD, format_instant
 from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:

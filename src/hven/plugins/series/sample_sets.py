@@ -44,9 +44,7 @@ from hven.plugins.series.sample_conditions import write_sample_condition_adql
 from hven.plugins.series.sample_files import DataSetFiles
 from hven.plugins.series.sample_parameters import SampleParameter, build_parameter, build_time_parameter
 from hven.plugins.series.sample_streams import get_stream_limiter
-from hven.services.addresses import get_base_url
-from hven.services.api.responses import answer_with_stream
-from hven.services.time_texts import (
+from hven.plugins.series.time_texts import (
     DAY_MICROSECONDS,
     SECOND_MICROSECONDS,
     UNIX_EPOCH_JD,
@@ -56,6 +54,8 @@ from hven.services.time_texts import (
     parse_time_as_nanoseconds,
     write_times,
 )
+from hven.services.addresses import get_base_url
+from hven.services.api.responses import answer_with_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

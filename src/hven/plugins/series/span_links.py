@@ -21,7 +21,7 @@ from hven.model.table import (
 )
 from hven.model.types import TIMESTAMP
 from hven.plugins.series.sample_files import write_data_set_file_condition
-from hven.services.time_texts import DAY_MICROSECONDS, UNIX_EPOCH_JD, format_instant, parse_time_as_microseconds
+from hven.plugins.series.time_texts import DAY_MICROSECONDS, UNIX_EPOCH_JD, format_instant, parse_time_as_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hven import __version__
-from hven.model import LruCache
+from hven.model import LruCache, plugins
 from hven.model.errors import HvenError
 from hven.model.table import translate_text
 from hven.portal._explore import global_search
@@ -20,6 +20,7 @@ from hven.portal._pages.basket_store import BASKET_COOKIE as BASKET_COOKIE
 from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore, parse_basket_cookie
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
+from hven.portal._pages.package_pages import load_package_pages
 from hven.portal._pages.template_contexts import (
     ErrorPage,
     PageFrame,
@@ -52,13 +53,16 @@ SAMP_HUB_ORIGINS = ("http://localhost:21012",)
 VARY_HEADERS = "accept, accept-encoding, accept-language, authorization, cookie"
 
 
-@lru_cache(maxsize=8)
+@plugins.cache_until_selection
 def load_templates(language: str = "en") -> Environment:
     """Load the templates of a language; they escape all texts from descriptors."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415  (only pages need it)
+    # only pages need it
+    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined  # noqa: PLC0415
 
+    package_loaders = {name: FileSystemLoader(pages.template_directory) for name, pages in load_package_pages().items()}
+    core_loader = FileSystemLoader(Path(__file__).parent.parent / "pages")
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent.parent / "pages"),
+        loader=ChoiceLoader([core_loader, PrefixLoader(package_loaders)]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=partial(translate_text, language),  # translates texts of curators anywhere in a page

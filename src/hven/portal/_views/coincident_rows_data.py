@@ -15,9 +15,8 @@ from starlette.routing import Route
 from hven.portal._explore import coincident_rows, row_pages
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
+from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint, list_collection_titles
 from hven.portal._views.table_view import TableView, read_table_view
-from hven.portal._views.time_span_rows import list_collection_titles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

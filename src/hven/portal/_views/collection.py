@@ -28,6 +28,7 @@ from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.table_summary import draw_moc_svg_path, find_time_range
 from hven.portal._pages import PageLink, TemplateContext, body_maps
 from hven.portal._pages.editing_rights import can_edit_collection
+from hven.portal._pages.table_links import list_table_link_menus, load_table_links
 from hven.portal._views.citation import (
     build_signposting_header,
     build_tombstone_page,
@@ -45,7 +46,6 @@ from hven.portal._views.help_pages import NOTE_CACHE, list_collection_help_pages
 from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
-from hven.portal._views.series_page import list_table_series_links
 from hven.portal._views.table_view import ConstantColumnSummary, build_query_runner, describe_constant_columns
 from hven.services import explorable_files
 
@@ -58,9 +58,9 @@ if TYPE_CHECKING:
     from hven.portal._explore.collection_overviews import RowPicture
     from hven.portal._explore.coverage import GroundCoverage, TimeCoverage
     from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._pages.table_links import TableLinkMenu
     from hven.portal._views.citation import CitationDescription
     from hven.portal._views.dataset_metadata import ReleaseDescription
-    from hven.portal._views.series_page import SeriesLink
     from hven.portal.panes import TablePane
     from hven.services.face import ServiceContext, UsageExample
     from hven.services.file_rows import CountWithNoun
@@ -106,8 +106,8 @@ class TableDescription:
         Forms of its services.
     kinds
         Titles of the standards of its services.
-    series
-        Its time series.
+    links
+        Links that packages add, by kind.
     """
 
     name: str
@@ -122,7 +122,7 @@ class TableDescription:
     ways: Sequence[UsageExample]
     forms: Sequence[PageLink]
     kinds: Sequence[str]
-    series: Sequence[SeriesLink]
+    links: Sequence[TableLinkMenu]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -529,6 +529,7 @@ def _table_to_json(description: TableDescription) -> dict[str, Any]:
         }
         columns.append(json_column)
     service_links = [{"title": usage_example.title, "url": usage_example.url} for usage_example in description.ways]
+    package_links = {menu.kind.name: menu.links for menu in description.links}
     return {
         "name": description.name,
         "title": description.table.title,
@@ -536,7 +537,7 @@ def _table_to_json(description: TableDescription) -> dict[str, Any]:
         "rows": description.rows,
         "updated": description.updated,
         "services": service_links,
-        "series": description.series,
+        **{kind.name: package_links.get(kind.name, []) for kind in load_table_links()},
         "columns": columns,
     }
 
@@ -577,7 +578,7 @@ def _describe_table(
         ways=examples,
         forms=forms,
         kinds=[face.title for face in faces if face.standard_ids],
-        series=list_table_series_links(table, page_context),
+        links=list_table_link_menus(table, page_context),
     )
 
 

@@ -21,6 +21,7 @@ from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.reference_links import list_reference_links
 from hven.portal._explore.search import NEAR_PARAMETER
 from hven.portal._pages import body_maps
+from hven.portal._pages.table_links import list_table_link_menus
 from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import plot_data, row_header, search_form
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
@@ -28,7 +29,6 @@ from hven.portal._views.link_page import write_service_call_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
 from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.row_panel import build_row_panel
-from hven.portal._views.series_page import build_time_query_string, list_table_series_links
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
     OFFSET_PARAMETER,
@@ -188,7 +188,7 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
     panel_facts = {}
     if cell_rows:
         row = [cell_to_json(text_cell) for text_cell in cell_rows[0]]
-        links += _list_series_links(table_view, page_context, page)
+        links += _list_package_links(table_view, page_context, page)
         links += _list_row_links(table_view, page_context, page)
         links += _list_row_reference_links(page, page_context, {link["href"] for link in links}, table_view)
         panel_facts = build_row_panel(table_view, page_context, page, links)
@@ -209,24 +209,22 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
     }
 
 
-def _list_series_links(
+def _list_package_links(
     table_view: TableView, page_context: PageContext, page: row_pages.RowPage
 ) -> list[dict[str, Any]]:
-    """Link the time series that a row is a sample or a span of, at the time of the row."""
-    drawn_sets = list_table_series_links(table_view.table, page_context)
-    time_query = build_time_query_string(page, table_view.table)
-    if not drawn_sets or not time_query:
-        return []
+    """List the links that packages add to a row, such as its time series at the time of the row."""
     base_url = services.get_base_url(page_context.request, page_context.context.site.settings)
     url_parts = urlsplit(base_url)
     origin = f"{url_parts.scheme}://{url_parts.netloc}"
-    link_text = load_page_translations(page_context.language).get("Time series", "Time series")
     facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
-    series_links = []
-    for series in drawn_sets:
-        series_address = f"{urljoin(origin, series.url)}?{time_query}"
-        series_links.append(facts | {"text": f"{link_text}: {series.title}", "href": series_address})
-    return series_links
+    package_links = []
+    for menu in list_table_link_menus(table_view.table, page_context):
+        row_query = menu.kind.write_row_query(page, table_view.table)
+        title = load_page_translations(page_context.language).get(menu.kind.title, menu.kind.title)
+        for link in menu.links if row_query else ():
+            address = f"{urljoin(origin, link.url)}?{row_query}"
+            package_links.append(facts | {"text": f"{title}: {link.title}", "href": address})
+    return package_links
 
 
 def _list_row_reference_links(

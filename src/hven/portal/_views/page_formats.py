@@ -462,3 +462,8 @@ def _build_response(
         all_headers["content-type"] = JSON_MEDIA_TYPE
         all_headers.pop("content-security-policy", None)
     return services.answer_with_body(request, body, all_headers, status)
+
+
+def list_collection_titles(page_context: PageContext) -> dict[str, str | None]:
+    """Return the titles of the collections."""
+    return {name: resource.title for name, resource in page_context.published_state.resources.items()}

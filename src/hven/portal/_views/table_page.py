@@ -26,6 +26,7 @@ from hven.portal._explore.plots_json import axes_to_json, choose_plot_unit_scale
 from hven.portal._explore.search_fields import list_display_units
 from hven.portal._explore.table_sentence import write_table_sentence
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
+from hven.portal._pages.table_links import list_table_link_menus
 from hven.portal._views import strip_data
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
 from hven.portal._views.dataset_metadata import build_schema_org_table_dataset
@@ -34,7 +35,6 @@ from hven.portal._views.page_addresses import build_table_address, build_table_p
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.search_form import build_condition_chips, build_search_form, describe_relaxed_searches
-from hven.portal._views.series_page import list_table_series_links
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
     OFFSET_PARAMETER,
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from hven.portal._explore import TableSearch
     from hven.portal._explore.cell_text import ColumnHeading
     from hven.portal._explore.search import SearchFault
+    from hven.portal._pages.table_links import TableLinkMenu
     from hven.portal._views.downloads import DownloadLinks
     from hven.portal._views.search_form import SearchForm
-    from hven.portal._views.series_page import SeriesLink
     from hven.portal._views.strip_data import OverviewStrip
     from hven.portal._views.table_view import ConstantColumnSummary
     from hven.portal.panes import TablePane
@@ -166,8 +166,8 @@ class TablePage(TemplateContext):
         Whether rows have pictures.
     taken
         Downloads.
-    panes, series
-        All panes, and the time series of the table.
+    panes, links
+        All panes, and the links of the table that packages add, by kind.
     strip
         Overview of the rows; None if there is nothing to draw.
     map, has_map, surveys
@@ -221,7 +221,7 @@ class TablePage(TemplateContext):
     pictured: bool
     taken: DownloadLinks
     panes: Sequence[TablePane]
-    series: Sequence[SeriesLink]
+    links: Sequence[TableLinkMenu]
     strip: OverviewStrip | None
     map: str
     has_map: bool
@@ -398,7 +398,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         state=search.write_query_string(),
         taken=describe_download_links(table_view, page_context),
         panes=panes.list_panes(),
-        series=list_table_series_links(table_view.table, page_context),
+        links=list_table_link_menus(table_view.table, page_context),
         strip=strip_data.build_first_overview_strip(table_view, is_immediate=is_strip_immediate),
         state_pairs=search.list_parameters(),
         choosable=_list_choosable_columns(table_view, shown_names, uninformative_names),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore
+from hven.portal._pages.package_pages import load_package_pages
 from hven.portal._views import (
     assets,
     basket_page,
@@ -33,7 +34,6 @@ from hven.portal._views import (
     statistics,
     strip_data,
     table_page,
-    time_span_rows,
     trial_page,
     usage_page,
 )
@@ -41,7 +41,6 @@ from hven.portal._views.cube_page import render_cube_page
 from hven.portal._views.keyword_page import render_keyword_page
 from hven.portal._views.link_page import render_link_page
 from hven.portal._views.page_formats import send_not_found
-from hven.portal._views.series_page import render_series_list_page, render_timeline_page
 from hven.services.face import Capability, ServiceContext, ServiceFace
 
 if TYPE_CHECKING:
@@ -70,7 +69,6 @@ PAGE_MODULES = (
     downloads,
     editor,
     global_search_pages,
-    time_span_rows,
     service_form,
     pane,
     coincident_rows_data,
@@ -84,7 +82,7 @@ PAGE_MODULES = (
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """List the routes of all pages.
+    """List the routes of all pages, also those of plug-in packages.
 
     Parameters
     ----------
@@ -96,7 +94,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     routes
         Routes of Starlette.
     """
-    return [route for page_module in PAGE_MODULES for route in page_module.build_routes(context)]
+    page_sets = [*PAGE_MODULES, *load_package_pages().values()]
+    return [route for pages in page_sets for route in pages.build_routes(context)]
 
 
 def forget_account(settings: Settings, name: str) -> None:
@@ -132,8 +131,6 @@ FACE = ServiceFace(
     page_writers={
         "cubes": render_cube_page,
         "datalink": render_link_page,
-        "hapi": render_series_list_page,
         "keywords": render_keyword_page,
-        "timelines": render_timeline_page,
     },
 )

@@ -27,8 +27,8 @@ from hven.plugins.series import pyramids, reductions, sample_sets
 from hven.plugins.series.das2 import stream_writing as streams
 from hven.plugins.series.das2.stream_writing import Das2PacketPlane, Das2StreamFormat, Segment
 from hven.plugins.series.span_links import build_span_links, has_data_sets
+from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 from hven.services.face import Capability, ServiceContext, ServiceFace, UsageExample, create_route
-from hven.services.time_texts import SECOND_MICROSECONDS
 from hven.site import record_sent_data
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from hven.formats import escape_xml, quote_attribute
 from hven.model import literal
 from hven.model.errors import HvenError
-from hven.services.time_texts import write_times
+from hven.plugins.series.time_texts import write_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable

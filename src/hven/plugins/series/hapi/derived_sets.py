@@ -29,7 +29,7 @@ from hven.plugins.series import pyramids, sample_sets
 from hven.plugins.series.reductions import WIDTHS
 from hven.plugins.series.sample_files import ENTIRE_TIME_SPAN, DataSetFiles
 from hven.plugins.series.sample_sets import SampleDataSet, SampleParameter, TimeExtent
-from hven.services.time_texts import SECOND_MICROSECONDS
+from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.series import sample_sets
+from hven.plugins.series.time_texts import format_instant
 from hven.services.face import ServiceContext
-from hven.services.time_texts import format_instant
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:

@@ -25,13 +25,14 @@ from hven.model.errors import HvenError, NotFoundError, ParamError, format_messa
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
 from hven.plugins.series import pyramids, sample_sets
+from hven.plugins.series.time_texts import DAY_MICROSECONDS
 from hven.plugins.series.timelines import spectrum_channels as channels
 from hven.plugins.series.timelines.latest_sample_span import find_span_after_last_gap
+from hven.plugins.series.timelines.series_pages import render_series_list_page, render_timeline_page
 from hven.services.api.responses import choose_encoding
 from hven.services.errors import ErrorResponder
 from hven.services.face import ServiceContext, ServiceFace, create_query_route
 from hven.services.params import parse_value
-from hven.services.time_texts import DAY_MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -491,4 +492,5 @@ FACE = ServiceFace(
     applies=has_data_sets,
     missing_requirement="time series (`series`)",
     build_routes=build_timeline_routes,
+    page_writers={"hapi": render_series_list_page, "timelines": render_timeline_page},
 )

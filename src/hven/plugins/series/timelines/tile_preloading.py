@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.services.time_texts import DAY_MICROSECONDS, parse_time_as_microseconds
+from hven.plugins.series.time_texts import DAY_MICROSECONDS, parse_time_as_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hven.model.table import find_begin_and_end_time_columns
-from hven.portal._explore.coincident_rows import to_unix_microseconds
-from hven.portal._pages import TemplateContext
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import build_error_responder, build_page_context, render_page_response
-from hven.portal._views.table_view import build_query_runner
-from hven.portal._views.tile_preloading import list_tiles_to_preload
-from hven.portal._views.time_span_rows import list_remote_tables
-from hven.services.time_texts import format_instant
+from hven.plugins.series.time_texts import format_instant
+from hven.plugins.series.timelines.tile_preloading import list_tiles_to_preload
+from hven.plugins.series.timelines.time_span_rows import build_routes, list_remote_tables
+from hven.portal.api.pages import PortalPages, TemplateContext, build_error_responder, build_page_context
+from hven.portal.api.rows import build_query_runner, build_table_address, coincident_rows, render_page_response
+from hven.portal.api.table_links import TableLink, TableLinks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.model.table import Table
-    from hven.portal._explore.row_pages import RowPage
-    from hven.portal._views.page_formats import PageContext
+    from hven.portal.api.pages import PageContext
+    from hven.portal.api.rows import RowPage
     from hven.services.face import ServiceContext
 
 SERIES_FACE = "timelines"
@@ -43,7 +42,7 @@ class SeriesListPage(TemplateContext):
         The data sets as the service describes them, each with the ``page`` of its table.
     """
 
-    template = "series.html"
+    template = "series/series.html"
     at: str
     sets: Sequence[Mapping[str, object]]
 
@@ -72,7 +71,7 @@ class TimelinePage(TemplateContext):
         Tiles that the browser fetches at once.
     """
 
-    template = "timeline.html"
+    template = "series/timeline.html"
     of: Mapping[str, object]
     known: Mapping[str, object]
     page: str
@@ -82,15 +81,6 @@ class TimelinePage(TemplateContext):
     elsewhere: Sequence[str]
     last: str
     tiles: Sequence[Mapping[str, object]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesLink:
-    """A link to the page of a data set."""
-
-    id: str
-    title: str
-    url: str
 
 
 def render_series_list_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
@@ -157,7 +147,7 @@ def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
     return f"{series_facts['hapi']}/data?{urlencode(parameters)}"
 
 
-def list_table_series_links(table: Table, page_context: PageContext) -> list[SeriesLink]:
+def list_table_series_links(table: Table, page_context: PageContext) -> list[TableLink]:
     """List the data sets of a table, and those whose spans its rows are, with their pages."""
     if not table.is_served_by(SERIES_FACE) or not (table.series or table.spanned_series_ids):
         return []
@@ -173,7 +163,7 @@ def list_table_series_links(table: Table, page_context: PageContext) -> list[Ser
             titles_by_id[series.id] = series.title or table_title or series.id
     names = dict.fromkeys((*(series.id for series in table.series), *table.spanned_series_ids))
     return [
-        SeriesLink(id=name, title=titles_by_id[name], url=f"{page_context.base}/series/{quote(name, safe='')}")
+        TableLink(id=name, title=titles_by_id[name], url=f"{page_context.base}/series/{quote(name, safe='')}")
         for name in names
         if name in titles_by_id
     ]
@@ -186,7 +176,7 @@ def build_time_query_string(row: RowPage, table: Table) -> str:
         values_by_name = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)}
     begin, end = find_begin_and_end_time_columns(table)
     begin_instant, end_instant = (
-        None if column is None else to_unix_microseconds(values_by_name.get(column.name), column)
+        None if column is None else coincident_rows.to_unix_microseconds(values_by_name.get(column.name), column)
         for column in (begin, end)
     )
     if begin_instant is None:
@@ -194,3 +184,13 @@ def build_time_query_string(row: RowPage, table: Table) -> str:
     if end_instant is None or end_instant <= begin_instant:
         return f"_at={format_instant(begin_instant)}"
     return f"_from={format_instant(begin_instant)}&_to={format_instant(end_instant)}"
+
+
+PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parents[1] / "pages")
+SERIES_LINKS = TableLinks(
+    name="series",
+    title="Time series",
+    list_links=list_table_series_links,
+    overview_path="/hapi",
+    write_row_query=build_time_query_string,
+)

@@ -17,23 +17,29 @@ from starlette.routing import Route
 
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.table import find_begin_and_end_time_columns
-from hven.portal._explore import coincident_rows, global_search, parse_search, plots
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
-from hven.portal._views.table_view import build_query_runner
-from hven.services.time_texts import format_instant, parse_time_as_microseconds
+from hven.plugins.series.tfcat.tfcat_features import GEOMETRY_UTYPE
+from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds
+from hven.portal.api.pages import PageContent, PageContext
+from hven.portal.api.rows import (
+    build_json_endpoint,
+    build_query_runner,
+    build_table_address,
+    coincident_rows,
+    global_search,
+    list_collection_titles,
+    parse_search,
+    plots,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Table
-    from hven.portal._explore.global_search import SearchableTable, TableQueryOutcome
-    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal.api.rows import QueryRunner
     from hven.services.face import ServiceContext
 
 LOCAL_TIMEOUT_SECONDS = 2.0  # for the tables of this site
 BIN_COUNT = 120
-GEOMETRY_UTYPE = "tfcat:geometry"  # of columns with shapes in time and frequency
 UNIX_EPOCH_JULIAN_DATE, DAY_SECONDS = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds of a day
 TFCAT_COLUMNS = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
 TIME_PARAMETERS = {"epn": "time", "obscore": "t"}  # conditions for remote tables
@@ -64,7 +70,9 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
         return PageContent(json_content={"lines": [remote_line]})
     bars_by_table: dict[str, dict[str, Any]] = {}
 
-    def count_bars(related_table: coincident_rows.CoincidentTable, target_result: TableQueryOutcome) -> None:
+    def count_bars(
+        related_table: coincident_rows.CoincidentTable, target_result: global_search.TableQueryOutcome
+    ) -> None:
         bars_by_table[target_result.target.key] = _count_begin_times(target_result, related_table.conditions, runner)
 
     tables_by_name = page_context.published_state.tables_by_name
@@ -97,14 +105,9 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
     return PageContent(json_content=meanwhile_facts)
 
 
-def list_collection_titles(page_context: PageContext) -> dict[str, str | None]:
-    """Return the titles of the collections."""
-    return {name: resource.title for name, resource in page_context.published_state.resources.items()}
-
-
-def list_remote_tables(runner: QueryRunner) -> list[tuple[SearchableTable, str]]:
+def list_remote_tables(runner: QueryRunner) -> list[tuple[global_search.SearchableTable, str]]:
     """List the remote tables, with their kinds."""
-    remote_targets: list[tuple[SearchableTable, str]] = []
+    remote_targets: list[tuple[global_search.SearchableTable, str]] = []
     for kind in TIME_PARAMETERS:
         targets = global_search.list_searchable_tables(kind, runner, ())
         remote_targets += [(target, kind) for target in targets if target.service is not None]
@@ -124,7 +127,7 @@ def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageC
         seconds = min(target.service.seconds, seconds)
     name, origin = BEGIN_COLUMNS[kind]
 
-    def query_one(target: SearchableTable) -> TableQueryOutcome:
+    def query_one(target: global_search.SearchableTable) -> global_search.TableQueryOutcome:
         pairs = [(TIME_PARAMETERS[kind], "..".join(time_span))]
         return global_search.query_searchable_table(
             target, pairs, kind, runner, row_limit=MAX_DRAWN_ROWS, columns=(name,), timeout_seconds=seconds
@@ -160,7 +163,7 @@ def _has_time_frequency_shape(table: Table) -> bool:
 
 
 def _count_begin_times(
-    target_result: TableQueryOutcome, conditions: Sequence[tuple[str, str]], runner: QueryRunner
+    target_result: global_search.TableQueryOutcome, conditions: Sequence[tuple[str, str]], runner: QueryRunner
 ) -> dict[str, Any]:
     """Count the begins of rows in bins, in seconds since 1970."""
     table = target_result.target.table
@@ -196,12 +199,12 @@ def _count_begin_times(
 
 
 def _describe_table_line(
-    target_result: TableQueryOutcome,
+    target_result: global_search.TableQueryOutcome,
     page_context: PageContext,
     conditions: Sequence[tuple[str, str]] | None,
     bars: dict[str, Any],
 ) -> dict[str, Any]:
-    target: SearchableTable = target_result.target
+    target: global_search.SearchableTable = target_result.target
     table_address = ""
     rows_address = ""
     features_address = ""

@@ -1,0 +1,52 @@
+"""Load the pages that plug-in packages add to the portal."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.model import plugins
+from hven.model.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from starlette.routing import Route
+
+    from hven.services.face import ServiceContext
+
+log = logging.getLogger("hven")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortalPages:
+    """The pages that a plug-in package adds to the portal.
+
+    Attributes
+    ----------
+    build_routes
+        Function that lists the routes of the pages. Their addresses count as pages of the portal.
+    template_directory
+        Folder with templates of Jinja. The `TemplateContext` of a page names its template with the name of the package:
+        ``usage/usage.html``. A template extends ``frame.html``, the frame of all pages.
+    """
+
+    build_routes: Callable[[ServiceContext], Sequence[Route]]
+    template_directory: Path
+
+
+@plugins.cache_until_selection
+def load_package_pages() -> Mapping[str, PortalPages]:
+    """Load the pages of the packages in use, by the names of the packages; those that cannot be loaded are left out."""
+    pages_by_package = {}
+    for package in plugins.list_plugin_packages():
+        if package.pages:
+            try:
+                pages = plugins.load_named_object(package.pages, f"the plug-in package {package.name}")
+            except UserError as error:  # `hven check` reports it, too
+                log.warning("%s", error)
+            else:
+                pages_by_package[package.name] = pages
+    return pages_by_package

@@ -1,0 +1,90 @@
+"""Links that plug-in packages add to the pages of tables and of their rows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.model import plugins
+from hven.model.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hven.model.table import Table
+    from hven.portal._explore.row_pages import RowPage
+    from hven.portal._views.page_formats import PageContext
+
+log = logging.getLogger("hven")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLink:
+    """A link to a page that shows something of a table."""
+
+    id: str
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLinks:
+    """Links of one kind, for all tables: the place of such a record is in `PluginPackage.table_links`.
+
+    Attributes
+    ----------
+    name
+        Name of these links in the JSON of a page.
+    title
+        Title of their menu, which catalogues of the pages translate.
+    list_links
+        Function that lists the links of a table.
+    overview_path
+        Path of the page that lists what the links of all tables lead to, for tables with several links.
+    write_row_query
+        Function that writes parameters of these pages for a row of the table; empty if there are none for the row.
+    """
+
+    name: str
+    title: str
+    list_links: Callable[[Table, PageContext], Sequence[TableLink]]
+    overview_path: str
+    write_row_query: Callable[[RowPage, Table], str] = lambda *_: ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLinkMenu:
+    """The links of one kind that a table has.
+
+    Attributes
+    ----------
+    links
+        At least one link.
+    """
+
+    kind: TableLinks
+    links: Sequence[TableLink]
+
+
+@plugins.cache_until_selection
+def load_table_links() -> Sequence[TableLinks]:
+    """Load the links that the packages in use add; those that cannot be loaded are left out."""
+    kinds: list[TableLinks] = []
+    for package in plugins.list_plugin_packages():
+        for place in package.table_links:
+            try:
+                kinds.append(plugins.load_named_object(place, f"the plug-in package {package.name}"))
+            except UserError as error:  # `hven check` reports it, too
+                log.warning("%s", error)
+    return kinds
+
+
+def list_table_link_menus(table: Table, page_context: PageContext) -> list[TableLinkMenu]:
+    """List the links of a table, by kind; kinds without a link are left out."""
+    menus = []
+    for kind in load_table_links():
+        links = kind.list_links(table, page_context)
+        if links:
+            menus.append(TableLinkMenu(kind=kind, links=links))
+    return menus

@@ -1,0 +1,7 @@
+"""Links that a package adds to the pages of tables and of their rows."""
+
+from __future__ import annotations
+
+from hven.portal._pages.table_links import TableLink, TableLinks
+
+__all__ = ["TableLink", "TableLinks"]
