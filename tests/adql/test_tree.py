@@ -7,11 +7,16 @@ from itertools import chain
 
 import pytest
 
-from hven.adql import parse_query
+from hven.adql import bind_query, parse_query
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import (
     BinaryOperation,
     ColumnRef,
+    Comparison,
+    DerivedTable,
+    Disjunction,
     Expr,
+    FunctionCall,
     Ident,
     Literal,
     Query,
@@ -23,8 +28,16 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.model.errors import HvenError
+from hven.model.table import Column, Table
+from hven.model.types import INT32
 from query_tables import TABLES
 from random_queries import write_random_query
+
+B_COLUMN = Column(name="b", type=INT32)
+
+
+def make_small_table():
+    return Table(schema="x", name="t", columns=(Column(name="a", type=INT32), B_COLUMN))
 
 
 def everything(thing):
@@ -83,3 +96,47 @@ def test_a_chain_of_thousands_is_not_descended_into():
 def test_nothing_below_is_walked(but):
     inner = parse_query("SELECT a FROM t WHERE a IN (SELECT b FROM u)")
     assert not [node for node in walk_tree(inner.body.where, excluded_class=but) if isinstance(node, TableRef)]
+
+
+def bind_random_queries():
+    catalogue = StaticTableCatalogue(TABLES.values())
+    for tree in parse_random_queries():
+        try:
+            yield bind_query(tree, catalogue)
+        except HvenError:
+            continue
+
+
+def test_a_survey_finds_what_walks_find():
+    kinds = set()
+    for bound in bind_random_queries():
+        survey = bound.survey
+        nodes = list(walk_tree(bound.query))
+        assert survey.node_classes == set(map(type, nodes))
+        for found, kind in (
+            (survey.selects, Select),
+            (survey.table_refs, TableRef),
+            (survey.derived_tables, DerivedTable),
+        ):
+            assert list(map(id, found)) == [id(node) for node in nodes if type(node) is kind]
+        assert survey.function_names == {node.name for node in nodes if isinstance(node, FunctionCall)}
+        read = {(node.source, node.column.name) for node in nodes if isinstance(node, ColumnRef) and node.column}
+        assert {(number, name) for number, names in survey.read_columns.items() for name in names} == read
+        assert bound.survey is survey
+        kinds |= survey.node_classes
+    assert len(kinds) > 20
+
+
+def test_a_survey_is_one_of_its_own_tree_with_its_row_filters():
+    bound = bind_query(parse_query("SELECT a FROM x.t"), StaticTableCatalogue([make_small_table()]))
+    assert bound.survey.filtered_tables == ()
+    column = bound.query.body.items[0].expr
+    tests = tuple(Comparison("=", replace(column, name=Ident("b"), source=0), Literal(n)) for n in range(5))
+    condition = Disjunction(tuple(replace(test, left=replace(test.left, column=B_COLUMN)) for test in tests))
+    filtered_ref = replace(bound.query.body.source, where=condition)
+    filtered = replace(bound, query=replace(bound.query, body=replace(bound.query.body, source=filtered_ref)))
+    assert filtered.survey is not bound.survey
+    assert filtered.survey.filtered_tables == (filtered_ref,)
+    assert set(filtered.survey.read_columns[filtered_ref.number]) == {"a", "b"}
+    assert filtered.survey.longest_choice == 5
+    assert Disjunction not in filtered.survey.node_classes

@@ -597,6 +597,17 @@ class BoundQuery:
     text_operation_count: int = 0
     time_slots: tuple[int, ...] = ()
     renamed_columns: tuple[tuple[str, str], ...] = ()
+    # not copied by `replace`, because the survey is one of this tree
+    _survey: QuerySurvey | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def survey(self) -> QuerySurvey:
+        """What the tree consists of: found by one walk, when a step of planning first asks for it."""
+        survey = self._survey
+        if survey is None:
+            survey = survey_tree(self.query)
+            object.__setattr__(self, "_survey", survey)
+        return survey
 
     @property
     def max_text_bytes(self) -> int:
@@ -622,6 +633,36 @@ class BoundQuery:
             if isinstance(time_text, str) and not is_portable_time_text(time_text):
                 return False
         return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuerySurvey:
+    """What a bound tree consists of, so that a step of planning that has nothing to do does not look for it.
+
+    Attributes
+    ----------
+    node_classes
+        The classes of the nodes, without those in the row filters of tables.
+    selects, table_refs, derived_tables
+        The nodes of these classes, from the root down.
+    function_names
+        The names of the functions that are called.
+    read_columns
+        The names of the columns that the query and the row filters read of each item of FROM, by its number.
+    filtered_tables
+        The tables with a row filter that reads columns.
+    longest_choice
+        The number of parts of the longest list of IN, or of the longest chain of OR, row filters included.
+    """
+
+    node_classes: frozenset[type]
+    selects: tuple[Select, ...]
+    table_refs: tuple[TableRef, ...]
+    derived_tables: tuple[DerivedTable, ...]
+    function_names: frozenset[str]
+    read_columns: Mapping[int, tuple[str, ...]]
+    filtered_tables: tuple[TableRef, ...]
+    longest_choice: int
 
 
 # --- builders and walks --------------------------------------------------------------------------------------
@@ -801,6 +842,74 @@ def walk_tree(node: Any, *, excluded_class: type[SyntaxNode] | None = None) -> I
             get_children = _CHILD_GETTERS[type(child)]
             if get_children is not None:
                 pending.extend(get_children(child))
+
+
+class _Surveyor:
+    """Collects what the nodes of a tree are."""
+
+    def __init__(self) -> None:
+        self.nodes_by_class: dict[type, list[Any]] = {}
+        self.names_by_number: dict[int, dict[str, None]] = {}
+        self.filtered_tables: list[TableRef] = []
+        self.longest_choice = 0
+
+    def add_node(self, node: Any) -> None:
+        """Add a node of the query."""
+        self.nodes_by_class.setdefault(type(node), []).append(node)
+        if isinstance(node, ColumnRef):
+            self._add_read_column(node.source, node)
+        elif isinstance(node, TableRef) and node.where is not None:
+            self._add_row_filter(node)
+        elif isinstance(node, InPredicate | Disjunction):
+            self._measure_choice(node)
+
+    def _add_read_column(self, number: int, column_ref: ColumnRef) -> None:
+        if column_ref.column is not None:
+            self.names_by_number.setdefault(number, {})[column_ref.column.name] = None
+
+    def _add_row_filter(self, table_ref: TableRef) -> None:
+        """Add the row filter of a table, whose columns are those of table 0."""
+        reads_columns = False
+        for node in walk_tree(table_ref.where):
+            if isinstance(node, ColumnRef):
+                reads_columns = True
+                self._add_read_column(table_ref.number, node)
+            elif isinstance(node, InPredicate | Disjunction):
+                self._measure_choice(node)
+        if reads_columns:
+            self.filtered_tables.append(table_ref)
+
+    def _measure_choice(self, node: InPredicate | Disjunction) -> None:
+        parts: Sequence[Expr] = ()
+        if isinstance(node, Disjunction):
+            parts = node.parts
+        elif not isinstance(node.choices, Subquery):
+            parts = node.choices
+        self.longest_choice = max(self.longest_choice, len(parts))
+
+
+def survey_tree(query: Query) -> QuerySurvey:
+    """Find what a bound tree consists of, in one walk.
+
+    Parameters
+    ----------
+    query
+        The bound tree, with its row filters.
+    """
+    surveyor = _Surveyor()
+    for node in walk_tree(query):
+        surveyor.add_node(node)
+    nodes_by_class = surveyor.nodes_by_class
+    return QuerySurvey(
+        node_classes=frozenset(nodes_by_class),
+        selects=tuple(nodes_by_class.get(Select, ())),
+        table_refs=tuple(nodes_by_class.get(TableRef, ())),
+        derived_tables=tuple(nodes_by_class.get(DerivedTable, ())),
+        function_names=frozenset(call.name for call in nodes_by_class.get(FunctionCall, ())),
+        read_columns={number: tuple(names) for number, names in surveyor.names_by_number.items()},
+        filtered_tables=tuple(surveyor.filtered_tables),
+        longest_choice=surveyor.longest_choice,
+    )
 
 
 def iterate_children(node: SyntaxNode) -> Iterator[SyntaxNode]:

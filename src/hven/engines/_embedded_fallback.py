@@ -16,7 +16,6 @@ import pyarrow as pa
 from hven.adql.grouping import is_false_for_null, is_single_row_expression
 from hven.adql.syntax_tree import ColumnRef, TableRef, walk_tree
 from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution, QueryPlan
-from hven.engines._query_analysis.column_usage import list_read_columns, list_selects
 from hven.engines._query_analysis.narrowable_selects import analyse_select
 from hven.engines.row_fetching import FetchBudget, FetchingExecution, build_fetch_query
 from hven.model.errors import StorageError, TooLargeError
@@ -73,10 +72,10 @@ class EmbeddedFallbackPlan(QueryPlan):
         self.max_fetched_bytes = max_fetched_bytes
         self.embedded_plan = embedded_engine.plan_query(bound_query)
         self.schema = self.embedded_plan.schema
-        columns = list_read_columns(bound_query)
+        columns = bound_query.survey.read_columns
         table_refs: dict[int, TableRef] = {}
         conditions: dict[int, list[Expr]] = {}
-        for select in list_selects(bound_query.query):
+        for select in bound_query.survey.selects:
             narrowable = analyse_select(select)
             table_refs.update(narrowable.table_refs)
             for condition, numbers in narrowable.conditions:

@@ -14,7 +14,6 @@ from hven.adql.syntax_tree import (
     FunctionCall,
     Literal,
     transform_tree,
-    walk_tree,
 )
 from hven.engines._query_analysis.constant_shapes import (
     ConstantShape,
@@ -63,8 +62,7 @@ def unwrap_shape_texts(bound_query: BoundQuery) -> BoundQuery:
     bound_query
         A bound query.
     """
-    function_names = {node.name for node in walk_tree(bound_query.query) if isinstance(node, FunctionCall)}
-    if function_names.isdisjoint(SHAPE_PREDICATES):
+    if SHAPE_PREDICATES.isdisjoint(bound_query.survey.function_names):
         return bound_query
     query = transform_tree(bound_query.query, _unwrap_predicate_arguments)
     if query is bound_query.query:

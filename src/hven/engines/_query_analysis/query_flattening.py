@@ -42,7 +42,8 @@ def flatten_query(bound_query: BoundQuery) -> BoundQuery:
     bound_query
         A bound query.
     """
-    if not any(isinstance(node, DerivedTable | CommonTableExpression) for node in walk_tree(bound_query.query)):
+    survey = bound_query.survey
+    if not survey.derived_tables and CommonTableExpression not in survey.node_classes:
         return bound_query
     query = bound_query.query
     if not bound_query.volatile:

@@ -19,16 +19,16 @@ def write_policy_conditions(bound_query: BoundQuery, dialect: SqlDialect) -> dic
     """
     conditions_by_table: dict[str, tuple[str, tuple[str, ...]]] = {}
     dialect.max_text_bytes = bound_query.max_text_bytes
-    for node in walk_tree(bound_query.query):
-        if not is_filtered_table(node):
+    for table_ref in bound_query.survey.filtered_tables:
+        if table_ref.where is None or table_ref.table is None:
             continue
         column_names = set()
-        for part in walk_tree(node.where):
+        for part in walk_tree(table_ref.where):
             if isinstance(part, ColumnRef) and part.column:
                 column_names.add(part.column.name)
-        condition_sql = SqlWriter(dialect, {}, frozenset()).write_expression(node.where)
+        condition_sql = SqlWriter(dialect, {}, frozenset()).write_expression(table_ref.where)
         condition = condition_sql, tuple(sorted(column_names))
-        if conditions_by_table.setdefault(node.table.qualified_name, condition) != condition:
+        if conditions_by_table.setdefault(table_ref.table.qualified_name, condition) != condition:
             return {}
     return conditions_by_table
 

@@ -61,7 +61,7 @@ def push_conditions_into_unions(bound_query: BoundQuery) -> BoundQuery:
     bound_query
         A bound query.
     """
-    if bound_query.volatile or not any(isinstance(node, DerivedTable) for node in walk_tree(bound_query.query)):
+    if bound_query.volatile or not bound_query.survey.derived_tables:
         return bound_query
     query = transform_tree(bound_query.query, _push_conditions)
     if query is bound_query.query:

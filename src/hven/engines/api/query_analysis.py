@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hven.engines._query_analysis.column_bounds import ColumnValueRange, analyse_column_bounds
-from hven.engines._query_analysis.column_usage import list_read_columns, list_selects
 from hven.engines._query_analysis.constants import (
     Constant,
     Listed,
@@ -29,8 +28,6 @@ __all__ = [
     "bind_policy_condition",
     "compile_constant",
     "flatten_query",
-    "list_read_columns",
-    "list_selects",
     "match_indexed_position",
     "parse_timestamp_microseconds",
     "push_conditions_into_unions",

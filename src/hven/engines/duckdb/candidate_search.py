@@ -6,14 +6,14 @@ The plan finds the usable indexes once; each run looks its values up in them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from hven.adql.syntax_tree import ColumnRef
+from hven.adql.syntax_tree import ColumnRef, ExistsPredicate, Subquery, WindowExpression
 from hven.engines import ExecutionLimits, MemoryRelation, Snapshot
-from hven.engines._query_analysis.column_usage import list_read_columns, list_selects
 from hven.engines._query_analysis.constants import compile_constant
 from hven.engines._query_analysis.narrowable_selects import analyse_select
 from hven.engines.duckdb.arrow_queries import MAX_SORTED_ROWS
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery, DerivedTable, Expr, Select, TableRef
     from hven.engines import QueryExecution, QueryPlan, Relation
+    from hven.engines._query_analysis.narrowable_selects import NarrowableSelect
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
     from hven.engines.duckdb.snapshot_files import OpenRows, OpenSnapshot
     from hven.engines.duckdb.union_members import UnionMember
@@ -95,13 +96,13 @@ class CandidateRowFinder:
         self._key_joins: list[KeyJoin] = []
         self.own_row_lookups: list[tuple[int, int, str]] = []
         self.free_slots = bound_query.free_slots
-        self._read_columns = list_read_columns(bound_query)
+        self._bound_query = bound_query
+        self._survey = bound_query.survey
         self._derived_tables: dict[int, DerivedTable] = {}
         self._union_members: dict[int, tuple[int, ...]] = {}
-        self._auxiliary_plans = AuxiliaryQueryPlans(bound_query)
         # conditions that a select around a derived table has used, which are found again inside of it
         used_conditions: set[tuple[int, int]] = set()
-        for select in list_selects(bound_query.query):
+        for select in self._survey.selects:
             self._add_select_indexes(select, used_conditions)
 
     def _add_select_indexes(self, select: Select, used_conditions: set[tuple[int, int]]) -> None:
@@ -112,17 +113,23 @@ class CandidateRowFinder:
         for number, derived in narrowable.derived_tables.items():
             member_tables = list_union_member_tables(derived)
             self._union_members[number] = tuple(table_ref.number for table_ref, _ in member_tables)
-        self.own_row_lookups += list_same_table_key_lookups(narrowable)
-        nearest_access = match_nearest_rows_pattern(select, self.free_slots)
         for number, access in find_index_accesses(narrowable, self.free_slots, used_conditions).items():
             self._add_index_access(number, access)
-        if nearest_access is not None:
-            self._add_index_access(*nearest_access)
+        if WindowExpression in self._survey.node_classes:
+            nearest_access = match_nearest_rows_pattern(select, self.free_slots)
+            if nearest_access is not None:
+                self._add_index_access(*nearest_access)
         if len(narrowable.direct_numbers) + len(narrowable.derived_tables) > 1:
             self._matches += find_position_matches(narrowable, self.free_slots)
             self._key_joins += find_key_joins(narrowable)
+        if not self._survey.node_classes.isdisjoint({Subquery, ExistsPredicate}):
+            self._add_subquery_lookups(narrowable)
+
+    def _add_subquery_lookups(self, narrowable: NarrowableSelect) -> None:
+        """Add what the subqueries in the conditions of a SELECT narrow."""
+        self.own_row_lookups += list_same_table_key_lookups(narrowable)
         if narrowable.select.source is not None:
-            for inner_select in list_subquery_selects(select):
+            for inner_select in list_subquery_selects(narrowable.select):
                 inner_narrowable = analyse_select(inner_select)
                 self._matches += find_correlated_position_matches(inner_narrowable, narrowable, self.free_slots)
 
@@ -237,7 +244,7 @@ class CandidateRowFinder:
 
     def list_read_columns(self, table_number: int, schema: pa.Schema) -> tuple[str, ...]:
         """List the columns that the query reads of a reference: at least one."""
-        return self._read_columns.get(table_number) or (schema.names[0],)
+        return self._survey.read_columns.get(table_number) or (schema.names[0],)
 
     def list_read_derived_columns(self, derived_table: DerivedTable) -> tuple[str, ...]:
         """List the columns that the query reads of a derived table: at least one."""
@@ -257,10 +264,10 @@ class CandidateRowFinder:
         """
         return self._union_members
 
-    @property
+    @cached_property
     def auxiliary_plans(self) -> AuxiliaryQueryPlans:
         """Plans of the queries that a search runs to find candidates."""
-        return self._auxiliary_plans
+        return AuxiliaryQueryPlans(self._bound_query)
 
     @property
     def position_matches(self) -> list[PositionMatch]:

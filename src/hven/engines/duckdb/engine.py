@@ -119,9 +119,10 @@ class DuckEngine(StorageEngine):
     def plan_query(self, bound_query: BoundQuery) -> DuckPlan:
         """Plan a bound query; see `hven.engines.StorageEngine.plan_query`."""
         try:
-            where = write_policy_conditions(bound_query, DuckDBDialect())
-            if where:
-                return AccessPolicyPlan(self, bound_query, where)
+            if bound_query.survey.filtered_tables:
+                where = write_policy_conditions(bound_query, DuckDBDialect())
+                if where:
+                    return AccessPolicyPlan(self, bound_query, where)
             return DuckPlan(self, bound_query)
         except RecursionError:
             raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None

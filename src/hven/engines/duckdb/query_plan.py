@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from hven.adql import sql_writer as writer
-from hven.adql.syntax_tree import Select, TableRef, walk_tree
+from hven.adql.syntax_tree import CommonTableExpression, Select
 from hven.engines import MemoryRelation, QueryPlan, Snapshot
 from hven.engines._deferred_execution import DeferredExecution
 from hven.engines._embedded_fallback import require_relation
-from hven.engines._query_analysis.column_usage import list_read_columns, replace_tables_with_candidates
+from hven.engines._query_analysis.column_usage import replace_tables_with_candidates
 from hven.engines._query_analysis.empty_members import remove_empty_union_members
-from hven.engines._query_analysis.geometry import unwrap_shape_texts
+from hven.engines._query_analysis.geometry import SHAPE_PREDICATES, unwrap_shape_texts
 from hven.engines._query_analysis.query_flattening import flatten_query
 from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
 from hven.engines.duckdb import arrow_queries as arrow
@@ -32,18 +32,19 @@ from hven.engines.duckdb.candidate_search import CandidateRowFinder, ReducedTabl
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.engines.duckdb.engine_protocol import RelationRows
 from hven.engines.duckdb.index_accesses import FewestCandidatesAccess, KeyRangeAccess
-from hven.engines.duckdb.long_lists import extract_long_lists, merge_equalities_into_in
+from hven.engines.duckdb.long_lists import MAX_INLINE_VALUES, extract_long_lists, merge_equalities_into_in
 from hven.engines.duckdb.query_execution import ArrowExecution
 from hven.engines.duckdb.union_plan import answer_union_from_indexes, match_union_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.adql.syntax_tree import BoundQuery
+    from hven.adql.syntax_tree import BoundQuery, TableRef
     from hven.engines import ExecutionLimits, QueryExecution, Relation
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
     from hven.engines.duckdb.index_accesses import IndexAccess
     from hven.engines.duckdb.key_index import KeyIndex
+    from hven.engines.duckdb.long_lists import ConstantListTable
     from hven.engines.duckdb.snapshot_files import OpenSnapshot
     from hven.engines.duckdb.union_plan import Member
     from hven.model.table import Table
@@ -82,12 +83,15 @@ class DuckPlan(QueryPlan):
     is_quick = False
 
     def __init__(self, engine: DuckEngineProtocol, bound_query: BoundQuery, *, is_lenient: bool = False) -> None:
+        has_long_lists = bound_query.survey.longest_choice > MAX_INLINE_VALUES
         if not is_lenient:
-            narrowed_query = flatten_query(push_conditions_into_unions(bound_query))
-            bound_query = merge_equalities_into_in(unwrap_shape_texts(narrowed_query))
+            bound_query = _rewrite_for_indexes(bound_query)
         self._engine = engine
         self._bound_query = bound_query
-        self._query_with_lists, self._list_tables = extract_long_lists(bound_query)
+        self._query_with_lists = bound_query
+        self._list_tables: tuple[ConstantListTable, ...] = ()
+        if has_long_lists:
+            self._query_with_lists, self._list_tables = extract_long_lists(bound_query)
         self._is_lenient = is_lenient
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         self._sql_by_shape: OrderedDict[Any, PlannedSql] = OrderedDict()
@@ -103,7 +107,7 @@ class DuckPlan(QueryPlan):
             index_accesses = self._candidate_finder.index_accesses
             if self._arrow_query is not None:
                 self._index_access = index_accesses.get(self._arrow_query.table_ref.number)
-            else:
+            elif bound_query.survey.derived_tables:
                 self._union_members = match_union_query(bound_query, index_accesses, self.schema)
         # an index may be of use, or the rows are in memory: `execute` decides
         self.is_quick = self._arrow_query is not None or bool(self._union_members)
@@ -139,8 +143,7 @@ class DuckPlan(QueryPlan):
             statement = writer.write_sql(reduced_query, DuckDBDialect(lenient=self._is_lenient), names)
             table_numbers = None
             if reduced_query is not bound_query:
-                table_refs = [node for node in walk_tree(reduced_query.query) if isinstance(node, TableRef)]
-                table_numbers = frozenset(table_ref.number for table_ref in table_refs)
+                table_numbers = frozenset(table_ref.number for table_ref in reduced_query.survey.table_refs)
             planned_sql = PlannedSql(statement.sql, tuple(statement.parameter_slots), table_numbers)
         self._sql_by_shape[shape] = planned_sql
         while len(self._sql_by_shape) > MAX_SQL_TEXTS:
@@ -254,12 +257,12 @@ class DuckPlan(QueryPlan):
         if self._is_lenient:
             return None
         if self._read_columns is None:
-            columns_by_number = list_read_columns(self._query_with_lists)
+            survey = self._query_with_lists.survey
             columns_by_table: dict[str, set[str]] = {}
-            for node in walk_tree(self._query_with_lists.query):
-                if isinstance(node, TableRef) and node.table is not None:
-                    columns = columns_by_table.setdefault(node.table.qualified_name, set())
-                    columns.update(columns_by_number.get(node.number, ()))
+            for table_ref in survey.table_refs:
+                if table_ref.table is not None:
+                    columns = columns_by_table.setdefault(table_ref.table.qualified_name, set())
+                    columns.update(survey.read_columns.get(table_ref.number, ()))
             self._read_columns = {name: tuple(sorted(columns)) for name, columns in columns_by_table.items()}
         return self._read_columns.get(table.qualified_name)
 
@@ -463,6 +466,18 @@ class DuckPlan(QueryPlan):
         if arrow_query is not None and arrow_query.top is not None and key is not None:
             return f"without DuckDB: rows in the order of the index of {key}, until there are enough"
         return "without DuckDB, if an index gives few rows"
+
+
+def _rewrite_for_indexes(bound_query: BoundQuery) -> BoundQuery:
+    """Rewrite the parts of a query that indexes do not serve as they are written; a plain query has none of them."""
+    survey = bound_query.survey
+    if survey.derived_tables or CommonTableExpression in survey.node_classes:
+        bound_query = flatten_query(push_conditions_into_unions(bound_query))
+    if not SHAPE_PREDICATES.isdisjoint(survey.function_names):
+        bound_query = unwrap_shape_texts(bound_query)
+    if survey.longest_choice > MAX_INLINE_VALUES:
+        bound_query = merge_equalities_into_in(bound_query)
+    return bound_query
 
 
 def _find_order_column(arrow_query: arrow.ArrowQuery) -> str | None:

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.syntax_tree import TableRef, walk_tree
 from hven.engines import LiveRelation, MemoryRelation
-from hven.engines._query_analysis.column_usage import list_read_columns
 from hven.engines.postgres.dialect import get_storage_type
 from hven.engines.postgres.live_dialect import (
     LATITUDE_BAND,
@@ -129,11 +127,12 @@ def extract_table_name(quoted_table: str) -> str:
 
 def list_needed_columns(bound_query: BoundQuery) -> dict[str, frozenset[str]]:
     """Return the columns of each table that a query reads anywhere."""
-    columns_by_number = list_read_columns(bound_query)
+    survey = bound_query.survey
     columns_by_table: dict[str, set[str]] = {}
-    for node in walk_tree(bound_query.query):
-        if isinstance(node, TableRef) and node.table is not None and not node.cte:
-            columns_by_table.setdefault(node.table.qualified_name, set()).update(columns_by_number.get(node.number, ()))
+    for table_ref in survey.table_refs:
+        if table_ref.table is not None and not table_ref.cte:
+            columns = columns_by_table.setdefault(table_ref.table.qualified_name, set())
+            columns.update(survey.read_columns.get(table_ref.number, ()))
     return {name: frozenset(columns) for name, columns in columns_by_table.items()}
 
 

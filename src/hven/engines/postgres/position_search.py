@@ -40,7 +40,6 @@ from hven.adql.syntax_tree import (
     TableRef,
     walk_tree,
 )
-from hven.engines._query_analysis.column_usage import list_selects
 from hven.engines._query_analysis.constants import compile_constant
 from hven.engines._query_analysis.geometry import (
     ConstantShape,
@@ -204,7 +203,7 @@ class PositionConditions:
         position_conditions = cls(
             free_slots=bound_query.free_slots, needs_fence=is_policy_fence_needed(bound_query.query)
         )
-        for select in list_selects(bound_query.query):
+        for select in bound_query.survey.selects:
             narrowable = analyse_select(select)
             position_conditions.table_refs.update(narrowable.table_refs)
             for condition, table_numbers in narrowable.conditions:

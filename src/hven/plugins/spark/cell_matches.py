@@ -23,7 +23,7 @@ from hven.engines.api.geometry_analysis import (
     match_point_coordinates,
     match_point_in_shape,
 )
-from hven.engines.api.query_analysis import analyse_select, compile_constant, list_selects
+from hven.engines.api.query_analysis import analyse_select, compile_constant
 from hven.model.sky import healpix, sphere
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def find_cell_matches(bound_query: BoundQuery) -> dict[int, CellPositionMatch]:
     matches_by_id: dict[int, CellPositionMatch] = {}
     spread_numbers: set[int] = set()
     probe_names_by_table: dict[str, tuple[str, ...]] = {}
-    for select in list_selects(bound_query.query):
+    for select in bound_query.survey.selects:
         narrowable = analyse_select(select)
         for condition, table_numbers in narrowable.conditions:
             for node_id, positions, radius in _iterate_distance_conditions(condition, bound_query.free_slots):

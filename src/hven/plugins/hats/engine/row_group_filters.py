@@ -21,8 +21,6 @@ from hven.engines.api.query_analysis import (
     analyse_column_bounds,
     analyse_select,
     bind_policy_condition,
-    list_read_columns,
-    list_selects,
     parse_timestamp_microseconds,
 )
 from hven.plugins.hats.engine.nearby_conditions import match_nearby_condition
@@ -345,9 +343,9 @@ class RowGroupChooser:
 
     def __init__(self, bound_query: BoundQuery) -> None:
         self.table_refs: dict[int, TableRef] = {}
-        self.read_columns = list_read_columns(bound_query)
+        self.read_columns = bound_query.survey.read_columns
         parts: dict[int, dict[int, RowGroupFilter]] = {}
-        for select in list_selects(bound_query.query):
+        for select in bound_query.survey.selects:
             narrowable = analyse_select(select)
             self.table_refs.update(narrowable.table_refs)
             policy_conditions = [
