@@ -16,7 +16,7 @@ from hven.model.settings import Settings
 from hven.portal._explore import map_places
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search import TableSearch
-from hven.query.result_head import build_result_metadata as heading
+from hven.query import build_result_metadata as heading
 from hven.site import Site
 from hven.site.auth._access_control import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor

@@ -347,7 +347,7 @@ def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(rights_site:
         mock.patch("hven.site._published_state.get_current_instant", clock),
         mock.patch("hven.adql._row_policy.get_current_instant", clock),
     ):
-        with mock.patch("hven.query._pipeline.apply_access_control", late):
+        with mock.patch("hven.query._planning.apply_access_control", late):
             assert rows() == 8
         moment = before  # the clock goes back: what was planned with the rows of later is not found
         assert rows() == 0

@@ -15,8 +15,8 @@ from hven import query
 from hven.engines.duckdb import accessible_rows
 from hven.model.errors import OverloadedError
 from hven.model.settings import QueryLimits
-from hven.query import _pipeline, query_queue
-from hven.query._plan_cache import PlanCache
+from hven.query import _pipeline, _planning, query_queue
+from hven.query._planning import PlanCache
 from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
 from hven.site.auth import Principal
@@ -139,14 +139,14 @@ def test_a_herd_is_answered_after_a_change(
 
 def test_a_herd_plans_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = []
-    real = _pipeline.adql.bind_query
+    real = _planning.adql.bind_query
 
     def bind(*args: Any, **more: Any) -> Any:
         planned.append(args)
         time.sleep(0.05)  # the others come meanwhile
         return real(*args, **more)
 
-    monkeypatch.setattr(_pipeline.adql, "bind_query", bind)
+    monkeypatch.setattr(_planning.adql, "bind_query", bind)
     threads, found = ask_all(site, HERD)
     for thread in threads:
         thread.join(60)

@@ -15,7 +15,7 @@ from hven.engines.postgres.settings import PostgresSettings
 from hven.model.errors import HvenError, StorageError, TooLargeError
 from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Table, build_columns_from_arrow
-from hven.query import _pipeline
+from hven.query import _planning
 from hven.query._federated_plan import FederatedPlan
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
@@ -178,17 +178,8 @@ def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed_site: Site, 
     assert query.explain_query(text, ANONYMOUS_PRINCIPAL, site=mixed_site, policies=policies).startswith(
         "rows that you may not see"
     )
-    now = mixed_site.get_published_state()
-    request = _pipeline._QueryRequest(
-        query=text,
-        principal=ANONYMOUS_PRINCIPAL,
-        site=mixed_site,
-        published_state=now,
-        access_key=now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
-        uploads=None,
-        policies=policies,
-    )
-    told = _pipeline._get_or_plan_query(request)[0].plan.explain()
+    request = _planning.create_query_request(text, ANONYMOUS_PRINCIPAL, mixed_site, policies)
+    told = _planning.plan_query(request).prepared.plan.explain()
     filtered = "after the filter of the rows that the reader may see" in told
     assert filtered == any(f": {name} (" in told for name in ("sky.stars", "obs.logs"))
 

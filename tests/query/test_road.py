@@ -28,7 +28,7 @@ from hven.model.settings import QueryLimits
 from hven.query import _pipeline as road
 from hven.query import _query_result as result
 from hven.query import query_queue
-from hven.query._plan_cache import MAX_PLAN_BYTES, PLAN_OVERHEAD_BYTES, PlanCache, estimate_plan_bytes
+from hven.query._planning import MAX_PLAN_BYTES, PLAN_OVERHEAD_BYTES, PlanCache, estimate_plan_bytes
 from hven.query._query_result import MAX_PIECE_BYTES
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
@@ -440,7 +440,9 @@ def test_what_is_spent_on_writing_counts(site: Site) -> None:
 
 def test_a_text_of_a_form_that_was_planned_is_known(site: Site) -> None:
     text = "SELECT n, word FROM s.t WHERE n = {} AND word IS NOT NULL"
-    assert not query.has_cached_plan(text.format(4), ANONYMOUS_PRINCIPAL, site=site)
+    assert query.find_planned_query(text.format(4), ANONYMOUS_PRINCIPAL, site=site) is None
     query.run_query(text.format(4), site=site).close()
-    assert query.has_cached_plan(text.format(5), ANONYMOUS_PRINCIPAL, site=site)
-    assert not query.has_cached_plan("SELECT 'no end", ANONYMOUS_PRINCIPAL, site=site)
+    planned = query.find_planned_query(text.format(5), ANONYMOUS_PRINCIPAL, site=site)
+    assert planned is not None
+    assert planned.literal_values == (5,)
+    assert query.find_planned_query("SELECT 'no end", ANONYMOUS_PRINCIPAL, site=site) is None

@@ -13,7 +13,7 @@ from hven import query
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.snapshot_files import ColumnProjection
 from hven.model.table import Table, build_columns_from_arrow
-from hven.query import _pipeline
+from hven.query import _planning
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
@@ -76,20 +76,9 @@ def ask(site: Site, text: str, *, half: bool) -> list[dict[str, object]]:
 def explain_query(site: Site, text: str, *, half: bool) -> str:
     if not half:
         return query.explain_query(text, ANONYMOUS_PRINCIPAL, site=site)
-    policies, now = (
-        build_odd_rows_hidden_policies("n"),
-        site.get_published_state(),
-    )  # a reader is told the plan without the policy: this one runs
-    request = _pipeline._QueryRequest(
-        query=text,
-        principal=ANONYMOUS_PRINCIPAL,
-        site=site,
-        published_state=now,
-        access_key=now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
-        uploads=None,
-        policies=policies,
-    )
-    return _pipeline._get_or_plan_query(request)[0].plan.explain()
+    policies = build_odd_rows_hidden_policies("n")  # a reader is told the plan without the policy: this one runs
+    request = _planning.create_query_request(text, ANONYMOUS_PRINCIPAL, site, policies)
+    return _planning.plan_query(request).prepared.plan.explain()
 
 
 COUNT = "SELECT COUNT(*) AS c FROM s.t"

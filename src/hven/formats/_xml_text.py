@@ -60,4 +60,25 @@ def quote_attribute(value: str) -> str:
     return f'"{escaped}"'
 
 
-__all__ = ["REPLACEMENT_CHARACTER", "escape_xml", "quote_attribute", "replace_illegal_characters"]
+def write_xml_attribute(name: str, value: object) -> str:
+    """Write `` name="value"``; write nothing for None and the empty string, for VOTable leaves empty attributes out.
+
+    Parameters
+    ----------
+    name
+        Name of the attribute.
+    value
+        Its value.
+    """
+    if value is None or value == "":
+        return ""
+    return f" {name}={quote_attribute(str(value))}"
+
+
+__all__ = [
+    "REPLACEMENT_CHARACTER",
+    "escape_xml",
+    "quote_attribute",
+    "replace_illegal_characters",
+    "write_xml_attribute",
+]

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from hven.query._data_origin import build_data_origin_infos
-from hven.query._pipeline import explain_query, has_cached_plan, has_object_name_call, run_query
-from hven.query._query_result import QueryResult
-from hven.query.result_head import WARNING_INFO_NAME, build_result_metadata, build_unused_parameter_warnings
+from hven.query._pipeline import explain_query, run_query
+from hven.query._planning import find_planned_query, has_object_name_call
+from hven.query._query_result import (
+    WARNING_INFO_NAME,
+    QueryResult,
+    build_result_metadata,
+    build_unused_parameter_warnings,
+)
 
 __all__ = [
     "WARNING_INFO_NAME",
@@ -14,7 +19,7 @@ __all__ = [
     "build_result_metadata",
     "build_unused_parameter_warnings",
     "explain_query",
-    "has_cached_plan",
+    "find_planned_query",
     "has_object_name_call",
     "run_query",
 ]

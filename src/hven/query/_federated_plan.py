@@ -39,36 +39,6 @@ COPY_SCHEMA, KEY_SCHEMA = "hven_copy", "hven_keys"  # schemas of copies and of k
 EMBEDDED_HOST_BIAS = 4.0
 
 
-def plan_bound_query(
-    bound_query: BoundQuery, engines: EngineRegistry, relations: Mapping[str, Relation], limits: QueryLimits
-) -> QueryPlan:
-    """Plan a bound query on the engine that has its tables, or over several engines.
-
-    Parameters
-    ----------
-    bound_query
-        The bound query.
-    engines
-        Engines of the site.
-    relations
-        Qualified table name -> relation.
-    limits
-        Limits on copies.
-
-    Raises
-    ------
-    BindError, StorageError
-        An engine refuses the query, or cannot be opened.
-    """
-    homes = {name: relation.engine for name, relation in relations.items() if not isinstance(relation, MemoryRelation)}
-    engine_names = set(homes.values())
-    if not engine_names:
-        return engines.embedded_engine.plan_query(bound_query)
-    if len(engine_names) == 1:
-        return engines.get_engine_for_users(engine_names.pop()).plan_query(bound_query)
-    return FederatedPlan(bound_query, engines, homes, relations, limits)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFetch:
     """A query on one table in its own engine.
@@ -389,4 +359,4 @@ def _format_indented_lines(text: str) -> list[str]:
     return [f"    {line}" for line in text.splitlines()]
 
 
-__all__ = ["FederatedPlan", "plan_bound_query"]
+__all__ = ["FederatedPlan"]

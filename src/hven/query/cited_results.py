@@ -17,7 +17,7 @@ from hven.adql.adql_writer import write_adql
 from hven.engines import LiveRelation, Snapshot
 from hven.model.errors import ForbiddenError, GoneError, HvenError, TooLargeError, UserError, format_message
 from hven.query._pipeline import run_query
-from hven.query.result_head import SERVER_SOFTWARE, build_result_metadata
+from hven.query._query_result import SERVER_SOFTWARE, build_result_metadata
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:

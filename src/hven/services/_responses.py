@@ -310,7 +310,8 @@ async def _build_result_response(request: Request, writer: _ResultWriter, header
     else:
         begun = await _write_first_chunk_in_thread(request, writer)
     # only now: whether rows are left out was not known before
-    all_headers |= _build_limit_headers(result, writer.format)
+    if writer.format.cannot_signal_overflow and result.row_limit is not None:
+        all_headers |= _build_limit_headers(result, result.row_limit)
     if begun.chunks is not None and begun.disconnect_watcher is not None:
         return StreamedResponse(
             request,
@@ -320,7 +321,8 @@ async def _build_result_response(request: Request, writer: _ResultWriter, header
             disconnect_watcher=begun.disconnect_watcher,
             second_chunk=begun.second_chunk,
         )
-    log_service_error(result.failure, result.request_id)
+    if result.failure is not None:
+        log_service_error(result.failure, result.request_id)
     return answer_with_body(request, begun.first_chunk, all_headers)
 
 
@@ -394,15 +396,13 @@ async def _read_opening_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter)
     raise deadlines.build_time_limit_error(deadline.limit_seconds)
 
 
-def _build_limit_headers(result: QueryResult, result_format: TableFormat) -> dict[str, str]:
+def _build_limit_headers(result: QueryResult, row_limit: int) -> dict[str, str]:
     """Build the headers for formats without such metadata: the row limit, and whether there are more rows."""
-    if not result_format.cannot_signal_overflow or result.row_limit is None:
-        return {}
-    headers = {MAXREC_HEADER: str(result.row_limit)}
+    headers = {MAXREC_HEADER: str(row_limit)}
     has_overflow = result.overflow
     if not has_overflow and not result.hides_rows:
         total_rows = result.total_row_count
-        has_overflow = total_rows is not None and total_rows > result.row_limit
+        has_overflow = total_rows is not None and total_rows > row_limit
     if has_overflow:
         headers[OVERFLOW_HEADER] = "true"
     return headers
@@ -519,8 +519,9 @@ def answer_with_body(request: Request, body: bytes, headers: Mapping[str, str], 
         Without a body for HEAD.
     """
     encoding = None
-    if len(body) > MIN_COMPRESSED_BYTES:
-        encoding = choose_encoding(request.headers.get("accept-encoding", ""))
+    accept_encoding = request.headers.get("accept-encoding")
+    if accept_encoding and len(body) > MIN_COMPRESSED_BYTES:
+        encoding = choose_encoding(accept_encoding)
     all_headers = dict(headers)
     if encoding is not None:
         encoder = StreamCompressor(encoding)

@@ -38,6 +38,7 @@ OWN_TABLES_MARK = "~"  # in an access key: before the digest of the user's own t
 ROW_FILTER_MARK = "/"  # in an access key: between what tables the user sees, and what rows
 MAX_CACHED_ACCESS_KEYS = 4096
 MAX_CACHED_OWNERS = 256
+ALL_TIMES = (0, math.inf)  # the period of a user for whom policies never show other rows
 
 
 def return_no_tables(_: str) -> tuple[PublishedTable, ...]:
@@ -249,7 +250,9 @@ class PublishedState:
         if has_default_policies and not self.has_member_tables and principal.has_public_view:
             return "public"
         cached_key = self._access_keys.get((principal, id(policies)))
-        if cached_key is None or (self.policy_tables and not cached_key[2] <= get_current_instant() < cached_key[3]):
+        if cached_key is None or (
+            cached_key[2:] != ALL_TIMES and not cached_key[2] <= get_current_instant() < cached_key[3]
+        ):
             if len(self._access_keys) >= MAX_CACHED_ACCESS_KEYS:
                 self._access_keys.clear()
             valid_from, valid_until = self._find_validity_period(principal)

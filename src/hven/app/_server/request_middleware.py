@@ -204,15 +204,20 @@ class RequestMiddleware:
             if exchange.is_broken:
                 raise
         finally:
-            self._load_shedder.record_loop_activity()
+            self._end_exchange(scope, exchange, headers_by_name)
+
+    def _end_exchange(self, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]) -> None:
+        """Release what a request holds, count it and log it."""
+        self._load_shedder.record_loop_activity()
+        if request_bodies.HELD_SLOT_SCOPE_KEY in scope:
             request_bodies.release_body_slot(scope)
-            seconds = time.perf_counter() - exchange.start_time
-            logged_status = exchange.status or CLIENT_CLOSED_STATUS
-            self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
-            if self._tally is not None and exchange.usage.face and not exchange.is_broken:
-                self._record_usage(self._tally, scope, exchange, headers_by_name)
-            if access.isEnabledFor(logging.INFO):
-                _log_request(scope, exchange, seconds)
+        seconds = time.perf_counter() - exchange.start_time
+        logged_status = exchange.status or CLIENT_CLOSED_STATUS
+        self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
+        if self._tally is not None and exchange.usage.face and not exchange.is_broken:
+            self._record_usage(self._tally, scope, exchange, headers_by_name)
+        if access.isEnabledFor(logging.INFO):
+            _log_request(scope, exchange, seconds)
 
     async def _answer_request(
         self,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hven.formats._xml_text import escape_xml, quote_attribute, replace_illegal_characters
-from hven.formats.votable.xml import write_xml_attribute
+from hven.formats._xml_text import escape_xml, quote_attribute, replace_illegal_characters, write_xml_attribute
 from hven.model import LruCache, cache_results
 from hven.model.table import HIDDEN_DISPLAY
 

@@ -10,8 +10,7 @@ import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.formats._xml_text import escape_xml, quote_attribute
-from hven.formats.votable.xml import write_xml_attribute
+from hven.formats._xml_text import escape_xml, quote_attribute, write_xml_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.formats._xml_text import REPLACEMENT_CHARACTER
 from hven.formats.votable.document import choose_null_value
-from hven.formats.votable.xml import escape_xml_column
 from hven.model import literal
 from hven.model.errors import DataError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 
+_ESCAPED_BYTES = re.compile(rb"[&<>\x00-\x08\x0b-\x1f]|\xef\xbf[\xbe\xbf]")
+_ILLEGAL_CHARACTERS_RE2 = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x{FFFE}\x{FFFF}]"
 MAX_COMBINED_ROWS = 1024  # up to here, starting Arrow for a column takes longer than writing its numbers
 
 
@@ -73,9 +76,9 @@ class TabledataEncoder:
         kind = column.type
         array = literal.cast_to_storage_type(array, kind)
         if pa.types.is_string(array.type):
-            cell_texts = escape_xml_column(array)
+            cell_texts = _escape_xml_column(array)
         elif pa.types.is_nested(array.type) and kind.datatype in {"char", "unicodeChar"}:
-            cell_texts = escape_xml_column(_join_string_arrays(array, column))
+            cell_texts = _escape_xml_column(_join_string_arrays(array, column))
         else:
             try:
                 cell_texts = literal.format_dali_literals(array, kind, null_text=self._null_values[number])
@@ -107,3 +110,12 @@ def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
     if array.null_count:
         return pc.if_else(array.is_valid(), joined, literal.NULL_STRING)
     return joined
+
+
+def _escape_xml_column(array: pa.Array) -> pa.Array:
+    """Escape a string column for element content; return it itself, without a copy, if nothing needs escaping."""
+    if not _ESCAPED_BYTES.search(literal.view_column_bytes(array)):
+        return array
+    for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
+        array = pc.replace_substring(array, plain, entity)
+    return pc.replace_substring_regex(array, _ILLEGAL_CHARACTERS_RE2, REPLACEMENT_CHARACTER)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.votable import binary_writer, null_values, tabledata_writer
+from hven.formats.votable import binary_writer, tabledata_writer
 from hven.formats.votable import document as votable_document
-from hven.formats.votable.xml import is_ascii
 from hven.model import LruCache, literal
-from hven.model.errors import HvenError, UserError
+from hven.model.errors import DataError, HvenError, UserError
 from hven.model.types import ColumnType, choose_text_width
 
 if TYPE_CHECKING:
@@ -70,15 +70,18 @@ def write_votable(
     namespace = options.get("namespace")
     start_text = votable_document.write_document_start(metadata, columns, serialization, version, namespace)
     start = (start_text + opening).encode()
-    encoder, check = _find_or_create_encoder(columns, serialization)
+    column_plan = _column_plan_cache.find((id(columns), serialization))
+    if column_plan is None:  # `adapt_column_types` has changed a column
+        column_plan = _create_encoding_plan(columns, serialization)
     base64_encoder = None
     if serialization != "TABLEDATA":
         base64_encoder = binary_writer.Base64Encoder()
     failure = None
     try:
         while batch is not None:
-            check(batch)
-            for piece in encoder.encode_batch(batch):
+            if column_plan.check_batch is not None:
+                column_plan.check_batch(batch)
+            for piece in column_plan.encoder.encode_batch(batch):
                 text = bytes(piece) if base64_encoder is None else b"".join(base64_encoder.encode(piece))
                 yield start + text
                 start = b""
@@ -220,7 +223,7 @@ def adapt_column_types(
             fitted_column = column.copy_with(type=kind)
         is_integer = kind.datatype in votable_document.INTEGER_LIMITS
         if is_integer and batch is not None:
-            fitted[number] = null_values.choose_unused_null_value(fitted_column, batch.column(number), serialization)
+            fitted[number] = _choose_unused_null_value(fitted_column, batch.column(number), serialization)
         else:
             fitted[number] = fitted_column
     if all(new is old for new, old in zip(fitted, columns, strict=True)):
@@ -242,7 +245,7 @@ class ColumnEncodingPlan(NamedTuple):
     columns: tuple[Column, ...]
     varying_numbers: tuple[int, ...]
     encoder: tabledata_writer.TabledataEncoder | binary_writer.VotableBinaryEncoder
-    check_batch: Callable[[pa.RecordBatch], None]
+    check_batch: Callable[[pa.RecordBatch], None] | None
 
 
 _column_plan_cache: LruCache[ColumnEncodingPlan] = LruCache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
@@ -253,34 +256,24 @@ def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnE
     key = (id(columns), serialization)
     column_plan = _column_plan_cache.find(key)
     if column_plan is None:  # an entry keeps its columns alive, so that no other ones have its id
-        varying = []
-        for number, column in enumerate(columns):
-            kind = column.type
-            is_adaptable = kind.datatype in {"char", "unicodeChar", "bit"} or kind == _BYTE_TYPE
-            if is_adaptable or votable_document.choose_null_value(column, serialization) is not None:
-                varying.append(number)
-        column_plan = ColumnEncodingPlan(columns, tuple(varying), *_create_encoder(columns, serialization))
+        column_plan = _create_encoding_plan(columns, serialization)
         _column_plan_cache.store(key, column_plan, CACHED_COLUMN_BYTES * len(columns))
     return column_plan
 
 
-def _create_encoder(
-    columns: tuple[Column, ...], serialization: str
-) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.VotableBinaryEncoder, Callable[[pa.RecordBatch], None]]:
-    check_batch = null_values.create_null_value_check(columns, serialization)
+def _create_encoding_plan(columns: tuple[Column, ...], serialization: str) -> ColumnEncodingPlan:
+    varying = []
+    for number, column in enumerate(columns):
+        kind = column.type
+        is_adaptable = kind.datatype in {"char", "unicodeChar", "bit"} or kind == _BYTE_TYPE
+        if is_adaptable or votable_document.choose_null_value(column, serialization) is not None:
+            varying.append(number)
+    encoder: tabledata_writer.TabledataEncoder | binary_writer.VotableBinaryEncoder
     if serialization == "TABLEDATA":
-        return tabledata_writer.TabledataEncoder(columns, serialization), check_batch
-    return binary_writer.VotableBinaryEncoder(columns, serialization), check_batch
-
-
-def _find_or_create_encoder(
-    columns: tuple[Column, ...], serialization: str
-) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.VotableBinaryEncoder, Callable[[pa.RecordBatch], None]]:
-    """Return the cached encoder and check if `adapt_column_types` changed no column; else create them."""
-    column_plan = _column_plan_cache.find((id(columns), serialization))
-    if column_plan is not None:
-        return column_plan.encoder, column_plan.check_batch
-    return _create_encoder(columns, serialization)
+        encoder = tabledata_writer.TabledataEncoder(columns, serialization)
+    else:
+        encoder = binary_writer.VotableBinaryEncoder(columns, serialization)
+    return ColumnEncodingPlan(columns, tuple(varying), encoder, _create_null_value_check(columns, serialization))
 
 
 def _is_written_as_boolean(column_type: ColumnType, serialization: str) -> bool:
@@ -300,7 +293,7 @@ def _adapt_text_type(column_type: ColumnType, array: pa.Array | None) -> ColumnT
         if pa.types.is_nested(values.type):
             values = literal.flatten_lists(values)[1]
     datatype = column_type.datatype
-    if values is not None and datatype == "char" and not is_ascii(values):
+    if values is not None and datatype == "char" and not bytes(literal.view_column_bytes(values)).isascii():
         datatype = "unicodeChar"
     size = _choose_text_arraysize(column_type, values)
     if (datatype, size) == (column_type.datatype, column_type.arraysize):
@@ -329,3 +322,65 @@ def _choose_text_arraysize(column_type: ColumnType, values: pa.Array | None) -> 
     if longest > declared_length:
         return "*"
     return column_type.arraysize
+
+
+# --- integers for null (VOTable 1.4 section 4.7) ---------------------------------------------------------------------
+# A number that is a value must not be chosen, and no later value may equal the chosen number.
+
+
+def _choose_unused_null_value(column: Column, array: pa.Array, serialization: str) -> Column:
+    """Choose another number for null if the first batch holds the usual one as a value."""
+    null_value = votable_document.choose_null_value(column, serialization)
+    if null_value is None:
+        return column
+    values = _flatten_non_null_values(array, column)
+    if not len(values) or not np.any(values == int(null_value)):
+        return column
+    lowest, highest = votable_document.INTEGER_LIMITS[column.type.datatype]
+    for first, step in ((lowest, 1), (highest, -1)):
+        candidate_count = min(len(values) + 1, highest - lowest + 1)
+        candidates = [first + step * number for number in range(candidate_count)]
+        unused_numbers = np.setdiff1d(candidates, values)
+        if len(unused_numbers):
+            nearest = unused_numbers[0] if step > 0 else unused_numbers[-1]
+            return column.copy_with(null=str(nearest))
+    return column  # every value of the type occurs: the check of batches reports it
+
+
+def _create_null_value_check(columns: Sequence[Column], serialization: str) -> Callable[[pa.RecordBatch], None] | None:
+    """Create a check of batches; return None if no column has a number that stands for null.
+
+    Raises
+    ------
+    DataError
+        A value equals the null of its FIELD, which was sent already: readers would take it for null.
+    """
+    checked_columns = []
+    for number, column in enumerate(columns):
+        null_value = votable_document.choose_null_value(column, serialization)
+        if null_value is not None:
+            checked_columns.append((number, column, int(null_value)))
+
+    if not checked_columns:
+        return None
+
+    def check_batch(batch: pa.RecordBatch) -> None:
+        for number, column, null in checked_columns:
+            if np.any(_flatten_non_null_values(batch.column(number), column) == null):
+                message = f"column {column.name!r} contains the value {null}, which means null in this document"
+                if column.type.is_array:
+                    remedy = "request a different format, such as csv or parquet"
+                else:
+                    remedy = "use BINARY2 or TABLEDATA"
+                raise DataError(message, remedy=remedy)
+
+    return check_batch
+
+
+def _flatten_non_null_values(array: pa.Array, column: Column) -> np.ndarray[Any, Any]:
+    array = literal.cast_to_storage_type(array, column.type)
+    if pa.types.is_nested(array.type):
+        values = literal.flatten_lists(array)[1]
+    else:
+        values = array
+    return np.asarray(values.drop_null().to_numpy(zero_copy_only=False))

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Schema, Table
-    from hven.query import QueryResult
     from hven.query.uploads import UploadedTables
     from hven.site import Catalogue, PublishedState, PublishedTable
     from hven.site.auth import Principal
@@ -180,7 +179,9 @@ class _SyncQueryService:
         )
         maxrec = params.read_integer("MAXREC")
         principal = context.identify_principal(request)
-        uploaded_tables = await self._upload_reader.read_uploads(params)
+        uploaded_tables: UploadedTables | None = None
+        if "UPLOAD" in params.values or params.files:
+            uploaded_tables = await self._upload_reader.read_uploads(params)
         if read_explain_flag(params):
             return await _answer_explain(text, principal, context, uploaded_tables)
         as_of = params.read_one("ASOF")
@@ -189,29 +190,31 @@ class _SyncQueryService:
         if read_cite_flag(params):
             citation_infos = await self._create_cited_result(request, params, text)
 
-        def run_query() -> QueryResult:
-            return query.run_query(
-                text,
-                principal,
-                site=context.site,
-                maxrec=maxrec,
-                uploads=uploaded_tables,
-                policies=context.policies,
-                as_of=as_of,
-            )
-
+        run_query = partial(
+            query.run_query,
+            text,
+            principal,
+            site=context.site,
+            maxrec=maxrec,
+            uploads=uploaded_tables,
+            policies=context.policies,
+            as_of=as_of,
+        )
         names_objects = query.has_object_name_call(text)
-        may_be_cached = as_of is None and not names_objects and len(text) < MAX_INLINE_QUERY_CHARACTERS
-        if may_be_cached and query.has_cached_plan(text, principal, site=context.site, policies=context.policies):
-            result = run_query()
+        planned = None
+        if as_of is None and not uploaded_tables and not names_objects and len(text) < MAX_INLINE_QUERY_CHARACTERS:
+            planned = query.find_planned_query(text, principal, site=context.site, policies=context.policies)
+        if planned is not None:
+            result = run_query(planned=planned)
         else:
             async with hold_turn(self._lookup_queue if names_objects else self._planning_queue):
                 result = await anyio.to_thread.run_sync(run_query)
         headers = None
+        infos = [InfoElement(name="QUERY", value=text), _STANDARD_ID_INFO, *citation_infos]
         if uploaded_tables:  # a tag does not depend on the uploads
             headers = {"cache-control": "no-store"}
-        query_info = InfoElement(name="QUERY", value=text)
-        infos = [query_info, _STANDARD_ID_INFO, *citation_infos, *list_upload_warnings(uploaded_tables), *warnings]
+            infos += list_upload_warnings(uploaded_tables)
+        infos += warnings
         option_items = sorted(options.items())
         return await services.answer_with_result(
             request,
@@ -249,7 +252,7 @@ class _SyncQueryService:
 
 
 async def _answer_explain(
-    query_text: str, principal: Principal, context: ServiceContext, uploaded_tables: UploadedTables
+    query_text: str, principal: Principal, context: ServiceContext, uploaded_tables: UploadedTables | None
 ) -> Response:
     """Answer with the plan of a query, an extension of TAP."""
     explain_query = partial(
