@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hven.engines import ExecutionLimits, MemoryRelation, _file_staging, duckdb
 from hven.engines.duckdb import staging
-from hven.engines.duckdb.key_index import KeyIndex
+from hven.engines.duckdb.snapshot_files import KeyIndex
 from hven.model.errors import DataError, StorageError, StorageUnavailableError
 from hven.model.sky import healpix
 from hven.model.table import Column, Table

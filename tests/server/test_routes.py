@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Scope
 
-from hven.app._server.routing import RouteCachingRouter
+from hven.app._server.application import RouteCachingRouter
 
 
 def say(word: str) -> object:

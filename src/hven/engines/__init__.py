@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from hven.engines._prerequisites import PlanWithPrerequisite as PlanWithPrerequisite
 from hven.model import plugins
+from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -171,6 +172,27 @@ class LiveRelation:
 
 
 Relation = Snapshot | MemoryRelation | LiveRelation
+
+
+def require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
+    """Return the relation that has the rows of a table.
+
+    Parameters
+    ----------
+    relations
+        Relations by qualified table name.
+    qualified_name
+        Name of the table.
+
+    Raises
+    ------
+    StorageError
+        There is none.
+    """
+    if qualified_name not in relations:
+        message = f"the caller gave no relation for the rows of {qualified_name}"
+        raise StorageError(message)
+    return relations[qualified_name]
 
 
 MAX_BATCH_CELLS = 4_194_304  # approximate maximum number of values in a batch
@@ -849,4 +871,5 @@ __all__ = [
     "load_engine_record",
     "load_engine_records",
     "load_live_engine_module",
+    "require_relation",
 ]

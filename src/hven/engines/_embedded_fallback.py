@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from hven.adql.grouping import is_false_for_null, is_single_row_expression
 from hven.adql.syntax_tree import ColumnRef, TableRef, walk_tree
-from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution, QueryPlan
+from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution, QueryPlan, require_relation
 from hven.engines._query_analysis.narrowable_selects import analyse_select
 from hven.engines.row_fetching import FetchBudget, FetchingExecution, build_fetch_query
-from hven.model.errors import StorageError, TooLargeError
+from hven.model.errors import TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,24 +175,3 @@ def _is_single_table_condition(condition: Expr, table_number: int) -> bool:
     """Return whether a condition reads one table reference and nothing else."""
     sources = {node.source for node in walk_tree(condition) if isinstance(node, ColumnRef)}
     return is_single_row_expression(condition) and sources <= {table_number}
-
-
-def require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
-    """Return the relation that has the rows of a table.
-
-    Parameters
-    ----------
-    relations
-        Relations by qualified table name.
-    qualified_name
-        Name of the table.
-
-    Raises
-    ------
-    StorageError
-        There is none.
-    """
-    if qualified_name not in relations:
-        message = f"the caller gave no relation for the rows of {qualified_name}"
-        raise StorageError(message)
-    return relations[qualified_name]

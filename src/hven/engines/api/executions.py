@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hven.engines import require_relation
 from hven.engines._deferred_execution import DeferredExecution
-from hven.engines._embedded_fallback import EmbeddedFallbackPlan, require_relation
+from hven.engines._embedded_fallback import EmbeddedFallbackPlan
 from hven.engines._query_deadlines import DeadlineWatcher, TimedExecution
 
 __all__ = [

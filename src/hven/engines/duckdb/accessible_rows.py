@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import QueryExecution, Relation
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
-    from hven.engines.duckdb.key_index import KeyIndex
-    from hven.engines.duckdb.snapshot_files import Rows
+    from hven.engines.duckdb.snapshot_files import KeyIndex, Rows
 
     Values = Sequence[float | str | None]
 

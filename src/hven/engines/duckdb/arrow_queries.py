@@ -78,6 +78,8 @@ class ArrowQuery:
         For each column of the answer, the name of a stored column or a function that computes it.
     condition_columns
         Columns that the condition reads.
+    stored_outputs
+        The output columns that are stored columns.
     computed_columns
         Columns that computed outputs and ORDER BY read.
     max_rows
@@ -85,9 +87,11 @@ class ArrowQuery:
     """
 
     table_ref: TableRef
+    table_name: str
     condition: Evaluate | None
     condition_columns: tuple[str, ...]
     output_items: tuple[str | Evaluate, ...]
+    stored_outputs: tuple[str, ...]
     computed_columns: tuple[str, ...]
     sort_keys: tuple[ArrowSortKey, ...]
     top: Constant | None
@@ -98,8 +102,7 @@ class ArrowQuery:
 
     def can_run_on_schema(self, schema: pa.Schema) -> bool:
         """Return whether `schema` has every column that the query reads, under exactly its name."""
-        stored_names = [item for item in self.output_items if isinstance(item, str)]
-        read_names = (*self.condition_columns, *self.computed_columns, *stored_names)
+        read_names = (*self.condition_columns, *self.computed_columns, *self.stored_outputs)
         return all(schema.get_field_index(name) >= 0 for name in read_names)
 
     def answer_from_all_rows(
@@ -111,7 +114,7 @@ class ArrowQuery:
         if self.is_count:
             yield from _build_count_batch(stored.rows, self.schema, begin, end)
             return
-        stored_names = self._list_stored_outputs()
+        stored_names = self.stored_outputs
         if len(stored_names) == len(self.output_items):
             projection = stored.get_projection(stored_names)
             for batch in projection.iterate_row_range(begin, end):
@@ -161,10 +164,9 @@ class ArrowQuery:
         """Return the number of the first row wanted and that behind the last one; None means up to the end."""
         begin = _evaluate_integer(self.offset, literal_values) or 0
         top = _evaluate_integer(self.top, literal_values)
-        row_counts = [count for count in (top, row_limit) if count is not None]
-        if not row_counts:
-            return begin, None
-        return begin, begin + min(row_counts)
+        if top is None:
+            return begin, None if row_limit is None else begin + row_limit
+        return begin, begin + (top if row_limit is None else min(top, row_limit))
 
     def _clip_row_range(self, literal_values: Values, row_limit: int | None, row_count: int) -> tuple[int, int]:
         begin, end = self.compute_row_range(literal_values, row_limit)
@@ -202,12 +204,8 @@ class ArrowQuery:
         sorted_rows: Rows = row_numbers[np.asarray(sort_indices)]
         return sorted_rows
 
-    def _list_stored_outputs(self) -> tuple[str, ...]:
-        """List the output columns that are stored columns."""
-        return tuple(item for item in self.output_items if isinstance(item, str))
-
     def _compute_output_batch(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> pa.RecordBatch:
-        stored_names = self._list_stored_outputs()
+        stored_names = self.stored_outputs
         if stored_names:
             projection = stored.get_projection(stored_names)
             stored_columns = iter(_read_row_batch(projection, row_numbers).columns)
@@ -315,9 +313,11 @@ def _compile_arrow_query(bound_query: BoundQuery, schema: pa.Schema) -> ArrowQue
     sort_keys = tuple(_compile_sort_key(order, items, computed_columns, free_slots) for order in query.order_by)
     return ArrowQuery(
         table_ref=table_ref,
+        table_name=table_ref.table.qualified_name,
         condition=combine_arrow_conditions(conditions),
         condition_columns=tuple(condition_columns.number_by_name),
         output_items=tuple(output_items),
+        stored_outputs=tuple(item for item in output_items if isinstance(item, str)),
         computed_columns=tuple(computed_columns.number_by_name),
         sort_keys=sort_keys,
         top=_compile_optional_constant(select.top, free_slots),

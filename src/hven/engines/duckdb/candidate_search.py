@@ -38,7 +38,12 @@ from hven.engines.duckdb.position_pairs import (
     get_indexed_positions,
     to_double_array,
 )
-from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN, MemoryTableRows
+from hven.engines.duckdb.snapshot_files import (
+    MIN_CANDIDATE_LIMIT,
+    MIN_ROWS_PER_CANDIDATE,
+    ROW_NUMBER_COLUMN,
+    MemoryTableRows,
+)
 from hven.engines.duckdb.union_members import PARTNER_COLUMN, build_position_index, list_union_member_tables
 from hven.model.errors import EvaluationError, StorageError
 
@@ -58,8 +63,6 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
 
-MIN_ROWS_PER_CANDIDATE = 5  # candidates are used if they are less than one row in five ..
-MIN_CANDIDATE_LIMIT = 10_000  # .. or fewer than this
 MAX_TESTED_PAIRS = MAX_SORTED_ROWS  # pairs that the condition tests in one query: Arrow can answer up to so many rows
 MIN_TARGET_ROWS = 300  # measured: in a smaller target, testing all rows is quicker than looking circles up
 MAX_JOIN_KEYS = 500_000  # maximum number of rows of the other side of a key join whose keys are looked up
@@ -310,7 +313,7 @@ class _CandidateSearch:
             stored = self._open_snapshot(number)
             if stored is None:
                 continue
-            candidates = access.find_candidate_rows(stored, self._values, compute_max_candidate_rows(stored))
+            candidates = access.find_candidate_rows(stored, self._values, stored.max_candidate_rows)
             if candidates is not None:
                 self._candidates[number] = candidates
 
@@ -689,7 +692,7 @@ class _CandidateSearch:
         if index is None or (candidates_before is not None and candidates_before.count <= driver_rows):
             return
         keys = self._read_remaining_rows(join.driver_number).column(join.driver_column)
-        candidates = find_rows_with_keys(index, keys, compute_max_candidate_rows(stored))
+        candidates = find_rows_with_keys(index, keys, stored.max_candidate_rows)
         if candidates is not None and (candidates_before is None or candidates.count < candidates_before.count):
             self._candidates[join.target_number] = candidates
 
@@ -708,12 +711,6 @@ def _compute_membership_mask(rows: Rows, ascending_rows: Rows) -> npt.NDArray[np
     places = np.minimum(np.searchsorted(ascending_rows, rows), len(ascending_rows) - 1)
     is_member: npt.NDArray[np.bool_] = ascending_rows[places] == rows
     return is_member
-
-
-def compute_max_candidate_rows(stored: OpenSnapshot) -> int:
-    """Return the number of candidates above which reading every row is quicker."""
-    row_count = stored.manifest.rows
-    return max(row_count // MIN_ROWS_PER_CANDIDATE, min(MIN_CANDIDATE_LIMIT, row_count))
 
 
 def read_candidate_rows(stored: OpenSnapshot, candidates: CandidateRows, columns: Sequence[str]) -> pa.Table:

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
     from hven.engines._query_analysis.constants import Constant, Listed
     from hven.engines._query_analysis.geometry import ConstantShape
-    from hven.engines.duckdb.key_index import KeyIndex
-    from hven.engines.duckdb.snapshot_files import OpenSnapshot
+    from hven.engines.duckdb.snapshot_files import KeyIndex, OpenSnapshot
 
     Rows = npt.NDArray[np.int64]
     Values = Sequence[float | str | None]

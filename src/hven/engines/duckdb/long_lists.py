@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery, Expr
     from hven.engines._query_analysis.constants import Listed
-    from hven.engines.duckdb.key_index import KeyIndex
+    from hven.engines.duckdb.snapshot_files import KeyIndex
     from hven.model.types import ColumnType
 
     Values = Sequence[float | str | None]

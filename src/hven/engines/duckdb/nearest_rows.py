@@ -52,8 +52,7 @@ if TYPE_CHECKING:
 
     from hven.engines._query_analysis.constants import Constant
     from hven.engines._query_analysis.narrowable_selects import NarrowableSelect
-    from hven.engines.duckdb.key_index import KeyIndex
-    from hven.engines.duckdb.snapshot_files import OpenSnapshot
+    from hven.engines.duckdb.snapshot_files import KeyIndex, OpenSnapshot
 
     Rows = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]

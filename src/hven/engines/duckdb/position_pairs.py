@@ -52,9 +52,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.engines._query_analysis.constants import Constant
-    from hven.engines.duckdb.key_index import KeyIndex
     from hven.engines.duckdb.region_index import RegionIndex
-    from hven.engines.duckdb.snapshot_files import OpenSnapshot
+    from hven.engines.duckdb.snapshot_files import KeyIndex, OpenSnapshot
     from hven.engines.duckdb.union_members import UnionMember
     from hven.model.types import ColumnType
 

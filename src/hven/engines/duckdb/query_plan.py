@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,9 +19,8 @@ import pyarrow as pa
 
 from hven.adql import sql_writer as writer
 from hven.adql.syntax_tree import CommonTableExpression, Select
-from hven.engines import MemoryRelation, QueryPlan, Snapshot
+from hven.engines import MemoryRelation, QueryPlan, Snapshot, require_relation
 from hven.engines._deferred_execution import DeferredExecution
-from hven.engines._embedded_fallback import require_relation
 from hven.engines._query_analysis.column_usage import replace_tables_with_candidates
 from hven.engines._query_analysis.empty_members import remove_empty_union_members
 from hven.engines._query_analysis.geometry import SHAPE_PREDICATES, unwrap_shape_texts
@@ -28,7 +28,7 @@ from hven.engines._query_analysis.query_flattening import flatten_query
 from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
 from hven.engines.duckdb import arrow_queries as arrow
 from hven.engines.duckdb.arrow_values import UnsupportedByArrowError
-from hven.engines.duckdb.candidate_search import CandidateRowFinder, ReducedTables, compute_max_candidate_rows
+from hven.engines.duckdb.candidate_search import CandidateRowFinder, ReducedTables
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.engines.duckdb.engine_protocol import RelationRows
 from hven.engines.duckdb.index_accesses import FewestCandidatesAccess, KeyRangeAccess
@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     from hven.engines import ExecutionLimits, QueryExecution, Relation
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
     from hven.engines.duckdb.index_accesses import IndexAccess
-    from hven.engines.duckdb.key_index import KeyIndex
     from hven.engines.duckdb.long_lists import ConstantListTable
-    from hven.engines.duckdb.snapshot_files import OpenSnapshot
+    from hven.engines.duckdb.snapshot_files import KeyIndex, OpenSnapshot
     from hven.engines.duckdb.union_plan import Member
     from hven.model.table import Table
 
@@ -166,7 +165,7 @@ class DuckPlan(QueryPlan):
             return self._build_deferred_execution(literal_values, relations, limits)
         if arrow_query is None or not self._engine.uses_indexes:
             return self.execute_long(literal_values, relations, limits)
-        if self._is_indexed or isinstance(self._find_relation(arrow_query, relations), MemoryRelation):
+        if self._is_indexed or isinstance(require_relation(relations, arrow_query.table_name), MemoryRelation):
             ready_execution = self._execute_with_arrow(arrow_query, literal_values, relations, limits, MAX_QUICK_ROWS)
             if ready_execution is not None:
                 return ready_execution
@@ -276,7 +275,7 @@ class DuckPlan(QueryPlan):
         limits: ExecutionLimits,
         max_rows: int,
     ) -> QueryExecution | None:
-        relation = self._find_relation(arrow_query, relations)
+        relation = require_relation(relations, arrow_query.table_name)
         row_limit = None if limits.row_limit is None else limits.row_limit + 1
         try:
             if isinstance(relation, Snapshot):
@@ -298,7 +297,7 @@ class DuckPlan(QueryPlan):
             return None
         all_batches: Iterator[pa.RecordBatch] = iter(())
         if first_batch is not None:
-            all_batches = _iterate_with_first_batch(first_batch, batches)
+            all_batches = itertools.chain((first_batch,), batches)
         return ArrowExecution(self.schema, all_batches, is_small=row_count <= MAX_QUICK_ROWS, limits=limits)
 
     def _iterate_arrow_batches(
@@ -315,7 +314,7 @@ class DuckPlan(QueryPlan):
         max_rows = min(max_rows, arrow_query.max_rows or max_rows)
         candidates = None
         if self._index_access is not None:
-            candidate_limit = min(compute_max_candidate_rows(stored), max_rows)
+            candidate_limit = min(stored.max_candidate_rows, max_rows)
             candidates = self._index_access.find_candidate_rows(stored, literal_values, candidate_limit)
         if candidates is None and arrow_query.max_rows is not None:
             return None, 0
@@ -331,11 +330,6 @@ class DuckPlan(QueryPlan):
         if not arrow_query.sort_keys and not arrow_query.is_count:
             return _read_until_row_limit(arrow_query, stored, literal_values, row_limit, max_probed_rows)
         return self._read_in_index_order(arrow_query, stored, literal_values, row_limit, max_probed_rows)
-
-    def _find_relation(self, arrow_query: arrow.ArrowQuery, relations: Mapping[str, Relation]) -> Relation | None:
-        if arrow_query.table_ref.table is None:
-            return None
-        return require_relation(relations, arrow_query.table_ref.table.qualified_name)
 
     def _iterate_memory_batches(
         self,
@@ -449,7 +443,7 @@ class DuckPlan(QueryPlan):
         if arrow_query is not None and arrow_query.is_count and arrow_query.condition is None:
             return 0
         if access is not None:
-            candidates = access.find_candidate_rows(stored, literal_values, compute_max_candidate_rows(stored))
+            candidates = access.find_candidate_rows(stored, literal_values, stored.max_candidate_rows)
             if candidates is not None:
                 return min(candidates.count, relation.rows)
         if arrow_query is not None and arrow_query.top is not None and self._is_indexed:
@@ -529,10 +523,3 @@ def _read_until_row_limit(
 def quote_identifier(name: str) -> str:
     """Write a delimited identifier."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _iterate_with_first_batch(
-    first_batch: pa.RecordBatch, other_batches: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    yield first_batch
-    yield from other_batches

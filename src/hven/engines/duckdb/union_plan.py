@@ -22,7 +22,6 @@ from hven.engines import Snapshot
 from hven.engines._query_analysis.narrowable_selects import find_ungrouped_select
 from hven.engines.duckdb import arrow_queries as arrow
 from hven.engines.duckdb.arrow_values import MAX_COMPUTED_ROWS, UnsupportedByArrowError
-from hven.engines.duckdb.candidate_search import compute_max_candidate_rows
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def answer_union_from_indexes(
         if not isinstance(relation, Snapshot):
             return None
         stored = engine.open_snapshot(relation)
-        row_limit = min(compute_max_candidate_rows(stored), remaining_rows)
+        row_limit = min(stored.max_candidate_rows, remaining_rows)
         candidates = access.find_candidate_rows(stored, literal_values, row_limit)
         if candidates is None:
             return None

@@ -27,8 +27,8 @@ from hven.adql.syntax_tree import (
     split_conjuncts,
     walk_tree,
 )
-from hven.engines import MemoryRelation, QueryPlan, Snapshot
-from hven.engines._embedded_fallback import EmbeddedFallbackPlan, require_relation
+from hven.engines import MemoryRelation, QueryPlan, Snapshot, require_relation
+from hven.engines._embedded_fallback import EmbeddedFallbackPlan
 from hven.engines._query_analysis.row_policies import write_policy_conditions
 from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
 from hven.engines.postgres import error_translation
