@@ -21,6 +21,7 @@ from hven.engines._query_analysis.constant_shapes import (
     match_constant_shape,
     match_point_coordinates,
 )
+from hven.engines._query_analysis.constants import list_comparison_sides
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConstantShape",
-    "list_comparison_sides",
+    "is_call_comparison",
     "list_shape_arguments",
     "match_circle_parts",
     "match_column_pair",
@@ -43,8 +44,6 @@ __all__ = [
     "match_shape_predicate",
     "unwrap_shape_texts",
 ]
-
-_MIRRORED_OPERATORS = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
 
 
 SHAPE_PREDICATES = {"CONTAINS", "INTERSECTS"}
@@ -97,6 +96,13 @@ def _unwrap_shape_text(expression: Expr) -> Expr:
     return expression
 
 
+def is_call_comparison(condition: Expr) -> bool:
+    """Return whether a condition compares a call of a function; every condition on shapes and distances does."""
+    return isinstance(condition, Comparison) and (
+        isinstance(condition.left, FunctionCall) or isinstance(condition.right, FunctionCall)
+    )
+
+
 def match_column_pair(expressions: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:
     """Return both expressions if they are columns, or else None.
 
@@ -123,13 +129,6 @@ def match_distance_points(expression: Expr) -> tuple[tuple[Expr, Expr], tuple[Ex
         if first_point is not None and second_point is not None:
             return first_point, second_point
     return None
-
-
-def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr], tuple[Expr, str, Expr]]:
-    """Return the sides and the operator of a comparison, and those of its mirror image: ``a < b``, ``b > a``."""
-    left_side = condition.left
-    right_side = condition.right
-    return (left_side, condition.op, right_side), (right_side, _MIRRORED_OPERATORS[condition.op], left_side)
 
 
 def match_distance_conditions(

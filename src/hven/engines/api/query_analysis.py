@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hven.engines._query_analysis.column_bounds import ColumnValueRange, analyse_column_bounds
 from hven.engines._query_analysis.constants import (
+    ColumnValueRange,
     Constant,
     Listed,
+    analyse_column_bounds,
     compile_constant,
     parse_timestamp_microseconds,
 )

@@ -36,10 +36,11 @@ from hven.engines._query_analysis.constants import (
     compile_constant,
     compile_constant_list,
     is_string_literal,
+    list_comparison_sides,
     parse_timestamp_microseconds,
 )
 from hven.engines._query_analysis.geometry import (
-    list_comparison_sides,
+    is_call_comparison,
     match_column_pair,
     match_constant_shape,
     match_distance_points,
@@ -162,9 +163,10 @@ def compile_arrow_condition(
         return _compile_null_predicate(expression, column_numbers, free_slots)
     if isinstance(expression, LikePredicate):
         return _compile_like(expression, column_numbers, free_slots)
-    point_in_shape = _compile_point_in_shape(expression, column_numbers, free_slots)
-    if point_in_shape is not None:
-        return point_in_shape
+    if is_call_comparison(expression):
+        point_in_shape = _compile_point_in_shape(expression, column_numbers, free_slots)
+        if point_in_shape is not None:
+            return point_in_shape
     return _compile_comparison(expression, column_numbers, free_slots)
 
 

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, OrderItem
     from hven.engines._query_analysis.constants import Constant
     from hven.engines.duckdb.snapshot_files import ColumnProjection, OpenRows, Rows
-    from hven.model.types import ColumnType
 
     Values = Sequence[float | str | None]
     Evaluate: TypeAlias = Callable[[pa.RecordBatch, Values], Any]
@@ -365,14 +364,15 @@ def _compile_sort_key(
         expression = _find_item_by_position(expression, items, free_slots).expr
     if isinstance(expression, ColumnRef) and expression.source != column_numbers.table_number:
         expression = _find_output_by_name(expression, items)
-    column_name = None
     column_match = column_numbers.find_column(expression)
-    if column_match is not None and isinstance(expression, ColumnRef) and expression.column is not None:
-        column_name = expression.column.name
-        if not _is_orderable(expression.column.type):
-            raise UnsupportedByArrowError
-    compute_value = _compile_sort_value(expression, column_numbers, free_slots)
-    return ArrowSortKey(compute_value, order.descending, column_name)
+    if column_match is None:
+        compute_distance = compile_arrow_distance(expression, column_numbers, free_slots)
+        return ArrowSortKey(compute_distance, order.descending, None)
+    column_number, column_type = column_match
+    if not column_type.is_numeric and not column_type.is_string and not column_type.is_timestamp:
+        raise UnsupportedByArrowError
+    column_name = expression.column_name if isinstance(expression, ColumnRef) else None
+    return ArrowSortKey(lambda frame, _: frame.column(column_number), order.descending, column_name)
 
 
 def _find_item_by_position(position: Literal, items: Sequence[SelectItem], free_slots: frozenset[int]) -> SelectItem:
@@ -393,16 +393,3 @@ def _find_output_by_name(column_ref: ColumnRef, items: Sequence[SelectItem]) -> 
     if len(expressions) != 1:
         raise UnsupportedByArrowError
     return expressions[0]
-
-
-def _is_orderable(column_type: ColumnType) -> bool:
-    return column_type.is_numeric or column_type.is_string or column_type.is_timestamp
-
-
-def _compile_sort_value(expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
-    """Compile a column or a distance."""
-    column_match = column_numbers.find_column(expression)
-    if column_match is not None:
-        column_number = column_match[0]
-        return lambda frame, _: frame.column(column_number)
-    return compile_arrow_distance(expression, column_numbers, free_slots)

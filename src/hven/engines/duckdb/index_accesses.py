@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql.syntax_tree import Comparison, Conjunction, Disjunction, Expr
-from hven.engines._query_analysis.column_bounds import ColumnValueRange, analyse_column_bounds
-from hven.engines._query_analysis.constants import compile_constant
+from hven.engines._query_analysis.constants import ColumnValueRange, analyse_column_bounds, compile_constant
+from hven.engines._query_analysis.geometry import is_call_comparison
 from hven.engines._query_analysis.narrowable_selects import (
     NarrowableSelect,
     bind_policy_condition,
@@ -373,11 +373,10 @@ def find_index_accesses(
     has those of the SELECTs around this one and gets those of this one.
     """
     accesses_by_number: dict[int, list[IndexAccess]] = {}
-    policy_conditions = [
-        (bind_policy_condition(condition, number), frozenset({number}))
-        for condition, number in narrowable.policy_conditions
-    ]
-    for condition, leaves in (*narrowable.conditions, *policy_conditions):
+    conditions = list(narrowable.conditions)
+    for condition, number in narrowable.policy_conditions:
+        conditions.append((bind_policy_condition(condition, number), frozenset({number})))
+    for condition, leaves in conditions:
         for number in leaves & narrowable.table_refs.keys():
             if (id(condition), number) in used_conditions:
                 continue
@@ -425,11 +424,12 @@ def _find_index_access(
         if len(accesses) == len(optional_accesses):
             return UnionAccess(tuple(accesses))
         return None
-    return (
-        _find_shape_access(condition, narrowable, table_number, free_slots)
-        or _find_region_access(condition, narrowable, table_number, free_slots)
-        or find_key_access(condition, narrowable, table_number, free_slots)
-    )
+    shape_access = None
+    if is_call_comparison(condition):
+        shape_access = _find_shape_access(condition, narrowable, table_number, free_slots) or _find_region_access(
+            condition, narrowable, table_number, free_slots
+        )
+    return shape_access or find_key_access(condition, narrowable, table_number, free_slots)
 
 
 def _find_shape_access(
