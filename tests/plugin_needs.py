@@ -20,6 +20,7 @@ import yaml
 
 from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
+from hven.model.settings import collect_setting_docs
 from hven.sources import file_kinds
 from hven.sources._documents.document_values import list_document_forms
 from shared import ROOT
@@ -89,6 +90,25 @@ def require_plugins(group: str, *names: str) -> None:
     """
     missing = sorted(set(names) - set(plugins.list_plugins(group)))
     report_missing_plugins(missing)
+
+
+def has_setting(name: str) -> bool:
+    """Return whether Hven or a package in use has a setting; fail if no package is absent that could have it."""
+    names = collect_setting_docs()
+    if name not in names and not list_absent_packages():
+        pytest.fail(f"no setting is called {name}")
+    return name in names
+
+
+def require_setting(name: str) -> None:
+    """Skip the test if a setting is missing because its package is absent.
+
+    Parameters
+    ----------
+    name
+        Name of a section, or ``section.setting``.
+    """
+    report_missing_plugins([] if has_setting(name) else [name])
 
 
 def require_medium(path: Path) -> None:

@@ -213,7 +213,9 @@ def is_described(setting: str, page: str) -> bool:
     """Return whether a setting has a line, or a section of its own; the heading of a section has its name."""
     section, _, key = setting.rpartition(".")
     is_name = key == "name" and f"`[{section}.NAME]`" in page
-    return is_name or re.search(rf"^(\| `{re.escape(setting)}`|## {setting}(\.NAME)?$)", page, re.MULTILINE) is not None
+    return (
+        is_name or re.search(rf"^(\| `{re.escape(setting)}`|###? {setting}(\.NAME)?$)", page, re.MULTILINE) is not None
+    )
 
 
 def test_settings_that_wait_for_a_restart_are_named() -> None:

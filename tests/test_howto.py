@@ -39,10 +39,9 @@ def site(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def test_behind_a_proxy_and_under_old_addresses(site: Path) -> None:
-    settings = block("reverse-proxy.md", "toml") + "\n" + block("old-addresses.md", "toml")
+def test_behind_a_proxy(site: Path) -> None:
+    settings = block("reverse-proxy.md", "toml")
     public = tomllib.loads(settings)["public_url"]
-    old = tomllib.loads(settings)["alias"][0]["path"]
     (site / "hven.toml").write_text(settings)
     with serve_site(site) as server:
         for prefix in ("/hven", ""):  # left in place by the proxy, or taken off
@@ -52,10 +51,6 @@ def test_behind_a_proxy_and_under_old_addresses(site: Path) -> None:
             assert all(address.startswith(public + "/tap") for address in addresses)
             assert server.get(prefix + "/health")[0] == 200
             assert f'href="{public}/' in server.get(prefix + "/")[2].decode()
-            status, headers, body = server.get(prefix + old, RA=101, DEC=-16, SR=90, max=1)
-            assert (status, headers["content-type"].partition(";")[0]) == (200, "text/xml")
-            assert body.count(b"<TR>") == 1
-            assert b"OVERFLOW" in body
         told = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT nam FROM stars.main", RESPONSEFORMAT="csv")
         assert told[0] == 400
         assert server.send("GET", "/health", headers={"X-Request-ID": "abc-123"})[1]["x-request-id"] == "abc-123"

@@ -71,6 +71,7 @@ API_MODULES = frozenset(
         "hven.portal.api.table_links",
         "hven.query",
         "hven.services",
+        "hven.services.address_rewriting",
         "hven.services.addresses",
         "hven.services.api.files",
         "hven.services.api.responses",

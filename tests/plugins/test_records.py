@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from asgi_client import Client
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 from typer.testing import CliRunner
 
 from example_plugins import clear_caches
 from hven.app._cli.verbs import build_typer_app
+from hven.app._server.request_middleware import RequestMiddleware
 from hven.model import plugins
 from hven.model.errors import DescriptorError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
+from hven.services import read_params
+from hven.services.address_rewriting import load_address_rewriters
+from hven.site.store import StateStore
 
 PACKAGE = '''\
 """A package with settings, a check, and an extension point to which it adds a module of its own."""
@@ -30,6 +40,7 @@ PLUGIN = PluginPackage(
     uses=(),
     settings={"night": "hven_night_sky:NIGHT", "files:night": "hven_night_sky:PLANS"},
     checks=("hven_night_sky:check_night",),
+    address_rewriter="hven_night_sky:NightAddresses",
     extensions={"night_sky.reports": ("hven_night_report",)},
 )
 
@@ -48,7 +59,34 @@ class PlanSettings:
     plans: int = define_setting(1024, "bytes of plans on disk", ge=1, size=True)
 
 
-NIGHT = SettingsSection(name="night", settings_class=NightSettings, doc="observing nights", previous_setting="data")
+def find_far_places(night):
+    if night.get("place") == "Moon":
+        yield "place", "is too far away"
+
+
+class NightAddresses:
+    """Old addresses below /night."""
+
+    def __init__(self, settings):
+        self.place = settings.brought["night"].place
+
+    def rewrite_request(self, scope):
+        if not scope["path"].startswith("/night/"):
+            return scope
+        path = scope["path"].replace("/night/", f"/{self.place}/")
+        return {**scope, "path": path, "hven.form_rewriter": lambda address, body: [*address, *body, ("OLD", "1")]}
+
+    def map_path_prefixes(self):
+        return {"/night/": f"/{self.place}/"}
+
+
+NIGHT = SettingsSection(
+    name="night",
+    settings_class=NightSettings,
+    doc="observing nights",
+    previous_setting="data",
+    find_faults=find_far_places,
+)
 PLANS = SettingsSection(name="files", part="night", settings_class=PlanSettings)
 
 
@@ -121,6 +159,45 @@ def test_faults_of_such_settings_are_told_with_their_lines(site: Path) -> None:
 
 
 @pytest.mark.usefixtures("package_place")
+def test_a_section_finds_faults_between_its_settings(site: Path) -> None:
+    (site / "hven.toml").write_text('[night]\n\nplace = "Moon"\n', encoding="utf-8")
+    with pytest.raises(DescriptorError, match=r"hven\.toml:3: night\.place: is too far away"):
+        load_settings(site, {})
+
+
+@pytest.mark.usefixtures("package_place")
+def test_a_package_rewrites_old_addresses(site: Path) -> None:
+    settings = load_settings(site, {})
+    [rewriter] = [item for item in load_address_rewriters(settings) if type(item).__name__ == "NightAddresses"]
+    assert rewriter.map_path_prefixes() == {"/night/": "/Stjerneborg/"}
+
+    async def answer(request: Request) -> JSONResponse:
+        params = await read_params(request, 1000)
+        return JSONResponse(
+            {"path": request.url.path, **{name: list(values) for name, values in params.values.items()}}
+        )
+
+    app = Starlette(routes=[Route("/{rest:path}", answer, methods=["GET", "POST"])])
+    client = Client(RequestMiddleware(app, settings, StateStore(settings.var_directory)))
+    assert json.loads(client.get("/night/moon", x="2").text) == {"path": "/Stjerneborg/moon", "X": ["2"]}
+    answered = json.loads(client.post("/night/moon", x="2").text)
+    assert answered == {"path": "/Stjerneborg/moon", "X": ["2"], "OLD": ["1"]}
+    assert json.loads(client.post("/day", x="2").text) == {"path": "/day", "X": ["2"]}
+
+
+def test_a_section_stands_behind_the_setting_that_it_names(package_place: Path) -> None:
+    names = list(collect_setting_docs())
+    assert names[names.index("data") :].index("night") < names[names.index("data") :].index("python")
+    path = package_place / "hven_night_sky.py"
+    path.write_text(
+        PACKAGE.replace('previous_setting="data"', 'previous_setting="of_another_package"'), encoding="utf-8"
+    )
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    assert "night" in collect_setting_docs()
+
+
+@pytest.mark.usefixtures("package_place")
 def test_what_is_open_keeps_its_section_and_the_parts_of_it(site: Path) -> None:
     current = ReloadableSettings(load_settings(site, {}))
     (site / "hven.toml").write_text('[night]\nplace = "Hven"\n[files]\nplans = "4k"\n', encoding="utf-8")
@@ -158,6 +235,11 @@ def test_an_extension_point_has_the_modules_of_all_packages() -> None:
             '"hven_night_sky:check_night"',
             '"hven_night:check"',
             "names hven_night, which cannot be loaded: ModuleNotFound",
+        ),
+        (
+            '"hven_night_sky:NightAddresses"',
+            '"hven_night_sky:Addresses"',
+            "names hven_night_sky:Addresses, but hven_night_sky has no Addresses",
         ),
         ('"hven_night_report"', '"hven_night_reports"', "names hven_night_reports, which cannot be loaded"),
         ("uses=()", 'uses=("sea",)', "the plug-in package night_sky is left out, because it uses sea"),

@@ -1,4 +1,4 @@
-"""Request ids, access log, CORS, aliases, root path."""
+"""Request ids, access log, CORS, root path."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from starlette.routing import Route
 
 from hven.app._server.logging_setup import FLUSH_DELAY_SECONDS, MAX_BUFFERED_LINES, BufferedLogHandler
 from hven.app._server.request_middleware import RequestMiddleware
-from hven.model.settings import AddressAlias, Settings
+from hven.model.settings import Settings
 from hven.query.query_queue import current_requester
-from hven.services import read_params
 from hven.site.store import StateStore
 
 
@@ -131,87 +130,12 @@ def test_preflight_is_answered_at_the_edge() -> None:
     assert "POST" in headers["access-control-allow-methods"]
 
 
-def test_an_alias_renames_and_fixes_parameters() -> None:
-    old = AddressAlias(path="/cgi-bin/scs", to="/cone/stars.main", rename={"radius": "SR"}, set={"VERB": "3"})
-    _, _, body = ask(application(alias=(old,)), "/cgi-bin/scs", b"RA=1&DEC=2&RADIUS=0.5")
-    assert json.loads(body) == {"path": "/cone/stars.main", "query": {"RA": "1", "DEC": "2", "SR": "0.5", "VERB": "3"}}
-
-
-def test_an_alias_yields_to_what_the_reader_says() -> None:
-    old = AddressAlias(path="/old", to="/new", set={"VERB": "3"})
-    _, _, body = ask(application(alias=(old,)), "/old", b"verb=1")
-    assert json.loads(body)["query"] == {"verb": "1"}
-
-
 @pytest.mark.parametrize(
     ("path", "seen"),
     [("/hven/tap/sync", "/tap/sync"), ("/hven", "/"), ("/tap/sync", "/tap/sync"), ("/hvenx", "/hvenx")],
 )
 def test_the_root_path_is_taken_off(path: str, seen: str) -> None:
     assert json.loads(ask(application(root_path="/hven"), path)[2])["path"] == seen
-
-
-async def parameters(request: Request) -> JSONResponse:
-    found = await read_params(request, 10_000)
-    return JSONResponse({name: list(values) for name, values in found.values.items()})
-
-
-SEARCH = AddressAlias(
-    path="/search.votable",
-    to="/tap/sync",
-    rename={"max": "MAXREC"},
-    set={"RESPONSEFORMAT": "votable/td"},
-    query="SELECT id FROM obs.headers WHERE {where} ORDER BY id",
-    where={
-        "date_updated_from": "date_updated >= ?",
-        "date_updated_to": "date_updated < ?",
-        "near": "x BETWEEN ? AND ?",
-    },
-)
-
-
-@pytest.mark.parametrize(
-    ("asked", "where"),
-    [
-        (
-            b"date_updated_from=2026-11-01&date_updated_to=2026-11-02",
-            "(date_updated >= '2026-11-01') AND (date_updated < '2026-11-02')",
-        ),
-        (b"DATE_UPDATED_FROM=2026-11-01&date_updated_to=", "(date_updated >= '2026-11-01')"),
-        (b"", "1 = 1"),
-        (b"near=3", "(x BETWEEN '3' AND '3')"),
-        (b"date_updated_to='%20OR%20''='{where}?", "(date_updated < ''' OR ''''=''{where}?')"),
-        (b"QUERY=SELECT%20*%20FROM%20x&lang=SQL", "1 = 1"),
-    ],
-)
-def test_an_alias_makes_a_query_of_parameters(asked: bytes, where: str) -> None:
-    expected = {
-        "LANG": "ADQL",
-        "QUERY": f"SELECT id FROM obs.headers WHERE {where} ORDER BY id",
-        "RESPONSEFORMAT": "votable/td",
-    }
-    assert json.loads(ask(application(alias=(SEARCH,)), "/search.votable", asked)[2]) == {
-        "path": "/tap/sync",
-        "query": expected,
-    }
-    made = Settings(directory=Path(), alias=(SEARCH,))
-    app = edge(Starlette(routes=[Route("/tap/sync", parameters, methods=["POST"])]), made)
-    _, _, body = ask(
-        app, "/search.votable", method="POST", body=asked + b"&max=7", content_type="application/x-www-form-urlencoded"
-    )
-    assert json.loads(body) == {**{name: [value] for name, value in expected.items()}, "MAXREC": ["7"]}
-
-
-def test_an_alias_holds_for_the_body_of_a_post_too() -> None:
-    old = AddressAlias(path="/old", to="/new", rename={"radius": "SR"}, set={"VERB": "3"})
-    made = Settings(directory=Path(), alias=(old,))
-    app = edge(Starlette(routes=[Route("/new", parameters, methods=["POST"])]), made)
-    _, _, body = ask(
-        app, "/old", b"ra=1", method="POST", body=b"Radius=0.5&dec=2", content_type="application/x-www-form-urlencoded"
-    )
-    assert json.loads(body) == {"RA": ["1"], "SR": ["0.5"], "DEC": ["2"], "VERB": ["3"]}
-    _, _, body = ask(app, "/old", method="POST", body=b"verb=1", content_type="application/x-www-form-urlencoded")
-    assert json.loads(body) == {"VERB": ["1"]}, "what the reader says wins, and is not a contradiction"
 
 
 def test_listed_origins_make_answers_vary() -> None:

@@ -13,7 +13,6 @@ from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
 from hven.model.settings import (
-    AddressAlias,
     PortalSettings,
     QueryLimits,
     ReloadableSettings,
@@ -66,11 +65,6 @@ cors = ["https://portal.example"]
 seconds = 5
 memory = "512 MiB"
 maxrec_default = 10
-[[alias]]
-path = "/cs/scs.xml"
-to = "/cone/stars.main"
-rename = {cat = "TABLE"}
-set = {VERB = "2"}
 [defaults]
 publisher = "Uraniborg"
 [defaults.contact]
@@ -90,9 +84,6 @@ name = "Tycho"
     assert found.disk_budget == 1_610_612_736
     assert found.limits == QueryLimits(seconds=7.5, memory=512 * 1024**2, maxrec_default=10)
     assert found.cors == ("https://a.example", "https://b.example")
-    assert found.alias == (
-        AddressAlias(path="/cs/scs.xml", to="/cone/stars.main", rename={"cat": "TABLE"}, set={"VERB": "2"}),
-    )
     assert found.defaults == {"publisher": "Uraniborg", "contact": {"name": "Tycho"}}
 
 
@@ -105,11 +96,13 @@ second = 3
 seconds = 0
 memory = "much"
 maxrec_default = 30_000_000
-[[alias]]
-path = "/a"
-to = "/b"
-[[alias]]
-path = "a"
+[[remote]]
+name = "a"
+url = "https://vo.example/tap"
+tables = ["a"]
+[[remote]]
+name = "Capital"
+tables = ["a"]
 """
     found = faults(tmp_path, text, {"HVEN_PROT": "1", "HVEN_WORKERS": "many"})
     assert found == [
@@ -121,30 +114,10 @@ path = "a"
         "hven.toml:6: limits.seconds: input should be greater than 0, not 0",
         "hven.toml:7: limits.memory: input should be a valid integer, unable to parse string as an integer, not 'much'",
         "hven.toml:8: limits.maxrec_default (30000000) is above limits.maxrec_hard (20000000)",
-        "hven.toml:12: alias.1.to: is missing",
-        "hven.toml:13: alias.1.path: 'a' is not valid; expected a path that begins with '/', or ftp://host/path/*",
+        "hven.toml:13: remote.1.url: is missing",
+        "hven.toml:14: remote.1.name: 'Capital' is not valid; expected another form",
         "environment: HVEN_WORKERS: input should be a valid integer, unable to parse string as an integer, not 'many'",
     ]
-
-
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ('to = "/cone/stars.main"\nquery = "SELECT 1"', "hven.toml:4: alias.0.query: needs `to = '/tap/sync'`"),
-        (
-            'to = "/tap/sync"\nwhere = {x = "a = ?"}',
-            "hven.toml:4: alias.0.where: needs a `query`, which is missing",
-        ),
-        (
-            'to = "/tap/sync"\nquery = "SELECT 1"\nwhere = {x = "a = 1"}',
-            "hven.toml:5: alias.0.where.x: 'a = 1' is not valid",
-        ),
-    ],
-)
-def test_queries_of_aliases_belong_to_tap(tmp_path, entry, said):
-    found = faults(tmp_path, f'[[alias]]\npath = "/a"\n{entry}\n', {})
-    assert len(found) == 1
-    assert found[0].startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +170,8 @@ def test_the_commented_settings_of_the_template_are_right(tmp_path):
         if " = " in line or line.startswith(("# [", "["))
     ]
     file.write_text("\n".join(bare))
-    assert load_settings(made, {}).alias[0].path == "/old/scs.xml"
+    assert load_settings(made, {}).limits.seconds == 60
+    assert "publisher" in load_settings(made, {}).defaults
 
 
 def test_every_setting_has_a_key_and_a_word():

@@ -118,6 +118,9 @@ class PluginPackage:
     checks
         Functions for ``hven check``: ``check(settings) -> Iterator[Fault | str]``, faults of what the settings name;
         texts describe it.
+    address_rewriter
+        Place of a function that builds a `hven.services.address_rewriting.AddressRewriter` from the settings, as
+        ``module:name``: it replaces old addresses of requests before they are routed; empty: none.
     extensions
         Modules that it adds to extension points of other packages, by the names of the points: ``{"night.reports":
         ("hven_weather.night_report",)}``. The package that has the point, ``night``, defines what such a module
@@ -159,6 +162,7 @@ class PluginPackage:
     verbs: Mapping[str, Verb] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
+    address_rewriter: str = ""
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
     used_keys: tuple[str, ...] = ()

@@ -196,7 +196,7 @@ def convert_to_content_qualifiers(texts: ColumnValue) -> ColumnValue:
 
 
 def resolve_old_paths(files: pa.Array, new_prefixes: Mapping[str, str]) -> pa.Array:
-    """Replace old addresses of files (`alias`) by their paths, each distinct address once.
+    """Replace old addresses of files by their paths, each distinct address once.
 
     Parameters
     ----------

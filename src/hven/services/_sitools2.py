@@ -22,6 +22,7 @@ from hven.model import literal
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message, suggest_spelling
 from hven.model.params import MAX_INT64
 from hven.services import archives
+from hven.services.address_rewriting import load_address_rewriters
 from hven.services.errors import ErrorResponder
 from hven.services.params import parse_utc_time
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.model.params import RequestParams
-    from hven.model.settings import Settings
     from hven.model.table import Column, Table, TableEndpoint
     from hven.model.types import ColumnType
     from hven.query import QueryResult
@@ -402,7 +402,10 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
         row_addresses = _list_file_addresses(result, base_url)
         if result.overflow:
             raise archives.build_archive_too_large_error(context)
-    addresses = [_resolve_alias(settings, base_url, address) for address in row_addresses]
+    new_prefixes: dict[str, str] = {}
+    for rewriter in load_address_rewriters(settings):
+        new_prefixes |= rewriter.map_path_prefixes()
+    addresses = [_resolve_old_address(new_prefixes, base_url, address) for address in row_addresses]
     archive_name = re.sub(r"[^A-Za-z0-9_.-]+", "_", table.qualified_name)
     return archives.answer_archive(
         request,
@@ -430,14 +433,12 @@ def _list_file_addresses(result: QueryResult, base_url: str) -> list[str]:
     return addresses
 
 
-def _resolve_alias(settings: Settings, base_url: str, address: str) -> str:
-    """Return the present address of a file: a column may have a path, or an earlier address (``[[alias]]``)."""
+def _resolve_old_address(new_prefixes: Mapping[str, str], base_url: str, address: str) -> str:
+    """Return the present address of a file: a column may have a path, or an earlier address."""
     path = address.removeprefix(base_url)
-    for alias in settings.alias:
-        has_wildcards = alias.path.endswith("/*") and alias.to.endswith("/*")
-        old_prefix = alias.path[:-1]
-        if has_wildcards and path.startswith(old_prefix):
-            return base_url + alias.to[:-1] + path.removeprefix(old_prefix)
+    for old_prefix, path_prefix in new_prefixes.items():
+        if path.startswith(old_prefix):
+            return base_url + path_prefix + path.removeprefix(old_prefix)
     if path.startswith("/"):
         return base_url + path
     return path

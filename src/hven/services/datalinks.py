@@ -38,6 +38,7 @@ from hven.services._link_columns import (
     to_scalar,
 )
 from hven.services._linked_files import LinkedFileState, read_file_states
+from hven.services.address_rewriting import load_address_rewriters
 from hven.services.addresses import FILE_PATH_PATTERN
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
@@ -238,10 +239,10 @@ def _map_old_file_prefixes(site: Site, collection: str) -> dict[str, str]:
     """Map prefixes of old addresses of a collection's files to prefixes of their paths."""
     files_prefix = f"/collections/{collection}/files/"
     new_prefixes = {}
-    for alias in site.settings.alias:
-        if alias.path.endswith("/*") and alias.to.startswith(files_prefix):
-            old_prefix = alias.path[:-1]
-            new_prefixes[old_prefix] = alias.to.removeprefix(files_prefix)[:-1]
+    for rewriter in load_address_rewriters(site.settings):
+        for old_prefix, path_prefix in rewriter.map_path_prefixes().items():
+            if path_prefix.startswith(files_prefix):
+                new_prefixes[old_prefix] = path_prefix.removeprefix(files_prefix)
     return new_prefixes
 
 

@@ -22,6 +22,7 @@ from hven.formats import CURRENT_REQUEST_INFOS, InfoElement, replace_illegal_cha
 from hven.model.errors import ParamError, TooLargeError
 from hven.model.literal import to_portable_time_text
 from hven.model.params import MAX_INT64, RequestParams, UploadedFile, collect_params
+from hven.services.address_rewriting import FORM_REWRITER_SCOPE_KEY
 from hven.services.request_bodies import build_too_large_error, read_body, read_chunks
 from hven.site.auth import signed_addresses
 
@@ -103,11 +104,11 @@ async def read_params(request: Request, byte_limit: int) -> RequestParams:
         if content_length.isdigit() and int(content_length) > byte_limit:
             raise build_too_large_error(int(content_length), byte_limit)
         body_pairs, files = await _read_body_pairs(request, pairs, byte_limit)
-        alias = request.scope.get("hven.alias")  # an alias of an old service renames parameters of the body, too
-        if alias is None:
+        rewrite_form = request.scope.get(FORM_REWRITER_SCOPE_KEY)  # of an old address
+        if rewrite_form is None:
             pairs = [*pairs, *body_pairs]
         else:
-            pairs = alias.add_fixed_values([*pairs, *alias.rename_parameters(body_pairs)])
+            pairs = rewrite_form(pairs, body_pairs)
     return collect_params(pairs, files)
 
 

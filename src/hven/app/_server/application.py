@@ -16,8 +16,8 @@ from starlette.routing import Match, Route, Router
 
 from hven import services
 from hven.app._server import connection_balancing
-from hven.app._server.alias import OldTableAddressRewriter
 from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
+from hven.app._server.old_table_addresses import OldTableAddressRewriter
 from hven.app._server.problem_log import SiteProblemLog
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.app._server.worker_server import is_first_worker

@@ -17,7 +17,6 @@ import orjson
 
 from hven import __version__
 from hven.app._server import connection_balancing
-from hven.app._server.alias import AddressAliasRewriter
 from hven.app._server.identification import (
     REFEREE_PREFIX,
     SIGNATURE_SCOPE_KEY,
@@ -29,6 +28,7 @@ from hven.model import deadlines
 from hven.portal.portals import PortalRouter, with_page_cookies
 from hven.query.query_queue import current_requester
 from hven.services import request_bodies
+from hven.services.address_rewriting import load_address_rewriters
 from hven.services.errors import log_service_error
 from hven.site import CURRENT_USAGE, AnsweredRequest, RequestUsage
 from hven.site.auth import signed_addresses
@@ -140,7 +140,8 @@ class RequestMiddleware:
         self._app = app
         self._load_shedder = load_shedder or LoadShedder()
         self._identification = RequestAuthenticator(store, settings, find_people)
-        self._alias_rewriter = AddressAliasRewriter(settings)
+        self._root_path = settings.root_path.rstrip("/")
+        self._address_rewriters = load_address_rewriters(settings)
         self._portal_router = PortalRouter(settings)
         if counters is None:
             self._counters = ProcessCounters()
@@ -232,10 +233,21 @@ class RequestMiddleware:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        rewritten_scope = self._portal_router.match_portal(self._alias_rewriter.rewrite_request(scope))
+        rewritten_scope = self._portal_router.match_portal(self._rewrite_address(scope))
         exchange.cookies = self._portal_router.build_preference_cookies(rewritten_scope)
         answer = self._identification.check_access(rewritten_scope) or self._app
         await answer(rewritten_scope, receive, send)
+
+    def _rewrite_address(self, scope: Scope) -> Scope:
+        """Remove the root path of the site from an address, and replace an old address by the present one."""
+        path = scope["path"]
+        root = self._root_path
+        if root and (path == root or path.startswith(root + "/")):
+            path = path[len(root) :] or "/"
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        for rewriter in self._address_rewriters:
+            scope = rewriter.rewrite_request(scope)
+        return scope
 
     def _prepare_scope(self, scope: Scope) -> bool:
         """Set the limits of a request, and move its signature out of the address; return whether it has one."""

@@ -7,7 +7,6 @@ from hven.model.settings._reloadable_settings import ReloadableSettings
 from hven.model.settings._secrets import SECRETS_FILE, find_exposed_files, resolve_secret
 from hven.model.settings._sections import (
     URL_PATTERN,
-    AddressAlias,
     AlertSettings,
     DescriptorPythonLimits,
     PortalSettings,
@@ -32,7 +31,6 @@ __all__ = [
     "SECRETS_FILE",
     "SETTINGS_FILE",
     "URL_PATTERN",
-    "AddressAlias",
     "AlertSettings",
     "DescriptorPythonLimits",
     "PortalSettings",

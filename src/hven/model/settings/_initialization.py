@@ -34,6 +34,9 @@ def format_initial_settings(
         "# Settings of this site; docs/reference/settings.md lists all. HVEN_PORT=9000 and the like take "
         "precedence over this file."
     )
+    sections = [section for section in list_plugin_settings_sections() if section.template_text]
+    section_texts = [section.template_text for section in sections if not section.is_repeated]
+    repeated_section_texts = [f"\n{section.template_text.rstrip()}\n" for section in sections if section.is_repeated]
     return f"""{heading}
 name = {quote(name)}
 authority = {quote(authority)}          # ivo://{authority}/...
@@ -47,18 +50,14 @@ authority = {quote(authority)}          # ivo://{authority}/...
 # keep_snapshots = 3
 # disk_budget = "200 GiB"
 
-{"".join(section.template_text for section in list_plugin_settings_sections())}# [limits]
+{"".join(section_texts)}# [limits]
 # seconds = 60
 # maxrec_default = 2_000_000
 # memory = "2 GiB"
 
 # [defaults]              # merged below every descriptor
 # publisher = "An observatory"
-
-# [[alias]]               # an old address that scripts still use
-# path = "/old/scs.xml"
-# to = "/cone/stars.main"
-"""
+{"".join(repeated_section_texts)}"""
 
 
 def create_site_directory(

@@ -5,7 +5,7 @@ Here those that stand in sections.
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  (types of fields are read when they are checked)
+from collections.abc import Callable, Iterable, Mapping  # noqa: TC003  (types of fields are read when they are checked)
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -104,6 +104,9 @@ class SettingsSection:
         Lines of comment for the hven.toml of a new site.
     example_text
         The section with all of its settings, for the page of settings.
+    find_faults
+        Finds faults that lie between settings: yields the setting and the message. It gets the section as the file has
+        it, or each entry of a repeated one.
     """
 
     name: str
@@ -115,6 +118,7 @@ class SettingsSection:
     required_modules: tuple[str, ...] = ()
     template_text: str = ""
     example_text: str = ""
+    find_faults: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda _: ()
 
     @property
     def key(self) -> str:
@@ -122,49 +126,6 @@ class SettingsSection:
         if self.part:
             return f"{self.name}:{self.part}"
         return self.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressAlias:
-    """An old address answered by one of our faces: ``[[alias]]`` with `path`, `to` and renamed or fixed parameters.
-
-    `query` is ADQL for ``/tap/sync``; `where` has the condition that each old parameter becomes in it, with ``?`` for
-    its value.
-    """
-
-    path: str = field(
-        metadata=build_setting_metadata(
-            (
-                "the old path, for example /cs/scs.xml. With `/*` at its end, it stands for all paths below it, for "
-                "example `/old/data/*` or `ftp://ftp.example.org/pub/*`"
-            ),
-            pattern=r"^(/|ftp://[^\s?#*]+/\*$)",
-            example="a path that begins with '/', or ftp://host/path/*",
-        )
-    )
-    to: str = field(
-        metadata=build_setting_metadata(
-            (
-                "the path to which the old path leads, for example `/cone/stars.main`, `/collections/stars/files/*` or "
-                "`/push/oidb.links?granule=*`"
-            ),
-            pattern="^/",
-            example="a path that begins with '/'",
-        )
-    )
-    rename: Mapping[str, str] = define_setting(dict, "the new name of each old parameter")
-    set: Mapping[str, str] = define_setting(dict, "parameters that Hven adds to the request")
-    query: str | None = define_setting(
-        None,
-        (
-            "ADQL query that /tap/sync runs for a request to the old path. {where} stands for the conditions of the "
-            "request's parameters"
-        ),
-    )
-    where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = define_setting(
-        dict,
-        ("the condition for each old parameter, with ? for the value of the parameter, for example date_updated >= ?"),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

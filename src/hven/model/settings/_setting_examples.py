@@ -175,19 +175,6 @@ tables = ["amdadb.epn_core"]
 title = "AMDA"
 seconds = 20
 """,
-    "alias": """\
-[[alias]]
-path = "/stars/q/cone/scs.xml"
-to = "/cone/stars.main"
-rename = {max = "MAXREC"}
-set = {VERB = "2"}
-
-[[alias]]
-path = "/search.votable"
-to = "/tap/sync"
-query = "SELECT * FROM stars.main {where}"
-where = {updated_from = "date_updated >= ?"}
-""",
     "people": """\
 [people]
 groups = {spica = ["anna", "bob"]}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from hven.model.settings._sections import SettingsSection
+
 SETTINGS_FILE = "hven.toml"
 VARIABLE_PREFIX = "HVEN_"
 RESERVED_PATHS = frozenset(  # first parts of paths that services answer
@@ -259,15 +261,20 @@ def _iterate_array_tables(data: dict[str, Any], section: str) -> Iterator[tuple[
             yield f"{section}.{number}", entry
 
 
+def _iterate_section_entries(data: dict[str, Any], section: SettingsSection) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the tables of a section with their keys: one, or those of a repeated section."""
+    if section.is_repeated:
+        yield from _iterate_array_tables(data, section.name)
+    elif isinstance(data.get(section.name), dict):
+        yield section.name, data[section.name]
+
+
 def _find_settings_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
     faults = [_build_settings_fault(file_text, key, message) for key, message in _find_invalid_keys(data)]
-    for key, item in _iterate_array_tables(data, "alias"):
-        query = item.get("query")
-        if query is not None and item.get("to") != "/tap/sync":
-            faults.append(_build_settings_fault(file_text, f"{key}.query", "needs `to = '/tap/sync'`"))
-        elif query is None and item.get("where"):
-            remedy = "needs a `query`, which is missing"
-            faults.append(_build_settings_fault(file_text, f"{key}.where", remedy))
+    for section in list_plugin_settings_sections():
+        for key, entry in _iterate_section_entries(data, section):
+            section_faults = section.find_faults(entry)
+            faults += [_build_settings_fault(file_text, f"{key}.{name}", text) for name, text in section_faults]
     login = data.get("login")
     if isinstance(login, dict) and login.get("proxy_header") and not login.get("proxies"):
         remedy = 'write proxies = ["127.0.0.1"]'

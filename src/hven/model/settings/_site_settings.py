@@ -15,7 +15,6 @@ from hven.model.settings._sections import (
     RELATIVE_PATH_PATTERN,
     URL_PATTERN,
     AccountGroupSettings,
-    AddressAlias,
     AlertSettings,
     CitedResultSettings,
     CountTreeSettings,
@@ -207,7 +206,6 @@ class Settings:
         ),
         max_length=20,
     )
-    alias: tuple[AddressAlias, ...] = define_setting((), "old addresses that this site answers")
     remote: tuple[RemoteTapService, ...] = define_setting(
         (),
         (

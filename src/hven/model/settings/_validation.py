@@ -138,14 +138,20 @@ def collect_settings_sections() -> Mapping[str, SettingsSection]:
 def collect_setting_metadata() -> Mapping[str, Mapping[str, Any]]:
     """Return what is `build_setting_metadata` of every setting, ``limits.seconds`` as one word."""
     metadata_by_key: dict[str, Mapping[str, Any]] = {}
+    added_sections = [section for section in list_plugin_settings_sections() if not section.part]
+
+    def add_sections_after(setting_name: str) -> None:
+        for section in added_sections:
+            if section.previous_setting == setting_name and section.name not in metadata_by_key:
+                metadata_by_key[section.name] = build_setting_metadata(section.doc)
+                add_sections_after(section.name)
+
     for item in fields(Settings):
         if item.metadata:
             metadata_by_key[item.name] = item.metadata
-        metadata_by_key |= {
-            section.name: build_setting_metadata(section.doc)
-            for section in list_plugin_settings_sections()
-            if section.previous_setting == item.name
-        }
+        add_sections_after(item.name)
+    for section in added_sections:  # the package of the previous setting may be absent
+        metadata_by_key.setdefault(section.name, build_setting_metadata(section.doc))
     return metadata_by_key | {
         f"{section.name}.{item.name}": item.metadata
         for section in collect_settings_sections().values()

@@ -1,6 +1,6 @@
-"""Answer requests at old addresses by the present faces, without a redirect.
+"""Answer requests at old addresses of the site by the present services, without a redirect.
 
-Old addresses of the site are in hven.toml (``[[alias]]``), and those of its tables in descriptors (``endpoints``).
+The addresses are in hven.toml (``[[alias]]``).
 """
 
 from __future__ import annotations
@@ -8,29 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
-from starlette.requests import Request
-
-from hven.adql.syntax_tree import Ident
+from hven.plugins.heritage.alias_settings import list_address_aliases
+from hven.services.address_rewriting import FORM_REWRITER_SCOPE_KEY, ParameterPairs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Scope
 
-    from hven.model.settings import AddressAlias, Settings
-    from hven.model.table import Table
-    from hven.services.face import ServiceContext
-    from hven.site import PublishedState
+    from hven.model.settings import Settings
+    from hven.plugins.heritage.alias_settings import AddressAlias
 
-Pairs = list[tuple[str, str]]
 CONDITION_PLACEHOLDER = "{where}"  # stands in the query of an alias for its conditions
 # Scripts for SITools2 write this behind the address of a file. The file is sent as it is.
 COMPRESSION_SUFFIX = ";compress=rice"
 
 
 class OldAddress:
-    """An old address of the site.
-
-    `hven.services.read_params` finds it in the request's scope, and renames the parameters of a body with it.
-    """
+    """An old address of the site, with the parameters that requests for it have."""
 
     def __init__(self, alias: AddressAlias) -> None:
         self.target = alias.to
@@ -39,7 +34,11 @@ class OldAddress:
         self._query = alias.query
         self._conditions = {old.upper(): condition for old, condition in alias.where.items()}
 
-    def rename_parameters(self, parameters: Pairs) -> Pairs:
+    def rewrite_form(self, address_parameters: ParameterPairs, body_parameters: ParameterPairs) -> ParameterPairs:
+        """Rewrite the parameters of a POST request, those of its address already have their present names."""
+        return self.add_fixed_values([*address_parameters, *self.rename_parameters(body_parameters)])
+
+    def rename_parameters(self, parameters: ParameterPairs) -> ParameterPairs:
         """Rename parameters to their present names."""
         return [(self._new_names.get(name.upper(), name), value) for name, value in parameters]
 
@@ -53,7 +52,7 @@ class OldAddress:
             parameters = self.add_fixed_values(parameters)
         return urlencode(parameters).encode()
 
-    def add_fixed_values(self, parameters: Pairs) -> Pairs:
+    def add_fixed_values(self, parameters: ParameterPairs) -> ParameterPairs:
         """Add the fixed values to parameters that have their present names already."""
         given_names = {name.upper() for name, _ in parameters}
         fixed_parameters = [
@@ -61,7 +60,7 @@ class OldAddress:
         ]
         return self._convert_to_adql_query([*parameters, *fixed_parameters])
 
-    def _convert_to_adql_query(self, parameters: Pairs) -> Pairs:
+    def _convert_to_adql_query(self, parameters: ParameterPairs) -> ParameterPairs:
         """Insert the old parameters as conditions into the query of the alias.
 
         Their values become text literals, whatever they contain.
@@ -88,13 +87,12 @@ def _fill_condition_template(condition: str, value: str) -> str:
 
 
 class AddressAliasRewriter:
-    """Rewrite path and query string before requests are routed. The root path of the site is removed first."""
+    """Rewrite path and query string before requests are routed."""
 
     def __init__(self, settings: Settings) -> None:
-        self._root = settings.root_path.rstrip("/")
         self._exact_aliases: dict[str, OldAddress] = {}
         aliases_by_prefix: dict[str, OldAddress] = {}
-        for alias in settings.alias:
+        for alias in list_address_aliases(settings):
             if alias.path.endswith("/*"):
                 aliases_by_prefix[alias.path[:-1]] = OldAddress(alias)
             else:
@@ -104,9 +102,6 @@ class AddressAliasRewriter:
     def rewrite_request(self, scope: Scope) -> Scope:
         """Return the request with its present address."""
         path = scope["path"]
-        if self._root and (path == self._root or path.startswith(self._root + "/")):
-            path = path[len(self._root) :] or "/"
-            scope = {**scope, "path": path, "raw_path": path.encode()}
         if path.endswith(COMPRESSION_SUFFIX):
             path = path.removesuffix(COMPRESSION_SUFFIX)
             scope = {**scope, "path": path, "raw_path": quote(path).encode()}
@@ -125,8 +120,12 @@ class AddressAliasRewriter:
             "path": target_path,
             "raw_path": quote(target_path).encode(),
             "query_string": query,
-            "hven.alias": alias,
+            FORM_REWRITER_SCOPE_KEY: alias.rewrite_form,
         }
+
+    def map_path_prefixes(self) -> Mapping[str, str]:
+        """Map prefixes of old addresses to prefixes of present paths."""
+        return {prefix: alias.target.removesuffix("*") for prefix, alias in self._prefix_aliases}
 
     def _find_alias(self, path: str) -> tuple[OldAddress, str] | None:
         """Return the alias of a path, and its present address; None if the path is not an old one."""
@@ -143,60 +142,3 @@ class AddressAliasRewriter:
                     remaining_path = quote(remaining_path, safe="")
                 return alias, alias.target.removesuffix("*") + remaining_path
         return None
-
-
-class OldTableAddressRewriter:
-    """Rewrite old addresses of tables, which their descriptors declare.
-
-    They are looked up only where no face has the path, so that they cannot take a path of Hven. Users who may not know
-    of a table do not find its old addresses.
-    """
-
-    def __init__(self, context: ServiceContext) -> None:
-        self._context = context
-        self._version = ""
-        self._exact_paths: dict[str, tuple[Table, str]] = {}  # old path -> table, present path
-        self._prefix_paths: list[tuple[str, tuple[Table, str]]] = []  # the same for prefixes, the longest first
-
-    def rewrite_request(self, scope: Scope) -> Scope | None:
-        """Return the request with its present address; None if no table declares its path."""
-        published_state = self._context.site.get_published_state()
-        if published_state.version != self._version:
-            self._index_endpoint_paths(published_state)
-        table_and_path = self._find_table_by_path(scope["path"])
-        if table_and_path is None:
-            return None
-        table, target_path = table_and_path
-        principal = self._context.identify_principal(Request(scope))
-        catalogue = published_state.get_catalogue(principal, self._context.policies)
-        if not catalogue.find_tables_by_identifiers([Ident(table.schema, quoted=True), Ident(table.name, quoted=True)]):
-            return None
-        return {**scope, "path": target_path, "raw_path": quote(target_path).encode()}
-
-    def _find_table_by_path(self, path: str) -> tuple[Table, str] | None:
-        """Return the table that declares an old path, and the present path."""
-        table_and_path = self._exact_paths.get(path.rstrip("/") or "/")
-        if table_and_path is not None:
-            return table_and_path
-        for prefix, (table, target_path) in self._prefix_paths:
-            if path.startswith(prefix):
-                return table, f"{target_path}/{path[len(prefix) :]}"
-        return None
-
-    def _index_endpoint_paths(self, published_state: PublishedState) -> None:
-        exact_paths: dict[str, tuple[Table, str]] = {}
-        prefix_paths: dict[str, tuple[Table, str]] = {}
-        for item in published_state.tables_by_name.values():
-            table = item.table
-            if item.release is not None or not table.is_served_by("endpoints"):
-                continue
-            for endpoint in table.endpoints:
-                table_and_path = table, f"/endpoints/{table.qualified_name}/{endpoint.name}"
-                for path in endpoint.paths:
-                    if endpoint.kind != "page":
-                        exact_paths.setdefault(path, table_and_path)
-                    if endpoint.kind != "query":
-                        prefix_paths.setdefault(path.rstrip("/") + "/", table_and_path)
-        self._exact_paths = exact_paths
-        self._prefix_paths = sorted(prefix_paths.items(), key=lambda prefix_and_path: -len(prefix_and_path[0]))
-        self._version = published_state.version

@@ -1,0 +1,82 @@
+"""Rewrite requests for old addresses before they are routed: the contract for plug-in packages.
+
+A package names a function that builds its `AddressRewriter` from the settings (`PluginPackage.address_rewriter`).
+Addresses that only tables define are rewritten by a face (`hven.services.face.ServiceFace.build_address_rewriter`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from hven.model import plugins
+from hven.model.errors import UserError
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from hven.model.settings import Settings
+
+log = logging.getLogger("hven")
+ParameterPairs = list[tuple[str, str]]
+FormRewriter = Callable[[ParameterPairs, ParameterPairs], ParameterPairs]
+"""Rewrites the parameters of a POST request: from those of its address and of its body to those of the service."""
+FORM_REWRITER_SCOPE_KEY = "hven.form_rewriter"
+"""Key of a request's scope under which an `AddressRewriter` puts a `FormRewriter`."""
+
+
+class AddressRewriter(Protocol):
+    """Rewrites requests for old addresses of the site."""
+
+    def rewrite_request(self, scope: Scope) -> Scope:
+        """Return a request with its present address; other requests stay as they are.
+
+        The access rights of the present address hold for the request.
+
+        Parameters
+        ----------
+        scope
+            The request, without the prefix of the site's address in its path.
+        """
+        ...
+
+    def map_path_prefixes(self) -> Mapping[str, str]:
+        """Map prefixes of old addresses to prefixes of present paths, for links in rows.
+
+        Returns
+        -------
+        prefixes
+            For example, ``ftp://old.example.org/pub/`` to ``/collections/maps/files/``.
+        """
+        ...
+
+
+def load_address_rewriters(settings: Settings) -> list[AddressRewriter]:
+    """Build the address rewriters of the plug-in packages; one that cannot be built is left out.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    """
+    rewriters: list[AddressRewriter] = []
+    for package in plugins.list_plugin_packages():
+        if not package.address_rewriter:
+            continue
+        try:
+            build = plugins.load_named_object(package.address_rewriter, f"the plug-in package {package.name}")
+        except UserError as error:  # `hven check` reports it
+            log.warning("%s", error)
+            continue
+        rewriters.append(build(settings))
+    return rewriters
+
+
+__all__ = [
+    "FORM_REWRITER_SCOPE_KEY",
+    "AddressRewriter",
+    "FormRewriter",
+    "ParameterPairs",
+    "load_address_rewriters",
+]
