@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hven.descriptor._key_sections import KEY_SECTIONS, KeyReferenceSection
+from hven.descriptor._key_sections import KEY_SECTIONS as CORE_KEY_SECTIONS
+from hven.descriptor._key_sections import list_key_sections
+from hven.descriptor._package_keys import KeyReferenceSection
 from hven.descriptor.value_schema import DescriptorSection
 from hven.model import plugins
 from hven.model.settings import Settings, SettingsSection, collect_setting_docs
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 REFERENCE = ROOT / "docs" / "reference"
 UPDATE = bool(os.environ.get("UPDATE_GOLDEN")) and os.environ.get("CI") != "true"
+KEY_SECTIONS = list_key_sections()  # loads the records of packages, too
 KEY_RECORDS = {
     model.record.name: model.record
     for model in DescriptorSection.__subclasses__()
@@ -61,10 +64,10 @@ def write_cell(text: str) -> str:
 
 def find_section_keys(section: KeyReferenceSection) -> list[str]:
     """Return the keys of a section, in its order."""
-    keys = KEY_RECORDS[section.record].key_types
-    unknown = set(section.keys.split()) - keys.keys()
+    record = KEY_RECORDS[section.record]
+    unknown = set(section.keys.split()) - record.key_types.keys()
     assert not unknown, f"{section.record} has no key {unknown}"
-    return section.keys.split() or list(keys)
+    return section.keys.split() or list(record.own_key_types)
 
 
 def write_key_section(section: KeyReferenceSection) -> str:
@@ -86,30 +89,34 @@ def write_key_section(section: KeyReferenceSection) -> str:
     return "\n".join(lines) + "\n"
 
 
-def find_key_anchors() -> dict[str, tuple[str, str]]:
+def find_key_anchors() -> dict[str, tuple[Path, str]]:
     """Find the page and the anchor of each section of keys."""
     places = {}
-    for page in sorted((REFERENCE / "descriptor").glob("*.md")):
+    for page in [*sorted((REFERENCE / "descriptor").glob("*.md")), *list_package_pages()]:
         anchor = ""
         for line in page.read_text(encoding="utf-8").splitlines():
             if line.startswith("#"):
                 heading = line.lstrip("# ").lower().replace("`", "")
                 anchor = re.sub(r"[^\w\- ]", "", heading).replace(" ", "-")
             elif match := KEY_MARKER.fullmatch(line):
-                places[match[1]] = (page.name, anchor)
+                places[match[1]] = (page, anchor)
     return places
 
 
 def write_key_index() -> str:
-    """Write a list of all keys by record, each with a link to its section."""
+    """Write a list of all keys by record, each with a link to its section; keys of packages have lines of their own."""
     places = find_key_anchors()
-    links: dict[str, dict[str, str]] = {name: {} for name in KEY_RECORDS}
+    core_records = dict.fromkeys(["collection", "table", "column", *(s.record for s in CORE_KEY_SECTIONS)])
+    links: dict[str, dict[str, str]] = {name.replace("_", " "): {} for name in core_records}
     for section in KEY_SECTIONS:
         page, anchor = places[section.name]
+        group = section.record.replace("_", " ")
+        if REFERENCE not in page.parents and section.record in core_records:
+            group = f"{group}, by the package {page.parent.parent.name}"
         for key in find_section_keys(section):
-            links[section.record].setdefault(key, f"[`{key}`](descriptor/{page}#{anchor})")
-    groups = dict.fromkeys(["collection", "table", "column", *dict.fromkeys(s.record for s in KEY_SECTIONS)])
-    lines = [f"* **{name.replace('_', ' ')}**: {', '.join(links[name].values())}" for name in groups]
+            address = os.path.relpath(page, REFERENCE)
+            links.setdefault(group, {}).setdefault(key, f"[`{key}`]({address}#{anchor})")
+    lines = [f"* **{group}**: {', '.join(key_links.values())}" for group, key_links in links.items()]
     return "\n" + "\n".join(lines) + "\n\n"
 
 

@@ -14,7 +14,6 @@ from textwrap import indent
 import pytest
 
 from hven.descriptor import build_descriptor_json_schema, check_descriptor, load_descriptor
-from hven.descriptor._key_sections import KEY_SECTIONS
 from hven.model import plugins
 from hven.model.settings import Settings, collect_setting_docs, load_settings
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
@@ -23,6 +22,7 @@ from hven.sources._reading.data_files import FileOptions
 from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
 from plugin_needs import list_absent_packages, list_package_pages
 from reference_pages import (
+    KEY_SECTIONS,
     REFERENCE,
     SECTIONS_BY_NAME,
     UPDATE,
@@ -47,7 +47,7 @@ def keep(page: str, part: str, content: str) -> None:
 def test_every_section_of_keys(section):
     page, _ = find_key_anchors()[section.name]
     keep_part(
-        REFERENCE / "descriptor" / page,
+        page,
         f"<!-- keys: {section.name} -->",
         "<!-- /keys -->",
         write_key_section(section),

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from hven.descriptor._key_sections import KEY_SECTIONS, KeyReferenceSection
+from example_plugins import clear_caches
 from hven.descriptor._keys import CollectionSection, ObscoreSection, TableSection
 from hven.descriptor._loading import read_descriptor
+from hven.descriptor._package_keys import KeyReferenceSection
 from hven.descriptor.value_schema import FaultCollector, SectionKeySchema
 from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, decode_yaml_file, parse_yaml_file
 from hven.model.settings import load_settings
 from plugin_needs import list_absent_packages
-from reference_pages import KEY_RECORDS, REFERENCE, SECTIONS_BY_NAME, find_section_keys
+from reference_pages import KEY_RECORDS, KEY_SECTIONS, REFERENCE, SECTIONS_BY_NAME, find_section_keys
 
 WITH_EXAMPLE = [section for section in KEY_SECTIONS if section.example]
 # what the examples take for granted: other tables, columns, files and settings
@@ -67,8 +68,7 @@ def read_used_keys(section: KeyReferenceSection, monkeypatch: pytest.MonkeyPatch
     records = {"collection": CollectionSection.record, "table": TableSection.record}
     with monkeypatch.context() as patch:
         patch.setattr(SectionKeySchema, "read_section", note)
-        for record in KEY_RECORDS.values():  # what they keep is bound to the method as it was
-            patch.delitem(vars(record), "value_readers", raising=False)
+        clear_caches()  # what records keep is bound to the method as it was
         for key, value in written.items():
             used[section.parent].add(str(key))
             record = ObscoreSection.record if key == "obscore" else None  # it becomes a table before it is read
@@ -76,6 +76,7 @@ def read_used_keys(section: KeyReferenceSection, monkeypatch: pytest.MonkeyPatch
                 record.read_section(value, key, faults)
             else:
                 records[section.parent].value_readers[str(key)](value, str(key), faults)
+    clear_caches()
     assert faults.faults == []
     return used
 

@@ -16,6 +16,7 @@ from hven.descriptor._loading import (
     load_descriptor,
     load_standard_descriptor,
 )
+from hven.descriptor._package_keys import find_table_key_conflicts
 from hven.descriptor._personal_keys import remove_personal_values
 from hven.descriptor._registry_keys import find_identifier_conflicts
 from hven.descriptor._schema import build_descriptor_json_schema
@@ -44,6 +45,7 @@ __all__ = [
     "find_identifier_conflicts",
     "find_series_id_faults",
     "find_subject_faults",
+    "find_table_key_conflicts",
     "list_missing_metadata",
     "load_descriptor",
     "load_standard_descriptor",

@@ -13,6 +13,7 @@ from hven import adql, formats
 from hven.adql.syntax_tree import ColumnRef, walk_tree
 from hven.descriptor._column_expressions import parse_written_expression
 from hven.descriptor._columns import build_constant
+from hven.descriptor.value_schema import read_unstripped_text
 from hven.model import units
 from hven.model.errors import Fault, ParseError, suggest_spelling
 from hven.model.params import Param
@@ -351,11 +352,4 @@ def _is_valid_parameter_value(param_type: ColumnType, text: str) -> bool:
 def _read_optional_text(fields: LocatedKeyValues, key: str) -> str | None:
     if key in fields:
         return str(fields[key]).strip()
-    return None
-
-
-def read_unstripped_text(fields: LocatedKeyValues, key: str) -> str | None:
-    """Return the text of a key as it is written; None: there is no such key."""
-    if key in fields:
-        return str(fields[key])
     return None

@@ -6,41 +6,13 @@ example with the reader of descriptors, and refuses a key that no example has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from hven.descriptor._keys import CollectionSection
+from hven.descriptor._package_keys import KeyReferenceSection, load_table_keys
 
 if TYPE_CHECKING:
     from hven.descriptor.value_schema import SectionKeySchema
-
-
-@dataclass(frozen=True, slots=True)
-class KeyReferenceSection:
-    """Some keys of a record, with an example.
-
-    Attributes
-    ----------
-    name
-        Name in the marker of the page.
-    record
-        Name of the record that has the keys.
-    example
-        YAML: keys of `parent`. Empty if the example of another section, `shown_in`, has all keys.
-    keys
-        Names of the keys, separated by blanks; empty for all keys of the record.
-    parent
-        Where the example stands: at the top of a descriptor, or in a table.
-    shown_in
-        Name of the section whose example has these keys.
-    """
-
-    name: str
-    record: str
-    example: str = ""
-    keys: str = ""
-    parent: Literal["collection", "table"] = "table"
-    shown_in: str = ""
 
 
 def _build_example_section(name: str, record: SectionKeySchema) -> KeyReferenceSection:
@@ -993,3 +965,9 @@ obscore_radio: {map: {f_resolution: f_res}, converted: true}
 """,
     ),
 )
+
+
+def list_key_sections() -> tuple[KeyReferenceSection, ...]:
+    """List the sections of the core, then those of the plug-in packages in use."""
+    package_sections = [section for key in load_table_keys().values() for section in key.reference_sections]
+    return (*KEY_SECTIONS, *package_sections)

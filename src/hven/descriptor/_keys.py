@@ -12,6 +12,7 @@ from hven.descriptor._citation_keys import ContributorSection, FundingSection, P
 from hven.descriptor._endpoint_keys import EndpointSection
 from hven.descriptor._file_keys import PublishedFilesSection
 from hven.descriptor._link_keys import DerivedLinkSection
+from hven.descriptor._package_keys import TABLE_KEYS_FIELD
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistrySection
 from hven.descriptor._series_keys import TimeSeriesSection
@@ -645,6 +646,7 @@ class AccessSection(DescriptorSection, short="rows"):
 
 class TableSection(
     DescriptorSection,
+    package_keys=TABLE_KEYS_FIELD,
     hints={
         "key": "primary",
         "primary_key": "primary",

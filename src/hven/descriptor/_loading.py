@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven import adql
@@ -32,6 +33,7 @@ from hven.descriptor._merging import (
     with_replaced_entry,
 )
 from hven.descriptor._name_resolution import with_place
+from hven.descriptor._package_keys import load_table_keys
 from hven.descriptor._published_files import build_files_table, find_restricting_table
 from hven.descriptor._python_functions import read_python_functions
 from hven.descriptor._registry_keys import read_registry_section
@@ -205,6 +207,10 @@ def check_and_read_descriptor(
     faults += find_link_faults(resource, derived_tables)
     faulty_places = {fault.place for fault in faults if fault.severity == "error"}
     faults += [fault for fault in find_endpoint_faults(resource, derived_tables) if fault.place not in faulty_places]
+    find_query_columns = partial(derived_tables.find_query_columns, resource=resource)
+    for key in load_table_keys().values():
+        key_faults = key.find_faults(resource, find_query_columns)
+        faults += [fault for fault in key_faults if fault.place not in faulty_places]
     return resource, sorted(dict.fromkeys(faults), key=build_fault_sort_key)
 
 
@@ -636,6 +642,10 @@ def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: 
     if spec.table.endpoints and "endpoints" not in services:
         message = f"{key_path}.endpoints has no effect, because `services` does not name endpoints"
         faults.add_warning(message, services_place, "add endpoints to `services`, or remove `endpoints`")
+    for name, key in load_table_keys().items():
+        if name in spec.table.extensions and key.service and key.service not in services:
+            message = f"{key_path}.{name} has no effect, because `services` does not name {key.service}"
+            faults.add_warning(message, services_place, f"add {key.service} to `services`, or remove `{name}`")
     if spec.obscore is not None and OBSCORE_VIEW not in services:
         message = f"{key_path}.obscore has no effect, because `services` does not name {OBSCORE_VIEW}"
         faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to `services`, or remove `obscore`")

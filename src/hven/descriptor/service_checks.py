@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.descriptor._package_keys import load_table_keys
 from hven.descriptor.observations import OBSCORE_VIEW
 from hven.model import plugins
 from hven.model.errors import Fault
@@ -56,11 +57,12 @@ def find_unserved_service_faults(resource: CollectionSpec, tables: Sequence[Tabl
             )
         )
 
+    requirements = MISSING_REQUIREMENTS | {key.service: f"`{name}`" for name, key in load_table_keys().items()}
     return [
         Fault(
             message=(
                 f"services: {service} has no data, because no table of {resource.name} has "
-                f"{MISSING_REQUIREMENTS.get(service, 'what it needs')}"
+                f"{requirements.get(service, 'what it needs')}"
             ),
             place=resource.tables[0].place,
             remedy=f"remove {service} from `services`, or add what it needs to a table",

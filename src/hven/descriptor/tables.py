@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.adql import parse_query
 from hven.descriptor._body_frame_checks import check_body_frame
@@ -11,8 +11,9 @@ from hven.descriptor._collection_context import CollectionContext
 from hven.descriptor._column_expressions import iterate_column_references, parse_written_expression
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
 from hven.descriptor._embargo import build_undated_embargo_rule, read_embargo
-from hven.descriptor._endpoint_loading import read_endpoints, read_unstripped_text
+from hven.descriptor._endpoint_loading import read_endpoints
 from hven.descriptor._keys import ASSIGNMENT_KEYS
+from hven.descriptor._package_keys import TableKeyValue, load_table_keys
 from hven.descriptor._partitions import read_partition
 from hven.descriptor._position_names import warn_about_position
 from hven.descriptor._quality_flags import DEFAULT_COLUMN_KEYS, read_quality_flags
@@ -28,6 +29,7 @@ from hven.descriptor._sync_policies import read_sync_policy
 from hven.descriptor._table_access import read_access_policy
 from hven.descriptor._time_series_loading import read_time_series, write_series_file_specs
 from hven.descriptor._validation_rules import read_validation_rules
+from hven.descriptor.value_schema import read_unstripped_text
 from hven.model.errors import ParseError, suggest_spelling
 from hven.model.resource import ColumnMapping, GranuleSpec, TableSpec
 from hven.model.sky import frames
@@ -375,6 +377,7 @@ class _TableReader:
                 )
             ),
             endpoints=tuple(read_endpoints(key_path, fields, column_names, self._faults)),
+            extensions=self._read_package_keys(),
         )
         if table.observation and len(table.primary) != 1:
             self._faults.add_error(
@@ -383,6 +386,20 @@ class _TableReader:
                 "write `primary: COLUMN`",
             )
         return table
+
+    def _read_package_keys(self) -> dict[str, Any]:
+        """Convert the values of keys that plug-in packages add."""
+        extensions = {}
+        for name, key in load_table_keys().items():
+            if name in self._fields:
+                value = TableKeyValue(
+                    key_path=f"{self._key_path}.{name}",
+                    value=self._fields[name],
+                    column_names=self._final_column_names,
+                    faults=self._faults,
+                )
+                extensions[name] = key.convert_value(value)
+        return extensions
 
     def _read_frames(self) -> tuple[FrameRef, ...]:
         frame_refs = []

@@ -38,6 +38,7 @@ from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 from pydantic.alias_generators import to_snake
 from pydantic.fields import FieldInfo
 
+from hven.descriptor._package_keys import TABLE_KEYS_FIELD, TableKey, load_table_keys
 from hven.descriptor.written_yaml import (
     DECIMAL_PATTERN,
     INTEGER_PATTERN,
@@ -47,8 +48,8 @@ from hven.descriptor.written_yaml import (
     detect_misleading_retyping,
     detect_yaml_retyping,
 )
-from hven.model import literal
-from hven.model.errors import Fault, TextPlace, suggest_spelling
+from hven.model import literal, plugins
+from hven.model.errors import Fault, TextPlace, UserError, suggest_spelling
 from hven.model.table import build_localized_text
 
 if TYPE_CHECKING:
@@ -604,22 +605,49 @@ class LocatedKeyValues(dict[str, Any]):
         self.places = places
 
 
+def read_unstripped_text(fields: LocatedKeyValues, key: str) -> str | None:
+    """Return the text of a key as it is written.
+
+    Parameters
+    ----------
+    fields
+        Keys and values of a record.
+    key
+        Name of a key.
+
+    Returns
+    -------
+    text
+        None: there is no such key.
+    """
+    if key in fields:
+        return str(fields[key])
+    return None
+
+
 class DescriptorSection:
     """A map with known keys: each with its type and, in quotes below, what it means.
 
     ``_`` stands for those of another one, or some of them.
 
     `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages ->
-    ours; `name`: the record's, if the class is not called by it.
+    ours; `name`: the record's, if the class is not called by it; `package_keys`: the field of `PluginPackage` that has
+    further keys.
     """
 
     record: ClassVar[SectionKeySchema]  # made of the class
 
     def __init_subclass__(
-        cls, *, short: str = "", empty: bool = False, hints: Mapping[str, str] | None = None, name: str = ""
+        cls,
+        *,
+        short: str = "",
+        empty: bool = False,
+        hints: Mapping[str, str] | None = None,
+        name: str = "",
+        package_keys: str = "",
     ) -> None:
         name = name or to_snake(cls.__name__.removesuffix("Section"))
-        cls.record = SectionKeySchema(cls, name, short, hints or {}, may_be_empty=empty)
+        cls.record = SectionKeySchema(cls, name, short, hints or {}, may_be_empty=empty, package_keys=package_keys)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -642,6 +670,16 @@ def _read_key_docs(module: str) -> dict[str, dict[str, str]]:
     }
 
 
+def _insert_key(types_by_key: Mapping[str, Any], name: str, key_type: Any, previous_key: str) -> dict[str, Any]:
+    """Insert a key behind another one, or at the end if there is no such key."""
+    items = [*types_by_key.items()]
+    position = len(items)
+    if previous_key in types_by_key:
+        position = [*types_by_key].index(previous_key) + 1
+    items.insert(position, (name, key_type))
+    return dict(items)
+
+
 @dataclass(eq=False)
 class SectionKeySchema:
     """A map with known keys. `short_key`: the key that a bare word stands for; `may_be_empty`: may be left without any.
@@ -659,15 +697,23 @@ class SectionKeySchema:
     short_key: str
     key_hints: Mapping[str, str]  # words of other languages -> ours
     may_be_empty: bool
+    package_keys: str = ""  # the field of `PluginPackage` with keys that packages add
 
     @property
     def doc(self) -> str:
         """What it is, in one line."""
         return (self.model_class.__doc__ or "").rstrip(".")
 
+    @property
+    def added_keys(self) -> Mapping[str, TableKey]:
+        """Keys that the plug-in packages in use add."""
+        if self.package_keys == TABLE_KEYS_FIELD:
+            return load_table_keys()
+        return {}
+
     @cached_property
-    def key_types(self) -> dict[str, Any]:
-        """Key -> its type."""
+    def own_key_types(self) -> dict[str, Any]:
+        """Key -> its type, without keys of packages."""
         types_by_key: dict[str, Any] = {}
         for name, hint in self.model_class.__annotations__.items():
             if name == "_":
@@ -681,6 +727,16 @@ class SectionKeySchema:
                 types_by_key[name.rstrip("_")] = hint  # for_, if_
         return types_by_key
 
+    @property
+    @plugins.cache_until_selection
+    def key_types(self) -> dict[str, Any]:
+        """Key -> its type."""
+        types_by_key = self.own_key_types
+        for name, added_key in self.added_keys.items():
+            key_type: Any = Annotated[added_key.value_type, LOCAL_MARK]  # type: ignore[name-defined]
+            types_by_key = _insert_key(types_by_key, name, key_type, added_key.previous_key)
+        return types_by_key
+
     @cached_property
     def required_keys(self) -> list[str]:
         """Keys that must be there."""
@@ -690,14 +746,14 @@ class SectionKeySchema:
     def key_examples(self) -> dict[str, str]:
         """Key -> its example, for keys that have one of their own."""
         examples = {}
-        for key, hint in self.key_types.items():
+        for key, hint in self.own_key_types.items():
             for annotation in get_args(hint):
                 if isinstance(annotation, KeyExample):
                     examples[key] = annotation.text
         return examples
 
     def list_marked_keys(self, mark: str) -> list[str]:
-        """List the keys that have a mark, in their order.
+        """List the keys that have a mark, in their order. Keys of packages are local.
 
         Parameters
         ----------
@@ -709,21 +765,33 @@ class SectionKeySchema:
         keys
             Names of keys.
         """
-        return [key for key, hint in self.key_types.items() if mark in get_args(hint)]
+        keys = [key for key, hint in self.own_key_types.items() if mark in get_args(hint)]
+        if mark == LOCAL_MARK:
+            keys += self.added_keys
+        return keys
 
-    @cached_property
+    @property
+    @plugins.cache_until_selection
     def key_docs(self) -> Mapping[str, str]:
         """Key -> what it means."""
-        own_docs = _read_key_docs(self.model_class.__module__)[self.model_class.__name__]
+        own_docs = dict(_read_key_docs(self.model_class.__module__)[self.model_class.__name__])
+        own_docs |= {name: added_key.doc for name, added_key in self.added_keys.items()}
         of = self.model_class.__annotations__.get("_")
         if of is None:
             return own_docs
         return {**(get_args(of) or (of,))[0].record.key_docs, **own_docs}
 
-    @cached_property
+    @property
+    @plugins.cache_until_selection
     def value_readers(self) -> Mapping[str, Reader]:
         """Key -> what reads its value."""
         return {key: choose_value_reader(hint) for key, hint in self.key_types.items()}
+
+    def _find_unused_key_error(self, key: str) -> UserError | None:
+        """Find the error of a key whose package the settings leave out."""
+        if not self.package_keys:
+            return None
+        return plugins.find_unused_plugin_error(self.package_keys, key)
 
     def read_section(self, value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
         """Return `LocatedKeyValues`; unknown keys are refused with the nearest known one.
@@ -757,6 +825,10 @@ class SectionKeySchema:
         fields = LocatedKeyValues(value.place, {str(key): key.place for key in value})
         for key, item in value.items():
             if key not in value_readers:
+                unused_error = self._find_unused_key_error(key)
+                if unused_error is not None:
+                    faults.add_warning(f"{name}: {unused_error.message}", key.place, unused_error.remedy)
+                    continue
                 if key.lower() in self.key_hints:
                     hint = f"did you mean {self.key_hints[key.lower()]!r}?"
                 else:
@@ -773,7 +845,8 @@ class SectionKeySchema:
                 faults.add_error(f"{name} lacks the key {missing_key!r}", value.place, self.key_docs[missing_key])
         return fields
 
-    @cached_property
+    @property
+    @plugins.cache_until_selection
     def pydantic_form(self) -> Any:
         """What may be written, as pydantic says it in JSON Schema."""
         keys: dict[str, Any] = {

@@ -118,6 +118,9 @@ class PluginPackage:
     checks
         Functions for ``hven check``: ``check(settings) -> Iterator[Fault | str]``, faults of what the settings name;
         texts describe it.
+    table_keys
+        Keys of tables that it adds to descriptors, each the place of a `hven.descriptor.api.keys.TableKey` as
+        ``module:name``.
     address_rewriter
         Place of a function that builds a `hven.services.address_rewriting.AddressRewriter` from the settings, as
         ``module:name``: it replaces old addresses of requests before they are routed; empty: none.
@@ -162,6 +165,7 @@ class PluginPackage:
     verbs: Mapping[str, Verb] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
+    table_keys: Mapping[str, str] = field(default_factory=dict)
     address_rewriter: str = ""
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None

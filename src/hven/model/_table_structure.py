@@ -322,6 +322,8 @@ class Table:
         Ids of data sets of other tables of which its rows are spans.
     endpoints
         Its addresses with their own parameters, from its collection's descriptor.
+    extensions
+        What plug-in packages make of their keys in its collection's descriptor, by the names of the keys.
     form
         Fields at the beginning of its page's form, in order: columns, or pairs ``x_min``, ``x_max`` as ``x``.
     observation
@@ -358,6 +360,7 @@ class Table:
     series: tuple[_time_series.TimeSeriesSpec, ...] = field(default=(), repr=False)
     spans: tuple[str, ...] = field(default=(), repr=False)
     endpoints: tuple[_table_endpoints.TableEndpoint, ...] = field(default=(), repr=False)
+    extensions: Mapping[str, Any] = field(default_factory=dict, repr=False)
     form: tuple[str, ...] = ()
     observation: tuple[str, ...] | None = None
     release: str | None = field(default=None, repr=False)

@@ -192,7 +192,7 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs`` or ``settings``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings`` or ``table_keys``.
     name
         Name of the plug-in.
 
@@ -210,7 +210,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`.
+        A key of `PLUGIN_GROUPS`, or ``table_keys``.
     name
         Name of the plug-in.
 
@@ -647,7 +647,7 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
     """Load what the records of packages name as ``module:name``, and their extensions, and yield their faults."""
     for package in packages:
         where = f"the plug-in package {package.name}"
-        places = [*package.settings.values(), *package.checks, *package.table_links]
+        places = [*package.settings.values(), *package.table_keys.values(), *package.checks, *package.table_links]
         places += filter(None, (package.pages, package.address_rewriter))
         if package.store_tables is not None:
             places.append(package.store_tables.definitions)

@@ -50,6 +50,7 @@ TABLE_ATTRIBUTES = (
     "series",
     "spans",
     "endpoints",
+    "extensions",
     "roots",
     "form",
 )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from hven.descriptor.api import (
+from hven.descriptor.api.table_descriptions import (
     DescribedTable,
     TableDescriptionRequest,
     TableDescriptionSignature,

@@ -1,4 +1,4 @@
-"""What plug-in packages use of this package: descriptions of tables, from which `hven new` writes a descriptor."""
+"""Descriptions of tables, from which `hven new` writes a descriptor."""
 
 from __future__ import annotations
 

@@ -1,0 +1,141 @@
+"""Keys of tables that plug-in packages add to descriptors (`hven.model.plugins.PluginPackage.table_keys`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from hven.model import plugins
+from hven.model.errors import UserError
+
+if TYPE_CHECKING:
+    from hven.adql.syntax_tree import Query
+    from hven.descriptor.value_schema import FaultCollector
+    from hven.model.errors import Fault
+    from hven.model.resource import CollectionSpec
+    from hven.model.table import Column
+
+TABLE_KEYS_FIELD = "table_keys"  # of `PluginPackage`
+log = logging.getLogger("hven")
+QueryColumnFinder = Callable[["Query | str"], "Sequence[Column] | None"]
+"""Finds the columns of a query over the tables of a collection; None if they are not known before an ingest."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReferenceSection:
+    """Some keys of a record, with an example.
+
+    Attributes
+    ----------
+    name
+        Name in the marker of the page.
+    record
+        Name of the record that has the keys.
+    example
+        YAML: keys of `parent`. Empty if the example of another section, `shown_in`, has all keys.
+    keys
+        Names of the keys, separated by blanks; empty for all keys of the record.
+    parent
+        Where the example stands: at the top of a descriptor, or in a table.
+    shown_in
+        Name of the section whose example has these keys.
+    """
+
+    name: str
+    record: str
+    example: str = ""
+    keys: str = ""
+    parent: Literal["collection", "table"] = "table"
+    shown_in: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableKeyValue:
+    """The value that a table of a descriptor has for the key of a package.
+
+    Attributes
+    ----------
+    key_path
+        Path of the key, for messages: ``tables.stars.plans``.
+    value
+        The value, as the type of the key reads it.
+    column_names
+        Names of the columns of the table; None: they are not all known without the source.
+    faults
+        Collects faults of the value.
+    """
+
+    key_path: str
+    value: Any
+    column_names: Sequence[str] | None
+    faults: FaultCollector
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableKey:
+    """A key of tables that a plug-in package adds to descriptors. Its value stays at the site: mirrors do not get it.
+
+    Attributes
+    ----------
+    value_type
+        Type of the value, as in sections of `hven.descriptor.value_schema`: ``dict[str, PlanSection]``.
+    doc
+        Line of documentation.
+    convert_value
+        Checks the value, and converts it to what `Table.extensions` has under the name of the key.
+    previous_key
+        The key behind which the schema lists it; the last key if there is no such key.
+    service
+        Name of the face that uses the key: `hven check` warns of keys without their face. Empty: none.
+    find_faults
+        Finds faults of all tables of a collection before anything is published.
+    find_conflicts
+        Finds values that contradict those of other collections: gets the collections, and others whose faults are not
+        reported.
+    reference_sections
+        Sections of the reference for the key and the records of its value.
+    """
+
+    value_type: Any
+    doc: str
+    convert_value: Callable[[TableKeyValue], Any]
+    previous_key: str = ""
+    service: str = ""
+    find_faults: Callable[[CollectionSpec, QueryColumnFinder], Iterable[Fault]] = lambda *_: ()
+    find_conflicts: Callable[[Sequence[CollectionSpec], Sequence[CollectionSpec]], Iterable[Fault]] = lambda *_: ()
+    reference_sections: tuple[KeyReferenceSection, ...] = ()
+
+
+@plugins.cache_until_selection
+def load_table_keys() -> Mapping[str, TableKey]:
+    """Load the keys of tables that the plug-in packages in use add; a key that cannot be loaded is left out."""
+    keys: dict[str, TableKey] = {}
+    for package in plugins.list_plugin_packages():
+        for name, place in package.table_keys.items():
+            try:
+                keys[name] = plugins.load_named_object(place, f"the plug-in package {package.name}")
+            except UserError as error:  # `hven check` reports it
+                log.warning("%s", error)
+    return keys
+
+
+def find_table_key_conflicts(
+    resources: Sequence[CollectionSpec], other_resources: Sequence[CollectionSpec] = ()
+) -> list[Fault]:
+    """Find values of packages' keys in which collections contradict each other.
+
+    Parameters
+    ----------
+    resources
+        Collections of a site.
+    other_resources
+        Other collections, whose faults are not reported.
+
+    Returns
+    -------
+    faults
+        Faults of all keys.
+    """
+    return [fault for key in load_table_keys().values() for fault in key.find_conflicts(resources, other_resources)]

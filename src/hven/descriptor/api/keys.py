@@ -1,0 +1,16 @@
+"""Keys of tables that a package adds to descriptors: their record, and what converts values."""
+
+from __future__ import annotations
+
+from hven.descriptor._column_expressions import parse_written_expression
+from hven.descriptor._columns import build_constant
+from hven.descriptor._package_keys import KeyReferenceSection, QueryColumnFinder, TableKey, TableKeyValue
+
+__all__ = [
+    "KeyReferenceSection",
+    "QueryColumnFinder",
+    "TableKey",
+    "TableKeyValue",
+    "build_constant",
+    "parse_written_expression",
+]
