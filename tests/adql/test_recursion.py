@@ -70,11 +70,11 @@ def test_metadata_of_the_first_part_stands():
         ("WITH a AS (SELECT id FROM s.t UNION SELECT id FROM a) SELECT id FROM a", "no table 'a'"),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id FROM a ORDER BY 1) SELECT id FROM a",
-            "a recursive table cannot have ORDER BY or OFFSET",
+            "the query of a recursive table cannot have ORDER BY or OFFSET",
         ),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id, id + 1 FROM a) SELECT id FROM a",
-            "UNION joins rows of 1 columns",
+            "UNION combines rows of 1 columns",
         ),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT 'x' FROM a) SELECT id FROM a",

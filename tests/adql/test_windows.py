@@ -189,7 +189,7 @@ def test_what_is_known_of_them():
         ("SELECT RANK() OVER (PARTITION x) FROM s.t", "BY after PARTITION"),
         (
             "SELECT RANK() OVER (ORDER BY x RANGE 1 PRECEDING) FROM s.t",
-            "RANK uses the whole partition and takes no frame; leave out the frame (RANGE ..)",
+            "RANK uses the whole partition and cannot have a frame; leave out the frame (RANGE ..)",
         ),
         ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "the window has no ORDER BY to form them; add ORDER BY"),
         (

@@ -327,7 +327,7 @@ def test_ingest_status_history_rollback_remove(site: Path) -> None:
     assert "no earlier state" in run_hven("rollback", "stars", "--site", site, expected_code=1).stderr
     assert "no collection 'nothing'" in run_hven("remove", "nothing", "--site", site, expected_code=1).stderr
     assert "no collection 'nothing'" in run_hven("history", "nothing", "--site", site, expected_code=1).stderr
-    assert "known: stars" in run_hven("ingest", "nothing", "--site", site, expected_code=1).stderr
+    assert "use one of stars" in run_hven("ingest", "nothing", "--site", site, expected_code=1).stderr
 
 
 # --- query --------------------------------------------------------------------------------------------------------

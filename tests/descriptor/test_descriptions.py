@@ -246,7 +246,7 @@ def test_a_readme(site, tmp_path):
     assert stars["title"] == "Positions and magnitudes"
     assert stars["columns"]["vmag"] == {"type": "float64", "unit": "mag", "ucd": "phot.mag;em.opt.V", "description": "Magnitude in V"}  # fmt: skip
     assert stars["position"] == ["ra", "dec"]  # assembled
-    assert "described, but not beside it: lost.dat" in (home / "x.yaml").read_text()
+    assert "described, but not in its directory: lost.dat" in (home / "x.yaml").read_text()
     found = rows(site, "SELECT s.ra, s.dec, s.vmag, n.name FROM x.stars AS s JOIN x.names_table AS n ON s.hr = n.hr ORDER BY s.hr")  # fmt: skip
     assert found == [{"ra": 279.0, "dec": 38.0, "vmag": None, "name": "Vega"}, {"ra": 310.25, "dec": 45.0, "vmag": 1.25, "name": "Deneb"}]  # fmt: skip
 

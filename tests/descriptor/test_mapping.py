@@ -449,7 +449,7 @@ def test_names_that_come_from_the_source_are_looked_at(directory):
             resource.tables[0], [Column(name="date"), Column(name="B-V"), Column(name="b")], resource
         ).warnings
     ] == [
-        f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; choose another name under 'columns' and 'map', which is easier for readers"
+        f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; choose another name under 'columns' and 'map', so that queries need no quotes"
         for name in ("date", "B-V")
     ]
     with pytest.raises(DescriptorError, match="the source has columns 'B' and 'b', which differ only in case"):

@@ -90,10 +90,7 @@ def published_collection(request, tmp_path):
 def test_a_column_that_vanished(published_collection):
     published_collection.put([{"uid": one["uid"], "time": one["t"], "n": one["n"]} for one in GOOD])
     message = published_collection.check_ingest_fails()
-    assert (
-        "cat.yaml:9:7: tables.t.columns.t: nothing gives this column a value, and the source has no column 't'"
-        in message
-    )
+    assert "cat.yaml:9:7: tables.t.columns.t: nothing sets this column, and the source has no column 't'" in message
 
 
 def test_a_type_that_changed_midway(published_collection):

@@ -306,12 +306,12 @@ def test_trend(tmp_path):
         (("flag: 15", "flag: 63"), "flag must be a whole number from 0 to 62, not 63"),
         (
             ("flag: 15", "flag: 1, severity: error"),
-            "Hven refuses the rows that break this rule, so they cannot have a flag",
+            "Hven rejects the rows that break this rule, so they cannot have a flag",
         ),
         (("flag: 15", "flag: 0"), "one already uses bit 0"),
         (("if: y > 1", "if: q = 0"), "q is set by the rules, so a rule cannot use it"),
         (("if: y > 1", "check: unique, columns: y"), "so it cannot set a flag"),
-        (("source: {kind: csv, files: a.csv}", "view: SELECT 1 AS a FROM small.x"), "a view has no 'flags'"),
+        (("source: {kind: csv, files: a.csv}", "view: SELECT 1 AS a FROM small.x"), "a view cannot have 'flags'"),
     ],
 )
 def test_faults(tmp_path, change, message):

@@ -413,7 +413,7 @@ def test_unreadable_sources_are_told_with_their_place(tmp_path, files, error, ma
 
 def test_unknown_collections_and_faulty_descriptors(tmp_path):
     with open_site_with_descriptor(tmp_path, STARS + "nonsense: 1\n", {}) as site:
-        with pytest.raises(NotFoundError, match="known: cat"):
+        with pytest.raises(NotFoundError, match="use one of cat"):
             ingest_collection(site, "cot")
         with pytest.raises(DescriptorError, match="nonsense"):
             ingest_collection(site, "cat")

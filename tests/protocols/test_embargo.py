@@ -288,7 +288,7 @@ def test_what_an_embargo_may_say(tmp_path: Path, embargo: str, dates: list[datet
         ("embargo: {from: t_end, months: -1}", "'-1' is not a whole number of months"),
         ("embargo: {from: t_end, months: 1, not_before: soon}", "'soon' is not a date"),
         ("embargo: {from: t_end, months: 1, not_before: 2026-02-30}", "'2026-02-30' is not a date"),
-        ("embargo: {from: t_end, months: {values: {a: 1}}}", "'from' and 'values' belong together"),
+        ("embargo: {from: t_end, months: {values: {a: 1}}}", "'from' and 'values' must be given together"),
         ("embargo: {from: t_end, months: {}}", "tables.main.embargo.months is empty"),
         ("embargo: {from: t_end}", "tables.main.embargo lacks the key 'months'"),
         ("embargo: {from: t_end, months: 1, exempt: kind = }", "tables.main.embargo.exempt"),

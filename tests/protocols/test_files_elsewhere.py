@@ -463,7 +463,7 @@ FAULTS = {
     '{root: "file:///etc", files: passwd}': "Hven cannot open addresses that begin with file://",
     '{root: "zip://a.zip::https://x", files: a}': "is not an address",
     '{root: "/etc", files: passwd}': "is outside the site",
-    '{root: "s3://bucket/x", files: a, proxied: false}': "readers cannot open s3://",
+    '{root: "s3://bucket/x", files: a, proxied: false}': "users cannot open s3://",
     '{root: "ftp://x/y", at: ../z, files: a}': "is not a path within the collection",
     '{root: "ftp://x/y", files: ../a}': "is not in the descriptor's directory",
     '{files: a, from: main, path: "{name}"}': "an entry needs either 'files' or 'from'",

@@ -137,6 +137,7 @@ def test_services_that_a_table_is_for_pass(tmp_path: Path, services: str, table:
 
 
 def test_a_collection_that_nothing_serves_is_refused(tmp_path: Path) -> None:
-    assert "error: services: Hven offers none of these services yet, so the collection has none" in check_text(
-        tmp_path, f"services: [tfcat]\n{LONE}"
+    assert (
+        "error: services: Hven does not offer any of these services yet, so the collection has no services"
+        in check_text(tmp_path, f"services: [tfcat]\n{LONE}")
     )

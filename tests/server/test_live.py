@@ -182,7 +182,7 @@ def test_a_curator_begins_from_the_table(server: Server, database: PostgresClust
     text = (site / "collections" / "runs" / "runs.yaml").read_text()
     for words in (
         "kind: live", "primary: [run, part]", "position: [ra, dec]", "Every run of the instrument", "Pointing, right ascension", "unit: arcsec",
-        "a foreign key leads to public.cubes", "notes has the type jsonb, which Hven does not serve", "kind: sql copies it",
+        "a foreign key refers to public.cubes", "notes has the type jsonb, which Hven does not serve", "kind: sql copies it",
     ):  # fmt: skip
         assert words in text, text
     checked = run_hven("--site", site, "check", "runs", **said).stdout

@@ -32,7 +32,7 @@ def test_texts_of_regions():
     assert said[1] == "Polygon ICRS 270 60 180 60 90 60 0 60"
     assert said[2] == "Union ICRS (Polygon 0 10 10 10 10 0 0 0 Polygon 270 60 180 60 90 60 0 60)"
     assert region_files.write_region_texts(wanted, "stcs").to_pylist()[1].startswith("Polygon 270 60")
-    with pytest.raises(ValueError, match="'x' is not a kind of region text; known are polygon, shape"):
+    with pytest.raises(ValueError, match="'x' is not a kind of region text; use one of polygon, shape"):
         region_files.write_region_texts(wanted, "x")
 
 

@@ -247,7 +247,7 @@ class ExpressionBinder(WindowBinder, ABC):
         if length is None:
             return type_
         if type_ is not STRING:
-            self.raise_bind_error(format_message("{target} takes no length", target), node.text_offset)
+            self.raise_bind_error(format_message("{target} cannot have a length", target), node.text_offset)
         if length < 1:
             message = format_message("{target}({length}) is too short", target, length)
             self.raise_bind_error(message, node.text_offset, "give a length of at least 1")
@@ -265,7 +265,7 @@ class ExpressionBinder(WindowBinder, ABC):
             MAX_TEXT_BYTES,
             "characters in all its CHAR values",
             node.text_offset,
-            "CAST to VARCHAR, which is not padded with blanks",
+            "CAST to VARCHAR, which is not padded with spaces",
         )
         return ColumnType("char", f"{length}")
 

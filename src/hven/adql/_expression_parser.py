@@ -102,7 +102,7 @@ class ExpressionParser(WindowParser, ABC):
         """Refuse a value where a condition must stand; `token_index` is its first token."""
         text_offset = self.text_offsets[token_index]
         if isinstance(node, FunctionCall) and node.name in {"CONTAINS", "INTERSECTS"}:
-            message = format_message("{name} gives a number, not a condition", node.name)
+            message = format_message("{name} returns a number, not a condition", node.name)
             remedy = format_message("write 1 = {name}(...)", node.name)
             self.raise_parse_error(message, remedy, text_offset=text_offset)
         tag = self.tags[self.token_index]
@@ -483,7 +483,8 @@ class ExpressionParser(WindowParser, ABC):
         self.token_index += 1
         if self.tags[self.token_index] == "[":
             self.raise_parse_error(
-                "an element of an array has no elements", "write all axes of an array in one pair of brackets: a[i, j]"
+                "an element of an array has no elements",
+                "write all indices of an array in one pair of brackets: a[i, j]",
             )
         self.depth -= 1
         return ArrayElement(node, tuple(indexes), text_offset=self.text_offsets[token_index])

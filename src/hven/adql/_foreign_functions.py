@@ -60,7 +60,7 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("LEN", "CHAR_LENGTH", "CHARACTER_LENGTH", "OCTET_LENGTH", "DATALENGTH"), "write LENGTH(s)"),
     **dict.fromkeys(("CONCAT", "CONCAT_WS", "STRCAT"), "join strings with ||: a || ' ' || b"),
     **dict.fromkeys(("TRIM", "LTRIM", "RTRIM", "BTRIM"), "write REGEXP_REPLACE(s, '^ +| +$', '')"),
-    **dict.fromkeys(("LPAD", "RPAD"), "write CAST(s AS CHAR(n)), which pads with blanks at the end"),
+    **dict.fromkeys(("LPAD", "RPAD"), "write CAST(s AS CHAR(n)), which pads with spaces at the end"),
     **dict.fromkeys(
         ("INSTR", "POSITION", "STRPOS", "CHARINDEX", "LOCATE"), "write s LIKE '%text%' to test whether s contains it"
     ),

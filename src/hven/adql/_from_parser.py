@@ -63,10 +63,10 @@ class FromParser(ExpressionParser):
         if joins:
             last_kind, last_is_natural, _ = joins[-1]
             if last_is_natural:
-                message = format_message("a NATURAL join takes no {word}", tag)
+                message = format_message("a NATURAL join cannot have {word}", tag)
                 self.raise_parse_error(message, format_message("leave out NATURAL or {word}", tag))
             if last_kind == "CROSS":
-                message = format_message("a CROSS JOIN takes no {word}", tag)
+                message = format_message("a CROSS JOIN cannot have {word}", tag)
                 self.raise_parse_error(message, "write JOIN in place of CROSS JOIN")
         message = format_message("there is no JOIN for this {word}", tag)
         self.raise_parse_error(message, "write JOIN in place of the comma, or move the condition to WHERE")
@@ -103,7 +103,9 @@ class FromParser(ExpressionParser):
             self.token_index += 1
             names.append(self.parse_identifier("a name of a column in both tables"))
         if tags[self.token_index] == ".":
-            self.raise_parse_error("USING takes column names without the table", "write the name alone, or use ON")
+            self.raise_parse_error(
+                "the column names in USING cannot have a table name", "write only the column name, or use ON"
+            )
         self.expect_token(")", "a comma or a closing parenthesis")
         return None, tuple(names)
 
@@ -126,7 +128,9 @@ class FromParser(ExpressionParser):
                 "a table name has at most three parts", "write [[catalog.]schema.]table", text_offset=text_offset
             )
         if self.tags[self.token_index] == "(":
-            self.raise_parse_error("ADQL has no functions in FROM", "name a table", text_offset=text_offset)
+            self.raise_parse_error(
+                "ADQL has no functions in FROM", "write the name of a table", text_offset=text_offset
+            )
         alias = self.parse_alias()
         if self.tags[self.token_index] == "(":
             alias_word = "" if alias is None else alias.name.upper()
@@ -134,7 +138,7 @@ class FromParser(ExpressionParser):
                 message, remedy = FOREIGN_KEYWORDS[alias_word]
                 self.raise_parse_error(message, remedy, text_offset=self.text_offsets[self.token_index - 1])
             self.raise_parse_error(
-                "ADQL allows no list of column names here", "name the columns in a subquery, with AS"
+                "ADQL does not allow a list of column names here", "name the columns in a subquery, with AS"
             )
         return TableRef(tuple(parts), alias, text_offset=text_offset)
 
@@ -155,7 +159,7 @@ class FromParser(ExpressionParser):
             self.raise_parse_error("a subquery in FROM needs a name", "write AS and a name after it: (SELECT ...) AS t")
         if self.tags[self.token_index] == "(":
             self.raise_parse_error(
-                "ADQL allows no list of column names here", "name the columns inside the subquery, with AS"
+                "ADQL does not allow a list of column names here", "name the columns inside the subquery, with AS"
             )
         return DerivedTable(query, alias, text_offset=text_offset)
 

@@ -101,7 +101,9 @@ class QueryParser(FromParser):
             text_offset = self.text_offsets[self.token_index]
             name = self.parse_identifier("a name after WITH")
             if self.tags[self.token_index] == "(":
-                self.raise_parse_error("ADQL's WITH has no list of column names", "name the columns inside, with AS")
+                self.raise_parse_error(
+                    "WITH cannot have a list of column names in ADQL", "name the columns inside the subquery, with AS"
+                )
             self.expect_token("AS", "AS (SELECT ...)")
             if self.tags[self.token_index] != "(":
                 self.raise_unexpected_token("an opening parenthesis and SELECT")
@@ -190,7 +192,7 @@ class QueryParser(FromParser):
             return remove_parentheses(query)
         word = str(self.values[self.token_index])
         if is_statement_keyword(word):
-            message = format_message("{word} is not accepted, only queries are", word.upper())
+            message = format_message("{word} is not accepted; only queries are", word.upper())
             self.raise_parse_error(message, "write SELECT; ADQL has no other statement")
         if tag == "WITH":
             self.raise_nested_with()
@@ -375,7 +377,9 @@ class QueryParser(FromParser):
         text_offset = self.text_offsets[self.token_index]
         expr = self.parse_operand()
         if self.is_adql_2_0 and not isinstance(expr, ColumnRef):
-            self.raise_parse_error("GROUP BY takes only columns in ADQL 2.0", "use ADQL 2.1", text_offset=text_offset)
+            self.raise_parse_error(
+                "GROUP BY can contain only columns in ADQL 2.0", "use ADQL 2.1", text_offset=text_offset
+            )
         return expr
 
     def parse_order_item(self) -> OrderItem:
@@ -387,7 +391,7 @@ class QueryParser(FromParser):
         is_position = isinstance(expr, Literal) and isinstance(expr.value, int)
         if self.is_adql_2_0 and not is_column_name and not is_position:
             self.raise_parse_error(
-                "ORDER BY takes only column names and positions in ADQL 2.0",
+                "ORDER BY can contain only column names and positions in ADQL 2.0",
                 "use ADQL 2.1",
                 text_offset=text_offset,
             )
@@ -524,5 +528,7 @@ def locate_parse_error(error: ParseError, start_place: TextPlace) -> TextPlace:
 
 
 def _build_depth_error(query_text: str, place: TextPlace | None) -> ParseError:
-    message = format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH)
+    message = format_message(
+        "the query is nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH
+    )
     return ParseError(message, text=query_text, place=place, remedy="use fewer nested parts")

@@ -224,7 +224,7 @@ class TokenStream:
         if tag != ",":
             return ""
         if previous_tag == ",":
-            return "leave out one comma"
+            return "remove one of the two commas"
         is_adjacent_number = self.tags[i + 1] == NUMBER and self.text_offsets[i + 1] == self.text_offsets[i] + 1
         if previous_tag == NUMBER and is_adjacent_number and "BETWEEN" not in expected:
             return "write decimals with a point: 1.5"
@@ -291,7 +291,9 @@ class TokenStream:
         """Enter levels of nesting; refuse a text that nests too deeply."""
         self.depth += levels
         if self.depth > MAX_NESTING_DEPTH:
-            message = format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH)
+            message = format_message(
+                "the query is nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH
+            )
             self.raise_parse_error(message, "use fewer nested parts, for instance with WITH")
 
     def parse_dotted_name(self) -> list[Ident]:

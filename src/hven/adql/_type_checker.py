@@ -111,9 +111,9 @@ class TypeChecker:
         self.check_query_limit(
             self.text_operation_count,
             MAX_TEXT_OPERATIONS,
-            "operations that make text",
+            "operations that create strings",
             text_offset,
-            "join the texts in fewer steps: a || b || c is one",
+            "join the strings in fewer steps: a || b || c is one step",
         )
 
     def mark_literal_fixed(self, literal: Literal) -> float | str | None:

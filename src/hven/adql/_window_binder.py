@@ -60,7 +60,7 @@ class WindowBinder(FunctionBinder, ABC):
         if name in {"NTILE", "NTH_VALUE"} and args:
             self._check_positive_argument(name, args[-1])
         if frame is not None and entry.group == "window" and name not in FRAME_FUNCTION_NAMES:
-            message = format_message("{name} uses the whole partition and takes no frame", name)
+            message = format_message("{name} uses the whole partition and cannot have a frame", name)
             remedy = format_message("leave out the frame ({unit} ..)", frame.unit)
             self.raise_bind_error(message, window_definition.text_offset, remedy)
         if call.star:

@@ -127,7 +127,7 @@ class WindowParser(TokenStream, ABC):
         if start_rank == 4 or end_rank == 0 or start_rank > end_rank:
             self.raise_parse_error(
                 "this frame ends before it begins",
-                "write the earlier end first: BETWEEN 1 PRECEDING AND CURRENT ROW",
+                "write the earlier bound first: BETWEEN 1 PRECEDING AND CURRENT ROW",
                 text_offset=start_offset,
             )
         return WindowFrame(unit, start, end, text_offset=text_offset)
@@ -148,9 +148,9 @@ class WindowParser(TokenStream, ABC):
             return FrameBound("CURRENT ROW", text_offset=text_offset)
         literal = self.values[i]
         if not isinstance(literal, Literal) or next_keyword not in {"PRECEDING", "FOLLOWING"}:
-            self.raise_unexpected_token(format_message("an end of the frame ({edges})", _FRAME_BOUND_FORMS))
+            self.raise_unexpected_token(format_message("a bound of the frame ({edges})", _FRAME_BOUND_FORMS))
         if isinstance(literal.value, str):
-            self.raise_parse_error("the end of a frame must be a number", "write it without quotes")
+            self.raise_parse_error("the bound of a frame must be a number", "write it without quotes")
         if frame_unit != "RANGE" and not isinstance(literal.value, int):
             literal_phrase = self.describe_token(i)
             message = format_message("{unit} needs a whole number, but found {found}", frame_unit, literal_phrase)

@@ -285,7 +285,7 @@ class QueryBinder(JoinBinder):
                     self.raise_bind_error(
                         "ORDER BY after SELECT DISTINCT sorts by selected columns only",
                         order_item.text_offset,
-                        "select the expression too",
+                        "also select the expression",
                     )
         del self.ctes[outer_cte_count:]
         return Query(body, order, offset, ctes, text_offset=node.text_offset, text=node.text), outputs
@@ -333,7 +333,7 @@ class QueryBinder(JoinBinder):
         right_width = len(right_list.columns)
         if left_width != right_width:
             message = format_message(
-                "{op} joins rows of {one} columns with rows of {other}", node.op, left_width, right_width
+                "{op} combines rows of {one} columns with rows of {other}", node.op, left_width, right_width
             )
             remedy = "select the same number of columns on both sides"
             self.raise_bind_error(message, node.right.text_offset, remedy)
@@ -375,7 +375,7 @@ class QueryBinder(JoinBinder):
         """
         if node.query.order_by or node.query.offset is not None:
             self.raise_bind_error(
-                "a recursive table cannot have ORDER BY or OFFSET",
+                "the query of the query of a recursive table cannot have ORDER BY or OFFSET",
                 node.query.text_offset,
                 "move them to the end of the whole query",
             )
@@ -496,7 +496,7 @@ class QueryBinder(JoinBinder):
                     message = format_message(
                         "each row would contain literals of more than {most:,} characters", MAX_TEXT_BYTES
                     )
-                    self.raise_bind_error(message, literal.text_offset, "upload long texts as a table")
+                    self.raise_bind_error(message, literal.text_offset, "upload long strings as a table")
 
     def mark_group_literals_fixed(self, select: Select, order_expressions: Sequence[Expr]) -> None:
         """Make the literals of a grouped SELECT a part of the query's shape if GROUP BY has an expression.
@@ -594,7 +594,7 @@ class QueryBinder(JoinBinder):
                     outputs.add_item(column_ref, None, node.text_offset)
             return
         if not scope.visible_columns.sources:
-            self.raise_bind_error("* needs a FROM", node.text_offset)
+            self.raise_bind_error("* needs a FROM clause clause", node.text_offset)
         for column_item in scope.visible_columns.list_star_columns():
             expression = column_item.build_expression(node.text_offset)
             alias = None
@@ -765,7 +765,7 @@ class QueryBinder(JoinBinder):
             message = format_message(
                 "table {written!r} is ambiguous: {names}", _join_name_parts(node.parts), candidate_names
             )
-            self.raise_bind_error(message, node.text_offset, "write the schema too")
+            self.raise_bind_error(message, node.text_offset, "also write the schema")
         table = candidates[0]
         self.count_table_reads(1, node.text_offset)
         if table.view is not None:

@@ -633,14 +633,14 @@ class SqlWriter:
         Raises
         ------
         TypeError
-            A node of this class cannot stand in FROM.
+            A node of this class cannot be used in FROM.
         """
         if isinstance(node, TableRef):
             return f"{self._write_table_rows(node)} AS t{node.number}"
         if isinstance(node, DerivedTable):
             return f"({self.write_query(node.query)}) AS t{node.number}"
         if not isinstance(node, Join):
-            raise TypeError(f"{type(node).__name__} cannot stand in FROM")
+            raise TypeError(f"{type(node).__name__} cannot be used in FROM")
         left_sql = self.write_from_item(node.left)
         right_sql = self.write_from_item(node.right)
         if isinstance(node.right, Join):

@@ -103,7 +103,7 @@ def split_template(
             position += 2
         elif character == "}":
             faults.add_error(
-                f"{key_path}: there is a '}}' too many", template.locate_character(position), "write }} for a brace"
+                f"{key_path}: there is an extra '}}'", template.locate_character(position), "write }} for a brace"
             )
             return []
         elif character == "{":
@@ -125,9 +125,9 @@ def split_template(
             if unknown:
                 known_directives = ", ".join(f"%{letter}" for letter in TIME_PART_POSITIONS)
                 faults.add_error(
-                    f"{key_path}: a time has no part {unknown[0]}",
+                    f"{key_path}: {unknown[0]} is not a part of a time",
                     template.locate_character(position),
-                    f"known: iso, date, {known_directives}",
+                    f"use one of iso, date, {known_directives}",
                 )
                 return []
             if literal:

@@ -55,8 +55,8 @@ def check_column_name(
     if must_be_regular:
         faults.add_error(f"{reason} and cannot be the name of {object_label}", name.place, remedy)
         return False
-    message = f'{reason}: queries must write "{text}" in double quotes'
-    faults.add_warning(message, name.place, "choose another name, which is easier for readers")
+    message = f'{reason}, so queries must write "{text}" in double quotes'
+    faults.add_warning(message, name.place, "choose another name, so that queries need no quotes")
     return True
 
 
@@ -125,7 +125,7 @@ def _suggest_type(type_text: str) -> str:
     word = re.match(r"[A-Za-z0-9]*", type_text)
     type_names = list(list_type_names())
     hint = suggest_spelling(word.group() if word else "", type_names)
-    return hint or f"known: {', '.join(type_names[:16])} ..."
+    return hint or f"use one of {', '.join(type_names[:16])} ..."
 
 
 def build_constant(name: str, fields: LocatedKeyValues, key_path: str, faults: FaultCollector) -> TableConstant:
@@ -178,7 +178,7 @@ def check_column_references(
                 continue
             hint = suggest_spelling(fields[key], known_names)
             if not hint and known_names:
-                hint = f"known: {', '.join(known_names)}"
+                hint = f"use one of {', '.join(known_names)}"
             elif not hint:
                 hint = f"there are no {key}s"
             faults.add_error(f"{column_path}: there is no {key} {str(fields[key])!r}", fields[key].place, hint)

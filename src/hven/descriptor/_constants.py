@@ -31,7 +31,7 @@ def build_constant_literal(
     if value.is_null:
         if column.required:
             message = f"{key_path}: the column must have a value"
-            faults.add_error(message, value.place, "give it one, or remove 'required'")
+            faults.add_error(message, value.place, "give the column a value, or remove 'required'")
         return NULL_LITERAL
     column_type = column.type
     if column_type.is_numeric:

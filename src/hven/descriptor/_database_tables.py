@@ -87,7 +87,7 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     if open_to_all:
         notes.append(
             f"warning: every account on this machine can read {source} and the password in it: run chmod o-rwx "
-            f"{source}, and have the password changed"
+            f"{source}, and change the password"
         )
     return f"${secret}", notes
 
@@ -148,7 +148,7 @@ class DatabaseTableFacts:
                     f"[{', '.join(key.target_columns)}]}}"
                 )
                 notes.append(
-                    f"a foreign key leads to {key.target}: publish that table, too, and write keys: {{{key.name}: "
+                    f"a foreign key refers to {key.target}; also publish that table, and write keys: {{{key.name}: "
                     f"{key_text}}}"
                 )
         if is_live:

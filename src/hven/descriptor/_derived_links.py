@@ -138,11 +138,14 @@ def _find_link_columns(
     ]
     if "within" in derived_fields and (len(times) != 2 or not all(times)):
         remedy = (
-            "write `time: [start, stop]`, with columns of both tables that are in days; add `other_time: [..]` if "
+            "write `time: [start, stop]`, with columns of both tables that contain times in days; add `other_time: "
+            "[..]` if "
             "they have other names in the other table"
         )
         faults.add_error(
-            f"{key_path}.within: no columns give the start and end of a row", derived_fields.places["within"], remedy
+            f"{key_path}.within: no columns contain the start and end times of a row",
+            derived_fields.places["within"],
+            remedy,
         )
         return "", "", ""
     if "other_time" in derived_fields and (

@@ -99,7 +99,7 @@ def _read_embargo_term(
     }
     if ("from" in term_fields) != ("values" in term_fields):
         faults.add_error(
-            f"{key_path}: 'from' and 'values' belong together",
+            f"{key_path}: 'from' and 'values' must be given together",
             term_fields.place,
             "write both, as in `{from: column, values: {a: 12}}`",
         )

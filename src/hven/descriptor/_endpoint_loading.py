@@ -54,7 +54,7 @@ def read_endpoints(
     for name, endpoint_fields in fields.get("endpoints", {}).items():
         endpoint_path = f"{key_path}.endpoints.{name}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            message = f"{endpoint_path}: an endpoint's name is part of addresses"
+            message = f"{endpoint_path}: an endpoint's name is part of an address"
             faults.add_error(message, name.place, "use only letters, digits, '_', '.' and '-'")
         yield _EndpointReader(endpoint_path, endpoint_fields, column_names, faults).read(str(name))
 

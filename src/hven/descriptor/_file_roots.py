@@ -64,7 +64,7 @@ def read_file_root(
     if file_root.scheme is None:
         redirects_clients = False
     if redirects_clients and file_root.scheme not in (*WEB_SCHEMES, "ftp"):
-        message = f"files.proxied: readers cannot open {file_root.scheme}://"
+        message = f"files.proxied: users cannot open {file_root.scheme}:// addresses"
         faults.add_error(message, file_fields.places["proxied"], "remove 'proxied'")
         return None
     return replace(file_root, redirects_clients=redirects_clients)
@@ -94,11 +94,14 @@ def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
         return message, "write `options: {user: .., password: $NAME}`, and put NAME in secrets.toml"
     is_clean = address.isprintable() and " " not in address
     if {"..", "."} & {*parts.path.split("/")} or not is_clean:
-        return "the address contains . or .. as a part, or blanks", "write the complete address without them"
+        return (
+            "the address contains spaces, or has . or .. as a part",
+            "write the complete address, without these parts and spaces",
+        )
     if not can_open_scheme(str(file_root.scheme)):
         return (
             f"Hven cannot open addresses that begin with {file_root.scheme}://"
-        ), f"known: {', '.join(REMOTE_SCHEMES)}"
+        ), f"use one of {', '.join(REMOTE_SCHEMES)}"
     return "", ""
 
 

@@ -163,7 +163,7 @@ class GranuleCompiler:
             cycle = [*self.column_chain[self.column_chain.index(name) :], name]
             if reference_place is not None:
                 faults.add_error(
-                    f"{key_path}: these columns need each other in a cycle: "
+                    f"{key_path}: these columns depend on each other in a cycle: "
                     f"{' needs '.join('target.' + step for step in cycle)}",
                     reference_place,
                 )
@@ -294,7 +294,7 @@ class GranuleCompiler:
         else:
             remedy = f"set it under `set`, `text`, `map` or `lookup`; the source has: {format_name_list(source_names)}"
         names.faults.add_error(
-            f"{key_path}: nothing gives this column a value, and the source has no column {name!r}", place, remedy
+            f"{key_path}: nothing sets this column, and the source has no column {name!r}", place, remedy
         )
         raise FaultReportedError
 
@@ -429,7 +429,7 @@ class GranuleCompiler:
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
                     "correct the unit, or convert the value in an expression; if a factor in a formula already "
-                    f"converts it, write without_unit(x); Hven then takes the result to be in {column.unit}",
+                    f"converts it, write without_unit(x); Hven then assumes that the result is in {column.unit}",
                 )
                 raise FaultReportedError
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)

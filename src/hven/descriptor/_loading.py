@@ -235,7 +235,7 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
             Fault(
                 message=message,
                 place=TextPlace(file=file, line=number, column=len(text_before) + 1),
-                remedy="write the right value, and remove the comment '# to fill'",
+                remedy="write the correct value, and remove the comment '# to fill'",
                 severity="warning",
             )
         )
@@ -278,8 +278,8 @@ def _find_private_view_faults(resource: CollectionSpec) -> list[Fault]:
                 continue
             private_tables.add(view_name)
             message = (
-                f"tables.{spec.table.name}: the view is public, but only readers who may see these tables can see "
-                f"it: {', '.join(private_references)}"
+                f"tables.{spec.table.name}: the view is public, but it reads private tables, and only users who can "
+                f"see those can see the view: {', '.join(private_references)}"
             )
             remedy = "write `access: private` here, or make those tables public"
             warnings.append(Fault(message=message, place=spec.place, remedy=remedy, severity="warning"))
@@ -293,7 +293,7 @@ def _qualify_name(resource: CollectionSpec, spec: TableSpec) -> str:
 def _is_consequence_of_fault(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:
     """Return whether a column has no value only because its setting was refused."""
     table_pattern = rf"tables\.{re.escape(spec.table.name)}"
-    match = re.match(rf"{table_pattern}\.columns\.(.*): nothing gives this column a value", fault.message)
+    match = re.match(rf"{table_pattern}\.columns\.(.*): nothing sets this column", fault.message)
     if match is None:
         return False
     setting_keys = "|".join(ASSIGNMENT_KEYS)
@@ -584,14 +584,15 @@ def _read_files_table(
         restricting_table = find_restricting_table(written_files, collection_context.schema, specs, files)
     if restricting_table is not None:
         message = (
-            f"files: some readers cannot see the rows of {restricting_table} that name the files, so only the "
-            "site's owner gets the files"
+            f"files: some users cannot see the rows of {restricting_table} that name the files, so only the site's "
+            "owner can download the files"
         )
         remedy = "write `path: COLUMN` under its `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)
     elif not has_file_rules and any(policy.files or policy.take for policy in policies):
         message = (
-            "`access` states who may take files, but not which file belongs to a row, so these rules protect no file"
+            "`access` states who may download files, but not which file belongs to which row, so these rules protect "
+            "no file"
         )
         remedy = "write `path: COLUMN` under `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)
@@ -619,13 +620,13 @@ def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> No
         if unused_error is not None:
             faults.add_warning(f"services: {unused_error.message}", service.place, unused_error.remedy)
         elif service not in service_names:
-            remedy = suggest_spelling(service, service_names) or f"known: {', '.join(service_names)}"
+            remedy = suggest_spelling(service, service_names) or f"use one of {', '.join(service_names)}"
             faults.add_error(f"there is no service {str(service)!r}", service.place, remedy)
         elif service not in served_names:
             message = f"services: Hven does not offer {str(service)!r} yet"
             faults.add_warning(message, service.place, "remove it for now")
     if services and served_names.isdisjoint(services):
-        message = "services: Hven offers none of these services yet, so the collection has none"
+        message = "services: Hven does not offer any of these services yet, so the collection has no services"
         faults.add_error(message, services[0].place, "name another service, or remove 'services'")
 
 
@@ -684,7 +685,7 @@ def _read_engine_name(name: LocatedYamlScalar | None, faults: FaultCollector) ->
     if unused_error is not None:
         faults.add_error(unused_error.message, name.place, unused_error.remedy)
     elif name not in engine_names:
-        remedy = suggest_spelling(name, engine_names) or f"known: {', '.join(engine_names)}"
+        remedy = suggest_spelling(name, engine_names) or f"use one of {', '.join(engine_names)}"
         faults.add_error(f"there is no engine {str(name)!r}", name.place, remedy)
     return str(name)
 
@@ -709,7 +710,7 @@ def _check_collection_name(
         return
     owner = RESERVED_COLLECTION_NAMES.get(name.lower())
     if owner is not None:
-        faults.add_error(f"the name {name} belongs to {owner}", name.place, "choose another name")
+        faults.add_error(f"the name {name} is reserved for {owner}", name.place, "choose another name")
     is_in_site = path.parent.parent.resolve() == settings.collections_directory.resolve()
     if is_in_site and path.parent.name != name:
         message = f"the collection is called {str(name)!r}, but its directory is called {path.parent.name!r}"

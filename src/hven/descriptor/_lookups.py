@@ -465,7 +465,7 @@ class _LookupTableReader:
                 chosen_names.append(names[position])
                 continue
             if name not in names:
-                hint = suggest_spelling(name, names) or f"known: {', '.join(names[:MAX_LISTED_COLUMNS])}"
+                hint = suggest_spelling(name, names) or f"use one of {', '.join(names[:MAX_LISTED_COLUMNS])}"
                 message = f"{self._key_path}.{role}: the table has no column {str(name)!r}"
                 self._faults.add_error(message, name.place, hint)
                 return None

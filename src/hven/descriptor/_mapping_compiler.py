@@ -480,7 +480,7 @@ class MappingCompiler:
             needs_quotes = REGULAR_IDENTIFIER_PATTERN.fullmatch(name) is None or name.upper() in RESERVED_WORDS
             if needs_quotes and name not in self.spec.explicit_attributes:
                 message = f'{self.key_path}: queries must write "{name}" in double quotes'
-                remedy = "choose another name under 'columns' and 'map', which is easier for readers"
+                remedy = "choose another name under 'columns' and 'map', so that queries need no quotes"
                 self.faults.add_warning(message, self.spec.place, remedy)
 
     def _check_access_policy(self, table: Table, policy: RowAccessPolicy) -> None:

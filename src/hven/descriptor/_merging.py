@@ -139,7 +139,7 @@ def _find_included_file(
     faults = result.faults
     if "\0" in include or len(str(include)) > MAX_PATH_CHARACTERS:
         remedy = f"write at most {MAX_PATH_CHARACTERS} characters, without NUL"
-        faults.add_error("this cannot be the path of a file", include.place, remedy)
+        faults.add_error("this is not a valid file path", include.place, remedy)
         return None
     directory = include_chain[-1].parent
     path = directory / str(include)
@@ -357,7 +357,7 @@ def apply_standard_to_table(
     site_standards = settings.directory / "standards"
     standard_paths |= {path.stem: path for path in result.contents.states if path.parent == site_standards}
     if str(name) not in standard_paths:
-        remedy = suggest_spelling(str(name), standard_paths) or f"known: {', '.join(standard_paths)}"
+        remedy = suggest_spelling(str(name), standard_paths) or f"use one of {', '.join(standard_paths)}"
         faults.add_error(f"there is no standard {str(name)!r}", name.place, remedy)
         similar_standard = find_close_match(str(name), standard_paths)
         if similar_standard is None:  # nobody knows what columns the table has
@@ -475,10 +475,10 @@ def _select_optional_columns(base: LocatedYamlMap, table: LocatedYamlMap, faults
             continue
         families = [str(family) for family in base.get("families") or ()]  # type: ignore[call-overload]
         if name in columns:
-            remedy = "the standard always has it"
+            remedy = "remove it; the standard always has this column"
         else:
             remedy = suggest_spelling(name, [*optional_names, *families])
-        remedy = remedy or f"known: {', '.join(sorted([*optional_names, *families]))}"
+        remedy = remedy or f"use one of {', '.join(sorted([*optional_names, *families]))}"
         faults.add_error(f"the standard has no optional column {str(name)!r}", name.place, remedy)
     chosen_names = {str(name) for name in requested_columns}
     chosen_names.update(_list_section_keys(table, "columns"))
@@ -611,7 +611,7 @@ def _check_loop_keys(
     known_keys = ("each", *expandable_keys)
     for key in loop:
         if key not in known_keys:
-            remedy = suggest_spelling(key, known_keys) or f"known: {', '.join(known_keys)}"
+            remedy = suggest_spelling(key, known_keys) or f"use one of {', '.join(known_keys)}"
             faults.add_error(f"{key_path}for has no key {str(key)!r}", key.place, remedy)
 
 
@@ -678,7 +678,9 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
     round_count = max(lengths)
     if round_count > MAX_LOOP_ROUNDS:
         faults.add_error(
-            f"{key_path}for.each: {round_count:,} rounds; at most {MAX_LOOP_ROUNDS:,} are allowed", each.place
+            f"{key_path}for.each: the loop has the loop has {round_count:,} rounds; at most {MAX_LOOP_ROUNDS:,} are "
+            "allowed",
+            each.place,
         )
         return []
     rounds = zip(*lists.values(), strict=True)

@@ -168,7 +168,7 @@ class ExpressionNameResolver:
             if isinstance(node.right, Literal):
                 number = node.right.value
             message = (
-                f"{key_path}: {name} takes {expected_unit} and converts {converted_unit} to it; {node.op} "
+                f"{key_path}: {name} expects {expected_unit} and converts {converted_unit} to it; {node.op} "
                 f"{number} would convert it twice"
             )
             self.faults.add_warning(message, text.locate_character(node.text_offset), f"remove {node.op} {number}")
@@ -257,7 +257,7 @@ class ExpressionNameResolver:
         if self.grouping is not None and node.name in MAX_ARGUMENTS_BY_AGGREGATE:
             return self.grouping.replace_aggregate(node, text, key_path, offset)
         if node.name in MAPPING_AGGREGATES:
-            message = f"{key_path}: {node.name.lower()} needs groups"
+            message = f"{key_path}: {node.name.lower()} needs grouped rows"
             self.faults.add_error(message, place, "write `group_by: [key]` in the table")
             raise FaultReportedError
         if node.name == "HEADER":
@@ -276,7 +276,7 @@ class ExpressionNameResolver:
             return self.plan_python_call(node, text, key_path, target_columns, offset)
         if MAPPING_FUNCTIONS.find_function(node.name) is None:
             function_names = [*(name.lower() for name in MAPPING_FUNCTIONS.names), *self.python_functions]
-            message = f"{key_path}: no function {node.name.lower()}"
+            message = f"{key_path}: there is no function {node.name.lower()}"
             self.faults.add_error(message, place, suggest_spelling(node.name, function_names))
             raise FaultReportedError
         return node
@@ -416,7 +416,7 @@ class ExpressionNameResolver:
         if not args:
             message = f"{key_path}: {function.name} needs at least one argument"
             self.faults.add_error(
-                message, place, "give the function at least one column, which tells it the number of rows"
+                message, place, "pass at least one column, so that the function knows the number of rows"
             )
             raise FaultReportedError
         return self.add_call_column(function, args, text, key_path, text_offset=node.text_offset, offset=offset)

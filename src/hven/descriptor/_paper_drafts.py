@@ -92,7 +92,7 @@ def _choose_table_file(files: Sequence[Path], source: str) -> Path:
             if len(table_files) > MAX_LISTED_FILES:
                 names += ", .."
             raise UsageError(
-                f"{source} has several files that may be the table: {names}",
+                f"{source} has several files that could be the table: {names}",
                 remedy=f"choose one: --from {table_files[0]}",
             )
         if table_files:

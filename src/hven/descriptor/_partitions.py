@@ -29,7 +29,7 @@ def read_partition(
         for key in ("column", "every"):
             if key in partition_fields:
                 faults.add_error(
-                    f"{where}: partitions by healpix have no {key!r}",
+                    f"{where}: partitions by healpix cannot have {key!r}",
                     partition_fields.places[key],
                     "write `order: 1`, or `by: time`",
                 )
@@ -37,7 +37,7 @@ def read_partition(
         return PartitionScheme(by="healpix", order=order)
     if "order" in partition_fields:
         faults.add_error(
-            f"{where}: partitions by time have no 'order'",
+            f"{where}: partitions by time cannot have 'order'",
             partition_fields.places["order"],
             "write `every: 1 month`, or `by: healpix`",
         )
@@ -45,7 +45,7 @@ def read_partition(
         faults.add_error(
             f"{where} needs 'column'",
             partition_fields.place,
-            "write `column: COLUMN`, with the time column that most queries use",
+            "write `column: COLUMN`, where COLUMN is the time column that most queries use",
         )
         return None
     if has_all_columns and column not in column_names:

@@ -56,7 +56,7 @@ def read_quality_flags(
         _check_flagged_rule(f"{key_path}.rules.{name}", rule, faults, has_given_flags=has_given_flags)
     rules_by_bit = _list_rules_by_bit(key_path, flagged_rules, faults)
     if not flagged_rules:
-        message = f"{key_path}.flags: no rule sets a bit in it"
+        message = f"{key_path}.flags: no rule sets a bit of this column"
         faults.add_warning(message, flag_fields.place, "write `flag: 0` next to the condition of a rule")
     if not check_column_name(flag_fields["column"], "a column", faults):
         return None, None
@@ -95,7 +95,7 @@ def _list_rules_by_bit(
             faults.add_error(
                 f"{key_path}.rules.{name}: {first_rule} already uses bit {bit}",
                 rule.places["flag"],
-                f"write `flag: {unused_bit}`, which is free",
+                f"write `flag: {unused_bit}`, which is not used",
             )
     return rules_by_bit
 
@@ -118,7 +118,7 @@ def _check_flagged_rule(
         )
     if rule_fields.get("severity") == "error":
         faults.add_error(
-            f"{key_path}: Hven refuses the rows that break this rule, so they cannot have a flag",
+            f"{key_path}: Hven rejects the rows that break this rule, so they cannot have a flag",
             rule_fields.places.get("severity", rule_fields.place),
             "write `severity: warning`, or remove 'flag'",
         )
@@ -126,7 +126,7 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path}: this check compares rows with each other, so it cannot set a flag",
             rule_fields.places["flag"],
-            "remove 'flag'; then Hven refuses or counts such rows",
+            "remove 'flag'; then Hven rejects or counts such rows",
         )
 
 

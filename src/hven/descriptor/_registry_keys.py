@@ -278,7 +278,7 @@ def _read_alternate_identifiers(registry_fields: LocatedKeyValues, faults: Fault
 def _read_registry_relation(relation_fields: LocatedKeyValues, faults: FaultCollector) -> RelatedResource:
     relation = OLD_RELATION_NAMES.get(relation_fields["type"], str(relation_fields["type"]))
     if relation not in VORESOURCE_RELATIONS:
-        remedy = suggest_spelling(relation, VORESOURCE_RELATIONS) or f"known: {', '.join(VORESOURCE_RELATIONS)}"
+        remedy = suggest_spelling(relation, VORESOURCE_RELATIONS) or f"use one of {', '.join(VORESOURCE_RELATIONS)}"
         faults.add_error(f"registry.related: {relation!r} is not a relation", relation_fields["type"].place, remedy)
     identifier = None
     if "id" in relation_fields:

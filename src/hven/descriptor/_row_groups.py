@@ -139,7 +139,7 @@ class RowGrouping:
         name = node.name.lower()
         if self.is_inside_rows:
             faults.add_error(
-                f"{key_path}: {name} is an aggregate, and cannot be used where each row is read by itself", place
+                f"{key_path}: {name} is an aggregate and cannot be used where rows are read one at a time", place
             )
             raise FaultReportedError
         self._check_argument_count(node, key_path, place)
@@ -148,7 +148,7 @@ class RowGrouping:
         if node.name in TEXT_AGGREGATES:
             separator_literal = args.pop(1)
             if not isinstance(separator_literal, Literal) or not isinstance(separator_literal.value, str):
-                faults.add_error(f"{key_path}: the separator of {name} must be a text: {name}(x, '#')", place)
+                faults.add_error(f"{key_path}: the separator of {name} must be a string: {name}(x, '#')", place)
                 raise FaultReportedError
             separator = separator_literal.value
         with self.mark_as_single_rows():
@@ -181,7 +181,7 @@ class RowGrouping:
         else:
             argument_help = "value"
         name = node.name.lower()
-        message = f"{key_path}: {name} is written {name}({argument_help})"
+        message = f"{key_path}: {name} must be written as {name}({argument_help})"
         self.expression_resolver.faults.add_error(message, place)
         raise FaultReportedError
 

@@ -305,7 +305,7 @@ def _read_vocabulary_term(term: LocatedYamlScalar, vocabulary: str, message_star
     if word not in terms:
         hint = (
             suggest_spelling(word, terms)
-            or f"known: {', '.join(terms)}; or the whole address of a word of another vocabulary"
+            or f"use one of {', '.join(terms)}; or the whole address of a word of another vocabulary"
         )
         faults.add_error(f"{message_start} {text!r}", term.place, hint)
     return f"#{word}"
@@ -342,7 +342,7 @@ class LinkExpressionParser:
             prefix, _, site_key = part.expression_text.partition(".")
             if part.name is not None and prefix == "site" and site_key:
                 if site_key not in SITE_KEYS:
-                    hint = f"known: {', '.join('site.' + key for key in SITE_KEYS)}"
+                    hint = f"use one of {', '.join('site.' + key for key in SITE_KEYS)}"
                     faults.add_error(
                         f"{key_path}: there is no {part.expression_text}", template.locate_character(part.offset), hint
                     )

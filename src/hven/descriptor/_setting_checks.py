@@ -130,7 +130,7 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
             "write one key for each expression under 'from'",
         )
     if "low" in value and ("key" in value or expression_count > 1):
-        message = f"{key_path}: 'low' replaces 'key', and needs exactly one expression under 'from'"
+        message = f"{key_path}: 'low' replaces 'key' and needs exactly one expression under 'from'"
         faults.add_error(message, value.places["low"])
     if "high" in value and "low" not in value:
         message = f"{key_path}: 'high' needs 'low'"
@@ -217,4 +217,4 @@ def check_template(
             faults.add_error(message, place, suggest_spelling(key_name, target_names))
         elif prefix == "site" and key_name not in SITE_KEYS:
             site_names = ", ".join(f"site.{key}" for key in SITE_KEYS)
-            faults.add_error(f"{key_path}: there is no {part.expression_text}", place, f"known: {site_names}")
+            faults.add_error(f"{key_path}: there is no {part.expression_text}", place, f"use one of {site_names}")

@@ -260,7 +260,7 @@ class _OptionErrorReporter:
                 known_names = [field.alias or name for name, field in self._model.model_fields.items()]
             remedy = suggest_spelling(option_name, known_names)
             if not remedy and known_names:
-                remedy = f"known: {', '.join(known_names)}"
+                remedy = f"use one of {', '.join(known_names)}"
             message = f"{self._key_path}{self._owner_text} has no option {option_name!r}"
             self._faults.add_error(message, key_place or place, remedy)
         elif option_error["type"] == "missing":

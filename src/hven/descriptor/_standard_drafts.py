@@ -325,7 +325,7 @@ def find_full_standard_name(standard: str, settings: Settings | None = None) -> 
         hint = suggest_spelling(standard, [*PROPOSERS_BY_STANDARD, *supported_standards])
         raise UsageError(
             f"no mapping can be guessed for {standard!r}",
-            remedy=hint or f"known: {', '.join(PROPOSERS_BY_STANDARD)}",
+            remedy=hint or f"use one of {', '.join(PROPOSERS_BY_STANDARD)}",
         )
     return max(matching_standards)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_LIST_BYTES = 32 << 20  # bytes of a list; the UAT has 2,300 terms in less than one
 TERM_LIST_REMEDY = (
-    "get the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o "
+    "download the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o "
     "uat.json; or write a text file with a term on each line"
 )
 

@@ -238,7 +238,7 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
             faults.add_error(
                 f"sync: {error}",
                 sync_fields.places["cron" if cron is not None else "every"],
-                "write a time that occurs" if cron is not None else "write, for example, `every: 1 h`",
+                "write a time that exists" if cron is not None else "write, for example, `every: 1 h`",
             )
             return None
     return sync_schedule

@@ -229,8 +229,8 @@ class TableDrafter:
         if self._kind == "fixed" and not {"fields", "readme"} & self._options.keys():
             self._options.update(self._module.guess_fixed_width_options(self._options, self._context))
             guess_notes.append(
-                "Hven separated the fields where the first lines are blank, so fields without a blank between "
-                "them are one; give names, and split such fields"
+                "Hven split the fields where the first lines have spaces, so fields without a space between them are "
+                "read as one; give names, and split such fields"
             )
         listing_kind = "sql" if self._is_live else self._kind
         self._options, self._notes = choose_source_table(self._module, listing_kind, self._options, self._context)
@@ -321,7 +321,7 @@ class TableDrafter:
             if first_reject.column:
                 reject_place += f", column {first_reject.column}"
             reject_note = (
-                f"{len(self._rejected_rows):,} rows cannot be read in this way and would be refused; the first is "
+                f"{len(self._rejected_rows):,} rows cannot be read in this way and would be rejected; the first is "
                 f"{reject_place}: {first_reject.reason}"
             )
             self._notes.insert(0, reject_note)
@@ -337,7 +337,9 @@ class TableDrafter:
         if self._credited is not None:
             credited_key = _source_credits.find_key_guesses(self._credited, self._guesses)
             if credited_key and not self._is_complete:
-                key_reason = "the catalogue has an index of it; Hven did not check whether a value occurs twice"
+                key_reason = (
+                    "the catalogue has an index on this column; Hven did not check whether a value occurs twice"
+                )
             elif credited_key and not is_unique_column(
                 self._module, self._options, self._context, credited_key[0], row_limit=MAX_KEY_CHECK_ROWS
             ):

@@ -90,7 +90,7 @@ def _choose_table_with_rows(kind: str, offers: Sequence[AvailableTable]) -> Avai
         largest_offer = max(nonempty_offers or offers, key=lambda offer: offer.row_count or 0)
         raise UsageError(
             f"the {service_label} has {len(offers)} tables and views: {_format_offer_names(offers)}",
-            remedy=f"choose which table with --table: --table {largest_offer.option_value}",
+            remedy=f"choose a table, for example with --table {largest_offer.option_value}",
         )
     return nonempty_offers[0]
 

@@ -233,16 +233,17 @@ def _find_live_warnings(spec: TableSpec, inspected_table: Any, key_path: str) ->
             message=f"{key_path}.rules: the rows of a table that is read in place are not checked",
             place=rule_place,
             remedy=(
-                "let the database check them, or exclude such rows with 'where'; check the served rows with hven lint"
+                "check the rows in the database, or exclude invalid rows with 'where'; check the served rows with "
+                "hven lint"
             ),
             severity="warning",
         )
     if inspected_table.encoding == "SQL_ASCII":
         message = (
             f"{key_path}.source: the database does not declare its encoding (SQL_ASCII), so text that is not "
-            "UTF-8 breaks off a result"
+            "UTF-8 cuts off a result"
         )
-        remedy = "move it to a database with ENCODING 'UTF8'"
+        remedy = "move the table to a database with ENCODING 'UTF8'"
         yield Fault(message=message, place=source_place, remedy=remedy, severity="warning")
 
 

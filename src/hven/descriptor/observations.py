@@ -124,7 +124,7 @@ def rewrite_obscore_as_table(
             faults.add_error(
                 f"{view_name} has no key {str(key)!r}",
                 key.place,
-                suggest_spelling(key, _KEYS_BY_VIEW[view_name]) or f"known: {', '.join(_KEYS_BY_VIEW[view_name])}",
+                suggest_spelling(key, _KEYS_BY_VIEW[view_name]) or f"use one of {', '.join(_KEYS_BY_VIEW[view_name])}",
             )
     table_entries: dict[LocatedYamlScalar, Any] = {key: item for key, item in value.items() if key != "radio"}
     table_entries[with_place("standard", table.place)] = with_place(STANDARDS_BY_VIEW[view_name], value.place)

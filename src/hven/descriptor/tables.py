@@ -210,7 +210,7 @@ class _TableReader:
             for key in KEYS_WITHOUT_VIEW:
                 if key in fields:
                     self._faults.add_error(
-                        f"{self._key_path}: a view has no {key!r}",
+                        f"{self._key_path}: a view cannot have {key!r}",
                         fields.places[key],
                         "write it in the view's query, or give the table a source",
                     )
@@ -265,7 +265,7 @@ class _TableReader:
             expression = (texts[name], texts[name].place)
             if name in chain:
                 cycle = (*chain[chain.index(name) :], name)
-                message = f"{let_path}: {' needs '.join(cycle)}: a cycle"
+                message = f"{let_path}: {' needs '.join(cycle)}, which is a cycle"
                 if message not in {fault.message for fault in self._faults.faults}:
                     self._faults.add_error(message, texts[name].place)
                 ordered_expressions[name] = expression
@@ -444,9 +444,9 @@ class _TableReader:
         access, policy = read_access_policy(access_fields, f"{self._key_path}.access", self._faults, contact)
         if policy is not None and "view" in fields:
             self._faults.add_error(
-                f"{self._key_path}.access: a view follows the access rules of its tables",
+                f"{self._key_path}.access: a view uses the access rules of its tables",
                 fields.places.get("access", self._name.place),
-                "write 'access' in those tables",
+                "set 'access' in those tables",
             )
         return access, policy
 

@@ -193,7 +193,7 @@ def read_localized_text(
             faults.add_error(
                 f"{key_path}: {str(key)!r} is not a language of Hven's pages",
                 key.place,
-                f"known: {', '.join(PAGE_LANGUAGES)}",
+                f"use one of {', '.join(PAGE_LANGUAGES)}",
             )
         elif (language_text := read_text(item, f"{key_path}.{key}", faults)) is not None:
             texts_by_language[str(key)] = language_text.strip()
@@ -204,7 +204,7 @@ def read_localized_text(
             f"{key_path} has no text in {faults.language!r}, the language of the site",
             value.place,
             (
-                f"add '{faults.language}:'; without it, programs and other readers get the text in "
+                f"add '{faults.language}:'; without it, clients and users of other languages get the text in "
                 f"{next(iter(texts_by_language))!r}"
             ),
         )
@@ -351,7 +351,7 @@ def describe_unbalanced_bracket(text: str) -> str:
         elif character == ")":
             depth -= 1
             if depth < 0:
-                return "a ')' too many"
+                return "an extra ')'"
     if quote:
         return f"a quote {quote} is not closed"
     return "a '(' is not closed" if depth > 0 else ""
@@ -834,7 +834,7 @@ class SectionKeySchema:
                 else:
                     hint = suggest_spelling(key, value_readers)
                 faults.add_error(
-                    f"{name} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(value_readers)}"
+                    f"{name} has no key {str(key)!r}", key.place, hint or f"use one of {', '.join(value_readers)}"
                 )
                 continue
             key_value = value_readers[key](item, f"{key_path}.{key}" if key_path else str(key), faults)

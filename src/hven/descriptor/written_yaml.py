@@ -427,7 +427,7 @@ class _YamlTreeBuilder:
         start = _find_start_index(event)
         if depth > MAX_NESTING_DEPTH:
             raise _ParseStoppedError(
-                f"values are nested more than {MAX_NESTING_DEPTH} deep", self.page.locate_index(start)
+                f"values are nested more than {MAX_NESTING_DEPTH} levels deep", self.page.locate_index(start)
             )
         if isinstance(event, yaml.AliasEvent):
             return self.resolve_alias(event.anchor, start)

@@ -508,7 +508,7 @@ def load_plugin(group: str, name: str) -> ModuleType:
         if unused_error is not None:
             raise unused_error
         known_names = ", ".join(plugin_names) or "none; check that its package is installed"
-        remedy = f"{suggest_spelling(name, plugin_names)} known: {known_names}"
+        remedy = f"{suggest_spelling(name, plugin_names)} use one of {known_names}"
         raise UserError(message, remedy=remedy.lstrip())
     for entry in _iterate_external_entries(group):
         if entry.name == name:
@@ -622,13 +622,13 @@ def find_plugin_faults() -> Iterator[UserError]:
     package_names = {package.name for package in list_installed_packages()}
     for name in sorted((_selection.names or frozenset()) - package_names):
         known_names = ", ".join(sorted(package_names))
-        remedy = f"{suggest_spelling(name, package_names)} known: {known_names}".lstrip()
+        remedy = f"{suggest_spelling(name, package_names)} use one of {known_names}".lstrip()
         yield UserError(f"`plugins` names {name!r}, but there is no plug-in package with this name", remedy=remedy)
     known_groups = {PACKAGE_GROUP, *(f"hven.{name}" for name in PLUGIN_GROUPS)}
     entry_groups = importlib.metadata.entry_points().groups
     for group in sorted(name for name in entry_groups if name.startswith("hven.") and name not in known_groups):
         spelling = suggest_spelling(group.removeprefix("hven."), PLUGIN_GROUPS)
-        remedy = f"{spelling} known: {', '.join(PLUGIN_GROUPS)}".lstrip()
+        remedy = f"{spelling} use one of {', '.join(PLUGIN_GROUPS)}".lstrip()
         yield UserError(f"there is no group of plugins {group!r}", remedy=remedy)
     for group in sorted(PLUGIN_GROUPS):
         try:

@@ -81,7 +81,7 @@ def suggest_parameters(word: str, parameter_names: Sequence[str]) -> str:
     close += parameters_with_word[:3]
     if close:
         return format_message("did you mean {names}?", join_messages("{one} or {other}", close[:3]))
-    return format_message("known: {names} ..", ", ".join(list(parameter_names)[:12]))
+    return format_message("use one of {names} ..", ", ".join(list(parameter_names)[:12]))
 
 
 def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:

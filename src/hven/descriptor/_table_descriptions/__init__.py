@@ -281,11 +281,8 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
         raise SourceError(f"the {description.kind} describes no table", remedy="check the file")
     if len(tables) > MAX_TABLES:
         raise UsageError(
-            (
-                f"the {description.kind} describes {len(tables):,} tables, but a collection takes at most "
-                f"{MAX_TABLES} at once"
-            ),
-            remedy="choose which with --table 'NAME*'",
+            (f"the {description.kind} describes {len(tables):,} tables, but at most {MAX_TABLES} at once"),
+            remedy="choose some of them with --table 'NAME*'",
         )
     return replace(description, tables=tables)
 

@@ -247,7 +247,7 @@ def _build_source_options(
     try:
         matches_name = re.compile(file_pattern).fullmatch
     except re.error as error:
-        raise SourceError(f"its fileNameRegex {file_pattern!r} is not a regular expression: {error}") from error
+        raise SourceError(f"the fileNameRegex {file_pattern!r} is not a regular expression: {error}") from error
     is_recursive = _read_element_text(dataset, "recursive") == "true"
     matching_files = sorted(path for path in _walk_directory(directory, is_recursive) if matches_name(path.name))
     if not matching_files:

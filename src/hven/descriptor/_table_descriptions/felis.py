@@ -203,7 +203,7 @@ class _DescribedTableBuilder:
         columns = []
         for column in table.columns:
             if column.datatype == "binary":
-                notes.append(f"{column.name} is binary, and is left out")
+                notes.append(f"{column.name} is left out, because it is binary")
             else:
                 columns.append(_build_column(column, table.name))
         indexes = [self._resolve_columns(index.columns) for index in table.indexes]
@@ -248,7 +248,7 @@ def _build_column(column: FelisColumn, table: str) -> Column:
     if type_name is None:
         raise SourceError(
             f"{table}.{column.name}: Felis has no datatype {column.datatype!r}",
-            remedy=f"known: {', '.join(FELIS_TYPES)}",
+            remedy=f"use one of {', '.join(FELIS_TYPES)}",
         )
     size = str(column.arraysize or "").strip()
     if column.datatype in ARRAY_DATATYPES and size not in {"", "1"}:

@@ -106,7 +106,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     if not tables:
         raise SourceError(
             f"{url} does not list the columns of its tables",
-            remedy="choose one table with --table; then Hven takes its columns from a result",
+            remedy="choose one table with --table; then Hven reads its columns from a query result",
         )
     return TableSetDescription(kind="TAP service", tables=tables, collection_keys={"reference_url": url})
 
@@ -127,7 +127,7 @@ def _find_matching_tables(request: TableDescriptionRequest, url: str) -> list[Ma
     if len(table_rows) > MAX_TABLES:
         raise UsageError(
             f"{len(table_rows):,} tables at {url} have names that match {request.table}",
-            remedy=f"choose fewer; a collection takes at most {MAX_TABLES} at once",
+            remedy=f"choose fewer tables; at most {MAX_TABLES} can be added to a collection at once",
         )
     return table_rows
 
@@ -186,7 +186,7 @@ def _build_described_table(
     if main_id_column is not None:
         source["key"] = main_id_column
     else:
-        notes.append("Hven knows no key for reading it page by page; write `key` if the table is large")
+        notes.append("Hven found no key with which to read the table page by page; write `key` if the table is large")
     return DescribedTable(
         name=_remove_schema_name(name),
         source=source,

@@ -58,7 +58,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         )
     if not tables:
         raise SourceError(
-            f"none of the files that this ReadMe describes is next to it: {', '.join(missing_names)}",
+            f"the files that this ReadMe describes are not in its directory: {', '.join(missing_names)}",
             place=TextPlace(file=request.path.name),
             remedy="put them next to the ReadMe, exactly as CDS provides them",
         )
@@ -69,7 +69,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         collection_keys["bibcode"] = catalogue.bibcode
     notes = []
     if missing_names:
-        notes.append(f"described, but not beside it: {', '.join(missing_names)}")
+        notes.append(f"described, but not in its directory: {', '.join(missing_names)}")
     return TableSetDescription(
         kind="ReadMe",
         tables=tables,

@@ -213,7 +213,7 @@ def _explain_validation_error(item: Any) -> tuple[str, str]:
         return key, f"each of them needs a section with its own name: write [{name}.{example}], and no `name` in it"
     if item["type"] == "extra_forbidden":
         known_keys = _list_keys_of_section(name.rpartition(".")[0])
-        hint = suggest_spelling(words[-1], known_keys) or "known: " + ", ".join(known_keys)
+        hint = suggest_spelling(words[-1], known_keys) or "use one of " + ", ".join(known_keys)
         return key, f"there is no such setting; {hint}"
     if item["type"] == "missing":
         return key, "is missing"
@@ -373,7 +373,7 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
     for portal in settings.portals:
         for name in portal.collections:
             if name not in collection_names:
-                remedy = suggest_spelling(name, collection_names) or f"known: {', '.join(collection_names)}"
+                remedy = suggest_spelling(name, collection_names) or f"use one of {', '.join(collection_names)}"
                 key = f"portals.{portal.name}.collections"
                 fault = _build_settings_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning")
                 faults.append(fault)

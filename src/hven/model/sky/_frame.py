@@ -171,7 +171,7 @@ def _build_astropy_frame(frame: CoordinateFrame) -> Any:
 
     name = ASTROPY_FRAMES.get(frame.name.upper().replace("-", "_"))
     if name is None:
-        message = f"the frame {frame.name!r} is not known; known are {', '.join(ASTROPY_FRAMES)}"
+        message = f"the frame {frame.name!r} is not known; use one of {', '.join(ASTROPY_FRAMES)}"
         raise ValueError(message)
     frame_class = frame_transform_graph.lookup_name(name)
     arguments = {}
@@ -206,7 +206,7 @@ def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target
     """
     for name in (source, target):
         if name not in ROTATION_FRAMES:
-            message = f"the frame {name!r} is not known; known are {', '.join(ROTATION_FRAMES)}"
+            message = f"the frame {name!r} is not known; use one of {', '.join(ROTATION_FRAMES)}"
             raise ValueError(message)
     a = np.radians(np.asarray(lon, dtype=np.float64))
     d = np.radians(np.asarray(lat, dtype=np.float64))

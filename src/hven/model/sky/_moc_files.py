@@ -40,7 +40,7 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
         The format is unknown.
     """
     if file_format not in {"fits", "json", "ascii"}:
-        message = f"{file_format!r} is not a format of MOC files; known are fits, json, ascii"
+        message = f"{file_format!r} is not a format of MOC files; use fits, json or ascii"
         raise ValueError(message)
     if file_format == "ascii":
         return str(moc).encode()

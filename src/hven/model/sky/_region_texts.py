@@ -175,7 +175,7 @@ def write_region_texts(
         The kind of text is unknown.
     """
     if text_kind not in TEXT_KINDS:
-        message = f"{text_kind!r} is not a kind of region text; known are {', '.join(TEXT_KINDS)}"
+        message = f"{text_kind!r} is not a kind of region text; use one of {', '.join(TEXT_KINDS)}"
         raise ValueError(message)
     pieces, row = split_into_simple_polygons(regions.make_valid())
     if not from_outside:

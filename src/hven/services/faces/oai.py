@@ -268,7 +268,7 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
             problem = "is given twice"
         else:
             problem = f"{verbs[0][:40]!r} is not known"
-        raise OaiError("badVerb", f"verb {problem}; known: {', '.join(VERB_ARGUMENTS)}")
+        raise OaiError("badVerb", f"verb {problem}; use one of {', '.join(VERB_ARGUMENTS)}")
     verb = verbs[0]
     names = [name for name, _ in arguments if name != "verb"]
     required_names, optional_names = VERB_ARGUMENTS[verb]
@@ -297,7 +297,7 @@ def _parse_metadata_prefix(arguments: Mapping[str, str]) -> str:
         raise OaiError("badArgument", f"metadataPrefix={prefix[:40]!r} is not the name of a format")
     if prefix not in METADATA_FORMATS:
         raise OaiError(
-            "cannotDisseminateFormat", f"there is no format {prefix[:40]}; known: {', '.join(METADATA_FORMATS)}"
+            "cannotDisseminateFormat", f"there is no format {prefix[:40]}; use one of {', '.join(METADATA_FORMATS)}"
         )
     return prefix
 
@@ -321,7 +321,7 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
         if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", set_name):
             raise OaiError("badArgument", f"set={set_name[:40]!r} is not the name of a set")
         if set_name != MANAGED_SET:
-            raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; known: {MANAGED_SET}")
+            raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; use one of {MANAGED_SET}")
     return _OaiListRequest(
         verb=arguments["verb"],
         prefix=prefix,
