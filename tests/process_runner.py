@@ -214,7 +214,7 @@ def serve_site(
         try:
             wait_until(lambda: process.poll() is not None or server.get("/health")[0] == 200, 300)
         except AssertionError:
-            pytest.fail(f"the server does not answer; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
+            pytest.fail(f"the server does not respond; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
         assert process.poll() is None, log.read_text()
         yield server
     finally:

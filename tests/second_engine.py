@@ -31,7 +31,7 @@ class WatchedPlan:
         for name, one in relations.items():
             assert isinstance(one, MemoryRelation) or one.engine == OTHER_NAME, f"{name} was asked of the wrong engine"
         if self.engine.module.away:
-            raise StorageError("the other database does not answer")
+            raise StorageError("the other database does not respond")
         self.engine.module.asked.append(sorted(relations))
         return self.plan.execute(values, relations, limits)
 
@@ -53,11 +53,11 @@ class OtherEngine(DuckEngine):
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         if self.module.away:
-            raise StorageError("the other database does not answer")
+            raise StorageError("the other database does not respond")
         super().remove_snapshot(snapshot)
 
     def find_outage(self) -> str | None:
-        return "the other database does not answer" if self.module.away else None
+        return "the other database does not respond" if self.module.away else None
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def register_other_engine() -> Iterator[Any]:
     def open_(where: Path, *, memory: int, **options: Any) -> OtherEngine:
         module.opened += 1
         if module.away:
-            raise StorageError("the other database does not answer", remedy="start it")
+            raise StorageError("the other database does not respond", remedy="start it")
         return OtherEngine(where, module, memory_bytes=memory, **options)
 
     module.open = open_

@@ -203,7 +203,7 @@ def test_a_provider_that_is_down(site: Site, tmp_path: Path, issuer: tuple[str, 
     assert anna.who_am_i() == name, "who is logged in goes on"
     for browser, path in ((back, place), (Browser(site, "bob"), "/login/oidc/ours")):
         answer = browser.ask(path)
-        assert (answer.status_code, "ours does not answer; try again later" in answer.text) == (503, True)
+        assert (answer.status_code, "ours does not respond; try again later" in answer.text) == (503, True)
         assert "<form" in answer.text, "there may be other ways"
     token = jwt.encode({"alg": "RS256"}, {"iss": issuer[0]}, jwk.RSAKey.generate_key(2048))
     assert anna.ask("/tap/tables", authorization=f"Bearer {token}").status_code in {401, 503}

@@ -59,7 +59,7 @@ def test_every_class_of_the_tree_has_a_status_and_children_come_first() -> None:
     [
         errors.StorageError(
             "the system state sqlite:////srv/site/var/hven.sqlite cannot be written: x",
-            remedy="free some space on the disk of var/",
+            remedy="free some space on the disk that contains var/",
         ),
         errors.StorageError("the part /srv/site/var/snapshots/a.b/1/0.arrow: input/output error"),
         OSError(errno.EROFS, "Read-only file system", "/srv/site/var/jobs/1"),
@@ -70,7 +70,8 @@ def test_what_the_machine_lacks_is_told_without_a_path(error: Exception, caplog:
     assert "/srv" not in told
     assert "site/" not in told
     assert re.search(
-        "hven.sqlite cannot be written: x; free some space on the disk of var/|0.arrow: input/output error|at the moment: read-only",
+        "hven.sqlite cannot be written: x; free some space on the disk that contains var/|0.arrow: input/output "
+        "error|at the moment: read-only",
         told,
     )
     assert "/srv/site/var" in caplog.text

@@ -517,7 +517,7 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
             ), faults
             assert any("may not read the column secret" in fault for fault in faults)
             connection.execute("REVOKE SELECT ON runs FROM reader")
-            with pytest.raises(StorageUnavailableError, match="may no longer be read"):
+            with pytest.raises(StorageUnavailableError, match="is no longer allowed to read"):
                 rows(site, "SELECT run FROM ops.runs")
             # who alters the table has the whole of it: readers are told soon, and do not queue up
             with connection.transaction():

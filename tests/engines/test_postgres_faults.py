@@ -86,7 +86,7 @@ def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
     machine.stop()
     try:
         assert describe_error(lambda: list(running)).startswith("StorageError")
-        assert "has gone away or does not answer" in describe_error(
+        assert "cannot be reached or does not respond" in describe_error(
             lambda: ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot)
         )
     finally:

@@ -167,10 +167,10 @@ def test_a_wrong_password_is_told_with_the_remedy(machines, site, monkeypatch):
         run(ours.url, f"ALTER USER MAPPING FOR {role} SERVER ops OPTIONS (SET password 'wrong')")
     found = levels(site)
     said = [(message, remedy) for (about, level, message), remedy in found.items() if level == "error"]
-    assert any("refuses this user" in message and "user mapping" in remedy for message, remedy in said), found
+    assert any("rejects this user" in message and "user mapping" in remedy for message, remedy in said), found
     monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(machines[1].url, user="guest", password="wrong"))
     (message,) = [message for (about, level, message) in levels(site) if about == "ops" and level == "error"]
-    assert "refuses this user" in message
+    assert "rejects this user" in message
     assert "check url of [[foreign]] ops" in run_hven("fdw", "--apply", "--site", site, expected_code=3).stderr
 
 
@@ -202,7 +202,7 @@ def test_an_unreachable_server_and_missing_tables_are_told(machines, site, monke
         for (_, _, message), remedy in levels(site).items()
     )
     monkeypatch.setenv("OPS_DB", "postgresql://guest:x@127.0.0.1:9/postgres")
-    assert any("does not answer" in message or "refused" in message for (_, _, message) in levels(site)), levels(site)
+    assert any("does not respond" in message or "refused" in message for (_, _, message) in levels(site)), levels(site)
     written = run_hven("fdw", "--site", site)
     assert "extensions were not compared" in written.stderr
     assert "IMPORT FOREIGN SCHEMA" in written.stdout
@@ -215,7 +215,7 @@ def test_a_role_that_may_not_is_told_whom_to_ask(machines, site):
     (site / "hven.toml").write_text(text.replace("hven@/", "plain@/"))
     told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     assert "may not do this" in told
-    assert "give an administrator the SQL text: hven fdw ops > ops.sql" in told
+    assert "send the SQL statements to an administrator: hven fdw ops > ops.sql" in told
     assert rows(ours.url, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
 
 

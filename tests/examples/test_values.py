@@ -149,7 +149,7 @@ def test_nrh(example_site: tuple[Path, Rows]) -> None:
             assert float(row["time_min"]) == pytest.approx(
                 Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9
             )
-    assert "no element, so this source row gives no row: 1 row" in run_hven("--site", site, "ingest", "nrh").stdout
+    assert "no element, so this source row creates no row: 1 row" in run_hven("--site", site, "ingest", "nrh").stdout
     with serve_site(site) as server:
         days = {hit["_id"]: hit["_source"] for hit in hits if hit["_source"]["quicklooks"]}
         asked = urlencode({"ID": [f"{day}_1" for day in days], "RESPONSEFORMAT": "csv"}, doseq=True)

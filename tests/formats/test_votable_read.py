@@ -413,10 +413,10 @@ def test_strings_in_binary():
 @pytest.mark.parametrize(
     ("payload", "fields", "why"),
     [
-        (struct.pack(">Bi", 0, 1)[:-1], INT, "break off in the middle of row 1"),
-        (struct.pack(">BiBi", 0, 1, 0, 2) + b"\0", INT, "break off in the middle of row 3"),
+        (struct.pack(">Bi", 0, 1)[:-1], INT, "end in the middle of row 1"),
+        (struct.pack(">BiBi", 0, 1, 0, 2) + b"\0", INT, "end in the middle of row 3"),
         (struct.pack(">Bi", 0, -5), TEXT, "row 1 has a cell of negative length"),
-        (struct.pack(">Bi", 0, 2**31 - 1) + b"abc", TEXT, "break off in the middle of row 1"),
+        (struct.pack(">Bi", 0, 2**31 - 1) + b"abc", TEXT, "end in the middle of row 1"),
         ("AAAA*AAA", INT, "not base64"),
         (b"\0X", '<FIELD name="a" datatype="boolean"/>', "not a value of type boolean"),
     ],
@@ -472,10 +472,10 @@ BOMB = (
         (b"a,b\n1,2\n", "not well-formed"),
         (b"<html><body>login first</body></html>", "root element is html"),
         (b"\x1f\x8b\x08\x00garbage", "gzip"),
-        (gzip.compress(table(cells("1")), mtime=0)[:-20], "gzip stream breaks off"),
+        (gzip.compress(table(cells("1")), mtime=0)[:-20], "gzip stream is truncated"),
         (table(cells("1"))[:-30], "not well-formed"),
         (table(cells("1") * 2)[:120], "not well-formed"),
-        (table("<TABLEDATA><TR><TD>1</TD></TR>")[:-40], "breaks off|not well-formed"),
+        (table("<TABLEDATA><TR><TD>1</TD></TR>")[:-40], "ends in the middle|not well-formed"),
         (table(cells("1", "2")), "row 1 has 2 cells"),
         (table("<TABLEDATA><TR><TD>1</TR></TABLEDATA>"), "not well-formed"),
         (table(cells("&nothing;")), "nothing"),
@@ -520,7 +520,7 @@ def test_an_external_dtd_is_not_fetched():
 def test_metadata_without_end_is_refused(monkeypatch):
     monkeypatch.setattr(reader, "_MAX_METADATA_BYTES", 1 << 20)
     info = b'<INFO name="a" value="b"/>\n' * 50_000
-    with pytest.raises(SourceError, match="1 MiB besides its rows"):
+    with pytest.raises(SourceError, match="1 MiB of metadata besides its rows"):
         values(gzip.compress(b"<VOTABLE><RESOURCE>" + info + table(cells("1")), 1))
 
 

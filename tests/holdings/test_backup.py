@@ -300,7 +300,7 @@ def test_a_full_disk_leaves_no_archive(backed_up_site: Path, tmp_path: Path, mon
 def test_rows_that_cannot_be_staged_leave_nothing(archive: Path, tmp_path: Path, other_engine: Any) -> None:
     other_engine.away = True
     try:
-        with pytest.raises(StorageError, match="does not answer"):
+        with pytest.raises(StorageError, match="does not respond"):
             restore_archive(archive, tmp_path / "again")
     finally:
         other_engine.away = False

@@ -181,11 +181,11 @@ def test_health_tells_of_an_engine_that_is_away(
         other_engine.away = True
         wait_until(
             lambda: any(
-                "engine other: the other database does not answer" in text
+                "engine other: the other database does not respond" in text
                 for text in site.get_published_state().problems
             )
         )
-        with pytest.raises(HvenError, match="does not answer"):
+        with pytest.raises(HvenError, match="does not respond"):
             numbers(site)
         other_engine.away = False
         wait_until(lambda: not site.get_published_state().problems)
@@ -246,7 +246,7 @@ def test_the_verb(tmp_path: Path, other_engine: Any) -> None:
     assert "things.a: 3 rows are now in other" in told
     assert "to prevent this, add `engine: other` to its descriptor" in told
     other_engine.away = True
-    assert "engine other: the other database does not answer" in run_hven("status", "--site", tmp_path).stdout
+    assert "engine other: the other database does not respond" in run_hven("status", "--site", tmp_path).stdout
     other_engine.away = False
     assert "is already in other" in run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
 

@@ -151,7 +151,7 @@ def test_a_source_that_stops_midway(published_collection):
         assert "data: the file ends in the middle of its last record" in published_collection.check_ingest_fails()
         published_collection.put("[" + text.strip().replace("\n", ",\n")[:-20])
         assert (
-            "data:200: the file ends in the middle of its list, in record 200; get the file again, because it was cut short"
+            "data:200: the file ends in the middle of its list, in record 200; download the file again; it is truncated"
             in published_collection.check_ingest_fails()
         )
 

@@ -41,7 +41,7 @@ BAD = {  # what the function does at a row, and how it is told
     "raise": ("        1 / 0\n", ["ZeroDivisionError: division by zero (f.py:6)", "in row 17 of d.csv, with 17.5"]),
     "exit": ("        os._exit(3)\n", ["it ended its process with exit code 3", "in row 17"]),
     "leave": ("        sys.exit('enough')\n", ["SystemExit: enough", "in row 17"]),
-    "loop": (f"        {LOOP}\n", ["it gave no answer within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
+    "loop": (f"        {LOOP}\n", ["it gave no response within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
     "segfault": ("        ctypes.string_at(0)\n", ["its process ended with SIGSEGV: a fault in compiled code", "in row 17"]),
     "killed": ("        os.kill(os.getpid(), 9)\n", ["its process ended with SIGKILL", "in row 17"]),
     "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["it needed more than 536,870,912 bytes of memory (python.memory in hven.toml)", "in row 17"]),
@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_imported_is_told_at_ingest(home, loops):
     for text, words in (
         ("import nothing_of_that_name\n" + GOOD, "f.py cannot be imported: ModuleNotFoundError"),
         (GOOD + "\nimport os\nos._exit(5)\n", "f.py cannot be imported: it ended its process with exit code 5"),
-        (GOOD + f"\nimport os\nif True:\n        {LOOP}\n", "f.py cannot be imported: it gave no answer within 2 s"),
+        (GOOD + f"\nimport os\nif True:\n        {LOOP}\n", "f.py cannot be imported: it gave no response within 2 s"),
         (GOOD + "\ndel f\n", "f.py has no function 'f'"),
     ):
         file.write_text(text)
@@ -249,7 +249,7 @@ tables:
     ("line", "words"),
     [
         ("os._exit(0)", r"rows\(\) after 2,500 rows: it ended its process with exit code 0"),
-        (LOOP.replace(" " * 8, " " * 4), r"rows\(\) after 2,500 rows: it gave no answer within 2 s"),
+        (LOOP.replace(" " * 8, " " * 4), r"rows\(\) after 2,500 rows: it gave no response within 2 s"),
         ("ctypes.string_at(0)", r"rows\(\) after 2,500 rows: its process ended with SIGSEGV"),
         (
             "[bytearray(2**26) for _ in range(1000)]",

@@ -104,7 +104,9 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
     text = report.format_text()
     assert "info: 4 rows with an exact region" in text
     assert "rows.json row 7: contour = character 5 of the chain code is not a digit from 0 to 7" in text
-    assert "the contour gives no region: the rotation number does not match the date; correct the number" in text
+    assert (
+        "the contour does not define a region: the rotation number does not match the date; correct the number" in text
+    )
     assert "has no value although" not in text  # said once
     assert found["fine"]["s_region"] is not None
     assert shapely.Polygon(np.reshape(found["fine"]["s_region"], (-1, 2))).exterior.is_ccw

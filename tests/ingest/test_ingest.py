@@ -300,7 +300,7 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
         ("{ID: [1, 2]}", "ID: 2 values are expected, but there are 3 rows"),
         ("{id: [1, 2, 3, 4]}", "id: 4 values are expected, but there are 3 rows"),
         ("{id: [1, 9, 3], rows: 3}", "id is 2 in row 2, expected 9"),
-        ("{nope: [1]}", "the query gives no column 'nope'"),
+        ("{nope: [1]}", "the query returns no column 'nope'"),
         ("{id: 1}", ""),
     ]
     tests = "tests:\n" + "".join(

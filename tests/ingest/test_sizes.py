@@ -87,7 +87,7 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
         }
         assert told == {
             f"product_size: {host} returned status 404": (1, f"{base}/gone"),
-            f"product_size: {host} gave no size": (1, f"{base}/silent"),
+            f"product_size: {host} did not state a size": (1, f"{base}/silent"),
         }
         assert report.findings["kbytes: empty"].count == 3
         assert max(running.asked.values()) == 1
@@ -116,6 +116,6 @@ def test_a_host_that_is_away_is_left_in_peace(monkeypatch):
         base = f"http://127.0.0.1:{held.getsockname()[1]}"
         assert asked(pa.array([f"{base}/b{number}" for number in range(10)])).null_count == 10
     assert [(why.split(" ", 1)[1], count) for why, count, _ in asked.iterate_failures()] == [
-        ("failed too often, and was not asked again", 7),
-        ("does not answer", 3),
+        ("failed too often, so Hven sent it no more requests", 7),
+        ("does not respond", 3),
     ]

@@ -91,8 +91,8 @@ def test_servers_that_do_not_answer_are_named(tmp_path, source, named):
     secrets = f"DB = 'postgresql://reader:pass-word@127.0.0.1:{port}/x'\n"
     faults = check_source(tmp_path, source.format(port=port), code=0, secrets=secrets)
     assert len(faults) == 1
-    assert faults[0]["message"].startswith(f"{named.format(port=port)} does not answer: ")
-    assert "no answer within" not in faults[0]["message"], "the server was asked, and why it does not answer is told"
+    assert faults[0]["message"].startswith(f"{named.format(port=port)} does not respond: ")
+    assert "no response within" not in faults[0]["message"], "the server was asked, and why it does not respond is told"
     assert (faults[0]["severity"], faults[0]["line"]) == ("warning", 6)
     assert "pass-word" not in json.dumps(faults)
 
@@ -104,7 +104,7 @@ def test_a_server_that_says_nothing_holds_the_check_for_a_short_time(tmp_path, m
         path = tmp_path / "collections/stars/stars.yaml"
         resource, _ = descriptor.check_and_read_descriptor(path, site.settings)
         (fault,) = source_checks.find_source_faults(resource, path.parent, site.settings)
-    assert fault.message == "the database $DB does not answer: no answer within 0.2 s"
+    assert fault.message == "the database $DB does not respond: no response within 0.2 s"
 
 
 class RefusingService(http.server.BaseHTTPRequestHandler):

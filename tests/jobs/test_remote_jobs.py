@@ -440,7 +440,7 @@ def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
         ([(200, {}, "<!DOCTYPE html><html>")], "a web page instead of a job"),
         ([(200, {}, '<!DOCTYPE a [<!ENTITY x "y">]><job>&x;</job>')], "a web page instead of a job"),
         ([(200, {}, "")], "a document that is not XML"),
-        ([(500, {}, "<b>out of order</b>")], "has not answered for 0.5 seconds: 127.0.0.1 returned status 500: out of order"),
+        ([(500, {}, "<b>out of order</b>")], "has not responded for 0.5 seconds: 127.0.0.1 returned status 500: out of order"),
         ([job("ABORTED")], "was aborted: it gave no reason"),
         ([job("ERROR", "<uws:errorSummary><uws:message>no &lt;flux&gt;</uws:message></uws:errorSummary>")], "failed: no <flux>"),
         ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="file:///etc/passwd"/></uws:results>')], "is not an http or https address"),

@@ -139,7 +139,8 @@ def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
         assert values(site, "base.main") == [2, 5]
         assert values(site, "made.main") == [2, 3]
         assert any(
-            "made.main is made from this, but is on hold after `hven rollback`" in line for line in report.warnings
+            "made.main is made from this table, but is on hold after `hven rollback`" in line
+            for line in report.warnings
         )
 
 

@@ -66,7 +66,7 @@ class Reader:
         if answer.status == 503:  # told to come again: right under such a load
             assert answer.getheader("retry-after"), "503 without Retry-After"
             raise http.client.HTTPException("503")
-        if answer.status == 500 and b"the process that computed the query ended (SIGKILL)" in found:
+        if answer.status == 500 and b"the query process ended (SIGKILL)" in found:
             raise http.client.HTTPException("500")
         return answer.status, found
 

@@ -184,7 +184,8 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     (told,) = site.store.schedules.list_alerts()
     assert (told.kind, told.collection) == ("damaged", "a")
     assert (
-        "published rows of a.main are damaged (00000.arrow: its rows are not those that were written)" in told.message
+        "published rows of a.main are damaged (00000.arrow: its rows differ from those that were written)"
+        in told.message
     )
     health = SiteHealthMonitor(site)
     checks = {check.name: check for check in health.run_health_checks(health.get_status(wait_seconds=None))}

@@ -268,7 +268,7 @@ def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeyp
 
 def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail_to_answer(_: object) -> None:
-        raise StorageError(f"the system state postgresql://hven:{SECRET}@db/hven does not answer")
+        raise StorageError(f"the system state postgresql://hven:{SECRET}@db/hven does not respond")
 
     monkeypatch.setattr(type(site.store.schedules), "list_schedules", fail_to_answer)
     reader = Client(create_application(site))

@@ -359,7 +359,7 @@ def test_an_engine_that_is_away_makes_no_table_private(rights_site: Site) -> Non
     item = rights_site.get_published_state().tables_by_name["night.main"]
 
     def fail_to_answer(_: Snapshot) -> StorageEngine:
-        raise StorageUnavailableError("the database does not answer")
+        raise StorageUnavailableError("the database does not respond")
 
     levels = RowAccessPolicy(rows="release <= now or reader in (pi)")
     published = {"night.main": replace(item, table=item.table.copy_with(policy=levels))}

@@ -206,7 +206,7 @@ def test_surveys_and_cuts_of_sia_are_made_of_them(open_far_client, stored_root, 
         with pytest.raises(UpstreamError):
             surveys.build_hips_survey(around, OWNER_PRINCIPAL, "far", "sky", order=3)
         assert surveys.find_hips_survey(client.site.settings, "far", "sky").place == made.place
-        assert "does not answer in time" in client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1").text
+        assert "does not respond in time" in client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1").text
 
 
 def members(client: Client, **more: str) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:

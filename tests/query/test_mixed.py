@@ -237,12 +237,12 @@ def test_an_engine_that_is_away_stops_its_own_tables_only(
     try:
         with Site(Settings(directory=tmp_path)) as site:
             assert len(rows(site, "SELECT star FROM sky.stars")) == STARS
-            with pytest.raises(StorageError, match="does not answer"):
+            with pytest.raises(StorageError, match="does not respond"):
                 rows(site, "SELECT entry FROM obs.logs")
-            with pytest.raises(HvenError, match="does not answer"):
+            with pytest.raises(HvenError, match="does not respond"):
                 rows(site, QUERIES[0])
             opened = other_engine.opened
-            with pytest.raises(StorageError, match="does not answer"):
+            with pytest.raises(StorageError, match="does not respond"):
                 rows(site, "SELECT night FROM obs.logs")
             assert other_engine.opened == opened, "it is not tried again at once"
     finally:

@@ -130,7 +130,7 @@ def test_the_database_goes_and_comes_back(server: Server, database: PostgresClus
         for _ in range(6):
             status, body = send_query(server, count)
             assert status == 503, body
-        assert b"does not answer" in body
+        assert b"does not respond" in body
         assert b"Traceback" not in body
         assert server.get("/cone/ops.cubes", RA=1, DEC=1, SR=1)[0] == 503
         assert server.rows("SELECT COUNT(*) AS n FROM stars.main") == [[2]]

@@ -248,7 +248,7 @@ def test_a_key_that_is_there_twice(tmp_path):
         ('{"a": 1}\n{"a": 2}\n{"a": {"b": 1', r"a.json.*ends in the middle of its last record.*cut short"),
         (
             '[{"a": 1},\n{"a": 2},\n{"a"',
-            r"a.json:3: the file ends in the middle of its list, in record 3; get the file again, because it was cut short",
+            r"a.json:3: the file ends in the middle of its list, in record 3; download the file again; it is truncated",
         ),
         ('[{"a": 1},\n{"a": 2}', r"ends in the middle of its list"),
         ('{"features": [{"a": 1}, {"b', r"ends in the middle of its list"),

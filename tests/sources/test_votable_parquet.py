@@ -115,7 +115,7 @@ def test_metadata_in_the_footer(tmp_path):
 
 def test_what_is_no_parquet(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense PAR1")
-    with pytest.raises(SourceError, match=r"a\.parquet: not a readable Parquet file"):
+    with pytest.raises(SourceError, match=r"a\.parquet: the file is not a readable Parquet file"):
         parquet.open(parquet.Options(files=["a.parquet"]), SourceContext(directory=tmp_path)).list_columns()
 
 

@@ -73,10 +73,10 @@ def test_a_restart_is_survived_and_told_in_plain_words(tmp_path: Path, url: str)
             store.jobs.claim_job,
         ):
             with pytest.raises(
-                StorageError, match=r"does not answer: .*start PostgreSQL; then Hven continues automatically"
+                StorageError, match=r"does not respond: .*start PostgreSQL; then Hven continues automatically"
             ):
                 ask()
-        with pytest.raises(StorageError, match="does not answer"):
+        with pytest.raises(StorageError, match="does not respond"):
             StateStore(tmp_path, url)
     finally:
         pg_ctl(url, "start")

@@ -375,7 +375,7 @@ class QueryBinder(JoinBinder):
         """
         if node.query.order_by or node.query.offset is not None:
             self.raise_bind_error(
-                "the query of the query of a recursive table cannot have ORDER BY or OFFSET",
+                "the query of a recursive table cannot have ORDER BY or OFFSET",
                 node.query.text_offset,
                 "move them to the end of the whole query",
             )
@@ -594,7 +594,7 @@ class QueryBinder(JoinBinder):
                     outputs.add_item(column_ref, None, node.text_offset)
             return
         if not scope.visible_columns.sources:
-            self.raise_bind_error("* needs a FROM clause clause", node.text_offset)
+            self.raise_bind_error("* needs a FROM clause", node.text_offset)
         for column_item in scope.visible_columns.list_star_columns():
             expression = column_item.build_expression(node.text_offset)
             alias = None

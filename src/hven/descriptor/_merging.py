@@ -678,8 +678,7 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
     round_count = max(lengths)
     if round_count > MAX_LOOP_ROUNDS:
         faults.add_error(
-            f"{key_path}for.each: the loop has the loop has {round_count:,} rounds; at most {MAX_LOOP_ROUNDS:,} are "
-            "allowed",
+            f"{key_path}for.each: the loop has {round_count:,} rounds; at most {MAX_LOOP_ROUNDS:,} are allowed",
             each.place,
         )
         return []

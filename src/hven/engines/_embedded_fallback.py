@@ -102,7 +102,7 @@ class EmbeddedFallbackPlan(QueryPlan):
                 full_table_ref = TableRef((), number=0, table=table)
                 plan = plan_table_read(build_fetch_query(bound_query, full_table_ref, columns_to_read, ()))
             if plan is None:
-                raise TypeError(f"{source_engine_name} cannot give the rows of {table.qualified_name}")
+                raise TypeError(f"{source_engine_name} cannot return the rows of {table.qualified_name}")
             self.table_fetches[table.qualified_name] = table, plan
 
     def execute(

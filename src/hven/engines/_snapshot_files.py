@@ -141,7 +141,7 @@ def find_file_fault(
             return os.strerror(error.errno).lower()
         return str(error)
     if actual is not None and recorded_checksum and actual != (size, recorded_checksum):
-        return "its rows are not those that were written"
+        return "its rows differ from those that were written"
     return None
 
 
@@ -177,7 +177,7 @@ def raise_if_transient_read_error(path: Path, error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         message = f"the snapshot file {path} cannot be read at the moment: {os.strerror(error.errno).lower()}"
         raise StorageUnavailableError(
-            message, remedy="check that the server may read it, and that it may open more files"
+            message, remedy="check that the server has permission to read the file, and that it can open more files"
         ) from error
 
 

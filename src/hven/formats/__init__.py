@@ -162,10 +162,10 @@ class TableStream:
                 row_count += batch.num_rows
                 yield batch
         if self.is_truncated:
-            message = "the answer was cut off (QUERY_STATUS=OVERFLOW), so rows are missing"
+            message = "the result was truncated (QUERY_STATUS=OVERFLOW), so rows are missing"
             if row_count:
                 message = format_message(
-                    "the answer was cut off (QUERY_STATUS=OVERFLOW) after {number:,} rows, but there are more",
+                    "the result was truncated (QUERY_STATUS=OVERFLOW) after {number:,} rows, but there are more",
                     row_count,
                 )
             remedy = (

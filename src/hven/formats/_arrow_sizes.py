@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_HEADER_BYTES = 64 << 20  # of a message without its buffers
 _DICTIONARY_MESSAGE, _RECORD_BATCH_MESSAGE = 2, 3
-_DAMAGED_MESSAGE = "not readable Arrow data: the header of a message is damaged"
+_DAMAGED_MESSAGE = "the file is not readable Arrow data: the header of a message is damaged"
 
 
 def count_unpacked_arrow_bytes(file: BinaryIO) -> int:

@@ -22,7 +22,7 @@ _MAX_NESTING_DEPTH = 20
 # bytes of a value by physical type; of texts without their characters
 _PHYSICAL_TYPE_BYTES = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8, 6: 4, 7: 32}
 _DICTIONARY_PAGE = 2
-_DAMAGED_MESSAGE = "not a readable Parquet file: its footer or a page header is damaged"
+_DAMAGED_MESSAGE = "the file is not a readable Parquet file: its footer or a page header is damaged"
 
 Fields = dict[int, Any]
 
@@ -40,7 +40,7 @@ def count_unpacked_parquet_bytes(file: BinaryIO) -> int:
     length_bytes = os.pread(handle, 4, max(size - 8, 0)).ljust(4, b"\0")
     length = struct.unpack("<I", length_bytes)[0]
     if length > min(MAX_FOOTER_BYTES, size - 12):
-        raise SourceError(f"not a readable Parquet file: its footer has {length:,} bytes")
+        raise SourceError(f"the file is not a readable Parquet file: its footer has {length:,} bytes")
     try:
         footer = _ThriftBuffer(os.pread(handle, length, size - 8 - length))
         groups = _read_thrift_struct(footer, 0).get(4, [])
@@ -72,7 +72,7 @@ def _count_column_chunk_bytes(handle: int, column_metadata: Fields, size: int, p
         page_header, header_bytes = _read_page_header(handle, at)
         pages += 1
         if pages > page_limit:
-            raise SourceError(f"the file has more than {MAX_PAGES:,} pages", remedy="write it in larger pages")
+            raise SourceError(f"the file has more than {MAX_PAGES:,} pages", remedy="write the file with larger pages")
         if page_header[2] < 0 or page_header[3] < 0:
             raise SourceError(_DAMAGED_MESSAGE)
         if page_header[1] == _DICTIONARY_PAGE:

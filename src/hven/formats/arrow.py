@@ -131,7 +131,7 @@ def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_5
         schema_metadata = _decode_metadata(ipc_reader.schema.metadata)
         columns = [_create_column(item) for item in ipc_reader.schema]
     except _READ_ERRORS as error:
-        message = f"not readable Arrow data: {error}"
+        message = f"the file is not readable Arrow data: {error}"
         raise SourceError(message) from error
     table_name = schema_metadata.get("name")
     metadata = TableMetadata(columns=columns, name=table_name, description=schema_metadata.get("description"))

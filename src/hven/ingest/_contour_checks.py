@@ -294,7 +294,7 @@ def _report_missing_regions(
         generalized_text = re.sub(r"\{[^}]*\}", "..", fault_text)
         yield RuleViolation(
             rule=f"{OUTLINE_COLUMN}: contour {name}",
-            message=f"the contour gives no region: {generalized_text}; {contours.FAULT_REMEDIES[name]}",
+            message=f"the contour does not define a region: {generalized_text}; {contours.FAULT_REMEDIES[name]}",
             severity=WARNING_SEVERITY,
             row_mask=row_mask,
             column="contour" if generalized_text != fault_text else None,

@@ -53,7 +53,7 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
         free_bytes = shutil.disk_usage(directory).free
         if needed_there > free_bytes:
             raise StorageError(
-                f"{collection} needs about {_format_bytes(needed_there)} in {directory}, where "
+                f"{collection} needs about {_format_bytes(needed_there)} in {directory}, where only "
                 f"{_format_bytes(free_bytes)} are free",
                 remedy="free some space, or keep fewer snapshots (keep_snapshots); the published rows stay as they are",
             )
@@ -63,7 +63,7 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
         if used_bytes + needed_bytes > budget:
             raise StorageError(
                 f"{collection} needs about {_format_bytes(needed_bytes)}, and {site.settings.var_directory} "
-                f"already takes {_format_bytes(used_bytes)} of its {_format_bytes(budget)}",
+                f"already uses {_format_bytes(used_bytes)} of its {_format_bytes(budget)}",
                 remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or delete what you do "
                 "not need with hven remove --purge",
             )

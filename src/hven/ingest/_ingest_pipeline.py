@@ -433,7 +433,7 @@ class CollectionRun:
             table_name = published_specs[0].table.qualified_name
             if resource.name in self.site.store.map_held_collections():
                 warning = (
-                    f"{table_name} is made from this, but is on hold after `hven rollback`: run hven sync "
+                    f"{table_name} is made from this table, but is on hold after `hven rollback`: run hven sync "
                     f"{resource.name}"
                 )
                 self.report.warnings.append(warning)
@@ -446,7 +446,9 @@ class CollectionRun:
                 run._run_descriptor_tests()  # noqa: SLF001
             except HvenError as error:
                 failed.add(resource.name)
-                warning = f"{table_name} is made from this, but could not be made again: {error}; it stays as it was"
+                warning = (
+                    f"{table_name} is made from this table, but could not be made again: {error}; it stays as it was"
+                )
                 self.report.warnings.append(warning)
                 if run is not None:
                     self.drop_staged_snapshots(run.loaded_tables)
@@ -651,7 +653,7 @@ class CollectionRun:
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
                 f"{name} is read in place, so it is published already and there is nothing to ingest",
-                remedy="run hven check to see what its database lacks, or use `kind: sql` to copy the rows with each "
+                remedy="run hven check to see what the database lacks, or use `kind: sql` to copy the rows with each "
                 "ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
@@ -792,8 +794,8 @@ class CollectionRun:
         changed_files = sorted(name for name in all_names if hashes_before.get(name) != hashes_after.get(name))
         if changed_files:
             self.report.warnings.append(
-                f"{', '.join(changed_files)} changed during the {kind}, which used the version from "
-                f"its start: ingest again"
+                f"{', '.join(changed_files)} changed during the {kind}, which used the version that it read at its "
+                "start: ingest again"
             )
 
 

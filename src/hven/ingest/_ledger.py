@@ -484,5 +484,6 @@ def delete_unused_ledgers(site: Site, collection: str) -> None:
 
 def _build_ledger_write_error(path: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"the ledger {path} cannot be written: {error.strerror or error}", remedy="free some space on the disk of var/"
+        f"the ledger {path} cannot be written: {error.strerror or error}",
+        remedy="free some space on the disk that contains var/",
     )

@@ -51,7 +51,7 @@ class RejectsFile:
         except OSError as error:
             raise StorageError(
                 f"the rejects file {self.path} cannot be written: {error.strerror}",
-                remedy="free some space on the disk of var/",
+                remedy="free some space on the disk that contains var/",
             ) from error
         self.row_count += 1
 

@@ -79,7 +79,7 @@ class RemoteProductSizeReader:
     def _request_size_or_reason(self, url: str, host: str) -> int | str:  # noqa: PLR0911
         """Return the size, or the reason why it is unknown."""
         if self._host_failures[host] >= MAX_HOST_FAILURES:
-            return f"{host} failed too often, and was not asked again"
+            return f"{host} failed too often, so Hven sent it no more requests"
         try:
             with http_client.stream_answer(
                 "HEAD",
@@ -93,7 +93,7 @@ class RemoteProductSizeReader:
         except http_client.UnreachableError:
             with self._lock:
                 self._host_failures[host] += 1
-            return f"{host} does not answer"
+            return f"{host} does not respond"
         except http_client.PrivateAddressError:
             return f"{host} is not on the public internet (allow_private in hven.toml permits it)"
         except HvenError as error:
@@ -105,4 +105,4 @@ class RemoteProductSizeReader:
         length = headers.get("content-length", "")
         if length.isdigit() and "content-encoding" not in headers:
             return int(length)
-        return f"{host} gave no size"
+        return f"{host} did not state a size"

@@ -396,7 +396,7 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
     if rule.message:
         message = rule.message
     elif rule.check == "words":
-        message = f"{column_list} is not a word of {rule.of}"
+        message = f"{column_list} is not a term of {rule.of}"
     else:
         message = f"{column_list} fails the check {rule.check}"
     if names[0] not in message:

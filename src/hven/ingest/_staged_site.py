@@ -210,7 +210,7 @@ def run_collection_examples(site: Site, collection: str) -> list[Fault]:
             faults.append(Fault(message=f"the example {example.name!r} failed: {error}", place=place))
             continue
         if not row_count:
-            message = f"the example {example.name!r} gives no row"
+            message = f"the example {example.name!r} returns no row"
             faults.append(Fault(message=message, place=place, severity="warning"))
     return faults
 
@@ -294,7 +294,7 @@ def _compare_expectation(  # noqa: PLR0911
     elif expectation in {"minimum", "maximum"}:
         return _compare_bound(expectation, expected, next(iter(first_row.values())))
     else:
-        return f"the query gives no column {expectation!r}; it gives {', '.join(first_row)}"
+        return f"the query returns no column {expectation!r}; it returns {', '.join(first_row)}"
     if _is_same_value(value, expected):
         return None
     return f"{expectation} is {value}, expected {expected}"
@@ -315,7 +315,7 @@ def _compare_column_values(
 
 def _compare_bound(bound_name: str, expected: object, value: object) -> str | None:
     if not isinstance(value, (int, float)):
-        return f"the first value is {value}, which has no {bound_name}"
+        return f"the first value is {value}, which does not have {bound_name}"
     limit = literal.parse_number(str(expected))
     if bound_name == "minimum":
         is_within, comparison = value >= limit, "at least"

@@ -530,7 +530,7 @@ class TableLoader:
         uneven_rows = np.flatnonzero(unrolled.uneven_mask)
         if len(empty_rows):
             offenders = [_build_row_offender(batch, row_position) for row_position in empty_rows[:MAX_OFFENDERS]]
-            message = f"{', '.join(unrolled_columns)}: no element, so this source row gives no row"
+            message = f"{', '.join(unrolled_columns)}: no element, so this source row creates no row"
             with self._lock:
                 self.report.add_finding("for_each: empty", message, WARNING_SEVERITY, len(empty_rows), offenders)
         for row_position in uneven_rows:

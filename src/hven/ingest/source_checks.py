@@ -39,7 +39,7 @@ def find_source_faults(resource: CollectionSpec, directory: Path, settings: Sett
     """Yield the faults of the sources of a collection.
 
     It is an error if a secret that a source names is not set, or if the source of a service cannot parse an option. It
-    is a warning if a server does not answer.
+    is a warning if a server does not respond.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def find_source_faults(resource: CollectionSpec, directory: Path, settings: Sett
             timeout = max(0.0, deadline - monotonic())
             reason = future.result(timeout=timeout)
         except TimeoutError:
-            reason = f"no answer within {PROBE_TIMEOUT_SECONDS:g} s"
+            reason = f"no response within {PROBE_TIMEOUT_SECONDS:g} s"
         if reason is not None:
             yield Fault(
-                message=f"{server_label} does not answer: {reason}",
+                message=f"{server_label} does not respond: {reason}",
                 place=source.place,
-                remedy="check the address, the network and the account; until then, an ingest fails",
+                remedy="check the address, the network and the account; ingests fail until the server responds",
                 severity="warning",
             )
 

@@ -178,9 +178,9 @@ class RemoteJobRunner:
                 unreachable_since = unreachable_since or request_start
                 if request_start - unreachable_since > UNREACHABLE_LIMIT_SECONDS:
                     raise OverloadedError(
-                        f"{self._host} has not answered for {UNREACHABLE_LIMIT_SECONDS:g} seconds: {error.message}"
+                        f"{self._host} has not responded for {UNREACHABLE_LIMIT_SECONDS:g} seconds: {error.message}"
                     ) from error
-                running_job.report_progress(note=f"{self._host} does not answer")
+                running_job.report_progress(note=f"{self._host} does not respond")
                 running_job.stopped.wait(MAX_POLL_SECONDS)
                 continue
             previous_phase = phase

@@ -62,10 +62,10 @@ STATE_REASONS = {
 UNREADABLE_STATE_REASON = "the published state cannot be read"
 UNREADABLE_ROWS_REASON = "published rows cannot be read"
 DAMAGED_ROWS_REASON = "published rows are damaged; the last intact ones are served"
-UNREACHABLE_ENGINE_REASON = "published rows cannot be read, because their engine does not answer"
-UNREACHABLE_DATABASE_REASON = "a database does not answer; all other tables are served"
-UNREACHABLE_CLUSTER_REASON = "a cluster does not answer; large queries are refused, and everything else is served"
-UNREACHABLE_STORE_REASON = "the system state does not answer; the last known published state is served"
+UNREACHABLE_ENGINE_REASON = "published rows cannot be read, because their engine does not respond"
+UNREACHABLE_DATABASE_REASON = "a database does not respond; all other tables are served"
+UNREACHABLE_CLUSTER_REASON = "a cluster does not respond; large queries are refused, and everything else is served"
+UNREACHABLE_STORE_REASON = "the system state does not respond; the last known published state is served"
 MISSING_DIRECTORY_REASON = "the data directory cannot be reached"
 FULL_DISK_REASON = "the disk is full; results of jobs and new data cannot be stored"
 LOW_DISK_REASON = "the disk is nearly full"
@@ -254,7 +254,7 @@ class SiteStatus:
 class SiteHealthMonitor:
     """Determine the status of a site, at most once a second and in another thread.
 
-    If the store does not answer, no client waits for it. The class is thread-safe.
+    If the store does not respond, no client waits for it. The class is thread-safe.
     """
 
     def __init__(self, site: Site) -> None:
@@ -291,12 +291,12 @@ class SiteHealthMonitor:
         with self._lock:
             cached_status = self._cached_status
         if cached_status is None:
-            return _build_unknown_site_status("the system state has not answered yet")
+            return _build_unknown_site_status("the system state has not responded yet")
         build_time, status = cached_status
         age = time.monotonic() - build_time
         if age < MAX_STATUS_AGE_SECONDS:
             return status
-        return replace(status, trouble=f"the system state has not answered for {age:.0f} seconds")
+        return replace(status, trouble=f"the system state has not responded for {age:.0f} seconds")
 
     def _refresh_status(self) -> None:
         try:

@@ -30,7 +30,7 @@
              |- Unavailable  a database or the site's disk is away         HTTP 503
              |- Unmergeable  changes do not fit into that snapshot         HTTP 503
          |- FarFault         a server that we ask for the reader fails     HTTP 502
-             |- FarSilence   it does not answer in time                    HTTP 504
+             |- FarSilence   it does not respond in time                    HTTP 504
 
 Inner code raises errors by their meaning; `server.errors` and `cli` map each class to a status.
 
@@ -437,7 +437,7 @@ class UpstreamError(ServiceError):
 
 
 class UpstreamTimeoutError(UpstreamError):
-    """Report that another server does not answer in time."""
+    """Report that another server does not respond in time."""
 
     label = "FarSilence"
 

@@ -150,7 +150,7 @@ def fetch_epn_tap_tables(
     NotFoundError
         There is no such table.
     SourceError
-        The service does not answer like a TAP_SCHEMA.
+        The service does not respond like a TAP_SCHEMA.
     """
     table_names = list(wanted_names)
     if not table_names:

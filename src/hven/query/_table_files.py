@@ -250,7 +250,7 @@ def _read_parquet_column_names(path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
-        raise SourceError(format_message("not a readable Parquet file: {message}", error)) from error
+        raise SourceError(format_message("the file is not a readable Parquet file: {message}", error)) from error
 
 
 _MAX_TYPE_PASSES = 6  # over text, to find types that fit; afterwards every column is text

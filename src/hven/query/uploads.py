@@ -209,7 +209,7 @@ def read_uploads(
     TimeLimitError
         The time of the request is over.
     TooLargeError, ForbiddenError, UserError
-        A file is larger than the limits; or an address may not be used, or does not answer.
+        A file is larger than the limits; or an address may not be used, or does not respond.
     StorageError
         The disk is full.
     """

@@ -124,7 +124,7 @@ class RemoteBlockCache:
         Raises
         ------
         UpstreamError
-            The server does not give the file, or does not answer in time.
+            The server does not give the file, or does not respond in time.
         OverloadedError
             Too many requests wait for other servers.
         """

@@ -1,6 +1,6 @@
 """`EngineRegistry`: the engines of a site, opened when they are first needed.
 
-An engine that does not answer affects only its own tables.
+An engine that does not respond affects only its own tables.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class EngineRegistry:
                 database_label = "their database"
             else:
                 database_label = f"the engine {engine_name}"
-            message = f"these rows are in {database_label}, which does not answer at the moment"
+            message = f"these rows are in {database_label}, which does not respond at the moment"
             raise StorageUnavailableError(message, remedy="try again later") from error
 
     def list_open_engines(self) -> list[StorageEngine]:
@@ -314,7 +314,7 @@ class EngineRegistry:
         Returns
         -------
         troubles
-            A sentence for each that cannot be opened, or does not answer everything.
+            A sentence for each that cannot be opened, or does not respond everything.
         """
         problems = []
         for name in sorted(set(engine_names)):

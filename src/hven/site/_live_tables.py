@@ -1,6 +1,6 @@
 """Live tables: what their databases report of them now, and the published tables that result.
 
-No request waits for a database that does not answer: the last inspection of a table is stored in ``var/live``, and
+No request waits for a database that does not respond: the last inspection of a table is stored in ``var/live``, and
 stays in force until the next one succeeds. An inspection runs some small queries of the catalogue and reads no rows.
 """
 
@@ -194,7 +194,7 @@ def _open_source(source: SourceSpec, settings: Settings) -> Any:
 
 
 def _save_inspection(path: Any, inspection: Any) -> None:
-    """Write an inspection to a file, for a start of the server while the database does not answer."""
+    """Write an inspection to a file, for a start of the server while the database does not respond."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # forked processes have threads of the same number

@@ -47,7 +47,7 @@ WORKER_SCRIPT = Path(__file__).with_name("_curator_worker.py")
 
 
 class CuratorCodeError(Exception):
-    """The code did not answer as it should; the text says what it did.
+    """The code did not respond as it should; the text says what it did.
 
     Attributes
     ----------
@@ -206,7 +206,7 @@ class CuratorProcess:
         Raises
         ------
         CuratorCodeError
-            The code raised an error, did not answer, or ended the process.
+            The code raised an error, did not respond, or ended the process.
         """
         if self._channel is None:
             raise AssertionError
@@ -218,7 +218,7 @@ class CuratorProcess:
                     continue
                 self.stop_process()
                 raise CuratorCodeError(
-                    f"it gave no answer within {timeout_seconds:g} s and was stopped (python.seconds in hven.toml)",
+                    f"it gave no response within {timeout_seconds:g} s and was stopped (python.seconds in hven.toml)",
                     was_answered=False,
                 )
             message = self._channel.recv_bytes()

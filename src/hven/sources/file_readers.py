@@ -67,7 +67,7 @@ def open_with_reader(settings: Settings, path: Place, name: str, reader: FileRea
     Raises
     ------
     SourceError
-        There is no such reader, or it does not answer as it should. The message has the last line of its stderr.
+        There is no such reader, or it does not respond as it should. The message has the last line of its stderr.
     """
     if reader.function:
         spec = _build_function_spec(settings, reader)
@@ -181,7 +181,7 @@ class _ReaderClient:
 
 
 class _ReaderError(Exception):
-    """A reader did not answer as it should; the text says what it did."""
+    """A reader did not respond as it should; the text says what it did."""
 
 
 class _ReaderProcess:
@@ -263,7 +263,7 @@ class _ReaderProcess:
             if code - 128 in SIGNAL_EXPLANATIONS:
                 complaint = f"{complaint}: {SIGNAL_EXPLANATIONS[code - 128]}"
         elif is_late:
-            complaint = f"it gave no answer within {self.spec.timeout_seconds:g} s, and was stopped"
+            complaint = f"it gave no response within {self.spec.timeout_seconds:g} s, and was stopped"
         with contextlib.suppress(OSError), self._stderr_path.open("rb") as file:
             stderr_bytes = self._stderr_path.stat().st_size
             file.seek(max(0, stderr_bytes - 10 * MAX_STDERR_CHARACTERS))

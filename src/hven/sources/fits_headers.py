@@ -237,13 +237,13 @@ def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, fil
             raise SourceError(
                 f"ends within the header of HDU {hdu_index}",
                 place=TextPlace(file=file),
-                remedy="get the file again",
+                remedy="download the file again",
             )
         if len(cards) * 80 >= MAX_HEADER_BYTES:
             raise SourceError(
                 f"the header of HDU {hdu_index} has more than {MAX_HEADER_BYTES:,} bytes without an END",
                 place=TextPlace(file=file),
-                remedy="get the file again",
+                remedy="download the file again",
             )
         text = block.decode("latin-1")
         for at in range(0, len(text), 80):
@@ -268,13 +268,13 @@ def _refuse_absurd_sizes(header: HduHeader, file: str) -> HduHeader:
             raise SourceError(
                 f"HDU {header.index} has {key} = {value:.6g}, which is impossible",
                 place=TextPlace(file=file),
-                remedy="get the file again",
+                remedy="download the file again",
             )
     if header.data_bytes > 1 << 56:
         raise SourceError(
             f"HDU {header.index} declares axes with more bytes than any file has",
             place=TextPlace(file=file),
-            remedy="get the file again",
+            remedy="download the file again",
         )
     return header
 

@@ -129,7 +129,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        The server does not answer, or is no Hven.
+        The server does not respond, or is no Hven.
     """
     return list_tap_tables(RemoteHvenSource(Options.model_validate({**options, "table": "-"}), context).tap)
 

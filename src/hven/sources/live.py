@@ -330,7 +330,7 @@ class LiveTableSource:
         SourceError
             No such table, or this role may not read it.
         StorageUnavailableError
-            The database does not answer.
+            The database does not respond.
         """
         if self._table_info is None:
             with self.connect() as connection:
@@ -380,7 +380,7 @@ class LiveTableSource:
             return SourceError(f"the database does not exist: {text}", remedy="check the url or its secret")
         if isinstance(error, psycopg.OperationalError):
             return StorageUnavailableError(
-                f"the database of {self.options.table} does not answer: {text}",
+                f"the database of {self.options.table} does not respond: {text}",
                 remedy="wait until it answers; then Hven serves its tables again",
             )
         return SourceError(f"{self.options.table}: {text}", remedy="check the url and the name of the table")

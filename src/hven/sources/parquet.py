@@ -133,7 +133,7 @@ class ParquetSource(FileByFileSource):
                 self.read_count += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
             message = f"cannot be read after row {first - 1}: {error}"
-            raise SourceError(message, place=TextPlace(file=file.name), remedy="get the file again") from error
+            raise SourceError(message, place=TextPlace(file=file.name), remedy="download the file again") from error
         finally:
             opened.close()
         file.compute_sha256()
@@ -374,8 +374,8 @@ def _open_parquet(file: DataFile, dictionary_columns: Sequence[str] = ()) -> pq.
     try:
         return pq.ParquetFile(file.product_path, memory_map=False, pre_buffer=False, read_dictionary=columns)
     except (pa.ArrowException, OSError) as error:
-        message = f"not a readable Parquet file: {error}"
-        remedy = "get the file again, or add it to `ignore`"
+        message = f"the file is not a readable Parquet file: {error}"
+        remedy = "download the file again, or add it to `ignore`"
         raise SourceError(message, place=TextPlace(file=file.name), remedy=remedy) from error
 
 

@@ -68,7 +68,7 @@ class RemoteStore(Protocol):
         The server is away, refuses, has no such file, or has another one than `fetch_facts` says; words for readers,
         without its name.
     UpstreamTimeoutError
-        It does not answer in time.
+        It does not respond in time.
     NoRangesError
         It gives whole files alone.
     """
@@ -183,7 +183,7 @@ def open_remote_store(
     allow_private
         True lets addresses through that are not on the public internet.
     timeout_seconds
-        Without a byte for that long, a server does not answer.
+        Without a byte for that long, a server does not respond.
 
     Returns
     -------

@@ -147,7 +147,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        It is no TAP service, or does not answer.
+        It is no TAP service, or does not respond.
     """
     tap = _build_client(Options.model_validate({**options, "table": "-", "adql": None}), context)
     return list_tap_tables(tap)

@@ -425,13 +425,13 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(catalogues, "MOUNT_TIMEOUT_SECONDS", 0.3)
     kind: Any = plugins.load_plugin("sources", "hats")
     try:
-        with pytest.raises(SourceError, match=r"has not answered for 0\.3 s") as fault:
+        with pytest.raises(SourceError, match=r"has not responded for 0\.3 s") as fault:
             adopt(tmp_path, where)
         assert str(hung) in str(fault.value)
         assert "mount" in fault.value.remedy
         assert list((tmp_path / "root" / "far.stars").iterdir()) == []
         if what == "properties":
-            with pytest.raises(SourceError, match=r"has not answered for 0\.3 s"):
+            with pytest.raises(SourceError, match=r"has not responded for 0\.3 s"):
                 kind.find_hats_catalogue_root(str(where), SourceContext())
     finally:
         back.set()

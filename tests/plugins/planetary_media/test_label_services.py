@@ -210,6 +210,9 @@ def test_a_site_without_the_package_serves_the_rest_and_names_it(tmp_path: Path)
             assert client.get("/collections/night/files/data/free.img").body == bytes(range(12))
             answer = client.get(f"{AS}/fits/data/free.lbl")
             assert answer.status == 400
-            assert "the plug-in package planetary_media opens such files, but this site leaves it out" in answer.text
+            assert (
+                "the plug-in package planetary_media opens such files, but it is not enabled on this site"
+                in answer.text
+            )
     finally:
         plugins.select_plugin_packages(None)

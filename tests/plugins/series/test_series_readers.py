@@ -233,7 +233,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
         assert json.loads(answer.body)["status"]["code"] == 1500
         # the others of the catalog are there, and nobody waits once more
         assert json.loads(client.get("/hapi/catalog").body)["catalog"] == []
-        assert "it gave no answer within 6 s, and was stopped" in answer.text
+        assert "it gave no response within 6 s, and was stopped" in answer.text
         pids = (tmp_path / "mode.pids").read_text().split() if (tmp_path / "mode.pids").exists() else []
         wait_until(lambda: not any(Path("/proc", pid).exists() for pid in pids))
         wait_until(lambda: len(running(tmp_path)) <= 1)

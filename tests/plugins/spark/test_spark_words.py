@@ -172,7 +172,7 @@ def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch)
         session = cluster.get_session()
         assert cluster.find_outage() is None
         hangs.set()
-        assert "does not answer" in str(cluster.find_outage())
+        assert "does not respond" in str(cluster.find_outage())
         hangs.clear()
         goes_on.set()
         assert cluster.find_outage() is None
@@ -305,7 +305,7 @@ def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest
     run_hven("init", site := tmp_path / "site")
     (site / "hven.toml").write_text('[hats]\nroots = ["hats"]\nspark = "sc://127.0.0.1:9"\n')
     told = run_hven("check", "--site", site).stdout
-    assert "warning: hven.toml: the Spark cluster at 127.0.0.1:9 does not answer; try again" in told
+    assert "warning: hven.toml: the Spark cluster at 127.0.0.1:9 does not respond; try again" in told
     assert "0 errors, 1 warning" in told
     assert json.loads(run_hven("check", "--site", site, "--json").stdout)[0]["severity"] == "warning"
 
@@ -329,13 +329,13 @@ def test_no_address_is_refused_early():
 def test_a_server_that_is_not_there_is_told():
     nobody = SparkCluster("sc://127.0.0.1:9")
     bound = bind_query(parse_query("SELECT 1 AS n FROM sky.stars"), StaticTableCatalogue([STARS_TABLE]))
-    with pytest.raises(StorageUnavailableError, match=r"127.0.0.1:9 does not answer"):
+    with pytest.raises(StorageUnavailableError, match=r"127.0.0.1:9 does not respond"):
         list(
             SparkClusterPlan(nobody, bound).execute(
                 bound.literal_values, {}, ExecutionLimits(), {"sky.stars": ["/nowhere"]}
             )
         )
-    assert "does not answer" in nobody.find_outage()
+    assert "does not respond" in nobody.find_outage()
     nobody.close()
 
 

@@ -298,7 +298,7 @@ class RequestAuthenticator:
         return challenges
 
     async def _has_accounts(self) -> bool:
-        """Return whether the site has any account; True if the store does not answer."""
+        """Return whether the site has any account; True if the store does not respond."""
         try:
             return await anyio.to_thread.run_sync(self._store.users.has_account)
         except StorageError:

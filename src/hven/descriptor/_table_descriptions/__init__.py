@@ -246,7 +246,7 @@ def read_service_table_descriptions(request: TableDescriptionRequest) -> TableSe
     Raises
     ------
     SourceError
-        It does not answer.
+        It does not respond.
     UsageError
         It has no such tables.
     """

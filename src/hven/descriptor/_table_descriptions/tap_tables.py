@@ -83,7 +83,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     Raises
     ------
     SourceError
-        It is no TAP service, or does not answer.
+        It is no TAP service, or does not respond.
     UsageError
         No name matches, or too many do.
     """

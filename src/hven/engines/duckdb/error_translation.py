@@ -88,7 +88,7 @@ _KNOWN_LIMITATIONS: tuple[tuple[str, type[HvenError], str, str], ...] = (
         "flattening correlated subquery",
         EvaluationError,
         "a subquery has a join that the engine cannot compute for each row of the outer query (a FULL JOIN)",
-        "remove the columns of the outer query from it, or join it in FROM",
+        "remove the columns of the outer query from the subquery, or join the subquery in FROM",
     ),
     (
         "Max expression depth",

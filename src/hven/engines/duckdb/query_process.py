@@ -205,7 +205,7 @@ class QueryProcess:
             parent_socket.settimeout(None)
         except (OSError, EOFError) as error:
             logger.warning(
-                "queries run in the server process, because no process can be started for them: %s", error or "it ended"
+                "queries run in the server process, because no query process can be started: %s", error or "it ended"
             )
             parent_socket.close()
             if process is not None:
@@ -367,10 +367,10 @@ class QueryProcessExecution(TimedExecution):
             return OperationCancelledError("the query was cancelled")
         code = describe_process_exit(self._process)
         if code is None:  # it has just ended because it was idle
-            return StorageUnavailableError("the process that computes queries ended")
-        logger.error("the process that computed a query ended (%s)", code)
+            return StorageUnavailableError("the query process ended")
+        logger.error("the query process ended (%s)", code)
         return OverloadedError(
-            f"the process that computed the query ended ({code}), perhaps because memory ran out",
+            f"the query process ended ({code}), perhaps because it ran out of memory",
             remedy=PROCESS_ENDED_REMEDY,
         )
 
@@ -416,7 +416,7 @@ def _decode_process_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
         if isinstance(error, Exception):
             return error
         return ServiceError(message)
-    return RuntimeError(f"in the process that computes queries:\n{body.to_pybytes().decode(errors='replace')}")
+    return RuntimeError(f"in the query process:\n{body.to_pybytes().decode(errors='replace')}")
 
 
 __all__ = ["QueryProcess", "QueryProcessExecution", "is_expensive_query"]

@@ -531,15 +531,15 @@ def _check_mergeable(table: Table, base_snapshot: OpenSnapshot) -> None:
     base_columns = [(field.name, field.type) for field in base_snapshot.schema]
     if base_columns != [(field.name, field.type) for field in table.arrow_schema]:
         message = (
-            f"{table.qualified_name} has different columns from its snapshot {base_snapshot.path.name}, so nothing can "
-            f"be merged into that"
+            f"{table.qualified_name} has different columns from its snapshot {base_snapshot.path.name}, so nothing "
+            "can be merged into the snapshot"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
     has_same_position = base_snapshot.manifest.position == table.position
     if not has_same_position or (table.position is None and not _has_same_order(table, base_snapshot)):
         message = (
             f"{table.qualified_name} has its rows in a different order from its snapshot {base_snapshot.path.name}, "
-            f"so nothing can be merged into that"
+            f"so nothing can be merged into the snapshot"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 

@@ -199,7 +199,7 @@ class AccessibleRowsCopies:
                     message = error_translation.translate_postgres_error(
                         error, server_name=self._engine.server_name
                     ).message
-                    logger.warning("the rows that readers see of %s are not copied: %s", copy.snapshot.table, message)
+                    logger.warning("the rows of %s that users may see are not copied: %s", copy.snapshot.table, message)
             finally:
                 self._connection = None
             with self._lock:

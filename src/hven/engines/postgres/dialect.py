@@ -193,7 +193,7 @@ class PostgresDialect(PostgresShapeDialect):
     def quote_string(self, value: str) -> str:
         """Write a string."""
         if "\0" in value:
-            raise EvaluationError("no table of this service has a text with the character NUL")
+            raise EvaluationError("no table of this service contains a string with a NUL character")
         return f'({super().quote_string(value)}::text COLLATE "C")'
 
     def write_number(self, value: float) -> str:

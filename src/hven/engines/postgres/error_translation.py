@@ -135,7 +135,7 @@ _SERVER_RULES = (
         frozenset({"28P01", "28000"}),
         re.compile(f"authentication failed|no password supplied|{_REFUSED_LOGIN_PATTERN.pattern}"),
         StorageError,
-        "the database server{server} refuses this user: {line}",
+        "the database server{server} rejects this user: {line}",
         "check the user and the password in the engine's url in hven.toml, or in its secret",
     ),
     _ErrorRule(
@@ -156,7 +156,7 @@ _SERVER_RULES = (
         frozenset({"42501"}),
         None,
         StorageError,
-        "the database role may not do this{server}: {line}",
+        "the database role{server} is not allowed to do this: {line}",
         "grant the role this permission",
     ),
 )
@@ -258,7 +258,7 @@ def _build_server_error(error: Exception, line: str, server_name: str) -> HvenEr
             return rule.build_error(server_name, line)
     if is_connection_lost(error):
         return StorageError(
-            f"the database server{_format_server(server_name)} has gone away or does not answer: {line}",
+            f"the database server{_format_server(server_name)} cannot be reached or does not respond: {line}",
             remedy="try again in a few seconds; if the error persists, check the server",
         )
     if sqlstate == "42P01":
@@ -299,19 +299,19 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     is_unreachable = sqlstate.startswith("08") or "could not connect" in foreign_message
     is_unreachable = is_unreachable or "server closed the connection" in foreign_message
     if needs_password:
-        reason = "asks this user for no password, and PostgreSQL allows that only for superusers"
+        reason = "does not ask this user for a password, which PostgreSQL allows only for superusers"
         remedy = (
             "write a password in url under [[foreign]] that the other server asks for, or let a superuser run: "
             "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
         )
     elif is_login_refused:
-        reason = "refuses this user"
+        reason = "rejects this user"
         remedy = "check the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
     elif is_changed:
         reason = "has changed"
         remedy = "run hven fdw --check to see the differences, and hven fdw --apply to import the table again"
     elif sqlstate == "42501":
-        reason = "refuses to show a table"
+        reason = "does not let this user read a table"
         remedy = "in that database, GRANT SELECT on the table to the mapped user; hven fdw --check names both"
     elif is_unreachable:
         reason = "cannot be reached"
@@ -319,7 +319,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     else:
         reason = "reported an error"
         remedy = "run hven fdw --check for details"
-    message = f"another database, which holds this table, {reason}: {foreign_message}"
+    message = f"the other database that contains this table {reason}: {foreign_message}"
     return StorageUnavailableError(message, remedy=remedy)
 
 

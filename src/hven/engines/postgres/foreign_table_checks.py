@@ -180,7 +180,7 @@ def _check_privileges(
         ).fetchone()
     except psycopg.Error as error:
         message = error_translation.extract_error_message(error)
-        remedy = "grant USAGE on the schema there"
+        remedy = "grant USAGE on the schema in that database"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     if not can_select:
         message = f"{user_name} may not read it {target.database_name}"
@@ -255,7 +255,10 @@ def _check_table_reading(
         yield _build_error_finding(about, error_translation.translate_postgres_error(error, server_name=""))
         return
     if local_conditions:
-        remedy = "use the same collation for texts on both sides (IMPORT keeps it; the databases' own must agree)"
+        remedy = (
+            "use the same collation for strings on both sides (IMPORT keeps collations; the default collations of the "
+            "databases must agree)"
+        )
         yield ForeignSetupFinding(
             about=about,
             level="warning",

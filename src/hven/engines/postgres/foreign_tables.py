@@ -331,8 +331,8 @@ def apply_foreign_setup(target: ForeignTableSpec, url: str, server_name: str) ->
                 executed = _execute_needed_statements(local, target, setup_statements)
         except psycopg.errors.InsufficientPrivilege as error:
             reason = error_translation.extract_error_message(error)
-            message = f"{target.name}: the role of the engine's url may not do this: {reason}"
-            remedy = f"give an administrator the SQL text: hven fdw {target.name} > {target.name}.sql"
+            message = f"{target.name}: the role of the engine's url is not allowed to do this: {reason}"
+            remedy = f"send the SQL statements to an administrator: hven fdw {target.name} > {target.name}.sql"
             raise ForbiddenError(message, remedy=remedy) from error
         except psycopg.errors.DependentObjectsStillExist as error:
             message = f"{target.name}: {error_translation.extract_error_message(error)}"

@@ -85,7 +85,7 @@ class LiveDatabaseConnector(DatabaseConnector):
             return open_connection()
         except StorageError as error:
             raise StorageUnavailableError(
-                error.message, remedy="check the database; Hven serves its tables again as soon as it answers"
+                error.message, remedy="check the database; Hven serves its tables again as soon as it responds"
             ) from error
 
 
@@ -181,7 +181,7 @@ class LiveEngine(PostgresQueryEngine):
     @property
     def write_pool(self) -> ConnectionPool:
         """Refuse: there are no connections that write."""
-        raise StorageError("nothing is written to a database that is read in place")
+        raise StorageError("Hven does not write to a database that is read in place")
 
     @property
     def bulk_write_pool(self) -> ConnectionPool:

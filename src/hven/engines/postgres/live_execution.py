@@ -212,7 +212,7 @@ def translate_live_error(error: Exception, usual_error: Exception, timeout_secon
     sqlstate = error_translation.get_sqlstate(error)
     if isinstance(usual_error, TimeLimitError) and sqlstate == "57014" and timeout_seconds is not None:
         return TimeLimitError(
-            f"the database that is read in place stopped the query after its limit of {timeout_seconds:g} s",
+            f"the source database stopped the query at its time limit of {timeout_seconds:g} s",
             remedy="narrow the query by a position, key or time that has an index",
         )
     if isinstance(usual_error, EvaluationError):
@@ -235,13 +235,11 @@ def _build_table_error(error: Exception, sqlstate: str) -> StorageUnavailableErr
             "the table is being altered in its database", remedy="try again in a few seconds"
         )
     if sqlstate == "40001":
-        return StorageUnavailableError(
-            f"the database that is read in place cancelled the query: {line}", remedy="run the query again"
-        )
+        return StorageUnavailableError(f"the source database cancelled the query: {line}", remedy="run the query again")
     if sqlstate == "42501":
         return StorageUnavailableError(
-            f"the table may no longer be read: {line}",
-            remedy="ask the owner of the table to GRANT SELECT on it to the service's role",
+            f"Hven is no longer allowed to read the table: {line}",
+            remedy="ask the owner of the table to GRANT SELECT on the table to the service's role",
         )
     if sqlstate in _TABLE_CHANGED_STATES or isinstance(error, pa.ArrowException):
         return StorageUnavailableError(

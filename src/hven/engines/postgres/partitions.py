@@ -65,7 +65,7 @@ class TablePartitions:
     def partition_spec(self) -> PartitionScheme:
         """The partitioning of the descriptor."""
         if self.table.partition is None:
-            raise TypeError(f"{self.table.qualified_name} is in one piece")
+            raise TypeError(f"{self.table.qualified_name} is not partitioned")
         return self.table.partition
 
     @property

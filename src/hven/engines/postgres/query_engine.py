@@ -77,7 +77,7 @@ class PostgresQueryEngine(StorageEngine):
         return self.embedded_engine.evaluate_query(bound_query, inputs)
 
     def find_outage(self) -> str | None:
-        """Return the reason why the database does not answer now, for the health page; None if it does."""
+        """Return the reason why the database does not respond now, for the health page; None if it does."""
         try:
             _ = self.database_features
             with self.query_pool.borrow_connection() as connection:

@@ -154,7 +154,7 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
         )
         raise StorageError(
             message,
-            remedy=f"give this site its own schema (namespace under [postgres] in hven.toml); if that site no "
+            remedy="give this site its own schema (namespace under [postgres] in hven.toml); if the other site no "
             f"longer exists, run hven adopt {owner_row[0]}",
         )
     return is_writing or owner_row is not None
@@ -184,7 +184,7 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
             raise UserError(message, remedy="there is nothing to adopt")
         if owner_row[0] != former_site:
             message = f"the schema {schema!r} of the database belongs to the site {owner_row[0]}, not to {former_site}"
-            raise UserError(message, remedy=f"if that site no longer exists, run hven adopt {owner_row[0]}")
+            raise UserError(message, remedy=f"if the other site no longer exists, run hven adopt {owner_row[0]}")
         application_name = build_application_name(schema, former_site)
         session_row = connection.execute(
             "SELECT count(*), min(client_addr::text) FROM pg_stat_activity"
@@ -234,7 +234,7 @@ def _create_schema_and_functions(connection: Any, schema: str) -> None:
             connection.execute(f"COMMENT ON SCHEMA {quoted_schema} IS 'hven functions {FUNCTIONS_VERSION}'")
     except psycopg.errors.InsufficientPrivilege as error:
         message = (
-            f"the role of the engine's url may not create the schema {schema!r}: "
+            f"the role of the engine's url is not allowed to create the schema {schema!r}: "
             f"{error_translation.extract_error_message(error)}"
         )
         raise StorageError(

@@ -446,7 +446,7 @@ def check_mergeable(
     if differing_part:
         message = (
             f"{table.qualified_name} has different {differing_part} from its snapshot {base_snapshot.id}, so nothing "
-            f"can be merged into that"
+            "can be merged into the snapshot"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 

@@ -482,8 +482,9 @@ def check_nul_characters(rows: pa.Table, table: Table) -> None:
     for field, column in zip(rows.schema, rows.columns, strict=True):
         if pa.types.is_string(field.type) and pc.any(pc.match_substring(column, "\0")).as_py():
             message = (
-                f"{table.qualified_name}: a text in {field.name} has the character NUL, which PostgreSQL cannot store"
+                f"{table.qualified_name}: a string in {field.name} contains a NUL character, which PostgreSQL cannot "
+                "store"
             )
             raise DataError(
-                message, remedy="remove it with an expression, or keep the collection in the embedded engine"
+                message, remedy="remove the character with an expression, or keep the collection in the embedded engine"
             )

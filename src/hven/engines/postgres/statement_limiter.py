@@ -51,7 +51,7 @@ class StatementLimiter:
                     self._changed.notify()  # this thread may have consumed the notification of another one
                     return None
                 if now >= deadline:
-                    message = "too many queries are using the database that is read in place"
+                    message = "too many queries are using the source database"
                     raise OverloadedError(message, remedy="try again in a few seconds")
                 oldest_start_time = next(iter(self._start_times.values()))
                 wake_time = min(

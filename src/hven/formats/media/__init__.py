@@ -240,7 +240,7 @@ def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
             begins_alike = files.leading_pattern and re.match(files.leading_pattern, signature)
             if begins_alike or extension in files.extensions:
                 remedy = format_message(
-                    "the plug-in package {package} opens such files, but this site leaves it out", package.name
+                    "the plug-in package {package} opens such files, but it is not enabled on this site", package.name
                 )
                 return SourceError(message, remedy=remedy)
     return _create_unknown_medium_error(message)

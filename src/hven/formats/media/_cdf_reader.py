@@ -65,7 +65,7 @@ class _ReadLimitedFile:
     def read(self, size: int = -1) -> bytes:
         self.remaining_reads -= 1
         if self.remaining_reads < 0:
-            raise SourceError(format_message("the records of the file refer to each other in a circle"))
+            raise SourceError(format_message("the records of the file refer to each other in a cycle"))
         return self.file.read(size)
 
 
@@ -193,7 +193,7 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
             record_bytes = b"".join(parts)
         record_count = last + 1 - startrec
         if len(record_bytes) != record_count * record_size:
-            raise SourceError(format_message("{name} ends where its values should be", self.place.name))
+            raise SourceError(format_message("{name} is truncated: it ends before its last value", self.place.name))
         if not sizes and vdr_info.num_elements == 1 and vdr_info.data_type in NUMERIC_TYPES:
             stored_type = np.dtype(find_numpy_type(vdr_info.data_type))
             return np.frombuffer(record_bytes, stored_type.newbyteorder(self._convert_option()))

@@ -96,7 +96,7 @@ def _write_unpacked(pieces: Iterator[bytes], unpacked_file: IO[bytes], declared_
     if size < declared_bytes:
         raise SourceError(
             format_message("{name} has {there} bytes, but its label states {end}", name, size, declared_bytes),
-            remedy=format_message("get the file again, because it was cut off"),
+            remedy=format_message("download the file again; it is truncated"),
         )
 
 

@@ -150,7 +150,7 @@ def _create_product(
     wcs_cards: list[HeaderCard],
 ) -> OpenProductFile:
     if min(shape) < 1:
-        raise SourceError(format_message("an array of {name} has no size", name))
+        raise SourceError(format_message("the size of an array in {name} is missing", name))
     bands, lines, samples = shape
     axes = [Axis(name="LINE", size=lines), Axis(name="SAMPLE", size=samples)]
     if bands > 1:

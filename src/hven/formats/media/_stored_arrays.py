@@ -72,7 +72,7 @@ def read_window_values(path: Place, layout: ArrayLayout, window: Window) -> npt.
         try:
             return read_window(file, layout.offset, layout.strides, layout.dtype, window)
         except OSError:
-            raise SourceError(format_message("{name} ends where its values should be", path.name)) from None
+            raise SourceError(format_message("{name} is truncated: it ends before its last value", path.name)) from None
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def write_table_hdu(table: TablePart, history: Sequence[str] = (), byte_limit: i
         spool.write(chunk)
         if byte_limit is not None and spool.tell() > byte_limit:
             raise TooLargeError(
-                format_message("the table has more than {most} MB", byte_limit // 10**6),
+                format_message("the table is larger than {most} MB", byte_limit // 10**6),
                 remedy=format_message("request a smaller part"),
             )
     size = spool.tell()

@@ -225,7 +225,7 @@ def open_cdf(file: Place) -> OpenProductFile:
                 message = format_message(
                     "{name} has {there} bytes, but its label states {end}", name, file_bytes, source.end
                 )
-                remedy = format_message("get the file again, because it was cut off")
+                remedy = format_message("download the file again; it is truncated")
                 raise SourceError(message, remedy=remedy)  # noqa: TRY301
             names = [*file_info.zVariables, *file_info.rVariables][:MAX_PARTS]
             variables_by_name = {}

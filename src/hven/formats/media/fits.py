@@ -608,7 +608,9 @@ def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
                 chunk = info["file"].read(min(remaining_bytes, 4 << 20))
             if not chunk:
                 raise SourceError(
-                    format_message("{name} is damaged, or not a valid FITS file: {reason}", name, "it ends too early")
+                    format_message(
+                        "{name} is damaged, or not a valid FITS file: {reason}", name, "the file is truncated"
+                    )
                 )
             remaining_bytes, at = remaining_bytes - len(chunk), at + len(chunk)
             yield chunk

@@ -86,7 +86,9 @@ def open_sav(file: Place) -> OpenProductFile:
     try:
         if path.stat().st_size > max_bytes:
             raise TooLargeError(
-                format_message("{name} has more than {most} MB, which Hven cannot read at once", name, max_bytes >> 20)
+                format_message(
+                    "{name} is larger than {most} MB, which is more than Hven can read at once", name, max_bytes >> 20
+                )
             )
         with convert_library_errors(name, "IDL SAVE"), tempfile.NamedTemporaryFile(suffix=".sav") as plain:
             was_packed = _unpack_file(path, plain, name)
@@ -162,7 +164,7 @@ def read_variable_cards(file: Place) -> Iterator[HeaderCard]:
             record_start = source.tell()
             next_record = low + (high << 32)
             if next_record < record_start:
-                raise SourceError(format_message("the records of the file refer to each other in a circle"))
+                raise SourceError(format_message("the records of the file refer to each other in a cycle"))
             body = source.read(min(next_record - record_start, _MAX_DESCRIBED_BYTES))
             if start[3] == 6:
                 body = zlib.decompressobj().decompress(body, _MAX_DESCRIBED_BYTES)

@@ -89,7 +89,7 @@ def write_hips3d_survey(
     TooLargeError
         The survey would have too many tiles.
     OperationCancelledError, UpstreamError
-        The operation was stopped, or a server with the cube does not answer.
+        The operation was stopped, or a server with the cube does not respond.
     """
     path, name = file
     try:

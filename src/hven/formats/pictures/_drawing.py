@@ -116,7 +116,7 @@ def refuse_large_packed_file(path: Place, name: str) -> None:
             while piece := file.read(1 << 20):
                 total += len(piece)
                 if total > MAX_UNPACKED_BYTES:
-                    raise SourceError(format_message("{name} is too large for Hven to make a picture of it", name))
+                    raise SourceError(format_message("{name} is too large for Hven to make a picture of", name))
     except (OSError, EOFError, ValueError) as fault:
         raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault))) from None
 
@@ -147,7 +147,7 @@ def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> Ren
         return _draw_best_part(product, look, name)
     except TimeLimitError as error:
         raise SourceError(
-            format_message("Hven needs too long to read {name} for a picture", name),
+            format_message("reading {name} for a picture takes too long", name),
             remedy="request a picture of a cut-out",
         ) from error
 

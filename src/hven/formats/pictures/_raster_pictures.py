@@ -87,7 +87,7 @@ def _read_raster(path: Place, name: str, extension: str, look: PictureStyle) -> 
         source = path if isinstance(path, Path) else path.open("rb")
         with Image.open(source, formats=(RASTER_FORMATS[extension],)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise SourceError(format_message("{name} is too large for Hven to make a picture of it", name))
+                raise SourceError(format_message("{name} is too large for Hven to make a picture of", name))
             searched_frames = zip(ImageSequence.Iterator(image), range(MAX_SEARCHED_FRAMES), strict=False)
             frames = sum(1 for _ in searched_frames)
             description = f"{image.width} x {image.height} pixels"
@@ -130,7 +130,7 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
             av.open(file, "r", format=_FILM_DEMUXERS[extension], metadata_errors="replace") as film,
         ):
             if not film.streams.video:
-                raise SourceError(format_message("{name} is damaged: {reason}", name, "it has no pictures"))
+                raise SourceError(format_message("{name} is damaged: {reason}", name, "it contains no pictures"))
             stream = film.streams.video[0]
             context = stream.codec_context
             if context.width * context.height > MAX_PIXELS:
@@ -151,7 +151,7 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                     return frame.to_image(), description  # type: ignore[no-untyped-call]
                 if time.monotonic() > end_time:
                     raise SourceError(
-                        format_message("Hven needs too long to decompress a frame of {name} for a picture", name)
+                        format_message("decompressing a frame of {name} for a picture takes too long", name)
                     )
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
         reason = type(fault).__name__

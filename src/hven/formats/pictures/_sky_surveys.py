@@ -195,7 +195,7 @@ def write_hips_survey(
     TooLargeError
         The survey would have too many tiles.
     OperationCancelledError, UpstreamError
-        The operation was stopped, or a server with images does not answer.
+        The operation was stopped, or a server with images does not respond.
     """
     builder = _HipsBuilder({name: path for path, name in files}, directory, progress)
     builder.find_tiles(order)

@@ -71,7 +71,7 @@ class VotableBinaryDecoder:
                 fields.append((f"c{number}", *fixed_format))
         self._record_dtypes.append(np.dtype(fields))
         if sum(record.itemsize for record in self._record_dtypes) > _MAX_ROW_BYTES:
-            raise SourceError(f"a row of the table has more than {_MAX_ROW_BYTES >> 20} MiB")
+            raise SourceError(f"a row of the table is larger than {_MAX_ROW_BYTES >> 20} MiB")
 
     def decode_rows(self, data: bytes, preceding_row_count: int) -> tuple[list[pa.Array], int, int]:
         """Decode all complete rows of some bytes.

@@ -96,7 +96,7 @@ def _decompress_if_gzipped(file: BinaryIO) -> Iterator[bytes]:
             else:
                 chunk = decompressor.unconsumed_tail or file.read(CHUNK_BYTES)
                 if not chunk:
-                    raise SourceError("the gzip stream breaks off")
+                    raise SourceError("the gzip stream is truncated")
     except zlib.error as error:
         message = f"the gzip stream is damaged: {error}"
         raise SourceError(message) from error

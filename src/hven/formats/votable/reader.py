@@ -243,8 +243,8 @@ class _VotableDocument:
                 "as the first; its rows would be missing"
             )
             remedy = (
-                "if the tables are different, choose one (`table:` with its number from 0, name or ID); if not, get "
-                "a document with all rows in one TABLE"
+                "if the tables are different, choose one (`table:` with its number from 0, name or ID); if not, "
+                "request a document with all rows in one TABLE"
             )
             raise SourceError(message, remedy=remedy)
 
@@ -363,7 +363,7 @@ class _VotableDocument:
         check_deadline()
         self._parsed_bytes += len(piece)
         if self._parsed_bytes > _MAX_METADATA_BYTES:
-            message = f"the document has more than {_MAX_METADATA_BYTES >> 20} MiB besides its rows"
+            message = f"the document has more than {_MAX_METADATA_BYTES >> 20} MiB of metadata besides its rows"
             raise SourceError(message)
         try:
             self._parser.feed(piece)
@@ -438,7 +438,7 @@ class _VotableDocument:
                 yield piece
             next_chunk = next(self._chunks, b"")
             if not next_chunk:
-                raise SourceError("the document breaks off in the middle of its rows")
+                raise SourceError("the document ends in the middle of its rows")
             self._unparsed_bytes += next_chunk
 
     def _is_self_closed(self, element: Any) -> bool:
@@ -474,7 +474,7 @@ class _VotableDocument:
                     yield record_batch.slice(start, max_rows)
         self._read_to_end(metadata)
         if self._error_messages:
-            message = f"the service that wrote the document broke off: {self._error_messages[-1]}"
+            message = f"the service that wrote the document stopped with an error: {self._error_messages[-1]}"
             raise ErrorDocumentError(message)
 
     def _read_columns(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
@@ -576,7 +576,7 @@ class _VotableDocument:
             if count:
                 yield restore_nonstandard_types(arrays, columns, foreign)
         if bytes_left:
-            message = f"the rows break off in the middle of row {rows_read + 1}"
+            message = f"the rows end in the middle of row {rows_read + 1}"
             raise SourceError(message)
 
     def _decode_stream(self, element: Any) -> Iterator[bytes]:
@@ -602,7 +602,7 @@ def _compute_next_piece_bytes(size: int, rows_read: int) -> int:
     Twice as many, so that all searches together cost two.
     """
     if size > _MAX_ROW_BYTES:
-        message = f"row {rows_read + 1} has more than {_MAX_ROW_BYTES >> 20} MiB"
+        message = f"row {rows_read + 1} is larger than {_MAX_ROW_BYTES >> 20} MiB"
         raise SourceError(message)
     return 2 * size
 
@@ -639,7 +639,7 @@ def _check_root_element(element: Any) -> None:
     dtd = element.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise SourceError(
-            "the document declares entities, which Hven refuses", remedy="write the text instead of the entities"
+            "the document declares entities, which Hven does not allow", remedy="write the text instead of the entities"
         )
     name = metadata_reader.read_local_name(element)
     if name != "VOTABLE":

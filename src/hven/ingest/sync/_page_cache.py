@@ -162,7 +162,8 @@ class PageCachingSource(SourceWrapper):
             request_file.write_text(json.dumps(request_digest), encoding="utf-8")
         except OSError as error:
             raise StorageError(
-                f"{request_file} cannot be written: {error.strerror}", remedy="free some space on the disk of var/"
+                f"{request_file} cannot be written: {error.strerror}",
+                remedy="free some space on the disk that contains var/",
             ) from error
         return [], None, False
 
@@ -178,7 +179,7 @@ class PageCachingSource(SourceWrapper):
         except OSError as error:
             raise StorageError(
                 f"the page {path} cannot be written: {error.strerror or error}",
-                remedy="free some space on the disk of var/",
+                remedy="free some space on the disk that contains var/",
             ) from error
 
     def delete_pages(self) -> None:

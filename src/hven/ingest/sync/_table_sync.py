@@ -169,7 +169,7 @@ def find_sync_conflict(site: Site, collection: str) -> ConflictError | None:
     if collection not in site.store.list_publication_times():
         return ConflictError(
             f"{collection} is not published",
-            remedy=f"publish it with hven ingest {collection}, or undo hven remove with hven rollback {collection}",
+            remedy=f"run hven ingest {collection} to publish it, or hven rollback {collection} to undo hven remove",
         )
     return None
 
@@ -625,7 +625,7 @@ class TableSync:
             self.report.warnings.append(f"{self.name}: {rows_text} a watermark in the future, which is ignored")
         if reader.lacks_checksums:
             self.report.warnings.append(
-                f"{self.name}: the source gives no block checksums, so Hven compares keys; it finds edits that do not "
+                f"{self.name}: the source has no block checksums, so Hven compares keys; Hven finds edits that do not "
                 "change the watermark only when it reads everything (full: 7 d)"
             )
         if loader.contended_count:
@@ -653,7 +653,7 @@ class TableSync:
         change.mapped = loader.report.read
         change.rows = base_record.snapshot.rows + differences.after.num_rows - differences.before.num_rows
         if not change.rows:
-            raise RecomputeNeededError("no row would be left")
+            raise RecomputeNeededError("no rows would remain")
         loader.report.published = change.rows
         self._record_and_check_differences(differences, change, base_record)
         return self._merge_differences(loader, base_record, differences)

@@ -47,7 +47,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
     if overlap_seconds is None or unit not in SECONDS_PER_UNIT:
         unit_text = f"in {unit}" if unit else "without a unit"
         message = f"the watermark is a number {unit_text}, but the overlap is a time"
-        remedy = "write `overlap` as a plain number, such as 10, in the unit of the watermark if it has one"
+        remedy = "write `overlap` as a plain number, such as 10, in the watermark's unit, if it has one"
         raise _build_overlap_error(sync_policy, message, remedy)
     return last_watermark - overlap_seconds / SECONDS_PER_UNIT[unit]
 
@@ -61,7 +61,7 @@ def _compute_text_start_watermark(last_watermark: str, sync_policy: SyncPolicy) 
     if instant is None or sync_policy.overlap_seconds is None:
         raise _build_overlap_error(
             sync_policy,
-            f"the watermark is a text ({last_watermark!r}), from which the overlap cannot be subtracted",
+            f"the watermark is a string ({last_watermark!r}), so the overlap cannot be subtracted from it",
             "write `watermark: parse_time(column)`, or leave out `overlap`",
         )
     start_instant = instant - dt.timedelta(seconds=sync_policy.overlap_seconds)

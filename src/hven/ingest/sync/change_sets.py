@@ -143,7 +143,8 @@ def store_change_set(
         with contextlib.suppress(OSError):
             temporary_path.unlink(missing_ok=True)
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}", remedy="free some space on the disk of var/"
+            f"{path} cannot be written: {error.strerror or error}",
+            remedy="free some space on the disk that contains var/",
         ) from error
 
 

@@ -202,7 +202,7 @@ class Settings:
         (
             "addresses of HiPS that sky maps may show as their background, for example "
             "https://hips.example.org/DSSColor. Maps begin with the first HiPS in the list. By default, or if the "
-            "server of the HiPS does not answer, maps show a drawing of the sky, which needs no server"
+            "server of the HiPS does not respond, maps show a drawing of the sky, which needs no server"
         ),
         max_length=20,
     )

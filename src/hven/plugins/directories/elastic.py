@@ -115,7 +115,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        The server does not answer, or shows no index to this user.
+        The server does not respond, or shows no index to this user.
     """
     parsed_options = Options.model_validate({**options, "index": "-"})
     secret = resolve_authorization(parsed_options.api_key, context, "ApiKey")

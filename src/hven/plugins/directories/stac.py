@@ -71,7 +71,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        The server does not answer, or is no STAC API.
+        The server does not respond, or is no STAC API.
     """
     source = StacSource(Options.model_validate(options), context)
     return [AvailableTable(option_value=collection_id) for collection_id in source.collection_ids]

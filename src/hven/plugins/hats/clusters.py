@@ -92,7 +92,7 @@ class Cluster(Protocol):
         """
 
     def find_outage(self) -> str | None:
-        """Return why the cluster does not answer; None if it does, or if it was never needed."""
+        """Return why the cluster does not respond; None if it does, or if it was never needed."""
 
     def close(self) -> None:
         """Close connections."""

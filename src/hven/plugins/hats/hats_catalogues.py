@@ -550,7 +550,7 @@ def call_in_threads(
             result_count = len(work.results)
             if not work.condition.wait(timeout_seconds) and len(work.results) == result_count:
                 work.waiting.clear()
-                message = format_message("its file system has not answered for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
+                message = format_message("its file system has not responded for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
                 slow_argument = next(iter(work.running.values()), arguments[0])
                 place = TextPlace(file=format_place(slow_argument))
                 raise SourceError(message, place=place, remedy="check the mount, then try again")

@@ -19,7 +19,7 @@ REQUEST_HEADERS = {"User-Agent": "hven-lint (IVOA-validate)"}
 
 
 class ServiceNotCheckableError(UserError):
-    """The service cannot be validated: it does not answer, or is not a TAP or HAPI service."""
+    """The service cannot be validated: it does not respond, or is not a TAP or HAPI service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

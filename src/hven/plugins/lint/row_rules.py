@@ -256,7 +256,7 @@ def _judge_rules_by_distinct_values(
 
 
 def _fetch_distinct_values(service: ExaminedTapService, row_sample: RowSample, name: str) -> list[Record] | None:
-    """Fetch the values of a column with their counts; None: there are too many, or the service does not answer."""
+    """Fetch the values of a column with their counts; None: there are too many, or the service does not respond."""
     column = quote_column_name(name)
     columns = f"{column}, COUNT(*) AS n"
     query = f"SELECT TOP {MAX_DISTINCT_VALUES} {columns} FROM {row_sample.table.name} GROUP BY {column}"

@@ -136,7 +136,7 @@ def _create_cube_reader(
     tile_lines = int(core.find_number("TILELINES") or 0)
     tile_samples = int(core.find_number("TILESAMPLES") or 0)
     if min(tile_lines, tile_samples) < 1:
-        raise SourceError(format_message("an array of {name} has no size", file.name))
+        raise SourceError(format_message("the size of an array in {name} is missing", file.name))
     tile_row_count = -(-lines // tile_lines)
     tile_column_count = -(-samples // tile_samples)
     tiles_shape = (bands, tile_row_count, tile_column_count, tile_lines, tile_samples)

@@ -140,7 +140,7 @@ def create_fixed_record_table(
             record_count = record_count - 1
     elif missing_bytes > 0:
         message = format_message("{name} has {there} bytes, but its label states {end}", path.name, file_bytes, end)
-        raise SourceError(message, remedy=format_message("get the file again, or use the label that belongs to it"))
+        raise SourceError(message, remedy=format_message("download the file again, or use its own label"))
     for field in fields:
         step_bytes = field.step_bytes or field.size
         last = field.offset + (field.item_count - 1) * step_bytes + field.size
@@ -160,7 +160,7 @@ def create_fixed_record_table(
                 file.seek(begin)
                 block = np.frombuffer(file.read(rows * record_bytes), np.uint8)
             if len(block) < rows * record_bytes - 2:
-                raise SourceError(format_message("{name} ends where its values should be", path.name))
+                raise SourceError(format_message("{name} is truncated: it ends before its last value", path.name))
             padded_block = np.pad(block, (0, rows * record_bytes - len(block)))
             records = padded_block.reshape(rows, record_bytes)
             arrays = []

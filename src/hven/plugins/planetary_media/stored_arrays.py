@@ -76,14 +76,14 @@ def create_window_reader(
     """
     shape = layout.shape
     if min(shape, default=0) < 1:
-        raise SourceError(format_message("an array of {name} has no size", path.name))
+        raise SourceError(format_message("the size of an array in {name} is missing", path.name))
     strides = layout.strides or compute_strides(shape, layout.dtype)
     last_value_offset = sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
     end = layout.offset + last_value_offset + layout.dtype.itemsize
     file_bytes = path.stat().st_size
     if layout.offset < 0 or min(strides) < 1 or end > file_bytes:
         message = format_message("{name} has {there} bytes, but its label states {end}", path.name, file_bytes, end)
-        raise SourceError(message, remedy=format_message("get the file again, or use the label that belongs to it"))
+        raise SourceError(message, remedy=format_message("download the file again, or use its own label"))
     native_type = layout.dtype.newbyteorder("=")
     if scale.is_vax:
         native_type = np.dtype("f4")

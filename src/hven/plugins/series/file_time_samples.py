@@ -616,7 +616,7 @@ class FileTimeSamples:
             except pa.ArrowInvalid as fault:
                 reason = str(fault)[:120]
                 raise SourceError(
-                    format_message("{name} has texts that are not times: {reason}", name, reason)
+                    format_message("{name} contains values that are not valid times: {reason}", name, reason)
                 ) from None
         timestamps = cells.cast(pa.timestamp("us"), safe=False)
         micros = timestamps.cast(pa.int64())
@@ -866,8 +866,8 @@ class FileTimeSamples:
         if (np.abs(times) > MAX_NANOSECOND_INSTANT).any():
             raise SourceError(
                 format_message(
-                    "{file} has times before 1678 or after 2261, which cannot be counted in nanoseconds like those "
-                    "of other files",
+                    "{file} has times before 1678 or after 2261, but the times of other files are in nanoseconds, "
+                    "which cannot represent them",
                     self._name,
                 )
             )

@@ -43,7 +43,7 @@ class SparkClusterFacts:
     unseen
         Root -> the hosts that do not see it, or ``the Connect server``.
     fault
-        Reason why the workers did not answer; empty if they did.
+        Reason why the workers did not respond; empty if they did.
     """
 
     version: str
@@ -94,7 +94,7 @@ class SparkCluster:
         Raises
         ------
         StorageUnavailableError
-            The server does not answer.
+            The server does not respond.
         """
         start_time = time.monotonic()
         with self._lock:
@@ -122,7 +122,7 @@ class SparkCluster:
                 session.close()
 
     def find_outage(self) -> str | None:
-        """Return the reason why the cluster does not answer; None if it does, or if it was never needed."""
+        """Return the reason why the cluster does not respond; None if it does, or if it was never needed."""
         session = self._session
         if session is None and self._last_fault is None:
             return None
@@ -173,7 +173,7 @@ class SparkCluster:
         Raises
         ------
         StorageUnavailableError
-            The server does not answer.
+            The server does not respond.
         """
         session = self.get_session()
         unseen = {root: ["the Connect server"] for root in roots if not self._can_see_root(session, root)}

@@ -59,7 +59,7 @@ def find_spark_cluster_faults(settings: Settings) -> Iterator[Fault | str]:
 
 
 def _describe_spark_workers(facts: SparkClusterFacts) -> str:
-    """Describe the workers; empty if they did not answer."""
+    """Describe the workers; empty if they did not respond."""
     hosts = sorted({host for host_lists in facts.pythons.values() for host in host_lists})
     if not hosts:
         return ""

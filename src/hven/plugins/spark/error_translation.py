@@ -130,9 +130,9 @@ def is_server_away(error: BaseException) -> bool:
 
 
 def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
-    """Build the error of a server that does not answer."""
+    """Build the error of a server that does not respond."""
     return StorageUnavailableError(
-        f"the Spark cluster{_format_server(server_name)} does not answer",
+        f"the Spark cluster{_format_server(server_name)} does not respond",
         remedy="try again in a few seconds; if the error persists, check its Connect server (spark in [hats])",
     )
 

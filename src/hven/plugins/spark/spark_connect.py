@@ -112,7 +112,7 @@ class SparkConnectSession:
     Raises
     ------
     HvenError
-        The server does not answer within `CONNECT_TIMEOUT_SECONDS`, refuses the session, or has another version.
+        The server does not respond within `CONNECT_TIMEOUT_SECONDS`, refuses the session, or has another version.
     """
 
     def __init__(self, url: str, server_name: str) -> None:
@@ -157,7 +157,7 @@ class SparkConnectSession:
         Raises
         ------
         HvenError
-            The server does not answer.
+            The server does not respond.
         """
         request = self._build_request("ConfigRequest")
         request.operation.get.keys.append("spark.sql.ansi.enabled")

@@ -339,7 +339,7 @@ def query_searchable_tables(
             results.append(future.result())
         else:
             future.cancel()
-            message = format_message("no answer within {seconds:g} s", timeout_seconds)
+            message = format_message("no response within {seconds:g} s", timeout_seconds)
             late_result = TableQueryOutcome(
                 target=target, status="late", message=message, elapsed_seconds=timeout_seconds
             )

@@ -114,7 +114,7 @@ class GlobalSearchPage(TemplateContext):
     lines, folded
         Lines of the tables, and those without rows.
     total, missing, waiting
-        Rows of all tables, number of tables that did not answer, and whether some are not queried yet.
+        Rows of all tables, number of tables that did not respond, and whether some are not queried yet.
     wait_url, all_url
         Addresses of the page with the answers of all tables, and with the first rows of all.
     state

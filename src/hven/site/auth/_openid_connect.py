@@ -69,7 +69,7 @@ class OpenIdProvider:
         Raises
         ------
         StorageUnavailableError
-            The provider does not answer.
+            The provider does not respond.
         """
         self._refresh_metadata()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
@@ -115,7 +115,7 @@ class OpenIdProvider:
         UnauthenticatedError
             This browser did not begin the log-in, the provider does not vouch for the user, or the user has no account.
         StorageUnavailableError
-            The provider does not answer.
+            The provider does not respond.
         """
         provider_settings = self.provider_settings
         state, _, nonce_and_verifier = login_state.partition(".")
@@ -169,7 +169,7 @@ class OpenIdProvider:
         UnauthenticatedError
             It is not signed with the provider's keys, is for another audience, has expired, or has an invalid claim.
         StorageUnavailableError
-            The provider's keys are not known, and it does not answer.
+            The provider's keys are not known, and it does not respond.
         """
         client_id = self.provider_settings.client_id
         if audience is None:
@@ -308,7 +308,7 @@ class OpenIdProvider:
         raise AssertionError
 
     def _refresh_metadata(self, *, is_forced: bool = False) -> None:
-        """Fetch the provider's addresses and keys if they are old; the old ones stay valid if it does not answer."""
+        """Fetch the provider's addresses and keys if they are old; the old ones stay valid if it does not respond."""
         if not is_forced and time.monotonic() - self._last_refresh < METADATA_LIFETIME_SECONDS:
             return
         # one thread fetches them. The others use the old ones or fail at once: they must not all wait for a provider
@@ -396,7 +396,7 @@ class OpenIdProvider:
 
     def _build_unavailable_error(self) -> StorageUnavailableError:
         return StorageUnavailableError(
-            f"{self.provider_settings.name} does not answer",
+            f"{self.provider_settings.name} does not respond",
             remedy="try again later; users who are logged in are not affected",
         )
 

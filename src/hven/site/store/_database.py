@@ -767,12 +767,14 @@ class StateDatabase:
 
         if not self.is_sqlite and has_phrase(*SERVER_UNAVAILABLE_PHRASES):
             first_line = reason.strip().splitlines()[0]
-            message = f"{state_label} does not answer: {first_line}"
+            message = f"{state_label} does not respond: {first_line}"
             return StorageError(message, remedy="start PostgreSQL; then Hven continues automatically")
         if has_phrase("lock timeout"):
             reason, lowercase_reason = "busy", "busy"
         if has_phrase("full", "no space", "disk i/o"):
-            return StorageError(f"{state_label} cannot be written: {reason}", remedy="free space on the disk of var/")
+            return StorageError(
+                f"{state_label} cannot be written: {reason}", remedy="free space on the disk that contains var/"
+            )
         if has_phrase("locked", "busy"):
             message = f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds"
             return OverloadedError(message, remedy="try again; if the error persists, look for a process that hangs")

@@ -400,7 +400,7 @@ class DecompressedStream(io.BufferedIOBase):
             damage = f"damaged or cut short ({self.compression})"
         else:
             damage = "unreadable"
-        return SourceError(f"{self.file.name} is {damage}: {error}", remedy="get the file again")
+        return SourceError(f"{self.file.name} is {damage}: {error}", remedy="download the file again")
 
 
 def _open_decompressor(raw_stream: io.BufferedIOBase, compression: str | None) -> BinaryIO:

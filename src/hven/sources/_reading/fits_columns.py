@@ -467,7 +467,7 @@ def _check_heap_descriptors(fits_field: FitsField, lengths: np.ndarray, starts: 
     if is_negative or is_too_far or is_too_long:
         raise SourceError(
             f"column {fits_field.name}: the descriptors of its variable-length arrays are invalid",
-            remedy="get the file again",
+            remedy="download the file again",
         )
 
 
@@ -486,7 +486,7 @@ def _gather_heap_bytes(
     if len(heap_bytes) < high - low:
         raise SourceError(
             f"column {fits_field.name}: its variable-length arrays extend beyond the end of the file",
-            remedy="get the file again",
+            remedy="download the file again",
         )
     ends = np.cumsum(sizes)
     total = int(ends[-1])

@@ -188,7 +188,7 @@ class FileHeaderSource(FileSource):
             yield from read_headers(files, self.read_header, self.concurrency, cache)
             if cache is not None:
                 cache.delete_unused()
-        except UpstreamError as fault:  # the server does not answer: nothing is known about any file
+        except UpstreamError as fault:  # the server does not respond: nothing is known about any file
             raise SourceError(fault.message, remedy=fault.remedy) from fault
         finally:
             if cache is not None:

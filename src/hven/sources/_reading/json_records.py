@@ -427,7 +427,7 @@ class _RecordCutter:
             raise SourceError(
                 f"the file ends in the middle of its last record: {end_text!r}",
                 place=TextPlace(file=self.file.name),
-                remedy="get the file again, because it was cut short",
+                remedy="download the file again; it is truncated",
             )
 
     def _cut_by_structure(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
@@ -438,7 +438,7 @@ class _RecordCutter:
             if is_end and not self.is_over:
                 raise self._build_error(
                     f"the file ends in the middle of its list, in record {self.number + len(ends):,}",
-                    "get the file again, because it was cut short",
+                    "download the file again; it is truncated",
                 )
             next_starts = ends + 1
         else:
@@ -455,7 +455,7 @@ class _RecordCutter:
         if is_cut_short:
             raise self._build_error(
                 f"the file ends in the middle of record {self.number + len(ends):,}",
-                "get the file again, because it was cut short",
+                "download the file again; it is truncated",
             )
         self.remainder = data[consumed:]
         if self.is_over:

@@ -261,7 +261,7 @@ def _read_columns(
     body = stream.read(width * count)
     stream.skip_bytes(data_bytes - width * count)
     if len(body) < width * count:
-        raise SourceError(f"ends within {header.name}", place=TextPlace(file=file), remedy="get the file again")
+        raise SourceError(f"ends within {header.name}", place=TextPlace(file=file), remedy="download the file again")
     rows = np.frombuffer(body, np.uint8).reshape(count, width)
     columns_by_name: dict[str, Any] = {}
     for name in wanted_columns:

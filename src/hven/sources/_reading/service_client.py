@@ -1,6 +1,6 @@
 """Send many requests to a service, at a limited rate.
 
-A request is tried again after a pause if the service is overloaded or does not answer.
+A request is tried again after a pause if the service is overloaded or does not respond.
 """
 
 from __future__ import annotations

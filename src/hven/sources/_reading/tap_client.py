@@ -95,7 +95,7 @@ class TapClient:
         Raises
         ------
         SourceError
-            The service refuses the query (with its words), does not answer, or does not send a VOTable.
+            The service refuses the query (with its words), does not respond, or does not send a VOTable.
         """
 
         def read_answer(job: bool) -> TapPage:

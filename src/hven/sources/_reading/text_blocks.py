@@ -123,7 +123,7 @@ class TextBlockReader:
         head = self.peek_head()
         if not head.strip():
             self.close()
-            raise SourceError(f"{self.file.name} is empty", remedy="get the file again, or add it to `ignore`")
+            raise SourceError(f"{self.file.name} is empty", remedy="download the file again, or add it to `ignore`")
         try:
             refuse_binary_file(head, self.file.name)
         except SourceError:

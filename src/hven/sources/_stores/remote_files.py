@@ -109,7 +109,7 @@ class _BlockwiseFileBytes:
                     )
                 body = self._read(first, last)
                 if len(body) < last - first:
-                    raise SourceError("ends too early", remedy="get the file again")
+                    raise SourceError("ends too early", remedy="download the file again")
                 self._blocks |= _cut_blocks(body, lacking[0])
             block_bytes = b"".join(self._blocks[number] for number in numbers)
             blocks_start = numbers.start * BLOCK_BYTES
@@ -246,7 +246,7 @@ class RangedRemoteFile(_RemoteDataFile):
 
 
 def _raise_if_unreachable(fault: UpstreamError, address: str) -> None:
-    """Raise an error for the whole server if it does not answer, as opposed to one file that it does not have."""
+    """Raise an error for the whole server if it does not respond, as opposed to one file that it does not have."""
     if isinstance(fault, UpstreamTimeoutError) or fault.message == UNREACHABLE_MESSAGE:
         raise UpstreamError(f"{address}: {fault.message}", remedy=fault.remedy) from fault
 
@@ -279,7 +279,7 @@ class _Archive:
                 raise SourceError(
                     f"is not a readable archive: {error}",
                     place=TextPlace(file=self.name),
-                    remedy="get the file again",
+                    remedy="download the file again",
                 ) from error
             if len(member_entries) > MAX_ARCHIVE_MEMBERS:
                 raise SourceError(
@@ -316,7 +316,7 @@ class _Archive:
                 raise SourceError(
                     f"cannot be read in its archive: {error}",
                     place=TextPlace(file=member_name),
-                    remedy="get the file again",
+                    remedy="download the file again",
                 ) from error
 
         return _BlockwiseFileBytes(read_range, self.find_member_size_and_stamp(member_name)[0])

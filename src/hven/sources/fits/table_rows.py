@@ -164,7 +164,7 @@ class FitsTableSource(FileByFileSource):
                     raise SourceError(
                         f"ends after row {complete_rows} of {count}",
                         place=TextPlace(file=file.name),
-                        remedy="get the file again",
+                        remedy="download the file again",
                     )
                 place = 0
                 if spool:

@@ -412,7 +412,7 @@ def test_a_server_that_is_gone_and_back(running, spark_cluster, files):
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1"
     wanted = run_on_cluster(spark_cluster, text, files).to_pylist()
     running.kill_program("connect")
-    with pytest.raises(StorageUnavailableError, match="does not answer"):
+    with pytest.raises(StorageUnavailableError, match="does not respond"):
         run_on_cluster(spark_cluster, text, files)
     assert spark_cluster.find_outage()
     running.start_connect_server()

@@ -258,7 +258,7 @@ def test_a_server_gone_and_back(spark, engine, capsys):
     assert took < 3
     assert "Connect server" in fault.value.remedy
     assert [row for batch in running_of(engine, near, snapshot) for row in batch.to_pylist()] == known
-    assert "does not answer" in engine.find_degradation()
+    assert "does not respond" in engine.find_degradation()
     assert engine.find_outage() is None
     running.start_connect_server()
     assert engine.find_degradation() is None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hven.plugins.hats.engine.row_group_reader import RowGroupReader
 
 MAX_FULLY_INDEXED_GROUPS = 50_000  # with more row groups, only indexed columns get statistics
-UNREADABLE_MESSAGE = "not a readable Parquet file: {why}"
+UNREADABLE_MESSAGE = "the file is not a readable Parquet file: {why}"
 MAX_CHECKED_ROWS = 50_000_000  # of larger catalogues, only some positions are read
 # Number of files whose positions are compared with their partition: here, and on a web server.
 SAMPLED_FILE_COUNTS = (20, 3)
@@ -77,7 +77,7 @@ def build_foreign_manifest(
     ------
     SourceError
         The directory has no catalogue; a file is missing, is no Parquet, or differs from the others; cells or positions
-        lie outside their partition; the catalogue states another number of rows; a mount does not answer.
+        lie outside their partition; the catalogue states another number of rows; a mount does not respond.
     """
     is_on_web = hats_layout.is_web_address(directory)
     folder: catalogues.CatalogueFolder
@@ -245,7 +245,7 @@ def _check_property_columns(
                     "{key}={name}, but there is no such column in {first}", key, name, _get_file_name(files[0].path)
                 ),
                 place=TextPlace(file=properties_file),
-                remedy="write the names of the columns in this file, or get the catalogue again",
+                remedy="write the names of the columns in this file, or download the catalogue again",
             )
 
 
@@ -288,7 +288,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[ForeignCata
                 raise SourceError(
                     format_message("no column {name!r}", name),
                     place=TextPlace(file=found_file.path),
-                    remedy="leave it out of the descriptor, or get the file again",
+                    remedy="leave it out of the descriptor, or download the file again",
                 )
             column_type = file_leaves[name][1]
             if _is_null_type(column_type):

@@ -280,7 +280,7 @@ class HatsPlan(QueryPlan):
         query = self._bound_query.query
         if not isinstance(query.body, Select) or query.body.where is None:
             raise StorageError(
-                f"the cluster cannot give rows of {self._bound_query.tables[0].qualified_name}: {reason}"
+                f"the cluster cannot return the rows of {self._bound_query.tables[0].qualified_name}: {reason}"
             )
         body = replace(query.body, where=None)
         unconditional_query = replace(self._bound_query, query=replace(query, body=body))

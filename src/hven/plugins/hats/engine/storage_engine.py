@@ -487,13 +487,13 @@ class HatsEngine(StorageEngine):
         return removed
 
     def find_outage(self) -> str | None:
-        """Return the reason why a root does not answer now, for the health page; None if all do."""
+        """Return the reason why a root does not respond now, for the health page; None if all do."""
         for root in self.roots:
             listing = self.reader.submit_read(os.listdir, root)
             try:
                 listing.result(ROOT_TIMEOUT_SECONDS)
             except FutureTimeoutError:
-                return f"the root {root} of [hats] does not answer"
+                return f"the root {root} of [hats] does not respond"
             except OSError as error:
                 if root == self.roots[0] and isinstance(error, FileNotFoundError) and root.parent.is_dir():
                     continue  # it is created when something is written
@@ -501,7 +501,7 @@ class HatsEngine(StorageEngine):
         return None
 
     def find_degradation(self) -> str | None:
-        """Return the reason why the cluster does not answer; queries that read little are answered without it."""
+        """Return the reason why the cluster does not respond; queries that read little are answered without it."""
         with self._lock:
             cluster = self._opened_cluster
         if cluster is None:

@@ -99,7 +99,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        The server does not answer, or is no HAPI server.
+        The server does not respond, or is no HAPI server.
     """
     server = HapiSource(Options.model_validate({**options, "dataset": "-"}), context)
     catalog = server._request_document("catalog")  # noqa: SLF001  (a class of this module)
