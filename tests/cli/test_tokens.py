@@ -31,7 +31,7 @@ def test_from_a_token_to_its_end(
         return out.out.strip()
 
     assert re.fullmatch(
-        r"anna\.\S+", run_command("user", "add", "anna", besides="this is the token of anna, which is not shown again")
+        r"anna\.\S+", run_command("user", "add", "anna", besides="the token of anna, which Hven does not show again")
     )
     token = run_command("token", "add", "anna", "--days", "2", "--for", "a notebook")
     (one,) = json.loads(run_command("token", "list", "--json"))

@@ -48,7 +48,7 @@ def test_an_address_that_cannot_be_served_at(stars_site: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         assert (
-            f"another program already listens at 127.0.0.1:{port}; stop it, or give --port N"
+            f"another program is already listening on 127.0.0.1:{port}; stop it, or give --port N"
             in run_hven("serve", "--port", port, cwd=stars_site, expected_code=2).stderr
         )
     assert (
@@ -62,7 +62,7 @@ def test_an_address_that_cannot_be_served_at(stars_site: Path) -> None:
 def test_two_servers_never_share_a_port(stars_site: Path) -> None:
     with serve_site(stars_site) as server:
         done = run_hven("serve", "--host", "localhost", "--port", server.port, cwd=stars_site, expected_code=2)
-        assert "another program already listens at localhost" in done.stderr
+        assert "another program is already listening on localhost" in done.stderr
 
 
 # --- where the site is ------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
     told = capsys.readouterr()
     assert told.out == ""
     assert "Traceback" not in told.err
-    assert "something went wrong in Hven itself (ZeroDivisionError: of all things)" in told.err
+    assert "an unexpected error occurred in Hven itself (ZeroDivisionError: of all things)" in told.err
     log = Path(told.err.rpartition(" ")[2].strip())
     assert "broken" in log.read_text()
     log.unlink()

@@ -275,7 +275,7 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
         assert said.exit_code == 1
         with FaceContract().open_request_sender(tmp_path / "served") as ask:  # its error takes no page with it
             assert ask("/collections/tiny/stars").status_code == 200
-            assert ("applies" in was) == ("it cannot be tried, in the plugin 'counts' of hven.panes" in caplog.text)
+            assert ("applies" in was) == ("a plugin's test failed, in the plugin 'counts' of hven.panes" in caplog.text)
 
 
 def test_check_has_nothing_to_say_of_a_pane_that_works(tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "told", "noted"),
     [
-        ("1 / 0", "something went wrong in the service; its operators can find the error", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
+        ("1 / 0", "an unexpected error occurred in the service; its operators can find the error", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
         ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "bright built a query that cannot be executed: line 1, column 8: ", "ServiceError"),
         ("return ServiceQuery(query='SELECT')", "bright built a query that cannot be executed: line 1, column ", "ServiceError"),
     ],

@@ -175,7 +175,7 @@ def test_a_contour_of_a_million_corners(tmp_path, monkeypatch):
         found = fetch_granules(site)
     assert found["fine"]["region_quality"] == "exact"
     assert found["many"]["s_region"] is None
-    assert f"the contour has {1_000_002 if FULL else 1_002:,} pixels, or is that wide" in report.format_text()
+    assert f"the contour contains or spans {1_000_002 if FULL else 1_002:,} pixels" in report.format_text()
 
 
 def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):

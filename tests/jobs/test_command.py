@@ -339,7 +339,7 @@ PROGRAM = ProgramRunner(
 def test_a_value_is_one_argument_whatever_it_holds(text: str) -> None:
     asked = collect_params([("FREE", text)])
     if text.startswith("-"):
-        with pytest.raises(ParamError, match="would take it for an option"):
+        with pytest.raises(ParamError, match="would treat it as an option"):
             PROGRAM.build_arguments(asked, {})
     else:
         assert PROGRAM.build_arguments(asked, {}) == ["/p", text, f"--free={text}"]

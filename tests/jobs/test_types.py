@@ -79,9 +79,9 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         ([("WIDTH", "0.01")], "WIDTH=0.01 is out of range"),
         ([("WIDTH", "wide")], "WIDTH='wide' is not a number"),
         ([("COUNT", "1.5")], "COUNT='1.5' is not a whole number"),
-        ([("MODE", "slow")], "MODE='slow' is not known; allowed: fast, fine"),
+        ([("MODE", "slow")], "MODE='slow' is not valid; use one of fast, fine"),
         ([("NAME", "ok"), ("NAME", "No")], "NAME='No' is not valid"),
-        ([("WIDTH", "1"), ("WIDTH", "2")], "WIDTH was given 2 times"),
+        ([("WIDTH", "1"), ("WIDTH", "2")], "WIDTH is given 2 times"),
         ([], "the file IMAGE is missing"),
     ],
 )
@@ -184,7 +184,7 @@ def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
         declared_types.load_all_job_types(settings(tmp_path))
     told = [str(fault) for fault in error.value.faults]
     assert len(told) == 6
-    assert any("jobs/tap.yaml:1:1: there is already a type 'tap'" in fault for fault in told)
+    assert any("jobs/tap.yaml:1:1: there is already a job type 'tap'" in fault for fault in told)
     assert any(
         "jobs/Big.yaml:1:1: 'Big', the name of the file, is not a valid name for a job type" in fault for fault in told
     )

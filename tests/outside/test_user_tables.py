@@ -280,7 +280,7 @@ def test_load_query_and_delete_at_once(place: Place) -> None:
                     seen.add(told.json()["data"][0][0])
                 elif (
                     told.status_code == 503
-                    and "were replaced or removed while this query waited; run the query again" in told.text
+                    and "were replaced or removed while this query was waiting; run the query again" in told.text
                 ):
                     if not int(
                         told.headers.get("retry-after", 0)

@@ -207,7 +207,9 @@ class Reading(threading.Thread):
             row = json.loads(body)["data"][0] if status == 200 else None
             if row is not None and row[0] == 10 and len(set(row[1:])) == 1:
                 self.whole += 1
-            elif status == 503 and b"were replaced or removed while this query waited; run the query again" in body:
+            elif (
+                status == 503 and b"were replaced or removed while this query was waiting; run the query again" in body
+            ):
                 self.between += 1
             elif status != 400 or b"no table" not in body:  # removed
                 self.wrong.append((status, body[:1000]))

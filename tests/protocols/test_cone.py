@@ -88,7 +88,7 @@ def test_verb_goes_by_rank(client: Client, verb: str, names: str) -> None:
 
 def test_a_value_of_verb_that_there_is_not_is_refused(client: Client) -> None:
     answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=5, VERB=9)
-    assert b"VERB='9' is not known; allowed: 1, 2, 3" in answer.body
+    assert b"VERB='9' is not valid; use one of 1, 2, 3" in answer.body
 
 
 def test_exactly_one_field_has_each_main_ucd(client: Client) -> None:

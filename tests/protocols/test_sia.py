@@ -198,7 +198,7 @@ def test_the_columns_alone(client: Client) -> None:
         (["POS=a,b", "SIZE=1"], "write right ascension and declination"),
         (["POS=10,5", "SIZE=-1"], "SIZE='-1' is not valid"),
         (["POS=10,5", "SIZE=nan"], "SIZE='nan' is not valid"),
-        (["POS=10,5", "SIZE=1", "INTERSECT=TOUCHES"], "INTERSECT='TOUCHES' is not known"),
+        (["POS=10,5", "SIZE=1", "INTERSECT=TOUCHES"], "INTERSECT='TOUCHES' is not valid"),
         (["POS=10,5", "SIZE=1", "VERB=7"], "VERB=7 is out of range"),
     ],
 )

@@ -160,9 +160,9 @@ def test_what_is_not_known_matches_nothing(site: Site) -> None:
             "UsageFault: BAND='red' is not an interval; write one number or two in m, such as 1 2 or -Inf 2",
         ),
         ("BAND=1 2 3", "BAND='1 2 3' is not an interval"),
-        ("DPTYPE=spectrum", "UsageFault: DPTYPE='spectrum' is not known; allowed: image, cube"),
+        ("DPTYPE=spectrum", "UsageFault: DPTYPE='spectrum' is not valid; use one of image, cube"),
         ("CALIB=7", "UsageFault: CALIB=7 is out of range"),
-        ("POL=Z", "UsageFault: POL='Z' is not known"),
+        ("POL=Z", "UsageFault: POL='Z' is not valid"),
     ],
 )
 def test_faults_begin_with_their_word(site: Site, pair: str, words: str) -> None:

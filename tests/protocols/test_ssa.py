@@ -124,7 +124,7 @@ def test_times_last_as_long_as_they_are_written(text: str, begin: str, end: str)
         ("BAND=2/1", "BAND='2/1' is empty"),
         ("TIME=2001-02-30", "TIME='2001-02-30' is not a time"),
         ("TIME=2002/2000", "TIME='2002/2000' is empty"),
-        ("REQUEST=getData", "REQUEST='getData' is not known; write queryData"),
+        ("REQUEST=getData", "REQUEST='getData' is not valid; write queryData"),
     ],
 )
 def test_faults_are_documents(client: Client, pair: str, words: str) -> None:

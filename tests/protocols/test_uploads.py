@@ -371,7 +371,7 @@ def test_a_site_may_offer_none(tmp_path: Path) -> None:
         assert b"upload" not in client.get("/tap/capabilities").body
         answer = send(client, ALL, {"t": b"a\n1\n"})
         assert answer.status == 400
-        assert "accepts no uploads" in parse_error_message(answer)
+        assert "does not accept uploads" in parse_error_message(answer)
 
 
 # --- by address

@@ -77,7 +77,7 @@ def test_a_list_of_one_long_text_is_refused_before_it_is_spelt_out(form: str, tm
     """400 times the same megabyte in one row: a file of a kilobyte."""
     _write(form, tmp_path / "mine", pa.table({"a": pa.ListArray.from_arrays([0, 400], LONG)}))
     with (
-        pytest.raises(SourceError, match="the texts of one row take 419,430,400 bytes"),
+        pytest.raises(SourceError, match="the strings of one row take up 419,430,400 bytes"),
         open_table_file(tmp_path / "mine") as (_, rows),
     ):
         list(rows)

@@ -140,7 +140,9 @@ def test_uploads_make_them_null_and_say_so(site, tmp_path, kind, cases):
 
 def test_tables_of_users_are_refused_with_them(site, tmp_path):
     path = votable(tmp_path / "u.vot", "polygon", ["1 1 2 1 2 2", "1 2 3 4"])
-    with pytest.raises(SourceError, match=r"cannot be stored as it is: r: a polygon is three corners or more.*row 2"):
+    with pytest.raises(
+        SourceError, match=r"cannot be stored without changes: r: a polygon is three corners or more.*row 2"
+    ):
         user_tables._read_table_file(site, "u", path)
 
 

@@ -160,7 +160,7 @@ def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path)
         site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("s"))
         with pytest.raises(
             RowsReplacedError,
-            match=r"the rows of s\.t were replaced or removed while this query waited; run the query again",
+            match=r"the rows of s\.t were replaced or removed while this query was waiting; run the query again",
         ):
             waiting.read_table()
     with open_tiny_site(tmp_path / "other", {"s.t": build_rows(10)}) as site:

@@ -177,7 +177,8 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
         write_backup(site, left_out)
     [fault] = find_absent_packages(settings)
     assert str(fault) == (
-        "the system state has rows of the plug-in package notebook (notes), which `plugins` in hven.toml leaves out; "
+        "the system state has rows of the plug-in package notebook (notes), which `plugins` in hven.toml does not "
+        "list; "
         "add 'notebook' to `plugins` to use them; backups contain them"
     )
     assert fault.severity == "warning"

@@ -174,7 +174,7 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
             server.login(alert_settings.smtp_user, password or "")
         refused_recipients = server.send_message(message)
     if refused_recipients:
-        raise ServiceError(f"the mail server refused {', '.join(refused_recipients)}")
+        raise ServiceError(f"the mail server rejected {', '.join(refused_recipients)}")
 
 
 def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) -> None:

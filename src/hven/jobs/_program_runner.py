@@ -217,15 +217,15 @@ def _fill_placeholders(
         name = names[0] if names else ""
         if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
             raise ParamError(
-                f"{name} cannot be an argument of a program: it has a NUL byte or more than "
+                f"{name} cannot be an argument of a program: it contains a NUL byte, or is longer than "
                 f"{MAX_ARGUMENT_BYTES:,} bytes",
                 name=name,
             )
         is_number = name in params_by_name and params_by_name[name].type.is_numeric
         if part.startswith("{") and text.startswith("-") and not is_number:
-            remedy = "if it is the name of a file, put ./ before it"
+            remedy = "if the value is the name of a file, put ./ before it"
             raise ParamError(
-                f"{name}={text!r:.60} begins with '-', so the program would take it for an option",
+                f"{name}={text!r:.60} begins with '-', so the program would treat it as an option",
                 name=name,
                 remedy=remedy,
             )

@@ -172,7 +172,8 @@ def _run_sync_callback(
         error_location = plugins.describe_error_origin(error)
         log.exception("the sync of %s failed in %s", collection, error_location)
         message = (
-            f"something went wrong in {error_location} ({type(error).__name__}: {error}); report this as a bug in Hven"
+            f"an unexpected error occurred in {error_location} ({type(error).__name__}: {error}); report this as a "
+            "bug in Hven"
         )
         return SyncRunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message=message)
 

@@ -250,7 +250,7 @@ def _describe_error(error: BaseException, job: JobRecord) -> str:
         return f"the result cannot be written: {(error.strerror or '').lower()}; try again later, or request less"
     if isinstance(error, MemoryError):
         return "the job needs more memory than is available; request less"
-    return f"something went wrong in the service; its operators can find the error in the log [job {job.id}]"
+    return f"an unexpected error occurred in the service; its operators can find the error in the log [job {job.id}]"
 
 
 def _retry_until_written(write_end: Callable[[], bool]) -> bool:
@@ -262,7 +262,7 @@ def _retry_until_written(write_end: Callable[[], bool]) -> bool:
         except errors.ServiceError as error:
             if wait_seconds > 60:
                 raise
-            log.warning("the end of a job cannot be written, trying again: %s", error)
+            log.warning("the end of a job cannot be recorded, trying again: %s", error)
         time.sleep(wait_seconds)
         wait_seconds *= 2
 

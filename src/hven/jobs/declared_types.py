@@ -361,7 +361,7 @@ def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefiniti
             "begin with a lower-case letter, and use only lower-case letters, digits, - and _",
         )
     elif name in plugins.list_plugins("jobs"):
-        faults.add_error(f"there is already a type {name!r}", fields.place, "give the file a different name")
+        faults.add_error(f"there is already a job type {name!r}", fields.place, "give the file a different name")
     job_type = _build_job_type(name, fields, settings, faults)
     sorted_faults = faults.list_sorted()
     return (None if sorted_faults else job_type), sorted_faults

@@ -309,7 +309,7 @@ class JobService:
         tables = self.site.get_published_state().tables_by_name
         if not recorded_rights.is_still_accessible(rules, tables, requester.principal):
             raise ForbiddenError(
-                format_message("{what} has rows of tables that are no longer open to you", job_label),
+                format_message("{what} contains rows of tables that you may no longer see", job_label),
                 remedy="run the query again; the result then has the rows that you may see",
             )
 
@@ -579,7 +579,7 @@ class JobService:
             if len(encoded_name) > MAX_FILE_NAME_BYTES or encoded_name.strip(".") == "":
                 raise ParamError(
                     format_message("{part!r:.60} is not a valid name for a part of the request", part_name),
-                    remedy="give it a short name of letters and digits",
+                    remedy="give the part a short name of letters and digits",
                 )
             try:
                 create_job_directory(files_directory, self.site.settings.data_directory)
@@ -713,7 +713,7 @@ def _read_choice(params: RequestParams, parameter_name: str, allowed_words: Sequ
         return None
     if text.upper() not in allowed_words:
         raise ParamError(
-            format_message("{name}={text!r:.40} is not possible", parameter_name, text),
+            format_message("{name}={text!r:.40} is not valid", parameter_name, text),
             name=parameter_name,
             remedy=format_message("{name}={values}", parameter_name, " or ".join(allowed_words)),
         )

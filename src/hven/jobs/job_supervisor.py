@@ -107,7 +107,7 @@ class JobSupervisor(ForkingProcess):
                     last_sweep = current_time
                     self._delete_expired_jobs()
             except (HvenError, OSError) as error:
-                log.warning("supervising the jobs failed: %s", error)
+                log.warning("the supervision of the jobs failed: %s", error)
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
         self._stop_workers()
@@ -122,7 +122,7 @@ class JobSupervisor(ForkingProcess):
             detector = self._detectors.setdefault(pid, HungProcessDetector(heartbeat, pid))
             if detector.is_hung():
                 log.error(
-                    "killing a worker for jobs (process %d), which has not sent a heartbeat for %.0f s",
+                    "killing a job worker (process %d), which has not sent a heartbeat for %.0f s",
                     pid,
                     heartbeat.get_silent_seconds(),
                 )
@@ -133,7 +133,7 @@ class JobSupervisor(ForkingProcess):
             del self._heartbeats_by_pid[pid], self._detectors[pid]
             if status:
                 has_failed_worker = True
-                log.warning("a worker for jobs died: %s", child_processes.describe_exit_status(status))
+                log.warning("a job worker died: %s", child_processes.describe_exit_status(status))
                 if os.WIFSIGNALED(status) and os.WTERMSIG(status) in child_processes.CRASH_SIGNALS:
                     self._get_store().verifications.request_full_verification()
         return has_failed_worker

@@ -196,8 +196,8 @@ def _build_damage_alerts(settings: Settings, store: StateStore, damages: Sequenc
         if damage.snapshot not in published_ids:
             continue
         message = (
-            f"published rows of {damage.table} are damaged ({damage.damage_text}); the last intact snapshot "
-            f"is served, if there is one; to restore the rows, run `hven ingest {damage.collection}`"
+            f"published rows of {damage.table} are damaged ({damage.damage_text}); Hven serves the last intact "
+            f"snapshot, if there is one; to restore the rows, run `hven ingest {damage.collection}`"
         )
         alert = create_alert(
             damage.collection,

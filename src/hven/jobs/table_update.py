@@ -32,7 +32,7 @@ def run_index_job(running_job: RunningJob) -> None:
             raise ParamError(f"{name} is missing", name=name, remedy="write TABLE=tap_user.mine and INDEX=column")
     unique_text = (params.read_one("UNIQUE") or "false").lower()
     if unique_text not in {"true", "false"}:
-        raise ParamError(f"UNIQUE={unique_text!r:.40} is not known", name="UNIQUE", remedy="write true or false")
+        raise ParamError(f"UNIQUE={unique_text!r:.40} is not valid", name="UNIQUE", remedy="write true or false")
     user_tables.index_user_table_column(
         running_job.site,
         running_job.principal,

@@ -86,7 +86,7 @@ def read_adql_query(params: RequestParams) -> str:
     request = params.read_one("REQUEST")
     if request is not None and request.lower() != "doquery":
         raise ParamError(
-            f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or write REQUEST=doQuery"
+            f"REQUEST={request!r} is not valid", name="REQUEST", remedy="leave it out, or write REQUEST=doQuery"
         )
     language = params.read_one("LANG") or "ADQL"
     if language.upper() not in QUERY_LANGUAGES:
@@ -142,7 +142,7 @@ def read_cite_flag(params: RequestParams) -> bool:
     is_wanted = _read_boolean_parameter(params, "CITE")
     if is_wanted and (params.read_one("ASOF") or params.values.get("UPLOAD")):
         raise ParamError(
-            "CITE is possible only for the present published state, without uploads",
+            "CITE can be used only with the current published state, without uploads",
             name="CITE",
             remedy="leave out ASOF and UPLOAD",
         )
@@ -153,7 +153,7 @@ def _read_boolean_parameter(params: RequestParams, parameter_name: str) -> bool:
     value_text = params.read_one(parameter_name, "false")
     if value_text not in {"true", "false", "1", "0"}:
         raise ParamError(
-            f"{parameter_name}={value_text!r:.60} is not known", name=parameter_name, remedy="write true or false"
+            f"{parameter_name}={value_text!r:.60} is not valid", name=parameter_name, remedy="write true or false"
         )
     return value_text in {"true", "1"}
 

@@ -329,7 +329,7 @@ def split_batch_by_expanded_size(
         yield batch
         return
     if row_bytes.max() > byte_limit:
-        raise ValueError(f"the texts of one row take {row_bytes.max():,} bytes; the limit is {byte_limit:,}")
+        raise ValueError(f"the strings of one row take up {row_bytes.max():,} bytes; the limit is {byte_limit:,}")
     ends = np.cumsum(row_bytes)
     start = 0
     while start < batch.num_rows:

@@ -144,8 +144,8 @@ class RequestParams:
             return first_value or default
         distinct_values = {value for value in values if value != ""}
         if len(distinct_values) > 1:
-            message = f"{name} was given {len(self.values[name])} times, with different values"
-            raise ParamError(message, name=name, remedy="give it once")
+            message = f"{name} is given {len(self.values[name])} times, with different values"
+            raise ParamError(message, name=name, remedy="give the parameter once")
         return distinct_values.pop() if distinct_values else default
 
     def list_unused_names(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
@@ -280,8 +280,8 @@ class RequestParams:
             if param.allowed:
                 for value in values:
                     if value and value not in param.allowed:
-                        remedy = f"allowed: {', '.join(param.allowed)}"
-                        raise ParamError(f"{param.name}={value!r} is not known", name=param.name, remedy=remedy)
+                        remedy = f"use one of {', '.join(param.allowed)}"
+                        raise ParamError(f"{param.name}={value!r} is not valid", name=param.name, remedy=remedy)
 
 
 def wrap_angle(value: float, minimum: float, period: float) -> float:
@@ -313,7 +313,9 @@ def _check_bounds(parameter_name: str, text: str, value: float, minimum: float |
         return
     bounds = (("from", minimum), ("to", maximum))
     allowed = "".join(f" {word} {bound:g}" for word, bound in bounds if bound is not None)
-    raise ParamError(f"{parameter_name}={text:.60} is out of range", name=parameter_name, remedy=f"allowed:{allowed}")
+    raise ParamError(
+        f"{parameter_name}={text:.60} is out of range", name=parameter_name, remedy=f"give a number{allowed}"
+    )
 
 
 def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, UploadedFile] | None = None) -> RequestParams:

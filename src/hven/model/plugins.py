@@ -222,7 +222,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     package = find_unused_package(group, name)
     if package is None:
         return None
-    message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml leaves out"
+    message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml does not list"
     return UserError(message, remedy=f"add {package!r} to `plugins`")
 
 
@@ -333,7 +333,7 @@ def explain_unused_key(key: str) -> UserError | None:
         message = f"{key} has no effect, because no plug-in package that uses it is installed"
         return UserError(message, remedy="remove the key, or install a package that uses it")
     name = packages[0].name
-    message = f"{key} belongs to the plug-in package {name}, which `plugins` in hven.toml leaves out"
+    message = f"{key} belongs to the plug-in package {name}, which `plugins` in hven.toml does not list"
     return UserError(message, remedy=f"add {name!r} to `plugins`")
 
 
@@ -709,7 +709,7 @@ def wrap_plugin_predicate(predicate: Callable[[T], object]) -> Callable[[T], boo
             return bool(predicate(candidate))
         except Exception as error:
             where = describe_error_origin(error)
-            log.exception("it cannot be tried, in %s", where)
+            log.exception("a plugin's test failed, in %s", where)
             return False
 
     return is_test_passed

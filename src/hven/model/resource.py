@@ -687,7 +687,7 @@ class Recurrence:
         try:
             return ZoneInfo(self.time_zone)
         except (KeyError, ValueError, OSError):  # not there; not a name; a directory
-            raise ValueError(f"there is no time zone {self.time_zone!r}; write it as in Europe/Paris") from None
+            raise ValueError(f"there is no time zone {self.time_zone!r}; write a name such as Europe/Paris") from None
 
     @cached_property
     def _cron_line(self) -> str:

@@ -252,7 +252,7 @@ def _translate_storage_error(error: StorageError, relations: Mapping[str, Relati
         for name, relation in relations.items():
             if isinstance(relation, Snapshot) and not site.store.is_snapshot_kept(relation):
                 return RowsReplacedError(
-                    format_message("the rows of {name} were replaced or removed while this query waited", name),
+                    format_message("the rows of {name} were replaced or removed while this query was waiting", name),
                     remedy="run the query again",
                     retry_after_seconds=1,
                 )

@@ -52,7 +52,9 @@ def detect_table_format(path: Path) -> str:
     if detected_kind and detected_kind in {"fits", "parquet", *package_kinds}:
         return detected_kind
     if _HTML_PATTERN.match(text):
-        raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
+        raise SourceError(
+            "it is an HTML page", remedy="give the address of the file itself, not of a page that describes it"
+        )
     if text.startswith(b"<") or (first_bytes.startswith(_UTF16_SIGNATURES) and b"<" in first_bytes[:16]):
         return "votable"
     if first_bytes.startswith(b"\x1f\x8b"):

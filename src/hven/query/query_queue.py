@@ -273,7 +273,7 @@ class QueryQueue:
         self._remove_from_queue(turn)
         retry_seconds = self._estimate_wait(len(self._waiting_turns))
         raise OverloadedError(
-            "too many queries are running and waiting at the moment",
+            "too many queries are running or waiting at the moment",
             remedy=OVERLOAD_REMEDY,
             retry_after_seconds=retry_seconds,
         )
@@ -538,7 +538,7 @@ class QueuedExecution(DelegatingExecution):
             if self._exceeded_memory:
                 raise TooLargeError(
                     "the query was stopped, because all queries together used more memory than allowed",
-                    remedy="select fewer columns or shorter texts, or try again when fewer queries are running",
+                    remedy="select fewer columns or shorter strings, or try again when fewer queries are running",
                 ) from None
             raise
         finally:

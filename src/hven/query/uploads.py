@@ -215,7 +215,7 @@ def read_uploads(
     """
     limits = settings.limits
     if limits.upload == 0:
-        raise _build_upload_error("this service accepts no uploads", "write a short list as IN (...)")
+        raise _build_upload_error("this service does not accept uploads", "write the values as a list: IN (...)")
     uploaded_tables = UploadedTables()
     byte_budget = _ByteBudget(limits.upload)
     remaining_bytes = limits.upload * MEMORY_EXPANSION_FACTOR
@@ -351,7 +351,7 @@ def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Read
                 pa.chunked_array(chunks, rows.schema.field(column_number).type),
             )
         for reason, (count, row) in faults_by_reason.items():
-            message = format_message("{reason}: read as missing", reason)
+            message = format_message("{reason}: read as null", reason)
             add_deviation(
                 deviations,
                 ReadDeviation(kind=DeviationKind.GEOMETRY, column=column.name, count=count, row=row, message=message),
@@ -380,7 +380,7 @@ def _collect_rows(
             if byte_count > byte_limit:
                 raise TooLargeError(
                     format_message(
-                        "the upload {name!r} takes more than {most:,} bytes in memory", upload_name, byte_limit
+                        "the upload {name!r} takes up more than {most:,} bytes in memory", upload_name, byte_limit
                     ),
                     remedy="send fewer columns or rows at a time",
                 )
@@ -497,7 +497,8 @@ def _download_upload(
         )
     except http_client.PrivateAddressError as error:  # the message does not reveal addresses of the private network
         message = format_message(
-            "UPLOAD {name}: the address, or one that it leads to, is not on the public internet", reference.name
+            "UPLOAD {name}: the address, or an address that it redirects to, is not on the public internet",
+            reference.name,
         )
         raise ForbiddenError(
             message, remedy=format_message("send the file with the request: UPLOAD={name},param:PART", reference.name)

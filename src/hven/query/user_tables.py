@@ -249,7 +249,7 @@ def index_user_table_column(
                 indexed_column.name,
                 column_type,
             )
-            raise ParamError(message, remedy="index a column of numbers, texts or times")
+            raise ParamError(message, remedy="index a column of numbers, strings or times")
 
         def iterate_rows() -> Iterator[pa.RecordBatch]:
             for batch in site.embedded_engine.read_rows(record.snapshot):
@@ -385,7 +385,7 @@ def _read_table_file(
     for deviations in uploaded_tables.deviations.values():
         if deviations:
             raise SourceError(
-                format_message("the table cannot be stored as it is: {message}", str(deviations[0])),
+                format_message("the table cannot be stored without changes: {message}", str(deviations[0])),
                 remedy="correct the values, or leave out the column",
             )
     (uploaded_table,) = uploaded_tables.values()
@@ -528,7 +528,7 @@ def _build_unknown_columns_error(table: Table, unknown_names: list[str]) -> Sour
     if len(unknown_names) > MAX_SHOWN_NAMES:
         name_list = format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
     return SourceError(
-        format_message("{table} has no column {names}; nothing was added", table.qualified_name, name_list),
+        format_message("{table} does not have the column {names}; nothing was added", table.qualified_name, name_list),
         remedy=format_message("use one of its columns: {names}", _format_column_names(table)),
     )
 

@@ -45,7 +45,7 @@ HTTP_STATUS_BY_ERROR: tuple[tuple[type[BaseException], int], ...] = (
 # the directories of an absolute path, without the file's name
 _DIRECTORY_PATTERN = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
 INTERNAL_ERROR_MESSAGE = (
-    "something went wrong in the service; its operators can find the error in the log by the id of the request"
+    "an unexpected error occurred in the service; its operators can find the error in the log by the id of the request"
 )
 
 _RESOURCE_ERRNOS = {

@@ -273,7 +273,7 @@ class _UwsJobResources:
             await self._change_job(request, params)
             return self._redirect_to(request, job.id)
         if action.upper() != "DELETE":
-            raise ParamError(f"ACTION={action!r:.40} is not known", name="ACTION", remedy="write ACTION=DELETE")
+            raise ParamError(f"ACTION={action!r:.40} is not valid", name="ACTION", remedy="write ACTION=DELETE")
         await self._call_in_thread(self._job_service.destroy_job, job)
         return self._redirect_to(request)
 

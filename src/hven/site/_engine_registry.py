@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EMBEDDED_ENGINE = "duckdb"
 # begins the names of the engines of databases that are read in place; the database's url follows
 LIVE_ENGINE_PREFIX = "live "
-HINDERED_MESSAGE = "its tables are served, but large queries over them are refused"
+HINDERED_MESSAGE = "its tables are served, but large queries on them are rejected"
 REOPEN_DELAY_SECONDS = 2.0  # before an engine that could not be opened is tried again: until then requests fail at once
 
 

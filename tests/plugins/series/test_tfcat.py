@@ -305,7 +305,7 @@ for _ in range(10):
         (feature(polygon(SQUARE), {"quality": 2**63}), "properties.quality", "is not of type int"),
         (feature(polygon(SQUARE), {"flux": "strong"}), "properties.flux", '"strong" is not of type float'),
         (feature(polygon(SQUARE), {"seen": 1}), "properties.seen", "1 is not of type bool"),
-        (feature(polygon(SQUARE), id=[1]), "id", "neither a text nor a number"),
+        (feature(polygon(SQUARE), id=[1]), "id", "neither a string nor a number"),
         (feature(polygon(SQUARE), bbox=[1, 2]), "bbox", "four numbers"),
         (feature(polygon(SQUARE), {"name": "\ud800"}), None, "surrogate"),
         ({"type": "Point"}, "type", "'Point' is not a Feature"),

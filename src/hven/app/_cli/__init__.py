@@ -63,7 +63,9 @@ def _run_command(arguments: list[str]) -> int:
     verb = _find_verb(arguments)
     package = plugins.find_unused_package("verbs", verb)
     if package is not None:
-        message = f"hven {verb} belongs to the plug-in package {package}, which {plugins.SELECTION_VARIABLE} leaves out"
+        message = (
+            f"hven {verb} belongs to the plug-in package {package}, which {plugins.SELECTION_VARIABLE} does not list"
+        )
         raise UsageError(message, remedy=f"add {package} to {plugins.SELECTION_VARIABLE}")
     try:
         command = _build_verb_command(verb)
@@ -125,7 +127,7 @@ def _report_system_error(error: OSError) -> int:
     """Report an error of the operating system in one sentence, and return the exit code."""
     reason = error.strerror or str(error)
     if error.errno in STORAGE_ERRNOS:
-        _print_message(f"the answer cannot be written: {reason.lower()}; free space on the disk")
+        _print_message(f"the output cannot be written: {reason.lower()}; free space on the disk")
         return 3
     if error.filename is None:
         return _report_internal_error(error)
@@ -140,7 +142,7 @@ def _report_internal_error(error: Exception) -> int:
     place = plugins.describe_error_origin(error)
     log_file = _write_traceback_file(error)
     _print_message(
-        f"something went wrong in {place} ({type(error).__name__}: {error}); report it, and attach {log_file}"
+        f"an unexpected error occurred in {place} ({type(error).__name__}: {error}); report it, and attach {log_file}"
     )
     return 3
 

@@ -43,7 +43,7 @@ def find_absent_packages(settings: Settings) -> list[Fault]:
         reason = "is not installed"
         remedy = "install it to use them; backups contain them"
         if name in installed_names:
-            reason = "`plugins` in hven.toml leaves out"
+            reason = "`plugins` in hven.toml does not list"
             remedy = f"add {name!r} to `plugins` to use them; backups contain them"
         message = f"the system state has rows of the plug-in package {name} ({', '.join(tables)}), which {reason}"
         faults.append(Fault(message=message, remedy=remedy, severity="warning"))

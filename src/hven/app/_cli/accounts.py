@@ -41,8 +41,8 @@ def print_token(account_name: str, token: str) -> None:
     """Print a token to standard output, where a script can read it, and explain it on standard error."""
     print(token)
     print(
-        f"hven: this is the token of {account_name}, which is not shown again. Log in with it at /login; "
-        "programs send it as `Authorization: Bearer TOKEN`",
+        f"hven: the token of {account_name}, which Hven does not show again. Use it to log in at /login; programs "
+        "send it as `Authorization: Bearer TOKEN`",
         file=sys.stderr,
     )
 
@@ -116,7 +116,7 @@ def remove_account(context: typer.Context, account: Account) -> None:
             shutil.rmtree(job_directory, ignore_errors=True)
         user_tables.delete_expired_user_tables(site)
         forget_account(site.settings, account)
-    print(f"{account} no longer has an account")
+    print(f"the account {account} is removed")
 
 
 token = typer.Typer(no_args_is_help=True)

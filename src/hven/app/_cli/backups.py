@@ -73,7 +73,8 @@ def restore(
     print(f"{directory}: {restored_facts['site']} as of {restored_facts['made']}")
     for name in restored_facts["collections"]:
         print(
-            f"its rows are not in the backup; read them with: hven --site {shlex.quote(str(directory))} ingest {name}"
+            f"the backup does not contain the rows of {name}; to read them, run: hven --site "
+            f"{shlex.quote(str(directory))} ingest {name}"
         )
     for line in restored_facts["yours"]:
         print(f"check: {line}")

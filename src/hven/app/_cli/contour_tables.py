@@ -289,7 +289,7 @@ def _build_contour_regions(table: _ContourTable, options: ContourTableOptions) -
             row = int(np.flatnonzero(is_different)[0]) + 1
             raise UserError(
                 f"{table.path}: row {row}: x and y have different numbers of values",
-                remedy="give each contour a list of x and a list of y of the same length",
+                remedy="give each contour one list of x values and one list of y values, of the same length",
             )
         contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
     return _build_parsed_regions(contour_regions, table.list_row_names())
@@ -344,7 +344,7 @@ def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tu
         except pa.ArrowInvalid as error:
             raise UserError(
                 f"{table.path}: {table.resolve_option_value(option)}: {error}",
-                remedy="separate the numbers with blanks or commas",
+                remedy="separate the numbers with spaces or commas",
             ) from None
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return starts, np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)

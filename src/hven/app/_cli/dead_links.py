@@ -229,8 +229,8 @@ def _record_link(
     if (identifier, semantics, url) in seen_links:
         dead_link = (
             place,
-            f"two links {semantics} of the row lead to {url}",
-            "state more precisely which rows belong to a row, with `where` or `if`",
+            f"two links {semantics} of the row point to {url}",
+            "select the linked rows more precisely, with `where` or `if`",
             False,
         )
         link_check.dead_links[dead_link].append(identifier)

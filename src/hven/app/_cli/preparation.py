@@ -66,7 +66,7 @@ def prepare(
             prepared_kinds = prepared_kinds or resource.prepare
             if not prepared_kinds:
                 raise UsageError(
-                    "neither the command nor the descriptor states what to prepare",
+                    "neither the command nor the descriptor says what to prepare",
                     remedy="give --previews or --spectra, or add `prepare` to the descriptor",
                 )
         preparation_result = file_preparation.prepare_files(
@@ -91,8 +91,8 @@ def prepare(
     )
     if preparation_result.left:
         print(
-            f"{preparation_result.left:,} more files have no pictures, because the limit files.pictures in "
-            "hven.toml is reached"
+            f"{preparation_result.left:,} more files have no pictures, because the limit files.pictures in hven.toml "
+            "has been reached"
         )
     for path, reason in preparation_result.failed.items():
         print(f"failed: {path}: {reason}")

@@ -154,7 +154,7 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
         is_equal = False
     if not is_equal:
         raise UserError(
-            f"Hven cannot add lines to {site_settings.SETTINGS_FILE} as it is written",
+            f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because of the way it is written",
             remedy="run hven register, and paste the lines that it prints",
         )
     return text
@@ -224,8 +224,8 @@ def print_registry_comparison(service_context: ServiceContext, registry_url: str
     else:
         ivoids_by_finding = {
             "not there": missing_records,
-            "older there than here": outdated_records,
-            "there, but not a record of this site": unknown_records,
+            "older in the registry than on this site": outdated_records,
+            "in the registry, but not a record of this site": unknown_records,
         }
         for finding, ivoids in ivoids_by_finding.items():
             for ivoid in ivoids:

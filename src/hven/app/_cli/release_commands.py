@@ -184,7 +184,7 @@ def compare_releases(
             if new_label:
                 labels += f" and {new_label!r:.60}"
             raise NotFoundError(
-                f"no collection has {labels}",
+                f"no collection has the release {labels}",
                 remedy=f"run {format_command(context, 'release list')} to see all releases",
             )
         for collection in sorted(common_collections):

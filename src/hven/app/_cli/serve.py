@@ -120,7 +120,7 @@ def _resolve_listen_address(host: str, port: int) -> str:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(
-                f"another program already listens at {host}:{port}", remedy="stop it, or give --port N"
+                f"another program is already listening on {host}:{port}", remedy="stop it, or give --port N"
             ) from None
         if error.errno == errno.EACCES:
             raise UsageError(

@@ -153,7 +153,9 @@ class RequestAuthenticator:
             # A page shows that nobody is logged in. A program would take a public answer for a complete one.
             is_login_path = scope["path"].rstrip("/").endswith(("/login", "/logout"))
             if not is_login_path and not _is_page_request(scope):
-                raise UnauthenticatedError("this session has ended", remedy="log in again, or send no cookie")
+                raise UnauthenticatedError(
+                    "this session has ended", remedy="log in again, or send the request without a cookie"
+                )
 
     async def _verify_credentials(self, scope: Scope, trusted_headers: Headers, proxy_account: str) -> Principal | None:
         """Verify the credentials of a request, and return whose they are.
@@ -176,7 +178,7 @@ class RequestAuthenticator:
         scheme = credentials.partition(" ")[0].lower()
         if not proxy_account and scheme in self._refused_schemes:
             raise UnauthenticatedError(
-                "this site does not accept this way to log in", remedy="use one of the schemes in WWW-Authenticate"
+                "this site does not accept this login method", remedy="use one of the schemes in WWW-Authenticate"
             )
         account = get_claimed_account(credentials)
         if SIGNATURE_SCOPE_KEY in scope:
@@ -228,7 +230,8 @@ class RequestAuthenticator:
         is_impersonated = principal is not None and bool(principal.impersonator)
         if is_impersonated and not is_safe and not self._is_harmless_post(scope["method"], path):
             error: HvenError = ForbiddenError(
-                "nothing can be changed while you see the site as another user", remedy="end that view first"
+                "you cannot change anything while you see the site as another user",
+                remedy="return to your own view first",
             )
             return _build_error_response(scope, error)
         if principal is not None and not (is_impersonated and principal.is_anonymous):
@@ -242,7 +245,7 @@ class RequestAuthenticator:
         if _is_page_request(scope):
             return self._build_login_redirect(scope)
         error = UnauthenticatedError(
-            "only users with an account may see this site", remedy="send credentials, or log in at /login"
+            "only users with an account can see this site", remedy="send credentials, or log in at /login"
         )
         return _build_error_response(scope, error)
 

@@ -415,7 +415,7 @@ def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
         except UserError as error:
             faults.append(_build_settings_fault(file_text, section.name, error.message, error.remedy))
     for key, package in _find_unused_settings(tomllib.loads(file_text)):
-        message = f"belongs to the plug-in package {package}, which `plugins` leaves out"
+        message = f"belongs to the plug-in package {package}, which `plugins` does not list"
         remedy = f"add {package!r} to `plugins`, or remove the setting"
         faults.append(_build_settings_fault(file_text, key, message, remedy, severity="warning"))
     return faults

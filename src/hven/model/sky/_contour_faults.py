@@ -35,7 +35,7 @@ FAULT_MESSAGES = {
     "letter": "character {number} of the chain code is not a digit from 0 to 7",
     "open": "the contour does not close: it ends {number} pixels from its start",
     "no_start": "a position of the contour is missing, or is not a number",
-    "too_long": "the contour has {number:,} pixels, or is that wide; there must be fewer than 1,000,000",
+    "too_long": "the contour contains or spans {number:,} pixels; there must be fewer than 1,000,000",
     "no_radius": "the radius of the disc is missing, or is not above 0",
     "no_scale": "the scale or the centre of the image is missing, or is 0",
     "no_observer": (
@@ -43,7 +43,7 @@ FAULT_MESSAGES = {
     ),
     "latitude": "a latitude is above 90 degrees",
     "off_disc": "the contour is entirely beyond the limb",
-    "round": "the contour goes all around a map whose pixels do not add up to a whole turn",
+    "round": "the contour goes all around a map whose pixels do not add up to 360 degrees",
     "rotation": "the rotation number does not match the date",
     "no_geometry": "the text is not a GeoJSON geometry on a sphere",
     "no_area": "a point or line has no area",
@@ -60,7 +60,7 @@ FAULT_MESSAGES = {
 }
 """Names of faults -> their messages, with one number."""
 FAULT_REMEDIES = {
-    "no_contour": "give it, or leave such rows out",
+    "no_contour": "give the contour, or leave such rows out",
     "no_file": "check the path, which is relative to the descriptor",
     "no_labels": "give an image in which the pixels of each region have their own whole number",
     "too_large": "cut or bin the image",
@@ -73,7 +73,7 @@ FAULT_REMEDIES = {
     "no_start": "correct it, or leave such rows out",
     "too_long": "give fewer corners, or a coarser image",
     "no_radius": "give the radius in this observation: R_SUN or RSUN_OBS",
-    "no_scale": "give those of this observation: CDELT1, CENTER_X and the like",
+    "no_scale": "give the values of this observation: CDELT1, CENTER_X and the like",
     "no_observer": "give the date, or CRLN_OBS and CRLT_OBS",
     "latitude": "check whether longitude and latitude are swapped, or are in radians",
     "off_disc": "check the centre, scale, radius and origin, which must be those of this observation",

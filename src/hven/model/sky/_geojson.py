@@ -524,7 +524,8 @@ def write_feature_collection_opening(crs: str | None) -> str:
     """
     if crs and _is_crs_conversion_needed(_find_body_frame(crs)):
         raise ValueError(
-            f"GeoJSON needs east longitudes and planetocentric latitudes, but {crs} has others; use the frame "
+            f"GeoJSON needs east longitudes and planetocentric latitudes, but those of {crs} are different; use the "
+            "frame "
             f"{_name_planetocentric_crs(crs)}"
         )
     import orjson  # noqa: PLC0415  (only documents need it)

@@ -229,7 +229,7 @@ def _parse_wkt(text: str) -> list[Any]:
         elif mark in "])":
             stack.pop()
             if not stack:
-                raise ValueError(f"the text is not WKT: there is a bracket too many at character {position}")
+                raise ValueError(f"the text is not WKT: there is an extra bracket at character {position}")
     if len(stack) > 1:
         raise ValueError("the text is not WKT: a bracket is not closed")
     return stack[0]

@@ -600,16 +600,20 @@ def parse_unit(text: str | None) -> ParsedUnit:
             body = "'dex'"
         return ParsedUnit(1.0, ((body, Fraction(1)),), False, body)
     if len(bare) > 500:
-        message = format_message("{text!r}... is not a unit: {count} characters", bare[:40], len(bare))
+        message = format_message(
+            "{text!r}... is not a unit: it has {count} characters, which is too long", bare[:40], len(bare)
+        )
         raise ValueError(message)
     if bare.count("(") > _MAX_PARENTHESES:
-        message = format_message("{text!r} is not a unit: more than {most} parentheses", bare[:40], _MAX_PARENTHESES)
+        message = format_message(
+            "{text!r} is not a unit: it has more than {most} parentheses", bare[:40], _MAX_PARENTHESES
+        )
         raise ValueError(message)
     parser = _UnitParser(str(text))
     try:
         scale, raw_factors = parser.parse_unit()
     except OverflowError:
-        message = format_message("{text!r} is not a unit: a number too large", bare[:40])
+        message = format_message("{text!r} is not a unit: it contains a number that is too large", bare[:40])
         raise ValueError(message) from None
     factors = combine_unit_factors(raw_factors)
     if not (scale > 0.0 and math.isfinite(scale)):

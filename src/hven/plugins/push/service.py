@@ -158,7 +158,7 @@ def _read_flag(request: Request, name: str) -> bool:
     text = request.query_params.get(name, "").strip().lower()
     if text not in TRUE_WORDS | FALSE_WORDS:
         raise ParamError(
-            format_message("{name}={value!r:.40} is not known", name, text), name=name, remedy="write true or false"
+            format_message("{name}={value!r:.40} is not valid", name, text), name=name, remedy="write true or false"
         )
     return text in TRUE_WORDS
 

@@ -525,7 +525,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
             raise _build_unknown_value_error(FORMAT_PARAMETER, moc_format, MOC_FORMATS)
         moc_kind = page_context.request.query_params.get(MOC_PARAMETER) or "coverage"
         if moc_kind not in {"region", "coverage"}:
-            message = format_message("{name}={value} is not known", MOC_PARAMETER, moc_kind[:40])
+            message = format_message("{name}={value} is not valid", MOC_PARAMETER, moc_kind[:40])
             raise ParamError(message, name=MOC_PARAMETER, remedy="write region or coverage")
         search = table_view.search
         file_name = f"{build_file_stem(table_view)}-{moc_kind}"
@@ -557,7 +557,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
 
 
 def _build_unknown_value_error(parameter: str, value: str, known_values: Iterable[str]) -> ParamError:
-    message = format_message("{name}={value} is not known", parameter, value[:40])
+    message = format_message("{name}={value} is not valid", parameter, value[:40])
     remedy = format_message("choose one of {names}", ", ".join(known_values))
     return ParamError(message, name=parameter, remedy=remedy)
 

@@ -369,7 +369,7 @@ class JobsPage:
     def _change_job(self, request: Request, action: str, name: str) -> dict[str, str]:
         requester = self._find_requester(request)
         if action not in {"abort", "delete"}:
-            message = format_message("{name}={value} is not known", "ACTION", action[:40])
+            message = format_message("{name}={value} is not valid", "ACTION", action[:40])
             raise ParamError(message, name="ACTION", remedy="write abort or delete")
         try:
             job_service, job = self._find_job(name, requester, is_for_reading=action != "delete", is_for_change=True)

@@ -115,7 +115,7 @@ def resolve_object_name(
     if failures:
         failure_list = join_messages("{one}; {other}", failures)
         raise OverloadedError(
-            format_message("this site does not know {name!r}, and {failures}", name, failure_list),
+            format_message("this site does not know the object {name!r}, and {failures}", name, failure_list),
             remedy="try again later, or give the position itself",
         )
     raise _build_unknown_name_error(name, providers, site.settings)

@@ -332,7 +332,7 @@ def _split_aliases(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return values.cast(pa.list_(pa.string()))
     if not column.type.is_string:
-        raise ServiceError(format_message("the column {name} has no names", column.name))
+        raise ServiceError(format_message("the column {name} contains no names", column.name))
     return pc.split_pattern_regex(values.cast(pa.string()), ALIAS_SEPARATOR_PATTERN).cast(pa.list_(pa.string()))
 
 

@@ -91,7 +91,7 @@ def _parse_sesame_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedNam
             return [resolved]
     info_text = " ".join((item.text or "") for item in root.iter("INFO"))
     if any(answer.findtext("oname") for answer in answers):
-        raise SourceError(format_message("Sesame knows {name!r:.80}, but gives no position", name))
+        raise SourceError(format_message("Sesame knows {name!r:.80}, but returns no position", name))
     if answers and not NOTHING_FOUND_PATTERN.search(info_text) and "*" in info_text:
         raise _build_sesame_error(format_message("an error: {text}", " ".join(info_text.split())[:120]))
     return []
@@ -177,7 +177,7 @@ def _parse_coordinate(text: str | None) -> float:
 
 def _build_sesame_error(description: str) -> SourceError:
     return SourceError(
-        format_message("Sesame answered with {what}", format_message(description)),
+        format_message("Sesame returned {what}", format_message(description)),
         remedy="check resolver.url in hven.toml, or try again later",
     )
 

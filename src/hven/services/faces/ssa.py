@@ -246,7 +246,7 @@ def _adapt_columns_to_ssa(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def _build_ssa_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     if (values["REQUEST"] or "queryData").lower() != "querydata":
-        raise ParamError(f"REQUEST={values['REQUEST']!r:.40} is not known", name="REQUEST", remedy="write queryData")
+        raise ParamError(f"REQUEST={values['REQUEST']!r:.40} is not valid", name="REQUEST", remedy="write queryData")
     column_names = {column.name for column in table.columns}
     title_expression = "obs_title, " if "obs_title" in column_names else ""
     items = []

@@ -266,7 +266,7 @@ def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFaul
         return None, faults
     if crs_member.get("type") != "local":
         reason = f"{crs_member.get('type')!r:.60} is not a type of reference system that TFCat 1.0 defines"
-        add_fault("crs.type", reason, 'write "local"; drafts of TFCat had other words')
+        add_fault("crs.type", reason, 'write "local"; drafts of TFCat used other names')
     inner = crs_member.get("properties")
     if not isinstance(inner, dict):
         reason = "they are missing" if inner is None else "it is not an object"
@@ -395,7 +395,7 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
             reason = f"{field_definition['datatype']!r:.60} is not a TFCat type"
             faults.append(TfcatFault(f"{json_path}.datatype", reason, "write bool, int, float or str"))
         missing_keys = [key for key in ("info", "ucd") if not isinstance(field_definition.get(key), str)]
-        faults += [TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}, a text") for key in missing_keys]
+        faults += [TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}, a string") for key in missing_keys]
         unit = field_definition.get("unit")
         if unit and not (isinstance(unit, str) and units.normalize_unit(unit)):
             faults.append(TfcatFault(f"{json_path}.unit", f"{unit!r:.60} is not a unit", "write a VOUnits unit"))

@@ -221,7 +221,7 @@ def _check_feature_type_and_id(members_by_name: Mapping[str, tuple[Any, str]], f
     is_text_or_number = isinstance(feature.id, str | int | float) and not isinstance(feature.id, bool)
     if feature.id is not None and not is_text_or_number:
         remedy = "write a name or a number that is different for each feature"
-        feature.faults.append(TfcatFault("id", "it is neither a text nor a number", remedy))
+        feature.faults.append(TfcatFault("id", "it is neither a string nor a number", remedy))
         feature.id = None
 
 
@@ -296,7 +296,7 @@ def _check_geometry_and_collect_positions(
 def _read_geometry_type(geometry: Any, json_path: str) -> str:
     """Return the type of a geometry, or report that it is missing or unknown."""
     if geometry is None:
-        raise _GeometryError(json_path, "it is missing", "give the feature a place in time and frequency")
+        raise _GeometryError(json_path, "it is missing", "give the feature a position in time and frequency")
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
         remedy = f"write one of {', '.join(GEOMETRY_TYPES)}"
@@ -311,7 +311,7 @@ def _list_geometries(collection: Mapping[str, Any], json_path: str, depth: int) 
         reason = "they are missing" if geometries is None else "it is not a list"
         raise _GeometryError(f"{json_path}.geometries", reason, "write a list of geometries")
     if depth == MAX_COLLECTION_DEPTH:
-        reason = f"collections are nested more than {MAX_COLLECTION_DEPTH} deep"
+        reason = f"collections are nested more than {MAX_COLLECTION_DEPTH} levels deep"
         raise _GeometryError("geometry", reason, "put their geometries into one collection")
     return geometries
 
