@@ -149,7 +149,7 @@ def test_from_the_page_to_the_page(
     assert (again.who_am_i(), len(site.store.users.list_accounts())) == ("anna", 1)
     denied = Browser(site, "")
     answer = denied.ask(denied.go())
-    assert (answer.status_code, "did not confirm your log-in: access_denied" in answer.text) == (401, True)
+    assert (answer.status_code, "did not confirm your login: access_denied" in answer.text) == (401, True)
     carla = Browser(site, "carla")
     answer = carla.ask(carla.go())
     assert (answer.status_code, "not a list of strings" in answer.text) == (401, True)
@@ -265,7 +265,7 @@ def test_tokens_with_faults(provider: OpenIdProvider) -> None:
                  sign_token(secret, "HS256")):  # fmt: skip
         with pytest.raises(UnauthenticatedError):
             provider.verify_token(text)
-    with pytest.raises(UnauthenticatedError, match="a different log-in"):
+    with pytest.raises(UnauthenticatedError, match="a different login"):
         provider.verify_token(sign_token(nonce="of before"), nonce="of now")
 
 

@@ -135,7 +135,7 @@ def test_another_state_hands_over_no_code(site: Site, ours: Provider, state: str
 def test_an_answer_of_another_provider_hands_over_no_code(site: Site, ours: Provider, given: dict[str, str]) -> None:
     """As RFC 9207 has it: the code of one provider must not be shown to another one."""
     asked, kept = ours.begin()
-    with pytest.raises(UnauthenticatedError, match="did not confirm your log-in"):
+    with pytest.raises(UnauthenticatedError, match="did not confirm your login"):
         ours.finish(site, {"code": "c", "state": asked["state"], **given}, kept, sign_token(asked["nonce"]))
     assert ours.tokens == 0
 

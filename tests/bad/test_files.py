@@ -115,7 +115,7 @@ def test_a_file_that_ends_too_early(site: Path) -> None:
         ("id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{n * 7919 % 1000}\n" for n in range(20000))).encode()
     )
     (path.parent / "stars.csv.gz").write_bytes(whole[: len(whole) // 2])
-    check_ingest_fails(site, "stars.csv.gz is damaged or cut short")
+    check_ingest_fails(site, "stars.csv.gz is damaged or truncated")
 
 
 def test_an_error_of_type_deep_in_a_file_is_named_by_row_and_kept_aside(site: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
     (tmp_path / "what").write_bytes(b"\1\2\3\0\0")
     for words, code, said in [
         (["empty.csv"], 1, "empty.csv is empty"),
-        (["half.csv.gz"], 1, "damaged or cut short"),
+        (["half.csv.gz"], 1, "damaged or truncated"),
         (["half.xml"], 1, "not well-formed XML"),
         (["half.sqlite"], 1, "half.sqlite"),
         (["two.sqlite"], 2, "tables and views: one (0 rows), two (0 rows); choose a table, for example with --table"),

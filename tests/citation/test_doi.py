@@ -126,7 +126,7 @@ def test_what_fails_is_said_and_done_again(site_directory: Path, world: DataCite
 
 @pytest.mark.parametrize(
     ("cut", "kind", "said"),
-    [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand its answer"), (None, b'{"data": 7}', "does not understand its answer"),
+    [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand its response"), (None, b'{"data": 7}', "does not understand its response"),
      (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite returned 10.5072/other")],
 )  # fmt: skip
 def test_an_answer_that_is_lost_or_rubbish(site_directory: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
@@ -157,7 +157,7 @@ def test_what_is_somebody_elses_is_left_alone(site_directory: Path, world: DataC
     assert "is not allowed to" in run(site_directory, "psz2", "--publish", code=1)
     world.foreign_dois.clear()
     world.dois[DOI] = {"doi": DOI, "state": "findable", "url": "https://elsewhere.example/x"}
-    assert "leads to https://elsewhere.example/x; choose a different DOI with --suffix" in run(
+    assert "resolves to https://elsewhere.example/x; choose a different DOI with --suffix" in run(
         site_directory, "psz2", "--publish", code=1
     )
     assert world.list_write_methods() == []

@@ -505,7 +505,7 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
         )  # what changes is met by queries of the state before
         with open_site_with_descriptor(tmp_path, ops("closed", "half", "runs")) as site:
             problems = "\n".join(site.get_published_state().problems)
-            assert "may not read closed" in problems
+            assert "is not allowed to read closed" in problems
             assert 'GRANT SELECT ON "public"."closed" TO "reader"' in problems
             assert rows(site, "SELECT * FROM ops.half") == [(1,)]
             faults = [

@@ -145,7 +145,7 @@ def test_a_source_that_stops_midway(published_collection):
         import gzip
 
         (published_collection.home / "data").write_bytes(gzip.compress(text.encode())[:-200])
-        assert "data is damaged or cut short (gz)" in published_collection.check_ingest_fails()
+        assert "data is damaged or truncated (gz)" in published_collection.check_ingest_fails()
     else:
         published_collection.put(text[:-20])
         assert "data: the file ends in the middle of its last record" in published_collection.check_ingest_fails()

@@ -157,7 +157,7 @@ def test_nothing_of_the_servers_environment_is_seen_but_where_things_are(tmp_pat
 
 def test_code_that_closes_the_way_to_its_process_is_stopped(tmp_path):
     (tmp_path / "f.py").write_text("import os, time\n\ndef f():\n    os.closerange(3, 1 << 20)\n    time.sleep(1e6)\n")
-    with pytest.raises(CuratorCodeError, match="it closed the connection to its process, so Hven stopped the process"):
+    with pytest.raises(CuratorCodeError, match="it closed its connection to Hven, so Hven stopped its process"):
         CuratorProcess().call_function(tmp_path / "f.py", "f", [])
 
 

@@ -157,9 +157,9 @@ def test_no_link_leads_out_of_the_site(site, client, tmp_path_factory):
     answer = client.get("/collections/paper/files/data/a.csv")
     body = answer.body
     assert answer.status == 503
-    assert b"leads out of the site" in body
+    assert b"points outside the site" in body
     assert str(elsewhere.parent).encode() not in body
-    with pytest.raises(SourceError, match=r"a\.csv is a link that leads out of the collection; .* roots = "):
+    with pytest.raises(SourceError, match=r"a\.csv is a link to a file outside the collection; .* roots = "):
         ingest_collection(site, "paper")
     path = site.settings.collections_directory / "paper" / "paper.yaml"
     assert "is a link" in "\n".join(map(str, check_descriptor(path, site.settings)))

@@ -207,7 +207,7 @@ def test_compressed_files_are_read_as_they_are(write, pack):
     path = write(pack(b"a,b\n1,x\n"), "a.csv.packed")
     assert rows(path) == [{"a": 1, "b": "x"}]
     damaged = write(pack(b"a,b\n" + b"".join(b"%d,x\n" % n for n in range(9000)))[:-20], "b.csv.packed")
-    with pytest.raises(SourceError, match="damaged or cut short"):
+    with pytest.raises(SourceError, match="damaged or truncated"):
         rows(damaged)
 
 

@@ -134,7 +134,7 @@ def test_links_that_go_round_and_links_that_lead_out(tmp_path):
     source = open_source("fits", data, files="**/*.fits", mode="header", cards=["N"])
     assert read(source, ["N", "file.path"]) == [{"N": 1, "file.path": "deep/a.fits"}]
     (data / "out.fits").symlink_to(outside / "b.fits")
-    with pytest.raises(SourceError, match=r"out\.fits is a link that leads out of the collection"):
+    with pytest.raises(SourceError, match=r"out\.fits is a link to a file outside the collection"):
         open_source("fits", data, files="**/*.fits", mode="header", cards=["N"])
 
 

@@ -245,7 +245,7 @@ def test_a_key_that_is_there_twice(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1}\n{"a": 2}\n{"a": {"b": 1', r"a.json.*ends in the middle of its last record.*cut short"),
+        ('{"a": 1}\n{"a": 2}\n{"a": {"b": 1', r"a.json.*ends in the middle of its last record.*truncated"),
         (
             '[{"a": 1},\n{"a": 2},\n{"a"',
             r"a.json:3: the file ends in the middle of its list, in record 3; download the file again; it is truncated",

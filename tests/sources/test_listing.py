@@ -111,7 +111,7 @@ def test_links_and_folders_of_a_listing(tmp_path: Path) -> None:
     (inside / "data" / "b.csv").symlink_to(inside / "data" / "a.csv")
     assert files.open(options, SourceContext(directory=inside)).list_files().column("name").to_pylist() == ["data/a.csv", "data/b.csv"]  # type: ignore[attr-defined]  # fmt: skip
     (inside / "data" / "c.csv").symlink_to(outside / "data" / "a.csv")
-    with pytest.raises(SourceError, match=r"c\.csv is a link that leads out of the collection"):
+    with pytest.raises(SourceError, match=r"c\.csv is a link to a file outside the collection"):
         files.open(options, SourceContext(directory=inside))
     (inside / "data" / "c.csv").unlink()
     (inside / "far").symlink_to(outside / "data")

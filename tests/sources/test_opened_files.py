@@ -61,6 +61,6 @@ def test_damage_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     file = DataFile(name="rows.csv.gz", path=tmp_path / "rows.csv.gz")
     with (
         file.open_stream() as stream,
-        pytest.raises(SourceError, match=r"rows\.csv\.gz is damaged or cut short \(gz\)"),
+        pytest.raises(SourceError, match=r"rows\.csv\.gz is damaged or truncated \(gz\)"),
     ):
         stream.read()

@@ -247,7 +247,7 @@ def test_keys_that_occur_often_lose_nothing(server, page):
 def test_a_key_with_more_rows_than_the_limit_is_refused(server):
     with pytest.raises(
         SourceError,
-        match="more rows with one key than the 500 in one answer; choose a `key` with more distinct values than alike",
+        match=r"more rows with one key than fit in one response \(500\); choose a `key` with more distinct values than alike",
     ):
         ids(open_source(f"{server.url}/tap", table="far.many", key=["alike"], page=100))
 
@@ -425,7 +425,7 @@ def test_errors_are_the_services_own_words(proxy):
     with pytest.raises(SourceError, match="returned no table: the document is not a VOTable"):
         open_source(proxy.url, table="far.stars").list_columns()
     proxy.coming_changes += [replace_answer("no entry", status=401)]
-    with pytest.raises(SourceError, match=r"refused access \(401\); set `token`"):
+    with pytest.raises(SourceError, match=r"denied access \(401\); set `token`"):
         open_source(proxy.url, table="far.stars").list_columns()
     with pytest.raises(SourceError, match=r"no TAP service at .*/somewhere \(404\)"):
         open_source(proxy.url.replace("/tap", "/somewhere"), table="far.stars").list_columns()
@@ -563,7 +563,7 @@ def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     secret = {"$KEY": "sesame", "$LOGIN": "tycho:sesame"}.get
     source = open_source(proxy.url, table="far.stars", token="$KEY", secret=secret)
     proxy.coming_changes += [refuse_as_busy(), replace_answer("no", status=401)]
-    with pytest.raises(SourceError, match="refused access") as caught:
+    with pytest.raises(SourceError, match="denied access") as caught:
         source.list_columns()
     assert [headers["authorization"] for headers in proxy.headers] == ["Bearer sesame"] * 2
     assert "sesame" not in str(caught.value)
@@ -666,7 +666,7 @@ def overflowing(answer):
 
 def test_a_list_of_tables_that_was_cut_off_is_refused(proxy):
     proxy.coming_changes += [overflowing]
-    with pytest.raises(SourceError, match=r"127\.0\.0\.1.* cut its answer off"):
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1.* truncated its response"):
         tap.list_source_tables({"url": proxy.url}, SourceContext(allow_private=True))
 
 
@@ -696,7 +696,7 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
     ("answer", "message"),
     [
         (fed("S2", (2, "moved")), "unknown kinds of changes: 'moved'"),
-        (fed(""), "does not name the snapshot to which it leads"),
+        (fed(""), "does not name the snapshot up to which it lists changes"),
         (replace_answer("not you", status=403), "returned status 403: not you"),
         (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "id is not in `columns`"),
         (

@@ -171,7 +171,7 @@ def test_digits_below_a_microsecond_are_told(tmp_path: Path) -> None:
     assert batch.column(0).to_pylist() == batch.column(1).to_pylist()
     (deviation,) = told
     assert (deviation.kind, deviation.column, deviation.count, deviation.row) == ("precision", "fine", 1, 2)
-    assert "digits below a microsecond are left out" in str(deviation)
+    assert "digits below a microsecond are dropped" in str(deviation)
 
 
 # --- VOTables behind an address --------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_what_it_says_before_it_is_read_is_asked_by_head(far_server):
 @pytest.mark.parametrize(
     ("spoil", "options", "message"),
     [
-        ({"cut": 200}, {}, "broke off|stopped sending"),
+        ({"cut": 200}, {}, "ended after|was lost|stopped sending"),
         ({}, {"path": "/b.vot"}, "returned status 404"),
         ({}, {"bytes": 100}, "more than 100 bytes"),
         ({}, {"private": False}, "not on the public internet"),

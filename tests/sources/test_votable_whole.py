@@ -204,7 +204,7 @@ def test_a_parquet_file_says_in_its_footer_that_it_was_cut_off(tmp_path, overflo
     options = parquet_source.Options.model_validate({"files": "a.parquet"})
     source = parquet_source.open(options, SourceContext(directory=tmp_path))
     if overflow:
-        with pytest.raises(SourceError, match="the table was cut off when it was written"):
+        with pytest.raises(SourceError, match="the table was truncated when it was written"):
             source.list_columns()
     else:
         assert [row["id"] for batch in source.read_batches() for row in batch.to_pylist()] == [1, 2]

@@ -114,7 +114,7 @@ def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:
                 text,
                 name.end(),
                 format_message(
-                    "write {name}=value; put a value with blanks in quotes: target_name='1P Halley'", name[0]
+                    "write {name}=value; put a value that contains spaces in quotes: target_name='1P Halley'", name[0]
                 ),
             )
         offset = operator.end()

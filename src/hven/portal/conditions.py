@@ -437,7 +437,7 @@ class _ConditionBuilder:
                     return BetweenPredicate(column_ref, Literal(low.value), Literal(high.value))
             return _join_bounds(column, _build_lower_bound(column, low), _build_upper_bound(column, high))
         if clause.op not in {"=", "!="}:
-            message = format_message("{name} is text, but {op} compares numbers and dates", clause.name, clause.op)
+            message = format_message("{name} is a string, but {op} compares numbers and dates", clause.name, clause.op)
             remedy = format_message("write {name}=...", clause.name)
             self._raise_parse_error(message, clause.text_offset, remedy)
         if column.type.is_boolean:
@@ -588,7 +588,7 @@ class _ConditionBuilder:
                 factor, inverse = units.compute_spectral_conversion(unit, column_unit)
                 if inverse and value == 0:
                     message = format_message("0 {unit} is not a wavelength", unit)
-                    self._raise_parse_error(message, text_offset, "leave the end open: ..2um")
+                    self._raise_parse_error(message, text_offset, "leave that end open: ..2um")
                 return (factor / value if inverse else factor * value), inverse
             units.compute_unit_factor(unit, column_unit)
         except ValueError as error:

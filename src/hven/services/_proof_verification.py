@@ -73,7 +73,9 @@ async def verify_proof(
         if verify_token is not None:
             with contextlib.suppress(UnauthenticatedError):
                 return await anyio.to_thread.run_sync(verify_token)
-        raise TooManyRequestsError("there were too many failed log-ins from this address", remedy="wait a minute")
+        raise TooManyRequestsError(
+            "there were too many failed logins from this address", remedy="try again in a minute"
+        )
     limiter = None
     if may_be_password:
         limiter = PASSWORD_LIMITER

@@ -355,9 +355,9 @@ class RemoteBlockCache:
             self._note_unreachable_server(root_key, error)
             raise
         except HvenError as error:  # clients need not know what the owner of the site must correct
-            raise UpstreamError("the server that has the file cannot be used", remedy=OWNER_REMEDY) from error
+            raise UpstreamError("the file's server cannot be used", remedy=OWNER_REMEDY) from error
         if facts.bytes is None:
-            raise UpstreamError("the server that has the file does not report its size", remedy=OWNER_REMEDY)
+            raise UpstreamError("the file's server does not report its size", remedy=OWNER_REMEDY)
         state_text = "\0".join(map(str, (root_key, path, facts.bytes, facts.modified, facts.tag)))
         state_digest = hashlib.blake2b(state_text.encode("utf-8", "surrogateescape"), digest_size=20)
         key = state_digest.hexdigest()
@@ -447,7 +447,7 @@ class RemoteBlockCache:
     ) -> None:
         if file.bytes > self._limits.cache // 2:
             raise UpstreamError(
-                "the server that has the file does not support byte ranges, and the file is large", remedy=OWNER_REMEDY
+                "the file's server does not support byte ranges, and the file is large", remedy=OWNER_REMEDY
             )
         with self._lock_blocks(file, "whole", blocks) as missing_blocks:
             if missing_blocks:

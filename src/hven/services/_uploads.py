@@ -73,7 +73,7 @@ class UploadReader:
         with self._lock:
             if self._held_bytes + byte_count > self._max_held_bytes:
                 raise OverloadedError(
-                    "other queries use all the memory for uploads at the moment", remedy="try again in a minute"
+                    "other queries are using all the memory for uploads at the moment", remedy="try again in a minute"
                 )
             self._held_bytes += byte_count
 

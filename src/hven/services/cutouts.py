@@ -155,7 +155,9 @@ def parse_cutout_requests(params: RequestParams, *, is_single_only: bool = False
     if is_single_only and count > 1:
         repeated_names = [name for name, values in values_by_name.items() if len(values) > 1]
         repeated_name = repeated_names[0]
-        message = format_message("{name} is given several times, but a request makes only one cut-out", repeated_name)
+        message = format_message(
+            "{name} is given several times, but a request can create only one cut-out", repeated_name
+        )
         remedy = format_message("request each of them separately, or all of them with /soda/async")
         raise MultipleValuesError(message, name=repeated_name, remedy=remedy)
     if count > MAX_CUTOUTS:

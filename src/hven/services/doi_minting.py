@@ -183,7 +183,7 @@ class DataCiteClient:
             attributes = _find_member(_find_member(body, "data"), "attributes")
             if not isinstance(attributes, dict) or not isinstance(attributes.get("doi"), str):
                 raise ServiceError(
-                    f"DataCite {failed_action}: this version of Hven does not understand its answer",
+                    f"DataCite {failed_action}: this version of Hven does not understand its response",
                     remedy=f"check `endpoint` under [doi] ({self._base_url}); then {RETRY_REMEDY}",
                 )
             return attributes
@@ -403,7 +403,7 @@ def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: DoiRecor
     url = datacite_attributes.get("url")
     if citation.state == "reserved" and url and url != citation.url:
         raise ConflictError(
-            f"{citation.doi} already exists and leads to {url}",
+            f"{citation.doi} already exists and resolves to {url}",
             remedy=(
                 "choose a different DOI with --suffix; if the page at that address is this collection, run the command "
                 f"with --is {citation.doi}"

@@ -173,6 +173,6 @@ def build_too_large_error(body_bytes: int, byte_limit: int) -> TooLargeError:
         Error to raise.
     """
     return TooLargeError(
-        f"the request has {body_bytes:,} bytes or more; the limit is {byte_limit:,}",
+        f"the request has at least {body_bytes:,} bytes; the limit is {byte_limit:,}",
         remedy="send less, or ask the site's operators to raise the limit",
     )

@@ -381,7 +381,7 @@ class _UwsJobResources:
         if request.method == "PUT":
             if name in CONTROL_PARAMETERS:
                 raise ParamError(
-                    f"{name} is not a parameter of this type of job",
+                    f"jobs of this type have no parameter {name}",
                     name=name,
                     remedy=f"send {name}=... to the job with POST",
                 )

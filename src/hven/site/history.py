@@ -258,7 +258,7 @@ def build_unavailable_state_error(past_state: PastPublishedState, table: str) ->
     if kept_since:
         remedy = format_message("choose a time after {since}", kept_since)
     else:
-        remedy = format_message("query the present state")
+        remedy = format_message("query the current state")
     return GoneError(
         format_message("the state of {table} at {at} is no longer kept", table, past_state.version_key),
         remedy=format_message("{remedy}; only a release keeps a state permanently", remedy),

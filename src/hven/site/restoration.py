@@ -65,11 +65,11 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
     for member, file in _iterate_members(path):
         name = member.name
         if expected_checksums is not None:
-            raise SourceError(f"{path} was changed: {name} comes after its end")
+            raise SourceError(f"{path} was changed: {name} comes after the end of the backup")
         if not header and name != HEADER_MEMBER:
             raise SourceError(f"{path} is not a Hven backup", remedy="give a file that hven backup FILE wrote")
         if name in member_checksums or not _is_valid_member_name(name):
-            raise SourceError(f"{path} was changed: it has a member {name!r:.120} that does not belong in a backup")
+            raise SourceError(f"{path} was changed: it contains {name!r:.120}, which does not belong in a backup")
         checksum_reader = ChecksumReader(file)
         if name == CHECKSUMS_MEMBER:
             expected_checksums = _parse_json_member(path, name, checksum_reader.read())

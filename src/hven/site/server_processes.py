@@ -146,8 +146,8 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
                 raise ConflictError(
                     f"restart needed: {server_process.display_name} uses {name} {server_value}, but this command "
                     f"uses {own_value}; "
-                    "its readers would not see the published rows",
-                    remedy="restart or stop it, or undo the change of the setting; nothing was changed",
+                    "its users would not see the published rows",
+                    remedy="restart or stop that process, or undo the change of the setting; nothing was changed",
                 )
     if engine == EMBEDDED_ENGINE:
         return
@@ -162,7 +162,8 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
             reason = blocking_server.problem or blocking_server.engines.get(engine) or "it does not know that engine"
             raise ConflictError(
                 f"{blocking_server.display_name} cannot read rows in {engine}: {reason}",
-                remedy="restart it with the settings and secrets of this command, or stop it; nothing was changed",
+                remedy="restart that process with the settings and secrets of this command, or stop it; nothing was "
+                "changed",
             )
         time.sleep(POLL_INTERVAL_SECONDS)
 

@@ -254,7 +254,7 @@ class CuratorProcess:
         code = process.poll()
         self.stop_process()
         if code is None:
-            return CuratorCodeError("it closed the connection to its process, so Hven stopped the process")
+            return CuratorCodeError("it closed its connection to Hven, so Hven stopped its process")
         if code >= 0:
             return CuratorCodeError(f"it ended its process with exit code {code} (perhaps by os._exit)")
         if -code in set(signal.Signals):

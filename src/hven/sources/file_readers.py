@@ -223,7 +223,7 @@ class _ReaderProcess:
         line = json.dumps(request).encode() + b"\n"
         while line:
             if not _wait_until_ready(self._request_pipe, end_time, select.POLLOUT):
-                raise self._build_error("it does not read its requests", end_time)
+                raise self._build_error("it does not read the requests that Hven sends", end_time)
             line = line[os.write(self._request_pipe, line) :]
         stream = _LimitedPipe(self._answer_pipe, end_time)
         try:
@@ -242,7 +242,7 @@ class _ReaderProcess:
             raise self._build_error(str(fault), end_time) from None
         except (pa.ArrowException, OSError, ValueError, EOFError) as fault:
             if stream.is_ended:
-                reason = "it ended without an answer"
+                reason = "it ended without a response"
             else:
                 reason = f"its output is not an Arrow stream: {fault}"
             raise self._build_error(reason, end_time) from None
@@ -306,7 +306,7 @@ class _LimitedPipe:
         data = bytearray()
         while len(data) < size:
             if not _wait_until_ready(self._descriptor, self._end_time):
-                raise _ReaderError("its answer is incomplete")
+                raise _ReaderError("its response is incomplete")
             chunk = os.read(self._descriptor, size - len(data))
             if not chunk:
                 self.is_ended = True

@@ -171,7 +171,7 @@ def download_file(
                         on_progress(received_bytes, expected)
             if expected is not None and received_bytes < expected:
                 raise SourceError(
-                    f"{_redact_url(url)} broke off after {received_bytes:,} of {expected:,} bytes", remedy="try again"
+                    f"{_redact_url(url)} ended after {received_bytes:,} of {expected:,} bytes", remedy="try again"
                 )
             Path(unfinished).chmod(0o644)
             Path(unfinished).replace(path)
@@ -235,7 +235,7 @@ def fetch_bytes(
         for part in _read_parts(response, url):
             content += part
             if len(content) > byte_limit:
-                raise TooLargeError(f"{_redact_url(url)} answered with more than {byte_limit:,} bytes")
+                raise TooLargeError(f"{_redact_url(url)} returned more than {byte_limit:,} bytes")
         return bytes(content)
 
 
@@ -334,9 +334,9 @@ def send_request_once(
         for part in _read_parts(response, url):
             body += part
             if len(body) > byte_limit:
-                raise TooLargeError(f"{_redact_url(url)} answered with more than {byte_limit:,} bytes")
+                raise TooLargeError(f"{_redact_url(url)} returned more than {byte_limit:,} bytes")
             if time.monotonic() > end:
-                raise UserError(f"the answer of {_redact_url(url)} does not end", remedy="try again later")
+                raise UserError(f"the response from {_redact_url(url)} does not end", remedy="try again later")
     return HttpAnswer(status=response.status_code, headers=_collect_headers(response), body=bytes(body), url=url)
 
 
@@ -471,7 +471,7 @@ def stream_answer(
             response.close()
             if parts.scheme == "https" and split_address(answer.location).scheme != "https":
                 raise ForbiddenError(
-                    f"{_redact_url(url)} leads from https to {_redact_url(answer.location)}",
+                    f"{_redact_url(url)} redirects from https to {_redact_url(answer.location)}",
                     remedy="use the second address if you trust it",
                 )
             if response.status_code == 303:
@@ -480,7 +480,7 @@ def stream_answer(
             url = answer.location
     raise UserError(
         f"{_redact_url(start)} redirects too often ({MAX_REDIRECTS} redirects)",
-        remedy="write the address to which the redirects lead",
+        remedy="write the address at the end of the redirects",
     )
 
 
@@ -557,7 +557,7 @@ class _DownloadAnswer:
                 target = _resolve_location(url, response.headers.get("location", ""))
                 if split_address(url).scheme == "https" and split_address(target).scheme != "https":
                     raise ForbiddenError(
-                        f"{_redact_url(url)} leads from https to {_redact_url(target)}",
+                        f"{_redact_url(url)} redirects from https to {_redact_url(target)}",
                         remedy="use the second address if you trust it",
                     )
                 url = target
@@ -574,7 +574,7 @@ class _DownloadAnswer:
             return response, url
         raise UserError(
             f"{_redact_url(self.url)} redirects too often ({MAX_REDIRECTS} redirects)",
-            remedy="write the address to which the redirects lead",
+            remedy="write the address at the end of the redirects",
         )
 
     def _raise_if_late(self, event_name: str, _: object) -> None:
@@ -745,7 +745,7 @@ def _resolve_location(url: str, target: str) -> str:
         return str(httpx.URL(urljoin(url, target)))
     except (ValueError, httpx.InvalidURL) as error:
         raise UserError(
-            f"{_redact_url(url)} leads to {target[:80]!r}, which is not an address",
+            f"{_redact_url(url)} redirects to {target[:80]!r}, which is not an address",
             remedy="report this to the operators of the server",
         ) from error
 
@@ -917,9 +917,9 @@ def _read_parts(response: httpx.Response, url: str, *, is_raw: bool = False) -> 
         else:
             yield from response.iter_bytes()
     except httpx.TimeoutException as error:
-        raise UnreachableError(f"{_redact_url(url)} stopped sending", remedy="try again later") from error
+        raise UnreachableError(f"{_redact_url(url)} stopped sending data", remedy="try again later") from error
     except httpx.HTTPError as error:
-        raise UnreachableError(f"{_redact_url(url)} broke off: {error}", remedy="try again") from error
+        raise UnreachableError(f"the connection to {_redact_url(url)} was lost: {error}", remedy="try again") from error
 
 
 def _choose_file_name(response: httpx.Response, url: str) -> str:

@@ -212,7 +212,7 @@ class RemoteHvenSource(TapSource):
                 if answer.status in {404, 405, 410}:
                     return None
                 if answer.status >= 500:
-                    raise ServiceBusyError(f"its feed returned status {answer.status}: {extract_error_text(answer)}")
+                    raise ServiceBusyError(f"the feed returned status {answer.status}: {extract_error_text(answer)}")
                 if answer.status != 200:
                     raise SourceError(
                         f"the feed of {self.source_name} returned status {answer.status}: {extract_error_text(answer)}"
@@ -237,7 +237,7 @@ def _find_state_name(metadata: TableMetadata, source_name: str) -> str:
         if info.name.lower() in STATE_INFO_NAMES and info.value:
             return info.value
     raise SourceError(
-        f"the feed of {source_name} does not name the snapshot to which it leads",
+        f"the feed of {source_name} does not name the snapshot up to which it lists changes",
         remedy="check the Hven version of that site",
     )
 

@@ -369,11 +369,11 @@ class LiveTableSource:
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}",
-                remedy="grant the role of this url USAGE on the schema and SELECT on the table",
+                remedy="grant USAGE on the schema and SELECT on the table to the role in this url",
             )
         if state in {"28P01", "28000"} or "authentication failed" in text or "no password supplied" in text:
             return SourceError(
-                f"the database refuses this user: {text}",
+                f"the database rejects this user: {text}",
                 remedy="check the user and the password in the url or its secret",
             )
         if state == "3D000" or ("database" in text and "does not exist" in text):
@@ -381,7 +381,7 @@ class LiveTableSource:
         if isinstance(error, psycopg.OperationalError):
             return StorageUnavailableError(
                 f"the database of {self.options.table} does not respond: {text}",
-                remedy="wait until it answers; then Hven serves its tables again",
+                remedy="wait until the database responds; then Hven serves its tables again",
             )
         return SourceError(f"{self.options.table}: {text}", remedy="check the url and the name of the table")
 
@@ -452,8 +452,8 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
         else:
             privilege = f"SELECT ON {qualified_name}"
         raise SourceError(
-            f"the role {connection.info.user} may not read {table}",
-            remedy=f"as its owner, run GRANT {privilege} TO {_quote_name(connection.info.user)}",
+            f"the role {connection.info.user} is not allowed to read {table}",
+            remedy=f"as the owner of the table, run GRANT {privilege} TO {_quote_name(connection.info.user)}",
         )
     if kind not in {"r", "p", "v", "m", "f"}:
         raise SourceError(f"{table} is neither a table nor a view")

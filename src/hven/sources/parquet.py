@@ -247,7 +247,7 @@ class ParquetSource(FileByFileSource):
                     file=file.name,
                     row=first_row + first_fine,
                     value=str(values[first_fine]),
-                    message="digits below a microsecond are left out",
+                    message="digits below a microsecond are dropped",
                 )
                 self.context.report_deviation(deviation)
 
@@ -395,7 +395,7 @@ def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
         return []
     if read.is_truncated:
         raise SourceError(
-            "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are missing",
+            "the table was truncated when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are missing",
             remedy="ask its service for more rows (MAXREC), or for a smaller part",
         )
     return columns

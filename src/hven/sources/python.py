@@ -110,7 +110,7 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
         function_names = _list_functions(module)
         if function_names:
             remedy = f"choose one of {', '.join(function_names)}"
-        raise SourceError(f"no function {name!r}", place=TextPlace(file=str(path)), remedy=remedy)
+        raise SourceError(f"there is no function {name!r}", place=TextPlace(file=str(path)), remedy=remedy)
     return function  # type: ignore[no-any-return]
 
 

@@ -381,7 +381,7 @@ def test_budgets(url: str):
 def test_a_page_that_does_not_end_is_not_held_in_memory(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(service_client, "MAX_ANSWER_BYTES", 1000)
     assert len(read(open_source("elastic", url, index="nrh", page=1, types={"_source.n": "int64"}), "_id")) == 7
-    with pytest.raises(TooLargeError, match="more than 1,000 bytes in one answer") as caught:
+    with pytest.raises(TooLargeError, match="more than 1,000 bytes in one response") as caught:
         read(open_source("elastic", url, index="nrh", page=7), "_id")
     assert "page" in str(caught.value.remedy)
 

@@ -169,7 +169,7 @@ def test_what_is_encrypted_and_what_is_not(slapd: LdapServer, tmp_path: Path) ->
         rows(people(slapd, ca="none.pem"))
     for url in (slapd.url, secure):
         with pytest.raises(
-            SourceError, match=r"no directory gave a valid answer: 127\.0\.0\.1: .*(certificate|CERTIFICATE)"
+            SourceError, match=r"no directory returned a valid response: 127\.0\.0\.1: .*(certificate|CERTIFICATE)"
         ):
             rows(people(slapd, url=url, ca=None))
         other = url.replace("127.0.0.1", "127.0.0.2")  # of which the certificate says nothing
@@ -209,7 +209,7 @@ def test_the_first_that_answers(slapd: LdapServer) -> None:
         assert rows(people(slapd, url=[nobody, slapd.url])) == ROWS
         with pytest.raises(
             SourceError,
-            match=r"no directory gave a valid answer: 127\.0\.0\.1: .*refused.*until then the published rows stay",
+            match=r"no directory returned a valid response: 127\.0\.0\.1: .*refused.*until then the published rows stay",
         ):
             rows(people(slapd, url=[nobody, nobody]))
 
@@ -266,7 +266,9 @@ def test_a_server_that_is_no_directory(answer: tuple[bytes, ...]) -> None:
         said = {"url": url, "base": SUFFIX, "columns": {"a": "cn"}, "bytes": 500_000, "seconds": 1}
         with pytest.raises(SourceError, match=r"127\.0\.0\.1 does not give a valid LDAP answer|more than `bytes`"):
             rows({**said, "starttls": False})
-        with pytest.raises(SourceError, match=r"no directory gave a valid answer: 127\.0\.0\.1: |more than `bytes`"):
+        with pytest.raises(
+            SourceError, match=r"no directory returned a valid response: 127\.0\.0\.1: |more than `bytes`"
+        ):
             rows(said)
 
 
@@ -347,6 +349,6 @@ def test_people_by_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert find_memberships("eve")[0] == ["spica"]
             running.process.kill()
             running.process.wait()
-            with pytest.raises(HvenError, match=r"no directory gave a valid answer: 127\.0\.0\.1"):
+            with pytest.raises(HvenError, match=r"no directory returned a valid response: 127\.0\.0\.1"):
                 sync.sync_collection(site, "people")
             assert find_memberships("eve")[0] == ["spica"]  # until then the published rows stay

@@ -195,7 +195,7 @@ def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
     ("format_", "change", "words"),
     [
         ("binary", set_to(body=lambda raw: raw[:-3]), "not a multiple of the record length"),
-        ("csv", set_to(body=lambda raw: raw[:-3]), "the answer broke off"),
+        ("csv", set_to(body=lambda raw: raw[:-3]), "the response is truncated"),
         ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b"\n")), "do not match its `info` response"),
         ("csv", set_to(body=lambda raw: raw.replace(b",11\n", b",x\n")), "do not match its `info` response"),
         (
@@ -298,14 +298,14 @@ def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
 @pytest.mark.parametrize("cut", [3, 8, 200, 5000, -7])
 def test_a_stream_that_breaks_off_is_told(cut: int) -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()[:cut]
-    with pytest.raises(SourceError, match=r"breaks off|not a das2 stream|no XML"):
+    with pytest.raises(SourceError, match=r"is truncated|ends in the middle|not a das2 stream|no XML"):
         stream_reading.parse_das2_stream(raw)
 
 
 def test_a_wrong_length_is_told() -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()
     at = raw.index(b":01:") + 4
-    with pytest.raises(SourceError, match=r"a length is wrong|no description of it|breaks off"):
+    with pytest.raises(SourceError, match=r"a length is wrong|no description of it|is truncated|ends in the middle"):
         stream_reading.parse_das2_stream(raw[:at] + b"x" + raw[at:])
 
 

@@ -35,7 +35,7 @@ MAX_PROBE_DELAY_SECONDS = 0.1
 MAX_WAIT_SECONDS = 0.025
 MAX_GREEDY_WAIT_SECONDS = 0.005
 RETRY_AFTER_SECONDS = b"2"
-OVERLOAD_MESSAGE = b"the service gets more requests than it can answer at the moment; try again in a few seconds\n"
+OVERLOAD_MESSAGE = b"the service receives more requests than it can handle at the moment; try again in a few seconds\n"
 ALWAYS_SERVED_PATH = "/health/live"  # its answer costs no more than a refusal
 
 

@@ -59,7 +59,7 @@ def _find_ucd_problems(text: str) -> tuple[str, ...]:
         return (f"{text!r} is UCD1: write words of UCD1+, lower case with dots",)
     if any(char.isspace() for char in text):
         joined = "".join(text.split())
-        return (f"a UCD must not contain blanks: write {joined!r}", *_find_ucd_problems(joined))
+        return (f"a UCD must not contain spaces: write {joined!r}", *_find_ucd_problems(joined))
     problems: list[str] = []
     for place, word in enumerate(text.split(";")):
         problem = _find_ucd_word_problem(word, place)

@@ -176,7 +176,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             version = greeting.get("version")
         if not isinstance(version, dict) or "number" not in version:
             raise SourceError(
-                f"{self.source_name} is not an Elasticsearch server: its answer contains no version number",
+                f"{self.source_name} is not an Elasticsearch server: its response contains no version number",
                 remedy="check the address",
             )
         numbers = re.findall(r"\d+", str(version["number"]))
@@ -457,7 +457,7 @@ def _read_query(name: str, directory: Path) -> str:
             file_names = sorted(query_path.name for query_path in directory.glob("*.json"))
         raise SourceError(
             f"the query {name} cannot be read: {error.strerror}",
-            remedy=suggest_spelling(path.name, file_names) or "put it next to the descriptor",
+            remedy=suggest_spelling(path.name, file_names) or "put the file next to the descriptor",
         ) from error
 
 
@@ -486,7 +486,7 @@ def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
         search = _parse_query(search, QUERY_DATA_KEY)
     if not isinstance(search, dict) or not isinstance(address, str):
         raise SourceError(
-            f"in the query, {QUERY_DATA_KEY!r} is not an object, or {QUERY_URL_KEY!r} is not a text",
+            f"in the query, {QUERY_DATA_KEY!r} is not an object, or {QUERY_URL_KEY!r} is not a string",
             remedy=f'write {{"{QUERY_DATA_KEY}": {{"query": {{"match_all": {{}}}}}}}}',
         )
     return search, address

@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 PAGED_RESULTS_OID = "1.2.840.113556.1.4.319"  # RFC 2696
 VALUE_SEPARATOR = "; "
 DEFAULT_PAGE_ENTRIES = 500
-UNCHANGED_REMEDY = "try again later; until then the published rows stay"
+UNCHANGED_REMEDY = "try again later; until then, the published rows stay"
 _LDAP_URL_PATTERN = re.compile(r"ldaps?://[^/?#@\s]+/?")
 _FIRST_RDN_PATTERN = re.compile(r"^[^=,+]+=((?:\\.|[^\\,+])*).*", re.DOTALL)  # of a name's parts (RFC 4514)
 _DN_ESCAPE_PATTERN = re.compile(rb"\\([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
@@ -206,8 +206,8 @@ class LdapSource:
                     reason = ", ".join(result["referrals"] or ()) or result["description"]
                     raise SourceError(
                         f"{host} did not return all of {options.base}: {reason}",
-                        remedy="if it names another directory, set `url` to that one; if not, set a smaller `sync: "
-                        "page` or a stricter `filter`, or ask its operators for more rights",
+                        remedy="if the message names another directory, set `url` to that directory; if not, set a "
+                        "smaller `sync: page` or a stricter `filter`, or ask its operators for more rights",
                     )
                 for entry in answer:
                     if entry["type"] == "searchResRef" and self.context.on_notice is not None:
@@ -271,7 +271,7 @@ class LdapSource:
                 if directory.socket is not None:
                     directory.socket.close()
         else:
-            raise SourceError(f"no directory gave a valid answer: {'; '.join(failures)}", remedy=UNCHANGED_REMEDY)
+            raise SourceError(f"no directory returned a valid response: {'; '.join(failures)}", remedy=UNCHANGED_REMEDY)
         with closing(directory.strategy):
             with self._translate_errors(host):
                 directory.bind(read_server_info=False)
@@ -280,11 +280,11 @@ class LdapSource:
     @contextmanager
     def _translate_errors(self, host: str) -> Iterator[None]:
         """Translate the error of a directory, or an answer that is none."""
-        hidden = f"has no {self.options.base}, or does not show it to {self.options.bind or 'everybody'}"
+        hidden = f"has no {self.options.base}, or does not show this entry to {self.options.bind or 'everybody'}"
         messages_by_error = {
             "LDAPNoSuchObjectResult": hidden,
             "LDAPInsufficientAccessRightsResult": hidden,
-            "LDAPInvalidCredentialsResult": f"refuses {self.options.bind}: the name or the password is wrong",
+            "LDAPInvalidCredentialsResult": f"rejects {self.options.bind}: the name or the password is wrong",
             "LDAPInvalidFilterError": (
                 f"cannot search by {self.options.filter!r}, which is not a valid filter (RFC 4515)"
             ),
@@ -295,7 +295,7 @@ class LdapSource:
             raise
         except Exception as error:
             message = messages_by_error.get(type(error).__name__)
-            fallback_message = f"does not give a valid LDAP answer: {error or type(error).__name__}"
+            fallback_message = f"did not return a valid LDAP response: {error or type(error).__name__}"
             remedy = "check `base`, `bind`, `password` and `filter`" if message else UNCHANGED_REMEDY
             raise SourceError(f"{host} {message or fallback_message}", remedy=remedy) from error
 

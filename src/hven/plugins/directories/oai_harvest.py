@@ -313,7 +313,7 @@ class _OaiRepository:
         answer = self._request({"verb": "Identify"})
         identify_element = answer.find(f"{OAI_NAMESPACE}Identify")
         if identify_element is None:
-            raise self._build_invalid_answer_error("its answer to Identify has no description")
+            raise self._build_invalid_answer_error("its response to Identify has no description")
         version = (identify_element.findtext(f"{OAI_NAMESPACE}protocolVersion") or "").strip()
         if version != "2.0":
             raise self._build_invalid_answer_error(f"its OAI-PMH version is {version or '?'}, not 2.0")
@@ -352,12 +352,12 @@ class _OaiRepository:
                 continue
             if error is not None:
                 raise SourceError(
-                    f"{self.url} refused the request: {code} {_read_text(error)}",
+                    f"{self.url} rejected the request: {code} {_read_text(error)}",
                     remedy=f"check `prefix` and `set`; {UNCHANGED_REMARK}",
                 )
             records_element = answer.find(f"{OAI_NAMESPACE}ListRecords")
             if records_element is None:
-                raise self._build_invalid_answer_error("its answer to ListRecords contains no list of records")
+                raise self._build_invalid_answer_error("its response to ListRecords contains no list of records")
             parsed_records = map(self._parse_record, records_element.iterfind(f"{OAI_NAMESPACE}record"))
             yield [parsed_record for parsed_record in parsed_records if parsed_record is not None]
             token = records_element.find(f"{OAI_NAMESPACE}resumptionToken")
@@ -370,7 +370,7 @@ class _OaiRepository:
                 raise self._build_invalid_answer_error("it returned the same resumption token twice")
             tokens.add(text)
             arguments = {"verb": "ListRecords", "resumptionToken": text}
-        raise self._build_invalid_answer_error(f"its list does not end after {MAX_ANSWERS:,} answers")
+        raise self._build_invalid_answer_error(f"its list does not end after {MAX_ANSWERS:,} responses")
 
     def _parse_record(self, element: etree._Element) -> tuple[str, etree._Element] | None:
         header = element.find(f"{OAI_NAMESPACE}header")
@@ -426,10 +426,12 @@ class _OaiRepository:
             root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
         except etree.XMLSyntaxError as error:
             raise self._build_invalid_answer_error(
-                f"its answer to {arguments['verb']} is not XML: {error.msg}: {extract_error_text(data)[:200]}"
+                f"its response to {arguments['verb']} is not XML: {error.msg}: {extract_error_text(data)[:200]}"
             ) from error
         if root.tag != f"{OAI_NAMESPACE}OAI-PMH":
-            raise self._build_invalid_answer_error(f"its answer to {arguments['verb']} is not OAI-PMH, but {root.tag}")
+            raise self._build_invalid_answer_error(
+                f"its response to {arguments['verb']} is not OAI-PMH, but {root.tag}"
+            )
         return root
 
     def _build_invalid_answer_error(self, why: str) -> SourceError:

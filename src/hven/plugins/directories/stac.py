@@ -126,7 +126,8 @@ class StacSource(PagedJsonSource, WatermarkSource):
             urls_by_method[method] = urljoin(f"{self._root}/", str(link.get("href")))
         if not urls_by_method:
             raise SourceError(
-                f"{self.source_name} has no search", remedy="read a static catalogue as files, with `kind: json`"
+                f"{self.source_name} has no search endpoint",
+                remedy="read a static catalogue as files, with `kind: json`",
             )
         return urls_by_method
 

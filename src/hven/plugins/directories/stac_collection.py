@@ -83,7 +83,9 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     try:
         collection = orjson.loads(request.read_document())
     except orjson.JSONDecodeError as error:
-        raise SourceError(f"not JSON: {error}", place=TextPlace(file=request.path.name, line=error.lineno)) from error
+        raise SourceError(
+            f"the file is not JSON: {error}", place=TextPlace(file=request.path.name, line=error.lineno)
+        ) from error
     links = [link for link in _list_maps(collection, "links") if isinstance(link.get("href"), str)]
     source_keys = _build_item_source_options(str(collection.get("id", "")), links, request)
     module: Any = plugins.load_plugin("sources", source_keys["kind"])
@@ -165,7 +167,7 @@ def _build_item_source_options(
     existing_items = [path for path in item_paths if path.is_file() and path.resolve().is_relative_to(resolved_parent)]
     if item_paths and not existing_items:
         raise SourceError(
-            f"none of its {len(item_paths)} items is beside it: {item_paths[0].name} ...",
+            f"none of its {len(item_paths)} items is in its directory: {item_paths[0].name} ...",
             remedy="copy the whole catalogue",
         )
     if existing_items:

@@ -19,7 +19,7 @@ IDLE_TIMEOUT_SECONDS = 20.0
 RANGE_TIMEOUT_SECONDS = 120.0  # for one range
 MAX_SMALL_FILE_BYTES = 64 << 20  # of a file that is not Parquet
 RANGES_REMEDY = (
-    "let its server answer requests for byte ranges (HTTP 206), which Hven needs for Parquet; or download the "
+    "configure its server to support byte ranges (HTTP 206), which Hven needs for Parquet; or download the "
     "catalogue and give its directory"
 )
 SLOW_MESSAGE = "{path}: its server sends too slowly"

@@ -92,10 +92,14 @@ class LintHttpClient:
                 return answer
             if split_address(answer.url).scheme == "https" and split_address(answer.location).scheme != "https":
                 raise UserError(
-                    f"{answer.url} redirects from https to {answer.location}", remedy="let it redirect to https"
+                    f"{answer.url} redirects from https to {answer.location}",
+                    remedy="configure the server to redirect to https",
                 )
             answer = self.send_request("GET", answer.location)
-        raise UserError(f"{answer.url} redirects too often ({MAX_REDIRECTS} redirects)", remedy="give the last address")
+        raise UserError(
+            f"{answer.url} redirects too often ({MAX_REDIRECTS} redirects)",
+            remedy="give the address at the end of the redirects",
+        )
 
     def send_request(
         self, method: str, url: str, form: Sequence[tuple[str, str]] = (), headers: dict[str, str] | None = None

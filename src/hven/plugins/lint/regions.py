@@ -112,9 +112,9 @@ def _check_brackets(words: list[str]) -> None:
         elif word == ")":
             depth -= 1
         if depth < 0:
-            raise ValueError("there is a ) without its (")
+            raise ValueError("a ) has no matching (")
     if depth:
-        raise ValueError("there is a ( without its )")
+        raise ValueError("a ( has no matching )")
 
 
 def _build_region_shape(shape_kind: str, numbers: list[float]) -> RegionShape:
@@ -214,7 +214,7 @@ def _iterate_moc_cell_ranges(text: str) -> Iterator[tuple[int, int, int]]:
         head, slash, tail = word.rpartition("/")
         if slash:
             if not head.isdigit() or int(head) > 29:
-                raise ValueError(f"{head!r} is not an order: 0 to 29")
+                raise ValueError(f"{head!r} is not an order from 0 to 29")
             order = int(head)
         if not tail:
             continue  # a trailing order/ gives the resolution

@@ -131,8 +131,8 @@ class ExaminedTapService:
                 return candidate_url, answer
             failed_urls.append(f"{candidate_url}/capabilities has the root <{get_local_name(root)}>")
         raise ServiceNotCheckableError(
-            "there is no TAP service: " + "; ".join(failed_urls),
-            remedy="give the base address of TAP, which is the address above /capabilities",
+            "there is no TAP service at " + "; ".join(failed_urls),
+            remedy="give the base address of the TAP service, which is the address above /capabilities",
         )
 
     @cached_property

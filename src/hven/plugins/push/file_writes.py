@@ -129,7 +129,7 @@ def find_file_target(site: Site, resource: CollectionSpec, source: SourceSpec, p
     is_below_root = existing_path.resolve().is_relative_to(root_directory) and not target_path.is_symlink()
     if relative_path is None or not is_below_root or target_path.is_dir():
         raise NotFoundError(
-            format_message("no file here may have the name {path!r:.120}", path),
+            format_message("files here cannot have the name {path!r:.120}", path),
             remedy="use a name that `files` in the descriptor allows",
         )
     return CollectionFileTarget(get_spool_directory(site), resource.name, target_path)

@@ -341,7 +341,7 @@ def _describe_openapi_paths() -> dict[str, Any]:
         201: "written",
         200: "written",
         204: "written",
-        400: "the request is wrong; the answer has the faults or the report",
+        400: "the request is wrong; the response contains the faults or the report",
         401: "log in",
         403: "not allowed",
         404: "no such table or row",

@@ -77,7 +77,7 @@ class Options(BaseModel):
         if kind is None:
             raise ValueError(f"there is no column {self.ids!r} in `columns`")
         if not (parse_type(kind).is_integer or parse_type(kind).is_string):
-            raise ValueError(f"ids: {self.ids} is {kind}, but Hven assigns only whole numbers and texts")
+            raise ValueError(f"ids: {self.ids} is {kind}, but Hven assigns only whole numbers and strings")
         return self
 
     @property

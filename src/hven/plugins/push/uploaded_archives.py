@@ -52,20 +52,20 @@ def unpack_zip_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, P
                     remedy="send it in parts",
                 )
             if not members:
-                raise SourceError("the archive contains no file", remedy="pack it again")
+                raise SourceError("the archive contains no file", remedy="create the archive again")
             name_counts = Counter(member.filename for member in members)
             repeated_names = [name for name, count in name_counts.items() if count > 1]
             if repeated_names:
                 raise SourceError(
                     format_message("the archive contains {name!r:.120} twice", repeated_names[0]),
-                    remedy="pack it again",
+                    remedy="create the archive again",
                 )
             written_members = _unpack_members(archive, members, archive_path, byte_limit)
             return [(member.filename, path) for member, path in written_members]
     except _ARCHIVE_ERRORS as error:
         raise SourceError(
             format_message("the archive cannot be unpacked: {reason}", str(error)[:120]),
-            remedy="pack it again, without a password",
+            remedy="create the archive again, without a password",
         ) from error
     except OSError as error:
         raise StorageError(

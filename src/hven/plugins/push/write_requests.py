@@ -190,7 +190,7 @@ class ClientWrite:
         if first_fault.offenders:
             first_offender = f" (first: {first_fault.offenders[0]})"
         raise RowsRefusedError(
-            format_message("rows would be kept aside: {message}{first}", first_fault.message, first_offender),
+            format_message("rows would be rejected: {message}{first}", first_fault.message, first_offender),
             report,
             remedy="correct the rows and send them again; nothing was written",
         )

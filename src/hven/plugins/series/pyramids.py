@@ -227,7 +227,7 @@ class BinPyramidStore:
                     self._requested_keys.discard(key)
             except Exception:
                 log.exception(
-                    "the reductions of %s cannot be made; its samples are reduced on each request", data_set.id
+                    "the reductions of %s cannot be created; its samples are reduced on each request", data_set.id
                 )
             del context, data_set, published_state
             self._build_queue.task_done()

@@ -91,7 +91,7 @@ def build_parameter(column: Column, statistics: Mapping[str, Any], series: TimeS
     if column_type.is_timestamp:
         return build_time_parameter(column)
     if has_texts and statistics.get("max_length") is None:
-        return "the length of the texts in its arrays is unknown"
+        return "the length of the strings in its arrays is unknown"
     if column_type.is_string or has_texts:
         byte_length = max(int(statistics.get("max_length") or 1), 1)
         if statistics.get("non_ascii"):

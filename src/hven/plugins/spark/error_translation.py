@@ -183,7 +183,7 @@ def _translate_connection_error(error: BaseException, server_name: str) -> HvenE
         )
     if status in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
-            f"the Spark cluster{_format_server(server_name)} refuses this site",
+            f"the Spark cluster{_format_server(server_name)} rejects this site",
             remedy="check the token of spark in [hats]",
         )
     return None
@@ -212,7 +212,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
             reason = f"an incomplete Python: {missing['what']}"
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
-            remedy="give them the same minor version of Python with hven (spark.pyspark.python); hven check shows both",
+            remedy="install the same minor version of Python with hven on the workers (spark.pyspark.python); hven "
+            "check shows both",
         )
     return None
 

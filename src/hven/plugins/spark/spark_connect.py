@@ -149,7 +149,7 @@ class SparkConnectSession:
         try:
             grpc.channel_ready_future(self._channel).result(timeout=CONNECT_TIMEOUT_SECONDS)
         except grpc.FutureTimeoutError:
-            raise ConnectionError("no server answers") from None
+            raise ConnectionError("no server responds") from None
 
     def check_server_alive(self) -> None:
         """Check that the server answers within `CONNECT_TIMEOUT_SECONDS`.

@@ -152,7 +152,7 @@ def parse_basket(text: str | bytes) -> Basket:
     """
     if len(text) > MAX_BASKET_BYTES:
         message = format_message(
-            "the basket takes up {count:,} bytes; at most {most:,} are allowed", len(text), MAX_BASKET_BYTES
+            "the basket takes up {count:,} bytes; the limit is {most:,}", len(text), MAX_BASKET_BYTES
         )
         raise _build_basket_limit_error(message)
     try:
@@ -229,9 +229,7 @@ def check_limits(basket: Basket) -> Basket:
             raise _build_basket_limit_error(message)
     size = len(basket.to_text())
     if size > MAX_BASKET_BYTES:
-        message = format_message(
-            "the basket takes up {count:,} bytes; at most {most:,} are allowed", size, MAX_BASKET_BYTES
-        )
+        message = format_message("the basket takes up {count:,} bytes; the limit is {most:,}", size, MAX_BASKET_BYTES)
         raise _build_basket_limit_error(message)
     return basket
 

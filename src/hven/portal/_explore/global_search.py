@@ -410,7 +410,7 @@ def query_searchable_table(
         return build_result(status, error.message)
     except Exception as error:  # a failure of one table must not hide the results of the others
         logging.getLogger("hven").warning("%s could not be queried", target.key, exc_info=error)
-        message = format_message("its answer cannot be used ({error})", type(error).__name__)
+        message = format_message("its response cannot be used ({error})", type(error).__name__)
         return build_result("failed", message)
 
 
@@ -571,9 +571,9 @@ def _parse_row_count(rows: pa.Table) -> int:
     try:
         number = int(rows.column(0)[0].as_py())
     except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise SourceError("its answer to a count has no number") from error
+        raise SourceError("its response to a count contains no number") from error
     if number < 0:
-        raise SourceError("its answer to a count has no number")
+        raise SourceError("its response to a count contains no number")
     return number
 
 
@@ -587,7 +587,7 @@ def _select_requested_columns(
     missing_names = [name for name in names if name.lower() not in column_numbers]
     if missing_names:
         missing_text = ", ".join(missing_names)[:100]
-        raise SourceError(format_message("its answer lacks the requested columns: {names}", missing_text))
+        raise SourceError(format_message("its response lacks the requested columns: {names}", missing_text))
     numbers = [column_numbers[name.lower()] for name in names]
     selected = rows.select(numbers).rename_columns(names).slice(0, row_limit)
     selected_columns = [replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True)]
@@ -644,7 +644,7 @@ def _query_tap_service(
         raise SourceError(format_message("{name} returned status {status}", service.name, status))
     if is_complete and table_stream.is_truncated:
         raise SourceError(
-            format_message("{name}: the description of its tables is cut off (QUERY_STATUS=OVERFLOW)", service.name)
+            format_message("{name}: the description of its tables was truncated (QUERY_STATUS=OVERFLOW)", service.name)
         )
     if batches:
         schema = batches[0].schema
@@ -660,7 +660,7 @@ def _send_tap_query(
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
     if not semaphore.acquire(blocking=False):
-        message = format_message("{name} is being queried for other readers", service.name)
+        message = format_message("{name} is being queried for other users", service.name)
         raise OverloadedError(message, remedy="try again in a few seconds")
     end = time.monotonic() + timeout_seconds
     form_fields = [

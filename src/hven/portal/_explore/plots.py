@@ -282,7 +282,7 @@ def build_density_grid(
 def _check_plottable(column: Column) -> None:
     if not is_plottable(column):
         message = format_message("{name} has no numbers or times", column.name)
-        raise UserError(message, remedy="choose a column of numbers")
+        raise UserError(message, remedy="choose a numeric column")
 
 
 def _build_bin_expression(column: Column, low: float, width: float, scale: UnitScale | None = None) -> syntax_tree.Expr:

@@ -463,7 +463,7 @@ class _SearchParser:
 def _parse_file_grouping(value: str) -> bool:
     """Return whether each file of an observation has its own line (`each`)."""
     if value != "each":
-        message = format_message("{name}={value!r} is unknown", FILES_PARAMETER, value[:40])
+        message = format_message("{name}={value!r} is not valid", FILES_PARAMETER, value[:40])
         raise UserError(message, remedy="write _files=each")
     return True
 

@@ -291,7 +291,8 @@ class ValueIndex:
                     return None
                 if self._values.total_bytes + values.memory_bytes > MAX_CACHE_BYTES:
                     log.warning(
-                        "the values of all tables take more than %s MB: some are not searched", MAX_CACHE_BYTES >> 20
+                        "the values of all tables take up more than %s MB, so some are not searched",
+                        MAX_CACHE_BYTES >> 20,
                     )
                 self._values.store(key, values, values.memory_bytes)
                 self._tried_states.add(key)

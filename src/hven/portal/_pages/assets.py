@@ -47,8 +47,8 @@ def load_asset_manifest() -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((ASSETS_DIRECTORY / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         log.warning(
-            "the scripts of the pages were not built (%s): colours, maps, plots and the editor are missing; "
-            "install Hven again, or in a clone run scripts/web",
+            "the scripts of the pages are not built (%s), so colours, maps, plots and the editor are missing; install "
+            "Hven again, or run scripts/web in a clone",
             error,
         )
         return {}

@@ -222,7 +222,7 @@ def _answer_files(page_context: PageContext) -> Response:
     if kind not in {*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS}:
         names = ", ".join((*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS))
         message = format_message("{name}={value} is not valid", FORMAT_PARAMETER, kind[:40])
-        raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("choose one of {names}", names))
+        raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("use one of {names}", names))
     requested_basket = find_requested_basket(page_context)
     checked_tables = map(_check_basket_searches, list_basket_tables(page_context, requested_basket.basket))
     basket_tables = [table for table in checked_tables if downloads.list_archive_and_script_kinds(table.view)]

@@ -392,7 +392,7 @@ def build_tombstone_page(page_context: PageContext, name: str, label: str) -> Pa
     stored_citation = page_context.context.site.store.citations.find_citation(name, label)
     if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
         message = format_message("there is no collection {name!r} here", name[:80])
-        raise NotFoundError(message, remedy="see the first page for what is here")
+        raise NotFoundError(message, remedy="see the collections on the first page")
     metadata: Mapping[str, Any] = stored_citation.told
     dates = {related["dateType"]: related["date"] for related in metadata.get("dates", ())}
     successors = []

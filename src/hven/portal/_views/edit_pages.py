@@ -167,7 +167,7 @@ class _EditEndpoints:
     @staticmethod
     def check_logged_in(page_context: PageContext) -> None:
         if page_context.principal.is_anonymous:
-            raise UnauthenticatedError("this needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
 
     def check_portal_editor(self, page_context: PageContext, file_name: str) -> None:
         """Refuse users who may not edit a file of this portal."""
@@ -182,7 +182,7 @@ class _EditEndpoints:
         is_shared = editable_texts.is_shared_file(file_name, page_context.brand, self.settings)
         if is_shared and not self.context.is_operator(page_context.principal):
             raise ForbiddenError(
-                "this text does not belong only to this portal",
+                "other portals also use this text",
                 remedy="ask the site's operators to edit it, or to give the portal its own file in hven.toml",
             )
 
@@ -208,7 +208,7 @@ class _EditEndpoints:
             )
         raise NotFoundError(
             format_message("there is no collection {name!r} here", name[:80]),
-            remedy="see the first page for what is here",
+            remedy="see the collections on the first page",
         )
 
     async def show_overview(self, page_context: PageContext) -> PageContent:
@@ -221,7 +221,7 @@ class _EditEndpoints:
         editable_collections = editable_texts.list_editable_collections(page_context)
         if not is_portal_editor and not editable_collections:
             raise ForbiddenError(
-                "only curators may edit texts here",
+                "only curators may edit texts on this site",
                 remedy="ask one of them: health.operators, administrators of portals, and curators of projects",
             )
         brand = page_context.brand

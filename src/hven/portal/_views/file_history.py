@@ -162,8 +162,10 @@ def _check_writable(path: Path, root: Path) -> None:
     """Refuse a file that lies outside of the site, or that is read-only."""
     resolved_path = path.resolve()
     if not resolved_path.is_relative_to(root.resolve()) or path.is_symlink():
-        message = format_message("{file} is outside the site, or is a link", _build_relative_name(path, root))
-        raise ForbiddenError(message, remedy="edit the file where it is")
+        message = format_message(
+            "{file} is outside the site's directory, or is a link", _build_relative_name(path, root)
+        )
+        raise ForbiddenError(message, remedy="edit the original file")
     if not path.exists():
         return
     has_write_bit = bool(path.stat().st_mode & 0o222)
@@ -231,7 +233,7 @@ def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
         message = format_message("the files of the site cannot be written: {why}", reason)
         return ForbiddenError(message, remedy="ask the site's operators to change this")
     message = format_message("the text cannot be written: {why}", reason)
-    return StorageError(message, remedy="publish it when there is disk space; it is kept as a draft")
+    return StorageError(message, remedy="publish it when there is disk space; Hven keeps it as a draft")
 
 
 def _build_relative_name(path: Path, root: Path) -> str:

@@ -236,7 +236,7 @@ class JobsPage:
             There is no such type.
         """
         if name not in self.job_types:
-            message = format_message("there is no kind of jobs {name!r} here", name[:40])
+            message = format_message("there is no job type {name!r} here", name[:40])
             raise NotFoundError(message, remedy="see /jobs for the list")
         return self.job_types[name]
 

@@ -77,7 +77,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         catalogue = published_state.get_catalogue(principal, context.policies)
         visible_tables = {table.qualified_name: table for table in catalogue.iterate_tables() if table.schema == name}
         if resource is None or not visible_tables:
-            raise NotFoundError(f"there is no collection {name!r} here", remedy="see the first page for what is here")
+            raise NotFoundError(f"there is no collection {name!r} here", remedy="see the collections on the first page")
         row_filters = collect_row_filters(list(visible_tables.values()), principal, context.policies)
         unfiltered_names = visible_tables.keys() - row_filters.keys()
         entries = []

@@ -222,7 +222,7 @@ class _LoginEndpoints:
     def find_provider(self, request: Request) -> tuple[OpenIdProvider, str]:
         provider = self.accounts.openid_providers.get(request.path_params["name"])
         if provider is None:
-            raise NotFoundError("there is no such provider", remedy="see /login for the providers")
+            raise NotFoundError("there is no such provider", remedy="see the list of providers at /login")
         return (
             provider,
             f"{get_host_url(request, self.site.settings)}/login/oidc/{provider.provider_settings.name}/back",
@@ -303,7 +303,7 @@ class _LoginEndpoints:
         self.check_same_site(request)
         principal = self.context.identify_principal(request)
         if principal.name is None:
-            raise UnauthenticatedError("this needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
                 "a token cannot create or end tokens, or set a password",
@@ -393,7 +393,7 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
         message = format_message("the body is not JSON: {message}", error)
         raise ParamError(message, remedy='send {"name": "anna", "token": "..."}') from None
     if not isinstance(json_values, dict) or not all(isinstance(value, str) for value in json_values.values()):
-        raise ParamError("the body is not a JSON object of texts", remedy='send {"name": "anna", "token": "..."}')
+        raise ParamError("the body is not a JSON object with strings", remedy='send {"name": "anna", "token": "..."}')
     return json_values
 
 

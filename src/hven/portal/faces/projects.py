@@ -188,10 +188,12 @@ class _ProjectEndpoints:
         grants = self.site.store.grants
         name = page_context.principal.name
         if name is None:
-            raise UnauthenticatedError("this needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
         if params.read_one("ASK") is not None:
             if own_role or grants.list_grants("asked", subject=name, object=project.name):
-                raise ConflictError("you are already a member, or have already asked", remedy="wait for an answer")
+                raise ConflictError(
+                    "you are already a member, or have already asked to join", remedy="wait for a reply"
+                )
             request_text = (params.read_one("WORDS") or "")[:MAX_REQUEST_CHARACTERS]
             grants.add_grant("asked", subject=name, object=project.name, actor=name, facts={"words": request_text})
             return

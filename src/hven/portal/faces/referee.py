@@ -33,7 +33,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         grant = await anyio.to_thread.run_sync(site.store.grants.verify_proof, "referee", secret)
         if grant is None:
             raise NotFoundError(
-                "this address is not known here, or it has expired", remedy="ask the person who gave it to you"
+                "this address is unknown or has expired", remedy="ask the person who gave you the address"
             )
         if grant.until is None:
             remaining_seconds = SESSION_SECONDS

@@ -44,5 +44,5 @@ def parse_operator_job_params(
     context = ServiceContext.create_for_principal(work.site, work.principal, work.policies)
     parameter_values = parse_values(work.params, params)
     if not context.is_operator(work.principal, parameter_values["COLLECTION"]):
-        raise ForbiddenError(refusal, remedy=format_message("log in as one of the accounts in health.operators"))
+        raise ForbiddenError(refusal, remedy=format_message("log in with one of the accounts in health.operators"))
     return context, parameter_values

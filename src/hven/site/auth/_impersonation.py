@@ -119,7 +119,7 @@ def impersonate(
         impersonated = replace(impersonated, aliases=impersonated.aliases | {target})
     if impersonated is None:
         raise ForbiddenError(
-            f"you may not see this site as {target!r:.80}",
+            f"you are not allowed to see this site as {target!r:.80}",
             remedy="choose a view that you may see: curators may see their project in each of its roles; operators "
             "may also "
             "see the public view, and the views of accounts and groups if `see_as` is set under [health] in hven.toml",

@@ -126,7 +126,7 @@ class OpenIdProvider:
         issuer = callback_params.get("iss", provider_settings.issuer)
         if issuer != provider_settings.issuer or not callback_params.get("code"):
             reason = callback_params.get("error", "no code was sent")[:80]
-            raise self._build_login_error(f"did not confirm your log-in: {reason}")
+            raise self._build_login_error(f"did not confirm your login: {reason}")
         self._refresh_metadata()
         form = [
             ("grant_type", "authorization_code"),
@@ -190,7 +190,7 @@ class OpenIdProvider:
         if nonce is not None:
             authorized_party = token_claims.get("azp", client_id)
             if token_claims.get("nonce") != nonce or authorized_party != client_id:
-                raise self._build_login_error("answered a different log-in")
+                raise self._build_login_error("responded to a different login")
         return token_claims
 
     def _check_validity_period(self, token_claims: Mapping[str, Any]) -> None:
@@ -389,7 +389,7 @@ class OpenIdProvider:
         except (HvenError, ValueError, RecursionError) as error:
             raise self._build_unavailable_error() from error
         if 400 <= answer.status < 500 and request_options:
-            raise self._build_login_error("did not accept this log-in; it may have been used before")
+            raise self._build_login_error("did not accept this login; it may have been used before")
         if answer.status != 200 or not isinstance(response_json, dict):
             raise self._build_unavailable_error()
         return response_json

@@ -90,7 +90,7 @@ def check_password(store: StateStore, account: str, password: str) -> bool:
         return True
     if not _CHECK_SEMAPHORE.acquire(timeout=CHECK_WAIT_SECONDS):
         raise TooManyRequestsError(
-            "the server is checking too many log-ins at the moment", remedy="try again in a minute"
+            "the server is checking too many logins at the moment", remedy="try again in a minute"
         )
     try:
         compared_hashes = stored_hashes or [_get_dummy_hash()]

@@ -118,7 +118,7 @@ class LocalIdentityProvider:
         if principal is None or account not in {None, principal.name}:
             raise UnauthenticatedError(
                 "these credentials are not valid here",
-                remedy="check the name of the account and the token or password; the token may have expired",
+                remedy="check the account's name and the token or password; the token may have expired",
             )
         return principal
 
@@ -272,13 +272,13 @@ def create_personal_token(
         raise UserError(f"there is no token scope {scope!r:.40}", remedy="use read or all")
     if not 0 < validity_days <= MAX_TOKEN_DAYS:
         message = f"a token is valid for at most {MAX_TOKEN_DAYS:g} days, not {validity_days:g}"
-        raise UserError(message, remedy="choose a shorter time, and create a new token when it ends")
+        raise UserError(message, remedy="choose a shorter time, and create a new token when this one expires")
     if not store.users.has_account(account):
         raise NotFoundError(f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts")
     if len(store.grants.list_grants("token", subject=account)) >= MAX_TOKENS_PER_ACCOUNT:
         raise UserError(
             f"{account} already has {MAX_TOKENS_PER_ACCOUNT} tokens, which is the limit",
-            remedy="end a token that is no longer used",
+            remedy="revoke a token that is no longer used",
         )
     expiry_timestamp = time.time() + validity_days * 86400
     facts = {"purpose": purpose.strip()[:100]}
@@ -313,7 +313,7 @@ def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, 
         There is no such token.
     """
     if grant_id not in {grant.id for grant in store.grants.list_grants("token", subject=account)}:
-        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="see the numbers in the list of tokens")
+        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="see the token numbers in the list of tokens")
     store.grants.revoke_grant(grant_id, actor=revoked_by)
 
 

@@ -134,7 +134,7 @@ class CitedResultStore:
             total = int(connection.execute(count_query).scalar_one())
             own_count = int(connection.execute(count_query.where(results.c.maker == maker_digest)).scalar_one())
         if total >= result_limit:
-            message = format_message("the space for addresses of results is full: there are {count:,}", total)
+            message = format_message("the site already keeps {count:,} addresses of results, which is the limit", total)
             raise TooLargeError(message, remedy="ask the site's operators to raise results.keep in hven.toml")
         if own_count >= daily_limit:
             message = format_message(

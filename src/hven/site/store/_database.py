@@ -603,7 +603,7 @@ class StateDatabase:
             message = (
                 f"the system state {self.display_address} has format {format_text!r}, which is not a format of Hven"
             )
-            raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
+            raise StorageError(message, remedy="restore the file from a backup, or move it away and ingest again")
         steps = range(format_number, STATE_FORMAT)
         if any(step not in UPGRADE_STEPS for step in steps):
             message = (

@@ -192,7 +192,7 @@ def check_lease_free(connection: sa.Connection, lease_name: str) -> None:
     if current_lease is not None and current_lease.is_alive_at(read_shared_clock(connection)):
         raise ConflictError(
             f"{current_lease.what} is already running: {current_lease.display_holder}, since {current_lease.since}",
-            remedy="wait until it ends, or stop that process",
+            remedy="wait until the process ends, or stop it",
         )
 
 

@@ -115,7 +115,7 @@ def snapshot_record_from_row(row: Any) -> SnapshotRecord:
     except (ValueError, KeyError, TypeError) as error:
         message = f"the record of snapshot {row.id} cannot be read: {error}"
         raise StorageError(
-            message, remedy="run the version of Hven that wrote it, or ingest the collection again"
+            message, remedy="use the version of Hven that wrote the snapshot, or ingest the collection again"
         ) from error
     return SnapshotRecord(
         snapshot=snapshot,

@@ -201,7 +201,7 @@ def _check_query_status(root: Any) -> None:
             continue
         status = (info.get("value") or "").upper()
         if status == "OVERFLOW":
-            raise InvalidDocumentError("it is a VOTable that was cut off (QUERY_STATUS=OVERFLOW)")
+            raise InvalidDocumentError("it is a VOTable that was truncated (QUERY_STATUS=OVERFLOW)")
         if status == "ERROR":
             raise InvalidDocumentError(f"it is a VOTable with an error: {' '.join((info.text or '').split())[:200]}")
 

@@ -53,7 +53,7 @@ class TapSourceConditionWriter:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return repr(value)
         raise SourceError(
-            f"{value!r} cannot be used in a TAP query", remedy="choose a key with numbers, texts or times"
+            f"{value!r} cannot be used in a TAP query", remedy="choose a key with numbers, strings or times"
         )
 
     def write_key_condition_groups(

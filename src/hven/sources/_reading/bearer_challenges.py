@@ -75,7 +75,7 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         token_text = answer.headers.get("x-vo-bearer", "").strip()
         if answer.status != 200 or not token_text or not token_text.isprintable():
             raise SourceError(
-                f"{host} gave no token, but returned status {answer.status}",
+                f"{host} did not return a token, but status {answer.status}",
                 remedy="check the user and the password in `login`",
             )
         return f"Bearer {token_text}"

@@ -260,7 +260,7 @@ def _refuse_second_vizier_table(beginning: _FileBeginning, first_row: int) -> No
     for line_number, line in enumerate(beginning.lines[first_row:], first_row + 1):
         if line.startswith("#Column\t"):
             raise SourceError(
-                "another table begins here, because the answer of VizieR contains several",
+                "another table begins here, because the response from VizieR contains several tables",
                 place=TextPlace(file=beginning.file, line=line_number),
                 remedy="ask VizieR for one table (`-source=II/246/out`), or split the file into one file for each "
                 "table",
@@ -343,7 +343,7 @@ def _refuse_values_under_bars(beginning: _FileBeginning, first_line: int, bars: 
         for bar in bars[1:-1]:
             if line[bar : bar + 1].strip():
                 raise SourceError(
-                    f"a value is under the bar at character {bar + 1}, so it belongs to no column",
+                    f"a value is below the bar at character {bar + 1}, so it does not belong to any column",
                     place=TextPlace(file=beginning.file, line=line_number),
                     remedy="move the values between the bars of the header, or describe the columns with `kind: "
                     "fixed` and `fields:`",

@@ -397,7 +397,7 @@ class DecompressedStream(io.BufferedIOBase):
 
     def _build_damage_error(self, error: Exception) -> SourceError:
         if self.compression:
-            damage = f"damaged or cut short ({self.compression})"
+            damage = f"damaged or truncated ({self.compression})"
         else:
             damage = "unreadable"
         return SourceError(f"{self.file.name} is {damage}: {error}", remedy="download the file again")

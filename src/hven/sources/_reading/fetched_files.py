@@ -123,7 +123,7 @@ class FetchedFile(DataFile):
                 "content-encoding" in answer.headers or not length.isdigit() or part.stat().st_size == int(length)
             )
             if not is_complete:
-                raise BrokenAnswerError(f"broke off after {part.stat().st_size:,} of {int(length):,} bytes")
+                raise BrokenAnswerError(f"ended after {part.stat().st_size:,} of {int(length):,} bytes")
             moment = _parse_last_modified(answer.headers)
             if moment:
                 os.utime(part, (moment.timestamp(), moment.timestamp()))
@@ -144,7 +144,7 @@ class FetchedFile(DataFile):
                 404: "check the address",
             }
             raise SourceError(
-                f"{self.name} returned status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
+                f"{self.name} returned status {answer.status}: {extract_error_text(answer) or 'it gave no reason'}",
                 remedy=remedy.get(answer.status, "open the address in a browser to see what it returns"),
             )
         self._headers = answer.headers

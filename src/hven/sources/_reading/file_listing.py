@@ -233,7 +233,7 @@ def refuse_escaping_link(path: Path, name: str, allowed_roots: Iterable[Path]) -
         return
     if not any(real.is_relative_to(root.resolve()) for root in allowed_roots):
         raise SourceError(
-            f"{name} is a link that leads out of the collection",
+            f"{name} is a link to a file outside the collection",
             remedy=f'if that is intended, write in hven.toml: roots = ["{real.parent}"]',
         )
 

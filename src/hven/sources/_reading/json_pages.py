@@ -275,7 +275,8 @@ class PagedJsonSource(JsonSource):
         """Check that all records came that the service counted."""
         if self._stated_count not in {None, self._record_count}:
             raise SourceError(
-                f"{self.source_name} announced {self._stated_count:,} records, but returned {self._record_count:,}",
+                f"{self.source_name} stated a total of {self._stated_count:,} records, but returned "
+                f"{self._record_count:,}",
                 remedy="check the options of its pages; nothing was published",
             )
 
@@ -343,10 +344,10 @@ class PagedJsonSource(JsonSource):
                 answer_text = extract_error_text(data) or "nothing"
                 raise SourceError(
                     f"{self.source_name} did not return JSON, but {answer_text}",
-                    remedy="check whether the address is that of the service, or of its log-in page",
+                    remedy="check whether this is the address of the service or of its login page",
                 )
             if data.rstrip()[-1:] not in {b"}", b"]"}:
-                raise BrokenAnswerError(f"{self.source_name}: the answer broke off after {len(data):,} bytes")
+                raise BrokenAnswerError(f"{self.source_name}: the response is truncated after {len(data):,} bytes")
             return data, answer
 
         return self.service.retry(request_once)
@@ -361,8 +362,8 @@ class PagedJsonSource(JsonSource):
         next_url = urljoin(url, link)
         if split_address(next_url).hostname != split_address(self.options.url).hostname:
             raise SourceError(
-                f"{self.source_name} has its next page on another server: {split_address(next_url).hostname}",
-                remedy="if that is intended, give that server as `url`",
+                f"the next page of {self.source_name} is on another server: {split_address(next_url).hostname}",
+                remedy="if this is intended, set `url` to that server",
             )
         return next_url
 

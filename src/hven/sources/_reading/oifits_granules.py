@@ -256,7 +256,7 @@ def _read_columns(
         stream.skip_bytes(data_bytes)
         return {}
     if width * count > MAX_TABLE_BYTES:
-        raise SourceError(f"{header.name} has more than {MAX_TABLE_BYTES >> 20} MB", place=TextPlace(file=file))
+        raise SourceError(f"{header.name} is larger than {MAX_TABLE_BYTES >> 20} MB", place=TextPlace(file=file))
     places = _find_column_layout(header)
     body = stream.read(width * count)
     stream.skip_bytes(data_bytes - width * count)

@@ -180,7 +180,7 @@ class RunBudget:
             answer += part
             if len(answer) > byte_limit:
                 raise TooLargeError(
-                    f"{self.source_name} sent more than {byte_limit:,} bytes in one answer",
+                    f"{self.source_name} sent more than {byte_limit:,} bytes in one response",
                     remedy="set a smaller `page`",
                 )
         return bytes(answer)
@@ -342,9 +342,9 @@ class ServiceClient:
                         message = f"{self.host}: {error.message}{retry_text}, after {number} tries"
                     else:
                         message = f"{self.host}: {error.message}{retry_text}"
-                    raise SourceError(message, remedy="try again later; until then the published rows stay") from error
+                    raise SourceError(message, remedy="try again later; until then, the published rows stay") from error
                 self._wait(compute_backoff(number) if retry_after_seconds is None else retry_after_seconds)
-        raise AssertionError("a service must be tried at least once")
+        raise AssertionError("`tries` must be at least 1")
 
     def _wait(self, duration_seconds: float) -> None:
         if self.on_wait is not None:
@@ -436,7 +436,7 @@ class ServiceClient:
                     continue
                 if answer.status in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
-                        f"returned status {answer.status}: {extract_error_text(answer) or 'it gives no reason'}",
+                        f"returned status {answer.status}: {extract_error_text(answer) or 'it gave no reason'}",
                         parse_retry_after(answer.headers.get("retry-after")),
                     )
                 if self.budget is not None:

@@ -107,9 +107,10 @@ class TapClient:
         page = self._retry_sync_or_async(read_answer, allow_jobs=not is_small)
         if must_be_complete and page.overflow:
             raise TruncatedAnswerError(
-                f"{self.service.host} cut its answer off after {page.table.num_rows:,} rows (QUERY_STATUS=OVERFLOW), "
+                f"{self.service.host} truncated its response after {page.table.num_rows:,} rows "
+                "(QUERY_STATUS=OVERFLOW), "
                 "but there are more",
-                remedy="report this to its operators; a service must send the whole description of its tables",
+                remedy="report this to its operators; a service must send the complete description of its tables",
             )
         return page
 
@@ -158,7 +159,7 @@ class TapClient:
             kind = QueryTooSlowError if _TIME_LIMIT_PATTERN.search(error_text) else SourceError
             return kind(f"{self.service.host} reports: {error_text}", remedy="try the query at the service itself")
         if _DAMAGED_ANSWER_PATTERN.search(error.message):
-            return BrokenAnswerError(f"its answer is damaged: {error.message}")
+            return BrokenAnswerError(f"its response is damaged: {error.message}")
         return SourceError(
             f"{self.service.host} returned no table: {error.message}",
             remedy="open the address in a browser to see what it returns",
@@ -188,7 +189,7 @@ class TapClient:
             if self.mode != "auto" and timeout_seconds is None:
                 raise
             raise QueryTooSlowError(
-                f"{self.service.host} has not begun to answer after "
+                f"{self.service.host} has not begun to respond after "
                 f"{timeout_seconds or self.service.timeout_seconds:g} s"
             ) from error
 
@@ -206,7 +207,7 @@ class TapClient:
         except OSError as error:
             file.close()
             raise StorageError(
-                f"the answer of {self.service.host} could not be saved: {error.strerror}",
+                f"the response from {self.service.host} could not be saved: {error.strerror}",
                 remedy="free space for temporary files",
             ) from error
         except BaseException:
@@ -218,7 +219,7 @@ class TapClient:
         """Refuse an answer that is too large to be held in memory."""
         if byte_limit is not None and size > byte_limit:
             raise TooLargeError(
-                f"{self.service.host} sent more than {byte_limit:,} bytes in one answer",
+                f"{self.service.host} sent more than {byte_limit:,} bytes in one response",
                 remedy="set a smaller `page`",
             )
 
@@ -226,8 +227,8 @@ class TapClient:
         """Find the error message of the service in a failed answer."""
         if answer.status in {401, 403}:
             return SourceError(
-                f"{self.service.host} refused access ({answer.status})",
-                remedy="set `token` or `login` to a secret that gives access",
+                f"{self.service.host} denied access ({answer.status})",
+                remedy="set `token` or `login` to a secret with access to the service",
             )
         if answer.status == 404:
             return SourceError(
@@ -273,7 +274,7 @@ class TapClient:
                     self._build_failure_error(answer)
                     if answer.status != 200
                     else SourceError(
-                        f"{self.service.host} did not create a job: it returned status 200, but no address of a job",
+                        f"{self.service.host} did not create a job: it returned status 200, but no job address",
                         remedy="write `mode: sync`",
                     )
                 )
@@ -283,7 +284,7 @@ class TapClient:
             if phase != "COMPLETED":
                 raise SourceError(
                     f"{self.service.host}: the job ended as {phase}: "
-                    f"{self._read_job_error(job_url) or 'it gives no reason'}"
+                    f"{self._read_job_error(job_url) or 'it gave no reason'}"
                 )
             return self.service.retry(lambda: self._fetch_result(job_url, byte_limit))
         finally:

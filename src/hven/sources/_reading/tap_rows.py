@@ -327,7 +327,7 @@ class TapSource(WatermarkSource):
             if not row_count:
                 if page.overflow:
                     raise SourceError(
-                        f"{self.source_name} returned no row, but stated that there are more",
+                        f"{self.source_name} returned no rows, but stated that there are more",
                         remedy="set a smaller `page`",
                     )
                 return
@@ -342,7 +342,7 @@ class TapSource(WatermarkSource):
             if not complete_count:  # one key fills the page
                 if row_count < size:
                     raise SourceError(
-                        f"{self.source_name} has more rows with one key than the {row_count:,} in one answer",
+                        f"{self.source_name} has more rows with one key than fit in one response ({row_count:,})",
                         remedy=f"choose a `key` with more distinct values than {', '.join(key.names)}",
                     )
                 size *= 2
@@ -407,7 +407,8 @@ class TapSource(WatermarkSource):
             if page.overflow:
                 if len(portion) == 1:
                     raise SourceError(
-                        f"{self.source_name} has more rows with one key than the {page.table.num_rows:,} in one answer"
+                        f"{self.source_name} has more rows with one key than fit in one response "
+                        f"({page.table.num_rows:,})"
                     )
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -503,7 +504,7 @@ class TapSource(WatermarkSource):
         text = f"{self.source_name} counts {received_count + missing_count:,} rows, but returned {received_count:,}"
         if missing_count > max(ROUND_ROW_COUNT, received_count // ROWS_PER_CHANGED_ROW):
             raise SourceError(
-                text, remedy="set a smaller `page`; the service may cut its answers off without a warning"
+                text, remedy="set a smaller `page`; the service may truncate its responses without a warning"
             )
         if self.context.on_notice is not None:
             self.context.on_notice(f"{text}; the table may have changed in the meantime")

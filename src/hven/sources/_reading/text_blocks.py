@@ -282,7 +282,7 @@ class TextBlockReader:
                 raise SourceError(
                     f"byte 0x{data[error.start]:02x} is not {self.encoding}",
                     place=TextPlace(file=self.file.name, line=line),
-                    remedy="write the right `encoding:`",
+                    remedy="write the correct `encoding:`",
                 ) from error
         if self.has_cr_line_ends is None and data:
             self.has_cr_line_ends = b"\n" not in data and b"\r" in data

@@ -315,7 +315,7 @@ def _check_not_truncated(element: Any, file: DataFile) -> None:
     root = element.getroottree().getroot()
     if _find_element_name(root) == "VOTABLE":
         raise SourceError(
-            "the VOTable was cut off (QUERY_STATUS=OVERFLOW), so rows are missing",
+            "the VOTable was truncated (QUERY_STATUS=OVERFLOW), so rows are missing",
             place=TextPlace(file=file.name, line=element.sourceline),
             remedy="ask its service for more rows (MAXREC), or for a smaller part",
         )

@@ -109,7 +109,7 @@ class _BlockwiseFileBytes:
                     )
                 body = self._read(first, last)
                 if len(body) < last - first:
-                    raise SourceError("ends too early", remedy="download the file again")
+                    raise SourceError("is truncated", remedy="download the file again")
                 self._blocks |= _cut_blocks(body, lacking[0])
             block_bytes = b"".join(self._blocks[number] for number in numbers)
             blocks_start = numbers.start * BLOCK_BYTES
@@ -432,5 +432,7 @@ def list_remote_files(
     except UpstreamError as fault:
         raise SourceError(f"{address}: {fault.message}", remedy=fault.remedy) from fault
     if not listed_files:
-        raise SourceError(f"no file matches {', '.join(wildcards)} at {address}", remedy="check which files are there")
+        raise SourceError(
+            f"no file matches {', '.join(wildcards)} at {address}", remedy="check which files exist at this address"
+        )
     return [*files, *listed_files]

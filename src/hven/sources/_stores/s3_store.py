@@ -51,7 +51,7 @@ class S3Store(WebStore):
             raise UserError(f"S3 has no option {strange!r}", remedy=f"choose from {', '.join(S3_OPTIONS)}")
         parts = split_address(address)
         if not _BUCKET_PATTERN.fullmatch(parts.netloc):
-            raise UserError("that is not the name of a bucket", remedy="write s3://bucket or s3://bucket/path")
+            raise UserError("this is not a valid bucket name", remedy="write s3://bucket or s3://bucket/path")
         self._region = options.get("region") or "us-east-1"
         base = options.get("endpoint_url", "").rstrip("/")
         if not base and "." not in parts.netloc:
@@ -135,7 +135,7 @@ class S3Store(WebStore):
     def _is_below_root(self, url: str) -> bool:
         if not super()._is_below_root(url):
             raise UpstreamError(
-                "the server redirects to another place, perhaps because the bucket is in a different region",
+                "the server redirects to another address, perhaps because the bucket is in a different region",
                 remedy="set `region` to the region of the bucket",
             )
         return True

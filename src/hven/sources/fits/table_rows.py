@@ -99,7 +99,8 @@ class FitsTableSource(FileByFileSource):
             return []
         if read.is_truncated:
             raise SourceError(
-                "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are missing",
+                "the table was truncated when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are "
+                "missing",
                 place=TextPlace(file=self.files[0].name),
                 remedy="ask its service for more rows (MAXREC), or for a smaller part",
             )

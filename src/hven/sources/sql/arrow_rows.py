@@ -300,7 +300,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Write a literal: no placeholder works alike in all databases."""
         if isinstance(value, str):
             if "\0" in value:
-                raise SourceError("a key has a NUL character", remedy="sync with --full; then Hven reads all rows")
+                raise SourceError("a key contains a NUL character", remedy="sync with --full; then Hven reads all rows")
             return self.dialect.write_text(value)
         if isinstance(value, float):
             digits = repr(value)
@@ -338,7 +338,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         if encoding_option and not self.dialect.recoding_template:
             raise SourceError(
                 f"{self.dialect.name} does not support `encoding`",
-                remedy="leave it out, or convert the texts in `query`",
+                remedy="leave it out, or convert the strings in `query`",
             )
         if encoding_option in {"utf-8", "utf8", "utf8mb3"}:
             return MARIADB_UTF8

@@ -66,7 +66,7 @@ def read_mysql_packet_rows(
     MysqlServerError
         The server sends an error.
     MysqlConnectionLostError
-        The connection is lost, a row has more than 16 MB, or the bytes do not follow the protocol.
+        The connection is lost, a row is larger than 16 MB, or the bytes do not follow the protocol.
     """
     data = bytearray()
     frames: list[int] = []
@@ -79,7 +79,7 @@ def read_mysql_packet_rows(
             length = word & MAX_PACKET_BYTES
             end = offset + PACKET_HEADER_BYTES + length
             if length == MAX_PACKET_BYTES:
-                raise MysqlConnectionLostError("a row has more than 16 MB")
+                raise MysqlConnectionLostError("a row is larger than 16 MB")
             if end > size:
                 first = 0
                 break

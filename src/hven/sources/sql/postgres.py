@@ -431,7 +431,7 @@ def _quote_text(value: str) -> str:
     """
     if "\0" in value:
         raise SourceError(
-            "a key has a NUL character, which PostgreSQL does not allow",
+            "a key contains a NUL character, which PostgreSQL does not allow",
             remedy="sync with --full; then Hven reads all rows",
         )
     return "'" + value.replace("'", "''") + "'"

@@ -40,7 +40,7 @@ MAX_CHECKED_ROWS = 50_000_000  # of larger catalogues, only some positions are r
 SAMPLED_FILE_COUNTS = (20, 3)
 MAX_MISPLACED_FRACTION = 0.01  # of the positions of a file; rounding cannot explain more
 MAX_MEASURED_FOOTERS = 20  # footers from which the shares of columns are computed
-ROW_COUNT_MESSAGE = "the catalogue gives hats_nrows={said}, but its files have {found:,} rows"
+ROW_COUNT_MESSAGE = "the catalogue states hats_nrows={said}, but its files have {found:,} rows"
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,7 +304,7 @@ def _read_values(file_descriptor: int, begin: int, low: int, high: int, *, arrow
     size = (high - low) * dtype.itemsize
     buffer = _read_bytes(file_descriptor, size, begin + low * dtype.itemsize, flags)
     if len(buffer) != size:
-        raise OSError("it is cut off")
+        raise OSError("it is truncated")
     return buffer.view(dtype)
 
 

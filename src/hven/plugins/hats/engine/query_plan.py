@@ -307,7 +307,7 @@ class HatsPlan(QueryPlan):
         if self._streamable_query is not None and not self._streamable_query.has_conditions:
             lines.append("near: rows are streamed, row group by row group")
         elif not self._engine.has_cluster:
-            lines.append(f"near, up to {max_size} of files; more is refused, because there is no cluster")
+            lines.append(f"near, up to {max_size} of files; larger queries are rejected, because there is no cluster")
         else:
             lines.append(f"near, up to {max_size} of files; otherwise far: by the cluster")
         return "\n".join([*lines, self._embedded_plan.explain()])

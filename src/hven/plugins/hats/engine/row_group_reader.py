@@ -79,7 +79,7 @@ class RowGroupReader:
         """The client for files on web servers."""
         if self._web_catalogues is None:
             raise StorageError(
-                format_message("this engine cannot read files at web addresses"), remedy="name a directory"
+                format_message("this engine cannot read files at web addresses"), remedy="give a directory"
             )
         return self._web_catalogues
 

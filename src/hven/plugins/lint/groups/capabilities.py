@@ -177,7 +177,7 @@ CAPABILITY_CHECKS = build_lint_checks(
         "cap.server-header",
         "info",
         "IVOA Note SoftID 1.0",
-        "answers have no Server header",
+        "responses have no Server header",
         "name the software in it",
         "W_SVR0",
     ),

@@ -175,14 +175,14 @@ EPNCORE_ROW_CHECKS = build_lint_checks(
         "use ASCII without #, which separates items of lists that refer to it",
         "",
     ),
-    ("epn.text", "warning", f"{STANDARD_NAME} sec. 3", "a text begins or ends with a blank", "strip it", ""),
+    ("epn.text", "warning", f"{STANDARD_NAME} sec. 3", "a string begins or ends with a space", "strip it", ""),
     ("epn.quotes", "warning", f"{STANDARD_NAME} sec. 3", "a value contains quotes", "replace them by _", ""),
     (
         "epn.list",
         "warning",
         f"{STANDARD_NAME} sec. 3",
-        "a list has blanks around # or an empty item",
-        "join items by # without blanks",
+        "a list has spaces around # or an empty item",
+        "join items by # without spaces",
         "",
     ),
     (

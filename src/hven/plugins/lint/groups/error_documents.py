@@ -24,7 +24,7 @@ ERROR_CHECKS = build_lint_checks(
         "error",
         "TAP 1.1 sec. 2.7; DALI 1.1 sec. 4.4.2",
         "a query with a mistake succeeds",
-        "answer with an error document",
+        "respond with an error document",
         "E_DSUC",
     ),
     (
@@ -57,7 +57,7 @@ ERROR_CHECKS = build_lint_checks(
         "warning",
         "DALI 1.1 sec. 4.2",
         "a mistake of the user is reported with a status for faults of the server",
-        "answer with 400 (or 200)",
+        "respond with 400 (or 200)",
         "",
     ),
     (
@@ -73,7 +73,7 @@ ERROR_CHECKS = build_lint_checks(
         "error",
         "TAP 1.1 sec. 2.7; DALI 1.1 sec. 3.1",
         "a request without QUERY succeeds",
-        "answer with an error",
+        "respond with an error",
         "",
     ),
 )

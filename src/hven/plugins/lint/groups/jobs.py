@@ -27,7 +27,7 @@ UWS_CHECKS = build_lint_checks(
         "error",
         "UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3",
         "a job cannot be created by POST",
-        "answer with 303 and the job's address",
+        "respond with 303 and the job's address",
         "E_POER E_PORE",
     ),
     (
@@ -35,7 +35,7 @@ UWS_CHECKS = build_lint_checks(
         "error",
         "UWS 1.1 sec. 2.2.3",
         "a POST to a job does not return status 303",
-        "answer with 303 See Other",
+        "respond with 303 See Other",
         "E_PORE",
     ),
     ("uws.first-phase", "error", "UWS 1.1 sec. 2.1.3", "a new job is not PENDING", "wait for PHASE=RUN", "E_BAPH"),

@@ -34,7 +34,7 @@ METADATA_CHECKS = build_lint_checks(
         "meta.unit-blank",
         "warning",
         "TAP 1.1 sec. 4",
-        "a unit, UCD or utype consists of blanks",
+        "a unit, UCD or utype consists of spaces",
         "write NULL where there is none",
         "",
     ),

@@ -331,7 +331,7 @@ def _answer_dsdf(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         )
     omitted_names = [parameter.name for parameter in data_set.parameters if not _is_streamable(parameter)]
     if omitted_names:
-        source_properties["note"] = f"not in streams, because they are texts or tables: {', '.join(omitted_names)}"
+        source_properties["note"] = f"not in streams, because they are strings or tables: {', '.join(omitted_names)}"
     body = streams.write_properties_stream(source_properties)
     return Response(body, headers={**CACHE_HEADERS, "content-type": STREAM_MEDIA_TYPE})
 

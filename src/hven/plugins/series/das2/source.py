@@ -244,7 +244,7 @@ class Das2Source(TimeWindowSource):
                 moment = np.datetime64(int(segment.times[0]), "us")
                 raise SourceError(
                     f"{self.source_name}: at {moment}Z, the values of the {plane.item_count} items of {name} are "
-                    "different from the first ones",
+                    "different from those in the first sample",
                     remedy="write `tags: true`, which adds a column with these values",
                 )
             if name in column_names:

@@ -125,7 +125,7 @@ def parse_das2_stream(stream_bytes: bytes) -> Das2Stream:
     """
     if stream_bytes[:4] != b"[00]":
         raise SourceError(
-            f"the answer is not a das2 stream of version 2; it begins with {stream_bytes[:20]!r}",
+            f"the response is not a das2 stream of version 2; it begins with {stream_bytes[:20]!r}",
             remedy="give the address that ends in /server",
         )
     root, at = _read_packet_header(stream_bytes, 0)
@@ -155,7 +155,7 @@ def _decompress(packed_bytes: bytes) -> bytes:
     except zlib.error as error:
         raise BrokenAnswerError(f"the stream cannot be decompressed: {error}") from None
     if not decompressor.eof:
-        raise BrokenAnswerError("the stream breaks off")
+        raise BrokenAnswerError("the stream is truncated")
     return stream_bytes
 
 
@@ -208,7 +208,7 @@ class _PacketReader:
         if not row_count:
             remaining_count = len(self.stream_bytes) - offset
             raise BrokenAnswerError(
-                f"the stream breaks off in a sample, after {remaining_count} of {sample_bytes} bytes"
+                f"the stream ends in the middle of a sample, after {remaining_count} of {sample_bytes} bytes"
             )
         packet_type.runs.append(np.frombuffer(self.stream_bytes, packet_type.row, row_count, offset))
         return offset + row_count * sample_bytes
@@ -293,10 +293,10 @@ class _PacketType:
 def _read_packet_header(stream_bytes: bytes, offset: int) -> tuple[ET.Element, int]:
     head = stream_bytes[offset : offset + 10]
     if len(head) < 10 or not head[4:].strip().isdigit():
-        raise BrokenAnswerError(f"the stream breaks off in a header, or a header has no length: {head!r}")
+        raise BrokenAnswerError(f"the stream ends in the middle of a header, or a header has no length: {head!r}")
     end = offset + 10 + int(head[4:])
     if end > len(stream_bytes):
-        raise BrokenAnswerError("the stream breaks off in a header")
+        raise BrokenAnswerError("the stream ends in the middle of a header")
     return parse_header_xml(stream_bytes[offset + 10 : end]), end
 
 

@@ -208,7 +208,7 @@ def _convert_binary_values(array: pa.Array, parameter: SampleParameter) -> Any:
         texts = np.asarray(filled_texts.cast(pa.binary()), "S")
         if texts.dtype.itemsize > parameter.byte_length:
             message = (
-                f"{parameter.name} has texts of {texts.dtype.itemsize} bytes, which is more than the stated "
+                f"{parameter.name} has strings of {texts.dtype.itemsize} bytes, which is more than the stated "
                 f"{parameter.byte_length}"
             )
             raise ValueError(message)

@@ -380,8 +380,8 @@ class HapiSource(TimeWindowSource):
         kind = np.dtype(fields)
         if len(data) % kind.itemsize:
             raise BrokenAnswerError(
-                f"the answer has {len(data):,} bytes, which is not a multiple of the record "
-                f"length, {kind.itemsize} bytes"
+                f"the response has {len(data):,} bytes, which is not a multiple of the record length, {kind.itemsize} "
+                "bytes"
             )
         rows = np.frombuffer(data, kind)
         arrays = {name: self._build_array(rows[name], name, parameter) for name, parameter in parameters.items()}
@@ -426,7 +426,7 @@ class HapiSource(TimeWindowSource):
 
     def _parse_csv(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
         if not data.endswith(b"\n"):
-            raise BrokenAnswerError("the last line is incomplete, so the answer broke off")
+            raise BrokenAnswerError("the last line is incomplete, so the response is truncated")
         kinds = {"double": pa.float64(), "integer": pa.int32()}
         cell_types: list[pa.DataType] = []
         for parameter in parameters.values():
