@@ -88,7 +88,7 @@ def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
         ("/none", {}, UserError, "returned status 404"),
         ("/around", {}, UserError, "redirects too often"),
         ("/file", {}, UserError, "not an http or https address"),
-        ("/short", {}, UserError, "ended after"),
+        ("/short", {}, UserError, "was lost"),
         ("/data/stars.csv", {"byte_limit": 100}, TooLargeError, "more than 100"),
     ],
 )

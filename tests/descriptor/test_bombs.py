@@ -44,7 +44,7 @@ def laughs(text: str, item: str) -> str:
         (f'{HEAD}functions: "a\\0.py"\n', 3, "there is no file a\0"),
         (table(more=f"    map: {{a: '{'b + ' * 50_000}b'}}\n"), 7, "more than 200 nested operations"),
         (table(more=f"    map: {{a: '{'(' * 50_000}b{')' * 50_000}'}}\n"), 7, "nested too deeply"),
-        (f"{HEAD}let: {'[' * 100_000}\n", 3, "nested more than 60 deep"),
+        (f"{HEAD}let: {'[' * 100_000}\n", 3, "nested more than 60 levels deep"),
         (laughs("[x]", "[{}]"), 9, "more than 200,000 values"),
         (laughs("{x: 1}", "{{<<: [{}]}}"), 9, "more than 200,000 values"),
         (

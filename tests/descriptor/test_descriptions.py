@@ -178,7 +178,7 @@ def test_felis(site, tmp_path):
     assert "thumb" not in columns
     text = (site.collections_directory / "x/x.yaml").read_text()
     assert "visit leads to id of Visit, which is not described here" in text
-    assert "thumb is binary" in text
+    assert "thumb is left out, because it is binary" in text
 
 
 def test_felis_reads_its_database(site, tmp_path, monkeypatch):
@@ -253,7 +253,7 @@ def test_a_readme(site, tmp_path):
 
 def test_a_readme_alone(site, tmp_path):
     (tmp_path / "ReadMe").write_text(README)
-    with pytest.raises(SourceError, match=r"none of the files .* is next to it: stars\.dat, names\.dat, lost\.dat"):
+    with pytest.raises(SourceError, match=r"the files that .* are not in its directory: stars\.dat, names\.dat, lost\.dat"):
         create_descriptor(site, "x", str(tmp_path / "ReadMe"))
 
 

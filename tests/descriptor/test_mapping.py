@@ -154,18 +154,18 @@ def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, tol
 @pytest.mark.parametrize(
     ("expression", "told"),
     [
-        ("LIGHT_TIME(x / 1000)", "light_time takes km and converts m to it; / 1000 would convert it twice"),
+        ("LIGHT_TIME(x / 1000)", "light_time expects km and converts m to it; / 1000 would convert it twice"),
         (
             "1 + ROUND(LIGHT_TIME(x * 0.001))",
-            "light_time takes km and converts m to it; * 0.001 would convert it twice",
+            "light_time expects km and converts m to it; * 0.001 would convert it twice",
         ),
-        ("LIGHT_TIME(early)", "light_time takes km and converts m to it; / 1000 would convert it twice"),
+        ("LIGHT_TIME(early)", "light_time expects km and converts m to it; / 1000 would convert it twice"),
         ("LIGHT_TIME(x)", ""),
         ("LIGHT_TIME(x / 10)", ""),
         ("LIGHT_TIME(IN_UNIT(x, 'km'))", ""),
         (
             "LON_360(a * 57.29577951308232)",
-            "lon_360 takes deg and converts rad to it; * 57.29577951308232 would convert it twice",
+            "lon_360 expects deg and converts rad to it; * 57.29577951308232 would convert it twice",
         ),
         ("LON_360(bare * 57.29577951308232)", ""),
     ],

@@ -353,7 +353,7 @@ def test_a_database_of_several_tables_lists_them(tmp_path):
     site = Settings(directory=tmp_path)
     with pytest.raises(
         UsageError,
-        match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); choose a table, for example with --table: --table b",
+        match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); choose a table, for example with --table b",
     ):
         create_descriptor(site, "db", str(tmp_path / "a.db"))
     path = create_descriptor(site, "db", str(tmp_path / "a.db"), table="c")

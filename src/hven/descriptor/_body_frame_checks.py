@@ -67,7 +67,7 @@ def check_body_frame(
         hint = suggest_spelling(body, known_names)
         remedy = hint or "ignore this if it is a body of your own; Hven takes its name from the WKT"
         faults.add_warning(
-            f"{frame_label}.crs: the size and shape of the body are not use one of {body!r}", place, remedy
+            f"{frame_label}.crs: the size and shape of the body are not known: {body!r}", place, remedy
         )
     other_bodies = {"refposition": refposition, "target_name": constants_by_column.get("target_name")}
     for key, other_body in other_bodies.items():
