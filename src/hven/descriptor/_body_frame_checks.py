@@ -66,9 +66,7 @@ def check_body_frame(
         known_names = [known_body.name for known_body in bodies.iterate_solar_system_bodies()]
         hint = suggest_spelling(body, known_names)
         remedy = hint or "ignore this if it is a body of your own; Hven takes its name from the WKT"
-        faults.add_warning(
-            f"{frame_label}.crs: the size and shape of the body are not known: {body!r}", place, remedy
-        )
+        faults.add_warning(f"{frame_label}.crs: the size and shape of the body are not known: {body!r}", place, remedy)
     other_bodies = {"refposition": refposition, "target_name": constants_by_column.get("target_name")}
     for key, other_body in other_bodies.items():
         if other_body is None:

@@ -733,7 +733,7 @@ class SectionKeySchema:
         """Key -> its type."""
         types_by_key = self.own_key_types
         for name, added_key in self.added_keys.items():
-            key_type: Any = Annotated[added_key.value_type, LOCAL_MARK]  # type: ignore[name-defined]
+            key_type: Any = Annotated[added_key.value_type, LOCAL_MARK]
             types_by_key = _insert_key(types_by_key, name, key_type, added_key.previous_key)
         return types_by_key
 

@@ -94,8 +94,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     routes
         Routes of Starlette.
     """
-    page_sets = [*PAGE_MODULES, *load_package_pages().values()]
-    return [route for pages in page_sets for route in pages.build_routes(context)]
+    core_routes = [route for module in PAGE_MODULES for route in module.build_routes(context)]
+    package_routes = [route for pages in load_package_pages().values() for route in pages.build_routes(context)]
+    return core_routes + package_routes
 
 
 def forget_account(settings: Settings, name: str) -> None:
