@@ -1,7 +1,8 @@
 """What plug-in packages tell the tests of rights: ``rights.py`` beside the tests of each package.
 
 ``QUERY_STRINGS`` has the query strings of each of its routes, ``PATH_VALUES`` the values of the parameters in their
-paths, and ``STORE`` says of each of its tables in the system state which test covers the rights to it.
+paths, ``DIFFERING_ROUTES`` the routes whose answers may differ under another policy, and ``STORE`` says of each of its
+tables in the system state which test covers the rights to it.
 """
 
 from __future__ import annotations

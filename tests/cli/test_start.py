@@ -69,7 +69,6 @@ NEEDED: dict[str, frozenset[str]] = (
             "hips_command",
             "preparation",
             "register",
-            "usage_counts",
             "doi",
             "release_commands",
         ),
@@ -100,6 +99,11 @@ def test_help_and_version_load_no_heavy_module(words: list[str]) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_a_verb_loads_only_the_heavy_modules_that_it_needs(file: str) -> None:
     assert load(FILES[file], "--help") <= NEEDED[file]
+
+
+@pytest.mark.parametrize("name", verbs.list_package_verbs())
+def test_a_verb_of_a_package_loads_no_heavier_modules_than_services(name: str) -> None:
+    assert load(name, "--help") <= SERVICES
 
 
 def test_records_of_plugin_packages_load_nothing_but_themselves() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgi_client import Client
@@ -13,16 +16,19 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from typer.testing import CliRunner
 
 from example_plugins import clear_caches
 from hven.app._cli.verbs import build_typer_app
+from hven.app._server import create_application
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.model import plugins
 from hven.model.errors import DescriptorError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
+from hven.site import RequestObserverGroup, Site, prepare_request_observers
 from hven.site.store import StateStore
 
 PACKAGE = '''\
@@ -96,29 +102,122 @@ def check_night(settings):
         yield Fault(message="there is little room for plans", severity="warning")
 '''
 REPORT = "REPORT = 'of the night'\n"
+PORTAL_PACKAGE = '''\
+"""A package with a page of the portal, and observers of requests."""
+
+from hven.model.plugins import PluginPackage
+
+PLUGIN = PluginPackage(
+    name="night_sky",
+    title="Plan observations of published targets",
+    pages="hven_night_report:PAGES",
+    request_observers=("hven_night_report:FaultyObserver", "hven_night_report:NightObserver"),
+)
+'''
+PORTAL_MODULE = '''\
+"""The page, and the observers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.routing import Route
+
+from hven.portal.api.pages import PageContent, PortalPages, TemplateContext, build_page_endpoint
+from hven.site import RequestObserver
 
 
-def install_package(place: Path, text: str = PACKAGE) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightPage(TemplateContext):
+    """The page of the night."""
+
+    template = "night_sky/night.html"
+    place: str
+
+
+def build_routes(context):
+    """Route ``/night``."""
+
+    async def show_night(page_context):
+        return PageContent(page=NightPage(place="Hven"), json_content={"place": "Hven"})
+
+    return [Route("/night", build_page_endpoint(show_night, context))]
+
+
+PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parent / "night_pages")
+
+
+class FaultyObserver(RequestObserver):
+    """It fails."""
+
+    def record_request(self, request):
+        raise ValueError("clouds")
+
+
+class NightObserver(RequestObserver):
+    """It lists what it was told."""
+
+    told = []
+
+    @staticmethod
+    def prepare_processes():
+        NightObserver.told.append("prepare")
+
+    def start(self):
+        self.told.append("start")
+
+    def stop(self):
+        self.told.append("stop")
+
+    def record_request(self, request):
+        self.told.append((request.method, request.target, request.status, request.usage.face, request.usage.path))
+'''
+NIGHT_TEMPLATE = """\
+{% extends "frame.html" %}
+{% block content %}<h1>{{ _("Observing at {place}").format(place=place) }}</h1>{% endblock %}
+"""
+
+
+def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> None:
     """Write a package as it stands among installed ones."""
     about = place / "hven_night_sky-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hven-night-sky\nVersion: 1.0\n", encoding="utf-8")
     (about / "entry_points.txt").write_text("[hven.plugins]\nnight_sky = hven_night_sky\n", encoding="utf-8")
     (place / "hven_night_sky.py").write_text(text, encoding="utf-8")
-    (place / "hven_night_report.py").write_text(REPORT, encoding="utf-8")
+    (place / "hven_night_report.py").write_text(report, encoding="utf-8")
+    (place / "night_pages").mkdir()
+    (place / "night_pages/night.html").write_text(NIGHT_TEMPLATE, encoding="utf-8")
+
+
+@contextmanager
+def use_packages(place: Path) -> Iterator[None]:
+    """Use the packages that are installed in a directory, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(place))
+        clear_caches()
+        try:
+            yield
+        finally:
+            plugins.select_plugin_packages(None)
+            for name in ("hven_night_sky", "hven_night_report"):
+                sys.modules.pop(name, None)
+    clear_caches()
 
 
 @pytest.fixture
-def package_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def package_place(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "site-packages"
     install_package(place)
-    monkeypatch.syspath_prepend(str(place))
-    clear_caches()
-    yield place
-    plugins.select_plugin_packages(None)
-    clear_caches()
-    for name in ("hven_night_sky", "hven_night_report"):
-        sys.modules.pop(name, None)
+    with use_packages(place):
+        yield place
+
+
+@pytest.fixture
+def portal_package_place(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "site-packages"
+    install_package(place, PORTAL_PACKAGE, PORTAL_MODULE)
+    with use_packages(place):
+        yield place
 
 
 @pytest.fixture
@@ -221,6 +320,98 @@ def test_an_extension_point_has_the_modules_of_all_packages() -> None:
     assert module.REPORT == "of the night"
     assert plugins.load_extensions("night_sky.other") == ()
     assert list(plugins.find_plugin_faults()) == []
+
+
+@pytest.fixture
+def plain_site(site: Path) -> Path:
+    (site / "hven.toml").write_text('name = "x"\n', encoding="utf-8")
+    return site
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_adds_pages_to_the_portal(plain_site: Path) -> None:
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/night", headers={"accept": "text/html"})
+        assert page.status == 200
+        assert "<h1>Observing at Hven</h1>" in page.text
+        assert '<main id="content">' in page.text, "the frame of all pages is around it"
+        assert client.ask("GET", "/night.json").body == b'{"place":"Hven"}'
+        (plain_site / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
+        load_settings(plain_site, {})
+        assert Client(create_application(opened)).ask("GET", "/night").status == 404
+
+
+@asynccontextmanager
+async def run_lifespan(application: ASGIApp) -> AsyncIterator[None]:
+    """Start an application as a server does, and stop it; its site is closed then."""
+    received: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    sent: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+    task = asyncio.create_task(application({"type": "lifespan"}, received.get, sent.put))
+    for step in ("startup", "shutdown"):
+        await received.put({"type": f"lifespan.{step}"})
+        assert (await sent.get())["type"] == f"lifespan.{step}.complete"
+        if step == "startup":
+            yield
+    await task
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_sees_the_requests_that_were_answered(plain_site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plugins.select_plugin_packages(["night_sky"])
+    prepare_request_observers()
+
+    async def serve() -> None:
+        application = create_application(Site(load_settings(plain_site, {})))
+        async with run_lifespan(application):
+            client = Client(application)
+            assert (await client.ask_async("GET", "/help", b"lang=fr")).status == 200
+            assert (await client.ask_async("GET", "/health/live")).status == 200
+            assert (await client.ask_async("GET", "/help/nothing")).status == 404
+
+    asyncio.run(serve())
+    assert sys.modules["hven_night_report"].NightObserver.told == [
+        "prepare",
+        "start",
+        ("GET", "/help?lang=fr", 200, "portal", "/help"),
+        ("GET", "/help/nothing?", 404, "portal", "/help/{page}"),
+        "stop",
+    ]
+    assert "a request could not be recorded" in caplog.text
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_observers_follow_the_selection_of_packages(plain_site: Path) -> None:
+    with Site(load_settings(plain_site, {})) as opened:
+        group = RequestObserverGroup(opened)
+        group.update_observers()
+        group.start()
+        for names, has_observers in (([], False), (["night_sky"], True)):
+            plugins.select_plugin_packages(names)
+            group.update_observers()
+            assert group.has_observers is has_observers
+        group.stop()
+        assert sys.modules["hven_night_report"].NightObserver.told == ["start", "stop", "start", "stop"]
+
+
+@pytest.mark.parametrize("key", ["pages", "request_observers"])
+def test_a_site_is_served_without_what_cannot_be_loaded(
+    portal_package_place: Path, plain_site: Path, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [
+        line.replace("hven_night_report:", "hven_night_report:No") if key in line else line
+        for line in PORTAL_PACKAGE.splitlines()
+    ]
+    (portal_package_place / "hven_night_sky.py").write_text("\n".join(lines), encoding="utf-8")
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        assert client.ask("GET", "/help").status == 200
+        assert client.ask("GET", "/night").status == (404 if key == "pages" else 200)
+    fault = "the plug-in package night_sky names hven_night_report:No"
+    assert fault in caplog.text
+    assert any(fault in error.message for error in plugins.find_plugin_faults())
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ QUERY_STRINGS |= {
         "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
         "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib", "/collections/{name}/cite/{kind}",
         "/collections/{name}/releases/{label}/cite/{kind}", "/collections/{name}/hips/{hips}/{path:path}", "/results/{ident}",
-        "/results/{ident}/rows", "/usage", "/usage/{file}",
+        "/results/{ident}/rows",
     )
 }  # fmt: skip
 QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
@@ -420,7 +420,7 @@ PATH_VALUES = {
     "token": _build_basket().to_inline_token(),
     "secret": "nothing",
     "label": RELEASE,
-    "ident": "nothing", "hips": "nothing", "page": "search", "file": "usage.csv",
+    "ident": "nothing", "hips": "nothing", "page": "search", "file": "nothing",
 }  # fmt: skip
 PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
 
@@ -585,9 +585,9 @@ VOLATILE_PATTERNS = (
 DIFFERING_ROUTES = {
     "/adql/explain": "it says that there is a policy",
     "/metrics": "what others have asked",
-    "/usage": "what others have asked",
     "/login": "a new session each time",
 }
+DIFFERING_ROUTES = merge_package_rights("DIFFERING_ROUTES", DIFFERING_ROUTES)
 FILE_TIME_SECONDS = 1_767_225_600  # 2026-01-01
 IGNORED_HEADERS = {"etag", "date", "last-modified", "x-request-id", "content-length"}
 

@@ -268,7 +268,6 @@ STORE = {
     "registered": "what everybody is told of collections: test_oai.py", "registered_parts": "the same",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
     "citations": "what everybody was told of a DOI: test_pages.py",
-    "uses": "sums, for whoever curates now: test_usage.py",
     **dict.fromkeys(
         ("meta", "snapshots", "pointers", "events", "runs", "leases", "releases", "sync_state", "schedules", "alerts", "verifications"),
         "of what was published, by the site's owner: nobody's request made it",

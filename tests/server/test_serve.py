@@ -18,8 +18,6 @@ from urllib.parse import quote
 import pytest
 from server_process import DESCRIPTOR, ServerProcess, build_star_site, run_hven, serve_site
 
-from hven.model.settings import load_settings
-from hven.site import COUNT_COLUMNS, Site
 from process_runner import reserve_port, wait_until
 
 pytestmark = pytest.mark.slow
@@ -192,22 +190,6 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
         assert {status for status, _ in told} == {200, 503}
         assert worker not in server.list_workers()
         assert "has not sent a heartbeat" in server.log.read_text()
-
-
-def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:
-    site = build_star_site(tmp_path / "site", 10)
-    for asked in (1, 2):
-        with serve_site(site, workers=2) as server:
-            for number in range(asked):
-                assert server.ask(f"SELECT COUNT(*) AS n FROM stars.main WHERE 1 = {asked}{number}") == [[0]]
-    with Site(load_settings(site)) as opened:
-        found = {
-            one: values for one, values in opened.store.uses.read_usage_sums().items() if one.collection == "stars"
-        }
-    whole = [values[COUNT_COLUMNS.index("requests")] for one, values in found.items() if not one.service]
-    assert whole == [3]
-    [sessions] = [values[COUNT_COLUMNS.index("unique_requests")] for one, values in found.items() if not one.service]
-    assert sessions == 2, "of each server one, whichever of its processes answered"
 
 
 def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:

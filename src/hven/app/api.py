@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.app._cli.context import load_site_settings, open_site, print_json
+from hven.app._cli.context import format_size, load_site_settings, open_site, print_json, print_table
 
-__all__ = ["load_site_settings", "open_site", "print_json"]
+__all__ = ["format_size", "load_site_settings", "open_site", "print_json", "print_table"]

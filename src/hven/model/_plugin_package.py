@@ -137,6 +137,9 @@ class PluginPackage:
     table_links
         Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
         as ``module:name``.
+    request_observers
+        Classes that get each request that a server has answered, subclasses of `hven.site.RequestObserver`, as
+        ``module:name``.
 
     Raises
     ------
@@ -172,6 +175,7 @@ class PluginPackage:
     used_keys: tuple[str, ...] = ()
     pages: str = ""
     table_links: tuple[str, ...] = ()
+    request_observers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

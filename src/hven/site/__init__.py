@@ -15,14 +15,13 @@ from hven.site._metadata_overlay import find_inherited_attributes
 from hven.site._obscore_views import UnionView
 from hven.site._people_tables import find_groups_and_aliases
 from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTable
+from hven.site._request_observers import RequestObserver, RequestObserverGroup, prepare_request_observers
+from hven.site._request_usage import CURRENT_USAGE, AnsweredRequest, RequestUsage, record_sent_data
 from hven.site._site import Site
 from hven.site._state_builder import build_published_state
 from hven.site._tap_schema import TAP_SCHEMA_NAME as TAP_SCHEMA
-from hven.site._usage_statistics import CURRENT_USAGE, AnsweredRequest, RequestUsage, UsageCounter, record_sent_data
-from hven.site.store._usage_records import COUNT_COLUMNS, UsageKey
 
 __all__ = [
-    "COUNT_COLUMNS",
     "CURRENT_USAGE",
     "EMBEDDED_ENGINE",
     "HINDERED_MESSAGE",
@@ -34,16 +33,17 @@ __all__ = [
     "EngineRegistry",
     "PublishedState",
     "PublishedTable",
+    "RequestObserver",
+    "RequestObserverGroup",
     "RequestUsage",
     "Site",
     "UnionView",
-    "UsageCounter",
-    "UsageKey",
     "anonymize_for_referee",
     "build_published_state",
     "find_groups_and_aliases",
     "find_inherited_attributes",
     "grant_delegation",
     "list_example_queries",
+    "prepare_request_observers",
     "record_sent_data",
 ]

@@ -18,7 +18,6 @@ from hven.site._live_tables import LiveTableInspector
 from hven.site._people_tables import list_people_table_problems
 from hven.site._published_state import MAX_CACHED_OWNERS, USER_SCHEMA, PublishedTable
 from hven.site._state_builder import build_published_state
-from hven.site._usage_statistics import UsageCounter
 from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.site.counters import ProcessCounters
 from hven.site.descriptor_watch import DescriptorState, DescriptorWatcher
@@ -68,8 +67,6 @@ class Site(SingletonRegistry):
         Every engine of the site, by name; `engines.find_engine(relation)` returns the engine of a table's rows.
     counters
         Counters of requests and queries.
-    usage_counter
-        Counter of how often what is used.
     """
 
     def __init__(
@@ -89,7 +86,6 @@ class Site(SingletonRegistry):
             self.store.close()
             raise
         self.counters = ProcessCounters.open_for_process()
-        self.usage_counter = UsageCounter(self.store.uses, self.get_published_state)
         self._descriptor_watcher = DescriptorWatcher(settings, self.store.descriptors)
         self._live_tables = LiveTableInspector(settings, self.engines)
         self.policies = AccessPolicyBinder(self.engines.find_engine)
@@ -123,7 +119,6 @@ class Site(SingletonRegistry):
             self._watch_thread = threading.Thread(target=self._watch_for_changes, name="holdings", daemon=True)
             self._watch_thread.start()
             threading.Thread(target=self._watch_engines, name="engines", daemon=True).start()
-            self.usage_counter.start()
 
     @property
     def published_records(self) -> Mapping[str, SnapshotRecord]:
@@ -488,7 +483,6 @@ class Site(SingletonRegistry):
         if self._watch_thread is not None:
             self._watch_thread.join()
             self._watch_thread = None
-        self.usage_counter.stop()
         self.engines.close_engines()
         self.store.close()
 

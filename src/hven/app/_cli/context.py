@@ -99,7 +99,17 @@ def _format_cell(cell: object) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """Print a table in aligned columns, numbers to the right. Nothing is cut, so that ids can be copied."""
+    """Print a table in aligned columns, numbers to the right. Nothing is cut, so that ids can be copied.
+
+    Parameters
+    ----------
+    headings
+        Headings of the columns.
+    rows
+        Cells of each row, in the order of the headings.
+    title
+        A line above the table.
+    """
     if title:
         print(title if rows else f"{title}: none")
     if not rows:
@@ -134,7 +144,18 @@ def format_command(context: typer.Context, *arguments: str) -> str:
 
 
 def format_size(byte_count: int | None) -> str:
-    """Format a number of bytes with a decimal unit (B to TB)."""
+    """Format a number of bytes with a decimal unit (B to TB).
+
+    Parameters
+    ----------
+    byte_count
+        Number of bytes; None: an empty text.
+
+    Returns
+    -------
+    text
+        ``6.0 MB``.
+    """
     if byte_count is None:
         return ""
     amount = float(byte_count)

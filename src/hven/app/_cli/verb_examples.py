@@ -71,11 +71,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven register --harvested --at https://reg.example.org/tap --json",
         "hven register --hapi --line",
     ),
-    "report": (
-        "hven report --from 2026-01 --to 2026-03",
-        "hven report stars --by month --by service --format csv",
-        "hven report --format dsr --private",
-    ),
     "doi": (
         "hven doi",
         "hven doi stars --draft --suffix psup/stars --dry-run",

@@ -42,7 +42,6 @@ VERB_MODULES = {
     "resolve": "query_commands",
     "region": "region",
     "register": "register",
-    "report": "usage_counts",
     "doi": "doi",
     "status": "status_commands",
     "verify": "verify",

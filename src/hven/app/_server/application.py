@@ -26,7 +26,7 @@ from hven.jobs.health import SiteHealthMonitor
 from hven.portal.faces.portal import send_not_found
 from hven.services.addresses import PORTAL_SCOPE_KEY
 from hven.services.face import ServiceContext, load_service_faces
-from hven.site import CURRENT_USAGE, find_groups_and_aliases
+from hven.site import CURRENT_USAGE, RequestObserverGroup, find_groups_and_aliases
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, with_service_and_portal_policies
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class ReloadingApplication:
         self._policies = policies
         self._identify = identify_principal
         self._started = datetime.now(UTC)
+        self._observers = RequestObserverGroup(site)
         self._settings = site.settings
         self._problems = SiteProblemLog(lambda text: SiteHealthMonitor(site).get_redactor().redact_text(text))
         self._application = self._build()
@@ -98,7 +99,8 @@ class ReloadingApplication:
     def _build(self) -> ASGIApp:
         if is_first_worker():
             self._site.add_change_listener(self._problems.log_problem_changes)
-        return _build_application(self._site, self._policies, self._identify, self._started)
+        self._observers.update_observers()
+        return _build_application(self._site, self._policies, self._identify, self._started, self._observers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the faces."""
@@ -113,6 +115,7 @@ def _build_application(
     policies: Sequence[AccessPolicy],
     identify_principal: Callable[[Request], Principal],
     start_time: datetime,
+    request_observers: RequestObserverGroup,
 ) -> ASGIApp:
     service_context = ServiceContext(
         site=site,
@@ -125,8 +128,10 @@ def _build_application(
     @contextlib.asynccontextmanager
     async def run_lifespan(_: Starlette) -> AsyncIterator[None]:
         site.get_published_state()  # loaded now, so that the first request does not wait for it
+        request_observers.start()
         _send_heartbeat(asyncio.get_running_loop())
         yield
+        request_observers.stop()
         site.close()
 
     app = _PortalDispatcher(service_context, run_lifespan)
@@ -135,7 +140,7 @@ def _build_application(
         site.settings,
         site.store,
         counters=site.counters,
-        usage_counter=site.usage_counter,
+        request_observers=request_observers,
         find_people=partial(find_groups_and_aliases, site),
     )
 

@@ -29,9 +29,10 @@ from hven.jobs.hang_detector import compute_load_factor
 from hven.model import deadlines, plugins
 from hven.model import settings as site_settings
 from hven.model.errors import HvenError
+from hven.portal.faces.portal import load_package_pages
 from hven.query import memory_watchdog
 from hven.services import face
-from hven.site import Site, UsageCounter, counters
+from hven.site import Site, counters, prepare_request_observers
 from hven.site.descriptor_watch import preload_descriptors
 from hven.site.server_processes import list_server_processes
 from hven.site.store import StateStore, mark_state_required
@@ -116,7 +117,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         log.info("%s also serves this site; both share its data, jobs and schedule", server_process.display_name)
     os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
     counters.create_counter_memory()
-    UsageCounter.create_usage_session_memory()
+    prepare_request_observers()
     try:
         _preload_worker_modules(settings, store)
     finally:
@@ -260,6 +261,7 @@ def _preload_worker_modules(settings: Settings, store: StateStore | None = None)
         for name in plugins.list_plugins(group):
             plugins.load_plugin(group, name)
     face.load_service_faces()
+    load_package_pages()
     formats.load_formats()
     gc.collect()
     gc.freeze()  # otherwise the collector would write into objects, and pages of memory would not be shared any more

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.model.settings import Settings
-    from hven.site import UsageCounter
+    from hven.site import RequestObserverGroup
     from hven.site.auth import People
     from hven.site.store import StateStore
 
@@ -51,7 +51,7 @@ EXPOSED_HEADERS = (
     b"Hven-Overflow, Hven-Warning, Last-Modified, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id"
 )
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
-MAX_HEADER_BYTES = 500  # bytes of a request header that usage counts look at
+MAX_HEADER_BYTES = 500  # bytes of a request header that observers of requests get
 CLIENT_CLOSED_STATUS = 499  # logged if the client closed the connection before the answer began
 
 
@@ -133,7 +133,7 @@ class RequestMiddleware:
         store: StateStore,
         *,
         counters: ProcessCounters | None = None,
-        usage_counter: UsageCounter | None = None,
+        request_observers: RequestObserverGroup | None = None,
         load_shedder: LoadShedder | None = None,
         find_people: People | None = None,
     ) -> None:
@@ -147,7 +147,7 @@ class RequestMiddleware:
             self._counters = ProcessCounters()
         else:
             self._counters = counters
-        self._tally = usage_counter
+        self._observers = request_observers
         self._bodies = settings.limits.bodies
         self._request_timeout_seconds = settings.limits.seconds
         self._origins = {origin.encode() for origin in settings.cors}
@@ -215,8 +215,8 @@ class RequestMiddleware:
         seconds = time.perf_counter() - exchange.start_time
         logged_status = exchange.status or CLIENT_CLOSED_STATUS
         self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
-        if self._tally is not None and exchange.usage.face and not exchange.is_broken:
-            self._record_usage(self._tally, scope, exchange, headers_by_name)
+        if exchange.usage.face and not exchange.is_broken:
+            self._report_request(scope, exchange, headers_by_name)
         if access.isEnabledFor(logging.INFO):
             _log_request(scope, exchange, seconds)
 
@@ -278,10 +278,10 @@ class RequestMiddleware:
             headers += self._build_cors_headers(origin)
         return headers
 
-    @staticmethod
-    def _record_usage(
-        usage_counter: UsageCounter, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]
-    ) -> None:
+    def _report_request(self, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]) -> None:
+        """Report an answered request to the observers of plug-in packages."""
+        if self._observers is None or not self._observers.has_observers:
+            return
         agent = headers_by_name.get(b"user-agent", b"")
         fetch_destination = headers_by_name.get(b"sec-fetch-dest", b"")
         target = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
@@ -297,7 +297,7 @@ class RequestMiddleware:
             agent[:MAX_HEADER_BYTES].decode("latin-1"),
             fetch_destination[:MAX_HEADER_BYTES].decode("latin-1"),
         )
-        usage_counter.record_request(answered_request)
+        self._observers.record_request(answered_request)
 
     def _build_cors_headers(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
         if origin is None or origin not in self._origins:

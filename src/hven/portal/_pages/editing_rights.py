@@ -38,6 +38,15 @@ def can_edit_collection(principal: Principal, context: ServiceContext, resource:
 
     Operators of the site, curators of the project, and administrators of the portal who can see the collection may.
     Administrators get no right to see anything: only members and operators edit a collection that is hidden from them.
+
+    Parameters
+    ----------
+    principal
+        The reader.
+    context
+        The context of the service.
+    resource
+        The collection.
     """
     if principal.impersonator or principal.name is None:
         return False

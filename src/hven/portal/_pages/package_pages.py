@@ -39,7 +39,13 @@ class PortalPages:
 
 @plugins.cache_until_selection
 def load_package_pages() -> Mapping[str, PortalPages]:
-    """Load the pages of the packages in use, by the names of the packages; those that cannot be loaded are left out."""
+    """Load the pages of the packages in use; those that cannot be loaded are left out, and go to the log.
+
+    Returns
+    -------
+    pages
+        The pages, by the names of the packages.
+    """
     pages_by_package = {}
     for package in plugins.list_plugin_packages():
         if package.pages:

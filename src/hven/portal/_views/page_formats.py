@@ -53,6 +53,10 @@ class PageContext:
 
     Attributes
     ----------
+    published_state
+        What is published, as the user may know it.
+    principal
+        The user.
     catalogue
         The collections that the user may see; a page may show no others.
     access_key
@@ -78,7 +82,13 @@ class PageContext:
         return choose_language(self.request, self.brand.language)
 
     def find_collection(self) -> Schema:
-        """Return the collection that the address names."""
+        """Return the collection that the address names.
+
+        Raises
+        ------
+        NotFoundError
+            There is none, or the user may not see it.
+        """
         name = self.request.path_params["name"].removesuffix(".json")
         for schema in self.catalogue.schemas:
             if schema.name == name and name in self.published_state.resources:
@@ -92,7 +102,13 @@ class PageContext:
         return get_message_translator(self.language)
 
     def build_column_labels(self, table: Table) -> ColumnLabels:
-        """Return the labels of a table's columns in the answer's language, or raw names if the address says so."""
+        """Return the labels of a table's columns in the answer's language, or raw names if the address says so.
+
+        Parameters
+        ----------
+        table
+            The table, as the user sees it.
+        """
         item = self.published_state.tables_by_name.get(table.qualified_name)
         is_filtered = bool(collect_row_filters([table], self.principal, self.context.policies))
         statistics = {} if item is None or is_filtered else item.statistics
@@ -119,6 +135,8 @@ class PageContent:
         The context of the page's template; None for an answer that is JSON alone.
     json_content
         The content of the JSON answer.
+    status, headers
+        Status and further headers of the answer.
     """
 
     page: TemplateContext | None = None
@@ -151,7 +169,20 @@ def build_redirect(address: str) -> PageContent:
 
 
 def build_page_context(request: Request, context: ServiceContext) -> PageContext:
-    """Build the context of a page: the user, and the collections that they may see."""
+    """Build the context of a page: the user, and the collections that they may see.
+
+    Parameters
+    ----------
+    request
+        The request of the page.
+    context
+        The context of the service.
+
+    Returns
+    -------
+    page_context
+        The context of the page.
+    """
     principal = context.identify_principal(request)
     published_state = anonymize_for_referee(context.site.get_published_state(), principal)
     brand = find_portal_brand(request, context.site.settings)
@@ -232,6 +263,8 @@ def build_page_endpoint(
     ----------
     build_content
         Builds the content of the page; its errors become pages with the right status.
+    context
+        The context of the service.
     document_cache
         Cache for pages that are built only from metadata, the path of the address and `varying_parameters`.
     header_options
@@ -313,7 +346,16 @@ def build_error_responder(
 ) -> Callable[[Request, Exception], Response]:
     """Return the responder of errors: a page, or JSON, with the message and the remedy.
 
-    With `suggest_pages`, the page of an unknown address also lists pages with similar names.
+    Parameters
+    ----------
+    context
+        The context of the service.
+    is_always_json
+        True: the answer is JSON, whatever the request accepts.
+    suggest_pages
+        True: the page of an unknown address also lists pages with similar names.
+    has_switches
+        True: links to other languages and themes keep the query of the address.
     """
 
     def send_error(request: Request, error: Exception) -> Response:

@@ -35,7 +35,6 @@ from hven.portal._views import (
     strip_data,
     table_page,
     trial_page,
-    usage_page,
 )
 from hven.portal._views.cube_page import render_cube_page
 from hven.portal._views.keyword_page import render_keyword_page
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Schema
 
-__all__ = ["FACE", "send_not_found"]
+__all__ = ["FACE", "load_package_pages", "send_not_found"]
 
 PAGE_MODULES = (
     sitemap,
@@ -74,7 +73,6 @@ PAGE_MODULES = (
     coincident_rows_data,
     trial_page,
     edit_pages,
-    usage_page,
     basket_page,
     result_page,
     assets,
@@ -94,9 +92,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     routes
         Routes of Starlette.
     """
-    core_routes = [route for module in PAGE_MODULES for route in module.build_routes(context)]
-    package_routes = [route for pages in load_package_pages().values() for route in pages.build_routes(context)]
-    return core_routes + package_routes
+    builders = [page_module.build_routes for page_module in PAGE_MODULES]
+    builders += [pages.build_routes for pages in load_package_pages().values()]
+    return [route for build_page_routes in builders for route in build_page_routes(context)]
 
 
 def forget_account(settings: Settings, name: str) -> None:

@@ -370,25 +370,6 @@ parts = _define_table(  # what the records of a collection were made from
     made text
     """,
 )
-uses = _define_table(  # how often what was used: see `_usage_records`
-    "uses",
-    """
-    month                 text key
-    collection            text key  -- empty: the site
-    table_name            text key  -- empty: the collection as a whole
-    service               text key  -- empty: all services together
-    access                text key
-    investigations        big
-    requests              big
-    unique_investigations big
-    unique_requests       big
-    files                 big
-    rows                  big
-    bytes                 big
-    """,
-)
-
-
 descriptors = _define_table(  # of each collection, as it was last read without faults: see `_descriptors`
     "descriptors",
     """

@@ -52,7 +52,6 @@ from hven.site.store._snapshots import (
     snapshot_record_to_row,
 )
 from hven.site.store._sync_states import SyncStateStore
-from hven.site.store._usage_records import UsageCountStore
 from hven.site.store._user_table_records import UserTableStore
 from hven.site.store._users import UserStore
 from hven.site.store._verifications import SnapshotVerificationStore
@@ -128,7 +127,6 @@ class StateStore:
         self.descriptors = DescriptorStore(self._database)
         self.drafts = DraftStore(self._database)
         self.registry = RegistryRecordStore(self._database)
-        self.uses = UsageCountStore(self._database)
         self.citations = CitationStore(self._database)
         self.results = CitedResultStore(self._database)
         self._package_objects = SingletonRegistry()

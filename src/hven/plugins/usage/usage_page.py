@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -11,18 +12,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven.model.errors import ForbiddenError, NotFoundError, UnauthenticatedError, format_message
-from hven.portal._pages import TemplateContext
-from hven.portal._pages.editing_rights import can_edit_collection
-from hven.portal._views.page_formats import (
+from hven.plugins.usage import usage_reports
+from hven.plugins.usage.usage_records import COUNT_COLUMNS
+from hven.portal.api.pages import (
     PageContent,
     PageContext,
+    PortalPages,
+    TemplateContext,
     build_error_responder,
     build_page_context,
     build_page_endpoint,
+    can_edit_collection,
 )
-from hven.services import usage_reports
 from hven.services.face import ServiceContext, wrap_endpoint_with_error_responses
-from hven.site import COUNT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +87,7 @@ class UsagePage(TemplateContext):
         Height of the highest bar in pixels.
     """
 
-    template = "usage.html"
+    template = "usage/usage.html"
     report: usage_reports.UsageReport
     collections: Sequence[CollectionUsage]
     left: int
@@ -232,3 +234,6 @@ def _sum_human_usage(by_access: dict[tuple[str, ...], usage_reports.UsageCounts]
         if access != "robot":
             total = {name: total[name] + sums[name] for name in total}
     return total
+
+
+PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parent / "pages")

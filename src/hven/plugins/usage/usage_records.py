@@ -9,17 +9,35 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from hven.site.store._database import uses
+from hven.site.api.store_tables import StoreTableSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.site.store._database import StateDatabase
+    from hven.site.api.store_tables import StateDatabase
 
 COUNT_COLUMNS = ("investigations", "requests", "unique_investigations", "unique_requests", "files", "rows", "bytes")
 KEY_COLUMNS = ("month", "collection", "table_name", "service", "access")
 _ALL_COLUMNS = (*KEY_COLUMNS, *COUNT_COLUMNS)
 MAX_MONTHS = 120
+TABLES = StoreTableSet()
+uses = TABLES.define_table(  # how often what was used
+    "uses",
+    """
+    month                 text key
+    collection            text key  -- empty: the site
+    table_name            text key  -- empty: the collection as a whole
+    service               text key  -- empty: all services together
+    access                text key
+    investigations        big
+    requests              big
+    unique_investigations big
+    unique_requests       big
+    files                 big
+    rows                  big
+    bytes                 big
+    """,
+)
 
 
 class UsageKey(NamedTuple):
@@ -100,4 +118,4 @@ class UsageCountStore:
             return {UsageKey(*row[:key_count]): tuple(row[key_count:]) for row in rows}
 
 
-__all__ = ["COUNT_COLUMNS", "MAX_MONTHS", "UsageCountStore", "UsageKey"]
+__all__ = ["COUNT_COLUMNS", "MAX_MONTHS", "TABLES", "UsageCountStore", "UsageKey"]

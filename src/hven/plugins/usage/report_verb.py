@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hven.app._cli.context import format_size, open_site, print_json, print_table
+from hven.app.api import format_size, open_site, print_json, print_table
 from hven.model.errors import NotFoundError, UsageError, suggest_spelling
-from hven.services import usage_reports
+from hven.plugins.usage import usage_reports
+from hven.plugins.usage.usage_records import UsageCountStore
 from hven.services.face import ServiceContext, load_service_faces
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 
@@ -85,7 +86,8 @@ def _check_known_collection(site: Site, collection: str) -> None:
     NotFoundError
         It is neither.
     """
-    counted_collections = {key.collection for key in site.store.uses.read_usage_sums()}
+    usage_counts = site.store.get_or_create(UsageCountStore)
+    counted_collections = {key.collection for key in usage_counts.read_usage_sums()}
     known_collections = counted_collections.union(site.get_published_state().resources)
     if collection not in known_collections:
         suggestion = suggest_spelling(collection, sorted(known_collections))

@@ -22,11 +22,12 @@ from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.model import plugins, settings
 from hven.model.errors import ParamError, StorageError
-from hven.services import usage_reports
+from hven.plugins.usage import usage_reports
+from hven.plugins.usage.usage_counter import UsageCounter, classify_user_agent
+from hven.plugins.usage.usage_records import COUNT_COLUMNS, UsageCountStore, UsageKey
+from hven.plugins.usage.usage_sessions import MAX_CLICKS, UsageSessions
 from hven.services.face import ServiceContext, load_service_faces
-from hven.site import COUNT_COLUMNS, AnsweredRequest, RequestUsage, Site, UsageCounter, UsageKey
-from hven.site._usage_sessions import MAX_CLICKS, UsageSessions
-from hven.site._usage_statistics import classify_user_agent
+from hven.site import AnsweredRequest, RequestUsage, Site, prepare_request_observers
 from hven.site.auth import OWNER_PRINCIPAL
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -114,13 +115,21 @@ def tap(query: str) -> str:
     return f"/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY={quote(query)}"
 
 
+def get_counter(site: Site) -> UsageCounter:
+    return site.get_or_create(UsageCounter, site)
+
+
+def get_count_store(site: Site) -> UsageCountStore:
+    return site.store.get_or_create(UsageCountStore)
+
+
 def sums(site: Site) -> dict[tuple[str, ...], dict[str, int]]:
     """Return what was counted, without the month."""
-    site.usage_counter.count_pending_requests()
-    site.usage_counter.write_sums()
+    get_counter(site).count_pending_requests()
+    get_counter(site).write_sums()
     return {
         tuple(one[1:]): dict(zip(COUNT_COLUMNS, values, strict=True))
-        for one, values in site.store.uses.read_usage_sums().items()
+        for one, values in get_count_store(site).read_usage_sums().items()
     }
 
 
@@ -180,9 +189,9 @@ def test_two_clicks_within_thirty_seconds_are_one(site: Site) -> None:
     use = RequestUsage(face="files", files_by_collection={"stars": 1})
     times = [0.0, 20.0, 45.0, 80.0]  # each within 30 s of the one before, but for the last
     for now in times:
-        site.usage_counter.record_request(_build_request(use, now))
-    site.usage_counter.record_request(_build_request(use, 81.0, user="address 5.6.7.8"))  # somebody else
-    site.usage_counter.record_request(
+        get_counter(site).record_request(_build_request(use, now))
+    get_counter(site).record_request(_build_request(use, 81.0, user="address 5.6.7.8"))  # somebody else
+    get_counter(site).record_request(
         _build_request(use, 82.0, target="/collections/stars/files/two.txt?")
     )  # something else
     whole = sums(site)["stars", "", "", "regular"]
@@ -193,10 +202,10 @@ def test_a_session_is_an_hour_and_a_clock_that_goes_back_counts_on(site: Site) -
     use = RequestUsage(face="files", files_by_collection={"stars": 1})
     begin = 1_767_225_600.0  # 2026-01-01
     for at, now in ((begin, 0.0), (begin + 1800, 1800.0), (begin + 3600, 3600.0), (begin - 3600, 3700.0)):
-        site.usage_counter.record_request(_build_request(use, now, at=at))
-    site.usage_counter.count_pending_requests()
-    site.usage_counter.write_sums()
-    found = {one.month: values for one, values in site.store.uses.read_usage_sums().items() if not one.service}
+        get_counter(site).record_request(_build_request(use, now, at=at))
+    get_counter(site).count_pending_requests()
+    get_counter(site).write_sums()
+    found = {one.month: values for one, values in get_count_store(site).read_usage_sums().items() if not one.service}
     names = COUNT_COLUMNS.index("unique_requests"), COUNT_COLUMNS.index("requests")
     assert tuple(found["2026-01"][one] for one in names) == (2, 3)
     assert tuple(found["2025-12"][one] for one in names) == (1, 1)
@@ -281,7 +290,7 @@ def test_nothing_of_anybody_is_kept(site: Site, client: Client, caplog: pytest.L
         every = [str(row) for row in connection.execute(sa.text("SELECT * FROM uses"))]
     assert every
     assert not any(word in row for row in every for word in ("198.51", "127.0.0.1", "Firefox", "WHERE"))
-    assert not site.usage_counter._pending_requests
+    assert not get_counter(site)._pending_requests
     # what stands for a user in memory changes with the hour, and with the server: nobody finds the address by trying all
     visits = UsageSessions()
     assert visits.hash_user("address 1.2.3.4", 5) == visits.hash_user("address 1.2.3.4", 5)
@@ -302,7 +311,7 @@ def test_memory_of_visits_is_bounded() -> None:
 
 def test_processes_of_a_server_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVEN_SERVER_VISITS", "")
-    UsageCounter.create_usage_session_memory()
+    prepare_request_observers()
     one, other = UsageSessions(), UsageSessions()
     user = one.hash_user("a", 3)
     assert other.hash_user("a", 3) == user
@@ -320,14 +329,14 @@ def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     request_status(client, "/collections/stars")
-    add, failing = site.store.uses.add_counts, [True]
+    add, failing = get_count_store(site).add_counts, [True]
 
     def add_or_fail(given: object) -> None:
         if failing[0]:
             raise StorageError("the disk is full")
         add(given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(site.store.uses, "add_counts", add_or_fail)
+    monkeypatch.setattr(get_count_store(site), "add_counts", add_or_fail)
     with caplog.at_level(logging.WARNING):
         assert sums(site) == {}
         assert sums(site) == {}
@@ -340,7 +349,7 @@ def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
 
 
 def _put(site: Site, month: str, collection: str = "stars", access: str = "regular", requests: int = 3) -> None:
-    site.store.uses.add_counts({UsageKey(month, collection, "", service, access): (2 * requests, requests, 2, 1, 4, 5, 6_000_000) for service in ("", "tap")})  # fmt: skip
+    get_count_store(site).add_counts({UsageKey(month, collection, "", service, access): (2 * requests, requests, 2, 1, 4, 5, 6_000_000) for service in ("", "tap")})  # fmt: skip
 
 
 def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
@@ -376,9 +385,9 @@ def test_months_beyond_ten_years_go_and_a_wrong_clock_takes_none(site: Site) -> 
     for year in range(2010, 2021):
         for month in range(1, 13):
             _put(site, f"{year}-{month:02d}")
-    assert len({one.month for one in site.store.uses.read_usage_sums()}) == 120
+    assert len({one.month for one in get_count_store(site).read_usage_sums()}) == 120
     _put(site, "2099-01")
-    assert {one.month for one in site.store.uses.read_usage_sums()} >= {"2020-12", "2011-02", "2099-01"}
+    assert {one.month for one in get_count_store(site).read_usage_sums()} >= {"2020-12", "2011-02", "2099-01"}
 
 
 def test_the_report_of_counter(site: Site) -> None:
@@ -457,3 +466,17 @@ def test_who_sees_what(site: Site, client: Client) -> None:
     finally:
         for name in tokens:
             site.store.users.remove_account(name)
+
+
+def test_who_must_log_in_is_shown_the_page_for_it(client: Client) -> None:
+    for path in ("/usage", "/usage/usage.csv"):
+        page = client.ask(
+            "GET", f"{path}?from=2026-01", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        )
+        assert page.status == 303
+        login = f"https://uraniborg.example/login?next={path.replace('/', '%2F')}%3Ffrom%3D2026-01"
+        assert page.headers["location"] == login
+        assert "www-authenticate" not in page.headers, "a browser shows a box of its own for it"
+    program = client.ask("GET", "/usage", headers={"accept": "application/json"})
+    assert program.status == 401
+    assert client.ask("GET", "/usage", headers={"accept": "*/*"}).status == 401

@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import ParamError
-from hven.site import COUNT_COLUMNS, UsageKey
+from hven.plugins.usage.usage_records import COUNT_COLUMNS, UsageCountStore, UsageKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -165,7 +165,7 @@ def read_usage_report(
             )
     if first > last:
         raise ParamError(f"{first} is after {last}", name="from", remedy="write the earlier month first")
-    all_uses = context.site.store.uses.read_usage_sums()
+    all_uses = context.site.store.get_or_create(UsageCountStore).read_usage_sums()
     uses = _select_uses_of_collections(all_uses, collections)
     sums = {}
     for key, values in uses.items():

@@ -13,26 +13,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections import deque
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import counter_robots
 
 from hven.model.errors import HvenError
-from hven.site._published_state import USER_SCHEMA
-from hven.site._tap_schema import TAP_SCHEMA_NAME as TAP_SCHEMA
-from hven.site._usage_sessions import SESSION_SECONDS, UsageSessions, create_usage_session_memory
-from hven.site.store._usage_records import UsageKey
+from hven.plugins.usage.usage_records import UsageCountStore, UsageKey
+from hven.plugins.usage.usage_sessions import SESSION_SECONDS, UsageSessions, create_usage_session_memory
+from hven.site import TAP_SCHEMA, USER_SCHEMA, RequestObserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from hven.model.table import Table
-    from hven.site._published_state import PublishedState
-    from hven.site.store._usage_records import UsageCountStore
+    from hven.site import AnsweredRequest, PublishedState, RequestUsage, Site
 
 log = logging.getLogger("hven")
 
@@ -43,7 +38,6 @@ REGULAR_ACCESS, MACHINE_ACCESS, ROBOT_ACCESS = "regular", "machine", "robot"
 _SUCCESS_STATUSES = {200, 203, 206, 304}  # what COUNTER calls successful (10.1: 200 and 304), and parts of files
 _PARTIAL_CONTENT_SERVICES = {"previews", "hips"}  # pieces of what is shown: their bytes count, but are no action
 _METADATA_SERVICES = {"datalink"}  # its answers are rows about data, not data
-# pages about a collection; what their scripts fetch is no action of a user
 # pages that are about a collection; what their scripts fetch is no action of anybody
 _COUNTED_PAGE_PATHS = {
     "/collections/{name}",
@@ -61,133 +55,19 @@ _COUNTED_PAGE_PATHS = {
 }
 
 
-class CountedAnswer(Protocol):
-    """What the counter must know of the rows of an answer."""
-
-    @property
-    def tables(self) -> tuple[Table, ...]: ...
-    @property
-    def row_count(self) -> int: ...
-    @property
-    def row_limit(self) -> int | None: ...
-
-
-@dataclass(slots=True)
-class RequestUsage:
-    """What one request uses; the code that answers it records that here.
-
-    Attributes
-    ----------
-    face
-        Name of the service; empty if its use is not counted.
-    path
-        Path of its route, with names of parameters.
-    params
-        Values of these.
-    answers
-        Rows that are sent.
-    rows_by_table
-        Number of rows that are sent in other ways, by the qualified names of their tables.
-    files_by_collection
-        Collection -> number of files that are sent.
-    """
-
-    face: str = ""
-    path: str = ""
-    params: Mapping[str, Any] | None = None  # most requests record little: each object costs time
-    answers: Sequence[CountedAnswer] = ()
-    rows_by_table: Mapping[str, int] | None = None
-    files_by_collection: Mapping[str, int] | None = None
-
-
-#: The usage of the request that is answered here; threads that work for the request have it, too.
-CURRENT_USAGE: ContextVar[RequestUsage | None] = ContextVar("using", default=None)
-
-
-def record_sent_data(
-    *,
-    answer: CountedAnswer | None = None,
-    rows_by_table: Mapping[str, int] | None = None,
-    file_collections: Sequence[str] = (),
-) -> None:
-    """Record what the current request sends.
-
-    Parameters
-    ----------
-    answer
-        Rows, while they are sent.
-    rows_by_table
-        Qualified names of tables, and their numbers of rows.
-    file_collections
-        The collection of each file.
-    """
-    usage = CURRENT_USAGE.get()
-    if usage is None:
-        return
-    if answer is not None:
-        usage.answers = (*usage.answers, answer)
-    if rows_by_table:
-        row_counts = dict(usage.rows_by_table or {})
-        for name, row_count in rows_by_table.items():
-            row_counts[name] = row_counts.get(name, 0) + row_count
-        usage.rows_by_table = row_counts
-    if file_collections:
-        usage.files_by_collection = Counter(usage.files_by_collection or {}) + Counter(file_collections)
-
-
-class CountedAnswerFacts(NamedTuple):
-    """What is kept of a `CountedAnswer` after it was sent: the answer itself holds a query's plan."""
-
-    tables: tuple[Table, ...]
-    row_count: int
-    row_limit: int | None
-
-
-class AnsweredRequest(NamedTuple):
-    """A request that was answered, for the few seconds until it is counted.
-
-    Attributes
-    ----------
-    usage
-        What it used.
-    method, target, status, byte_count
-        Method and address of the request, with its query; status and body bytes of the answer.
-    unix_time, monotonic_time
-        Seconds since 1970, and seconds of a clock that never goes back.
-    get_user_name
-        Returns the name of the account, or the address.
-    user_agent
-        User-Agent.
-    fetch_destination
-        Sec-Fetch-Dest: what a browser will use the answer for.
-    """
-
-    usage: RequestUsage
-    unix_time: float
-    monotonic_time: float
-    method: str
-    target: str
-    status: int
-    byte_count: int
-    get_user_name: Callable[[], str]
-    user_agent: str
-    fetch_destination: str
-
-
-class UsageCounter:
+class UsageCounter(RequestObserver):
     """Counts uses in this process, and adds them to the sums of all.
 
     Parameters
     ----------
-    usage_counts
-        The stored sums.
-    get_published_state
-        Returns the current state.
+    site
+        The open site.
     """
 
-    def __init__(self, usage_counts: UsageCountStore, get_published_state: Callable[[], PublishedState]) -> None:
-        self._usage_counts = usage_counts
-        self._get_published_state = get_published_state
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._usage_counts = site.store.get_or_create(UsageCountStore)
+        self._get_published_state = site.get_published_state
         self._pending_requests: deque[AnsweredRequest] = deque()
         self._sums_by_key: dict[UsageKey, list[int]] = {}
         self._usage_sessions = UsageSessions()
@@ -197,8 +77,10 @@ class UsageCounter:
         self._thread: threading.Thread | None = None
         self._has_write_failed = False
 
-    #: Allocates the memory that the processes of a server share for the sessions of an hour.
-    create_usage_session_memory = staticmethod(create_usage_session_memory)
+    @staticmethod
+    def prepare_processes() -> None:
+        """Allocate the memory that the processes of a server share for the sessions of an hour."""
+        create_usage_session_memory()
 
     def record_request(self, request: AnsweredRequest) -> None:
         """Record a request that was answered; only on the event loop.
@@ -208,17 +90,13 @@ class UsageCounter:
         request
             The request.
         """
-        if request.usage.answers:
-            request.usage.answers = [
-                CountedAnswerFacts(answer.tables, answer.row_count, answer.row_limit)
-                for answer in request.usage.answers
-            ]
         self._pending_requests.append(request)
         if len(self._pending_requests) > MAX_PENDING_REQUESTS:
             self.count_pending_requests()
 
     def start(self) -> None:
         """Start a thread that counts from now on."""
+        self._stopping.clear()
         self._thread = threading.Thread(target=self._count_periodically, name="tally", daemon=True)
         self._thread.start()
 
@@ -227,6 +105,7 @@ class UsageCounter:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
         self.count_pending_requests()
         self.write_sums()
 
@@ -417,14 +296,4 @@ class _CountableTableNames:
         return []
 
 
-__all__ = [
-    "CURRENT_USAGE",
-    "MACHINE_ACCESS",
-    "REGULAR_ACCESS",
-    "ROBOT_ACCESS",
-    "AnsweredRequest",
-    "RequestUsage",
-    "UsageCounter",
-    "classify_user_agent",
-    "record_sent_data",
-]
+__all__ = ["MACHINE_ACCESS", "REGULAR_ACCESS", "ROBOT_ACCESS", "UsageCounter", "classify_user_agent"]

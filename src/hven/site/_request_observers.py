@@ -1,0 +1,137 @@
+"""Tell plug-in packages of the requests that a server of the site has answered."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from hven.model import plugins
+from hven.model.errors import UserError
+from hven.site._request_usage import discard_answers
+
+if TYPE_CHECKING:
+    from hven.site._request_usage import AnsweredRequest
+    from hven.site._site import Site
+
+log = logging.getLogger("hven")
+
+
+class RequestObserver(ABC):
+    """What a plug-in package does with the requests that a server of the site has answered.
+
+    Records of packages name such classes (`hven.model.plugins.PluginPackage.request_observers`). A process that serves
+    a site has one object of each class, `site.get_or_create(Observer, site)`.
+
+    Parameters
+    ----------
+    site
+        The open site.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @staticmethod  # noqa: B027  (most observers share nothing)
+    def prepare_processes() -> None:
+        """Prepare what the processes of a server share; called once, before they are forked."""
+
+    def start(self) -> None:  # noqa: B027  (most observers do all of their work in `record_request`)
+        """Start what works beside requests, such as a thread; called in the processes of a server."""
+
+    def stop(self) -> None:  # noqa: B027
+        """Stop it, and write what is still to be written; the store of the site is open."""
+
+    @abstractmethod
+    def record_request(self, request: AnsweredRequest) -> None:
+        """Record a request after its answer was sent as a whole.
+
+        It is called on the event loop, so that it may take some microseconds at most. Requests of services whose
+        `hven.services.face.ServiceFace.is_usage_counted` is False are not reported.
+
+        Parameters
+        ----------
+        request
+            The request, and what it used.
+        """
+
+
+class RequestObserverGroup:
+    """The request observers of a site in this process.
+
+    Parameters
+    ----------
+    site
+        The open site.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._observers: tuple[RequestObserver, ...] = ()
+        self._is_started = False
+
+    @property
+    def has_observers(self) -> bool:
+        """Whether a package in use has an observer."""
+        return bool(self._observers)
+
+    def update_observers(self) -> None:
+        """Use the observers of the packages in use, and stop those of packages that the settings now leave out."""
+        previous_observers = self._observers
+        site = self._site
+        self._observers = tuple(site.get_or_create(observer, site) for observer in load_request_observers())
+        for observer in previous_observers:
+            if observer not in self._observers:
+                observer.stop()
+        if self._is_started:
+            for observer in self._observers:
+                if observer not in previous_observers:
+                    observer.start()
+
+    def record_request(self, request: AnsweredRequest) -> None:
+        """Report a request to all observers; an error of one goes to the log.
+
+        Parameters
+        ----------
+        request
+            The request.
+        """
+        discard_answers(request.usage)
+        for observer in self._observers:
+            try:
+                observer.record_request(request)
+            except Exception as error:
+                where = plugins.describe_error_origin(error)
+                log.exception("a request could not be recorded, in %s", where)
+
+    def start(self) -> None:
+        """Start what works beside requests."""
+        self._is_started = True
+        for observer in self._observers:
+            observer.start()
+
+    def stop(self) -> None:
+        """Stop all observers, before the site is closed."""
+        for observer in self._observers:
+            observer.stop()
+
+
+def load_request_observers() -> list[type[RequestObserver]]:
+    """Load the observers of the packages in use; one that cannot be loaded is left out, and goes to the log."""
+    observers: list[type[RequestObserver]] = []
+    for package in plugins.list_plugin_packages():
+        for place in package.request_observers:
+            try:
+                observers.append(plugins.load_named_object(place, f"the plug-in package {package.name}"))
+            except UserError as error:  # `hven check` reports it, too
+                log.warning("%s", error)
+    return observers
+
+
+def prepare_request_observers() -> None:
+    """Prepare what the processes of a server share for their observers; called once, before they are forked."""
+    for observer in load_request_observers():
+        observer.prepare_processes()
+
+
+__all__ = ["RequestObserver", "RequestObserverGroup", "load_request_observers", "prepare_request_observers"]

@@ -1,0 +1,140 @@
+"""What the request that is answered here uses: its service, and the rows and files that it sends.
+
+Services record it while they answer; the request observers of plug-in packages get it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hven.model.table import Table
+
+
+class CountedAnswer(Protocol):
+    """What observers must know of the rows of an answer."""
+
+    @property
+    def tables(self) -> tuple[Table, ...]: ...
+    @property
+    def row_count(self) -> int: ...
+    @property
+    def row_limit(self) -> int | None: ...
+
+
+@dataclass(slots=True)
+class RequestUsage:
+    """What one request uses; the code that answers it records that here.
+
+    Attributes
+    ----------
+    face
+        Name of the service; empty if its use is not counted.
+    path
+        Path of its route, with names of parameters.
+    params
+        Values of these.
+    answers
+        Rows that are sent.
+    rows_by_table
+        Number of rows that are sent in other ways, by the qualified names of their tables.
+    files_by_collection
+        Collection -> number of files that are sent.
+    """
+
+    face: str = ""
+    path: str = ""
+    params: Mapping[str, Any] | None = None  # most requests record little: each object costs time
+    answers: Sequence[CountedAnswer] = ()
+    rows_by_table: Mapping[str, int] | None = None
+    files_by_collection: Mapping[str, int] | None = None
+
+
+#: The usage of the request that is answered here; threads that work for the request have it, too.
+CURRENT_USAGE: ContextVar[RequestUsage | None] = ContextVar("using", default=None)
+
+
+def record_sent_data(
+    *,
+    answer: CountedAnswer | None = None,
+    rows_by_table: Mapping[str, int] | None = None,
+    file_collections: Sequence[str] = (),
+) -> None:
+    """Record what the current request sends.
+
+    Parameters
+    ----------
+    answer
+        Rows, while they are sent.
+    rows_by_table
+        Qualified names of tables, and their numbers of rows.
+    file_collections
+        The collection of each file.
+    """
+    usage = CURRENT_USAGE.get()
+    if usage is None:
+        return
+    if answer is not None:
+        usage.answers = (*usage.answers, answer)
+    if rows_by_table:
+        row_counts = dict(usage.rows_by_table or {})
+        for name, row_count in rows_by_table.items():
+            row_counts[name] = row_counts.get(name, 0) + row_count
+        usage.rows_by_table = row_counts
+    if file_collections:
+        usage.files_by_collection = Counter(usage.files_by_collection or {}) + Counter(file_collections)
+
+
+class CountedAnswerFacts(NamedTuple):
+    """What is kept of a `CountedAnswer` after it was sent: the answer itself holds a query's plan."""
+
+    tables: tuple[Table, ...]
+    row_count: int
+    row_limit: int | None
+
+
+def discard_answers(usage: RequestUsage) -> None:
+    """Replace the answers of a request by facts about them, which observers may keep."""
+    if usage.answers:
+        usage.answers = [
+            CountedAnswerFacts(answer.tables, answer.row_count, answer.row_limit) for answer in usage.answers
+        ]
+
+
+class AnsweredRequest(NamedTuple):
+    """A request that was answered.
+
+    Attributes
+    ----------
+    usage
+        What it used.
+    method, target, status, byte_count
+        Method and address of the request, with its query; status and body bytes of the answer.
+    unix_time, monotonic_time
+        Seconds since 1970, and seconds of a clock that never goes back.
+    get_user_name
+        Returns the name of the account, or the address.
+    user_agent
+        User-Agent.
+    fetch_destination
+        Sec-Fetch-Dest: what a browser will use the answer for.
+    """
+
+    usage: RequestUsage
+    unix_time: float
+    monotonic_time: float
+    method: str
+    target: str
+    status: int
+    byte_count: int
+    get_user_name: Callable[[], str]
+    user_agent: str
+    fetch_destination: str
+
+
+__all__ = ["CURRENT_USAGE", "AnsweredRequest", "RequestUsage", "discard_answers", "record_sent_data"]
