@@ -2,6 +2,7 @@
 
 * ``rights_requests``: the package's routes and files, for the matrix of rights (`rights_matrix`, `test_rights_lost`).
 * ``source_servers``: options of its kinds of sources that ask a server (`test_unresponsive_servers`).
+* ``demo_checks``: `check_demo(site, tmp_path)` checks what it serves of the demo (`test_demo`).
 * ``site_engine``: engines in which sites of external clients may keep their rows (`storage_engines`).
 """
 

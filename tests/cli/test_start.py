@@ -68,7 +68,6 @@ NEEDED: dict[str, frozenset[str]] = (
             "sync",
             "hips_command",
             "preparation",
-            "register",
             "doi",
             "release_commands",
         ),

@@ -307,7 +307,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
     "/hipslist": [""],
-    "/oai": [*(f"verb=ListRecords&metadataPrefix={one}" for one in ("ivo_vor", "oai_dc")), "verb=Identify"], "/oai/capabilities": [""], "/oai/availability": [""],
     **{f"/hapi{what}": [""] for what in ("", "/about", "/capabilities", "/{path:path}")},
     "/hapi/catalog": ["", "depth=all"],
     "/hapi/info": ["dataset=obs_main", "dataset=obs_main&parameters=note"],

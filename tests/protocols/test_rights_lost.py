@@ -265,7 +265,6 @@ STORE = {
     "users": "accounts: names and digests",
     "drafts": "texts that a curator wrote, for themself: test_edit.py asks for the role each time",
     "audit": "the log of rights, for operators: test_roles.py",
-    "registered": "what everybody is told of collections: test_oai.py", "registered_parts": "the same",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
     "citations": "what everybody was told of a DOI: test_pages.py",
     **dict.fromkeys(

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from hven.app._cli.context import format_size, load_site_settings, open_site, print_json, print_table
+from hven.app._cli.context import (
+    format_command,
+    format_size,
+    format_time,
+    load_site_settings,
+    open_site,
+    print_json,
+    print_table,
+)
+from hven.app._cli.remote_query import run_remote_query
 
-__all__ = ["format_size", "load_site_settings", "open_site", "print_json", "print_table"]
+__all__ = [
+    "format_command",
+    "format_size",
+    "format_time",
+    "load_site_settings",
+    "open_site",
+    "print_json",
+    "print_table",
+    "run_remote_query",
+]

@@ -1,7 +1,4 @@
-"""How collections stand in the registries of the Virtual Observatory.
-
-What descriptors say of it, and a record as registries are told it.
-"""
+"""How collections stand in the registries of the Virtual Observatory: what descriptors say of it."""
 
 from __future__ import annotations
 
@@ -78,37 +75,3 @@ class CollectionRegistration:
     also: tuple[str, ...] = ()
     related: tuple[RelatedResource, ...] = ()
     place: TextPlace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryRecord:
-    """A record of a publishing registry.
-
-    Attributes
-    ----------
-    ivoid
-        Its identifier; without case.
-    kind
-        Its type, as xsi:type has it: ``vs:CatalogService``.
-    body
-        XML of what stands in it.
-    dublin
-        The same as Dublin Core.
-    created
-        When it was first published (ISO 8601, UTC); None: when it is first told.
-    changed
-        When it changed here, in whole seconds; empty: it was not told yet.
-    number
-        Grows with each change of any record.
-    deleted
-        It is gone; what it was is kept.
-    """
-
-    ivoid: str
-    kind: str
-    body: str
-    dublin: str
-    created: str | None = None
-    changed: str = ""
-    number: int = 0
-    deleted: bool = False

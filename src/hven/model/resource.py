@@ -22,7 +22,7 @@ from hven.model._bibliography import (
     parse_ror,
     parse_work_identifier,
 )
-from hven.model._registration import CollectionRegistration, RegistryRecord, RelatedResource, ServiceRegistration
+from hven.model._registration import CollectionRegistration, RelatedResource, ServiceRegistration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -788,7 +788,6 @@ __all__ = [
     "QualityFlagColumn",
     "QueryTest",
     "Recurrence",
-    "RegistryRecord",
     "RelatedIdentifier",
     "RelatedResource",
     "ServiceRegistration",

@@ -180,7 +180,7 @@ def create_cited_result(
 def _compute_maker_digest(maker_name: str, site: Site) -> str:
     """Return the digest of an account or host; with another secret, or on another day, it differs."""
     day = datetime.now(UTC).date().isoformat()
-    secret = site.store.registry.get_token_secret().hex()
+    secret = site.store.get_site_secret().hex()
     return hashlib.sha256(f"{maker_name}|{day}|{secret}".encode()).hexdigest()
 
 

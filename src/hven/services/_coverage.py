@@ -43,6 +43,11 @@ def write_coverage_xml(published_tables: Sequence[PublishedTable], waveband: Ite
         Published tables of a collection.
     waveband
         Messengers and wavebands of the collection, as words of VODataService.
+
+    Returns
+    -------
+    xml
+        The element ``coverage``; empty if nothing is known.
     """
     public_items = [item for item in published_tables if item.table.is_fully_public]
     parts = [_write_spatial_coverage(public_items)]

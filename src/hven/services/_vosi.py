@@ -84,12 +84,36 @@ def list_security_methods(settings: Settings, *, is_login_required: bool = False
 
 
 def format_time(instant: datetime) -> str:
-    """Write a time as VOSI does: UTC with Z, whole seconds."""
+    """Write a time as VOSI does: UTC with Z, whole seconds.
+
+    Parameters
+    ----------
+    instant
+        A time with a time zone.
+
+    Returns
+    -------
+    text
+        ``2026-11-20T09:51:05Z``.
+    """
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def write_availability(*, is_available: bool, start_time: datetime) -> bytes:
-    """Write the availability document (VOSI 1.1, section 3)."""
+    """Write the availability document (VOSI 1.1, section 3).
+
+    Parameters
+    ----------
+    is_available
+        Whether the service answers now.
+    start_time
+        Since when it does.
+
+    Returns
+    -------
+    document
+        A complete document.
+    """
     return (
         f'{XML_DECLARATION}<availability xmlns="http://www.ivoa.net/xml/VOSIAvailability/v1.0">'
         f"<available>{'true' if is_available else 'false'}</available>"
@@ -98,7 +122,18 @@ def write_availability(*, is_available: bool, start_time: datetime) -> bytes:
 
 
 def write_capabilities(capabilities: Iterable[Capability]) -> bytes:
-    """Write the capabilities document (VOSI 1.1 section 2)."""
+    """Write the capabilities document (VOSI 1.1 section 2).
+
+    Parameters
+    ----------
+    capabilities
+        The capabilities of a service.
+
+    Returns
+    -------
+    document
+        A complete document.
+    """
     inside = "".join(write_capability(item) for item in capabilities)
     return (
         f'{XML_DECLARATION}<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" '
@@ -107,7 +142,18 @@ def write_capabilities(capabilities: Iterable[Capability]) -> bytes:
 
 
 def write_capability(capability: Capability) -> str:
-    """Write one capability (VOResource 1.1, section 3.2.2)."""
+    """Write one capability (VOResource 1.1, section 3.2.2).
+
+    Parameters
+    ----------
+    capability
+        The capability.
+
+    Returns
+    -------
+    xml
+        The element ``capability``.
+    """
     attributes = ""
     if capability.standard_id:
         attributes += f" standardID={quote_attribute(capability.standard_id)}"
@@ -220,7 +266,24 @@ def write_schema_xml(
     quote_name: Callable[[str], str],
     find_statistics: Callable[[Table], TableStatistics | None] = find_no_statistics,
 ) -> str:
-    """Write one schema with its tables (VODataService 1.2, section 3.3)."""
+    """Write one schema with its tables (VODataService 1.2, section 3.3).
+
+    Parameters
+    ----------
+    schema
+        The schema.
+    detail
+        ``min`` omits columns and keys, ``stats`` adds statistics of columns; None: neither.
+    quote_name
+        Quotes a name if ADQL requires it.
+    find_statistics
+        Finds the statistics of a table that its readers may see.
+
+    Returns
+    -------
+    xml
+        The element ``schema``.
+    """
     parts = [
         f"<schema><name>{escape_xml(quote_name(schema.name))}</name>{_write_text_element('title', schema.title)}",
         f"{_write_text_element('description', schema.description)}{_write_text_element('utype', schema.utype)}\n",

@@ -321,6 +321,9 @@ class ServiceFace:
         Further services over tables, each with its own name.
     is_usage_counted
         Whether its answers count as uses of what is published.
+    is_site_wide
+        True if it is the same for all portals: services of users and accounts. The others serve, at the addresses of a
+        portal, only the collections of this portal.
     test_query
         Parameters of a query that finds rows, and perhaps XML for the capability: with ``{lon}``, ``{lat}``, ``{size}``
         of a place with rows.
@@ -350,6 +353,7 @@ class ServiceFace:
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
+    is_site_wide: bool = False
     test_query: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:

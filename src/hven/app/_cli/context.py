@@ -129,14 +129,38 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, ti
 
 
 def format_time(timestamp: str | None) -> str:
-    """Format a time (UTC) as 2026-11-20 09:51:05."""
+    """Format a time (UTC) as 2026-11-20 09:51:05.
+
+    Parameters
+    ----------
+    timestamp
+        A time in ISO 8601; None or empty: there is none.
+
+    Returns
+    -------
+    text
+        Empty without a time.
+    """
     if timestamp:
         return timestamp[:19].replace("T", " ")
     return ""
 
 
 def format_command(context: typer.Context, *arguments: str) -> str:
-    """Format a command that the user can copy, with the same ``--site`` as this one."""
+    """Format a command that the user can copy, with the same ``--site`` as this one.
+
+    Parameters
+    ----------
+    context
+        Context of the verb.
+    arguments
+        The verb and its arguments.
+
+    Returns
+    -------
+    command
+        A line for the shell.
+    """
     site_option = []
     if context.obj:
         site_option = ["--site", shlex.quote(context.obj)]

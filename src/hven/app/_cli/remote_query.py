@@ -73,6 +73,20 @@ class RemoteQueryResult:
 def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteQueryResult:
     """Send a query to ``URL/sync``, and read the VOTable of the answer.
 
+    Parameters
+    ----------
+    url
+        Address of a TAP service.
+    adql
+        The query.
+    maxrec
+        Maximum number of rows; None: that of the service.
+
+    Returns
+    -------
+    result
+        Columns and rows; it is iterated once.
+
     Raises
     ------
     UserError

@@ -63,14 +63,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven region list.csv --to ds9 --date DATE_OBS --rotation C_ROTATION --longitudes stonyhurst",
         "hven region regions.csv --to geojson --region s_region --name obs_id --frame IAU_2015:49900 --view body",
     ),
-    "register": (
-        "hven register",
-        "hven register --check",
-        "hven register stars --show",
-        "hven register --write",
-        "hven register --harvested --at https://reg.example.org/tap --json",
-        "hven register --hapi --line",
-    ),
     "doi": (
         "hven doi",
         "hven doi stars --draft --suffix psup/stars --dry-run",

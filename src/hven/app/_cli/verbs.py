@@ -41,7 +41,6 @@ VERB_MODULES = {
     "explain": "query_commands",
     "resolve": "query_commands",
     "region": "region",
-    "register": "register",
     "doi": "doi",
     "status": "status_commands",
     "verify": "verify",

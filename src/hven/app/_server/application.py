@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from hven.site.auth import AccessPolicy, Principal
 
 
-# Faces that are the same for all portals: those of users and accounts, and the registry. The pages of a portal select
-# its collections by themselves (`_pages.brand`).
-SITE_FACES = {"portal", "jobs", "login", "oai", "sign", "projects", "referee"}
 JSON_SUFFIX = ".json"
 MAX_SEGMENT_BYTES = 255  # bytes between two slashes: the limit of file names
 MAX_CACHED_PATHS = 1_000  # old paths whose routes are cached
@@ -171,7 +168,7 @@ class _PortalDispatcher:
         application = self._portal_applications.get(portal.name)
         if application is None:
             service_context = replace(self._context, collections=frozenset(portal.collections))
-            data_faces = [name for name in service_context.faces if name not in SITE_FACES]
+            data_faces = [name for name, face in service_context.faces.items() if not face.is_site_wide]
             portal_routes = _build_face_routes(service_context, data_faces)
             application = _build_routing_application(self._default_routes | portal_routes, service_context)
             self._portal_applications[portal.name] = application
@@ -222,9 +219,10 @@ def _build_routing_application(
 
 def _restrict_context_to_face(service_context: ServiceContext, face: str) -> ServiceContext:
     """Restrict the context of a face to the tables that it serves."""
-    service = face if service_context.faces[face].is_selectable else ""
+    service_face = service_context.faces[face]
+    service = face if service_face.is_selectable else ""
     collections = service_context.collections
-    if face in SITE_FACES:
+    if service_face.is_site_wide:  # the pages of a portal select its collections by themselves (`_pages.brand`)
         collections = frozenset()
     policies = service_context.policies
     if service or collections:

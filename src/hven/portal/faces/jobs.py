@@ -80,6 +80,7 @@ def _describe_job_type(job_type: JobDefinition, url: str) -> dict[str, Any]:
 
 FACE = ServiceFace(
     name="jobs",
+    is_site_wide=True,
     title="Jobs",
     standard_ids=("ivo://ivoa.net/std/UWS",),
     build_routes=build_routes,

@@ -484,4 +484,4 @@ def _is_json_client(request: Request) -> bool:
     return JSON_MEDIA_TYPE in media_types.lower()
 
 
-FACE = ServiceFace(name="login", title="Sessions", build_routes=build_routes, is_usage_counted=False)
+FACE = ServiceFace(name="login", title="Sessions", build_routes=build_routes, is_usage_counted=False, is_site_wide=True)

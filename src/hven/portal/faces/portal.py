@@ -121,6 +121,7 @@ def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None
 
 FACE = ServiceFace(
     name="portal",
+    is_site_wide=True,
     title="Pages for people",
     is_selectable=True,
     description="Everything that is published here, to search, view, plot and download in a browser.",

@@ -226,4 +226,4 @@ def _list_project_collections(project: ProjectSettings, page_context: PageContex
     return {"collections": list(collections.values()), "releases": releases}
 
 
-FACE = ServiceFace(name="projects", title="Projects", build_routes=build_routes)
+FACE = ServiceFace(name="projects", title="Projects", build_routes=build_routes, is_site_wide=True)

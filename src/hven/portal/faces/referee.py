@@ -53,4 +53,6 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [create_route("/referee/{secret}", begin_referee_session, TEXT_LINE_ERRORS)]
 
 
-FACE = ServiceFace(name="referee", title="Referees", build_routes=build_routes, is_usage_counted=False)
+FACE = ServiceFace(
+    name="referee", title="Referees", build_routes=build_routes, is_usage_counted=False, is_site_wide=True
+)

@@ -75,4 +75,6 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-FACE = ServiceFace(name="sign", title="Signed addresses", build_routes=build_routes, is_usage_counted=False)
+FACE = ServiceFace(
+    name="sign", title="Signed addresses", build_routes=build_routes, is_usage_counted=False, is_site_wide=True
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import time
 from contextlib import closing, contextmanager, suppress
@@ -324,22 +325,6 @@ drafts = _define_table(  # texts that curators write in the page: see `_drafts`
     bases   text  -- JSON: part -> digest of the published text when the draft began
     """,
 )
-registered = _define_table(  # records of the publishing registry: see `_registry_records`
-    "registered",
-    """
-    id         text key       -- IVOID in lower case
-    ivoid      text
-    number     big            -- grows with each change: the order in which records are listed
-    part       text index     -- the collection that it describes; empty: the site
-    created    text
-    changed    text index     -- here, in whole seconds
-    deleted    int
-    kind       text           -- its type: vs:CatalogService
-    body       text
-    dublin     text           -- the same record as Dublin Core
-    """,
-    sa.Index("ix_registered_number", "number"),
-)
 citations = _define_table(  # DOIs, and the reasons of withdrawals: see `_citation_records`
     "citations",
     """
@@ -361,13 +346,6 @@ results = _define_table(  # persistent addresses of results
     made   text index
     maker  text           -- digest of the client that asked for it, and the day
     body   text           -- query, snapshots, count, checksum
-    """,
-)
-parts = _define_table(  # what the records of a collection were made from
-    "registered_parts",
-    """
-    part text key
-    made text
     """,
 )
 descriptors = _define_table(  # of each collection, as it was last read without faults: see `_descriptors`
@@ -453,6 +431,20 @@ def read_meta_value(connection: sa.Connection, key: str) -> str | None:
     query = sa.select(meta.c.value).where(meta.c.key == key)
     value: str | None = connection.execute(query).scalar()
     return value
+
+
+def get_or_create_secret(database: StateDatabase, key: str) -> bytes:
+    """Return a secret that `meta` has under a key, and that all processes share; the first call creates it."""
+    with database.begin_read() as connection:
+        secret_text = read_meta_value(connection, key)
+    if secret_text is None:
+        # two processes may both get here: the secret of the first one stays
+        with database.begin_write() as connection:
+            secret_text = read_meta_value(connection, key)
+            if secret_text is None:
+                secret_text = secrets.token_hex(32)
+                insert_meta_value(connection, key, secret_text)
+    return bytes.fromhex(secret_text)
 
 
 def insert_meta_value(connection: sa.Connection, key: str, value: str) -> None:

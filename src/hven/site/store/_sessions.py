@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import UnauthenticatedError
 from hven.site.store import _deletion_time as deletion_time
-from hven.site.store._database import format_current_time, insert_meta_value, read_meta_value, sessions, users
+from hven.site.store._database import format_current_time, get_or_create_secret, sessions, users
 
 if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
@@ -115,16 +115,7 @@ class SessionStore:
 
     def _get_seal_key(self) -> bytes:
         if self._seal_key is None:
-            with self._database.begin_read() as connection:
-                key_text = read_meta_value(connection, SEAL_META_KEY)
-            if key_text is None:
-                # two processes may both get here: the first one's key stays
-                with self._database.begin_write() as connection:
-                    key_text = read_meta_value(connection, SEAL_META_KEY)
-                    if key_text is None:
-                        key_text = secrets.token_hex(32)
-                        insert_meta_value(connection, SEAL_META_KEY, key_text)
-            self._seal_key = bytes.fromhex(key_text)
+            self._seal_key = get_or_create_secret(self._database, SEAL_META_KEY)
         return self._seal_key
 
 

@@ -20,6 +20,7 @@ from hven.site.store._database import (
     build_state_address,
     events,
     get_next_number,
+    get_or_create_secret,
     increment_version,
     insert_meta_value,
     is_state_required,
@@ -40,7 +41,6 @@ from hven.site.store._drafts import DraftStore
 from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
 from hven.site.store._leases import Lease, LeaseStore
-from hven.site.store._registry_records import RegistryRecordStore
 from hven.site.store._releases import ReleaseStore
 from hven.site.store._schedules import SyncScheduleStore
 from hven.site.store._sessions import SessionStore
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EMBEDDED_ENGINE = "duckdb"
 _MAX_ID_CHARACTERS = 200  # a longer id is none of ours; SQLite searches for no text of more than 50,000
+SITE_SIGNING_META_KEY = "registry"  # key in `meta` of the secret of the site, named after what was signed first
 DATA_MARKER_FILE = ".hven-data"  # a file that names the store to which a directory belongs
 
 
@@ -126,7 +127,6 @@ class StateStore:
         self.verifications = SnapshotVerificationStore(self._database)
         self.descriptors = DescriptorStore(self._database)
         self.drafts = DraftStore(self._database)
-        self.registry = RegistryRecordStore(self._database)
         self.citations = CitationStore(self._database)
         self.results = CitedResultStore(self._database)
         self._package_objects = SingletonRegistry()
@@ -725,6 +725,13 @@ class StateStore:
                 site_id = secrets.token_hex(8)
                 insert_meta_value(connection, "site", site_id)
         return site_id
+
+    def get_site_secret(self) -> bytes:
+        """Return the secret with which all processes of this site sign what they recognise later.
+
+        It is created at the first call.
+        """
+        return get_or_create_secret(self._database, SITE_SIGNING_META_KEY)
 
     def release_data_directory(self) -> None:
         """Forget which directory belongs to this store, because it is empty after all."""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli import registry_enrolment
-from hven.app._cli.context import load_site_settings, open_site, print_json
+from hven.app.api import load_site_settings, open_site, print_json
 from hven.model import plugins
 from hven.model.errors import NotFoundError, UsageError, UserError
-from hven.services import registry_validation
+from hven.plugins.registry import registry_enrolment, registry_validation
 from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -22,12 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.errors import Fault
-    from hven.model.resource import RegistryRecord
+    from hven.plugins.registry.record_store import RegistryRecord
     from hven.site import Site
 
-# extension point; a module has LIST_NAME, the name of a list of servers, and build_server_entry(site), which returns an
-# entry for this list
-SERVER_LISTS_POINT = "registry.server_lists"
+SERVER_LIST_POINT = "registry.server_lists"  # extension point: see README.md
 
 
 def register(
@@ -77,7 +74,7 @@ def register(
         )
     if show_hapi:
         with open_site(context) as site:
-            entry = _build_hapi_server_entry(site)
+            entry = _build_server_entry(site, "hapi")
         _print_hapi_server_entry(entry, as_line=as_line)
     elif check_records or show_records:
         with open_site(context) as site:
@@ -191,18 +188,19 @@ def _print_hapi_server_entry(entry: dict[str, Any], *, as_line: bool) -> None:
     )
 
 
-def _build_hapi_server_entry(site: Site) -> dict[str, Any]:
-    """Build the entry of the site in HAPI's list of servers, by the plug-in package that serves HAPI.
+def _build_server_entry(site: Site, list_name: str) -> dict[str, Any]:
+    """Build the entry of the site for a list of servers.
 
     Raises
     ------
     UserError
-        No such package is in use, or it cannot describe the server.
+        The site cannot be listed, or no plug-in package in use has the list.
     """
-    for module in plugins.load_extensions(SERVER_LISTS_POINT):
-        if module.LIST_NAME == "hapi":
+    for module in plugins.load_extensions(SERVER_LIST_POINT):
+        if list_name == module.LIST_NAME:
             entry: dict[str, Any] = module.build_server_entry(site)
             return entry
-    raise plugins.find_unused_plugin_error("protocols", "hapi") or UserError(
-        "no plug-in package that serves HAPI is installed", remedy="install one, or leave out --hapi"
-    )
+    unused_error = plugins.find_unused_plugin_error("protocols", list_name)
+    if unused_error is not None:
+        raise unused_error
+    raise UserError(f"no plug-in package in use has the service {list_name}", remedy="install one that has it")

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from unittest import mock
 
 import pytest
+import rofr_rules
 from asgi_client import Client
 
-import rofr_rules
 from hven.adql.vocabularies import load_vocabularies
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.services.faces import oai
+from hven.plugins.registry import oai_service
 from hven.site import Site
 
 TOML = """\
@@ -86,7 +86,7 @@ def judge_answers(client: Client, old: str = "", new: str = "", address: str = B
         changed += many
         return body.encode()
 
-    with mock.patch.object(oai, "RECORDS_PER_PAGE", 7):
+    with mock.patch.object(oai_service, "RECORDS_PER_PAGE", 7):
         told = rofr_rules.check_registry(ask, address, RELATIONS)
     assert bool(changed) == bool(old)
     return told

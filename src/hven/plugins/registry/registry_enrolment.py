@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hven.app._cli.context import format_command, print_json
-from hven.app._cli.remote_query import run_remote_query
+from hven.app.api import format_command, print_json, run_remote_query
 from hven.model import settings as site_settings
 from hven.model.errors import UsageError, UserError
-from hven.services import registry_validation
+from hven.plugins.registry import registry_validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.model.resource import RegistryRecord
     from hven.model.settings import Settings
+    from hven.plugins.registry.record_store import RegistryRecord
     from hven.services.face import ServiceContext
 
 MAX_RECORDS = 100_000  # limit of the query that asks a registry for a site's records

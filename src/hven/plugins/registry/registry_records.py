@@ -1,6 +1,6 @@
 """Records for registries of the Virtual Observatory, built from descriptors, published tables and faces.
 
-They follow VOResource 1.1, VODataService 1.2 and VORegistry 1.0; `hven.services._coverage` writes the coverage.
+They follow VOResource 1.1, VODataService 1.2 and VORegistry 1.0; `hven.services.api.coverage` writes the coverage.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from hven.model.resource import (
     SPDX_LICENCE_PATTERN,
     CollectionSpec,
     Person,
-    RegistryRecord,
     RelatedResource,
     ServiceRegistration,
 )
 from hven.model.table import Schema
-from hven.services import _coverage as coverage
-from hven.services import _vosi as vosi
-from hven.services._vosi import Capability
+from hven.plugins.registry.record_store import RegistryRecord, RegistryRecordStore
+from hven.services.api import coverage, vosi
+from hven.services.api.vosi import Capability
 from hven.site import TAP_SCHEMA
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
@@ -79,6 +78,7 @@ class PublishingRegistry:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
+        self._record_store = context.site.store.get_or_create(RegistryRecordStore)
         self._lock = threading.Lock()
         self._last_state: tuple[str, Settings] | None = None
 
@@ -113,7 +113,7 @@ class PublishingRegistry:
             claimed_ivoids: Sequence[str] = []
             changed_parts = self._build_changed_parts(published_state)
             if changed_parts:
-                claimed_ivoids = site.store.registry.replace_records(changed_parts)
+                claimed_ivoids = self._record_store.replace_records(changed_parts)
             for ivoid in claimed_ivoids:
                 logger.warning("registry: another record already has the id %s; this one is left out", ivoid)
             self._last_state = None
@@ -131,7 +131,7 @@ class PublishingRegistry:
         self, published_state: PublishedState
     ) -> dict[str, tuple[str, Sequence[RegistryRecord]] | None]:
         """Build digests and records of the parts that have changed, with None for a part that is removed."""
-        known_digests = self._context.site.store.registry.map_part_digests()
+        known_digests = self._record_store.map_part_digests()
         builder = _RegistryRecordBuilder(self._context, published_state)
         changed_parts: dict[str, tuple[str, Sequence[RegistryRecord]] | None] = {}
         for part, part_digest in builder.digests_by_part.items():
@@ -163,7 +163,7 @@ def build_draft_records(context: ServiceContext) -> dict[str, list[RegistryRecor
         By collection; under the empty name, those of the site.
     """
     builder = _RegistryRecordBuilder(context, context.site.get_published_state())
-    record_store = context.site.store.registry
+    record_store = context.site.store.get_or_create(RegistryRecordStore)
     records_by_part: dict[str, list[RegistryRecord]] = {}
     for part in builder.digests_by_part:
         records_by_part[part] = []

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from hven.model.resource import RegistryRecord
-from hven.site.store._database import (
-    get_next_number,
-    insert_meta_value,
-    parts,
-    read_meta_value,
-    registered,
-)
+from hven.plugins.registry.store_tables import parts, registered
+from hven.site.api.store_tables import get_next_number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from hven.site.store._database import StateDatabase
+    from hven.site.api.store_tables import StateDatabase
 
-REGISTRY_META_KEY = "registry"  # key in `meta` of the secret that signs resumption tokens
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryRecord:
+    """A record of a publishing registry.
+
+    Attributes
+    ----------
+    ivoid
+        Its identifier; without case.
+    kind
+        Its type, as xsi:type has it: ``vs:CatalogService``.
+    body
+        XML of what stands in it.
+    dublin
+        The same as Dublin Core.
+    created
+        When it was first published (ISO 8601, UTC); None: when it is first told.
+    changed
+        When it changed here, in whole seconds; empty: it was not told yet.
+    number
+        Grows with each change of any record.
+    deleted
+        It is gone; what it was is kept.
+    """
+
+    ivoid: str
+    kind: str
+    body: str
+    dublin: str
+    created: str | None = None
+    changed: str = ""
+    number: int = 0
+    deleted: bool = False
+
+
 _RECORD_COLUMNS = [registered.c[field.name] for field in fields(RegistryRecord)]
 
 
@@ -143,18 +170,6 @@ class RegistryRecordStore:
         with self._database.begin_read() as connection:
             return connection.execute(sa.select(sa.func.min(registered.c.changed))).scalar()
 
-    def get_token_secret(self) -> bytes:
-        """Return the secret with which all processes sign resumption tokens."""
-        with self._database.begin_read() as connection:
-            secret_text = read_meta_value(connection, REGISTRY_META_KEY)
-        if secret_text is None:
-            with self._database.begin_write() as connection:
-                secret_text = read_meta_value(connection, REGISTRY_META_KEY)
-                if secret_text is None:
-                    secret_text = secrets.token_hex(32)
-                    insert_meta_value(connection, REGISTRY_META_KEY, secret_text)
-        return bytes.fromhex(secret_text)
-
 
 def _replace_part_digests(
     connection: sa.Connection, records_by_part: Mapping[str, tuple[str, Sequence[RegistryRecord]] | None]
@@ -261,4 +276,4 @@ def _record_from_columns(  # noqa: PLR0917
     )
 
 
-__all__ = ["RegistryRecordStore"]
+__all__ = ["RegistryRecord", "RegistryRecordStore"]

@@ -18,8 +18,8 @@ import orjson
 from hven import services
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import NotFoundError, ParamError
-from hven.services import _vosi as vosi
-from hven.services._registry_records import (
+from hven.plugins.registry.record_store import RegistryRecordStore
+from hven.plugins.registry.registry_records import (
     EMAIL_PATTERN,
     RECORDS_PER_PAGE,
     REGISTRY_INTERFACE_NAMESPACE,
@@ -27,6 +27,7 @@ from hven.services._registry_records import (
     list_registry_capabilities,
     write_registry_record_pieces,
 )
+from hven.services.api import vosi
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, create_route
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-    from hven.model.resource import RegistryRecord
+    from hven.plugins.registry.record_store import RegistryRecord
 
 MANAGED_SET = "ivo_managed"
 TOKEN_LIFETIME_SECONDS = 86_400
@@ -94,7 +95,7 @@ class _OaiRepository:
     def __init__(self, context: ServiceContext, publishing_registry: PublishingRegistry) -> None:
         self._context = context
         self._publishing_registry = publishing_registry
-        self._record_store = context.site.store.registry
+        self._record_store = context.site.store.get_or_create(RegistryRecordStore)
         self._url = f"{context.site.settings.site_url}/oai"
 
     def write_answer_document(self, arguments: Sequence[tuple[str, str]]) -> str:
@@ -232,7 +233,7 @@ class _OaiRepository:
         return f"{body}.{self._sign_token_body(body)}"
 
     def _sign_token_body(self, body: str) -> str:
-        token_secret = self._record_store.get_token_secret()
+        token_secret = self._context.site.store.get_site_secret()
         digest = hmac.new(token_secret, body.encode(), sha256).digest()
         return _encode_base64(digest[:SIGNATURE_BYTES])
 
@@ -427,5 +428,6 @@ FACE = ServiceFace(
     title="Publishing registry (OAI-PMH)",
     description="Records of everything that is published here, for the registries of the Virtual Observatory.",
     applies=lambda _: True,
+    is_site_wide=True,
     build_routes=build_oai_routes,
 )

@@ -25,9 +25,10 @@ from sickle import oaiexceptions as refusals
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.services._registry_records import PublishingRegistry
+from hven.plugins.registry import oai_service
+from hven.plugins.registry.record_store import RegistryRecordStore
+from hven.plugins.registry.registry_records import PublishingRegistry
 from hven.services.face import Capability, ServiceContext, load_service_faces
-from hven.services.faces import oai
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from requirements import require_program
@@ -320,11 +321,11 @@ def test_a_face_brings_its_own(oai_site: Site) -> None:
         ServiceContext.create_for_principal(oai_site, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "own": own}
     )
     PublishingRegistry(around).refresh()
-    told = oai_site.store.registry.find_record("ivo://tycho.example/own")
+    told = oai_site.store.get_or_create(RegistryRecordStore).find_record("ivo://tycho.example/own")
     assert told is not None
     assert "ivo://x.example/std/own" in told.body
     PublishingRegistry(replace(around, faces=load_service_faces())).refresh()
-    gone = oai_site.store.registry.find_record("IVO://Tycho.example/own")
+    gone = oai_site.store.get_or_create(RegistryRecordStore).find_record("IVO://Tycho.example/own")
     assert gone is not None
     assert gone.deleted
 
@@ -337,9 +338,13 @@ def test_a_face_that_fails_takes_no_other_away(oai_site: Site, caplog: pytest.Lo
     around = replace(
         ServiceContext.create_for_principal(oai_site, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "bad": bad}
     )
-    before = {one.ivoid for one in oai_site.store.registry.list_records(0, 1_000) if not one.deleted}
+    before = {
+        one.ivoid for one in oai_site.store.get_or_create(RegistryRecordStore).list_records(0, 1_000) if not one.deleted
+    }
     PublishingRegistry(around).refresh()
-    assert {one.ivoid for one in oai_site.store.registry.list_records(0, 1_000) if not one.deleted} == before
+    assert {
+        one.ivoid for one in oai_site.store.get_or_create(RegistryRecordStore).list_records(0, 1_000) if not one.deleted
+    } == before
     assert "the capabilities of the face bad cannot be listed: never mind" in caplog.text
 
 
@@ -425,7 +430,7 @@ def test_errors(harvester: Client, tmp_path: Path, query: str, expected: str) ->
 
 
 def test_lists_are_told_in_parts(harvester: Client, records: dict[str, etree._Element], tmp_path: Path) -> None:
-    with mock.patch.object(oai, "RECORDS_PER_PAGE", 4):
+    with mock.patch.object(oai_service, "RECORDS_PER_PAGE", 4):
         root, seen, bodies = fetch_document(harvester, "ListRecords", metadataPrefix="ivo_vor"), [], []
         while True:
             bodies.append(etree.tostring(root))
@@ -446,7 +451,7 @@ def test_lists_are_told_in_parts(harvester: Client, records: dict[str, etree._El
                 assert (
                     code(fetch_document(harvester, "ListRecords", resumptionToken=changed)) == "badResumptionToken"
                 ), changed
-        with mock.patch.object(oai.time, "time", return_value=4e9):
+        with mock.patch.object(oai_service.time, "time", return_value=4e9):
             assert code(fetch_document(harvester, "ListRecords", resumptionToken=first)) == "badResumptionToken"
     valid(tmp_path, *bodies)
 
@@ -479,7 +484,7 @@ def test_a_harvester_that_is_not_ours(
     harvester: Client, records: dict[str, etree._Element], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests.Session, "get_adapter", lambda *_, **__: _Wire(harvester))
-    with mock.patch.object(oai, "RECORDS_PER_PAGE", 5):
+    with mock.patch.object(oai_service, "RECORDS_PER_PAGE", 5):
         client = Sickle(f"{BASE}/oai")
         assert client.Identify().repositoryName == "Tycho's data"
         assert [one.setSpec for one in client.ListSets()] == ["ivo_managed"]

@@ -14,13 +14,13 @@ import pytest
 from lxml import etree
 
 from hven.app import _cli as cli
-from hven.app._cli.registry_enrolment import update_settings_text
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
-from hven.model.resource import RegistryRecord
-from hven.services import registry_validation
-from hven.services._registry_records import PublishingRegistry, write_registry_record_xml
+from hven.plugins.registry import registry_validation
+from hven.plugins.registry.record_store import RegistryRecord, RegistryRecordStore
+from hven.plugins.registry.registry_enrolment import update_settings_text
+from hven.plugins.registry.registry_records import PublishingRegistry, write_registry_record_xml
 from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -82,7 +82,7 @@ def site_files(directory: Path) -> Iterator[tuple[Path, Path]]:
 def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
     def list_records() -> list[RegistryRecord]:
         with Site(settings.load_settings(directory), watch_for_changes=False) as site:
-            return site.store.registry.list_records(0, 100)
+            return site.store.get_or_create(RegistryRecordStore).list_records(0, 100)
 
     before = list_records()
     assert re.fullmatch(
@@ -201,18 +201,21 @@ def test_what_is_shown_is_what_is_told(judging: ServiceContext) -> None:
     PublishingRegistry(around).refresh()
     try:
         for ivoid, one in draft.items():
-            told = around.site.store.registry.find_record(ivoid)
+            told = around.site.store.get_or_create(RegistryRecordStore).find_record(ivoid)
             assert told is not None
             assert (told.kind, told.body) == (one.kind, one.body)
         again = [one for found in registry_validation.build_draft_records(around).values() for one in found]
         assert [write_registry_record_xml(one) for one in again] == [
-            write_registry_record_xml(around.site.store.registry.find_record(one.ivoid)) for one in again
+            write_registry_record_xml(around.site.store.get_or_create(RegistryRecordStore).find_record(one.ivoid))
+            for one in again
         ]  # type: ignore[arg-type]
         assert all(one.changed for one in again)
         shown = etree.fromstring(registry_validation.format_record(again[0]))
         assert shown.get("created") == again[0].created
     finally:
-        around.site.store.registry.replace_records(dict.fromkeys(around.site.store.registry.map_part_digests()))
+        around.site.store.get_or_create(RegistryRecordStore).replace_records(
+            dict.fromkeys(around.site.store.get_or_create(RegistryRecordStore).map_part_digests())
+        )
 
 
 def test_lines_of_keys_are_those_of_their_section() -> None:

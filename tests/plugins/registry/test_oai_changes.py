@@ -14,7 +14,7 @@ import pytest
 import yaml
 from asgi_client import Client
 from lxml import etree
-from test_oai import code, fetch_document, found, valid
+from test_oai_service import code, fetch_document, found, valid
 
 from hven import descriptor
 from hven.app._server import create_application
@@ -22,12 +22,13 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.model.table import Schema
-from hven.services._registry_records import _RegistryRecordBuilder
+from hven.plugins.registry import record_store
+from hven.plugins.registry.oai_service import DOCUMENT_OPENING, _write_oai_record
+from hven.plugins.registry.record_store import RegistryRecordStore
+from hven.plugins.registry.registry_records import _RegistryRecordBuilder
 from hven.services.face import ServiceContext, load_service_faces
-from hven.services.faces.oai import DOCUMENT_OPENING, _write_oai_record
 from hven.site import PublishedState, PublishedTable, Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from hven.site.store import _registry_records
 from process_runner import wait_until
 from shared import EXAMPLES_FACTOR
 
@@ -55,8 +56,8 @@ class World:
     def told(self, since: str | None = None) -> dict[str, str]:
         """Harvest, a second later: identifier -> date, with a cross behind those that are gone."""
         self.at += 1
-        with mock.patch.object(_registry_records, "datetime", wraps=_registry_records.datetime) as clock:
-            clock.now.return_value = _registry_records.datetime(2030, 1, 1, 0, 0, self.at, tzinfo=_registry_records.UTC)
+        with mock.patch.object(record_store, "datetime", wraps=record_store.datetime) as clock:
+            clock.now.return_value = record_store.datetime(2030, 1, 1, 0, 0, self.at, tzinfo=record_store.UTC)
             self.site.refresh_published_state()
             more = {"from": since} if since else {}
             root = fetch_document(self.client, "ListRecords", metadataPrefix="oai_dc", **more)
@@ -126,7 +127,7 @@ def test_a_change_is_known_before_somebody_asks(tmp_path: Path) -> None:
         write_collection(tmp_path, "one", description="Second")
 
         def second() -> bool:
-            told = site.store.registry.find_record(f"{HERE}one")
+            told = site.store.get_or_create(RegistryRecordStore).find_record(f"{HERE}one")
             return told is not None and "Second" in told.body
 
         wait_until(second)
@@ -157,12 +158,12 @@ def test_an_id_that_two_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         now = world.told()
         assert (now["one"], now["two"]) == ("01", "02x")
         assert "another record already has the id ivo://a.example/one" in caplog.text
-        told = world.site.store.registry.find_record(f"{HERE}one")
+        told = world.site.store.get_or_create(RegistryRecordStore).find_record(f"{HERE}one")
         assert told is not None
         assert "<title>one</title>" in told.body
         world.site.store.unpublish_collection("one")
         assert world.told()["one"] == "03"  # it is free
-        told = world.site.store.registry.find_record(f"{HERE}one")
+        told = world.site.store.get_or_create(RegistryRecordStore).find_record(f"{HERE}one")
         assert told is not None
         assert "<title>two</title>" in told.body
 
@@ -249,9 +250,9 @@ def judge_generated_collections(site: Site, directory: Path, rng: random.Random,
     making = _RegistryRecordBuilder(around, now)
     assert set(making.digests_by_part) == {"", *resources}
     told = {part: ("x", making.build_records(part)) for part in making.digests_by_part}
-    assert not site.store.registry.replace_records(told)
+    assert not site.store.get_or_create(RegistryRecordStore).replace_records(told)
     for prefix in ("ivo_vor", "oai_dc"):
-        rows = site.store.registry.list_records(0, 100_000)
+        rows = site.store.get_or_create(RegistryRecordStore).list_records(0, 100_000)
         assert len(rows) >= 2 * len(resources)
         request = "<responseDate>2026-01-01T00:00:00Z</responseDate><request verb='ListRecords'>https://vo.example/oai</request>"
         body = f"{DOCUMENT_OPENING}{request}<ListRecords>{''.join(piece for one in rows for piece in _write_oai_record(one, prefix))}</ListRecords></OAI-PMH>"

@@ -17,14 +17,15 @@ from lxml import etree
 from hven.adql.vocabularies import load_vocabularies
 from hven.model.errors import Fault, TextPlace, suggest_spelling
 from hven.model.settings import SETTINGS_FILE
-from hven.services import _registry_records as registry
+from hven.plugins.registry import registry_records as registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hven.model.resource import CollectionSpec, RegistryRecord
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
+    from hven.plugins.registry.record_store import RegistryRecord
     from hven.services.face import ServiceContext
 
 XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"

@@ -1,0 +1,1 @@
+"""Registry records of what a site publishes, and their harvesting."""
