@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from hven.app._server import load_shedder
-from hven.app._server.load_shedder import LoadShedder
+from hven.app._server import worker_load
 from hven.app._server.request_middleware import RequestMiddleware
+from hven.app._server.worker_load import LoadShedder
 from hven.model.settings import Settings
 from hven.site.store import StateStore
 
@@ -68,24 +68,24 @@ def test_a_queue_that_stands_is_told_at_once_when_to_come_again() -> None:
     loop = Loop()
     crowd = ("192.0.2.1", "192.0.2.2") * 6
     # long, but it may become empty
-    assert {status for _, status, _ in loop.rounds(int(load_shedder.MIN_STANDING_SECONDS / COST / 12), crowd)} == {200}
+    assert {status for _, status, _ in loop.rounds(int(worker_load.MIN_STANDING_SECONDS / COST / 12), crowd)} == {200}
     loop.rounds(3, crowd)
     loop.waited.clear()
     told = loop.rounds(20, crowd)
     refused = [headers for _, status, headers in told if status == 503]
     assert len(refused) > len(told) / 2
-    assert {headers[b"retry-after"] for headers in refused} == {load_shedder.RETRY_AFTER_SECONDS}
-    assert max(loop.waited) <= load_shedder.MAX_WAIT_SECONDS
+    assert {headers[b"retry-after"] for headers in refused} == {worker_load.RETRY_AFTER_SECONDS}
+    assert max(loop.waited) <= worker_load.MAX_WAIT_SECONDS
     # whether it lives, it says all the same
-    assert {status for _, status, _ in loop.rounds(1, crowd, load_shedder.ALWAYS_SERVED_PATH)} == {200}
-    loop.now += 2 * load_shedder.MIN_IDLE_SECONDS  # nothing to do for a moment: the queue was empty
+    assert {status for _, status, _ in loop.rounds(1, crowd, worker_load.ALWAYS_SERVED_PATH)} == {200}
+    loop.now += 2 * worker_load.MIN_IDLE_SECONDS  # nothing to do for a moment: the queue was empty
     assert {status for _, status, _ in loop.rounds(1, crowd)} == {200}
 
 
 def test_a_few_long_requests_are_no_queue_that_stands() -> None:
     loop = Loop()
     loop.rounds(1, ("192.0.2.1",))
-    loop.now += 10 * load_shedder.MIN_STANDING_SECONDS  # one that held up the loop for long
+    loop.now += 10 * worker_load.MIN_STANDING_SECONDS  # one that held up the loop for long
     loop.door._last_busy = loop.now
     assert {status for _, status, _ in loop.rounds(1, ("192.0.2.1",) * 6)} == {200}
 
@@ -122,9 +122,9 @@ def test_a_loop_that_is_kept_from_running_does_not_pause() -> None:
 def test_a_look_that_is_in_time_says_nothing() -> None:
     loop = Loop()
     loop.door.record_probe_delay()
-    loop.now += load_shedder.PROBE_SECONDS
+    loop.now += worker_load.PROBE_SECONDS
     loop.door.record_probe_delay()
     assert not loop.door.is_loop_late
-    loop.now += load_shedder.PROBE_SECONDS + 2 * load_shedder.MAX_PROBE_DELAY_SECONDS
+    loop.now += worker_load.PROBE_SECONDS + 2 * worker_load.MAX_PROBE_DELAY_SECONDS
     loop.door.record_probe_delay()
     assert loop.door.is_loop_late

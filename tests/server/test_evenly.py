@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from server_process import ServerProcess, build_star_site, serve_site, wait_until
 
-from hven.app._server.connection_balancing import MAX_SILENCE_SECONDS, WorkerConnectionCounts
 from hven.app._server.request_middleware import RequestMiddleware
+from hven.app._server.worker_load import MAX_SILENCE_SECONDS, WorkerConnectionCounts
 from hven.model.settings import Settings
 from hven.site.store import StateStore
 
@@ -86,7 +86,7 @@ def test_nothing_is_left_to_workers_that_say_nothing() -> None:
 def test_an_answer_says_that_its_connection_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(
-        "hven.app._server.connection_balancing.should_close_connection",
+        "hven.app._server.worker_load.should_close_connection",
         lambda client: asked.append(client) or client[1] == 2,
     )
     settings = Settings(directory=tmp_path)

@@ -22,7 +22,6 @@ from hven.adql._unit_functions import (
 from hven.adql.functions import (
     NAME_RESOLVING_FUNCTIONS,
     WINDOW_FUNCTIONS,
-    FunctionSet,
 )
 from hven.adql.scope import MAX_NAMED_COLUMNS, NameScope
 from hven.adql.signatures import (
@@ -64,8 +63,6 @@ from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRI
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.model.table import Table
-
 
 MAX_HISTOGRAM_BINS = 100_000
 
@@ -86,32 +83,7 @@ _NULL_CASTS = {
 
 
 class FunctionBinder(TypeChecker, ABC):
-    """Binds function calls.
-
-    Attributes
-    ----------
-    clause
-        The clause that is being bound; aggregates may stand only in some.
-    slot_bounds
-        Free slots with the minimum and the maximum of their values.
-    tables
-        The tables that the query reads, by their qualified names.
-    volatile
-        True if the query calls a function that may give another result for the same rows.
-    resolve_position
-        A function that returns the position of an object by its name: longitude and latitude in ICRS, in degrees.
-        None: this service does not resolve names.
-    """
-
-    def __init__(self, text: str, functions: FunctionSet) -> None:
-        super().__init__(text)
-        self.functions = functions
-        self.volatile = False
-        self.tables: dict[str, Table] = {}
-        self.slot_bounds: list[tuple[int, float, float]] = []
-        self.resolve_position: Callable[[str], tuple[float, float]] | None = None
-        self.order_independent = False
-        self.clause: str = "SELECT"
+    """Binds function calls."""
 
     @abstractmethod
     def bind_expression(self, node: Expr, scope: NameScope) -> Expr:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql import value_kinds
 from hven.adql._output_names import build_output_name
+from hven.adql.grouping import build_expression_key
 from hven.adql.scope import ColumnLookup
 from hven.adql.syntax_tree import ColumnRef, Expr, Ident, Literal, SelectItem, SetOperation, ValueMetadata
 from hven.adql.value_kinds import classify_value, require_meta
@@ -41,18 +42,23 @@ class SelectList:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The output columns; the templates of their links use the names of this output."""
-        return tuple([self._rewrite_link_template(item, item.column) for item in self.items if item.column is not None])
+        columns = []
+        for item in self.items:
+            if item.column is not None and item.column.link is not None:
+                columns.append(self._rewrite_link_template(item, item.column))
+            elif item.column is not None:
+                columns.append(item.column)
+        return tuple(columns)
 
     @property
     def renamed_columns(self) -> tuple[tuple[str, str], ...]:
         """Columns with another name in the output: pairs of name in the table, name in the output."""
         name_pairs: list[tuple[str, str]] = []
         for item in self.items:
-            table_column = _get_table_column(item)
-            if table_column is None or item.column is None:
+            if not isinstance(item.expr, ColumnRef) or item.expr.column is None or item.column is None:
                 continue
-            if table_column.name != item.column.name:
-                name_pairs.append((table_column.name, item.column.name))
+            if item.expr.column.name != item.column.name:
+                name_pairs.append((item.expr.column.name, item.column.name))
         return tuple(name_pairs)
 
     def _rewrite_link_template(self, item: SelectItem, column: Column) -> Column:
@@ -82,11 +88,11 @@ class SelectList:
         """Return name in the table -> name in the output for the columns of a source; the first output wins."""
         output_names: dict[str, str] = {}
         for item in self.items:
-            table_column = _get_table_column(item)
-            if table_column is None or item.column is None:
+            column_ref = item.expr
+            if not isinstance(column_ref, ColumnRef) or column_ref.source != source_number:
                 continue
-            if isinstance(item.expr, ColumnRef) and item.expr.source == source_number:
-                output_names.setdefault(table_column.name, item.column.name)
+            if column_ref.column is not None and item.column is not None:
+                output_names.setdefault(column_ref.column.name, item.column.name)
         return output_names
 
     def add_item(self, expr: Expr, alias: Ident | None, text_offset: int) -> None:
@@ -146,6 +152,10 @@ class SelectList:
             if not ident.quoted or is_written_alike or is_regular:
                 indexes.append(index)
         return indexes
+
+    def has_different_expressions(self, column_indexes: Sequence[int]) -> bool:
+        """Return whether some of these output columns have another expression than the others."""
+        return len({build_expression_key(self.items[index].expr) for index in column_indexes}) > 1
 
     def get_expression_at_position(self, position: int, binder: TypeChecker, node: Expr) -> Expr:
         """Return the expression at a position, which counts from 1."""
@@ -230,13 +240,6 @@ class SelectList:
             result.items.append(merged_item)
         result.output_names = list(self.output_names)
         return result
-
-
-def _get_table_column(item: SelectItem) -> Column | None:
-    """Return the column of a table that an item selects unchanged; None for other items."""
-    if isinstance(item.expr, ColumnRef):
-        return item.expr.column
-    return None
 
 
 def _apply_column_documentation(column: Column, documented_column: Column, expr: Expr) -> Column:

@@ -5,7 +5,7 @@ The class here reads tokens and names, limits the depth of nesting, and reports 
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from hven.adql._foreign_functions import FOREIGN_FUNCTION_REMEDIES
 from hven.adql._query_limits import CLOCK_CHECK_INTERVAL
@@ -23,6 +23,11 @@ from hven.adql.reserved_words import RESERVED_WORDS
 from hven.adql.syntax_tree import Expr, Ident, Literal
 from hven.model.deadlines import check_deadline
 from hven.model.errors import ParseError, TextPlace, format_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Part = TypeVar("Part")
 
 #: The maximum depth of nesting. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three. In a valid
 #: query each count takes at most five Python frames, so the parser leaves half of the usual 1,000 frames to its caller.
@@ -318,6 +323,17 @@ class TokenStream:
             self.raise_unexpected_token(expected)
         self.token_index = i + 1
         return Ident(str(self.values[i]), tag == QUOTED)
+
+    def parse_by_clause(self, parse_item: Callable[[], Part], keyword: str) -> list[Part]:
+        """Parse ``BY a, b``."""
+        if self.tags[self.token_index] != "BY":
+            self.raise_unexpected_token(format_message("BY after {word}", keyword), "BY")
+        self.token_index += 1
+        items = [parse_item()]
+        while self.tags[self.token_index] == ",":
+            self.token_index += 1
+            items.append(parse_item())
+        return items
 
     def parse_integer(self, expected: str) -> int:
         """Parse an unsigned integer."""

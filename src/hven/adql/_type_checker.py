@@ -21,7 +21,10 @@ from hven.model.literal import is_portable_time_text, to_portable_time_text
 from hven.model.types import BOOLEAN, INT32, STRING, TIMESTAMP, ColumnType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from hven.adql.functions import FunctionSet
+    from hven.model.table import Table
 
 TRUE_WORDS = frozenset({"true", "t", "1", "yes", "y"})
 FALSE_WORDS = frozenset({"false", "f", "0", "no", "n"})
@@ -42,10 +45,28 @@ class TypeChecker:
         Slots of literals that are times in the spelling that every engine reads.
     inline_depth
         More than 0 inside a view or a row filter, whose literals are not literals of the query.
+    clause
+        The clause that is being bound; aggregates may stand only in some.
+    slot_bounds
+        Free slots with the minimum and the maximum of their values.
+    tables
+        The tables that the query reads, by their qualified names.
+    volatile
+        True if the query calls a function that may give another result for the same rows.
+    resolve_position
+        A function that returns the position of an object by its name: longitude and latitude in ICRS, in degrees.
+        None: this service does not resolve names.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, functions: FunctionSet) -> None:
         self.text = text
+        self.functions = functions
+        self.clause: str = "SELECT"
+        self.tables: dict[str, Table] = {}
+        self.volatile = False
+        self.order_independent = False
+        self.resolve_position: Callable[[str], tuple[float, float]] | None = None
+        self.slot_bounds: list[tuple[int, float, float]] = []
         self.literal_values: dict[int, float | str | None] = {}
         self.free_slots: set[int] = set()
         self.fixed_slots: set[int] = set()

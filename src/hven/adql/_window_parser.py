@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final
 
 from hven.adql._syntax_errors import FOREIGN_KEYWORDS
 from hven.adql._token_stream import TokenStream
@@ -20,10 +20,6 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import format_message
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Part = TypeVar("Part")
 WindowParts = tuple[tuple[Expr, ...], tuple[OrderItem, ...], WindowFrame | None]
 
 _FRAME_UNITS: Final = ("ROWS", "RANGE", "GROUPS")
@@ -161,15 +157,6 @@ class WindowParser(TokenStream, ABC):
     def peek_keyword(self) -> str:
         """Return the current word in upper case."""
         return str(self.values[self.token_index]).upper()
-
-    def parse_by_clause(self, parse_item: Callable[[], Part], keyword: str) -> list[Part]:
-        """Parse ``BY a, b``."""
-        self.expect_token("BY", format_message("BY after {word}", keyword))
-        items = [parse_item()]
-        while self.tags[self.token_index] == ",":
-            self.token_index += 1
-            items.append(parse_item())
-        return items
 
     @abstractmethod
     def parse_operand(self) -> Expr:

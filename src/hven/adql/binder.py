@@ -113,7 +113,7 @@ def bind_query(
         free_slots = frozenset()
     values_by_slot = binder.literal_values
     slot_count = max(values_by_slot, default=-1) + 1
-    literal_values = tuple([values_by_slot.get(slot) for slot in range(slot_count)])
+    literal_values = tuple(map(values_by_slot.get, range(slot_count)))
     return BoundQuery(
         bound,
         outputs.columns,
@@ -268,7 +268,9 @@ class QueryBinder(JoinBinder):
     def bind_query(self, node: Query, outer_scope: NameScope | None) -> tuple[Query, SelectList]:
         """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``."""
         outer_cte_count = len(self.ctes)
-        ctes = tuple([self.bind_common_table(cte, outer_scope) for cte in node.ctes])
+        ctes: tuple[CommonTableExpression, ...] = ()
+        for cte in node.ctes:
+            ctes = (*ctes, self.bind_common_table(cte, outer_scope))
         offset = None if node.offset is None else self.bind_row_count(node.offset)
         body: Select | SetOperation | Query
         order: tuple[OrderItem, ...] = ()
@@ -439,22 +441,25 @@ class QueryBinder(JoinBinder):
         where = None
         if node.where is not None:
             self.clause = "WHERE"
-            select_items = [item for item in node.items if isinstance(item, SelectItem)]
-            scope.pending_aliases = [item.alias for item in select_items if item.alias is not None]
+            scope.pending_items = node.items
             where = self.bind_condition(node.where, scope)
         self.clause = "SELECT"
         outputs = self.bind_select_items(node, scope)
         # a literal of a generated column name is part of the shape: another value would give another name
-        self.fixed_slots.update(literal.slot for literal in outputs.named_literals)
+        for literal in outputs.named_literals:
+            self.fixed_slots.add(literal.slot)
         scope.aliases = outputs.aliases
-        self.clause = "GROUP BY"
-        self.check_clause_key_count(node.group_by, "GROUP BY")
-        group_by = tuple([self.bind_group_item(item, scope, outputs) for item in node.group_by])
+        group_by: tuple[Expr, ...] = ()
+        if node.group_by:
+            self.clause = "GROUP BY"
+            self.check_clause_key_count(node.group_by, "GROUP BY")
+            group_by = tuple([self.bind_group_item(item, scope, outputs) for item in node.group_by])
         having = None
         if node.having is not None:
             self.clause = "HAVING"
             having = self.bind_condition(node.having, scope)
-        self.check_named_windows(node.windows, scope)
+        if node.windows:
+            self.check_named_windows(node.windows, scope)
         self.clause = clause
         top = None if node.top is None else self.bind_row_count(node.top)
         bound = Select(
@@ -630,6 +635,7 @@ class QueryBinder(JoinBinder):
         self.check_clause_key_count(items, "ORDER BY")
         positions_by_key: dict[object, int] | None = None  # computed if an item is an expression
         bound_items: list[OrderItem] = []
+        sort_expressions: list[Expr] = []
         for item in items:
             position = self.find_output_position(item.expr, outputs)
             if position is None:
@@ -640,12 +646,12 @@ class QueryBinder(JoinBinder):
                 if position is None:
                     if not require_meta(expression).constant:
                         bound_items.append(OrderItem(expression, item.descending, text_offset=item.text_offset))
+                        sort_expressions.append(expression)
                     continue
                 self._mark_literals_fixed(expression)
                 self._mark_literals_fixed(outputs.items[position - 1].expr)
             bound_items.append(_build_position_order_item(item, outputs, position))
         self.clause = clause
-        sort_expressions = [item.expr for item in bound_items if not isinstance(item.expr, Literal)]
         if sort_expressions:
             is_grouped = bool(select.group_by) or has_aggregate_item(outputs.items)
             if is_grouped or any(require_meta(expression).aggregate for expression in sort_expressions):
@@ -703,8 +709,7 @@ class QueryBinder(JoinBinder):
         column_indexes = outputs.find_column_indexes(node.name)
         if not column_indexes:
             return None
-        distinct_expressions = {build_expression_key(outputs.items[index].expr) for index in column_indexes}
-        if len(distinct_expressions) > 1:
+        if len(column_indexes) > 1 and outputs.has_different_expressions(column_indexes):
             message = format_message(
                 "ORDER BY {name} is ambiguous: {count} output columns have this name",
                 node.name.name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hven.adql._syntax_errors import FOREIGN_KEYWORDS
 from hven.adql.adql_writer import quote_adql_name
-from hven.adql.syntax_tree import ColumnRef, Expr, Ident, NamedWindow, ValueMetadata
+from hven.adql.syntax_tree import ColumnRef, Expr, Ident, NamedWindow, SelectItem, SelectStar, ValueMetadata
 from hven.model.errors import BindError, find_close_match, format_message, suggest_spelling
 
 if TYPE_CHECKING:
@@ -123,6 +123,9 @@ class ColumnLookup:
         entries = self._indexes_by_name.get(identifier.name.lower())
         if entries is None:
             return []
+        if len(entries) == 1:
+            ((name, index),) = entries
+            return [index] if not identifier.quoted or name == identifier.name else []
         return [index for name, index in entries if not identifier.quoted or name == identifier.name]
 
 
@@ -314,19 +317,17 @@ class VisibleColumns:
         ident
             An identifier of a query.
         """
+        found_columns: list[UnqualifiedColumn] = []
         if self.merged_columns:
             merged_column = self.merged_columns.get(ident.name.lower())
             if merged_column is not None and is_same_name(ident, merged_column.name):
-                return [merged_column, *self._find_unmerged_columns(ident)]
-        return self._find_unmerged_columns(ident)
-
-    def _find_unmerged_columns(self, ident: Ident) -> list[UnqualifiedColumn]:
-        return [
-            UnqualifiedColumn(ident.name, source, index)
-            for source in self.sources
-            for index in source.column_lookup.find_column_indexes(ident)
-            if not self.shadowed_columns or (source.number, index) not in self.shadowed_columns
-        ]
+                found_columns.append(merged_column)
+        for source in self.sources:
+            indexes = source.column_lookup.find_column_indexes(ident)
+            if self.shadowed_columns:
+                indexes = [index for index in indexes if (source.number, index) not in self.shadowed_columns]
+            found_columns += [UnqualifiedColumn(ident.name, source, index) for index in indexes]
+        return found_columns
 
     def list_star_columns(self) -> list[UnqualifiedColumn]:
         """List the columns of ``*``: first the merged ones, then the others in the order of FROM (SQL-92 section 7.5).
@@ -356,8 +357,9 @@ class NameScope:
         The scope of the query around it; None if there is none.
     aliases
         The aliases of the select list. HAVING and ORDER BY look a name up here if FROM has no such column.
-    pending_aliases
-        The aliases that WHERE cannot use yet; an error about one of them has a remedy of its own.
+    pending_items
+        The items of the select list whose aliases WHERE cannot use yet; an error about one of them has a remedy of its
+        own.
     windows
         The windows of the WINDOW clause.
 
@@ -376,7 +378,7 @@ class NameScope:
     visible_columns: VisibleColumns
     outer_scope: NameScope | None = None
     aliases: Sequence[tuple[Ident, Expr]] = ()
-    pending_aliases: Sequence[Ident] = ()
+    pending_items: Sequence[SelectItem | SelectStar] = ()
     windows: Sequence[NamedWindow] = ()
 
     def resolve_column(self, column_ref: ColumnRef, query_text: str) -> Expr:
@@ -524,7 +526,8 @@ class NameScope:
 
     def _suggest_column_remedy(self, ident: Ident, column_names: list[str], same_names: list[str]) -> str:
         """Return the remedy for an unknown column; `same_names` differ from it in case only."""
-        if any(_is_alias(ident, alias) for alias in self.pending_aliases):
+        pending_aliases = [item.alias for item in self.pending_items if isinstance(item, SelectItem) and item.alias]
+        if any(_is_alias(ident, alias) for alias in pending_aliases):
             return format_message(
                 "write the expression that {name} stands for; names from the select list are defined only after WHERE",
                 ident.name,

@@ -905,7 +905,7 @@ def survey_tree(query: Query) -> QuerySurvey:
         selects=tuple(nodes_by_class.get(Select, ())),
         table_refs=tuple(nodes_by_class.get(TableRef, ())),
         derived_tables=tuple(nodes_by_class.get(DerivedTable, ())),
-        function_names=frozenset(call.name for call in nodes_by_class.get(FunctionCall, ())),
+        function_names=frozenset(map(attrgetter("name"), nodes_by_class.get(FunctionCall, ()))),
         read_columns={number: tuple(names) for number, names in surveyor.names_by_number.items()},
         filtered_tables=tuple(surveyor.filtered_tables),
         longest_choice=surveyor.longest_choice,

@@ -303,8 +303,13 @@ def derive_condition_meta(*operands: Expr) -> ValueMetadata:
     operands
         The bound operands of the condition.
     """
-    operand_metas = [operand.meta for operand in operands if operand.meta is not None]
-    if not any(meta.aggregate or meta.origins for meta in operand_metas):
+    operand_metas: list[ValueMetadata] = []
+    reads_columns = False
+    for operand in operands:
+        if operand.meta is not None:
+            operand_metas.append(operand.meta)
+            reads_columns = reads_columns or operand.meta.aggregate or bool(operand.meta.origins)
+    if not reads_columns:
         return CONDITION_META
     return derive_meta(operand_metas, BOOLEAN, None, None)
 

@@ -289,11 +289,19 @@ def select_format(responseformat: str | None = None, accept: str | None = None) 
         if match is None:
             raise _create_unknown_format_error(requested_format)
         return match[0], dict(match[1])
-    for media_type in list_accepted_media_types(accept or ""):
+    table_format, options = _find_accepted_format(accept or "")
+    return table_format, dict(options)
+
+
+@cache_results(512)
+def _find_accepted_format(accept: str) -> tuple[TableFormat, tuple[tuple[str, str], ...]]:
+    """Find the format that an Accept header wants most; the default if it names none of ours."""
+    for media_type in list_accepted_media_types(accept):
         match = _find_format(media_type)
         if match is not None:
-            return match[0], dict(match[1])
-    return select_format(DEFAULT_FORMAT)
+            return match
+    default_format, default_options = select_format(DEFAULT_FORMAT)
+    return default_format, tuple(default_options.items())
 
 
 def _create_unknown_format_error(requested_format: str) -> ParamError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 from hven.model.errors import ParamError
@@ -165,8 +166,10 @@ class RequestParams:
         names
             Names in upper case, in the order of the request.
         """
-        names = {param.name for param in declared_params} | {"RUNID", *more_names}
-        return tuple(name for name, values in self.values.items() if name not in names and any(values))
+        known_names = {"RUNID", *more_names, *map(attrgetter("name"), declared_params)}
+        if known_names.issuperset(self.values):
+            return ()
+        return tuple(name for name, values in self.values.items() if name not in known_names and any(values))
 
     def read_all(self, name: str) -> tuple[str, ...]:
         """Return every value of a parameter that may be repeated.
@@ -333,7 +336,8 @@ def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, Uploade
     params
         Each name with its values in order.
     """
-    values: dict[str, list[str]] = {}
+    values: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
-        values.setdefault(name.upper(), []).append(value)
-    return RequestParams({name: tuple(value_list) for name, value_list in values.items()}, files or {})
+        key = name.upper()
+        values[key] = (*values.get(key, ()), value)
+    return RequestParams(values, files or {})

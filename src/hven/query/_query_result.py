@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hven.model.deadlines import Deadline
     from hven.model.params import Param, RequestParams
     from hven.model.settings import Settings
-    from hven.model.table import Column, ColumnGroup, FrameRef, Table
+    from hven.model.table import Column, ColumnGroup, FrameRef, Table, TableConstant
     from hven.site.auth import AccessScope
     from hven.site.counters import ProcessCounters
 
@@ -154,7 +154,8 @@ class QueryResult:
             self.close()
             if self._counters is not None:
                 duration_seconds = time.perf_counter() - started
-                self._counters.count_query_end(self.row_count, duration_seconds, self._find_failure_label())
+                failure_label = None if self.failure is None else _find_failure_label(self.failure)
+                self._counters.count_query_end(self.row_count, duration_seconds, failure_label)
 
     def _limit_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches of the execution up to `row_limit`, in pieces."""
@@ -169,15 +170,7 @@ class QueryResult:
                     yield from _split_batch(self._cast_batch(batch.slice(0, remaining_rows)))
                 return
             self.row_count += batch.num_rows
-            yield from _split_batch(self._cast_batch(batch))
-
-    def _find_failure_label(self) -> str | None:
-        """Return the label of the failure for the counters; None if there is none."""
-        if self.failure is None:
-            return None
-        if isinstance(self.failure, HvenError):
-            return self.failure.label
-        return type(self.failure).__name__
+            yield from _split_batch(self._cast_batch(batch) if self._casts_by_column else batch)
 
     def write_small_answer(self, write_rows: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
         """Write all rows at once, if they are here and the engine has them as values; then the answer is over.
@@ -376,6 +369,11 @@ class QueryResult:
         self.close()
 
 
+def _find_failure_label(failure: Exception) -> str:
+    """Return the label of a failure for the counters."""
+    return failure.label if isinstance(failure, HvenError) else type(failure).__name__
+
+
 def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Cut a batch that is big, without copying."""
     max_piece_rows = max(1, MAX_PIECE_CELLS // max(batch.num_columns, 1))
@@ -427,35 +425,48 @@ def _collect_frames_and_groups(
     """Collect the context of the columns of a plan once, because many answers need it."""
     context = _context_cache.find(id(columns))
     if context is None or context.tables is not tables:
-        frame_ids = {column.frame for column in columns if column.frame}
-        params = {param.name: param for table in tables for param in table.params}
-        all_params = [param for table in tables for param in table.params]
-        for param in all_params:  # a constant with different values in several tables is left out
-            if param.name in params and params[param.name] != param:
-                del params[param.name]
+        params = _select_common_params(tables)
         enum_names = {column.enum for column in (*columns, *params.values()) if column.enum}
         enums: dict[str, Mapping[str, str]] = {}
+        groups: tuple[ColumnGroup, ...] = ()
         for table in tables:
-            enums |= {name: words for name, words in table.enums.items() if name in enum_names}
-        available_names = {column.name for column in columns} | params.keys()
+            if enum_names and table.enums:
+                enums |= {name: words for name, words in table.enums.items() if name in enum_names}
+            if table.groups:
+                available_names = {column.name for column in columns} | params.keys()
+                groups += _select_column_groups(table, available_names, dict(renamed_columns))
+        frame_ids = {column.frame for column in columns if column.frame}
         context = ColumnFramesAndGroups(
             columns=columns,
             tables=tables,
-            frames=_select_coordinate_frames(tables, frame_ids),
-            groups=_select_column_groups(tables, available_names, dict(renamed_columns)),
+            frames=_select_coordinate_frames(tables, frame_ids) if frame_ids else (),
+            groups=groups,
             enums=enums,
-            params=tuple((param, param.value) for param in params.values()),
+            params=tuple((param, param.value) for param in params.values()) if params else (),
         )
         _context_cache.store(id(columns), context, COLUMN_CONTEXT_BYTES * len(columns))
     return context
 
 
+def _select_common_params(tables: tuple[Table, ...]) -> dict[str, TableConstant]:
+    """Return the constants of the tables by name; one with different values in several tables is left out."""
+    params: dict[str, TableConstant] = {}
+    differing_names = set()
+    for table in tables:
+        for param in table.params:
+            if params.setdefault(param.name, param) != param:
+                differing_names.add(param.name)
+    for name in differing_names:
+        del params[name]
+    return params
+
+
 def _select_column_groups(
-    tables: tuple[Table, ...], answer_columns: set[str], names_in_answer: Mapping[str, str]
+    table: Table, answer_columns: set[str], names_in_answer: Mapping[str, str]
 ) -> tuple[ColumnGroup, ...]:
     """Return the groups whose members are all in the answer, with the names that they have there."""
     groups = []
-    for group in (group for table in tables for group in table.groups):
+    for group in table.groups:
         roles = {
             role: name if name in answer_columns else names_in_answer.get(name, name)
             for role, name in group.roles.items()

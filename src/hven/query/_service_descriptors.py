@@ -53,10 +53,10 @@ def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
     for number, table, source in sorted(_iterate_from_tables(body.source), key=itemgetter(0)):
         if table is None or table.identifier_column is None or not table.is_served_by("datalink"):
             continue
-        if not table.effective_links and not table.spanned_series_ids:
+        id_reference = ids_by_column.get((number, table.identifier_column.name))
+        if (id_reference is None and not table.links) or not _has_row_links(table):
             continue
         table_name = table.qualified_name
-        id_reference = ids_by_column.get((number, table.identifier_column.name))
         if id_reference is not None:
             descriptors_by_key.setdefault(table_name, _write_datalink_descriptor(table, id_reference))
             if _has_cutouts(table, source):
@@ -73,6 +73,11 @@ def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
             if descriptor is not None:
                 descriptors_by_key.setdefault(f"{table_name} {link_number}", descriptor)
     return tuple(descriptors_by_key.values())
+
+
+def _has_row_links(table: Table) -> bool:
+    """Return whether the rows of a table have links: its own, or those to other tables of a series."""
+    return bool(table.effective_links or table.spanned_series_ids)
 
 
 def _has_cutouts(table: Table, source: FromItem) -> bool:

@@ -99,6 +99,8 @@ class QueryQueue:
         Monotonic clock, in seconds.
     memory_watchdog
         Watchdog of the memory that queries use; None: there is none.
+    frees_memory
+        Whether freed memory is returned to the system when the last turn ends.
     """
 
     def __init__(
@@ -108,11 +110,13 @@ class QueryQueue:
         *,
         place_count: int | None = None,
         memory_watchdog: MemoryWatchdog | None = None,
+        frees_memory: bool = True,
     ) -> None:
         self._slot_count = slot_count
         self._place_count = slot_count if place_count is None else place_count
         self._clock = clock
         self.memory_watchdog = memory_watchdog or MemoryWatchdog(sys.maxsize)
+        self._frees_memory = frees_memory
         self._lock = threading.RLock()
         self._turn_freed = threading.Condition(self._lock)  # for queries that resume
         self._held_turns: dict[QueryTurn, None] = {}
@@ -160,6 +164,26 @@ class QueryQueue:
                 self._raise_overloaded(turn)
             turn.wait_until = self._clock() + 2 * QUEUE_TIMEOUT_SECONDS
             turn.notify = notify
+
+    def take_free_turn(self, turn: QueryTurn) -> bool:
+        """Take a turn at once if nothing computes and nobody waits; `end_turn` returns it.
+
+        Parameters
+        ----------
+        turn
+            A new turn that needs no prerequisite.
+
+        Returns
+        -------
+        held
+            False: the turn must be requested.
+        """
+        with self._turn_freed:
+            if self._held_turns or self._waiting_turns or self._returning_count:
+                return False
+            self._note_requester(turn.requester)
+            self._hold_turn(turn)
+            return True
 
     def release_dependent_turns(self, turn: QueryTurn) -> None:
         """Release the queries that wait for what a query computes, when it has computed it, or failed.
@@ -471,7 +495,8 @@ class QueryQueue:
             A turn in any state.
         """
         with self._turn_freed:
-            self._remove_from_queue(turn)
+            if turn in self._waiting_turns or turn in self._followers:
+                self._remove_from_queue(turn)
             turn.notify = None  # it refers to the execution, which refers to the turn: a cycle would keep both alive
             self._idle_turns.pop(turn, None)
             had_turn = turn.is_suspended or turn.is_held  # a query without a turn has used no memory
@@ -482,8 +507,9 @@ class QueryQueue:
                 self._release_turn(turn)
                 self._notify_next()
             is_last = had_turn and not self._held_turns
-        self.release_dependent_turns(turn)
-        if is_last:
+        if turn.led_prerequisite is not None:
+            self.release_dependent_turns(turn)
+        if is_last and self._frees_memory:
             schedule_memory_trim()
 
     @property

@@ -236,11 +236,7 @@ class _ResultWriter:
         self.format = result_format
         self.metadata = metadata
         self.options = options
-
-    @property
-    def media_type(self) -> str:
-        """Media type of the document."""
-        return self.options.get(MEDIA_TYPE_OPTION) or self.format.media_types[0]
+        self.media_type = options.get(MEDIA_TYPE_OPTION) or result_format.media_types[0]
 
     def write_small_document(self) -> bytes | None:
         """Write the whole answer from an index; return None if the result must be read as usual."""

@@ -67,12 +67,11 @@ def record_request_infos(request: Request) -> None:
         "request": address[:MAX_ADDRESS_CHARACTERS],
         "request_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    infos = [
-        InfoElement(name=name, value=replace_illegal_characters(value))
-        for name, value in values_by_name.items()
-        if value
-    ]
-    CURRENT_REQUEST_INFOS.set(tuple(infos))
+    infos: tuple[InfoElement, ...] = ()
+    for name, value in values_by_name.items():
+        if value:
+            infos = (*infos, InfoElement(name=name, value=replace_illegal_characters(value)))
+    CURRENT_REQUEST_INFOS.set(infos)
 
 
 async def read_params(request: Request, byte_limit: int) -> RequestParams:

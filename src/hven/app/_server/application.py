@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route, Router
 
 from hven import services
-from hven.app._server import connection_balancing
+from hven.app._server import worker_load
 from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
 from hven.app._server.old_table_addresses import OldTableAddressRewriter
 from hven.app._server.problem_log import SiteProblemLog
@@ -159,12 +159,13 @@ class _PortalDispatcher:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the faces of its portal."""
-        portal_application = self._find_portal_application(scope.get(PORTAL_SCOPE_KEY))
-        await portal_application(scope, receive, send)
+        portal: PortalSettings | None = scope.get(PORTAL_SCOPE_KEY)
+        application = self._default_application
+        if portal is not None and portal.collections:
+            application = self._get_or_build_portal_application(portal)
+        await application(scope, receive, send)
 
-    def _find_portal_application(self, portal: PortalSettings | None) -> ASGIApp:
-        if portal is None or not portal.collections:
-            return self._default_application
+    def _get_or_build_portal_application(self, portal: PortalSettings) -> ASGIApp:
         application = self._portal_applications.get(portal.name)
         if application is None:
             service_context = replace(self._context, collections=frozenset(portal.collections))
@@ -233,7 +234,7 @@ def _restrict_context_to_face(service_context: ServiceContext, face: str) -> Ser
 def _send_heartbeat(loop: asyncio.AbstractEventLoop) -> None:
     """Send a heartbeat now, and again at intervals; a blocked event loop sends none."""
     child_processes.record_own_heartbeat()
-    connection_balancing.report_and_rebalance_connections()
+    worker_load.report_and_rebalance_connections()
     loop.call_later(child_processes.HEARTBEAT_INTERVAL_SECONDS, _send_heartbeat, loop)
 
 

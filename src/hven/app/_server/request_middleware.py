@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hven import __version__
-from hven.app._server import connection_balancing
+from hven.app._server import worker_load
 from hven.app._server.identification import (
     REFEREE_PREFIX,
     SIGNATURE_SCOPE_KEY,
     RequestAuthenticator,
     is_anonymous_referee,
 )
-from hven.app._server.load_shedder import LoadShedder
+from hven.app._server.worker_load import LoadShedder
 from hven.model import deadlines
 from hven.portal.portals import PortalRouter, with_page_cookies
 from hven.query.query_queue import current_requester
@@ -172,7 +172,7 @@ class RequestMiddleware:
             request_id=_choose_request_id(headers_by_name.get(b"x-request-id")),
             usage=RequestUsage(),
             is_signed=self._prepare_scope(scope),
-            should_close=connection_balancing.should_close_connection(scope.get("client")),
+            should_close=worker_load.should_close_connection(scope.get("client")),
         )
         scope["hven.request_id"] = exchange.request_id
         CURRENT_USAGE.set(exchange.usage)

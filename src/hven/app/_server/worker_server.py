@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from granian.net import SocketSpec
 from granian.server.mp import MPServer
 
-from hven.app._server.connection_balancing import ConnectionBalancer, WorkerConnectionCounts
+from hven.app._server.worker_load import ConnectionBalancer, WorkerConnectionCounts
 from hven.jobs import child_processes
 from hven.jobs.hang_detector import HungProcessDetector
 from hven.model import deadlines

@@ -328,7 +328,14 @@ def parse_timestamp_microseconds(value: object) -> int | None:
     return None
 
 
-# --- bounds of a column ----------------------------------------------------------------------------------------------
+# --- comparisons, and bounds of a column -----------------------------------------------------------------------------
+
+
+def is_call_comparison(condition: Expr) -> bool:
+    """Return whether a condition compares a call of a function; every condition on shapes and distances does."""
+    return isinstance(condition, Comparison) and (
+        isinstance(condition.left, FunctionCall) or isinstance(condition.right, FunctionCall)
+    )
 
 
 def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr], tuple[Expr, str, Expr]]:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConstantShape",
-    "is_call_comparison",
     "list_shape_arguments",
     "match_circle_parts",
     "match_column_pair",
@@ -94,13 +93,6 @@ def _unwrap_shape_text(expression: Expr) -> Expr:
     if isinstance(shape, ColumnRef) and shape.meta is not None and shape.meta.type.is_geometry:
         return shape
     return expression
-
-
-def is_call_comparison(condition: Expr) -> bool:
-    """Return whether a condition compares a call of a function; every condition on shapes and distances does."""
-    return isinstance(condition, Comparison) and (
-        isinstance(condition.left, FunctionCall) or isinstance(condition.right, FunctionCall)
-    )
 
 
 def match_column_pair(expressions: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:

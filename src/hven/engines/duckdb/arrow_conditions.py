@@ -35,12 +35,12 @@ from hven.adql.value_kinds import is_null_in_every_row
 from hven.engines._query_analysis.constants import (
     compile_constant,
     compile_constant_list,
+    is_call_comparison,
     is_string_literal,
     list_comparison_sides,
     parse_timestamp_microseconds,
 )
 from hven.engines._query_analysis.geometry import (
-    is_call_comparison,
     match_column_pair,
     match_constant_shape,
     match_distance_points,

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql.syntax_tree import Comparison, Conjunction, Disjunction, Expr
-from hven.engines._query_analysis.constants import ColumnValueRange, analyse_column_bounds, compile_constant
-from hven.engines._query_analysis.geometry import is_call_comparison
+from hven.engines._query_analysis.constants import (
+    ColumnValueRange,
+    analyse_column_bounds,
+    compile_constant,
+    is_call_comparison,
+)
 from hven.engines._query_analysis.narrowable_selects import (
     NarrowableSelect,
     bind_policy_condition,

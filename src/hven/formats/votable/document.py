@@ -219,11 +219,6 @@ def write_info(item: InfoElement) -> str:
     return _write_info_element(item)
 
 
-@lru_cache(maxsize=4096)
-def _write_cached_info(item: InfoElement) -> str:
-    return _write_info_element(item)
-
-
 def _write_info_element(item: InfoElement) -> str:
     attributes = f" name={quote_attribute(item.name)} value={quote_attribute(item.value)}"
     attributes += write_xml_attribute("ID", item.id)
@@ -232,6 +227,9 @@ def _write_info_element(item: InfoElement) -> str:
     if item.content:
         return f"<INFO{attributes}>{escape_xml(item.content)}</INFO>\n"
     return f"<INFO{attributes}/>\n"
+
+
+_write_cached_info = lru_cache(maxsize=4096)(_write_info_element)
 
 
 def write_query_status(value: str, message: str | None = None) -> str:
@@ -375,7 +373,7 @@ def write_document_start(
     parts = [opening, '<RESOURCE type="results">\n']
     if metadata.includes_query_status:
         parts.append(write_query_status("OK"))
-    parts += [write_info(item) for item in (*metadata.infos, *metadata.request_infos)]
+    parts += map(write_info, (*metadata.infos, *metadata.request_infos))
     return "".join([*parts, systems, table])
 
 
@@ -402,8 +400,8 @@ def _find_or_write_table_xml(
     """
     described_objects = (columns, metadata.frames, metadata.groups, metadata.params, metadata.enums)
     # columns that are fitted to their rows differ from answer to answer, and lists may change
-    are_constant = [isinstance(items, tuple) for items in (metadata.frames, metadata.groups, metadata.params)]
-    is_cacheable = columns is metadata.columns and all(are_constant)
+    are_constant = type(metadata.frames) is type(metadata.groups) is type(metadata.params) is tuple
+    is_cacheable = columns is metadata.columns and are_constant
     object_ids = tuple(map(id, described_objects))
     links = tuple(metadata.links)
     key = (*object_ids, serialization, version, metadata.name, metadata.id, metadata.description, links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -226,7 +227,7 @@ def adapt_column_types(
             fitted[number] = _choose_unused_null_value(fitted_column, batch.column(number), serialization)
         else:
             fitted[number] = fitted_column
-    if all(new is old for new, old in zip(fitted, columns, strict=True)):
+    if all(map(is_, fitted, columns)):
         return columns
     return tuple(fitted)
 

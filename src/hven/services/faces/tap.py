@@ -167,8 +167,8 @@ class _SyncQueryService:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._planning_queue = QueryQueue(MAX_CONCURRENT_PLANS, place_count=MAX_WAITING_PLANS)
-        self._lookup_queue = QueryQueue(MAX_CONCURRENT_LOOKUPS, place_count=MAX_WAITING_PLANS)
+        self._planning_queue = QueryQueue(MAX_CONCURRENT_PLANS, place_count=MAX_WAITING_PLANS, frees_memory=False)
+        self._lookup_queue = QueryQueue(MAX_CONCURRENT_LOOKUPS, place_count=MAX_WAITING_PLANS, frees_memory=False)
         self._upload_reader = UploadReader(context.site.settings)
 
     async def answer_request(self, request: Request, params: services.RequestParams) -> Response:

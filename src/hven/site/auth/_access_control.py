@@ -220,14 +220,20 @@ def _build_delegation(grant: AccessGrant) -> RowDelegation:
 
 @dataclass(frozen=True, slots=True)
 class AccessScope:
-    """What a user sees, as a key: users with equal scopes get equal answers."""
+    """What a user sees, as a key: users with equal scopes get equal answers.
+
+    Attributes
+    ----------
+    is_public
+        Whether shared caches may keep an answer that was computed under this scope.
+    """
 
     key: str
+    is_public: bool = field(init=False, compare=False)
 
-    @property
-    def is_public(self) -> bool:
-        """Whether shared caches may keep an answer that was computed under this scope."""
-        return self.key == "public"
+    def __post_init__(self) -> None:
+        """Derive `is_public` from the key."""
+        object.__setattr__(self, "is_public", self.key == "public")
 
 
 PUBLIC_SCOPE = AccessScope("public")
