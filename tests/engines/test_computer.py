@@ -218,7 +218,7 @@ def ticks(pid: int) -> int:
 def test_a_process_that_dies_is_the_fault_of_one_query(site: Site, engine: DuckEngine) -> None:
     (pid,) = engine.list_helper_processes()
     threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
-    with pytest.raises(OverloadedError, match=r"computed the query ended \(SIGKILL\).*run the query again"):
+    with pytest.raises(OverloadedError, match=r"the query process ended \(SIGKILL\).*run the query again"):
         rows_of(site, NEVER)
     assert len(rows_of(site)) == 97, "computed here, while another one begins"
     wait_until_true(engine.list_helper_processes)

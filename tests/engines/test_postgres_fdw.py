@@ -232,7 +232,10 @@ def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, m
     toml = site / "hven.toml"
     text = toml.read_text()
     toml.write_text(text.replace("hven@/", "owner@/"))
-    assert "give an administrator the SQL text" in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
+    assert (
+        "send the SQL statements to an administrator"
+        in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
+    )
     toml.write_text(text)
     run_hven("fdw", "--apply", "--site", site)
     assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
@@ -242,7 +245,7 @@ def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, m
         run(ours.url, f"ALTER USER MAPPING FOR {role} SERVER ops OPTIONS (DROP password_required)")
     said = [(message, remedy) for (_, level, message), remedy in levels(site).items() if level == "error"]
     assert any(
-        "asks this user for no password" in message and "password_required" in remedy for message, remedy in said
+        "does not ask this user for a password" in message and "password_required" in remedy for message, remedy in said
     ), said
 
 

@@ -175,7 +175,7 @@ def test_the_page_without_scripts(reader: Client) -> None:
         "The &lt;i&gt;other&lt;/i&gt; Hven",
         "&lt;b&gt;CAM&lt;/b&gt;",
         "no answer in time",
-        "4 did not respond",
+        "4 did not answer",
         "one-0",
         "far-0",
         "two-1",

@@ -165,12 +165,12 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
     """
     char = query_text[text_offset]
     if char == "'":
-        message = "this string has no end"
+        message = "this string is not closed"
         remedy = "close it with a single quote; double a quote inside a string: 'it''s'"
     elif query_text.startswith('""', text_offset):
         message, remedy = "an empty name", "write a name between the double quotes; the empty string is ''"
     elif char == '"':
-        message = "this name in double quotes has no end"
+        message = "this name in double quotes is not closed"
         remedy = "close it with a double quote (strings take single quotes)"
     elif char.isascii() and (char.isdigit() or char == "."):
         number_text = _quote_matched_text(query_text, text_offset, r"[\w.]*")

@@ -209,7 +209,7 @@ def test_the_first_that_answers(slapd: LdapServer) -> None:
         assert rows(people(slapd, url=[nobody, slapd.url])) == ROWS
         with pytest.raises(
             SourceError,
-            match=r"no directory returned a valid response: 127\.0\.0\.1: .*refused.*until then the published rows stay",
+            match=r"no directory returned a valid response: 127\.0\.0\.1: .*refused.*until then, the published rows stay",
         ):
             rows(people(slapd, url=[nobody, nobody]))
 

@@ -189,7 +189,7 @@ RUBBISH: dict[str, tuple[Callable[[Request, Reply], None], str]] = {
     "a bomb": (spoilt(lambda _: BOMB), "is not XML|is not OAI-PMH"),
     "no list": (spoilt(lambda body: body.replace(b"ListRecords", b"ListSets")), "contains no list of records"),
     "a record without a name": (spoilt(replace_bytes(b"<identifier>ivo://Example/r3</identifier><dat", b"<dat")), "no identifier"),
-    "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "refused the request: badArgument what\\?"),
+    "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "rejected the request: badArgument what\\?"),
     "another version": (spoilt(replace_bytes(b">2.0<", b">1.1<"), "Identify", 1), "version is 1.1"),
     "no identity": (spoilt(replace_bytes(b"Identify>", b"Other>"), "Identify", 1), "has no description"),
     "a wheel": (lambda asked, reply: setattr(reply, "body", wheel(asked, reply.body)), "returned the same resumption token twice"),

@@ -107,7 +107,7 @@ class Moc:
                 shift = 2 * (healpix.MAX_ORDER - order)
                 range_pairs.append((first << shift, (last + 1) << shift))
         if max_order < 0:
-            message = "offset 0: an empty text is not a MOC (an empty MOC is '0/')"
+            message = "offset 0: an empty string is not a MOC (an empty MOC is '0/')"
             raise ValueError(message)
         ranges = np.array(range_pairs, dtype=np.int64).reshape(-1, 2)
         return cls(healpix.merge_ranges(ranges), max_order)

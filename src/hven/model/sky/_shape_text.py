@@ -191,7 +191,7 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
             message = f"unexpected {reader.peek_word()!r} after the {name}"
             raise ShapeTextError(message, reader.offset)
     if not parts:
-        message = "an empty text is not a shape"
+        message = "an empty string is not a shape"
         raise ShapeTextError(message, 0)
     if kind != "multishape":
         return parts[0]
@@ -263,7 +263,7 @@ def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedSh
     word = reader.take_word()
     kind = word.upper()
     if not word:
-        message = "an empty text is not a region"
+        message = "an empty string is not a region"
         raise ShapeTextError(message, offset)
     if kind not in _STCS_SHAPES:
         message = f"{word!r} is not a shape: Position, Circle, Polygon, Box or Union"

@@ -194,4 +194,4 @@ def _describe_model_mismatch(names: list[str], model: str) -> str:
         if name not in known_names:
             return f"<{name}> does not belong there"
     distinct_names = " ".join(dict.fromkeys(names))
-    return f"its children are out of order or too many: {distinct_names}; the order is {model}"
+    return f"its children are out of order, or there are too many of them: {distinct_names}; the order is {model}"

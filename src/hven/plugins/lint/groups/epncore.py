@@ -73,7 +73,7 @@ EPNCORE_CHECKS = build_lint_checks(
         "error",
         f"{STANDARD_NAME} sec. 3",
         "the unit of a column is different from the standard's",
-        "convert the values, and give exactly this unit",
+        "convert the values, and use exactly this unit",
         "E_CUNI",
     ),
     (
@@ -81,7 +81,7 @@ EPNCORE_CHECKS = build_lint_checks(
         "error",
         f"{STANDARD_NAME} sec. 3",
         "the UCD of a column is different from the standard's",
-        "give exactly this UCD, because clients compare the text",
+        "use exactly this UCD, because clients compare the strings",
         "E_CUCD",
     ),
     (
@@ -96,7 +96,7 @@ EPNCORE_CHECKS = build_lint_checks(
         "epn.region-xtype",
         "error",
         f"{STANDARD_NAME} sec. 2.4; DALI 1.1 sec. 3.3.7",
-        "s_region is neither a string with xtype adql:REGION nor an array with a shape's xtype",
+        "s_region is neither a string with the xtype adql:REGION nor an array with the xtype of a shape",
         "set the datatype and the xtype of one of these",
         "E_SRXT",
     ),
@@ -105,8 +105,8 @@ EPNCORE_CHECKS = build_lint_checks(
         "epn.frame-unit",
         "warning",
         f"{STANDARD_NAME} sec. 2.4",
-        "a coordinate does not have the unit of the table's only frame",
-        "give the frame's unit",
+        "a coordinate is not in the unit of the table's only frame",
+        "use the frame's unit",
         "W_SPUN",
     ),
     (
@@ -114,7 +114,7 @@ EPNCORE_CHECKS = build_lint_checks(
         "warning",
         f"{STANDARD_NAME} sec. 2.4",
         "a coordinate does not have the UCD of the table's only frame",
-        "give the frame's UCD",
+        "use the frame's UCD",
         "W_SPUC",
     ),
     (

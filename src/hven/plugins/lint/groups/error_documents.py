@@ -56,7 +56,7 @@ ERROR_CHECKS = build_lint_checks(
         "error.http-status",
         "warning",
         "DALI 1.1 sec. 4.2",
-        "a mistake of the user is reported with a status for faults of the server",
+        "a user error is reported with the status of a server error",
         "respond with 400 (or 200)",
         "",
     ),

@@ -56,7 +56,14 @@ EXAMPLE_CHECKS = build_lint_checks(
         'write vocab="http://www.ivoa.net/rdf/examples#" at one element',
         "E_NOVO E_TOVO E_EXVC",
     ),
-    ("examples.none", "warning", STANDARD_NAME, "there is no example", 'mark one up with typeof="example"', "W_EX00"),
+    (
+        "examples.none",
+        "warning",
+        STANDARD_NAME,
+        "there is no example",
+        'mark up an example with typeof="example"',
+        "W_EX00",
+    ),
     (
         "examples.identifier",
         "error",

@@ -42,15 +42,15 @@ FOOTPRINT_CHECKS = build_lint_checks(
         "warning",
         "DALI 1.1 sec. 3.3.7",
         "a polygon repeats its first vertex at its end",
-        "leave out the last one",
+        "leave out the last vertex",
         "",
     ),
     (
         "footprint.orientation",
         "warning",
         "DALI 1.1 sec. 3.3.7; EPN-TAP 2.0 sec. 2.4",
-        "a polygon has the wrong orientation: it stands for the rest of the sphere",
-        "write vertices counter-clockwise, as seen from inside on the sky, and from outside on bodies",
+        "a polygon has the wrong orientation, so it describes the rest of the sphere",
+        "write the vertices counter-clockwise, as seen from inside the sphere for the sky, and from outside for a body",
         "",
     ),
     (

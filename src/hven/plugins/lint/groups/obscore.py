@@ -66,7 +66,7 @@ OBSCORE_CHECKS = build_lint_checks(
         "error",
         f"{STANDARD_NAME} appendix C",
         "the unit of a column is different from the standard's",
-        "convert the values, and give exactly this unit",
+        "convert the values, and use exactly this unit",
         "E_CUNI",
     ),
     (
@@ -74,7 +74,7 @@ OBSCORE_CHECKS = build_lint_checks(
         "error",
         f"{STANDARD_NAME} appendix C",
         "the UCD of a column is different from the standard's",
-        "give that of the standard",
+        "use the UCD of the standard",
         "E_CUCD",
     ),
     (
@@ -82,7 +82,7 @@ OBSCORE_CHECKS = build_lint_checks(
         "error",
         f"{STANDARD_NAME} appendix C",
         "the utype of a column is different from the standard's",
-        "give the utype of the standard, with the prefix obscore:",
+        "use the utype of the standard, with the prefix obscore:",
         "E_CUTP",
     ),
     (

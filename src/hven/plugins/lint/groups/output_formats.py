@@ -34,7 +34,7 @@ OUTPUT_CHECKS = build_lint_checks(
         "output.media-type",
         "error",
         STANDARD_NAME,
-        "a format that is requested by its media type is sent with a different one",
+        "a format that is requested by its media type is sent with a different media type",
         "respond with the requested media type",
         "",
     ),

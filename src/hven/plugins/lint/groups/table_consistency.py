@@ -148,7 +148,7 @@ CONSISTENCY_CHECKS = build_lint_checks(
         "tables.cell",
         "error",
         "VOTable 1.4 sec. 5; 6",
-        "a cell is not of its FIELD's datatype",
+        "a cell does not have the datatype of its FIELD",
         "send values of the datatype of the FIELD",
         "",
     ),

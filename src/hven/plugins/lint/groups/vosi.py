@@ -54,7 +54,7 @@ VOSI_CHECKS = build_lint_checks(
         "warning",
         "VOSI 1.1 sec. 5",
         "the service says that it is not available",
-        "validate it again when it is",
+        "validate the service again when it is available",
         "",
     ),
     (
