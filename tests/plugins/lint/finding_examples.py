@@ -12,15 +12,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
 
-from hven.plugins.lint.validation import CHECK_GROUPS, LintFinding
+from hven.plugins.lint.validation import LintFinding, list_check_groups
 
 Planted = TypeVar("Planted")
 FILE = Path(__file__).with_name("examples.json")
-CHECKS = {check.code: check for group in CHECK_GROUPS for check in group.checks}
+CHECKS = {check.code: check for group in list_check_groups() for check in group.checks}
 
 
-def read_examples() -> dict[str, str]:
-    return json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+def read_examples(file: Path = FILE) -> dict[str, str]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def describe_finding(finding: LintFinding) -> str:
@@ -37,16 +37,16 @@ def describe_finding(finding: LintFinding) -> str:
     return re.sub(r"http://127\.0\.0\.1:\d+", "https://hapi.example", described)
 
 
-def keep_example(finding: LintFinding, *, update: bool) -> None:
-    """Compare an example with what lint says now, or write it."""
+def keep_example(finding: LintFinding, *, update: bool, file: Path = FILE) -> None:
+    """Compare an example with what lint says now, or write it; other packages have files of their own."""
     text = describe_finding(finding)
     if update:
-        examples = {**read_examples(), finding.code: text}
+        examples = {**read_examples(file), finding.code: text}
         ordered = {code: examples[code] for code in CHECKS if code in examples}
-        temporary = FILE.with_suffix(f".{os.getpid()}")
+        temporary = file.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(FILE)
-    assert read_examples().get(finding.code) == text, "run pytest tests/plugins/lint -n 0 --update"
+        temporary.replace(file)
+    assert read_examples(file).get(finding.code) == text, "run pytest tests/plugins/lint -n 0 --update"
 
 
 def choose_faults(faults: list[tuple[Collection[str], Planted]]) -> dict[str, Planted]:

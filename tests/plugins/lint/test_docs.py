@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from finding_examples import read_examples
+from check_tables import write_check_tables
 from tap_server import TapServer
 
 from hven.plugins.lint.validation import CHECK_GROUPS, SEVERITIES
@@ -16,32 +16,11 @@ PAGE = ROOT / "src/hven/plugins/lint/docs/lint-checks.md"
 BEGIN, END = "<!-- checks: written by tests/plugins/lint/test_docs.py --update -->\n", "<!-- end of checks -->\n"
 
 
-def cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def tables() -> str:
-    found = []
-    examples = read_examples()
-    for group in CHECK_GROUPS:
-        found.append(f"### Group {group.name}: {group.title}\n\n")
-        found.append("| Check | What is wrong, and the remedy | Example | Source |\n|---|---|---|---|\n")
-        for one in group.checks:
-            taplint = f" (taplint: {', '.join(one.taplint_codes)})" if one.taplint_codes else ""
-            example = examples[one.code].replace("|", "\\|").replace("`", "'").replace("\n", " ")
-            what = f"{one.summary}. Remedy: {one.remedy}"
-            found.append(
-                f"| `{one.code}`, {one.severity} | {cell(what)} | `{example}` | {cell(one.source + taplint)} |\n"
-            )
-        found.append("\n")
-    return "".join(found)
-
-
 def test_the_reference_lists_all_checks(request: pytest.FixtureRequest) -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    wanted = f"{before}{BEGIN}\n{tables()}{END}{after}"
+    wanted = f"{before}{BEGIN}\n{write_check_tables(CHECK_GROUPS)}{END}{after}"
     if request.config.getoption("--update"):
         PAGE.write_text(wanted, encoding="utf-8")
     assert PAGE.read_text(encoding="utf-8") == wanted, "run pytest tests/plugins/lint/test_docs.py --update"

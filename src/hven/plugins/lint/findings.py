@@ -215,14 +215,23 @@ class CheckedRowCoverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintReport:
-    """Result of the validation of a service."""
+    """Result of the validation of a service.
+
+    Attributes
+    ----------
+    versions
+        Versions of protocols of other packages, by protocol; empty texts except for that of the service.
+    service_title
+        Protocol and version of the service, for people.
+    """
 
     url: str
     is_judged: bool
     reason: str = ""
     tap_version: str = ""
     adql_versions: tuple[str, ...] = ()
-    hapi_version: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    service_title: str = ""
     groups: tuple[str, ...] = ()
     findings: tuple[LintFinding, ...] = ()
     table_coverages: tuple[CheckedRowCoverage, ...] = ()
@@ -244,7 +253,7 @@ class LintReport:
             "reason": self.reason or None,
             "tap": self.tap_version or None,
             "adql": list(self.adql_versions),
-            "hapi": self.hapi_version or None,
+            **{protocol: version or None for protocol, version in self.versions.items()},
             "groups": list(self.groups),
             "counts": dict(self.counts_by_severity),
             "findings": [finding.to_json() for finding in self.findings],

@@ -1,4 +1,4 @@
-"""The validator of TAP, EPN-TAP, ObsCore and HAPI services, which reads public addresses only.
+"""The validator of TAP, EPN-TAP and ObsCore services, and those of other packages, which reads public addresses only.
 
 It shares no code with the checks of ingest, so that a fault of one does not hide in the other.
 """
@@ -19,13 +19,14 @@ from hven.plugins.lint.findings import (
     LintReport,
 )
 from hven.plugins.lint.groups import CHECK_GROUPS
-from hven.plugins.lint.hapi_server import ExaminedHapiServer
+from hven.plugins.lint.service_kinds import find_service_kind, load_service_kinds
 from hven.plugins.lint.tap_service import ExaminedTapService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hven.plugins.lint.check_groups import CheckGroup
+    from hven.plugins.lint.service_kinds import ExaminedService
 
 __all__ = [
     "CHECK_GROUPS",
@@ -35,6 +36,7 @@ __all__ = [
     "LintFinding",
     "LintReport",
     "LintRequestLimits",
+    "list_check_groups",
     "validate_service",
 ]
 
@@ -51,8 +53,8 @@ def validate_service(
     Parameters
     ----------
     url
-        Base address of a TAP service, or of the site that has it at ``/tap``; or of a HAPI server, which ends in
-        ``/hapi``.
+        Base address of a TAP service, or of the site that has it at ``/tap``; or of a service that another package
+        validates.
     selected_codes
         Groups (``epn``) or codes (``epn.ucd``) that are checked; empty: all.
     limits
@@ -72,13 +74,18 @@ def validate_service(
     """
     chosen_groups = _select_check_groups(selected_codes)
     start_time = time.monotonic()
-    service_class: type[ExaminedTapService | ExaminedHapiServer] = ExaminedTapService
-    if url.rstrip("/").endswith("/hapi"):
-        service_class = ExaminedHapiServer
+    versions = {kind.protocol: "" for kind in load_service_kinds()}
+    kind = find_service_kind(url)
+    service_class: Callable[[str, LintRequestLimits], ExaminedTapService | ExaminedService] = ExaminedTapService
+    if kind is not None:
+        service_class = kind.service_class
     try:
         service = service_class(url, limits or LintRequestLimits())
     except ServiceNotCheckableError as error:
-        return LintReport(url=url, is_judged=False, reason=str(error), duration_seconds=time.monotonic() - start_time)
+        duration_seconds = time.monotonic() - start_time
+        return LintReport(
+            url=url, is_judged=False, reason=str(error), versions=versions, duration_seconds=duration_seconds
+        )
     chosen_groups = tuple(group for group in chosen_groups if group.protocol == service.protocol)
     collector = FindingCollector(check for group in chosen_groups for check in group.checks)
     for group in chosen_groups:
@@ -94,12 +101,15 @@ def validate_service(
     counts_by_severity = {}
     for severity in reversed(SEVERITIES):
         counts_by_severity[severity] = sum(finding.severity == severity for finding in findings)
-    versions: dict[str, Any] = {}
-    if isinstance(service, ExaminedHapiServer):
-        versions["hapi_version"] = service.version
-    else:
-        versions["tap_version"] = service.tap_version
-        versions["adql_versions"] = service.capabilities.adql_versions
+    service_values: dict[str, Any] = {}
+    if isinstance(service, ExaminedTapService):
+        adql_versions = service.capabilities.adql_versions
+        service_values["tap_version"] = service.tap_version
+        service_values["adql_versions"] = adql_versions
+        service_values["service_title"] = f"TAP {service.tap_version or '?'}, ADQL {', '.join(adql_versions) or '?'}"
+    elif kind is not None:
+        versions[kind.protocol] = service.version
+        service_values["service_title"] = f"{kind.title} {service.version}"
     return LintReport(
         url=service.url,
         is_judged=True,
@@ -110,8 +120,15 @@ def validate_service(
         request_count=service.client.request_count,
         duration_seconds=time.monotonic() - start_time,
         counts_by_severity=counts_by_severity,
-        **versions,
+        versions=versions,
+        **service_values,
     )
+
+
+def list_check_groups() -> tuple[CheckGroup, ...]:
+    """List all groups of checks: those of this package, then those of other packages."""
+    package_groups = [group for kind in load_service_kinds() for group in kind.groups]
+    return (*CHECK_GROUPS, *package_groups)
 
 
 def _select_findings(findings: Iterable[LintFinding], selected_codes: Sequence[str]) -> list[LintFinding]:
@@ -128,15 +145,16 @@ def _select_findings(findings: Iterable[LintFinding], selected_codes: Sequence[s
 
 def _select_check_groups(selected_codes: Sequence[str]) -> tuple[CheckGroup, ...]:
     known_words: set[str] = set()
-    for group in CHECK_GROUPS:
+    check_groups = list_check_groups()
+    for group in check_groups:
         known_words.add(group.name)
         known_words.update(check.code for check in group.checks)
     unknown_words = [word for word in selected_codes if word not in known_words]
     if unknown_words:
-        group_names = ", ".join(group.name for group in CHECK_GROUPS)
+        group_names = ", ".join(group.name for group in check_groups)
         raise UsageError(
             f"--only {unknown_words[0]}: there is no such group or code",
             remedy=f"choose one of the groups {group_names}",
         )
     chosen_names = {word.partition(".")[0] for word in selected_codes}
-    return tuple(group for group in CHECK_GROUPS if not chosen_names or group.name in chosen_names)
+    return tuple(group for group in check_groups if not chosen_names or group.name in chosen_names)

@@ -123,12 +123,8 @@ def _print_lint_report(report: LintReport) -> None:
 
     # soft_wrap: lines are not cut to the width of a terminal, because the output may be a file or a pipe
     console = Console(soft_wrap=True, highlight=False)
-    if report.hapi_version:
-        protocol = f"HAPI {report.hapi_version}"
-    else:
-        protocol = f"TAP {report.tap_version or '?'}, ADQL {', '.join(report.adql_versions) or '?'}"
-    console.print(Text(report.url, style="bold"), protocol)
-    for group in validation.CHECK_GROUPS:
+    console.print(Text(report.url, style="bold"), report.service_title)
+    for group in validation.list_check_groups():
         group_findings = [finding for finding in report.findings if finding.code.partition(".")[0] == group.name]
         if group_findings:
             console.print()

@@ -25,6 +25,7 @@ PLUGIN = PluginPackage(
     ingest_steps={"series": "hven.plugins.series.publication_step"},
     extensions={
         "lint.files": ("hven.plugins.series.lint.tfcat_files",),
+        "lint.services": ("hven.plugins.series.lint.hapi_checks",),
         "registry.server_lists": ("hven.plugins.series.hapi.server_list",),
     },
 )

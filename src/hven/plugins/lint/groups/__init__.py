@@ -8,7 +8,6 @@ from hven.plugins.lint.groups import (
     error_documents,
     examples,
     footprints,
-    heliophysics,
     jobs,
     metadata,
     obscore,
@@ -35,5 +34,4 @@ CHECK_GROUPS = (
     obscore.GROUP,
     radio.GROUP,
     footprints.GROUP,
-    heliophysics.GROUP,
 )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from finding_examples import choose_faults, keep_example
-
 from hapi_server import HapiAnswer, HapiServer, serve
-from hven.plugins.lint.validation import CHECK_GROUPS, LintFinding, validate_service
 
-CODES = {check.code for group in CHECK_GROUPS if group.name == "hapi" for check in group.checks}
+from hven.plugins.lint.validation import LintFinding, validate_service
+from hven.plugins.series.lint.hapi_checks import HAPI_CHECKS
+
+EXAMPLES = Path(__file__).with_name("examples.json")
+CODES = {check.code for check in HAPI_CHECKS}
 Spoil = Callable[[str, dict[str, str], HapiAnswer], object]
 
 
@@ -20,7 +23,7 @@ def find_faults(world: HapiServer) -> dict[str, LintFinding]:
     with serve(world) as url:
         report = validate_service(url)
     assert report.is_judged, report.reason
-    assert (report.hapi_version, report.tap_version) == (world.version, "")
+    assert (report.versions["hapi"], report.tap_version) == (world.version, "")
     return {one.code: one for one in reversed(report.findings)}
 
 
@@ -150,7 +153,7 @@ def test_a_planted_fault_is_found(
     assert set(findings) == codes
     for code in sorted(codes):
         if SHOWING[code] is plant:
-            keep_example(findings[code], update=request.config.getoption("--update"))
+            keep_example(findings[code], update=request.config.getoption("--update"), file=EXAMPLES)
 
 
 def test_every_check_can_fail() -> None:

@@ -12,15 +12,16 @@ from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
-from hven.plugins.lint import hapi_server as hapi
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
 from hven.plugins.lint.findings import CheckedRowCoverage, FindingCollector, build_lint_checks
+from hven.plugins.lint.service_kinds import LintServiceKind
+from hven.plugins.series.lint import hapi_server as hapi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.plugins.lint.hapi_server import ExaminedHapiServer
+    from hven.plugins.series.lint.hapi_server import ExaminedHapiServer
     from hven.sources.http_client import HttpAnswer
 
 STANDARD_PREFIX = "HAPI 3.3 sec. "
@@ -796,3 +797,6 @@ def _find_expected_http_status(hapi_code: int) -> int:
 
 
 GROUP = CheckGroup(name="hapi", title="HAPI", checks=HAPI_CHECKS, run=_check_hapi_server, protocol="hapi")
+SERVICE_KIND = LintServiceKind(
+    protocol="hapi", title="HAPI", url_pattern=r".*/hapi/*", service_class=hapi.ExaminedHapiServer, groups=(GROUP,)
+)
