@@ -400,7 +400,7 @@ def _find_or_write_table_xml(
     """
     described_objects = (columns, metadata.frames, metadata.groups, metadata.params, metadata.enums)
     # columns that are fitted to their rows differ from answer to answer, and lists may change
-    are_constant = type(metadata.frames) is type(metadata.groups) is type(metadata.params) is tuple
+    are_constant = all(isinstance(objects, tuple) for objects in (metadata.frames, metadata.groups, metadata.params))
     is_cacheable = columns is metadata.columns and are_constant
     object_ids = tuple(map(id, described_objects))
     links = tuple(metadata.links)

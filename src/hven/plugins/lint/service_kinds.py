@@ -1,6 +1,7 @@
 """Kinds of services that `hven lint` validates besides TAP.
 
-Other packages add them at the extension point ``lint.services``. A module of this point has ``SERVICE_KIND``, a `LintServiceKind`.
+Other packages add them at the extension point ``lint.services``. A module of this point has ``SERVICE_KIND``, a
+`LintServiceKind`.
 """
 
 from __future__ import annotations
