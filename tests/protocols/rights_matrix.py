@@ -82,11 +82,7 @@ tables:
       - {{semantics: preview, text: "https://rights.example/{{target.ident}}.png", if: mag > 0}}
       - {{semantics: coderived, from: bright, where: bright.project = target.project, order: bright.ident, text: "https://rights.example/{{bright.ident}}"}}
     series: {{time: release}}
-    endpoints:
-      obs: {{path: /old/main, params: {{note: {{where: note = param.note}}, brighter: {{type: float64, where: mag < param.brighter}}}}, order: n, votable: {{serialization: TABLEDATA}}}}
-      page: {{path: "/old/page/{{ident}}", like: page}}
-      set: {{path: /old/set, like: sitools2}}
-    obscore:
+{package_keys}    obscore:
       set: {{dataproduct_type: image, calib_level: 2}}
       map:
         obs_id: ident
@@ -325,9 +321,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/sia2/{table}/capabilities": [""],
     "/ssa/{table}": ["", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv", "TARGETNAME=zqembargo", "FORMAT=METADATA"],
     "/ssa/{table}/capabilities": [""],
-    "/endpoints/{table}/{name}": ["", "note=note zqembargo", "brighter=30&RESPONSEFORMAT=csv"],
-    "/endpoints/{table}/{name}/{rest:path}": [""],
-    "/sitools/portal/projects": [""], "/sitools/portal/projects/{name:path}": [""],
     "/changes/{table}": ["", "RESPONSEFORMAT=csv", "SINCE={first}&RESPONSEFORMAT=csv", "SINCE={first}&ROWS=values&RESPONSEFORMAT=csv"],
     "/changes/{table}/capabilities": [""],
     "/cone/{table}": ["RA=60&DEC=-40&SR=90&VERB=3&RESPONSEFORMAT=csv", "RA=60&DEC=-40&SR=90", "RA=66.9&DEC=-43&SR=2&RESPONSEFORMAT=csv", "RA=x"],
@@ -466,24 +459,8 @@ def build_requests() -> dict[str, list[RightsRequest]]:
             build_query(query, **({"MAXREC": "2", "RESPONSEFORMAT": "votable"} if name == "overflow" else {}))
             for query in queries
         ]
-    filters = (
-        "",
-        "p[0]=LISTBOXMULTIPLE|project|p1|p2",
-        "p[0]=NUMERIC_BETWEEN|mag|0|99",
-        "p[0]=DATE_BETWEEN|release|1999-01-01|2999-01-02",
-    )
-    ways["old addresses"] = [
-        RightsRequest("/old/main?note=note zqembargo"),
-        *(RightsRequest(f"/old/page/id{word}") for word in ("zqcalib", *HIDDEN, "nothing")),
-        *(
-            RightsRequest(f"/old/set{what}?{said}")
-            for what in ("", "/count", "/records", "/plugin02")
-            for said in filters
-        ),
-        RightsRequest(
-            "/old/set/records?filter[0][columnAlias]=pi&filter[0][data][comparison]=LIKE&filter[0][data][value]=C*"
-        ),
-    ]
+    for name, addresses in merge_package_rights("WAYS", {}).items():
+        ways[name] = [RightsRequest(address) for address in addresses]
     ways["ASOF"] = [
         build_query(ALL, ASOF="{first}"),
         build_query("SELECT COUNT(*) AS n FROM obs.main", ASOF="{first}"),
@@ -528,7 +505,8 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
     folder = directory / "collections" / "obs"
     folder.mkdir(parents=True)
     (directory / "hven.toml").write_text(SETTINGS)
-    (folder / "obs.yaml").write_text(DESCRIPTOR.format(access=access))
+    package_keys = "".join(merge_package_rights("TABLE_KEYS", {}).values())
+    (folder / "obs.yaml").write_text(DESCRIPTOR.format(access=access, package_keys=package_keys))
     (folder / "README.md").write_text("Read me\n")
     with Site(settings.load_settings(directory), watch_for_changes=False) as site:
         for before in (True, False):

@@ -8,7 +8,6 @@ from hven.descriptor._completeness import (
     list_missing_metadata,
     score_collection_metadata,
 )
-from hven.descriptor._endpoint_loading import find_endpoint_path_conflicts
 from hven.descriptor._file_contents import PARSED_SUFFIXES, DescriptorFileReader, DescriptorFileState
 from hven.descriptor._loading import (
     check_and_read_descriptor,
@@ -41,7 +40,6 @@ __all__ = [
     "build_descriptor_json_schema",
     "check_and_read_descriptor",
     "check_descriptor",
-    "find_endpoint_path_conflicts",
     "find_identifier_conflicts",
     "find_series_id_faults",
     "find_subject_faults",

@@ -47,7 +47,24 @@ MAX_EXPRESSION_DEPTH = 200
 def parse_written_expression(
     value: LocatedYamlScalar, key_path: str, faults: FaultCollector, *, is_condition: bool = False
 ) -> Expr | None:
-    """Parse a written expression or condition; None after a fault."""
+    """Parse a written expression or condition.
+
+    Parameters
+    ----------
+    value
+        Text of the descriptor.
+    key_path
+        Path of its key, for messages.
+    faults
+        Collects what is wrong.
+    is_condition
+        Whether the text is a condition.
+
+    Returns
+    -------
+    tree
+        None after a fault.
+    """
     try:
         return parse_expression_with_depth_limit(str(value), is_condition=is_condition)
     except ParseError as error:

@@ -129,7 +129,24 @@ def _suggest_type(type_text: str) -> str:
 
 
 def build_constant(name: str, fields: LocatedKeyValues, key_path: str, faults: FaultCollector) -> TableConstant:
-    """Build a constant of the table: a column with one value for all rows, a text unless it has a type."""
+    """Build a constant of the table: a column with one value for all rows, a text unless it has a type.
+
+    Parameters
+    ----------
+    name
+        Name of the constant.
+    fields
+        Keys and values that describe it.
+    key_path
+        Path of its key, for messages.
+    faults
+        Collects what is wrong.
+
+    Returns
+    -------
+    constant
+        The constant, with the attributes of a column.
+    """
     value = None
     if "value" in fields:
         value = str(fields["value"])

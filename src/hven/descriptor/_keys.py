@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hven.descriptor._citation_keys import ContributorSection, FundingSection, PersonSection, RelatedWorkSection
-from hven.descriptor._endpoint_keys import EndpointSection
 from hven.descriptor._file_keys import PublishedFilesSection
 from hven.descriptor._link_keys import DerivedLinkSection
-from hven.descriptor._package_keys import TABLE_KEYS_FIELD
+from hven.descriptor._package_keys import load_table_keys
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistrySection
 from hven.descriptor._series_keys import TimeSeriesSection
 from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
 from hven.descriptor.value_schema import (
+    AddedKeys,
     Condition,
     Constant,
     Converted,
@@ -646,7 +646,7 @@ class AccessSection(DescriptorSection, short="rows"):
 
 class TableSection(
     DescriptorSection,
-    package_keys=TABLE_KEYS_FIELD,
+    added_keys=AddedKeys("table_keys", load_table_keys),
     hints={
         "key": "primary",
         "primary_key": "primary",
@@ -725,11 +725,6 @@ class TableSection(
     "links of the rows (DataLink) to files, to previews, and to the data that the rows were made from"
     series: Local[OneOrMore[TimeSeriesSection]]
     "HAPI and das2 data sets. Their samples are the rows of the table, or are in a file for each row"
-    endpoints: Local[dict[str, EndpointSection]]
-    (
-        "addresses that the table had on another server, each with its parameters, under names that you choose. "
-        "Scripts and programs can still use these addresses"
-    )
     sync: Local[SyncSection]
     "how Hven follows changes of the source"
     primary: Mirrored[OneOrMore[Text]]

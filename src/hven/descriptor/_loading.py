@@ -18,7 +18,6 @@ from hven.descriptor._derived_tables import (
     is_local_file_source,
     open_file_source,
 )
-from hven.descriptor._endpoint_checks import find_endpoint_faults
 from hven.descriptor._file_contents import DescriptorFileReader
 from hven.descriptor._keys import ASSIGNMENT_KEYS, CollectionSection
 from hven.descriptor._link_checks import find_link_faults
@@ -94,7 +93,6 @@ SERVICE_NAMES = (
     "cubes",
     "conversions",
     "hips",
-    "endpoints",
 )
 RESERVED_COLLECTION_NAMES = {
     "tap_schema": "the TAP standard",
@@ -206,7 +204,6 @@ def check_and_read_descriptor(
         faults += find_unserved_service_faults(resource, tables)
     faults += find_link_faults(resource, derived_tables)
     faulty_places = {fault.place for fault in faults if fault.severity == "error"}
-    faults += [fault for fault in find_endpoint_faults(resource, derived_tables) if fault.place not in faulty_places]
     find_query_columns = partial(derived_tables.find_query_columns, resource=resource)
     for key in load_table_keys().values():
         key_faults = key.find_faults(resource, find_query_columns)
@@ -631,7 +628,7 @@ def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> No
 
 
 def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: FaultCollector) -> None:
-    """Warn of links, endpoints and observations that no service of the collection serves."""
+    """Warn of links, keys of packages and observations that no service of the collection serves."""
     if "services" not in fields:
         return
     services = fields["services"]
@@ -640,9 +637,6 @@ def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: 
     if spec.table.links and "datalink" not in services:
         message = f"{key_path}.links has no effect, because `services` does not name datalink"
         faults.add_warning(message, services_place, "add datalink to `services`, or remove `links`")
-    if spec.table.endpoints and "endpoints" not in services:
-        message = f"{key_path}.endpoints has no effect, because `services` does not name endpoints"
-        faults.add_warning(message, services_place, "add endpoints to `services`, or remove `endpoints`")
     for name, key in load_table_keys().items():
         if name in spec.table.extensions and key.service and key.service not in services:
             message = f"{key_path}.{name} has no effect, because `services` does not name {key.service}"

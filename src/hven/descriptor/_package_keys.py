@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from hven.descriptor.value_schema import AddedKey
 from hven.model import plugins
 from hven.model.errors import UserError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec
     from hven.model.table import Column
 
-TABLE_KEYS_FIELD = "table_keys"  # of `PluginPackage`
 log = logging.getLogger("hven")
 QueryColumnFinder = Callable[["Query | str"], "Sequence[Column] | None"]
 """Finds the columns of a query over the tables of a collection; None if they are not known before an ingest."""
@@ -74,19 +74,13 @@ class TableKeyValue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableKey:
-    """A key of tables that a plug-in package adds to descriptors. Its value stays at the site: mirrors do not get it.
+class TableKey(AddedKey):
+    """A key of tables that a plug-in package adds to descriptors.
 
     Attributes
     ----------
-    value_type
-        Type of the value, as in sections of `hven.descriptor.value_schema`: ``dict[str, PlanSection]``.
-    doc
-        Line of documentation.
     convert_value
         Checks the value, and converts it to what `Table.extensions` has under the name of the key.
-    previous_key
-        The key behind which the schema lists it; the last key if there is no such key.
     service
         Name of the face that uses the key: `hven check` warns of keys without their face. Empty: none.
     find_faults
@@ -98,10 +92,7 @@ class TableKey:
         Sections of the reference for the key and the records of its value.
     """
 
-    value_type: Any
-    doc: str
     convert_value: Callable[[TableKeyValue], Any]
-    previous_key: str = ""
     service: str = ""
     find_faults: Callable[[CollectionSpec, QueryColumnFinder], Iterable[Fault]] = lambda *_: ()
     find_conflicts: Callable[[Sequence[CollectionSpec], Sequence[CollectionSpec]], Iterable[Fault]] = lambda *_: ()

@@ -22,7 +22,6 @@ MISSING_REQUIREMENTS = {
         "an identifier"
     ),
     "files": "published files, because the collection has no `files`",
-    "endpoints": "`endpoints`",
     EPN_TAP_SERVICE: "`standard: epn-tap-2.0`",
     OBSCORE_VIEW: "`obscore` or its standard",
     **dict.fromkeys(("sia", "sia2", "ssa"), "`obscore`"),

@@ -11,7 +11,6 @@ from hven.descriptor._collection_context import CollectionContext
 from hven.descriptor._column_expressions import iterate_column_references, parse_written_expression
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
 from hven.descriptor._embargo import build_undated_embargo_rule, read_embargo
-from hven.descriptor._endpoint_loading import read_endpoints
 from hven.descriptor._keys import ASSIGNMENT_KEYS
 from hven.descriptor._package_keys import TableKeyValue, load_table_keys
 from hven.descriptor._partitions import read_partition
@@ -376,7 +375,6 @@ class _TableReader:
                     table_name=str(self._name),
                 )
             ),
-            endpoints=tuple(read_endpoints(key_path, fields, column_names, self._faults)),
             extensions=self._read_package_keys(),
         )
         if table.observation and len(table.primary) != 1:

@@ -38,7 +38,6 @@ from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 from pydantic.alias_generators import to_snake
 from pydantic.fields import FieldInfo
 
-from hven.descriptor._package_keys import TABLE_KEYS_FIELD, TableKey, load_table_keys
 from hven.descriptor.written_yaml import (
     DECIMAL_PATTERN,
     INTEGER_PATTERN,
@@ -625,14 +624,48 @@ def read_unstripped_text(fields: LocatedKeyValues, key: str) -> str | None:
     return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class AddedKey:
+    """A key that a plug-in package adds to a section. Its value stays at the site: mirrors do not get it.
+
+    Attributes
+    ----------
+    value_type
+        Type of the value, as sections have it: ``dict[str, PlanSection]``.
+    doc
+        Line of documentation.
+    previous_key
+        The key behind which the schema lists it; the last key if there is no such key.
+    """
+
+    value_type: Any
+    doc: str
+    previous_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddedKeys:
+    """Where a section finds the keys that plug-in packages add.
+
+    Attributes
+    ----------
+    field_name
+        The field of `hven.model.plugins.PluginPackage` that has their places.
+    load_keys
+        Loads those of the packages in use, by their names.
+    """
+
+    field_name: str
+    load_keys: Callable[[], Mapping[str, AddedKey]]
+
+
 class DescriptorSection:
     """A map with known keys: each with its type and, in quotes below, what it means.
 
     ``_`` stands for those of another one, or some of them.
 
     `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages ->
-    ours; `name`: the record's, if the class is not called by it; `package_keys`: the field of `PluginPackage` that has
-    further keys.
+    ours; `name`: the record's, if the class is not called by it; `added_keys`: keys that plug-in packages add.
     """
 
     record: ClassVar[SectionKeySchema]  # made of the class
@@ -644,10 +677,10 @@ class DescriptorSection:
         empty: bool = False,
         hints: Mapping[str, str] | None = None,
         name: str = "",
-        package_keys: str = "",
+        added_keys: AddedKeys | None = None,
     ) -> None:
         name = name or to_snake(cls.__name__.removesuffix("Section"))
-        cls.record = SectionKeySchema(cls, name, short, hints or {}, may_be_empty=empty, package_keys=package_keys)
+        cls.record = SectionKeySchema(cls, name, short, hints or {}, may_be_empty=empty, key_adder=added_keys)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -690,6 +723,8 @@ class SectionKeySchema:
         Of the map, in the reference.
     doc
         Its line of documentation.
+    key_adder
+        Finds the keys that plug-in packages add; None: they cannot add any.
     """
 
     model_class: type[DescriptorSection]  # the class that says the keys
@@ -697,7 +732,7 @@ class SectionKeySchema:
     short_key: str
     key_hints: Mapping[str, str]  # words of other languages -> ours
     may_be_empty: bool
-    package_keys: str = ""  # the field of `PluginPackage` with keys that packages add
+    key_adder: AddedKeys | None = None
 
     @property
     def doc(self) -> str:
@@ -705,11 +740,11 @@ class SectionKeySchema:
         return (self.model_class.__doc__ or "").rstrip(".")
 
     @property
-    def added_keys(self) -> Mapping[str, TableKey]:
+    def added_keys(self) -> Mapping[str, AddedKey]:
         """Keys that the plug-in packages in use add."""
-        if self.package_keys == TABLE_KEYS_FIELD:
-            return load_table_keys()
-        return {}
+        if self.key_adder is None:
+            return {}
+        return self.key_adder.load_keys()
 
     @cached_property
     def own_key_types(self) -> dict[str, Any]:
@@ -789,9 +824,9 @@ class SectionKeySchema:
 
     def _find_unused_key_error(self, key: str) -> UserError | None:
         """Find the error of a key whose package the settings leave out."""
-        if not self.package_keys:
+        if self.key_adder is None:
             return None
-        return plugins.find_unused_plugin_error(self.package_keys, key)
+        return plugins.find_unused_plugin_error(self.key_adder.field_name, key)
 
     def read_section(self, value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
         """Return `LocatedKeyValues`; unknown keys are refused with the nearest known one.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hven.model import _access_policies, _links, _path_roots, _table_endpoints, _time_series
+from hven.model import _access_policies, _links, _path_roots, _time_series
 from hven.model._localized_texts import LocalizedText, build_localized_text
 from hven.model.types import FLOAT64, ColumnType, build_type_from_arrow, parse_type
 
@@ -320,8 +320,6 @@ class Table:
         Its data sets of samples in time, from its collection's descriptor.
     spans
         Ids of data sets of other tables of which its rows are spans.
-    endpoints
-        Its addresses with their own parameters, from its collection's descriptor.
     extensions
         What plug-in packages make of their keys in its collection's descriptor, by the names of the keys.
     form
@@ -359,7 +357,6 @@ class Table:
     roots: tuple[_path_roots.FileRoot, ...] = field(default=(), repr=False)
     series: tuple[_time_series.TimeSeriesSpec, ...] = field(default=(), repr=False)
     spans: tuple[str, ...] = field(default=(), repr=False)
-    endpoints: tuple[_table_endpoints.TableEndpoint, ...] = field(default=(), repr=False)
     extensions: Mapping[str, Any] = field(default_factory=dict, repr=False)
     form: tuple[str, ...] = ()
     observation: tuple[str, ...] | None = None

@@ -23,7 +23,6 @@ from hven.model._links import (
 )
 from hven.model._localized_texts import LocalizedText, build_localized_text, translate_text
 from hven.model._path_roots import FileRoot, find_file_root
-from hven.model._table_endpoints import EndpointParameter, TableEndpoint
 from hven.model._table_structure import (
     HIDDEN_DISPLAY,
     MONTHS_PER_UNIT,
@@ -88,7 +87,6 @@ __all__ = [
     "ArrayAxisMetadata",
     "Column",
     "ColumnGroup",
-    "EndpointParameter",
     "FileEmbargo",
     "FileReaderSpec",
     "FileRoot",
@@ -105,7 +103,6 @@ __all__ = [
     "ServiceParameter",
     "Table",
     "TableConstant",
-    "TableEndpoint",
     "Template",
     "TemplateExpression",
     "TimeDecoding",

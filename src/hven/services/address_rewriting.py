@@ -38,6 +38,11 @@ class AddressRewriter(Protocol):
         ----------
         scope
             The request, without the prefix of the site's address in its path.
+
+        Returns
+        -------
+        scope
+            The same or another request.
         """
         ...
 
@@ -59,6 +64,11 @@ def load_address_rewriters(settings: Settings) -> list[AddressRewriter]:
     ----------
     settings
         Settings of the site.
+
+    Returns
+    -------
+    rewriters
+        Rewriters in the order of the packages: each gets what the previous one returned.
     """
     rewriters: list[AddressRewriter] = []
     for package in plugins.list_plugin_packages():

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import BaseRoute
+    from starlette.types import Scope
 
     from hven.adql.syntax_tree import Query
     from hven.formats import InfoElement
@@ -264,6 +265,29 @@ class ServiceQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOperation:
+    """An operation of a service, for OpenAPI.
+
+    Attributes
+    ----------
+    path
+        Path of its address.
+    name
+        Name that is unique in the site.
+    title, description
+        Texts for people.
+    params
+        Its parameters.
+    """
+
+    path: str
+    name: str
+    title: str
+    description: str | None = None
+    params: tuple[Param, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFace:
     """A service.
 
@@ -314,6 +338,11 @@ class ServiceFace:
         Name of another face -> function that writes its answers as pages, for browsers.
     openapi_paths
         Paths in OpenAPI that do not follow from its parameters.
+    list_table_operations
+        Lists operations on a table that do not follow from its parameters, for OpenAPI.
+    build_address_rewriter
+        Builds a function that gives a request its present address, if no face has its path; the function returns None
+        for paths that it does not know. The context has the tables that the face serves.
     list_capabilities
         Lists its capabilities for registries, from the address of the site, and a collection with its public tables;
         None: the site. The service over one table is described by `describe_capability`.
@@ -350,6 +379,8 @@ class ServiceFace:
     describes_itself: bool = False
     page_writers: Mapping[str, Paged] = field(default_factory=dict)
     openapi_paths: Mapping[str, Any] = field(default_factory=dict)
+    list_table_operations: Callable[[Table], Iterable[ServiceOperation]] = lambda _: ()
+    build_address_rewriter: Callable[[ServiceContext], Callable[[Scope], Scope | None]] | None = None
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
@@ -740,9 +771,11 @@ class _QueryCache:
 
 __all__ = [
     "DALI_PARAMS",
+    "MAXREC_PARAM",
     "Capability",
     "ServiceContext",
     "ServiceFace",
+    "ServiceOperation",
     "ServiceQuery",
     "UsageExample",
     "create_query_route",

@@ -49,7 +49,6 @@ TABLE_ATTRIBUTES = (
     "links",
     "series",
     "spans",
-    "endpoints",
     "extensions",
     "roots",
     "form",

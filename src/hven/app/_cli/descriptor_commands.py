@@ -332,7 +332,6 @@ def _find_faults_across_collections(
         other_resources = _read_other_descriptors(settings, collection_name)
     yield from descriptor.find_series_id_faults(resources, other_resources)
     yield from descriptor.find_identifier_conflicts(resources, settings, other_resources)
-    yield from descriptor.find_endpoint_path_conflicts(resources)
     yield from descriptor.find_table_key_conflicts(resources)
     for fault in find_outdated_addresses(settings):
         if collection_name is None or str(fault.place.file).endswith(f"/{collection_name}.yaml"):

@@ -17,7 +17,6 @@ from starlette.routing import Match, Route, Router
 from hven import services
 from hven.app._server import worker_load
 from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
-from hven.app._server.old_table_addresses import OldTableAddressRewriter
 from hven.app._server.problem_log import SiteProblemLog
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.app._server.worker_server import is_first_worker
@@ -207,15 +206,31 @@ def _build_routing_application(
         return await _answer_http_error(request, error)
 
     app = Starlette(exception_handlers={HTTPException: answer_unknown, Exception: _answer_unexpected_error})
-    address_rewriter = OldTableAddressRewriter(_restrict_context_to_face(service_context, "endpoints"))
     app.router = RouteCachingRouter(
         routes=routes,
         redirect_slashes=False,
-        rewrite_request=address_rewriter.rewrite_request,
+        rewrite_request=_build_address_rewriter(routes_by_face, service_context),
         faces_by_route=face_by_route,
         **options,
     )
     return app
+
+
+def _build_address_rewriter(
+    face_names: Iterable[str], service_context: ServiceContext
+) -> Callable[[Scope], Scope | None]:
+    """Join the address rewriters of faces: the first one that knows an address replaces it."""
+    rewriters = []
+    for name in face_names:
+        build = service_context.faces[name].build_address_rewriter
+        if build is not None:
+            rewriters.append(build(_restrict_context_to_face(service_context, name)))
+
+    def rewrite_request(scope: Scope) -> Scope | None:
+        rewritten_scopes = (rewrite(scope) for rewrite in rewriters)
+        return next((rewritten for rewritten in rewritten_scopes if rewritten is not None), None)
+
+    return rewrite_request
 
 
 def _restrict_context_to_face(service_context: ServiceContext, face: str) -> ServiceContext:

@@ -5,15 +5,13 @@ Parameters of DALI are components, as in DALI 1.2.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from hven import __version__, formats, services
 from hven.services import _vosi as vosi
-from hven.services.errors import VOTABLE_ERRORS
-from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -61,13 +59,13 @@ def build_openapi_routes(context: ServiceContext) -> Sequence[Route]:
 def build_openapi_document(
     faces: Iterable[ServiceFace], title: str, base_url: str, tables: Iterable[Table]
 ) -> dict[str, Any]:
-    """Describe the faces with parameters, and endpoints of tables with their own parameters."""
+    """Describe the faces with parameters, and operations on single tables."""
     all_faces = list(faces)
     parameter_faces = [face for face in all_faces if face.params]
     paths = {face.path: _describe_face(face) for face in parameter_faces}
     for face in all_faces:
         paths |= face.openapi_paths
-    paths |= _describe_endpoints(tables)
+    paths |= _describe_table_operations(all_faces, tables)
     shared_parameters = {}
     for face in parameter_faces:
         for param in face.all_params:
@@ -92,27 +90,21 @@ def _describe_face(face: ServiceFace) -> dict[str, Any]:
     return {"parameters": path_parameters, **operations}
 
 
-def _describe_endpoints(tables: Iterable[Table]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Describe the endpoints of tables that answer with rows, also at their old paths."""
-    shared_params = [param for param in DALI_PARAMS if param.name in SHARED_PARAM_NAMES]
+def _describe_table_operations(faces: Sequence[ServiceFace], tables: Iterable[Table]) -> Iterator[tuple[str, Any]]:
+    """Describe the operations that faces offer for single tables."""
     for table in tables:
-        if not table.is_served_by("endpoints"):
-            continue
-        for endpoint in table.endpoints:
-            if endpoint.kind != "query":
+        for face in faces:
+            if face.is_selectable and not table.is_served_by(face.name):
                 continue
-            params = [
-                replace(endpoint_param.param, name=endpoint_param.client_name) for endpoint_param in endpoint.params
-            ]
-            params += shared_params
-            endpoint_name = f"endpoints/{table.qualified_name}/{endpoint.name}"
-            title = endpoint.title or f"{endpoint.name} of {table.title or table.qualified_name}"
-            for number, path in enumerate([f"/{endpoint_name}", *endpoint.paths], 1):
-                operation_name = endpoint_name if number == 1 else f"{endpoint_name}-{number}"
+            for operation in face.list_table_operations(table):
                 operations = _describe_operation(
-                    operation_name, title, endpoint.description, params, VOTABLE_ERRORS.media_type
+                    operation.name,
+                    operation.title,
+                    operation.description,
+                    operation.params,
+                    face.error_responder.media_type,
                 )
-                yield path, operations
+                yield operation.path, operations
 
 
 def _describe_operation(

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from hven import adql, formats
 from hven.adql.syntax_tree import ColumnRef, walk_tree
-from hven.descriptor._column_expressions import parse_written_expression
-from hven.descriptor._columns import build_constant
+from hven.descriptor.api.keys import build_constant, parse_written_expression
 from hven.descriptor.value_schema import read_unstripped_text
 from hven.model import units
 from hven.model.errors import Fault, ParseError, suggest_spelling
 from hven.model.params import Param
-from hven.model.table import EndpointParameter, TableEndpoint
 from hven.model.types import STRING
+from hven.plugins.heritage.table_endpoints import EndpointParameter, TableEndpoint, list_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from hven.descriptor.api.keys import TableKeyValue
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.resource import CollectionSpec
@@ -47,16 +47,17 @@ _KIND_BY_KEY = {
 }
 
 
-def read_endpoints(
-    key_path: str, fields: LocatedKeyValues, column_names: Sequence[str] | None, faults: FaultCollector
-) -> Iterator[TableEndpoint]:
-    """Read ``endpoints`` of a table; `column_names` is None while the columns are not all known."""
-    for name, endpoint_fields in fields.get("endpoints", {}).items():
-        endpoint_path = f"{key_path}.endpoints.{name}"
+def read_endpoints(key_value: TableKeyValue) -> tuple[TableEndpoint, ...]:
+    """Read ``endpoints`` of a table."""
+    endpoints = []
+    for name, endpoint_fields in key_value.value.items():
+        endpoint_path = f"{key_value.key_path}.{name}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             message = f"{endpoint_path}: an endpoint's name is part of an address"
-            faults.add_error(message, name.place, "use only letters, digits, '_', '.' and '-'")
-        yield _EndpointReader(endpoint_path, endpoint_fields, column_names, faults).read(str(name))
+            key_value.faults.add_error(message, name.place, "use only letters, digits, '_', '.' and '-'")
+        reader = _EndpointReader(endpoint_path, endpoint_fields, key_value.column_names, key_value.faults)
+        endpoints.append(reader.read(str(name)))
+    return tuple(endpoints)
 
 
 def find_endpoint_path_conflicts(
@@ -91,7 +92,7 @@ def find_endpoint_path_conflicts(
 
 def _iterate_endpoints(resource: CollectionSpec) -> Iterator[tuple[Table, TableEndpoint]]:
     for spec in resource.tables:
-        for endpoint in spec.table.endpoints:
+        for endpoint in list_endpoints(spec.table):
             yield spec.table, endpoint
 
 

@@ -21,6 +21,7 @@ from hven.adql import syntax_tree
 from hven.model import literal
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message, suggest_spelling
 from hven.model.params import MAX_INT64
+from hven.plugins.heritage.table_endpoints import list_endpoints
 from hven.services import archives
 from hven.services.address_rewriting import load_address_rewriters
 from hven.services.errors import ErrorResponder
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.model.params import RequestParams
-    from hven.model.table import Column, Table, TableEndpoint
+    from hven.model.table import Column, Table
     from hven.model.types import ColumnType
+    from hven.plugins.heritage.table_endpoints import TableEndpoint
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
@@ -158,7 +160,7 @@ def answer_project_list(context: ServiceContext, request: Request, requested_pro
     published_state = context.site.get_published_state()
     data_sets_by_project: dict[str, list[dict[str, Any]]] = {}
     for table in published_state.get_catalogue(principal, context.policies).iterate_tables():
-        for endpoint in table.endpoints:
+        for endpoint in list_endpoints(table):
             if endpoint.kind != "sitools2":
                 continue
             data_set = {

@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from hven import adql
 from hven.adql.syntax_tree import ColumnRef, Literal, transform_tree
-from hven.descriptor._endpoint_loading import PARAM_PREFIX, SECONDS_PARAM
 from hven.model.errors import Fault, HvenError, ParseError
+from hven.plugins.heritage.endpoint_loading import PARAM_PREFIX, SECONDS_PARAM
+from hven.plugins.heritage.table_endpoints import list_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hven.descriptor._derived_tables import DescriptorTableResolver
+    from hven.descriptor.api.keys import QueryColumnFinder
     from hven.model.params import Param
     from hven.model.resource import CollectionSpec
-    from hven.model.table import TableEndpoint
+    from hven.plugins.heritage.table_endpoints import TableEndpoint
 
 _FROM_ENDPOINT = " FROM endpoint"
 
 
-def find_endpoint_faults(resource: CollectionSpec, derived_tables: DescriptorTableResolver) -> Iterator[Fault]:
+def find_endpoint_faults(resource: CollectionSpec, find_query_columns: QueryColumnFinder) -> Iterator[Fault]:
     """Check that each part of an endpoint fits its table, by queries with values of the right types.
 
     Tables whose columns are not known are left out.
     """
     for spec in resource.tables:
-        for endpoint in spec.table.endpoints:
+        for endpoint in list_endpoints(spec.table):
             values = {each.param.name.lower(): _build_sample_value(each.param) for each in endpoint.params}
             tables = f" FROM {adql.quote_adql_name(resource.name)}.{adql.quote_adql_name(spec.table.name)}"
             for key, query_text in _iterate_endpoint_test_queries(endpoint):
@@ -40,7 +41,7 @@ def find_endpoint_faults(resource: CollectionSpec, derived_tables: DescriptorTab
                         query,
                         partial(_replace_param_reference, values={**values, SECONDS_PARAM: 60}),
                     )
-                    has_known_columns = derived_tables.find_query_columns(query_tree, resource) is not None
+                    has_known_columns = find_query_columns(query_tree) is not None
                 except ParseError:
                     continue  # it is told already
                 except HvenError as error:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 
 from hven.adql.syntax_tree import Ident
+from hven.plugins.heritage.table_endpoints import list_endpoints
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -62,7 +63,7 @@ class OldTableAddressRewriter:
             table = item.table
             if item.release is not None or not table.is_served_by("endpoints"):
                 continue
-            for endpoint in table.endpoints:
+            for endpoint in list_endpoints(table):
                 table_and_path = table, f"/endpoints/{table.qualified_name}/{endpoint.name}"
                 for path in endpoint.paths:
                     if endpoint.kind != "page":

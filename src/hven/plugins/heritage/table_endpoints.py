@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     from hven.model.errors import TextPlace
     from hven.model.params import Param
+    from hven.model.table import Table
+
+ENDPOINTS_KEY = "endpoints"  # of tables in descriptors, and of `Table.extensions`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +103,10 @@ class TableEndpoint:
         return next(iter(self.paths), "")
 
 
-__all__ = ["EndpointParameter", "TableEndpoint"]
+def list_endpoints(table: Table) -> tuple[TableEndpoint, ...]:
+    """Return the endpoints of a table."""
+    endpoints: tuple[TableEndpoint, ...] = table.extensions.get(ENDPOINTS_KEY, ())
+    return endpoints
+
+
+__all__ = ["ENDPOINTS_KEY", "EndpointParameter", "TableEndpoint", "list_endpoints"]

@@ -1,7 +1,7 @@
 """``/endpoints/schema.table/name``: addresses that a table had on another server, with their own parameters.
 
 Each is bound to a query of the table; a descriptor declares them (``endpoints``). They are served here, and at their
-old paths where no face has such a path (`hven.app._server.alias`).
+old paths where no face has such a path (`hven.plugins.heritage.old_table_addresses`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from starlette.responses import Response
 
 from hven import adql, formats, query, services
 from hven.adql import syntax_tree
-from hven.jobs.tap import MAXREC_PARAM
 from hven.model import units
 from hven.model.errors import (
     BindError,
@@ -32,20 +31,31 @@ from hven.model.errors import (
 )
 from hven.model.table import Column
 from hven.model.types import STRING
-from hven.services import _sitools2 as sitools2
+from hven.plugins.heritage import sitools_data_sets
+from hven.plugins.heritage.old_table_addresses import OldTableAddressRewriter
+from hven.plugins.heritage.table_endpoints import list_endpoints
 from hven.services.errors import VOTABLE_ERRORS, write_votable_error
-from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, UsageExample, create_query_route
+from hven.services.face import (
+    DALI_PARAMS,
+    MAXREC_PARAM,
+    ServiceContext,
+    ServiceFace,
+    ServiceOperation,
+    UsageExample,
+    create_query_route,
+)
 from hven.services.params import parse_utc_time, parse_value
 from hven.services.source_dates import find_source_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from hven.model.params import Param, RequestParams
-    from hven.model.table import EndpointParameter, Table, TableEndpoint
+    from hven.model.table import Table
+    from hven.plugins.heritage.table_endpoints import EndpointParameter, TableEndpoint
     from hven.site import PublishedTable, Site
 
 PARAM_QUALIFIER = "param"  # qualifier of the values of a request in conditions
@@ -70,19 +80,19 @@ def build_endpoint_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         table = services.find_table(request.path_params["table"], catalogue)
         name = request.path_params["name"]
         subpath = request.path_params.get("rest", "")
-        endpoint = next((endpoint for endpoint in table.endpoints if endpoint.name == name), None)
+        endpoint = next((endpoint for endpoint in list_endpoints(table) if endpoint.name == name), None)
         if endpoint is None or (subpath and endpoint.kind == "query"):
-            names = [endpoint.name for endpoint in table.endpoints]
+            names = [endpoint.name for endpoint in list_endpoints(table)]
             requested_name = f"{name}/{subpath}" if subpath else name
             message = format_message("{table} has no endpoint {name}", table.qualified_name, requested_name)
             raise NotFoundError(
                 message, remedy=suggest_spelling(name, names) or "see the list of endpoints on the page of the table"
             )
-        sitools_request = sitools2.SitoolsRequest(context, request, params, published_state, table, endpoint)
+        sitools_request = sitools_data_sets.SitoolsRequest(context, request, params, published_state, table, endpoint)
         if endpoint.kind == "page":
             return await anyio.to_thread.run_sync(_redirect_to_row_page, sitools_request, subpath)
         if endpoint.kind != "query":
-            return await anyio.to_thread.run_sync(sitools2.answer_request, sitools_request, subpath)
+            return await anyio.to_thread.run_sync(sitools_data_sets.answer_request, sitools_request, subpath)
         try:
             return await _answer_rows(sitools_request, query_cache)
         except HvenError as error:
@@ -92,13 +102,15 @@ def build_endpoint_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
     async def answer_projects(request: Request, params: RequestParams) -> Response:  # noqa: ARG001
         project_name = request.path_params.get("name", "")
-        return await anyio.to_thread.run_sync(sitools2.answer_project_list, context, request, project_name)
+        return await anyio.to_thread.run_sync(sitools_data_sets.answer_project_list, context, request, project_name)
 
     return [
         create_query_route("/endpoints/{table}/{name}", answer_request, FACE.error_responder),
         create_query_route("/endpoints/{table}/{name}/{rest:path}", answer_request, FACE.error_responder),
-        create_query_route(sitools2.PROJECTS_PATH, answer_projects, sitools2.ERROR_RESPONDER),
-        create_query_route(f"{sitools2.PROJECTS_PATH}/{{name:path}}", answer_projects, sitools2.ERROR_RESPONDER),
+        create_query_route(sitools_data_sets.PROJECTS_PATH, answer_projects, sitools_data_sets.ERROR_RESPONDER),
+        create_query_route(
+            f"{sitools_data_sets.PROJECTS_PATH}/{{name:path}}", answer_projects, sitools_data_sets.ERROR_RESPONDER
+        ),
     ]
 
 
@@ -113,7 +125,7 @@ def _respond_to_error(endpoint: TableEndpoint, request: Request, error: HvenErro
 
 
 async def _answer_rows(
-    sitools_request: sitools2.SitoolsRequest, query_cache: dict[tuple[Any, ...], EndpointQuery]
+    sitools_request: sitools_data_sets.SitoolsRequest, query_cache: dict[tuple[Any, ...], EndpointQuery]
 ) -> Response:
     """Answer with rows."""
     context, request, params, published_state, table, endpoint = sitools_request
@@ -354,7 +366,7 @@ def _fill_constants(
     return tuple(constants)
 
 
-def _redirect_to_row_page(sitools_request: sitools2.SitoolsRequest, key_text: str) -> Response:
+def _redirect_to_row_page(sitools_request: sitools_data_sets.SitoolsRequest, key_text: str) -> Response:
     """Redirect to the page of a row, if there is such a row."""
     table = sitools_request.table
     key = table.find_column(sitools_request.endpoint.column or "")
@@ -385,13 +397,13 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     """Describe the parameters of each endpoint, and write an example."""
     table = published.table
     usage_examples = []
-    for endpoint in table.endpoints:
+    for endpoint in list_endpoints(table):
         endpoint_path = f"/endpoints/{quote(table.qualified_name)}/{endpoint.name}"
         url = f"{base_url}{endpoint.path or endpoint_path}"
         lines = [f"# {line}" for line in (endpoint.description or "").splitlines()]
         lines += [f"# {_write_param_summary(endpoint_param)}" for endpoint_param in endpoint.params]
         if endpoint.kind == "sitools2":
-            lines.append(sitools2.write_example_curl_command(table, url))
+            lines.append(sitools_data_sets.write_example_curl_command(table, url))
         else:
             lines.append(_write_example_curl_command(endpoint, url))
         title = endpoint.title or endpoint.path or endpoint.name
@@ -434,14 +446,33 @@ def _write_example_curl_command(endpoint: TableEndpoint, url: str) -> str:
     return f"curl '{url}?{'&'.join(query_parts)}'"
 
 
+def _list_table_operations(table: Table) -> Iterator[ServiceOperation]:
+    """List the endpoints that answer with rows, also at their old paths."""
+    for endpoint in list_endpoints(table):
+        if endpoint.kind != "query":
+            continue
+        params = [replace(endpoint_param.param, name=endpoint_param.client_name) for endpoint_param in endpoint.params]
+        endpoint_name = f"endpoints/{table.qualified_name}/{endpoint.name}"
+        for number, path in enumerate([f"/{endpoint_name}", *endpoint.paths], 1):
+            yield ServiceOperation(
+                path=path,
+                name=endpoint_name if number == 1 else f"{endpoint_name}-{number}",
+                title=endpoint.title or f"{endpoint.name} of {table.title or table.qualified_name}",
+                description=endpoint.description,
+                params=(*params, *DALI_PARAMS),
+            )
+
+
 FACE = ServiceFace(
     name="endpoints",
     title="Endpoints",
     is_selectable=True,
     description="Addresses that a table had on another server, with their own parameters.",
-    applies=lambda table: bool(table.endpoints),
+    applies=lambda table: bool(list_endpoints(table)),
     missing_requirement="endpoints",
     error_responder=VOTABLE_ERRORS,
     list_usage_examples=_list_usage_examples,
     build_routes=build_endpoint_routes,
+    build_address_rewriter=lambda context: OldTableAddressRewriter(context).rewrite_request,
+    list_table_operations=_list_table_operations,
 )
