@@ -193,14 +193,16 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
 def use_packages(place: Path) -> Iterator[None]:
     """Use the packages that are installed in a directory, too."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(plugins.SELECTION_VARIABLE, raising=False)
         patch.syspath_prepend(str(place))
+        plugins.select_plugin_packages(None)
         clear_caches()
         try:
             yield
         finally:
-            plugins.select_plugin_packages(None)
             for name in ("hven_night_sky", "hven_night_report"):
                 sys.modules.pop(name, None)
+    plugins.select_plugin_packages(None)
     clear_caches()
 
 

@@ -88,16 +88,19 @@ tables:
 
 
 @pytest.fixture(autouse=True)
-def package_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def package_place(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "site-packages"
     about = place / "hven_night_sky-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hven-night-sky\nVersion: 1.0\n", encoding="utf-8")
     (about / "entry_points.txt").write_text("[hven.plugins]\nnight_sky = hven_night_sky\n", encoding="utf-8")
     (place / "hven_night_sky.py").write_text(PACKAGE, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(place))
-    clear_caches()
-    yield place
+    with pytest.MonkeyPatch.context() as context:
+        context.delenv(plugins.SELECTION_VARIABLE, raising=False)
+        context.syspath_prepend(str(place))
+        plugins.select_plugin_packages(None)
+        clear_caches()
+        yield place
     plugins.select_plugin_packages(None)
     clear_caches()
     sys.modules.pop("hven_night_sky", None)
