@@ -157,9 +157,10 @@ def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
     written = {name for name, one in vars(OpenSnapshot).items() if not name.startswith("__")}
     # what is not written anew reads what is, or the files, of which there are none; `nearest_rows_cache` begins empty, and is filled from `get_key_index` and `get_projection`
     assert written - {*vars(AccessibleRows)} == {
-        "_check_file_size", "_narrowest_column", "_sample_column", "batches", "check_file_sizes", "part_names_by_inode", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
+        "_check_file_size", "_narrowest_column", "_sample_column", "batches", "check_file_sizes", "max_candidate_rows", "part_names_by_inode", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
     }  # fmt: skip
     assert reach.nearest_rows_cache is not reach.full_snapshot.nearest_rows_cache
+    assert reach.max_candidate_rows == 10  # from its own number of rows
 
 
 def test_many_at_once_find_the_same(engine) -> None:

@@ -605,7 +605,7 @@ class BoundQuery:
         """What the tree consists of: found by one walk, when a step of planning first asks for it."""
         survey = self._survey
         if survey is None:
-            survey = survey_tree(self.query)
+            survey = analyse_tree(self.query)
             object.__setattr__(self, "_survey", survey)
         return survey
 
@@ -888,13 +888,18 @@ class _Surveyor:
         self.longest_choice = max(self.longest_choice, len(parts))
 
 
-def survey_tree(query: Query) -> QuerySurvey:
+def analyse_tree(query: Query) -> QuerySurvey:
     """Find what a bound tree consists of, in one walk.
 
     Parameters
     ----------
     query
         The bound tree, with its row filters.
+
+    Returns
+    -------
+    survey
+        The nodes of the tree by their classes, and what they read.
     """
     surveyor = _Surveyor()
     for node in walk_tree(query):
