@@ -105,10 +105,8 @@ def test_wide_rows_come_few_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(engines, "MAX_BATCH_CELLS", 16_000)
     monkeypatch.setattr(result, "MAX_PIECE_CELLS", 4_000)
     given: list[int] = []
-    shown = result.QueryResult._cast_batch
-    monkeypatch.setattr(
-        result.QueryResult, "_cast_batch", lambda self, batch: given.append(batch.num_rows) or shown(self, batch)
-    )
+    split = result._split_batch
+    monkeypatch.setattr(result, "_split_batch", lambda batch: given.append(batch.num_rows) or split(batch))
     with query.run_query(
         f"SELECT {', '.join(f'{item} AS a{i}' for i in range(8))} FROM s.t", site=site, maxrec=10_000
     ) as asked:

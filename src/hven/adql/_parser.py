@@ -340,7 +340,7 @@ class QueryParser(FromParser):
         if tags[first_index] == "*":
             self.token_index += 1
             return SelectStar(text_offset=text_offset)
-        if self._is_qualified_star():
+        if tags[first_index] in {NAME, QUOTED} and tags[first_index + 1] == "." and self._is_qualified_star():
             qualifier = tuple(self.parse_dotted_name())
             self.token_index += 2
             if len(qualifier) > 3:
@@ -362,12 +362,9 @@ class QueryParser(FromParser):
         return SelectItem(expr, alias, text_offset=text_offset)
 
     def _is_qualified_star(self) -> bool:
-        """Return whether ``table.*`` begins at the current token."""
+        """Return whether ``table.*`` begins at the current token, which is a name before a dot."""
         tags = self.tags
         i = self.token_index
-        if tags[i] not in {NAME, QUOTED} or tags[i + 1] != ".":
-            return False
-        i += 2
         while tags[i] in {NAME, QUOTED} and tags[i + 1] == ".":
             i += 2
         return tags[i] == "*"

@@ -13,7 +13,6 @@ from hven.adql.syntax_tree import ColumnRef, Expr, Ident, Literal, SelectItem, S
 from hven.adql.value_kinds import classify_value, require_meta
 from hven.model.errors import format_message
 from hven.model.table import Column
-from hven.model.types import INT32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,11 +163,6 @@ class SelectList:
             remedy = format_message("use a position from 1 to {most}", len(self.items))
             binder.raise_bind_error(message, node.text_offset, remedy)
         return self.items[position - 1].expr
-
-    def build_position_literal(self, position: int, text_offset: int) -> Literal:
-        """Build the literal of a position for an OrderItem."""
-        meta = ValueMetadata(INT32, constant=True, nullable=False)
-        return Literal(position, text_offset=text_offset, meta=meta)
 
     def build_column_lookup(self, documented_columns: Sequence[Column] = ()) -> ColumnLookup:
         """Return the columns as a derived table shows them.

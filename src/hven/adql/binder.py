@@ -47,11 +47,13 @@ from hven.adql.syntax_tree import (
     SelectStar,
     SetOperation,
     TableRef,
+    ValueMetadata,
     split_left_deep_chain,
 )
 from hven.adql.value_kinds import classify_value, require_meta
 from hven.model.errors import BindError, find_close_match, format_message
 from hven.model.table import Table
+from hven.model.types import INT32
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -650,7 +652,7 @@ class QueryBinder(JoinBinder):
                     continue
                 self._mark_literals_fixed(expression)
                 self._mark_literals_fixed(outputs.items[position - 1].expr)
-            bound_items.append(_build_position_order_item(item, outputs, position))
+            bound_items.append(_build_position_order_item(item, position))
         self.clause = clause
         if sort_expressions:
             is_grouped = bool(select.group_by) or has_aggregate_item(outputs.items)
@@ -682,7 +684,7 @@ class QueryBinder(JoinBinder):
                     text_offset = item.expr.text_offset
                 message = "ORDER BY of a set operation takes names or positions of its output columns"
                 self.raise_bind_error(message, text_offset, remedy)
-            bound_items.append(_build_position_order_item(item, outputs, position))
+            bound_items.append(_build_position_order_item(item, position))
         return tuple(bound_items)
 
     def find_output_position(self, node: Expr, outputs: SelectList) -> int | None:
@@ -917,7 +919,8 @@ def _map_output_positions(outputs: SelectList) -> dict[object, int]:
     return positions
 
 
-def _build_position_order_item(item: OrderItem, outputs: SelectList, position: int) -> OrderItem:
+def _build_position_order_item(item: OrderItem, position: int) -> OrderItem:
     """Build the item of ORDER BY that sorts by an output column."""
-    position_literal = outputs.build_position_literal(position, item.expr.text_offset)
+    meta = ValueMetadata(INT32, constant=True, nullable=False)
+    position_literal = Literal(position, text_offset=item.expr.text_offset, meta=meta)
     return OrderItem(position_literal, item.descending, text_offset=item.text_offset)

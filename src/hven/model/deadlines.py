@@ -102,7 +102,8 @@ class Deadline:
         TimeLimitError
             The time is over.
         """
-        if self.remaining_seconds < 0:
+        now = time.monotonic() if self._pause_time is None else self._pause_time
+        if now > self.expiry_time:
             raise build_time_limit_error(self.limit_seconds)
 
     @contextmanager

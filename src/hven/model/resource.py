@@ -612,7 +612,7 @@ class CollectionSpec:
     @property
     def is_simulated(self) -> bool:
         """Whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
-        return "simulation" in {word.lower() for word in self.type}
+        return "simulation" in map(str.lower, self.type)
 
     @property
     def is_partly_simulated(self) -> bool:

@@ -43,29 +43,32 @@ def build_data_origin_infos(
         Publisher, contact, citation and so on, as in the note.
     """
     tables_by_collection: dict[str, list[PublishedTable]] = {}
+    has_release = False
     for table in tables:
         published_table = published_state.tables_by_name.get(table.qualified_name)
         if table.owner is None and published_table is not None and published_table.resource is not None:
             tables_by_collection.setdefault(published_table.resource.name, []).append(published_table)
-    infos = _build_publisher_infos(list(tables_by_collection.values()), site)
-    has_release = any(item.release is not None for items in tables_by_collection.values() for item in items)
+            has_release = has_release or published_table.release is not None
+    origin_pairs: list[tuple[str, str | None]] = []
+    if tables_by_collection:
+        origin_pairs += _iterate_publisher_pairs(list(tables_by_collection.values()), site)
     dois = site.store.citations.map_dois() if has_release else {}
     for items in list(tables_by_collection.values())[:MAX_DESCRIBED_COLLECTIONS]:
         resource = items[0].resource
         if resource is None:
             continue
-        origin_items = _iterate_origin_pairs(
-            resource, items, _find_ivoid(resource, site), _find_release_doi(items, dois)
-        )
-        infos += [_build_info_element(key, value) for key, value in origin_items if value]
+        release_doi = _find_release_doi(items, dois) if dois else None
+        origin_pairs += _iterate_origin_pairs(resource, items, _find_ivoid(resource, site), release_doi)
     further_count = len(tables_by_collection) - MAX_DESCRIBED_COLLECTIONS
     if further_count > 0:
-        infos.append(_build_info_element("data_origin", f"and {further_count} further collections"))
-    return tuple(infos)
+        origin_pairs.append(("data_origin", f"and {further_count} further collections"))
+    return tuple([InfoElement(name=name, value=" ".join(value.split())) for name, value in origin_pairs if value])
 
 
-def _build_publisher_infos(tables_by_collection: Sequence[Sequence[PublishedTable]], site: Site) -> list[InfoElement]:
-    """Describe the publishers and the contacts of collections; the site is the default."""
+def _iterate_publisher_pairs(
+    tables_by_collection: Sequence[Sequence[PublishedTable]], site: Site
+) -> Iterator[tuple[str, str]]:
+    """Yield the publishers and the contacts of collections; the site is the default."""
     settings = site.settings
     publishers: dict[str, None] = {}
     contacts: dict[str, None] = {}
@@ -82,9 +85,10 @@ def _build_publisher_infos(tables_by_collection: Sequence[Sequence[PublishedTabl
             contacts[email] = None
     if not publishers and settings.title and tables_by_collection:
         publishers[settings.title] = None
-    infos = [_build_info_element("publisher", publisher) for publisher in publishers]
-    infos += [_build_info_element("contact", email) for email in contacts]
-    return infos
+    for publisher in publishers:
+        yield "publisher", publisher
+    for email in contacts:
+        yield "contact", email
 
 
 _WORK_KEYS = {"IsSupplementTo": "article", "Cites": "cites", "IsDerivedFrom": "is_derived_from"}
@@ -114,7 +118,7 @@ def _iterate_origin_pairs(
     yield "data_type", "simulation" if resource.is_simulated else None
     for item in published_tables:
         name = item.table.qualified_name
-        if not resource.is_simulated and any(is_simulation_flag_column(column) for column in item.table.columns):
+        if not resource.is_simulated and any(map(is_simulation_flag_column, item.table.columns)):
             yield "data_type", f"{name}: observation, or simulation where {DATA_SOURCE_COLUMN} is theory"
         yield "resource_version", f"{name} {item.run_id}" if item.run_id else None
         if item.damaged_snapshot is not None:
@@ -142,10 +146,6 @@ def _find_release_doi(published_tables: Sequence[PublishedTable], dois: Mapping[
     if release_key is None:
         return None
     return dois.get(release_key)
-
-
-def _build_info_element(name: str, value: str) -> InfoElement:
-    return InfoElement(name=name, value=" ".join(value.split()))
 
 
 __all__ = ["MAX_DESCRIBED_COLLECTIONS", "build_data_origin_infos"]

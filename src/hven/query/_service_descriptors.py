@@ -6,7 +6,7 @@ They are collected once for each plan, for every table whose rows have services.
 from __future__ import annotations
 
 from dataclasses import replace
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -44,7 +44,7 @@ def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
     body = bound_query.query.body
     if not isinstance(body, Select) or body.source is None:
         return ()
-    field_ids = assign_xml_ids(tuple(column.name for column in bound_query.columns))
+    field_ids = assign_xml_ids(tuple(map(attrgetter("name"), bound_query.columns)))
     ids_by_column: dict[tuple[int, str], str] = {}
     for item, field_id in zip(body.items, field_ids, strict=True):
         if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef):

@@ -505,7 +505,8 @@ class QueryQueue:
                 self._suspended_count -= 1
             if turn.is_held:
                 self._release_turn(turn)
-                self._notify_next()
+                if self._waiting_turns or self._returning_count:
+                    self._notify_next()
             is_last = had_turn and not self._held_turns
         if turn.led_prerequisite is not None:
             self.release_dependent_turns(turn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hven.model.params import RequestParams
 from hven.query import build_unused_parameter_warnings
 from hven.services._document_cache import DocumentCache
-from hven.services._proof_verification import find_client_network, verify_proof
+from hven.services._proof_verification import verify_proof
 from hven.services._responses import (
     answer_with_body,
     answer_with_etag,
@@ -15,7 +15,7 @@ from hven.services._responses import (
     is_unchanged,
     wait_for_disconnect,
 )
-from hven.services.addresses import find_table, get_base_url
+from hven.services.addresses import find_client_network, find_table, get_base_url
 from hven.services.errors import (
     build_error_headers,
     find_http_status,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from hven.model.errors import TooManyRequestsError, UnauthenticatedError
-from hven.services.addresses import get_client_address
+from hven.services.addresses import find_client_network
 from hven.site.auth.session import get_login_attempts
 
 if TYPE_CHECKING:
@@ -91,23 +90,4 @@ async def verify_proof(
         raise error.with_traceback(None) from None
 
 
-def find_client_network(request: HTTPConnection) -> str:
-    """Return the network for which requests are counted: an IPv4 address, or the /64 of an IPv6 one.
-
-    A /64 is what one household has.
-
-    Parameters
-    ----------
-    request
-        Any request.
-    """
-    address = get_client_address(request)
-    if ":" not in address:
-        return address
-    try:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    except ValueError:
-        return address
-
-
-__all__ = ["find_client_network", "verify_proof"]
+__all__ = ["verify_proof"]

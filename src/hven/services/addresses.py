@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,9 @@ def get_base_url(request: HTTPConnection, settings: Settings) -> str:
         Settings of the site.
     """
     portal: PortalSettings | None = request.scope.get(PORTAL_SCOPE_KEY)
-    host_url = get_host_url(request, settings)
     if portal is None:
-        return host_url
-    return f"{host_url}{portal.path or ''}"
+        return get_site_url(request, settings)
+    return f"{get_host_url(request, settings)}{portal.path or ''}"
 
 
 def get_host_url(request: HTTPConnection, settings: Settings) -> str:
@@ -189,6 +189,25 @@ def get_client_address(request: HTTPConnection) -> str:
     if forwarded_address and peer_address in LOOPBACK_ADDRESSES:
         return forwarded_address[:64]
     return peer_address
+
+
+def find_client_network(request: HTTPConnection) -> str:
+    """Return the network for which requests are counted: an IPv4 address, or the /64 of an IPv6 one.
+
+    A /64 is what one household has.
+
+    Parameters
+    ----------
+    request
+        Any request.
+    """
+    address = get_client_address(request)
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    except ValueError:
+        return address
 
 
 def find_table(qualified_name: str, catalogue: Catalogue) -> Table:

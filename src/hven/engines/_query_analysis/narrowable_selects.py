@@ -135,8 +135,9 @@ def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_dir
         if is_direct:
             narrowable.direct_numbers.add(from_item.number)
         leaf = frozenset({from_item.number})
-        narrowable.add_conditions(from_item.where, leaf)
-        narrowable.policy_conditions += [(part, from_item.number) for part in split_conjuncts(from_item.where)]
+        if from_item.where is not None:
+            narrowable.add_conditions(from_item.where, leaf)
+            narrowable.policy_conditions += [(part, from_item.number) for part in split_conjuncts(from_item.where)]
         return leaf
     if isinstance(from_item, DerivedTable):
         derived_numbers = frozenset({from_item.number} if is_direct else ())

@@ -198,13 +198,8 @@ def _compile_null_predicate(
     raise UnsupportedByArrowError
 
 
-def combine_arrow_conditions(conditions: list[Evaluate]) -> Evaluate | None:
-    """Join two conditions by AND; return a single one as it is, and None if there is none."""
-    if not conditions:
-        return None
-    if len(conditions) == 1:
-        return conditions[0]
-    evaluate_first, evaluate_second = conditions
+def join_arrow_conditions(evaluate_first: Evaluate, evaluate_second: Evaluate) -> Evaluate:
+    """Join two conditions by AND."""
     return lambda frame, values: pc.and_kleene(evaluate_first(frame, values), evaluate_second(frame, values))
 
 
@@ -411,8 +406,10 @@ def _compile_literal_comparison(expression: Expr, free_slots: frozenset[int]) ->
     ):
         sides = (expression.operand, *expression.choices)
         negated = expression.negated
+    if not sides or not isinstance(sides[0], Literal):
+        return None
     side_constants = [compile_constant(side, free_slots) for side in sides if isinstance(side, Literal)]
-    if not sides or len(side_constants) < len(sides):
+    if len(side_constants) < len(sides):
         return None
 
     def evaluate_literals(_: pa.RecordBatch, literal_values: Values) -> pa.Scalar:
@@ -529,11 +526,11 @@ def _compile_column_comparison(
         evaluate_text = _compile_text_column(expression, column_numbers)
         if evaluate_text is not None:
             return _build_text_comparison(evaluate_text, operator, value)
-    evaluate_remainder = _compile_remainder(expression, column_numbers, free_slots)
-    if evaluate_remainder is not None:
-        return _build_integer_comparison(evaluate_remainder, operator, value)
     column_match = column_numbers.find_column(expression)
     if column_match is None:
+        evaluate_remainder = _compile_remainder(expression, column_numbers, free_slots)
+        if evaluate_remainder is not None:
+            return _build_integer_comparison(evaluate_remainder, operator, value)
         evaluate_distance = compile_arrow_distance(expression, column_numbers, free_slots)
         return _build_float_comparison(evaluate_distance, operator, value)
     column_number, column_type = column_match

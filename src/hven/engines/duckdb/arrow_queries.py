@@ -33,9 +33,9 @@ from hven.engines._query_analysis.geometry import (
 )
 from hven.engines.duckdb.arrow_conditions import (
     BatchColumnNumbers,
-    combine_arrow_conditions,
     compile_arrow_condition,
     compile_arrow_distance,
+    join_arrow_conditions,
     to_bool_array,
 )
 from hven.engines.duckdb.arrow_values import (
@@ -292,19 +292,23 @@ def _compile_arrow_query(bound_query: BoundQuery, schema: pa.Schema) -> ArrowQue
     condition_columns = BatchColumnNumbers(table_ref.number, {})
     # a row filter is bound over the table alone, as number 0
     policy_columns = BatchColumnNumbers(0, condition_columns.number_by_name)
-    conditions = []
+    condition = None
     if table_ref.where is not None:
-        conditions.append(compile_arrow_condition(table_ref.where, policy_columns, free_slots))
+        condition = compile_arrow_condition(table_ref.where, policy_columns, free_slots)
     if select.where is not None:
-        conditions.append(compile_arrow_condition(select.where, condition_columns, free_slots))
+        own_condition = compile_arrow_condition(select.where, condition_columns, free_slots)
+        condition = own_condition if condition is None else join_arrow_conditions(condition, own_condition)
     computed_columns = BatchColumnNumbers(table_ref.number, {})
     items = [item for item in select.items if isinstance(item, SelectItem)]
     is_count = len(items) == 1 and _is_count_star(items[0].expr)
     output_items: list[str | Evaluate] = []
+    stored_outputs: list[str] = []
     max_rows = None
     for item in () if is_count else items:
         output_item = _compile_output_item(item.expr, computed_columns, free_slots)
-        if not isinstance(output_item, str) and not match_distance_points(item.expr):
+        if isinstance(output_item, str):
+            stored_outputs.append(output_item)
+        elif not match_distance_points(item.expr):
             max_rows = MAX_COMPUTED_ROWS
         output_items.append(output_item)
     if is_count and query.order_by:
@@ -313,10 +317,10 @@ def _compile_arrow_query(bound_query: BoundQuery, schema: pa.Schema) -> ArrowQue
     return ArrowQuery(
         table_ref=table_ref,
         table_name=table_ref.table.qualified_name,
-        condition=combine_arrow_conditions(conditions),
+        condition=condition,
         condition_columns=tuple(condition_columns.number_by_name),
         output_items=tuple(output_items),
-        stored_outputs=tuple(item for item in output_items if isinstance(item, str)),
+        stored_outputs=tuple(stored_outputs),
         computed_columns=tuple(computed_columns.number_by_name),
         sort_keys=sort_keys,
         top=_compile_optional_constant(select.top, free_slots),
@@ -371,7 +375,9 @@ def _compile_sort_key(
     column_number, column_type = column_match
     if not column_type.is_numeric and not column_type.is_string and not column_type.is_timestamp:
         raise UnsupportedByArrowError
-    column_name = expression.column_name if isinstance(expression, ColumnRef) else None
+    column_name = None
+    if isinstance(expression, ColumnRef) and expression.column is not None:
+        column_name = expression.column.name
     return ArrowSortKey(lambda frame, _: frame.column(column_number), order.descending, column_name)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -465,7 +465,7 @@ def find_key_access(
         if equality_access is not None:
             return equality_access
     column_bounds = analyse_column_bounds(
-        condition, lambda expr: match_indexed_column(narrowable, table_number, expr), free_slots
+        condition, partial(match_indexed_column, narrowable, table_number), free_slots
     )
     if column_bounds is None:
         return None

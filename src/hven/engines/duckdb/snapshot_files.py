@@ -608,7 +608,7 @@ class ColumnProjection:
         # not `stored` itself, which refers to this object
         self._all_batches = stored.batches
         self._starts = stored.starts
-        self._column_numbers = [stored.schema.get_field_index(name) for name in columns]
+        self._column_numbers = list(map(stored.schema.get_field_index, columns))
         fields = [stored.schema.field(number).with_nullable(True) for number in self._column_numbers]
         self.schema = pa.schema(fields)
         self._projected_batches: dict[int, pa.RecordBatch] = {}
@@ -618,7 +618,7 @@ class ColumnProjection:
         projected = self._projected_batches.get(batch_number)
         if projected is None:
             stored_batch = self._all_batches[batch_number]
-            columns = [stored_batch.column(number) for number in self._column_numbers]
+            columns = list(map(stored_batch.column, self._column_numbers))
             projected = pa.RecordBatch.from_arrays(columns, schema=self.schema)
             self._projected_batches[batch_number] = projected
         return projected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import math
 import struct
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,10 +72,13 @@ class VotableBinaryEncoder:
             self._flag_byte_count = (len(columns) + 7) // 8
         else:
             self._flag_byte_count = 0
-        self._null_values = [choose_null_value(column, serialization) for column in columns]
+        self._null_values: list[str | None] = []
         self._record_dtypes: list[np.dtype[Any]] = []
         # for each column its record, and its field in it (None: a variable cell)
         self._column_layout: list[tuple[int, str | None]] = []
+        # encoders of single cells for small batches; None if a column has none
+        cell_encoders: list[Callable[[Any], bytes] | None] = []
+        self._char_columns: list[int] = []
         fields: list[tuple[str, str, tuple[int, ...]]] = []
         if self._flag_byte_count:
             fields.append(("flags", "u1", (self._flag_byte_count,)))
@@ -88,19 +92,17 @@ class VotableBinaryEncoder:
             else:
                 fields.append((f"c{number}", *fixed_format))
                 self._column_layout.append((len(self._record_dtypes), f"c{number}"))
+            self._null_values.append(choose_null_value(column, serialization))
+            cell_encoders.append(_create_cell_encoder(column.type))
+            if column.type.datatype == "char":
+                self._char_columns.append(number)
         self._has_trailing_record = bool(fields)
         if fields:
             self._record_dtypes.append(np.dtype(fields))
-        self._row_bytes = sum(record.itemsize for record in self._record_dtypes)
-        # encoders of small batches; none if a column has no encoder of single cells
-        cell_encoders: list[Callable[[Any], bytes] | None] = []
-        if self._flag_byte_count:
-            cell_encoders = [_create_cell_encoder(column.type) for column in self._columns]
-        self._cell_encoders = [encode_cell for encode_cell in cell_encoders if encode_cell is not None]
-        if len(self._cell_encoders) < len(cell_encoders):
-            self._cell_encoders = []
-        datatypes = [column.type.datatype for column in self._columns]
-        self._char_columns = [number for number, datatype in enumerate(datatypes) if datatype == "char"]
+        self._row_bytes = sum(map(attrgetter("itemsize"), self._record_dtypes))
+        self._cell_encoders: list[Callable[[Any], bytes]] = []
+        if self._flag_byte_count and None not in cell_encoders:
+            self._cell_encoders = list(filter(None, cell_encoders))
 
     def encode_batch(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
         """Encode all rows, in pieces of bounded size."""

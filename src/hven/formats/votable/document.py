@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -137,7 +138,8 @@ def _write_field_attributes(column: Column, ident: str | None, frame: str | None
     ]
     if column.display == HIDDEN_DISPLAY:
         attributes.append(' type="hidden"')
-    attributes.append(_write_display_attributes(column))
+    if column.display:
+        attributes.append(_write_display_attributes(column))
     return "".join(attributes)
 
 
@@ -177,9 +179,8 @@ def _write_values_element(column: Column, null: str | None, options: tuple[tuple
             inner += f'<MIN value="{show(column.minimum)}"/>'
         if column.maximum is not None:
             inner += f'<MAX value="{show(column.maximum)}"/>'
-    inner += "".join(
-        f"<OPTION{write_xml_attribute('name', label)} value={quote_attribute(code)}/>" for code, label in options
-    )
+    for code, label in options:
+        inner += f"<OPTION{write_xml_attribute('name', label)} value={quote_attribute(code)}/>"
     if not inner:
         if null is not None:
             return f"<VALUES{write_xml_attribute('null', null)}/>"
@@ -237,6 +238,9 @@ def write_query_status(value: str, message: str | None = None) -> str:
     if message:
         return f'<INFO name="QUERY_STATUS" value="{value}">{escape_xml(message)}</INFO>\n'
     return f'<INFO name="QUERY_STATUS" value="{value}"/>\n'
+
+
+OK_STATUS = write_query_status("OK")
 
 
 def _write_frame(item: FrameRef, ident: str, version: str) -> str:
@@ -372,7 +376,7 @@ def write_document_start(
         opening = opening.replace(NAMESPACE, NAMESPACE_PREFIX + namespace)
     parts = [opening, '<RESOURCE type="results">\n']
     if metadata.includes_query_status:
-        parts.append(write_query_status("OK"))
+        parts.append(OK_STATUS)
     parts += map(write_info, (*metadata.infos, *metadata.request_infos))
     return "".join([*parts, systems, table])
 
@@ -419,32 +423,21 @@ def _find_or_write_table_xml(
 def _write_table_xml(
     metadata: TableMetadata, columns: Sequence[Column], serialization: str, version: str
 ) -> tuple[str, str]:
-    names = tuple(column.name for column in columns)
+    names = tuple(map(attrgetter("name"), columns))
     # columns have the first choice of an ID, so that `assign_xml_ids` gives the same result everywhere
-    table_ids = []
-    if metadata.id:
-        table_ids.append(metadata.id)
-    frame_ids = [item.id for item in metadata.frames]
-    param_names = [column.name for column, _ in metadata.params]
+    table_ids = [metadata.id] if metadata.id else []
+    frame_ids = list(map(attrgetter("id"), metadata.frames))
+    param_names = [column.name for column, _ in metadata.params] if metadata.params else []
     ids = assign_xml_ids((*names, *frame_ids, *table_ids, *param_names))
-    frames = dict(zip(frame_ids, ids[len(names) :], strict=False))
-    expressible_frames = {item.id: frames[item.id] for item in metadata.frames if _can_express_frame(item, version)}
-    systems = _write_frames(metadata.frames, expressible_frames, version)
-    bodies = [body_param for body_param in map(_write_body_name_param, metadata.frames) if body_param]
-    if version == LATEST_VERSION and len(bodies) == 1 and _BODY_SYSTEM not in ids:
-        # the system of the COOSYS refers to this group
-        systems += f'<GROUP ID="{_BODY_SYSTEM}" utype="stc:AstroCoordSystem">{bodies[0]}</GROUP>\n'
-    enums = metadata.enums
-    by_name = dict(zip(names, ids, strict=False))
+    ids_by_name = dict(zip(names, ids, strict=False))
+    systems = ""
+    ids_by_frame: dict[str, str] = {}
+    if metadata.frames:
+        systems, ids_by_frame = _write_frames(metadata.frames, ids, ids[len(names) :], version)
     params: set[str] = set()
-    grouped = {name for item in metadata.groups for name in item.roles.values()}
-    param_ids = ids[len(ids) - len(metadata.params) :]
-    for (column, value), ident in zip(metadata.params, param_ids, strict=True):
-        if column.name in grouped and column.name not in by_name:
-            params.add(column.name)
-            by_name[column.name] = ident
-        param_id = ident if column.name in params else None
-        systems += write_param(column, value, param_id, _list_options(column, enums))
+    if metadata.params:
+        params_xml, params = _write_params(metadata, ids[len(ids) - len(metadata.params) :], ids_by_name)
+        systems += params_xml
     if not columns:  # a TABLE without FIELDs is not valid
         return systems, ""
     table_id = None
@@ -454,21 +447,54 @@ def _write_table_xml(
     if metadata.description:
         parts.append(f"<DESCRIPTION>{escape_xml(metadata.description)}</DESCRIPTION>\n")
     for column, ident in zip(columns, ids, strict=False):
-        options = _list_options(column, enums)
-        frame = expressible_frames.get(column.frame) if column.frame else None
+        options = _list_options(column, metadata.enums) if column.enum else ()
+        frame = ids_by_frame.get(column.frame) if column.frame else None
         parts.append(write_field(column, ident, serialization, options, frame))
-    parts += [_write_group(item, by_name, params) for item in metadata.groups]
+    if metadata.groups:
+        parts += [_write_group(item, ids_by_name, params) for item in metadata.groups]
     for item in metadata.frames:
         if version != choose_votable_version([item]) == LATEST_VERSION:
-            frame_columns = [by_name[column.name] for column in columns if column.frame == item.id]
+            frame_columns = [ids_by_name[column.name] for column in columns if column.frame == item.id]
             parts.append(_write_frame_group(item, frame_columns))
-    parts += [f"<LINK href={quote_attribute(link)}/>\n" for link in metadata.links]
+    if metadata.links:
+        parts += [f"<LINK href={quote_attribute(link)}/>\n" for link in metadata.links]
     return systems, "".join(parts)
 
 
-def _write_frames(frames: Sequence[FrameRef], ids: Mapping[str, str], version: str) -> str:
-    """Write the COOSYS and TIMESYS elements of the frames that have an ID here."""
-    return "".join(_write_frame(frame, ids[frame.id], version) for frame in frames if frame.id in ids)
+def _write_frames(
+    frames: Sequence[FrameRef], all_ids: Collection[str], frame_ids: Sequence[str], version: str
+) -> tuple[str, dict[str, str]]:
+    """Write the COOSYS and TIMESYS elements of frames, and return the XML IDs of those that the version can express."""
+    ids_by_frame: dict[str, str] = {}
+    systems = ""
+    bodies = []
+    for frame, ident in zip(frames, frame_ids, strict=False):
+        if _can_express_frame(frame, version):
+            ids_by_frame[frame.id] = ident
+            systems += _write_frame(frame, ident, version)
+        body_param = _write_body_name_param(frame)
+        if body_param:
+            bodies.append(body_param)
+    if version == LATEST_VERSION and len(bodies) == 1 and _BODY_SYSTEM not in all_ids:
+        # the system of the COOSYS refers to this group
+        systems += f'<GROUP ID="{_BODY_SYSTEM}" utype="stc:AstroCoordSystem">{bodies[0]}</GROUP>\n'
+    return systems, ids_by_frame
+
+
+def _write_params(
+    metadata: TableMetadata, param_ids: Sequence[str], ids_by_name: dict[str, str]
+) -> tuple[str, set[str]]:
+    """Write the constants; those that only a group refers to get an ID, which is added to `ids_by_name`."""
+    grouped = {name for item in metadata.groups for name in item.roles.values()}
+    params: set[str] = set()
+    params_xml = ""
+    for (column, value), ident in zip(metadata.params, param_ids, strict=True):
+        if column.name in grouped and column.name not in ids_by_name:
+            params.add(column.name)
+            ids_by_name[column.name] = ident
+        param_id = ident if column.name in params else None
+        params_xml += write_param(column, value, param_id, _list_options(column, metadata.enums))
+    return params_xml, params
 
 
 def _list_options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tuple[tuple[str, str], ...]:

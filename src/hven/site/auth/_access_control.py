@@ -492,10 +492,10 @@ def collect_row_filters(
     """
     filters: dict[str, Expr] = {}
     for table in tables:
-        descriptor_condition = find_descriptor_condition(table, principal)
-        policy_conditions = [policy.find_row_condition(table, principal) for policy in policies]
-        condition = join_conditions_with_and(*policy_conditions, descriptor_condition)
-        if condition is not None:
+        conditions = [policy.find_row_condition(table, principal) for policy in policies]
+        conditions.append(find_descriptor_condition(table, principal))
+        if conditions.count(None) < len(conditions):
+            condition = join_conditions_with_and(*conditions)
             filters[table.qualified_name] = remove_literal_slots(condition)
     return filters
 
