@@ -1,0 +1,121 @@
+"""How many files and functions of Hven a query passes on its way: few, so that the way can be read.
+
+They are counted as the profiler of Python 3.11 reports calls. A comprehension is a function there; from 3.12 on it is
+not, so that the figures are smaller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from asgi_client import Client
+
+import hven
+from hven.app._server import create_application
+from hven.model.table import Column, Table
+from hven.model.types import STRING
+from hven.testing.site import open_tiny_site
+
+HOME = str(Path(hven.__file__).parent)
+BRIGHT = Table(
+    schema="bright",
+    name="main",
+    columns=(
+        Column(name="name", type=STRING, ucd="meta.id", description="name"),
+        Column(name="ra", unit="deg", ucd="pos.eq.ra;meta.main", description="right ascension"),
+        Column(name="dec", unit="deg", ucd="pos.eq.dec;meta.main", description="declination"),
+        Column(name="vmag", unit="mag", ucd="phot.mag", description="brightness", indexed=True),
+    ),
+    position=("ra", "dec"),
+    description="Bright stars",
+)
+KNOWN = "SELECT TOP 5 name, vmag FROM bright.main WHERE vmag < {} ORDER BY vmag"
+NEW = "SELECT TOP 5 name, ra, dec FROM bright.main WHERE dec > 3 AND vmag < 4 ORDER BY ra"
+# The tracker asks for 45 files and 180 functions of a query of a known shape, and for 70 and 400 of a new one, counted
+# in a server of the demo; here is neither a server's log nor a descriptor.
+MOST_KNOWN = (43, 174)
+MOST_NEW = (66, 400)
+
+
+def build_rows(count: int = 20_000) -> pa.Table:
+    made = np.random.default_rng(3)
+    return pa.table(
+        {
+            "name": [f"star {n}" for n in range(count)],
+            "ra": made.uniform(0, 360, count),
+            "dec": np.degrees(np.arcsin(made.uniform(-1, 1, count))),
+            "vmag": made.uniform(-1, 14, count),
+        }
+    )
+
+
+class CallCounter:
+    """Collects the functions of Hven that are called."""
+
+    def __init__(self) -> None:
+        self.functions: set[tuple[str, str, int]] = set()
+
+    def look(self, frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(HOME):
+            self.functions.add((code.co_filename.removeprefix(HOME), code.co_qualname, code.co_firstlineno))
+
+    @contextlib.contextmanager
+    def count_calls(self) -> Iterator[None]:
+        """Count in this thread, and in those that begin meanwhile: not in the threads of the site."""
+        threading.setprofile(self.look)
+        sys.setprofile(self.look)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)  # type: ignore[arg-type]
+
+    @property
+    def figures(self) -> tuple[int, int]:
+        return len({file for file, *_ in self.functions}), len(self.functions)
+
+    def list_by_file(self) -> str:
+        names: dict[str, list[str]] = {}
+        for file, name, _ in sorted(self.functions):
+            names.setdefault(file, []).append(name)
+        return "\n".join(f"{file} {len(several)}: {', '.join(several)}" for file, several in names.items())
+
+
+@pytest.fixture
+def client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Client]:
+    caplog.set_level(logging.INFO, "hven.access")
+    with open_tiny_site(tmp_path / "site", {"bright.main": (BRIGHT, build_rows())}, watch=True) as site:
+        yield Client(create_application(site))
+
+
+def test_the_way_of_a_query_is_short(client: Client) -> None:
+    """As `journeys` of the tracker: the figures of a new shape include those of the known one before it."""
+
+    def ask(query: str) -> None:
+        answer = client.get("/tap/sync", LANG="ADQL", QUERY=query)
+        assert (answer.status, answer.body.count(b"<FIELD")) == (200, query.partition(" FROM ")[0].count(",") + 1)
+
+    for magnitude in range(3, 8):
+        ask(KNOWN.format(magnitude))
+    counter = CallCounter()
+    with counter.count_calls():
+        ask(KNOWN.format(12))
+    known = counter.figures
+    assert known[0] <= MOST_KNOWN[0], counter.list_by_file()
+    assert known[1] <= MOST_KNOWN[1], counter.list_by_file()
+    with counter.count_calls():
+        ask(NEW)
+    new = counter.figures
+    print("known", known, "new", new)
+    assert new[0] <= MOST_NEW[0], counter.list_by_file()
+    assert new[1] <= MOST_NEW[1], counter.list_by_file()
