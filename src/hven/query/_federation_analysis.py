@@ -124,33 +124,31 @@ def analyse_federated_query(
     max_keys
         Maximum number of keys that are sent to another engine.
     """
+    survey = bound_query.survey
     table_uses: dict[int, TableUse] = {}
-    numbers = set()
-    for node in walk_tree(bound_query.query):
-        if isinstance(node, (TableRef, DerivedTable)):
-            numbers.add(node.number)
-        if isinstance(node, TableRef) and node.table is not None and not node.cte:
-            name = node.table.qualified_name
-            relation = relations[name]
-            engine = engines_by_table.get(name)
-            table_uses[node.number] = TableUse(
-                number=node.number,
-                node=node,
-                engine=engine,
-                row_count=_estimate_row_count(relation),
-                statistics=relation.statistics if isinstance(relation, Snapshot) else {},
-            )
+    for table_ref in survey.table_refs:
+        if table_ref.table is None or table_ref.cte:
+            continue
+        name = table_ref.table.qualified_name
+        relation = relations[name]
+        table_uses[table_ref.number] = TableUse(
+            number=table_ref.number,
+            node=table_ref,
+            engine=engines_by_table.get(name),
+            row_count=_estimate_row_count(relation),
+            statistics=relation.statistics if isinstance(relation, Snapshot) else {},
+        )
     join_keys: list[JoinKey] = []
-    for node in walk_tree(bound_query.query):
-        if isinstance(node, Select) and node.source is not None:
-            _SelectAnalyzer(table_uses, join_keys).analyse_select(node)
+    for select in survey.selects:
+        _SelectAnalyzer(table_uses, join_keys).analyse_select(select)
     for table_use in table_uses.values():
         table_use.columns = _find_needed_columns(bound_query.query, table_use)
         table_use.estimated_row_count = float(table_use.row_count)
         for condition in table_use.conditions:
             table_use.estimated_row_count *= _estimate_selectivity(condition, table_use)
     _assign_join_keys(table_uses, join_keys, max_keys)
-    return FederationAnalysis(table_uses=table_uses, from_item_numbers=frozenset(numbers))
+    numbers = frozenset(item.number for item in (*survey.table_refs, *survey.derived_tables))
+    return FederationAnalysis(table_uses=table_uses, from_item_numbers=numbers)
 
 
 def _estimate_row_count(relation: Relation) -> int:
