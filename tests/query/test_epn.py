@@ -131,7 +131,7 @@ def test_a_private_table_is_no_part_of_an_answer_to_a_stranger(find):
     [
         ("target=Mars", 1, "no parameter target", "target_name"), ("time=2004 targetname=x", 11, "no parameter targetname", "target_name"), ("time=20", 6, "'20' is not a date", "2004"), ("time=2004-02-30", 6, "is not a date", "2004"),
         ("time=2004-400", 6, "is not a date", "2004"), ("c1=10km", 4, "km cannot be converted to deg", "can be converted to deg, the unit of c1min"), ("spectral_range=1..2parsnip", 20, "parsnip", ""), ("spectral_range=..0um", 18, "0 um is not a wavelength", "open"),
-        ("target_name", 12, "has no value", "name=value"[-5:]), ("target_name='a", 13, "quote", "'"), ("time=2005/2004", 6, "ends before it begins", "smaller"), ("c2=20/10", 4, "ends before", "smaller"), ("target_name>3", 1, "is text", "target_name="),
+        ("target_name", 12, "has no value", "name=value"[-5:]), ("target_name='a", 13, "quote", "'"), ("time=2005/2004", 6, "ends before it begins", "smaller"), ("c2=20/10", 4, "ends before", "smaller"), ("target_name>3", 1, "is a string", "target_name="),
         ("c2=x", 4, "'x' is not a number", "unit"), ("=3", 1, "the name of a parameter", "name=value"), ("c2=", 4, "a value was expected", "name=value"), ("c2>1/2", 4, "not a range", "="), ("c2=/", 4, "the range has no ends", "10/"),
     ],
 )  # fmt: skip

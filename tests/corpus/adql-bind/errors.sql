@@ -25,7 +25,7 @@ SELECT * FROM starss
 
 --# table in two schemas
 SELECT * FROM twin
---! line 1, column 15: table 'twin' is ambiguous: sky.twin, lab.twin; write the schema too
+--! line 1, column 15: table 'twin' is ambiguous: sky.twin, lab.twin; also write the schema
 
 --# ambiguous column
 SELECT id FROM stars, photometry
@@ -137,7 +137,7 @@ SELECT s.id, p.id FROM stars AS s, photometry AS p ORDER BY id
 
 --# ORDER BY something else after DISTINCT
 SELECT DISTINCT ra FROM stars ORDER BY dec
---! line 1, column 40: ORDER BY after SELECT DISTINCT sorts by selected columns only; select the expression too
+--! line 1, column 40: ORDER BY after SELECT DISTINCT sorts by selected columns only; also select the expression
 
 --# ORDER BY something else after UNION
 SELECT ra FROM stars UNION SELECT flux FROM photometry ORDER BY dec
@@ -145,7 +145,7 @@ SELECT ra FROM stars UNION SELECT flux FROM photometry ORDER BY dec
 
 --# UNION of other widths
 SELECT ra, dec FROM stars UNION SELECT id FROM photometry
---! line 1, column 33: UNION joins rows of 2 columns with rows of 1; select the same number of columns on both sides
+--! line 1, column 33: UNION combines rows of 2 columns with rows of 1; select the same number of columns on both sides
 
 --# UNION of other kinds
 SELECT ra FROM stars UNION SELECT name FROM stars
@@ -173,7 +173,7 @@ SELECT * FROM stars AS s, (SELECT flux FROM photometry WHERE photometry.id = s.i
 
 --# IN_UNIT to something else
 SELECT IN_UNIT(ra, 'kg') FROM stars
---! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg; write a VOUnits unit to which deg can be converted
+--! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg; write a VOUnits unit that deg can be converted to
 
 --# IN_UNIT of nothing
 SELECT IN_UNIT(id, 'deg') FROM stars
@@ -181,7 +181,7 @@ SELECT IN_UNIT(id, 'deg') FROM stars
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars
---! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a VOUnits unit to which deg can be converted
+--! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a VOUnits unit that deg can be converted to
 
 --# CAST of a geometry
 SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars

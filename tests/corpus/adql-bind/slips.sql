@@ -70,7 +70,7 @@ SELECT ra, dec, FROM stars
 
 --# 18
 SELECT ra,, dec FROM stars
---! line 1, column 11: expected a value, found ','; leave out one comma
+--! line 1, column 11: expected a value, found ','; remove one of the two commas
 
 --# 19
 SELECT ra FROM stars; SELECT dec FROM stars
@@ -82,7 +82,7 @@ SELECT ra FROM stars;;
 
 --# 21
 SELECT ra FROM stars WHERE name = 'Barnard's star'
---! line 1, column 50: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
+--! line 1, column 50: this string is not closed; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# 22
 SELECT ra FROM stars WHERE name LIKE 'a%' ESCAPE '!'
@@ -242,11 +242,11 @@ SELECT * FROM stars WHERE q3c_radial_query(ra, dec, 10, 20, 1)
 
 --# 61
 SELECT * FROM stars WHERE CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 10, 20, 1))
---! line 1, column 27: CONTAINS gives a number, not a condition; write 1 = CONTAINS(...)
+--! line 1, column 27: CONTAINS returns a number, not a condition; write 1 = CONTAINS(...)
 
 --# 62
 SELECT * FROM stars WHERE CONTAINS(CIRCLE(10, 20, 1), POINT(ra, dec))
---! line 1, column 27: CONTAINS gives a number, not a condition; write 1 = CONTAINS(...)
+--! line 1, column 27: CONTAINS returns a number, not a condition; write 1 = CONTAINS(...)
 
 --# 63
 SELECT * FROM stars WHERE CONE(ra, dec, 10, 20, 1) = 1
@@ -406,7 +406,7 @@ SELECT ra FROM stars MINUS SELECT ra FROM stars
 
 --# 103
 SELECT ra FROM stars UNION SELECT ra, dec FROM stars
---! line 1, column 28: UNION joins rows of 1 columns with rows of 2; select the same number of columns on both sides
+--! line 1, column 28: UNION combines rows of 1 columns with rows of 2; select the same number of columns on both sides
 
 --# 104
 SELECT ra FROM stars ORDER BY ra UNION SELECT ra FROM stars
@@ -426,19 +426,19 @@ SELECT ra FROM stars WERE ra > 3
 
 --# 108
 INSERT INTO stars VALUES (1)
---! line 1, column 1: INSERT is not accepted, only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: INSERT is not accepted; only queries are; write SELECT; ADQL has no other statement
 
 --# 109
 DROP TABLE stars
---! line 1, column 1: DROP is not accepted, only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: DROP is not accepted; only queries are; write SELECT; ADQL has no other statement
 
 --# 110
 UPDATE stars SET ra = 1
---! line 1, column 1: UPDATE is not accepted, only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: UPDATE is not accepted; only queries are; write SELECT; ADQL has no other statement
 
 --# 111
 EXPLAIN SELECT ra FROM stars
---! line 1, column 1: EXPLAIN is not accepted, only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: EXPLAIN is not accepted; only queries are; write SELECT; ADQL has no other statement
 
 --# 112
 SELECT ra INTO x FROM stars
@@ -538,11 +538,11 @@ SELECT ra FROM stars TABLESAMPLE (10)
 
 --# 136
 SELECT ra FROM stars WHERE name = 'abc
---! line 1, column 35: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
+--! line 1, column 35: this string is not closed; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# 137
 SELECT "ra FROM stars
---! line 1, column 8: this name in double quotes has no end; close it with a double quote (strings take single quotes)
+--! line 1, column 8: this name in double quotes is not closed; close it with a double quote (strings take single quotes)
 
 --# 138
 SELECT ra FROM stars)
@@ -574,7 +574,7 @@ SELECT AREA(ra) FROM stars
 
 --# 145
 SELECT IN_UNIT(ra, 'parsec') FROM stars
---! line 1, column 20: IN_UNIT: deg cannot be converted to pc: rad is not m; write a VOUnits unit to which deg can be converted
+--! line 1, column 20: IN_UNIT: deg cannot be converted to pc: rad is not m; write a VOUnits unit that deg can be converted to
 
 --# 146
 SELECT IN_UNIT(id, 'm') FROM stars

@@ -38,7 +38,7 @@ SELECT a FROM t; SELECT b FROM t
 
 --# another statement
 DROP TABLE t
---! line 1, column 1: DROP is not accepted, only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: DROP is not accepted; only queries are; write SELECT; ADQL has no other statement
 
 --# LIMIT
 SELECT a FROM t LIMIT 10
@@ -106,11 +106,11 @@ SELECT a FROM t
 
 --# string without end
 SELECT a FROM t WHERE b = 'x
---! line 1, column 27: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
+--! line 1, column 27: this string is not closed; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# name without end
 SELECT "a FROM t
---! line 1, column 8: this name in double quotes has no end; close it with a double quote (strings take single quotes)
+--! line 1, column 8: this name in double quotes is not closed; close it with a double quote (strings take single quotes)
 
 --# empty name
 SELECT "" FROM t
@@ -142,7 +142,7 @@ SELECT a[1:2] FROM t
 
 --# two pairs of brackets
 SELECT a[1][2] FROM t
---! line 1, column 12: an element of an array has no elements; write all axes of an array in one pair of brackets: a[i, j]
+--! line 1, column 12: an element of an array has no elements; write all indices of an array in one pair of brackets: a[i, j]
 
 --# bracket without end
 SELECT a[1 FROM t
@@ -178,15 +178,15 @@ SELECT a FROM t, u ON t.a = u.a
 
 --# ON after NATURAL JOIN
 SELECT a FROM t NATURAL JOIN u ON t.a = u.a
---! line 1, column 32: a NATURAL join takes no ON; leave out NATURAL or ON
+--! line 1, column 32: a NATURAL join cannot have ON; leave out NATURAL or ON
 
 --# USING with a table
 SELECT a FROM t JOIN u USING (t.a)
---! line 1, column 32: USING takes column names without the table; write the name alone, or use ON
+--! line 1, column 32: the column names in USING cannot have a table name; write only the column name, or use ON
 
 --# function as a condition
 SELECT a FROM t WHERE CONTAINS(p, c)
---! line 1, column 23: CONTAINS gives a number, not a condition; write 1 = CONTAINS(...)
+--! line 1, column 23: CONTAINS returns a number, not a condition; write 1 = CONTAINS(...)
 
 --# value as a condition
 SELECT a FROM t WHERE a
@@ -246,7 +246,7 @@ SELECT IN_UNIT(a, "deg") FROM t
 
 --# frame that ends before it begins
 SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN CURRENT ROW AND 1 PRECEDING) FROM t
---! line 1, column 45: this frame ends before it begins; write the earlier end first: BETWEEN 1 PRECEDING AND CURRENT ROW
+--! line 1, column 45: this frame ends before it begins; write the earlier bound first: BETWEEN 1 PRECEDING AND CURRENT ROW
 
 --# frame of half rows
 SELECT SUM(a) OVER (ORDER BY a ROWS 1.5 PRECEDING) FROM t
@@ -258,7 +258,7 @@ SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING) FROM t
 
 --# end of a frame that is none
 SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN a PRECEDING AND CURRENT ROW) FROM t
---! line 1, column 45: expected an end of the frame (UNBOUNDED PRECEDING, n PRECEDING, CURRENT ROW, n FOLLOWING or UNBOUNDED FOLLOWING), found 'a'
+--! line 1, column 45: expected a bound of the frame (UNBOUNDED PRECEDING, n PRECEDING, CURRENT ROW, n FOLLOWING or UNBOUNDED FOLLOWING), found 'a'
 
 --# window named twice
 SELECT SUM(a) OVER w FROM t WINDOW w AS (), W AS ()
@@ -320,7 +320,7 @@ SELECT TOP 10, a FROM t
 
 --# two commas
 SELECT a,, b FROM t
---! line 1, column 10: expected a value, found ','; leave out one comma
+--! line 1, column 10: expected a value, found ','; remove one of the two commas
 
 --# empty list
 SELECT a FROM t WHERE a IN ()
@@ -368,7 +368,7 @@ SELECT 1 WHERE 1 = 1
 
 --# column list of an alias
 SELECT x FROM t AS u (x)
---! line 1, column 22: ADQL allows no list of column names here; name the columns in a subquery, with AS
+--! line 1, column 22: ADQL does not allow a list of column names here; name the columns in a subquery, with AS
 
 --# IN of nothing
 SELECT a FROM t WHERE a IN b
@@ -376,7 +376,7 @@ SELECT a FROM t WHERE a IN b
 
 --# quote inside a string
 SELECT a FROM t WHERE b = 'O'Brien'
---! line 1, column 35: this string has no end; close it with a single quote; double a quote inside a string: 'it''s'
+--! line 1, column 35: this string is not closed; close it with a single quote; double a quote inside a string: 'it''s'
 
 --# mistyped JOIN
 SELECT a FROM t u JION v ON u.a = v.a

@@ -221,7 +221,7 @@ def test_a_forgotten_token_begins_the_list_anew_once(tmp_path: Path) -> None:
         assert len(Follower(tmp_path, url=url).read()) == 9
         assert one.list_requests().count("ListRecords") == 8
         one.alter_reply = lambda _asked, _reply: one.pending_lists.clear()
-        with pytest.raises(SourceError, match="refused the request: badResumptionToken"):
+        with pytest.raises(SourceError, match="rejected the request: badResumptionToken"):
             Follower(tmp_path / "other", url=url).read()
 
 
