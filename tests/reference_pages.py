@@ -75,7 +75,7 @@ def write_key_section(section: KeyReferenceSection) -> str:
     record = KEY_RECORDS[section.record]
     lines = [""]
     if section.record not in {"collection", "table"}:
-        short_text = f" A bare word stands for `{record.short_key}`." if record.short_key else ""
+        short_text = f" A plain value without keys sets `{record.short_key}`." if record.short_key else ""
         lines += [f"{record.doc}.{short_text}", ""]
     lines += ["| Key | Meaning |", "|---|---|"]
     for key in find_section_keys(section):
@@ -163,7 +163,7 @@ def find_option_pages() -> dict[str, Path]:
 def write_list_of_kinds(modules: Mapping[str, Any]) -> str:
     """Write a table of the kinds of sources, each with a link to its section."""
     pages = find_option_pages()
-    lines = ["", "| Kind | What it does |", "|---|---|"]
+    lines = ["", "| Kind | Use it to |", "|---|---|"]
     for kind, module in modules.items():
         page = os.path.relpath(pages[kind], REFERENCE)
         lines.append(f"| [`{kind}`]({page}#{kind}) | {module.__doc__.strip().splitlines()[0]} |")

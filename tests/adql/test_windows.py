@@ -249,10 +249,10 @@ def write_window_functions():
         example = f"`{call}` is `{said.replace('None', 'NULL')}`"
         entry = WINDOW_FUNCTIONS.get(name)
         if entry is None:
-            lines.append(f"| `{name}` | | as the aggregate | {example} |")
+            lines.append(f"| `{name}` | | same as the aggregate | {example} |")
             continue
         (form,) = entry.signatures
-        result = {"SAME": "as its argument"}.get(form.result, form.result)
+        result = {"SAME": "type of its argument"}.get(form.result, form.result)
         arguments = ", ".join(f"[{item.name}]" if item.is_optional else item.name for item in form.parameters)
         lines.append(f"| `{name}({arguments})` | {result} | {entry.doc} | {example} |")
     return "\n".join(lines) + "\n\n"

@@ -49,7 +49,7 @@ tables:
 
 
 def test_the_page_of_rules_shows_each_check() -> None:
-    lines = ["", "| Check | Each value must be | Example | Breaks it |", "|---|---|---|---|"]
+    lines = ["", "| Check | What it requires | Example | Value that breaks it |", "|---|---|---|---|"]
     for example in CHECK_EXAMPLES:
         broken = ", ".join(f"{name} = {value or 'nothing'}" for name, value in example.breaking_row.items())
         if example.check == "unique":

@@ -1,4 +1,5 @@
-"""The shipped standards: as the tables of facts have them, as the reference page says them, as frames and families change them."""
+"""The shipped standards: as the tables of facts have them, as the reference page says them, as frames and families
+change them."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def test_the_reference_page():
         made += f"\n## {name}\n\n{spec.table.description}. Table utype `{spec.table.utype}`.\n\n"
         for family, columns in (table.get("families") or {}).items():
             made += f"* `{family}`: {', '.join(columns)}\n"
-        made += "\n| column | type | unit | UCD | | meaning |\n|---|---|---|---|---|---|\n"
+        made += "\n| Column | Type | Unit | UCD | Value | Meaning |\n|---|---|---|---|---|---|\n"
         for column in spec.table.columns:
             optional = (
                 "optional"
@@ -53,10 +54,10 @@ def test_the_reference_page():
                     if value.get("ucd")
                 )
                 made += f"\n`{variant}`: {words}\n"
-        made += "\n| vocabulary | words | from |\n|---|---|---|\n"
+        made += "\n| Vocabulary | Words | Source |\n|---|---|---|\n"
         for word, item in (table.get("vocabularies") or {}).items():
             made += f"| `{word}` | {', '.join(item['values'])} | {item['version']} |\n"
-        made += "\n| rule | severity | what |\n|---|---|---|\n"
+        made += "\n| Rule | Severity | Message or check |\n|---|---|---|\n"
         for rule in spec.rules:
             what = rule.message or (f"words of {rule.of}" if rule.check == "words" else rule.check or rule.condition)
             made += f"| `{rule.name}` | {rule.severity} | {cell(what)} |\n"
@@ -133,8 +134,8 @@ def write_epn_descriptor(tmp_path, text):
     home.mkdir(parents=True, exist_ok=True)
     path = home / "maps.yaml"
     path.write_text(
-        "collection: maps\ntitle: Maps\ntables:\n  epn_core:\n    standard: epn-tap-2.0\n    source: {kind: csv, files: x.csv}\n"
-        + text
+        "collection: maps\ntitle: Maps\ntables:\n  epn_core:\n    standard: epn-tap-2.0\n    source: {kind: csv, "
+        "files: x.csv}\n" + text
     )
     return path, Settings(directory=tmp_path)
 
@@ -195,7 +196,11 @@ def test_optional_columns_by_name_family_and_stem(tmp_path):
     }
     particle = {row["name"] for row in facts("epn_core.csv") if row["group"] == "ext:particle"}
     assert names == {
-        "access_url", "access_format", "access_estsize", "local_time_min", "local_time_max", "solar_longitude_min", "solar_longitude_max", "species", *particle,
+        "access_url",
+            "access_format",
+                "access_estsize",
+                    "local_time_min",
+                        "local_time_max", "solar_longitude_min", "solar_longitude_max", "species", *particle,
     }  # fmt: skip
 
 

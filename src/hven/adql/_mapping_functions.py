@@ -30,7 +30,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "LIGHT_TIME",
         f"({_DISTANCE_PARAMETERS}) -> DOUBLE",
-        doc="The time that light needs for a distance, in seconds.",
+        doc="The time in seconds that light needs to travel a distance.",
         example="LIGHT_TIME(1, 'au') is ~499.00478384",
         unit="s",
         ucd="time.duration",
@@ -39,27 +39,31 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "TARGET_TIME",
         f"(jd NUMERIC{{d?}}, {_DISTANCE_PARAMETERS}) -> TIMESTAMP",
         f"(t TIMESTAMP, {_DISTANCE_PARAMETERS}) -> TIMESTAMP",
-        doc="The time at which the light left the target: a timestamp or a Julian date, minus the light time."
-        " Leap seconds are taken into account (from 1972 on).",
+        doc=(
+            "The time at which the light left the target, which is a timestamp or a Julian date minus the light time. "
+            "From 1972 on, Hven takes leap seconds into account."
+        ),
         example="CAST(TARGET_TIME('2004-01-01T12:00:00', 299792.458, 'km') AS VARCHAR) is '2004-01-01T11:59:59'",
     ),
     _define_mapping_function(
         "FROM_JD",
         "(jd NUMERIC{d?} [, fraction NUMERIC{d?}]) -> TIMESTAMP",
-        doc="Timestamp of a Julian date. In two parts, day and fraction, it is exact to the microsecond (one "
-        "double resolves 40).",
+        doc=(
+            "Timestamp of a Julian date. If you give the day and the fraction separately, the result is exact to the "
+            "microsecond, whereas a single double only resolves 40 microseconds."
+        ),
         example="CAST(FROM_JD(2453005, 0.500000000012) AS VARCHAR) is '2004-01-01T00:00:00.000001'",
     ),
     _define_mapping_function(
         "FROM_MJD",
         "(mjd NUMERIC{d?} [, fraction NUMERIC{d?}]) -> TIMESTAMP",
-        doc="Timestamp of a modified Julian date, in one part or two.",
+        doc="Timestamp of a modified Julian date, given as one number or as day and fraction.",
         example="CAST(FROM_MJD(53005, 0.25) AS VARCHAR) is '2004-01-01T06:00:00'",
     ),
     _define_mapping_function(
         "FROM_DAY",
         "(year INTEGER, day NUMERIC{d?}) -> TIMESTAMP",
-        doc="Timestamp of a day of the year and its fraction; 1 is the first of January.",
+        doc="Timestamp for a year and a fractional day of the year, where 1 is the beginning of 1 January.",
         example="CAST(FROM_DAY(2004, 60.5) AS VARCHAR) is '2004-02-29T12:00:00'",
     ),
     _define_mapping_function(
@@ -71,36 +75,45 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "FROM_CCSDS",
         "(seconds NUMERIC{s?} [, fraction NUMERIC]) -> TIMESTAMP",
-        doc="Timestamp (UTC) of a CCSDS unsegmented time: TAI seconds since 1958, and a fraction of a second. NULL "
-        "before 1972.",
+        doc=(
+            "Timestamp (UTC) of a CCSDS unsegmented time, given as TAI seconds since 1958 and a fraction of a second. "
+            "NULL before 1972."
+        ),
         example="CAST(FROM_CCSDS(1451606432, 0.5) AS VARCHAR) is '2004-01-01T00:00:00.5'",
     ),
     _define_mapping_function(
         "FROM_TT2000",
         "(ns BIGINT) -> TIMESTAMP",
-        doc="Timestamp (UTC) of a CDF_TIME_TT2000, that is nanoseconds of TT since J2000, truncated to "
-        "microseconds. NULL before 1972.",
+        doc=(
+            "Timestamp (UTC) of a CDF_TIME_TT2000, which is a number of nanoseconds in TT since J2000. The result is "
+            "truncated to microseconds. NULL before 1972."
+        ),
         example="CAST(FROM_TT2000(0) AS VARCHAR) is '2000-01-01T11:58:55.816'",
     ),
     _define_mapping_function(
         "TAI_TO_UTC",
         "(t TIMESTAMP) -> TIMESTAMP",
-        doc="UTC of TAI. A time within a leap second becomes the second after it. NULL before 1972. The last "
-        "leap second that Hven knows is that of 2017-01-01.",
+        doc=(
+            "UTC that corresponds to a time in TAI. A time within a leap second becomes the following second. NULL "
+            "before 1972. The last leap second that Hven knows is on 2017-01-01."
+        ),
         example="CAST(TAI_TO_UTC('2004-01-01T00:00:32') AS VARCHAR) is '2004-01-01T00:00:00'",
         ucd="same",
     ),
     _define_mapping_function(
         "UTC_TO_TAI",
         "(t TIMESTAMP) -> TIMESTAMP",
-        doc="TAI of UTC. NULL before 1972.",
+        doc="TAI that corresponds to a time in UTC. NULL before 1972.",
         example="CAST(UTC_TO_TAI('2004-01-01T00:00:00') AS VARCHAR) is '2004-01-01T00:00:32'",
         ucd="same",
     ),
     _define_mapping_function(
         "TT_TO_UTC",
         "(t TIMESTAMP) -> TIMESTAMP",
-        doc="UTC of Terrestrial Time (also for TDB, to 2 ms). NULL before 1972.",
+        doc=(
+            "UTC that corresponds to a time in Terrestrial Time. It also works for TDB, with errors of up to 2 ms. "
+            "NULL before 1972."
+        ),
         example="CAST(TT_TO_UTC('2004-01-01T00:01:04.184') AS VARCHAR) is '2004-01-01T00:00:00'",
         ucd="same",
     ),
@@ -117,7 +130,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "LON_360",
         "(lon NUMERIC{deg?}) -> DOUBLE",
-        doc="The longitude in the range 0 to 360; 360 itself is kept.",
+        doc="The longitude in the range from 0 to 360; 360 itself stays unchanged.",
         example="LON_360(-90) is 270.0",
         unit="deg",
         ucd="same",
@@ -125,7 +138,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "LON_180",
         "(lon NUMERIC{deg?}) -> DOUBLE",
-        doc="The longitude in the range -180 to 180; 180 itself is kept.",
+        doc="The longitude in the range from -180 to 180; 180 itself stays unchanged.",
         example="LON_180(270) is -90.0",
         unit="deg",
         ucd="same",
@@ -133,7 +146,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "EAST_LON",
         "(west NUMERIC{deg?}) -> DOUBLE",
-        doc="The east longitude (0 to less than 360) of a west longitude.",
+        doc="The east longitude (from 0 to less than 360) that corresponds to a west longitude.",
         example="EAST_LON(90) is 270.0",
         unit="deg",
         ucd="same",
@@ -141,8 +154,10 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "EAST_MIN",
         f"({_WEST_LONGITUDE_PARAMETERS}) -> DOUBLE",
-        doc="The westernmost east longitude of a range of west longitudes, from its maximum; 0 if the range "
-        "is the full circle.",
+        doc=(
+            "The westernmost longitude, as an east longitude, of a range of west longitudes. It follows from the "
+            "range's maximum, and is 0 if the range is the full circle."
+        ),
         example="EAST_MIN(10, 30) is 330.0",
         unit="deg",
         ucd="same",
@@ -150,8 +165,10 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "EAST_MAX",
         f"({_WEST_LONGITUDE_PARAMETERS}) -> DOUBLE",
-        doc="The easternmost east longitude of a range of west longitudes, from its minimum; 360 if the range"
-        " is the full circle.",
+        doc=(
+            "The easternmost longitude, as an east longitude, of a range of west longitudes. It follows from the "
+            "range's minimum, and is 360 if the range is the full circle."
+        ),
         example="EAST_MAX(10, 30) is 350.0",
         unit="deg",
         ucd="same",
@@ -159,8 +176,10 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "PLANETOCENTRIC",
         "(lat NUMERIC{deg?}, body TEXT) -> DOUBLE",
-        doc="Planetocentric latitude of a planetographic latitude, from the radii of the body (IAU 2015). "
-        "NULL if Hven does not know the radii.",
+        doc=(
+            "Planetocentric latitude that corresponds to a planetographic latitude, computed from the body's radii "
+            "(IAU 2015). NULL if Hven does not know the radii."
+        ),
         example="PLANETOCENTRIC(45, 'Mars') is ~44.66176805",
         unit="deg",
         ucd="pos.bodyrc.lat",
@@ -169,8 +188,11 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "SPECTRAL_MIN",
         *_SPECTRAL_RANGE_FORMS,
-        doc="The smaller of two wavelengths, frequencies, energies or wave numbers, in another unit of any of"
-        " these: for instance the frequency of the longer wavelength. If one is NULL, the other.",
+        doc=(
+            "The smaller of two wavelengths, frequencies, energies or wave numbers after conversion to another unit of "
+            "any of these quantities, for example the frequency of the longer wavelength. If one of the values is "
+            "NULL, the result is the other."
+        ),
         example="SPECTRAL_MIN(400, 800, 'nm', 'THz') is ~374.7405725",
     ),
     _define_mapping_function(
@@ -182,13 +204,16 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "SPECTRAL_STEP",
         *_SPECTRAL_WIDTH_FORMS,
-        doc="A small width at x in another unit, for instance a wavelength step as a frequency step: c dx / x^2.",
+        doc=(
+            "A small width at x, converted to another unit, for example from a wavelength step to a frequency step: c "
+            "dx / x^2."
+        ),
         example="SPECTRAL_STEP(500, 0.1, 'nm', 'GHz') is ~119.9169832",
     ),
     _define_mapping_function(
         "RESOLVING_POWER",
         "(x NUMERIC, width NUMERIC) -> DOUBLE",
-        doc="x / width, positive; the width is converted to the unit of x.",
+        doc="x / width as a positive number. Hven first converts the width to the unit of x.",
         example="RESOLVING_POWER(500, 0.1) is ~5000.0",
         ucd="spect.resolution",
     ),
@@ -196,15 +221,17 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "TARGET_CLASS",
         "(name TEXT) -> TEXT",
-        doc="The EPN-TAP target_class of a Solar System body, from its name or from the form of a comet's or "
-        "asteroid's designation. NULL if Hven does not know it.",
+        doc=(
+            "The EPN-TAP target_class of a Solar System body, derived from its name or, for comets and asteroids, from "
+            "the form of the designation. NULL if Hven does not know the body."
+        ),
         example="TARGET_CLASS('Io') is 'satellite'",
         ucd="meta.code.class;src",
     ),
     _define_mapping_function(
         "TARGET_NAME",
         "(name TEXT) -> TEXT",
-        doc="The name of a Solar System body in the IAU's spelling. NULL if Hven does not know it.",
+        doc="The name of a Solar System body in the IAU's spelling. NULL if Hven does not know the body.",
         example="TARGET_NAME('MARS') is 'Mars'",
         ucd="same",
     ),
@@ -213,16 +240,20 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "HASHLIST",
         "(item ORDERED ...) -> TEXT",
         "(items LIST) -> TEXT",
-        doc="The values, or the elements of an array, as a list a#b#c. It splits lists among the values, and "
-        "leaves out duplicates and NULL or empty values. NULL if nothing is left.",
+        doc=(
+            "The values, or the elements of an array, as a list a#b#c. The function splits values that are lists "
+            "themselves, and leaves out duplicates and NULL or empty values. NULL if nothing is left."
+        ),
         example="HASHLIST('im', NULL, 'sp#im') is 'im#sp'",
         ucd="same",
     ),
     _define_mapping_function(
         "CLEAN",
         "(s TEXT) -> TEXT",
-        doc="The text in a form that EPN-TAP allows: without accents, with _ for quotes, # and other signs, "
-        "with single blanks and none at the ends.",
+        doc=(
+            "The text in a form that EPN-TAP allows: without accents; with _ instead of quotes, # and other special "
+            "characters; with single spaces; and without spaces at its beginning and end."
+        ),
         example="CLEAN(' 1P/Halley  \"#1\" ') is '1P/Halley __1_'",
         ucd="same",
     ),
@@ -236,20 +267,23 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "URL_ENCODE",
         "(s TEXT) -> TEXT",
-        doc="The text as a part of an address: everything but letters, digits and -_.~ becomes %XX.",
+        doc="The text encoded as a part of an address: all characters except letters, digits and -_.~ become %XX.",
         example="URL_ENCODE('a b/c#1') is 'a%20b%2Fc%231'",
     ),
     _define_mapping_function(
         "URL_PATH",
         "(s TEXT) -> TEXT",
-        doc="Like url_encode, but slashes are kept.",
+        doc="Like url_encode, except that slashes stay unchanged.",
         example="URL_PATH('a b/c#1') is 'a%20b/c%231'",
     ),
     _define_mapping_function(
         "FIRST_NOT_IN",
         "(list TEXT, excluded TEXT) -> TEXT",
         "(list ARRAY, excluded ARRAY) -> ELEMENT",
-        doc="The first item of a list (a#b#c, or an array) that is not in the other list; NULL if there is none.",
+        doc=(
+            "The first item of a list (a#b#c, or an array) that is not in the other list; NULL if there is no such "
+            "item."
+        ),
         example="FIRST_NOT_IN('432#408#327', '432#150') is '408'",
         ucd="same",
     ),
@@ -257,15 +291,17 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "HIGHEST_NOT_IN",
         "(list TEXT, excluded TEXT) -> DOUBLE",
         "(list ARRAY, excluded ARRAY) -> ELEMENT",
-        doc="The largest number in a list that is not in the other list; NULL if there is none.",
+        doc="The largest number in a list that is not in the other list; NULL if there is no such number.",
         example="HIGHEST_NOT_IN('327.0#432.0#408.0', '432') is 408.0",
         ucd="same",
     ),
     _define_mapping_function(
         "PRODUCT_SIZE",
         "(path TEXT [, directory TEXT LITERAL]) -> BIGINT",
-        doc="Size of a file in bytes. A relative path starts at the descriptor. For an http address, an "
-        "ingest asks the server (HEAD). NULL if there is no file.",
+        doc=(
+            "Size of a file in bytes. A relative path starts at the descriptor's directory. For an http address, an "
+            "ingest requests the size from the server with HEAD. NULL if the file does not exist."
+        ),
         example="PRODUCT_SIZE('no/such.file') is NULL",
         unit="byte",
         ucd="phys.size;meta.file",
@@ -273,7 +309,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "PRODUCT_MD5",
         "(path TEXT [, directory TEXT LITERAL]) -> TEXT",
-        doc="MD5 checksum of a file, which Hven reads for it. NULL if there is no file.",
+        doc="MD5 checksum of a file. To compute it, Hven reads the whole file. NULL if the file does not exist.",
         example="PRODUCT_MD5('no/such.file') is NULL",
         ucd="meta.checksum;meta.file",
     ),
@@ -282,33 +318,42 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "ORIENTED",
         "(p POLYGON, view TEXT LITERAL) -> POLYGON",
         "(r REGION, view TEXT LITERAL) -> REGION",
-        doc="The polygon, or the region with all its polygons, with counter-clockwise corners: seen from "
-        "inside for 'sky', from outside for 'body'.",
+        doc=(
+            "The polygon, or the region with all its polygons, with its corners in counter-clockwise order, as seen "
+            "from inside the sphere for 'sky', and from outside for 'body'."
+        ),
         example="ORIENTED(POLYGON(0, 0, 10, 0, 10, 10), 'sky') is [10.0, 10.0, 10.0, 0.0, 0.0, 0.0]",
     ),
     _define_mapping_function(
         "POLYGON_OF",
         "(text TEXT [, frame TEXT LITERAL]) -> POLYGON",
         "(region REGION [, frame TEXT LITERAL]) -> POLYGON",
-        doc="The corners of a region that is one polygon, in DALI or STC-S form, and in the given frame if "
-        "the region names a frame. NULL for any other region.",
+        doc=(
+            "The corners of a region in DALI or STC-S form that is a single polygon. If the region names a frame, it "
+            "must be the given frame. NULL for any other region."
+        ),
         example="POLYGON_OF('Polygon ICRS 10 10 11 10 11 11', 'ICRS') is [10.0, 10.0, 11.0, 10.0, 11.0, 11.0]",
     ),
     _define_mapping_function(
         "LONLAT_BOX",
         "(lon_min NUMERIC{deg?}, lon_max NUMERIC{deg?}, lat_min NUMERIC{deg?}, lat_max NUMERIC{deg?}, view "
         "TEXT LITERAL) -> POLYGON",
-        doc="The polygon between two longitudes (min > max: across 0) and two latitudes, oriented for 'sky' "
-        "or 'body'. Its edges are great circles. NULL if it is 180 degrees wide or more.",
+        doc=(
+            "The polygon between two longitudes and two latitudes, oriented for 'sky' or 'body'. If the minimum "
+            "longitude is larger than the maximum, the polygon crosses longitude 0. Its edges are great circles. NULL "
+            "if it is 180 degrees wide or more."
+        ),
         example="LONLAT_BOX(350, 10, -5, 5, 'body') is [350.0, -5.0, 10.0, -5.0, 10.0, 5.0, 350.0, 5.0]",
     ),
     _define_mapping_function(
         "WCS_FOOTPRINT",
         f"({_WCS_CARD_PARAMETERS}) -> POLYGON",
-        doc="Corners of an image from its WCS cards (RA and Dec; TAN, SIN, ARC, STG, ZEA; without "
-        "distortions), oriented for the sky. In a descriptor, wcs_footprint() finds the cards itself: "
-        "CDi_j, PCi_j, or CDELTi with CROTA2. With FITS headers, it also reads any projection and "
-        "distortion, the Sun and planets.",
+        doc=(
+            "Corners of an image, computed from its WCS cards and oriented for the sky. The axes must be RA and Dec in "
+            "the projection TAN, SIN, ARC, STG or ZEA, without distortions. In a descriptor, wcs_footprint() finds the "
+            "cards itself: CDi_j, PCi_j, or CDELTi with CROTA2. For FITS headers, it also supports all other "
+            "projections, distortions, the Sun and planets."
+        ),
         example="AREA(WCS_FOOTPRINT('RA---TAN', 'DEC--TAN', 10, 20, 50.5, 50.5, -0.01, 0, 0, 0.01, 100, 100)) is "
         "~0.9999238524",
     ),
@@ -316,9 +361,11 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "SUN_L0",
         "(t TIMESTAMP [, rotation NUMERIC]) -> DOUBLE",
-        doc="Carrington longitude of the centre of the solar disc, seen from the Earth at a time in UTC; "
-        "accurate to 0.01 degrees. With the rotation number of a catalogue, Hven refuses contours of an "
-        "image whose number does not match its date.",
+        doc=(
+            "Carrington longitude of the centre of the solar disc, seen from the Earth at a time in UTC; accurate to "
+            "0.01 degrees. If you also give the rotation number from a catalogue, Hven rejects contours of images "
+            "whose rotation number does not match their date."
+        ),
         example="SUN_L0('2004-01-01T00:00:00') is ~164.58736323",
         unit="deg",
         ucd="pos.heliocentric",
@@ -335,28 +382,34 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "DISC",
         "(x NUMERIC, y NUMERIC, scale_x NUMERIC{arcsec?}, scale_y NUMERIC{arcsec?}, radius NUMERIC{arcsec?}, "
         "lon NUMERIC{deg?}, lat NUMERIC{deg?} [, roll NUMERIC{deg?}]) -> DOUBLE[]",
-        doc="An image of a body's disc, for contours in it: the pixel of the centre (the first pixel is 0), "
-        "arcseconds per pixel, the radius in arcseconds in this observation, the longitude and latitude "
-        "below the observer, and the roll angle.",
+        doc=(
+            "An image of a body's disc, in which you can define contours. The arguments are the x and y of the centre "
+            "(the first pixel is 0), the arcseconds per pixel, the radius in arcseconds in this observation, the "
+            "longitude and latitude below the observer, and the roll angle."
+        ),
         example="DISC(512, 512, 2.63, 2.63, 985.9, 120, -7) is [512.0, 512.0, 2.63, 2.63, 985.9, 120.0, -7.0, 0.0]",
     ),
     _define_mapping_function(
         "CHART",
         "(x NUMERIC, y NUMERIC, step_x NUMERIC{deg?}, step_y NUMERIC, lon NUMERIC{deg?}, lat NUMERIC{deg?} [, "
         "equal INTEGER]) -> DOUBLE[]",
-        doc="A map of a body, for contours in it: the pixel at a longitude and latitude (the first pixel is "
-        "0), and degrees per pixel. With 1 as the last argument, pixels have equal areas, and step_y is a"
-        " step of the sine of the latitude.",
+        doc=(
+            "A map of a body, in which you can define contours. The arguments are a pixel's x and y (the first pixel "
+            "is 0), the degrees per pixel, and the longitude and latitude at this pixel. With 1 as the last argument, "
+            "all pixels have the same area, and step_y is a step in the sine of the latitude."
+        ),
         example="CHART(0, 90, 1, 1, 0, 0) is [0.0, 90.0, 1.0, 1.0, 0.0, 0.0, 0.0]",
     ),
     _define_mapping_function(
         "CHAIN_CONTOUR",
         "(code TEXT, x NUMERIC, y NUMERIC, image ARRAY [, origin INTEGER, directions TEXT LITERAL]) -> CONTOUR",
-        doc="The region of a chain code: the squares of its pixels and of the pixels that it encloses, cut "
-        "off at the limb. The arguments are the code, its first pixel, an image made by DISC or CHART, "
-        "the number of an image's first pixel (0 or 1), and the directions: 'helio' (0 is left, then "
-        "anticlockwise, y up), 'freeman' (0 is right), or the steps for 0 to 7, y up: '1,0 1,-1 0,-1 "
-        "-1,-1 -1,0 -1,1 0,1 1,1'.",
+        doc=(
+            "The region of a chain code: the squares of its pixels and of the pixels that it encloses, cut off at the "
+            "limb. The arguments are the code, the x and y of its first pixel, an image made by DISC or CHART, the "
+            "number of an image's first pixel (0 or 1), and the directions, with y upwards: 'helio' (0 is left, then "
+            "anticlockwise), 'freeman' (0 is right), or the steps for 0 to 7, as in '1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 "
+            "1,1'."
+        ),
         example="CONTOUR_PIXELS(CHAIN_CONTOUR('2460', 500, 500, DISC(512, 512, 2.63, 2.63, 985.9, 0, 0))) is 4",
     ),
     _define_mapping_function(
@@ -366,8 +419,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         doc="The area of a chain code in a dynamic spectrum, as a TFCat geometry (JSON: Polygon, "
         "MultiPolygon): the squares of its pixels and of the pixels that it encloses. The arguments are "
         "the code, the time and frequency of the centre of the first pixel, the steps from pixel to "
-        "pixel, and the directions as in chain_contour. NULL if the code contains other characters, or "
-        "does not close.",
+        "pixel, and the directions as in chain_contour. NULL if the code contains other characters or is not closed.",
         example="CHAIN_AREA('460', 100, 10, 1, 2) is "
         '\'{"type":"Polygon","coordinates":[[[99.5,9],[101.5,9],[101.5,13],[99.5,13],[99.5,9]]]}\'',
     ),
@@ -376,41 +428,47 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "(code TEXT, time NUMERIC, spectral NUMERIC, time_step NUMERIC, spectral_step NUMERIC [, directions "
         "TEXT LITERAL]) -> TEXT",
         doc="The line of a chain code, such as a skeleton, in a dynamic spectrum, as a TFCat geometry (JSON: "
-        "LineString, or Point for a single pixel). The arguments are those of chain_area.",
+        "LineString, or Point for a single pixel). The arguments are the same as for chain_area.",
         example="CHAIN_LINE('4465', 100, 10, 1, 2) is "
         '\'{"type":"LineString","coordinates":[[100,10],[102,10],[102,12],[103,14]]}\'',
     ),
     _define_mapping_function(
         "TFCAT_BOUND",
         "(geometry TEXT, side TEXT LITERAL) -> DOUBLE",
-        doc="One limit of a TFCat geometry, in units of its reference system: 'start' or 'stop' in time, "
-        "'low' or 'high' in frequency.",
+        doc=(
+            "One limit of a TFCat geometry, in the units of its reference system: 'start' or 'stop' for the time, "
+            "'low' or 'high' for the frequency."
+        ),
         example="TFCAT_BOUND(CHAIN_LINE('4465', 100, 10, 1, 2), 'stop') is 103.0",
     ),
     _define_mapping_function(
         "BOX_CONTOUR",
         "(x0 NUMERIC, y0 NUMERIC, x1 NUMERIC, y1 NUMERIC, image ARRAY [, origin INTEGER]) -> CONTOUR",
-        doc="The region of a box of pixels, from the first to the last pixel in each direction, in an image "
-        "made by DISC or CHART.",
+        doc=(
+            "The region of a box of pixels in an image made by DISC or CHART. The arguments are the first pixel's x "
+            "and y, the last pixel's x and y, and the image."
+        ),
         example="CONTOUR_PIXELS(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 50",
     ),
     _define_mapping_function(
         "LIST_CONTOUR",
         "(points TEXT, image ARRAY [, origin INTEGER, unit TEXT LITERAL]) -> CONTOUR",
         "(points ARRAY, image ARRAY [, origin INTEGER, unit TEXT LITERAL]) -> CONTOUR",
-        doc="The region of a contour that is a list x1 y1 x2 y2 .., as text or an array, in an image made by "
-        "DISC or CHART. By default, these are pixels, joined by straight lines, as in chain_contour. With"
-        " 'arcsec', they are angles from the centre of the disc, and everything that the line encloses is"
-        " inside.",
+        doc=(
+            "The region of a contour that is given as a list x1 y1 x2 y2 .., as text or as an array, in an image made "
+            "by DISC or CHART. By default, the numbers are pixels, joined by straight lines, as in chain_contour. With "
+            "'arcsec', they are angles from the centre of the disc, and everything that the line encloses is inside."
+        ),
         example="CONTOUR_PIXELS(LIST_CONTOUR('10 10, 13 10, 13 12, 10 12', CHART(0, 0, 0.1, 0.1, 30, 0))) is 12",
     ),
     _define_mapping_function(
         "GEOJSON_CONTOUR",
         "(geometry TEXT [, longitudes TEXT LITERAL]) -> CONTOUR",
-        doc="The region of a GeoJSON geometry (Polygon, MultiPolygon) on a body. Rings may have either "
-        "direction; everything that a self-crossing ring encloses is inside. With 'west', longitudes "
-        "increase to the west. For a source of kind json, types: {geometry: string} keeps the text as it "
-        "is.",
+        doc=(
+            "The region of a GeoJSON geometry (Polygon, MultiPolygon) on a body. Rings can run in either direction, "
+            "and everything that a self-crossing ring encloses is inside. With 'west', longitudes increase to the "
+            "west. In a source of kind json, types: {geometry: string} keeps the geometry as text."
+        ),
         example='CONTOUR_AREA(GEOJSON_CONTOUR(\'{"type": "Polygon", "coordinates": [[[10, 0], [11, 0], [11, 1], [10, '
         "1], [10, 0]]]}')) is ~0.9999555752",
     ),
@@ -418,40 +476,50 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "MASK_CONTOUR",
         "(path TEXT, label NUMERIC [, image ARRAY, directory TEXT LITERAL]) -> CONTOUR",
         "(path TEXT, label NUMERIC, directory TEXT LITERAL) -> CONTOUR",
-        doc="The region of the pixels with a given label in the first image of a FITS file. Hven reads the "
-        "file once for all its rows (512 MiB at most, unpacked). A relative path starts at the "
-        "descriptor. Without an image made by DISC or CHART, the cards of the file give the position of "
-        "the solar disc.",
+        doc=(
+            "The region of the pixels with a given label in the first image of a FITS file. Hven reads each file, "
+            "which can be up to 512 MiB in size when unpacked, once for all its rows. A relative path starts at the "
+            "descriptor's directory. Without an image made by DISC or CHART, Hven takes the position of the solar disc "
+            "from the file's header."
+        ),
         example="CONTOUR_FAULT(MASK_CONTOUR('no/such.fits', 1), 'name') is 'no_file'",
     ),
     _define_mapping_function(
         "CONTOUR_POLYGON",
         "(c CONTOUR [, part TEXT LITERAL]) -> POLYGON",
-        doc="The corners of a contour's region, counter-clockwise from outside, if it is one polygon; NULL if"
-        " it has several parts or holes. For such a region, 'largest' gives the outline of the largest "
-        "part, and 'hull' the hull of all parts.",
+        doc=(
+            "The corners of a contour's region, counter-clockwise as seen from outside, if the region is a single "
+            "polygon; NULL if it has several parts or holes. In that case, 'largest' returns the outline of the "
+            "largest part, and 'hull' returns the hull of all parts."
+        ),
         example="AREA(CONTOUR_POLYGON(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)))) is ~1.0000126910",
     ),
     _define_mapping_function(
         "CONTOUR_SHAPE",
         "(c CONTOUR) -> REGION",
-        doc="All parts of a contour's region without their holes, as a DALI 1.2 list of shapes, for a column "
-        "of type multishape.",
+        doc=(
+            "All parts of a contour's region, with their holes filled, as a DALI 1.2 list of shapes for a column of "
+            "type multishape."
+        ),
         example="CONTOUR_SHAPE(BOX_CONTOUR(0, 0, 0, 0, DISC(0, 0, 1, 1, 0, 0, 0))) is NULL",
     ),
     _define_mapping_function(
         "CONTOUR_MOC",
         "(c CONTOUR [, part TEXT LITERAL]) -> MOC",
-        doc="The HEALPix cells that a contour's region touches. Their order is such that they are at most 1 %"
-        " larger than the region, or about 10,000 along its outline. With 'rest', only for regions that "
-        "are not one polygon: those with several parts or with holes.",
+        doc=(
+            "The HEALPix cells that a contour's region touches. Hven chooses their order so that their area is at most "
+            "1 % larger than the region's, or so that there are about 10,000 cells along the outline. With 'rest', the "
+            "result is NULL if the region is a single polygon, that is, if it has neither several parts nor holes."
+        ),
         example="AREA(CONTOUR_MOC(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0)))) is ~0.5043465044",
     ),
     _define_mapping_function(
         "CONTOUR_BOUND",
         "(c CONTOUR, side TEXT LITERAL) -> DOUBLE",
-        doc="One limit of a contour's region: 'west' or 'east' (longitudes from 0 to 360; west > east: across"
-        " 0), 'south' or 'north'.",
+        doc=(
+            "One limit of a contour's region: 'west', 'east', 'south' or 'north'. Longitudes are from 0 to 360; if the "
+            "western limit is larger than the eastern limit, the region crosses longitude 0."
+        ),
         example="CONTOUR_BOUND(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)), 'west') is ~29.5",
         unit="deg",
         ucd="pos",
@@ -474,18 +542,22 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     _define_mapping_function(
         "CONTOUR_QUALITY",
         "(c CONTOUR [, part TEXT LITERAL]) -> TEXT",
-        doc="How well a region represents its contour: 'exact', 'multi_part' (several parts or holes), "
-        "'clipped_at_limb', 'mended' (polygons that cross or touch themselves), or 'degenerate' (a line "
-        "or a point); NULL if there is no region. With 'hull', it gives 'hull' where contour_polygon "
-        "publishes the hull.",
+        doc=(
+            "How well a region represents its contour: 'exact', 'multi_part' (several parts or holes), "
+            "'clipped_at_limb', 'mended' (polygons that cross or touch themselves), or 'degenerate' (a line or a "
+            "point); NULL if there is no region. With 'hull' as the second argument, the result is 'hull' where "
+            "contour_polygon returns the hull."
+        ),
         example="CONTOUR_QUALITY(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 'exact'",
         ucd="meta.code.qual",
     ),
     _define_mapping_function(
         "CONTOUR_FAULT",
         "(c CONTOUR [, form TEXT LITERAL]) -> TEXT",
-        doc="Why a contour has no region; NULL if it has one. With 'name', one word for the reason: letter, "
-        "open, no_radius ..",
+        doc=(
+            "Why a contour has no region; NULL if it has one. With 'name', the reason is a single word: letter, open, "
+            "no_radius .."
+        ),
         example="CONTOUR_FAULT(BOX_CONTOUR(0, 0, 9, 4, DISC(0, 0, 1, 1, 0, 0, 0))) is 'the radius of the disc is "
         "missing, or is not above 0'",
         ucd="meta.note",

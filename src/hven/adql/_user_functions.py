@@ -54,7 +54,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "IVO_INTERVAL_OVERLAPS",
         "(a1 NUMERIC, b1 NUMERIC, a2 NUMERIC, b2 NUMERIC) -> INTEGER",
-        doc="1 if the closed intervals a1..b1 and a2..b2 have a number in common; 0 if the bounds are reversed.",
+        doc=(
+            "1 if the closed intervals a1..b1 and a2..b2 have a number in common, otherwise 0. Also 0 if the bounds "
+            "are reversed."
+        ),
         example="IVO_INTERVAL_OVERLAPS(1, 2, 2, 3) is 1",
     ),
     define_function(
@@ -96,7 +99,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "IVO_HMS_TO_DEGREES",
         "(hms TEXT) -> DOUBLE",
-        doc="Degrees from h:m:s, h m s or 12h34m56s (60 at the end carries over); NULL for any other text.",
+        doc=(
+            "Degrees from text of the form h:m:s, h m s or 12h34m56s, where 60 seconds carry over; NULL for any other "
+            "text."
+        ),
         unit="deg",
         example="IVO_HMS_TO_DEGREES('3:34:45.4') is ~53.68916667",
     ),
@@ -104,7 +110,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "IVO_DMS_TO_DEGREES",
         "(dms TEXT) -> DOUBLE",
-        doc="Degrees from d:m:s, d m s or 12d34m56s (60 at the end carries over); NULL for any other text.",
+        doc=(
+            "Degrees from text of the form d:m:s, d m s or 12d34m56s, where 60 seconds carry over; NULL for any other "
+            "text."
+        ),
         unit="deg",
         example="IVO_DMS_TO_DEGREES('-00:15:00') is -0.25",
     ),
@@ -113,9 +122,11 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "IVO_EPOCH_PROP_POS",
         f"({_MOTION_PARAMETERS}) -> POINT",
         unit="deg",
-        doc="Position at out_epoch (in Julian years) of an object that moves in a straight line. Units: mas, "
-        "mas/yr (pmra with cos(dec)), km/s. A NULL motion is 0, and a NULL parallax is an infinite "
-        "distance. A NULL position or epoch is an error.",
+        doc=(
+            "Position at out_epoch (in Julian years) of an object that moves in a straight line. Units: mas, mas/yr "
+            "(pmra with cos(dec)), km/s. A NULL motion is treated as 0, and a NULL parallax as an infinite distance. A "
+            "NULL position or epoch causes an error."
+        ),
         example="IVO_EPOCH_PROP_POS(269.452, 4.693, 546.98, -801.55, 10362.39, -110.5, 2016.0, 2100.0) is "
         "~[269.4331297, 4.936049389]",
     ),
@@ -124,24 +135,28 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "IVO_GEOM_TRANSFORM",
         *_TRANSFORM_FORMS,
         unit="deg",
-        doc="A shape in another frame: ICRS, FK5 (J2000), FK4 (B1950), GALACTIC or ECLIPTIC (J2000), in "
-        "capitals. It only rotates centres and corners.",
+        doc=(
+            "A shape converted to another frame: ICRS, FK5 (J2000), FK4 (B1950), GALACTIC or ECLIPTIC (J2000), written "
+            "in capitals. The function only rotates centres and corners."
+        ),
         example="IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', POINT(120, -23)) is ~[241.1218312, 3.627857881]",
     ),
     define_function(
         "aggregate",
         "IVO_HISTOGRAM",
         _HISTOGRAM_FORM,
-        doc="Numbers of values in nbins equal bins from lower to upper (not included). Before them is the "
-        "number of values below, NULL and NaN; after them is the number of values above. The bounds must "
-        "be constants.",
+        doc=(
+            "The number of values in each of nbins equal bins from lower to upper (exclusive). The first element "
+            "counts the values below, including NULL and NaN, and the last element counts the values above. The bounds "
+            "must be constants."
+        ),
         example="IVO_HISTOGRAM(x, 0, 2, 2) is [0, 0, 2, 2]",
     ),
     define_function(
         "udf",
         "IVO_NORMAL_RANDOM",
         "(mu NUMERIC, sigma NUMERIC) -> DOUBLE",
-        doc="A random number of the normal distribution, different in each row.",
+        doc="A random number from the normal distribution, different in each row.",
         volatile=True,
         example="IVO_NORMAL_RANDOM(0, 1)",
     ),
@@ -150,8 +165,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "MOC",
         "(text TEXT) -> MOC",
         "(hpxOrder INTEGER LITERAL, geo GEOMETRY) -> MOC",
-        doc="A MOC from its ASCII form, or the cells of an order that a shape touches. CONTAINS and "
-        "INTERSECTS accept it like a shape. The cells must not be finer than 1/500 of the shape.",
+        doc=(
+            "A MOC from its ASCII form, or from the cells of the given order that a shape touches. You can use a MOC "
+            "like a shape in CONTAINS and INTERSECTS. The cells must not be finer than 1/500 of the shape."
+        ),
         example="CONTAINS(POINT(45, 1), MOC('0/4 1/0-3')) is 1",
     ),
     define_function(
@@ -204,8 +221,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "GAVO_SPECCONV",
         "(expr NUMERIC, dest_unit TEXT LITERAL) -> DOUBLE",
         "(expr NUMERIC, expr_unit TEXT LITERAL, dest_unit TEXT LITERAL) -> DOUBLE",
-        doc="A wavelength, frequency, energy or wave number in another unit of any of these. Without "
-        "expr_unit, the unit is that of the column.",
+        doc=(
+            "A wavelength, frequency, energy or wave number, converted to another unit of any of these quantities. "
+            "Without expr_unit, the function uses the column's unit."
+        ),
         example="GAVO_SPECCONV(500, 'nm', 'GHz') is ~599584.916",
     ),
     define_function(
@@ -345,8 +364,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "ISO",
         "(jd NUMERIC) -> TIMESTAMP",
-        doc="Timestamp of a Julian date, rounded to a tenth of a millisecond: a double resolves no more than 40 "
-        "microseconds.",
+        doc=(
+            "Timestamp of a Julian date, rounded to a tenth of a millisecond, because a double only resolves 40 "
+            "microseconds."
+        ),
         ucd="same",
         example="CAST(ISO(2451545.0) AS VARCHAR) is '2000-01-01T12:00:00'",
     ),
@@ -355,8 +376,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "ADD_MONTHS",
         "(t TIMESTAMP, n INTEGER) -> TIMESTAMP",
         "(mjd NUMERIC{d?}, n INTEGER) -> TIMESTAMP",
-        doc="n calendar months after a timestamp or a modified Julian date: the same day and time, or the month's "
-        "last day.",
+        doc=(
+            "The time n calendar months after a timestamp or a modified Julian date. The day and time stay the same, "
+            "except that the day can become the month's last day."
+        ),
         ucd="same",
         example="CAST(ADD_MONTHS('2024-08-31T12:00:00', 6) AS VARCHAR) is '2025-02-28T12:00:00'",
     ),
@@ -364,7 +387,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "SUBSTRING",
         "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT",
-        doc="Part of a string; the first character has number 1.",
+        doc="Part of a string, beginning at the character with the number start, where the first character is 1.",
         ucd="same",
         example="SUBSTRING('NGC 224', 5) is '224'",
     ),
@@ -372,7 +395,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "TRIM",
         "(s TEXT) -> TEXT",
-        doc="The text without white space at both ends.",
+        doc="The text without white space at its beginning and end.",
         ucd="same",
         example="TRIM('  M 31 ') is 'M 31'",
     ),
@@ -396,7 +419,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "SPLIT_PART",
         "(s TEXT, separator TEXT, n INTEGER) -> TEXT",
-        doc="The n-th piece between separators, counted from 1; empty if there are fewer.",
+        doc="The n-th part of a string between separators, counted from 1; an empty string if there are fewer parts.",
         example="SPLIT_PART('a/b/c', '/', 2) is 'b'",
     ),
     define_function(
@@ -411,7 +434,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "CONCAT",
         "(x ORDERED ...) -> TEXT",
-        doc="All arguments as one text; NULLs are left out.",
+        doc="All arguments joined into one string, ignoring NULLs.",
         example="CONCAT('M ', 31) is 'M 31'",
     ),
     define_function(
@@ -425,8 +448,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "REGEXP_EXTRACT",
         "(s TEXT, pattern TEXT LITERAL [, n INTEGER LITERAL]) -> TEXT",
-        doc="The text that the n-th group of the expression matched (default: 0, the whole match); NULL if "
-        "there is no match.",
+        doc=(
+            "The text that the regular expression's n-th group matched (default: 0, the whole match); NULL if there is "
+            "no match."
+        ),
         example="REGEXP_EXTRACT('f_12.fits', '_([0-9]+)', 1) is '12'",
     ),
     define_function(
@@ -440,7 +465,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "WITHOUT_UNIT",
         NUMBER_FORM,
-        doc="The number without its unit, for formulas whose factors assume certain units.",
+        doc="The number without its unit, for formulas that expect numbers in certain units.",
         ucd="same",
         example="WITHOUT_UNIT(5) is 5.0",
     ),
@@ -457,7 +482,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "GREATEST",
         "(x ORDERED, y ORDERED ...) -> COMMON",
-        doc="The largest value; NULLs are left out.",
+        doc="The largest value, ignoring NULLs.",
         unit="same",
         ucd="same",
         example="GREATEST(1, NULL, 3) is 3",
@@ -466,7 +491,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "LEAST",
         "(x ORDERED, y ORDERED ...) -> COMMON",
-        doc="The smallest value; NULLs are left out.",
+        doc="The smallest value, ignoring NULLs.",
         unit="same",
         ucd="same",
         example="LEAST('b', 'a') is 'a'",
@@ -493,8 +518,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "PARSE_TIME",
         "(text TEXT [, format TEXT LITERAL]) -> TIMESTAMP",
         "(time TIMESTAMP) -> TIMESTAMP",
-        doc="Timestamp from text: ISO 8601 in its usual variants, or a strptime format (%d/%m/%Y %H:%M:%S). "
-        ":60 is the start of the next minute. NULL for any other text.",
+        doc=(
+            "Timestamp from text in one of the usual variants of ISO 8601, or in a strptime format (%d/%m/%Y "
+            "%H:%M:%S). A second of 60 becomes the start of the next minute. NULL for any other text."
+        ),
         ucd="same",
         example="CAST(PARSE_TIME('03/02/2004', '%d/%m/%Y') AS VARCHAR) is '2004-02-03T00:00:00'",
     ),
@@ -502,7 +529,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "SEXAGESIMAL",
         "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE",
-        doc="Degrees from sexagesimal text (60 at the end carries over). The kind is 'hour' or 'deg' (the default).",
+        doc="Degrees from sexagesimal text, where 60 seconds carry over. The kind is 'hour' or 'deg' (the default).",
         unit="deg",
         ucd="same",
         example="SEXAGESIMAL('12:30:00', 'hour') is 187.5",
@@ -511,14 +538,14 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "HEADER",
         "(card TEXT LITERAL) -> SAME",
-        doc="The source column with exactly this name, such as the FITS card DATE-OBS.",
+        doc="The source column that has exactly this name, such as the FITS card DATE-OBS.",
         example="HEADER('angle') is 0.5",
     ),
     define_function(
         "mapping",
         "ROW_NUMBER",
         "() -> BIGINT",
-        doc="Number of the row in its batch, from 1.",
+        doc="The row's number within its batch, counted from 1.",
         example="ROW_NUMBER() is 1",
     ),
     *MAPPING_FUNCTION_ENTRIES,

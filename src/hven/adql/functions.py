@@ -93,7 +93,10 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "math",
         "ROUND",
         "(x NUMERIC [, n INTEGER]) -> DOUBLE",
-        doc="x rounded to n decimals (default 0; negative: before the point); halves are rounded away from zero.",
+        doc=(
+            "x rounded to n decimals (0 by default); a negative n rounds digits before the decimal point. Halves are "
+            "rounded away from zero."
+        ),
         unit="same",
         ucd="same",
         example="ROUND(3.14159, 2) is 3.14",
@@ -103,7 +106,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "math",
         "TRUNCATE",
         "(x NUMERIC [, n INTEGER]) -> DOUBLE",
-        doc="x truncated to n decimals (default 0; negative: before the point).",
+        doc="x truncated to n decimals (0 by default); a negative n truncates digits before the decimal point.",
         unit="same",
         ucd="same",
         example="TRUNCATE(1299.9, -2) is 1200.0",
@@ -184,7 +187,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "string",
         "LOWER",
         "(s TEXT) -> TEXT",
-        doc="Lower case, by the rules of Unicode.",
+        doc="The string in lower case, according to Unicode.",
         ucd="same",
         example="LOWER('NGC Ä') is 'ngc ä'",
     ),
@@ -192,7 +195,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "string",
         "UPPER",
         "(s TEXT) -> TEXT",
-        doc="Upper case, by the rules of Unicode.",
+        doc="The string in upper case, according to Unicode.",
         ucd="same",
         example="UPPER('m 31') is 'M 31'",
     ),
@@ -227,7 +230,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
     _define_shape_function(
         "BOX",
         "POLYGON",
-        "A box by its centre and the lengths of its two arms; deprecated, use POLYGON.",
+        "A box, given by its centre, width and height. Deprecated; use POLYGON instead.",
         "lon NUMERIC, lat NUMERIC, width NUMERIC, height NUMERIC",
         "center POINT, width NUMERIC, height NUMERIC",
         example="AREA(BOX(10, 0, 2, 2)) is ~3.999593922",
@@ -286,8 +289,10 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "geometry",
         "COORDSYS",
         "(g GEOMETRY) -> TEXT",
-        doc="Coordinate system of a shape; deprecated. It is the name in the constructor, or the frame of the"
-        " column, or else UNKNOWNFRAME.",
+        doc=(
+            "A shape's coordinate system: the name in the constructor, or the column's frame, or else UNKNOWNFRAME. "
+            "Deprecated."
+        ),
         example="COORDSYS(POINT('GALACTIC', 10, 20)) is 'GALACTIC'",
     ),
     define_function(
@@ -320,25 +325,32 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
     entry.name: entry
     for entry in (
         define_function(
-            "window", "ROW_NUMBER", "() -> BIGINT", doc="Number of the row in its partition, from 1.", ucd="meta.number"
+            "window",
+            "ROW_NUMBER",
+            "() -> BIGINT",
+            doc="The row's number within its partition, counted from 1.",
+            ucd="meta.number",
         ),
         define_function(
             "window", "RANK", "() -> BIGINT", doc="Rank with gaps: equal rows have the same rank.", ucd="meta.number"
         ),
         define_function("window", "DENSE_RANK", "() -> BIGINT", doc="Rank without gaps.", ucd="meta.number"),
-        define_function("window", "PERCENT_RANK", "() -> DOUBLE", doc="(rank - 1) / (rows - 1)."),
+        define_function("window", "PERCENT_RANK", "() -> DOUBLE", doc="The relative rank, (rank - 1) / (rows - 1)."),
         define_function("window", "CUME_DIST", "() -> DOUBLE", doc="Fraction of the rows that do not come later."),
         define_function(
             "window",
             "NTILE",
             "(n INTEGER LITERAL) -> BIGINT",
-            doc="Number of the part, from 1 to n, when the rows are divided into n parts of nearly equal size.",
+            doc=(
+                "The part to which the row belongs, from 1 to n, if the rows are divided into n parts of nearly equal "
+                "size."
+            ),
         ),
         define_function(
             "window",
             "LAG",
             "(x ORDERED [, n INTEGER LITERAL]) -> SAME",
-            doc="x of the n-th row before (default: 1); NULL if there is none.",
+            doc="Value of x in the n-th row before this row (default: 1); NULL if there is no such row.",
             unit="same",
             ucd="same",
         ),
@@ -346,18 +358,21 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "LEAD",
             "(x ORDERED [, n INTEGER LITERAL]) -> SAME",
-            doc="x of the n-th row after (default: 1); NULL if there is none.",
+            doc="Value of x in the n-th row after this row (default: 1); NULL if there is no such row.",
             unit="same",
             ucd="same",
         ),
         define_function(
-            "window", "FIRST_VALUE", "(x ORDERED) -> SAME", doc="x of the first row.", unit="same", ucd="same"
+            "window", "FIRST_VALUE", "(x ORDERED) -> SAME", doc="Value of x in the first row.", unit="same", ucd="same"
         ),
         define_function(
             "window",
             "LAST_VALUE",
             "(x ORDERED) -> SAME",
-            doc="x of the last row of the frame; without a frame, of the last row that is not after this one.",
+            doc=(
+                "Value of x in the frame's last row. Without a frame, this is the last row that does not come after "
+                "the current row."
+            ),
             unit="same",
             ucd="same",
         ),
@@ -365,7 +380,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "NTH_VALUE",
             "(x ORDERED, n INTEGER LITERAL) -> SAME",
-            doc="x of the n-th row; NULL if the frame has fewer rows.",
+            doc="Value of x in the n-th row; NULL if the frame has fewer rows.",
             unit="same",
             ucd="same",
         ),
@@ -503,7 +518,7 @@ def write_function_reference() -> str:
     lines: list[str] = []
     for group, title in GROUP_TITLES.items():
         group_entries = [entry for entry in MAPPING_FUNCTIONS if entry.group == group]
-        lines += [f"### {title}", "", "| function | gives | | for instance |", "|---|---|---|---|"]
+        lines += [f"### {title}", "", "| Function | Returns | Description | Example |", "|---|---|---|---|"]
         for entry in sorted(group_entries, key=lambda entry: entry.name):
             function_name = entry.name if entry in STANDARD_FUNCTIONS else entry.name.lower()
             plain_signatures = [
@@ -533,11 +548,11 @@ def _format_function_example(entry: FunctionDefinition) -> str:
 
 
 _RESULT_PHRASES = {
-    "ELEMENT": "as the elements",
+    "ELEMENT": "type of the elements",
     "TOTAL": "BIGINT or DOUBLE",
     "INTEGER[]": "array of INTEGER",
-    "SAME": "as its argument",
-    "COMMON": "the type of both",
+    "SAME": "type of its argument",
+    "COMMON": "common type of its arguments",
     "SUM": "BIGINT or DOUBLE",
 }
 

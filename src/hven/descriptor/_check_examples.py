@@ -51,7 +51,7 @@ COUNTER_CLOCKWISE_ON_SKY = "POLYGON 10 10 20 10 20 20 10 20"
 CHECK_EXAMPLES = (
     _build_check_example(
         "words",
-        "a word of a vocabulary of the table",
+        "a word from one of the table's vocabularies",
         "{check: words, of: bands, columns: band}",
         {"band": "u"},
         {"band": "ultraviolet"},
@@ -73,7 +73,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "order",
-        "the first of two columns is not larger than the second",
+        "in the first of two columns, a value that is not larger than in the second",
         "{check: order, columns: [t_min, t_max]}",
         {"t_min": "1", "t_max": "2"},
         {"t_min": "3", "t_max": "2"},
@@ -82,7 +82,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "pair",
-        "two columns both have a value, or neither has one",
+        "in two columns, a value in both or null in both",
         "{check: pair, columns: [t_min, t_max]}",
         {"t_min": "1", "t_max": "2"},
         {"t_min": "1", "t_max": ""},
@@ -99,14 +99,14 @@ CHECK_EXAMPLES = (
     _build_check_example("empty", "no value at all", "{check: empty, columns: c3min}", {"c3min": ""}, {"c3min": "12"}),
     _build_check_example(
         "text",
-        "text without quotes or `#`, and without blanks at its ends",
+        "text without quotes or `#`, and without spaces at its beginning or end",
         "{check: text, columns: name}",
         {"name": "Mars Express"},
         {"name": "Mars#Express"},
     ),
     _build_check_example(
         "items",
-        "a list `a#b#c` without quotes, empty items, or blanks around items",
+        "a list `a#b#c` without quotes, empty items, or spaces around items",
         "{check: items, columns: hosts}",
         {"hosts": "MEX#MRO"},
         {"hosts": "MEX##MRO"},
@@ -141,7 +141,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "schema",
-        "the name of the collection",
+        "the collection's name",
         "{check: schema, columns: service_title}",
         {"service_title": "demo"},
         {"service_title": "other"},
@@ -169,7 +169,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "frame",
-        "a region whose text does not mark its frame as unknown",
+        "a region whose frame is not marked as unknown",
         "{check: frame, columns: s_region}",
         {"s_region": "POLYGON ICRS 10 10 20 10 20 20"},
         {"s_region": "POLYGON UNKNOWNFRAME 10 10 20 10 20 20"},

@@ -107,10 +107,10 @@ class PersonSection(DescriptorSection, short="name"):
 
 
 class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}):
-    """A person or an institute that helped but is not a creator."""
+    """A person or an institute who helped but is not a creator."""
 
     name: Mirrored[Required[Text]]
-    "name as it is written, for example Brahe, S."
+    "name as it should appear, for example Brahe, S."
     role: Mirrored[Role]
     (
         "role of the person, as a DataCite term, for example DataCurator, ProjectMember or HostingInstitution. "
@@ -140,7 +140,7 @@ class FundingSection(DescriptorSection, short="funder", hints={"name": "funder",
 
 
 class RelatedWorkSection(DescriptorSection, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
-    """A paper, a catalogue or a program that belongs to the collection."""
+    """A paper, a catalogue or a program that is related to the collection."""
 
     id: Mirrored[Required[Text]]
     "DOI, bibcode, arXiv number or address of the work"

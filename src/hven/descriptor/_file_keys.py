@@ -12,17 +12,17 @@ class PublishedFilesSection(
     """Files that Hven publishes unchanged. Each file has a row in the table `files`, and an address."""
 
     files: OneOrMore[Text]
-    "path of a file, or a list of paths, relative to 'root'. `*`, `?`, `[abc]` and `**` are patterns"
+    "path of a file, or a list of paths, relative to 'root'. You can use the patterns `*`, `?`, `[abc]` and `**`"
     ignore: OneOrMore[Text]
     "patterns of files to leave out"
     root: Text
     (
         "where the files are: a directory within the site or within one of the `roots` in hven.toml, "
-        "https://host/path, ftp://host/path or s3://bucket/path. Default: beside the descriptor"
+        "https://host/path, ftp://host/path or s3://bucket/path. Default: the descriptor's directory"
     )
     at: Text
     (
-        "prefix of the paths of the files. With 'at: raw', 2020/a.fits becomes raw/2020/a.fits. Required if there are "
+        "prefix of the files' paths. With 'at: raw', 2020/a.fits becomes raw/2020/a.fits. Required if there are "
         "several roots"
     )
     from_: Text
@@ -52,11 +52,11 @@ class PublishedFilesSection(
     options: dict[str, Text]
     (
         "options for the other server. For ftp: user and password. For s3: endpoint_url, region, key, secret, token "
-        "and anon. For other stores: the options of fsspec. $NAME stands for a secret"
+        "and anon. For other stores: the options of fsspec. $NAME inserts a secret"
     )
     writers: OneOrMore[Text]
     (
-        "accounts and groups that may send and delete these files (PUT and DELETE /push/COLLECTION.files/PATH). "
+        "accounts and groups that can send and delete these files (PUT and DELETE /push/COLLECTION.files/PATH). "
         "Default: nobody"
     )
     title: Text
@@ -64,4 +64,4 @@ class PublishedFilesSection(
     description: Text
     "what is in the files"
     type: Text
-    "media type. Default: the type that belongs to the file extension"
+    "media type. Default: Hven derives it from the file extension"

@@ -72,45 +72,45 @@ def _read_deletions(value: Any, key_path: str, faults: FaultCollector) -> Any:
 
 
 class LookupSection(DescriptorSection):
-    """A value that Hven finds in a table by a key."""
+    """A value that Hven looks up in a table."""
 
     from_: Required[OneOrMore[Expression]]
     (
-        "expression over the columns of the source. Hven looks up its value in the table. For a table with several "
-        "keys, write a list of expressions"
+        "expression over the source's columns, whose value Hven looks up in the table. If the table has several key "
+        "columns, write a list of expressions"
     )
     table: Source
-    "the table in which Hven looks: a file beside the descriptor, or a source with its 'kind'"
+    "the look-up table: a file in the descriptor's directory, or a source with its 'kind'"
     key: OneOrMore[Text]
     (
-        "column of the table that Hven compares with 'from'. If 'from' is a list, write one column for each of its "
-        "expressions. Default: the first column"
+        "column of the look-up table that Hven compares with 'from'. If 'from' is a list, write a list with one column "
+        "for each expression. Default: the first column"
     )
     low: Text
-    "instead of 'key': column of the table with the start of each range. The start belongs to the range"
+    "instead of 'key': column of the look-up table that contains the start of each range. A range includes its start"
     high: Text
     (
-        "column of the table with the end of each range. The end does not belong to the range. Default: the 'low' of "
-        "the next row"
+        "column of the look-up table that contains the end of each range. A range does not include its end. Default: "
+        "the value of 'low' in the next row"
     )
     value: Text
-    "column of the table with the result. Default: the second column"
+    "column of the look-up table that contains the result. Default: the second column"
     values: dict[str, Constant]
     "instead of 'table': the keys and their results, for example {U: 365, B: 445}"
     missing: Literal["error", "null", "keep"]
     (
-        "what happens if the table does not have the key. 'error' (default): Hven rejects the row. 'null': the column "
-        "has no value. 'keep': the column gets the key itself"
+        "what happens if the look-up table does not contain the key. 'error' (default): Hven rejects the row. 'null': "
+        "the column is null. 'keep': the column contains the key itself"
     )
     default: RetypedText
-    "value for rows whose key is not in the table, and for rows without a key"
+    "value for rows whose key is null or is not in the look-up table"
 
 
 class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
-    "constants, as 'column: value'. Hven takes each value as you write it, and reads it with the type of the column"
+    "constants, as 'column: value'. Hven interprets each value, exactly as written, with the column's type"
     text: dict[str, Text]
     (
         "templates, as 'column: \"{orbit}_{cube}\"'. Each pair of braces contains a name or an expression, for example "
@@ -118,11 +118,11 @@ class AssignedValueSection(DescriptorSection, name="assigned"):
     )
     map: dict[str, Expression]
     (
-        "expressions in ADQL, as 'column: expression'. They use columns of the source, names in 'let', and target.x "
+        "ADQL expressions, as 'column: expression'. They can use the source's columns, names in 'let', and target.x "
         "for the table's own column x"
     )
     lookup: dict[str, LookupSection]
-    "values that Hven finds in a table, as 'column: {from: .., table: ..}'"
+    "values that Hven looks up in a table, as 'column: {from: .., table: ..}'"
 
 
 ASSIGNMENT_KEYS = tuple(AssignedValueSection.record.key_types)
@@ -157,47 +157,47 @@ class ColumnSection(
     )
     types: Local[OneOrMore[Text]]
     (
-        "in a standard: other types that the column may have. If the type of its value is one of them, the column "
-        "takes this type"
+        "in a standard: other types that the column can have. If its values have one of these types, the column has "
+        "that type as well"
     )
     unit: Mirrored[Text]
-    "unit as in VOUnits, for example deg, mag or km.s-1. If the source gives a different unit, Hven converts the values"
+    "unit in VOUnits syntax, such as deg or km.s-1. Hven converts values that the source gives in a different unit"
     ucd: Mirrored[Text]
     "UCD1+, for example pos.eq.ra;meta.main"
     utype: Mirrored[Text]
-    "utype of a data model"
+    "utype from a data model"
     description: Mirrored[LocalizedText]
     "one sentence for readers"
     label: Mirrored[LocalizedText]
-    "heading for people. Default: the label in the standard, or else the name"
+    "heading that readers see instead of the name. Default: the label in the standard, or else the column's name"
     null: Mirrored[RetypedText]
-    "the value that stands for 'no value' in formats without nulls"
+    "the value that marks a missing value in formats that have no nulls"
     rank: Mirrored[Annotated[int, Field(ge=1, le=30)]]
     (
-        "importance of the column, from 1 (essential) to 30 (technical). It determines the smallest VERB of a cone "
-        "search that returns the column, and 'principal' in TAP_SCHEMA"
+        "importance of the column, from 1 (essential) to 30 (technical). It determines the smallest VERB for which a "
+        "cone search returns the column, and the value of 'principal' in TAP_SCHEMA"
     )
     required: Mirrored[bool]
-    "true: Hven rejects rows without a value in this column"
+    "true: Hven rejects rows in which this column is null"
     indexed: Mirrored[bool]
     "true: searches by this column are fast"
     unique: Mirrored[bool]
     "true: no two rows may have the same value"
     hidden: Local[bool]
-    "true: queries can use the column, but it is shown only on request"
+    "true: queries can use the column, but Hven shows it only on request"
     std: Mirrored[bool]
     "true: the column belongs to a standard"
     section: Mirrored[Text]
     "heading under which pages show the column"
     display: Mirrored[Text]
     (
-        "how pages write the values, for example '.3f', 'sexagesimal' or 'iso'. With 'hidden', the column is for "
-        "programs only"
+        "how pages write the values, for example '.3f', 'sexagesimal' or 'iso'. 'hidden' means that pages do not show "
+        "the column, although programs get it"
     )
     frame: Mirrored[Text]
     "name of an entry in 'frames'"
     link: Mirrored[Text]
-    "address to which the values link, as a template over the columns of the row, for example https://x/{obs_id}"
+    "address to which each value links, as a template over the row's columns, for example https://x/{obs_id}"
     enum: Mirrored[Text]
     "name of an entry in 'enums'"
     minimum: Mirrored[float]
@@ -205,25 +205,25 @@ class ColumnSection(
     maximum: Mirrored[float]
     "largest valid value"
     optional: Local[bool]
-    "in a standard, true: a table has the column only if it names the column under 'optional'"
+    "in a standard: true if a table has the column only when it lists the column under 'optional'"
 
 
 class FunctionFileSection(DescriptorSection, short="file", name="functions"):
     """Python functions beside the descriptor."""
 
     file: Required[Text]
-    "the .py file"
+    "the Python file"
     names: dict[str, ColumnSection]
-    "type of the result of each function. Default: the annotations of the functions"
+    "result type of each function. Default: the type in the function's annotation"
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
-    """Similar columns that a loop makes. Hven replaces {b} in names and values."""
+    """Similar columns that a loop creates. Hven replaces {b} in their names and values."""
 
     each: Required[FreeMap]
     (
-        "the values of {b}, for example {b: [u, g, r]}. Hven reads several lists in parallel, so they must have the "
-        "same length"
+        "the values of {b}, for example {b: [u, g, r]}. If there are several lists, Hven reads them in parallel, so "
+        "they must have the same length"
     )
     columns: dict[str, ColumnSection]
     "columns that the loop adds"
@@ -231,12 +231,12 @@ class ColumnLoopSection(DescriptorSection, name="loop"):
 
 
 class GranuleSection(DescriptorSection):
-    """One of several rows that Hven makes from a source row."""
+    """One of several rows that Hven creates from a source row."""
 
     gid: Required[Text]
-    "name of the granule. If the table has the column granule_gid, the name is its value"
+    "name of the granule. If the table has a column granule_gid, this name is the column's value"
     if_: Condition
-    "condition that a source row must meet to make this granule"
+    "condition that a source row must meet for Hven to create this granule"
     _: AssignedValueSection
 
 
@@ -268,14 +268,14 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
     ]
     "instead of 'if': the name of a check of whole columns, for example 'words' or 'between'"
     columns: OneOrMore[Text]
-    "columns to check. The checks 'pair' and 'order' use them two at a time"
+    "columns to check. The checks 'pair' and 'order' take them two at a time"
     of: Text
     (
         "for 'check: words', the name of a vocabulary. For 'check: pattern', a regular expression. For 'check: "
         "orientation', 'sky' or 'body'"
     )
     list: bool
-    "true: each value is a list joined by #, and Hven checks each item"
+    "true: each value is a list whose items are separated by #, and Hven checks each item"
     low: float
     "for 'check: between', the smallest valid value"
     high: float
@@ -288,10 +288,10 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
     flag: Annotated[int, Field(ge=0, le=MAX_FLAG_BIT)]
     (
         "bit of the table's 'flags' that Hven sets in rows that break the rule. Hven publishes and counts such rows, "
-        "as with 'severity: warning' or 'severity: info'. A bit keeps its meaning once it is assigned"
+        "as with 'severity: warning' or 'severity: info'. Once you have assigned a bit, do not change its meaning"
     )
     message: Text
-    "text about the rule in the report"
+    "message about the rule, which appears in reports"
 
 
 class FlagColumnSection(
@@ -321,15 +321,18 @@ class ServiceInputSection(DescriptorSection, short="value", name="input"):
 
     value: RetypedText
     (
-        "value that is always sent, as a template over the row, for example '{target.obs_id}'. Without this key, the "
-        "user gives a value"
+        "value that is always sent, as a template over the row, for example '{target.obs_id}'. Without this key, users "
+        "provide the value"
     )
     minimum: RetypedText
-    "smallest value that users may give, as a template, for example '{target.t_min}'"
+    "smallest value that users can provide, as a template, for example '{target.t_min}'"
     maximum: RetypedText
-    "largest value that users may give. For an interval, write both ends, for example '{target.em_min} {target.em_max}'"
+    (
+        "largest value that users can provide. For an interval, write both ends, for example '{target.em_min} "
+        "{target.em_max}'"
+    )
     values: OneOrMore[RetypedText]
-    "the only values that users may give"
+    "the only values that users can provide"
     example: RetypedText
     "a valid value, as a template"
     _: Annotated[ColumnSection, "type unit ucd utype description"]
@@ -352,7 +355,7 @@ class ServiceSection(
     params: dict[str, ServiceInputSection]
     (
         "parameters of the service. A parameter with a value is always sent, for example {id: '{target.dataset}'}. "
-        "Users fill in the others, for example {BAND: {type: 'float64[2]', unit: m}}"
+        "Users provide the values of the others, for example {BAND: {type: 'float64[2]', unit: m}}"
     )
     standard: Text
     "IVOID of the standard that the service follows, for example ivo://ivoa.net/std/SODA#sync-1.0"
@@ -361,7 +364,7 @@ class ServiceSection(
 
 
 class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "table": "from"}, name="link"):
-    """What each row links to. Clients read these links as rows of DataLink."""
+    """What each row links to. Clients get these links through DataLink."""
 
     semantics: Text
     (
@@ -374,7 +377,10 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
         "to the rows that were made from this row ('derivation')"
     )
     series: Text
-    "instead of all other keys: the id of a HAPI and das2 data set. The row links to its time span in this data set"
+    (
+        "instead of all other keys: the ID of a HAPI and das2 data set. The link leads to the row's time span in this "
+        "data set"
+    )
     text: Text
     (
         "address, as a template over the row, for example '{base}/{target.obs_id}.png'. Hven encodes the values as "
@@ -383,7 +389,10 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
     file: Text
     "instead of 'text': the path of a file of the collection ('files'), as a template, for example '{target.file_name}'"
     service: ServiceSection
-    "instead of 'text': a service that takes values from the row. Programs and pages show a form for its parameters"
+    (
+        "instead of 'text': a service that takes values from the row. Clients and pages show a form for the service's "
+        "parameters"
+    )
     type: Text
     "media type, which may be a template. You can omit it with 'file', because Hven knows the type"
     size: Text
@@ -392,35 +401,38 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
     "what the link leads to, as a template, for example 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
     (
-        "kind of product: a word from the vocabulary product-type (for example image or spectrum), or a template. "
-        "Default for a row's own file: the dataproduct_type of the row"
+        "kind of product: a term from the IVOA vocabulary product-type, for example image or spectrum, or a template. "
+        "For a row's own file, the default is the row's dataproduct_type"
     )
     local: Text
-    "your own word that distinguishes several links of one kind, as a template, for example 'band {previews.band}'"
+    (
+        "your own label that distinguishes several links of the same kind, as a template, for example 'band "
+        "{previews.band}'"
+    )
     if_: Condition
     "condition that a row must meet to have the link"
     from_: Text
     "another table whose rows become links, for example previews or schema.table"
     where: Condition
     (
-        "condition that selects the rows of the table in 'from' that belong to a row, for example previews.obs_id = "
-        "target.obs_id"
+        "with 'from': the condition that selects which rows of the other table belong to this row, for example "
+        "previews.obs_id = target.obs_id"
     )
     order: Expression
-    "order of the rows of the table in 'from', for example previews.frequency"
+    "with 'from': the sort order of the other table's rows, for example previews.frequency"
 
 
 class EmbargoTermSection(DescriptorSection, short="default", name="term"):
-    """Months or a date, which may depend on the row, as in {from: obs_collection, values: {suv: 24}, default: 0}."""
+    """Months or a date, which can depend on the row, as in {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
-    "expression over the columns of the source. Hven looks up its value in 'values', and ignores upper and lower case"
+    "expression over the source's columns, whose value Hven looks up in 'values', ignoring case"
     values: dict[str, RetypedText]
-    "number of months, or date, for each value of 'from'"
+    "number of months, or the date, for each value of 'from'"
     default: RetypedText
     (
-        "number of months, or date, for values that are not in 'values'. Without 'default' in 'months', such rows have "
-        "no release date. Without 'default' in 'not_before', they have no earliest release date"
+        "number of months, or the date, for values that are not in 'values'. Without 'default' in 'months', such rows "
+        "have no release date. Without 'default' in 'not_before', they have no earliest release date"
     )
 
 
@@ -429,17 +441,17 @@ class EmbargoSection(DescriptorSection):
 
     from_: Required[Expression]
     (
-        "moment from which Hven counts the months, for example t_max. It is a time, a text in ISO format, or a "
-        "modified Julian date"
+        "moment from which Hven counts the months, for example t_max. It can be a timestamp, a time in ISO format, or "
+        "a modified Julian date"
     )
     months: Required[EmbargoTermSection]
-    "number of calendar months, for example 12. It may depend on the row, for example on its collection"
+    "number of calendar months, for example 12. It can depend on the row, for example on its obs_collection"
     exempt: Condition
-    "condition over the columns of the source. Rows that meet it, for example calibrators, get no months"
+    "condition over the source's columns. For rows that meet it, for example calibrators, Hven adds no months"
     not_before: EmbargoTermSection
     "earliest release date of all rows. A date without a time means 23:59:59 on that day"
     delivered: Condition
-    "condition over the columns of the source. Rows that meet it keep their own release date, or stay without one"
+    ("condition over the source's columns. Rows that meet it keep their own release date, or have none")
     column: Text
     (
         "column with the release dates. Default: obs_release_date. If the source or 'map' gives a row a date in this "
@@ -496,18 +508,18 @@ class SyncSection(
 
 
 class ForeignKeySection(DescriptorSection, short="target", name="key"):
-    """A foreign key: columns whose values are found in another table."""
+    """A foreign key: columns whose values refer to rows of another table."""
 
     columns: Converted[OneOrMore[Text]]
-    "columns of this table. Default: the column with the name of the entry"
+    "columns of this table. Default: the column that has the entry's name"
     target: Converted[Required[Text]]
-    "the other table, as table or schema.table"
+    "the other table, written as TABLE or SCHEMA.TABLE"
     target_columns: Converted[OneOrMore[Text]]
     "columns of the other table. Default: the same names as in this table"
     description: Mirrored[Text]
-    "what the relation means"
+    "what the key means"
     utype: Mirrored[Text]
-    "utype of a data model"
+    "utype from a data model"
 
 
 class PartitionSection(
@@ -517,13 +529,13 @@ class PartitionSection(
     """How Hven divides the rows of a big table into partitions."""
 
     by: Required[Literal["time", "healpix"]]
-    "'time' divides the rows by a column, 'healpix' by their position"
+    "'time' divides the rows by a time column, 'healpix' by their position"
     column: Text
-    "for 'by: time', the column. It is a timestamp, or a number with a unit of time"
+    "for 'by: time', the column, which must be a timestamp or a number with a unit of time"
     every: Text
     (
-        "for 'by: time', the length of a partition, for example 1 month, 1 year, 10 d or 6 h. Months and years need a "
-        "timestamp. Default: 1 month for a timestamp, 30 d for a number"
+        "for 'by: time', the length of a partition, for example 1 month, 1 year, 10 d or 6 h. Months and years require "
+        "a timestamp. Default: 1 month for a timestamp, 30 d for a number"
     )
     order: Annotated[int, Field(ge=0, le=2)]
     "for 'by: healpix', the order: 0 (12 partitions), 1 (48 partitions, the default) or 2 (192 partitions)"
@@ -533,13 +545,13 @@ class ColumnGroupSection(DescriptorSection, name="group"):
     """Columns that belong together."""
 
     value: Converted[Text]
-    "the column with the value"
+    "the column that contains the value"
     error: Converted[Text]
-    "the column with the uncertainty of the value"
+    "the column that contains the value's uncertainty"
     lower: Converted[Text]
-    "the column with the lower bound or the lower error"
+    "the column that contains the lower bound or the lower error"
     upper: Converted[Text]
-    "the column with the upper bound or the upper error"
+    "the column that contains the upper bound or the upper error"
     origin: Converted[Text]
     "column that says where the value comes from"
     confidence: Converted[Text]
@@ -547,11 +559,11 @@ class ColumnGroupSection(DescriptorSection, name="group"):
     roles: Converted[dict[str, Text]]
     "further roles, as 'role: column'"
     columns: Converted[OneOrMore[Text]]
-    "further columns, without a role"
+    "further columns that have no role"
     description: Mirrored[Text]
-    "what the group is"
+    "what the group represents"
     utype: Mirrored[Text]
-    "utype of a data model"
+    "utype from a data model"
     ucd: Mirrored[Text]
     "UCD of the group"
 
@@ -595,15 +607,18 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
 
 
 class ObscoreSection(DescriptorSection, empty=True):
-    """The values of the rows in ivoa.obscore, as expressions over the table's own columns."""
+    """The values that the rows have in ivoa.obscore, as expressions over the table's own columns."""
 
     _: Annotated[AssignedValueSection, "set text map"]
     optional: OneOrMore[Text]
     "optional ObsCore columns to include, or names of families of such columns"
     columns: dict[str, ColumnSection]
-    "further columns in ivoa.obscore, which only this table has"
+    "further columns of ivoa.obscore, which only this table fills"
     converted: bool
-    "true: the expressions already give values in ObsCore's own units, so Hven converts nothing. Mirrors write this key"
+    (
+        "true: the expressions already give values in ObsCore's own units, so Hven converts nothing. `hven mirror` "
+        "writes this key"
+    )
     radio: FreeMap
     "the keys 'set', 'text' and 'map' for ivoa.obscore_radio"
 
@@ -614,34 +629,34 @@ class VocabularySection(DescriptorSection, short="values"):
     values: Required[OneOrMore[RetypedText]]
     "the words"
     version: RetypedText
-    "source of the words, with its version or the date on which you took them"
+    "where the words come from, with the version or the date on which you copied them"
 
 
 class AccessSection(DescriptorSection, short="rows"):
-    """Who sees rows, who knows of their files, and who may take these files."""
+    """Who can see the rows, who can know that they have files, and who can download these files."""
 
     rows: Text
     (
-        "who sees which rows. 'public': everybody sees all rows. 'private': nobody sees the table until access is "
-        "granted. 'members': only the members of the project see the table. Otherwise, write a condition over the row "
-        "and the reader, for example release_date <= now or reader in (pi, coi) or 'team' in groups"
+        "who can see which rows. 'public': everybody can see all rows. 'private': nobody can see the table until you "
+        "grant access. 'members': only the project's members can see the table. Otherwise, write a condition over the "
+        "row and the reader, for example release_date <= now or reader in (pi, coi) or 'team' in groups"
     )
     files: Text
-    "condition that decides who may know that a row has files. Default: everybody who sees the row"
+    "condition that determines who can know that a row has files. Default: everybody who can see the row"
     take: Text
-    "condition that decides who may take the files of a row. Default: everybody who may know of the files"
+    "condition that determines who can download a row's files. Default: everybody who can know about the files"
     columns: OneOrMore[Text]
     (
-        "columns about files. They are null for readers who may not know of the files. Default: columns with standard "
-        "names and UCDs, such as access_url"
+        "columns that describe files. They are null for readers who must not know about the files. Default: columns "
+        "with standard names and UCDs, such as access_url"
     )
     path: Text
     (
-        "column with the path of the row's file, as in 'files' of the collection. The rules in 'access' then decide "
-        "who may download the file"
+        "column that contains the path of the row's file, as in the collection's 'files'. The rules in 'access' then "
+        "determine who can download the file"
     )
     contact: Text
-    "whom readers can ask for locked data. Default: the contact of the collection"
+    "whom readers can ask for access to locked data. Default: the collection's contact"
 
 
 class TableSection(
@@ -663,9 +678,9 @@ class TableSection(
     title: Mirrored[LocalizedText]
     "heading"
     description: Mirrored[LocalizedText]
-    "text that explains to readers what one row is"
+    "text that tells readers what one row represents"
     utype: Mirrored[Text]
-    "utype of a data model"
+    "utype from a data model"
     standard: Local[Text]
     "name of a standard, for example epn-tap-2.0. The table has the columns, units, UCDs and rules of this standard"
     optional: Local[OneOrMore[Text]]
@@ -680,35 +695,35 @@ class TableSection(
         "default for a table with neither 'columns' nor 'standard'"
     )
     source: Local[OneOrMore[Source]]
-    "where the rows come from. Hven reads the sources in a list one after the other"
+    "where the rows come from. If you list several sources, Hven reads them one after the other"
     view: Converted[Query]
     "instead of 'source': an ADQL query whose result is the table"
     where: Local[Condition]
-    "condition over source rows. Hven skips and counts the other rows"
+    "condition that source rows must meet. Hven skips all other rows and counts them"
     max_rejects: Local[Annotated[float, Field(ge=0, le=1)]]
     (
-        "share of the rows that Hven may reject, from 0 to 1. If it rejects more, the run publishes nothing. Default: "
-        "0.5. With 1, the run publishes even an empty table"
+        "the largest share of the rows that Hven can reject, from 0 to 1. If Hven has to reject more, the run "
+        "publishes nothing. Default: 0.5. With 1, the run publishes the table even if it is empty"
     )
     let: Local[dict[str, Expression]]
     "intermediate expressions, each with a name"
     _: AssignedValueSection
     for_: Local[OneOrMore[ColumnLoopSection]]
-    "loops that make similar columns"
+    "loops that create similar columns"
     granules: Local[OneOrMore[GranuleSection]]
-    "several rows that Hven makes from each source row"
+    "the rows that Hven creates from each source row, if it creates several"
     group_by: Local[OneOrMore[Text]]
     (
-        "source columns, names in 'let', or expressions. Rows that have the same values in them become one row. All "
-        "other values must be aggregates, or be the same within a group"
+        "source columns, names in 'let', or expressions. Rows in which all of these have the same values become one "
+        "row. All other values must be aggregates, or must be the same within a group"
     )
     for_each: Local[OneOrMore[Text]]
     (
         "array columns of the source, which Hven reads in parallel. Each element becomes a row, and each.index is the "
-        "number of the element"
+        "element's number"
     )
     rules: Local[dict[str, Annotated[ValidationRuleSection, _read_rule_section]]]
-    "conditions that rows must meet, besides types, nulls, bounds and the rules of the standard"
+    "conditions that rows must meet, in addition to types, nulls, bounds and the standard's rules"
     simulated: Local[Condition]
     (
         "condition for rows that are computed, not observed. The column data_source then contains 'theory' or "
@@ -716,15 +731,15 @@ class TableSection(
     )
     flags: Converted[FlagColumnSection]
     (
-        "column whose bits show which rules a row breaks, for example quality_flags. With 'by', Hven counts the rows "
-        "with flags by instrument, year ..."
+        "column whose bits show which rules a row breaks, for example quality_flags. With 'by', Hven also counts the "
+        "flagged rows, for example by instrument or by year"
     )
     embargo: Local[EmbargoSection]
     "when rows become public. For example, {from: t_max, months: 12} computes their release dates"
     links: Local[OneOrMore[RowLinkSection]]
-    "links of the rows (DataLink) to files, to previews, and to the data that the rows were made from"
+    "the rows' links (DataLink) to files, to previews, and to the data from which the rows were made"
     series: Local[OneOrMore[TimeSeriesSection]]
-    "HAPI and das2 data sets. Their samples are the rows of the table, or are in a file for each row"
+    "HAPI and das2 data sets. Their samples are either the table's rows, or stored in one file per row"
     sync: Local[SyncSection]
     "how Hven follows changes of the source"
     primary: Mirrored[OneOrMore[Text]]
@@ -735,20 +750,20 @@ class TableSection(
     "columns of the position index, as [longitude, latitude]. Default: Hven finds them by their UCDs"
     form: Mirrored[OneOrMore[Text]]
     (
-        "first fields of the search form, in this order, for example [time, target_name, orbit]. A name such as time "
-        "also stands for a pair time_min, time_max. Default: time, target, place and season of a standard, and your "
-        "own columns"
+        "the first fields of the search form, in this order, for example [time, target_name, orbit]. A name such as "
+        "time can also refer to a pair of columns time_min and time_max. Default: the standard's columns for time, "
+        "target, place and season, and your own columns"
     )
     observation: Mirrored[OneOrMore[Text]]
     (
-        "columns that identify an observation, for example [obs_id, time_min]. Pages show rows with the same values in "
-        "these columns as one line, with the files of all these rows. With [], each row is a line. Default: obs_id, "
-        "the start time and the instrument, if several rows share an obs_id"
+        "columns that identify an observation, for example [obs_id, time_min]. If several rows have the same values in "
+        "these columns, pages show them as one line, which lists the files of all these rows. With [], each row has "
+        "its own line. Default: obs_id, the start time and the instrument, if several rows share an obs_id"
     )
     indexes: Converted[OneOrMore[OneOrMore[Text]]]
     (
-        "columns that queries use together, for example [[target, time]]. For a single column, write 'indexed: true' "
-        "in the column instead"
+        "groups of columns that queries use together, for example [[target, time]]. For a single column, write "
+        "'indexed: true' in the column instead"
     )
     partition: Local[PartitionSection]
     (
@@ -758,15 +773,15 @@ class TableSection(
     groups: Converted[dict[str, ColumnGroupSection]]
     "columns that belong together, for example a value, its error and its origin"
     params: Converted[dict[str, TableParamSection]]
-    "values that apply to all rows. Results contain these values, and 'groups' may name them"
+    "values that apply to all rows. Results contain these values, and 'groups' can refer to them"
     enums: Converted[dict[str, dict[str, RetypedLocalizedText]]]
     "named lists of codes with their meanings"
     frames: Converted[dict[str, CoordinateFrameSection]]
     "coordinate and time systems that columns refer to"
     access: Local[AccessSection]
     (
-        "who sees which rows, who knows of their files, and who may take the files. Write 'public', 'private', "
-        "'members', a condition, or {rows: .., files: .., take: ..}"
+        "who can see which rows, who can know that they have files, and who can download the files. Write 'public', "
+        "'private', 'members', a condition, or {rows: .., files: .., take: ..}"
     )
     index: Mirrored[int]
     "position of the table in lists of tables"
@@ -774,8 +789,8 @@ class TableSection(
     "in a standard: what each value of 'frame' changes"
     obscore: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     (
-        "adds the rows to ivoa.obscore as observations. It gives the columns of ivoa.obscore, as expressions over the "
-        "columns of this table. Write {} if everything follows from the standard of this table"
+        "adds the rows to ivoa.obscore as observations. It defines the columns of ivoa.obscore by expressions over "
+        "this table's columns. Write {} if they all follow from this table's standard"
     )
     obscore_radio: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     "the expressions for ivoa.obscore_radio, made from 'radio' in 'obscore'"
@@ -784,7 +799,7 @@ class TableSection(
     default: Local[dict[str, Expression]]
     "expressions for columns that the source does not have and that no other key sets"
     families: Local[dict[str, OneOrMore[Text]]]
-    "in a standard: names that stand for several optional columns in 'optional'"
+    "in a standard: names for groups of optional columns, which you can write in 'optional'"
     together: Local[OneOrMore[OneOrMore[Text]]]
     "in a standard: lists of optional columns. A table has all columns of a list, or none of them"
     called: Local[Text]
@@ -794,7 +809,7 @@ class TableSection(
 
 
 class TablesLoopSection(DescriptorSection):
-    """Similar tables that a loop makes. Hven replaces {b} in names and values."""
+    """Similar tables that a loop creates. Hven replaces {b} in their names and values."""
 
     each: Required[FreeMap]
     "the values of {b}"
@@ -821,12 +836,12 @@ class SyncScheduleSection(
 
 
 class QueryTestSection(DescriptorSection, name="test"):
-    """A query, and the answer that it must give."""
+    """A query, and the result that it must return."""
 
     query: Required[Query]
     "ADQL"
     expect: Required[FreeMap]
-    "the answer that the query must give"
+    "the result that the query must return"
     name: Text
     "what the test checks"
 
@@ -839,7 +854,7 @@ class ExampleQuerySection(DescriptorSection, hints={"name": "title", "adql": "qu
     query: Required[Query]
     "ADQL"
     description: Text
-    "what readers can look at, and how they can continue"
+    "what readers can learn from the result, and how they can continue from there"
 
 
 class CollectionSection(
@@ -884,7 +899,7 @@ class CollectionSection(
     project: Impersonal[Local[Text]]
     "name of a project in hven.toml. Its members see the tables; if the project is open, everybody sees them"
     functions: Impersonal[Local[OneOrMore[FunctionFileSection]]]
-    "Python files with functions that expressions may call"
+    "Python files with functions that expressions can call"
     tables: Impersonal[Converted[dict[str, TableSection]]]
     "the tables"
     files: Impersonal[Local[OneOrMore[PublishedFilesSection]]]
@@ -899,7 +914,7 @@ class CollectionSection(
         "space as the cubes"
     )
     for_: Impersonal[Local[OneOrMore[TablesLoopSection]]]
-    "loops that make similar tables"
+    "loops that create similar tables"
     services: Impersonal[Local[OneOrMore[Text]]]
     (
         "the only services that offer the tables of the collection, for example 'tap', 'cone', 'portal', 'files', "
@@ -909,13 +924,13 @@ class CollectionSection(
     sync: Impersonal[Local[SyncScheduleSection]]
     "how often Hven synchronises the collection with its sources, for example {every: 1 h}"
     tests: Impersonal[Local[OneOrMore[QueryTestSection]]]
-    "queries with their expected answers. Each ingest runs them before it publishes the rows"
+    "queries with their expected results. Each ingest runs them before it publishes the rows"
     examples: Impersonal[Converted[OneOrMore[ExampleQuerySection]]]
-    "example queries for readers. Default: Hven writes some for each table that no example reads"
+    "example queries for readers. Default: Hven generates some for each table that no example uses"
     short_name: Impersonal[Mirrored[Text]]
     "name of at most 16 characters, for lists"
     subjects: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Mars, Planetary surfaces]")]
-    "words of the Unified Astronomy Thesaurus"
+    "terms from the Unified Astronomy Thesaurus"
     creators: Mirrored[OneOrMore[PersonSection]]
     "people who made the data, in the order of citation"
     contact: Local[PersonSection]
@@ -931,7 +946,7 @@ class CollectionSection(
     licence: Impersonal[Mirrored[Text]]
     "name of the licence, for example CC-BY-4.0"
     licence_url: Impersonal[Mirrored[Text]]
-    "address of the text of the licence"
+    "address of the licence text"
     citation: Mirrored[Text]
     "how to cite the collection"
     bibcode: Mirrored[Text]
@@ -939,7 +954,7 @@ class CollectionSection(
     doi: Mirrored[Text]
     "DOI of the collection, for example 10.xxxx/..."
     related: Mirrored[OneOrMore[RelatedWorkSection]]
-    "papers, catalogues and programs that belong to the collection, by DOI, bibcode, arXiv number or address"
+    "papers, catalogues and software related to the collection, each given by its DOI, bibcode, arXiv number or address"
     acknowledgement: Mirrored[Text]
     "what users of the data should write in a paper. Pages, results and archives of files show this text"
     utype: Annotated[Impersonal[Mirrored[Text]], KeyExample("ivo://ivoa.net/std/regtap#1.2")]
@@ -966,8 +981,8 @@ class CollectionSection(
     )
     registry: Annotated[Impersonal[Local[RegistrySection]], KeyExample("{publish: false}")]
     (
-        "how the collection appears in registries of the Virtual Observatory. Default: Hven registers everything that "
-        "is public, with identifiers made from the names"
+        "how the collection appears in the registries of the Virtual Observatory. Default: Hven registers everything "
+        "that is public, with identifiers derived from the names"
     )
     engine: Impersonal[Local[Text]]
     "engine that stores the rows, for example 'duckdb' (embedded) or 'postgres'. Default: `engine` in hven.toml"

@@ -7,12 +7,12 @@ from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Required,
 class DerivedLinkSection(
     DescriptorSection, short="by", hints={"from": "in", "table": "in", "times": "time"}, name="derived"
 ):
-    """Links between rows of which one was made from the other."""
+    """Links between two rows, one of which was made from the other."""
 
     by: Required[OneOrMore[Text]]
     (
-        "columns of both tables whose values are equal in the two rows, for example obs_id, or the programme. A target "
-        "alone is not enough"
+        "columns that both tables have and whose values are the same in the two rows, for example obs_id or the "
+        "observing programme. The target alone is not enough"
     )
     in_: Text
     "the other table, for example raw, or schema.table. Default: this table"
@@ -20,10 +20,10 @@ class DerivedLinkSection(
     "largest gap between the times of the two rows, if these times do not overlap, for example 10 min"
     time: OneOrMore[Text]
     (
-        "columns of both tables with the times, in days, at which a row begins and ends. Default: t_min and t_max, or "
+        "columns of both tables that contain a row's start and end times, in days. Default: t_min and t_max, or "
         "time_min and time_max"
     )
     other_time: OneOrMore[Text]
-    "columns of the other table with these times, if they have different names in that table"
+    "names of these columns in the other table, if they are different there"
     level: Text
     "column of both tables whose value is larger in the derived row. Default: calib_level, or processing_level"

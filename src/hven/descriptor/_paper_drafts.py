@@ -25,7 +25,7 @@ MAX_LISTED_FILES = 5
 CREATORS_PLACEHOLDER = (
     '# creators: [{name: "Brahe, T.", orcid: ..}]  # to fill: who made the data, in the order of citation'
 )
-SUBJECTS_PLACEHOLDER = "# subjects: [..]  # to fill: words of the Unified Astronomy Thesaurus"
+SUBJECTS_PLACEHOLDER = "# subjects: [..]  # to fill: terms from the Unified Astronomy Thesaurus"
 LICENCE_PLACEHOLDER = "# licence: CC-BY-4.0  # to fill: what the authors allow"
 README_KEYWORDS_PATTERN = re.compile(r"^Keywords\s*:\s*((?:.+\n)(?:[ \t]+\S.*\n)*)", re.MULTILINE)
 BIBTEX_FIELDS = (("title", "title"), ("author", "authors"), ("abstract", "abstract"), ("keywords", "keywords"))

@@ -70,15 +70,15 @@ class RegistryServiceSection(
 
     id: Text
     (
-        "identifier of the service, for example an earlier identifier that you keep. Write all of it, such as "
-        "ivo://example.org/stars/q/scs, or the part after the authority"
+        "the service's identifier, for example an earlier one that you want to keep. Write the whole identifier, such "
+        "as ivo://example.org/stars/q/scs, or only the part after the authority"
     )
     mirrors: OneOrMore[Text]
     "further addresses of the service: mirrors and old addresses"
     test: Text
     (
-        "parameters of a request that finds rows, for programs that test the service, for example "
-        "RA=83.6&DEC=22&SR=0.1. Default: a place with rows"
+        "parameters of a request that returns rows, for validators that test the service, for example "
+        "RA=83.6&DEC=22&SR=0.1. Default: a position at which the table has rows"
     )
 
 
@@ -93,7 +93,7 @@ class RegistryRelationSection(
         "IsSupplementTo, Cites or IsNewVersionOf"
     )
     title: Text
-    "title of the other resource. Default: its id"
+    "title of the other resource. Default: its identifier"
     id: Text
     "identifier of the other resource, for example ivo://cds.vizier/i/239"
 
@@ -108,14 +108,14 @@ class RegistrySection(
         "tables": "services",
     },
 ):
-    """How the collection appears in registries of the Virtual Observatory."""
+    """How the collection appears in the registries of the Virtual Observatory."""
 
     publish: bool
     "false: Hven does not register the collection, even if it is public"
     id: Text
     (
-        "identifier of the collection, for example an earlier identifier that you keep. Write all of it, such as "
-        "ivo://example.org/stars, or the part after the authority. Default: the name of the collection"
+        "the collection's identifier, for example an earlier one that you want to keep. Write the whole identifier, "
+        "such as ivo://example.org/stars, or only the part after the authority. Default: the collection's name"
     )
     services: dict[str, RegistryServiceSection]
     (
@@ -125,7 +125,7 @@ class RegistrySection(
     also: OneOrMore[Text]
     "further identifiers of the collection, for example from other registries, or DOIs (doi:10.xxxx/..)"
     related: OneOrMore[RegistryRelationSection]
-    "related resources: what the collection was made from, or what it belongs to"
+    "related resources, for example those from which the collection was made, or to which it belongs"
 
 
 def read_registry_section(

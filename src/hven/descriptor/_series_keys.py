@@ -9,7 +9,7 @@ from hven.descriptor.value_schema import Condition, DescriptorSection, OneOrMore
 class ArrayBinsSection(
     DescriptorSection, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}, name="bins"
 ):
-    """The meaning of the elements of an array, for example channels of frequency or energy."""
+    """The meaning of an array's elements, for example frequency or energy channels."""
 
     name: Required[Text]
     "name of the quantity, for example frequency"
@@ -18,10 +18,13 @@ class ArrayBinsSection(
     centers: OneOrMore[RetypedText]
     (
         "one value for each element, for example [10.5, 11.5], or the column that has these values for each sample. "
-        "For samples in files, the variables with these values"
+        "For samples in files, the variables that contain these values"
     )
     ranges: OneOrMore[OneOrMore[RetypedText]]
-    "lowest and highest value of each element, for example [[10, 11], [11, 12]], or the column with these values"
+    (
+        "lowest and highest value of each element, for example [[10, 11], [11, 12]], or the column that contains these "
+        "values"
+    )
     label: Text
     "label of the axis"
     description: Text
@@ -46,13 +49,13 @@ class SampleTimeSection(
     """When samples were taken."""
 
     of: Required[Text]
-    "column, or variable of the file, with the times"
+    "column, or variable in the file, that contains the times"
     unit: Text
-    "for samples in files: unit of the numbers, if the file does not give it: d, h, min, s, ms, us or ns"
+    "for samples in files: unit of the numbers, if the file does not state it: d, h, min, s, ms, us or ns"
     since: RetypedText
     (
-        "for samples in files: the moment that the number 0 stands for. Write a date, 'JD', 'MJD', a pattern for a "
-        "part of the file's name (for example orf%Y%m%d), or cards of the file's header (for example DATE-OBS TIME-OBS)"
+        "for samples in files: the moment that the number 0 represents. Write a date, 'JD', 'MJD', a pattern for part "
+        "of the file's name (for example orf%Y%m%d), or cards in the file's header (for example DATE-OBS TIME-OBS)"
     )
     scale: Literal["UTC", "TAI", "TT", "TDB", "GPS"]
     (
@@ -76,22 +79,22 @@ class FileVariableSection(
 
     of: OneOrMore[Text]
     (
-        "variable of the file, or several variables whose elements Hven puts one after the other. Default: the "
-        "variable with the name of the parameter. For a variable in another part of the file, write the name or number "
-        "of that part before it, for example 2.DATA"
+        "variable in the file, or several variables whose elements Hven concatenates. Default: the variable that has "
+        "the parameter's name. For a variable in another part of the file, write the name or number of that part "
+        "before it, for example 2.DATA"
     )
     time: OneOrMore[Text]
-    "time variables, one for each variable in 'of', if these variables have their own times"
+    "if the variables in 'of' have their own times: the time variables, one for each of them"
     element: int
-    "index in the last dimension, counted from 0, for example of a polarisation"
+    "index in the last dimension, counted from 0, for example to select a polarisation"
     unit: Text
-    "unit, if the file does not give it"
+    "unit, if the file does not state it"
     description: Text
-    "description, if the file does not give it"
+    "description, if the file does not contain one"
     label: Text
     "label of the axis"
     fill: float
-    "value that means 'no value', if the file does not give it"
+    "value that marks missing values, if the file does not state it"
 
 
 class VectorSection(
@@ -100,11 +103,11 @@ class VectorSection(
     """The coordinate system of a vector, or of one of its coordinates."""
 
     system: Required[Text]
-    "coordinate system, as SPASE calls it, for example GSE, RTN or HEEQ"
+    "coordinate system, by its SPASE name, for example GSE, RTN or HEEQ"
     components: OneOrMore[
         Literal["x", "y", "z", "r", "rho", "latitude", "colatitude", "longitude", "longitude0", "altitude", "other"]
     ]
-    "names of the elements of the vector, in order. Default for three elements: x, y, z"
+    "names of the vector's elements, in order. Default for three elements: x, y, z"
 
 
 class TimeSeriesSection(
@@ -116,7 +119,7 @@ class TimeSeriesSection(
     """A data set of HAPI and das2: samples in time."""
 
     id: Text
-    "name of the data set, for example an earlier one. Default: schema_table"
+    "name of the data set, for example a name that clients already use. Default: schema_table"
     das2: Text
     "path in the tree of das2, for example Nancay/NDA/Routine/routine_jup_lh. Default: the 'id', or else schema/table"
     title: Text
@@ -126,7 +129,7 @@ class TimeSeriesSection(
     file: Text
     (
         "path of the file with the samples of each row, as a template over the row, for example '{target.path}'. The "
-        "columns with the UCDs time.start and time.end give the time span of the file"
+        "columns with the UCDs time.start and time.end give the file's time span"
     )
     reader: Text
     (
@@ -140,18 +143,18 @@ class TimeSeriesSection(
         "the time"
     )
     time: SampleTimeSection
-    "column, or variable of the file, with the time of a sample. Default: Hven finds the column by its UCD"
+    "column, or variable in the file, that contains each sample's time. Default: Hven finds the column by its UCD"
     parameters: OneOrMore[Text]
-    "columns, or variables of the file, that the data set contains, in this order. Default: all suitable ones"
+    "columns, or variables in the file, that the data set contains, in this order. Default: all that are suitable"
     variables: dict[str, FileVariableSection]
     (
-        "for samples in files: parameters that are not simply one variable of the file, for example {stokesi: {of: "
-        "[STOKESI_B1, STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
+        "for samples in files: parameters that do not correspond to exactly one variable in the file, for example "
+        "{stokesi: {of: [STOKESI_B1, STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
     )
     version: Text
     (
-        "for samples in files: column with the version of a file. If two files have the same time, Hven uses the file "
-        "with the higher value in this column. Default: the number after _v in the file names"
+        "for samples in files: column that contains each file's version. If two files have the same time, Hven uses "
+        "the file with the higher value in this column. Default: the number after _v in the file names"
     )
     where: Condition
     "condition for the rows that belong to the data set, for example band = 'B1'"
@@ -163,11 +166,11 @@ class TimeSeriesSection(
         "stopDate is this much later than the last sample"
     )
     stamp: Literal["begin", "center", "end", "other"]
-    "which moment of a sample its time marks. Default: 'center'"
+    "which moment of a sample its time refers to. Default: 'center'"
     bins: dict[str, OneOrMore[ArrayBinsSection]]
     (
-        "what the elements of array columns mean, with a map for each dimension, for example {flux: {name: frequency, "
-        "unit: MHz, centers: [..]}}"
+        "what the elements of array columns mean, with one map for each dimension, for example {flux: {name: "
+        "frequency, unit: MHz, centers: [..]}}"
     )
     colors: dict[str, dict[str, Text]]
     (
@@ -176,6 +179,6 @@ class TimeSeriesSection(
     )
     vectors: dict[str, VectorSection]
     (
-        "coordinate systems of parameters that are vectors, or coordinates of vectors, for example {b: GSE, lat: "
+        "coordinate systems of parameters that are vectors, or single components of vectors, for example {b: GSE, lat: "
         "{system: HGI, components: latitude}}"
     )

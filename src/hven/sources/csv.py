@@ -1,4 +1,4 @@
-"""Read delimited text, compressed or not: CSV, TSV, ECSV, or text with bars, semicolons or runs of blanks."""
+"""Read delimited text, compressed or not: CSV, TSV, ECSV, or text separated by bars, semicolons or runs of spaces."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Options(FileOptions):
     delimiter: str | None = Field(
         None,
         description=(
-            "One character, or a word: comma, tab, semicolon, pipe, space, or whitespace (runs of blanks). Default: "
-            "the delimiter that gives the same number of fields in all lines."
+            "One character, or one of the words comma, tab, semicolon, pipe, space and whitespace (runs of spaces). "
+            "Default: the delimiter that splits all lines into the same number of fields."
         ),
         examples=["semicolon"],
     )
@@ -63,30 +63,30 @@ class Options(FileOptions):
     )
     comment: str | None = Field(
         None,
-        description="Hven leaves out lines that begin with this text. Default: `#`, if the file begins with `#`.",
+        description="Hven ignores lines that begin with this text. Default: `#`, if the file begins with `#`.",
         examples=["%"],
     )
     header: bool | None = Field(
         None,
         description=(
-            "Whether the first record contains the names of the columns. Default: true if the first record has words "
-            "above columns of numbers."
+            "Whether the first record contains the column names. Default: true if the first record has words above "
+            "columns of numbers."
         ),
         examples=[False],
     )
     names: list[str] | None = Field(
         None,
         description=(
-            "Names of all columns, in order. Hven then ignores a header. Default: the names in the header, or else "
-            "`column_1`, `column_2` ..."
+            "Names of all columns, in order. Hven then ignores the names in the header. Default: the names in the "
+            "header, or else `column_1`, `column_2` ..."
         ),
         examples=[["name", "ra", "dec"]],
     )
     units: bool | None = Field(
         None,
         description=(
-            "Whether the record below the names contains the units of the columns. Default: true if this record "
-            "contains no values, and most of its entries above numbers are units."
+            "Whether the record below the column names contains units. Default: true if this record contains no "
+            "values, and most of its entries above numbers are units."
         ),
         examples=[True],
     )
@@ -99,9 +99,9 @@ class Options(FileOptions):
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Words that stand for a missing value. Write a list, or one list for each column name (`*` stands for all "
-            "columns). A number includes its other spellings (-999 also stands for -999.0). Default: empty cells; in "
-            "columns of numbers also `NaN`, `NULL`, `NA`, `N/A`, `None`, runs of `-`, `...` and `?`."
+            "Words that mark a missing value. Write a list, or one list for each column name (`*` means all columns). "
+            "A number includes its other spellings (-999 also means -999.0). Default: empty cells; in numeric columns "
+            "also `NaN`, `NULL`, `NA`, `N/A`, `None`, runs of `-`, `...` and `?`."
         ),
         examples=[[-999, "none"]],
     )
@@ -110,8 +110,8 @@ class Options(FileOptions):
     types: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Types of source columns, by their names, if Hven guesses a type wrongly. It guesses bool, int64, float64, "
-            "timestamp (ISO 8601) or string."
+            "Types of source columns, by name, for columns whose type Hven guesses wrongly. Hven guesses bool, int64, "
+            "float64, timestamp (ISO 8601) or string."
         ),
         examples=[{"run": "string"}],
     )

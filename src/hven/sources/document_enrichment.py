@@ -94,14 +94,15 @@ class DocumentColumn(BaseModel):
         min_length=1,
         description=(
             "Keyword in the header or label (without the word HIERARCH), path in the record (`a.b.0`, or `a/b/@c` in "
-            "XML), or `*` for the whole text. A list of keys, or a key with alternatives in braces, gives an array."
+            "XML), or `*` for the whole text. If you write a list of keys, or a key with alternatives in braces, the "
+            "column is an array."
         ),
         examples=["ESO ISS PBL{12,13,23} START"],
     )
     type: str = Field(
         "string", description="Type of a value: string (default), float64, int32, boolean ...", examples=["float64"]
     )
-    unit: str | None = Field(None, description="Unit of the value, as in VOUnits.", examples=["s"])
+    unit: str | None = Field(None, description="Unit of the value, in VOUnits syntax.", examples=["s"])
     ucd: str | None = Field(None, description="UCD of the value (UCD1+).", examples=["time.duration;obs.exposure"])
     description: str | None = Field(None, description="One sentence for readers.", examples=["Local sidereal time"])
     array: bool = Field(False, description="`true`: the value is an array even for a single key.", examples=[True])
@@ -158,24 +159,25 @@ class DocumentEnrichmentOptions(BaseModel):
     url: str | None = Field(
         None,
         description=(
-            "Address of the documents, with columns of the source in braces. Each value becomes one part of the "
+            "Address of the documents, with the source's columns in braces. Each value is encoded as one part of the "
             "address. The host must not contain a column."
         ),
         examples=["https://archive.example/hdr?DpId={dp_id}"],
     )
     file: str | None = Field(
         None,
-        description="Instead of `url`, a path below the directory of the descriptor.",
+        description="Instead of `url`, a path below the descriptor's directory.",
         examples=["headers/{dp_id}.hdr"],
     )
     id: str = Field(
-        description="Column that identifies the document; Hven stores the document under its value.", examples=["dp_id"]
+        description=("Column that identifies the document. Hven stores the document under the column's value."),
+        examples=["dp_id"],
     )
     modified: str | None = Field(
         None,
         description=(
-            "Column (a time or a number) whose value changes when the document changes. Hven then fetches the document "
-            "again. It fetches newer documents first."
+            "Column (a time or a number) whose value changes when the document changes, so that Hven fetches the "
+            "document again. Hven fetches newer documents first."
         ),
         examples=["last_mod_date"],
     )
@@ -194,7 +196,7 @@ class DocumentEnrichmentOptions(BaseModel):
     ] = Field(
         min_length=1,
         description=(
-            "The columns that Hven takes from each document, as `name: KEYWORD` or `name: {key: .., type: .., unit: "
+            "The columns that Hven reads from each document, as `name: KEYWORD` or `name: {key: .., type: .., unit: "
             "..}`."
         ),
         examples=[{"lst": {"key": "LST", "type": "float64", "unit": "s"}, "mode": "ESO INS MODE"}],
@@ -218,35 +220,37 @@ class DocumentEnrichmentOptions(BaseModel):
     again: float = Field(
         86_400.0,
         ge=0,
-        description="Seconds after which Hven again requests a document that was missing, refused or broken.",
+        description="Number of seconds after which Hven retries a document that was missing, refused or broken.",
         examples=[3600],
     )
     age: float | None = Field(
         None,
         gt=0,
-        description="Seconds after which Hven fetches a document again even if its row has not changed.",
+        description="Number of seconds after which Hven fetches a document again even if its row has not changed.",
         examples=[604800],
     )
     bytes: int = Field(
         4 << 20, gt=0, le=1 << 30, description=("Maximum size of one document in bytes."), examples=[100000]
     )
     seconds: float = Field(
-        30.0, gt=0, description="Hven gives up on an answer if no byte arrives for this many seconds.", examples=[10]
+        30.0, gt=0, description="Hven aborts a request if it receives no byte for this many seconds.", examples=[10]
     )
     tries: int = Field(
         3,
         ge=1,
         le=20,
-        description="How many times in a run Hven tries a request that may succeed after a pause.",
+        description="How many times in a run Hven tries a request that might succeed after a pause.",
         examples=[2],
     )
     token: Secret | None = Field(
         None,
-        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
         examples=["$ARCHIVE_TOKEN"],
     )
     login: Secret | None = Field(
-        None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+        None,
+        description=("`$NAME` of a secret that contains `user:password`, instead of `token`."),
+        examples=["$ARCHIVE_LOGIN"],
     )
 
     @field_validator("format")

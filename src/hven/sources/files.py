@@ -71,23 +71,23 @@ class Options(FileOptions):
     files: Texts = Field(
         validation_alias=AliasChoices("files", "file"),
         default_factory=list,
-        description="Paths relative to `root`. `*`, `?`, `[abc]` and `**` are patterns.",
+        description="Paths relative to `root`. You can use the patterns `*`, `?`, `[abc]` and `**`.",
         examples=["products/**/*.fits"],
     )
     root: str = Field(
         "",
         description=(
-            "Where the files are: a directory, `https://..`, `ftp://..` or `s3://..`. Default: the directory of the "
-            "descriptor."
+            "Where the files are: a directory, `https://..`, `ftp://..` or `s3://..`. Default: the descriptor's "
+            "directory."
         ),
         examples=["s3://archive/raw"],
     )
-    at: str = Field("", description="Prefix of the paths on this site.", examples=["raw"])
+    at: str = Field("", description="Prefix of the files' paths on this site.", examples=["raw"])
     adql: str | None = Field(
         None,
         description=(
-            "Instead of `files`, an ADQL query that lists the files. Each row has the `path` of a file below the root, "
-            "and may have its `bytes` and `sha256`."
+            "Instead of `files`, an ADQL query that lists the files. Each row contains the `path` of a file below the "
+            "root, and can also contain its `bytes` and `sha256`."
         ),
         examples=["SELECT file_name AS path, bytes FROM omega.headers"],
     )
@@ -95,7 +95,7 @@ class Options(FileOptions):
         default_factory=dict,
         description=(
             "How Hven logs in to another server: `user` and `password`, or for S3 `endpoint_url`, `key` and `secret`. "
-            "`$NAME` stands for a secret."
+            "`$NAME` inserts a secret."
         ),
         examples=[{"user": "hven", "password": "$FTP_PASSWORD"}],
     )
@@ -110,7 +110,7 @@ class Options(FileOptions):
     direct: bool = Field(False, description="`true`: Hven redirects readers to the other server.", examples=[True])
     writers: Texts = Field(
         default_factory=list,
-        description="Accounts and groups that may upload files, if the files are on disk. Default: nobody.",
+        description="Accounts and groups that can upload files, if the files are on disk. Default: nobody.",
         examples=[["pipeline"]],
     )
 

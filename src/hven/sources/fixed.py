@@ -1,4 +1,4 @@
-"""Read text with columns at fixed byte positions, which the descriptor or a CDS ReadMe states."""
+"""Read text with columns at fixed byte positions, which the descriptor or a CDS ReadMe specifies."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Options(FileOptions):
     ] = Field(
         default_factory=dict,
         description=(
-            "The fields by column name. Write the first and the last byte, counted from 1, or a map with `bytes`, "
-            "`type`, `unit` and `description`. If there is no `type`, Hven guesses it."
+            "The fields, by column name. Write the first and the last byte, counted from 1, or a map with `bytes`, "
+            "`type`, `unit` and `description`. If you omit `type`, Hven guesses it."
         ),
         examples=[{"hip": "1-6", "ra": {"bytes": "8-19", "unit": "deg"}}],
     )
@@ -72,24 +72,23 @@ class Options(FileOptions):
     )
     table: str | None = Field(
         None,
-        description="The name of the file in the ReadMe, if the file itself has a different name.",
+        description="The file's name in the ReadMe, if the file itself has a different name.",
         examples=["tyc2.dat"],
     )
-    comment: str | None = Field(None, description="Hven leaves out lines that begin with this text.", examples=["#"])
+    comment: str | None = Field(None, description="Hven ignores lines that begin with this text.", examples=["#"])
     skip: int = Field(0, ge=0, description="Number of lines that Hven skips at the top of the file.", examples=[2])
     encoding: str = Field(
         "utf-8",
         description=(
-            "Encoding of the text: utf-8 (default), latin-1, cp1252 ... In encodings other than utf-8, each byte is a "
-            "character."
+            "Encoding of the text: utf-8 (default), latin-1, cp1252 ... In encodings other than utf-8, Hven reads each "
+            "byte as one character."
         ),
         examples=["latin-1"],
     )
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Words that stand for a missing value. Write a list, or one list for each column name (`*` stands for all "
-            "columns)."
+            "Words that mark a missing value. Write a list, or one list for each column name (`*` means all columns)."
         ),
         examples=[["---"]],
     )

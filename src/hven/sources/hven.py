@@ -1,4 +1,4 @@
-"""Read a public table of another Hven site: the rows by TAP, and their changes by the site's feed.
+"""Read a public table of another Hven site: first the rows through TAP, then their changes from the site's feed.
 
 The feed ``/changes/<table>`` costs as much as there are changes.
 
@@ -64,7 +64,7 @@ class Options(RunBudgetOptions):
 
     url: str = Field(
         pattern=r"^https?://",
-        description="Address of the other site: https://host, with the path if the site has one.",
+        description="Address of the other site: https://host, followed by the site's path, if it has one.",
         examples=["https://other.example"],
     )
     table: str = Field(min_length=1, description="Name of the table on the other site.", examples=["omega.epn_core"])
@@ -82,7 +82,7 @@ class Options(RunBudgetOptions):
         None,
         ge=1,
         le=10_000_000,
-        description=("Number of rows in a page. `sync: page` has priority over this option. Default: 50,000."),
+        description=("Number of rows in a page. `sync: page` takes precedence over this option. Default: 50,000."),
         examples=[10000],
     )
     mode: Literal["sync", "async", "auto"] = Field(
@@ -90,7 +90,7 @@ class Options(RunBudgetOptions):
     )
     token: Secret | None = Field(
         None,
-        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
         examples=["$ARCHIVE_TOKEN"],
     )
     rate: float | None = Field(
@@ -104,11 +104,15 @@ class Options(RunBudgetOptions):
         300.0,
         gt=0,
         le=86_400,
-        description="Hven gives up on an answer if no byte arrives for this many seconds.",
+        description="Hven aborts a request if it receives no byte for this many seconds.",
         examples=[120],
     )
     tries: int = Field(
-        6, ge=1, le=20, description="How many times Hven tries a request that may succeed after a pause.", examples=[3]
+        6,
+        ge=1,
+        le=20,
+        description=("How many times Hven tries a request that might succeed after a pause."),
+        examples=[3],
     )
 
 

@@ -44,15 +44,15 @@ class Options(JsonOptions, FileOptions):
     records: list[str] | None = Field(
         None,
         description=(
-            "Path of the list of records. Write `.` if the document is one record. Default: Hven finds the list in the "
-            "content of the file."
+            "Path of the list of records. Write `.` if the whole document is one record. Default: Hven finds the list "
+            "by the file's content."
         ),
         examples=["result.rows"],
     )
     names: list[str] | None = Field(
         None,
         description=(
-            "Names of the elements, if the records are arrays. Default: the list of names beside the records, or else "
+            "Names of the elements, if the records are arrays. Default: the list of names next to the records, or else "
             "`column_1` ..."
         ),
         examples=[["name", "ra", "dec"]],

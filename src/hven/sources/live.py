@@ -1,4 +1,4 @@
-"""Publish tables of an operational PostgreSQL database in place.
+"""Publish tables of an operational PostgreSQL database without copying them.
 
 Such a table is not ingested: queries go to it (`hven.engines.postgres.live_engine`). This module reads the catalogue of
 the database, without reading a row: columns and how each type is served, keys, indexes, an estimate of the number of
@@ -39,15 +39,15 @@ class Options(BaseModel):
     url: str = Field(
         min_length=1,
         description=(
-            "`$NAME` of a secret with the address `postgresql://user:password@host/database`, or the address itself, "
-            "without a password."
+            "`$NAME` of a secret that contains the address `postgresql://user:password@host/database`, or the address "
+            "itself, without a password."
         ),
         examples=["$OPS_DB"],
     )
     table: str = Field(
         min_length=1,
         description=(
-            "The table or view, with its schema if necessary. Write the names as they are in the database. Put a name "
+            "The table or view, with its schema if necessary. Write the names exactly as in the database. Put a name "
             "that contains a dot in double quotes."
         ),
         examples=["public.cubes"],
@@ -57,8 +57,8 @@ class Options(BaseModel):
         gt=0,
         le=3600,
         description=(
-            "Time limit in seconds of one statement in the database. It applies regardless of the limits of queries on "
-            "this site."
+            "Time limit of one statement in the database, in seconds. It applies regardless of this site's limits on "
+            "queries."
         ),
         examples=[30],
     )

@@ -34,7 +34,7 @@ class Options(HeaderSourceOptions):
         "granules",
         description=(
             "`granules` (default): one row per target, instrument mode and night. `files`: one row per file, with all "
-            "its targets in one text and all its modes in another text."
+            "its targets in one string and all its modes in another."
         ),
         examples=["files"],
     )

@@ -1,4 +1,4 @@
-"""Read product files in all formats that Hven knows: CDF, netCDF, HDF5, IDL SAVE, FITS, and those of plug-ins.
+"""Read product files in all formats that Hven knows: CDF, netCDF, HDF5, IDL SAVE, FITS, and plug-ins' formats.
 
 A row for each file, image, variable or attribute, or the rows of a table in them.
 """

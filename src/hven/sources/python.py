@@ -1,4 +1,4 @@
-"""Read rows from a Python function beside the descriptor.
+"""Read rows from a Python function in the descriptor's directory.
 
 It is a generator of Arrow batches, or of rows as dictionaries or tuples.
 """
@@ -45,20 +45,20 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str = Field(description="The .py file, relative to the descriptor.", examples=["walk.py"])
+    file: str = Field(description="The Python file, relative to the descriptor.", examples=["walk.py"])
     function: str = Field(
         "rows",
         description="The function to call. It yields pyarrow batches or tables, dictionaries, or tuples.",
         examples=["read_labels"],
     )
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Keyword arguments of the function.", examples=[{"pattern": "labels/*.lbl"}]
+        default_factory=dict, description="The function's keyword arguments.", examples=[{"pattern": "labels/*.lbl"}]
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Name and type of each column. Required if the function yields tuples. Otherwise, Hven finds the columns "
-            "from the first thousand rows."
+            "Name and type of each column. This option is required if the function yields tuples. Otherwise, Hven "
+            "determines the columns from the first thousand rows."
         ),
         examples=[{"product": "string", "orbit": "int32"}],
     )

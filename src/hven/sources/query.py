@@ -26,7 +26,7 @@ class Options(BaseModel):
 
     adql: str = Field(
         min_length=1,
-        description="An ADQL query over tables of this site.",
+        description="An ADQL query over this site's tables.",
         examples=["SELECT ra, dec, vmag FROM stars.main WHERE vmag < 6"],
     )
 

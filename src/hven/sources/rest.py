@@ -1,4 +1,4 @@
-"""Read records from a service that sends pages of JSON, by link, cursor, offset or page number."""
+"""Read records from a service that returns pages of JSON, by link, cursor, offset or page number."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Options(PagedJsonOptions):
     body: dict[str, Any] | None = Field(
         None,
         description=(
-            "A JSON document. Hven adds the page parameters to the document, and sends it by POST. Default: Hven sends "
+            "A JSON document, to which Hven adds the page parameters, and which it sends by POST. Default: Hven sends "
             "GET requests."
         ),
         examples=[{"instrument": "OMEGA"}],
@@ -59,8 +59,8 @@ class Options(PagedJsonOptions):
     next: list[str] | None = Field(
         None,
         description=(
-            "Path of the address of the next page. With `cursor`, path of the value that Hven sends for the next page. "
-            "Default: the header Link, or a link `next`."
+            "Path of the next page's address. With `cursor`, path of the value that Hven sends to request the next "
+            "page. Default: the header Link, or a link `next`."
         ),
         examples=["links.next"],
     )
@@ -69,25 +69,28 @@ class Options(PagedJsonOptions):
     )
     offset: str | None = Field(
         None,
-        description=("Name of the parameter with the number of records before a page. The list ends at an empty page."),
+        description=(
+            "Name of the parameter for the number of records before the page. The list ends at an empty page."
+        ),
         examples=["skip"],
     )
-    number: str | None = Field(
-        None, description="Name of the parameter with the number of the page.", examples=["page"]
-    )
+    number: str | None = Field(None, description="Name of the parameter for the page's number.", examples=["page"])
     first: Literal[0, 1] = Field(1, description="With `number`, the number of the first page.", examples=[0])
     limit: str | None = Field(
-        None, description="Name of the parameter with the number of records in a page.", examples=["size"]
+        None, description="Name of the parameter for the number of records in a page.", examples=["size"]
     )
     newer: dict[str, str] = Field(
         default_factory=dict,
-        description="Parameters that select only new records, each under the column that `sync: watermark` names.",
+        description=(
+            "Parameters that select only new records. Write each parameter under the column that `sync: watermark` "
+            "names."
+        ),
         examples=[{"updated": "modified_since"}],
     )
     count: list[str] | None = Field(
         None,
         description=(
-            "Path of the total number of records. If Hven reads a different number of records, this is an error."
+            "Path of the total number of records. If Hven reads a different number of records, the run fails."
         ),
         examples=["total"],
     )

@@ -1,4 +1,4 @@
-"""Read tables from any TAP service page by page, with the types, units, UCDs and descriptions that it states."""
+"""Read tables from any TAP service page by page, with the service's types, units, UCDs and descriptions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Options(RunBudgetOptions):
         examples=["https://archive.example/tap"],
     )
     table: str | None = Field(
-        None, description=("The name of the table in the TAP_SCHEMA of the service."), examples=["ivoa.obscore"]
+        None, description=("The table's name in the service's TAP_SCHEMA."), examples=["ivoa.obscore"]
     )
     adql: str | None = Field(
         None,
@@ -53,9 +53,9 @@ class Options(RunBudgetOptions):
     key: Texts = Field(
         default_factory=list,
         description=(
-            "Columns by which Hven requests rows page by page. The best columns are indexed, have many different "
-            "values, and are never null. Default: the primary key of the table, if its columns are copied unchanged, "
-            "or else an indexed column with the UCD `meta.id;meta.main`."
+            "Columns by which Hven requests rows page by page. Preferably, choose columns that are indexed, have many "
+            "different values, and are never null. Default: the table's primary key, if its columns are copied "
+            "unchanged, or else an indexed column with the UCD `meta.id;meta.main`."
         ),
         examples=["obs_id"],
     )
@@ -63,24 +63,26 @@ class Options(RunBudgetOptions):
         None,
         ge=1,
         le=10_000_000,
-        description=("Number of rows in a page. `sync: page` has priority over this option. Default: 50,000."),
+        description=("Number of rows in a page. `sync: page` takes precedence over this option. Default: 50,000."),
         examples=[10000],
     )
     mode: Literal["sync", "async", "auto"] = Field(
         "auto",
         description=(
             "How Hven sends queries. `sync`: as synchronous requests. `async`: each query as a job. `auto` (default): "
-            "as synchronous requests. If a query takes too long, Hven sends it as a job."
+            "as synchronous requests, or as a job if a query takes too long."
         ),
         examples=["async"],
     )
     token: Secret | None = Field(
         None,
-        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
         examples=["$ARCHIVE_TOKEN"],
     )
     login: Secret | None = Field(
-        None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+        None,
+        description=("`$NAME` of a secret that contains `user:password`, instead of `token`."),
+        examples=["$ARCHIVE_LOGIN"],
     )
     rate: float | None = Field(
         None,
@@ -93,7 +95,7 @@ class Options(RunBudgetOptions):
         300.0,
         gt=0,
         le=86_400,
-        description="Hven gives up on an answer if no byte arrives for this many seconds.",
+        description="Hven aborts a request if it receives no byte for this many seconds.",
         examples=[120],
     )
     tries: int = Field(
@@ -101,8 +103,8 @@ class Options(RunBudgetOptions):
         ge=1,
         le=20,
         description=(
-            "How many times Hven tries a request that may succeed after a pause: after no answer, status 503, or an "
-            "answer that broke off."
+            "How many times Hven tries a request that might succeed after a pause, because the service sent no "
+            "response, status 503, or a truncated response."
         ),
         examples=[3],
     )

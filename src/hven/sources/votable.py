@@ -54,7 +54,8 @@ class Options(FileOptions, RequestOptions):
     table: int | str | None = Field(
         None,
         description=(
-            "The table in each file: its number (from 0), its ID or its name. Default: the first table with rows."
+            "The table to read from each file: its number (counted from 0), its ID or its name. Default: the first "
+            "table that has rows."
         ),
         examples=["results"],
     )

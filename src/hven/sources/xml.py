@@ -23,7 +23,8 @@ class Options(XmlFieldOptions, FileOptions):
         None,
         pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$",
         description=(
-            "Name or path of the elements that are records. Default: the first elements that repeat side by side."
+            "Name or path of the elements that are records. Default: the first elements that occur several times next "
+            "to each other."
         ),
         examples=["results/observation"],
     )

@@ -37,7 +37,7 @@ def mirror(
     url: Annotated[
         str,
         typer.Argument(
-            metavar="URL", help=("Address of the other site: https://host, with the path if the site has one.")
+            metavar="URL", help=("Address of the other site: https://host, followed by the site's path, if it has one.")
         ),
     ],
     collections: Annotated[

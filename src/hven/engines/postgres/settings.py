@@ -25,7 +25,7 @@ class PostgresSettings:
 
     url: str | None = define_setting(
         None,
-        "postgresql://user@host/database, or $NAME of a secret that holds it",
+        "postgresql://user@host/database, or $NAME of a secret that contains this address",
         pattern=_DATABASE_URL_PATTERN,
         example="'postgresql://user@host/database', or '$NAME' of a secret if it contains a password",
         placed="the database of the rows",
@@ -38,27 +38,27 @@ class PostgresSettings:
     )
     read_role: str | None = define_setting(
         None,
-        "role for queries: it may only read the snapshots, and the owner of the snapshots must be able to switch to it",
+        "role for queries. It can only read the snapshots, and the owner of the snapshots must be able to switch to it",
         pattern="^\\S{1,63}$",
         example="the name of a role, such as 'hven_reader'",
     )
     read_url: str | None = define_setting(
         None,
-        "a separate login for queries, in place of read_role; written like url",
+        "a separate login for queries, instead of read_role. Write it like url",
         pattern=_DATABASE_URL_PATTERN,
         example="'postgresql://reader@host/database', or '$NAME' of a secret if it contains a password",
     )
     pool: int = define_setting(10, "number of connections for queries in each process", ge=1, le=1000)
     reaches: int = define_setting(
         DEFAULT_COPY_BYTES,
-        "maximum size, in the database, of copies of the rows that readers under policies may see: 16 GiB; 0: no "
-        "copies, and query times can reveal hidden rows",
+        "maximum size in the database of copies of the rows that policies allow readers to see. Default: 16 GiB. 0: "
+        "Hven makes no copies, so query times can reveal hidden rows",
         ge=0,
         size=True,
     )
     position: str = define_setting(
         "",
-        "how positions are indexed: pgsphere, q3c or healpix; default: the best that the database has",
+        "how Hven indexes positions: pgsphere, q3c or healpix. Default: the best of these that the database has",
         pattern="^(pgsphere|q3c|healpix)?$",
         example="'pgsphere', 'q3c' or 'healpix'",
     )
@@ -73,22 +73,25 @@ class ForeignDatabaseSettings:
     )
     url: str = field(
         metadata=build_setting_metadata(
-            "postgresql://reader@host/database of the other database, or $NAME of a secret that holds it",
+            "address of the other database, postgresql://reader@host/database, or $NAME of a secret that contains this "
+            "address",
             pattern=_DATABASE_URL_PATTERN,
             example="'postgresql://user@host/database', or '$NAME' of a secret if it contains a password",
         )
     )
     namespace: str = define_setting("public", "schema of the tables in the other database")
     tables: tuple[str, ...] = field(metadata=build_setting_metadata("names of the tables", min_length=1))
-    into: str | None = define_setting(None, "schema of the foreign tables in Hven's database; default: the name")
+    into: str | None = define_setting(
+        None, "schema of the foreign tables in Hven's database. Default: the setting `name`"
+    )
     roles: tuple[str, ...] = define_setting(
-        (), "roles that may read the foreign tables; default: the roles of the engine postgres"
+        (), "roles that can read the foreign tables. Default: the roles of the engine postgres"
     )
     fetch_size: int = define_setting(10_000, "number of rows in each transfer", ge=100, le=1000000)
     extensions: tuple[str, ...] | None = define_setting(
         None,
-        "extensions whose functions may be sent there; default: pg_sphere, q3c and some others, if both databases "
-        "have them",
+        "extensions whose functions PostgreSQL can send to the other database. Default: pg_sphere, q3c and some "
+        "others, if both databases have them",
     )
 
 

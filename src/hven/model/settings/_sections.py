@@ -147,12 +147,12 @@ class RemoteTapService:
     )
     url: str = field(
         metadata=build_setting_metadata(
-            "address of the TAP service, without /sync. An address in a local network needs allow_private",
+            "address of the TAP service, without /sync. An address in a local network requires allow_private",
             pattern=URL_PATTERN,
             example="an address such as 'https://vo.example.org/tap'",
         )
     )
-    kind: Literal["epn", "obscore"] = define_setting("epn", "which tables the service has: epn or obscore")
+    kind: Literal["epn", "obscore"] = define_setting("epn", "kind of tables that the service has: epn or obscore")
     tables: tuple[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*){0,2}$")], ...] = (
         define_setting(
             (),
@@ -163,7 +163,7 @@ class RemoteTapService:
     )
     title: str | None = define_setting(None, "name of the service on pages. Default: the setting `name`")
     seconds: float = define_setting(
-        10.0, "time limit of the service in seconds. Hven reports a late answer as missing", gt=0, le=60
+        10.0, "time limit for the service in seconds. Hven reports a late response as missing", gt=0, le=60
     )
 
 
@@ -174,7 +174,7 @@ class FederatedSearchSettings:
     registry: str | None = define_setting(
         None,
         (
-            "a registry, whose EPN-TAP and ObsCore tables Hven also searches. Write the address of a TAP service with "
+            "a registry whose EPN-TAP and ObsCore tables Hven also searches. Write the address of a TAP service with "
             "RegTAP, for example http://reg.example.org/tap, or the name of a collection of this site that is a "
             "registry, for example rr. By default, Hven queries no service"
         ),
@@ -182,9 +182,9 @@ class FederatedSearchSettings:
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
     )
     most: int = define_setting(100, "maximum number of tables from the registry that Hven searches", ge=1, le=1000)
-    hours: float = define_setting(24.0, "hours for which Hven keeps the list from the registry", gt=0, le=8760)
+    hours: float = define_setting(24.0, "number of hours for which Hven keeps the registry's list", gt=0, le=8760)
     seconds: float = define_setting(
-        10.0, "time limit of each service in seconds. Hven reports late answers as missing", gt=0, le=60
+        10.0, "time limit for each service in seconds. Hven reports late responses as missing", gt=0, le=60
     )
 
 
@@ -193,17 +193,17 @@ class QueryLimits:
     """What one query may use."""
 
     maxrec_default: int = define_setting(
-        2_000_000, ("maximum number of rows in a result, if the request does not give MAXREC"), ge=1
+        2_000_000, ("maximum number of rows in a result if the request does not set MAXREC"), ge=1
     )
     maxrec_hard: int = define_setting(20_000_000, "maximum number of rows in any result", ge=1)
     seconds: float = define_setting(60.0, "time limit of a synchronous query, in seconds", gt=0)
     memory: int = define_setting(
-        2 * 1024**3, ("memory of the engine in each process, for example 2 GiB"), ge=64 * 1024**2, size=True
+        2 * 1024**3, ("memory that the engine can use in each process, for example 2 GiB"), ge=64 * 1024**2, size=True
     )
     text: int = define_setting(1_000_000, "maximum length of a query in bytes", ge=1000, size=True)
     upload: int = define_setting(
         100 * 1024**2,
-        "maximum size in bytes of all tables that a user uploads with one query, uncompressed. 0: no uploads",
+        "maximum uncompressed size in bytes of all tables that a user uploads with one query. 0: no uploads",
         ge=0,
         size=True,
     )
@@ -211,31 +211,32 @@ class QueryLimits:
     concurrent: int | None = define_setting(
         None,
         (
-            "number of big queries that run at once in each process. If a query would wait in vain, Hven refuses it "
-            "immediately. Default: the number of processors, but at least 3. A larger number slows down each query and "
-            "everything else. A database on a separate machine may handle more"
+            "number of big queries that run at once in each process. If a query would reach its time limit while "
+            "waiting, Hven rejects it immediately. Default: the number of processors, but at least 3. A larger number "
+            "slows down each query and everything else, although a database on a separate machine may be able to "
+            "handle more"
         ),
         ge=1,
     )
     bodies: int = define_setting(
         8,
         (
-            "number of requests of more than 1 MiB that a process accepts at once. Hven asks other clients to try "
+            "number of requests larger than 1 MiB that a process accepts at once. Hven asks further clients to try "
             "again later"
         ),
         ge=1,
     )
-    user_tables: int = define_setting(50, "number of tables that one account may keep in the service. 0: none", ge=0)
+    user_tables: int = define_setting(50, "number of tables that one account can keep in the service. 0: none", ge=0)
     user_rows: int = define_setting(50_000_000, "maximum number of rows in all tables of one account", ge=1)
     user_bytes: int = define_setting(
         1024**3, ("maximum size on disk, in bytes, of all tables of one account"), ge=1, size=True
     )
     user_days: float = define_setting(
-        30.0, ("days from the last change of a user's table until Hven deletes it"), gt=0, le=36500
+        30.0, ("number of days after a user table's last change until Hven deletes the table"), gt=0, le=36500
     )
     signed_minutes: float = define_setting(
         10.0,
-        ("minutes for which a signed address is valid. Such addresses are for programs that cannot log in"),
+        ("number of minutes for which a signed address is valid. Signed addresses are for programs that cannot log in"),
         gt=0,
         le=1440,
     )
@@ -244,16 +245,16 @@ class QueryLimits:
         100 * 1024**3, ("maximum size in bytes of all files in an archive"), ge=1, size=True
     )
     copy_rows: int = define_setting(
-        2_000_000, ("maximum number of rows that one query may copy from one engine to another"), ge=1
+        2_000_000, ("maximum number of rows that one query can copy from one engine to another"), ge=1
     )
     copy_bytes: int = define_setting(
-        512 * 1024**2, "maximum number of bytes that one query may copy from one engine to another", ge=1, size=True
+        512 * 1024**2, "maximum number of bytes that one query can copy from one engine to another", ge=1, size=True
     )
     copy_keys: int = define_setting(
         100_000,
         (
-            "maximum number of join keys that Hven may send to another engine, so that this engine returns only "
-            "matching rows"
+            "maximum number of join keys that Hven sends to another engine so that this engine returns only matching "
+            "rows"
         ),
         ge=0,
     )
@@ -267,8 +268,8 @@ class InPlaceDatabaseLimits:
     at_once: int = define_setting(
         2,
         (
-            "number of statements that run at once. Other statements wait in Hven, where they hold no lock. Hven stops "
-            "counting a statement after 50 ms"
+            "number of statements that run at once. Further statements wait in Hven, where they hold no lock. After 50 "
+            "ms, a statement no longer counts towards this limit"
         ),
         ge=1,
         le=1000,
@@ -281,15 +282,16 @@ class FileCacheSettings:
 
     cache: int = define_setting(
         2 * 1024**3,
-        "bytes on disk, in var/files, for blocks from other servers. Hven deletes the least recently used blocks first",
+        "number of bytes on disk, in var/files, for blocks from other servers. Hven deletes the least recently used "
+        "blocks first",
         ge=64 * 1024**2,
         size=True,
     )
     pictures: int = define_setting(
         512 * 1024**2,
         (
-            "bytes on disk, in var/previews, for pictures of files, wherever the files are. Hven deletes the least "
-            "recently used pictures first"
+            "number of bytes on disk, in var/previews, for pictures of files, wherever the files are. Hven deletes the "
+            "least recently used pictures first"
         ),
         ge=1024**2,
         size=True,
@@ -297,9 +299,11 @@ class FileCacheSettings:
     at_once: int = define_setting(
         8, ("number of requests to other servers that run at once in each process"), ge=1, le=256
     )
-    seconds: float = define_setting(30.0, "seconds in which another server must send the next MiB", gt=0, le=3600)
+    seconds: float = define_setting(
+        30.0, "number of seconds within which another server must send the next MiB", gt=0, le=3600
+    )
     fresh: float = define_setting(
-        30.0, "seconds after which Hven checks again whether a file on another server has changed", ge=0, le=86400
+        30.0, "number of seconds after which Hven rechecks whether a file on another server has changed", ge=0, le=86400
     )
 
 
@@ -309,18 +313,18 @@ class DescriptorPythonLimits:
 
     seconds: float = define_setting(
         300.0,
-        "time limit in seconds in which a function must process a batch of rows, or a source must give its next row",
+        "number of seconds within which a function must process a batch of rows, or a source must yield its next row",
         gt=0,
         le=7 * 86400,
     )
     memory: int = define_setting(
-        4 * 1024**3, ("memory for the data of the process, for example 4 GiB"), ge=64 * 1024**2, size=True
+        4 * 1024**3, ("memory for the process's data, for example 4 GiB"), ge=64 * 1024**2, size=True
     )
     environment: Mapping[str, str] = define_setting(
         dict,
         (
             "environment variables for the code, in addition to PATH, HOME, USER, LANG, `LC_*`, TZ, TMPDIR, "
-            "LD_LIBRARY_PATH, `SSL_CERT_*` and `*_NUM_THREADS`. The code sees no other variables of the server"
+            "LD_LIBRARY_PATH, `SSL_CERT_*` and `*_NUM_THREADS`. The code cannot read the server's other variables"
         ),
     )
 
@@ -333,8 +337,8 @@ class SampleReaderProgram:
     command: tuple[str, ...] = field(
         metadata=build_setting_metadata(
             (
-                "program and arguments, for example ['/opt/maser/bin/python', './maser_reader.py']. A program with a "
-                "slash, and words that begin with ./, are paths relative to hven.toml"
+                "program and arguments, for example ['/opt/maser/bin/python', './maser_reader.py']. If the program "
+                "contains a slash, or a word begins with ./, it is a path relative to hven.toml"
             ),
             is_list=True,
             min_length=1,
@@ -343,20 +347,22 @@ class SampleReaderProgram:
     environment: Mapping[str, str] = define_setting(
         dict,
         (
-            "environment variables for the program, in addition to PATH, LANG, HOME and TMPDIR. The program sees no "
-            "other variables of the server"
+            "environment variables for the program, in addition to PATH, LANG, HOME and TMPDIR. The program cannot "
+            "read the server's other variables"
         ),
     )
     seconds: float = define_setting(
-        60.0, ("maximum seconds for an answer, including the start of the program"), gt=0, le=86400
+        60.0, ("maximum number of seconds for a response, including the program's start"), gt=0, le=86400
     )
     memory: int = define_setting(
-        4 * 1024**3, ("memory for the data of the process, for example 4 GiB"), ge=64 * 1024**2, size=True
+        4 * 1024**3, ("memory for the process's data, for example 4 GiB"), ge=64 * 1024**2, size=True
     )
     processes: int = define_setting(
-        2, ("number of copies of the program that run at once for each server process"), ge=1, le=64
+        2, ("number of copies of the program that each server process runs at once"), ge=1, le=64
     )
-    idle: float = define_setting(300.0, "seconds without a request after which a program ends", gt=0, le=86400)
+    idle: float = define_setting(
+        300.0, "number of seconds without a request after which a program ends", gt=0, le=86400
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,44 +370,44 @@ class JobLimits:
     """What one asynchronous job may use, and how long it is kept."""
 
     seconds: int = define_setting(
-        3600, ("time limit in seconds of a job that does not request a time limit"), ge=1, le=2**31 - 1
+        3600, ("time limit in seconds of a job that does not request one"), ge=1, le=2**31 - 1
     )
     seconds_hard: int = define_setting(24 * 3600, "time limit in seconds of any job", ge=1, le=2**31 - 1)
     keep_days: float = define_setting(
         7.0,
-        "days after which Hven destroys a job and its result, unless the job requests a different time",
+        "number of days after which Hven destroys a job and its result, unless the job requests a different time",
         gt=0,
         le=36500,
     )
     keep_days_hard: float = define_setting(92.0, "maximum number of days for which Hven keeps a job", gt=0, le=36500)
     archive_days: float = define_setting(
-        0.0, "days for which Hven lists a destroyed job as ARCHIVED, without its result", ge=0, le=36500
+        0.0, "number of days for which Hven lists a destroyed job as ARCHIVED, without its result", ge=0, le=36500
     )
     maxrec_default: int | None = define_setting(
         None,
-        ("maximum number of rows in a job's result, if the job does not give MAXREC. Default: limits.maxrec_default"),
+        ("maximum number of rows in a job's result if the job does not set MAXREC. Default: limits.maxrec_default"),
         ge=1,
     )
     maxrec_hard: int | None = define_setting(
         None,
         (
-            "maximum number of rows in any job's result. These rows take disk space, but no memory. Default: "
+            "maximum number of rows in any job's result. These rows take disk space but no memory. Default: "
             "limits.maxrec_hard"
         ),
         ge=1,
     )
     queued: int = define_setting(
-        2000, ("maximum number of jobs of one user or address that wait or run. Further jobs are HELD"), ge=1
+        2000, ("maximum number of waiting and running jobs of one user or address. Further jobs are HELD"), ge=1
     )
     open: int = define_setting(
         10_000,
         (
-            "maximum number of jobs of one user or address that have not ended, including PENDING and HELD jobs. Hven "
-            "refuses further jobs"
+            "maximum number of unfinished jobs of one user or address, including PENDING and HELD jobs. Hven rejects "
+            "further jobs"
         ),
         ge=1,
     )
-    idle: float = define_setting(60.0, "seconds without work after which a job worker ends", gt=0)
+    idle: float = define_setting(60.0, "number of idle seconds after which a job worker ends", gt=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -411,8 +417,8 @@ class NameResolverSettings:
     table: str | None = define_setting(
         None,
         (
-            "a table of this site with object names and their positions, as schema.table. Everybody may look up its "
-            "public rows by name"
+            "a table on this site that contains object names and their positions, as schema.table. Everybody can look "
+            "up its public rows by name"
         ),
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
@@ -420,8 +426,8 @@ class NameResolverSettings:
     remote: bool = define_setting(
         False,
         (
-            "true: Hven sends names that this site does not know to Sesame (CDS). By default, nothing leaves this "
-            "machine"
+            "true: Hven sends names that this site does not know to Sesame (CDS). By default, Hven sends nothing to "
+            "other machines"
         ),
     )
     url: str = define_setting(
@@ -433,7 +439,7 @@ class NameResolverSettings:
     seconds: float = define_setting(10.0, "time limit in seconds of a request to Sesame", gt=0, le=60)
     keep_days: float = define_setting(
         30.0,
-        "days for which each process caches an answer from Sesame. It caches an unknown name for at most a day",
+        "number of days for which each process caches responses from Sesame. It caches unknown names for up to a day",
         ge=0,
         le=36500,
     )
@@ -446,15 +452,15 @@ class ScheduleSettings:
     runs: int = define_setting(
         2,
         (
-            "number of collections that Hven synchronises at once, on all machines that share the store. 0: this "
-            "server synchronises none"
+            "number of collections that all machines that share the store synchronise at once. 0: this server "
+            "synchronises none"
         ),
         ge=0,
         le=64,
     )
     retry: float = define_setting(
         60.0,
-        ("seconds that Hven waits after a failure before it tries again. Each further wait is twice as long"),
+        ("number of seconds that Hven waits after a failure before it tries again. Each further wait is twice as long"),
         gt=0,
         le=86400,
     )
@@ -462,8 +468,8 @@ class ScheduleSettings:
     grace: float | None = define_setting(
         None,
         (
-            "maximum delay in seconds after which a run still starts, if no server was running at its scheduled time. "
-            "Default: a missed run always starts, once"
+            "maximum delay in seconds with which a run still starts if no server was running at its scheduled time. "
+            "Default: Hven always starts a missed run, once"
         ),
         ge=0,
     )
@@ -479,8 +485,8 @@ class AlertSettings:
     webhook: str | None = define_setting(
         None,
         (
-            "https address that receives each alert as JSON, or $NAME of a secret with the address. An address in a "
-            "local network needs allow_private"
+            "https address to which Hven sends each alert as JSON, or $NAME of a secret that contains the address. An "
+            "address in a local network requires allow_private"
         ),
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
         example="'https://host/path', or '$NAME' of a secret if it contains a key",
@@ -495,10 +501,10 @@ class AlertSettings:
         min_length=1,
     )
     mail_to: tuple[Annotated[str, Field(pattern=EMAIL_PATTERN)], ...] = define_setting(
-        (), "mail addresses that receive each alert", min_length=1, placed="alerts are sent there"
+        (), "email addresses to which Hven sends each alert", min_length=1, placed="alerts are sent there"
     )
     mail_from: str | None = define_setting(
-        None, "mail address of the sender", pattern=EMAIL_PATTERN, example="an address such as 'vo@example.org'"
+        None, "email address of the sender", pattern=EMAIL_PATTERN, example="an address such as 'vo@example.org'"
     )
     smtp_host: str | None = define_setting(None, "mail server", pattern="^[A-Za-z0-9._:-]+$")
     smtp_port: int | None = define_setting(
@@ -507,16 +513,16 @@ class AlertSettings:
     smtp_user: str | None = define_setting(None, "user name for the mail server, if it requires one")
     smtp_password: str | None = define_setting(
         None,
-        "$NAME of the secret with the password for the mail server. Hven never sends the password without TLS",
+        "$NAME of the secret that contains the password for the mail server. Hven never sends the password without TLS",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
     smtp_tls: Literal["starttls", "tls", "none"] = define_setting(
         "starttls", ("encryption of the connection to the mail server: starttls, tls or none")
     )
-    repeat_failures: int = define_setting(10, "number of failures in a row after which Hven sends an alert again", ge=1)
+    repeat_failures: int = define_setting(10, "number of consecutive failures after which Hven repeats an alert", ge=1)
     repeat_hours: float = define_setting(
-        24.0, "hours after which Hven sends an alert again, as long as the problem persists", gt=0
+        24.0, "number of hours after which Hven repeats an alert, as long as the problem persists", gt=0
     )
 
 
@@ -526,33 +532,39 @@ class HealthSettings:
 
     operators: tuple[str, ...] = define_setting(
         (),
-        ("accounts that see everything on the health page, including private collections and descriptions of failures"),
+        (
+            "accounts that can see everything on the health page, including private collections and descriptions of "
+            "failures"
+        ),
     )
     open: bool = define_setting(
         False,
         (
-            "true: everybody sees everything on the health page. Use it only for a server that can be reached only "
-            "from a local network"
+            "true: everybody can see everything on the health page. Use this setting only for a server that can be "
+            "reached only from a local network"
         ),
     )
     see_as: bool = define_setting(
         False,
         (
-            "true: the accounts in `operators` may also see the site as any other reader does, on the page /access. "
-            "Hven logs this"
+            "true: on the page /access, the accounts in `operators` can also view the site as any other reader sees "
+            "it. Hven logs this"
         ),
     )
     verify_days: float = define_setting(
         7.0,
         (
-            "days after which Hven reads the files of every kept snapshot again, and compares them with their "
+            "number of days after which Hven rereads the files of every kept snapshot and compares them with their "
             "checksums. 0: Hven does this only for new snapshots"
         ),
         ge=0,
         le=3650,
     )
     verify_rate: int = define_setting(
-        64 * 1024**2, "bytes per second that the verification of snapshots may read", ge=1024, size=True
+        64 * 1024**2,
+        "maximum number of bytes per second that Hven reads while it verifies snapshots",
+        ge=1024,
+        size=True,
     )
 
 
@@ -573,18 +585,18 @@ class AccountGroupSettings:
     groups: Mapping[Annotated[str, Field(pattern="^[^:\\s]+$"), AfterValidator(_check_group_name)], tuple[str, ...]] = (
         define_setting(
             dict,
-            "accounts in each group that policies name, for example spica = ['anna', 'bob']",
+            "groups to which policies refer, with the accounts in each of them, for example spica = ['anna', 'bob']",
             example="one word without a colon",
         )
     )
     aliases: Mapping[str, tuple[str, ...]] = define_setting(
-        dict, "other names of accounts, as they appear in tables, for example anna = ['anna@example.org', 'A. Berg']"
+        dict, "other names that accounts have in tables, for example anna = ['anna@example.org', 'A. Berg']"
     )
     tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = define_setting(
         (),
         (
-            "private tables of the site with further groups and names. Each row has an account, and either member_of "
-            "(a group), or a name, alias or email"
+            "the site's private tables that contain further groups and names. Each row has an account, and either "
+            "member_of (a group) or a name, alias or email"
         ),
         example="['people.members']",
     )
@@ -597,8 +609,8 @@ class LoginSettings:
     schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = define_setting(
         ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
         (
-            "log-in methods that Hven offers to programs, in this order. Hven refuses Basic, and Bearer of either "
-            "kind, if they are not in this list"
+            "authentication methods that Hven offers to programs, in this order. If Basic, or either kind of Bearer, "
+            "is not in this list, Hven rejects it"
         ),
     )
     required: bool = define_setting(
@@ -607,8 +619,8 @@ class LoginSettings:
     domain: str | None = define_setting(
         None,
         (
-            "domain above the hosts of all portals. A log-in at one portal is valid at all of them. Browsers send the "
-            "session to every host below the domain"
+            "domain that contains the hosts of all portals, so that a log-in at one portal is valid at all of them. "
+            "Browsers send the session to every host in this domain"
         ),
         pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
         example="a domain such as 'example.org'",
@@ -617,8 +629,9 @@ class LoginSettings:
     proxy_header: str | None = define_setting(
         None,
         (
-            "header in which a proxy names the user who is logged in at the proxy, for example X-Remote-User. Every "
-            "user that the proxy names has an account. Hven refuses the header from hosts that are not in `proxies`"
+            "header in which a proxy names the user who has logged in at the proxy, for example X-Remote-User. Every "
+            "user whom the proxy names has an account. Hven rejects this header if it comes from a host that is not in "
+            "`proxies`"
         ),
         pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
         example="the name of a header such as 'X-Remote-User'",
@@ -626,7 +639,7 @@ class LoginSettings:
     proxies: tuple[Annotated[str, AfterValidator(_normalize_network)], ...] = define_setting(
         (),
         (
-            "addresses or networks of the proxy that sends `proxy_header`, as this server sees them, for example "
+            "addresses or networks of the proxy that sends `proxy_header`, as seen from this server, for example "
             "127.0.0.1 or 10.1.0.0/24"
         ),
     )
@@ -639,15 +652,15 @@ class IdentityProviderSettings:
     name: str = field(metadata=build_setting_metadata("its name is that of the section: [identity.NAME]"))
     issuer: str = field(
         metadata=build_setting_metadata(
-            "address of the provider, as in its tokens, for example https://aai.egi.eu/auth/realms/egi",
+            "address of the provider, as it appears in its tokens, for example https://aai.egi.eu/auth/realms/egi",
             pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]+$",
             example="an address such as 'https://aai.example.org'",
         )
     )
-    client_id: str = field(metadata=build_setting_metadata("identifier of this site at the provider"))
+    client_id: str = field(metadata=build_setting_metadata("the site's identifier at the provider"))
     client_secret: str | None = define_setting(
         None,
-        "$NAME of the secret that the provider gave to this site, if there is one",
+        "$NAME of the secret that contains the password that the provider assigned to this site, if there is one",
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
@@ -656,21 +669,21 @@ class IdentityProviderSettings:
     )
     scope: str = define_setting("openid profile", "scope that Hven requests from the provider")
     audience: tuple[str, ...] = define_setting(
-        (), ("audiences that Hven accepts in tokens from programs, besides client_id")
+        (), ("audiences that Hven accepts in tokens from programs, in addition to client_id")
     )
-    groups: str | None = define_setting(None, "claim that contains the groups of a person")
+    groups: str | None = define_setting(None, "claim that contains a person's groups")
     group_names: Mapping[str, str] = define_setting(
         dict,
         (
             "names of groups in policies, as `name at the provider = name in policies`. Other groups keep their names, "
-            "but Hven leaves out groups whose names contain a colon"
+            "except that Hven ignores groups whose names contain a colon"
         ),
     )
     account: str | None = define_setting(
         None,
         (
             "claim that contains the account name for a new person, for example preferred_username. Use it only if the "
-            "provider gives each name to only one person. Default: Hven generates names"
+            "provider never assigns the same name to two people. Default: Hven generates names"
         ),
     )
     accounts: Mapping[str, str] = define_setting(
@@ -694,20 +707,21 @@ class ProjectSettings:
     description: str | None = define_setting(None, "one paragraph about the project")
     contact: str | None = define_setting(None, "person or address for questions")
     listed: bool = define_setting(
-        False, "true: everybody may know of the project and ask for access. The collections of the project stay hidden"
+        False,
+        "true: everybody can see that the project exists and can ask for access. The project's collections stay hidden",
     )
     open: bool = define_setting(
         False,
         (
-            "true: everybody sees the collections of the project, except those with `access: members` or `access: "
+            "true: everybody can see the project's collections, except collections with `access: members` or `access: "
             "private`"
         ),
     )
     news: str | None = define_setting(
         None,
         (
-            "directory with news of the project, beside hven.toml. Members see all news. Everybody who may know of the "
-            "project sees the news in the subdirectory `public`"
+            "directory with the project's news, next to hven.toml. Members see all news. Everybody who can see that "
+            "the project exists sees the news in the subdirectory `public`"
         ),
         pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'hesiod'",
@@ -725,15 +739,19 @@ class CountTreeSettings:
             "@collection",
         ),
         (
-            "columns that form the levels of the tree, from the outermost. `a|b` stands for the first of these columns "
-            "that a table has. `@facility`, `@instrument`, `@subject` and `@collection` stand for the values in the "
-            "descriptor"
+            "columns that form the levels of the tree, beginning with the outermost level. `a|b` means the first of "
+            "these columns that a table has. `@facility`, `@instrument`, `@subject` and `@collection` mean the values "
+            "in the descriptor"
         ),
         min_length=1,
         max_length=6,
     )
     branches: int = define_setting(
-        100, "maximum number of values of one column. A table with more values does not have this level", ge=1, le=1000
+        100,
+        "maximum number of values of one column. If a table's column has more values, the table does not have this "
+        "level",
+        ge=1,
+        le=1000,
     )
 
 
@@ -758,8 +776,8 @@ class RegistrySettings:
     authorities: tuple[Annotated[str, Field(pattern=AUTHORITY_PATTERN)], ...] = define_setting(
         (),
         (
-            "further IVOA authorities of this site, in addition to `authority` and the authorities of portals. "
-            "Descriptors may use ids with these authorities"
+            "further IVOA authorities of this site, in addition to `authority` and the portals' authorities. "
+            "Descriptors can use identifiers with these authorities"
         ),
     )
     ids: Mapping[str, Annotated[str, Field(pattern=IVOID_PATTERN)]] = define_setting(
@@ -773,7 +791,7 @@ class RegistrySettings:
     mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL_PATTERN)], ...]] = define_setting(
         dict,
         (
-            "further addresses of a record with one of the names under `ids`, for mirrors and old addresses. Example: "
+            "further addresses of a record, by the same names as in `ids`, for mirrors and old addresses. Example: "
             '`tap = ["http://old.example.org/tap"]`'
         ),
     )
@@ -785,7 +803,7 @@ class DoiSettings:
 
     prefix: str | None = define_setting(
         None,
-        ("the prefix that DataCite gave to the repository, for example 10.5072"),
+        ("the prefix that DataCite assigned to the repository, for example 10.5072"),
         pattern=r"^10\.[0-9]{4,9}$",
         example="10.xxxx",
     )
@@ -798,7 +816,7 @@ class DoiSettings:
     password: str | None = define_setting(
         None,
         (
-            "$NAME of the secret with the password of the repository. Hven never sends the password without TLS, "
+            "$NAME of the secret that contains the repository's password. Hven never sends the password without TLS, "
             "except to this machine"
         ),
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
@@ -814,8 +832,8 @@ class DoiSettings:
     suffix: str = define_setting(
         "",
         (
-            "beginning of the suffix of each DOI, for example psup/. The rest of the suffix consists of the name of "
-            "the collection and the release"
+            "beginning of the suffix of each DOI, for example psup/. The rest of the suffix consists of the "
+            "collection's name and the release"
         ),
         pattern=r"^[A-Za-z0-9._/-]*$",
         example="letters, digits and . _ - /",
@@ -830,12 +848,12 @@ class CitedResultSettings:
     own: int = define_setting(
         200,
         (
-            "number of addresses that one reader may create in a day. Hven counts readers who are not logged in by "
+            "number of addresses that one reader can create per day. Hven identifies readers who are not logged in by "
             "their host"
         ),
         ge=1,
     )
-    rows: int = define_setting(2_000_000, "maximum number of rows of a result that can have an address", ge=1)
+    rows: int = define_setting(2_000_000, "maximum number of rows in a result that has an address", ge=1)
     seconds: float = define_setting(60.0, "time limit in seconds for counting the rows", gt=0)
 
 
@@ -868,13 +886,13 @@ class PortalSettings:
         pattern="^(/[A-Za-z0-9_-]+)+$",
         example="a path that begins with '/'",
     )
-    title: str | None = define_setting(None, "heading of the first page of the portal")
+    title: str | None = define_setting(None, "heading of the portal's home page")
     description: str | None = define_setting(None, "one paragraph about the portal")
     collections: tuple[str, ...] = define_setting(
         (),
         (
-            "the collections on the pages and in the services of the portal. Default: all collections. This setting "
-            "does not hide the other collections, because the site's TAP serves all of them. To hide a collection, "
+            "the collections on the portal's pages and in its services. Default: all collections. This setting does "
+            "not hide the other collections, because the site's TAP service serves all of them. To hide a collection, "
             "write `access: private` in its descriptor"
         ),
         min_length=1,
@@ -908,7 +926,10 @@ class PortalSettings:
     )
     language: Literal["en", "fr"] | None = define_setting(None, "like `language`, for the portal")
     contact_email: str | None = define_setting(
-        None, "mail address for questions", pattern="^[^@\\s]+@[^@\\s]+$", example="an address such as 'vo@example.org'"
+        None,
+        "email address for questions",
+        pattern="^[^@\\s]+@[^@\\s]+$",
+        example="an address such as 'vo@example.org'",
     )
     help: str | None = define_setting(
         None,
@@ -919,8 +940,8 @@ class PortalSettings:
     authority: str | None = define_setting(
         None,
         (
-            "IVOA authority for the ids of the portal's collections. A collection in two portals has the authority of "
-            "the first portal"
+            "IVOA authority in the identifiers of the portal's collections. A collection in two portals has the "
+            "authority of the first portal"
         ),
         pattern=AUTHORITY_PATTERN,
         example="an IVOA authority such as 'example.org'",
@@ -928,8 +949,9 @@ class PortalSettings:
     administrators: tuple[str, ...] = define_setting(
         (),
         (
-            "accounts that see the full health of the portal's collections, prepare their files, and edit the texts of "
-            "the portal and of the collections that they may see. These accounts have no such rights in other portals"
+            "accounts that can see the full health of the portal's collections, prepare their files, and edit the "
+            "portal's texts and the texts of the collections that they are allowed to see. In other portals, these "
+            "accounts do not have these rights"
         ),
         min_length=1,
     )

@@ -67,33 +67,33 @@ class Settings:
 
     directory: Path
     name: str = define_setting("Hven site", "short name of the site")
-    title: str | None = define_setting(None, "heading of the first page of the site")
+    title: str | None = define_setting(None, "heading of the site's home page")
     description: str | None = define_setting(None, "one paragraph about the site")
     authority: str = define_setting(
         "example.org",
-        "the IVOA authority of the site, as in ivo://authority/...",
+        "the site's IVOA authority, as in ivo://authority/...",
         pattern=AUTHORITY_PATTERN,
         example="an IVOA authority such as 'example.org'",
     )
     contact_name: str | None = define_setting(
-        None, "who answers questions. This is also the contact of collections that have none"
+        None, "name of the person or team that answers questions. It is also the contact of collections that have none"
     )
     contact_email: str | None = define_setting(
         None,
-        "mail address of the contact",
+        "email address of the contact",
         pattern="^[^@\\s]+@[^@\\s]+$",
         example="an address such as 'vo@example.org'",
     )
     public_url: str | None = define_setting(
         None,
-        "address of the site for readers, for example https://vo.example.org/hven. Every link begins with this address",
+        "the site's address for readers, for example https://vo.example.org/hven. Every link begins with this address",
         pattern=URL_PATTERN,
         example="an address such as 'https://vo.example.org/hven'",
         placed="every link begins with it",
     )
     root_path: str = define_setting(
         "",
-        "prefix of paths that a reverse proxy leaves in place. Default: the path of public_url",
+        "prefix of the paths, if a reverse proxy does not remove it. Default: the path of public_url",
         pattern="^(/[^\\s?#]*[^/\\s?#])?$",
         example="a path such as '/hven', without a slash at its end",
     )
@@ -103,7 +103,7 @@ class Settings:
     job_workers: int = define_setting(
         1,
         (
-            "maximum number of processes for asynchronous jobs. The server starts them when they are needed. 0: the "
+            "maximum number of processes for asynchronous jobs. The server starts them when it needs them. 0: the "
             "server starts none, because `hven work` runs the jobs"
         ),
         ge=0,
@@ -122,18 +122,18 @@ class Settings:
     )
     data: str | None = define_setting(
         None,
-        "directory of snapshots and jobs, for machines that share one store. Default: var/",
+        "directory of snapshots and jobs, for machines that share a store. Default: var/",
         placed="the directory of rows and jobs",
     )
     python: DescriptorPythonLimits = define_setting(
         DescriptorPythonLimits,
-        "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process",
+        "what Python code next to a descriptor (`functions:`, `source: python`) can use in its own process",
     )
     readers: tuple[SampleReaderProgram, ...] = define_setting(
         (), "programs that read files of samples (`reader:` in a data set), each with its own name"
     )
     live: InPlaceDatabaseLimits = define_setting(
-        InPlaceDatabaseLimits, "limits, in each process, for each database whose tables are read in place"
+        InPlaceDatabaseLimits, "limits, in each process, for each database whose tables are published as live tables"
     )
     files: FileCacheSettings = define_setting(
         FileCacheSettings,
@@ -150,7 +150,7 @@ class Settings:
     )
     health: HealthSettings = define_setting(
         HealthSettings,
-        "who sees everything on the health page, and when Hven verifies the files of snapshots",
+        "who can see everything on the health page, and when Hven verifies the files of snapshots",
     )
     variant: str | None = define_setting(
         None,
@@ -158,17 +158,17 @@ class Settings:
         pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$",
         example="a word such as 'blue'",
     )
-    keep_snapshots: int = define_setting(3, "number of states of a table that Hven keeps for rollback", ge=1)
+    keep_snapshots: int = define_setting(3, "number of states that Hven keeps of each table, for rollbacks", ge=1)
     keep_changes: int = define_setting(
         30, "days for which Hven keeps the changes of each sync, for /changes and `hven diff`", ge=0
     )
     disk_budget: int | None = define_setting(
-        None, "maximum size in bytes of var/, for example 200 GiB. Default: the size of the disk", ge=1, size=True
+        None, "maximum size of var/ in bytes, for example 200 GiB. Default: the size of the disk", ge=1, size=True
     )
     allow_private: bool = define_setting(
         False,
         (
-            "true: Hven may also fetch files from addresses that are not on the public internet, such as addresses in "
+            "true: Hven also fetches files from addresses that are not on the public internet, such as addresses in "
             "the institute's own network"
         ),
     )
@@ -179,20 +179,20 @@ class Settings:
             '"simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1. SIMBAD and NED have these limits by default'
         ),
     )
-    cors: tuple[str, ...] = define_setting(("*",), "web origins that may call the services from a browser")
+    cors: tuple[str, ...] = define_setting(("*",), "web origins whose scripts can call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = define_setting(
         (),
         (
-            "directories outside the site that may also hold its files. Links among the site's data files, published "
-            "files and included descriptors may lead into these directories. Hven refuses a link that leads to any "
-            "other place"
+            "directories outside the site that can also contain its files. Symbolic links among the site's data files, "
+            "published files and included descriptors can point into these directories. Hven rejects links that point "
+            "anywhere else"
         ),
         max_length=50,
     )
     origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = define_setting(
         (),
         (
-            "other web origins from which pages may load images (previews, thumbnails) and surveys, for example "
+            "other web origins from which pages can load images (previews, thumbnails) and surveys, for example "
             "https://img.example.org or `https://*.example.org`. By default, pages send no requests to other servers"
         ),
         max_length=50,
@@ -200,9 +200,9 @@ class Settings:
     surveys: tuple[Annotated[str, Field(pattern=SURVEY_URL_PATTERN)], ...] = define_setting(
         (),
         (
-            "addresses of HiPS that sky maps may show as their background, for example "
-            "https://hips.example.org/DSSColor. Maps begin with the first HiPS in the list. By default, or if the "
-            "server of the HiPS does not respond, maps show a drawing of the sky, which needs no server"
+            "addresses of HiPS that sky maps can show as their background, for example "
+            "https://hips.example.org/DSSColor. Maps begin with the first HiPS in the list. By default, or if the HiPS "
+            "server does not respond, maps show a drawing of the sky, which needs no server"
         ),
         max_length=20,
     )
@@ -219,22 +219,24 @@ class Settings:
     )
     plugins: tuple[str, ...] = define_setting(
         ("all",),
-        "names of the plug-in packages that the site uses. With an empty list, it uses none",
+        "names of the plug-in packages that the site uses. If the list is empty, it uses none",
         example="a list of names such as ['lint']",
     )
-    defaults: Mapping[str, Any] = define_setting(dict, "keys that apply to every descriptor that does not have them")
+    defaults: Mapping[str, Any] = define_setting(
+        dict, "keys that Hven adds to every descriptor that does not have them"
+    )
     rules: Mapping[str, Literal["error", "warning", "info", "off"]] = define_setting(
         dict,
         (
-            "severity of rules by their names: error, warning, info or off. It applies to all collections that do not "
-            "set the severity themselves"
+            "severity of rules, by the rules' names: error, warning, info or off. It applies to all collections that "
+            "do not set the severity themselves"
         ),
     )
     accent: str | None = define_setting(
         None,
         (
-            "colour of the pages, for example #0b5cad. If a colour is too light, or too dark for dark pages, Hven "
-            "changes it until text in this colour is readable"
+            "accent colour of the pages, for example #0b5cad. If the colour is too light, or too dark for dark pages, "
+            "Hven changes it until text in this colour is readable"
         ),
         pattern=COLOUR_PATTERN,
         example="a colour such as '#0b5cad'",
@@ -247,36 +249,37 @@ class Settings:
     )
     logo: str | None = define_setting(
         None,
-        "picture at the head of all pages, beside hven.toml, for example logo.svg (or .png, .jpg, .webp)",
+        "picture at the top of all pages, as a file next to hven.toml, for example logo.svg (or .png, .jpg, .webp)",
         pattern=PICTURE_PATH_PATTERN,
         example="a picture beside hven.toml, such as 'logo.svg'",
     )
     text: str = define_setting(
         "home.md",
-        "Markdown file for the first page, beside hven.toml. Readers of French get home.fr.md, if it is beside home.md",
+        "Markdown file for the home page, next to hven.toml. Readers of French get home.fr.md, if this file is next to "
+        "home.md",
         pattern=RELATIVE_PATH_PATTERN,
         example="a file beside hven.toml, such as 'home.md'",
     )
     news: str = define_setting(
         "news",
-        "directory with news, beside hven.toml. It contains Markdown files such as 2026-11-20-new-maps.md",
+        "directory with news, next to hven.toml. It contains Markdown files such as 2026-11-20-new-maps.md",
         pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'news'",
     )
     help: str = define_setting(
         "help",
         (
-            "name of a directory with help pages, beside hven.toml and beside each descriptor. It contains Markdown "
-            "files, and pictures for them"
+            "name of the directories with help pages, next to hven.toml and next to each descriptor. They contain "
+            "Markdown files and their pictures"
         ),
         pattern=RELATIVE_PATH_PATTERN,
         example="a name such as 'help'",
     )
     credit: str | None = define_setting(
-        None, ("one line at the foot of all pages, for example who funds the site, or whom to thank")
+        None, ("one line at the bottom of all pages, for example to state who funds the site")
     )
     language: Literal["en", "fr"] = define_setting(
-        "en", "language of pages for readers whose languages are not available: en or fr"
+        "en", "language of pages for readers whose own languages are not available: en or fr"
     )
     access: Literal["public", "private"] = define_setting(
         "public", "access to collections that do not set `access` themselves: public or private"
@@ -288,9 +291,9 @@ class Settings:
     identity: tuple[IdentityProviderSettings, ...] = define_setting(
         (), "OpenID Connect providers with which readers log in, each with its own name"
     )
-    tree: CountTreeSettings = define_setting(CountTreeSettings, "the tree with counts on the first page")
+    tree: CountTreeSettings = define_setting(CountTreeSettings, "the tree with counts on the home page")
     registry: RegistrySettings = define_setting(
-        RegistrySettings, "what the site tells registries of the Virtual Observatory (/oai)"
+        RegistrySettings, "what the site publishes about itself for registries of the Virtual Observatory (/oai)"
     )
     doi: DoiSettings = define_setting(DoiSettings, "where DOIs are registered (`hven doi`)")
     results: CitedResultSettings = define_setting(CitedResultSettings, "persistent addresses of results")

@@ -1,4 +1,4 @@
-"""Read documents from Elasticsearch (7, 8, 9) or OpenSearch by their REST interface, as of one point in time."""
+"""Read documents from Elasticsearch (7, 8, 9) or OpenSearch through the REST interface, as of one point in time."""
 
 from __future__ import annotations
 
@@ -66,34 +66,35 @@ _LOST_CONTEXT_PHRASES = ("search_context_missing_exception", "No search context 
 class Options(PagedJsonOptions):
     """What a descriptor may state about an index."""
 
-    index: str = Field(
-        min_length=1, description=("Name of an index or alias, or a list of such names."), examples=["nrh-*"]
-    )
+    index: str = Field(min_length=1, description=("Name of an index or alias, or a list of names."), examples=["nrh-*"])
     query: str | dict[str, Any] | None = Field(
         None,
         description=(
-            "A search as Elasticsearch accepts it, or the name of a JSON file beside the descriptor. The search is at "
-            "the top level of the file, or in `query_data`. Hven leaves out `size`, `from`, `aggs` and similar keys. "
-            "Default: all documents."
+            "A search in Elasticsearch's own form, or the name of a JSON file in the descriptor's directory that "
+            "contains the search at its top level or in `query_data`. Hven ignores `size`, `from`, `aggs` and similar "
+            "keys. Default: all documents."
         ),
         examples=["query.json"],
     )
     order: Texts = Field(
         default_factory=list,
         description=(
-            "Fields that together identify a document, and by which the index can sort. A run that was stopped then "
-            "continues after the last document. Default: the columns of the table's key, if the index can sort by them."
+            "Fields that together identify a document, and by which the index can sort. With these fields, an "
+            "interrupted run can continue after the last document. Default: the columns of the table's key, if the "
+            "index can sort by them."
         ),
         examples=[["_source.id"]],
     )
     source: Texts = Field(
         default_factory=list,
-        description="Hven reads only these fields of the documents. `*` stands for any characters.",
+        description="Hven reads only these fields of the documents. `*` matches any characters.",
         examples=[["time", "quicklooks.*"]],
     )
     api_key: Secret | None = Field(
         None,
-        description=("`$NAME` of a secret with an API key (`id:api_key` as Base64), instead of `login` or `token`."),
+        description=(
+            "`$NAME` of a secret that contains an API key (`id:api_key` as Base64), instead of `login` or `token`."
+        ),
         examples=["$NRH_KEY"],
     )
 

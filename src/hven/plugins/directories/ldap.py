@@ -1,4 +1,4 @@
-"""Read people and groups from a directory (LDAP v3): a row for each entry, or for each value of an attribute."""
+"""Read people and groups from a directory (LDAP v3): one row for each entry, or for each value of an attribute."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Options(BaseModel):
     url: Texts = Field(
         min_length=1,
         description=(
-            "Address of the directory: `ldaps://host` or `ldap://host:port`. From a list of addresses, Hven uses the "
-            "first one that it can reach."
+            "Address of the directory: `ldaps://host` or `ldap://host:port`. If you write a list of addresses, Hven "
+            "uses the first address that it can reach."
         ),
         examples=["ldaps://ldap.example.org"],
     )
@@ -58,21 +58,21 @@ class Options(BaseModel):
     ca: str | None = Field(
         None,
         description=(
-            "File of certificates in PEM format, for a directory whose certificate the system does not trust. The path "
-            "is relative to the descriptor. Hven always checks the host name."
+            "File with certificates in PEM format, for a directory whose certificate the system does not trust. The "
+            "path is relative to the descriptor. Hven always checks the host name."
         ),
         examples=["ca.pem"],
     )
     bind: str | None = Field(
         None,
-        description="The account with which Hven reads. Default: Hven reads anonymously.",
+        description="The account with which Hven logs in. Default: Hven reads anonymously.",
         examples=["cn=hven,ou=services,dc=example,dc=org"],
     )
     password: Secret | None = Field(
-        None, description="`$NAME` of a secret with the password of `bind`.", examples=["$LDAP_PASSWORD"]
+        None, description="`$NAME` of a secret that contains the password of `bind`.", examples=["$LDAP_PASSWORD"]
     )
     base: str = Field(
-        description=("The entry below which Hven searches all entries."), examples=["ou=people,dc=example,dc=org"]
+        description=("The entry below which Hven searches for entries."), examples=["ou=people,dc=example,dc=org"]
     )
     filter: str = Field(
         "(objectClass=*)",
@@ -81,15 +81,13 @@ class Options(BaseModel):
     )
     columns: dict[str, str] = Field(
         min_length=1,
-        description=(
-            "The columns, each with the attribute that it contains. The attribute `dn` is the name of the entry."
-        ),
+        description=("The columns, each with the attribute that it contains. The attribute `dn` is the entry's name."),
         examples=[{"account": "uid", "email": "mail", "member_of": "memberOf"}],
     )
     each: str | None = Field(
         None,
         description=(
-            "A column. Each of its values becomes a row, and an entry without a value becomes one row. If another "
+            "A column. Each of its values becomes a row, and an entry that has no value becomes one row. If another "
             "column has several values, Hven joins them with `; `."
         ),
         examples=["member_of"],
@@ -97,17 +95,17 @@ class Options(BaseModel):
     short: Texts = Field(
         default_factory=list,
         description=(
-            "Columns with the names of entries (DNs). Hven shortens each name to its first value, for example "
+            "Columns that contain the names of entries (DNs). Hven shortens each name to its first value, for example "
             "`cn=spica,ou=groups,dc=example,dc=org` to `spica`."
         ),
         examples=["member_of"],
     )
     entries: int = Field(200_000, ge=1, description="Maximum number of entries.", examples=[5000])
     bytes: int = Field(
-        1 << 28, ge=1024, description=("Maximum number of bytes that the directory may send."), examples=[50000000]
+        1 << 28, ge=1024, description=("Maximum number of bytes that the directory can send."), examples=[50000000]
     )
     seconds: int = Field(
-        300, ge=1, le=86_400, description="Maximum number of seconds that the directory may take.", examples=[60]
+        300, ge=1, le=86_400, description="Maximum number of seconds that the directory can take.", examples=[60]
     )
 
     @model_validator(mode="after")

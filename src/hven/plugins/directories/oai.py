@@ -1,4 +1,4 @@
-"""Read records from repositories by OAI-PMH 2.0, such as registries of the VO, libraries and data archives."""
+"""Read records through OAI-PMH 2.0 from repositories, such as VO registries, libraries and data archives."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class HarvestOptions(RequestOptions):
     url: Texts = Field(
         min_length=1,
         description=(
-            "Address of the repository, without `?verb=`, or a list of addresses. If several repositories have the "
+            "Address of the repository, without `?verb=`, or a list of addresses. If several repositories contain the "
             "same record, Hven uses the record from the first of them."
         ),
         examples=["https://archive.example/oai"],
@@ -85,14 +85,15 @@ class HarvestOptions(RequestOptions):
     )
     set: str | None = Field(
         None,
-        description="Hven reads only records of this set. The set `ivo_managed` contains the registry's own records.",
+        description="Hven reads only records from this set. The set `ivo_managed` contains the registry's own records.",
         examples=["ivo_managed"],
     )
     overlap: float = Field(
         86_400.0,
         ge=0,
         description=(
-            "Each harvest asks for all changes since this many seconds before the last harvest, because clocks differ."
+            "Because clocks differ, each harvest requests all changes since this many seconds before the previous "
+            "harvest."
         ),
         examples=[172800],
     )
@@ -100,8 +101,8 @@ class HarvestOptions(RequestOptions):
         30 * 86_400.0,
         ge=0,
         description=(
-            "Seconds after which Hven requests all records again. If a repository does not report deletions, Hven "
-            "requests all records each time."
+            "Number of seconds after which Hven requests all records again. If a repository does not report deletions, "
+            "Hven requests all records each time."
         ),
         examples=[604800],
     )

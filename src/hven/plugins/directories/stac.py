@@ -1,4 +1,4 @@
-"""Read items from a STAC API page by page, selected by collections, times, boxes or CQL2 filters."""
+"""Read items from a STAC API page by page, selected by collection, time, box or CQL2 filter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Options(PagedJsonOptions):
     """What a descriptor may state about a STAC API."""
 
     collections: Texts = Field(
-        default_factory=list, description="Hven reads only items of these collections.", examples=[["omega"]]
+        default_factory=list, description="Hven reads only items from these collections.", examples=[["omega"]]
     )
     datetime: str | None = Field(
         None, description="Hven reads only items from this time or period.", examples=["2020-01-01T00:00:00Z/.."]
@@ -45,11 +45,11 @@ class Options(PagedJsonOptions):
         examples=[[0, -10, 20, 10]],
     )
     filter: str | dict[str, Any] | None = Field(
-        None, description="A condition for the items in CQL2, as text or JSON.", examples=["eo:cloud_cover < 10"]
+        None, description="A CQL2 condition for the items, as text or JSON.", examples=["eo:cloud_cover < 10"]
     )
     method: Literal["auto", "GET", "POST"] = Field(
         "auto",
-        description=("HTTP method with which Hven sends a search. Default: POST, if the API supports it."),
+        description=("HTTP method with which Hven sends its searches. Default: POST, if the API supports it."),
         examples=["GET"],
     )
 

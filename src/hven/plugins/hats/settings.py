@@ -23,10 +23,14 @@ class HatsSettings:
 
     roots: tuple[str, ...] = define_setting(
         (),
-        "directories of catalogues, with the same paths in the cluster; new snapshots are written below the first",
+        "directories of catalogues, which must have the same paths in the cluster. Hven writes new snapshots below the "
+        "first directory",
     )
     near_bytes: int = define_setting(
-        DEFAULT_LOCAL_BYTES, "maximum size of the files that a query may read on this server: 512 MB", ge=0, size=True
+        DEFAULT_LOCAL_BYTES,
+        "maximum size of the files that a query can read on this server. Default: 512 MB",
+        ge=0,
+        size=True,
     )
 
 
@@ -36,8 +40,8 @@ class PartitionSettings:
 
     partitions: int = define_setting(
         4 * 1024**3,
-        "bytes on disk, in var/tiles, of table partitions that were read as HATS; the least recently used ones "
-        "are deleted first",
+        "number of bytes on disk, in var/tiles, for table partitions that clients have read as HATS. Hven deletes the "
+        "least recently used partitions first",
         ge=1024**2,
         size=True,
     )

@@ -1,4 +1,4 @@
-"""Read HATS catalogues, as LSDB and hats-import write them: Parquet files for pieces of the sky.
+"""Read HATS catalogues, as LSDB and hats-import write them: Parquet files, each for a part of the sky.
 
 Names, units and UCDs are those of their VOTable metadata.
 
@@ -64,9 +64,10 @@ class Options(RequestOptions):
 
     path: str = Field(
         description=(
-            "The directory of the catalogue, relative to the descriptor, or its http or https address. The directory "
-            "contains `hats.properties`, or `collection.properties`, which leads to the main catalogue. Partitions may "
-            "be directories of files (`hats_npix_suffix=/`). Hven leaves out margins and indexes beside the catalogue."
+            "The catalogue's directory, relative to the descriptor, or its http or https address. The directory "
+            "contains either `hats.properties` or `collection.properties`, which points to the main catalogue. "
+            "Partitions can be directories of files (`hats_npix_suffix=/`). Hven ignores margins and indexes next to "
+            "the catalogue."
         ),
         examples=["/data/hats/gaia_dr3"],
     )

@@ -29,7 +29,7 @@ class AddressAlias:
     path: str = field(
         metadata=build_setting_metadata(
             (
-                "the old path, for example /cs/scs.xml. With `/*` at its end, it stands for all paths below it, for "
+                "the old path, for example /cs/scs.xml. If it ends in `/*`, it matches all paths below it, for "
                 "example `/old/data/*` or `ftp://ftp.example.org/pub/*`"
             ),
             pattern=r"^(/|ftp://[^\s?#*]+/\*$)",
@@ -51,13 +51,13 @@ class AddressAlias:
     query: str | None = define_setting(
         None,
         (
-            "ADQL query that /tap/sync runs for a request to the old path. {where} stands for the conditions of the "
+            "ADQL query that /tap/sync runs for a request to the old path. Hven replaces {where} with the conditions of the "
             "request's parameters"
         ),
     )
     where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = define_setting(
         dict,
-        ("the condition for each old parameter, with ? for the value of the parameter, for example date_updated >= ?"),
+        ("the condition for each old parameter, in which ? is the parameter's value, for example date_updated >= ?"),
     )
 
 

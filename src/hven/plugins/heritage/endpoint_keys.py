@@ -13,22 +13,22 @@ class EndpointParameterSection(
     hints={"if": "where", "condition": "where", "enum": "values", "options": "values"},
     name="parameter",
 ):
-    """A parameter of an old address. Expressions of the address use its value as param.NAME."""
+    """A parameter of an old address. Expressions refer to the parameter's value as param.NAME."""
 
     type: Text
     "type of the value, for example float64, int32, string, timestamp or boolean. Default: string"
     unit: Text
-    "unit in which clients give the value, for example arcsec"
+    "unit of the value in requests, for example arcsec"
     in_: Text
-    "unit of the value in conditions, if that unit is different, for example deg"
+    "unit of the value in conditions, if it differs from the unit in requests, for example deg"
     ucd: Text
     "UCD1+"
     description: Text
     "what the parameter is, without an article, for example right ascension"
     default: RetypedText
-    "value that Hven uses if a request does not give one"
+    "value that Hven uses if a request does not have the parameter"
     required: bool
-    "true: Hven refuses requests without this parameter"
+    "true: Hven rejects requests that do not have this parameter"
     values: OneOrMore[RetypedText]
     "the only valid values"
     minimum: float
@@ -37,8 +37,8 @@ class EndpointParameterSection(
     "largest valid number"
     where: Condition
     (
-        "condition on the rows, which applies if a request gives the parameter, for example exp_date_updated >= "
-        "param.date_updated_from. It may name other parameters, which are then required"
+        "condition on the rows, which applies if a request has the parameter, for example exp_date_updated >= "
+        "param.date_updated_from. It can refer to other parameters, which are then required"
     )
     columns: dict[str, OneOrMore[Text]]
     'columns of the result for each value of the parameter, for example {"false": [exp_id, target_ra]}'
@@ -56,17 +56,17 @@ class VotableShapeSection(
     "VOTable version. Default: 1.4"
     namespace: Literal["1.1", "1.2", "1.3", "1.4", "1.5"]
     (
-        "version of the namespace that the document declares, for clients that read no other. For example, 1.4 stands "
-        "for http://www.ivoa.net/xml/VOTable/v1.4. Default: 1.3, as in the standard"
+        "version of the namespace that the document declares, for clients that accept no other. For example, 1.4 means "
+        "http://www.ivoa.net/xml/VOTable/v1.4. Default: 1.3, as in the standard"
     )
     serialization: Literal["TABLEDATA", "BINARY", "BINARY2"]
     "how the VOTable encodes its rows. Default: BINARY2"
     type: Text
-    "media type of the answer, for example text/xml"
+    "media type of the response, for example text/xml"
     params: dict[str, RetypedText]
     (
-        "PARAMs of the result, for example {status: OK, last_mod_date: '{updated}'}. {updated} is the publication time "
-        "of the table. {source_updated} is the time of the newest file in its source"
+        "PARAMs of the result, for example {status: OK, last_mod_date: '{updated}'}. {updated} is the time at which "
+        "the table was published. {source_updated} is the time of the newest file in the table's source"
     )
 
 
@@ -95,7 +95,7 @@ class EndpointSection(
     title: Text
     "heading"
     description: Text
-    "what the address was, and who uses it"
+    "what the address was used for, and who uses it"
     params: dict[str, EndpointParameterSection]
     "parameters of the address. Hven ignores the case of their names"
     columns: OneOrMore[Text]
@@ -108,18 +108,18 @@ class EndpointSection(
     order: OneOrMore[Expression]
     "order of the rows, for example [exp_date_updated, exp_id DESC]"
     rows: Annotated[int, Field(ge=1)]
-    "maximum number of rows if a request does not give MAXREC. Default: the limit of the site"
+    "maximum number of rows if a request does not set MAXREC. Default: the site's limit"
     format: Text
-    "format of the answer if a request does not give RESPONSEFORMAT, for example csv. Default: votable"
+    "format of the response if a request does not set RESPONSEFORMAT, for example csv. Default: votable"
     votable: VotableShapeSection
     "how the address writes VOTables, for example {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
     (
-        "for 'like: sitools2', the condition for rows that the filter CADENCE keeps. It uses the step in seconds as "
-        "param.seconds, for example {mask_cadence: 'MOD(t_rec_index, param.seconds / 12) = 0'}"
+        "for 'like: sitools2', the condition that rows must meet to pass the filter CADENCE. It refers to the step in "
+        "seconds as param.seconds, for example {mask_cadence: 'MOD(t_rec_index, param.seconds / 12) = 0'}"
     )
     archives: dict[str, Literal["tar", "zip"]]
     (
-        "for 'like: sitools2', the format of the archive for each ending of the address. Default: {plugin02: tar, "
+        "for 'like: sitools2', the archive format for each last part of the address. Default: {plugin02: tar, "
         "plugin03: zip}"
     )

@@ -1,4 +1,4 @@
-"""Read the rows that clients push to ``/push/schema.table``. The site keeps them, and the last row of a key counts."""
+"""Read the rows that clients push to ``/push/schema.table``. Hven keeps them; for each key, the last row counts."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Options(BaseModel):
 
     columns: dict[str, str] = Field(
         min_length=1,
-        description="The columns that clients may send, with their types. These are the columns of the source.",
+        description="The columns that clients can send, with their types. These are the source's columns.",
         examples=[{"night": "timestamp", "seeing": "float32"}],
     )
     writers: Texts = Field(
         default_factory=list,
         description=(
-            "Accounts and groups that may write, or `project:NAME:curator`. Default: contributors of the "
+            "Accounts and groups that can write rows, or `project:NAME:curator`. Default: the contributors of the "
             "collection's project, or else nobody."
         ),
         examples=[["anna", "observers"]],
@@ -56,8 +56,9 @@ class Options(BaseModel):
     ids: str | None = Field(
         None,
         description=(
-            "The key column that Hven fills in if a client sends no value for it. Whole numbers continue after the "
-            "last number, and Hven never uses a number twice. Texts are UUIDs."
+            "The key column that Hven fills in if a client sends no value for it. In an integer column, numbers "
+            "continue after the last number, and Hven never uses a number twice. In a text column, the values are "
+            "UUIDs."
         ),
         examples=["id"],
     )

@@ -1,4 +1,4 @@
-"""List files of samples in time: one row for each file, with the times of its first and last sample.
+"""List a time series' files: one row for each file, with the times of its first and last sample.
 
 Only what the `series` of the table states about the files is read.
 """
@@ -62,7 +62,7 @@ class Options(FileOptions):
 
     samples: str = Field(
         "",
-        description="The settings in `series` of the table. Hven fills in this option itself.",
+        description="The settings in the table's `series`. Hven sets this option itself.",
         examples=['{"time": "Epoch"}'],
     )
 

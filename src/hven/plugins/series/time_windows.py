@@ -42,27 +42,27 @@ REFERENCE_COLUMNS = (
 class TimeWindowOptions(ServiceOptions):
     """What a descriptor may state about every server of samples."""
 
-    dataset: str = Field(min_length=1, description="The name of the data set on the server.", examples=["AC_H0_MFI"])
+    dataset: str = Field(min_length=1, description="The data set's name on the server.", examples=["AC_H0_MFI"])
     columns: Texts | None = Field(
         None,
-        description=("Hven reads only these variables of the data set, and always the time."),
+        description=("Hven reads only these variables of the data set, in addition to the time."),
         examples=[["Magnitude"]],
     )
     start: str | None = Field(
         None,
-        description=("Hven reads samples from this time on. Default: the first time that the server has."),
+        description=("Hven reads samples from this time on. Default: the time of the server's first sample."),
         examples=["2020-01-01"],
     )
     stop: str | None = Field(
         None,
-        description="Hven reads samples before this time. Default: the last time that the server has.",
+        description="Hven reads samples before this time. Default: the time of the server's last sample.",
         examples=["2020-02-01"],
     )
     reference: bool = Field(
         False,
         description=(
-            "`true`: Hven copies no samples. The table has one row, with the time span of the samples. When a reader "
-            "requests samples from Hven, Hven requests them from the server."
+            "`true`: Hven copies no samples. The table has one row, which contains the time span of the samples. When "
+            "a reader requests samples from Hven, Hven requests them from the server."
         ),
         examples=[True],
     )

@@ -17,14 +17,14 @@ class SparkSettings:
 
     spark: str | None = define_setting(
         None,
-        "sc://host:15002 of Spark Connect, or $NAME of a secret that holds it; default: no cluster, and "
-        "queries of more than near_bytes are refused",
+        "address of Spark Connect, sc://host:15002, or $NAME of a secret that contains this address. Default: no "
+        "cluster, so Hven rejects queries that read more than near_bytes",
         pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",
         example="'sc://host:15002', or '$NAME' of a secret if it contains a token",
         placed="the cluster of the rows",
     )
     at_once: int = define_setting(
-        4, "maximum number of statements that one process runs in the cluster at once", ge=1, le=1000
+        4, "maximum number of statements that each process runs in the cluster at once", ge=1, le=1000
     )
 
 

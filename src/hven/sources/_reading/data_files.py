@@ -71,12 +71,14 @@ class FileOptions(BaseModel):
         validation_alias=AliasChoices("files", "file"),
         min_length=1,
         description=(
-            "A path relative to the descriptor, or a list of paths. `*`, `?`, `[abc]` and `**` are patterns. Hven also "
-            "reads compressed files (gz, bz2, xz, zst)."
+            "A path relative to the descriptor, or a list of paths. You can use the patterns `*`, `?`, `[abc]` and "
+            "`**`. Hven also reads compressed files (gz, bz2, xz, zst)."
         ),
         examples=["data/**/*.csv.gz"],
     )
-    ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.", examples=["*_old*"])
+    ignore: Texts = Field(
+        default_factory=list, description=("Patterns of the files that Hven ignores."), examples=["*_old*"]
+    )
 
 
 class _HashingReader(io.RawIOBase):

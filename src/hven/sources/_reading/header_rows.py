@@ -48,7 +48,7 @@ class HeaderSourceOptions(FileOptions):
     cards: list[str] | None = Field(
         None,
         description=(
-            "Keywords that Hven reads in the modes for headers and cards. Default: all keywords that occur in a sample "
+            "Keywords that Hven reads if `mode` selects headers or cards. Default: all keywords that occur in a sample "
             "of the files. If a file does not have a card, the value is null."
         ),
         examples=[["DATE-OBS", "EXPTIME", "OBJECT"]],
@@ -56,8 +56,8 @@ class HeaderSourceOptions(FileOptions):
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Values that stand for a missing value, besides TNULL and NaN. Write a list, or one list for each column "
-            "name (`*` stands for all columns). Hven does not replace these values in arrays."
+            "Values that mark a missing value, in addition to TNULL and NaN. Write a list, or one list for each column "
+            "name (`*` means all columns). Hven does not replace these values in arrays."
         ),
         examples=[[-999]],
     )
@@ -65,7 +65,7 @@ class HeaderSourceOptions(FileOptions):
         "",
         description=(
             "Where the files are, if Hven reads only their headers: `https://..`, `ftp://..` or `s3://..`. Default: "
-            "beside the descriptor. A web server does not list its files, so give the names of the files."
+            "the descriptor's directory. A web server does not list its files, so write the names of all files."
         ),
         examples=["https://archive.example/raw"],
     )
@@ -73,15 +73,15 @@ class HeaderSourceOptions(FileOptions):
         default_factory=dict,
         description=(
             "How Hven logs in to another server: `user`, `password` and `token`, or for S3 `endpoint_url`, `key`, "
-            "`secret` and `anon`. `$NAME` stands for a secret."
+            "`secret` and `anon`. `$NAME` inserts a secret."
         ),
         examples=[{"token": "$ARCHIVE_TOKEN"}],
     )
     members: Texts | None = Field(
         None,
         description=(
-            "Patterns for the members of archives, if Hven reads only headers and some of the files are archives (zip, "
-            "tar). Default: the usual file names for this kind of source."
+            "Patterns of the members that Hven reads from archives (zip, tar), if Hven reads only headers and some of "
+            "the files are archives. Default: the usual file names for this kind of source."
         ),
         examples=["raw/*.fits"],
     )
@@ -89,7 +89,7 @@ class HeaderSourceOptions(FileOptions):
         8,
         ge=1,
         le=64,
-        description="Number of files on one mounted file system that Hven reads at the same time.",
+        description="Number of files that Hven reads at the same time from one mounted file system.",
         examples=[4],
     )
 

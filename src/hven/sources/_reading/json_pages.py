@@ -62,7 +62,7 @@ class PagedJsonOptions(JsonOptions, ServiceOptions):
         None,
         ge=1,
         le=1_000_000,
-        description=("Number of records in a page. `sync: page` has priority over this option. Default: 1,000."),
+        description=("Number of records in a page. `sync: page` takes precedence over this option. Default: 1,000."),
         examples=[500],
     )
 

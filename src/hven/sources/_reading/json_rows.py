@@ -69,16 +69,16 @@ class JsonOptions(BaseModel):
     null: Nulls = Field(
         default_factory=dict,
         description=(
-            "Words that stand for a missing value. Write a list, or one list for each column name (`*` stands for all "
-            "columns). Default: null, empty texts, and NaN in columns of numbers."
+            "Words that mark a missing value. Write a list, or one list for each column name (`*` means all columns). "
+            "Default: null, empty strings, and NaN in numeric columns."
         ),
         examples=[["N/A"]],
     )
     types: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Types of columns, by their dotted names. You need them if Hven guesses a type wrongly, or if the sample "
-            "does not have the key."
+            "Types of columns, by their dotted names. Specify a type if Hven guesses it wrongly, or if the key does "
+            "not occur in the sample."
         ),
         examples=[{"properties.orbit": "int32"}],
     )

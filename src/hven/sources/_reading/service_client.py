@@ -54,7 +54,7 @@ class RunBudgetOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bytes: int = Field(
-        10 << 30, gt=0, description=("Maximum number of bytes of all answers in one run."), examples=[1000000000]
+        10 << 30, gt=0, description=("Maximum total size in bytes of all responses in one run."), examples=[1000000000]
     )
     total: float = Field(86_400.0, gt=0, description="Maximum duration of one run in seconds.", examples=[3600])
 
@@ -64,11 +64,13 @@ class RequestOptions(RunBudgetOptions):
 
     token: Secret | None = Field(
         None,
-        description="`$NAME` of a secret with a bearer token, which Hven sends only over https.",
+        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
         examples=["$ARCHIVE_TOKEN"],
     )
     login: Secret | None = Field(
-        None, description="`$NAME` of a secret with `user:password`, instead of `token`.", examples=["$ARCHIVE_LOGIN"]
+        None,
+        description=("`$NAME` of a secret that contains `user:password`, instead of `token`."),
+        examples=["$ARCHIVE_LOGIN"],
     )
     rate: float | None = Field(
         None,
@@ -81,11 +83,15 @@ class RequestOptions(RunBudgetOptions):
         120.0,
         gt=0,
         le=86_400,
-        description="Hven gives up on an answer if no byte arrives for this many seconds.",
+        description="Hven aborts a request if it receives no byte for this many seconds.",
         examples=[300],
     )
     tries: int = Field(
-        6, ge=1, le=20, description="How many times Hven tries a request that may succeed after a pause.", examples=[3]
+        6,
+        ge=1,
+        le=20,
+        description=("How many times Hven tries a request that might succeed after a pause."),
+        examples=[3],
     )
 
 

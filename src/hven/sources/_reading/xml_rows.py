@@ -49,23 +49,23 @@ class XmlFieldOptions(JsonOptions):
     each: str | None = Field(
         None,
         description=(
-            "An XPath in the record. Each node that the XPath finds becomes a row, instead of the record. The paths in "
-            "`fields` begin at this node, and `ancestor::` leads back to the record. `$found` is the text of the node, "
-            "and `$path` is the path from the record to the node."
+            "An XPath in the record. Each node that the XPath finds becomes a row, instead of the record itself. The "
+            "paths in `fields` begin at this node, and `ancestor::` leads back to the record. `$found` is the node's "
+            "text, and `$path` is the path from the record to the node."
         ),
         examples=["position/band"],
     )
     fields: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "The columns by name, each with an XPath that begins at the record. If a path finds several values, they "
-            "become an array. Default: all attributes (`@id`), and all children by their dotted names."
+            "The columns, by name, each with an XPath that begins at the record. If a path finds several values, they "
+            "become an array. Default: all attributes (`@id`), and all children, by their dotted names."
         ),
         examples=[{"id": "@id", "ra": "position/ra"}],
     )
     joined: dict[str, str] = Field(
         default_factory=dict,
-        description="Columns whose values Hven joins into one text, each with its separator.",
+        description="Columns whose values Hven joins into one string, each with its separator.",
         examples=[{"bands": "#"}],
     )
     namespaces: dict[str, str] = Field(

@@ -1,4 +1,4 @@
-"""Read tables or query results from databases: SQLite, PostgreSQL, MariaDB, MySQL, or by ODBC or SQLAlchemy.
+"""Read tables or query results from SQLite, PostgreSQL, MariaDB and MySQL, or through ODBC or SQLAlchemy.
 
 SQLite, PostgreSQL (by ADBC), MariaDB and MySQL, ODBC, and whatever SQLAlchemy has a driver for.
 """

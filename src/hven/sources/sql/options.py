@@ -13,8 +13,8 @@ class Options(BaseModel):
     url: str | None = Field(
         None,
         description=(
-            "A URL (`mysql://user@host/database`), an ODBC connection line (`DRIVER={..};SERVER=..`), or `$NAME` of a "
-            "secret with one of these. Put passwords into secrets. Error messages never show secrets."
+            "A URL (`mysql://user@host/database`), an ODBC connection string (`DRIVER={..};SERVER=..`), or `$NAME` of "
+            "a secret that contains one of these. Put passwords into secrets. Error messages never show secrets."
         ),
         examples=["$HFC_DB"],
     )
@@ -26,7 +26,7 @@ class Options(BaseModel):
     )
     query: str | None = Field(
         None,
-        description="A SELECT in the SQL of the database, instead of `table`.",
+        description="A SELECT in the database's SQL, instead of `table`.",
         examples=["SELECT * FROM cat WHERE magnitude < 12"],
     )
 
@@ -34,7 +34,7 @@ class Options(BaseModel):
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
         description=(
-            "MariaDB: the real encoding of texts, if it differs from the encoding that the columns state. Write "
+            "MariaDB: the actual encoding of text, if it differs from the encoding that the columns declare. Write "
             "`utf-8`, or one of MariaDB's own names."
         ),
         examples=["utf-8"],
@@ -42,7 +42,7 @@ class Options(BaseModel):
     seconds: float = Field(
         600,
         gt=0,
-        description="MariaDB: Hven gives up if the server sends no byte for this many seconds.",
+        description="MariaDB: Hven aborts the run if the server sends no byte for this many seconds.",
         examples=[120],
     )
     longest: int = Field(
@@ -50,8 +50,8 @@ class Options(BaseModel):
         ge=1,
         le=16_777_216,
         description=(
-            "ODBC: maximum size in bytes of a text in a column without a length. A longer text is an error. Hven does "
-            "not truncate it."
+            "ODBC: maximum size in bytes of a string in a column that declares no length. A longer string causes an "
+            "error, because Hven does not truncate it."
         ),
         examples=[200000],
     )

@@ -52,7 +52,7 @@ EXAMPLE_CHECKS = build_lint_checks(
         "examples.vocabulary",
         "error",
         STANDARD_NAME,
-        "the vocabulary is not declared once as DALI's",
+        "the DALI vocabulary is not declared, or not exactly once",
         'write vocab="http://www.ivoa.net/rdf/examples#" at one element',
         "E_NOVO E_TOVO E_EXVC",
     ),

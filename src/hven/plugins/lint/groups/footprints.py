@@ -73,8 +73,8 @@ FOOTPRINT_CHECKS = build_lint_checks(
         "footprint.frame",
         "error",
         "EPN-TAP 2.0 sec. 2.4",
-        "there is a footprint in a frame that cannot have one",
-        "give footprints only in the frames celestial and body",
+        "a footprint is in a frame that cannot have footprints",
+        "write footprints only in the frames celestial and body",
         "",
     ),
     (

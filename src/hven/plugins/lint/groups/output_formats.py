@@ -50,8 +50,8 @@ OUTPUT_CHECKS = build_lint_checks(
         "output.serialization",
         "warning",
         "TAPRegExt 1.0 sec. 2.3",
-        "a VOTable does not have the serialisation of its format",
-        "write the serialisation of the ivo-id",
+        "a VOTable does not use the serialisation of the declared format",
+        "use the serialisation that the ivo-id specifies",
         "",
     ),
     (

@@ -53,8 +53,8 @@ class Options(time_windows.TimeWindowOptions):
         None,
         gt=0,
         description=(
-            "The longest time between two samples, in seconds. The server reduces the samples to means and peaks. "
-            "Default: all samples."
+            "The longest acceptable time between two samples, in seconds. The server then reduces the samples to means "
+            "and peaks. Default: all samples."
         ),
         examples=[60],
     )
@@ -64,8 +64,8 @@ class Options(time_windows.TimeWindowOptions):
     tags: bool = Field(
         False,
         description=(
-            "`true`: Hven adds a column NAME_tags, with the values of the items of each spectrum. These values may "
-            "differ between spectra."
+            "`true`: Hven adds a column NAME_tags with the values that belong to the items of each spectrum (yTags). "
+            "These values can differ between spectra."
         ),
         examples=[True],
     )

@@ -67,9 +67,9 @@ class Options(time_windows.TimeWindowOptions):
         None,
         gt=0,
         description=(
-            "The longest time between two samples, in seconds. If the server links coarser data sets (`x_relations`), "
-            "Hven reads the coarsest data set that is fine enough. This data set may have only a hundredth of the "
-            "bytes."
+            "The longest acceptable time between two samples, in seconds. If the server links to coarser data sets "
+            "(`x_relations`), Hven reads the coarsest data set that is fine enough, which can be a hundred times "
+            "smaller."
         ),
         examples=[60],
     )

@@ -1,4 +1,4 @@
-"""Read TFCat 1.0: each feature in time and frequency is a row.
+"""Read TFCat 1.0: each feature in time and frequency becomes a row.
 
 Geometries stay as they are written, and ranges are those of EPN-TAP.
 """
@@ -99,7 +99,7 @@ class Options(FileOptions):
         None,
         pattern="^(string|int64)$",
         description=(
-            "Type of the feature ids: `string` or `int64`. Default: `int64`, if the first thousand ids are whole "
+            "Type of the feature IDs: `string` or `int64`. Default: `int64`, if the first thousand IDs are whole "
             "numbers."
         ),
         examples=["string"],
