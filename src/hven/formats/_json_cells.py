@@ -31,9 +31,28 @@ def write_json_document(
 ) -> Iterator[bytes]:
     """Write the start of a list, its rows, and the status that closes the document.
 
-    `write_rows` writes rows as texts, each with a separator of `separator_bytes` bytes before it. `column_count` is the
-    number of columns. `build_closing_members` makes the last members of the document from the status. A late error is
-    written as ``"status": "ERROR"`` with its ``"message"``, and then raised.
+    A late error is written as ``"status": "ERROR"`` with its ``"message"``, and then raised.
+
+    Parameters
+    ----------
+    start
+        The document up to the first row.
+    batches
+        Batches of rows.
+    column_count
+        Number of columns.
+    write_rows
+        Writes the rows of a batch as texts, shape (rows,), each with a separator before it.
+    finish
+        Returns the status of the result; called after the last row.
+    separator_bytes
+        Bytes of the separator.
+    build_closing_members
+        Builds the last members of the document from the status.
+
+    Yields
+    ------
+    Pieces of the document.
     """
     batches = literal.split_first_batch(batches)
     batch = next(batches, None)
@@ -63,7 +82,20 @@ def write_json_document(
 
 
 def write_json_cells(array: pa.Array, column_type: ColumnType) -> pa.Array:
-    """Write the values of a column as JSON; NaN, infinities and nulls become null."""
+    """Write the values of a column as JSON; NaN, infinities and nulls become null.
+
+    Parameters
+    ----------
+    array
+        Values, shape (rows,).
+    column_type
+        Type of the column.
+
+    Returns
+    -------
+    texts
+        JSON of each value, shape (rows,).
+    """
     if not pa.types.is_nested(array.type):
         return literal.fill_nulls(_write_scalars_as_json(array, column_type), "null")
     offsets, values = literal.flatten_lists(literal.to_variable_lists(array))

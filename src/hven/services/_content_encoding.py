@@ -10,7 +10,18 @@ ZSTD_LEVEL = 3
 
 
 def choose_encoding(accept_encoding: str) -> str | None:
-    """Choose between zstd, gzip and no compression (None) by the client's Accept-Encoding."""
+    """Choose the compression of a response.
+
+    Parameters
+    ----------
+    accept_encoding
+        Accept-Encoding of the client.
+
+    Returns
+    -------
+    encoding
+        ``zstd``, ``gzip``, or None for no compression.
+    """
     if not accept_encoding:
         return None
     weights: dict[str, float] = {}

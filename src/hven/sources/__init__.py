@@ -650,7 +650,13 @@ class FeatureSource(Protocol):
     """A source of features, whose geometries and properties stay columns of their own in a table of a standard."""
 
     def list_derived_utypes(self) -> frozenset[str]:
-        """List the utypes of the columns that only serve to fill columns of a standard."""
+        """List the utypes of the columns that only serve to fill columns of a standard.
+
+        Returns
+        -------
+        utypes
+            Utypes of columns of the source.
+        """
 
     def propose_access(self, table_name: str) -> dict[str, tuple[str, str, str]]:
         """Propose how `hven new` fills the columns of a standard that lead to the file of a row: the row itself.

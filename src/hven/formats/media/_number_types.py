@@ -30,7 +30,18 @@ VOTABLE_TYPES = {
 
 
 def format_arraysize(shape: Sequence[int]) -> str | None:
-    """Write a shape, slowest axis first, as an arraysize of VOTable; None for a scalar."""
+    """Write a shape as an arraysize of VOTable.
+
+    Parameters
+    ----------
+    shape
+        Lengths of the axes, the slowest axis first.
+
+    Returns
+    -------
+    arraysize
+        None for a scalar.
+    """
     return "x".join(str(length) for length in reversed(shape)) or None
 
 

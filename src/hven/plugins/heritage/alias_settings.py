@@ -51,8 +51,8 @@ class AddressAlias:
     query: str | None = define_setting(
         None,
         (
-            "ADQL query that /tap/sync runs for a request to the old path. Hven replaces {where} with the conditions of the "
-            "request's parameters"
+            "ADQL query that /tap/sync runs for a request to the old path. Hven replaces {where} with the conditions "
+            "of the request's parameters"
         ),
     )
     where: Mapping[str, Annotated[str, Field(pattern="\\?")]] = define_setting(

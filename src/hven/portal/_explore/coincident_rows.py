@@ -61,7 +61,17 @@ class TimeAndPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoincidentTable:
-    """A table to query, the conditions, and the aspects that it shares: ``time``, ``place``, or both."""
+    """A table to query.
+
+    Attributes
+    ----------
+    target
+        The table.
+    conditions
+        Parameters of an address that select its rows.
+    common_aspects
+        What its rows share: ``time``, ``place``, or both.
+    """
 
     target: SearchableTable
     conditions: tuple[tuple[str, str], ...]
@@ -102,10 +112,21 @@ def list_coincident_tables(
 
     Parameters
     ----------
+    time_and_place
+        Time and place of the rows.
+    tables
+        Tables of this site.
+    runner
+        Runs queries for the reader.
     titles
         Titles of collections.
     include_places
         True: also list tables that share only the place.
+
+    Returns
+    -------
+    coincident_tables
+        Each table with its conditions.
     """
     related = []
     for table in tables:
@@ -142,12 +163,21 @@ def count_coincident_rows(
 
     Parameters
     ----------
+    coincident_tables
+        Tables and their conditions; the first `MAX_TABLES` are counted.
+    runner
+        Runs queries for the reader.
     timeout_seconds
         Time for one table.
     wait_seconds
         Time for the whole answer: counts that take longer go on, and are cached.
     on_result
         Called for tables with rows, in the thread that counted them.
+
+    Returns
+    -------
+    results
+        The result of each table.
     """
     related_by_key = {related_table.target.key: related_table for related_table in coincident_tables[:MAX_TABLES]}
 
@@ -168,7 +198,20 @@ def count_coincident_rows(
 
 
 def to_unix_microseconds(value: object, column: Column) -> int | None:
-    """Convert a time of a row to microseconds since 1970; None if it has none."""
+    """Convert a time of a row to microseconds since 1970.
+
+    Parameters
+    ----------
+    value
+        Value of the row.
+    column
+        Column of times.
+
+    Returns
+    -------
+    microseconds
+        None if the row has no time.
+    """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if column.epoch is None:

@@ -180,7 +180,18 @@ EXAMPLE_SEARCHES = {
 class SearchableTable:
     """A table to query.
 
-    `service` is None for a table of this site; `registry_entry` is the description in a registry.
+    Attributes
+    ----------
+    name
+        Name of the table, with its schema.
+    title
+        Title for people.
+    service
+        The remote service; None for a table of this site.
+    table
+        The table of this site.
+    registry_entry
+        The description in a registry.
     """
 
     name: str
@@ -203,11 +214,19 @@ class TableQueryOutcome:
 
     Attributes
     ----------
+    target
+        The table.
     status
         ``ok``; ``waiting``: not queried yet; ``other``: the table cannot answer this query; ``late``, ``failed``,
         ``busy``.
     row_count
         The number of rows that match.
+    message
+        What went wrong; empty: nothing.
+    adql
+        The query.
+    elapsed_seconds
+        Seconds that the query took.
     first_rows, columns
         The first rows, and the metadata of their columns.
     keys
@@ -249,7 +268,22 @@ def classify_table_standard(table: Table) -> str:
 
 
 def list_searchable_tables(standard: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchableTable]:
-    """List the tables of a kind: those of this site that the reader may see, then the remote ones."""
+    """List the tables of a kind: those of this site that the reader may see, then the remote ones.
+
+    Parameters
+    ----------
+    standard
+        The kind: ``epn``, ``obscore`` ...
+    runner
+        Runs queries for the reader.
+    tables
+        Tables of this site.
+
+    Returns
+    -------
+    targets
+        Tables of the kind.
+    """
     search_targets = []
     for table in tables:
         if classify_table_standard(table) == standard and table.qualified_name in runner.published_state.tables_by_name:
@@ -329,7 +363,22 @@ def query_searchable_tables(
     *,
     timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
 ) -> list[TableQueryOutcome]:
-    """Query several tables in parallel; those without an answer in time have the status ``late``."""
+    """Query several tables in parallel; those without an answer in time have the status ``late``.
+
+    Parameters
+    ----------
+    tables
+        Tables to query.
+    query_table
+        Queries one table.
+    timeout_seconds
+        Seconds to wait for all answers.
+
+    Returns
+    -------
+    outcomes
+        Results in the order of the tables.
+    """
     futures = {target.key: _pool.submit(query_table, target) for target in tables}
     wait(futures.values(), timeout=timeout_seconds)
     results = []
@@ -359,8 +408,29 @@ def query_searchable_table(
 ) -> TableQueryOutcome:
     """Count the rows of one table and fetch the first `row_limit` of them.
 
-    `columns` are the columns to fetch; by default those that pages show. Failures of a table never raise: they are in
-    the status of the result.
+    Failures of a table never raise: they are in the status of the result.
+
+    Parameters
+    ----------
+    target
+        The table.
+    pairs
+        Conditions, as parameters of an address.
+    kind
+        Kind of the table: ``epn``, ``obscore`` ...
+    runner
+        Runs queries for the reader.
+    row_limit
+        Number of rows to fetch.
+    columns
+        Columns to fetch; by default those that pages show.
+    timeout_seconds
+        Seconds to wait for the answer.
+
+    Returns
+    -------
+    outcome
+        The result.
     """
     start_time = time.monotonic()
     adql = ""

@@ -124,8 +124,21 @@ def build_histogram(
 
     Parameters
     ----------
+    search
+        The search.
+    column
+        A column of numbers or times.
+    runner
+        Runs queries for the reader.
+    bin_count
+        Number of bins.
     scale
         The scale of the bins. With None, and if the converted values are not finite, bins are of the stored values.
+
+    Returns
+    -------
+    histogram
+        The counts of the bins; None if there are no values.
 
     Raises
     ------

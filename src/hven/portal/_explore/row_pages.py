@@ -57,6 +57,10 @@ class RowPage:
         The shown columns, in the order of `rows`.
     keys
         Primary key of each row as JSON text, as addresses name it; empty texts if the table has no key.
+    offset
+        Number of rows before these.
+    has_more
+        Whether there are more rows behind them.
     """
 
     columns: tuple[Column, ...]

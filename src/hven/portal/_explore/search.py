@@ -262,10 +262,17 @@ def parse_search(
     ----------
     pairs
         Names and values, in their order. Empty values are ignored: a form sends its empty fields too.
+    table
+        The table that is searched.
     locate
         Returns the position of a name, in degrees; it may raise a `UserError`.
     find_radius_km
-        Returns the radius in km of the body of the table's positions, for radii that are lengths.
+        Returns the radius of the body of the table's positions (unit: km), for radii that are lengths.
+
+    Returns
+    -------
+    search
+        The search; its faults say what cannot be read.
     """
     parser = _SearchParser(table, locate, find_radius_km)
     for name, value in pairs:

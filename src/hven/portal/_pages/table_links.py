@@ -21,7 +21,17 @@ log = logging.getLogger("hven")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableLink:
-    """A link to a page that shows something of a table."""
+    """A link to a page that shows something of a table.
+
+    Attributes
+    ----------
+    id
+        What the page shows, in JSON.
+    title
+        Title for people.
+    url
+        Address of the page.
+    """
 
     id: str
     title: str

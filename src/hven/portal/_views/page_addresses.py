@@ -34,6 +34,18 @@ def build_table_address(base: str, table: Table) -> str:
     """Build the address of a table's page; each name is one segment of the path.
 
     A name of another resource (``/collections/NAME/files``), or with a special meaning in paths, is put between tildes.
+
+    Parameters
+    ----------
+    base
+        Address of the site or the portal.
+    table
+        The table.
+
+    Returns
+    -------
+    address
+        The address, without parameters.
     """
     name = table.name
     if name in RESERVED_NAMES or name.endswith(".json") or set(name) & set("~/") or not name.strip("."):

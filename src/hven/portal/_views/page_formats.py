@@ -221,7 +221,20 @@ def describe_requested_file(page_context: PageContext) -> CollectionFile:
 
 
 def render_page_response(page_context: PageContext, page: TemplateContext) -> Response:
-    """Send the answer of a service as a page."""
+    """Send the answer of a service as a page.
+
+    Parameters
+    ----------
+    page_context
+        Context of the request.
+    page
+        Context of the template.
+
+    Returns
+    -------
+    response
+        The page.
+    """
     request = page_context.request
     context = page_context.context
     body = render_page(page, build_page_frame(request, context, has_switches=True))
@@ -327,7 +340,15 @@ def build_page_endpoint(
 def build_json_endpoint(
     build_content: Callable[[PageContext], Awaitable[PageContent]], context: ServiceContext
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of a JSON answer for scripts, tagged by its content, so that nothing is sent twice."""
+    """Return the endpoint of a JSON answer for scripts, tagged by its content, so that nothing is sent twice.
+
+    Parameters
+    ----------
+    build_content
+        Builds the answer.
+    context
+        Service context of the site.
+    """
 
     async def send_json(request: Request) -> Response:
         page_context = build_page_context(request, context)
@@ -507,5 +528,11 @@ def _build_response(
 
 
 def list_collection_titles(page_context: PageContext) -> dict[str, str | None]:
-    """Return the titles of the collections."""
+    """Return the titles of the collections.
+
+    Parameters
+    ----------
+    page_context
+        Context of the request.
+    """
     return {name: resource.title for name, resource in page_context.published_state.resources.items()}

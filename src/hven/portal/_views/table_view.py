@@ -62,7 +62,18 @@ class TableView:
 
 
 def build_query_runner(page_context: PageContext) -> QueryRunner:
-    """Build the query runner with the rights of the user of a page."""
+    """Build the query runner with the rights of the user of a page.
+
+    Parameters
+    ----------
+    page_context
+        Context of the request.
+
+    Returns
+    -------
+    runner
+        Runs queries for the user.
+    """
     return QueryRunner(
         site=page_context.context.site,
         principal=page_context.principal,

@@ -462,7 +462,18 @@ _FILE_FACT_TYPES: dict[str, pa.DataType] = {
 
 
 def find_file_fact_type(name: str) -> pa.DataType:
-    """Look up the type of one of `FILE_FACT_COLUMNS`."""
+    """Look up the type of one of `FILE_FACT_COLUMNS`.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+
+    Returns
+    -------
+    column_type
+        Type of Arrow.
+    """
     return _FILE_FACT_TYPES.get(name, pa.string())
 
 

@@ -98,7 +98,13 @@ class FilesAsRowsSource(FileSource):
             self.files.refuse_escaping_links((context.directory, *context.allowed_roots))
 
     def with_context(self, context: SourceContext) -> Self:
-        """Return the same files in another context."""
+        """Return the same files in another context.
+
+        Parameters
+        ----------
+        context
+            Directory, secrets, query and so on.
+        """
         rebound = copy.copy(self)
         rebound.context = replace(context, directory=self.context.directory)
         return rebound
@@ -148,7 +154,15 @@ class FileByFileSource(FileSource):
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows file by file, in batches of limited length."""
+        """Yield rows file by file, in batches of limited length.
+
+        Parameters
+        ----------
+        column_names
+            Columns to read; None: all.
+        row_limit
+            Maximum number of rows; None: all.
+        """
         if not self.files:  # no file was selected
             return
         requested_names = resolve_column_names(column_names, self._list_column_names(), self.files[0].name)

@@ -159,6 +159,13 @@ def detect_record_layout(file: JsonDocument, path: Sequence[str] | None) -> Json
 def read_document_around_records(file: JsonDocument, path: Sequence[str]) -> tuple[bytes, bytes, int]:
     """Read a document without the records of its list.
 
+    Parameters
+    ----------
+    file
+        The document.
+    path
+        Keys that lead to the list.
+
     Returns
     -------
     before, behind, line
@@ -309,6 +316,17 @@ def _strip_byte_order_mark(data: bytes, file: JsonDocument) -> bytes:
 
 def read_records(file: JsonDocument, record_form: JsonRecordLayout) -> Iterator[JsonRecordChunk]:
     """Read the records of a file, once, from front to end.
+
+    Parameters
+    ----------
+    file
+        The document.
+    record_form
+        Where the records stand in it.
+
+    Yields
+    ------
+    Chunks of records.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from hven.plugins.series.time_texts import format_instant
 from hven.plugins.series.timelines.tile_preloading import list_tiles_to_preload
 from hven.plugins.series.timelines.time_span_rows import build_routes, list_remote_tables
 from hven.portal.api.pages import PortalPages, TemplateContext, build_error_responder, build_page_context
-from hven.portal.api.rows import build_query_runner, build_table_address, coincident_rows, render_page_response
+from hven.portal.api.rows import build_table_address, render_page_response, to_unix_microseconds
 from hven.portal.api.table_links import TableLink, TableLinks
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         begins=begins,
         ends=ends,
         data=data,
-        elsewhere=[target.key for target, _ in list_remote_tables(build_query_runner(page_context))],
+        elsewhere=[target.key for target, _ in list_remote_tables(page_context)],
         last=_build_last_samples_address(series_facts),
         tiles=list_tiles_to_preload(series_facts, request.query_params, data),
     )
@@ -176,7 +176,7 @@ def build_time_query_string(row: RowPage, table: Table) -> str:
         values_by_name = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)}
     begin, end = find_begin_and_end_time_columns(table)
     begin_instant, end_instant = (
-        None if column is None else coincident_rows.to_unix_microseconds(values_by_name.get(column.name), column)
+        None if column is None else to_unix_microseconds(values_by_name.get(column.name), column)
         for column in (begin, end)
     )
     if begin_instant is None:

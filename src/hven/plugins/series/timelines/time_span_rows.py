@@ -21,21 +21,29 @@ from hven.plugins.series.tfcat.tfcat_features import GEOMETRY_UTYPE
 from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds
 from hven.portal.api.pages import PageContent, PageContext
 from hven.portal.api.rows import (
+    MAX_TABLES,
+    SEARCH_TIMEOUT_SECONDS,
+    CoincidentTable,
+    SearchableTable,
+    TableQueryOutcome,
+    TimeAndPlace,
+    build_histogram,
     build_json_endpoint,
     build_query_runner,
     build_table_address,
-    coincident_rows,
-    global_search,
+    count_coincident_rows,
+    list_coincident_tables,
     list_collection_titles,
+    list_searchable_tables,
     parse_search,
-    plots,
+    query_searchable_table,
+    query_searchable_tables,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Table
-    from hven.portal.api.rows import QueryRunner
     from hven.services.face import ServiceContext
 
 LOCAL_TIMEOUT_SECONDS = 2.0  # for the tables of this site
@@ -70,10 +78,10 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
         return PageContent(json_content={"lines": [remote_line]})
     bars_by_table: dict[str, dict[str, Any]] = {}
 
-    def count_bars(
-        related_table: coincident_rows.CoincidentTable, target_result: global_search.TableQueryOutcome
-    ) -> None:
-        bars_by_table[target_result.target.key] = _count_begin_times(target_result, related_table.conditions, runner)
+    def count_bars(related_table: CoincidentTable, target_result: TableQueryOutcome) -> None:
+        bars_by_table[target_result.target.key] = _count_begin_times(
+            target_result, related_table.conditions, page_context
+        )
 
     tables_by_name = page_context.published_state.tables_by_name
     excluded_name = query_params.get("_but")
@@ -84,11 +92,11 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
             tables.append(table)
     begin = parse_time_as_microseconds(span[0])
     end = parse_time_as_microseconds(span[1])
-    time_and_place = coincident_rows.TimeAndPlace(begin=begin, end=end)
-    related_tables = coincident_rows.list_coincident_tables(
+    time_and_place = TimeAndPlace(begin=begin, end=end)
+    related_tables = list_coincident_tables(
         time_and_place, tables, runner, titles=list_collection_titles(page_context), include_places=False
     )
-    related_results = coincident_rows.count_coincident_rows(
+    related_results = count_coincident_rows(
         related_tables,
         runner,
         timeout_seconds=LOCAL_TIMEOUT_SECONDS,
@@ -100,40 +108,40 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
         if target_result.status != "ok" or target_result.row_count:
             bars = bars_by_table.get(target_result.target.key) or {}
             lines.append(_describe_table_line(target_result, page_context, related_table.conditions, bars))
-    left_out_count = max(len(related_tables) - coincident_rows.MAX_TABLES, 0)
+    left_out_count = max(len(related_tables) - MAX_TABLES, 0)
     meanwhile_facts = {"lines": lines, "asked": len(related_results), "left_out": left_out_count}
     return PageContent(json_content=meanwhile_facts)
 
 
-def list_remote_tables(runner: QueryRunner) -> list[tuple[global_search.SearchableTable, str]]:
+def list_remote_tables(page_context: PageContext) -> list[tuple[SearchableTable, str]]:
     """List the remote tables, with their kinds."""
-    remote_targets: list[tuple[global_search.SearchableTable, str]] = []
+    remote_targets: list[tuple[SearchableTable, str]] = []
     for kind in TIME_PARAMETERS:
-        targets = global_search.list_searchable_tables(kind, runner, ())
+        targets = list_searchable_tables(kind, build_query_runner(page_context), ())
         remote_targets += [(target, kind) for target in targets if target.service is not None]
-    return remote_targets[: coincident_rows.MAX_TABLES]
+    return remote_targets[:MAX_TABLES]
 
 
 def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageContext) -> dict[str, Any]:
     """Count the rows of one remote table, and fetch the begins of the first ones."""
     runner = build_query_runner(page_context)
-    remote_targets = {target.key: (target, kind) for target, kind in list_remote_tables(runner)}
+    remote_targets = {target.key: (target, kind) for target, kind in list_remote_tables(page_context)}
     if key not in remote_targets:
         message = format_message("hven.toml names no service {name!r:.80}", key)
         raise NotFoundError(message, remedy=" or ".join(remote_targets)[:300])
     target, kind = remote_targets[key]
-    seconds = global_search.SEARCH_TIMEOUT_SECONDS
+    seconds = SEARCH_TIMEOUT_SECONDS
     if target.service:
         seconds = min(target.service.seconds, seconds)
     name, origin = BEGIN_COLUMNS[kind]
 
-    def query_one(target: global_search.SearchableTable) -> global_search.TableQueryOutcome:
+    def query_one(target: SearchableTable) -> TableQueryOutcome:
         pairs = [(TIME_PARAMETERS[kind], "..".join(time_span))]
-        return global_search.query_searchable_table(
+        return query_searchable_table(
             target, pairs, kind, runner, row_limit=MAX_DRAWN_ROWS, columns=(name,), timeout_seconds=seconds
         )
 
-    (target_result,) = global_search.query_searchable_tables([target], query_one, timeout_seconds=seconds + 0.5)
+    (target_result,) = query_searchable_tables([target], query_one, timeout_seconds=seconds + 0.5)
     if target_result.first_rows is None:
         begins = np.empty(0)
     else:
@@ -163,7 +171,7 @@ def _has_time_frequency_shape(table: Table) -> bool:
 
 
 def _count_begin_times(
-    target_result: global_search.TableQueryOutcome, conditions: Sequence[tuple[str, str]], runner: QueryRunner
+    target_result: TableQueryOutcome, conditions: Sequence[tuple[str, str]], page_context: PageContext
 ) -> dict[str, Any]:
     """Count the begins of rows in bins, in seconds since 1970."""
     table = target_result.target.table
@@ -175,7 +183,7 @@ def _count_begin_times(
         return {}
     try:
         search = parse_search(conditions, table)
-        begin_histogram = plots.build_histogram(search, begin, runner, bin_count=BIN_COUNT)
+        begin_histogram = build_histogram(search, begin, build_query_runner(page_context), bin_count=BIN_COUNT)
     except HvenError:  # the page still shows the number of rows
         return {}
     if begin_histogram is None:
@@ -199,12 +207,12 @@ def _count_begin_times(
 
 
 def _describe_table_line(
-    target_result: global_search.TableQueryOutcome,
+    target_result: TableQueryOutcome,
     page_context: PageContext,
     conditions: Sequence[tuple[str, str]] | None,
     bars: dict[str, Any],
 ) -> dict[str, Any]:
-    target: global_search.SearchableTable = target_result.target
+    target: SearchableTable = target_result.target
     table_address = ""
     rows_address = ""
     features_address = ""
