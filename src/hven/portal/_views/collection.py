@@ -28,7 +28,6 @@ from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.table_summary import draw_moc_svg_path, find_time_range
 from hven.portal._pages import PageLink, TemplateContext, body_maps
 from hven.portal._pages.editing_rights import can_edit_collection
-from hven.portal._pages.table_links import list_table_link_menus, load_table_links
 from hven.portal._views.citation import (
     build_signposting_header,
     build_tombstone_page,
@@ -46,6 +45,7 @@ from hven.portal._views.help_pages import NOTE_CACHE, list_collection_help_pages
 from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
+from hven.portal._views.table_links import list_table_link_menus, load_table_links
 from hven.portal._views.table_view import ConstantColumnSummary, build_query_runner, describe_constant_columns
 from hven.services import explorable_files
 
@@ -58,9 +58,9 @@ if TYPE_CHECKING:
     from hven.portal._explore.collection_overviews import RowPicture
     from hven.portal._explore.coverage import GroundCoverage, TimeCoverage
     from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._pages.table_links import TableLinkMenu
     from hven.portal._views.citation import CitationDescription
     from hven.portal._views.dataset_metadata import ReleaseDescription
+    from hven.portal._views.table_links import TableLinkMenu
     from hven.portal.panes import TablePane
     from hven.services.face import ServiceContext, UsageExample
     from hven.services.file_rows import CountWithNoun

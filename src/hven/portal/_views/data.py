@@ -21,7 +21,6 @@ from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.reference_links import list_reference_links
 from hven.portal._explore.search import NEAR_PARAMETER
 from hven.portal._pages import body_maps
-from hven.portal._pages.table_links import list_table_link_menus
 from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import plot_data, row_header, search_form
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
@@ -29,6 +28,7 @@ from hven.portal._views.link_page import write_service_call_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
 from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.row_panel import build_row_panel
+from hven.portal._views.table_links import list_table_link_menus
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
     OFFSET_PARAMETER,

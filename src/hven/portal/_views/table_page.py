@@ -26,7 +26,6 @@ from hven.portal._explore.plots_json import axes_to_json, choose_plot_unit_scale
 from hven.portal._explore.search_fields import list_display_units
 from hven.portal._explore.table_sentence import write_table_sentence
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
-from hven.portal._pages.table_links import list_table_link_menus
 from hven.portal._views import strip_data
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
 from hven.portal._views.dataset_metadata import build_schema_org_table_dataset
@@ -35,6 +34,7 @@ from hven.portal._views.page_addresses import build_table_address, build_table_p
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.search_form import build_condition_chips, build_search_form, describe_relaxed_searches
+from hven.portal._views.table_links import list_table_link_menus
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
     OFFSET_PARAMETER,
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
     from hven.portal._explore import TableSearch
     from hven.portal._explore.cell_text import ColumnHeading
     from hven.portal._explore.search import SearchFault
-    from hven.portal._pages.table_links import TableLinkMenu
     from hven.portal._views.downloads import DownloadLinks
     from hven.portal._views.search_form import SearchForm
     from hven.portal._views.strip_data import OverviewStrip
+    from hven.portal._views.table_links import TableLinkMenu
     from hven.portal._views.table_view import ConstantColumnSummary
     from hven.portal.panes import TablePane
     from hven.services.face import ServiceContext

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.portal._pages.table_links import TableLink, TableLinks
+from hven.portal._views.table_links import TableLink, TableLinks
 
 __all__ = ["TableLink", "TableLinks"]
