@@ -147,8 +147,9 @@ def analyse_federated_query(
         for condition in table_use.conditions:
             table_use.estimated_row_count *= _estimate_selectivity(condition, table_use)
     _assign_join_keys(table_uses, join_keys, max_keys)
-    numbers = frozenset(item.number for item in (*survey.table_refs, *survey.derived_tables))
-    return FederationAnalysis(table_uses=table_uses, from_item_numbers=numbers)
+    numbers = {table_ref.number for table_ref in survey.table_refs}
+    numbers |= {derived_table.number for derived_table in survey.derived_tables}
+    return FederationAnalysis(table_uses=table_uses, from_item_numbers=frozenset(numbers))
 
 
 def _estimate_row_count(relation: Relation) -> int:

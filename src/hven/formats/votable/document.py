@@ -404,7 +404,7 @@ def _find_or_write_table_xml(
     """
     described_objects = (columns, metadata.frames, metadata.groups, metadata.params, metadata.enums)
     # columns that are fitted to their rows differ from answer to answer, and lists may change
-    are_constant = all(isinstance(objects, tuple) for objects in (metadata.frames, metadata.groups, metadata.params))
+    are_constant = set(map(type, (metadata.frames, metadata.groups, metadata.params))) == {tuple}
     is_cacheable = columns is metadata.columns and are_constant
     object_ids = tuple(map(id, described_objects))
     links = tuple(metadata.links)

@@ -494,8 +494,10 @@ def collect_row_filters(
     for table in tables:
         conditions = [policy.find_row_condition(table, principal) for policy in policies]
         conditions.append(find_descriptor_condition(table, principal))
+        condition = None
         if conditions.count(None) < len(conditions):
             condition = join_conditions_with_and(*conditions)
+        if condition is not None:
             filters[table.qualified_name] = remove_literal_slots(condition)
     return filters
 
