@@ -68,7 +68,6 @@ NEEDED: dict[str, frozenset[str]] = (
             "sync",
             "hips_command",
             "preparation",
-            "doi",
             "release_commands",
         ),
         SERVICES,

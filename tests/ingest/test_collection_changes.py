@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hven import query
 from hven.ingest import _disk_space as disk_space
-from hven.ingest import ingest_collection
+from hven.ingest import execute_steps_before_removal, ingest_collection
 from hven.ingest.api.changes import IngestReport, OpenedSource, create_run_id, publish_collection_change
 from hven.ingest.api.steps import IngestStep
 from hven.model import plugins
@@ -145,4 +145,17 @@ def test_steps_of_packages_are_executed_before_a_run(site: Site, monkeypatch: py
         plugins, "load_plugin_records", lambda group: steps if group == "ingest_steps" else load_records(group)
     )
     ingest_collection(site, "night")
+    assert calls == [("night", True)]
+
+
+def test_steps_of_packages_are_executed_before_a_removal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest_collection(site, "night")
+    calls: list[tuple[str, bool]] = []
+
+    def note_removal(site: Site, collection: str) -> None:
+        calls.append((collection, "night.lines" in site.get_published_state().tables_by_name))
+
+    steps = {"notes": IngestStep(before_removal=note_removal), "nothing": IngestStep()}
+    monkeypatch.setattr(plugins, "load_plugin_records", lambda _: steps)
+    execute_steps_before_removal(site, "night")
     assert calls == [("night", True)]

@@ -47,6 +47,7 @@ PLUGIN = PluginPackage(
     settings={"night": "hven_night_sky:NIGHT", "files:night": "hven_night_sky:PLANS"},
     checks=("hven_night_sky:check_night",),
     address_rewriter="hven_night_sky:NightAddresses",
+    identifiers="hven_night_sky:NightIdentifiers",
     extensions={"night_sky.reports": ("hven_night_report",)},
 )
 
@@ -94,6 +95,17 @@ NIGHT = SettingsSection(
     find_faults=find_far_places,
 )
 PLANS = SettingsSection(name="files", part="night", settings_class=PlanSettings)
+
+
+class NightIdentifiers:
+    def __init__(self, database):
+        self.database = database
+
+    def find_citation(self, collection, label=""):
+        return None
+
+    def map_dois(self):
+        return {("night", "R1"): "10.5072/night.r1"}
 
 
 def check_night(settings):
@@ -416,6 +428,18 @@ def test_a_site_is_served_without_what_cannot_be_loaded(
     assert any(fault in error.message for error in plugins.find_plugin_faults())
 
 
+@pytest.mark.usefixtures("package_place")
+def test_a_package_gives_dois(site: Path) -> None:
+    (site / "hven.toml").write_text('plugins = ["night_sky"]\n', encoding="utf-8")
+    with Site(load_settings(site, {})) as opened_site:
+        assert opened_site.identifiers.map_dois() == {("night", "R1"): "10.5072/night.r1"}
+        assert opened_site.identifiers is opened_site.identifiers
+    (site / "hven.toml").write_text("plugins = []\n", encoding="utf-8")
+    with Site(load_settings(site, {})) as opened_site:
+        assert opened_site.identifiers.map_dois() == {}
+        assert opened_site.identifiers.find_citation("night") is None
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
@@ -434,6 +458,7 @@ def test_a_site_is_served_without_what_cannot_be_loaded(
             '"hven_night_sky:Addresses"',
             "names hven_night_sky:Addresses, but hven_night_sky has no Addresses",
         ),
+        ('"hven_night_sky:NightIdentifiers"', '"hven_night_sky:Names"', "but hven_night_sky has no Names"),
         ('"hven_night_report"', '"hven_night_reports"', "names hven_night_reports, which cannot be loaded"),
         ("uses=()", 'uses=("sea",)', "the plug-in package night_sky is left out, because it uses sea"),
     ],

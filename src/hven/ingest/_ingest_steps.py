@@ -26,10 +26,14 @@ class IngestStep:
         Called by the commands that publish a collection, `hven ingest` and `hven sync`, with the site and the name of
         the collection. It completes what a server would do later, such as files that are derived from the rows. None:
         nothing is to be done.
+    before_removal
+        Called by `hven remove` before a collection is removed, with the site and the name of the collection; None:
+        nothing is to be done.
     """
 
     before_run: Callable[[Site, str, str], None] | None = None
     after_publication: Callable[[Site, str], None] | None = None
+    before_removal: Callable[[Site, str], object] | None = None
 
 
 def execute_steps_before_run(site: Site, collection: str, run: str) -> None:
@@ -52,3 +56,18 @@ def execute_steps_after_publication(site: Site, collection: str) -> None:
     for step in plugins.load_plugin_records("ingest_steps").values():
         if step.after_publication is not None:
             step.after_publication(site, collection)
+
+
+def execute_steps_before_removal(site: Site, collection: str) -> None:
+    """Execute the steps of all plug-in packages before a collection is removed.
+
+    Parameters
+    ----------
+    site
+        Site that still publishes the collection.
+    collection
+        Name of the collection.
+    """
+    for step in plugins.load_plugin_records("ingest_steps").values():
+        if step.before_removal is not None:
+            step.before_removal(site, collection)

@@ -140,6 +140,9 @@ class PluginPackage:
     request_observers
         Classes that get each request that a server has answered, subclasses of `hven.site.RequestObserver`, as
         ``module:name``.
+    identifiers
+        Place of a class that knows the DOIs of collections and releases, a `hven.site.PersistentIdentifiers`, as
+        ``module:name``. Its argument is the database of the system state. Empty: the package gives no DOIs.
 
     Raises
     ------
@@ -176,6 +179,7 @@ class PluginPackage:
     pages: str = ""
     table_links: tuple[str, ...] = ()
     request_observers: tuple[str, ...] = ()
+    identifiers: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

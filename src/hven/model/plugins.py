@@ -649,7 +649,7 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
         where = f"the plug-in package {package.name}"
         places = [*package.settings.values(), *package.table_keys.values(), *package.checks, *package.table_links]
         places += package.request_observers
-        places += filter(None, (package.pages, package.address_rewriter))
+        places += filter(None, (package.pages, package.address_rewriter, package.identifiers))
         if package.store_tables is not None:
             places.append(package.store_tables.definitions)
         for place in places:

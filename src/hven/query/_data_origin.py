@@ -52,7 +52,7 @@ def build_data_origin_infos(
     origin_pairs: list[tuple[str, str | None]] = []
     if tables_by_collection:
         origin_pairs += _iterate_publisher_pairs(list(tables_by_collection.values()), site)
-    dois = site.store.citations.map_dois() if has_release else {}
+    dois = site.identifiers.map_dois() if has_release else {}
     for items in list(tables_by_collection.values())[:MAX_DESCRIBED_COLLECTIONS]:
         resource = items[0].resource
         if resource is None:

@@ -179,8 +179,8 @@ def collect_citation_metadata(
     NotFoundError
         The reader knows of no such collection or release.
     """
-    settings = context.site.settings
-    store = context.site.store
+    site = context.site
+    settings = site.settings
     resource = published_state.resources.get(collection)
     known_tables = {table.qualified_name for schema in catalogue.schemas for table in schema.tables}
     all_items = published_state.tables_by_name.values()
@@ -191,7 +191,7 @@ def collect_citation_metadata(
         message = format_message("there is no collection {name!r} here", collection[:80])
         raise NotFoundError(message, remedy="see the list of collections on the first page")
     base_url = base_url or settings.site_url
-    minted_dois = store.citations.map_dois()
+    minted_dois = site.identifiers.map_dois()
     releases = _list_releases(published, collection)
 
     def find_release_identifier(label: str) -> str:
@@ -214,11 +214,11 @@ def collect_citation_metadata(
         own_doi = minted_dois.get((collection, release_label))
     else:
         relations += [("HasVersion", find_release_identifier(entry.label)) for entry in releases]
-        history = store.list_publication_events(collection)
+        history = site.store.list_publication_events(collection)
         issued = history[-1].at if history else ""
     withdrawal_reason = ""
     withdrawal_date = ""
-    citation = store.citations.find_citation(collection, release_label)
+    citation = site.identifiers.find_citation(collection, release_label)
     if citation is not None and citation.state == "withdrawn":
         withdrawal_reason = citation.reason or ""
         withdrawal_date = citation.changed[:10]

@@ -14,6 +14,7 @@ from hven.site._example_queries import list_example_queries
 from hven.site._metadata_overlay import find_inherited_attributes
 from hven.site._obscore_views import UnionView
 from hven.site._people_tables import find_groups_and_aliases
+from hven.site._persistent_identifiers import PersistentIdentifiers
 from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTable
 from hven.site._request_observers import RequestObserver, RequestObserverGroup, prepare_request_observers
 from hven.site._request_usage import CURRENT_USAGE, AnsweredRequest, RequestUsage, record_sent_data
@@ -31,6 +32,7 @@ __all__ = [
     "AnsweredRequest",
     "Catalogue",
     "EngineRegistry",
+    "PersistentIdentifiers",
     "PublishedState",
     "PublishedTable",
     "RequestObserver",

@@ -16,6 +16,7 @@ from hven.site._damage_fallback import select_served_records
 from hven.site._engine_registry import EMBEDDED_ENGINE, EngineRegistry
 from hven.site._live_tables import LiveTableInspector
 from hven.site._people_tables import list_people_table_problems
+from hven.site._persistent_identifiers import PersistentIdentifiers, open_persistent_identifiers
 from hven.site._published_state import MAX_CACHED_OWNERS, USER_SCHEMA, PublishedTable
 from hven.site._state_builder import build_published_state
 from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
@@ -119,6 +120,11 @@ class Site(SingletonRegistry):
             self._watch_thread = threading.Thread(target=self._watch_for_changes, name="holdings", daemon=True)
             self._watch_thread.start()
             threading.Thread(target=self._watch_engines, name="engines", daemon=True).start()
+
+    @property
+    def identifiers(self) -> PersistentIdentifiers:
+        """The DOIs of collections and releases."""
+        return open_persistent_identifiers(self.store)
 
     @property
     def published_records(self) -> Mapping[str, SnapshotRecord]:

@@ -77,3 +77,19 @@ def test_check_names_the_package(directory: Path) -> None:
     assert "rows of the plug-in package registry (registered, registered_parts), which `plugins`" in told
     told = run_hven("register", "--site", directory, expected_code=2).stderr
     assert "hven register belongs to the plug-in package registry" in told
+
+
+def test_dois_are_kept_and_not_shown(directory: Path) -> None:
+    run_hven("doi", "stars", "--is", "10.5072/stars", "--site", directory)
+    descriptor = directory / "collections/stars/stars.yaml"
+    descriptor.write_text(descriptor.read_text().replace("doi: 10.5072/stars\n", ""))
+    for plugin_line, is_shown in (("", True), ("plugins = []\n", False), ("", True)):
+        (directory / "hven.toml").write_text(f'{TOML}{plugin_line}[doi]\nprefix = "10.5072"\n')
+        with Site(load_settings(directory)) as site:
+            page = Client(create_application(site)).get("/collections/stars")
+            assert page.status == 200
+            assert ("10.5072/stars" in page.text) == is_shown
+    (directory / "hven.toml").write_text(f'{TOML}plugins = []\n[doi]\nprefix = "10.5072"\n')
+    told = run_hven("check", "--site", directory, expected_code=0).stdout
+    assert "belongs to the plug-in package registry, which `plugins` leaves out" in told
+    run_hven("remove", "stars", "--site", directory)

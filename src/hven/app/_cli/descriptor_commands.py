@@ -96,8 +96,10 @@ def new(
             site_settings, name, source, paper_ids, licence=licence, kind=kind, table=table, standard=standard
         )
         print(f"wrote {descriptor_path}")
-        doi_command = format_command(context, "doi", name)
-        print(f"Review it, then run: {check_command} && {ingest_command}; to give it its own DOI, run: {doi_command}")
+        next_step = f"Review it, then run: {check_command} && {ingest_command}"
+        if any(package.identifiers for package in plugins.list_plugin_packages()):
+            next_step += f"; to give it its own DOI, run: {format_command(context, 'doi', name)}"
+        print(next_step)
         return
     if licence:
         raise UsageError("--licence needs --paper", remedy="add `licence` to the descriptor")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -300,8 +299,7 @@ def remove(
 ) -> None:
     """Stop publishing a collection; --purge also deletes its data."""
     with open_site(context) as site:
-        # imported here: few collections have a DOI, and the import takes time
-        resolve_name("hven.services.doi_minting:record_tombstone_citation")(site, name)
+        ingest_package.execute_steps_before_removal(site, name)
         removed_tables = _retry_until_unlocked(lambda: site.store.unpublish_collection(name))
         deleted_snapshots = []
         if purge_data:

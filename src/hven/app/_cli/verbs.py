@@ -41,7 +41,6 @@ VERB_MODULES = {
     "explain": "query_commands",
     "resolve": "query_commands",
     "region": "region",
-    "doi": "doi",
     "status": "status_commands",
     "verify": "verify",
     "history": "publish",
@@ -158,9 +157,15 @@ def _insert_package_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
     """Insert the verbs of plug-in packages, each behind the verb that its record names."""
     names = list(verb_functions)
     package_verbs = list_package_verbs()
-    for name, verb in package_verbs.items():
-        position = names.index(verb.after) + 1 if verb.after in names else len(names)
+    remaining_names = list(package_verbs)
+    while remaining_names:
+        # a verb may stand behind one of another package
+        placeable_names = [name for name in remaining_names if package_verbs[name].after in names]
+        name = placeable_names[0] if placeable_names else remaining_names[0]
+        previous_verb = package_verbs[name].after
+        position = names.index(previous_verb) + 1 if previous_verb in names else len(names)
         names.insert(position, name)
+        remaining_names.remove(name)
     places = verb_functions | {name: verb.function for name, verb in package_verbs.items()}
     return {name: places[name] for name in names}
 

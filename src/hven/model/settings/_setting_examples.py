@@ -223,15 +223,6 @@ authorities = ["stjerneborg.example"]
 ids = {tap = "ivo://uraniborg.example/__system__/tap/run"}
 mirrors = {tap = ["http://old.uraniborg.example/tap"]}
 """,
-    "doi": """\
-[doi]
-prefix = "10.5072"
-repository = "IDOC.PSUP"
-password = "$DATACITE_PASSWORD"
-endpoint = "https://api.test.datacite.org"
-seconds = 60
-suffix = "psup/"
-""",
     "results": """\
 [results]
 keep = 5000

@@ -19,7 +19,6 @@ from hven.model.settings._sections import (
     CitedResultSettings,
     CountTreeSettings,
     DescriptorPythonLimits,
-    DoiSettings,
     FederatedSearchSettings,
     FileCacheSettings,
     HealthSettings,
@@ -295,7 +294,6 @@ class Settings:
     registry: RegistrySettings = define_setting(
         RegistrySettings, "what the site publishes about itself for registries of the Virtual Observatory (/oai)"
     )
-    doi: DoiSettings = define_setting(DoiSettings, "where DOIs are registered (`hven doi`)")
     results: CitedResultSettings = define_setting(CitedResultSettings, "persistent addresses of results")
     portals: tuple[PortalSettings, ...] = define_setting(
         (), "several portals over the same collections, each with its own name"

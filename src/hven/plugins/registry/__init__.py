@@ -1,1 +1,1 @@
-"""Registry records of what a site publishes, and their harvesting."""
+"""Registry records, their harvesting, and DOIs: see README.md."""

@@ -1,4 +1,4 @@
-"""What this package adds: the service ``oai`` with its records in the system state, and the verb ``hven register``."""
+"""What this package adds: the service ``oai``, DOIs, their records in the system state, settings and verbs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from hven.model.plugins import PluginPackage, StoreTables, Verb
 
 PLUGIN = PluginPackage(
     name="registry",
-    title="List the site in the registries of the Virtual Observatory",
+    title="List the site in registries of the Virtual Observatory, and give DOIs to collections",
     protocols={"oai": "hven.plugins.registry.oai_service"},
     store_tables=StoreTables(
-        names=("registered", "registered_parts"), definitions="hven.plugins.registry.store_tables:TABLES"
+        names=("citations", "registered", "registered_parts"), definitions="hven.plugins.registry.store_tables:TABLES"
     ),
+    identifiers="hven.plugins.registry.doi_store:CitationStore",
+    ingest_steps={"registry": "hven.plugins.registry.removal_step"},
+    settings={"doi": "hven.plugins.registry.settings:DOI_SECTION"},
     verbs={
         "register": Verb(
             function="hven.plugins.registry.register:register",
@@ -23,6 +26,18 @@ PLUGIN = PluginPackage(
                 "hven register --harvested --at https://reg.example.org/tap --json",
                 "hven register --hapi --line",
             ),
-        )
+        ),
+        "doi": Verb(
+            function="hven.plugins.registry.doi:doi",
+            after="report",
+            examples=(
+                "hven doi",
+                "hven doi stars --draft --suffix psup/stars --dry-run",
+                "hven doi stars --release R4 --publish --json",
+                "hven doi stars --to datacite.json",
+                "hven doi stars --is 10.5555/12345",
+                "hven doi stars --withdraw 'the photometry was wrong'",
+            ),
+        ),
     },
 )

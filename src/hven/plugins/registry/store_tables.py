@@ -1,4 +1,4 @@
-"""Tables of the system state: registry records, and what they were made from."""
+"""Tables of the system state: registry records, what they were made from, and DOIs."""
 
 from __future__ import annotations
 
@@ -28,5 +28,19 @@ parts = TABLES.define_table(  # what the records of a collection were made from
     """
     part text key
     made text
+    """,
+)
+citations = TABLES.define_table(  # DOIs, and the reasons of withdrawals: see `doi_store`
+    "citations",
+    """
+    id         text key       -- collection, @ and label of the release in small letters
+    collection text index
+    label      text           -- empty: the collection as a whole
+    doi        text null unique
+    state      text           -- reserved, draft, findable, withdrawn
+    url        text           -- its landing page
+    told       text           -- its metadata as they were last registered
+    changed    text
+    reason     text null      -- why it was withdrawn
     """,
 )

@@ -248,7 +248,7 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
         metadata = {**datacite_record, "url": citation.address}
         entry = _write_bibtex(citation)
     except NotFoundError:
-        stored_citation = page_context.context.site.store.citations.find_citation(name, label)
+        stored_citation = page_context.context.site.identifiers.find_citation(name, label)
         if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
             raise
         metadata = dict(stored_citation.told)
@@ -389,7 +389,7 @@ def build_tombstone_page(page_context: PageContext, name: str, label: str) -> Pa
     NotFoundError
         Nothing of that name was cited or withdrawn.
     """
-    stored_citation = page_context.context.site.store.citations.find_citation(name, label)
+    stored_citation = page_context.context.site.identifiers.find_citation(name, label)
     if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
         message = format_message("there is no collection {name!r} here", name[:80])
         raise NotFoundError(message, remedy="see the collections on the first page")

@@ -241,7 +241,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def compute_state(page_context: PageContext) -> object:
         name = _read_collection_name(page_context)
-        stored_citation = await anyio.to_thread.run_sync(context.site.store.citations.find_citation, name)
+        stored_citation = await anyio.to_thread.run_sync(context.site.identifiers.find_citation, name)
         try:
             published_names = page_context.published_state.tables_by_name
             tables = page_context.find_collection().tables

@@ -325,20 +325,6 @@ drafts = _define_table(  # texts that curators write in the page: see `_drafts`
     bases   text  -- JSON: part -> digest of the published text when the draft began
     """,
 )
-citations = _define_table(  # DOIs, and the reasons of withdrawals: see `_citation_records`
-    "citations",
-    """
-    id         text key       -- collection, @ and label of the release in small letters
-    collection text index
-    label      text           -- empty: the collection as a whole
-    doi        text null unique
-    state      text           -- reserved, draft, findable, withdrawn
-    url        text           -- its landing page
-    told       text           -- its metadata as they were last registered
-    changed    text
-    reason     text null      -- why it was withdrawn
-    """,
-)
 results = _define_table(  # persistent addresses of results
     "results",
     """

@@ -14,7 +14,6 @@ from hven.model.errors import NotFoundError, StorageError
 from hven.site.store import _leases as leases
 from hven.site.store import _snapshot_pointers as pointer_moves
 from hven.site.store import _state_copies as state_copies
-from hven.site.store._citation_records import CitationStore, CitedResultStore
 from hven.site.store._database import (
     StateDatabase,
     build_state_address,
@@ -42,6 +41,7 @@ from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
 from hven.site.store._leases import Lease, LeaseStore
 from hven.site.store._releases import ReleaseStore
+from hven.site.store._result_records import CitedResultStore
 from hven.site.store._schedules import SyncScheduleStore
 from hven.site.store._sessions import SessionStore
 from hven.site.store._snapshots import (
@@ -127,7 +127,6 @@ class StateStore:
         self.verifications = SnapshotVerificationStore(self._database)
         self.descriptors = DescriptorStore(self._database)
         self.drafts = DraftStore(self._database)
-        self.citations = CitationStore(self._database)
         self.results = CitedResultStore(self._database)
         self._package_objects = SingletonRegistry()
         self._cached_holds: tuple[int, dict[str, str]] = (-1, {})

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from hven.app._cli.context import format_command, format_time, open_site, print_json, print_table
+from hven.app.api import format_command, format_time, open_site, print_json, print_table
 from hven.model.errors import NotFoundError, UsageError, UserError
-from hven.services import citations, doi_minting
+from hven.plugins.registry import doi_minting
+from hven.plugins.registry.doi_store import CitationStore
+from hven.plugins.registry.settings import get_doi_settings
+from hven.services import citations
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
@@ -153,10 +156,10 @@ def _show_doi_metadata(
     *,
     as_json: bool,
 ) -> None:
-    stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
+    stored_citation = site.store.get_or_create(CitationStore).find_citation(citation.resource.name, citation.label)
     doi_name = stored_citation.doi if stored_citation else None
     if not doi_name:
-        if site.settings.doi.prefix:
+        if get_doi_settings(site.settings).prefix:
             doi_name = doi_minting.propose_doi(site.settings, citation, suffix)
         else:
             doi_name = citation.doi
@@ -177,7 +180,7 @@ def _show_doi_metadata(
     lines.append(f"DOI {doi_name or 'by a library'}: {state_text}; nothing was sent")
     print("\n".join(lines), file=sys.stderr)
     if not chosen_options and not has_errors:
-        action = "--publish" if site.settings.doi.prefix else "--to FILE"
+        action = "--publish" if get_doi_settings(site.settings).prefix else "--to FILE"
         command = format_command(context, "doi", citation.resource.name, *_build_release_arguments(citation), action)
         print(f"next: {command}", file=sys.stderr)
     if has_errors:
@@ -191,7 +194,7 @@ def _build_release_arguments(citation: CitationMetadata) -> list[str]:
 
 
 def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Path) -> None:
-    stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
+    stored_citation = site.store.get_or_create(CitationStore).find_citation(citation.resource.name, citation.label)
     name = citation.doi
     if stored_citation and stored_citation.doi:
         name = stored_citation.doi
@@ -229,7 +232,7 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
     stored_citation = doi_minting.record_withdrawal(site.store, replace(citation, withdrawal_reason=""), reason)
     withdrawn_citation = replace(citation, withdrawal_reason=reason, withdrawal_date=stored_citation.changed[:10])
     stored_doi = stored_citation.doi
-    own_prefix = site.settings.doi.prefix
+    own_prefix = get_doi_settings(site.settings).prefix
     is_own_doi = stored_doi and own_prefix and stored_doi.lower().startswith(f"{own_prefix}/")
     print(
         f"{citation.title} is withdrawn; {citation.address} shows this and the reason, even after the data are removed"
@@ -272,7 +275,7 @@ def _report_doi_outcome(
 
 def _list_dois(context: typer.Context, *, as_json: bool) -> None:
     with open_site(context) as site:
-        citation_records = site.store.citations.list_citations()
+        citation_records = site.store.get_or_create(CitationStore).list_citations()
     rows: list[dict[str, Any]] = [
         {
             "collection": record.collection,

@@ -25,6 +25,8 @@ from hven.model.errors import (
 )
 from hven.model.resource import DoiRecord
 from hven.model.resource import parse_doi as bare_doi
+from hven.plugins.registry.doi_store import CitationStore
+from hven.plugins.registry.settings import get_doi_settings
 from hven.services import citations
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -60,7 +62,7 @@ class DataCiteClient:
     """
 
     def __init__(self, settings: Settings) -> None:
-        doi_settings = settings.doi
+        doi_settings = get_doi_settings(settings)
         missing_keys = [key for key in ("prefix", "repository", "password") if getattr(doi_settings, key) is None]
         if missing_keys:
             raise UserError(
@@ -76,6 +78,7 @@ class DataCiteClient:
                 remedy='write endpoint = "https://.." under [doi]',
             )
         self._settings = settings
+        self._doi_settings = doi_settings
         self._base_url = doi_settings.endpoint.rstrip("/")
         password = settings.resolve_secret_address(doi_settings.password or "")
         login = f"{doi_settings.repository}:{password}"
@@ -145,7 +148,7 @@ class DataCiteClient:
         content = None
         if attributes is not None:
             content = orjson.dumps({"data": {"type": "dois", "attributes": attributes}})
-        timeout_seconds = self._settings.doi.seconds
+        timeout_seconds = self._doi_settings.seconds
         try:
             answer = http_client.send_request_once(
                 method,
@@ -195,8 +198,8 @@ class DataCiteClient:
             )
         if status == 403:
             raise ForbiddenError(
-                f"DataCite {failed_action}: {self._settings.doi.repository} is not allowed to do this ({error_text})",
-                remedy=f"check that {self._settings.doi.prefix} is its prefix and that no other repository has the DOI",
+                f"DataCite {failed_action}: {self._doi_settings.repository} is not allowed to do this ({error_text})",
+                remedy=f"check that {self._doi_settings.prefix} is its prefix and that no other repository has the DOI",
             )
         if status == 429 or status >= 500:
             raise ServiceError(
@@ -248,7 +251,8 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
     UserError
         The settings have no prefix, or the suffix is not valid.
     """
-    prefix = settings.doi.prefix
+    doi_settings = get_doi_settings(settings)
+    prefix = doi_settings.prefix
     if prefix is None:
         raise UserError(
             "hven.toml has no prefix under [doi]", remedy='write prefix = "10.xxxx", the prefix that DataCite gave you'
@@ -265,7 +269,7 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
     name = citation_metadata.resource.name
     if citation_metadata.label:
         name = f"{name}.{citation_metadata.label}"
-    doi_suffix = suffix or f"{settings.doi.suffix}{name}".lower()
+    doi_suffix = suffix or f"{doi_settings.suffix}{name}".lower()
     if not re.fullmatch(r"[A-Za-z0-9._/-]+", doi_suffix):
         raise UserError(f"{doi_suffix!r:.60} is not valid in a DOI", remedy="use letters, digits and . _ - /")
     return f"{prefix}/{doi_suffix}"
@@ -322,12 +326,13 @@ def mint_doi(
     if errors:
         raise UserError(f"{citation_metadata.title}: {'; '.join(errors)}")
     service = DataCiteClient(settings)
-    known_citation = store.citations.find_citation(citation_metadata.resource.name, citation_metadata.label)
+    citation_store = store.get_or_create(CitationStore)
+    known_citation = citation_store.find_citation(citation_metadata.resource.name, citation_metadata.label)
     if known_citation is not None and known_citation.doi is not None:
         doi = known_citation.doi
     else:
         doi = propose_doi(settings, citation_metadata, suffix)
-    citation = store.citations.reserve_doi(_create_citation(citation_metadata, doi))
+    citation = citation_store.reserve_doi(_create_citation(citation_metadata, doi))
     attributes = build_datacite_attributes(citation_metadata, doi)
     if target_state == "draft" and citation.state not in {"reserved", "draft"}:
         raise ConflictError(
@@ -348,7 +353,7 @@ def mint_doi(
     changed_citation = replace(
         citation, state=target_state, url=citation_metadata.address, told=attributes, reason=reason
     )
-    return store.citations.save_citation(changed_citation), outcome
+    return citation_store.save_citation(changed_citation), outcome
 
 
 def _create_citation(citation_metadata: CitationMetadata, doi: str | None) -> DoiRecord:
@@ -438,11 +443,12 @@ def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, 
     doi = bare_doi(text)
     if doi is None:
         raise UserError(f"{text!r:.80} is not a DOI", remedy="write the DOI as 10.xxxx/..")
-    citation = store.citations.reserve_doi(_create_citation(citation_metadata, doi))
+    citation_store = store.get_or_create(CitationStore)
+    citation = citation_store.reserve_doi(_create_citation(citation_metadata, doi))
     if (citation.doi or "").lower() != doi.lower():
         raise ConflictError(f"{citation_metadata.title} already has the DOI {citation.doi}")
     attributes = build_datacite_attributes(citation_metadata, doi)
-    return store.citations.save_citation(replace(citation, state="findable", told=attributes))
+    return citation_store.save_citation(replace(citation, state="findable", told=attributes))
 
 
 def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, reason: str) -> DoiRecord:
@@ -462,7 +468,8 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
     citation
         Citation as stored.
     """
-    known_citation = store.citations.find_citation(citation_metadata.resource.name, citation_metadata.label)
+    citation_store = store.get_or_create(CitationStore)
+    known_citation = citation_store.find_citation(citation_metadata.resource.name, citation_metadata.label)
     citation = known_citation or _create_citation(citation_metadata, citation_metadata.doi)
     if (citation.state, citation.reason) == ("withdrawn", reason):  # the date of the first withdrawal stays
         return citation
@@ -474,7 +481,7 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
     elif not attributes:
         attributes = citations.build_datacite_record(citation_metadata)
     withdrawn_citation = replace(citation, doi=doi, state="withdrawn", reason=reason, told=attributes)
-    return store.citations.save_citation(withdrawn_citation)
+    return citation_store.save_citation(withdrawn_citation)
 
 
 def record_tombstone_citation(site: Site, collection: str) -> DoiRecord | None:
@@ -500,10 +507,10 @@ def record_tombstone_citation(site: Site, collection: str) -> DoiRecord | None:
         citation_metadata = citations.collect_citation_metadata(context, published_state, catalogue, collection)
     except NotFoundError:
         return None
-    is_mirror = bool(
-        list_mirrored_site_addresses(citation_metadata.resource)
-    )  # the DOI of a mirror leads to the original site
-    if citation_metadata.doi is None or is_mirror or site.store.citations.find_citation(collection) is not None:
+    # the DOI of a mirror leads to the original site
+    is_mirror = bool(list_mirrored_site_addresses(citation_metadata.resource))
+    known_citation = site.store.get_or_create(CitationStore).find_citation(collection)
+    if citation_metadata.doi is None or is_mirror or known_citation is not None:
         return None
     try:
         return record_external_doi(site.store, citation_metadata, citation_metadata.doi)

@@ -12,6 +12,7 @@ from lxml import etree
 
 from citation_site import PASSWORD, PSZ2, DataCiteServer, build_site, copy_attributes
 from hven.model.settings import load_settings
+from hven.plugins.registry.doi_store import CitationStore
 from hven.site import Site
 from json_servers import Reply, Request, serve
 from process_runner import run_hven
@@ -39,7 +40,10 @@ def run(site_directory: Path, *words: str, code: int = 0) -> str:
 
 def state(site_directory: Path) -> list[tuple[str, str, str, str]]:
     with Site(load_settings(site_directory), watch_for_changes=False) as site:
-        return [(one.collection, one.label, one.doi or "", one.state) for one in site.store.citations.list_citations()]
+        return [
+            (one.collection, one.label, one.doi or "", one.state)
+            for one in site.store.get_or_create(CitationStore).list_citations()
+        ]
 
 
 def test_the_fake_is_one_that_datacites_client_takes_for_datacite(world: DataCiteServer) -> None:

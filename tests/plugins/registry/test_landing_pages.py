@@ -16,7 +16,8 @@ from lxml import etree, html
 from citation_site import PSZ2, build_site
 from hven.app._server import create_application
 from hven.model.settings import load_settings
-from hven.services import citations, doi_minting
+from hven.plugins.registry import doi_minting
+from hven.services import citations
 from hven.site import Site
 from process_runner import run_hven
 
