@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
@@ -123,6 +124,7 @@ PLUGIN = PluginPackage(
     name="night_sky",
     title="Plan observations of published targets",
     pages="hven_night_report:PAGES",
+    translations="hven_night_sky:night_texts",
     request_observers=("hven_night_report:FaultyObserver", "hven_night_report:NightObserver"),
 )
 '''
@@ -189,6 +191,20 @@ NIGHT_TEMPLATE = """\
 """
 
 
+NIGHT_CATALOGUE = """\
+msgid ""
+msgstr "Content-Type: text/plain; charset=UTF-8\\n"
+
+msgctxt "pages"
+msgid "Observing at {place}"
+msgstr "Observation à {place}"
+
+msgctxt "pages"
+msgid "Log in"
+msgstr "Another word for it"
+"""
+
+
 def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> None:
     """Write a package as it stands among installed ones."""
     about = place / "hven_night_sky-1.0.dist-info"
@@ -199,6 +215,8 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
     (place / "hven_night_report.py").write_text(report, encoding="utf-8")
     (place / "night_pages").mkdir()
     (place / "night_pages/night.html").write_text(NIGHT_TEMPLATE, encoding="utf-8")
+    (place / "night_texts").mkdir()
+    (place / "night_texts/fr.po").write_text(NIGHT_CATALOGUE, encoding="utf-8")
 
 
 @contextmanager
@@ -351,6 +369,9 @@ def test_a_package_adds_pages_to_the_portal(plain_site: Path) -> None:
         assert "<h1>Observing at Hven</h1>" in page.text
         assert '<main id="content">' in page.text, "the frame of all pages is around it"
         assert client.ask("GET", "/night.json").body == b'{"place":"Hven"}'
+        french_page = client.ask("GET", "/night", headers={"accept": "text/html", "accept-language": "fr"}).text
+        assert "<h1>Observation à Hven</h1>" in french_page
+        assert "Another word for it" not in french_page, "texts of the portal stay as they are"
         (plain_site / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
         load_settings(plain_site, {})
         assert Client(create_application(opened)).ask("GET", "/night").status == 404
@@ -408,12 +429,12 @@ def test_observers_follow_the_selection_of_packages(plain_site: Path) -> None:
         assert sys.modules["hven_night_report"].NightObserver.told == ["start", "stop", "start", "stop"]
 
 
-@pytest.mark.parametrize("key", ["pages", "request_observers"])
+@pytest.mark.parametrize("key", ["pages", "translations", "request_observers"])
 def test_a_site_is_served_without_what_cannot_be_loaded(
     portal_package_place: Path, plain_site: Path, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = [
-        line.replace("hven_night_report:", "hven_night_report:No") if key in line else line
+        re.sub(r"(hven_night_\w+):", r"\1:No", line) if f" {key}=" in line else line
         for line in PORTAL_PACKAGE.splitlines()
     ]
     (portal_package_place / "hven_night_sky.py").write_text("\n".join(lines), encoding="utf-8")
@@ -421,9 +442,9 @@ def test_a_site_is_served_without_what_cannot_be_loaded(
     clear_caches()
     with Site(load_settings(plain_site, {})) as opened:
         client = Client(create_application(opened))
-        assert client.ask("GET", "/help").status == 200
+        assert client.ask("GET", "/help?lang=fr").status == 200
         assert client.ask("GET", "/night").status == (404 if key == "pages" else 200)
-    fault = "the plug-in package night_sky names hven_night_report:No"
+    fault = "the plug-in package night_sky names hven_night_"
     assert fault in caplog.text
     assert any(fault in error.message for error in plugins.find_plugin_faults())
 

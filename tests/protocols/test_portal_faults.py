@@ -6,6 +6,7 @@ import json
 import pickle
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from string import Formatter
 
 import pytest
@@ -35,14 +36,16 @@ from hven.model.errors import (
     suggest_spelling,
 )
 from hven.model.units import compute_unit_factor
-from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_page_translations
+from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_catalogue_files, list_languages, load_page_translations
 from hven.portal._pages.translation import get_message_translator
+from plugin_needs import load_core_fixtures
 
 OTHERS = list_languages()[1:]
+CONTEXTS = {"pages", "browser", "columns", "faults"}
 ROOMS = (
     "model/errors.py", "portal/_explore", "portal/conditions.py", "portal/_condition_values.py", "portal/_views", "portal/faces/portal.py",
     "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/job_service.py", "site/auth/_recorded_rights.py", "site/history.py", "model/units/_vounits.py",
-    "model/units/_unit_conversion.py", "services/errors.py",
+    "model/units/_unit_conversion.py", "services/errors.py", *load_core_fixtures("TRANSLATED_MODULES"),
 )  # fmt: skip
 TABLES = frozenset({
     "ACTION_WORDS", "BRACKET_FAULT", "CADENCE_REMEDY", "EPOCH_LABELS", "EXCEPTION_TYPES", "FILE_WORD_COLUMNS", "FOREIGN_FUNCTION_REMEDIES",
@@ -103,12 +106,21 @@ def test_every_translation_belongs_to_a_message(language: str) -> None:
     assert set(load_page_translations(language, "faults")) - written == set()
 
 
-@pytest.mark.parametrize("language", OTHERS)
-def test_a_catalogue_is_whole(language: str) -> None:
+CATALOGUES = [path for language in OTHERS for path in list_catalogue_files(language)]
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_catalogue_is_whole(path: Path) -> None:
     """What gettext's tools would warn of: nothing stands twice, nothing is empty or to be looked at, and whoever translates is told of values."""
-    catalogue = pofile(str(CATALOGUE_DIRECTORY / f"{language}.po"), check_for_duplicates=True)
+    catalogue = pofile(str(path), check_for_duplicates=True)
     assert catalogue.percent_translated() == 100
-    assert {one.msgctxt for one in catalogue} == {"pages", "browser", "columns", "faults"}
+    contexts = {one.msgctxt for one in catalogue}
+    if path.parent == CATALOGUE_DIRECTORY:
+        assert contexts == CONTEXTS
+    else:
+        assert contexts <= CONTEXTS
+        core = pofile(str(CATALOGUE_DIRECTORY / path.name))
+        assert {(one.msgctxt, one.msgid) for one in catalogue}.isdisjoint((one.msgctxt, one.msgid) for one in core)
     assert [
         one.msgid
         for one in catalogue

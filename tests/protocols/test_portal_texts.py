@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_page_translations
+from hven.portal._pages.texts import list_languages, load_page_translations
+from portal_templates import list_templates
 
 ROOT = Path(__file__).parents[2]
 WORD = r'"((?:[^"\\]|\\.)*)"'
@@ -22,7 +23,7 @@ def used(files: list[Path], call: str) -> set[str]:
 
 @pytest.mark.parametrize("language", list_languages()[1:])
 def test_no_text_lacks_a_translation(language: str) -> None:
-    pages = used(list((CATALOGUE_DIRECTORY.parent / "pages").glob("*.html")), r"(?<![\w.])_")
+    pages = used(list_templates(), r"(?<![\w.])_")
     scripts = used(list((ROOT / "web" / "src").glob("*.js")), r"(?<!\w)t")
     assert len(pages) > 30
     assert len(scripts) > 100

@@ -137,6 +137,10 @@ class PluginPackage:
     table_links
         Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
         as ``module:name``.
+    translations
+        Folder with its catalogues of gettext, ``<language>.po``, as ``module:folder``: ``hven_weather.night:texts``.
+        They translate texts of its pages and its messages; their contexts are those of the portal's own catalogues.
+        Empty: none.
     request_observers
         Classes that get each request that a server has answered, subclasses of `hven.site.RequestObserver`, as
         ``module:name``.
@@ -178,6 +182,7 @@ class PluginPackage:
     used_keys: tuple[str, ...] = ()
     pages: str = ""
     table_links: tuple[str, ...] = ()
+    translations: str = ""
     request_observers: tuple[str, ...] = ()
     identifiers: str = ""
 

@@ -10,6 +10,7 @@ import pkgutil
 import re
 import traceback
 from functools import cache, wraps
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,6 +48,7 @@ __all__ = [
     "load_named_object",
     "load_plugin",
     "load_plugin_records",
+    "locate_named_folder",
     "require_modules",
     "select_plugin_packages",
     "suggest_install_command",
@@ -298,6 +300,39 @@ def load_named_object(place: str, purpose: str) -> Any:
         message = f"{purpose} names {place}, but {module_name} has no {name}"
         raise UserError(message, remedy="correct it, or uninstall it")
     return vars(module)[name]
+
+
+def locate_named_folder(place: str, purpose: str) -> Path:
+    """Locate a folder that the record of a package names as ``module:folder``, without importing the module.
+
+    Parameters
+    ----------
+    place
+        Dotted name of a package or a module, a colon, and the name of a folder beside its file.
+    purpose
+        What needs it, for the message.
+
+    Returns
+    -------
+    folder
+        The folder.
+
+    Raises
+    ------
+    UserError
+        There is none.
+    """
+    module_name, _, folder_name = place.partition(":")
+    try:
+        module_spec = find_spec(module_name)
+    except ModuleNotFoundError:
+        module_spec = None
+    if module_spec is not None and module_spec.origin is not None:
+        folder = Path(module_spec.origin).parent / folder_name
+        if folder.is_dir():
+            return folder
+    message = f"{purpose} names {place}, but there is no such folder"
+    raise UserError(message, remedy="correct it, or uninstall it")
 
 
 def _import_named_module(name: str, purpose: str) -> ModuleType:
@@ -655,6 +690,11 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
         for place in places:
             try:
                 load_named_object(place, where)
+            except UserError as error:
+                yield error
+        if package.translations:
+            try:
+                locate_named_folder(package.translations, where)
             except UserError as error:
                 yield error
         for point in package.extensions:

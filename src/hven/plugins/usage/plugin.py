@@ -9,6 +9,7 @@ PLUGIN = PluginPackage(
     title="Count how often collections are used, and report it (COUNTER)",
     request_observers=("hven.plugins.usage.usage_counter:UsageCounter",),
     pages="hven.plugins.usage.usage_page:PAGES",
+    translations="hven.plugins.usage:texts",
     verbs={
         "report": Verb(
             function="hven.plugins.usage.report_verb:report",

@@ -1,21 +1,25 @@
 """Read the texts of the pages.
 
-English stands in templates and code, other languages in gettext catalogues ``texts/<language>.po``.
+English stands in templates and code, other languages in gettext catalogues ``texts/<language>.po``, those of the portal
+and those of plug-in packages.
 """
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.model import cache_results, plugins
+from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
 
+log = logging.getLogger("hven")
 CATALOGUE_DIRECTORY = Path(__file__).parent.parent / "texts"
 DEFAULT_LANGUAGE = "en"
 LANGUAGE_COOKIE = "hven_language"
@@ -27,7 +31,7 @@ def list_languages() -> tuple[str, ...]:
     return (DEFAULT_LANGUAGE, *sorted(path.stem for path in CATALOGUE_DIRECTORY.glob("*.po")))
 
 
-@lru_cache(maxsize=32)
+@plugins.cache_until_selection
 def load_page_translations(language: str, section: str = "pages") -> Mapping[str, str]:
     """Return the texts in `language` by English text, of the ``pages``, the ``browser``'s scripts and ``faults``."""
     translations = dict(_load_message_catalogue(language).get(section, {}))
@@ -38,16 +42,30 @@ def load_page_translations(language: str, section: str = "pages") -> Mapping[str
     return translations
 
 
-@lru_cache(maxsize=8)
+@plugins.cache_until_selection
 def _load_message_catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
-    """Read the translations of a catalogue, by context."""
+    """Read the translations of the catalogues, by context; those of the portal precede those of packages."""
     translations: dict[str, dict[str, str]] = {}
     if language != DEFAULT_LANGUAGE:
         from polib import pofile  # noqa: PLC0415  (only for other languages)
 
-        for entry in pofile(str(CATALOGUE_DIRECTORY / f"{language}.po")).translated_entries():
-            translations.setdefault(entry.msgctxt, {})[entry.msgid] = entry.msgstr
+        for path in list_catalogue_files(language):
+            for entry in pofile(str(path)).translated_entries():
+                translations.setdefault(entry.msgctxt, {}).setdefault(entry.msgid, entry.msgstr)
     return translations
+
+
+def list_catalogue_files(language: str) -> list[Path]:
+    """List the catalogues of a language: that of the portal, then those of the packages in use."""
+    directories = [CATALOGUE_DIRECTORY]
+    for package in plugins.list_plugin_packages():
+        if package.translations:
+            where = f"the plug-in package {package.name}"
+            try:
+                directories.append(plugins.locate_named_folder(package.translations, where))
+            except UserError as error:  # `hven check` reports it, too
+                log.warning("%s", error)
+    return [path for path in (directory / f"{language}.po" for directory in directories) if path.exists()]
 
 
 def choose_language(request: Request, default_language: str = DEFAULT_LANGUAGE) -> str:

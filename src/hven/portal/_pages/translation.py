@@ -8,10 +8,10 @@ translated, too; other values stay as they are. A message with a part that has n
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven import services
+from hven.model import plugins
 from hven.model.errors import TranslatableMessage, format_message
 from hven.portal._pages.texts import DEFAULT_LANGUAGE, load_page_translations
 
@@ -56,7 +56,7 @@ class MessageTranslator:
         return translation
 
 
-@lru_cache(maxsize=8)
+@plugins.cache_until_selection
 def get_message_translator(language: str = DEFAULT_LANGUAGE) -> MessageTranslator:
     """Return the translator to a language; the one to English returns messages unchanged."""
     return MessageTranslator(language)
