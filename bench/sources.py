@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from bench import documents, endpoints, headers, heads, pushes
+from bench import documents, headers, heads, pushes
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check_descriptor
 from hven.descriptor._merging import STANDARDS_DIRECTORY
@@ -66,8 +66,6 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield documents.journey()
     if only in "sources.heads" or only in "sources.granules":
         yield from heads.journeys(only)
-    if only in "sources.endpoint.time":
-        yield from endpoints.journeys()
     if only in "sources.enrich":
         yield headers.journey()
     if only in "sources.mariadb" or only in "sources.odbc":

@@ -1,4 +1,4 @@
-"""A million headers of exposures: ASPRO's POST to the old search of ObsPortal, 2 arcmin around a target, beside the same rows by TAP."""
+"""Old queries (group endpoints): ASPRO's POST to the old search of ObsPortal in a million headers, beside the same rows by TAP."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-
 from bench.measure import Journey, Server, against, pairs, serve_site
+
 from hven.ingest import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 
@@ -49,7 +49,13 @@ BASELINES = (
 )
 
 
-def journeys() -> Iterator[Journey]:
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
+    """Run the journeys whose name has `only` in it."""
+    if only in "sources.endpoint.time":
+        yield from measure_old_searches()
+
+
+def measure_old_searches() -> Iterator[Journey]:
     """Ask for one target after the other, by the old address and by TAP in turn."""
     chance = np.random.default_rng(1)
     places = np.column_stack([chance.random(TARGETS) * 360, np.degrees(np.arcsin(chance.random(TARGETS) * 1.6 - 0.8))])
