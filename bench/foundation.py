@@ -179,7 +179,7 @@ def ready() -> None:
 def words() -> Iterator[Journey]:
     """Parse + bind + write of a typical query, new and of a known shape; DuckDB's own planning of the like is the reference."""
     from hven.model import settings
-    from hven.query import _pipeline as road
+    from hven.query import _planning
     from hven.site import Site
     from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
@@ -187,19 +187,11 @@ def words() -> Iterator[Journey]:
     with Site(settings.load_settings(SITE)) as site:
         text = "SELECT tyc, ra, dec, vt FROM tycho.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({}, 22.0, 0.1)) AND vt < 12.5 ORDER BY vt"
         holdings = site.get_published_state()
-        reach = holdings.find_access_key()
 
         def prepare(sentence: str) -> None:
-            request = road._QueryRequest(
-                query=sentence,
-                principal=ANONYMOUS_PRINCIPAL,
-                site=site,
-                published_state=holdings,
-                access_key=reach,
-                uploads=None,
-                policies=DEFAULT_POLICIES,
+            _planning.plan_query(
+                _planning.create_query_request(sentence, ANONYMOUS_PRINCIPAL, site, DEFAULT_POLICIES, holdings)
             )
-            road._get_or_plan_query(request)
 
         numbers = iter(range(10_000_000))
         # another output name makes another shape: nothing is remembered
