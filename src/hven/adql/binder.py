@@ -271,8 +271,8 @@ class QueryBinder(JoinBinder):
         """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``."""
         outer_cte_count = len(self.ctes)
         ctes: tuple[CommonTableExpression, ...] = ()
-        for cte in node.ctes:
-            ctes = (*ctes, self.bind_common_table(cte, outer_scope))
+        if node.ctes:
+            ctes = tuple([self.bind_common_table(cte, outer_scope) for cte in node.ctes])
         offset = None if node.offset is None else self.bind_row_count(node.offset)
         body: Select | SetOperation | Query
         order: tuple[OrderItem, ...] = ()

@@ -336,8 +336,7 @@ def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, Uploade
     params
         Each name with its values in order.
     """
-    values: dict[str, tuple[str, ...]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in pairs:
-        key = name.upper()
-        values[key] = (*values.get(key, ()), value)
-    return RequestParams(values, files or {})
+        values.setdefault(name.upper(), []).append(value)
+    return RequestParams({name: tuple(value_list) for name, value_list in values.items()}, files or {})
