@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from starlette.requests import Request
 
+from hven.app._server import create_application
 from hven.model import deadlines
 from hven.model.errors import OverloadedError, TimeLimitError, TooLargeError
+from hven.model.settings import PortalSettings
 from hven.services import request_bodies
 from hven.services.params import MAX_FORM_BYTES, read_params
+from hven.testing.site import open_tiny_site
 
 PIECE = b"x" * 65_536
 
@@ -66,6 +71,37 @@ def test_so_many_big_bodies_at_once() -> None:
     finally:
         for one in asked:
             request_bodies.release_body_slot(one.scope)
+
+
+def test_a_body_that_came_by_a_rewritten_address_gives_its_slot_back(tmp_path: Path) -> None:
+    """The request of a portal's path is a copy of the one that the middleware ends."""
+    big = "x" * (request_bodies.MIN_BIG_BODY_BYTES + 100_000)
+    portals = (PortalSettings(name="p", path="/p"),)
+    with open_tiny_site(tmp_path / "site", {"s.t": pa.table({"n": [1, 2]})}, portals=portals) as site:
+        application = create_application(site)
+        for _ in range(site.settings.limits.bodies + 1):
+            status = asyncio.run(post_form(application, "/p/tap/sync", f"LANG=ADQL&QUERY=SELECT+n+FROM+s.t&JUNK={big}"))
+            assert status == 200
+
+
+async def post_form(application: Any, path: str, form: str) -> int:
+    statuses: list[int] = []
+    pieces = [form.encode()]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": pieces.pop(), "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": path, "raw_path": path.encode(),
+        "root_path": "", "query_string": b"", "headers": [(b"content-type", b"application/x-www-form-urlencoded")],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    await application(scope, receive, send)
+    return statuses[0]
 
 
 def test_small_pieces_are_given_together() -> None:

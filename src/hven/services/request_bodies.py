@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MIN_BIG_BODY_BYTES = 1024**2  # a body of this size takes one of the slots for large bodies
 BODY_SLOTS_SCOPE_KEY = "hven.bodies"  # key in a request's scope: number of slots of the process
-HELD_SLOT_SCOPE_KEY = "hven.body"  # key in a request's scope: the request holds a slot
+HELD_SLOT_SCOPE_KEY = "hven.body"  # key in a request's scope: a list, which is not empty if the request holds a slot
 IDLE_TIMEOUT_SECONDS = 30.0  # without a byte
 BASE_TIMEOUT_SECONDS = 60.0  # a body may take this time ..
 MIN_BYTES_PER_SECOND = 16 * 1024  # .. and one second more for each 16 KiB that have been received
@@ -133,13 +133,15 @@ def take_body_slot(scope: Scope) -> None:
     """
     global _held_count  # noqa: PLW0603  (of the process, as its memory is)
     slot_count = scope.get(BODY_SLOTS_SCOPE_KEY)
-    if slot_count is None or HELD_SLOT_SCOPE_KEY in scope:
+    # copies of the scope, such as those of portals and old addresses, share the list
+    held_slots: list[bool] = scope.setdefault(HELD_SLOT_SCOPE_KEY, [])
+    if slot_count is None or held_slots:
         return
     if _held_count >= slot_count:
         raise OverloadedError(
             "the service is receiving too many large requests at the moment", remedy="try again in a few seconds"
         )
-    scope[HELD_SLOT_SCOPE_KEY] = True
+    held_slots.append(True)
     _held_count += 1
 
 
@@ -152,7 +154,9 @@ def release_body_slot(scope: Scope) -> None:
         ASGI scope of the request.
     """
     global _held_count  # noqa: PLW0603
-    if scope.pop(HELD_SLOT_SCOPE_KEY, False):
+    held_slots: list[bool] = scope.get(HELD_SLOT_SCOPE_KEY, [])
+    if held_slots:
+        held_slots.clear()
         _held_count -= 1
         schedule_memory_trim()
 

@@ -210,7 +210,7 @@ class RequestMiddleware:
     def _end_exchange(self, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]) -> None:
         """Release what a request holds, count it and log it."""
         self._load_shedder.record_loop_activity()
-        if request_bodies.HELD_SLOT_SCOPE_KEY in scope:
+        if scope[request_bodies.HELD_SLOT_SCOPE_KEY]:
             request_bodies.release_body_slot(scope)
         seconds = time.perf_counter() - exchange.start_time
         logged_status = exchange.status or CLIENT_CLOSED_STATUS
@@ -252,6 +252,7 @@ class RequestMiddleware:
     def _prepare_scope(self, scope: Scope) -> bool:
         """Set the limits of a request, and move its signature out of the address; return whether it has one."""
         scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
+        scope[request_bodies.HELD_SLOT_SCOPE_KEY] = []
         # first of all, so that no log and no face sees the signature
         scope["query_string"], signature = signed_addresses.remove_signature(scope["query_string"])
         if signature is not None:
