@@ -112,7 +112,7 @@ def test_a_survey_finds_what_walks_find():
     for bound in bind_random_queries():
         survey = bound.survey
         nodes = list(walk_tree(bound.query))
-        assert survey.node_classes == set(map(type, nodes))
+        assert survey.nodes_by_class.keys() == set(map(type, nodes))
         for found, kind in (
             (survey.selects, Select),
             (survey.table_refs, TableRef),
@@ -123,7 +123,7 @@ def test_a_survey_finds_what_walks_find():
         read = {(node.source, node.column.name) for node in nodes if isinstance(node, ColumnRef) and node.column}
         assert {(number, name) for number, names in survey.read_columns.items() for name in names} == read
         assert bound.survey is survey
-        kinds |= survey.node_classes
+        kinds |= survey.nodes_by_class.keys()
     assert len(kinds) > 20
 
 
@@ -139,4 +139,4 @@ def test_a_survey_is_one_of_its_own_tree_with_its_row_filters():
     assert filtered.survey.filtered_tables == (filtered_ref,)
     assert set(filtered.survey.read_columns[filtered_ref.number]) == {"a", "b"}
     assert filtered.survey.longest_choice == 5
-    assert Disjunction not in filtered.survey.node_classes
+    assert not filtered.survey.has_any(Disjunction)

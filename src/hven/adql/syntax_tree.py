@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from hven.model.types import ColumnType
 
 
+N = TypeVar("N")
+
+
 @dataclass(frozen=True, slots=True)
 class ValueMetadata:
     """The metadata of an expression's value after binding."""
@@ -641,10 +644,10 @@ class QuerySurvey:
 
     Attributes
     ----------
-    node_classes
-        The classes of the nodes, without those in the row filters of tables.
+    nodes_by_class
+        The nodes of each class from the root down, without those in the row filters of tables.
     selects, table_refs, derived_tables
-        The nodes of these classes, from the root down.
+        The nodes of these classes.
     function_names
         The names of the functions that are called.
     read_columns
@@ -655,7 +658,7 @@ class QuerySurvey:
         The number of parts of the longest list of IN, or of the longest chain of OR, row filters included.
     """
 
-    node_classes: frozenset[type]
+    nodes_by_class: Mapping[type, Sequence[Any]]
     selects: tuple[Select, ...]
     table_refs: tuple[TableRef, ...]
     derived_tables: tuple[DerivedTable, ...]
@@ -664,10 +667,16 @@ class QuerySurvey:
     filtered_tables: tuple[TableRef, ...]
     longest_choice: int
 
+    def has_any(self, *node_classes: type) -> bool:
+        """Return whether the tree has a node of one of these classes."""
+        return not self.nodes_by_class.keys().isdisjoint(node_classes)
+
+    def list_nodes(self, node_class: type[N]) -> Sequence[N]:
+        """Return the nodes of a class, from the root down."""
+        return self.nodes_by_class.get(node_class, ())
+
 
 # --- builders and walks --------------------------------------------------------------------------------------
-
-N = TypeVar("N")
 
 
 def build_column_ref(column_name: str, *qualifier: str) -> ColumnRef:
@@ -906,7 +915,7 @@ def analyse_tree(query: Query) -> QuerySurvey:
         surveyor.add_node(node)
     nodes_by_class = surveyor.nodes_by_class
     return QuerySurvey(
-        node_classes=frozenset(nodes_by_class),
+        nodes_by_class=nodes_by_class,
         selects=tuple(nodes_by_class.get(Select, ())),
         table_refs=tuple(nodes_by_class.get(TableRef, ())),
         derived_tables=tuple(nodes_by_class.get(DerivedTable, ())),

@@ -42,8 +42,7 @@ def flatten_query(bound_query: BoundQuery) -> BoundQuery:
     bound_query
         A bound query.
     """
-    survey = bound_query.survey
-    if not survey.derived_tables and CommonTableExpression not in survey.node_classes:
+    if not bound_query.survey.has_any(DerivedTable, CommonTableExpression):
         return bound_query
     query = bound_query.query
     if not bound_query.volatile:

@@ -118,14 +118,14 @@ class CandidateRowFinder:
             self._union_members[number] = tuple(table_ref.number for table_ref, _ in member_tables)
         for number, access in find_index_accesses(narrowable, self.free_slots, used_conditions).items():
             self._add_index_access(number, access)
-        if WindowExpression in self._survey.node_classes:
+        if self._survey.has_any(WindowExpression):
             nearest_access = match_nearest_rows_pattern(select, self.free_slots)
             if nearest_access is not None:
                 self._add_index_access(*nearest_access)
         if len(narrowable.direct_numbers) + len(narrowable.derived_tables) > 1:
             self._matches += find_position_matches(narrowable, self.free_slots)
             self._key_joins += find_key_joins(narrowable)
-        if not self._survey.node_classes.isdisjoint({Subquery, ExistsPredicate}):
+        if self._survey.has_any(Subquery, ExistsPredicate):
             self._add_subquery_lookups(narrowable)
 
     def _add_subquery_lookups(self, narrowable: NarrowableSelect) -> None:

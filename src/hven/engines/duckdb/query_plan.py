@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.adql import sql_writer as writer
-from hven.adql.syntax_tree import CommonTableExpression, Select
+from hven.adql.syntax_tree import CommonTableExpression, DerivedTable, Select
 from hven.engines import MemoryRelation, QueryPlan, Snapshot, require_relation
 from hven.engines._deferred_execution import DeferredExecution
 from hven.engines._query_analysis.column_usage import replace_tables_with_candidates
@@ -465,7 +465,7 @@ class DuckPlan(QueryPlan):
 def _rewrite_for_indexes(bound_query: BoundQuery) -> BoundQuery:
     """Rewrite the parts of a query that indexes do not serve as they are written; a plain query has none of them."""
     survey = bound_query.survey
-    if survey.derived_tables or CommonTableExpression in survey.node_classes:
+    if survey.has_any(DerivedTable, CommonTableExpression):
         bound_query = flatten_query(push_conditions_into_unions(bound_query))
     if not SHAPE_PREDICATES.isdisjoint(survey.function_names):
         bound_query = unwrap_shape_texts(bound_query)

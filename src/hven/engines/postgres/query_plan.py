@@ -378,9 +378,8 @@ def is_quick_query(bound_query: BoundQuery) -> bool:
 
     A long list is part of the SQL text, which is then too long for a prepared statement.
     """
-    for node in walk_tree(bound_query.query):
-        if isinstance(node, InPredicate) and isinstance(node.choices, LiteralList):
-            return False
+    if any(isinstance(node.choices, LiteralList) for node in bound_query.survey.list_nodes(InPredicate)):
+        return False
     body = bound_query.query.body
     if not isinstance(body, Select):
         return False
@@ -397,8 +396,8 @@ def find_integer_cast_type(bound_query: BoundQuery) -> str:
     Messages about texts that are no such number mention it.
     """
     names = set()
-    for node in walk_tree(bound_query.query):
-        if isinstance(node, CastExpression) and node.meta is not None and node.meta.type.is_integer:
+    for node in bound_query.survey.list_nodes(CastExpression):
+        if node.meta is not None and node.meta.type.is_integer:
             names.add(node.target)
     if len(names) == 1:
         return names.pop()
@@ -413,8 +412,8 @@ def check_full_joins(bound_query: BoundQuery) -> None:
     UnsupportedByPostgresError
         A FULL JOIN has another condition.
     """
-    for node in walk_tree(bound_query.query):
-        if not isinstance(node, Join) or node.kind.upper() != "FULL":
+    for node in bound_query.survey.list_nodes(Join):
+        if node.kind.upper() != "FULL":
             continue
         left_numbers = _list_table_numbers(node.left)
         right_numbers = _list_table_numbers(node.right)
