@@ -121,7 +121,7 @@ def test_by_tap(client: Client) -> None:
     assert there.body == client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, RESPONSEFORMAT="csv").body
     plain = client.get("/tap/sync", LANG="ADQL", QUERY=QUERY)
     assert b'name="result"' not in plain.body
-    for wrong, told in (({"CITE": "perhaps"}, "true or false"), ({"CITE": "true", "ASOF": "2020-01-01"}, "the present published state")):  # fmt: skip
+    for wrong, told in (({"CITE": "perhaps"}, "true or false"), ({"CITE": "true", "ASOF": "2020-01-01"}, "the current published state")):  # fmt: skip
         answer = client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, **wrong)
         assert (answer.status, told in answer.text) == (400, True)
 

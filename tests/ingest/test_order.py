@@ -123,7 +123,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     report = ingest_collection(site, "raw")
     assert report.published
     assert any(
-        "summary.bright is made from this, but could not be made again" in text and "tests" in text
+        "summary.bright is made from this table, but could not be made again" in text and "tests" in text
         for text in report.warnings
     )
     assert rows(site, "SELECT n FROM raw.targets WHERE target = 'Mars'") == [{"n": 11}]

@@ -451,7 +451,7 @@ def test_no_list_tells_of_rows_that_are_hidden(open_far_site, access, table_name
         fault.message
         for fault in check_descriptor(site.settings.collections_directory / "far" / "far.yaml", site.settings)
     ]
-    assert any("some readers cannot see the rows of far.main that name the files" in one for one in told)
+    assert any("some users cannot see the rows of far.main that name the files" in one for one in told)
     assert client.get("/collections/far/files").status == 404
     assert client.get("/collections/far/files/anna.fits").status == 404
     assert "far.files" not in client.get("/tap/tables").text
@@ -459,7 +459,7 @@ def test_no_list_tells_of_rows_that_are_hidden(open_far_site, access, table_name
 
 FAULTS = {
     '{root: "https://u:p@archive.example/x", from: main, path: "{name}"}': "must not contain a password",
-    '{root: "https://archive.example/a/../b", from: main, path: "{name}"}': "the address contains . or .. as a part",
+    '{root: "https://archive.example/a/../b", from: main, path: "{name}"}': "the address contains spaces, or has . or .. as a part",
     '{root: "file:///etc", files: passwd}': "Hven cannot open addresses that begin with file://",
     '{root: "zip://a.zip::https://x", files: a}': "is not an address",
     '{root: "/etc", files: passwd}': "is outside the site",

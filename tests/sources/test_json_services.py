@@ -96,7 +96,7 @@ def test_records_are_found_and_missing_ones_told():
         world.alter_reply = lambda _asked, reply: setattr(
             reply, "body", reply.body.replace(b'"count": 5', b'"count": 6')
         )
-        with pytest.raises(SourceError, match="announced 6 records, but returned 5"):
+        with pytest.raises(SourceError, match="stated a total of 6 records, but returned 5"):
             read(open_source("rest", url, records="data.items", count="count", **WAYS["cursor"]), "n")
         with pytest.raises(SourceError, match="cannot be combined"):
             open_source("rest", url, cursor="c", next="n", offset="o")

@@ -150,7 +150,7 @@ def test_a_first_look_soon_gives_up_a_silent_service(kind, monkeypatch):
         address = f"http://127.0.0.1:{server.getsockname()[1]}/{kind}"
         options = module.Options(url=address, tries=9, **FIRST_LOOK_OPTIONS[kind])
         context = SourceContext(allow_private=True, is_inspection=True)
-        with pytest.raises(SourceError, match="answer"):
+        with pytest.raises(SourceError, match="respond"):
             module.open(options, context).list_columns()
         server.shutdown(socket.SHUT_RDWR)
     for connection, _ in connections:

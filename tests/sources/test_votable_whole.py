@@ -46,7 +46,7 @@ def source_rows(tmp_path, text, **options):
 
 @pytest.mark.parametrize("parts", [(table([(1, 2)]), OVERFLOW), (OVERFLOW, table([(1, 2)])), (OVERFLOW, table([]))])
 def test_an_answer_that_was_cut_off_is_an_error(tmp_path, parts):
-    with pytest.raises(SourceError, match=r"a.vot: the answer was cut off \(QUERY_STATUS=OVERFLOW\)"):
+    with pytest.raises(SourceError, match=r"a.vot: the result was truncated \(QUERY_STATUS=OVERFLOW\)"):
         source_rows(tmp_path, document(*parts))
 
 
@@ -168,7 +168,7 @@ def test_text_that_is_longer_than_its_field_says_is_written_with_a_field_that_fi
 def test_documents_of_rows_that_were_cut_off_are_broken():
     want = [(["RESOURCE/TABLE/DATA/TABLEDATA/TR/TD"], "int", False)]
     assert extract_values(document(table([(1, 2)])).encode(), "xml", want)[0] == [1]
-    with pytest.raises(InvalidDocumentError, match="cut off"):
+    with pytest.raises(InvalidDocumentError, match="truncated"):
         extract_values(document(table([(1, 2)]), OVERFLOW).encode(), "xml", want)
     with pytest.raises(InvalidDocumentError, match="an error: too busy"):
         extract_values(document('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>').encode(), "xml", want)
@@ -189,7 +189,7 @@ def test_the_kind_xml_does_not_read_a_part_of_a_votable(tmp_path, at_end):
 
     assert rows(document('<INFO name="QUERY_STATUS" value="OK"/>', table([(1, 2), (3, 4)]))) == [{"v": 1}, {"v": 3}]
     parts = (table([(1, 2)]), OVERFLOW)
-    with pytest.raises(SourceError, match=r"a.xml:1: the VOTable was cut off"):
+    with pytest.raises(SourceError, match=r"a.xml:1: the VOTable was truncated"):
         rows(document(*(parts if at_end else reversed(parts))))
 
 

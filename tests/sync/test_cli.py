@@ -116,7 +116,7 @@ def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLit
         database.execute("UPDATE ev SET name = 'edited below' WHERE id = 2")
         database.commit()
     told = run_hven("sync", "events", "--site", site).stdout
-    assert ("the source gives no block checksums" in told) is ("blocks" in said)
+    assert ("the source has no block checksums" in told) is ("blocks" in said)
     found = json.loads(
         run_hven("query", "SELECT name FROM events.main WHERE id = 2", "--format", "json", "--site", site).stdout
     )["data"]

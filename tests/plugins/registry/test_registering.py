@@ -298,7 +298,7 @@ def test_lines_go_where_they_belong(text: str) -> None:
 
 
 def test_a_file_that_is_written_otherwise_stays() -> None:
-    with pytest.raises(UserError, match=r"cannot add lines to hven\.toml"):
+    with pytest.raises(UserError, match=r"cannot add the lines to hven\.toml"):
         update_settings_text("registry = {ids = {}}\n", {"registry.organisation": "IAS"})
 
 

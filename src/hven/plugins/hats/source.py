@@ -289,7 +289,7 @@ class _RemoteCatalogueFolder:
                     return None
                 if answer.status != 200:
                     if answer.status == 401:
-                        let_in = "set `token` or `login` to a secret that gives access"
+                        let_in = "set `token` or `login` to a secret with access to the service"
                     else:
                         let_in = "check the address"
                     raise SourceError(

@@ -139,7 +139,7 @@ class FetchedFile(DataFile):
             raise BrokenAnswerError(f"returned status {answer.status}: {extract_error_text(answer)}")
         if answer.status != 200:
             remedy = {
-                401: "set `token` or `login` to a secret that gives access",
+                401: "set `token` or `login` to a secret with access to the service",
                 403: "ask its operators",
                 404: "check the address",
             }

@@ -39,7 +39,7 @@ MAX_ERROR_DOCUMENT_BYTES = 1 << 20
 _TIME_LIMIT_PATTERN = re.compile(
     r"time[ds]?[\s-]*(out|limit|is over)|too long|execution ?duration|deadline|abort", re.IGNORECASE
 )
-_DAMAGED_ANSWER_PATTERN = re.compile(r"break off|breaks off|well-formed|empty|not base64|ends? early", re.IGNORECASE)
+_DAMAGED_ANSWER_PATTERN = re.compile(r"ends? in the middle|is truncated|well-formed|empty|not base64", re.IGNORECASE)
 _UWS_PHASE_PATTERN = re.compile(
     r"\b(PENDING|QUEUED|EXECUTING|COMPLETED|ERROR|ABORTED|UNKNOWN|HELD|SUSPENDED|ARCHIVED)\b"
 )
