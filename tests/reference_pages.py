@@ -75,7 +75,8 @@ def write_key_section(section: KeyReferenceSection) -> str:
     record = KEY_RECORDS[section.record]
     lines = [""]
     if section.record not in {"collection", "table"}:
-        short_text = f" A plain value without keys sets `{record.short_key}`." if record.short_key else ""
+        short_key = record.short_key
+        short_text = f" If you write a plain value instead of keys, it sets `{short_key}`." if short_key else ""
         lines += [f"{record.doc}.{short_text}", ""]
     lines += ["| Key | Meaning |", "|---|---|"]
     for key in find_section_keys(section):

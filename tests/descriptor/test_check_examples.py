@@ -51,9 +51,9 @@ tables:
 def test_the_page_of_rules_shows_each_check() -> None:
     lines = ["", "| Check | What it requires | Example | Value that breaks it |", "|---|---|---|---|"]
     for example in CHECK_EXAMPLES:
-        broken = ", ".join(f"{name} = {value or 'nothing'}" for name, value in example.breaking_row.items())
+        broken = ", ".join(f"{name} = {value or 'null'}" for name, value in example.breaking_row.items())
         if example.check == "unique":
-            broken += ", a second time"
+            broken += " in a second row"
         lines.append(
             f"| `{example.check}` | {write_cell(example.meaning)} | `{write_cell(example.rule)}` | `{broken}` |"
         )

@@ -172,7 +172,7 @@ def test_rows_of_maser(tmp_path: Path) -> None:
     # lists of features, as of targets, are what they do there, and no fault
     assert "#" in given[min(whole)]["feature_name"]
     assert "text in EPN-TAP must not contain" not in told
-    assert "list items must be joined by # only" not in told
+    assert "list items must be joined by # without spaces" not in told
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM maser.epn_core")}
     assert set(there) == whole
     for name, row in there.items():

@@ -329,8 +329,8 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "(text TEXT [, frame TEXT LITERAL]) -> POLYGON",
         "(region REGION [, frame TEXT LITERAL]) -> POLYGON",
         doc=(
-            "The corners of a region in DALI or STC-S form that is a single polygon. If the region names a frame, it "
-            "must be the given frame. NULL for any other region."
+            "The corners of a region that is a single polygon, given in DALI or STC-S form. If the region names a "
+            "frame, it must be the given frame. NULL for any other region."
         ),
         example="POLYGON_OF('Polygon ICRS 10 10 11 10 11 11', 'ICRS') is [10.0, 10.0, 11.0, 10.0, 11.0, 11.0]",
     ),

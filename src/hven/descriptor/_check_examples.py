@@ -96,7 +96,7 @@ CHECK_EXAMPLES = (
         {"orbit": "18", "cube": "1"},
         {"orbit": "18", "cube": "1"},
     ),
-    _build_check_example("empty", "no value at all", "{check: empty, columns: c3min}", {"c3min": ""}, {"c3min": "12"}),
+    _build_check_example("empty", "null", "{check: empty, columns: c3min}", {"c3min": ""}, {"c3min": "12"}),
     _build_check_example(
         "text",
         "text without quotes or `#`, and without spaces at its beginning or end",

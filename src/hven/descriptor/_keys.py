@@ -209,7 +209,7 @@ class ColumnSection(
 
 
 class FunctionFileSection(DescriptorSection, short="file", name="functions"):
-    """Python functions beside the descriptor."""
+    """Python functions in the descriptor's directory."""
 
     file: Required[Text]
     "the Python file"

@@ -134,8 +134,8 @@ class TimeSeriesSection(
     reader: Text
     (
         "for files that Hven cannot read: the program or function that reads them. Write the name of a program in "
-        "hven.toml (maser for [readers.maser]), or a Python file beside the descriptor and the name of its function "
-        "(nda.py:read)"
+        "hven.toml (maser for [readers.maser]), or a Python file in the descriptor's directory and the name of its "
+        "function (nda.py:read)"
     )
     part: RetypedText
     (

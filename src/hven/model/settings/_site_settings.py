@@ -139,7 +139,7 @@ class Settings:
         "limits for published files on other servers (`root:` in `files:`) that this site passes on",
     )
     limits: QueryLimits = define_setting(QueryLimits, "limits of a query")
-    jobs: JobLimits = define_setting(JobLimits, "limits of an asynchronous job, and how long it is kept")
+    jobs: JobLimits = define_setting(JobLimits, "limits of asynchronous jobs, and how long Hven keeps the jobs")
     resolver: NameResolverSettings = define_setting(NameResolverSettings, "where object names are looked up")
     schedule: ScheduleSettings = define_setting(
         ScheduleSettings, "how Hven synchronises collections automatically (`sync: {every: 1 h}` in a descriptor)"

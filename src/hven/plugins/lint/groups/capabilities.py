@@ -58,7 +58,7 @@ CAPABILITY_CHECKS = build_lint_checks(
         "warning",
         "TAP 1.1 sec. 2",
         "a VOSI document is declared at an address that is not below the TAP address",
-        "serve /capabilities, /tables and /examples beside /sync",
+        "serve /capabilities, /tables and /examples next to /sync",
         "W_CPUL",
     ),
     (

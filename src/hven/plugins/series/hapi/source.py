@@ -1,4 +1,4 @@
-"""Read data sets from HAPI servers, as binary or CSV, one time window after the other.
+"""Read data sets from HAPI servers, as binary or CSV, in successive time windows.
 
 If the server links coarser data sets, the one that is coarse enough is read.
 """
