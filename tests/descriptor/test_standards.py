@@ -59,7 +59,11 @@ def test_the_reference_page():
             made += f"| `{word}` | {', '.join(item['values'])} | {item['version']} |\n"
         made += "\n| Rule | Severity | Message or check |\n|---|---|---|\n"
         for rule in spec.rules:
-            what = rule.message or (f"words of {rule.of}" if rule.check == "words" else rule.check or rule.condition)
+            what = rule.message or (
+                f"each value must be a word from the vocabulary {rule.of}"
+                if rule.check == "words"
+                else rule.check or rule.condition
+            )
             made += f"| `{rule.name}` | {rule.severity} | {cell(what)} |\n"
     page = ROOT / "docs/reference/standards.md"
     whole = re.sub(

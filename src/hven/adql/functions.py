@@ -148,7 +148,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "aggregate",
         "COUNT",
         "(x ANY) -> BIGINT",
-        doc="Number of rows, COUNT(*), or of values that are not NULL.",
+        doc="Number of rows for COUNT(*), otherwise number of values that are not NULL.",
         ucd="meta.number",
         example="COUNT(DISTINCT x) is 3",
     ),
