@@ -35,7 +35,7 @@ EPNCORE_ROW_CHECKS = build_lint_checks(
         "error",
         f"{STANDARD_NAME} sec. 2",
         "a column that must have a value in each row is null",
-        "fill it",
+        "write a value",
         "E_PNUL",
     ),
     (
@@ -175,8 +175,8 @@ EPNCORE_ROW_CHECKS = build_lint_checks(
         "use ASCII without #, because # separates the items of lists that refer to granules",
         "",
     ),
-    ("epn.text", "warning", f"{STANDARD_NAME} sec. 3", "a string begins or ends with a space", "strip it", ""),
-    ("epn.quotes", "warning", f"{STANDARD_NAME} sec. 3", "a value contains quotes", "replace them by _", ""),
+    ("epn.text", "warning", f"{STANDARD_NAME} sec. 3", "a string begins or ends with a space", "remove the space", ""),
+    ("epn.quotes", "warning", f"{STANDARD_NAME} sec. 3", "a value contains quotes", "replace them with _", ""),
     (
         "epn.list",
         "warning",

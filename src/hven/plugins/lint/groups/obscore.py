@@ -98,7 +98,7 @@ OBSCORE_CHECKS = build_lint_checks(
         "error",
         f"{STANDARD_NAME} appendix C",
         "a column that must have a value in each row is null",
-        "fill it",
+        "write a value",
         "E_HNUL",
     ),
     (

@@ -81,7 +81,7 @@ RADIO_CHECKS = build_lint_checks(
         "publish the observation there, or remove the row",
         "",
     ),
-    ("radio.null", "error", STANDARD_NAME, "a row has no obs_publisher_did", "fill it", ""),
+    ("radio.null", "error", STANDARD_NAME, "a row has no obs_publisher_did", "write a value", ""),
     ("radio.interval-order", "error", STANDARD_NAME, "an interval's minimum is above its maximum", "swap them", ""),
     (
         "radio.negative",

@@ -40,7 +40,7 @@ SCHEMA_CHECKS = build_lint_checks(
         "use integers for indexes and flags, and strings for the rest",
         "E_TSCT",
     ),
-    ("schema.null", "error", STANDARD_NAME, "a required TAP_SCHEMA column contains NULL", "fill it", "E_TSNL"),
+    ("schema.null", "error", STANDARD_NAME, "a required TAP_SCHEMA column contains NULL", "write a value", "E_TSNL"),
     (
         "schema.flag",
         "error",
