@@ -195,7 +195,7 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
     lines = {line["key"].partition("/")[0]: line for line in json.loads(answer.body)["lines"]}
     for name, kind in (("good", "KeyError"), ("one.epn_core", "ZeroDivisionError")):
         assert lines[name]["status"] == "failed"
-        assert lines[name]["message"] == f"its answer cannot be used ({kind})"
+        assert lines[name]["message"] == f"its response cannot be used ({kind})"
     assert (lines["two.epn_core"]["rows"], lines["many"]["rows"]) == (10, 7)
     assert "good/a.epn_core could not be queried" in caplog.text, "and the log has where it was"
 

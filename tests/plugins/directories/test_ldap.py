@@ -264,7 +264,7 @@ def rubbish(*answer: bytes) -> Iterator[str]:
 def test_a_server_that_is_no_directory(answer: tuple[bytes, ...]) -> None:
     with rubbish(*answer) as url:
         said = {"url": url, "base": SUFFIX, "columns": {"a": "cn"}, "bytes": 500_000, "seconds": 1}
-        with pytest.raises(SourceError, match=r"127\.0\.0\.1 does not give a valid LDAP answer|more than `bytes`"):
+        with pytest.raises(SourceError, match=r"127\.0\.0\.1 did not return a valid LDAP response|more than `bytes`"):
             rows({**said, "starttls": False})
         with pytest.raises(
             SourceError, match=r"no directory returned a valid response: 127\.0\.0\.1: |more than `bytes`"

@@ -199,7 +199,7 @@ def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site
     text = create_descriptor(settings.load_settings(site), "far", f"{file_server.address}/far/").read_text()
     assert f'path: "{file_server.address}/far"' in text
     assert "# 2,000 rows according to the catalogue; guessed from the first 101" in text
-    assert "primary: [objid]  # guessed: the catalogue has an index of it; Hven did not check" in text
+    assert "primary: [objid]  # guessed: the catalogue has an index on this column; Hven did not check" in text
     looked = [one for one in file_server.asked if ".parquet" in one]
     assert len({one.split()[1] for one in looked}) < 10  # of 48 partitions
     assert all("bytes=" in one or one.startswith("HEAD") for one in looked)
