@@ -212,7 +212,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, or ``table_keys``.
+        A key of `PLUGIN_GROUPS`, ``table_keys`` or ``verbs``.
     name
         Name of the plug-in.
 

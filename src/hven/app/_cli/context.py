@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hven.model import plugins
 from hven.model import settings as site_settings
 from hven.model.errors import UsageError
 
@@ -38,19 +39,35 @@ def load_site_settings(context: typer.Context) -> Settings:
     ------
     UsageError
         There is no site there.
+    UserError
+        The verb belongs to a plug-in package that the site leaves out.
     """
-    site_directory = context.obj
-    if site_directory is not None:
-        directory = Path(site_directory)
+    settings = site_settings.load_settings(_find_site_directory(context.obj))
+    error = plugins.find_unused_plugin_error("verbs", context.info_name or "")
+    if error is not None:
+        raise error
+    return settings
+
+
+def _find_site_directory(given_directory: str | None) -> Path:
+    """Find the directory of the site that the user means.
+
+    Raises
+    ------
+    UsageError
+        There is no site there.
+    """
+    if given_directory is not None:
+        directory = Path(given_directory)
         if not (directory / SITE_FILE).is_file():
             raise UsageError(
                 f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"create one with: hven init {directory}"
             )
-        return site_settings.load_settings(directory)
+        return directory
     current_directory = Path.cwd()
     for directory in (current_directory, *current_directory.parents):
         if (directory / SITE_FILE).is_file():
-            return site_settings.load_settings(directory)
+            return directory
     raise UsageError(
         f"neither this directory nor one above it has a {SITE_FILE}",
         remedy="give --site DIR, or create a site with: hven init DIR",
