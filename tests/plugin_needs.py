@@ -27,6 +27,7 @@ from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
 _PACKAGE_LINK = re.compile(r"\]\([^)\s]*\bhven/plugins/(\w+)/")
+_SIBLING_LINK = re.compile(r"\]\(\.\./\.\./(\w+)/docs/")  # on a page of a package
 
 
 @cache
@@ -64,7 +65,8 @@ def _run_fixtures(path: Path) -> dict[str, Any]:
 
 def leads_to_absent_package(text: str) -> bool:
     """Return whether a text links to a package that is absent."""
-    return not list_absent_packages().isdisjoint(_PACKAGE_LINK.findall(text))
+    names = {*_PACKAGE_LINK.findall(text), *_SIBLING_LINK.findall(text)}
+    return not list_absent_packages().isdisjoint(names)
 
 
 def list_package_directories() -> list[Path]:
