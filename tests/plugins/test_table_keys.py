@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from asgi_client import Client
 
 from example_plugins import clear_caches
+from hven.app._server import create_application
 from hven.descriptor import build_descriptor_json_schema, check_descriptor, find_table_key_conflicts, load_descriptor
 from hven.descriptor._keys import TableSection
 from hven.descriptor.value_schema import LOCAL_MARK, MIRRORED_MARK
@@ -29,6 +32,7 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="night_sky",
     title="Plan observations of published targets",
+    protocols={"plans": "hven_night_service"},
     table_keys={"plans": "hven_night_sky:PLANS"},
 )
 
@@ -68,10 +72,55 @@ PLANS = TableKey(
     doc="plans of observations, by their names",
     convert_value=convert_plans,
     previous_key="series",
-    service="timelines",
+    service="plans",
     find_faults=find_faults,
     find_conflicts=find_conflicts,
     reference_sections=(KeyReferenceSection("plan", "plan", example="plans: {tonight: {observer: Tycho, where: n > 1}}"),),
+)
+'''
+SERVICE = '''\
+"""Plans of a table at /plans/{table}/{name}, and at old addresses /tonight/{name}."""
+
+from starlette.responses import PlainTextResponse
+
+from hven.services import find_table
+from hven.services.errors import TEXT_LINE_ERRORS
+from hven.services.face import ServiceFace, ServiceOperation, create_route
+
+
+def build_routes(context):
+    async def answer(request):
+        catalogue = context.site.get_published_state().get_catalogue(context.identify_principal(request), context.policies)
+        table = find_table(request.path_params["table"], catalogue)
+        return PlainTextResponse(f"{table.name}: {request.path_params['name']}")
+
+    return [create_route("/plans/{table}/{name}", answer, TEXT_LINE_ERRORS)]
+
+
+def build_address_rewriter(context):
+    def rewrite_request(scope):
+        for name, item in context.site.get_published_state().tables_by_name.items():
+            for plan in item.table.extensions.get("plans", ()):
+                if scope["path"] in (f"/night/{plan[0]}", "/tap/capabilities"):
+                    return {**scope, "path": f"/plans/{name}/{plan[0]}", "raw_path": b""}
+        return None
+
+    return rewrite_request
+
+
+def list_table_operations(table):
+    for plan in table.extensions.get("plans", ()):
+        yield ServiceOperation(path=f"/night/{plan[0]}", name=f"night-{plan[0]}", title=f"Plan {plan[0]}")
+
+
+FACE = ServiceFace(
+    name="plans",
+    title="Plans",
+    is_selectable=True,
+    applies=lambda table: "plans" in table.extensions,
+    build_routes=build_routes,
+    build_address_rewriter=build_address_rewriter,
+    list_table_operations=list_table_operations,
 )
 '''
 DESCRIPTOR = """\
@@ -95,6 +144,7 @@ def package_place(tmp_path: Path) -> Iterator[Path]:
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hven-night-sky\nVersion: 1.0\n", encoding="utf-8")
     (about / "entry_points.txt").write_text("[hven.plugins]\nnight_sky = hven_night_sky\n", encoding="utf-8")
     (place / "hven_night_sky.py").write_text(PACKAGE, encoding="utf-8")
+    (place / "hven_night_service.py").write_text(SERVICE, encoding="utf-8")
     with pytest.MonkeyPatch.context() as context:
         context.delenv(plugins.SELECTION_VARIABLE, raising=False)
         context.syspath_prepend(str(place))
@@ -103,7 +153,8 @@ def package_place(tmp_path: Path) -> Iterator[Path]:
         yield place
     plugins.select_plugin_packages(None)
     clear_caches()
-    sys.modules.pop("hven_night_sky", None)
+    for name in ("hven_night_sky", "hven_night_service"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -146,7 +197,7 @@ def test_faults_of_the_value_have_their_places(descriptor_path: Path) -> None:
 
 def test_a_key_without_its_service_is_told(descriptor_path: Path) -> None:
     descriptor_path.write_text(DESCRIPTOR.replace("title: Stars", "title: Stars\nservices: [tap]"), encoding="utf-8")
-    told = "tables.main.plans has no effect, because `services` does not name timelines"
+    told = "tables.main.plans has no effect, because `services` does not name plans"
     assert any(told in fault for fault in list_faults(descriptor_path))
 
 
@@ -157,6 +208,26 @@ def test_a_published_table_has_what_the_present_descriptor_says(descriptor_path:
         site.refresh_published_state()
         table = site.get_published_state().tables_by_name["stars.main"].table
         assert table.extensions["plans"][1][1] == "Brahe"
+
+
+def test_a_service_answers_at_old_addresses_of_tables_that_it_may_serve(descriptor_path: Path) -> None:
+    settings = load_settings(descriptor_path.parents[2])
+    with Site(settings) as site:
+        ingest_collection(site, "stars")
+        client = Client(create_application(site))
+        answer = client.get("/night/tonight")
+        assert (answer.status, answer.text) == (200, "main: tonight")
+        assert client.get("/night/yesterday").status == 404
+        assert "capability" in client.get("/tap/capabilities").text, "no path of Hven can be taken"
+        paths = json.loads(client.get("/openapi.json").text)["paths"]
+        assert paths["/night/tonight"]["get"]["summary"] == "Plan tonight"
+        descriptor_path.write_text(
+            DESCRIPTOR.replace("title: Stars", "title: Stars\nservices: [tap]"), encoding="utf-8"
+        )
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        assert client.get("/night/tonight").status == 404
+        assert "/night/tonight" not in json.loads(client.get("/openapi.json").text)["paths"]
 
 
 def test_the_schema_and_the_records_have_the_key() -> None:
