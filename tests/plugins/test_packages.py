@@ -33,6 +33,7 @@ API_MODULES = frozenset(
         "hven.adql.value_kinds",
         "hven.adql.vocabularies",
         "hven.app.api",
+        "hven.descriptor.api.drafts",
         "hven.descriptor.api.keys",
         "hven.descriptor.api.table_descriptions",
         "hven.descriptor.value_schema",

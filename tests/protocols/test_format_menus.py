@@ -71,7 +71,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
 def test_every_installed_format_is_in_every_menu(client: Client) -> None:
     labels = dict(formats.list_format_labels())
     assert labels["roman"] == "Roman numbers"
-    assert {"votable", "geojson", "tfcat", "parquet"} <= labels.keys()
+    assert {"votable", "geojson", "parquet"} <= labels.keys()
     take = json.loads(client.ask("GET", "/collections/stars/main/take").body)
     assert {one["name"]: one["label"] for one in take["formats"]} == labels
     for path in ("/collections/stars/main", "/collections/stars/downloads"):

@@ -24,7 +24,7 @@ from hven.model.errors import UserError
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from plugin_needs import require_medium
+from plugin_needs import require_medium, require_plugins
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
@@ -224,6 +224,7 @@ def test_marks_of_missing_pixels_are_no_measurements() -> None:
 
 
 def test_no_measured_value_is_the_fill_of_hapi(tmp_path: Path) -> None:
+    require_plugins("protocols", "hapi")
     (tmp_path / "hven.toml").write_text('name = "Cases"\n')
     settings = load_settings(tmp_path)
     descriptor = create_descriptor(settings, "ends", str(shared(CASES) / "B102-both-ends.parquet"))

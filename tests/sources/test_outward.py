@@ -128,7 +128,6 @@ ONE_ATTEMPT = RequestOptions(seconds=20, tries=1)
 
 FIRST_LOOK_OPTIONS = {
     "tap": {"table": "a.b"},
-    "hapi": {"dataset": "a"},
     **load_core_fixtures("FIRST_LOOK_OPTIONS"),
 }
 

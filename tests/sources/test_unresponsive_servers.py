@@ -30,9 +30,7 @@ BOMB_BYTES = 4096 * MEBIBYTE
 
 # what each kind that asks a server needs beside the address
 OPTIONS: dict[str, dict[str, Any]] = {
-    "das2": {"dataset": "a/b", "start": "2020-01-01", "stop": "2020-01-02"},
     "fits": {"mode": "header", "files": "a.fits"},
-    "hapi": {"dataset": "a", "start": "2020-01-01", "stop": "2020-01-02"},
     "hven": {"table": "a.b"},
     "oifits": {"files": "a.fits"},
     "product": {"mode": "header", "files": "a.fits"},
@@ -47,8 +45,6 @@ for _module in load_package_modules("source_servers"):
 VOTABLE = b'<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE><FIELD name="a" datatype="int"/><DATA><TABLEDATA>'
 # how an answer of its service begins, and what follows without end
 BODIES: dict[str, tuple[bytes, bytes]] = {
-    "das2": (b'[00]000080<stream version="2.2">', b"<x/>"),
-    "hapi": (b'{"HAPI":"3.0","status":{"code":1200,"message":"OK"},"parameters":[', b'{"name":"a","type":"double","units":null,"fill":null},'),
     "rest": (b'{"items":[', b'{"a":1},'),
     "tap": (VOTABLE, b"<TR><TD>1</TD></TR>"),
     "hven": (VOTABLE, b"<TR><TD>1</TD></TR>"),

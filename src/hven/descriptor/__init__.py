@@ -26,7 +26,6 @@ from hven.descriptor._subject_terms import (
     read_subject_terms,
 )
 from hven.descriptor._text_editing import read_descriptor_texts, replace_descriptor_texts
-from hven.descriptor._time_series_loading import find_series_id_faults
 
 __all__ = [
     "FAIR_GROUPS",
@@ -41,7 +40,6 @@ __all__ = [
     "check_and_read_descriptor",
     "check_descriptor",
     "find_identifier_conflicts",
-    "find_series_id_faults",
     "find_subject_faults",
     "find_table_key_conflicts",
     "list_missing_metadata",

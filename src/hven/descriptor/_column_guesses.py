@@ -199,10 +199,20 @@ class ColumnSampleStatistics:
 
     Attributes
     ----------
+    rows, nulls
+        Number of values, and of missing ones among them.
+    minimum, maximum
+        Least and greatest value; None if there is none.
     bounds_without_sentinels
         Least and greatest value that is no usual code for "no value".
+    number_count
+        Number of texts that are numbers.
     text_counts
         Counts of the texts that are no numbers.
+    sexagesimal_count
+        Count of texts in sexagesimal notation.
+    is_integer
+        Whether all numbers are whole.
     """
 
     rows: int = 0
@@ -216,7 +226,13 @@ class ColumnSampleStatistics:
     is_integer: bool = True
 
     def add_values(self, values: pa.Array) -> None:
-        """Add the values of a batch."""
+        """Add the values of a batch.
+
+        Parameters
+        ----------
+        values
+            Values of the column, shape (rows,).
+        """
         self.rows += len(values)
         self.nulls += values.null_count
         if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
@@ -291,6 +307,8 @@ class ColumnGuess:
         ADQL over the source; None: the source's column of this name is copied.
     remark
         Comment for the curator.
+    is_key
+        Whether the column belongs to the primary key.
     guessed_attributes
         Attributes that come from the column's name, description or values, and not from metadata.
     """
@@ -314,7 +332,20 @@ def write_guess_comment(guess: ColumnGuess) -> str:
 
 
 def quote_source_name(name: str, *, is_always_quoted: bool = False) -> str:
-    """Write a source column's name in an expression."""
+    """Write a source column's name in an expression.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    is_always_quoted
+        Whether plain names are quoted, too.
+
+    Returns
+    -------
+    expression
+        The name, in double quotes where it needs them.
+    """
     if not is_always_quoted and _PLAIN_NAME_PATTERN.fullmatch(name) and name.upper() not in RESERVED_WORDS:
         return name
     return '"' + name.replace('"', '""') + '"'

@@ -41,8 +41,8 @@ class TableDescriptorDraft:
         Comments for the head of the table.
     head_lines
         Lines of the collection's head: credits and engine.
-    series
-        Lines of the table's data set, if its rows are samples in time.
+    key_lines
+        Lines of keys that packages propose for the table.
     """
 
     name: str
@@ -59,7 +59,7 @@ class TableDescriptorDraft:
     origin: str | None
     source_metadata: SourceMetadata
     head_lines: Sequence[str]
-    series: Sequence[str]
+    key_lines: Sequence[str]
 
     def write_descriptor(self) -> str:
         """Write the text of the descriptor."""
@@ -70,7 +70,7 @@ class TableDescriptorDraft:
             self.row_count_line,
             *self._write_table_head(),
             *self._write_notes(),
-            *self.series,
+            *self.key_lines,
             "    source: " + format_yaml_flow_value({"kind": self.kind, **self.options}),
             *self._write_columns(),
             *self.source_metadata.write_table_keys(),

@@ -14,7 +14,6 @@ from hven.descriptor._link_keys import DerivedLinkSection
 from hven.descriptor._package_keys import load_table_keys
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistrySection
-from hven.descriptor._series_keys import TimeSeriesSection
 from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
 from hven.descriptor.value_schema import (
     AddedKeys,
@@ -738,8 +737,6 @@ class TableSection(
     "when rows become public. For example, {from: t_max, months: 12} computes their release dates"
     links: Local[OneOrMore[RowLinkSection]]
     "the rows' links (DataLink) to files, to previews, and to the data from which the rows were made"
-    series: Local[OneOrMore[TimeSeriesSection]]
-    "HAPI and das2 data sets. Their samples are either the table's rows, or stored in one file per row"
     sync: Local[SyncSection]
     "how Hven follows changes of the source"
     primary: Mirrored[OneOrMore[Text]]

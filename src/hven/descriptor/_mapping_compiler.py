@@ -36,9 +36,9 @@ from hven.descriptor._columns import REGULAR_IDENTIFIER_PATTERN
 from hven.descriptor._granule_compiler import GranuleCompiler
 from hven.descriptor._lookups import LookupSet
 from hven.descriptor._name_resolution import ExpressionNameResolver, format_name_list, list_column_names, with_place
+from hven.descriptor._package_keys import load_table_keys
 from hven.descriptor._partitions import check_partition
 from hven.descriptor._source_metadata import rename_link_columns
-from hven.descriptor._time_series_loading import check_time_series, mark_time_columns_indexed
 from hven.descriptor.compiled_mapping import (
     SOURCE_RELATION,
     TARGET_RELATION,
@@ -408,8 +408,10 @@ class MappingCompiler:
         if not self.expression_names.has_errors():
             follows_source = self.spec.follows_source
             check_partition(self.key_path, table, self.spec.place, self.faults, follows_source=follows_source)
-            check_time_series(self.key_path, table, self.faults)
-        return mark_time_columns_indexed(table)
+            for name, key in load_table_keys().items():
+                if name in table.extensions:
+                    key.check_table(f"{self.key_path}.{name}", table, self.faults)
+        return _mark_indexed_columns(table)
 
     def _check_named_columns(self, table: Table) -> None:
         """Report keys of the table that name a column which it does not have."""
@@ -562,6 +564,18 @@ class MappingCompiler:
             if all(copied_type.is_numeric or copied_type.is_string for copied_type in copied_types):
                 read_types[source] = target_types[target].arrow
         return read_types
+
+
+def _mark_indexed_columns(table: Table) -> Table:
+    """Mark the columns as indexed by which clients select rows because of keys of packages."""
+    names: set[str] = set()
+    for name, key in load_table_keys().items():
+        if name in table.extensions:
+            names.update(key.list_indexed_columns(table))
+    if not names:
+        return table
+    columns = [column.copy_with(indexed=True) if column.name in names else column for column in table.columns]
+    return table.copy_with(columns=tuple(columns))
 
 
 def _intersect_column_copies(copies_by_granule: list[dict[str, str]]) -> dict[str, str]:

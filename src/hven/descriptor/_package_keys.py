@@ -12,11 +12,17 @@ from hven.model import plugins
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from hven.adql.syntax_tree import Query
+    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor._column_guesses import ColumnGuess, ColumnSampleStatistics
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.errors import Fault
     from hven.model.resource import CollectionSpec
-    from hven.model.table import Column
+    from hven.model.table import Column, Table
+    from hven.sources import Source
+
 
 log = logging.getLogger("hven")
 QueryColumnFinder = Callable[["Query | str"], "Sequence[Column] | None"]
@@ -57,6 +63,10 @@ class TableKeyValue:
 
     Attributes
     ----------
+    table_name
+        Name of the table.
+    collection_context
+        The collection of the table: its files, readers and names.
     key_path
         Path of the key, for messages: ``tables.stars.plans``.
     value
@@ -67,10 +77,53 @@ class TableKeyValue:
         Collects faults of the value.
     """
 
+    table_name: str
+    collection_context: CollectionContext
     key_path: str
     value: Any
     column_names: Sequence[str] | None
     faults: FaultCollector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectedSource:
+    """A source that `hven new` inspects.
+
+    Attributes
+    ----------
+    source
+        The source.
+    columns
+        Its columns.
+    guesses
+        Columns of the proposed table.
+    read_first_rows
+        Reads the first values of columns, by their names.
+    samples_by_name
+        Statistics of the values that were read, by the names of columns.
+    """
+
+    source: Source
+    columns: Sequence[Column]
+    guesses: Sequence[ColumnGuess]
+    read_first_rows: Callable[[Sequence[Column]], Mapping[str, pa.Array]]
+    samples_by_name: Mapping[str, ColumnSampleStatistics]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableKeyProposal:
+    """What `hven new` proposes for a key.
+
+    Attributes
+    ----------
+    lines
+        Lines of the table in the descriptor.
+    notes
+        Comments for the curator.
+    """
+
+    lines: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +134,15 @@ class TableKey(AddedKey):
     ----------
     convert_value
         Checks the value, and converts it to what `Table.extensions` has under the name of the key.
+    check_table
+        Checks the value against a table whose columns are known: called with the path of the key, the table, and the
+        faults.
+    list_indexed_columns
+        Lists the names of the columns by which clients select rows because of the key, so that engines index them.
+    build_source_options
+        Builds options of a source that follow from the key: called with the kind of the source and the table.
+    propose
+        Proposes the value of the key for a source that `hven new` inspects.
     service
         Name of the face that uses the key: `hven check` warns of keys without their face. Empty: none.
     find_faults
@@ -93,6 +155,10 @@ class TableKey(AddedKey):
     """
 
     convert_value: Callable[[TableKeyValue], Any]
+    check_table: Callable[[str, Table, FaultCollector], None] = lambda *_: None
+    list_indexed_columns: Callable[[Table], Iterable[str]] = lambda _: ()
+    build_source_options: Callable[[str, Table], Mapping[str, Any]] = lambda *_: {}
+    propose: Callable[[InspectedSource], TableKeyProposal] | None = None
     service: str = ""
     find_faults: Callable[[CollectionSpec, QueryColumnFinder], Iterable[Fault]] = lambda *_: ()
     find_conflicts: Callable[[Sequence[CollectionSpec], Sequence[CollectionSpec]], Iterable[Fault]] = lambda *_: ()

@@ -333,7 +333,22 @@ class LinkExpressionParser:
             self.source = f"{schema or collection_context.schema}.{name}"
 
     def parse_template(self, template: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> Template:
-        """Cut a template into texts and expressions; constants become text."""
+        """Cut a template into texts and expressions; constants become text.
+
+        Parameters
+        ----------
+        template
+            The template as it is written.
+        key_path
+            Path of the key, for messages.
+        faults
+            Collects faults of the template.
+
+        Returns
+        -------
+        template
+            Texts and expressions, in their order.
+        """
         parts: list[str | TemplateExpression] = []
         for part in split_template(template, key_path, faults):
             if isinstance(part, str):
@@ -387,7 +402,24 @@ class LinkExpressionParser:
     def parse_expression_text(
         self, expression_text: LocatedYamlScalar, key_path: str, faults: FaultCollector, *, is_condition: bool
     ) -> str | None:
-        """Check an expression, and write it as it stands in a query over both tables."""
+        """Check an expression, and write it as it stands in a query over both tables.
+
+        Parameters
+        ----------
+        expression_text
+            The expression as it is written.
+        key_path
+            Path of the key, for messages.
+        faults
+            Collects faults of the expression.
+        is_condition
+            Whether it must be a condition.
+
+        Returns
+        -------
+        adql
+            None: it has a fault.
+        """
         if is_condition:
             sort_direction = ""
         else:

@@ -14,6 +14,7 @@ from hven.descriptor._column_guesses import ColumnGuess, guess_columns, quote_so
 from hven.descriptor._database_tables import inspect_database_table
 from hven.descriptor._draft_text import TableDescriptorDraft
 from hven.descriptor._image_guesses import detect_image_coverage, drop_card_position_ucds, with_footprint_columns
+from hven.descriptor._package_keys import InspectedSource, load_table_keys
 from hven.descriptor._position_guesses import (
     build_position_column_guesses,
     convert_sexagesimal_pair_guesses,
@@ -21,7 +22,6 @@ from hven.descriptor._position_guesses import (
     find_sky_position_columns,
     write_body_position_note,
 )
-from hven.descriptor._series_guesses import write_outlier_notes, write_series_proposal
 from hven.descriptor._source_discovery import is_web_address, list_outside_file_warnings
 from hven.descriptor._source_facts import collect_source_columns
 from hven.descriptor._source_metadata import SourceMetadata
@@ -54,7 +54,6 @@ from hven.sources import (
     SelfDescribingSource,
     Source,
     SourceContext,
-    TimeSamplesSource,
     file_kinds,
 )
 
@@ -147,7 +146,7 @@ class TableDrafter:
             self._notes.append(write_body_position_note(body_position))
         if "cc" in {guess.column.name for guess in self._guesses}:
             self._add_outline_column(self._read_first_rows(self._columns))
-        series = self._write_series_lines()
+        key_lines = self._write_package_key_lines()
         title, description = self._read_title_and_description()
         credits_by_key = self._list_credits()
         head_lines = _source_credits.write_descriptor_head_lines(
@@ -172,7 +171,7 @@ class TableDrafter:
             origin=self._origin,
             source_metadata=self._read_source_metadata(),
             head_lines=head_lines,
-            series=series,
+            key_lines=key_lines,
         )
         return draft.write_descriptor()
 
@@ -188,7 +187,7 @@ class TableDrafter:
             longitude, latitude = position
             position_guesses = (self._find_guess(longitude), self._find_guess(latitude))
         sample = self._read_first_rows(self._columns)
-        self._write_series_lines()
+        self._write_package_key_lines()
         title, description = self._read_title_and_description()
         source_metadata = feature_source = None
         if isinstance(self._source, FeatureSource):
@@ -403,19 +402,22 @@ class TableDrafter:
         elif "s_region" not in {guess.column.name for guess in self._guesses}:
             self._guesses.append(_propose_outline_column(chain))
 
-    def _write_series_lines(self) -> list[str]:
-        """Write the data set of a source of samples in time, and note its outliers."""
-        if not isinstance(self._source, TimeSamplesSource):
-            return []
-        sample_facts = self._source.describe_samples()
-        if sample_facts is None:
-            return []
-        time_columns = [column for column in self._columns if column.name == sample_facts.time]
-        times = self._read_first_rows(time_columns)[sample_facts.time]
-        dataset_name = self._source.read_dataset_name()
-        series = write_series_proposal(sample_facts, self._guesses, times, dataset_name)
-        self._notes += write_outlier_notes(sample_facts, self._guesses, self._samples_by_name)
-        return series
+    def _write_package_key_lines(self) -> list[str]:
+        """Write the keys that packages propose, and note what they say."""
+        inspected_source = InspectedSource(
+            source=self._source,
+            columns=self._columns,
+            guesses=self._guesses,
+            read_first_rows=self._read_first_rows,
+            samples_by_name=self._samples_by_name,
+        )
+        lines: list[str] = []
+        for key in load_table_keys().values():
+            if key.propose is not None:
+                proposal = key.propose(inspected_source)
+                lines += proposal.lines
+                self._notes += proposal.notes
+        return lines
 
     def _read_title_and_description(self) -> tuple[str | None, str | None]:
         title, description = None, None

@@ -26,7 +26,6 @@ from hven.descriptor._setting_checks import (
 from hven.descriptor._source_options import read_source_spec
 from hven.descriptor._sync_policies import read_sync_policy
 from hven.descriptor._table_access import read_access_policy
-from hven.descriptor._time_series_loading import read_time_series, write_series_file_specs
 from hven.descriptor._validation_rules import read_validation_rules
 from hven.descriptor.value_schema import read_unstripped_text
 from hven.model.errors import ParseError, suggest_spelling
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from hven.model.resource import EmbargoPolicy, QualityFlagColumn, SourceSpec, ValidationRule
     from hven.model.table import Column, RowAccessPolicy
 
-GRANULES_SOURCE_KIND = "granules"  # kind of source that reads the samples of files, as `series` describes them
+GRANULES_SOURCE_KIND = "granules"  # kind of source of which each row is a file
 GROUP_ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
 KEYS_WITHOUT_VIEW = (  # keys of a table that a view cannot have: its query says where the rows come from
     "source",
@@ -135,8 +134,7 @@ class _TableReader:
         rules = self._read_rules()
         sources = self._read_sources()
         table = self._build_table(sources)
-        if any(spec.kind == GRANULES_SOURCE_KIND for spec in sources):
-            sources = _with_series_file_specs(sources, table)
+        sources = tuple(_add_package_options(spec, table) for spec in sources)
         if "group_by" in fields and len(sources) > 1:
             self._faults.add_error(
                 f"{key_path}.group_by: rows of several sources cannot be grouped",
@@ -365,16 +363,6 @@ class _TableReader:
             standard=read_unstripped_text(fields, "standard"),
             links=tuple(read_row_links(key_path, fields, column_names, self._collection_context, self._faults)),
             spans=tuple(self._list_linked_series_places()),
-            series=tuple(
-                read_time_series(
-                    key_path,
-                    fields,
-                    column_names,
-                    self._collection_context,
-                    self._faults,
-                    table_name=str(self._name),
-                )
-            ),
             extensions=self._read_package_keys(),
         )
         if table.observation and len(table.primary) != 1:
@@ -391,6 +379,8 @@ class _TableReader:
         for name, key in load_table_keys().items():
             if name in self._fields:
                 value = TableKeyValue(
+                    table_name=str(self._name),
+                    collection_context=self._collection_context,
                     key_path=f"{self._key_path}.{name}",
                     value=self._fields[name],
                     column_names=self._final_column_names,
@@ -600,15 +590,15 @@ class _TableReader:
         return str(query)
 
 
-def _with_series_file_specs(sources: Sequence[SourceSpec], table: Table) -> tuple[SourceSpec, ...]:
-    """Tell the sources of granules which samples the time series of the table read."""
-    series_recipes = write_series_file_specs(table)
-    specs = []
-    for spec in sources:
-        if spec.kind == GRANULES_SOURCE_KIND:
-            spec = replace(spec, options={**spec.options, "samples": series_recipes})  # noqa: PLW2901
-        specs.append(spec)
-    return tuple(specs)
+def _add_package_options(spec: SourceSpec, table: Table) -> SourceSpec:
+    """Add options of a source that follow from keys of packages."""
+    options: dict[str, Any] = {}
+    for name, key in load_table_keys().items():
+        if name in table.extensions:
+            options |= key.build_source_options(spec.kind, table)
+    if not options:
+        return spec
+    return replace(spec, options={**spec.options, **options})
 
 
 def _read_frame(

@@ -767,7 +767,11 @@ class SectionKeySchema:
     def key_types(self) -> dict[str, Any]:
         """Key -> its type."""
         types_by_key = self.own_key_types
-        for name, added_key in self.added_keys.items():
+        added_keys = self.added_keys
+        # behind a key of another package stands what names it
+        names = sorted(added_keys, key=lambda name: added_keys[name].previous_key in added_keys)
+        for name in names:
+            added_key = added_keys[name]
             key_type: Any = Annotated[added_key.value_type, LOCAL_MARK]
             types_by_key = _insert_key(types_by_key, name, key_type, added_key.previous_key)
         return types_by_key

@@ -746,9 +746,8 @@ class CollectionRun:
         for name, resource in self.site.get_published_state().resources.items():
             if name != self.resource.name:
                 other_resources.append(resource)
-        series_id_faults = descriptor.find_series_id_faults([self.resource], other_resources)
         key_faults = descriptor.find_table_key_conflicts([self.resource], other_resources)
-        self.report.warnings += [str(fault) for fault in (*series_id_faults, *key_faults)]
+        self.report.warnings += [str(fault) for fault in key_faults]
         self._warn_of_descriptor_changes()
         if self.report.sample is not None:
             self.report.warnings.append(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hven.model import _access_policies, _links, _path_roots, _time_series
+from hven.model import _access_policies, _links, _path_roots, _table_extension
 from hven.model._localized_texts import LocalizedText, build_localized_text
 from hven.model.types import FLOAT64, ColumnType, build_type_from_arrow, parse_type
 
@@ -316,8 +316,6 @@ class Table:
         state.
     observed
         Whether its rows are in ivoa.obscore.
-    series
-        Its data sets of samples in time, from its collection's descriptor.
     spans
         Ids of data sets of other tables of which its rows are spans.
     extensions
@@ -355,7 +353,6 @@ class Table:
     project: str | None = None
     links: tuple[_links.LinkTemplate, ...] = field(default=(), repr=False)
     roots: tuple[_path_roots.FileRoot, ...] = field(default=(), repr=False)
-    series: tuple[_time_series.TimeSeriesSpec, ...] = field(default=(), repr=False)
     spans: tuple[str, ...] = field(default=(), repr=False)
     extensions: Mapping[str, Any] = field(default_factory=dict, repr=False)
     form: tuple[str, ...] = ()
@@ -483,15 +480,16 @@ class Table:
         return tuple(qualified_links)
 
     @property
-    def spanned_series_ids(self) -> tuple[str, ...]:
-        """Ids of the data sets of which a row is a span.
+    def _heeded_extensions(self) -> tuple[_table_extension.TableExtension, ...]:
+        values = self.extensions.values()
+        return tuple(value for value in values if isinstance(value, _table_extension.TableExtension))
 
-        They are those that the table's links name, and its own whose samples are in its rows' files.
-        """
-        own_ids = (series.id for series in self.series if series.file)
+    @property
+    def has_service_links(self) -> bool:
+        """Whether services of packages link its rows: those that are spans of data sets, and those with such keys."""
         if self.identifier_column is None:
-            return ()
-        return tuple(dict.fromkeys((*self.spans, *own_ids)))
+            return False
+        return bool(self.spans) or any(extension.has_row_links for extension in self._heeded_extensions)
 
     @property
     def has_row_files(self) -> bool:
@@ -506,15 +504,15 @@ class Table:
         return tuple(link for link in file_links if link.source is None and link.address)
 
     @property
-    def sample_file_templates(self) -> tuple[_links.Template, ...]:
-        """Templates of the paths of the files that contain the samples of the rows.
+    def row_file_templates(self) -> tuple[_links.Template, ...]:
+        """Templates of the paths of the rows' files that keys of packages name.
 
         There are none if links lead to a row's own file, or if rows have no identifier.
         """
         has_row_links = any(link.semantics == _links.THIS_SEMANTICS for link in self.effective_links)
         if self.identifier_column is None or has_row_links:
             return ()
-        paths = [time_series.file for time_series in self.series if time_series.file]
+        paths = [path for extension in self._heeded_extensions for path in extension.row_file_templates]
         return tuple(dict.fromkeys(paths))
 
     def find_column_by_ucd(self, ucd: str) -> Column | None:

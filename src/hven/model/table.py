@@ -23,6 +23,7 @@ from hven.model._links import (
 )
 from hven.model._localized_texts import LocalizedText, build_localized_text, translate_text
 from hven.model._path_roots import FileRoot, find_file_root
+from hven.model._table_extension import TableExtension
 from hven.model._table_structure import (
     HIDDEN_DISPLAY,
     MONTHS_PER_UNIT,
@@ -103,6 +104,7 @@ __all__ = [
     "ServiceParameter",
     "Table",
     "TableConstant",
+    "TableExtension",
     "Template",
     "TemplateExpression",
     "TimeDecoding",

@@ -77,7 +77,7 @@ def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
 
 def _has_row_links(table: Table) -> bool:
     """Return whether the rows of a table have links: its own, or those to other tables of a series."""
-    return bool(table.effective_links or table.spanned_series_ids)
+    return bool(table.effective_links or table.has_service_links)
 
 
 def _has_cutouts(table: Table, source: FromItem) -> bool:

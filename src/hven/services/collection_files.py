@@ -196,7 +196,7 @@ def list_row_file_templates(table: Table) -> Iterator[tuple[Template, Template]]
         yield (TemplateExpression('target."path"'),), (TemplateExpression('target."title"'),)
     for link in table.row_file_links:
         yield link.address, link.description
-    for path in table.sample_file_templates:
+    for path in table.row_file_templates:
         yield path, ()
 
 

@@ -47,7 +47,6 @@ TABLE_ATTRIBUTES = (
     "index",
     "params",
     "links",
-    "series",
     "spans",
     "extensions",
     "roots",

@@ -1,11 +1,19 @@
-"""TFCat as a source and as a format: the contracts of both."""
+"""TFCat as a source and as a format: the contracts of both, and the example of its page."""
 
 from __future__ import annotations
 
 import json
+import sys
 
 from hven.testing.format import FormatContract
 from hven.testing.source import SourceContract
+from shared import ROOT
+
+sys.path.insert(0, str(ROOT / "tests/formats"))
+
+from test_reference import write_answer
+
+PAGE = ROOT / "src/hven/plugins/series/docs/tfcat-format.md"
 
 
 class TestTfcatSource(SourceContract):
@@ -44,3 +52,8 @@ class TestTfcatFormat(FormatContract):
         assert all(one["type"] == "Feature" and one["geometry"] for one in told["features"])
         assert all(one["properties"].keys() <= told["fields"].keys() for one in told["features"])
         return [one["properties"] for one in told["features"]]
+
+
+def test_the_page_has_an_example() -> None:
+    example = PAGE.read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    assert example.rstrip() == write_answer("tfcat").decode().rstrip()

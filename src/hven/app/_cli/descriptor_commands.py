@@ -332,9 +332,8 @@ def _find_faults_across_collections(
     other_resources = []
     if collection_name is not None and any(map(_has_site_wide_identifiers, resources)):
         other_resources = _read_other_descriptors(settings, collection_name)
-    yield from descriptor.find_series_id_faults(resources, other_resources)
     yield from descriptor.find_identifier_conflicts(resources, settings, other_resources)
-    yield from descriptor.find_table_key_conflicts(resources)
+    yield from descriptor.find_table_key_conflicts(resources, other_resources)
     for fault in find_outdated_addresses(settings):
         if collection_name is None or str(fault.place.file).endswith(f"/{collection_name}.yaml"):
             yield fault

@@ -11,6 +11,7 @@ from hven import query
 from hven.adql.adql_writer import quote_adql_name
 from hven.model import LruCache
 from hven.plugins.series.sample_parameters import has_text_arrays
+from hven.plugins.series.table_series import list_table_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,7 @@ def find_array_text_lengths(
     """
     table = published.table
     parameter_names: set[str] = set()
-    for series in table.series:
+    for series in list_table_series(table):
         parameter_names.update(name.lower() for name in series.parameters)
     array_columns = [column.name for column in table.columns if has_text_arrays(column.type)]
     if parameter_names:

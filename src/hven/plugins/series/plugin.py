@@ -20,6 +20,7 @@ PLUGIN = PluginPackage(
         "hapi": "hven.plugins.series.hapi.service",
         "timelines": "hven.plugins.series.timelines.service",
     },
+    table_keys={"series": "hven.plugins.series.descriptor.table_key:SERIES"},
     pages="hven.plugins.series.timelines.series_pages:PAGES",
     table_links=("hven.plugins.series.timelines.series_pages:SERIES_LINKS",),
     ingest_steps={"series": "hven.plugins.series.publication_step"},

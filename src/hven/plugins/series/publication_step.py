@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hven.ingest.api.steps import IngestStep
 from hven.model import plugins
+from hven.plugins.series.table_series import list_table_series
 
 if TYPE_CHECKING:
     from hven.site import Site
@@ -17,7 +18,7 @@ PYRAMID_BUILDER = "hven.plugins.series.pyramid_building:build_missing_bin_pyrami
 def build_pyramids_of_series(site: Site, collection: str) -> None:
     """Build the missing reductions of a collection, if one of its tables has series."""
     published_tables = site.get_published_state().tables_by_name.values()
-    if any(item.table.series for item in published_tables if item.table.schema == collection):
+    if any(list_table_series(item.table) for item in published_tables if item.table.schema == collection):
         plugins.load_named_object(PYRAMID_BUILDER, "the step after a publication")(site, collection)
 
 

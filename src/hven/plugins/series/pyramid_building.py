@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.plugins.series import pyramids, sample_sets
+from hven.plugins.series.table_series import list_table_series
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
@@ -28,7 +29,7 @@ def build_missing_bin_pyramids(site: Site, collection: str) -> None:
     context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     published_state = site.get_published_state()
     tables = [published_table.table for published_table in published_state.tables_by_name.values()]
-    has_series = any(table.series for table in tables if table.schema == collection)
+    has_series = any(list_table_series(table) for table in tables if table.schema == collection)
     if not has_series:
         return
     data_sets_by_id = sample_sets.list_data_sets(

@@ -27,6 +27,7 @@ from hven.model.errors import HvenError, SourceError, StorageUnavailableError, f
 from hven.model.table import Column, ParameterBins, find_begin_and_end_time_columns
 from hven.model.types import ColumnType
 from hven.plugins.series.file_time_samples import FileTimeSamples
+from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import DAY_MICROSECONDS, SECOND_MICROSECONDS, UNIX_EPOCH_JD, format_instant
 from hven.services import collection_files
 from hven.sources.file_readers import open_with_reader
@@ -643,7 +644,7 @@ def write_data_set_file_condition(table: Table, series: TimeSeriesSpec) -> str |
     series
         One of its data sets.
     """
-    set_ids = [item.id for item in table.series if item.file]
+    set_ids = [item.id for item in list_table_series(table) if item.file]
     has_layout_column = any(item.name == "layout" for item in table.columns)
     if len(set_ids) < 2 or series.id not in set_ids or not has_layout_column:
         return None

@@ -44,6 +44,7 @@ from hven.plugins.series.sample_conditions import write_sample_condition_adql
 from hven.plugins.series.sample_files import DataSetFiles
 from hven.plugins.series.sample_parameters import SampleParameter, build_parameter, build_time_parameter
 from hven.plugins.series.sample_streams import get_stream_limiter
+from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import (
     DAY_MICROSECONDS,
     SECOND_MICROSECONDS,
@@ -185,7 +186,7 @@ def list_data_sets(
     """
     sets_by_id: dict[str, SampleDataSet] = {}
     for table in published_state.get_catalogue(principal, context.policies).iterate_tables():
-        if not table.series or not table.is_served_by(face) or table.release is not None:
+        if not list_table_series(table) or not table.is_served_by(face) or table.release is not None:
             continue
         if collection is not None and table.schema != collection:
             continue
@@ -196,7 +197,7 @@ def list_data_sets(
         text_array_lengths = find_array_text_lengths(context, principal, published, published_state)
         column_statistics = {**statistics, **text_array_lengths}
         remote_source = find_remote_data_set(context, published)
-        for series in table.series:
+        for series in list_table_series(table):
             if remote_source is not None:
                 data_set = _build_remote_data_set(
                     context, principal, remote_source, series, published=published, published_state=published_state
@@ -449,7 +450,7 @@ def _find_time_limits(
     table = data_set.published.table
     statistics = data_set.published.statistics
     own_conditions: tuple[str, ...] = ()
-    if data_set.remote is None and len(data_set.table.series) > 1:
+    if data_set.remote is None and len(list_table_series(data_set.table)) > 1:
         parameter_names = [parameter.name for parameter in data_set.parameters]
         own_conditions = (*write_sample_condition_adql(parameter_names, statistics),)
     has_conditions = bool(table.policy or table.view or data_set.series.condition or own_conditions)

@@ -21,6 +21,7 @@ from hven.model.table import (
 )
 from hven.model.types import TIMESTAMP
 from hven.plugins.series.sample_files import write_data_set_file_condition
+from hven.plugins.series.table_series import list_spanned_ids, list_table_series
 from hven.plugins.series.time_texts import DAY_MICROSECONDS, UNIX_EPOCH_JD, format_instant, parse_time_as_microseconds
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 def has_data_sets(table: Table) -> bool:
     """Return whether a table has data sets, or rows that are time spans of some."""
-    return bool(table.series or table.spanned_series_ids)
+    return bool(list_table_series(table) or list_spanned_ids(table))
 
 
 def build_span_links(
@@ -81,7 +82,7 @@ def build_span_links(
     series_by_id = _collect_series(context, face)
     extra_inputs = [ServiceParameter(param=param, value=_list_defaults(param)) for param in extra_params]
     span_links: list[LinkTemplate] = []
-    for series_id in table.spanned_series_ids:
+    for series_id in list_spanned_ids(table):
         series = series_by_id.get(series_id)
         if series is None:
             continue
@@ -132,7 +133,7 @@ def _collect_series(context: ServiceContext, face: str) -> dict[str, TimeSeriesS
     series_by_id: dict[str, TimeSeriesSpec] = {}
     for published in context.site.get_published_state().tables_by_name.values():
         if published.table.is_served_by(face):
-            series_by_id |= {series.id: series for series in published.table.series}
+            series_by_id |= {series.id: series for series in list_table_series(published.table)}
     return series_by_id
 
 

@@ -132,11 +132,11 @@ def _limit_links(links: pa.Table, row_limit: int | None) -> pa.Table:
     return links.slice(0, row_limit)
 
 
-def _build_sample_file_links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
-    """Link the files with the samples of rows, if the collection publishes them."""
+def _build_row_file_links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
+    """Link the files of rows that keys of packages name, if the collection publishes them."""
     return [
         LinkTemplate(semantics=datalinks.THIS_SEMANTICS, address=path, is_file=True)
-        for path in table.sample_file_templates
+        for path in table.row_file_templates
     ]
 
 
@@ -161,11 +161,11 @@ FACE = ServiceFace(
     description="Links of rows to files, previews and the data from which they were made.",
     standard_ids=(DATALINK_STANDARD_ID,),
     params=DATALINK_PARAMS,
-    applies=lambda table: bool(table.effective_links or table.spanned_series_ids),
+    applies=lambda table: bool(table.effective_links or table.has_service_links),
     missing_requirement="links of its rows",
     path="/datalink/{table}",
     error_responder=LABELLED_VOTABLE_ERRORS,
     list_usage_examples=_list_usage_examples,
     build_routes=build_datalink_routes,
-    build_links=_build_sample_file_links,
+    build_links=_build_row_file_links,
 )

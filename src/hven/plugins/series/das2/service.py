@@ -27,6 +27,7 @@ from hven.plugins.series import pyramids, reductions, sample_sets
 from hven.plugins.series.das2 import stream_writing as streams
 from hven.plugins.series.das2.stream_writing import Das2PacketPlane, Das2StreamFormat, Segment
 from hven.plugins.series.span_links import build_span_links, has_data_sets
+from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 from hven.services.face import Capability, ServiceContext, ServiceFace, UsageExample, create_route
 from hven.site import record_sent_data
@@ -832,7 +833,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """List examples of how samples are requested."""
     usage_examples = []
-    for time_series in published.table.series:
+    for time_series in list_table_series(published.table):
         server_url = f"{base_url}/das2/server"
         source_query = f"dataset={quote(time_series.path)}"
         time_query = "start_time={start}&end_time={end}"

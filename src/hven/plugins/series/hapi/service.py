@@ -25,6 +25,7 @@ from hven.plugins.series import sample_sets
 from hven.plugins.series.hapi import derived_sets as derived
 from hven.plugins.series.hapi.output_rows import OUTPUT_FORMATS
 from hven.plugins.series.span_links import build_span_links, has_data_sets
+from hven.plugins.series.table_series import list_table_series
 from hven.services.face import Capability, ServiceContext, ServiceFace, UsageExample, create_route
 from hven.site import record_sent_data
 
@@ -622,7 +623,7 @@ def build_hapi_routes(context: ServiceContext) -> Sequence[Route]:
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """List examples of how samples are requested."""
     usage_examples = []
-    for time_series in published.table.series:
+    for time_series in list_table_series(published.table):
         python_code = (
             f'from hapiclient import hapi\n\ndata, meta = hapi("{base_url}/hapi", "{time_series.id}", "", '
             f'"{{start}}", "{{stop}}")\nprint(data)'

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hven.model.table import find_begin_and_end_time_columns
+from hven.plugins.series.table_series import list_spanned_ids, list_table_series
 from hven.plugins.series.time_texts import format_instant
 from hven.plugins.series.timelines.tile_preloading import list_tiles_to_preload
 from hven.plugins.series.timelines.time_span_rows import build_routes, list_remote_tables
@@ -149,19 +150,19 @@ def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
 
 def list_table_series_links(table: Table, page_context: PageContext) -> list[TableLink]:
     """List the data sets of a table, and those whose spans its rows are, with their pages."""
-    if not table.is_served_by(SERIES_FACE) or not (table.series or table.spanned_series_ids):
+    if not table.is_served_by(SERIES_FACE) or not (list_table_series(table) or list_spanned_ids(table)):
         return []
     series_tables = [table]
-    own_ids = {series.id for series in table.series}
-    if not own_ids.issuperset(table.spanned_series_ids):
+    own_ids = {series.id for series in list_table_series(table)}
+    if not own_ids.issuperset(list_spanned_ids(table)):
         all_tables = page_context.catalogue.iterate_tables()
-        series_tables += [other for other in all_tables if other.series and other.is_served_by(SERIES_FACE)]
+        series_tables += [other for other in all_tables if list_table_series(other) and other.is_served_by(SERIES_FACE)]
     titles_by_id = {}
     for other in reversed(series_tables):
-        table_title = other.title if len(other.series) == 1 else ""
-        for series in other.series:
+        table_title = other.title if len(list_table_series(other)) == 1 else ""
+        for series in list_table_series(other):
             titles_by_id[series.id] = series.title or table_title or series.id
-    names = dict.fromkeys((*(series.id for series in table.series), *table.spanned_series_ids))
+    names = dict.fromkeys((*(series.id for series in list_table_series(table)), *list_spanned_ids(table)))
     return [
         TableLink(id=name, title=titles_by_id[name], url=f"{page_context.base}/series/{quote(name, safe='')}")
         for name in names

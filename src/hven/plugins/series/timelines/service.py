@@ -25,6 +25,7 @@ from hven.model.errors import HvenError, NotFoundError, ParamError, format_messa
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
 from hven.plugins.series import pyramids, sample_sets
+from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import DAY_MICROSECONDS
 from hven.plugins.series.timelines import spectrum_channels as channels
 from hven.plugins.series.timelines.latest_sample_span import find_span_after_last_gap
@@ -482,7 +483,7 @@ def encode_values_as_bytes(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dic
 
 def has_data_sets(table: Table) -> bool:
     """Return whether a table has data sets."""
-    return bool(table.series)
+    return bool(list_table_series(table))
 
 
 FACE = ServiceFace(

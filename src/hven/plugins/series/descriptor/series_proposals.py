@@ -10,23 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.descriptor._column_guesses import quote_source_name
-from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
+from hven.descriptor.api.drafts import (
+    TableKeyProposal,
+    format_yaml_flow_value,
+    format_yaml_scalar,
+    quote_source_name,
+)
 from hven.model import units
 from hven.model.literal import format_number
+from hven.sources import TimeSamplesSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
-    from hven.descriptor._column_guesses import ColumnGuess, ColumnSampleStatistics
+    from hven.descriptor.api.drafts import ColumnGuess, ColumnSampleStatistics, InspectedSource
     from hven.model.table import TimeSeriesMetadata
 
 DAY_SECONDS = 86_400.0
 MAX_NOTES = 6
 _MIN_REGULAR_SHARE = 0.8  # share of intervals that must be alike for a cadence
 _MAX_RELATIVE_DEVIATION = 0.1  # difference between intervals that are alike
+
+
+def propose_series(inspected_source: InspectedSource) -> TableKeyProposal:
+    """Propose the data set of a source of samples in time, and note its outliers."""
+    source = inspected_source.source
+    sample_metadata = source.describe_samples() if isinstance(source, TimeSamplesSource) else None
+    if sample_metadata is None or not isinstance(source, TimeSamplesSource):
+        return TableKeyProposal()
+    time_columns = [column for column in inspected_source.columns if column.name == sample_metadata.time]
+    times = inspected_source.read_first_rows(time_columns)[sample_metadata.time]
+    guesses = inspected_source.guesses
+    return TableKeyProposal(
+        lines=write_series_proposal(sample_metadata, guesses, times, source.read_dataset_name()),
+        notes=write_outlier_notes(sample_metadata, guesses, inspected_source.samples_by_name),
+    )
 
 
 def write_series_proposal(

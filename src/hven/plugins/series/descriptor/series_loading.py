@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._row_links import LinkExpressionParser
+from hven.descriptor.api.keys import LinkExpressionParser
 from hven.model.errors import Fault, TextPlace, suggest_spelling
 from hven.model.table import (
     FileReaderSpec,
@@ -20,37 +20,37 @@ from hven.model.table import (
     find_begin_and_end_time_columns,
     is_time_column,
 )
+from hven.plugins.series.table_series import TableSeries, list_table_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor.api.keys import CollectionContext, TableKeyValue
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Table, Template
 
 MAX_SERIES_ID_CHARACTERS = 200
+GRANULE_SOURCE_KIND = "granules"
 
 
-def read_time_series(
-    key_path: str,
-    fields: LocatedKeyValues,
-    column_names: Sequence[str] | None,
-    collection_context: CollectionContext,
-    faults: FaultCollector,
-    *,
-    table_name: str,
-) -> Iterator[TimeSeriesSpec]:
-    """Read ``series`` of a table; `column_names` is None while the columns are not all known."""
-    default_id = f"{collection_context.schema}_{table_name}"
-    default_path = f"{collection_context.schema}/{table_name}"
+def read_table_series(key_value: TableKeyValue) -> TableSeries:
+    """Read ``series`` of a table."""
+    return TableSeries(tuple(_iterate_written_series(key_value)))
+
+
+def _iterate_written_series(key_value: TableKeyValue) -> Iterator[TimeSeriesSpec]:
+    collection_context, faults = key_value.collection_context, key_value.faults
+    default_id = f"{collection_context.schema}_{key_value.table_name}"
+    default_path = f"{collection_context.schema}/{key_value.table_name}"
+    column_names = key_value.column_names
     labels_by_identifier: dict[str, str] = {}
-    series_list = fields.get("series", ())
+    series_list = key_value.value
     for number, series_fields in enumerate(series_list, 1):
-        series_label = f"{key_path}.series"
+        series_label = key_value.key_path
         if len(series_list) > 1:
-            series_label = f"{key_path}.series[{number}]"
+            series_label = f"{key_value.key_path}[{number}]"
         reader = _TimeSeriesReader(series_label, series_fields, column_names, collection_context, faults)
         time_series = reader.read(default_id, default_path)
         for key, identifier, written_key in (("id", time_series.id, "id"), ("path", time_series.path, "das2")):
@@ -61,11 +61,10 @@ def read_time_series(
         yield time_series
 
 
-def check_time_series(key_path: str, table: Table, faults: FaultCollector) -> None:
+def check_table_series(series_path: str, table: Table, faults: FaultCollector) -> None:
     """Check the data sets of a table whose columns are known: their times, and the columns that they name."""
     columns_by_name = {column.name.lower(): column for column in table.columns}
-    series_path = f"{key_path}.series"
-    for series in table.series:
+    for series in list_table_series(table):
         if series.file:
             _check_series_of_files(series_path, series, table, faults)
             continue
@@ -139,21 +138,16 @@ def _find_column_of_days(table: Table) -> Column | None:
     return None
 
 
-def mark_time_columns_indexed(table: Table) -> Table:
-    """Mark the time columns of data sets as indexed: clients ask for samples by windows of time."""
+def list_sample_time_columns(table: Table) -> list[str]:
+    """List the time columns of data sets: clients ask for samples by windows of time."""
     begin = find_begin_and_end_time_columns(table)[0]
     begin_name = begin.name.lower() if begin is not None else ""
-    time_column_names = {series.time.lower() or begin_name for series in table.series}
-    if not time_column_names:
-        return table
-    columns = []
-    for column in table.columns:
-        is_time = is_time_column(column) or _is_day_column(column)
-        if is_time and column.name.lower() in time_column_names:
-            columns.append(column.copy_with(indexed=True))
-        else:
-            columns.append(column)
-    return table.copy_with(columns=tuple(columns))
+    time_column_names = {series.time.lower() or begin_name for series in list_table_series(table)}
+    return [
+        column.name
+        for column in table.columns
+        if column.name.lower() in time_column_names and (is_time_column(column) or _is_day_column(column))
+    ]
 
 
 def _is_day_column(column: Column) -> bool:
@@ -186,7 +180,7 @@ def _check_bin_counts(
 
 
 def find_series_id_faults(
-    resources: Iterable[CollectionSpec], earlier_resources: Sequence[CollectionSpec] = ()
+    resources: Sequence[CollectionSpec], earlier_resources: Sequence[CollectionSpec] = ()
 ) -> Iterator[Fault]:
     """Find data sets that share a name, and links to data sets that do not exist.
 
@@ -230,14 +224,17 @@ def find_series_id_faults(
 
 def _iterate_time_series(resource: CollectionSpec) -> Iterator[tuple[Table, TimeSeriesSpec]]:
     for spec in resource.tables:
-        for time_series in spec.table.series:
+        for time_series in list_table_series(spec.table):
             yield spec.table, time_series
 
 
-def write_series_file_specs(table: Table) -> str:
+def build_granule_options(source_kind: str, table: Table) -> dict[str, Any]:
     """Write how samples are found in files, as JSON for the source that reads the files at ingest."""
-    recipes = [_build_series_file_spec(time_series) for time_series in table.series if time_series.file]
-    return json.dumps(recipes, sort_keys=True)
+    if source_kind != GRANULE_SOURCE_KIND:
+        return {}
+    series_list = list_table_series(table)
+    recipes = [_build_series_file_spec(time_series) for time_series in series_list if time_series.file]
+    return {"samples": json.dumps(recipes, sort_keys=True)}
 
 
 def _build_series_file_spec(time_series: TimeSeriesSpec) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from hven.descriptor._sync_policies import Duration
+from hven.descriptor.api.keys import Duration
 from hven.descriptor.value_schema import Condition, DescriptorSection, OneOrMore, Required, RetypedText, Text
 
 

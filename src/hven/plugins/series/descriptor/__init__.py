@@ -1,0 +1,1 @@
+"""The key `series` of tables in descriptors."""
