@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.descriptor.api.drafts import (
+from hven.descriptor.api.key_proposals import (
     TableKeyProposal,
     format_yaml_flow_value,
     format_yaml_scalar,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.descriptor.api.drafts import ColumnGuess, ColumnSampleStatistics, InspectedSource
+    from hven.descriptor.api.key_proposals import ColumnGuess, ColumnSampleStatistics, InspectedSource
     from hven.model.table import TimeSeriesMetadata
 
 DAY_SECONDS = 86_400.0

@@ -12,8 +12,8 @@ from hven.plugins.series.table_series import list_spanned_ids, list_table_series
 from hven.plugins.series.time_texts import format_instant
 from hven.plugins.series.timelines.tile_preloading import list_tiles_to_preload
 from hven.plugins.series.timelines.time_span_rows import build_routes, list_remote_tables
+from hven.portal.api.page_rows import build_table_address, render_page_response, to_unix_microseconds
 from hven.portal.api.pages import PortalPages, TemplateContext, build_error_responder, build_page_context
-from hven.portal.api.rows import build_table_address, render_page_response, to_unix_microseconds
 from hven.portal.api.table_links import TableLink, TableLinks
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.model.table import Table
+    from hven.portal.api.page_rows import RowPage
     from hven.portal.api.pages import PageContext
-    from hven.portal.api.rows import RowPage
     from hven.services.face import ServiceContext
 
 SERIES_FACE = "timelines"

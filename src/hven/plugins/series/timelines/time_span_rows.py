@@ -19,8 +19,7 @@ from hven.model.errors import HvenError, NotFoundError, ParamError, format_messa
 from hven.model.table import find_begin_and_end_time_columns
 from hven.plugins.series.tfcat.tfcat_features import GEOMETRY_UTYPE
 from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds
-from hven.portal.api.pages import PageContent, PageContext
-from hven.portal.api.rows import (
+from hven.portal.api.page_rows import (
     MAX_TABLES,
     SEARCH_TIMEOUT_SECONDS,
     CoincidentTable,
@@ -39,6 +38,7 @@ from hven.portal.api.rows import (
     query_searchable_table,
     query_searchable_tables,
 )
+from hven.portal.api.pages import PageContent, PageContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
