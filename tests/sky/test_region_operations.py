@@ -411,3 +411,18 @@ def test_what_is_cut_out_of_a_region_lies_within_it():
     assert Regions.create_empty(1).is_within(one.take([0])).all()
     apart = one.difference(two)
     assert not apart.is_within(two)[apart.compute_areas() > 1e-6].any()
+
+
+@pytest.mark.parametrize("power", range(-13, -5))
+def test_an_edge_of_nearly_half_a_turn_has_an_end(power: int) -> None:
+    """Such an edge once kept a process busy without end: the great circle through its ends is not known."""
+    longitude = 180 - 10.0**power  # degrees
+    regions = Regions.from_lists([[[[(0, 0), (longitude, 0), (90, 80)]]]])
+    (fault,) = regions.find_faults()
+    repaired = regions.make_valid()
+    if np.radians(180 - longitude) < 1e-8:
+        assert "half a turn" in fault
+        assert len(repaired.lon) == 0
+    else:
+        assert not fault
+        assert len(repaired.lon) == 3

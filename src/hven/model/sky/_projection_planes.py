@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 GRID_SIZE_RADIANS = 2.0**-38  # radians: 0.75 micro-arcseconds
 MAX_GNOMONIC_RADIUS_DEGREES = 65.0  # larger regions use a stereographic plane
 MAX_DEVIATION_RADIANS = 1e-8  # 2 mas: how far a straight line on a stereographic plane may leave its great circle
+# how far the ends of an edge must be from opposite points: below 2 mas, rounding changes the great circle of an edge by
+# more than MAX_DEVIATION_RADIANS, and the union of its crossings with others does not end
+MIN_HALF_TURN_DISTANCE_RADIANS = 1e-8
 REPEATED_VERTEX = "a vertex occurs twice in a row"
 _MAX_EDGE_VERTEX_PAIRS = (
     100_000_000  # long edges times vertices of a row; beyond it, shared vertices are not searched for
@@ -372,7 +375,7 @@ def find_vertex_faults(regions: R) -> list[tuple[str, Flags]]:
     after = xyz[regions.vertex_successors]
     ring_sizes = np.diff(regions.rings)
     is_too_short = np.repeat(ring_sizes < 3, ring_sizes)
-    is_half_turn = np.linalg.norm(xyz + after, axis=1) < 1e-12
+    is_half_turn = np.linalg.norm(xyz + after, axis=1) < MIN_HALF_TURN_DISTANCE_RADIANS
     is_repeated = np.linalg.norm(xyz - after, axis=1) < 1e-15
     return [
         ("a longitude or latitude is not a number", ~np.isfinite(regions.lon + regions.lat)),
