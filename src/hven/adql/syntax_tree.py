@@ -668,12 +668,14 @@ class QuerySurvey:
     longest_choice: int
 
     def has_any(self, *node_classes: type) -> bool:
-        """Return whether the tree has a node of one of these classes."""
-        return not self.nodes_by_class.keys().isdisjoint(node_classes)
+        """Return whether the tree has a node of one of some classes.
 
-    def list_nodes(self, node_class: type[N]) -> Sequence[N]:
-        """Return the nodes of a class, from the root down."""
-        return self.nodes_by_class.get(node_class, ())
+        Parameters
+        ----------
+        node_classes
+            Classes of nodes.
+        """
+        return not self.nodes_by_class.keys().isdisjoint(node_classes)
 
 
 # --- builders and walks --------------------------------------------------------------------------------------

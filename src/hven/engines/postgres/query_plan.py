@@ -378,7 +378,7 @@ def is_quick_query(bound_query: BoundQuery) -> bool:
 
     A long list is part of the SQL text, which is then too long for a prepared statement.
     """
-    if any(isinstance(node.choices, LiteralList) for node in bound_query.survey.list_nodes(InPredicate)):
+    if any(isinstance(node.choices, LiteralList) for node in bound_query.survey.nodes_by_class.get(InPredicate, ())):
         return False
     body = bound_query.query.body
     if not isinstance(body, Select):
@@ -396,7 +396,7 @@ def find_integer_cast_type(bound_query: BoundQuery) -> str:
     Messages about texts that are no such number mention it.
     """
     names = set()
-    for node in bound_query.survey.list_nodes(CastExpression):
+    for node in bound_query.survey.nodes_by_class.get(CastExpression, ()):
         if node.meta is not None and node.meta.type.is_integer:
             names.add(node.target)
     if len(names) == 1:
@@ -412,7 +412,7 @@ def check_full_joins(bound_query: BoundQuery) -> None:
     UnsupportedByPostgresError
         A FULL JOIN has another condition.
     """
-    for node in bound_query.survey.list_nodes(Join):
+    for node in bound_query.survey.nodes_by_class.get(Join, ()):
         if node.kind.upper() != "FULL":
             continue
         left_numbers = _list_table_numbers(node.left)
