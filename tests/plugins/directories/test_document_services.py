@@ -335,7 +335,7 @@ def test_a_scroll_whose_page_was_lost_is_no_whole():
         source = open_source("elastic", url, index="nrh", page=2)
         assert source.list_columns()
         world.alter_reply = after(2, replace_fields(cut=40))
-        with pytest.raises(SourceError, match="announced 7 records, but returned 5"):
+        with pytest.raises(SourceError, match="stated a total of 7 records, but returned 5"):
             read(source, "_source.n")
 
 
