@@ -26,6 +26,7 @@ from hven.plugins.push.push_store import ClientPushStore
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_setting
 from shared import ROOT, shared
 
 NIGHT = """
@@ -270,6 +271,7 @@ GRANULES = b"""<?xml version="1.0"?>
 
 
 def test_calls_of_oidb(tmp_path: Path) -> None:
+    require_setting("alias")
     with open_site_with_descriptor(tmp_path, OIDB) as first:
         ingest_collection(first, "oidb")
         first.store.users.add_account("anna")
