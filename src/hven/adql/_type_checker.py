@@ -109,13 +109,14 @@ class TypeChecker:
         """Count the tables that an engine reads for an item of FROM; the tables inside views do not count."""
         if not self.inline_depth:
             self.table_read_count += table_count
-        self.check_query_limit(
-            self.table_read_count,
-            MAX_EXPANDED_QUERY_TABLES,
-            "tables, counting those in WITH each time they are read",
-            text_offset,
-            "split the query into several",
-        )
+        if self.table_read_count > MAX_EXPANDED_QUERY_TABLES:
+            self.check_query_limit(
+                self.table_read_count,
+                MAX_EXPANDED_QUERY_TABLES,
+                "tables, counting those in WITH each time they are read",
+                text_offset,
+                "split the query into several",
+            )
 
     def check_clause_key_count(self, items: Sequence[Expr | OrderItem], clause: str) -> None:
         """Refuse too many keys of a clause that sorts or groups."""

@@ -432,8 +432,9 @@ class QueryBinder(JoinBinder):
         """
         if not self.inline_depth:
             self.select_count += 1
-        remedy = "split the query into several, or upload a table and join it"
-        self.check_query_limit(self.select_count, MAX_QUERY_SELECTS, "SELECTs", node.text_offset, remedy)
+        if self.select_count > MAX_QUERY_SELECTS:
+            remedy = "split the query into several, or upload a table and join it"
+            self.check_query_limit(self.select_count, MAX_QUERY_SELECTS, "SELECTs", node.text_offset, remedy)
         clause = self.clause
         source = None
         visible_columns = VisibleColumns()

@@ -133,7 +133,11 @@ def run_query(
             request.literal_values = literal_values
             request.plan_key = plan_key
             request.order_independent = is_order_independent
-            planned = _plan_or_count_refusal(request, past)
+            try:
+                planned = plan_query(request)
+            except HvenError as error:
+                _count_refused_query(request, error, past)
+                raise
     request, prepared, literals = planned
     requested_row_limit = limits.maxrec_default if maxrec is None else maxrec
     max_row_limit = limits.maxrec_hard if hard_row_limit is None else hard_row_limit
@@ -176,15 +180,6 @@ def run_query(
         _query_text=query if isinstance(query, str) else "",
         _bound_query=prepared.bound_query.query,
     )
-
-
-def _plan_or_count_refusal(request: QueryRequest, past_state: PastPublishedState | None) -> PlannedQuery:
-    """Plan a query, and count one that is refused."""
-    try:
-        return plan_query(request)
-    except HvenError as error:
-        _count_refused_query(request, error, past_state)
-        raise
 
 
 def _count_refused_query(request: QueryRequest, error: HvenError, past_state: PastPublishedState | None) -> None:

@@ -395,7 +395,7 @@ def find_integer_cast_type(bound_query: BoundQuery) -> str:
 
     Messages about texts that are no such number mention it.
     """
-    names = set()
+    names: set[str] = set()
     for node in bound_query.survey.nodes_by_class.get(CastExpression, ()):
         if node.meta is not None and node.meta.type.is_integer:
             names.add(node.target)
