@@ -1,8 +1,8 @@
 """What plug-in packages tell the tests of rights: ``rights.py`` beside the tests of each package.
 
 ``QUERY_STRINGS`` has the query strings of each of its routes, ``PATH_VALUES`` the values of the parameters in their
-paths, ``DIFFERING_ROUTES`` the routes whose answers may differ under another policy, and ``STORE`` says of each of its
-tables in the system state which test covers the rights to it.
+paths, ``ROUTE_CHOICES`` all values of one of these parameters, ``DIFFERING_ROUTES`` the routes whose answers may differ under
+another policy, and ``STORE`` says of each of its tables in the system state which test covers the rights to it.
 ``TABLE_KEYS`` has the lines of its keys in the descriptor of the tests, and ``WAYS`` the addresses of further requests.
 """
 

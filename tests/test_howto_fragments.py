@@ -95,9 +95,12 @@ def test_commands_have_verbs_and_options_that_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_commands_in_sentences_have_verbs_and_options_that_exist(page: Path) -> None:
-    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     for command in re.findall(r"`hven ([^`]+)`", prose):
         verb, *words = command.split()
+        if verb not in VERBS and leads_to_absent_package(text):
+            continue  # a page that uses a verb of a package links to the package
         assert verb in VERBS, command
         known = {option for parameter in VERBS[verb].params for option in parameter.opts}
         assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, command

@@ -24,6 +24,7 @@ from example_plugins import clear_caches
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.app._server.request_middleware import RequestMiddleware
+from hven.ingest import ingest_collection
 from hven.model import plugins
 from hven.model.errors import DescriptorError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
@@ -447,6 +448,47 @@ def test_a_site_is_served_without_what_cannot_be_loaded(
     fault = "the plug-in package night_sky names hven_night_"
     assert fault in caplog.text
     assert any(fault in error.message for error in plugins.find_plugin_faults())
+
+
+LANDING_PAGES = """
+
+from hven.portal.api.landing_pages import LandingPageExtension, LinkedDocument
+
+NIGHT_PAGES = LandingPageExtension(
+    list_documents=lambda address: [LinkedDocument(url=f"{address}/night.txt", type="text/night", name="The night")],
+    negotiated_paths={"text/night": "night.txt"},
+    build_headers=lambda _, citation: {"x-night": citation.title},
+)
+"""
+
+
+def test_a_package_adds_to_pages_of_collections(package_place: Path, site: Path) -> None:
+    path = package_place / "hven_night_sky.py"
+    record = PACKAGE.replace("    identifiers=", '    landing_pages="hven_night_pages:NIGHT_PAGES",\n    identifiers=')
+    path.write_text(record, encoding="utf-8")
+    (package_place / "hven_night_pages.py").write_text(LANDING_PAGES, encoding="utf-8")
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    folder = site / "collections/stars"
+    folder.mkdir()
+    (folder / "stars.yaml").write_text(
+        "collection: stars\ntitle: Stars\ntables: {main: {source: stars.csv}}\n", encoding="utf-8"
+    )
+    (folder / "stars.csv").write_text("name\nVega\n", encoding="utf-8")
+    (site / "hven.toml").write_text('plugins = ["night_sky"]\n', encoding="utf-8")
+    with Site(load_settings(site, {})) as opened:
+        ingest_collection(opened, "stars")
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"})
+        assert (page.status, page.headers["x-night"], "/collections/stars/night.txt" in page.text) == (
+            200,
+            "Stars",
+            True,
+        )
+        answer = client.ask("GET", "/collections/stars", headers={"accept": "text/night, text/html;q=0.5"})
+        assert (answer.status, answer.headers["location"]) == (303, "stars/night.txt")
+        assert client.ask("GET", "/collections/nothing", headers={"accept": "text/html"}).status == 404
+    sys.modules.pop("hven_night_pages", None)
 
 
 @pytest.mark.usefixtures("package_place")

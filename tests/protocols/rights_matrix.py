@@ -29,7 +29,6 @@ from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins, settings
 from hven.portal._explore.baskets import Basket, BasketTablePart
-from hven.services import citations
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, session
 from hven.site.auth._referee_invitations import REFEREE_COOKIE
@@ -343,8 +342,8 @@ QUERY_STRINGS |= {
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
         "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
-        "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib", "/collections/{name}/cite/{kind}",
-        "/collections/{name}/releases/{label}/cite/{kind}", "/collections/{name}/hips/{hips}/{path:path}", "/results/{ident}",
+        "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib",
+        "/collections/{name}/hips/{hips}/{path:path}", "/results/{ident}",
         "/results/{ident}/rows",
     )
 }  # fmt: skip
@@ -415,13 +414,16 @@ PATH_VALUES = {
     "ident": "nothing", "hips": "nothing", "page": "search", "file": "nothing",
 }  # fmt: skip
 PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
+# route -> a parameter of it, with all values that are tried
+ROUTE_CHOICES: dict[str, tuple[str, Sequence[str]]] = merge_package_rights("ROUTE_CHOICES", {})
 
 
 def fill_route(path: str) -> list[str]:
     """Fill the parameters of a route."""
     tables = ["main", "bright"] if path.startswith(TABLE_ROUTE) else ["obs.main", "ivoa.obscore"]
-    if path.endswith("/cite/{kind}"):
-        return [one for kind in citations.CITATION_KINDS for one in fill_route(path.replace("{kind}", kind))]
+    if path in ROUTE_CHOICES:
+        hole, choices = ROUTE_CHOICES[path]
+        return [one for choice in choices for one in fill_route(path.replace(f"{{{hole}}}", choice))]
     named = "hesiod" if path.startswith("/projects") else "hello" if path.startswith(("/news", "/help")) else "obs"
     holes = {**PATH_VALUES, "name": named, **ROUTE_VALUES.get(path, {})}
     if "{table" not in path:

@@ -266,7 +266,6 @@ STORE = {
     "drafts": "texts that a curator wrote, for themself: test_edit.py asks for the role each time",
     "audit": "the log of rights, for operators: test_roles.py",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
-    "citations": "what everybody was told of a DOI: test_pages.py",
     **dict.fromkeys(
         ("meta", "snapshots", "pointers", "events", "runs", "leases", "releases", "sync_state", "schedules", "alerts", "verifications"),
         "of what was published, by the site's owner: nobody's request made it",

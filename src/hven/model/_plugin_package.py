@@ -144,6 +144,9 @@ class PluginPackage:
     request_observers
         Classes that get each request that a server has answered, subclasses of `hven.site.RequestObserver`, as
         ``module:name``.
+    landing_pages
+        Place of what it adds to the pages of collections and releases, a
+        `hven.portal.api.landing_pages.LandingPageExtension`, as ``module:name``; empty: nothing.
     identifiers
         Place of a class that knows the DOIs of collections and releases, a `hven.site.PersistentIdentifiers`, as
         ``module:name``. Its argument is the database of the system state. Empty: the package gives no DOIs.
@@ -184,6 +187,7 @@ class PluginPackage:
     table_links: tuple[str, ...] = ()
     translations: str = ""
     request_observers: tuple[str, ...] = ()
+    landing_pages: str = ""
     identifiers: str = ""
 
     def __post_init__(self) -> None:

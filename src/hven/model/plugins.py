@@ -684,7 +684,7 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
         where = f"the plug-in package {package.name}"
         places = [*package.settings.values(), *package.table_keys.values(), *package.checks, *package.table_links]
         places += package.request_observers
-        places += filter(None, (package.pages, package.address_rewriter, package.identifiers))
+        places += filter(None, (package.pages, package.address_rewriter, package.identifiers, package.landing_pages))
         if package.store_tables is not None:
             places.append(package.store_tables.definitions)
         for place in places:

@@ -22,6 +22,7 @@ from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from json_servers import serve
+from plugin_needs import require_plugins
 from process_runner import run_hven
 from process_runner import serve_site as hven_serving
 from requirements import require, require_program
@@ -338,6 +339,7 @@ def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
 @pytest.mark.xdist_group("registry")
 def test_our_own_publishing_registry_is_harvested(tmp_path: Path) -> None:
     """What `/oai` of a site says is what a registry knows of it: its service, its table, and that this is served by that."""
+    require_plugins("protocols", "oai")
     publisher = tmp_path / "publisher"
     folder = publisher / "collections/stars"
     folder.mkdir(parents=True)

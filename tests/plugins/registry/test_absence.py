@@ -91,5 +91,16 @@ def test_dois_are_kept_and_not_shown(directory: Path) -> None:
             assert ("10.5072/stars" in page.text) == is_shown
     (directory / "hven.toml").write_text(f'{TOML}plugins = []\n[doi]\nprefix = "10.5072"\n')
     told = run_hven("check", "--site", directory, expected_code=0).stdout
-    assert "belongs to the plug-in package registry, which `plugins` leaves out" in told
+    assert "belongs to the plug-in package registry, which `plugins` does not list" in told
     run_hven("remove", "stars", "--site", directory)
+
+
+def test_pages_of_collections_have_no_documents(directory: Path) -> None:
+    (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
+    with Site(load_settings(directory)) as site:
+        client = Client(create_application(site))
+        page = client.ask("GET", "/collections/stars", headers={"accept": "application/x-bibtex, text/html;q=0.5"})
+        assert (page.status, "@misc{stars" in page.text, "/cite/" in page.text) == (200, True, False)
+        assert "link" not in page.headers
+        assert client.get("/collections/stars/cite/bib").status == 404
+        assert client.ask("GET", "/collections/nothing", headers={"accept": "text/html"}).status == 404

@@ -17,7 +17,7 @@ from citation_site import PSZ2, build_site
 from hven.app._server import create_application
 from hven.model.settings import load_settings
 from hven.plugins.registry import doi_minting
-from hven.services import citations
+from hven.plugins.registry.datacite import CITATION_KINDS
 from hven.site import Site
 from process_runner import run_hven
 
@@ -135,7 +135,7 @@ def check_negotiation(reader: Client, path: str, doi: str) -> None:
     for accept in ("text/html", "application/json", "*/*", "image/png"):
         assert reader.ask("GET", path, headers={"accept": accept}).status == 410, accept
     linked = reader.get(path).headers["link"]
-    for kind, (media, _) in citations.CITATION_KINDS.items():
+    for kind, (media, _) in CITATION_KINDS.items():
         answer = reader.ask("GET", path, headers={"accept": f"{media}, text/html;q=0.5"})
         assert (answer.status, answer.headers["location"]) == (303, f"{path.rpartition('/')[2]}/cite/{kind}")
         document = reader.get(f"{path}/cite/{kind}")

@@ -11,8 +11,8 @@ import pytest
 from hven import descriptor
 from hven.model import settings, sky
 from hven.model.table import Schema
+from hven.plugins.registry.record_coverage import MAX_COVERAGE_CHARACTERS, _merge_coverages
 from hven.plugins.registry.registry_records import _RegistryRecordBuilder
-from hven.services._coverage import MAX_COVERAGE_CHARACTERS, _merge_coverages
 from hven.services.face import ServiceContext, load_service_faces
 from hven.site import PublishedState, PublishedTable, Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL

@@ -12,7 +12,7 @@ import typer
 
 from hven.app.api import format_command, format_time, open_site, print_json, print_table
 from hven.model.errors import NotFoundError, UsageError, UserError
-from hven.plugins.registry import doi_minting
+from hven.plugins.registry import datacite, doi_minting
 from hven.plugins.registry.doi_store import CitationStore
 from hven.plugins.registry.settings import get_doi_settings
 from hven.services import citations
@@ -138,7 +138,7 @@ def _collect_citation_metadata(site: Site, collection_name: str, release_label: 
 def _list_metadata_problems(citation: CitationMetadata) -> tuple[list[str], bool]:
     lines = []
     has_errors = False
-    for severity, message in citations.list_missing_metadata(citation):
+    for severity, message in datacite.list_missing_metadata(citation):
         if severity == "error":
             has_errors = True
             lines.append(f"{citation.resource.path}: {message}")
@@ -166,7 +166,7 @@ def _show_doi_metadata(
     if doi_name:
         attributes = doi_minting.build_datacite_attributes(citation, doi_name)
     else:
-        attributes = citations.build_datacite_record(citation)
+        attributes = datacite.build_datacite_record(citation)
     lines, has_errors = _list_metadata_problems(citation)
     if as_json:
         print_json(attributes)
@@ -198,7 +198,7 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
     name = citation.doi
     if stored_citation and stored_citation.doi:
         name = stored_citation.doi
-    attributes = citations.build_datacite_record(citation)
+    attributes = datacite.build_datacite_record(citation)
     if name:
         attributes["doi"] = name
     attributes["url"] = citation.address
@@ -207,7 +207,7 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
         json_document = {"data": {"type": "dois", "attributes": attributes}}
         data = orjson.dumps(json_document, option=orjson.OPT_INDENT_2) + b"\n"
     elif output_file.suffix == ".xml":
-        data = citations.write_datacite_xml(attributes).encode()
+        data = datacite.write_datacite_xml(attributes).encode()
     else:
         raise UsageError(
             f"{output_file} is neither .xml nor .json",

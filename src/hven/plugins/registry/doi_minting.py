@@ -25,6 +25,7 @@ from hven.model.errors import (
 )
 from hven.model.resource import DoiRecord
 from hven.model.resource import parse_doi as bare_doi
+from hven.plugins.registry import datacite
 from hven.plugins.registry.doi_store import CitationStore
 from hven.plugins.registry.settings import get_doi_settings
 from hven.services import citations
@@ -285,7 +286,7 @@ def build_datacite_attributes(citation_metadata: CitationMetadata, doi: str) -> 
     doi
         DOI that the record names.
     """
-    datacite_record = citations.build_datacite_record(replace(citation_metadata, doi=doi))
+    datacite_record = datacite.build_datacite_record(replace(citation_metadata, doi=doi))
     return {**datacite_record, "url": citation_metadata.address}
 
 
@@ -321,7 +322,7 @@ def mint_doi(
     ServiceError
         DataCite cannot be reached now, or the connection broke.
     """
-    missing_metadata = citations.list_missing_metadata(citation_metadata)
+    missing_metadata = datacite.list_missing_metadata(citation_metadata)
     errors = [message for severity, message in missing_metadata if severity == "error"]
     if errors:
         raise UserError(f"{citation_metadata.title}: {'; '.join(errors)}")
@@ -479,7 +480,7 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
     if not attributes and doi:
         attributes = build_datacite_attributes(citation_metadata, doi)
     elif not attributes:
-        attributes = citations.build_datacite_record(citation_metadata)
+        attributes = datacite.build_datacite_record(citation_metadata)
     withdrawn_citation = replace(citation, doi=doi, state="withdrawn", reason=reason, told=attributes)
     return citation_store.save_citation(withdrawn_citation)
 

@@ -11,6 +11,8 @@ PLUGIN = PluginPackage(
     store_tables=StoreTables(
         names=("citations", "registered", "registered_parts"), definitions="hven.plugins.registry.store_tables:TABLES"
     ),
+    pages="hven.plugins.registry.landing_pages:PAGES",
+    landing_pages="hven.plugins.registry.landing_pages:LANDING_PAGES",
     identifiers="hven.plugins.registry.doi_store:CitationStore",
     ingest_steps={"registry": "hven.plugins.registry.removal_step"},
     settings={"doi": "hven.plugins.registry.settings:DOI_SECTION"},

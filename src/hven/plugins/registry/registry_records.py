@@ -1,6 +1,6 @@
 """Records for registries of the Virtual Observatory, built from descriptors, published tables and faces.
 
-They follow VOResource 1.1, VODataService 1.2 and VORegistry 1.0; `hven.services.api.coverage` writes the coverage.
+They follow VOResource 1.1, VODataService 1.2 and VORegistry 1.0; `record_coverage` writes the coverage.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from hven.model.resource import (
     ServiceRegistration,
 )
 from hven.model.table import Schema
+from hven.plugins.registry import record_coverage as coverage
 from hven.plugins.registry.record_store import RegistryRecord, RegistryRecordStore
-from hven.services.api import coverage, vosi
+from hven.services.api import vosi
 from hven.services.api.vosi import Capability
 from hven.site import TAP_SCHEMA
 from hven.site.auth import ANONYMOUS_PRINCIPAL

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 def record_to_dict(record: DataclassInstance) -> dict[str, object]:
-    """Return the fields of a dataclass by name, for templates and for JSON objects with further keys."""
+    """Return the fields of a dataclass by name, for templates and for JSON objects with further keys.
+
+    Parameters
+    ----------
+    record
+        A dataclass.
+    """
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 

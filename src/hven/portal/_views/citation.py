@@ -1,67 +1,37 @@
-"""Serve the citations of collections and releases.
-
-These are DataCite and BibTeX documents, the page of a release, signposts for programs, and the tombstone page of
-collections and releases that are gone.
-"""
+"""Describe the citations of collections and releases, and serve the page of a release."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import anyio.to_thread
-import orjson
-from starlette.responses import Response
 from starlette.routing import Route
 
-from hven import adql, services
-from hven.formats import list_accepted_media_types
-from hven.model.errors import NotFoundError, format_message
-from hven.model.resource import parse_orcid
+from hven import adql
+from hven.model.errors import NotFoundError
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._pages import VARY_HEADERS, TemplateContext, record_to_dict
+from hven.portal._pages import TemplateContext
 from hven.portal._views.counts import find_row_noun
-from hven.portal._views.dataset_metadata import build_rows_address, build_schema_org_dataset
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import (
-    PageContent,
-    PageContext,
-    build_cache_control,
-    build_error_responder,
-    build_page_context,
-    build_page_endpoint,
+from hven.portal._views.dataset_metadata import build_schema_org_dataset
+from hven.portal._views.landing_pages import (
+    build_landing_page_headers,
+    build_tombstone_page,
+    list_landing_page_documents,
+    wrap_with_document_negotiation,
 )
+from hven.portal._views.page_addresses import build_table_address
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 from hven.services import citations
-from hven.services.face import wrap_endpoint_with_error_responses
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-    from starlette.requests import Request
+    from collections.abc import Mapping, Sequence
 
     from hven.model.table import Table
+    from hven.portal._views.landing_pages import LinkedDocument
     from hven.services.citations import CitationMetadata
     from hven.services.face import ServiceContext
-
-UNPUBLISHED_DOI_STATES = {"reserved", "draft"}  # states of DOIs that are not public
-MAX_SIGNPOSTED_TABLES = 10  # tables that signposts link
-HTML_MEDIA_TYPE = "text/html"
-# media types of the landing page itself
-LANDING_PAGE_MEDIA_TYPES = {
-    HTML_MEDIA_TYPE,
-    "application/xhtml+xml",
-    "application/json",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CitationDocument:
-    """A document with a citation: its address, its media type and its title."""
-
-    url: str
-    type: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +41,7 @@ class CitationDescription:
     metadata: CitationMetadata
     cited: str
     bibtex: str
-    documents: Sequence[CitationDocument]
+    documents: Sequence[LinkedDocument]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,100 +91,14 @@ class ReleasePage(TemplateContext):
     others: Sequence[Mapping[str, object]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TombstonePage(TemplateContext):
-    """The page of a collection or a release that is gone.
-
-    Attributes
-    ----------
-    title_of, people, publisher_of, year, doi
-        Its title, authors, publisher, year and DOI.
-    reason, withdrawn
-        Why and on which day it was withdrawn; empty if that is not known.
-    dates
-        Days by the types of DataCite.
-    described
-        Its abstracts.
-    instead
-        What replaces it.
-    documents
-        Documents with its citation.
-    """
-
-    template = "tombstone.html"
-    title_of: str
-    people: str
-    publisher_of: str
-    year: str
-    doi: str | None
-    reason: str | None
-    withdrawn: str
-    dates: Mapping[str, str]
-    described: Sequence[str]
-    instead: Sequence[Mapping[str, str]]
-    documents: Sequence[CitationDocument]
-
-
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the documents and the pages of releases."""
-
-    async def send_citation(request: Request) -> Response:
-        page_context = build_page_context(request, context)
-        kind = request.path_params["kind"]
-        body, tag = await anyio.to_thread.run_sync(_write_citation, page_context)
-        is_public = build_cache_control(page_context).startswith("public")
-        cache_headers = services.build_cache_headers(tag, is_public=is_public)
-        headers = {**cache_headers, "x-content-type-options": "nosniff", "access-control-allow-origin": "*"}
-        return services.answer_with_etag(request, headers, citations.CITATION_KINDS[kind][0], body)
+    """Route the pages of releases."""
 
     async def show_release(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_release_page, page_context)
 
-    endpoint = wrap_endpoint_with_error_responses(send_citation, build_error_responder(context))
-    page_of_release = build_page_endpoint(show_release, context)
-    return [
-        Route("/collections/{name}/cite/{kind}", endpoint),
-        Route("/collections/{name}/releases/{label}/cite/{kind}", endpoint),
-        Route("/collections/{name}/releases/{label}", wrap_with_citation_negotiation(page_of_release)),
-    ]
-
-
-def wrap_with_citation_negotiation(
-    endpoint: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """Redirect a client that asks a landing page for DataCite metadata or BibTeX to that document.
-
-    This is content negotiation as at doi.org.
-
-    Parameters
-    ----------
-    endpoint
-        The endpoint of the landing page, for all other clients.
-
-    Returns
-    -------
-    endpoint
-        Answers 303 to a client whose preferred known media type is one of `citations.CITATION_KINDS`.
-    """
-    documents = {media: kind for kind, (media, _) in citations.CITATION_KINDS.items()}
-
-    async def answer_negotiated(request: Request) -> Response:
-        accepted_types = list_accepted_media_types(request.headers.get("accept", ""))
-        media_types = [media_type.partition(";")[0].lower() for media_type in accepted_types]
-        known_types = [media for media in media_types if media in documents or media in LANDING_PAGE_MEDIA_TYPES]
-        first_media_type = known_types[0] if known_types else HTML_MEDIA_TYPE
-        if first_media_type not in documents:
-            return await endpoint(request)
-        # relative to the page: the same behind any proxy and in any portal
-        page_name = quote(request.url.path.rpartition("/")[2])
-        headers = {
-            "location": f"{page_name}/cite/{documents[first_media_type]}",
-            "vary": VARY_HEADERS,
-            "access-control-allow-origin": "*",
-        }
-        return Response(status_code=303, headers=headers)
-
-    return answer_negotiated
+    endpoint = wrap_with_document_negotiation(build_page_endpoint(show_release, context))
+    return [Route("/collections/{name}/releases/{label}", endpoint)]
 
 
 def _read_collection_and_release(page_context: PageContext) -> tuple[str, str]:
@@ -224,7 +108,20 @@ def _read_collection_and_release(page_context: PageContext) -> tuple[str, str]:
 
 
 def gather_citation_metadata(page_context: PageContext, name: str, label: str = "") -> CitationMetadata:
-    """Gather the citation metadata of a collection or a release, as far as this reader may see them."""
+    """Gather the citation metadata of a collection or a release, as far as this reader may see them.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    name, label
+        Names of the collection and of the release; an empty label means the collection as a whole.
+
+    Returns
+    -------
+    citation_metadata
+        What it is cited by.
+    """
     return citations.collect_citation_metadata(
         page_context.context,
         page_context.published_state,
@@ -233,34 +130,6 @@ def gather_citation_metadata(page_context: PageContext, name: str, label: str = 
         label,
         base_url=page_context.brand.root,
     )
-
-
-def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
-    kind = page_context.request.path_params["kind"]
-    if kind not in citations.CITATION_KINDS:
-        message = format_message("there is no citation format {kind!r}", kind[:40])
-        remedy = format_message("choose one of {names}", ", ".join(citations.CITATION_KINDS))
-        raise NotFoundError(message, remedy=remedy)
-    name, label = _read_collection_and_release(page_context)
-    try:
-        citation = gather_citation_metadata(page_context, name, label)
-        datacite_record = citations.build_datacite_record(citation)
-        metadata = {**datacite_record, "url": citation.address}
-        entry = _write_bibtex(citation)
-    except NotFoundError:
-        stored_citation = page_context.context.site.identifiers.find_citation(name, label)
-        if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
-            raise
-        metadata = dict(stored_citation.told)
-        entry_key = f"{name}-{label}" if label else name
-        entry = citations.write_bibtex_from_record({"url": stored_citation.url, **metadata}, entry_key)
-    if kind == "bib":
-        body = f"{entry}\n".encode()
-    elif kind == "datacite.xml":
-        body = citations.write_datacite_xml(metadata).encode()
-    else:
-        body = orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
-    return body, services.compute_etag(body)
 
 
 def _write_bibtex(citation: CitationMetadata) -> str:
@@ -279,48 +148,8 @@ def describe_citation(page_context: PageContext, name: str, label: str = "") -> 
         metadata=citation,
         cited=sentence,
         bibtex=_write_bibtex(citation),
-        documents=_list_citation_documents(citation.address),
+        documents=list_landing_page_documents(citation.address),
     )
-
-
-def _list_citation_documents(address: str) -> list[CitationDocument]:
-    return [
-        CitationDocument(url=f"{address}/cite/{kind}", type=media, name=title)
-        for kind, (media, title) in citations.CITATION_KINDS.items()
-    ]
-
-
-def build_signposting_header(page_context: PageContext, name: str, label: str = "") -> dict[str, str]:
-    """Return the header Link with identifier, authors, licence, metadata and rows of a page (signposting.org)."""
-    try:
-        citation = gather_citation_metadata(page_context, name, label)
-    except NotFoundError:
-        return {}
-    if citation.doi:
-        links = [(f"https://doi.org/{citation.doi}", "cite-as", "")]
-    else:
-        links = []
-    links += [
-        (f"{citation.address}/cite/{kind}", "describedby", media)
-        for kind, (media, _) in citations.CITATION_KINDS.items()
-    ]
-    orcid_ids = [parse_orcid(person.orcid) for person in citation.creators]
-    links += [(f"https://orcid.org/{orcid_id}", "author", "") for orcid_id in orcid_ids if orcid_id]
-    licence_url = citations.find_licence_url(citation.resource)
-    if licence_url:
-        links.append((licence_url, "license", ""))
-    links += [("https://schema.org/Dataset", "type", ""), ("https://schema.org/AboutPage", "type", "")]
-    for item in citation.items[:MAX_SIGNPOSTED_TABLES]:
-        name = f"{adql.quote_adql_name(item.table.schema)}.{adql.quote_adql_name(item.table.name)}"
-        rows_address = build_rows_address(page_context.brand.root, name, "votable")
-        links.append((rows_address, "item", "application/x-votable+xml"))
-    link_values = []
-    for url, rel, media_type in links:
-        link_value = f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"'
-        if media_type:
-            link_value += f'; type="{media_type}"'
-        link_values.append(link_value)
-    return {"link": ", ".join(link_values)}
 
 
 def _build_release_page(page_context: PageContext) -> PageContent:
@@ -367,7 +196,7 @@ def _build_release_page(page_context: PageContext) -> PageContent:
         "bibtex": description.bibtex,
         "tables": table_entries,
     }
-    headers = build_signposting_header(page_context, name, citation.label)
+    headers = build_landing_page_headers(page_context, citation)
     return PageContent(page=page, json_content=json_content, headers=headers)
 
 
@@ -379,51 +208,3 @@ def _list_neighbour_releases(citation: CitationMetadata) -> list[dict[str, str]]
             url = ident if ident.startswith("http") else f"https://doi.org/{ident}"
             neighbour_releases.append({"url": url, "relation": relation})
     return neighbour_releases
-
-
-def build_tombstone_page(page_context: PageContext, name: str, label: str) -> PageContent:
-    """Build the page of a collection or a release that is gone, with the reason: citations stay valid.
-
-    Raises
-    ------
-    NotFoundError
-        Nothing of that name was cited or withdrawn.
-    """
-    stored_citation = page_context.context.site.identifiers.find_citation(name, label)
-    if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
-        message = format_message("there is no collection {name!r} here", name[:80])
-        raise NotFoundError(message, remedy="see the collections on the first page")
-    metadata: Mapping[str, Any] = stored_citation.told
-    dates = {related["dateType"]: related["date"] for related in metadata.get("dates", ())}
-    successors = []
-    for related in metadata.get("relatedIdentifiers", ()):
-        if related["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}:
-            identifier = related["relatedIdentifier"]
-            is_url = related["relatedIdentifierType"] == "URL"
-            url = identifier if is_url else f"https://doi.org/{identifier}"
-            successors.append({"id": identifier, "url": url})
-    creator_names = [creator["name"] for creator in metadata.get("creators", ())]
-    known_names = [name for name in creator_names if name != citations.UNAVAILABLE_VALUE]
-    descriptions = metadata.get("descriptions", ())
-    abstracts = [item["description"] for item in descriptions if item["descriptionType"] == "Abstract"]
-    page = TombstonePage(
-        title_of=metadata["titles"][0]["title"],
-        people=", ".join(known_names),
-        publisher_of=metadata["publisher"]["name"],
-        year=metadata.get("publicationYear", ""),
-        doi=stored_citation.doi,
-        reason=stored_citation.reason,
-        withdrawn=stored_citation.changed[:10] if stored_citation.state == "withdrawn" else "",
-        dates=dates,
-        described=abstracts,
-        instead=successors,
-        documents=_list_citation_documents(stored_citation.url),
-    )
-    json_content = {name: value for name, value in record_to_dict(page).items() if name != "documents"}
-    if stored_citation.doi:
-        links = [f'<https://doi.org/{stored_citation.doi}>; rel="cite-as"']
-    else:
-        links = []
-    links += [f'<{document.url}>; rel="describedby"; type="{document.type}"' for document in page.documents]
-    headers = {"link": ", ".join(links)}
-    return PageContent(page=page, json_content=json_content, status=410, headers=headers)

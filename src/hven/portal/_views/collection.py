@@ -28,12 +28,7 @@ from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.table_summary import draw_moc_svg_path, find_time_range
 from hven.portal._pages import PageLink, TemplateContext, body_maps
 from hven.portal._pages.editing_rights import can_edit_collection
-from hven.portal._views.citation import (
-    build_signposting_header,
-    build_tombstone_page,
-    describe_citation,
-    wrap_with_citation_negotiation,
-)
+from hven.portal._views.citation import describe_citation, gather_citation_metadata
 from hven.portal._views.counts import VisibleRowCounter, sum_amounts
 from hven.portal._views.dataset_metadata import (
     build_schema_org_dataset,
@@ -42,6 +37,11 @@ from hven.portal._views.dataset_metadata import (
     list_releases,
 )
 from hven.portal._views.help_pages import NOTE_CACHE, list_collection_help_pages
+from hven.portal._views.landing_pages import (
+    build_landing_page_headers,
+    build_tombstone_page,
+    wrap_with_document_negotiation,
+)
 from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
@@ -291,7 +291,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return PageContent(page=page, json_content=json_content)
 
     def build_headers(page_context: PageContext) -> Mapping[str, str]:
-        return build_signposting_header(page_context, _read_collection_name(page_context))
+        try:
+            citation_metadata = gather_citation_metadata(page_context, _read_collection_name(page_context))
+        except NotFoundError:
+            return {}
+        return build_landing_page_headers(page_context, citation_metadata)
 
     page_endpoint = build_page_endpoint(
         show_collection,
@@ -300,7 +304,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         compute_state=compute_state,
         build_headers=build_headers,
     )
-    return [Route("/collections/{name}", wrap_with_citation_negotiation(page_endpoint))]
+    return [Route("/collections/{name}", wrap_with_document_negotiation(page_endpoint))]
 
 
 def _find_table_without_descriptor(page_context: PageContext) -> Table | None:

@@ -160,7 +160,17 @@ def _build_catalogue_reference(page_context: PageContext) -> dict[str, str]:
 
 
 def build_rows_address(site_address: str, table_name: str, format_name: str) -> str:
-    """Return the address of all rows of a table."""
+    """Return the address of all rows of a table.
+
+    Parameters
+    ----------
+    site_address
+        Address of the site, or of a portal.
+    table_name
+        Name of the table, as in a query.
+    format_name
+        Name of a format.
+    """
     query = quote(f"SELECT * FROM {table_name}")
     return f"{site_address}/tap/sync?LANG=ADQL&REQUEST=doQuery&RESPONSEFORMAT={format_name}&QUERY={query}"
 

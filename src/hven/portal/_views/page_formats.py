@@ -247,7 +247,13 @@ def render_page_response(page_context: PageContext, page: TemplateContext) -> Re
 
 
 def build_cache_control(page_context: PageContext) -> str:
-    """Return the cache-control header of an answer: shared caches keep only public answers."""
+    """Return the cache-control header of an answer: shared caches keep only public answers.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    """
     scope = "public" if page_context.access_key == "public" else "private"
     return f"{scope}, no-cache"
 

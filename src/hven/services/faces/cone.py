@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql import syntax_tree
 from hven.model.params import Param
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.services._coverage import has_icrs_position
+from hven.services._icrs_positions import has_icrs_position
 from hven.services.errors import ErrorResponder, write_cone_search_error
 from hven.services.face import ServiceFace, ServiceQuery, UsageExample
 

@@ -14,6 +14,7 @@ import numpy as np
 from hven.formats import escape_xml, quote_attribute
 from hven.model import sky, units
 from hven.model.table import find_begin_and_end_time_columns
+from hven.services.api.positions import has_icrs_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,9 +30,7 @@ MAX_COVERAGE_ORDER = 6  # finest HEALPix order of a published coverage: cells of
 # a longer coverage is published at a coarser order; VODataService 1.2 asks for a few dozens of kB at most
 MAX_COVERAGE_CHARACTERS = 40_000
 SPECTRAL_COLUMN_PAIRS = (("em_min", "em_max"), ("spectral_range_min", "spectral_range_max"))  # of ObsCore and EPN-TAP
-ICRS_FRAMES = ("ICRS", "FK5")
 BODY_UCD = "pos.bodyrc"
-NON_EQUATORIAL_UCDS = (BODY_UCD, "pos.earth", "pos.galactic", "pos.ecliptic")  # their longitude is no right ascension
 
 
 def write_coverage_xml(published_tables: Sequence[PublishedTable], waveband: Iterable[str]) -> str:
@@ -124,19 +123,6 @@ def _find_position_frame(published_table: PublishedTable) -> str | None:
     if has_icrs_position(table):
         return ""
     return None
-
-
-def has_icrs_position(table: Table) -> bool:
-    """Check whether a table's position is right ascension and declination, and not in another frame or on a body."""
-    if table.position is None:
-        return False
-    column = table.find_column(table.position[0])
-    if (column.ucd or "").lower().startswith(NON_EQUATORIAL_UCDS):
-        return False
-    declared_systems = [frame.system for frame in table.frames if frame.id == column.frame and frame.system]
-    if not declared_systems:
-        return True
-    return declared_systems[0].upper().startswith(ICRS_FRAMES)
 
 
 @lru_cache(maxsize=16)  # several records of a table have the same coverage

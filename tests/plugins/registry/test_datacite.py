@@ -19,7 +19,9 @@ from citation_site import PSZ2, build_site
 from example_sites import list_examples
 from hven import descriptor
 from hven.model import settings
-from hven.model.resource import parse_doi, parse_orcid, parse_ror, parse_work_identifier
+from hven.model.resource import Person, parse_doi, parse_orcid, parse_ror, parse_work_identifier
+from hven.plugins.registry import datacite
+from hven.plugins.registry.datacite import _describe_person
 from hven.services import citations
 from hven.services.face import ServiceContext
 from hven.site import Site
@@ -27,7 +29,7 @@ from hven.site.auth import ANONYMOUS_PRINCIPAL
 from requirements import ROOT
 
 XSD = os.environ.get("HVEN_DATACITE_SCHEMA")  # directory with metadata.xsd of kernel 4.6
-NS = {"d": citations.DATACITE_NAMESPACE}
+NS = {"d": datacite.DATACITE_NAMESPACE}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def judge(made: dict[str, Any]) -> None:
 
 
 def test_a_collection_as_datacite_has_it(site: Site) -> None:
-    made = citations.build_datacite_record(collect_citation(site))
+    made = datacite.build_datacite_record(collect_citation(site))
     judge({**made, "doi": "10.5072/psz2"})
     assert made["titles"] == [{"title": "Clusters of galaxies & their masses"}]
     assert (made["publicationYear"], made["publisher"]["name"], made["types"]["resourceTypeGeneral"]) == ("2015", "Uraniborg", "Dataset")  # fmt: skip
@@ -80,7 +82,7 @@ def test_a_collection_as_datacite_has_it(site: Site) -> None:
     assert made["rightsList"] == [{"rights": "CC-BY-4.0", "rightsUri": "https://spdx.org/licenses/CC-BY-4.0", "rightsIdentifier": "CC-BY-4.0", "rightsIdentifierScheme": "SPDX", "schemeUri": "https://spdx.org/licenses/"}]  # fmt: skip
     assert made["fundingReferences"] == [{"funderName": "Crown of Denmark", "funderIdentifier": "https://ror.org/02feahw73", "funderIdentifierType": "ROR", "awardNumber": "DK-1576", "awardUri": "https://example.org/dk", "awardTitle": "An island"}]  # fmt: skip
     assert made["sizes"][0] == "main: 10 rows"
-    assert {"subject": "galaxy clusters", **citations.UAT_SUBJECT_SCHEME} in made["subjects"]
+    assert {"subject": "galaxy clusters", **datacite.UAT_SUBJECT_SCHEME} in made["subjects"]
     assert made["alternateIdentifiers"] == [{"alternateIdentifier": "ivo://uraniborg.example/psz2", "alternateIdentifierType": "IVOID"}]  # fmt: skip
     assert "geoLocations" not in made, "the sky is no place on the Earth"
     assert {"description": "Based on observations made at Uraniborg.", "descriptionType": "Other"} in made["descriptions"]  # fmt: skip
@@ -103,21 +105,21 @@ def test_places_on_the_earth(tmp_path: Path, lons: tuple[int, int], box: tuple[i
         + "      target_name: string\n"
     )
     with Site(settings.load_settings(build_site(tmp_path, said, rows=rows)), watch_for_changes=False) as site:
-        made = {**citations.build_datacite_record(collect_citation(site)), "doi": "10.5072/psz2"}
+        made = {**datacite.build_datacite_record(collect_citation(site)), "doi": "10.5072/psz2"}
     judge(made)
     assert made["geoLocations"] == [{"geoLocationBox": {"westBoundLongitude": box[0], "eastBoundLongitude": box[1], "southBoundLatitude": -5.0, "northBoundLatitude": 5.0}}]  # fmt: skip
-    assert _plain(etree.fromstring(citations.write_datacite_xml(made).encode())) == _plain(schema45.dump_etree(made))
+    assert _plain(etree.fromstring(datacite.write_datacite_xml(made).encode())) == _plain(schema45.dump_etree(made))
 
 
 def test_releases_know_each_other(site: Site) -> None:
     first, second = collect_citation(site, "r4"), collect_citation(site, "R6")
-    judge({**citations.build_datacite_record(first), "doi": "10.5072/psz2.r4"})
+    judge({**datacite.build_datacite_record(first), "doi": "10.5072/psz2.r4"})
     related = {one.label: dict(one.relations) for one in (first, second)}
     assert related == {
         "R4": {"IsVersionOf": "http://vo.example/collections/psz2", "IsPreviousVersionOf": "http://vo.example/collections/psz2/releases/R6"},
         "R6": {"IsVersionOf": "http://vo.example/collections/psz2", "IsNewVersionOf": "http://vo.example/collections/psz2/releases/R4"},
     }  # fmt: skip
-    made = citations.build_datacite_record(first)
+    made = datacite.build_datacite_record(first)
     assert (made["version"], made["titles"][0]["title"]) == ("R4", "Clusters of galaxies & their masses, R4")
     assert made["descriptions"][0]["description"].startswith("The fourth list\n\nThe list")
     assert made["publicationYear"] == first.issued[:4]
@@ -125,8 +127,8 @@ def test_releases_know_each_other(site: Site) -> None:
 
 @pytest.mark.parametrize("label", ["", "R4"])
 def test_the_xml_is_what_another_program_makes_of_the_json(site: Site, label: str) -> None:
-    made = {**citations.build_datacite_record(collect_citation(site, label)), "doi": "10.5072/psz2"}
-    own = etree.fromstring(citations.write_datacite_xml(made).encode())
+    made = {**datacite.build_datacite_record(collect_citation(site, label)), "doi": "10.5072/psz2"}
+    own = etree.fromstring(datacite.write_datacite_xml(made).encode())
     other = schema45.dump_etree(made)
     assert _plain(own) == _plain(other)
     if XSD:
@@ -202,7 +204,7 @@ def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, t
 def test_what_a_record_lacks_is_told(tmp_path: Path) -> None:
     bare = "\n".join(line for line in PSZ2.splitlines() if not line.startswith(("licence", "creators", "  - ", "created", "bibcode", "description:")))  # fmt: skip
     with Site(settings.load_settings(build_site(tmp_path, bare + "\n")), watch_for_changes=False) as site:
-        told = list(citations.list_missing_metadata(collect_citation(site)))
+        told = list(datacite.list_missing_metadata(collect_citation(site)))
     assert [message.partition(";")[0] for severity, message in told if severity == "error"] == ["it has no creators"]
     assert {"it has no licence, so users do not know how they may use it", "it has no description"} <= {
         message for _, message in told
@@ -246,11 +248,18 @@ def test_datacites_schema_judges_what_all_descriptors_say() -> None:
             issued="2026-01-02T03:04:05",
             updated="2026-02-03T04:05:06",
         )
-        made = citations.build_datacite_record(one)
+        made = datacite.build_datacite_record(one)
         judge(made)
-        own = etree.fromstring(citations.write_datacite_xml(made).encode())
+        own = etree.fromstring(datacite.write_datacite_xml(made).encode())
         assert _plain(own) == _plain(schema45.dump_etree(made)), path
         if XSD:
             etree.XMLSchema(etree.parse(str(Path(XSD) / "metadata.xsd"))).assertValid(own)
         judged += 1
     assert judged > 25
+
+
+def test_a_name_with_a_comma_has_two_parts() -> None:
+    persons = [
+        _describe_person(Person(name=name)) for name in ("Rossetti, E.", "Ferraro, F.-R.", "van der Hulst, J. M.")
+    ]
+    assert [(one["familyName"], one["givenName"]) for one in persons] == [("Rossetti", "E."), ("Ferraro", "F.-R."), ("van der Hulst", "J. M.")]  # fmt: skip
