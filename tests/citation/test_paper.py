@@ -145,7 +145,7 @@ def test_from_bibtex_and_a_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "paper", "told", "code"),
     [
-        ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, "2019A&A...622A..60B", "several files that may be the table: a.csv, b.csv", 2),
+        ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, "2019A&A...622A..60B", "several files that could be the table: a.csv, b.csv", 2),
         ({"note.txt": "x"}, "2019A&A...622A..60B", "has no table", 1),
         ({"a.csv": "x\n1\n"}, "Brahe 2019", "'Brahe 2019' is neither a DOI nor a bibcode", 2),
         ({"a.csv": ""}, "10.5072/x", "", 1),
