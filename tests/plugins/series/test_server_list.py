@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
+from plugin_needs import require_plugins
 from process_runner import run_hven
 from shared import shared
 
@@ -30,6 +31,7 @@ SITE = 'public_url = "https://vo.example"\ntitle = "Observatory"\ncontact_name =
 
 
 def test_the_entry_for_the_list_of_hapi_servers(tmp_path: Path) -> None:
+    require_plugins("protocols", "oai")  # of the package with hven register
     folder = tmp_path / "collections/goes"
     folder.mkdir(parents=True)
     (tmp_path / "hven.toml").write_text(SITE)
