@@ -81,7 +81,6 @@ SERVICE_NAMES = (
     "soda",
     "epn-tap",
     "obscore",
-    "oai",
     "portal",
     "tfcat",
     "maps",
