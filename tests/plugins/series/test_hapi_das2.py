@@ -17,8 +17,8 @@ import das2_streams
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from hapi_server import HapiAnswer, HapiServer, serve
+
 from hven.model.errors import SourceError, TooLargeError
 from hven.plugins.series.das2 import source as das2
 from hven.plugins.series.das2 import stream_reading, stream_writing
