@@ -251,7 +251,7 @@ def test_files_that_no_row_names_are_told_by_check(tmp_path):
     (folder / "open.fits").write_text("")
     (folder / "night.yaml").write_text(DESCRIPTOR.replace("      path: file_name\n", ""))
     told = [one.message for one in check_descriptor(folder / "night.yaml", settings.load_settings(tmp_path))]
-    assert sum("which file belongs to a row" in one for one in told) == 1
+    assert sum("which file belongs to which row" in one for one in told) == 1
 
 
 def test_what_does_not_fit_is_told_by_check(tmp_path):

@@ -367,7 +367,7 @@ def test_no_collection_has_a_name_that_is_taken(tmp_path: Path, name: str) -> No
     place.parent.mkdir(parents=True)
     place.write_text(f"title: Mine\ncollection: {name}\ntables:\n  main: {{source: a.csv}}\n")
     with pytest.raises(
-        DescriptorError, match=rf"{name}\.yaml:2:13: the name {name} belongs to .*; choose another name"
+        DescriptorError, match=rf"{name}\.yaml:2:13: the name {name} is reserved for .*; choose another name"
     ):
         descriptor.load_descriptor(place, Settings(directory=tmp_path))
 

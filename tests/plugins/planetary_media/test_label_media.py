@@ -257,7 +257,7 @@ def test_arrays_of_pds4(tmp_path):
         values = read_whole_array(product.arrays[0])
     wanted = np.where(pixels == 5, np.nan, pixels * 0.5 + 1)
     assert np.array_equal(values, wanted, equal_nan=True)
-    for name, size, why in (("../a.img", 4, "points to"), ("b.img", 4, "which is missing"), ("a.img", 10**15, "label states"), ("a.img", -3, "no size")):  # fmt: skip
+    for name, size, why in (("../a.img", 4, "points to"), ("b.img", 4, "which is missing"), ("a.img", 10**15, "label states"), ("a.img", -3, "size of an array in")):  # fmt: skip
         (tmp_path / "bad.xml").write_text(label.format(name=name, size=size))
         with pytest.raises(SourceError, match=why):
             open_product(tmp_path / "bad.xml")

@@ -180,7 +180,7 @@ class _SyncQueryService:
         maxrec = params.read_integer("MAXREC")
         principal = context.identify_principal(request)
         uploaded_tables: UploadedTables | None = None
-        if "UPLOAD" in params.values or params.files:
+        if params.read_all("UPLOAD") or params.files:
             uploaded_tables = await self._upload_reader.read_uploads(params)
         if read_explain_flag(params):
             return await _answer_explain(text, principal, context, uploaded_tables)
