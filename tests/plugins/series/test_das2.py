@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
 from das2_site import SECOND_MICROSECONDS, START_MICROSECONDS, make_samples, write_site
-from das2_streams import Stream, StreamError, find_das2c_faults, parse_stream
 
+from das2_streams import Stream, StreamError, find_das2c_faults, parse_stream
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection

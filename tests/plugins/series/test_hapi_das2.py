@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
-import das2_streams
 import numpy as np
 import pyarrow as pa
 import pytest
 from hapi_server import HapiAnswer, HapiServer, serve
 
+import das2_streams
 from hven.model.errors import SourceError, TooLargeError
 from hven.plugins.series.das2 import source as das2
 from hven.plugins.series.das2 import stream_reading, stream_writing

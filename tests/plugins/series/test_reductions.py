@@ -6,13 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import das2_streams
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+import das2_streams
 from hven.plugins.series.pyramids import build_pyramid, iterate_bin_chunks, load_pyramid_levels
 from hven.plugins.series.reductions import WIDTHS, choose_bin_width, reduce_bins, reduce_samples
 from shared import EXAMPLES_FACTOR, shared

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from asgi_client import Client
-
 from hapi_server import HapiAnswer, HapiServer, serve
+
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings

@@ -22,10 +22,10 @@ import pytest
 from asgi_client import Client
 from astropy.io import fits
 from astropy.io.votable import parse as read_votable
-from das2_streams import parse_stream
 from jsonschema import Draft4Validator
 from test_spans import read
 
+from das2_streams import parse_stream
 from file_servers import ServedFiles, serve_http
 from hven.app._server import create_application
 from hven.formats.media import open_product

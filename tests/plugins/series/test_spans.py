@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
-from das2_streams import parse_stream
 
+from das2_streams import parse_stream
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings

@@ -21,8 +21,8 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from das2_site import make_samples, write_site
-from das2_streams import Packet, find_das2c_faults, parse_stream
 
+from das2_streams import Packet, find_das2c_faults, parse_stream
 from example_sites import ingest_all, open_example
 from process_runner import serve_site
 from requirements import require

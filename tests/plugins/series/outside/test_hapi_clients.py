@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import pyvo
-from das2_streams import parse_stream
 from hapiclient import hapi as read
 
+from das2_streams import parse_stream
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
