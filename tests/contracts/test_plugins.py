@@ -422,7 +422,7 @@ def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
         (about,) = place.glob("*.dist-info")
         (about / "entry_points.txt").write_text("[hven.function]\nairmass = hven_airmass\n", encoding="utf-8")
         (error,) = plugins.find_plugin_faults()
-        assert str(error).startswith("there is no group of plugins 'hven.function'; did you mean 'functions'?")
+        assert str(error).startswith("there is no plugin group 'hven.function'; did you mean 'functions'?")
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def check_query_characters(query_text: str) -> None:
         query_text.encode()
     except UnicodeEncodeError as fault:
         raise ParseError(
-            "the text is not valid Unicode here (half of a surrogate pair)",
+            "the text contains an unpaired surrogate, which is not valid Unicode",
             text=query_text,
             offset=fault.start,
             remedy="send the query as UTF-8",

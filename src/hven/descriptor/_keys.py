@@ -755,7 +755,8 @@ class TableSection(
     (
         "columns that identify an observation, for example [obs_id, time_min]. If several rows have the same values in "
         "these columns, pages show them as one line, which lists the files of all these rows. With [], each row has "
-        "its own line. Default: obs_id, the start time and the instrument, if several rows share an obs_id"
+        "its own line. By default, if several rows have the same obs_id, these columns are obs_id, the start time and "
+        "the instrument; otherwise, each row has its own line"
     )
     indexes: Converted[OneOrMore[OneOrMore[Text]]]
     (

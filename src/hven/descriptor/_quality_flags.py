@@ -95,7 +95,7 @@ def _list_rules_by_bit(
             faults.add_error(
                 f"{key_path}.rules.{name}: {first_rule} already uses bit {bit}",
                 rule.places["flag"],
-                f"write `flag: {unused_bit}`, which is not used",
+                f"choose a bit that no rule uses, such as `flag: {unused_bit}`",
             )
     return rules_by_bit
 

@@ -448,7 +448,9 @@ def _format_elements(values: pa.Array, column_type: ColumnType, null_text: str |
             raise ValueError("a bit array cannot contain a null element")
         return fill_nulls(parts, "?")
     if null_text is None:
-        raise ValueError("an array of whole numbers contains a null element, but the column has no null value for it")
+        raise ValueError(
+            "an array of whole numbers contains a null element, but the column does not define a value that means null"
+        )
     return fill_nulls(parts, null_text)
 
 

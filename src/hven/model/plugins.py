@@ -664,7 +664,7 @@ def find_plugin_faults() -> Iterator[UserError]:
     for group in sorted(name for name in entry_groups if name.startswith("hven.") and name not in known_groups):
         spelling = suggest_spelling(group.removeprefix("hven."), PLUGIN_GROUPS)
         remedy = f"{spelling} use one of {', '.join(PLUGIN_GROUPS)}".lstrip()
-        yield UserError(f"there is no group of plugins {group!r}", remedy=remedy)
+        yield UserError(f"there is no plugin group {group!r}", remedy=remedy)
     for group in sorted(PLUGIN_GROUPS):
         try:
             plugin_names = list_external_plugins(group)

@@ -98,7 +98,7 @@ def query(
     if as_of is not None and url is not None:
         raise UsageError(
             "--as-of cannot be combined with --url",
-            remedy="leave out --as-of; another Hven site accepts the TAP parameter ASOF",
+            remedy="leave out --as-of; if the service is another Hven site, send it the TAP parameter ASOF yourself",
         )
     if account is not None and (is_public or url is not None):
         raise UsageError("--as cannot be combined with --public or --url", remedy="leave out --public and --url")

@@ -124,7 +124,7 @@ def read_uploaded_rows(
         ) from error
     if deviations:
         raise SourceError(
-            format_message("the request body cannot be read without changes: {message}", str(deviations[0])),
+            format_message("reading the request body would change its values: {message}", str(deviations[0])),
             remedy=ACCEPTED_FORMATS_REMEDY,
         )
     faults = []

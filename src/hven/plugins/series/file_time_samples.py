@@ -503,7 +503,7 @@ class FileTimeSamples:
         if (utc_times[is_present] == time_scales.NO_TIME).any():
             raise SourceError(
                 format_message(
-                    "{file} has {scale} times before 1972, when UTC and TAI did not differ by whole seconds",
+                    "{file} has {scale} times before 1972; UTC and TAI differ by whole seconds only since then",
                     self._name,
                     scale,
                 )

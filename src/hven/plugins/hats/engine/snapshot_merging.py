@@ -253,7 +253,7 @@ def _check_mergeable(table: Table, base_manifest: CatalogueManifest) -> None:
         )
     if base_manifest.head.position != table.position or base_manifest.head.order != find_order_column(table):
         raise UnmergeableSnapshotError(
-            f"{table.qualified_name}: the snapshot has a different order", remedy="stage all rows"
+            f"{table.qualified_name}: the rows of the snapshot are in a different order", remedy="stage all rows"
         )
 
 
