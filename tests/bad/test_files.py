@@ -353,7 +353,7 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
             time.sleep(0.02)
         told = run_hven("ingest", "stars", "--site", site, expected_code=1).stderr
         assert f"the ingest of stars is already running: process {first.pid}" in told
-        assert "wait until it ends" in told
+        assert "wait until the process ends" in told
         for verb in ("rollback", "remove"):
             assert f"process {first.pid}" in run_hven(verb, "stars", "--site", site, expected_code=1).stderr
         assert f"running: the ingest of stars by process {first.pid} on " in run_hven("status", "--site", site).stdout

@@ -62,11 +62,11 @@ def ask(server: Server, query: str | bytes) -> tuple[int, dict[str, str], bytes]
     [
         (
             "SELECT " + "(" * 10_000 + "1" + ")" * 10_000 + " AS a FROM stars.main",
-            r"line 1, column \d+: nested too deeply",
+            r"line 1, column \d+: the query is nested too deeply",
         ),
         (
             "SELECT id FROM stars.main WHERE " + "NOT " * 50_000 + "id = 1",
-            r"line 1, column \d+: nested too deeply|line 1, column",
+            r"line 1, column \d+: the query is nested too deeply|line 1, column",
         ),
         ("SELECT id FROM stars.main WHERE name = \u2018s1\u2019", r"line 1, column 40: a typographic quote"),
         ("SELECT id FROM stars.main WHERE name = “s1”", r"line 1, column 40: a typographic double quote"),

@@ -214,7 +214,7 @@ def test_a_role_that_may_not_is_told_whom_to_ask(machines, site):
     text = (site / "hven.toml").read_text()
     (site / "hven.toml").write_text(text.replace("hven@/", "plain@/"))
     told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
-    assert "may not do this" in told
+    assert "is not allowed to do this" in told
     assert "send the SQL statements to an administrator: hven fdw ops > ops.sql" in told
     assert rows(ours.url, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
 

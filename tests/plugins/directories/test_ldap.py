@@ -180,11 +180,13 @@ def test_what_is_encrypted_and_what_is_not(slapd: LdapServer, tmp_path: Path) ->
 def test_who_may_not(slapd: LdapServer) -> None:
     with pytest.raises(
         SourceError,
-        match=r"127\.0\.0\.1 refuses cn=reader,dc=example,dc=org: the name or the password is wrong",
+        match=r"127\.0\.0\.1 rejects cn=reader,dc=example,dc=org: the name or the password is wrong",
     ) as told:
         rows(people(slapd), resolve_secret=lambda _: "another secret")
     assert "another secret" not in str(told.value)
-    with pytest.raises(SourceError, match=r"has no ou=people,dc=example,dc=org, or does not show it to everybody"):
+    with pytest.raises(
+        SourceError, match=r"has no ou=people,dc=example,dc=org, or does not show this entry to everybody"
+    ):
         rows(people(slapd, bind=None, password=None))
     with pytest.raises(SourceError, match=r"cannot be read here"):
         rows(people(slapd), resolve_secret=None)
