@@ -26,6 +26,7 @@ from hven.app._server import create_application
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.ingest import ingest_collection
 from hven.model import plugins
+from hven.model._plugin_package import OBJECT_FIELDS
 from hven.model.errors import DescriptorError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
 from hven.services import read_params
@@ -537,3 +538,12 @@ def test_a_record_with_a_fault_stops_no_site_and_is_reported(
     assert load_settings(site, {}).name == "x"
     faults = [error.message for error in plugins.find_plugin_faults()]
     assert any(fault in one for one in faults), faults
+
+
+def test_what_packages_name_is_checked() -> None:
+    """A field that is loaded in use must be one whose objects `hven check` loads, too."""
+    source = Path(plugins.__file__).parents[1]
+    texts = [path.read_text(encoding="utf-8") for path in source.rglob("*.py")]
+    used_fields = {name for text in texts for name in re.findall(r'iterate_package_objects\("(\w+)"', text)}
+    assert len(used_fields) > 5
+    assert used_fields <= set(OBJECT_FIELDS)

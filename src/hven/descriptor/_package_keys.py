@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hven.descriptor.value_schema import AddedKey
 from hven.model import plugins
-from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from hven.sources import Source
 
 
-log = logging.getLogger("hven")
 QueryColumnFinder = Callable[["Query | str"], "Sequence[Column] | None"]
 """Finds the columns of a query over the tables of a collection; None if they are not known before an ingest."""
 
@@ -168,14 +165,7 @@ class TableKey(AddedKey):
 @plugins.cache_until_selection
 def load_table_keys() -> Mapping[str, TableKey]:
     """Load the keys of tables that the plug-in packages in use add; a key that cannot be loaded is left out."""
-    keys: dict[str, TableKey] = {}
-    for package in plugins.list_plugin_packages():
-        for name, place in package.table_keys.items():
-            try:
-                keys[name] = plugins.load_named_object(place, f"the plug-in package {package.name}")
-            except UserError as error:  # `hven check` reports it
-                log.warning("%s", error)
-    return keys
+    return dict(plugins.iterate_package_objects("table_keys"))
 
 
 def find_table_key_conflicts(

@@ -8,13 +8,11 @@ but this one: what the record names is imported when it is used.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 _NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
+_NAMES_OBJECTS = {"names_objects": True}  # metadata of the fields that name objects as ``module:name``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,19 +174,19 @@ class PluginPackage:
     resolvers: Mapping[str, str] = field(default_factory=dict)
     upload_kinds: tuple[str, ...] = ()
     verbs: Mapping[str, Verb] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    checks: tuple[str, ...] = ()
-    table_keys: Mapping[str, str] = field(default_factory=dict)
-    address_rewriter: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    checks: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    table_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
     used_keys: tuple[str, ...] = ()
-    pages: str = ""
-    table_links: tuple[str, ...] = ()
+    pages: str = field(default="", metadata=_NAMES_OBJECTS)
+    table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     translations: str = ""
-    request_observers: tuple[str, ...] = ()
-    landing_pages: str = ""
-    identifiers: str = ""
+    request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
+    identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):
@@ -196,3 +194,26 @@ class PluginPackage:
                 f"a plug-in package cannot be called {self.name!r}: use lower-case letters, digits and underscores"
             )
             raise ValueError(message)
+
+    def list_object_places(self, field_name: str) -> list[tuple[str, str]]:
+        """List the objects that a field names.
+
+        Parameters
+        ----------
+        field_name
+            One of `OBJECT_FIELDS`.
+
+        Returns
+        -------
+        places
+            The place of each object as ``module:name``, after its key in the field. An object without a key has the
+            name of the package.
+        """
+        value = getattr(self, field_name)
+        if isinstance(value, Mapping):
+            return list(value.items())
+        places = value if isinstance(value, tuple) else filter(None, (value,))
+        return [(self.name, place) for place in places]
+
+
+OBJECT_FIELDS = tuple(item.name for item in fields(PluginPackage) if "names_objects" in item.metadata)

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
-from hven.model._plugin_package import FileSignature, PluginPackage, StoreTables, Verb
+from hven.model._plugin_package import OBJECT_FIELDS, FileSignature, PluginPackage, StoreTables, Verb
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "find_unused_package",
     "find_unused_plugin_error",
     "import_hven_module",
+    "iterate_package_objects",
     "list_external_plugins",
     "list_file_signatures",
     "list_installed_packages",
@@ -300,6 +301,35 @@ def load_named_object(place: str, purpose: str) -> Any:
         message = f"{purpose} names {place}, but {module_name} has no {name}"
         raise UserError(message, remedy="correct it, or uninstall it")
     return vars(module)[name]
+
+
+def iterate_package_objects(
+    field_name: str, packages: Iterable[PluginPackage] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Load what packages name in a field of their records.
+
+    What cannot be loaded is left out, with a warning in the log; `find_plugin_faults` reports it.
+
+    Parameters
+    ----------
+    field_name
+        A field of `PluginPackage` that names objects: ``table_keys``.
+    packages
+        The packages; None: those in use.
+
+    Yields
+    ------
+    objects
+        Each object, after its key in the field. An object without a key has the name of the package.
+    """
+    for package in list_plugin_packages() if packages is None else packages:
+        for name, place in package.list_object_places(field_name):
+            try:
+                named_object = load_named_object(place, f"the plug-in package {package.name}")
+            except UserError as error:
+                log.warning("%s", error)
+            else:
+                yield name, named_object
 
 
 def locate_named_folder(place: str, purpose: str) -> Path:
@@ -682,9 +712,7 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
     """Load what the records of packages name as ``module:name``, and their extensions, and yield their faults."""
     for package in packages:
         where = f"the plug-in package {package.name}"
-        places = [*package.settings.values(), *package.table_keys.values(), *package.checks, *package.table_links]
-        places += package.request_observers
-        places += filter(None, (package.pages, package.address_rewriter, package.identifiers, package.landing_pages))
+        places = [place for name in OBJECT_FIELDS for _, place in package.list_object_places(name)]
         if package.store_tables is not None:
             places.append(package.store_tables.definitions)
         for place in places:

@@ -6,19 +6,16 @@ Addresses that only tables define are rewritten by a face (`hven.services.face.S
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from hven.model import plugins
-from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from starlette.types import Scope
 
     from hven.model.settings import Settings
 
-log = logging.getLogger("hven")
 ParameterPairs = list[tuple[str, str]]
 FormRewriter = Callable[[ParameterPairs, ParameterPairs], ParameterPairs]
 """Rewrites the parameters of a POST request: from those of its address and of its body to those of the service."""
@@ -70,17 +67,7 @@ def load_address_rewriters(settings: Settings) -> list[AddressRewriter]:
     rewriters
         Rewriters in the order of the packages: each gets what the previous one returned.
     """
-    rewriters: list[AddressRewriter] = []
-    for package in plugins.list_plugin_packages():
-        if not package.address_rewriter:
-            continue
-        try:
-            build = plugins.load_named_object(package.address_rewriter, f"the plug-in package {package.name}")
-        except UserError as error:  # `hven check` reports it
-            log.warning("%s", error)
-            continue
-        rewriters.append(build(settings))
-    return rewriters
+    return [build_rewriter(settings) for _, build_rewriter in plugins.iterate_package_objects("address_rewriter")]
 
 
 __all__ = [

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 from hven.model import plugins
-from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.resource import DoiRecord
     from hven.site.store import StateStore
-
-log = logging.getLogger("hven")
 
 
 class PersistentIdentifiers(Protocol):
@@ -47,13 +43,7 @@ class _NoIdentifiers:
 
 def open_persistent_identifiers(store: StateStore) -> PersistentIdentifiers:
     """Open the DOIs of a site: those of the first plug-in package that gives any."""
-    for package in plugins.list_plugin_packages():
-        if package.identifiers:
-            try:
-                factory = plugins.load_named_object(package.identifiers, f"the plug-in package {package.name}")
-            except UserError as error:  # `hven check` reports it, too
-                log.warning("%s", error)
-                continue
-            identifiers: PersistentIdentifiers = store.get_or_create(factory)
-            return identifiers
+    for _, factory in plugins.iterate_package_objects("identifiers"):
+        identifiers: PersistentIdentifiers = store.get_or_create(factory)
+        return identifiers
     return _NoIdentifiers()

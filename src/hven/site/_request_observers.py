@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
-from hven.model.errors import UserError
 from hven.site._request_usage import discard_answers
 
 if TYPE_CHECKING:
@@ -118,14 +117,7 @@ class RequestObserverGroup:
 
 def load_request_observers() -> list[type[RequestObserver]]:
     """Load the observers of the packages in use; one that cannot be loaded is left out, and goes to the log."""
-    observers: list[type[RequestObserver]] = []
-    for package in plugins.list_plugin_packages():
-        for place in package.request_observers:
-            try:
-                observers.append(plugins.load_named_object(place, f"the plug-in package {package.name}"))
-            except UserError as error:  # `hven check` reports it, too
-                log.warning("%s", error)
-    return observers
+    return [observer for _, observer in plugins.iterate_package_objects("request_observers")]
 
 
 def prepare_request_observers() -> None:

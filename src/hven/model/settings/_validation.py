@@ -5,15 +5,13 @@ All keys with their documentation, and pydantic's view of them.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
-from hven.model.errors import UserError
 from hven.model.settings._sections import (
     IdentityProviderSettings,
     PortalSettings,
@@ -28,9 +26,7 @@ from hven.model.settings._site_settings import Settings
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from hven.model.plugins import PluginPackage
 
-log = logging.getLogger("hven")
 _BYTE_UNIT_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _BYTE_SIZE_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 NAMED_SECTION_CLASSES = (
@@ -82,19 +78,7 @@ def list_plugin_settings_sections() -> tuple[SettingsSection, ...]:
     engine_sections = [
         section for engine_record in engine_records if engine_record for section in engine_record.settings
     ]
-    return (*engine_sections, *_load_package_sections(plugins.list_plugin_packages()))
-
-
-def _load_package_sections(packages: Iterable[PluginPackage]) -> list[SettingsSection]:
-    """Load the sections of packages; a section that cannot be loaded is left out, and `find_plugin_faults` tells it."""
-    sections = []
-    for package in packages:
-        for place in package.settings.values():
-            try:
-                sections.append(plugins.load_named_object(place, f"the plug-in package {package.name}"))
-            except UserError as error:
-                log.warning("%s", error)
-    return sections
+    return (*engine_sections, *(section for _, section in plugins.iterate_package_objects("settings")))
 
 
 def collect_unused_settings() -> dict[str, str]:
@@ -107,7 +91,7 @@ def collect_unused_settings() -> dict[str, str]:
     """
     packages_by_key = {}
     for package in plugins.list_unused_packages():
-        for section in _load_package_sections([package]):
+        for _, section in plugins.iterate_package_objects("settings", [package]):
             if section.part:
                 keys = [f"{section.name}.{item.name}" for item in fields(section.settings_class)]
             else:

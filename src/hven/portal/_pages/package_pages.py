@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
-from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.services.face import ServiceContext
-
-log = logging.getLogger("hven")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +42,4 @@ def load_package_pages() -> Mapping[str, PortalPages]:
     pages
         The pages, by the names of the packages.
     """
-    pages_by_package = {}
-    for package in plugins.list_plugin_packages():
-        if package.pages:
-            try:
-                pages = plugins.load_named_object(package.pages, f"the plug-in package {package.name}")
-            except UserError as error:  # `hven check` reports it, too
-                log.warning("%s", error)
-            else:
-                pages_by_package[package.name] = pages
-    return pages_by_package
+    return dict(plugins.iterate_package_objects("pages"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,7 +10,7 @@ from starlette.responses import Response
 
 from hven.formats import list_accepted_media_types
 from hven.model import plugins
-from hven.model.errors import NotFoundError, UserError, format_message
+from hven.model.errors import NotFoundError, format_message
 from hven.portal._pages import VARY_HEADERS
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import PageContent, PageContext
     from hven.services.citations import CitationMetadata
 
-log = logging.getLogger("hven")
 HTML_MEDIA_TYPE = "text/html"
 # media types of the landing page itself
 LANDING_PAGE_MEDIA_TYPES = {
@@ -78,15 +76,7 @@ class LandingPageExtension:
 @plugins.cache_until_selection
 def load_landing_page_extensions() -> Sequence[LandingPageExtension]:
     """Load what the packages in use add to these pages; what cannot be loaded is left out, and goes to the log."""
-    extensions: list[LandingPageExtension] = []
-    for package in plugins.list_plugin_packages():
-        if package.landing_pages:
-            try:
-                place = package.landing_pages
-                extensions.append(plugins.load_named_object(place, f"the plug-in package {package.name}"))
-            except UserError as error:  # `hven check` reports it, too
-                log.warning("%s", error)
-    return extensions
+    return [extension for _, extension in plugins.iterate_package_objects("landing_pages")]
 
 
 def list_landing_page_documents(address: str) -> list[LinkedDocument]:

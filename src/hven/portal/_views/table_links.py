@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
-from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.portal._explore.row_pages import RowPage
     from hven.portal._views.page_formats import PageContext
-
-log = logging.getLogger("hven")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +76,7 @@ class TableLinkMenu:
 @plugins.cache_until_selection
 def load_table_links() -> Sequence[TableLinks]:
     """Load the links that the packages in use add; those that cannot be loaded are left out."""
-    kinds: list[TableLinks] = []
-    for package in plugins.list_plugin_packages():
-        for place in package.table_links:
-            try:
-                kinds.append(plugins.load_named_object(place, f"the plug-in package {package.name}"))
-            except UserError as error:  # `hven check` reports it, too
-                log.warning("%s", error)
-    return kinds
+    return [links for _, links in plugins.iterate_package_objects("table_links")]
 
 
 def list_table_link_menus(table: Table, page_context: PageContext) -> list[TableLinkMenu]:
