@@ -29,7 +29,6 @@ from hven.model.errors import BindError, format_message
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hven.adql.functions import FunctionSet
     from hven.adql.scope import VisibleColumns
 
 
@@ -229,19 +228,3 @@ def _create_ungrouped_error(node: ColumnRef, query_text: str, *, has_group_by: b
 def _is_aggregate_call(node: FunctionCall) -> bool:
     entry = MAPPING_FUNCTIONS.find_function(node.name)
     return entry is not None and entry.aggregate
-
-
-def list_aggregate_names(functions: FunctionSet) -> frozenset[str]:
-    """List the names of the aggregate functions of a set.
-
-    Parameters
-    ----------
-    functions
-        A set of functions.
-
-    Returns
-    -------
-    names
-        The names in upper case.
-    """
-    return frozenset(entry.name for entry in functions if entry.aggregate)

@@ -97,16 +97,6 @@ class RetryBackoffLog:
             with self._lock:
                 self._failures.pop(key, None)
 
-    def find_failure(self, key: Hashable) -> FailureRecord | None:
-        """Return the last failure of something, or None.
-
-        Parameters
-        ----------
-        key
-            What was tried.
-        """
-        return self._failures.get(key)
-
     def is_retry_paused(self, key: Hashable) -> bool:
         """Return whether it is too soon to try something again.
 

@@ -10,8 +10,6 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FIRST_YEAR = 1
-LAST_YEAR = 9999
 #: The form of times, for messages.
 TIME_SYNTAX_HELP = (
     "YYYY-MM-DD['T'hh:mm[:ss[.sss]]], in the years 0001 to 9999, with or without Z or an offset such as +02:00"

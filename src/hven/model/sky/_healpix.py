@@ -49,10 +49,8 @@ _COVER_MARGIN_RADIANS = 1e-11
 # times 2**-order: no cell is narrower (radians), so its neighbours contain everything within that distance
 _MIN_CELL_WIDTH_RADIANS = 0.68
 # cdshealpix 0.9 sizes cells by the latitude of the cone's centre. It may miss a touched cell near the latitudes where
-# their size changes: by 0.045 radius at 8 degrees, in proportion to the radius. Hence a margin, and another algorithm
-# for wide cones.
+# their size changes: by 0.045 radius at 8 degrees, in proportion to the radius. So wide cones use another algorithm.
 _WIDE_CONE_DEGREES = 2.0
-_WIDE_CONE_MARGIN_FACTOR = 0.8  # of the radius, times the radius in radians
 _MAX_BOUNDARY_CELLS = 1 << 18  # cells that `cover_shape_by_distance` considers at most
 _MAX_CELL_RADIUS_RADIANS = 1.12  # times 2**-order: no corner is farther from its cell's centre (radians)
 _MAX_TABLE_ORDER = 6  # orders up to this have their cells' neighbours and centres in tables (5 MB)

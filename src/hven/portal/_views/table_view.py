@@ -211,14 +211,6 @@ class ConstantColumnSummary:
     empty: Sequence[str] = ()
 
 
-def drop_constant_cells(
-    headings: Sequence[ColumnHeading], rows: Sequence[Sequence[TextCell | None]], constant_names: Collection[str]
-) -> list[list[TextCell | None]]:
-    """Drop the cells of columns with the same value in all rows."""
-    kept_numbers = [number for number, heading in enumerate(headings) if heading.column.name not in constant_names]
-    return [[row[number] for number in kept_numbers] for row in rows]
-
-
 def describe_constant_columns(
     headings: Sequence[ColumnHeading], rows: Sequence[Sequence[TextCell | None]], constant_names: Collection[str]
 ) -> ConstantColumnSummary:

@@ -100,9 +100,6 @@ class _FileBeginning:
     lines: list[str]
     starts: list[int]
 
-    def get_line_end_offset(self, line_number: int) -> int:
-        return self.starts[line_number + 1]
-
     def list_data_lines(self, first_line: int, comment: str | None, line_limit: int = 400) -> list[str]:
         """List lines from `first_line` on that are neither blank nor comments."""
         data_lines: list[str] = []

@@ -61,7 +61,6 @@ TILE_CACHE_BYTES = 32 << 20  # bytes of tiles in the cache of a process
 ERROR_RESPONDER = ErrorResponder(
     write_document=lambda message: orjson.dumps({"message": message}), media_type="application/json"
 )
-PARAMETER_PARAM = Param(name="PARAMETER", description="name of the parameter in the tile")
 WIDTH_PARAM = Param(
     name="WIDTH", type=INT64, minimum=1, maximum=MAX_BIN_MICROSECONDS, description="width of a bin in microseconds"
 )
