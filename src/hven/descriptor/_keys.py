@@ -16,7 +16,7 @@ from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistrySection
 from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
 from hven.descriptor.value_schema import (
-    AddedKeys,
+    AddedKeySource,
     Condition,
     Constant,
     Converted,
@@ -660,7 +660,7 @@ class AccessSection(DescriptorSection, short="rows"):
 
 class TableSection(
     DescriptorSection,
-    added_keys=AddedKeys("table_keys", load_table_keys),
+    added_key_source=AddedKeySource("table_keys", load_table_keys),
     hints={
         "key": "primary",
         "primary_key": "primary",

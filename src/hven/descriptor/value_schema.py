@@ -644,8 +644,8 @@ class AddedKey:
 
 
 @dataclass(frozen=True, slots=True)
-class AddedKeys:
-    """Where a section finds the keys that plug-in packages add.
+class AddedKeySource:
+    """A source of the keys that plug-in packages add to a section.
 
     Attributes
     ----------
@@ -665,7 +665,8 @@ class DescriptorSection:
     ``_`` stands for those of another one, or some of them.
 
     `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages ->
-    ours; `name`: the record's, if the class is not called by it; `added_keys`: keys that plug-in packages add.
+    ours; `name`: the record's, if the class is not called by it; `added_key_source`: the source of keys that packages
+    add.
     """
 
     record: ClassVar[SectionKeySchema]  # made of the class
@@ -677,10 +678,12 @@ class DescriptorSection:
         empty: bool = False,
         hints: Mapping[str, str] | None = None,
         name: str = "",
-        added_keys: AddedKeys | None = None,
+        added_key_source: AddedKeySource | None = None,
     ) -> None:
         name = name or to_snake(cls.__name__.removesuffix("Section"))
-        cls.record = SectionKeySchema(cls, name, short, hints or {}, may_be_empty=empty, key_adder=added_keys)
+        cls.record = SectionKeySchema(
+            cls, name, short, hints or {}, may_be_empty=empty, added_key_source=added_key_source
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -723,8 +726,8 @@ class SectionKeySchema:
         Of the map, in the reference.
     doc
         Its line of documentation.
-    key_adder
-        Finds the keys that plug-in packages add; None: they cannot add any.
+    added_key_source
+        Source of the keys that plug-in packages add; None: they cannot add any.
     """
 
     model_class: type[DescriptorSection]  # the class that says the keys
@@ -732,7 +735,7 @@ class SectionKeySchema:
     short_key: str
     key_hints: Mapping[str, str]  # words of other languages -> ours
     may_be_empty: bool
-    key_adder: AddedKeys | None = None
+    added_key_source: AddedKeySource | None = None
 
     @property
     def doc(self) -> str:
@@ -742,9 +745,9 @@ class SectionKeySchema:
     @property
     def added_keys(self) -> Mapping[str, AddedKey]:
         """Keys that the plug-in packages in use add."""
-        if self.key_adder is None:
+        if self.added_key_source is None:
             return {}
-        return self.key_adder.load_keys()
+        return self.added_key_source.load_keys()
 
     @cached_property
     def own_key_types(self) -> dict[str, Any]:
@@ -828,9 +831,9 @@ class SectionKeySchema:
 
     def _find_unused_key_error(self, key: str) -> UserError | None:
         """Find the error of a key whose package the settings leave out."""
-        if self.key_adder is None:
+        if self.added_key_source is None:
             return None
-        return plugins.find_unused_plugin_error(self.key_adder.field_name, key)
+        return plugins.find_unused_plugin_error(self.added_key_source.field_name, key)
 
     def read_section(self, value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
         """Return `LocatedKeyValues`; unknown keys are refused with the nearest known one.
