@@ -33,8 +33,9 @@ quick = settings(
 
 lons = st.one_of(st.sampled_from([0.0, 360.0, 359.99999, 10.0, 180.0]), st.floats(0, 360))
 lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 20.0, 89.99999]), st.floats(-90, 90))
+# Within 1e-6 degrees of half a turn, rounding decides whether the opposite point is inside: engines may differ there.
 radii = st.one_of(
-    st.sampled_from([0.0, 1e-300, 1e-7, 0.01, 1.0, 90.0, 179.9, 180.0]), st.floats(0, 180), st.floats(0, 0.1)
+    st.sampled_from([0.0, 1e-300, 1e-7, 0.01, 1.0, 90.0, 179.9, 180.0]), st.floats(0, 179.999999), st.floats(0, 0.1)
 )
 
 

@@ -52,6 +52,7 @@ EXPOSED_HEADERS = (
 )
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 MAX_HEADER_BYTES = 500  # bytes of a request header that observers of requests get
+HTTP_1_0_VERSIONS = {"1", "1.0"}  # ASGI says 1.0; Granian says 1
 CLIENT_CLOSED_STATUS = 499  # logged if the client closed the connection before the answer began
 
 
@@ -84,6 +85,10 @@ class _HttpExchange:
     def find_content_length(self) -> int:
         """Return the content length in the headers of the answer (bytes), 0 if there is none."""
         return next((int(value) for name, value in self.response_headers if name == b"content-length"), 0)
+
+    def is_ended_by_closing(self, http_version: str) -> bool:
+        """Return whether the closed connection is the only end of the body (RFC 9112, section 6.3)."""
+        return http_version in HTTP_1_0_VERSIONS and self.status != 0 and not self.find_content_length()
 
 
 def _choose_request_id(given_id: bytes | None) -> str:
@@ -202,8 +207,11 @@ class RequestMiddleware:
             exchange.is_broken = not exchange.is_complete
             if not exchange.status:
                 log_service_error(error, exchange.request_id)
-            if exchange.is_broken:
+            if exchange.is_broken and not exchange.is_ended_by_closing(scope["http_version"]):
                 raise
+            if exchange.is_broken:
+                # This client cannot tell a cut from an end, but a cut can lose the error message that was sent last.
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._end_exchange(scope, exchange, headers_by_name)
 
