@@ -50,7 +50,7 @@ HEAVY = frozenset(
     ]
 )
 VERBS = {name: file for name, file in verbs.VERB_MODULES.items() if name} | {
-    name: file for name, (file, _) in verbs.VERB_GROUPS.items()
+    name: file for name, (file, _, _) in verbs.VERB_GROUPS.items()
 }
 FILES = {file: name for name, file in VERBS.items()}  # each with one of its verbs
 SITE = frozenset({"numpy", "pyarrow", "sqlalchemy"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -12,10 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits, votable
 from astropy.table import Table
+from typer.testing import CliRunner
 
 from hven import engines
 from hven.app import _cli as cli
+from hven.app._cli import verbs
+from hven.model.plugins import Verb
 from process_runner import HVEN_COMMAND, run_hven, serve_site
+from shared import ROOT
 
 STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\nRigel,78.634,-8.202,0.18\n"
 
@@ -197,7 +202,7 @@ def test_the_machines_faults_are_3_and_ctrl_c_is_130(
 
 def test_help_says_what_every_verb_does() -> None:
     told = run_hven("--help").stdout
-    assert "..." not in told.partition("Commands:")[2]  # one whole sentence each
+    assert "..." not in told.partition("Describe:")[2]  # one whole sentence each
     for verb in (
         "init",
         "new",
@@ -217,6 +222,34 @@ def test_help_says_what_every_verb_does() -> None:
         assert len(run_hven(verb, "-h").stdout.splitlines()) > 5
     assert run_hven("--version").stdout.startswith("hven 0.")
     assert run_hven(expected_code=2).stdout + run_hven(expected_code=2).stderr != ""
+
+
+def test_help_lists_verbs_below_headings_and_the_reference_has_them_in_this_order() -> None:
+    listed = re.findall(r"^(?:  )?([a-z]+)  |^([A-Z][a-z ]+):$", run_hven("--help").stdout, re.MULTILINE)
+    words = [verb or heading for verb, heading in listed]
+    described = re.findall(
+        r"^## (?!Exit)(.*)|^### hven ([a-z]+)", (ROOT / "docs/reference/cli.md").read_text(), re.MULTILINE
+    )
+    expected = [heading or verb for heading, verb in described]
+    assert [word for word in words if word in expected] == expected
+
+
+@pytest.mark.parametrize(
+    ("verb", "heading"),
+    [
+        (Verb(function="night.verbs:plan", after="explain"), "Query"),
+        (Verb(function="night.verbs:plan", after="explain", heading="Protect"), "Protect"),
+        (Verb(function="night.verbs:plan", after="release"), "Publish"),
+        (Verb(function="night.verbs:plan", heading="Observe"), "Observe"),
+        (Verb(function="night.verbs:plan", after="a verb that is absent"), "Operate"),
+    ],
+    ids=["of-its-neighbour", "of-its-own", "of-a-group", "new", "of-nothing"],
+)
+def test_a_verb_of_a_package_has_a_heading(monkeypatch: pytest.MonkeyPatch, verb: Verb, heading: str) -> None:
+    monkeypatch.setattr(verbs, "list_package_verbs", lambda: {"plan": verb})
+    monkeypatch.setattr(verbs, "_read_verb_docstring", lambda place: "Plan a night.")
+    result = CliRunner().invoke(verbs.build_typer_app("--help"), [])
+    assert "  plan " in re.split(r"\n(?=[A-Z])", result.output.partition(f"{heading}:\n")[2])[0]
 
 
 # --- new, check, schema -------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ class Verb:
         its docstring is the help text.
     after
         The verb behind which ``hven --help`` lists this one; it stands at the end if there is no such verb.
+    heading
+        The heading below which ``hven --help`` lists it. Empty: that of the verb in `after`.
     examples
         Command lines, as a user types them, for the help of the verb and the page of the command line. Together they
         show each option.
@@ -33,6 +35,7 @@ class Verb:
 
     function: str
     after: str = ""
+    heading: str = ""
     examples: tuple[str, ...] = ()
 
 

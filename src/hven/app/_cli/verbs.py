@@ -12,9 +12,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from hven import __version__
 from hven.app._cli.verb_examples import VERB_EXAMPLES, format_verb_examples
@@ -25,49 +26,76 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from hven.model.plugins import Verb
-# verb -> its module in this package, in the order of `hven --help`; "" is the place of the engines' verbs
-VERB_MODULES = {
-    "init": "init",
-    "new": "descriptor_commands",
-    "check": "descriptor_commands",
-    "ingest": "publish",
-    "sync": "sync",
-    "mirror": "mirror",
-    "hips": "hips_command",
-    "prepare": "preparation",
-    "serve": "serve",
-    "work": "serve",
-    "query": "query_commands",
-    "explain": "query_commands",
-    "resolve": "query_commands",
-    "region": "region",
-    "status": "status_commands",
-    "verify": "verify",
-    "history": "publish",
-    "diff": "sync",
-    "rollback": "publish",
-    "move": "publish",
-    "backup": "backups",
-    "restore": "backups",
-    "": "",
-    "remove": "publish",
-    "audit": "referees",
-    "schema": "descriptor_commands",
+ENGINE_VERBS_MARK = ""  # the place of the engines' verbs in the table below
+ENGINE_VERBS_HEADING = "Operate"  # also of verbs whose record names neither a heading nor a verb that exists
+# heading of `hven --help` -> verb -> its module in this package
+VERBS_BY_HEADING = {
+    "Describe": {
+        "init": "init",
+        "new": "descriptor_commands",
+        "check": "descriptor_commands",
+        "schema": "descriptor_commands",
+    },
+    "Publish": {"ingest": "publish", "prepare": "preparation", "hips": "hips_command", "remove": "publish"},
+    "Keep in sync": {"sync": "sync", "mirror": "mirror", "history": "publish", "diff": "sync", "rollback": "publish"},
+    "Query": {"query": "query_commands", "explain": "query_commands", "resolve": "query_commands", "region": "region"},
+    "Protect": {"audit": "referees"},
+    "Operate": {
+        "serve": "serve",
+        "work": "serve",
+        "status": "status_commands",
+        "verify": "verify",
+        "move": "publish",
+        "backup": "backups",
+        "restore": "backups",
+        ENGINE_VERBS_MARK: "",
+    },
 }
+VERB_MODULES = {name: module for verbs in VERBS_BY_HEADING.values() for name, module in verbs.items()}
+# verb with verbs of its own -> its module, its help text, its heading
 VERB_GROUPS = {
-    "project": ("project_members", "Projects and their members, who share private collections."),
-    "release": ("release_commands", "Releases: labels such as R4 that keep a published state."),
-    "schedule": ("status_commands", "Schedules by which Hven synchronises collections."),
-    "user": ("accounts", "Accounts of readers."),
-    "token": ("accounts", "Personal tokens of accounts."),
-    "delegate": ("delegate", "Delegations: who may see somebody else's rows."),
-    "referee": ("referees", "Private addresses for referees of unpublished collections."),
-    "tables": ("accounts", "Tables that readers store on this site."),
+    "release": ("release_commands", "Releases: labels such as R4 that keep a published state.", "Publish"),
+    "schedule": ("status_commands", "Schedules by which Hven synchronises collections.", "Keep in sync"),
+    "project": ("project_members", "Projects and their members, who share private collections.", "Protect"),
+    "user": ("accounts", "Accounts of readers.", "Protect"),
+    "token": ("accounts", "Personal tokens of accounts.", "Protect"),
+    "delegate": ("delegate", "Delegations: who may see somebody else's rows.", "Protect"),
+    "referee": ("referees", "Private addresses for referees of unpublished collections.", "Protect"),
+    "tables": ("accounts", "Tables that readers store on this site.", "Protect"),
 }
 VERSION_OPTION = "--version"
 # A function at the top level of a module, with its docstring. The head of the function has no empty line, and its last
 # line ends with a colon. Parsing the modules of all verbs took a third of the time of `hven --help`.
 _DOCSTRING_PATTERN = re.compile(r'^def (\w+)(?:.+\n)*?.*:(?:  #.*)?\n    (r?"""(?:.|\n)*?""")', re.MULTILINE)
+
+
+class HeadedVerbGroup(typer.core.TyperGroup):
+    """The command ``hven``, which lists its verbs below headings."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the verbs with the first sentence of their help texts; the parameters are click's."""
+        name_width = max(map(len, self.commands))
+        rows_by_heading: dict[str, list[tuple[str, str]]] = {heading: [] for heading in VERBS_BY_HEADING}
+        for name in self.list_commands(ctx):
+            help_text = self.commands[name].get_short_help_str(formatter.width - 6 - name_width)
+            rows_by_heading.setdefault(_find_heading(name), []).append((name.ljust(name_width), help_text))
+        for heading, rows in rows_by_heading.items():
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+
+def _find_heading(verb: str) -> str:
+    """Return the heading below which ``hven --help`` lists a verb."""
+    package_verbs = list_package_verbs()
+    while verb in package_verbs:
+        if package_verbs[verb].heading:
+            return package_verbs[verb].heading
+        verb = package_verbs[verb].after
+    if verb in VERB_GROUPS:
+        return VERB_GROUPS[verb][2]
+    headings = (heading for heading, modules in VERBS_BY_HEADING.items() if verb in modules)
+    return next(headings, ENGINE_VERBS_HEADING)
 
 
 def _show_version(is_requested: bool) -> None:
@@ -100,6 +128,7 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
     If there is no verb of that name, the command has the help texts of all verbs. None loads all verbs.
     """
     app = typer.Typer(
+        cls=HeadedVerbGroup,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -133,7 +162,7 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
 
 def _list_builtin_verb_functions() -> dict[str, str]:
     """Return the places, as ``module:name``, of all verbs and groups; "" marks the place of the engines' verbs."""
-    modules = VERB_MODULES | {name: module for name, (module, _) in VERB_GROUPS.items()}
+    modules = VERB_MODULES | {name: module for name, (module, _, _) in VERB_GROUPS.items()}
     return {name: f"{__package__}.{module}:{name}" for name, module in modules.items()}
 
 

@@ -10,7 +10,7 @@ PLUGIN = PluginPackage(
     verbs={
         "lint": Verb(
             function="hven.plugins.lint.verb:lint",
-            after="region",
+            after="verify",
             examples=(
                 "hven lint https://vo.example.org/tap",
                 "hven lint https://vo.example.org/tap --only epn --only query.maxrec --severity error --sample 5000",

@@ -19,7 +19,7 @@ PLUGIN = PluginPackage(
     verbs={
         "register": Verb(
             function="hven.plugins.registry.register:register",
-            after="region",
+            after="remove",
             examples=(
                 "hven register",
                 "hven register --check",
@@ -31,7 +31,7 @@ PLUGIN = PluginPackage(
         ),
         "doi": Verb(
             function="hven.plugins.registry.doi:doi",
-            after="report",
+            after="register",
             examples=(
                 "hven doi",
                 "hven doi stars --draft --suffix psup/stars --dry-run",

@@ -13,7 +13,7 @@ PLUGIN = PluginPackage(
     verbs={
         "report": Verb(
             function="hven.plugins.usage.report_verb:report",
-            after="register",
+            after="status",
             examples=(
                 "hven report --from 2026-01 --to 2026-03",
                 "hven report stars --by month --by service --format csv",
