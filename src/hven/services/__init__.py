@@ -19,11 +19,10 @@ from hven.services.addresses import find_client_network, find_table, get_base_ur
 from hven.services.errors import (
     build_error_headers,
     find_http_status,
-    get_request_id,
     write_error_message,
     write_json_error,
 )
-from hven.services.params import read_params
+from hven.services.params import get_request_id, read_params
 from hven.services.request_bodies import read_body as read_body
 from hven.services.request_bodies import read_chunks
 

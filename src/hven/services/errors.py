@@ -14,11 +14,12 @@ from starlette.responses import Response
 
 from hven.formats import escape_xml, quote_attribute
 from hven.model import errors, plugins
+from hven.services.params import get_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from starlette.requests import HTTPConnection, Request
+    from starlette.requests import Request
 
 logger = logging.getLogger("hven")
 
@@ -229,17 +230,6 @@ def write_cone_search_error(message: str) -> bytes:
     """
     value = quote_attribute(message)
     return _write_votable(f'<INFO ID="Error" name="Error" value={value}/><RESOURCE type="results"/>')
-
-
-def get_request_id(request: HTTPConnection) -> str:
-    """Return the id of a request in the log; error documents contain it, too.
-
-    Parameters
-    ----------
-    request
-        Any request.
-    """
-    return str(request.scope.get("hven.request_id", ""))
 
 
 def write_json_error(message: str, status: int) -> bytes:

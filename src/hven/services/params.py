@@ -24,12 +24,11 @@ from hven.model.literal import to_portable_time_text
 from hven.model.params import MAX_INT64, RequestParams, UploadedFile, collect_params
 from hven.services.address_rewriting import FORM_REWRITER_SCOPE_KEY
 from hven.services.request_bodies import build_too_large_error, read_body, read_chunks
-from hven.site.auth import signed_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from starlette.requests import Request
+    from starlette.requests import HTTPConnection, Request
 
     from hven.model.params import Param
 
@@ -45,18 +44,27 @@ MAX_ADDRESS_CHARACTERS = 2_000  # of a request's address that answers repeat
 MIN_THREADED_BYTES = 64 * 1024  # a larger form is parsed in a thread, so that the event loop serves other requests
 
 
+def get_request_id(request: HTTPConnection) -> str:
+    """Return the id of a request in the log; error documents contain it, too.
+
+    Parameters
+    ----------
+    request
+        Any request.
+    """
+    return str(request.scope.get("hven.request_id", ""))
+
+
 def record_request_infos(request: Request) -> None:
     """Record the request that is answered, for the headers of results (IVOA note Data Origin in the VO 1.1).
 
     Parameters
     ----------
     request
-        Any request; the signature of a signed address is left out.
+        Any request, after the middleware has removed the signature of a signed address.
     """
     url = request.url
-    unsigned_query, _ = signed_addresses.remove_signature(url.query.encode())
-    query = unsigned_query.decode("utf-8", "replace")
-    address = str(url.replace(query=query, username=None, password=None))
+    address = str(url.replace(username=None, password=None))
     endpoint = request.scope.get("endpoint")
     if endpoint is not None:
         protocol = STANDARD_IDS_BY_ENDPOINT.get(endpoint, "")

@@ -33,13 +33,12 @@ from hven.services.addresses import get_base_url, get_client_address
 from hven.services.errors import (
     build_error_headers,
     find_http_status,
-    get_request_id,
     write_error_message,
     write_json_error,
     write_votable_error,
 )
 from hven.services.face import create_route
-from hven.services.params import MAX_FORM_BYTES, read_params
+from hven.services.params import MAX_FORM_BYTES, get_request_id, read_params
 from hven.services.request_bodies import read_body
 from hven.site import record_sent_data
 from hven.site.auth.session import SAFE_METHODS, compute_visitor_hash
