@@ -71,7 +71,7 @@ def test_what_readers_and_operators_are_told(access_site: Site) -> None:
     assert "hesiod" in pages["bob"].text
     assert "hesiod" not in pages["anna"].text
     # whoever sees the health page is no operator by that
-    assert "Log of rights" not in pages["anna"].text + pages["bob"].text
+    assert "Audit log" not in pages["anna"].text + pages["bob"].text
     assert "member given" in pages["olga"].text
     form = {"content-type": "application/x-www-form-urlencoded"}
     for name, status in (("anna", 403), ("olga", 303)):

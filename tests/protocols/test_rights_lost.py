@@ -264,7 +264,7 @@ STORE = {
     "sessions": "who is logged in: their rights are asked at each request",
     "users": "accounts: names and digests",
     "drafts": "texts that a curator wrote, for themself: test_edit.py asks for the role each time",
-    "audit": "the log of rights, for operators: test_roles.py",
+    "audit": "the audit log, for operators: test_roles.py",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
     **dict.fromkeys(
         ("meta", "snapshots", "pointers", "events", "runs", "leases", "releases", "sync_state", "schedules", "alerts", "verifications"),

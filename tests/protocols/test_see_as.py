@@ -143,7 +143,7 @@ def test_an_operator_sees_what_another_sees_and_nothing_mixes(roles_site: Site, 
         assert not theirs.headers.get("etag") or theirs.headers["etag"] != answer.headers["etag"], path
     page = client.ask("GET", "/access", headers=mine)
     assert '<td class="code">night.main</td><td class="n">2</td>' in page.text
-    assert "Log of rights" not in page.text
+    assert "Audit log" not in page.text
     lines = roles_site.store.grants.list_audit_entries(by="olga", object="anna")
     assert lines
     assert lines[0].what == "sees as"

@@ -21,6 +21,7 @@ PREFIXABLE_SYMBOLS = frozenset(
 BINARY_SYMBOLS = frozenset({"bit", "byte", "B"})
 UNPREFIXED_SYMBOLS = frozenset({"%", "Angstrom", "angstrom", "AU", "au", "Ba", "dB", "mas", "ta"})
 UNIT_SYMBOLS = PREFIXABLE_SYMBOLS | UNPREFIXED_SYMBOLS
+MIN_UNIT_SIMILARITY = 0.65  # of a unit that is proposed in place of an unknown one, 0 to 1
 SI_PREFIX_EXPONENTS = {
     "da": 1,
     "d": -1,
@@ -514,12 +515,17 @@ for _symbol in sorted(
 
 
 def find_nearest_unit(word: str) -> str | None:
-    """Find the known unit that looks most like `word`, as VOUnits writes it."""
-    pool = [*(symbol for symbol in UNIT_SYMBOLS if len(symbol) > 1), *_SYMBOLS_BY_WORD]
-    matches = difflib.get_close_matches(word.lower(), pool, n=1, cutoff=0.6)
-    if matches:
-        return _SYMBOLS_BY_WORD.get(matches[0], matches[0])
-    return None
+    """Find the known unit that looks most like `word` and begins like it, as VOUnits writes it."""
+    prefixed_symbols = (
+        prefix + symbol for prefix in SI_PREFIX_EXPONENTS if word.startswith(prefix) for symbol in PREFIXABLE_SYMBOLS
+    )
+    names = [*(symbol for symbol in sorted(UNIT_SYMBOLS) if len(symbol) > 1), *_SYMBOLS_BY_WORD, *prefixed_symbols]
+    names_by_lower_case = {name.lower(): name for name in reversed(names) if name[:1].lower() == word[:1].lower()}
+    matches = difflib.get_close_matches(word.lower(), names_by_lower_case, n=1, cutoff=MIN_UNIT_SIMILARITY)
+    if not matches:
+        return None
+    name = names_by_lower_case[matches[0]]
+    return _SYMBOLS_BY_WORD.get(name, name)
 
 
 def combine_unit_factors(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:

@@ -1,6 +1,6 @@
 """Serve ``/access``: the data that a user may see, and the grants that allow it.
 
-Operators also see all grants and the log of rights, and may look at the site as another user.
+Operators also see all grants and the audit log, and may look at the site as another user.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AccessPage(TemplateContext):
     mine
         Grants of the user.
     grants, lines
-        All grants, and the log of rights, for operators; None and empty for others.
+        All grants, and the audit log, for operators; None and empty for others.
     """
 
     template = "access.html"
