@@ -41,7 +41,14 @@ from hven.sources._documents.document_values import (
     extract_values,
     list_document_forms,
 )
-from hven.sources._reading.service_client import Secret, ServiceClient, resolve_authorization
+from hven.sources._reading.service_client import (
+    AttemptCount,
+    Login,
+    ServiceClient,
+    SilenceSeconds,
+    Token,
+    resolve_authorization,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -232,26 +239,10 @@ class DocumentEnrichmentOptions(BaseModel):
     bytes: int = Field(
         4 << 20, gt=0, le=1 << 30, description=("Maximum size of one document in bytes."), examples=[100000]
     )
-    seconds: float = Field(
-        30.0, gt=0, description="Hven aborts a request if it receives no byte for this many seconds.", examples=[10]
-    )
-    tries: int = Field(
-        3,
-        ge=1,
-        le=20,
-        description="How many times in a run Hven tries a request that might succeed after a pause.",
-        examples=[2],
-    )
-    token: Secret | None = Field(
-        None,
-        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
-        examples=["$ARCHIVE_TOKEN"],
-    )
-    login: Secret | None = Field(
-        None,
-        description=("`$NAME` of a secret that contains `user:password`, instead of `token`."),
-        examples=["$ARCHIVE_LOGIN"],
-    )
+    seconds: SilenceSeconds = 30.0
+    tries: AttemptCount = 3
+    token: Token = None
+    login: Login = None
 
     @field_validator("format")
     @classmethod

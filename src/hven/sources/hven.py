@@ -32,11 +32,15 @@ from hven.sources import (
 from hven.sources._rate_limiting import ServiceBusyError
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service_client import (
+    AttemptCount,
     BrokenAnswerError,
+    PageRows,
+    RequestRate,
     RunBudget,
     RunBudgetOptions,
-    Secret,
     ServiceClient,
+    SilenceSeconds,
+    Token,
     extract_error_text,
     resolve_authorization,
 )
@@ -78,42 +82,14 @@ class Options(RunBudgetOptions):
         description="Columns by which Hven requests rows page by page, as for `tap`.",
         examples=["granule_uid"],
     )
-    page: int | None = Field(
-        None,
-        ge=1,
-        le=10_000_000,
-        description=("Number of rows in a page. `sync: page` takes precedence over this option. Default: 50,000."),
-        examples=[10000],
-    )
+    page: PageRows = None
     mode: Literal["sync", "async", "auto"] = Field(
         "auto", description="How Hven requests rows, as for `tap`.", examples=["sync"]
     )
-    token: Secret | None = Field(
-        None,
-        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
-        examples=["$ARCHIVE_TOKEN"],
-    )
-    rate: float | None = Field(
-        None,
-        gt=0,
-        le=1000,
-        description=("Maximum number of requests per second. The limit in `sync: rate` also applies."),
-        examples=[2],
-    )
-    seconds: float = Field(
-        300.0,
-        gt=0,
-        le=86_400,
-        description="Hven aborts a request if it receives no byte for this many seconds.",
-        examples=[120],
-    )
-    tries: int = Field(
-        6,
-        ge=1,
-        le=20,
-        description=("How many times Hven tries a request that might succeed after a pause."),
-        examples=[3],
-    )
+    token: Token = None
+    rate: RequestRate = None
+    seconds: SilenceSeconds = 300.0
+    tries: AttemptCount = 6
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)

@@ -10,10 +10,15 @@ from pydantic import Field, model_validator
 from hven.sources import ServiceUrlSignature, SourceKindTraits
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service_client import (
+    AttemptCount,
+    Login,
+    PageRows,
+    RequestRate,
     RunBudget,
     RunBudgetOptions,
-    Secret,
     ServiceClient,
+    SilenceSeconds,
+    Token,
     resolve_authorization,
 )
 from hven.sources._reading.tap_client import TapClient, list_tap_tables
@@ -59,13 +64,7 @@ class Options(RunBudgetOptions):
         ),
         examples=["obs_id"],
     )
-    page: int | None = Field(
-        None,
-        ge=1,
-        le=10_000_000,
-        description=("Number of rows in a page. `sync: page` takes precedence over this option. Default: 50,000."),
-        examples=[10000],
-    )
+    page: PageRows = None
     mode: Literal["sync", "async", "auto"] = Field(
         "auto",
         description=(
@@ -74,40 +73,11 @@ class Options(RunBudgetOptions):
         ),
         examples=["async"],
     )
-    token: Secret | None = Field(
-        None,
-        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
-        examples=["$ARCHIVE_TOKEN"],
-    )
-    login: Secret | None = Field(
-        None,
-        description=("`$NAME` of a secret that contains `user:password`, instead of `token`."),
-        examples=["$ARCHIVE_LOGIN"],
-    )
-    rate: float | None = Field(
-        None,
-        gt=0,
-        le=1000,
-        description=("Maximum number of requests per second. The limit in `sync: rate` also applies."),
-        examples=[2],
-    )
-    seconds: float = Field(
-        300.0,
-        gt=0,
-        le=86_400,
-        description="Hven aborts a request if it receives no byte for this many seconds.",
-        examples=[120],
-    )
-    tries: int = Field(
-        6,
-        ge=1,
-        le=20,
-        description=(
-            "How many times Hven tries a request that might succeed after a pause, because the service sent no "
-            "response, status 503, or a truncated response."
-        ),
-        examples=[3],
-    )
+    token: Token = None
+    login: Login = None
+    rate: RequestRate = None
+    seconds: SilenceSeconds = 300.0
+    tries: AttemptCount = 6
     format: str = Field(
         "votable",
         description="RESPONSEFORMAT of the requests. It must be a VOTable, in any serialization.",

@@ -16,7 +16,6 @@ import typer
 from hven.app import _server as server  # first: it chooses the allocator of Arrow, before Arrow is imported
 
 # isort: split
-from hven.app._cli.absent_packages import find_absent_packages
 from hven.app._cli.context import load_site_settings
 from hven.app._server import processes
 from hven.app._server.logging_setup import LOGGING_CONFIG
@@ -24,7 +23,7 @@ from hven.jobs import declared_types, job_supervisor
 from hven.model import plugins
 from hven.model.errors import UsageError
 from hven.model.settings import find_exposed_files, find_unavailable_section_faults
-from hven.site.outdated_addresses import find_outdated_addresses
+from hven.site.state_faults import find_state_faults
 
 
 def serve(
@@ -48,8 +47,7 @@ def serve(
     declared_types.load_all_job_types(site_settings)
     for fault in [
         *find_unavailable_section_faults(site_settings),
-        *find_absent_packages(site_settings),
-        *find_outdated_addresses(site_settings, host=host, port=port),
+        *find_state_faults(site_settings, host=host, port=port),
         *find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory),
     ]:
         print(f"warning: {fault}", file=sys.stderr)

@@ -33,7 +33,7 @@ VERBS_BY_HEADING = {
     "Describe": {
         "init": "init",
         "new": "descriptor_commands",
-        "check": "descriptor_commands",
+        "check": "check",
         "schema": "descriptor_commands",
     },
     "Publish": {"ingest": "publish", "prepare": "preparation", "hips": "hips_command", "remove": "publish"},

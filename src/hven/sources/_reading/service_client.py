@@ -46,6 +46,57 @@ def _check_secret_name(value: str) -> str:
 
 
 Secret = Annotated[str, AfterValidator(_check_secret_name)]
+Token = Annotated[
+    Secret | None,
+    Field(
+        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
+        examples=["$ARCHIVE_TOKEN"],
+    ),
+]
+Login = Annotated[
+    Secret | None,
+    Field(
+        description="`$NAME` of a secret that contains `user:password`, instead of `token`.",
+        examples=["$ARCHIVE_LOGIN"],
+    ),
+]
+RequestRate = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        le=1000,
+        description="Maximum number of requests per second. The limit in `sync: rate` also applies.",
+        examples=[2],
+    ),
+]
+PageRows = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=10_000_000,
+        description="Number of rows in a page. `sync: page` takes precedence over this option. Default: 50,000.",
+        examples=[10000],
+    ),
+]
+SilenceSeconds = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=86_400,
+        description="Hven aborts a request if it receives no byte for this many seconds.",
+        examples=[60],
+    ),
+]
+AttemptCount = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=20,
+        description="How many times Hven tries a request that might succeed after a pause, because the service sent "
+        "no response, status 503, or a truncated response.",
+        examples=[3],
+    ),
+]
 
 
 class RunBudgetOptions(BaseModel):
@@ -62,37 +113,11 @@ class RunBudgetOptions(BaseModel):
 class RequestOptions(RunBudgetOptions):
     """What a descriptor may state about requests to a server."""
 
-    token: Secret | None = Field(
-        None,
-        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
-        examples=["$ARCHIVE_TOKEN"],
-    )
-    login: Secret | None = Field(
-        None,
-        description=("`$NAME` of a secret that contains `user:password`, instead of `token`."),
-        examples=["$ARCHIVE_LOGIN"],
-    )
-    rate: float | None = Field(
-        None,
-        gt=0,
-        le=1000,
-        description=("Maximum number of requests per second. The limit in `sync: rate` also applies."),
-        examples=[2],
-    )
-    seconds: float = Field(
-        120.0,
-        gt=0,
-        le=86_400,
-        description="Hven aborts a request if it receives no byte for this many seconds.",
-        examples=[300],
-    )
-    tries: int = Field(
-        6,
-        ge=1,
-        le=20,
-        description=("How many times Hven tries a request that might succeed after a pause."),
-        examples=[3],
-    )
+    token: Token = None
+    login: Login = None
+    rate: RequestRate = None
+    seconds: SilenceSeconds = 120.0
+    tries: AttemptCount = 6
 
 
 class ServiceOptions(RequestOptions):

@@ -1,6 +1,7 @@
-"""Find addresses of the site itself in rows that are outdated.
+"""Find what is wrong between the system state of a site and its settings, before the site is served.
 
-They were written when a table was ingested, and are wrong if the site has moved since.
+These are rows of plug-in packages that this process does not use, and outdated addresses of the site itself in rows:
+they were written when a table was ingested, and are wrong if the site has moved since.
 """
 
 from __future__ import annotations
@@ -8,15 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hven.model import plugins
 from hven.model.errors import Fault, HvenError, TextPlace
 from hven.site.store import StateStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from hven.model.settings import Settings
+    from hven.site.store import SnapshotRecord
 
 
-def find_outdated_addresses(settings: Settings, *, host: str | None = None, port: int | None = None) -> list[Fault]:
-    """Find collections whose rows contain another address of the site than its present one.
+def find_state_faults(settings: Settings, *, host: str | None = None, port: int | None = None) -> list[Fault]:
+    """Find packages that are absent although the state has rows of them, and tables with outdated addresses.
 
     Parameters
     ----------
@@ -28,20 +33,45 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
     Returns
     -------
     faults
-        A warning for each collection.
+        A warning for each package, and for each collection. There is none if the state cannot be read: commands that
+        need it report what is wrong with it.
     """
     if not settings.var_directory.is_dir():
         return []
     try:
         store = StateStore(settings.var_directory, settings.store)
-    except HvenError:  # commands that need the store report what is wrong with it
+    except HvenError:
         return []
     try:
+        tables_by_package = store.find_absent_package_tables()
         records = store.read_published_records()[1]
     except HvenError:
         return []
     finally:
         store.close()
+    return [
+        *_find_absent_packages(tables_by_package),
+        *_find_outdated_addresses(records, settings, host=host, port=port),
+    ]
+
+
+def _find_absent_packages(tables_by_package: Mapping[str, Sequence[str]]) -> list[Fault]:
+    installed_names = {package.name for package in plugins.list_installed_packages()}
+    faults = []
+    for name, tables in tables_by_package.items():
+        reason = "is not installed"
+        remedy = "install it to use them; backups contain them"
+        if name in installed_names:
+            reason = "`plugins` in hven.toml does not list"
+            remedy = f"add {name!r} to `plugins` to use them; backups contain them"
+        message = f"the system state has rows of the plug-in package {name} ({', '.join(tables)}), which {reason}"
+        faults.append(Fault(message=message, remedy=remedy, severity="warning"))
+    return faults
+
+
+def _find_outdated_addresses(
+    records: Mapping[str, SnapshotRecord], settings: Settings, *, host: str | None, port: int | None
+) -> list[Fault]:
     current_url = replace(settings, host=host or settings.host, port=port or settings.port).site_url
     tables_by_collection: dict[str, tuple[str, list[str]]] = {}
     for name, record in sorted(records.items()):
@@ -67,6 +97,3 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
         )
         faults.append(fault)
     return faults
-
-
-__all__ = ["find_outdated_addresses"]
