@@ -64,6 +64,7 @@ NEEDED: dict[str, frozenset[str]] = (
     | dict.fromkeys(("publish", "mirror", "status_commands"), INGEST)
     | dict.fromkeys(
         (
+            "check",
             "descriptor_commands",
             "sync",
             "hips_command",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from hven.ingest import ingest_collection
+from hven.site.state_faults import find_state_faults
+
+from hven.ingest.ingest_pipeline import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.outdated_addresses import find_outdated_addresses
 from process_runner import run_hven
 
 DESCRIPTOR = """\
@@ -35,7 +36,7 @@ def ingest_site(tmp_path, text=DESCRIPTOR):
     (place / "rows.csv").write_text("name\na\n")
     (tmp_path / "hven.toml").write_text('name = "x"\nauthority = "x.org"\n')
     settings = Settings(directory=tmp_path)
-    assert find_outdated_addresses(settings) == []  # nothing is there yet
+    assert find_state_faults(settings) == []  # nothing is there yet
     with Site(settings) as site:
         ingest_collection(site, "maps")
     return settings
@@ -43,27 +44,27 @@ def ingest_site(tmp_path, text=DESCRIPTOR):
 
 def test_a_site_that_moves_is_told(tmp_path):
     settings = ingest_site(tmp_path)
-    assert find_outdated_addresses(settings) == []
-    (fault,) = find_outdated_addresses(settings, port=9090)
+    assert find_state_faults(settings) == []
+    (fault,) = find_state_faults(settings, port=9090)
     assert "the rows of maps.main begin with http://127.0.0.1:8080" in fault.message
     assert "the address is now http://127.0.0.1:9090" in fault.message
     assert "HVEN_PORT=9090 hven ingest maps" in fault.remedy
     assert fault.severity == "warning"
     moved = dataclasses.replace(settings, public_url="https://vo.example.org/hven/")
-    (fault,) = find_outdated_addresses(moved, port=9090)  # behind a proxy the port is nobody's business
+    (fault,) = find_state_faults(moved, port=9090)  # behind a proxy the port is nobody's business
     assert fault.message.endswith("the address is now https://vo.example.org/hven")
     assert "with: hven ingest maps" in fault.remedy
     with Site(moved) as site:
         ingest_collection(site, "maps")
-    assert find_outdated_addresses(moved) == []
-    assert len(find_outdated_addresses(settings)) == 1
+    assert find_state_faults(moved) == []
+    assert len(find_state_faults(settings)) == 1
 
 
 def test_files_have_addresses_too(tmp_path):
     settings = ingest_site(
         tmp_path, DESCRIPTOR.replace("tables:", 'files: "*.csv"\ntables:').replace("{site.url}", "https://x.org")
     )
-    (fault,) = find_outdated_addresses(settings, port=9090)
+    (fault,) = find_state_faults(settings, port=9090)
     assert "maps.files" in fault.message
 
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import _ledger, ingest_collection
+from hven.ingest import _ledger
 from hven.ingest._row_validation import RowValidator
 from hven.ingest._transform import MappingTransform
+from hven.ingest.ingest_pipeline import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.ingest import ingest_collection
 from hven.ingest._unique_checks import SeenRowHashes
+from hven.ingest.ingest_pipeline import ingest_collection
 from hven.model.literal import hash_rows
 from hven.testing.site import open_site_with_descriptor
 

@@ -55,7 +55,6 @@ API_MODULES = frozenset(
         "hven.formats.media",
         "hven.formats.media.api",
         "hven.formats.votable",
-        "hven.ingest",
         "hven.ingest.api.changes",
         "hven.ingest.api.rows",
         "hven.ingest.api.steps",

@@ -502,7 +502,29 @@ class CatalogueAdopter(Protocol):
         """
 
 
-class StorageEngine(Protocol):
+class QueryEvaluator(Protocol):
+    """Evaluates queries over rows in memory."""
+
+    def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
+        """Evaluate a bound query over rows in memory (mapping, rules, lookups): same language, same functions.
+
+        A value that cannot be computed is null; callers find such rows by comparing them with the input.
+
+        Parameters
+        ----------
+        bound_query
+            A query over the tables of `inputs`.
+        inputs
+            Rows by qualified table name.
+
+        Returns
+        -------
+        rows
+            The columns of `bound_query`.
+        """
+
+
+class StorageEngine(QueryEvaluator, Protocol):
     """The contract of an engine. Thread-safe; one per process and site. An engine is a subclass.
 
     A method that it does not define does nothing, as described here.
@@ -628,24 +650,6 @@ class StorageEngine(Protocol):
         -------
         plan
             The plan, without the values of literals.
-        """
-
-    def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
-        """Evaluate a bound query over rows in memory (mapping, rules, lookups): same language, same functions.
-
-        A value that cannot be computed is null; callers find such rows by comparing them with the input.
-
-        Parameters
-        ----------
-        bound_query
-            A query over the tables of `inputs`.
-        inputs
-            Rows by qualified table name.
-
-        Returns
-        -------
-        rows
-            The columns of `bound_query`.
         """
 
     def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> SnapshotStaging:
@@ -861,6 +865,7 @@ __all__ = [
     "LiveColumn",
     "LiveRelation",
     "MemoryRelation",
+    "QueryEvaluator",
     "QueryExecution",
     "QueryPlan",
     "Relation",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor.mapping import CompiledMapping
-    from hven.engines import StorageEngine
+    from hven.engines import QueryEvaluator
     from hven.ingest._transform import MappedRows
     from hven.model.types import ColumnType
 
@@ -44,7 +44,7 @@ _SKY_FRAME_PATTERN = re.compile(r"(?i)\b(?:icrs|fk[45]|j2000|b1950|(?:super_)?ga
 
 
 def find_contour_violations(
-    engine: StorageEngine, mapping: CompiledMapping, mapped_rows: MappedRows, batch: pa.RecordBatch
+    evaluator: QueryEvaluator, mapping: CompiledMapping, mapped_rows: MappedRows, batch: pa.RecordBatch
 ) -> Iterator[RuleViolation]:
     """Report how well the regions of mapped rows match their contours, and why contours have no region.
 
@@ -62,7 +62,7 @@ def find_contour_violations(
             source_positions = mapped_rows.source_positions[row_positions]
         unique_positions, inverse = np.unique(source_positions, return_inverse=True)
         source_rows = batch.take(pa.array(unique_positions))
-        answers = engine.evaluate_query(bound, {SOURCE_RELATION: source_rows, **mapping.lookups})
+        answers = evaluator.evaluate_query(bound, {SOURCE_RELATION: source_rows, **mapping.lookups})
         answer_order = np.argsort(np.asarray(combine_chunks(answers.column(ROW_NUMBER_COLUMN))))
         return answers.take(pa.array(answer_order[inverse]))
 

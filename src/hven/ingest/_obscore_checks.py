@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor.mapping import CompiledMapping
-    from hven.engines import StorageEngine
+    from hven.engines import QueryEvaluator
     from hven.ingest._rules import RuleViolation
     from hven.ingest._transform import MappedRows
     from hven.model.literal import Flags
@@ -33,12 +33,12 @@ class ObscoreRowValidator:
 
     def __init__(
         self,
-        engine: StorageEngine,
+        evaluator: QueryEvaluator,
         mapping: CompiledMapping,
         find_violations: Callable[[MappedRows, pa.RecordBatch], Iterator[RuleViolation]],
     ) -> None:
         self._find_violations = find_violations
-        self._transform = MappingTransform(engine, mapping)
+        self._transform = MappingTransform(evaluator, mapping)
 
     def find_violations(self, mapped_rows: MappedRows, rejected_mask: Flags) -> Iterator[RuleViolation]:
         """Yield the violations of the observations that the rows of a table give, without those of rejected rows."""

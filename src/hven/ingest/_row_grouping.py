@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor.compiled_mapping import CompiledMapping, RowGroupPlan
-    from hven.engines import StorageEngine
+    from hven.engines import QueryEvaluator
 
 MAX_BATCH_ELEMENTS = 131_072  # rows of a batch of elements or groups
 FILE_PATH_COLUMN = "file.path"
@@ -91,9 +91,9 @@ class SourceRowGrouper:
     """Collect the rows of a source, and return them as groups, which the mapping treats as rows."""
 
     def __init__(
-        self, engine: StorageEngine, mapping: CompiledMapping, group_plan: RowGroupPlan, directory: Path
+        self, evaluator: QueryEvaluator, mapping: CompiledMapping, group_plan: RowGroupPlan, directory: Path
     ) -> None:
-        self.engine = engine
+        self.evaluator = evaluator
         self.mapping = mapping
         self.group_plan = group_plan
         results = [
@@ -131,7 +131,7 @@ class SourceRowGrouper:
         number_column = batch.schema.get_field_index(ROW_NUMBER_COLUMN)
         row_numbers = pa.array(np.arange(batch.num_rows, dtype=np.int64))
         numbered_batch = batch.set_column(number_column, ROW_NUMBER_COLUMN, row_numbers)
-        computed_columns = self.engine.evaluate_query(self.group_plan.bound, {SOURCE_RELATION: numbered_batch})
+        computed_columns = self.evaluator.evaluate_query(self.group_plan.bound, {SOURCE_RELATION: numbered_batch})
         kept_positions = find_returned_row_positions(computed_columns.column(ROW_NUMBER_COLUMN), numbered_batch)
         remaining_rows = batch
         if kept_positions is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor.mapping import CompiledMapping, RowCheck
-    from hven.engines import StorageEngine
+    from hven.engines import QueryEvaluator
     from hven.ingest._transform import MappedRows
     from hven.ingest._unique_checks import SeenRowHashes
     from hven.model.resource import ValidationRule
@@ -41,7 +41,7 @@ class RowValidator:
     With `rejects_rows`, rows with errors are rejected: they take no key from other rows, and give no observation.
     """
 
-    engine: StorageEngine
+    evaluator: QueryEvaluator
     mapping: CompiledMapping
     rejects_rows: bool = field(default=True, kw_only=True)
     _enum_codes: dict[str, pa.Array] = field(default_factory=dict)
@@ -55,8 +55,10 @@ class RowValidator:
         self._deliberate_null_columns |= self.mapping.contour_columns  # contours report why they have no region
         self._observation_validators = []
         for observation_mapping in self.mapping.observations:
-            validator = RowValidator(self.engine, observation_mapping, seen_hashes=self.seen_hashes, rejects_rows=False)
-            observation_validator = ObscoreRowValidator(self.engine, observation_mapping, validator.find_violations)
+            validator = RowValidator(
+                self.evaluator, observation_mapping, seen_hashes=self.seen_hashes, rejects_rows=False
+            )
+            observation_validator = ObscoreRowValidator(self.evaluator, observation_mapping, validator.find_violations)
             self._observation_validators.append(observation_validator)
         for query in self.mapping.queries:
             body = query.query.body
@@ -111,7 +113,7 @@ class RowValidator:
         yield from self._find_position_violations(rows)
         yield from self._find_unexpected_nulls(mapped_rows, batch)
         yield from self._find_missing_inputs(mapped_rows, batch)
-        yield from find_contour_violations(self.engine, self.mapping, mapped_rows, batch)
+        yield from find_contour_violations(self.evaluator, self.mapping, mapped_rows, batch)
         yield from self._run_column_rules(mapped_rows, rows)
         failing_masks = self._run_row_rules(mapped_rows)
         for number, check in enumerate(self.mapping.checks):
@@ -283,7 +285,7 @@ class RowValidator:
     ) -> pa.Array | None:
         """Return the mask of the mapped rows whose source row fails a condition; None: none does."""
         relations = {SOURCE_RELATION: batch, **self.mapping.lookups}
-        failing_numbers = self.engine.evaluate_query(check.bound, relations).column(ROW_NUMBER_COLUMN)
+        failing_numbers = self.evaluator.evaluate_query(check.bound, relations).column(ROW_NUMBER_COLUMN)
         if not len(failing_numbers):
             return None
         numbers = _select_source_values(mapped_rows, batch, ROW_NUMBER_COLUMN)
@@ -307,7 +309,7 @@ class RowValidator:
         row_numbers = pa.array(np.arange(row_count, dtype=np.int64))
         rows = mapped_rows.rows.append_column(ROW_NUMBER_COLUMN, row_numbers)
         try:
-            failing_rows = self.engine.evaluate_query(query, {TARGET_RELATION: rows, **self.mapping.lookups})
+            failing_rows = self.evaluator.evaluate_query(query, {TARGET_RELATION: rows, **self.mapping.lookups})
         except HvenError:
             self._raise_rule_evaluation_error(rows)
             raise
@@ -336,7 +338,7 @@ class RowValidator:
         for check in self.mapping.checks:
             if check.relation_name == TARGET_RELATION:
                 try:
-                    self.engine.evaluate_query(check.bound, {TARGET_RELATION: rows, **self.mapping.lookups})
+                    self.evaluator.evaluate_query(check.bound, {TARGET_RELATION: rows, **self.mapping.lookups})
                 except HvenError as error:
                     message = f"the rule {check.name} cannot be evaluated: {error.message}"
                     raise DataError(message, place=check.place, remedy=error.remedy) from error

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor.mapping import CompiledMapping, PythonFunctionCall
-    from hven.engines import StorageEngine
+    from hven.engines import QueryEvaluator
     from hven.ingest._remote_sizes import RemoteProductSizeReader
     from hven.model.settings import DescriptorPythonLimits
 
@@ -69,14 +69,14 @@ class MappingTransform:
 
     def __init__(
         self,
-        engine: StorageEngine,
+        evaluator: QueryEvaluator,
         mapping: CompiledMapping,
         size_reader: RemoteProductSizeReader | None = None,
         limits: DescriptorPythonLimits | None = None,
         stop_event: Event | None = None,
     ) -> None:
         self._stop_event = stop_event  # is set when the caller needs no more rows
-        self.engine = engine
+        self.evaluator = evaluator
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
         self._uses_row_numbers = is_row_number_used(mapping)
@@ -89,7 +89,7 @@ class MappingTransform:
         self._copies: dict[str, str] = {}
         if len(mapping.queries) <= 1:
             self._copies = dict(mapping.copies)
-        self._constant_columns = [ConstantColumns(engine, mapping, query) for query in mapping.queries]
+        self._constant_columns = [ConstantColumns(evaluator, mapping, query) for query in mapping.queries]
         self._remaining_queries = []
         for query, constants in zip(mapping.queries, self._constant_columns, strict=True):
             remaining_query = _drop_known_columns(query, {*self._copies, *constants.names})
@@ -106,7 +106,7 @@ class MappingTransform:
             batch = _set_or_append_column(batch, ROW_NUMBER_COLUMN, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
         for call, function in self._calls:
             relations = {SOURCE_RELATION: batch, **self.mapping.lookups}
-            arguments = self.engine.evaluate_query(call.argument_query, relations)
+            arguments = self.evaluator.evaluate_query(call.argument_query, relations)
             columns = [combine_chunks(column) for column in arguments.columns]
             try:
                 values = function(*columns)
@@ -208,7 +208,7 @@ class MappingTransform:
             if self._stop_event is not None and self._stop_event.is_set():
                 raise OperationCancelledError("these rows are no longer needed")
             piece = batch.slice(piece_start, piece_rows)
-            return self.engine.evaluate_query(bound, {SOURCE_RELATION: piece, **self.mapping.lookups})
+            return self.evaluator.evaluate_query(bound, {SOURCE_RELATION: piece, **self.mapping.lookups})
 
         pieces = contours.map_in_threads(compute_piece, range(0, row_count, piece_rows))
         computed_table = pa.concat_tables(pieces)
@@ -240,8 +240,8 @@ class MappingTransform:
 class ConstantColumns:
     """The columns of a query that have the same value in each row: computed once, and repeated without a copy."""
 
-    def __init__(self, engine: StorageEngine, mapping: CompiledMapping, query: BoundQuery) -> None:
-        self._engine = engine
+    def __init__(self, evaluator: QueryEvaluator, mapping: CompiledMapping, query: BoundQuery) -> None:
+        self._evaluator = evaluator
         self._mapping = mapping
         self._query = query
         body = query.query.body
@@ -291,7 +291,7 @@ class ConstantColumns:
                 is_row_number = column.name == ROW_NUMBER_COLUMN
                 arrays.append(pa.array([0], pa.int64()) if is_row_number else pa.nulls(1, column.type))
             row = pa.RecordBatch.from_arrays(arrays, schema=schema)
-            constant_row = self._engine.evaluate_query(query, {SOURCE_RELATION: row, **self._mapping.lookups})
+            constant_row = self._evaluator.evaluate_query(query, {SOURCE_RELATION: row, **self._mapping.lookups})
             self._values = {name: combine_chunks(constant_row.column(name)) for name in self.names}
         return self._values
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.engines import load_engine_record
 from hven.ingest._rejects_file import RejectsFile
-from hven.ingest._report import TableIngestReport
 from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY
-from hven.ingest._table_loader import (
+from hven.ingest.report import TableIngestReport
+from hven.ingest.table_loader import (
     DEFAULT_MAX_REJECTED_SHARE,
     TableLoader,
     build_union_table,
@@ -32,9 +32,14 @@ from hven.sources.file_kinds import find_catalogue_signature, find_service_signa
 from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
 
-    from hven.engines import StorageEngine
+    import pyarrow as pa
+
+    from hven.adql.syntax_tree import BoundQuery
+    from hven.engines import QueryEvaluator, StorageEngine
     from hven.ingest._ledger import OpenedSource
     from hven.model import ReadDeviation
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
@@ -64,7 +69,7 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
         The settings of the site.
     """
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        engine: StorageEngine | None = None
+        evaluator = stack.enter_context(_SampleEvaluator(Path(scratch)))
         failed_addresses: set[str] = set()
         for spec in resource.tables:
             service = _find_service_source(spec)
@@ -88,14 +93,10 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
                 file_entries = [entry for entry in source_entries if has_byte_progress(entry.source)]
                 entries = [entry for entry in file_entries if entry.mapping.group_plan is None]
                 if entries:
-                    if engine is None:
-                        engine_module = plugins.load_plugin("engines", "duckdb")
-                        engine = engine_module.open(Path(scratch), memory=ENGINE_MEMORY_BYTES, threads=1)
-                        stack.callback(engine.close)
                     yield from _find_table_sample_faults(
                         spec,
                         entries,
-                        engine,
+                        evaluator,
                         Path(scratch),
                         settings=settings,
                         unread=unread_rows,
@@ -111,6 +112,34 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
                     yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
             finally:
                 yield from (_build_deviation_warning(deviation, spec) for deviation in deviations)
+
+
+class _SampleEvaluator:
+    """An embedded engine that opens when the first expression is evaluated: tables without expressions need none."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._resources = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._resources.close()
+
+    @cached_property
+    def _engine(self) -> StorageEngine:
+        engine: StorageEngine = plugins.load_plugin("engines", "duckdb").open(
+            self._scratch, memory=ENGINE_MEMORY_BYTES, threads=1
+        )
+        self._resources.callback(engine.close)
+        return engine
+
+    def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
+        """Evaluate a query as `hven.engines.QueryEvaluator` does."""
+        return self._engine.evaluate_query(bound_query, inputs)
 
 
 class _UnreadableRowBuffer:
@@ -176,7 +205,7 @@ def _check_served_catalogue(spec: TableSpec, entries: list[OpenedSource], engine
 def _find_table_sample_faults(
     spec: TableSpec,
     entries: list[OpenedSource],
-    engine: StorageEngine,
+    evaluator: QueryEvaluator,
     scratch: Path,
     *,
     settings: Settings,
@@ -189,8 +218,7 @@ def _find_table_sample_faults(
     )
     with RejectsFile(scratch / f"{spec.table.name}.csv") as rejects:
         loader = TableLoader(
-            engine=engine,
-            storage_engine=engine,
+            evaluator=evaluator,
             spec=replace(spec, max_rejected_share=1.0),
             entries=entries,
             rejects=rejects,

@@ -16,7 +16,7 @@ from hven.descriptor.mapping import SOURCE_RELATION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.engines import StorageEngine
+    from hven.engines import QueryEvaluator
     from hven.ingest._ledger import OpenedSource
 
 TIME_KEY = "time"
@@ -39,8 +39,8 @@ class WatermarkTracker:
         Entries whose rows were all seen; later batches of them do not count.
     """
 
-    def __init__(self, engine: StorageEngine, entries: Sequence[OpenedSource]) -> None:
-        self._engine = engine
+    def __init__(self, evaluator: QueryEvaluator, entries: Sequence[OpenedSource]) -> None:
+        self._evaluator = evaluator
         self._entries = entries
         self._limit = dt.datetime.now(dt.UTC).replace(tzinfo=None) + MAX_CLOCK_DIFFERENCE
         self.largest_by_entry: dict[int, Any] = {}
@@ -53,7 +53,7 @@ class WatermarkTracker:
         if entry_number in self.finished_entries or mapping.watermark_query is None or not batch.num_rows:
             return
         relations = {SOURCE_RELATION: batch, **mapping.lookups}
-        watermarks = self._engine.evaluate_query(mapping.watermark_query, relations).column(WATERMARK_COLUMN)
+        watermarks = self._evaluator.evaluate_query(mapping.watermark_query, relations).column(WATERMARK_COLUMN)
         if pa.types.is_floating(watermarks.type):
             watermarks = watermarks.filter(pc.is_finite(watermarks))
         else:

@@ -35,11 +35,10 @@ from hven.jobs._remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, NotFoundError, ParamError, TextPlace, suggest_spelling
 from hven.model.params import Param, RequestParams, collect_params
-from hven.model.settings import URL_PATTERN, Settings, parse_byte_size
+from hven.model.settings import JOB_TYPES_DIRECTORY, URL_PATTERN, Settings, parse_byte_size
 from hven.model.types import parse_type
 from hven.sources.site_programs import PROGRAM_PATH
 
-JOBS_DIRECTORY = "jobs"
 TYPE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 PARAMETER_NAME_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 RESULT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
@@ -257,7 +256,7 @@ def load_declared_job_type(settings: Settings, type_name: str) -> JobDefinition:
     DescriptorError
         The declaration has faults; the error has all of them, with file:line:column.
     """
-    path = settings.directory / JOBS_DIRECTORY / f"{type_name}.yaml"
+    path = settings.job_types_directory / f"{type_name}.yaml"
     if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
         raise NotFoundError(f"there is no job type {type_name!r:.60}")
     declared_type, faults = _load_cached_declaration(path, settings)
@@ -317,7 +316,7 @@ def find_job_declaration_faults(settings: Settings) -> list[Fault]:
 
 
 def _list_job_declaration_files(settings: Settings) -> list[Path]:
-    declarations_directory = settings.directory / JOBS_DIRECTORY
+    declarations_directory = settings.job_types_directory
     if declarations_directory.is_dir():
         return sorted(declarations_directory.glob("*.yaml"))
     return []
@@ -328,7 +327,7 @@ def _load_cached_declaration(path: Path, settings: Settings) -> tuple[JobDefinit
     try:
         file_stat = path.stat()
     except OSError:
-        place = TextPlace(file=f"{JOBS_DIRECTORY}/{path.name}")
+        place = TextPlace(file=f"{JOB_TYPES_DIRECTORY}/{path.name}")
         return None, [Fault(message="the file no longer exists", place=place)]
     file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
     cached_reading = _DECLARATION_CACHE.get(path)
@@ -342,7 +341,7 @@ _DECLARATION_CACHE: dict[Path, tuple[tuple[int, int, int], JobDefinition | None,
 
 
 def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
-    display_path = f"{JOBS_DIRECTORY}/{path.name}"
+    display_path = f"{JOB_TYPES_DIRECTORY}/{path.name}"
     faults = FaultCollector()
     page = read_yaml_file(path, display_path, faults.faults)
     root = None if page is None else parse_yaml_file(page, faults.faults)
@@ -588,14 +587,14 @@ def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: F
         )
         return None
     if "/" in program_word:
-        path = (settings.directory / JOBS_DIRECTORY / str(program_word)).resolve()
+        path = (settings.job_types_directory / str(program_word)).resolve()
         if path.is_file() and os.access(path, os.X_OK):
             return str(path)
         reason = "is not executable" if path.exists() else "does not exist"
         faults.add_error(
             f"command: {program_word} {reason}",
             program_word.place,
-            f"check {JOBS_DIRECTORY}/{program_word}; to make a file executable, run chmod +x",
+            f"check {JOB_TYPES_DIRECTORY}/{program_word}; to make a file executable, run chmod +x",
         )
         return None
     program_path = shutil.which(program_word, path=PROGRAM_PATH)
@@ -603,7 +602,7 @@ def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: F
         faults.add_error(
             f"command: there is no program {program_word} in {PROGRAM_PATH}",
             program_word.place,
-            f"for your own program, write ./{program_word}, a path relative to {JOBS_DIRECTORY}/",
+            f"for your own program, write ./{program_word}, a path relative to {JOB_TYPES_DIRECTORY}/",
         )
     return program_path
 

@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven import ingest
 from hven.formats.media import open_product, rotated_copies
+from hven.ingest.disk_space import check_disk_space
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.services import _cube_views as cube
@@ -162,7 +162,7 @@ def create_rotated_copies(
                 size for (array, _), size in zip(missing_copies, sizes, strict=True) if not array.is_local_uncompressed
             ]
             needed_bytes = total_bytes + max(temporary_sizes, default=0)
-            ingest.check_disk_space(context.site, path, needed_bytes, write_factor=1.0)
+            check_disk_space(context.site, path, needed_bytes, write_factor=1.0)
             original_file.copies_directory.mkdir(parents=True, exist_ok=True)
             (original_file.copies_directory / ORIGINAL_PATH_FILE).write_bytes(os.fsencode(path))
         written_bytes = 0

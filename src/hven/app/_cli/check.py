@@ -14,7 +14,6 @@ from hven.app._cli.context import load_site_settings, print_json
 from hven.app._cli.engine_verbs import check_plugin_settings
 from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import find_source_faults
-from hven.jobs import declared_types
 from hven.model import plugins
 from hven.model.errors import Fault, NotFoundError, UsageError
 from hven.model.settings import find_exposed_files, find_missing_portal_items, find_unavailable_section_faults
@@ -209,7 +208,10 @@ def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
     if name is not None:
         yield from find_exposed_files(settings.directory)
         return
-    yield from declared_types.find_job_declaration_faults(settings)
+    if settings.job_types_directory.is_dir():
+        from hven.jobs import declared_types  # noqa: PLC0415  (most sites declare none)
+
+        yield from declared_types.find_job_declaration_faults(settings)
     yield from find_unavailable_section_faults(settings)
     yield from find_missing_portal_items(settings)
     yield from find_exposed_files(settings.directory, settings.var_directory, settings.data_directory)

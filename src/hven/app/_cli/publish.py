@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from hven import ingest as ingest_package
 from hven.app._cli.context import format_command, format_size, format_time, open_site, print_json, print_table
 from hven.app._cli.progress import IngestProgressBar
 from hven.app._cli.rule_history import show_rule_trend
+from hven.ingest.collection_move import move_collection_to_engine
+from hven.ingest.disk_space import delete_collection_sync_data
+from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.ingest_steps import execute_steps_after_publication, execute_steps_before_removal
 from hven.jobs import run_results, schedule_planning
 from hven.model.errors import ConflictError, NotFoundError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.ingest import IngestReport
+    from hven.ingest.report import IngestReport
     from hven.model.resource import Recurrence
     from hven.site import Site
     from hven.site.store import SnapshotRecord
@@ -49,16 +52,14 @@ def ingest(
     with open_site(context) as site, IngestProgressBar(quiet=as_json) as progress:
 
         def run_ingest() -> IngestReport:
-            return ingest_package.ingest_collection(
-                site, name, sample_rows=sample_rows, dry_run=dry_run, progress=progress
-            )
+            return ingest_collection(site, name, sample_rows=sample_rows, dry_run=dry_run, progress=progress)
 
         if dry_run or sample_rows is not None:
             report = run_ingest()
         else:
             report = run_results.run_and_record_sync(site, name, run_ingest)
         if not dry_run:
-            ingest_package.execute_steps_after_publication(site, name)
+            execute_steps_after_publication(site, name)
         recurrence = _find_sync_schedule(site, name)
     if as_json:
         print_json(report.to_json())
@@ -267,7 +268,7 @@ def move(
 ) -> None:
     """Move a collection's rows to another engine."""
     with open_site(context) as site:
-        moved_records = ingest_package.move_collection_to_engine(site, name, engine_name)
+        moved_records = move_collection_to_engine(site, name, engine_name)
         resource = site.get_published_state().resources.get(name)
         configured_engine = site.engines.default_engine
         if resource is not None and resource.engine:
@@ -299,14 +300,14 @@ def remove(
 ) -> None:
     """Stop publishing a collection; --purge also deletes its data."""
     with open_site(context) as site:
-        ingest_package.execute_steps_before_removal(site, name)
+        execute_steps_before_removal(site, name)
         removed_tables = _retry_until_unlocked(lambda: site.store.unpublish_collection(name))
         deleted_snapshots = []
         if purge_data:
             deleted_snapshots = site.store.delete_unpinned_snapshots(name)
         problems = site.engines.drop_snapshots(deleted_snapshots)
         if purge_data:
-            ingest_package.delete_collection_sync_data(site, name)
+            delete_collection_sync_data(site, name)
             for product_directory in ("hips", "cubes", "prepared"):
                 shutil.rmtree(site.settings.var_directory / product_directory / name, ignore_errors=True)
     if as_json:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hven.ingest._ledger import OpenedSource, SyncState
-    from hven.ingest._table_loader import TableLoader
     from hven.ingest.sync._ledger_comparison import LedgerComparison
+    from hven.ingest.table_loader import TableLoader
     from hven.model.resource import SyncPolicy
     from hven.sources import Source
 
@@ -169,7 +169,7 @@ class IncrementalSourceReader:
         self._untracked_entries = set[int]()  # entries whose source can no longer tell what changed
         self._unread_files = set[str]()  # files that are not read again
         self._sifted_entries = set[int]()  # entries whose unknown rows are selected already
-        self.watermark_tracker = loader.watermark_tracker or WatermarkTracker(loader.engine, loader.entries)
+        self.watermark_tracker = loader.watermark_tracker or WatermarkTracker(loader.evaluator, loader.entries)
         entry_of_file = np.array([entry for entry, _ in old_state.files], np.int64)
         self._file_of_line = np.asarray(ledger_comparison.ledger.column("file"))
         self._line_identities = np.asarray(ledger_comparison.ledger.column("identity"))

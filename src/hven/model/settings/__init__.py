@@ -24,10 +24,11 @@ from hven.model.settings._site_file import (
     find_unavailable_section_faults,
     load_settings,
 )
-from hven.model.settings._site_settings import Settings
+from hven.model.settings._site_settings import JOB_TYPES_DIRECTORY, Settings
 from hven.model.settings._validation import collect_setting_docs, iterate_site_specific_settings, parse_byte_size
 
 __all__ = [
+    "JOB_TYPES_DIRECTORY",
     "SECRETS_FILE",
     "SETTINGS_FILE",
     "URL_PATTERN",

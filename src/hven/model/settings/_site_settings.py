@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # as in `_sections`
 # both go into the content security policy without a change
 ORIGIN_PATTERN = r"^https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?$"
 SURVEY_URL_PATTERN = r"^https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~%/+-]*$"
+JOB_TYPES_DIRECTORY = "jobs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +363,11 @@ class Settings:
     def collections_directory(self) -> Path:
         """The directory of descriptors: ``collections/<name>/<name>.yaml``."""
         return self.directory / "collections"
+
+    @property
+    def job_types_directory(self) -> Path:
+        """The directory of declared job types: ``jobs/<name>.yaml``."""
+        return self.directory / JOB_TYPES_DIRECTORY
 
     @property
     def var_directory(self) -> Path:

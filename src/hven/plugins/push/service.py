@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.ingest import IngestReport
+    from hven.ingest.api.changes import IngestReport
     from hven.site import Catalogue
     from hven.site.auth import Principal
 

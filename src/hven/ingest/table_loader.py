@@ -24,11 +24,11 @@ from hven.ingest._ledger import (
 from hven.ingest._read_ahead import ReadAheadIterator, WriteBehindQueue
 from hven.ingest._rejects_file import format_row_as_json, format_value_for_message
 from hven.ingest._remote_sizes import RemoteProductSizeReader
-from hven.ingest._report import MAX_OFFENDERS, OffendingRow, TableIngestReport
 from hven.ingest._row_grouping import SourceRowGrouper, UnrolledBatch
 from hven.ingest._row_validation import RowValidator
 from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.ingest._transform import MappingTransform
+from hven.ingest.report import MAX_OFFENDERS, OffendingRow, TableIngestReport
 from hven.model import plugins
 from hven.model.errors import ChangeLimitExceededError, DataError, SourceError
 from hven.model.literal import find_times_outside_year_range
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hven.engines import Snapshot, SnapshotStaging, StorageEngine
+    from hven.engines import QueryEvaluator, Snapshot, SnapshotStaging, StorageEngine
     from hven.ingest._ledger import LedgerBatch, LedgerWriter
     from hven.ingest._published_dates import PublishedDates
     from hven.ingest._rejects_file import RejectsFile
@@ -259,8 +259,7 @@ def find_adoptable_catalogue(entries: Sequence[OpenedSource], table: Table) -> s
 class TableLoader:
     """Fill one table. Call `load_table` once."""
 
-    engine: StorageEngine  # computes
-    storage_engine: StorageEngine  # stores the rows
+    evaluator: QueryEvaluator  # computes columns, and checks rows
     spec: TableSpec
     entries: Sequence[OpenedSource]
     rejects: RejectsFile
@@ -294,8 +293,8 @@ class TableLoader:
         self._reported_rejects: dict[tuple[str | None, int | None], None] = {}
         self._lock = threading.Lock()  # sources report unreadable rows from their own thread
 
-    def load_table(self, snapshot_id: str) -> LoadedTable:
-        """Read, map, check and stage the rows of the table.
+    def load_table(self, snapshot_id: str, storage_engine: StorageEngine) -> LoadedTable:
+        """Read, map, check and stage the rows of the table in an engine.
 
         Raises
         ------
@@ -303,14 +302,14 @@ class TableLoader:
             The staging is abandoned.
         """
         expects_merges = self.spec.sync is not None
-        staging = self.storage_engine.stage_snapshot(self.table, snapshot_id, expects_merges=expects_merges)
+        staging = storage_engine.stage_snapshot(self.table, snapshot_id, expects_merges=expects_merges)
         try:
             catalogue = self._find_adoptable_catalogue()
             if catalogue is not None and isinstance(staging, CatalogueAdopter):
-                snapshot = self._adopt_catalogue(staging, catalogue)
+                snapshot = self._adopt_catalogue(staging, catalogue, storage_engine.name)
             else:
                 self.map_and_write_rows(staging.write)
-                snapshot = self._finish_staging(staging)
+                snapshot = self._finish_staging(staging, storage_engine.name)
         except BaseException:
             staging.abandon()
             raise
@@ -321,11 +320,11 @@ class TableLoader:
             return None
         return find_adoptable_catalogue(self.entries, self.table)
 
-    def _adopt_catalogue(self, staging: CatalogueAdopter, catalogue: str) -> Snapshot:
+    def _adopt_catalogue(self, staging: CatalogueAdopter, catalogue: str, engine_name: str) -> Snapshot:
         """Have the engine serve the rows of a catalogue without a copy of them."""
         start_time = time.perf_counter()
         adopted_snapshot = staging.adopt_catalogue(catalogue, self.entries[0].mapping.copies)
-        snapshot = replace(adopted_snapshot, engine=self.storage_engine.name)
+        snapshot = replace(adopted_snapshot, engine=engine_name)
         self.report.add_step_time("finish", start_time)
         self.report.read = self.report.published = snapshot.rows
         self.report.snapshot = snapshot.id
@@ -367,10 +366,10 @@ class TableLoader:
             source_units=sorted(_find_fixed_unit_columns(self.table, self.entries)),
         )
 
-    def _finish_staging(self, staging: SnapshotStaging) -> Snapshot:
+    def _finish_staging(self, staging: SnapshotStaging, engine_name: str) -> Snapshot:
         self._report_progress("finish")
         start_time = time.perf_counter()
-        snapshot = replace(staging.finish(), engine=self.storage_engine.name)
+        snapshot = replace(staging.finish(), engine=engine_name)
         self.report.add_step_time("finish", start_time)
         self.report.snapshot = snapshot.id
         self.report.bytes = snapshot.bytes
@@ -389,15 +388,15 @@ class TableLoader:
             self.select_unknown_rows is not None or group_plan is not None or bool(entry.mapping.unrolled_columns)
         )
         stop_event = None if is_sequential else threading.Event()
-        transform = MappingTransform(self.engine, entry.mapping, sizes, self.python_limits, stop_event)
-        validation = RowValidator(self.engine, entry.mapping, seen_hashes=self._seen_hashes)
+        transform = MappingTransform(self.evaluator, entry.mapping, sizes, self.python_limits, stop_event)
+        validation = RowValidator(self.evaluator, entry.mapping, seen_hashes=self._seen_hashes)
         batches = entry.source.read_batches(self.list_columns_to_read(entry), row_limit=self.sample_rows)
         total = entry.source.estimate_size()
         read_row_count = 0
         with ExitStack() as stack:
             grouper: SourceRowGrouper | None = None
             if group_plan is not None:
-                grouper = SourceRowGrouper(self.engine, entry.mapping, group_plan, self.spool_directory)
+                grouper = SourceRowGrouper(self.evaluator, entry.mapping, group_plan, self.spool_directory)
                 stack.enter_context(grouper)
             read_ahead = stack.enter_context(closing(ReadAheadIterator(batches)))
             steps: Iterator[Step] = self._iterate_mapping_steps(number, entry, transform, read_ahead, stop_event)

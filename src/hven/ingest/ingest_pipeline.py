@@ -19,20 +19,19 @@ import hven
 from hven import descriptor
 from hven.descriptor.live_queries import is_live_table_spec
 from hven.descriptor.service_checks import find_unserved_service_faults
-from hven.ingest import _disk_space as disk_space
 from hven.ingest import _flag_counts as flag_counts
 from hven.ingest import _ledger as ledgers
 from hven.ingest import _published_dates as published_dates
-from hven.ingest import quality
-from hven.ingest._dependencies import find_dependent_tables, may_start_empty, sort_tables_by_dependency
+from hven.ingest import disk_space, quality
 from hven.ingest._file_preparation import enqueue_file_preparation
-from hven.ingest._ingest_steps import execute_steps_before_run
 from hven.ingest._ledger import LedgerWriter, SyncState
 from hven.ingest._published_dates import PublishedDates
 from hven.ingest._rejects_file import RejectsFile
-from hven.ingest._report import IngestReport, TableIngestReport
-from hven.ingest._staged_site import QueryAnswer, StagedSite, load_current_descriptor
-from hven.ingest._table_loader import (
+from hven.ingest.dependencies import find_dependent_tables, may_start_empty, sort_tables_by_dependency
+from hven.ingest.ingest_steps import execute_steps_before_run
+from hven.ingest.report import IngestReport, TableIngestReport
+from hven.ingest.staged_site import QueryAnswer, StagedSite, load_current_descriptor
+from hven.ingest.table_loader import (
     DEFAULT_MAX_REJECTED_SHARE,
     FETCH_STEP,
     IngestProgress,
@@ -290,7 +289,7 @@ class CollectionRun:
     ) -> LoadedTable:
         """Read and stage all rows of a table."""
         self.check_disk_space(spec, loader.entries)
-        return loader.load_table(create_run_id())
+        return loader.load_table(create_run_id(), self.storage_engine)
 
     def _should_write_ledger(self, spec: TableSpec, entries: Sequence[OpenedSource]) -> bool:
         """Return whether the run writes a ledger.
@@ -608,8 +607,7 @@ class CollectionRun:
             max_rejected_share = DEFAULT_MAX_REJECTED_SHARE
         may_be_empty = may_start_empty(self.resource, spec, self.site.get_published_state().resources)
         loader = TableLoader(
-            engine=self.site.embedded_engine,
-            storage_engine=self.storage_engine,
+            evaluator=self.site.embedded_engine,
             spec=spec,
             entries=entries,
             rejects=rejects,
