@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from hven.site.state_faults import find_state_faults
-
 from hven.ingest.ingest_pipeline import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
+from hven.site.state_faults import find_state_faults
 from process_runner import run_hven
 
 DESCRIPTOR = """\

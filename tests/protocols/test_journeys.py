@@ -1,4 +1,4 @@
-"""How many files and functions of Hven a query passes on its way: few, so that the way can be read.
+"""How many files and functions of Hven a query, a page and an ingest pass on their way: few, so that the way can be read.
 
 They are counted as the profiler of Python 3.11 reports calls. A comprehension is a function there; from 3.12 on it is
 not, so that the figures are smaller.
@@ -7,7 +7,9 @@ not, so that the figures are smaller.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import STRING
 from hven.testing.site import open_tiny_site
+from process_runner import run_hven
 
 HOME = str(Path(hven.__file__).parent)
 BRIGHT = Table(
@@ -44,6 +47,9 @@ NEW = "SELECT TOP 5 name, ra, dec FROM bright.main WHERE dec > 3 AND vmag < 4 OR
 # Files and functions on the way of a query; a server also runs those of its log.
 MOST_KNOWN = (45, 180)
 MOST_NEW = (70, 400)
+MOST_PAGE = (120, 800)  # the page of a table that was shown before
+MOST_INGEST = (280, 1700)  # a small table, in a new process; modules that are only imported are told apart
+MOST_IMPORTED = 530  # modules
 
 
 def build_rows(count: int = 20_000) -> pa.Table:
@@ -92,6 +98,29 @@ class CallCounter:
         return "\n".join(f"{file} {len(several)}: {', '.join(several)}" for file, several in names.items())
 
 
+INGEST_PROGRAM = """
+import json, sys, threading
+home, functions, modules = sys.argv[1], set(), set()
+
+def look(frame, event, _):
+    code = frame.f_code
+    if event != "call" or not code.co_filename.startswith(home):
+        return
+    if code.co_name == "<module>":
+        modules.add(code.co_filename)
+    elif code.co_flags & 2:  # a function has new locals, the body of a class has not
+        functions.add((code.co_filename.removeprefix(home), code.co_qualname, code.co_firstlineno))
+
+sys.setprofile(look)
+threading.setprofile(look)
+sys.argv = ["hven", *sys.argv[2:]]
+import hven.app
+code = hven.app.main()
+sys.setprofile(None)
+print(json.dumps({"code": code, "modules": len(modules), "functions": sorted(functions)}), file=sys.stderr)
+"""
+
+
 @pytest.fixture
 def client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Client]:
     caplog.set_level(logging.INFO, "hven.access")
@@ -121,3 +150,35 @@ def test_the_way_of_a_query_is_short(client: Client) -> None:
     print("known", known, "new", new)
     assert new[0] <= MOST_NEW[0], counter.list_by_file()
     assert new[1] <= MOST_NEW[1], counter.list_by_file()
+
+
+def test_the_way_of_a_page_is_short(client: Client) -> None:
+    for _ in range(3):
+        assert client.get("/collections/bright/main").status == 200
+    counter = CallCounter()
+    with counter.count_calls():
+        assert client.get("/collections/bright/main").status == 200
+    files, functions = counter.figures
+    print("page", counter.figures)
+    assert files <= MOST_PAGE[0], counter.list_by_file()
+    assert functions <= MOST_PAGE[1], counter.list_by_file()
+
+
+def test_the_way_of_a_small_ingest_is_short(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    stars = tmp_path / "stars.csv"
+    rows = (f"{n},{n * 0.17 % 360:.4f},{n * 0.09 % 180 - 90:.4f},{n % 17}" for n in range(2000))
+    stars.write_text("\n".join(["id,ra,dec,mag", *rows]))
+    run_hven("init", site)
+    run_hven("new", "stars", "--from", stars, "--site", site)
+    words = [sys.executable, "-c", INGEST_PROGRAM, HOME, "ingest", "stars", "--site", str(site)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    told = json.loads(done.stderr.splitlines()[-1])
+    assert told["code"] == 0
+    counter = CallCounter()
+    counter.functions = {(file, name, line) for file, name, line in told["functions"]}
+    files, functions = counter.figures
+    print("ingest", counter.figures, "modules", told["modules"])
+    assert files <= MOST_INGEST[0], counter.list_by_file()
+    assert functions <= MOST_INGEST[1], counter.list_by_file()
+    assert told["modules"] <= MOST_IMPORTED
