@@ -15,7 +15,7 @@ from mocpy import MOC
 
 from bench.measure import Journey, against
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.sky import Moc
 from hven.site import Site

@@ -105,7 +105,7 @@ def make_site() -> None:
     """Make the site once."""
     if (SITE / "made-1").exists():
         return
-    from hven.ingest.ingest_pipeline import ingest_collection
+    from hven.ingest.api.runs import ingest_collection
     from hven.model.settings import load_settings
     from hven.site import Site
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench.measure import Journey, Server, against, serve_site
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor

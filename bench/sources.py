@@ -27,7 +27,7 @@ from bench.measure import Journey, against, pairs
 from hven.descriptor import check_descriptor
 from hven.descriptor._merging import STANDARDS_DIRECTORY
 from hven.descriptor.compiled_mapping import PythonFunctionCall
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.sources import SourceContext, sql
 from hven.sources.sql import odbc
 from hven.testing.site import open_site_with_descriptor

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from json_servers import serve

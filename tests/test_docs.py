@@ -26,7 +26,7 @@ from hven import formats
 from hven.app._cli import engine_verbs, verb_examples
 from hven.app._cli.verbs import build_typer_app, list_package_verbs
 from hven.descriptor import check_descriptor
-from hven.ingest.staged_site import run_collection_tests
+from hven.ingest.api.runs import run_collection_tests
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.model.settings._reloadable_settings import RESTART_SETTINGS

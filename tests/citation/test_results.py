@@ -15,7 +15,7 @@ from astropy.io.votable import parse
 
 from citation_site import PSZ2, ROWS, build_site
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from process_runner import run_hven

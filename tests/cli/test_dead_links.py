@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from process_runner import run_hven

@@ -13,7 +13,7 @@ import pytest
 
 from hven import descriptor
 from hven.descriptor import FAIR_GROUPS, CompletenessScore, MissingMetadata, _completeness
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings, units
 from hven.model.resource import CollectionSpec
 from hven.site import Site

@@ -510,7 +510,7 @@ def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatc
 def test_an_ingest_loads_neither_syncs_nor_what_runs_jobs():
     words = [sys.executable, "-c", "import sys, hven.app._cli.publish; print(*sys.modules)"]
     loaded = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
-    assert "hven.ingest.ingest_pipeline" in loaded
+    assert "hven.ingest._ingest_pipeline" in loaded
     assert not loaded & {"hven.ingest.sync", "hven.jobs.scheduler", "hven.jobs.job_supervisor", "hven.jobs.job_service"}
 
 

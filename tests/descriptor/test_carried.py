@@ -12,7 +12,7 @@ import pytest
 from hven import formats, query
 from hven.descriptor import check_descriptor, drafting, load_descriptor
 from hven.formats import votable
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import units
 from hven.model.settings import load_settings as settings
 from hven.site import Site

@@ -10,7 +10,7 @@ import pytest
 
 from hven.descriptor._check_examples import CHECK_EXAMPLES, RuleCheckExample
 from hven.descriptor._keys import ValidationRuleSection
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 from reference_pages import REFERENCE, keep_part, write_cell
 

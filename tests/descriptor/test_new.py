@@ -538,7 +538,7 @@ HOLES += "".join(f"ch_{n},{'4' * n}66{'0' * n}22,{400 + n},500,{2 * n + 4},374.8
 def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
     """The whole of a table by HFC's names, as its views have them: the descriptor is checked and ingested as it was proposed."""
     from hven import query
-    from hven.ingest.ingest_pipeline import ingest_collection
+    from hven.ingest.api.runs import ingest_collection
     from hven.site.auth import OWNER_PRINCIPAL
     from hven.testing.site import open_site_with_descriptor
 

@@ -17,7 +17,7 @@ from hven import query
 from hven.descriptor import check_descriptor
 from hven.descriptor.drafting import create_descriptor
 from hven.ingest._rejects_file import format_value_for_message
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL

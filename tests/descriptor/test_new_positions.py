@@ -12,7 +12,7 @@ from astropy.coordinates import SkyCoord
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.descriptor.drafting import create_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.services.faces import cone
 from hven.site import Site

@@ -14,7 +14,7 @@ from astropy.time import Time
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.descriptor.drafting import create_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import UsageError
 from hven.model.settings import Settings
 from hven.site import Site

@@ -15,7 +15,7 @@ import pytest
 from hven import adql, descriptor, query
 from hven.engines import ExecutionLimits, LiveRelation
 from hven.engines.postgres.live_execution import MAX_MEMORY_BYTES, BatchSpool
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import EvaluationError, HvenError, StorageUnavailableError, TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING

@@ -26,7 +26,7 @@ from hven.engines import _file_staging, duckdb
 from hven.engines._row_preparation import MISSING_KEY, compute_position_keys
 from hven.engines.duckdb import row_renumbering, snapshot_merging, staging
 from hven.engines.duckdb.snapshot_files import MANIFEST_FILE_NAME
-from hven.ingest.disk_space import measure_directory_bytes
+from hven.ingest._disk_space import measure_directory_bytes
 from hven.model.errors import DataError, StorageError
 from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type

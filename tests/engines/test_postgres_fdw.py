@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError, StorageUnavailableError
 from hven.model.settings import load_settings
 from hven.site import Site

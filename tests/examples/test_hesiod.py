@@ -21,7 +21,7 @@ from asgi_client import Client
 from example_sites import EXAMPLES
 from hven.app._server.application import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.staged_site import run_collection_tests
+from hven.ingest.api.runs import run_collection_tests
 from hven.model import settings
 from hven.site import Site
 from process_runner import wait_until, write_shell_program

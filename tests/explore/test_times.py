@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.portal._explore import plots, plots_json, search_fields
 from hven.portal._explore.coverage import draw_time_coverage

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from hven.engines import LiveRelation
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.portal._explore import data_search, value_index
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.value_files import ValueFileDirectory

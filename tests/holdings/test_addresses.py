@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.state_faults import find_state_faults

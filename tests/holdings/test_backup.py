@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
 from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.site import Site

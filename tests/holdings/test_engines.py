@@ -18,8 +18,7 @@ from hven.descriptor import check_descriptor
 from hven.engines.postgres import schema_installation
 from hven.engines.postgres.connection_pool import build_application_name
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest.collection_move import move_collection_to_engine
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.model.errors import DescriptorError, HvenError, NotFoundError, StorageError, UserError
 from hven.model.settings import Settings, load_settings
 from hven.site import Site

@@ -6,8 +6,7 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
-from hven.ingest.staged_site import run_collection_examples
+from hven.ingest.api.runs import ingest_collection, run_collection_examples
 from hven.site import Site, list_example_queries
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies

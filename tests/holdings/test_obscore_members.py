@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hven import query
 from hven.engines.duckdb.query_plan import DuckPlan
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.model.table import Table, build_columns_from_arrow
 from hven.site import Site

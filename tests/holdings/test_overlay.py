@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 
 ECSV = """\

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest.collection_move import move_collection_to_engine
+from hven.ingest.api.runs import move_collection_to_engine
 from hven.model.settings import create_site_directory, load_settings
 from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import parse_type

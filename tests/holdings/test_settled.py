@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest.collection_move import move_collection_to_engine
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.model.errors import ConflictError, HvenError, StorageError
 from hven.model.settings import ReloadableSettings, create_site_directory, load_settings
 from hven.site import Site

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError
 from hven.model.sky import Moc, region_files
 from hven.site.auth._access_control import OWNER_PRINCIPAL

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, DescriptorError, SourceError, UserError
 from hven.model.settings import DescriptorPythonLimits

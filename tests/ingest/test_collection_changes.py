@@ -10,11 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from hven import query
-from hven.ingest import disk_space
+from hven.ingest import _disk_space as disk_space
 from hven.ingest.api.changes import IngestReport, OpenedSource, create_run_id, publish_collection_change
+from hven.ingest.api.runs import execute_steps_before_removal, ingest_collection
 from hven.ingest.api.steps import IngestStep
-from hven.ingest.ingest_pipeline import ingest_collection
-from hven.ingest.ingest_steps import execute_steps_before_removal
 from hven.model import plugins
 from hven.model.errors import DataError
 from hven.model.resource import TableSpec

@@ -11,7 +11,7 @@ from hven import query
 from hven.descriptor import check_descriptor
 from hven.engines.postgres.settings import PostgresSettings
 from hven.formats.votable import write_votable
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.portal._explore import map_places
 from hven.portal._explore.page_queries import QueryRunner

@@ -11,7 +11,7 @@ import pytest
 
 from hven import descriptor, query
 from hven.descriptor.drafting import write_table_draft
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sampling import find_sample_faults
 from hven.model import DeviationKind, ReadDeviation, add_deviation
 from hven.model._deviations import MAX_DEVIATIONS

@@ -32,7 +32,7 @@ from hven import query
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.descriptor import drafting
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL

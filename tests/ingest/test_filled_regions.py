@@ -14,7 +14,7 @@ import shapely
 from astropy.io import fits
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError
 from hven.model.sky import Moc, Regions, _direction_contours, contours, region_files
 from hven.site.auth._access_control import OWNER_PRINCIPAL

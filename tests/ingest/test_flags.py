@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.quality import QualityFlagStatistics, format_percent, parse_flag_statistics
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, HvenError

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
-from hven.ingest.staged_site import run_collection_tests
-from hven.ingest.table_loader import IngestProgress
+from hven.ingest.api.runs import IngestProgress, ingest_collection, run_collection_tests
 from hven.model.errors import ConflictError, DataError, DescriptorError, NotFoundError, SourceError, StorageError
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL

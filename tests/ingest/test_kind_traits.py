@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import DataError, Fault
 from hven.model.resource import CollectionSpec, SourceSpec, TableSpec

@@ -11,7 +11,7 @@ import pytest
 
 from hven import query
 from hven.engines._sky_functions import _compute_shape_text_areas
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import shape_columns
 from hven.model.settings import Settings
 from hven.model.sky import shape_text

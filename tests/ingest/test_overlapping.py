@@ -13,7 +13,7 @@ from hven import query
 from hven.ingest import _ledger
 from hven.ingest._row_validation import RowValidator
 from hven.ingest._transform import MappingTransform
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DataError
 from hven.testing.site import open_site_with_descriptor
 from process_runner import run_hven

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.ingest._unique_checks import SeenRowHashes
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.literal import hash_rows
 from hven.testing.site import open_site_with_descriptor
 

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven.ingest.collection_move import move_collection_to_engine
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.ingest.sync import sync_collection
 from hven.jobs._scheduled_run import sync_and_summarize
 from hven.jobs.health import FAILING_STATE, FRESH_STATE, HELD_STATE, UNSCHEDULED_STATE, SiteHealthMonitor

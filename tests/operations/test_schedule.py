@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from scheduler_processes import RunRecord, SchedulerForkServer, SchedulerProcess, Schedulers, is_alive, open_schedulers
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.store import SyncScheduleRecord

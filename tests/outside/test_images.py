@@ -20,7 +20,7 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from pyvo.dal.adhoc import DatalinkResults
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from process_runner import Server, serve_site

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from process_runner import lint_service, serve_site

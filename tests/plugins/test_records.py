@@ -24,7 +24,7 @@ from example_plugins import clear_caches
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.app._server.request_middleware import RequestMiddleware
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
 from hven.model.errors import DescriptorError

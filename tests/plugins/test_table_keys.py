@@ -15,7 +15,7 @@ from hven.app._server import create_application
 from hven.descriptor import build_descriptor_json_schema, check_descriptor, find_table_key_conflicts, load_descriptor
 from hven.descriptor._keys import TableSection
 from hven.descriptor.value_schema import LOCAL_MARK, MIRRORED_MARK
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.plugins import PluginPackage
 from hven.model.settings import Settings, load_settings

@@ -16,7 +16,7 @@ from bench.regions import codes
 
 from hven import query
 from hven.ingest import _transform
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.sky import Regions, contours
 from hven.site.auth._access_control import OWNER_PRINCIPAL

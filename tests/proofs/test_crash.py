@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.archive import write_backup
@@ -54,8 +54,8 @@ tables:
 ZYGOTE = """
 import json, os, pathlib, signal, sys, threading
 import hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query, hven.descriptor.mapping
-from hven.ingest import disk_space
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest import _disk_space as disk_space
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import Settings
 from hven.query import user_tables

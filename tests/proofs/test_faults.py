@@ -79,8 +79,8 @@ import io, json, os, sys, contextlib
 from pathlib import Path
 import hven.app._cli, hven.app._cli.publish, hven.app._cli.backups, hven.app._cli.sync, hven.app._cli.query_commands, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
 import hven.descriptor.mapping, hven.site.archive, hven.site.restoration, hven.app._cli.verify
-from hven.ingest import disk_space
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest import _disk_space as disk_space
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import load_settings
 from hven.query import user_tables

@@ -19,7 +19,7 @@ import pytest
 
 from hven import query
 from hven.engines import Snapshot
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.jobs import snapshot_verification
 from hven.jobs.health import SiteHealthMonitor

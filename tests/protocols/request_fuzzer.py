@@ -19,7 +19,7 @@ from starlette.datastructures import FormData, QueryParams
 from starlette.routing import Route
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.params import Param, RequestParams
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor

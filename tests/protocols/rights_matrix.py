@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from hven import formats
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins, settings
 from hven.portal._explore.baskets import Basket, BasketTablePart

@@ -21,7 +21,7 @@ from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROW
 
 from hven.adql import RowDelegation
 from hven.app._server import create_application, identification
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal, session

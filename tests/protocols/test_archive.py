@@ -18,7 +18,7 @@ import pytest
 from asgi_client import Answer, Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import StorageUnavailableError
 from hven.services import _archive_layouts as packing

@@ -13,7 +13,7 @@ from asgi_client import Client
 from lxml import etree
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL

@@ -13,7 +13,7 @@ import pytest
 from asgi_client import Answer, Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.ingest.sync.change_sets import list_change_sets
 from hven.site import Site

@@ -15,7 +15,7 @@ from astropy.wcs import WCS
 
 from hven.app._server import create_application
 from hven.formats.media import open_product
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.services._cube_views import build_cube_view, list_cube_arrays
 from hven.testing.site import open_site_with_descriptor
 from requirements import is_available

@@ -16,7 +16,7 @@ from lxml import etree, html
 
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, ServiceDescriptor, ServiceParameter, TemplateExpression

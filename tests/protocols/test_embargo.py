@@ -16,7 +16,7 @@ from example_sites import prepare_example
 from hven import query
 from hven.adql import RowDelegation
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal

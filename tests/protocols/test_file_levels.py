@@ -13,7 +13,7 @@ from asgi_client import Client
 
 from hven.app._server.application import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 

@@ -12,7 +12,7 @@ from asgi_client import Client
 from hven import query
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DataError, DescriptorError, SourceError
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL

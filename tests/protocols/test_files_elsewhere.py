@@ -17,7 +17,7 @@ from asgi_client import Client
 from file_servers import ServedFiles, serve_ftp, serve_http
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.services import collection_files
 from hven.services.face import ServiceContext

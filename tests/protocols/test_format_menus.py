@@ -16,7 +16,7 @@ import example_plugins
 from hven import formats
 from hven.app._server import create_application
 from hven.formats import TableFormat
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.testing.site import open_site_with_descriptor
 

@@ -12,7 +12,7 @@ from asgi_client import Client
 from PIL import Image
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from shared import shared

@@ -15,7 +15,7 @@ from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 
 HEAD = """\

@@ -20,7 +20,7 @@ from PIL import Image
 
 from hven.app._server import create_application
 from hven.formats.pictures import PictureStyle
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.model.deadlines import ProgressMonitor

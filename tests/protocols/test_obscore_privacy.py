@@ -14,7 +14,7 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model.settings import Settings
 from hven.site import Site

@@ -14,7 +14,7 @@ from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 

@@ -16,7 +16,7 @@ from astropy.io import fits
 from lxml import etree
 
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 

@@ -17,7 +17,7 @@ from asgi_client import Client
 from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.portal._pages.assets import find_asset_name
 from hven.services.face import load_service_faces
 from hven.site import Site

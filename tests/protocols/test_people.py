@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from clocks import MovableClock
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site, find_groups_and_aliases
 

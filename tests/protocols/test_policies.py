@@ -12,7 +12,7 @@ from clocks import MovableClock
 from hven import query
 from hven.app._server.application import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site

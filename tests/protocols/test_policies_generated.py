@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hven import query
 from hven.adql import RowDelegation
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings as site_settings
 from hven.model.errors import StorageUnavailableError
 from hven.model.table import RowAccessPolicy

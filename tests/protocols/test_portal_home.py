@@ -15,7 +15,7 @@ from lxml import etree
 from portal_site import build_site
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adapt_contrast, compute_contrast
 from hven.site import Site

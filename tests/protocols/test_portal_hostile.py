@@ -18,7 +18,7 @@ from lxml import html
 
 from hostile_descriptor import write_descriptor
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import HvenError
 from hven.model.table import Column, Table

@@ -8,7 +8,7 @@ from pathlib import Path
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies

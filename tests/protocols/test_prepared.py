@@ -17,7 +17,7 @@ from astropy.io import fits
 
 from hven.app._server import create_application
 from hven.formats.media import open_product, rotated_copies
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.model.deadlines import ProgressMonitor

@@ -14,7 +14,7 @@ from asgi_client import Client
 from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies

@@ -30,7 +30,7 @@ from test_uploads import send
 
 from hven.app._server import create_application
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies

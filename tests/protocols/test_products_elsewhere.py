@@ -20,7 +20,7 @@ from astropy.wcs import WCS
 
 from file_servers import ServedFiles, serve_ftp, serve_http, serve_s3
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import UpstreamError, UserError
 from hven.model.sky import healpix

@@ -13,7 +13,7 @@ from hidden_row_pages import compare_pages, fetch_normalized
 from test_releases import ids, write
 
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import BindError, DescriptorError, ParamError
 from hven.site import Site

@@ -11,7 +11,7 @@ from asgi_client import Client
 
 from hven import query
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import BindError, ConflictError, NotFoundError, ParamError, UsageError
 from hven.site import Site

@@ -21,7 +21,7 @@ from rights_matrix import list_routes
 
 from clocks import MovableClock
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs import declared_types
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_supervisor import JobSupervisor

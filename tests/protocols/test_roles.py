@@ -11,7 +11,7 @@ from asgi_client import Client
 
 from example_sites import prepare_example
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from process_runner import wait_until

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.table import FILES_UTYPE
 from hven.portal._explore import parse_search, row_pages
 from hven.portal._explore.page_queries import QueryRunner

@@ -18,7 +18,7 @@ from rights_matrix import ROWS as ROWS_OF_MATRIX
 from rights_matrix import open_rights_site as matrix_place
 
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.settings._sections import HealthSettings
 from hven.site import Site

@@ -14,7 +14,7 @@ from astropy.coordinates import angular_separation
 
 from hven import query
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 

@@ -14,7 +14,7 @@ import pytest
 from asgi_client import Answer, Client
 
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.settings._sections import AccountGroupSettings, IdentityProviderSettings
 from hven.site import Site

@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.model.settings._site_file import find_missing_portal_items
 from hven.services.face import ServiceContext

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 from lxml import etree
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.model.table import ServiceParameter

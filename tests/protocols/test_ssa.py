@@ -13,7 +13,7 @@ from astropy.time import Time
 from lxml import etree
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.services.faces.ssa import _parse_time_range
 from hven.site import Site

@@ -20,7 +20,7 @@ from pyvo.utils.xml.exceptions import UnknownElementWarning
 from hven.app._server import create_application
 from hven.engines._statistics import MAX_TOP_VALUES, ColumnStatisticsCollector
 from hven.engines._statistics_update import update_statistics
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.table import Column, Table
 from hven.model.types import parse_type

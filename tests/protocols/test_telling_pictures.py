@@ -14,7 +14,7 @@ from astropy.io import fits
 from PIL import Image
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.portal._views import overview_pictures
 from hven.testing.site import open_site_with_descriptor
 

@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.table import format_time
 from hven.testing.site import open_site_with_descriptor
 

@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Answer, Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.services._user_content import choose_safe_media_type

@@ -13,7 +13,7 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.portal._explore import global_search
 from hven.portal._views import coincident_rows_data

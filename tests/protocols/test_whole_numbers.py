@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hven import formats
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 from shared import EXAMPLES_FACTOR
 

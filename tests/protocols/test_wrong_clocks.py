@@ -12,8 +12,8 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest import ingest_pipeline as steps
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest import _ingest_pipeline as steps
+from hven.ingest.api.runs import ingest_collection
 from hven.portal._views import page_formats as answers
 from hven.site import Site
 from hven.site.store import _database as database

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import DeviationKind, shape_columns
 from hven.model.errors import SourceError, UserError
 from hven.model.types import parse_type

@@ -8,7 +8,7 @@ import pytest
 
 from hven import query
 from hven.formats.votable import FORMAT, read_votable
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
 

@@ -16,8 +16,7 @@ from astropy import constants, units
 from astropy.coordinates import angular_separation
 
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
-from hven.ingest.report import IngestReport
+from hven.ingest.api.runs import IngestReport, ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from process_runner import run_hven

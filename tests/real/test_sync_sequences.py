@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import load_settings
 from hven.site import Site

@@ -19,7 +19,7 @@ from hven import query
 from hven.app._server import create_application as create_app
 from hven.descriptor.drafting import create_descriptor
 from hven.formats.media import open_product
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import UserError
 from hven.model.settings import load_settings
 from hven.site import Site

@@ -30,7 +30,7 @@ from route_recorder import speed_up_requests
 
 from example_sites import EXAMPLES
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings

@@ -15,7 +15,7 @@ from route_recorder import Recorder, record_rights, record_site
 from verb_recorder import record_verbs
 
 from example_sites import list_examples, prepare_example
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 

@@ -13,7 +13,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import OverloadedError, ParamError
 from hven.model.settings._sections import NameResolverSettings
 from hven.model.table import Column, FrameRef, Table

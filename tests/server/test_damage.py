@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from server_process import ServerProcess, build_star_site, run_hven, serve_site
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from process_runner import wait_until

@@ -14,7 +14,7 @@ import shapely
 import spherely
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.sky import Regions, contours
 from hven.model.sky import _geojson as geojson
 from hven.site.auth._access_control import OWNER_PRINCIPAL

@@ -14,9 +14,8 @@ import pytest
 
 from hven import query
 from hven.app._cli import progress
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import IngestProgress, ingest_collection
 from hven.ingest.sync import sync_collection
-from hven.ingest.table_loader import IngestProgress
 from hven.model.errors import DescriptorError, SourceError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import FileListSource, IncrementalSource, SourceContext, _rate_limiting, csv

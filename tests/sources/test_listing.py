@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import SourceError
 from hven.site import Site

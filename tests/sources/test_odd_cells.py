@@ -91,7 +91,7 @@ def test_the_expressions_of_the_warning_are_right(tmp_path, cells, map_, expecte
     import re
 
     from hven import query
-    from hven.ingest.ingest_pipeline import ingest_collection
+    from hven.ingest.api.runs import ingest_collection
     from hven.site import Site
     from hven.site.auth._access_control import OWNER_PRINCIPAL
 

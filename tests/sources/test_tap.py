@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ForbiddenError, SourceError, UserError
 from hven.sources import ROW_NUMBER_COLUMN, ChangeFeedSource, SourceContext, _rate_limiting, tap
 from hven.sources import hven as hven_kind

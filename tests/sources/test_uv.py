@@ -20,7 +20,7 @@ from astropy.io.votable import parse_single_table
 import file_servers
 from example_sites import EXAMPLES, ingest_all, open_example
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.ingest.ingest_pipeline import ingest_collection
-from hven.ingest.report import TableChangeSummary
+from hven.ingest._report import TableChangeSummary
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import change_sets, sync_collection
 from hven.ingest.sync._row_differences import (
     CHANGE_COLUMN,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.ingest.sync._incremental_reading import IncrementalSourceReader
 from hven.model.errors import DataError

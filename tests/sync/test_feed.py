@@ -11,7 +11,7 @@ import pytest
 
 from hven import query
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import change_sets, sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import http_client

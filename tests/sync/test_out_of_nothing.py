@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hven import query
-from hven.ingest.dependencies import find_stale_table_warnings
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import find_stale_table_warnings, ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor

@@ -9,7 +9,7 @@ from hven import query
 from hven.engines.postgres.engine import PostgresEngine
 from hven.engines.postgres.position_search import CELL_COLUMN
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.ingest.sync._state_comparison import compare_collection_states
 from hven.site.auth._access_control import OWNER_PRINCIPAL

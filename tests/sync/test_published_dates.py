@@ -14,8 +14,7 @@ from clocks import MovableClock
 from hven import query
 from hven.engines.duckdb.engine import DuckEngine
 from hven.ingest import _published_dates as published_dates
-from hven.ingest.collection_move import move_collection_to_engine
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor

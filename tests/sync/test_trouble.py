@@ -11,10 +11,10 @@ import pytest
 
 from hven import query
 from hven.engines.duckdb import snapshot_merging
+from hven.ingest import _disk_space as disk_space
 from hven.ingest import _ledger as ledgers
-from hven.ingest import disk_space
 from hven.ingest._ledger import LedgerWriter
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import change_sets, sync_collection
 from hven.model.errors import ChangeLimitExceededError, ConflictError, DataError, SourceError, StorageError
 from hven.site.auth._access_control import OWNER_PRINCIPAL

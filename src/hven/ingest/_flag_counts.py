@@ -14,7 +14,7 @@ from hven.ingest.quality import MAX_GROUPS, QualityFlagGroup, QualityFlagStatist
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.ingest.staged_site import StagedSite
+    from hven.ingest._staged_site import StagedSite
     from hven.model.resource import QualityFlagColumn
     from hven.model.table import Table
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from hven.engines import load_engine_record
 from hven.ingest._rejects_file import RejectsFile
+from hven.ingest._report import TableIngestReport
 from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY
-from hven.ingest.report import TableIngestReport
-from hven.ingest.table_loader import (
+from hven.ingest._table_loader import (
     DEFAULT_MAX_REJECTED_SHARE,
     TableLoader,
     build_union_table,

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hven.engines import LiveRelation, Snapshot
-from hven.ingest.dependencies import find_stale_table_warnings
+from hven.ingest.api.runs import find_stale_table_warnings
 from hven.ingest.watermarks import unpack_watermark
 from hven.jobs._redaction import SecretRedactor
 from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, format_unix_timestamp

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.formats.media import open_product, rotated_copies
-from hven.ingest.disk_space import check_disk_space
+from hven.ingest.api.runs import check_disk_space
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.services import _cube_views as cube

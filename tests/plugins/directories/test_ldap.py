@@ -13,7 +13,7 @@ from ldap_server import PASSWORD, SUFFIX, LdapServer, run_server
 from pydantic import ValidationError
 
 from hven.ingest import sync
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import HvenError, SourceError
 from hven.plugins.directories import ldap

@@ -16,7 +16,7 @@ from oai_server import OaiServer, build_capability, build_record, build_tables
 
 from hven import query
 from hven.descriptor._merging import list_standards
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.site import Site

@@ -10,7 +10,7 @@ import yaml
 
 from hven import descriptor
 from hven.descriptor.drafting import create_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import SourceError
 from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.query import run_query

@@ -21,7 +21,7 @@ from hven import query
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import HvenError, SourceError, StorageError, StorageUnavailableError, TooLargeError
 from hven.model.sky import healpix

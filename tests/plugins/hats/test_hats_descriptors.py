@@ -28,7 +28,7 @@ from hven import descriptor, query
 from hven.descriptor import _table_drafting
 from hven.descriptor.drafting import create_descriptor
 from hven.formats import ResultStatus, TableMetadata, votable
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sampling import find_sample_faults
 from hven.model import plugins, settings
 from hven.model.errors import HvenError, SourceError

@@ -32,7 +32,7 @@ from hven import query
 from hven.app._server import create_application
 from hven.engines import Snapshot
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.plugins.hats import hats_layout, tilings
 from hven.plugins.hats.settings import HatsSettings
 from hven.site import Site

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from bench.measure import Journey, Server, against, pairs, serve_site
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 
 EXPOSURES, TARGETS, TIMES, RADIUS, MOST = 1_000_000, 20_000, 200, 120.0, 50.0  # arcsec, ms

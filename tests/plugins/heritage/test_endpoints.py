@@ -19,7 +19,7 @@ from request_fuzzer import VALUES
 
 from hven.app._server import create_application
 from hven.descriptor import check_and_read_descriptor, find_table_key_conflicts
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor

@@ -10,7 +10,7 @@ from asgi_client import Client
 from astropy.io.votable import parse
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.testing.site import Site, open_site_with_descriptor
 

@@ -18,7 +18,7 @@ from asgi_client import Client
 from request_fuzzer import VALUES
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor

@@ -14,7 +14,7 @@ import file_servers
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.descriptor.drafting import create_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import SourceError
 from hven.model.settings import Settings, load_settings

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from file_servers import ServedFiles, serve_ftp, serve_http, serve_s3
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
 from hven.site import Site
 

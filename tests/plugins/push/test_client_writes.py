@@ -20,9 +20,8 @@ import sqlalchemy as sa
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest import disk_space
-from hven.ingest.collection_move import move_collection_to_engine
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest import _disk_space as disk_space
+from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.ingest.sync import sync_collection
 from hven.model.errors import (
     NotFoundError,

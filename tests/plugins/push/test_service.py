@@ -19,7 +19,7 @@ from astropy.io import fits
 
 from example_sites import prepare_example
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import DataError
 from hven.plugins.push.push_store import ClientPushStore

@@ -18,7 +18,7 @@ from test_oai_service import code, fetch_document, found, valid
 
 from hven import descriptor
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.model.table import Schema

@@ -12,7 +12,7 @@ from asgi_client import Client
 
 from hven.adql.vocabularies import load_vocabularies
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.plugins.registry import oai_service
 from hven.site import Site

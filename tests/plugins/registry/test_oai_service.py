@@ -23,7 +23,7 @@ from sickle import Sickle
 from sickle import oaiexceptions as refusals
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.plugins.registry import oai_service
 from hven.plugins.registry.record_store import RegistryRecordStore

@@ -14,7 +14,7 @@ import pytest
 from lxml import etree
 
 from hven.app import _cli as cli
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
 from hven.plugins.registry import registry_validation

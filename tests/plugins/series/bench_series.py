@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from bench.measure import Journey, against
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.plugins.series import pyramids, reductions, sample_sets

@@ -32,7 +32,7 @@ except ImportError:  # no need of Hven's
 from bench.measure import Journey, against
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.plugins.series import sample_sets
 from hven.plugins.series.hapi.output_rows import OUTPUT_FORMATS

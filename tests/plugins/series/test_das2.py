@@ -16,7 +16,7 @@ from das2_site import SECOND_MICROSECONDS, START_MICROSECONDS, make_samples, wri
 
 from das2_streams import Stream, StreamError, find_das2c_faults, parse_stream
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.plugins.series import pyramids

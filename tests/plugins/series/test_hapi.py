@@ -30,7 +30,7 @@ from typer.testing import CliRunner
 from hven import descriptor
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import (
     OverloadedError,

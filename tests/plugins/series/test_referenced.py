@@ -15,7 +15,7 @@ from asgi_client import Client
 from hapi_server import HapiAnswer, HapiServer, serve
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.sources import _rate_limiting

@@ -14,7 +14,7 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import OverloadedError
 from hven.model.settings import QueryLimits
 from hven.plugins.series import sample_sets, sample_streams

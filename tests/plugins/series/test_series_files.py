@@ -29,7 +29,7 @@ from das2_streams import parse_stream
 from file_servers import ServedFiles, serve_http
 from hven.app._server import create_application
 from hven.formats.media import open_product
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.plugins.series import granule_source as granules

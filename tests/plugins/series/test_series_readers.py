@@ -20,7 +20,7 @@ from test_series_files import info, rows
 
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.model.errors import DataError

@@ -14,7 +14,7 @@ from asgi_client import Client
 
 from das2_streams import parse_stream
 from hven.app._server import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site

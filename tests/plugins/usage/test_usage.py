@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from asgi_client import Client
 
 from hven.app._server.application import create_application
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
 from hven.model.errors import ParamError, StorageError
 from hven.plugins.usage import usage_reports

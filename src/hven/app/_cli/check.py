@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import RowAccessPolicy
 
+# checks that many sites do not need: each is imported when it is run, because that takes half of the time of a check
+JOB_TYPE_CHECK = "hven.jobs.declared_types:find_job_declaration_faults"
+STATE_CHECK = "hven.site.state_faults:find_state_faults"
+PUBLISHED_ROWS_CHECK = "hven.app._cli.published_checks:check_published_collections"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -81,9 +86,7 @@ def check(
     findings.faults += _find_faults_across_collections(site_settings, name, findings.resources)
     panes = plugins.load_plugin_records("panes").values()
     if not findings.has_errors and (run_descriptor_tests or run_example_queries or follow_links or panes):
-        from hven.app._cli import published_checks  # noqa: PLC0415  (a usual check opens no site)
-
-        findings.faults += published_checks.check_published_collections(
+        findings.faults += resolve_name(PUBLISHED_ROWS_CHECK)(
             context,
             panes,
             findings.names,
@@ -209,9 +212,7 @@ def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
         yield from find_exposed_files(settings.directory)
         return
     if settings.job_types_directory.is_dir():
-        from hven.jobs import declared_types  # noqa: PLC0415  (most sites declare none)
-
-        yield from declared_types.find_job_declaration_faults(settings)
+        yield from resolve_name(JOB_TYPE_CHECK)(settings)
     yield from find_unavailable_section_faults(settings)
     yield from find_missing_portal_items(settings)
     yield from find_exposed_files(settings.directory, settings.var_directory, settings.data_directory)
@@ -227,9 +228,7 @@ def _find_faults_across_collections(
     yield from descriptor.find_identifier_conflicts(resources, settings, other_resources)
     yield from descriptor.find_table_key_conflicts(resources, other_resources)
     if settings.var_directory.is_dir():
-        from hven.site.state_faults import find_state_faults  # noqa: PLC0415  (most checks are of a site without state)
-
-        for fault in find_state_faults(settings):
+        for fault in resolve_name(STATE_CHECK)(settings):
             if collection_name is None or str(fault.place.file).endswith(f"/{collection_name}.yaml"):
                 yield fault
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from hven.ingest.table_loader import IngestProgress
+    from hven.ingest.api.runs import IngestProgress
 
 
 class IngestProgressBar:

@@ -12,17 +12,20 @@ import typer
 from hven.app._cli.context import format_command, format_size, format_time, open_site, print_json, print_table
 from hven.app._cli.progress import IngestProgressBar
 from hven.app._cli.rule_history import show_rule_trend
-from hven.ingest.collection_move import move_collection_to_engine
-from hven.ingest.disk_space import delete_collection_sync_data
-from hven.ingest.ingest_pipeline import ingest_collection
-from hven.ingest.ingest_steps import execute_steps_after_publication, execute_steps_before_removal
+from hven.ingest.api.runs import (
+    delete_collection_sync_data,
+    execute_steps_after_publication,
+    execute_steps_before_removal,
+    ingest_collection,
+    move_collection_to_engine,
+)
 from hven.jobs import run_results, schedule_planning
 from hven.model.errors import ConflictError, NotFoundError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.ingest.report import IngestReport
+    from hven.ingest.api.runs import IngestReport
     from hven.model.resource import Recurrence
     from hven.site import Site
     from hven.site.store import SnapshotRecord

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.app._cli.context import open_site
 from hven.app._cli.dead_links import check_collection_links
-from hven.ingest.staged_site import run_collection_examples, run_collection_tests
+from hven.ingest.api.runs import run_collection_examples, run_collection_tests
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -20,7 +20,7 @@ from hven.app._cli.context import (
     print_table,
 )
 from hven.engines import LiveRelation, Snapshot
-from hven.ingest.dependencies import find_stale_table_warnings
+from hven.ingest.api.runs import find_stale_table_warnings
 from hven.jobs.health import SiteHealthMonitor
 from hven.model.resource import format_duration
 from hven.site.server_processes import list_server_processes

@@ -10,13 +10,13 @@ import typer
 from hven.app._cli.context import open_site, print_json
 from hven.app._cli.progress import IngestProgressBar
 from hven.ingest import sync as sync_package
-from hven.ingest.ingest_steps import execute_steps_after_publication
+from hven.ingest.api.runs import execute_steps_after_publication
 from hven.jobs.run_results import run_and_record_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.ingest.report import IngestReport
+    from hven.ingest.api.runs import IngestReport
     from hven.ingest.sync import TableChangeSummary
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

@@ -1,1 +1,1 @@
-"""What plug-in packages use of this package, by topic. These names stay as they are."""
+"""What other packages use of this package, plug-in packages among them, by topic. These names stay as they are."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from hven.ingest._ingest_pipeline import create_run_id
 from hven.ingest._ledger import OpenedSource
+from hven.ingest._report import IngestReport, RuleFinding
 from hven.ingest._rules import ERROR_SEVERITY
-from hven.ingest.ingest_pipeline import create_run_id
-from hven.ingest.report import IngestReport, RuleFinding
-from hven.ingest.staged_site import load_current_descriptor
+from hven.ingest._staged_site import load_current_descriptor
 from hven.ingest.sync._change_publication import CollectionChange, publish_collection_change
 
 __all__ = [

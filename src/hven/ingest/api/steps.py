@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.ingest.ingest_steps import IngestStep
+from hven.ingest._ingest_steps import IngestStep
 
 __all__ = ["IngestStep"]

@@ -5,7 +5,7 @@ The result is the same as the result of an ingest of everything.
 
 from __future__ import annotations
 
-from hven.ingest.report import TableChangeSummary
+from hven.ingest._report import TableChangeSummary
 from hven.ingest.sync import change_sets
 from hven.ingest.sync._state_comparison import compare_collection_states, find_collection_state
 from hven.ingest.sync._table_sync import find_sync_conflict, sync_collection

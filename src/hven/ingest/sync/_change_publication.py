@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from hven.ingest.dependencies import QUERYING_SOURCE_KINDS
-from hven.ingest.ingest_pipeline import CollectionRun, CollectionRunHooks, execute_leased_run, ignore_progress
+from hven.ingest._dependencies import QUERYING_SOURCE_KINDS
+from hven.ingest._ingest_pipeline import CollectionRun, CollectionRunHooks, execute_leased_run, ignore_progress
 from hven.ingest.sync._table_sync import SyncRunContext, TableSync, keep_published_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.ingest._ledger import OpenedSource
-    from hven.ingest.report import IngestReport
-    from hven.ingest.table_loader import LoadedTable
+    from hven.ingest._report import IngestReport
+    from hven.ingest._table_loader import LoadedTable
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.site import Site
     from hven.site.api.store_tables import PendingWrite

@@ -8,7 +8,7 @@ from hven.model.errors import ChangeLimitExceededError
 from hven.model.resource import SyncPolicy
 
 if TYPE_CHECKING:
-    from hven.ingest.report import TableChangeSummary
+    from hven.ingest._report import TableChangeSummary
     from hven.model.resource import TableSpec
 
 MIN_GUARDED_ROWS = 10  # this number of rows may always change under the default shares: tables may be tiny

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hven.ingest._ledger import OpenedSource, SyncState
+    from hven.ingest._table_loader import TableLoader
     from hven.ingest.sync._ledger_comparison import LedgerComparison
-    from hven.ingest.table_loader import TableLoader
     from hven.model.resource import SyncPolicy
     from hven.sources import Source
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hven.ingest._dependencies import QUERY_SOURCE_KIND, list_input_states
 from hven.ingest._fingerprints import compute_row_fingerprints
 from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null, to_nullable_schema
-from hven.ingest.dependencies import QUERY_SOURCE_KIND, list_input_states
 from hven.ingest.sync._key_tracing import KEYS_TABLE, KeyRestrictedQuery, trace_key_to_inputs
 from hven.ingest.sync._ledger_comparison import RecomputeNeededError
 from hven.ingest.sync._row_differences import match_rows_by_key
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.engines import StorageEngine
-    from hven.ingest.staged_site import StagedSite
+    from hven.ingest._staged_site import StagedSite
     from hven.ingest.sync._row_differences import RowDifferences
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.site.store import SnapshotRecord

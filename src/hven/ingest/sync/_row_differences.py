@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hven.ingest._fingerprints import compute_row_fingerprints
 from hven.ingest._key_lookup import to_nullable_schema
-from hven.ingest.report import MAX_SAMPLES
+from hven.ingest._report import MAX_SAMPLES
 from hven.ingest.sync._line_index import LedgerLineIndex
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.engines import Snapshot, StorageEngine
-    from hven.ingest.report import TableChangeSummary
+    from hven.ingest._report import TableChangeSummary
 
     Words = npt.NDArray[np.uint64]
     Flags = npt.NDArray[np.bool_]

@@ -8,7 +8,7 @@ from hven.ingest.sync.change_sets import compare_snapshot_records
 from hven.model.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from hven.ingest.report import TableChangeSummary
+    from hven.ingest._report import TableChangeSummary
     from hven.site import Site
     from hven.site.store import SnapshotRecord
 

@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 import hven
+from hven.ingest import _disk_space as disk_space
 from hven.ingest import _ledger as ledgers
-from hven.ingest import disk_space
-from hven.ingest._key_lookup import to_nullable_schema
-from hven.ingest._ledger import LedgerWriter
-from hven.ingest._transform import is_row_number_used
-from hven.ingest.dependencies import TableDependencyGraph
-from hven.ingest.ingest_pipeline import (
+from hven.ingest._dependencies import TableDependencyGraph
+from hven.ingest._ingest_pipeline import (
     CollectionRun,
     CollectionRunHooks,
     create_run_id,
     execute_collection_run,
     ignore_progress,
 )
-from hven.ingest.report import IngestReport, TableIngestReport
-from hven.ingest.staged_site import load_current_descriptor
+from hven.ingest._key_lookup import to_nullable_schema
+from hven.ingest._ledger import LedgerWriter
+from hven.ingest._report import IngestReport, TableIngestReport
+from hven.ingest._staged_site import load_current_descriptor
+from hven.ingest._table_loader import LoadedTable
+from hven.ingest._transform import is_row_number_used
 from hven.ingest.sync import change_sets
 from hven.ingest.sync._guards import check_change_limits
 from hven.ingest.sync._incremental_reading import FullReadNeededError, IncrementalSourceReader
@@ -45,7 +46,6 @@ from hven.ingest.sync._ledger_comparison import (
 )
 from hven.ingest.sync._page_cache import PageCachingSource, wrap_with_page_cache
 from hven.ingest.sync._row_differences import build_change_set, compare_snapshots
-from hven.ingest.table_loader import LoadedTable
 from hven.model.errors import ConflictError, DataError, DescriptorError
 from hven.model.table import columns_to_json
 from hven.site import find_inherited_attributes
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from hven.ingest._ledger import OpenedSource, SyncState
-    from hven.ingest.report import TableChangeSummary
-    from hven.ingest.staged_site import QueryAnswer
+    from hven.ingest._report import TableChangeSummary
+    from hven.ingest._staged_site import QueryAnswer
+    from hven.ingest._table_loader import IngestProgress, TableLoader
     from hven.ingest.sync._row_differences import RowDifferences
-    from hven.ingest.table_loader import IngestProgress, TableLoader
     from hven.ingest.watermarks import WatermarkTracker
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.table import Table

@@ -43,7 +43,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.ingest._key_lookup import to_nullable_schema
-from hven.ingest.report import TableChangeSummary
+from hven.ingest._report import TableChangeSummary
 from hven.ingest.sync._row_differences import (
     ADDED_CHANGE,
     CHANGE_COLUMN,

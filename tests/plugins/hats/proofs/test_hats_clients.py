@@ -26,7 +26,7 @@ from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticTableCatalogue
 from hven.descriptor.drafting import create_descriptor
 from hven.engines import ExecutionLimits
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64

@@ -16,7 +16,7 @@ import pyvo
 from hapiclient import hapi as read
 
 from das2_streams import parse_stream
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from process_runner import lint_service, serve_site

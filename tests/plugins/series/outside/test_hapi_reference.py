@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hapiclient import hapi as read
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from process_runner import serve_site

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hven.ingest.ingest_pipeline import ingest_collection
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from process_runner import serve_site

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.ingest import disk_space
-from hven.ingest.ingest_pipeline import SWEEP_TIMEOUT_SECONDS, create_run_id
-from hven.ingest.table_loader import IngestProgress
+from hven.ingest import _disk_space as disk_space
+from hven.ingest._ingest_pipeline import SWEEP_TIMEOUT_SECONDS, create_run_id
+from hven.ingest._table_loader import IngestProgress
 from hven.model import plugins
 from hven.model.errors import HvenError, NotFoundError, StorageError, UserError
 from hven.site.server_processes import check_servers_can_read

@@ -12,7 +12,7 @@ from datetime import date, time
 from typing import TYPE_CHECKING
 
 from hven import descriptor, query
-from hven.ingest.report import DescriptorTestResult
+from hven.ingest._report import DescriptorTestResult
 from hven.model import SingletonRegistry, literal
 from hven.model.errors import Fault, HvenError, NotFoundError, TextPlace, suggest_spelling
 from hven.site import AccessPolicyBinder, build_published_state, list_example_queries

@@ -19,19 +19,20 @@ import hven
 from hven import descriptor
 from hven.descriptor.live_queries import is_live_table_spec
 from hven.descriptor.service_checks import find_unserved_service_faults
+from hven.ingest import _disk_space as disk_space
 from hven.ingest import _flag_counts as flag_counts
 from hven.ingest import _ledger as ledgers
 from hven.ingest import _published_dates as published_dates
-from hven.ingest import disk_space, quality
+from hven.ingest import quality
+from hven.ingest._dependencies import find_dependent_tables, may_start_empty, sort_tables_by_dependency
 from hven.ingest._file_preparation import enqueue_file_preparation
+from hven.ingest._ingest_steps import execute_steps_before_run
 from hven.ingest._ledger import LedgerWriter, SyncState
 from hven.ingest._published_dates import PublishedDates
 from hven.ingest._rejects_file import RejectsFile
-from hven.ingest.dependencies import find_dependent_tables, may_start_empty, sort_tables_by_dependency
-from hven.ingest.ingest_steps import execute_steps_before_run
-from hven.ingest.report import IngestReport, TableIngestReport
-from hven.ingest.staged_site import QueryAnswer, StagedSite, load_current_descriptor
-from hven.ingest.table_loader import (
+from hven.ingest._report import IngestReport, TableIngestReport
+from hven.ingest._staged_site import QueryAnswer, StagedSite, load_current_descriptor
+from hven.ingest._table_loader import (
     DEFAULT_MAX_REJECTED_SHARE,
     FETCH_STEP,
     IngestProgress,

@@ -24,11 +24,11 @@ from hven.ingest._ledger import (
 from hven.ingest._read_ahead import ReadAheadIterator, WriteBehindQueue
 from hven.ingest._rejects_file import format_row_as_json, format_value_for_message
 from hven.ingest._remote_sizes import RemoteProductSizeReader
+from hven.ingest._report import MAX_OFFENDERS, OffendingRow, TableIngestReport
 from hven.ingest._row_grouping import SourceRowGrouper, UnrolledBatch
 from hven.ingest._row_validation import RowValidator
 from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.ingest._transform import MappingTransform
-from hven.ingest.report import MAX_OFFENDERS, OffendingRow, TableIngestReport
 from hven.model import plugins
 from hven.model.errors import ChangeLimitExceededError, DataError, SourceError
 from hven.model.literal import find_times_outside_year_range
