@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from hven.model import plugins
+
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "hven"
 PLUGIN_PACKAGES = {"engines", "sources", "formats", "plugins", "services", "jobs"}
 IGNORED_TOKENS = {
@@ -129,10 +131,8 @@ def measure_source() -> PackageFigures:
 
 def write_package_table() -> str:
     """Write the table of the packages from `.importlinter` and the first lines of their docstrings."""
-    contract = (SOURCE.parent.parent / ".importlinter").read_text(encoding="utf-8")
-    layers = contract.partition("layers =\n")[2].partition("\n\n")[0].split()
     lines = ["| package | for | public modules |", "|---|---|---|"]
-    for one in [word for word in layers if word.isalpha()]:
+    for one in ["plugins", *(word for floor in list_floors() for word in floor)]:
         door = ast.get_docstring(ast.parse((SOURCE / one / "__init__.py").read_text(encoding="utf-8"))) or ""
         names = sorted(module.split(".", 2)[2] for module in measure_source().public[one])
         if one == "plugins":
@@ -140,6 +140,44 @@ def write_package_table() -> str:
         elif one in PLUGIN_PACKAGES:
             names = ["a file for each, found by its name"]
         lines.append(f"| `{one}` | {door.splitlines()[0]} | {', '.join(names)} |")
+    return "\n".join(lines)
+
+
+def list_floors() -> list[list[str]]:
+    """List the floors of the core from the top, each with its packages: `.importlinter` names them."""
+    contract = (SOURCE.parent.parent / ".importlinter").read_text(encoding="utf-8")
+    lines = contract.partition("layers =\n")[2].partition("\n\n")[0].splitlines()
+    floors = [[word for word in line.split() if word.isalpha()] for line in lines]
+    return [floor for floor in floors if floor and floor != ["plugins"]]
+
+
+def write_import_picture() -> str:
+    """Draw the floors of the core, and beside them the plug-in packages with the floors that each imports."""
+    floors = list_floors()
+    lines = ["```mermaid", "flowchart LR", '  subgraph packages["plug-in packages"]', "    direction TB"]
+    packages = plugins.list_installed_packages()
+    own_packages = sorted(package.name for package in packages if (SOURCE / "plugins" / package.name).is_dir())
+    lines += [f"    {name}" for name in own_packages]
+    lines += [f"    {package.name} --> {used}" for package in packages for used in package.uses]
+    lines += ["  end", '  subgraph core["core"]', "    direction TB"]
+    names = [" | ".join(floor) for floor in floors]
+    lines += [f'    f{number}["{name}"]' for number, name in enumerate(names)]
+    lines += [
+        f"    {' --> '.join(f'f{number}' for number in range(len(floors)))}",
+        "  end",
+        "  packages --> core",
+        "```",
+    ]
+    lines += ["", "| plug-in package | packages of the core that it imports |", "|---|---|"]
+    for name in own_packages:
+        paths = sorted((SOURCE / "plugins" / name).rglob("*.py"))
+        modules = {name_module(path) for path in SOURCE.rglob("*.py")}
+        used = set()
+        for path in paths:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            used |= {find_package(one) for node in ast.walk(tree) for one in list_imports(node, modules)}
+        in_order = [f"`{one}`" for floor in floors for one in floor if one in used]
+        lines.append(f"| `{name}` | {', '.join(in_order)} |")
     return "\n".join(lines)
 
 

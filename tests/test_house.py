@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from package_figures import PLUGIN_PACKAGES, measure_source, write_package_table
+from package_figures import PLUGIN_PACKAGES, measure_source, write_import_picture, write_package_table
 from requirements import require
 from shared import ROOT
 
@@ -147,10 +147,19 @@ def test_imports_stand_at_the_top_and_nothing_is_probed_by_name():
 @FIGURES
 def test_the_page_names_every_package():
     """UPDATE_GOLDEN=1 writes its table anew (never in CI)."""
+    check_generated_part("packages", write_package_table())
+
+
+@FIGURES
+def test_the_page_has_a_picture_of_the_imports():
+    check_generated_part("imports", write_import_picture())
+
+
+def check_generated_part(mark: str, expected: str) -> None:
     page = ROOT / "docs" / "explained" / "packages.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- packages -->\n")
-    end = "<!-- end of packages -->"
-    told = f"{before}{begin}{write_package_table()}\n{end}{rest.partition(end)[2]}"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
+    end = f"<!-- end of {mark} -->"
+    told = f"{before}{begin}{expected}\n{end}{rest.partition(end)[2]}"
     if os.environ.get("UPDATE_GOLDEN") and os.environ.get("CI") != "true":
         page.write_text(told, encoding="utf-8")
     assert begin
