@@ -212,9 +212,8 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
     """
 
     def build_column_template(name: str, pattern: str = "{}") -> Template:
-        quoted = name.replace('"', '""')
         if name in units_by_column:
-            return (TemplateExpression(pattern.format(f'{TARGET_ALIAS}."{quoted}"')),)
+            return (TemplateExpression(pattern.format(write_target_column(name))),)
         return ()
 
     if utype == FILES_UTYPE:
@@ -235,6 +234,18 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
     for name, semantics in (("thumbnail_url", "#thumbnail"), ("preview_url", "#preview")):
         if name in units_by_column:
             yield LinkTemplate(semantics=semantics, address=build_column_template(name))
+
+
+def write_target_column(name: str) -> str:
+    """Write the expression of a template for a column of the row itself.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    """
+    quoted_name = name.replace('"', '""')
+    return f'{TARGET_ALIAS}."{quoted_name}"'
 
 
 def to_content_qualifier(product_type: str | None) -> str | None:
@@ -286,4 +297,5 @@ __all__ = [
     "list_drawable_extensions",
     "list_standard_links",
     "to_content_qualifier",
+    "write_target_column",
 ]

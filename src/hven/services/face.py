@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
     Ask = Callable[[Table, Mapping[str, Any]], "ServiceQuery"]
     Present = Callable[[tuple[Column, ...]], tuple[Column, ...]]
+    ListCutouts = Callable[
+        ["ServiceContext", Principal, Table, Sequence[str], str | None], Iterable[tuple[str, dict[str, Any]]]
+    ]
     Paged = Callable[[Request, "ServiceContext", Mapping[str, Any]], Response]
 
 MAX_PARAMETER_BODY_BYTES = 64 * 1024  # bytes of a body that has only parameters
@@ -346,6 +349,11 @@ class ServiceFace:
     list_capabilities
         Lists its capabilities for registries, from the address of the site, and a collection with its public tables;
         None: the site. The service over one table is described by `describe_capability`.
+    list_image_cutouts
+        Lists the cut-outs that it makes of the images of rows: from the reader, a table, the identifiers of its rows,
+        and a region as POS has it (None: the whole images). It yields the identifier of a row with values of the
+        columns of SIA, which offers these cut-outs; ``url`` is a path below the address of the site. None: it makes
+        none.
     additional_faces
         Further services over tables, each with its own name.
     is_usage_counted
@@ -382,6 +390,7 @@ class ServiceFace:
     list_table_operations: Callable[[Table], Iterable[ServiceOperation]] = lambda _: ()
     build_address_rewriter: Callable[[ServiceContext], Callable[[Scope], Scope | None]] | None = None
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
+    list_image_cutouts: ListCutouts | None = None
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
     is_site_wide: bool = False
