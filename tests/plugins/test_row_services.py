@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from asgi_client import Client
@@ -41,7 +43,7 @@ from hven.model.table import (
     TemplateExpression,
     write_target_column,
 )
-from hven.services.face import ServiceFace
+from hven.services.face import FilePages, ServiceFace
 
 
 def build_link(table):
@@ -55,7 +57,19 @@ def build_link(table):
 
 
 def build_links(table, context):
-    return [build_link(table)]
+    (own,) = table.row_file_links
+    page = LinkTemplate(
+        semantics="#auxiliary",
+        address=(SITE_URL_EXPRESSION, "/night/", *own.address),
+        description=("A night",),
+        page_text="The night of {name}",
+    )
+    return [build_link(table), page]
+
+
+def list_page_paths(context, collection, paths):
+    assert context.site is not None
+    return [f"/night/{collection}/{path}" if path.endswith("vega.txt") else None for path in paths]
 
 
 def list_image_cutouts(context, principal, table, identifiers, region):
@@ -69,13 +83,14 @@ FACE = ServiceFace(
     applies=lambda table: table.has_row_files,
     build_links=build_links,
     list_image_cutouts=list_image_cutouts,
+    file_pages=FilePages(title="Nights of files", list_page_paths=list_page_paths),
 )
 '''
 DESCRIPTOR = """\
 collection: stars
 title: Stars
 files: [data/*]
-services: [tap, datalink, obscore, sia, files{services}]
+services: [tap, datalink, obscore, sia, files, portal{services}]
 tables:
   main:
     source: rows.csv
@@ -114,7 +129,8 @@ def make_site(directory: Path, services: str = ", night", selection: str = '["ni
         f'public_url = "https://vo.example"\nplugins = {selection}\n', encoding="utf-8"
     )
     (folder / "rows.csv").write_text("id,file\nVega,data/vega.txt\n", encoding="utf-8")
-    (folder / "data/vega.txt").write_text("bright", encoding="utf-8")
+    for name in ("altair", "vega"):
+        (folder / f"data/{name}.txt").write_text("bright", encoding="utf-8")
     (folder / "stars.yaml").write_text(DESCRIPTOR.format(services=services), encoding="utf-8")
     site = Site(load_settings(directory))
     ingest_collection(site, "stars")
@@ -162,3 +178,13 @@ def test_sia_lists_the_cut_outs_of_the_service(tmp_path: Path) -> None:
         (image,) = csv.DictReader(text.splitlines())
         assert image["url"] == "https://vo.example/night?main"
         assert image["title"].startswith("ivo:") or image["title"].startswith("Vega")
+
+
+def test_pages_link_to_pages_about_files(tmp_path: Path) -> None:
+    with make_site(tmp_path) as site:
+        client = Client(create_application(site))
+        page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
+        assert 'Nights of files: <a href="https://vo.example/night/stars/data/vega.txt">vega.txt</a></p>' in page
+        row = client.ask("GET", f"/collections/stars/main/row?{urlencode({'_row': json.dumps(['Vega'])})}")
+        texts = {link["text"] for link in json.loads(row.body)["links"]}
+        assert "The night of vega.txt" in texts

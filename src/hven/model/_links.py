@@ -133,6 +133,9 @@ class LinkTemplate:
     check_addresses
         Returns for each address whether its target suits the link (null: there is no target). The link exists only
         where it does.
+    page_text
+        Text of the link on pages, which catalogues of the pages translate; ``{name}`` stands for the name of the file.
+        Empty: `description`.
     places
         Key -> its place in the descriptor.
     """
@@ -155,6 +158,7 @@ class LinkTemplate:
     needs_file_access: bool = False
     adapt_service: Callable[[ServiceDescriptor, str | None, dict[str, Any]], ServiceDescriptor | None] | None = None
     check_addresses: Callable[[Sequence[str | None]], Sequence[bool]] | None = None
+    page_text: str = ""
     places: Mapping[str, TextPlace] = field(default_factory=dict, compare=False, repr=False)
 
     @property

@@ -291,6 +291,23 @@ class ServiceOperation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilePages:
+    """Pages that show what is in files, to which the pages of collections lead.
+
+    Attributes
+    ----------
+    title
+        Title of a list of such pages, which catalogues of the pages translate.
+    list_page_paths
+        Lists the paths of the pages below the address of the site, from a collection and the paths of its files; None
+        for a file that has none.
+    """
+
+    title: str
+    list_page_paths: Callable[[ServiceContext, str, Sequence[str]], Sequence[str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFace:
     """A service.
 
@@ -354,6 +371,8 @@ class ServiceFace:
         and a region as POS has it (None: the whole images). It yields the identifier of a row with values of the
         columns of SIA, which offers these cut-outs; ``url`` is a path below the address of the site. None: it makes
         none.
+    file_pages
+        Its pages about files; None: it has none.
     additional_faces
         Further services over tables, each with its own name.
     is_usage_counted
@@ -391,6 +410,7 @@ class ServiceFace:
     build_address_rewriter: Callable[[ServiceContext], Callable[[Scope], Scope | None]] | None = None
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
     list_image_cutouts: ListCutouts | None = None
+    file_pages: FilePages | None = None
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
     is_site_wide: bool = False
@@ -782,6 +802,7 @@ __all__ = [
     "DALI_PARAMS",
     "MAXREC_PARAM",
     "Capability",
+    "FilePages",
     "ServiceContext",
     "ServiceFace",
     "ServiceOperation",
