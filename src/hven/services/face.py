@@ -346,6 +346,9 @@ class ServiceFace:
     list_capabilities
         Lists its capabilities for registries, from the address of the site, and a collection with its public tables;
         None: the site. The service over one table is described by `describe_capability`.
+    list_surveys
+        Lists the addresses of HiPS of a collection that everybody may see, from the name of the collection and the
+        address of the site. Maps of the collection's tables show them as backgrounds.
     additional_faces
         Further services over tables, each with its own name.
     is_usage_counted
@@ -382,6 +385,7 @@ class ServiceFace:
     list_table_operations: Callable[[Table], Iterable[ServiceOperation]] = lambda _: ()
     build_address_rewriter: Callable[[ServiceContext], Callable[[Scope], Scope | None]] | None = None
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
+    list_surveys: Callable[[ServiceContext, str, str], Iterable[str]] = lambda *_: ()
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
     is_site_wide: bool = False
