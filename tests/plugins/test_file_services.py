@@ -1,4 +1,4 @@
-"""A package has what belongs to files of collections: surveys for maps."""
+"""A package has what belongs to files of collections: surveys for maps, and what a purge deletes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from asgi_client import Client
+from typer.testing import CliRunner
 
 from example_plugins import clear_caches
+from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import plugins
@@ -26,6 +28,7 @@ PLUGIN = PluginPackage(
     name="night_sky",
     title="Maps of the night",
     protocols={"night": "hven_night_service"},
+    collection_folders=("night",),
 )
 '''
 SERVICE = '''\
@@ -91,3 +94,15 @@ def test_maps_of_tables_show_surveys_of_services(site_directory: Path) -> None:
         page = client.ask("GET", "/collections/stars/main", headers={"accept": "text/html"}).text
     surveys = re.findall(r'data-surveys="([^"]*)"', page)
     assert [address.split("/", 3)[3] for address in surveys[0].split()] == ["DSS", "night/stars"]
+
+
+@pytest.mark.parametrize("selection", ["", "plugins = []\n"])
+def test_a_purge_deletes_what_the_package_has_made(site_directory: Path, selection: str) -> None:
+    (site_directory / "hven.toml").write_text(f'name = "x"\n{selection}', encoding="utf-8")
+    folder = site_directory / "var/night"
+    for collection in ("stars", "planets"):
+        (folder / collection).mkdir(parents=True)
+        (folder / collection / "night.fits").write_bytes(b"")
+    words = ["--site", str(site_directory), "remove", "stars", "--purge"]
+    removed = CliRunner().invoke(build_typer_app("remove"), words)
+    assert (removed.exit_code, [path.name for path in folder.iterdir()]) == (0, ["planets"])
