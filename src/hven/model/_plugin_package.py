@@ -128,6 +128,9 @@ class PluginPackage:
         contains, and loads all of them (`hven.model.plugins.load_extensions`).
     store_tables
         Tables of the package in the system state; None: it has none.
+    collection_folders
+        Folders in ``var`` of a site with files that the package makes of collections: ``var/<folder>/<collection>``.
+        `hven remove --purge` deletes these, also if the settings leave out the package.
     used_keys
         Keys of the core's descriptors that have an effect only with a package that uses them: ``files.writers``.
     pages
@@ -184,6 +187,7 @@ class PluginPackage:
     address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
+    collection_folders: tuple[str, ...] = ()
     used_keys: tuple[str, ...] = ()
     pages: str = field(default="", metadata=_NAMES_OBJECTS)
     table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)

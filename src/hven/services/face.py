@@ -373,6 +373,9 @@ class ServiceFace:
         none.
     file_pages
         Its pages about files; None: it has none.
+    list_surveys
+        Lists the addresses of HiPS of a collection that everybody may see, from the name of the collection and the
+        address of the site. Maps of the collection's tables show them as backgrounds.
     additional_faces
         Further services over tables, each with its own name.
     is_usage_counted
@@ -411,6 +414,7 @@ class ServiceFace:
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
     list_image_cutouts: ListCutouts | None = None
     file_pages: FilePages | None = None
+    list_surveys: Callable[[ServiceContext, str, str], Iterable[str]] = lambda *_: ()
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
     is_site_wide: bool = False

@@ -45,8 +45,6 @@ from hven.portal._views.table_view import (
     describe_constant_columns,
     read_table_view,
 )
-from hven.services import surveys
-from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -257,14 +255,10 @@ def build_map_header_options(settings: Settings) -> dict[str, Any]:
     return {"allow_inline_styles": True, "allow_workers": True, "connect_origins": SAMP_HUB_ORIGINS, "origins": origins}
 
 
-def _list_image_surveys(collection: str, page_context: PageContext) -> list[str]:
-    """List the public HiPS of a collection's images: maps fetch these without the user's credentials."""
-    image_surveys = surveys.list_hips_surveys(page_context.context.site.settings, collection)
-    return [
-        surveys.build_survey_url(page_context.base, survey)
-        for survey in image_surveys
-        if surveys.is_visible(page_context.context, ANONYMOUS_PRINCIPAL, survey)
-    ]
+def _list_collection_surveys(collection: str, page_context: PageContext) -> list[str]:
+    """List the public HiPS of a collection: maps fetch these without the user's credentials."""
+    context = page_context.context
+    return [url for face in context.faces.values() for url in face.list_surveys(context, collection, page_context.base)]
 
 
 def _classify_map(table_view: TableView) -> str:
@@ -345,7 +339,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
             search, table_view.runner, table_view.labels, line_view.observation_key
         )
     site_surveys = page_context.context.site.settings.surveys
-    all_surveys = [*site_surveys, *_list_image_surveys(collection, page_context)]
+    all_surveys = [*site_surveys, *_list_collection_surveys(collection, page_context)]
     table_address = _build_table_address(table_view, page_context)
     downloads = [
         (media_type, f"{table_address}/download?_as={name}")

@@ -182,6 +182,15 @@ def _list_capabilities(context: ServiceContext, base_url: str, schema: Schema | 
     return [Capability(standard_id="ivo://ivoa.net/std/hips#hipslist-1.0", url=f"{base_url}/hipslist", role="std")]
 
 
+def _list_public_surveys(context: ServiceContext, collection: str, base_url: str) -> Sequence[str]:
+    """List the addresses of the HiPS of a collection's images that everybody may see."""
+    return [
+        surveys.build_survey_url(base_url, survey)
+        for survey in surveys.list_hips_surveys(context.site.settings, collection)
+        if surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey)
+    ]
+
+
 FACE = ServiceFace(
     name="hips",
     title="HiPS",
@@ -193,4 +202,5 @@ FACE = ServiceFace(
     missing_requirement="files",
     build_routes=build_hips_list_routes,
     list_capabilities=_list_capabilities,
+    list_surveys=_list_public_surveys,
 )
