@@ -66,7 +66,6 @@ NEEDED: dict[str, frozenset[str]] = (
         (
             "descriptor_commands",
             "sync",
-            "hips_command",
             "preparation",
             "release_commands",
         ),

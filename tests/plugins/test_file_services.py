@@ -1,4 +1,4 @@
-"""A package has what belongs to files of collections: surveys for maps, and what a purge deletes."""
+"""A package has what belongs to files of collections: surveys for maps, addresses of pictures, and what a purge deletes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from hven.site import Site
 PACKAGE = '''\
 """A package with a service that has HiPS of images."""
 
-from hven.model.plugins import PluginPackage
+from hven.model.plugins import FilePictures, PluginPackage
 
 PLUGIN = PluginPackage(
     name="night_sky",
     title="Maps of the night",
     protocols={"night": "hven_night_service"},
     collection_folders=("night",),
+    file_pictures=FilePictures(picture="night/{path}/picture", thumbnail="night/{path}?small=yes"),
 )
 '''
 SERVICE = '''\
@@ -52,6 +53,18 @@ tables:
     source: {kind: csv, files: stars.csv}
     position: [ra, dec]
     columns: {name: string, ra: {type: float64, unit: deg}, dec: {type: float64, unit: deg}}
+"""
+
+THUMBNAILS = """\
+collection: maps
+title: Maps
+files: ["*.fits", "*.txt"]
+tables:
+  main:
+    source: {kind: csv, files: maps.csv}
+    primary: file
+    columns: {file: string, thumbnail_url: string}
+    links: [{semantics: this, file: "{target.file}"}]
 """
 
 
@@ -106,3 +119,20 @@ def test_a_purge_deletes_what_the_package_has_made(site_directory: Path, selecti
     words = ["--site", str(site_directory), "remove", "stars", "--purge"]
     removed = CliRunner().invoke(build_typer_app("remove"), words)
     assert (removed.exit_code, [path.name for path in folder.iterdir()]) == (0, ["planets"])
+
+
+def test_rows_lead_to_the_thumbnails_of_their_files(tmp_path: Path) -> None:
+    folder = tmp_path / "collections/maps"
+    folder.mkdir(parents=True)
+    (tmp_path / "hven.toml").write_text(
+        'public_url = "https://vo.example"\nplugins = ["night_sky"]\n', encoding="utf-8"
+    )
+    (folder / "maps.yaml").write_text(THUMBNAILS, encoding="utf-8")
+    (folder / "maps.csv").write_text("file\na.fits\nb.txt\n", encoding="utf-8")
+    for name in ("a.fits", "b.txt"):
+        (folder / name).write_bytes(b"")
+    query = "SELECT thumbnail_url FROM maps.main ORDER BY file"
+    with Site(load_settings(tmp_path)) as site:
+        ingest_collection(site, "maps")
+        answer = Client(create_application(site)).get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv")
+    assert answer.text.split() == ["thumbnail_url", "https://vo.example/collections/maps/night/a.fits?small=yes", '""']

@@ -301,7 +301,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/archive": [urlencode({"QUERY": query, "FORMAT": kind}) for query in ("SELECT * FROM obs.main", "SELECT ident, note FROM obs.main", "SELECT url FROM obs.files") for kind in ("zip", "tar", "links")],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
-    "/hipslist": [""],
     **{f"/hapi{what}": [""] for what in ("", "/about", "/capabilities", "/{path:path}")},
     "/hapi/catalog": ["", "depth=all"],
     "/hapi/info": ["dataset=obs_main", "dataset=obs_main&parameters=note"],
@@ -343,8 +342,7 @@ QUERY_STRINGS |= {
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
         "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
         "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib",
-        "/collections/{name}/hips/{hips}/{path:path}", "/results/{ident}",
-        "/results/{ident}/rows",
+        "/results/{ident}", "/results/{ident}/rows",
     )
 }  # fmt: skip
 QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
@@ -411,7 +409,7 @@ PATH_VALUES = {
     "token": _build_basket().to_inline_token(),
     "secret": "nothing",
     "label": RELEASE,
-    "ident": "nothing", "hips": "nothing", "page": "search", "file": "nothing",
+    "ident": "nothing", "page": "search", "file": "nothing",
 }  # fmt: skip
 PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
 # route -> a parameter of it, with all values that are tried

@@ -247,12 +247,20 @@ JOBS = {
     "tap": Line("/tap/async", lambda _, collection, __: _query(collection)),
     "soda": Line("/soda/async", lambda _, collection, __: {"TABLE": f"{collection}.main", "ID": "one", "CIRCLE": "10 20 1"}),
     "table_update": Line("/tap/table-update", _table_update, shows=False, closed=frozenset({401})),
-    # made by operators alone: to others they say so
-    "hips": Line("/jobs/hips", lambda _, collection, __: {"COLLECTION": collection, "NAME": "maps"}, shows=False),
-    "prepare": Line("/jobs/prepare", lambda _, collection, __: {"COLLECTION": collection, "WHAT": "previews"}, shows=False),
     # of the site: a program that knows nothing but what it was sent
     "echo": Line("/jobs/echo", lambda _, collection, __: {"WORD": f"sesame {collection}"}, shows=False),
 }  # fmt: skip
+# made by operators alone: to others they say so; further parameters of each
+OPERATOR_JOBS: dict[str, dict[str, str]] = merge_package_rights("OPERATOR_JOBS", {"prepare": {"WHAT": "previews"}})
+
+
+def _operator_job(name: str) -> Line:
+    return Line(
+        f"/jobs/{name}", lambda _, collection, __: {"COLLECTION": collection, **OPERATOR_JOBS[name]}, shows=False
+    )
+
+
+JOBS |= {name: _operator_job(name) for name in OPERATOR_JOBS}
 # tables of the store: what outlives a request there, and where that is tried
 STORE = {
     "jobs": "the jobs of this module",
@@ -281,10 +289,11 @@ KEPT = {
     "hven.sqlite": "the store: see STORE", "hven.sqlite-wal": "the same", "hven.sqlite-shm": "the same",
     "store.sqlite": "the store: see STORE", "store.sqlite-wal": "the same", "store.sqlite-shm": "the same",
     "previews": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
-    "pictures": "the same", "cubes": "copies of files, asked as the file itself", "hips": "tiles, for whoever may take all images: test_made_hips.py",
+    "pictures": "the same", "cubes": "copies of files, asked as the file itself",
     "facets": "counts by scope", "trees": "the same: each file is of one scope", "metrics": "numbers of the server", "rejects": "rows of sources, in the shell", "tmp": "for the moment", "run": "sockets of processes",
     "words": "words of public tables and by scope, for suggestions: rights_matrix.py",
 }  # fmt: skip
+KEPT = merge_package_rights("KEPT_DIRECTORIES", KEPT)
 PACKAGE_REQUESTS = load_package_modules("rights_requests")
 for _module in PACKAGE_REQUESTS:
     KEPT |= _module.KEPT_DIRECTORIES
@@ -374,7 +383,7 @@ def make_jobs(world: World, loser: Loser, headers: Mapping[str, str]) -> Iterato
         sent = {**line.params(world, loser.collection, headers), "RUNID": "zqrun", "PHASE": "RUN"}
         made = world.ask(line.path, headers, "POST", urlencode(sent))
         if made.status == 401:  # for those with an account
-            assert kind in {"hips", "prepare", "table_update"}
+            assert kind in {*OPERATOR_JOBS, "table_update"}
             assert not loser.account
             continue
         assert made.status == 303, made.text

@@ -96,7 +96,6 @@ SERVICE_NAMES = (
     "previews",
     "cubes",
     "conversions",
-    "hips",
 )
 RESERVED_COLLECTION_NAMES = {
     "tap_schema": "the TAP standard",

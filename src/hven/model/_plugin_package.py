@@ -64,6 +64,21 @@ class FileSignature:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FilePictures:
+    """Where a service has pictures of the files of a collection, below the address of the collection.
+
+    Parameters
+    ----------
+    picture, thumbnail
+        Address of the picture of a file, and of its thumbnail, with ``{path}`` for the path of the file:
+        ``preview/{path}``.
+    """
+
+    picture: str
+    thumbnail: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoreTables:
     """Tables of a package in the system state, which only the package reads and writes.
 
@@ -104,6 +119,9 @@ class PluginPackage:
         Plug-ins of the groups of `hven.model.plugins.PLUGIN_GROUPS`.
     files
         Files that kinds of sources outside of this package read, because it has media for them.
+    file_pictures
+        Where a service of the package has pictures of files; None: nowhere. The column ``thumbnail_url`` of EPN-TAP
+        tables gets these addresses for files that can be drawn, and pages of files show the pictures.
     upload_kinds
         Kinds of sources of the package whose files can be uploaded as tables. The kind recognises them by their
         content.
@@ -176,6 +194,7 @@ class PluginPackage:
     formats: Mapping[str, str] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
     files: tuple[FileSignature, ...] = ()
+    file_pictures: FilePictures | None = None
     functions: Mapping[str, str] = field(default_factory=dict)
     protocols: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
-from hven.model._plugin_package import OBJECT_FIELDS, FileSignature, PluginPackage, StoreTables, Verb
+from hven.model._plugin_package import OBJECT_FIELDS, FilePictures, FileSignature, PluginPackage, StoreTables, Verb
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "PLUGIN_GROUPS",
     "RECORD_NAMES",
     "SELECTION_VARIABLE",
+    "FilePictures",
     "FileSignature",
     "PluginPackage",
     "StoreTables",
@@ -34,6 +35,7 @@ __all__ = [
     "cache_until_selection",
     "describe_error_origin",
     "explain_unused_key",
+    "find_file_pictures",
     "find_plugin_faults",
     "find_unused_package",
     "find_unused_plugin_error",
@@ -106,6 +108,7 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     ),
     "identity": ("permit", "session"),
 }
+CORE_FILE_PICTURES = FilePictures(picture="preview/{path}", thumbnail="preview/{path}?size=200")
 PACKAGE_GROUP = "hven.plugins"  # of the entry points of other projects, and the package that holds Hven's own
 PACKAGE_MODULE = "plugin"  # in each package: it has the record
 PACKAGE_RECORD_NAME = "PLUGIN"
@@ -250,6 +253,18 @@ def list_file_signatures(kind: str | None = None) -> tuple[FileSignature, ...]:
     """
     signatures = [signature for package in list_plugin_packages() for signature in package.files]
     return tuple(signature for signature in signatures if kind in {None, signature.kind})
+
+
+def find_file_pictures() -> FilePictures | None:
+    """Find where a service has pictures of files.
+
+    Returns
+    -------
+    pictures
+        Those of the first package in use that has some; None: there are none.
+    """
+    package_pictures = (package.file_pictures for package in list_plugin_packages() if package.file_pictures)
+    return next(package_pictures, CORE_FILE_PICTURES)
 
 
 def load_extensions(point: str) -> tuple[ModuleType, ...]:

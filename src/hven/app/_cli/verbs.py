@@ -33,7 +33,6 @@ VERB_MODULES = {
     "ingest": "publish",
     "sync": "sync",
     "mirror": "mirror",
-    "hips": "hips_command",
     "prepare": "preparation",
     "serve": "serve",
     "work": "serve",

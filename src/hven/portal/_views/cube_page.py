@@ -10,6 +10,7 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hven.model import plugins
 from hven.portal._pages import TemplateContext
 from hven.portal._views.page_formats import (
     CollectionFile,
@@ -48,7 +49,7 @@ class CubePage(TemplateContext):
     copy
         Size of a copy for spectra that the reader can order; 0: none.
     url, data, preview
-        Addresses of the file, of its data, and of its preview.
+        Addresses of the file, of its data, and of its picture, which is empty if no service draws files.
     """
 
     template = "cube.html"
@@ -80,6 +81,10 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
     page_context = build_page_context(request, context)
     file = describe_requested_file(page_context)
     path = quote(file.path)
+    pictures = plugins.find_file_pictures()
+    preview = ""
+    if pictures is not None:
+        preview = f"{file.collection.url}/{pictures.picture.replace('{path}', path)}"
     page = CubePage(
         name=request.path_params["name"],
         file=file,
@@ -89,6 +94,6 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
         copy=file_facts["copy"],
         url=f"{file.collection.url}/files/{path}",
         data=f"{file.collection.url}/cube/{path}",
-        preview=f"{file.collection.url}/preview/{path}",
+        preview=preview,
     )
     return render_page_response(page_context, page)

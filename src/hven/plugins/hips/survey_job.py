@@ -11,7 +11,7 @@ from hven.jobs import JobDefinition, JobTypeLimits
 from hven.model.errors import format_message
 from hven.model.params import Param
 from hven.model.types import INT64
-from hven.services import surveys
+from hven.plugins.hips import surveys
 from hven.services.params import parse_values
 from hven.services.tasks import parse_operator_job_params
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import open_product
-from hven.formats.pictures._appearance import ColourStretch, PictureStyle, choose_stretch
+from hven.formats.pictures import ColourStretch, PictureStyle, choose_stretch
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
 from hven.model.sky import Moc, healpix, region_files

@@ -15,7 +15,8 @@ from starlette.responses import FileResponse, Response
 from hven import services
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.model.table import FILES_UTYPE
-from hven.services import collection_files, surveys
+from hven.plugins.hips import surveys
+from hven.services import collection_files
 from hven.services.face import Capability, ServiceContext, ServiceFace, create_route
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 

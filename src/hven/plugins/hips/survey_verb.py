@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli.context import open_site, print_json, print_table
+from hven.app.api import open_site, print_json, print_table
 from hven.formats.pictures import PictureStyle
 from hven.model.deadlines import ProgressMonitor
-from hven.services import surveys
+from hven.plugins.hips import surveys
 from hven.services.face import ServiceContext
 from hven.site.auth import OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
-    from hven.services.surveys import HipsSurvey
+    from hven.plugins.hips.surveys import HipsSurvey
 
 
 def hips(

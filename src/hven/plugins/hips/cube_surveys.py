@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.formats.media import open_product
-from hven.formats.pictures._appearance import PictureStyle, choose_stretch
-from hven.formats.pictures._sky_surveys import (
+from hven.formats.pictures import PictureStyle, choose_stretch
+from hven.model.deadlines import ProgressMonitor
+from hven.model.errors import SourceError, TooLargeError, format_message
+from hven.model.sky import healpix
+from hven.plugins.hips.image_surveys import (
     HEADER_BYTES,
     ORDER_0_TILE_DEGREES,
     SAMPLE_STEP,
@@ -26,9 +29,6 @@ from hven.formats.pictures._sky_surveys import (
     _SkyImage,
     _write_fits_header,
 )
-from hven.model.deadlines import ProgressMonitor
-from hven.model.errors import SourceError, TooLargeError, format_message
-from hven.model.sky import healpix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -26,7 +26,7 @@ from hven.model import settings
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import OperationCancelledError, ParamError, SourceError, TooLargeError, UserError
 from hven.model.sky import healpix, region_files
-from hven.services import surveys
+from hven.plugins.hips import surveys
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
