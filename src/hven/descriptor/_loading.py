@@ -86,7 +86,6 @@ SERVICE_NAMES = (
     "sia2",
     "ssa",
     "datalink",
-    "soda",
     "epn-tap",
     "obscore",
     "portal",
@@ -94,8 +93,6 @@ SERVICE_NAMES = (
     "maps",
     "files",
     "previews",
-    "cubes",
-    "conversions",
 )
 RESERVED_COLLECTION_NAMES = {
     "tap_schema": "the TAP standard",

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.formats.media import detect_product_file_format
 from hven.formats.pictures import FILM_MEDIA_TYPES, can_read_films
 from hven.model import plugins
 from hven.model.deadlines import ProgressMonitor
@@ -27,7 +25,7 @@ from hven.model.errors import (
     format_message,
 )
 from hven.model.table import list_drawable_extensions
-from hven.services import collection_files, drawings, rotations
+from hven.services import collection_files, drawings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
-PREVIEWS, SPECTRA = PRODUCT_KINDS = ("previews", "spectra")  # words of `prepare:`
+PREVIEWS, _ = PRODUCT_KINDS = ("previews", "spectra")  # words of `prepare:`
 FILES_PER_BATCH = 256  # files that are looked up in one query, and marks that are written at once
 MARK_BYTES = 8
 
@@ -298,33 +296,8 @@ def _draw_pictures(file_to_prepare: FileToPrepare, report: FilePreparationReport
     return True
 
 
-def _create_copy_input_describer(context: ServiceContext, collection: str) -> Callable[[str, str], str | None]:  # noqa: ARG001
-    return lambda path, state: None if detect_product_file_format(path) is None else state
-
-
-def _create_rotated_copies(file: FileToPrepare, report: FilePreparationReport) -> bool:
-    with suppress(rotations.NoCubeError):
-        rotation = rotations.create_rotated_copies(
-            file.context,
-            file.principal,
-            file.found_files.collection,
-            file.path,
-            part=file.part,
-            depth_axis=file.depth_axis,
-            progress=file.progress,
-        )
-        report.copies += bool(rotation.bytes)
-        report.bytes += rotation.bytes
-    return True
-
-
 CORE_PREPARATIONS = {
     PREVIEWS: FilePreparation(create_input_describer=_create_picture_input_describer, prepare_file=_draw_pictures),
-    SPECTRA: FilePreparation(
-        create_input_describer=_create_copy_input_describer,
-        prepare_file=_create_rotated_copies,
-        remove_stale_products=rotations.remove_stale_copies,
-    ),
 }
 
 
