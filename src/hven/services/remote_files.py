@@ -196,7 +196,7 @@ def _with_remote_file_state(row: dict[str, Any], file_state: RemoteFileState) ->
 
 
 def is_temporary_failure(error: HvenError) -> bool:
-    """Check whether a server may give the file later, so that a result without the file must not be cached.
+    """Return whether a server may give the file later, so that a result without the file must not be cached.
 
     Parameters
     ----------
