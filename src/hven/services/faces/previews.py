@@ -28,7 +28,14 @@ from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpressi
 from hven.model.types import BOOLEAN, FLOAT64, INT64, ColumnType
 from hven.services import collection_files, drawings
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import MAX_PARAMETER_BODY_BYTES, ServiceContext, ServiceFace, UsageExample, create_route
+from hven.services.face import (
+    MAX_PARAMETER_BODY_BYTES,
+    PictureService,
+    ServiceContext,
+    ServiceFace,
+    UsageExample,
+    create_route,
+)
 from hven.services.params import parse_value, parse_values
 
 if TYPE_CHECKING:
@@ -274,4 +281,9 @@ FACE = ServiceFace(
     build_links=_build_preview_links,
     list_usage_examples=_list_usage_examples,
     build_routes=build_preview_routes,
+    pictures=PictureService(
+        is_informative=drawings.has_informative_thumbnail,
+        find_thumbnail=drawings.find_stored_thumbnail,
+        draw_thumbnail=drawings.draw_thumbnail,
+    ),
 )
