@@ -166,6 +166,14 @@ class PluginPackage:
     landing_pages
         Place of what it adds to the pages of collections and releases, a
         `hven.portal.api.landing_pages.LandingPageExtension`, as ``module:name``; empty: nothing.
+    file_preparations
+        What `hven prepare` and its job type make of files before clients request them, by the words of the key
+        ``prepare``, each the place of a `hven.services.file_preparation.FilePreparation` as ``module:name``. Products
+        are in `collection_folders`.
+    file_services
+        Services of rows' own files, by their names, each the place of a function ``build_link(table) -> LinkTemplate |
+        None`` as ``module:name``. Results of queries describe such a service by the link, whose semantics are the name
+        of the descriptor; None: they do not. ObsCore leads to the links of a row if its file has such a service.
     identifiers
         Place of a class that knows the DOIs of collections and releases, a `hven.site.PersistentIdentifiers`, as
         ``module:name``. Its argument is the database of the system state. Empty: the package gives no DOIs.
@@ -209,6 +217,8 @@ class PluginPackage:
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
+    file_preparations: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    file_services: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
 
     def __post_init__(self) -> None:

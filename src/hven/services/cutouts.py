@@ -19,6 +19,7 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -39,7 +40,7 @@ from hven.model.errors import (
 )
 from hven.model.params import Param
 from hven.model.sky import shape_text
-from hven.services import collection_files, datalinks, rotations
+from hven.services import collection_files, datalinks, remote_files, rotations
 from hven.services._byte_ranges import PieceStreamResponse, stream_file_pieces
 from hven.services.addresses import find_table
 from hven.services.archives import ARCHIVE_KINDS
@@ -422,6 +423,74 @@ def describe_image_cutout(path: Place, file_name: str, selection: CutoutSelectio
         }
 
 
+def list_image_cutouts(
+    context: ServiceContext,
+    principal: Principal,
+    table: Table,
+    row_identifiers: Sequence[str],
+    region: str | None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """List the cut-outs of the images of rows, for `hven.services.face.ServiceFace.list_image_cutouts`.
+
+    Images that the reader may not access, or that have nothing in the region, are left out.
+
+    Parameters
+    ----------
+    table
+        Table of the rows.
+    row_identifiers
+        As in `find_original_file`.
+    region
+        Region as POS has it; None: the whole images.
+
+    Yields
+    ------
+    identifier, facts
+        Identifier of the row; the facts of `describe_image_cutout`, and the path of the cut-out as ``url``.
+    """
+    files_by_collection: dict[str, list[tuple[str, str]]] = {}
+    for link in list_row_links(context, principal, table, row_identifiers):
+        if link["file"] is not None and link["link_authorized"] is not False:
+            collection, path = link["file"]
+            files_by_collection.setdefault(collection, []).append((link["ID"], path))
+    shape = None
+    soda_url = f"/soda/sync?TABLE={quote(table.qualified_name)}"
+    position_query = ""
+    if region is not None:
+        shape = shape_text.parse_dali_shape("pos", region)
+        position_query = f"&POS={quote(region)}"
+    for collection, files in files_by_collection.items():
+        paths = [path for _, path in files]
+        describe_cutout = partial(
+            _describe_accessible_cutout,
+            context,
+            principal,
+            collection_files.find_files(context, principal, collection, paths),
+            CutoutSelection(shape=shape),
+        )
+        cutout_descriptions = remote_files.call_concurrently(describe_cutout, paths)
+        for (identifier, _), facts in zip(files, cutout_descriptions, strict=True):
+            if facts is not None:
+                url = f"{soda_url}&ID={quote(identifier, safe='')}{position_query}"
+                yield identifier, {**facts, "url": url}
+
+
+def _describe_accessible_cutout(
+    context: ServiceContext,
+    principal: Principal,
+    found_files: collection_files.FoundFiles,
+    selection: CutoutSelection,
+    path: str,
+) -> dict[str, Any] | None:
+    try:
+        file = collection_files.open_original_file(context, principal, found_files, path)
+        return describe_image_cutout(file.path, file.name, selection)
+    except HvenError as error:  # not accessible, not there any more, or no image of the sky
+        if remote_files.is_temporary_failure(error):
+            raise
+        return None
+
+
 def send_cutout(
     request: Request, product: OpenProductFile, cutout: StreamedFile, file_name: str, cache_headers: Mapping[str, str]
 ) -> Response:
@@ -699,6 +768,7 @@ __all__ = [
     "find_original_file",
     "fit_cutout_params_to_file",
     "get_soda_error_label",
+    "list_image_cutouts",
     "list_row_links",
     "make_file_stem",
     "open_cutout",

@@ -27,19 +27,17 @@ MAX_OPENED_FILES = 200  # files of a collection that one answer opens; the verdi
 _FILE_ADDRESS_PATTERN = re.compile(FILE_PATH_PATTERN)
 
 
-def build_explorer_url(base_url: str, collection: str, path: str) -> str:
-    """Return the address of the page that explores a file.
+def build_explorer_path(collection: str, path: str) -> str:
+    """Return the path of the page that explores a file, below the address of the site.
 
     Parameters
     ----------
-    base_url
-        Address of the site, without a final slash.
     collection
         Name of the collection.
     path
         Path of the file in the collection.
     """
-    return f"{base_url}/collections/{quote(collection)}/cube/{quote(path)}"
+    return f"/collections/{quote(collection)}/cube/{quote(path)}"
 
 
 def list_explorable_extensions() -> tuple[tuple[str, str], ...]:

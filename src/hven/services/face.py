@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
     Ask = Callable[[Table, Mapping[str, Any]], "ServiceQuery"]
     Present = Callable[[tuple[Column, ...]], tuple[Column, ...]]
+    ListCutouts = Callable[
+        ["ServiceContext", Principal, Table, Sequence[str], str | None], Iterable[tuple[str, dict[str, Any]]]
+    ]
     Paged = Callable[[Request, "ServiceContext", Mapping[str, Any]], Response]
 
 MAX_PARAMETER_BODY_BYTES = 64 * 1024  # bytes of a body that has only parameters
@@ -313,6 +316,23 @@ class ServiceOperation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilePages:
+    """Pages that show what is in files, to which the pages of collections lead.
+
+    Attributes
+    ----------
+    title
+        Title of a list of such pages, which catalogues of the pages translate.
+    list_page_paths
+        Lists the paths of the pages below the address of the site, from a collection and the paths of its files; None
+        for a file that has none.
+    """
+
+    title: str
+    list_page_paths: Callable[[ServiceContext, str, Sequence[str]], Sequence[str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFace:
     """A service.
 
@@ -371,6 +391,13 @@ class ServiceFace:
     list_capabilities
         Lists its capabilities for registries, from the address of the site, and a collection with its public tables;
         None: the site. The service over one table is described by `describe_capability`.
+    list_image_cutouts
+        Lists the cut-outs that it makes of the images of rows: from the reader, a table, the identifiers of its rows,
+        and a region as POS has it (None: the whole images). It yields the identifier of a row with values of the
+        columns of SIA, which offers these cut-outs; ``url`` is a path below the address of the site. None: it makes
+        none.
+    file_pages
+        Its pages about files; None: it has none.
     list_surveys
         Lists the addresses of HiPS of a collection that everybody may see, from the name of the collection and the
         address of the site. Maps of the collection's tables show them as backgrounds.
@@ -412,6 +439,8 @@ class ServiceFace:
     list_table_operations: Callable[[Table], Iterable[ServiceOperation]] = lambda _: ()
     build_address_rewriter: Callable[[ServiceContext], Callable[[Scope], Scope | None]] | None = None
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
+    list_image_cutouts: ListCutouts | None = None
+    file_pages: FilePages | None = None
     list_surveys: Callable[[ServiceContext, str, str], Iterable[str]] = lambda *_: ()
     pictures: PictureService | None = None
     additional_faces: Sequence[ServiceFace] = ()
@@ -805,6 +834,7 @@ __all__ = [
     "DALI_PARAMS",
     "MAXREC_PARAM",
     "Capability",
+    "FilePages",
     "ServiceContext",
     "ServiceFace",
     "ServiceOperation",

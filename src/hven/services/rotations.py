@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
+COPIES_FOLDER = "cubes"  # folder of the copies in `var`
 ORIGINAL_PATH_FILE = "of"  # file in a directory of copies that holds the path of the original
 _STATE_PATTERN = re.compile(r"[0-9a-f]{64}")
 _COPY_NAME_PATTERN = re.compile(r"(\d+)-(\d+)\.npy")
@@ -76,11 +77,12 @@ def open_product_with_rotated_copies(original_file: collection_files.OriginalFil
     product = open_product(original_file.path, original_file.name)
     with suppress(OSError):  # there is no directory of copies
         copy_paths = {}
-        for file_name in os.listdir(original_file.copies_directory):  # noqa: PTH208  (only names are needed)
+        copies_directory = original_file.get_products_directory(COPIES_FOLDER)
+        for file_name in os.listdir(copies_directory):  # noqa: PTH208  (only names are needed)
             name_match = _COPY_NAME_PATTERN.fullmatch(file_name)
             if name_match:
                 array_index, axis = map(int, name_match.groups())
-                copy_paths[array_index, axis] = original_file.copies_directory / file_name
+                copy_paths[array_index, axis] = copies_directory / file_name
         return rotated_copies.redirect_reads_to_copies(product, copy_paths)
     return product
 
@@ -163,8 +165,9 @@ def create_rotated_copies(
             ]
             needed_bytes = total_bytes + max(temporary_sizes, default=0)
             ingest.check_disk_space(context.site, path, needed_bytes, write_factor=1.0)
-            original_file.copies_directory.mkdir(parents=True, exist_ok=True)
-            (original_file.copies_directory / ORIGINAL_PATH_FILE).write_bytes(os.fsencode(path))
+            copies_directory = original_file.get_products_directory(COPIES_FOLDER)
+            copies_directory.mkdir(parents=True, exist_ok=True)
+            (copies_directory / ORIGINAL_PATH_FILE).write_bytes(os.fsencode(path))
         written_bytes = 0
         for size, (array, copy_path) in zip(sizes, missing_copies, strict=True):
 
@@ -186,7 +189,7 @@ def create_rotated_copies(
 
 
 def _build_copy_path(original_file: collection_files.OriginalFile, array: ArrayPart, axis: int) -> Path:
-    return original_file.copies_directory / f"{array.index}-{axis}.npy"
+    return original_file.get_products_directory(COPIES_FOLDER) / f"{array.index}-{axis}.npy"
 
 
 def estimate_copy_bytes(original_file: collection_files.OriginalFile) -> int:
@@ -215,7 +218,7 @@ def remove_stale_copies(context: ServiceContext, collection: str) -> None:
     collection
         Name of the collection.
     """
-    collection_directory = context.site.settings.var_directory / "cubes" / collection
+    collection_directory = context.site.settings.var_directory / COPIES_FOLDER / collection
     if not collection_directory.is_dir():
         return
     for copies_directory in list(collection_directory.iterdir()):
@@ -237,7 +240,7 @@ def _is_current(context: ServiceContext, collection: str, copies_directory: Path
         return False
     except HvenError:  # the file, or its server, cannot be reached now
         return True
-    return original_file.copies_directory == copies_directory
+    return original_file.get_products_directory(COPIES_FOLDER) == copies_directory
 
 
 __all__ = [

@@ -23,7 +23,7 @@ from hven.model.types import INT32
 from hven.services import _cube_views as cube
 from hven.services import collection_files, explorable_files, rotations
 from hven.services.errors import ErrorResponder
-from hven.services.face import ServiceContext, ServiceFace, create_query_route
+from hven.services.face import FilePages, ServiceContext, ServiceFace, create_query_route
 from hven.services.params import parse_value
 
 if TYPE_CHECKING:
@@ -298,6 +298,7 @@ def _build_cube_page_links(table: Table, context: ServiceContext) -> Sequence[Li
             semantics="#preview",
             address=(*prefix, *path),
             description=(explorable_files.TITLE_PREFIX, *(description or path)),
+            page_text="Explore {name}",
             extension_media_types=explorable_files.list_explorable_extensions(),
             check_addresses=partial(explorable_files.compute_explorable_mask, context),
         )
@@ -305,9 +306,17 @@ def _build_cube_page_links(table: Table, context: ServiceContext) -> Sequence[Li
     return []
 
 
+def _list_explorer_paths(context: ServiceContext, collection: str, file_paths: Sequence[str]) -> list[str | None]:
+    """List the paths of the pages that explore files; files that have no cube have none."""
+    page_paths = [explorable_files.build_explorer_path(collection, path) for path in file_paths]
+    verdicts = explorable_files.compute_explorable_mask(context, page_paths)
+    return [path if verdict else None for path, verdict in zip(page_paths, verdicts, strict=True)]
+
+
 FACE = ServiceFace(
     name="cubes",
     title="Cubes",
+    file_pages=FilePages(title="Explore slices and spectra", list_page_paths=_list_explorer_paths),
     applies=lambda table: any(collection_files.list_row_file_templates(table)),
     missing_requirement="files that may be cubes",
     build_links=_build_cube_page_links,

@@ -228,4 +228,5 @@ FACE = ServiceFace(
     build_routes=build_soda_routes,
     build_links=build_soda_links,
     list_capabilities=list_soda_capabilities,
+    list_image_cutouts=cutouts.list_image_cutouts,
 )
