@@ -259,11 +259,12 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
             )
         kept = len(list((site.settings.var_directory / "previews").rglob("*.png")))
         assert kept > 0
-        limit = site.settings.files.pictures
-        object.__setattr__(site.settings.files, "pictures", 1)  # there is room for the first one alone
+        limits = site.settings.brought["files:previews"]
+        limit = limits.pictures
+        object.__setattr__(limits, "pictures", 1)  # there is room for the first one alone
         full = file_preparation.prepare_files(around, OWNER_PRINCIPAL, "cubes", ["previews"])
         assert (full.pictures, full.left) == (2, full.files - 1)
-        object.__setattr__(site.settings.files, "pictures", limit)
+        object.__setattr__(limits, "pictures", limit)
         kept = len(list((site.settings.var_directory / "previews").rglob("*.png")))
         rest = file_preparation.prepare_files(around, OWNER_PRINCIPAL, "cubes", ["previews"])
         assert rest.files == full.left

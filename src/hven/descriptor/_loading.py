@@ -93,7 +93,6 @@ SERVICE_NAMES = (
     "tfcat",
     "maps",
     "files",
-    "previews",
     "cubes",
     "conversions",
 )

@@ -41,7 +41,7 @@ DATA_SOURCE_VOCABULARY_URI = (
     "http://www.ivoa.net/rdf/data-source"  # the vocabulary of this column, which is also its utype
 )
 
-CORE_PREPARATIONS = ("previews", "spectra")  # words of `prepare:` that need no plug-in package
+CORE_PREPARATIONS = ("spectra",)  # words of `prepare:` that need no plug-in package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.formats.pictures import PictureStyle, draw_files, has_contrast, has_drawable_extension
 from hven.model import LruCache
 from hven.model.errors import HvenError
+from hven.plugins.previews.pictures import PictureStyle, draw_files, has_contrast, has_drawable_extension
+from hven.plugins.previews.settings import get_picture_cache_settings
 from hven.services import collection_files
-from hven.services._derived_files import DerivedFileStore
+from hven.services.api.files import DerivedFileStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,8 @@ def get_picture_store(context: ServiceContext) -> DerivedFileStore:
     """
     settings = context.site.settings
     directory = settings.var_directory / "previews"
-    picture_store: DerivedFileStore = context.site.get_or_create(DerivedFileStore, directory, settings.files.pictures)
+    max_bytes = get_picture_cache_settings(settings).pictures
+    picture_store: DerivedFileStore = context.site.get_or_create(DerivedFileStore, directory, max_bytes)
     return picture_store
 
 

@@ -12,7 +12,12 @@ import anyio
 from starlette.responses import Response
 
 from hven import services
-from hven.formats.pictures import (
+from hven.model.errors import NotFoundError, ParamError, SourceError, format_message
+from hven.model.params import Param
+from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression, list_drawable_extensions
+from hven.model.types import BOOLEAN, FLOAT64, INT64, ColumnType
+from hven.plugins.previews import drawings
+from hven.plugins.previews.pictures import (
     COLOUR_MAPS,
     FILM_MEDIA_TYPES,
     PICTURE_SIZE_RANGE,
@@ -22,11 +27,7 @@ from hven.formats.pictures import (
     draw_no_picture_sign,
     draw_refusal_message,
 )
-from hven.model.errors import NotFoundError, ParamError, SourceError, format_message
-from hven.model.params import Param
-from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression, list_drawable_extensions
-from hven.model.types import BOOLEAN, FLOAT64, INT64, ColumnType
-from hven.services import collection_files, drawings
+from hven.services import collection_files
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import (
     MAX_PARAMETER_BODY_BYTES,
