@@ -245,11 +245,22 @@ def _query(collection: str) -> dict[str, str]:
 
 JOBS = {
     "tap": Line("/tap/async", lambda _, collection, __: _query(collection)),
-    "soda": Line("/soda/async", lambda _, collection, __: {"TABLE": f"{collection}.main", "ID": "one", "CIRCLE": "10 20 1"}),
     "table_update": Line("/tap/table-update", _table_update, shows=False, closed=frozenset({401})),
     # of the site: a program that knows nothing but what it was sent
     "echo": Line("/jobs/echo", lambda _, collection, __: {"WORD": f"sesame {collection}"}, shows=False),
 }  # fmt: skip
+FILE_JOBS: dict[str, tuple[str, dict[str, str]]] = merge_package_rights("FILE_JOBS", {})
+
+
+def _fill_file_job(name: str, collection: str) -> dict[str, str]:
+    return {key: value.replace("{collection}", collection) for key, value in FILE_JOBS[name][1].items()}
+
+
+def _file_job(name: str) -> Line:
+    return Line(FILE_JOBS[name][0], lambda _, collection, __: _fill_file_job(name, collection))
+
+
+JOBS |= {name: _file_job(name) for name in FILE_JOBS}
 # made by operators alone: to others they say so; further parameters of each
 OPERATOR_JOBS: dict[str, dict[str, str]] = merge_package_rights("OPERATOR_JOBS", {"prepare": {"WHAT": "previews"}})
 
@@ -289,7 +300,7 @@ KEPT = {
     "hven.sqlite": "the store: see STORE", "hven.sqlite-wal": "the same", "hven.sqlite-shm": "the same",
     "store.sqlite": "the store: see STORE", "store.sqlite-wal": "the same", "store.sqlite-shm": "the same",
     "previews": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
-    "pictures": "the same", "cubes": "copies of files, asked as the file itself",
+    "pictures": "the same",
     "facets": "counts by scope", "trees": "the same: each file is of one scope", "metrics": "numbers of the server", "rejects": "rows of sources, in the shell", "tmp": "for the moment", "run": "sockets of processes",
     "words": "words of public tables and by scope, for suggestions: rights_matrix.py",
 }  # fmt: skip
@@ -458,7 +469,8 @@ def test_a_job_that_waits_runs_with_the_rights_of_then(world: World, loser: Lose
 def test_what_the_owner_needs_no_right_for_stays_theirs(world: World) -> None:
     world.site.store.grants.add_grant("member", subject="hana", object="hesiod", role="reader", actor="owner")
     headers = world.account("hana")
-    for line, params in ((JOBS["tap"], _query("free")), (JOBS["soda"], {"TABLE": "free.main", "ID": "one", "CIRCLE": "10 20 1"})):  # fmt: skip
+    for line in (JOBS["tap"], *(JOBS[name] for name in FILE_JOBS)):
+        params = line.params(world, "free", headers)
         made = world.ask(line.path, headers, "POST", urlencode({**params, "PHASE": "RUN"}))
         world.run_jobs()
         _take("member", "hana")(world, headers)
@@ -577,8 +589,8 @@ def test_states_and_files_are_asked_anew(world: World, loser: Loser) -> None:
     addresses = [
         *package_addresses,
         f"/collections/{name}/files/data/one.fits", f"/collections/{name}/preview/data/one.fits", f"/collections/{name}/headers/data/one.fits",
-        f"/soda/sync?TABLE={name}.main&ID=one&CIRCLE=10+20+1", f"/datalink/{name}.main?ID=one", f"/archive?{archive}",
-        f"/archive?TABLE={name}.main&ID=one&FORMAT=tar",
+        f"/datalink/{name}.main?ID=one", f"/archive?{archive}", f"/archive?TABLE={name}.main&ID=one&FORMAT=tar",
+        *(address.replace("{collection}", name) for address in merge_package_rights("FILE_ADDRESSES", {}).values()),
     ]  # fmt: skip
     before = {address: world.ask(address, headers) for address in addresses}
     assert [one.status for one in before.values()].count(200) >= len(addresses) - 2, {one: answer.status for one, answer in before.items()}  # fmt: skip

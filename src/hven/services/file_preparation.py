@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.formats.media import detect_product_file_format
 from hven.model import plugins
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import (
@@ -25,7 +23,7 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
-from hven.services import collection_files, rotations
+from hven.services import collection_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
-_, SPECTRA = PRODUCT_KINDS = ("previews", "spectra")  # words of `prepare:`
+PRODUCT_KINDS = ("previews", "spectra")  # words of `prepare:`
 FILES_PER_BATCH = 256  # files that are looked up in one query, and marks that are written at once
 MARK_BYTES = 8
 
@@ -123,7 +121,7 @@ class FilePreparation:
 @plugins.cache_until_selection
 def load_file_preparations() -> Mapping[str, FilePreparation]:
     """Load what can be made of files, by the words of ``prepare:``."""
-    return {**CORE_PREPARATIONS, **dict(plugins.iterate_package_objects("file_preparations"))}
+    return dict(plugins.iterate_package_objects("file_preparations"))
 
 
 def _select_file_preparations(product_kinds: Sequence[str] | None) -> Mapping[str, FilePreparation]:
@@ -268,35 +266,6 @@ def _list_products(
             input_text = describe_input(path, state)
             if input_text is not None:
                 yield path, product_kind, input_text
-
-
-def _create_copy_input_describer(context: ServiceContext, collection: str) -> Callable[[str, str], str | None]:  # noqa: ARG001
-    return lambda path, state: None if detect_product_file_format(path) is None else state
-
-
-def _create_rotated_copies(file: FileToPrepare, report: FilePreparationReport) -> bool:
-    with suppress(rotations.NoCubeError):
-        rotation = rotations.create_rotated_copies(
-            file.context,
-            file.principal,
-            file.found_files.collection,
-            file.path,
-            part=file.part,
-            depth_axis=file.depth_axis,
-            progress=file.progress,
-        )
-        report.copies += bool(rotation.bytes)
-        report.bytes += rotation.bytes
-    return True
-
-
-CORE_PREPARATIONS = {
-    SPECTRA: FilePreparation(
-        create_input_describer=_create_copy_input_describer,
-        prepare_file=_create_rotated_copies,
-        remove_stale_products=rotations.remove_stale_copies,
-    ),
-}
 
 
 class _PreparedFileMarks:

@@ -36,7 +36,6 @@ from hven.formats.media.cdf import (
     convert_epochs_to_mjd,
 )
 from hven.model.errors import SourceError, TooLargeError
-from hven.services._cube_views import build_cube_view
 from product_checks import (
     ORIGINS,
     check_conversion,
@@ -437,4 +436,3 @@ def test_cdf_opens_with_data_variables(tmp_path, support):
         assert product.find_part().name == "spectra"
         roles = {one.name: one.role for one in product.parts}
         assert roles == {"Epoch_hk": "support", "Epoch": "data", "mode_rates": "support", "spectra": "data"}
-        assert build_cube_view(product, None, None, {}).array.name == "spectra"

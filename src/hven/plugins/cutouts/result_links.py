@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.formats.media import cutout_params
 from hven.model.table import (
     SITE_URL_EXPRESSION,
     LinkTemplate,
@@ -13,6 +12,7 @@ from hven.model.table import (
     TemplateExpression,
     write_target_column,
 )
+from hven.plugins.cutouts import cutout_params
 
 if TYPE_CHECKING:
     from hven.model.table import Table

@@ -36,7 +36,6 @@ from hven.portal._views import (
     table_page,
     trial_page,
 )
-from hven.portal._views.cube_page import render_cube_page
 from hven.portal._views.keyword_page import render_keyword_page
 from hven.portal._views.link_page import render_link_page
 from hven.portal._views.page_formats import send_not_found
@@ -129,7 +128,6 @@ FACE = ServiceFace(
     build_routes=build_routes,
     list_capabilities=_list_capabilities,
     page_writers={
-        "cubes": render_cube_page,
         "datalink": render_link_page,
         "keywords": render_keyword_page,
     },

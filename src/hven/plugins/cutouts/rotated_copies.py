@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media._product import ArrayPart
-from hven.formats.media._window_reads import compute_strides, estimate_read_bytes, read_window
+from hven.formats.media import ArrayPart
+from hven.formats.media.api import compute_strides, estimate_read_bytes, read_window
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import SourceError, StorageError, format_message
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media._product import OpenProductFile, Window
+    from hven.formats.media import OpenProductFile
 
 BLOCK_BYTES, PIECE_BYTES = 32 << 20, 4 << 20  # bytes of a block, and of what is read of it at once
 MAX_HEADER_BYTES = 256 << 10
@@ -236,7 +236,7 @@ def _with_rotated_copy(array: ArrayPart, axis: int, copy_path: Path, product: Op
     original_strides = compute_strides(array.shape, kind)
     read_original = array.read_raw or array.read
 
-    def read_raw(window: Window) -> npt.NDArray[Any]:
+    def read_raw(window: Sequence[slice]) -> npt.NDArray[Any]:
         if estimate_read_bytes(strides, kind, window) < estimate_read_bytes(original_strides, kind, window):
             return read_window(file, start, strides, kind, window)
         return read_original(window)

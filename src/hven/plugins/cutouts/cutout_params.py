@@ -5,7 +5,6 @@ They are those of SODA (1.0, section 3), and our own for what SODA cannot expres
 
 from __future__ import annotations
 
-from hven.formats.media._table_selection import find_cut_bounds, list_cut_params
 from hven.model.params import Param
 from hven.model.types import ColumnType
 
@@ -111,6 +110,4 @@ __all__ = [
     "MAX_PIXEL_AXES",
     "SODA_STANDARD_ID",
     "TABLE_PARAM",
-    "find_cut_bounds",
-    "list_cut_params",
 ]

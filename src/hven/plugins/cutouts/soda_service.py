@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from hven import services
-from hven.formats.media import cutout_params
 from hven.model.table import (
     SITE_URL_EXPRESSION,
     LinkTemplate,
@@ -21,10 +20,11 @@ from hven.model.table import (
     TemplateExpression,
     find_file_root,
 )
+from hven.plugins.cutouts import cutout_params, cutouts
 from hven.query.query_queue import QueryQueue
-from hven.services import _vosi as vosi
-from hven.services import collection_files, cutouts, uws
-from hven.services._threads import call_in_thread, hold_turn
+from hven.services import collection_files, uws
+from hven.services.api import vosi
+from hven.services.api.threads import call_in_thread, hold_turn
 from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route, create_route
 
 if TYPE_CHECKING:

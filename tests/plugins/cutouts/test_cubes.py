@@ -16,8 +16,9 @@ from astropy.wcs import WCS
 from hven.app._server import create_application
 from hven.formats.media import open_product
 from hven.ingest import ingest_collection
-from hven.services._cube_views import build_cube_view, list_cube_arrays
+from hven.plugins.cutouts.cube_views import build_cube_view, list_cube_arrays
 from hven.testing.site import open_site_with_descriptor
+from product_files import write_istp_cdf
 from requirements import is_available
 from shared import shared
 
@@ -267,6 +268,25 @@ def test_dynamic_spectra_are_images_of_times_and_frequencies(tmp_path):
         assert [one.source_part_index for one in list_cube_arrays(product)] == [0]
         one = build_cube_view(product, None, None, {})
         assert (one.depth_axis, [axis.kind for axis in one.array.axes]) == (None, ["spectral", "time"])
+
+
+@pytest.mark.parametrize("support", ["support_data", "metadata"])
+def test_a_cdf_shows_its_data_variables_first(tmp_path, support):
+    channels = np.broadcast_to(np.arange(1.0, 9.0), (50, 8)).copy()
+    over = {"DEPEND_0": "Epoch", "DEPEND_1": "channels"}
+    times = 694_224_069_184_000_000 + np.arange(50) * 4_000_000_000
+    path = write_istp_cdf(
+        tmp_path / "a.cdf",
+        {
+            "rate_hk": (np.arange(50.0), support, {"DEPEND_0": "Epoch"}),
+            "Epoch": (times, "support_data", {}),
+            "channels": (channels, "support_data", {"DEPEND_0": "Epoch", "UNITS": "eV"}),
+            "mode_rates": (channels + 1.0, support, over),
+            "spectra": (channels**2, "data", over),
+        },
+    )
+    with open_product(path) as product:
+        assert build_cube_view(product, None, None, {}).array.name == "spectra"
 
 
 def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):

@@ -20,8 +20,10 @@ from hven.model.errors import HvenError, ParamError, SourceError, format_message
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate
 from hven.model.types import INT32
-from hven.services import _cube_views as cube
-from hven.services import collection_files, explorable_files, rotations
+from hven.plugins.cutouts import cube_views as cube
+from hven.plugins.cutouts import explorable_files, rotations
+from hven.plugins.cutouts.cube_page import render_cube_page
+from hven.services import collection_files
 from hven.services.errors import ErrorResponder
 from hven.services.face import FilePages, ServiceContext, ServiceFace, create_query_route
 from hven.services.params import parse_value
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from hven.formats.media import ArrayPart
     from hven.model.table import Table
-    from hven.services._cube_views import Box, CubeView
+    from hven.plugins.cutouts.cube_views import Box, CubeView
     from hven.services.face import Paged
 
 MAX_CONCURRENT_READS = 4  # files that are read at the same time
@@ -321,4 +323,5 @@ FACE = ServiceFace(
     missing_requirement="files that may be cubes",
     build_links=_build_cube_page_links,
     build_routes=build_cube_routes,
+    page_writers={"cubes": render_cube_page},
 )

@@ -26,7 +26,8 @@ from urllib.parse import quote, unquote
 import numpy as np
 from starlette.responses import Response
 
-from hven.formats.media import ArrayPart, CutoutSelection, cut_product, cutout_params, find_window, open_product
+from hven.formats.media import ArrayPart, CutoutSelection, cut_product, find_window, open_product
+from hven.formats.media.api import find_cut_bounds, list_cut_params
 from hven.model import LruCache
 from hven.model.errors import (
     ForbiddenError,
@@ -40,9 +41,10 @@ from hven.model.errors import (
 )
 from hven.model.params import Param
 from hven.model.sky import shape_text
-from hven.services import collection_files, datalinks, remote_files, rotations
-from hven.services._byte_ranges import PieceStreamResponse, stream_file_pieces
+from hven.plugins.cutouts import cutout_params, rotations
+from hven.services import collection_files, datalinks, remote_files
 from hven.services.addresses import find_table
+from hven.services.api.files import PieceStreamResponse, stream_file_pieces
 from hven.services.archives import ARCHIVE_KINDS
 from hven.services.errors import ErrorResponder, find_http_status
 from hven.services.params import parse_values
@@ -640,7 +642,7 @@ def _with_part_choices(parameters: Iterable[ServiceParameter], product: OpenProd
     if len(product.parts) <= MAX_LISTED_PARTS:
         name_counts = Counter(part.name.casefold() for part in product.parts)
         for part in product.parts:
-            if not isinstance(part, ArrayPart) and not cutout_params.list_cut_params(part, product.cards):
+            if not isinstance(part, ArrayPart) and not list_cut_params(part, product.cards):
                 continue
             has_unique_name = bool(part.name) and name_counts[part.name.casefold()] == 1
             is_named = has_unique_name and not part.name.isdecimal()
@@ -656,7 +658,7 @@ def _fit_params_to_table(
     parameters: Sequence[ServiceParameter], table: TablePart, product: OpenProductFile
 ) -> Iterator[ServiceParameter]:
     """Fit the parameters to a table: BAND and TIME, if it has such columns."""
-    bounds_by_name = cutout_params.find_cut_bounds(table, product.cards)
+    bounds_by_name = find_cut_bounds(table, product.cards)
     if not bounds_by_name:
         return
     for parameter in parameters:

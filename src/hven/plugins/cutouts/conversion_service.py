@@ -17,7 +17,8 @@ from hven.formats.media import list_product_file_formats, open_product, write_pr
 from hven.model.errors import NotFoundError, format_message
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
-from hven.services import collection_files, cutouts
+from hven.plugins.cutouts import cutouts
+from hven.services import collection_files
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route
 

@@ -18,20 +18,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven import ingest
-from hven.formats.media import open_product, rotated_copies
+from hven.formats.media import detect_product_file_format, open_product
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, NotFoundError, format_message
-from hven.services import _cube_views as cube
+from hven.plugins.cutouts import cube_views as cube
+from hven.plugins.cutouts import rotated_copies
+from hven.plugins.cutouts.cube_views import NoCubeError
 from hven.services import collection_files
-from hven.services._abandoned_files import list_abandoned_files
-from hven.services._cube_views import NoCubeError
+from hven.services.api.files import list_abandoned_files
+from hven.services.file_preparation import FilePreparation
 from hven.site.auth import OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from hven.formats.media import ArrayPart, OpenProductFile
     from hven.services.face import ServiceContext
+    from hven.services.file_preparation import FilePreparationReport, FileToPrepare
     from hven.site.auth import Principal
 
 COPIES_FOLDER = "cubes"  # folder of the copies in `var`
@@ -243,7 +247,35 @@ def _is_current(context: ServiceContext, collection: str, copies_directory: Path
     return original_file.get_products_directory(COPIES_FOLDER) == copies_directory
 
 
+def _create_copy_input_describer(context: ServiceContext, collection: str) -> Callable[[str, str], str | None]:  # noqa: ARG001
+    return lambda path, state: None if detect_product_file_format(path) is None else state
+
+
+def _prepare_file(file: FileToPrepare, report: FilePreparationReport) -> bool:
+    with suppress(NoCubeError):
+        rotation = create_rotated_copies(
+            file.context,
+            file.principal,
+            file.found_files.collection,
+            file.path,
+            part=file.part,
+            depth_axis=file.depth_axis,
+            progress=file.progress,
+        )
+        report.copies += bool(rotation.bytes)
+        report.bytes += rotation.bytes
+    return True
+
+
+SPECTRA = FilePreparation(
+    create_input_describer=_create_copy_input_describer,
+    prepare_file=_prepare_file,
+    remove_stale_products=remove_stale_copies,
+)
+
+
 __all__ = [
+    "SPECTRA",
     "NoCubeError",
     "RotatedCopiesResult",
     "choose_arrays_to_rotate",

@@ -20,7 +20,7 @@ from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.model.table import ServiceParameter
-from hven.services import cutouts
+from hven.plugins.cutouts import cutouts
 from hven.site import Site
 
 V = "{http://www.ivoa.net/xml/VOTable/v1.3}"

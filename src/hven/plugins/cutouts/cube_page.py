@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from glob import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hven.model import plugins
-from hven.portal._pages import TemplateContext
-from hven.portal._views.page_formats import (
+from hven.portal.api.page_rows import render_page_response
+from hven.portal.api.pages import (
     CollectionFile,
+    PortalPages,
+    TemplateContext,
     build_error_responder,
     build_page_context,
     describe_requested_file,
-    render_page_response,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class CubePage(TemplateContext):
         Addresses of the file, of its data, and of its picture, which is empty if no service draws files.
     """
 
-    template = "cube.html"
+    template = "cutouts/cube.html"
     name: str
     file: CollectionFile
     pattern: str
@@ -97,3 +99,6 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
         preview=preview,
     )
     return render_page_response(page_context, page)
+
+
+PAGES = PortalPages(build_routes=lambda _: (), template_directory=Path(__file__).parent / "pages")

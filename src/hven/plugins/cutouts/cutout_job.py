@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from hven.jobs import JobDefinition
 from hven.model.errors import HvenError, OperationCancelledError
-from hven.services import cutouts
-from hven.services._archive_layouts import ArchiveMember
-from hven.services._checksums import CrcCache
+from hven.plugins.cutouts import cutouts
+from hven.services.api.archives import ArchiveMember, CrcCache
 from hven.services.archives import ARCHIVE_KINDS
 from hven.services.collection_files import PIECE_BYTES
 from hven.services.face import ServiceContext
