@@ -1,4 +1,4 @@
-"""Prepare files of collections before clients request them, by what plug-in packages and Hven make of them.
+"""Prepare files of collections before clients request them, by what plug-in packages make of them.
 
 Only new and changed files are prepared, each independently of the others.
 """

@@ -14,3 +14,5 @@ def draw(files: Sequence[tuple[Path, str]], size_pixels: int) -> bytes:
 
 
 PICTURES = {"draw": draw}
+REMOTE_FILE_ADDRESSES = {"previews": "/collections/far/preview/image.fits"}
+REMOTE_PICTURE_ADDRESSES = {name: f"/collections/far/preview/{name}?SIZE=64" for name in ("image.fits", "packed.fits")}
