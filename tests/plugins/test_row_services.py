@@ -1,4 +1,4 @@
-"""A package has services for the files of rows: results describe them, ObsCore leads to them, and SIA lists their cut-outs."""
+"""A package has services for the files of rows: results describe them, ObsCore leads to them, and SIA lists their cut-outs; what is made of files in advance."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from asgi_client import Client
 from example_plugins import clear_caches
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
+from hven.jobs._worker import run_next_job
 from hven.model import plugins
+from hven.model.errors import UserError
 from hven.model.settings import load_settings
+from hven.services.face import ServiceContext
+from hven.services.file_preparation import prepare_files
 from hven.site import Site
+from hven.site.auth import OWNER_PRINCIPAL
 
 PACKAGE = '''\
 """A package with a service that cuts images."""
@@ -29,6 +34,8 @@ PLUGIN = PluginPackage(
     title="Plan observations of published targets",
     protocols={"night": "hven_night_service"},
     file_services={"night": "hven_night_service:build_link"},
+    file_preparations={"spectra": "hven_night_service:COPIES"},
+    collection_folders=("nights",),
 )
 '''
 SERVICE = '''\
@@ -43,7 +50,9 @@ from hven.model.table import (
     TemplateExpression,
     write_target_column,
 )
+from hven.services.collection_files import open_original_file
 from hven.services.face import FilePages, ServiceFace
+from hven.services.file_preparation import FilePreparation
 
 
 def build_link(table):
@@ -77,6 +86,30 @@ def list_image_cutouts(context, principal, table, identifiers, region):
         yield identifier, {"title": f"{identifier} {region}", "url": f"/night?{table.name}"}
 
 
+def create_input_describer(context, collection):
+    return lambda path, state: None if "altair" in path else state
+
+
+def prepare_file(file, report):
+    original_file = open_original_file(file.context, file.principal, file.found_files, file.path)
+    directory = original_file.get_products_directory("nights")
+    directory.mkdir(parents=True)
+    (directory / "copy").write_bytes(original_file.path.read_bytes())
+    report.copies += 1
+    return True
+
+
+def remove_stale_products(context, collection):
+    for copy in (context.site.settings.var_directory / "nights" / collection).glob("*/copy"):
+        if copy.read_bytes() != b"bright":
+            copy.unlink()
+
+
+COPIES = FilePreparation(
+    create_input_describer=create_input_describer,
+    prepare_file=prepare_file,
+    remove_stale_products=remove_stale_products,
+)
 FACE = ServiceFace(
     name="night",
     title="Night",
@@ -90,6 +123,7 @@ DESCRIPTOR = """\
 collection: stars
 title: Stars
 files: [data/*]
+prepare: [spectra]
 services: [tap, datalink, obscore, sia, files, portal{services}]
 tables:
   main:
@@ -188,3 +222,22 @@ def test_pages_link_to_pages_about_files(tmp_path: Path) -> None:
         row = client.ask("GET", f"/collections/stars/main/row?{urlencode({'_row': json.dumps(['Vega'])})}")
         texts = {link["text"] for link in json.loads(row.body)["links"]}
         assert "The night of vega.txt" in texts
+
+
+def test_files_are_prepared_after_each_ingest(tmp_path: Path) -> None:
+    with make_site(tmp_path) as site:
+        assert run_next_job(site)
+        copies = list((site.settings.var_directory / "nights/stars").glob("*/copy"))
+        assert [copy.read_text() for copy in copies] == ["bright"]
+        copies[0].write_text("old")
+        context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
+        report = prepare_files(context, OWNER_PRINCIPAL, "stars", ["spectra"])
+        assert (report.files, copies[0].exists()) == (0, False)
+
+
+def test_files_are_not_prepared_without_the_package(tmp_path: Path) -> None:
+    with make_site(tmp_path, "", "[]") as site:
+        assert not run_next_job(site)
+        context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
+        with pytest.raises(UserError, match="spectra"):
+            prepare_files(context, OWNER_PRINCIPAL, "stars", ["spectra"])

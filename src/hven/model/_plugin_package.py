@@ -150,7 +150,8 @@ class PluginPackage:
         Folders in ``var`` of a site with files that the package makes of collections: ``var/<folder>/<collection>``.
         `hven remove --purge` deletes these, also if the settings leave out the package.
     used_keys
-        Keys of the core's descriptors that have an effect only with a package that uses them: ``files.writers``.
+        Keys of the core's descriptors that have an effect only with a package that uses them (``files.writers``), and
+        words of such keys (``prepare.spectra``).
     pages
         Place of its pages in the portal, a `hven.portal.api.pages.PortalPages`, as ``module:name``; empty: none.
     table_links

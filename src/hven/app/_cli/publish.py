@@ -328,7 +328,7 @@ def remove(
 def _delete_product_files(site: Site, name: str) -> None:
     """Delete the files that Hven and its plug-in packages have made of a collection."""
     package_folders = [folder for package in list_installed_packages() for folder in package.collection_folders]
-    for folder in ("cubes", "prepared", *package_folders):
+    for folder in ("prepared", *package_folders):
         shutil.rmtree(site.settings.var_directory / folder / name, ignore_errors=True)
 
 

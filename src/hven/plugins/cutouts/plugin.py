@@ -17,6 +17,6 @@ PLUGIN = PluginPackage(
     translations="hven.plugins.cutouts:texts",
     file_preparations={"spectra": "hven.plugins.cutouts.rotations:SPECTRA"},
     collection_folders=("cubes",),
-    used_keys=("prepare.spectra",),
+    used_keys=("prepare.spectra", "registry.services.sia-cutouts"),
     file_services={"soda": "hven.plugins.cutouts.result_links:build_result_link"},
 )
