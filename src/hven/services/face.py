@@ -835,6 +835,7 @@ __all__ = [
     "MAXREC_PARAM",
     "Capability",
     "FilePages",
+    "PictureService",
     "ServiceContext",
     "ServiceFace",
     "ServiceOperation",
