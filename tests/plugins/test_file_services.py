@@ -1,14 +1,16 @@
-"""A package has what belongs to files of collections: surveys for maps, addresses of pictures, and what a purge deletes."""
+"""A package has what belongs to files of collections: surveys for maps, pictures, and what a purge deletes."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from asgi_client import Client
+from starlette.requests import Request
 from typer.testing import CliRunner
 
 from example_plugins import clear_caches
@@ -17,7 +19,11 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
+from hven.portal._views.overview_pictures import build_informative_picture_check
+from hven.portal._views.page_formats import build_page_context
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
+from hven.site.auth import OWNER_PRINCIPAL
 
 PACKAGE = '''\
 """A package with a service that has HiPS of images."""
@@ -35,7 +41,7 @@ PLUGIN = PluginPackage(
 SERVICE = '''\
 """HiPS of the collections of a site."""
 
-from hven.services.face import ServiceFace
+from hven.services.face import PictureService, ServiceFace
 
 
 def list_surveys(context, collection, base_url):
@@ -43,7 +49,13 @@ def list_surveys(context, collection, base_url):
     yield f"{base_url}/night/{collection}"
 
 
-FACE = ServiceFace(name="night", title="Night", list_surveys=list_surveys)
+def is_informative(context, principal, collection, path):
+    assert collection == "stars"
+    return "bright" in path
+
+
+PICTURES = PictureService(is_informative=is_informative, find_thumbnail=lambda *_: None, draw_thumbnail=lambda *_: b"")
+FACE = ServiceFace(name="night", title="Night", list_surveys=list_surveys, pictures=PICTURES)
 '''
 DESCRIPTOR = """\
 collection: stars
@@ -136,3 +148,19 @@ def test_rows_lead_to_the_thumbnails_of_their_files(tmp_path: Path) -> None:
         ingest_collection(site, "maps")
         answer = Client(create_application(site)).get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv")
     assert answer.text.split() == ["thumbnail_url", "https://vo.example/collections/maps/night/a.fits?small=yes", '""']
+
+
+@pytest.mark.parametrize("selection", ["night_sky", ""])
+def test_pages_ask_the_service_which_pictures_show_something(site_directory: Path, selection: str) -> None:
+    """Without a service, pictures that it would draw are not shown, and those that the browser draws are."""
+    settings = f'name = "x"\npublic_url = "https://vo.example"\nplugins = ["{selection}"]\n'
+    (site_directory / "hven.toml").write_text(settings, encoding="utf-8")
+    folder = "https://vo.example/collections/stars"
+    with Site(load_settings(site_directory)) as site:
+        night_faces = {name: face for name, face in load_service_faces().items() if name == "night"}
+        context = replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=night_faces)
+        request = Request({"type": "http", "path": "/", "headers": [(b"host", b"vo.example")], "query_string": b""})
+        is_informative = build_informative_picture_check(build_page_context(request, context))
+        addresses = [f"{folder}/preview/bright.fits", f"{folder}/files/bright.png", f"{folder}/files/dark.png"]
+        verdicts = [is_informative(address) for address in (*addresses, "https://other.example/dark.png")]
+    assert verdicts == ([True, True, False, True] if selection else [False, True, True, True])

@@ -54,7 +54,6 @@ API_MODULES = frozenset(
         "hven.formats.api.json_cells",
         "hven.formats.media",
         "hven.formats.media.api",
-        "hven.formats.pictures",
         "hven.formats.votable",
         "hven.ingest",
         "hven.ingest.api.changes",

@@ -271,7 +271,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/collections/{name}/files": [""],
     "/collections/{name}/files/{path:path}": [""],
     "/collections/{name}/headers/{path:path}": ["", "RESPONSEFORMAT=json"],
-    "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
     TABLE_ROUTE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
     **dict.fromkeys(VIEWS, SEARCHES),
     f"{TABLE_ROUTE}/download": [*SEARCHES, *(f"_as={name}&_all=1" for name in ("votable", "csv", "fits", "parquet", "json")), "_key=idzqembargo"],

@@ -87,7 +87,7 @@ FILE = re.compile(r"""http://hven\.test(/collections/[a-z]+/(?:files|preview|cub
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, str]]]:
-    require_plugins("protocols", "conversions", "soda")
+    require_plugins("protocols", "conversions", "previews", "soda")
     directory = tmp_path_factory.mktemp("offered")
     (directory / "hven.toml").write_text(
         'name = "offered"\npublic_url = "http://hven.test"\n[people]\ngroups = {spica = ["carl"]}\n'

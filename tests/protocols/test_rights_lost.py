@@ -250,6 +250,7 @@ JOBS = {
     "echo": Line("/jobs/echo", lambda _, collection, __: {"WORD": f"sesame {collection}"}, shows=False),
 }  # fmt: skip
 FILE_JOBS: dict[str, tuple[str, dict[str, str]]] = merge_package_rights("FILE_JOBS", {})
+FILE_ADDRESSES: dict[str, str] = merge_package_rights("FILE_ADDRESSES", {})
 
 
 def _fill_file_job(name: str, collection: str) -> dict[str, str]:
@@ -299,8 +300,7 @@ KEPT = {
     "sync": "of what was published", "documents": "the same", "heads.sqlite": "the same", "live": "the same",
     "hven.sqlite": "the store: see STORE", "hven.sqlite-wal": "the same", "hven.sqlite-shm": "the same",
     "store.sqlite": "the store: see STORE", "store.sqlite-wal": "the same", "store.sqlite-shm": "the same",
-    "previews": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
-    "pictures": "the same",
+    "pictures": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
     "facets": "counts by scope", "trees": "the same: each file is of one scope", "metrics": "numbers of the server", "rejects": "rows of sources, in the shell", "tmp": "for the moment", "run": "sockets of processes",
     "words": "words of public tables and by scope, for suggestions: rights_matrix.py",
 }  # fmt: skip
@@ -588,9 +588,9 @@ def test_states_and_files_are_asked_anew(world: World, loser: Loser) -> None:
     archive = urlencode({"QUERY": f"SELECT obs_id, file FROM {name}.main", "FORMAT": "tar"})
     addresses = [
         *package_addresses,
-        f"/collections/{name}/files/data/one.fits", f"/collections/{name}/preview/data/one.fits", f"/collections/{name}/headers/data/one.fits",
+        f"/collections/{name}/files/data/one.fits", f"/collections/{name}/headers/data/one.fits",
         f"/datalink/{name}.main?ID=one", f"/archive?{archive}", f"/archive?TABLE={name}.main&ID=one&FORMAT=tar",
-        *(address.replace("{collection}", name) for address in merge_package_rights("FILE_ADDRESSES", {}).values()),
+        *(address.replace("{collection}", name) for address in FILE_ADDRESSES.values()),
     ]  # fmt: skip
     before = {address: world.ask(address, headers) for address in addresses}
     assert [one.status for one in before.values()].count(200) >= len(addresses) - 2, {one: answer.status for one, answer in before.items()}  # fmt: skip
@@ -613,7 +613,8 @@ def test_every_directory_of_kept_things_has_a_line(world: World) -> None:
     for line in JOBS.values():
         world.ask(line.path, headers, "POST", urlencode({**line.params(world, "zqnight", headers), "PHASE": "RUN"}))
     world.run_jobs()
-    world.ask("/collections/zqnight/preview/data/one.fits", headers)
+    for address in FILE_ADDRESSES.values():
+        world.ask(address.replace("{collection}", "zqnight"), headers)
     world.ask("/basket", headers, "POST", urlencode({"ADD": Basket(parts=(BasketTablePart(table_path="free/main", row_keys=(('["one"]',),)),)).to_text()}))  # fmt: skip
     places = {world.site.settings.data_directory, world.site.settings.var_directory}
     found = {path.name for place in places for path in place.iterdir()} - {place.name for place in places}

@@ -60,7 +60,6 @@ from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, dete
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, TextPlace, find_close_match, suggest_spelling
 from hven.model.resource import (
-    CORE_PREPARATIONS,
     CollectionSpec,
     ExampleQuery,
     Person,
@@ -92,7 +91,6 @@ SERVICE_NAMES = (
     "tfcat",
     "maps",
     "files",
-    "previews",
 )
 RESERVED_COLLECTION_NAMES = {
     "tap_schema": "the TAP standard",
@@ -608,7 +606,7 @@ def _read_files_table(
 def _check_preparations(fields: LocatedKeyValues, faults: FaultCollector) -> None:
     """Warn of words of ``prepare`` that have no effect, because no plug-in package in use has them."""
     for word in fields.get("prepare", ()):
-        unused_key = None if word in CORE_PREPARATIONS else plugins.explain_unused_key(f"prepare.{word}")
+        unused_key = plugins.explain_unused_key(f"prepare.{word}")
         if unused_key is not None:
             faults.add_warning(unused_key.message, fields.places["prepare"], unused_key.remedy)
 

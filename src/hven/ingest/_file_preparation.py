@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from hven.model import plugins
 from hven.model.errors import NotFoundError
-from hven.model.resource import CORE_PREPARATIONS
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.store import JobRecord, format_current_time
 
@@ -27,7 +26,7 @@ OWNER_QUEUE = f"user {OWNER_PRINCIPAL.name}"
 def enqueue_file_preparation(site: Site, resource: CollectionSpec) -> None:
     """Enqueue a job that prepares new files, and deletes the products of files that are gone."""
     package_words = {word for package in plugins.list_plugin_packages() for word in package.file_preparations}
-    words = [word for word in resource.prepare if word in CORE_PREPARATIONS or word in package_words]
+    words = [word for word in resource.prepare if word in package_words]
     if not words and not _has_prepared_products(site, resource.name):
         return
     jobs = site.store.jobs

@@ -77,7 +77,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
 }
 NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("api", "row_fetching"),
-    "formats": ("api", "media", "pictures"),
+    "formats": ("api", "media"),
     "media": ("api",),
     "sources": (
         "api",
@@ -108,7 +108,6 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     ),
     "identity": ("permit", "session"),
 }
-CORE_FILE_PICTURES = FilePictures(picture="preview/{path}", thumbnail="preview/{path}?size=200")
 PACKAGE_GROUP = "hven.plugins"  # of the entry points of other projects, and the package that holds Hven's own
 PACKAGE_MODULE = "plugin"  # in each package: it has the record
 PACKAGE_RECORD_NAME = "PLUGIN"
@@ -264,7 +263,7 @@ def find_file_pictures() -> FilePictures | None:
         Those of the first package in use that has some; None: there are none.
     """
     package_pictures = (package.file_pictures for package in list_plugin_packages() if package.file_pictures)
-    return next(package_pictures, CORE_FILE_PICTURES)
+    return next(package_pictures, None)
 
 
 def load_extensions(point: str) -> tuple[ModuleType, ...]:

@@ -41,8 +41,6 @@ DATA_SOURCE_VOCABULARY_URI = (
     "http://www.ivoa.net/rdf/data-source"  # the vocabulary of this column, which is also its utype
 )
 
-CORE_PREPARATIONS = ("previews",)  # words of `prepare:` that need no plug-in package
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
@@ -771,7 +769,6 @@ def format_duration(duration_seconds: float) -> str:
 
 
 __all__ = [
-    "CORE_PREPARATIONS",
     "CRON_FIELD_COUNT",
     "DATA_SOURCE_COLUMN",
     "DATA_SOURCE_VOCABULARY_URI",

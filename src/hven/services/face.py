@@ -35,6 +35,7 @@ from hven.site.auth import DEFAULT_POLICIES, has_public_access, signed_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -79,6 +80,26 @@ class UsageExample:
     url: str
     example: str
     language: str = "shell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureService:
+    """What a service that draws pictures of files does for pages.
+
+    Attributes
+    ----------
+    is_informative
+        Returns whether a thumbnail of a file shows something to a reader, from the name of its collection and its path.
+        It returns True for files that it does not draw.
+    find_thumbnail
+        Returns the stored thumbnail of a key, as PNG; None if there is none.
+    draw_thumbnail
+        Draws a file as a thumbnail, stores it under a key, and returns it as PNG.
+    """
+
+    is_informative: Callable[[ServiceContext, Principal, str, str], bool]
+    find_thumbnail: Callable[[ServiceContext, str], bytes | None]
+    draw_thumbnail: Callable[[ServiceContext, str, Path], bytes]
 
 
 class _FaceLinkCache(LruCache[Any]):
@@ -178,6 +199,10 @@ class ServiceContext:
                 built_links += face.build_links(table, self)
         link_cache.store(key, (table, self.faces, tuple(built_links)))
         return tuple(built_links)
+
+    def find_picture_service(self) -> PictureService | None:
+        """Find what draws pictures of files for pages; None if no service does."""
+        return next((face.pictures for face in self.faces.values() if face.pictures is not None), None)
 
     def find_page_writer(self, name: str, request: Request, params: RequestParams) -> Paged | None:
         """Return the function that writes a face's answer as a page; None if there is none or no page is requested.
@@ -376,6 +401,8 @@ class ServiceFace:
     list_surveys
         Lists the addresses of HiPS of a collection that everybody may see, from the name of the collection and the
         address of the site. Maps of the collection's tables show them as backgrounds.
+    pictures
+        What it does for pages, if it draws pictures of files; None: it draws none.
     additional_faces
         Further services over tables, each with its own name.
     is_usage_counted
@@ -415,6 +442,7 @@ class ServiceFace:
     list_image_cutouts: ListCutouts | None = None
     file_pages: FilePages | None = None
     list_surveys: Callable[[ServiceContext, str, str], Iterable[str]] = lambda *_: ()
+    pictures: PictureService | None = None
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
     is_site_wide: bool = False
@@ -807,6 +835,7 @@ __all__ = [
     "MAXREC_PARAM",
     "Capability",
     "FilePages",
+    "PictureService",
     "ServiceContext",
     "ServiceFace",
     "ServiceOperation",

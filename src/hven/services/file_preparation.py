@@ -1,4 +1,4 @@
-"""Prepare files of collections before clients request them: draw pictures, and make what plug-in packages make of them.
+"""Prepare files of collections before clients request them, by what plug-in packages make of them.
 
 Only new and changed files are prepared, each independently of the others.
 """
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.formats.pictures import FILM_MEDIA_TYPES, can_read_films
 from hven.model import plugins
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import (
@@ -24,8 +23,7 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
-from hven.model.table import list_drawable_extensions
-from hven.services import collection_files, drawings
+from hven.services import collection_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
-PREVIEWS, _ = PRODUCT_KINDS = ("previews", "spectra")  # words of `prepare:`
+PRODUCT_KINDS = ("previews", "spectra")  # words of `prepare:`
 FILES_PER_BATCH = 256  # files that are looked up in one query, and marks that are written at once
 MARK_BYTES = 8
 
@@ -110,22 +108,27 @@ class FilePreparation:
         Makes the products of a file, and counts them in the report. It returns False if a later run must do that.
     remove_stale_products
         Removes products of files of a collection that have changed or gone.
+    version
+        A change of this number makes the products of all files anew.
     """
 
     create_input_describer: Callable[[ServiceContext, str], Callable[[str, str], str | None]]
     prepare_file: Callable[[FileToPrepare, FilePreparationReport], bool]
     remove_stale_products: Callable[[ServiceContext, str], None] = lambda *_: None
+    version: int = 2  # the number that the first products had
 
 
 @plugins.cache_until_selection
 def load_file_preparations() -> Mapping[str, FilePreparation]:
     """Load what can be made of files, by the words of ``prepare:``."""
-    return {**CORE_PREPARATIONS, **dict(plugins.iterate_package_objects("file_preparations"))}
+    return dict(plugins.iterate_package_objects("file_preparations"))
 
 
-def _select_file_preparations(product_kinds: Sequence[str]) -> dict[str, FilePreparation]:
-    """Select kinds of products; raise an error if no package in use makes them."""
+def _select_file_preparations(product_kinds: Sequence[str] | None) -> Mapping[str, FilePreparation]:
+    """Select kinds of products, None for all; raise an error if no package in use makes them."""
     preparations = load_file_preparations()
+    if product_kinds is None:
+        return preparations
     for product_kind in product_kinds:
         if product_kind not in preparations:
             raise plugins.find_unused_plugin_error("file_preparations", product_kind) or UserError(
@@ -139,7 +142,7 @@ def prepare_files(
     context: ServiceContext,
     principal: Principal,
     collection: str,
-    product_kinds: Sequence[str] = PRODUCT_KINDS,
+    product_kinds: Sequence[str] | None = None,
     *,
     patterns: Sequence[str] = (),
     part: str | None = None,
@@ -159,7 +162,7 @@ def prepare_files(
         Name of the collection.
     product_kinds
         Names of `load_file_preparations`: ``previews`` for thumbnails and quicklooks, ``spectra`` for rotated copies of
-        cubes.
+        cubes; None: all.
     patterns
         Patterns of paths, as of `fnmatch`; empty for all files that can be read.
     part, depth_axis
@@ -265,42 +268,6 @@ def _list_products(
                 yield path, product_kind, input_text
 
 
-def _create_picture_input_describer(context: ServiceContext, collection: str) -> Callable[[str, str], str | None]:
-    drawable_extensions = list_drawable_extensions()
-    if can_read_films():
-        drawable_extensions = (*drawable_extensions, *(f".{extension}" for extension in FILM_MEDIA_TYPES))
-    note = drawings.with_credit_note(context, collection, drawings.THUMBNAIL_LOOK).note  # the pictures contain it
-
-    def describe_input(path: str, state: str) -> str | None:
-        return f"{state} {note}" if path.lower().endswith(drawable_extensions) else None
-
-    return describe_input
-
-
-def _draw_pictures(file_to_prepare: FileToPrepare, report: FilePreparationReport) -> bool:
-    """Draw the pictures of a file, unless the run has made as many bytes as the settings allow."""
-    context = file_to_prepare.context
-    if report.bytes >= context.site.settings.files.pictures:
-        report.left += 1
-        return False
-    found_files = file_to_prepare.found_files
-    file = collection_files.open_original_file(context, file_to_prepare.principal, found_files, file_to_prepare.path)
-    picture_store = drawings.get_picture_store(context)
-    for default_look in drawings.DEFAULT_LOOKS:
-        look = drawings.with_credit_note(context, file.collection, default_look)
-        key = drawings.make_picture_key([file], look)
-        if drawings.find_picture(picture_store, key) is None:
-            picture = drawings.get_or_draw_picture(picture_store, key, [(file.path, file.name)], look)
-            report.bytes += len(picture)
-            report.pictures += 1
-    return True
-
-
-CORE_PREPARATIONS = {
-    PREVIEWS: FilePreparation(create_input_describer=_create_picture_input_describer, prepare_file=_draw_pictures),
-}
-
-
 class _PreparedFileMarks:
     """A file with a digest of 8 bytes for each input that was prepared, so that a later run skips it."""
 
@@ -316,8 +283,9 @@ class _PreparedFileMarks:
         self, products: Iterator[tuple[str, str, str]], *, redo: bool
     ) -> Iterator[tuple[str, str, int]]:
         """Yield the products whose input was not prepared before, or all with `redo`, each with its mark."""
-        versions = f"{drawings.PICTURE_VERSION} {collection_files.READER_VERSION}"
+        preparations = load_file_preparations()
         for path, product_kind, state in products:
+            versions = f"{preparations[product_kind].version} {collection_files.READER_VERSION}"
             mark_input = f"{versions} {product_kind} {path} {state}".encode("utf-8", "surrogateescape")
             digest = hashlib.blake2b(mark_input, digest_size=MARK_BYTES).digest()
             mark = int.from_bytes(digest, "little")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import re
 import struct
@@ -36,9 +35,6 @@ from hven.formats.media.cdf import (
     convert_epochs_to_instants,
     convert_epochs_to_mjd,
 )
-from hven.formats.pictures import _curves as curves
-from hven.formats.pictures._appearance import PictureStyle
-from hven.formats.pictures._drawing import draw_product
 from hven.model.errors import SourceError, TooLargeError
 from product_checks import (
     ORIGINS,
@@ -440,9 +436,3 @@ def test_cdf_opens_with_data_variables(tmp_path, support):
         assert product.find_part().name == "spectra"
         roles = {one.name: one.role for one in product.parts}
         assert roles == {"Epoch_hk": "support", "Epoch": "data", "mode_rates": "support", "spectra": "data"}
-        assert curves.create_table_curve(product.find_part("Epoch")).axis_labels[1] == "b (nT)"
-        drawn = draw_product(dataclasses.replace(product, parts=product.arrays), PictureStyle(), "a.cdf")
-        assert "spectra" in drawn.description
-        with pytest.MonkeyPatch.context() as patch:  # what is drawn of tables alone
-            patch.setattr(product, "parts", tuple(part for part in product.parts if part not in product.arrays))
-            assert "part 1 Epoch" in draw_product(product, PictureStyle(), "a.cdf").description

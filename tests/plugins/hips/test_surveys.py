@@ -19,7 +19,6 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from hven.app._server import create_application
-from hven.formats.pictures import PictureStyle
 from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
@@ -27,6 +26,7 @@ from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import OperationCancelledError, ParamError, SourceError, TooLargeError, UserError
 from hven.model.sky import healpix, region_files
 from hven.plugins.hips import surveys
+from hven.plugins.previews.pictures import PictureStyle
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL

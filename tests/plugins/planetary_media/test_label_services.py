@@ -49,7 +49,7 @@ END
 
 @pytest.mark.parametrize(("data", "status"), [("free.img", 200), ("shut.img", 401), ("unlisted.dat", 404)])
 def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, data: str, status: int) -> None:
-    require_plugins("protocols", "conversions", "cubes", "soda")
+    require_plugins("protocols", "conversions", "cubes", "previews", "soda")
     folder = tmp_path / "collections" / "night"
     (folder / "data").mkdir(parents=True)
     (folder / "night.yaml").write_text(DESCRIPTOR.replace("[data/*]", '["data/*.[il]*"]'))
@@ -81,7 +81,7 @@ def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, 
 
 
 def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) -> None:
-    require_plugins("protocols", "conversions", "cubes", "soda")
+    require_plugins("protocols", "conversions", "cubes", "previews", "soda")
     folder = tmp_path / "collections" / "night"
     (folder / "data").mkdir(parents=True)
     (folder / "night.yaml").write_text(DESCRIPTOR)

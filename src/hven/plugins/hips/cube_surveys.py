@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.formats.media import open_product
-from hven.formats.pictures import PictureStyle, choose_stretch
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import SourceError, TooLargeError, format_message
 from hven.model.sky import healpix
@@ -29,6 +28,7 @@ from hven.plugins.hips.image_surveys import (
     _SkyImage,
     _write_fits_header,
 )
+from hven.plugins.previews.pictures import PictureStyle, choose_stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

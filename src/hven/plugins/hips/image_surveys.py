@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import open_product
-from hven.formats.pictures import ColourStretch, PictureStyle, choose_stretch
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
 from hven.model.sky import Moc, healpix, region_files
+from hven.plugins.previews.pictures import ColourStretch, PictureStyle, choose_stretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

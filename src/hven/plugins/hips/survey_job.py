@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hven.formats.pictures import COLOUR_MAPS, STRETCH_NAMES, PictureStyle
 from hven.jobs import JobDefinition, JobTypeLimits
 from hven.model.errors import format_message
 from hven.model.params import Param
 from hven.model.types import INT64
 from hven.plugins.hips import surveys
+from hven.plugins.previews.pictures import COLOUR_MAPS, STRETCH_NAMES, PictureStyle
 from hven.services.params import parse_values
 from hven.services.tasks import parse_operator_job_params
 

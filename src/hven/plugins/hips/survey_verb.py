@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app.api import open_site, print_json, print_table
-from hven.formats.pictures import PictureStyle
 from hven.model.deadlines import ProgressMonitor
 from hven.plugins.hips import surveys
+from hven.plugins.previews.pictures import PictureStyle
 from hven.services.face import ServiceContext
 from hven.site.auth import OWNER_PRINCIPAL
 

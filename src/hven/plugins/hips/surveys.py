@@ -34,11 +34,11 @@ from urllib.parse import quote
 import orjson
 
 from hven.formats.media import detect_product_file_format
-from hven.formats.pictures import PictureStyle
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, NotFoundError, ParamError, SourceError, UserError, format_message
 from hven.plugins.hips.cube_surveys import write_hips3d_survey
 from hven.plugins.hips.image_surveys import open_sky_image, write_hips_survey
+from hven.plugins.previews.pictures import PictureStyle
 from hven.services import collection_files, remote_files
 from hven.services.api.files import list_abandoned_files
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.pictures._appearance import choose_stretch
-from hven.formats.pictures._canvas import LINE_COLOURS, PictureCanvas, PlotFrame
-from hven.formats.pictures._downsampling import read_cell_means
-from hven.formats.pictures._image_pictures import draw_captions, read_axis_values
+from hven.plugins.previews.pictures.appearance import choose_stretch
+from hven.plugins.previews.pictures.canvas import LINE_COLOURS, PictureCanvas, PlotFrame
+from hven.plugins.previews.pictures.downsampling import read_cell_means
+from hven.plugins.previews.pictures.image_pictures import draw_captions, read_axis_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import ArrayPart, Axis, TablePart
-    from hven.formats.pictures._appearance import PictureStyle
     from hven.model.table import Column
+    from hven.plugins.previews.pictures.appearance import PictureStyle
 
     Numbers = npt.NDArray[np.float64]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.pictures._appearance import ColourStretch, choose_stretch, find_solar_colour_map
-from hven.formats.pictures._canvas import (
+from hven.model.errors import SourceError
+from hven.plugins.previews.pictures.appearance import ColourStretch, choose_stretch, find_solar_colour_map
+from hven.plugins.previews.pictures.canvas import (
     MINUS_SIGN,
     AxisTicks,
     PictureCanvas,
@@ -18,8 +19,7 @@ from hven.formats.pictures._canvas import (
     encode_png,
     format_mjd,
 )
-from hven.formats.pictures._downsampling import MAX_READ_VALUES, read_cell_means
-from hven.model.errors import SourceError
+from hven.plugins.previews.pictures.downsampling import MAX_READ_VALUES, read_cell_means
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import ArrayPart, Axis
-    from hven.formats.pictures._appearance import PictureStyle
     from hven.model.sky import footprints
+    from hven.plugins.previews.pictures.appearance import PictureStyle
 
     Numbers = npt.NDArray[np.float64]
     Way = tuple[Literal[0, 1], bool]  # which axis (0: the one drawn across), and whether it runs backwards

@@ -8,19 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hven.formats.media import HeaderCard, TablePart, detect_product_file_format, open_product
-from hven.formats.pictures import _curves as curves
-from hven.formats.pictures import _image_pictures as image_pictures
-from hven.formats.pictures import _interferometry as interferometry
-from hven.formats.pictures import _raster_pictures as raster_pictures
-from hven.formats.pictures._appearance import PICTURE_SIZE_RANGE
-from hven.formats.pictures._canvas import PictureCanvas, RenderedPicture, encode_png
 from hven.model.errors import SourceError, TimeLimitError, format_message
+from hven.plugins.previews.pictures import curves, image_pictures, interferometry, raster_pictures
+from hven.plugins.previews.pictures.appearance import PICTURE_SIZE_RANGE
+from hven.plugins.previews.pictures.canvas import PictureCanvas, RenderedPicture, encode_png
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.formats.media import ArrayPart, OpenProductFile, Part, Place
-    from hven.formats.pictures._appearance import PictureStyle
+    from hven.plugins.previews.pictures.appearance import PictureStyle
 
 MAX_UNPACKED_BYTES = 512 << 20  # of a compressed file that is drawn
 SIGN_COLOUR, SIGN_OUTLINE = (150, 157, 168), (205, 209, 215)

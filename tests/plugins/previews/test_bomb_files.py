@@ -27,7 +27,7 @@ import json, resource, sys
 from pathlib import Path
 from asgi_client import Client
 from hven.app._server import create_application
-from hven.formats.pictures import _downsampling
+from hven.plugins.previews.pictures import downsampling
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -35,7 +35,7 @@ from hven.site import Site
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-_downsampling.READ_TIMEOUT_SECONDS = 2.0
+downsampling.READ_TIMEOUT_SECONDS = 2.0
 with Site(load_settings(Path(sys.argv[1]), {})) as site:
     ingest_collection(site, "bombs")
     site.refresh_published_state()
@@ -146,7 +146,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
     names = sorted(path.name for path in folder.iterdir() if path.name != "plain.png")
     assert len(names) == 7
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20 * MEBIBYTE
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[2] / "protocols")
     done = subprocess.run(
         [sys.executable, "-c", ASK, str(site), *names],
         capture_output=True, text=True, timeout=500, check=False, env={"PYTHONPATH": here, "PATH": "/usr/bin:/bin"},

@@ -154,7 +154,7 @@ def test_a_fault_of_the_service_is_no_picture_of_its_id(tmp_path: Path, monkeypa
     def fail(*_: object) -> bytes:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("hven.services.drawings.get_or_draw_picture", fail)
+    monkeypatch.setattr("hven.plugins.previews.drawings.get_or_draw_picture", fail)
     write_files(tmp_path / "collections/maps/data")
     with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0"}) as site:
         ingest_collection(site, "maps")

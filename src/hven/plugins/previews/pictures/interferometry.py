@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.formats.media import TablePart
-from hven.formats.pictures._canvas import LINE_COLOURS, PictureCanvas, PlotFrame, choose_ticks
-from hven.formats.pictures._curves import create_curve_canvas, draw_line_names, label_curve_canvas
-from hven.formats.pictures._image_pictures import draw_captions
+from hven.plugins.previews.pictures.canvas import LINE_COLOURS, PictureCanvas, PlotFrame, choose_ticks
+from hven.plugins.previews.pictures.curves import create_curve_canvas, draw_line_names, label_curve_canvas
+from hven.plugins.previews.pictures.image_pictures import draw_captions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import OpenProductFile
-    from hven.formats.pictures._appearance import PictureStyle
+    from hven.plugins.previews.pictures.appearance import PictureStyle
 
     Numbers = npt.NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.formats.pictures._appearance import (
+from hven.plugins.previews.pictures.appearance import (
     COLOUR_MAPS,
     PICTURE_SIZE_RANGE,
     STRETCH_NAMES,
@@ -10,16 +10,16 @@ from hven.formats.pictures._appearance import (
     PictureStyle,
     choose_stretch,
 )
-from hven.formats.pictures._canvas import RenderedPicture
-from hven.formats.pictures._contrast import has_contrast
-from hven.formats.pictures._drawing import (
+from hven.plugins.previews.pictures.canvas import RenderedPicture
+from hven.plugins.previews.pictures.contrast import has_contrast
+from hven.plugins.previews.pictures.file_pictures import (
     draw_files,
     draw_no_picture_sign,
     draw_product,
     draw_refusal_message,
     has_drawable_extension,
 )
-from hven.formats.pictures._raster_pictures import FILM_MEDIA_TYPES, RASTER_FORMATS, can_read_films
+from hven.plugins.previews.pictures.raster_pictures import FILM_MEDIA_TYPES, RASTER_FORMATS, can_read_films
 
 __all__ = [
     "COLOUR_MAPS",

@@ -15,15 +15,14 @@ from astropy.io import fits
 from PIL import Image, ImageFont
 
 from hven.formats.media import ArrayPart, Axis, open_product
-from hven.formats.pictures import PictureStyle, draw_files, draw_refusal_message, has_contrast
-from hven.formats.pictures import _canvas as sheets
-from hven.formats.pictures import _drawing as drawing
-from hven.formats.pictures import _raster_pictures as raster_pictures
-from hven.formats.pictures._appearance import choose_stretch
-from hven.formats.pictures._canvas import choose_ticks
-from hven.formats.pictures._downsampling import read_cell_means
-from hven.formats.pictures._interferometry import _compute_disc_visibility, read_calibrators
 from hven.model.errors import SourceError
+from hven.plugins.previews.pictures import PictureStyle, draw_files, draw_refusal_message, has_contrast, raster_pictures
+from hven.plugins.previews.pictures import canvas as sheets
+from hven.plugins.previews.pictures import file_pictures as drawing
+from hven.plugins.previews.pictures.appearance import choose_stretch
+from hven.plugins.previews.pictures.canvas import choose_ticks
+from hven.plugins.previews.pictures.downsampling import read_cell_means
+from hven.plugins.previews.pictures.interferometry import _compute_disc_visibility, read_calibrators
 from shared import shared
 
 PLAIN = PictureStyle(size=200, axes=False)

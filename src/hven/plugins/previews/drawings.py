@@ -7,14 +7,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.formats.pictures import PictureStyle, draw_files, has_contrast
 from hven.model import LruCache
 from hven.model.errors import HvenError
+from hven.plugins.previews.pictures import PictureStyle, draw_files, has_contrast, has_drawable_extension
+from hven.plugins.previews.settings import get_picture_cache_settings
 from hven.services import collection_files
-from hven.services._derived_files import DerivedFileStore
+from hven.services.api.files import DerivedFileStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from hven.formats.media import Place
     from hven.services.face import ServiceContext
@@ -40,7 +42,8 @@ def get_picture_store(context: ServiceContext) -> DerivedFileStore:
     """
     settings = context.site.settings
     directory = settings.var_directory / "previews"
-    picture_store: DerivedFileStore = context.site.get_or_create(DerivedFileStore, directory, settings.files.pictures)
+    max_bytes = get_picture_cache_settings(settings).pictures
+    picture_store: DerivedFileStore = context.site.get_or_create(DerivedFileStore, directory, max_bytes)
     return picture_store
 
 
@@ -97,6 +100,44 @@ def get_or_draw_picture(
     return picture
 
 
+def find_stored_thumbnail(context: ServiceContext, picture_key: str) -> bytes | None:
+    """Return the stored thumbnail of a file that is of no collection; None if there is none.
+
+    Parameters
+    ----------
+    context
+        Service context of the site.
+    picture_key
+        Key of the thumbnail.
+    """
+    return find_picture(get_picture_store(context), picture_key)
+
+
+def draw_thumbnail(context: ServiceContext, picture_key: str, path: Path) -> bytes:
+    """Draw the thumbnail of a file that is of no collection, and store it.
+
+    Parameters
+    ----------
+    context
+        Service context of the site.
+    picture_key
+        Key of the thumbnail.
+    path
+        The file.
+
+    Returns
+    -------
+    picture
+        PNG.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be drawn.
+    """
+    return get_or_draw_picture(get_picture_store(context), picture_key, [(path, path.name)], THUMBNAIL_LOOK)
+
+
 def has_informative_thumbnail(context: ServiceContext, principal: Principal, collection: str, path: str) -> bool:
     """Check whether a file's thumbnail can be drawn for a reader and shows more than one colour; store it.
 
@@ -114,8 +155,10 @@ def has_informative_thumbnail(context: ServiceContext, principal: Principal, col
     Returns
     -------
     verdict
-        False also if the file does not exist or the reader has no access to it.
+        False also if the file does not exist or the reader has no access to it; True for files that are not drawn.
     """
+    if not has_drawable_extension(path):
+        return True
     try:
         files = collection_files.find_files(context, principal, collection, [path])
         file = collection_files.open_original_file(context, principal, files, path)

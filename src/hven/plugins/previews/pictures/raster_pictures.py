@@ -9,15 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.pictures._canvas import PictureCanvas, RenderedPicture, encode_png
 from hven.model.errors import SourceError, format_message
 from hven.model.table import RASTER_EXTENSIONS
+from hven.plugins.previews.pictures.canvas import PictureCanvas, RenderedPicture, encode_png
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.formats.media import Place
-    from hven.formats.pictures._appearance import PictureStyle
+    from hven.plugins.previews.pictures.appearance import PictureStyle
 
 RASTER_FORMATS = {
     extension: {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(extension, extension.upper())

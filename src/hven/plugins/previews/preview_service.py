@@ -12,7 +12,12 @@ import anyio
 from starlette.responses import Response
 
 from hven import services
-from hven.formats.pictures import (
+from hven.model.errors import NotFoundError, ParamError, SourceError, format_message
+from hven.model.params import Param
+from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression, list_drawable_extensions
+from hven.model.types import BOOLEAN, FLOAT64, INT64, ColumnType
+from hven.plugins.previews import drawings
+from hven.plugins.previews.pictures import (
     COLOUR_MAPS,
     FILM_MEDIA_TYPES,
     PICTURE_SIZE_RANGE,
@@ -22,13 +27,16 @@ from hven.formats.pictures import (
     draw_no_picture_sign,
     draw_refusal_message,
 )
-from hven.model.errors import NotFoundError, ParamError, SourceError, format_message
-from hven.model.params import Param
-from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression, list_drawable_extensions
-from hven.model.types import BOOLEAN, FLOAT64, INT64, ColumnType
-from hven.services import collection_files, drawings
+from hven.services import collection_files
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import MAX_PARAMETER_BODY_BYTES, ServiceContext, ServiceFace, UsageExample, create_route
+from hven.services.face import (
+    MAX_PARAMETER_BODY_BYTES,
+    PictureService,
+    ServiceContext,
+    ServiceFace,
+    UsageExample,
+    create_route,
+)
 from hven.services.params import parse_value, parse_values
 
 if TYPE_CHECKING:
@@ -274,4 +282,9 @@ FACE = ServiceFace(
     build_links=_build_preview_links,
     list_usage_examples=_list_usage_examples,
     build_routes=build_preview_routes,
+    pictures=PictureService(
+        is_informative=drawings.has_informative_thumbnail,
+        find_thumbnail=drawings.find_stored_thumbnail,
+        draw_thumbnail=drawings.draw_thumbnail,
+    ),
 )
