@@ -234,7 +234,18 @@ def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
 
 
 def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:
-    """Build the error of a file that was changed after it was published."""
+    """Build the error of a file that was changed after it was published.
+
+    Parameters
+    ----------
+    row
+        Row of the table of files.
+
+    Returns
+    -------
+    error
+        Error that names the file.
+    """
     return StorageUnavailableError(
         f"the file {row['path']} has changed since it was published",
         remedy="ingest the collection again",
