@@ -128,6 +128,7 @@ PLUGIN = PluginPackage(
     pages="hven_night_report:PAGES",
     translations="hven_night_sky:night_texts",
     request_observers=("hven_night_report:FaultyObserver", "hven_night_report:NightObserver"),
+    account_removers=("hven_night_report:forget_observer",),
 )
 '''
 PORTAL_MODULE = '''\
@@ -159,7 +160,17 @@ def build_routes(context):
     return [Route("/night", build_page_endpoint(show_night, context))]
 
 
-PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parent / "night_pages")
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "night_pages",
+    parts={"header": "moon.html"},
+    compute_frame_value=lambda request, context: f"{request.url.path} of {context.site.settings.name}",
+)
+
+
+def forget_observer(site, account):
+    """Forget who observed."""
+    (site.settings.data_directory / f"forgotten-{account}").write_text("", encoding="utf-8")
 
 
 class FaultyObserver(RequestObserver):
@@ -217,6 +228,7 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
     (place / "hven_night_report.py").write_text(report, encoding="utf-8")
     (place / "night_pages").mkdir()
     (place / "night_pages/night.html").write_text(NIGHT_TEMPLATE, encoding="utf-8")
+    (place / "night_pages/moon.html").write_text('<i id="moon">{{ frame_values.night_sky }}</i>\n', encoding="utf-8")
     (place / "night_texts").mkdir()
     (place / "night_texts/fr.po").write_text(NIGHT_CATALOGUE, encoding="utf-8")
 
@@ -377,6 +389,38 @@ def test_a_package_adds_pages_to_the_portal(plain_site: Path) -> None:
         (plain_site / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
         load_settings(plain_site, {})
         assert Client(create_application(opened)).ask("GET", "/night").status == 404
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_adds_parts_to_other_pages(plain_site: Path) -> None:
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        for path in ("/", "/help", "/nothing"):
+            page = client.ask("GET", path, headers={"accept": "text/html"}).text
+            header = page[page.index("<header>") : page.index("</header>")]
+            assert f'<i id="moon">{path} of x</i>' in header
+        plugins.select_plugin_packages([])
+        assert "moon" not in client.ask("GET", "/help", headers={"accept": "text/html"}).text
+
+
+def test_a_place_that_pages_do_not_have_is_a_fault(portal_package_place: Path) -> None:
+    path = portal_package_place / "hven_night_report.py"
+    path.write_text(PORTAL_MODULE.replace('"header"', '"roof"'), encoding="utf-8")
+    clear_caches()
+    [fault] = plugins.find_plugin_faults()
+    assert "pages have no place 'roof': use one of header, " in fault.message
+
+
+@pytest.mark.usefixtures("portal_package_place")
+@pytest.mark.parametrize("settings", ['name = "x"\n', 'name = "x"\nplugins = []\n'], ids=["used", "left out"])
+def test_a_package_deletes_what_it_keeps_of_a_removed_account(plain_site: Path, settings: str) -> None:
+    (plain_site / "hven.toml").write_text(settings, encoding="utf-8")
+    with Site(load_settings(plain_site, {})) as opened:
+        opened.store.users.add_account("tycho")
+        forgotten = opened.settings.data_directory / "forgotten-tycho"
+    result = CliRunner().invoke(build_typer_app(), ["--site", str(plain_site), "user", "remove", "tycho"])
+    assert result.exit_code == 0, result.output
+    assert forgotten.exists()
 
 
 @asynccontextmanager

@@ -341,8 +341,8 @@ QUERY_STRINGS |= {
     path: [""]
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
-        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
-        "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib",
+        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial",
+        "/basket/files", "/basket/table", "/basket/cite.bib",
         "/collections/{name}/hips/{hips}/{path:path}", "/results/{ident}",
         "/results/{ident}/rows",
     )

@@ -263,7 +263,6 @@ STORE = {
     "grants": "the rights themselves; test_a_signed_address_shows_what_its_reader_may_see_now",
     "sessions": "who is logged in: their rights are asked at each request",
     "users": "accounts: names and digests",
-    "drafts": "texts that a curator wrote, for themself: test_edit.py asks for the role each time",
     "audit": "the log of rights, for operators: test_roles.py",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
     **dict.fromkeys(

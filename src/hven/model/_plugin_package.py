@@ -128,6 +128,10 @@ class PluginPackage:
         contains, and loads all of them (`hven.model.plugins.load_extensions`).
     store_tables
         Tables of the package in the system state; None: it has none.
+    account_removers
+        Functions that delete what the package keeps of an account that is removed: ``remove(site, account)`` with the
+        `hven.site.Site` and the name of the account, each as ``module:name``. Hven also calls them if the settings
+        leave out the package, whose tables may be missing then.
     used_keys
         Keys of the core's descriptors that have an effect only with a package that uses them: ``files.writers``.
     pages
@@ -180,6 +184,7 @@ class PluginPackage:
     address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
+    account_removers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     used_keys: tuple[str, ...] = ()
     pages: str = field(default="", metadata=_NAMES_OBJECTS)
     table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)

@@ -20,7 +20,7 @@ from hven.portal._pages.basket_store import BASKET_COOKIE as BASKET_COOKIE
 from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore, parse_basket_cookie
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
-from hven.portal._pages.package_pages import load_package_pages
+from hven.portal._pages.package_pages import compute_frame_values, list_page_parts, load_package_pages
 from hven.portal._pages.template_contexts import (
     ErrorPage,
     PageFrame,
@@ -87,6 +87,7 @@ def load_templates(language: str = "en") -> Environment:
 
     environment.globals["_"] = translate
     environment.globals["language"] = language
+    environment.globals["page_parts"] = list_page_parts
     environment.filters["thousands"] = format_thousands
     environment.filters["unit_text"] = format_unit_text
     environment.filters["ago"] = partial(format_elapsed_time, words=translations)
@@ -212,6 +213,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         edits=list_editing_rights(principal, context, brand),
         projects_here=bool(list_visible_projects(principal, context.site.settings)),
         basket=_count_basket_entries(request, context, principal),
+        frame_values=compute_frame_values(request, context),
     )
 
 

@@ -84,6 +84,8 @@ class PageFrame:
         Whether the user may see any project.
     basket
         Number of entries of the user's basket, and its state on the server.
+    frame_values
+        Values of plug-in packages (`PortalPages.compute_frame_value`), by the names of the packages.
     """
 
     base: str
@@ -109,6 +111,7 @@ class PageFrame:
     edits: tuple[str, ...]
     projects_here: bool
     basket: tuple[int, str]
+    frame_values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

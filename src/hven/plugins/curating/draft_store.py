@@ -12,14 +12,27 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import TooLargeError, format_message
-from hven.site.store._database import drafts, format_current_time
+from hven.site.api.store_tables import StoreTableSet
+from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.site.store._database import StateDatabase
+    from hven.site import Site
+    from hven.site.api.store_tables import StateDatabase
 
 MAX_DRAFTS_PER_ACCOUNT = 50
+TABLES = StoreTableSet()
+drafts = TABLES.define_table(
+    "drafts",
+    """
+    owner   text key
+    subject text key
+    at      text
+    texts   text  -- JSON: part -> text
+    bases   text  -- JSON: part -> digest of the published text when the draft began
+    """,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,3 +117,22 @@ class DraftStore:
         row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(drafts).where(row_condition))
+
+    def delete_account_drafts(self, owner: str) -> None:
+        """Delete all drafts of an account; the table is missing if no process of the site ever used this package."""
+        with self._database.begin_write() as connection:
+            if sa.inspect(connection).has_table(drafts.name):
+                connection.execute(sa.delete(drafts).where(drafts.c.owner == owner))
+
+
+def remove_account_drafts(site: Site, account: str) -> None:
+    """Delete the drafts of an account that is removed.
+
+    Parameters
+    ----------
+    site
+        The site.
+    account
+        Name of the account.
+    """
+    site.store.get_or_create(DraftStore).delete_account_drafts(account)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,11 +26,19 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
-from hven.portal._pages import PageLink, TemplateContext
-from hven.portal._pages.editing_rights import can_edit_portal
-from hven.portal._pages.markdown import render_markdown
-from hven.portal._views import editable_texts, file_history
-from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
+from hven.plugins.curating import editable_texts, file_history
+from hven.plugins.curating.draft_store import DraftStore
+from hven.portal.api.markdown_pages import render_markdown
+from hven.portal.api.pages import (
+    PageContent,
+    PageContext,
+    PageLink,
+    PortalPages,
+    TemplateContext,
+    build_page_endpoint,
+    build_redirect,
+    can_edit_portal,
+)
 from hven.services.addresses import is_cross_site
 
 if TYPE_CHECKING:
@@ -37,7 +46,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from hven.portal._views.editable_texts import EditableText, EditableTextPart
+    from hven.plugins.curating.editable_texts import EditableText, EditableTextPart
     from hven.services.face import ServiceContext
 
 EDIT_PATHS = {"home": "/edit/home", "news": "/edit/news/{name}", "collection": "/edit/collections/{name}"}
@@ -133,7 +142,7 @@ class EditPage(TemplateContext):
         All drafts of these texts.
     """
 
-    template = "edit.html"
+    template = "curating/edit.html"
     one: TextDescription | None = None
     previews: Mapping[str, Markup]
     home: str = ""
@@ -163,6 +172,7 @@ class _EditEndpoints:
         self.context = context
         self.site = context.site
         self.settings = self.site.settings
+        self.drafts = self.site.store.get_or_create(DraftStore)
 
     @staticmethod
     def check_logged_in(page_context: PageContext) -> None:
@@ -237,7 +247,7 @@ class _EditEndpoints:
             )
         subject_prefix = f"{brand.portal}:"
         drafts = []
-        for subject, owner, at in self.site.store.drafts.list_drafts():
+        for subject, owner, at in self.drafts.list_drafts():
             own_subject = subject.removeprefix(subject_prefix)
             is_home = home and subject == f"{subject_prefix}home"
             is_news = news and subject.startswith(f"{subject_prefix}news/")
@@ -283,7 +293,7 @@ class _EditEndpoints:
         name = str(page_context.principal.name)
         day = params.read_one("DAY") or ""
         if action == "discard":
-            self.site.store.drafts.delete_draft(name, text.subject)
+            self.drafts.delete_draft(name, text.subject)
             return build_redirect(f"{page_context.base}{text.edit_path}")
         texts = {}
         bases = {}
@@ -299,10 +309,10 @@ class _EditEndpoints:
                 texts[part.name] = new_text
                 bases[part.name] = base
         if not texts:
-            self.site.store.drafts.delete_draft(name, text.subject)
+            self.drafts.delete_draft(name, text.subject)
             return build_redirect(f"{page_context.base}{text.edit_path}")
         # the draft is saved first: whatever happens now, the user's text is kept
-        self.site.store.drafts.save_draft(name, text.subject, texts, bases)
+        self.drafts.save_draft(name, text.subject, texts, bases)
         if action != "publish":
             day_query = f"?day={quote(day)}" if day else ""
             return build_redirect(f"{page_context.base}{text.edit_path}{day_query}#preview")
@@ -340,7 +350,7 @@ class _EditEndpoints:
             new_texts = {part.name: "" for part in text.parts}  # no page shows a translation without its text
         new_files = editable_texts.build_changed_files(text, new_texts, self.settings)
         file_history.write_files_with_history(new_files, self.settings.directory, name)
-        self.site.store.drafts.delete_draft(name, subject)
+        self.drafts.delete_draft(name, subject)
         names = sorted(path.relative_to(self.settings.directory).as_posix() for path in new_files)
         event_facts = {"files": names, "portal": page_context.brand.portal}
         edited_path = text.edit_path.removeprefix("/edit/")
@@ -350,7 +360,7 @@ class _EditEndpoints:
     def _build_edit_page(
         self, text: EditableText, page_context: PageContext, *, problem: HvenError | None = None, day: str = ""
     ) -> PageContent:
-        draft = self.site.store.drafts.find_draft(str(page_context.principal.name), text.subject)
+        draft = self.drafts.find_draft(str(page_context.principal.name), text.subject)
         if text.subject.startswith("collections/"):
             collection_name = text.subject.removeprefix("collections/")
             pictures = f"{page_context.base}/help/{quote(collection_name)}/"
@@ -365,7 +375,7 @@ class _EditEndpoints:
             part.name: render_markdown(part.text, base_address=pictures) for part in parts if part.kind == "text"
         }
         other_drafts = []
-        for subject, owner, at in self.site.store.drafts.list_drafts():
+        for subject, owner, at in self.drafts.list_drafts():
             if subject == text.subject and owner != page_context.principal.name:
                 day_and_time = at[:16].replace("T", " ")
                 other_drafts.append({"by": owner, "at": day_and_time})
@@ -430,3 +440,15 @@ def _describe_text_part(
         changed=text != part.text,
         clash=conflict_text,
     )
+
+
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={
+        "home.curators": "home_link.html",
+        "news.curators": "news_link.html",
+        "collection.curators": "collection_link.html",
+        "project.curators": "project_link.html",
+    },
+)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from example_sites import list_examples
-from hven.descriptor import read_descriptor_texts, replace_descriptor_texts
 from hven.model.errors import DescriptorError, UserError
+from hven.plugins.curating.descriptor_texts import read_descriptor_texts, replace_descriptor_texts
 
-PLACES = [*Path(__file__).parents[2].glob("examples/*"), *list_examples().values()]
+PLACES = [*Path(__file__).parents[3].glob("examples/*"), *list_examples().values()]
 EXAMPLES = sorted({path for place in PLACES for path in place.glob("**/*.yaml")})
 BEGIN = """\
 # who reads this: write to vo@example.org

@@ -9,7 +9,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._yaml_text import format_yaml_scalar
+from hven.descriptor.api.yaml_text import format_yaml_scalar
 from hven.descriptor.written_yaml import (
     LocatedYamlList,
     LocatedYamlMap,

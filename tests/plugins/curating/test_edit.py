@@ -17,7 +17,8 @@ from asgi_client import Answer, Client
 
 from hven.app._server.application import create_application
 from hven.model import settings
-from hven.portal._views import editable_texts, file_history
+from hven.plugins.curating import editable_texts, file_history
+from hven.plugins.curating.draft_store import DraftStore
 from hven.site import Site
 from process_runner import wait_until
 
@@ -189,7 +190,7 @@ def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, edit_site: 
     assert answer.headers["location"] == "http://vo.example/edit/home?published=1"
     assert (root / "home.md").read_text() == text + "\n"
     assert (root / "home.fr.md").read_text() == "# Bonjour\n"
-    assert edit_site.store.drafts.list_drafts() == []
+    assert edit_site.store.get_or_create(DraftStore).list_drafts() == []
     line = edit_site.store.grants.list_audit_entries(row_limit=1)[0]
     assert (line.by, line.what, line.object, line.facts["files"]) == ("olga", "text published", "home", ["home.fr.md", "home.md"])  # fmt: skip
     kept = (root / "history/home.md.diff").read_text()
@@ -202,7 +203,7 @@ def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, edit_site: 
     assert not (root / "home.fr.md").exists(), "an empty text is none"
     send(client, "/edit/home", who, "save", text__en="Other")
     assert send(client, "/edit/home", who, "discard").status == 303
-    assert edit_site.store.drafts.list_drafts() == []
+    assert edit_site.store.get_or_create(DraftStore).list_drafts() == []
 
 
 def test_texts_of_a_collection_stand_in_its_descriptor(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
@@ -323,7 +324,7 @@ def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, edit
         400,
         True,
     )
-    assert [(one[0], one[1]) for one in edit_site.store.drafts.list_drafts()] == [("collections/sun", "mia")], "what was written is kept"  # fmt: skip
+    assert [(one[0], one[1]) for one in edit_site.store.get_or_create(DraftStore).list_drafts()] == [("collections/sun", "mia")], "what was written is kept"  # fmt: skip
     file.write_text(PLAIN.format("sun"))
     assert send(client, path, who, "publish").status == 303
     assert file.read_text() == "collection: sun\ntitle: Another\n"
@@ -395,3 +396,15 @@ def test_a_site_in_git_has_a_commit_by_the_author(client: Client, edit_site: Sit
     assert send(client, "/edit/home", people["olga"], "publish", text__en="Newer.").status == 303
     assert (root / "home.md").read_text() == "Newer.\n"
     assert "+Newer." in (root / "history/home.md.diff").read_text(), "what Git refuses is written down all the same"
+
+
+def test_who_must_log_in_is_shown_the_page_for_it(client: Client) -> None:
+    browser_headers = {"accept": "text/html,application/xhtml+xml"}
+    for path in ("/edit", "/edit/home"):
+        page = client.ask("GET", f"{path}?from=2026-01", headers=browser_headers)
+        assert page.status == 303
+        assert page.headers["location"] == f"http://vo.example/login?next={path.replace('/', '%2F')}%3Ffrom%3D2026-01"
+        assert "www-authenticate" not in page.headers, "a browser shows a box of its own for it"
+    program = client.ask("GET", "/edit", headers={"accept": "application/json"})
+    assert program.status == 401
+    assert client.ask("GET", "/edit", headers={"accept": "*/*"}).status == 401

@@ -10,15 +10,15 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.descriptor import check_descriptor, read_descriptor_texts, replace_descriptor_texts
+from hven.descriptor import check_descriptor
 from hven.descriptor.written_yaml import CONTROL_CHARACTER_PATTERN
 from hven.formats import replace_illegal_characters
 from hven.model.errors import DescriptorError, NotFoundError, ParamError, TooLargeError, UserError, format_message
-from hven.portal._pages.editing_rights import can_edit_collection
-from hven.portal._pages.markdown import MAX_FILE_BYTES, split_first_heading
-from hven.portal._pages.texts import list_languages
-from hven.portal._views.file_history import read_file
-from hven.portal._views.notes import NEWS_FILE_PATTERN, NewsAndHelpCache
+from hven.plugins.curating.descriptor_texts import read_descriptor_texts, replace_descriptor_texts
+from hven.plugins.curating.draft_store import DraftStore
+from hven.plugins.curating.file_history import read_file
+from hven.portal.api.markdown_pages import MAX_FILE_BYTES, NEWS_FILE_PATTERN, NewsAndHelpCache, split_first_heading
+from hven.portal.api.pages import can_edit_collection, list_languages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
-    from hven.portal._pages import PortalBrand
-    from hven.portal._views.page_formats import PageContext
+    from hven.portal.api.pages import PageContext, PortalBrand
 
 HOME_NAME, NEW_NAME = "home", "new"
 MAX_TITLE_CHARACTERS, MAX_DESCRIPTION_CHARACTERS = 500, 100_000  # of texts in a descriptor
@@ -123,7 +122,7 @@ def build_news_text(page_context: PageContext, name: str) -> EditableText:
     subject = _build_store_subject(page_context.brand, f"news/{name}")
     has_valid_name = NEWS_FILE_PATTERN.fullmatch(file.name) is not None
     if name != NEW_NAME and not (has_valid_name and file.is_file()):
-        drafts = page_context.context.site.store.drafts
+        drafts = page_context.context.site.store.get_or_create(DraftStore)
         account = str(page_context.principal.name)
         if not has_valid_name or drafts.find_draft(account, subject) is None:
             raise NotFoundError(
