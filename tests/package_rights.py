@@ -3,6 +3,8 @@
 ``QUERY_STRINGS`` has the query strings of each of its routes, ``PATH_VALUES`` the values of the parameters in their
 paths, ``ROUTE_CHOICES`` all values of one of these parameters, ``DIFFERING_ROUTES`` the routes whose answers may differ under
 another policy, and ``STORE`` says of each of its tables in the system state which test covers the rights to it.
+``KEPT`` says the same of its directories below the site's data, ``KEEPING_REQUESTS`` has bodies of requests that fill them, and
+``SHARED_ADDRESSES`` lists addresses of rows that a reader may share with others.
 ``TABLE_KEYS`` has the lines of its keys in the descriptor of the tests, and ``WAYS`` the addresses of further requests.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 import sys
@@ -127,6 +128,7 @@ PLUGIN = PluginPackage(
     title="Plan observations of published targets",
     pages="hven_night_report:PAGES",
     translations="hven_night_sky:night_texts",
+    scripts="hven_night_sky:night_scripts",
     request_observers=("hven_night_report:FaultyObserver", "hven_night_report:NightObserver"),
     account_removers=("hven_night_report:forget_observer",),
 )
@@ -200,10 +202,15 @@ class NightObserver(RequestObserver):
 '''
 NIGHT_TEMPLATE = """\
 {% extends "frame.html" %}
+{% block head %}<link rel="stylesheet" href="{{ asset("night_sky/moon.css") }}">{% endblock %}
 {% block content %}<h1>{{ _("Observing at {place}").format(place=place) }}</h1>{% endblock %}
 """
 
 
+NIGHT_SCRIPT = """\
+import { phase } from "./parts/phases.js";
+export const mount = (element) => element.append(phase);
+"""
 NIGHT_CATALOGUE = """\
 msgid ""
 msgstr "Content-Type: text/plain; charset=UTF-8\\n"
@@ -229,6 +236,11 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
     (place / "night_pages").mkdir()
     (place / "night_pages/night.html").write_text(NIGHT_TEMPLATE, encoding="utf-8")
     (place / "night_pages/moon.html").write_text('<i id="moon">{{ frame_values.night_sky }}</i>\n', encoding="utf-8")
+    (place / "night_scripts/parts").mkdir(parents=True)
+    (place / "night_scripts/moon.js").write_text(NIGHT_SCRIPT, encoding="utf-8")
+    (place / "night_scripts/parts/phases.js").write_text("export const phase = 'full';\n", encoding="utf-8")
+    (place / "night_scripts/moon.css").write_text("#moon { color: silver; }\n", encoding="utf-8")
+    (place / "night_scripts/notes.py").write_text("of the package alone\n", encoding="utf-8")
     (place / "night_texts").mkdir()
     (place / "night_texts/fr.po").write_text(NIGHT_CATALOGUE, encoding="utf-8")
 
@@ -403,6 +415,35 @@ def test_a_package_adds_parts_to_other_pages(plain_site: Path) -> None:
         assert "moon" not in client.ask("GET", "/help", headers={"accept": "text/html"}).text
 
 
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_adds_scripts_and_styles_to_pages(plain_site: Path) -> None:
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/night", headers={"accept": "text/html"}).text
+        [panes_text] = re.findall(r"data-panes='([^']+)'", page)
+        panes = json.loads(html.unescape(panes_text))
+        [style_address] = re.findall(r'<link rel="stylesheet" href="([^"]+/moon\.css)">', page)
+        assert list(panes) == ["moon"]
+        folder_address = panes["moon"].removesuffix("moon.js")
+        assert re.fullmatch(r"http://vo\.example/assets/packages/night_sky/[0-9a-f]{16}/", folder_address)
+        texts = {
+            panes["moon"]: ("text/javascript", NIGHT_SCRIPT),
+            f"{folder_address}parts/phases.js": ("text/javascript", "export const phase = 'full';\n"),
+            style_address: ("text/css", "#moon { color: silver; }\n"),
+        }
+        for address, (media_type, text) in texts.items():
+            answer = client.ask("GET", address.removeprefix("http://vo.example"))
+            assert (answer.status, answer.text) == (200, text)
+            assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
+            assert "immutable" in answer.headers["cache-control"]
+        path = folder_address.removeprefix("http://vo.example")
+        for wrong in (f"{path}notes.py", f"{path}../hven_night_sky.py", "/assets/packages/night_sky/0/moon.js"):
+            assert client.ask("GET", wrong).status == 404
+        plugins.select_plugin_packages([])
+        assert client.ask("GET", style_address.removeprefix("http://vo.example")).status == 404
+        assert "data-panes" not in client.ask("GET", "/help", headers={"accept": "text/html"}).text
+
+
 def test_a_place_that_pages_do_not_have_is_a_fault(portal_package_place: Path) -> None:
     path = portal_package_place / "hven_night_report.py"
     path.write_text(PORTAL_MODULE.replace('"header"', '"roof"'), encoding="utf-8")
@@ -475,7 +516,7 @@ def test_observers_follow_the_selection_of_packages(plain_site: Path) -> None:
         assert sys.modules["hven_night_report"].NightObserver.told == ["start", "stop", "start", "stop"]
 
 
-@pytest.mark.parametrize("key", ["pages", "translations", "request_observers"])
+@pytest.mark.parametrize("key", ["pages", "scripts", "translations", "request_observers"])
 def test_a_site_is_served_without_what_cannot_be_loaded(
     portal_package_place: Path, plain_site: Path, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -139,6 +139,11 @@ class PluginPackage:
     table_links
         Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
         as ``module:name``.
+    scripts
+        Folder with its scripts and style sheets for browsers, as ``module:folder``. A module at the top of the folder
+        is a pane: ``moon.js`` exports a function ``mount(element, workspace)`` for elements with
+        ``data-pane="moon"``. Templates link to a style sheet by ``asset("night/moon.css")``; those of Hven's own
+        packages are part of the portal's. Empty: none.
     translations
         Folder with its catalogues of gettext, ``<language>.po``, as ``module:folder``: ``hven_weather.night:texts``.
         They translate texts of its pages and its messages; their contexts are those of the portal's own catalogues.
@@ -188,6 +193,7 @@ class PluginPackage:
     used_keys: tuple[str, ...] = ()
     pages: str = field(default="", metadata=_NAMES_OBJECTS)
     table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    scripts: str = ""
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)

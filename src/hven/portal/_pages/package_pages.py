@@ -40,7 +40,7 @@ PAGE_PLACES = {
     "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),
     "project.curators": PagePlace(template="project.html", variables=("one",)),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
-    "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows", "ticks")),
+    "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
 }
 
 

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from hven.model.errors import HvenError, NotFoundError
-from hven.portal._explore import baskets, row_pages
-from hven.portal._explore.baskets import Basket, BasketTablePart
-from hven.portal._pages import BASKET_COOKIE, SWITCH_PARAMETERS, get_basket_store, parse_basket_cookie
-from hven.portal._views.page_addresses import build_table_path
-from hven.portal._views.table_view import build_table_view, parse_table_search
+from hven.plugins.baskets import basket_contents
+from hven.plugins.baskets.basket_contents import Basket, BasketTablePart
+from hven.plugins.baskets.basket_store import BASKET_COOKIE, get_basket_store, parse_basket_cookie
+from hven.portal.api import table_rows
+from hven.portal.api.pages import SWITCH_PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hven.model.table import Table
-    from hven.portal._explore import TableSearch
-    from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._views.page_formats import PageContext
-    from hven.portal._views.table_view import TableView
+    from hven.portal.api.pages import PageContext
+    from hven.portal.api.table_rows import QueryRunner, TableSearch, TableView
 
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # the answer is of one reader
 TOKEN_PATH_PARAMETER = "token"  # a parameter of the path  # noqa: S105
@@ -77,7 +75,7 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
     NotFoundError
         There is no basket with this token.
     """
-    basket_store = get_basket_store(page_context.context)
+    basket_store = get_basket_store(page_context.context.site)
     basket_address = f"{page_context.base}/basket"
     token = str(page_context.request.path_params.get(TOKEN_PATH_PARAMETER, "")).removesuffix(".json")
     if token:
@@ -115,7 +113,7 @@ def list_basket_tables(
     visible_tables = list_visible_tables(page_context)
     for part in basket.parts:
         if part.table_path in visible_tables:
-            view = build_table_view(page_context, visible_tables[part.table_path])
+            view = table_rows.build_table_view(page_context, visible_tables[part.table_path])
             view = replace(view, runner=prepare_runner(view.runner))
             yield _build_basket_table(part, view, page_context)
 
@@ -123,7 +121,7 @@ def list_basket_tables(
 def list_visible_tables(page_context: PageContext) -> dict[str, Table]:
     """Return the tables that a reader may see, by their paths in baskets."""
     return {
-        build_table_path(table): table
+        table_rows.build_table_path(table): table
         for table in page_context.catalogue.iterate_tables()
         if table.qualified_name in page_context.published_state.tables_by_name
     }
@@ -134,21 +132,21 @@ def find_other_portal_tables(page_context: PageContext, basket: Basket) -> set[s
     if not page_context.brand.collections:
         return set()
     catalogue = page_context.published_state.get_catalogue(page_context.principal, page_context.context.policies)
-    all_paths = {build_table_path(table) for table in catalogue.iterate_tables()}
+    all_paths = {table_rows.build_table_path(table) for table in catalogue.iterate_tables()}
     other_paths = all_paths - set(list_visible_tables(page_context))
     return {part.table_path for part in basket.parts if part.table_path in other_paths}
 
 
 def _build_basket_table(part: BasketTablePart, table_view: TableView, page_context: PageContext) -> BasketTable:
-    key_search = baskets.build_row_key_search(part, table_view.table)
+    key_search = basket_contents.build_row_key_search(part, table_view.table)
     searches = []
     for address in part.searches:
         pairs = [pair for pair in parse_qsl(address) if pair[0] not in SWITCH_PARAMETERS]
-        view_search = parse_table_search(table_view, page_context, pairs)
+        view_search = table_rows.parse_table_search(table_view, page_context, pairs)
         searches.append((address, view_search))
     valid_searches = [parsed_search for _, parsed_search in searches if not parsed_search.faults]
     union_searches = [key_search, *valid_searches] if part.row_keys else valid_searches
-    union = baskets.build_union_search(table_view.table, union_searches)
+    union = basket_contents.build_union_search(table_view.table, union_searches)
     view = replace(table_view, search=union)
     ticked_view = replace(table_view, search=key_search)
     return BasketTable(part=part, view=view, ticked_view=ticked_view, searches=tuple(searches))
@@ -161,7 +159,7 @@ def select_visible_keys(basket_table: BasketTable) -> BasketTablePart:
     if basket_table.part.row_keys and primary:
         key_query = basket_table.ticked_view.search.build_query(columns=list(primary))
         visible_rows = basket_table.ticked_view.runner.fetch_table(key_query)
-        keys = set(row_pages.format_keys(visible_rows, primary))
+        keys = set(table_rows.format_keys(visible_rows, primary))
     lines = (tuple(key for key in line if key in keys) for line in basket_table.part.row_keys)
     row_keys = tuple(line for line in lines if line)
     return replace(basket_table.part, row_keys=row_keys)
@@ -170,6 +168,6 @@ def select_visible_keys(basket_table: BasketTable) -> BasketTablePart:
 def count_rows_or_none(table_view: TableView) -> int | None:
     """Count the rows of a view; None if that fails or takes too long."""
     try:
-        return row_pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows
+        return table_rows.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows
     except HvenError:
         return None

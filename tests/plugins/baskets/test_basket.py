@@ -22,10 +22,9 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import NotFoundError, ParamError, StorageError
-from hven.portal._explore import baskets
-from hven.portal._explore.baskets import Basket, BasketTablePart
-from hven.portal._pages import basket_store
-from hven.portal._pages.basket_store import BasketStore, parse_basket_cookie
+from hven.plugins.baskets import basket_contents, basket_store
+from hven.plugins.baskets.basket_contents import Basket, BasketTablePart
+from hven.plugins.baskets.basket_store import BasketStore, parse_basket_cookie
 from hven.services import scripts
 from hven.site import Site
 
@@ -415,18 +414,22 @@ def test_a_file_that_is_no_basket_is_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_lines_of_several_files_stay_together() -> None:
-    one = baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[1]", "[2]"], ["[3]"]]}]}')
+    one = basket_contents.parse_basket('{"parts": [{"of": "a/b", "lines": [["[1]", "[2]"], ["[3]"]]}]}')
     again = one.merge(
-        baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]"], ["[3]", "[4]"]], "searches": ["x=1"]}]}')
+        basket_contents.parse_basket(
+            '{"parts": [{"of": "a/b", "lines": [["[2]"], ["[3]", "[4]"]], "searches": ["x=1"]}]}'
+        )
     )
     assert again.parts == (
         BasketTablePart(table_path="a/b", row_keys=(("[1]", "[2]"), ("[3]", "[4]")), searches=("x=1",)),
     )
-    less = again.remove_entries(baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}'))
+    less = again.remove_entries(
+        basket_contents.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}')
+    )
     assert less.parts == (BasketTablePart(table_path="a/b", row_keys=(("[1]",),), searches=("x=1",)),)
-    assert baskets.decode_inline_basket(again.to_inline_token()) == again
+    assert basket_contents.decode_inline_basket(again.to_inline_token()) == again
     with pytest.raises(ParamError):
-        baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [[]]}, {}]}')
+        basket_contents.parse_basket('{"parts": [{"of": "a/b", "lines": [[]]}, {}]}')
 
 
 def test_cookies_of_others() -> None:

@@ -15,12 +15,17 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from hven.model.errors import ParamError, StorageError
-from hven.portal._explore import baskets
-from hven.portal._explore.baskets import Basket
+from hven.plugins.baskets import basket_contents
+from hven.plugins.baskets.basket_contents import Basket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from starlette.requests import Request
+
+    from hven.services.face import ServiceContext
+    from hven.site import Site
 
 BASKET_DIRECTORY = "baskets"  # in the data directory of the site
 BASKET_COOKIE = "hven_basket"  # number of entries and token, for readers without an account
@@ -50,7 +55,7 @@ class BasketStore:
     def read_account_basket(self, account: str) -> Basket:
         """Return the basket of an account; an empty one if it cannot be read."""
         try:
-            return baskets.parse_basket(self._build_account_path(account).read_bytes())
+            return basket_contents.parse_basket(self._build_account_path(account).read_bytes())
         except (FileNotFoundError, ParamError):
             return Basket()
 
@@ -129,17 +134,17 @@ class BasketStore:
         NotFoundError
             There is no such basket.
         """
-        if token.startswith(baskets.INLINE_PREFIX):
-            return baskets.decode_inline_basket(token)
+        if token.startswith(basket_contents.INLINE_PREFIX):
+            return basket_contents.decode_inline_basket(token)
         path = self._shared_directory / token
         try:
             if _TOKEN_PATTERN.fullmatch(token) is None:
                 raise FileNotFoundError
-            basket = baskets.parse_basket(path.read_bytes())
+            basket = basket_contents.parse_basket(path.read_bytes())
             if path.stat().st_mtime + DAY_SECONDS < time.time():
                 os.utime(path)
         except (OSError, ParamError):
-            raise baskets.build_basket_not_found_error() from None
+            raise basket_contents.build_basket_not_found_error() from None
         return basket
 
     def _build_account_path(self, account: str) -> Path:
@@ -151,6 +156,49 @@ class BasketStore:
             with suppress(FileNotFoundError):  # another process may remove it at the same time
                 if path.stat().st_mtime + SHARED_LIFETIME_SECONDS < self._last_sweep:
                     path.unlink()
+
+
+def get_basket_store(site: Site) -> BasketStore:
+    """Return the basket store of a site."""
+    basket_store: BasketStore = site.get_or_create(BasketStore, site.settings.data_directory / BASKET_DIRECTORY)
+    return basket_store
+
+
+def remove_account_basket(site: Site, account: str) -> None:
+    """Remove the basket of an account that is removed.
+
+    Parameters
+    ----------
+    site
+        The site.
+    account
+        Name of the account.
+    """
+    get_basket_store(site).remove_basket(account)
+
+
+def count_basket_entries(request: Request, context: ServiceContext) -> tuple[int, str]:
+    """Count the entries of the user's basket; for a logged-in user, also return its state.
+
+    Parameters
+    ----------
+    request
+        The request of a page.
+    context
+        The context of the service.
+
+    Returns
+    -------
+    count_and_state
+        The number of entries, and the state of the basket on the server.
+    """
+    principal = context.identify_principal(request)
+    if principal.name is None:
+        cookie = parse_basket_cookie(request.cookies.get(BASKET_COOKIE))
+        return cookie[0], ""
+    if principal.impersonator:
+        return (0, "")
+    return get_basket_store(context.site).count_entries(principal.name)
 
 
 def parse_basket_cookie(cookie: str | None) -> tuple[int, str]:

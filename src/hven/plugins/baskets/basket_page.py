@@ -6,6 +6,7 @@ Forms change it, with scripts or without.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -15,14 +16,9 @@ from starlette.routing import Route
 
 from hven import services
 from hven.model.errors import ForbiddenError, HvenError, ParamError
-from hven.portal._explore import baskets, row_files, row_pages
-from hven.portal._explore.baskets import Basket, BasketTablePart
-from hven.portal._explore.cell_text import build_column_headings, format_cells
-from hven.portal._explore.constant_columns import find_constant_columns
-from hven.portal._explore.first_columns import choose_initial_columns
-from hven.portal._pages import BASKET_COOKIE, SAMP_HUB_ORIGINS, TemplateContext, get_basket_store
-from hven.portal._views import basket_files, search_form
-from hven.portal._views.basket_rows import (
+from hven.plugins.baskets import basket_contents, basket_files
+from hven.plugins.baskets.basket_contents import Basket, BasketTablePart
+from hven.plugins.baskets.basket_rows import (
     PRIVATE_HEADERS,
     BasketTable,
     RequestedBasket,
@@ -32,18 +28,22 @@ from hven.portal._views.basket_rows import (
     list_basket_tables,
     select_visible_keys,
 )
-from hven.portal._views.counts import find_row_noun
-from hven.portal._views.data import read_whole_number_parameter
-from hven.portal._views.disconnect import RunningQueries, run_while_connected
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import (
+from hven.plugins.baskets.basket_store import BASKET_COOKIE, count_basket_entries, get_basket_store
+from hven.portal.api import table_rows
+from hven.portal.api.page_rows import build_table_address
+from hven.portal.api.pages import (
+    SAMP_HUB_ORIGINS,
     PageContent,
     PageContext,
+    PortalPages,
+    RunningQueries,
+    TemplateContext,
     build_page_endpoint,
     build_redirect,
     is_json_requested,
+    read_whole_number_parameter,
+    run_while_connected,
 )
-from hven.portal._views.table_page import build_cell_rows
 from hven.services import scripts
 from hven.services.addresses import build_session_cookie, is_cross_site
 from hven.services.file_rows import NOUNS, CountWithNoun
@@ -52,9 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.params import RequestParams
-    from hven.portal._explore import TableSearch
-    from hven.portal._views.dataset_metadata import CitationText
-    from hven.portal._views.table_view import TableView
+    from hven.portal.api.table_downloads import CitationText
+    from hven.portal.api.table_rows import TableSearch, TableView
     from hven.services.face import ServiceContext
 
 MAX_FORM_BYTES = 2 * 1024**2  # of a request: the largest basket
@@ -95,7 +94,7 @@ class BasketPage(TemplateContext):
         The basket as JSON, for the script.
     """
 
-    template = "basket.html"
+    template = "baskets/basket.html"
     entries: int
     own: bool
     known: bool
@@ -148,7 +147,7 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
         list_basket_tables(page_context, basket, lambda runner: runner.with_start_callback(running_queries.add_query))
     )
     if only_table:
-        offset = read_whole_number_parameter(page_context, OFFSET_PARAMETER, 0, row_files.MAX_ROW_KEYS)
+        offset = read_whole_number_parameter(page_context, OFFSET_PARAMETER, 0, table_rows.MAX_ROW_KEYS)
     else:
         offset = 0
     parts = [
@@ -199,7 +198,7 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
     json_content["state"] = ""
     account = _find_basket_account(page_context)
     if account and requested_basket.is_own:
-        _, basket_state = get_basket_store(page_context.context).count_entries(account)
+        _, basket_state = get_basket_store(page_context.context.site).count_entries(account)
         json_content["state"] = basket_state
     headers = PRIVATE_HEADERS
     if requested_basket.is_own and _has_cookie_basket(page_context):
@@ -231,7 +230,7 @@ def _describe_table(
         "title": table.title or table.name,
         "collection": (resource.title if resource is not None else "") or table.schema,
         "url": table_address,
-        "noun": find_row_noun(table, table_view.runner),
+        "noun": table_rows.find_row_noun(table, table_view.runner),
         "entries": len(basket_table.part.row_keys) + len(basket_table.part.searches),
         "keys": len(basket_table.part.keys),
         "searches": search_entries,
@@ -266,16 +265,16 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
     line_by_key = {key: line for line in visible_part.row_keys for key in line}
     search = basket_table.ticked_view.search
     primary = basket_table.view.table.primary
-    constant_names = find_constant_columns(search, basket_table.ticked_view.runner)
-    initial_names = choose_initial_columns(search, constant_names)
+    constant_names = table_rows.find_constant_columns(search, basket_table.ticked_view.runner)
+    initial_names = table_rows.choose_initial_columns(search, constant_names)
     names = [name for name in initial_names if name not in primary]
     columns = tuple(names[:MAX_COLUMNS]) or primary
     order = tuple((name, False) for name in primary)
     search = search.copy_with(columns=columns, order=order)
-    page = row_pages.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
-    column_headings = build_column_headings(page, basket_table.view.table, labels=basket_table.view.labels)
-    text_cells = format_cells(page, basket_table.view.table, labels=basket_table.view.labels)
-    heading_row, cell_rows = build_cell_rows(column_headings, text_cells, basket_table.ticked_view)
+    page = table_rows.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
+    column_headings = table_rows.build_column_headings(page, basket_table.view.table, labels=basket_table.view.labels)
+    text_cells = table_rows.format_cells(page, basket_table.view.table, labels=basket_table.view.labels)
+    heading_row, cell_rows = table_rows.build_cell_rows(column_headings, text_cells, basket_table.ticked_view)
     lines = [
         {
             "key": KEY_SEPARATOR.join(line_by_key.get(key, (key,))),
@@ -303,7 +302,7 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
 def _describe_search(table_view: TableView, search: TableSearch) -> str:
     chip_texts = [
         f"{chip.get('label') or chip['name']}: {chip['value']}"
-        for chip in search_form.build_condition_chips(search, table_view.labels)
+        for chip in table_rows.build_condition_chips(search, table_view.labels)
     ]
     return "; ".join(chip_texts)
 
@@ -335,7 +334,7 @@ def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
     cookie_basket = _read_cookie_basket(page_context)
     merged_basket = _merge_if_fits(requested_basket.basket, cookie_basket)
     if merged_basket != requested_basket.basket:
-        basket_store = get_basket_store(page_context.context)
+        basket_store = get_basket_store(page_context.context.site)
         merged_basket = basket_store.change_basket(
             _find_basket_account(page_context), lambda mine: _merge_if_fits(mine, cookie_basket)
         )
@@ -357,7 +356,7 @@ def _merge_if_fits(own_basket: Basket, added_basket: Basket) -> Basket:
 
 def _apply_basket_change(page_context: PageContext, params: RequestParams) -> PageContent:
     """Apply the change of a form or a script, and answer a script with the changed basket."""
-    basket_store = get_basket_store(page_context.context)
+    basket_store = get_basket_store(page_context.context.site)
 
     def update_basket(own_basket: Basket) -> Basket:
         return _compute_changed_basket(own_basket, params, page_context)
@@ -408,7 +407,7 @@ def _compute_changed_basket(own_basket: Basket, params: RequestParams, page_cont
     listed_basket = Basket(parts=(part,))
     if params.read_one("DROP"):
         return own_basket.remove_entries(listed_basket)
-    return own_basket.merge(baskets.parse_basket(listed_basket.to_text()))
+    return own_basket.merge(basket_contents.parse_basket(listed_basket.to_text()))
 
 
 def _change_whole_basket(own_basket: Basket, params: RequestParams, page_context: PageContext) -> Basket | None:
@@ -423,13 +422,13 @@ def _change_whole_basket(own_basket: Basket, params: RequestParams, page_context
     elif params.read_one("SHARE"):
         changed_basket = own_basket
     elif new_text:
-        changed_basket = baskets.parse_basket(new_text)
+        changed_basket = basket_contents.parse_basket(new_text)
     elif added_text:
-        changed_basket = own_basket.merge(baskets.parse_basket(added_text))
+        changed_basket = own_basket.merge(basket_contents.parse_basket(added_text))
     elif removed_text:
-        changed_basket = own_basket.remove_entries(baskets.parse_basket(removed_text))
+        changed_basket = own_basket.remove_entries(basket_contents.parse_basket(removed_text))
     elif token:
-        shared_basket = get_basket_store(page_context.context).read_shared_basket(token)
+        shared_basket = get_basket_store(page_context.context.site).read_shared_basket(token)
         shared_tables = list_basket_tables(page_context, shared_basket)
         visible_parts = tuple(_select_visible_part(table_part) for table_part in shared_tables)
         changed_basket = own_basket.merge(Basket(parts=visible_parts))
@@ -469,3 +468,15 @@ def _build_basket_cookie_header(page_context: PageContext, value: str | None) ->
         max_age_seconds=COOKIE_LIFETIME_SECONDS,
     )
     return {"set-cookie": cookie}
+
+
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={
+        "header": "header_link.html",
+        "table.downloads": "found_rows.html",
+        "table.ticks": "ticked_rows.html",
+    },
+    compute_frame_value=count_basket_entries,
+)

@@ -9,10 +9,10 @@ import {
   loadBasket,
   storeBasket,
   removeFromBasket,
-} from "./basket_storage.js";
-import { findElements, requireElement, createElement, findElement } from "./dom.js";
-/** @import {StoredBasket, BasketPart} from "./basket_storage.js" */
-/** @import {Workspace} from "./workspace.js" */
+} from "./contents/basket_storage.js";
+import { findElements, requireElement, createButton, createElement, findElement } from "hven/dom.js";
+/** @import {StoredBasket, BasketPart} from "./contents/basket_storage.js" */
+/** @import {RowReference, Workspace} from "hven/workspace.js" */
 
 const MESSAGE_MILLISECONDS = 6000; // how long a message is visible
 const SENT_KEY = "hven-basket-sent"; // this tab has sent the basket: without cookies it must not do so twice
@@ -94,7 +94,7 @@ class Basket {
     const script = findElement(document, "script#basket");
     const pictureLinks = findElements(document, "main .part a[data-picture]", HTMLAnchorElement);
     if (pictureLinks.length) {
-      const { isAllowedPicture, showThumbnail } = await import("./table_cells.js");
+      const { isAllowedPicture, showThumbnail } = await import("hven/table_cells.js");
       for (const link of pictureLinks) {
         if (isAllowedPicture(link.href)) showThumbnail(link);
       }
@@ -257,9 +257,28 @@ function serializeParts(parts) {
 }
 
 /**
+ * Create a button that puts a row into the basket or removes it.
+ * @param {RowReference} row
+ * @param {Workspace} workspace
+ */
+function createBasketButton({ tableUrl, keys }, workspace) {
+  const { t } = workspace;
+  const table = getTableName(tableUrl, workspace.base);
+  const isInBasket = () => findBasketPart(loadBasket().parts, table).lines.flat().includes(keys[0]);
+  const updateLabel = () => (basketButton.textContent = isInBasket() ? t("Out of the basket") : t("Into the basket"));
+  const basketButton = createButton("", () => {
+    workspace.emit("ticked", { of: table, line: [...new Set(keys)], on: !isInBasket() });
+    updateLabel();
+  });
+  updateLabel();
+  return basketButton;
+}
+
+/**
  * @param {HTMLAnchorElement} link
  * @param {Workspace} workspace
  */
 export function mount(link, workspace) {
+  workspace.addRowAction((row) => createBasketButton(row, workspace));
   return new Basket(link, workspace).begin();
 }

@@ -17,9 +17,7 @@ import orjson
 
 from hven.adql import syntax_tree
 from hven.model.errors import NotFoundError, ParamError, format_message
-from hven.portal._explore import row_files
-from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS
-from hven.portal._explore.search import TableSearch
+from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, MAX_ROW_KEYS, TableSearch, select_rows_by_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -213,11 +211,11 @@ def check_limits(basket: Basket) -> Basket:
         raise _build_basket_limit_error(message)
     for part in basket.parts:
         count = sum(map(len, part.row_keys))
-        if count > row_files.MAX_ROW_KEYS:
+        if count > MAX_ROW_KEYS:
             message = format_message(
                 "the basket has {count:,} rows of one table; at most {most:,} are allowed",
                 count,
-                row_files.MAX_ROW_KEYS,
+                MAX_ROW_KEYS,
             )
             raise _build_basket_limit_error(message)
         if len(part.searches) > MAX_TABLE_SEARCHES:
@@ -236,7 +234,7 @@ def check_limits(basket: Basket) -> Basket:
 
 def build_row_key_search(part: BasketTablePart, table: Table) -> TableSearch:
     """Return the search for the ticked rows."""
-    return row_files.select_rows_by_key(TableSearch(table=table), part.keys)
+    return select_rows_by_key(TableSearch(table=table), part.keys)
 
 
 def build_union_search(table: Table, searches: Iterable[TableSearch]) -> TableSearch:

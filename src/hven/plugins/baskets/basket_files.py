@@ -18,19 +18,17 @@ from hven import formats, services
 from hven.adql.adql_writer import quote_adql_name
 from hven.formats import InfoElement
 from hven.model.errors import NotFoundError, ParamError, format_message
-from hven.portal._explore import row_files
-from hven.portal._explore.baskets import Basket
-from hven.portal._views import downloads
-from hven.portal._views.basket_rows import (
+from hven.plugins.baskets.basket_contents import Basket
+from hven.plugins.baskets.basket_rows import (
     PRIVATE_HEADERS,
     BasketTable,
     RequestedBasket,
     find_requested_basket,
     list_basket_tables,
 )
-from hven.portal._views.dataset_metadata import CitationText
-from hven.portal._views.downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_TIMEOUT_SECONDS
-from hven.portal._views.page_formats import PageContext, build_error_responder, build_page_context
+from hven.portal.api import table_downloads
+from hven.portal.api.pages import PageContext, build_error_responder, build_page_context
+from hven.portal.api.table_downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_TIMEOUT_SECONDS, CitationText
 from hven.services import archives, scripts
 from hven.services.citations import write_bibtex, write_citation_sentence
 from hven.services.face import wrap_endpoint_with_error_responses
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.formats import TableFormat
-    from hven.portal._views.table_view import TableView
+    from hven.portal.api.table_rows import TableView
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
 
@@ -55,7 +53,7 @@ FILE_SCHEMA = pa.schema([("address", pa.string()), ("name", pa.string())])
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the downloads of the reader's own basket and of shared ones."""
-    table = downloads.build_streaming_endpoint(_query_basket_table_rows, context)
+    table = table_downloads.build_streaming_endpoint(_query_basket_table_rows, context)
 
     async def send_files(request: Request) -> Response:
         page_context = build_page_context(request, context)
@@ -88,7 +86,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def list_archive_and_script_kinds(views: Sequence[TableView]) -> list[str]:
     """List the scripts and archives that offer the files of any of some tables."""
-    available = {packing for view in views for packing in downloads.list_archive_and_script_kinds(view)}
+    available = {packing for view in views for packing in table_downloads.list_archive_and_script_kinds(view)}
     all_packings = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS)
     return [packing for packing in all_packings if packing in available]
 
@@ -97,7 +95,9 @@ def describe_basket_table_downloads(basket_table: BasketTable, requested_basket:
     """Describe the downloads of one table: its rows, the number and size of its files, and its keys for an upload."""
     links = list_link_columns(basket_table.view.table)
     if links:
-        file_summary = row_files.count_files_and_bytes(basket_table.view.search, links[0], basket_table.view.runner)
+        file_summary = table_downloads.count_files_and_bytes(
+            basket_table.view.search, links[0], basket_table.view.runner
+        )
     else:
         file_summary = None
 
@@ -192,7 +192,7 @@ def _query_basket_table_rows(
     query = view.search.build_query(columns=columns)
     result = view.runner.run_query(query, row_limit=limits.maxrec_hard, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     extension = file_format.extension.lstrip(".")
-    file_name = f"{downloads.build_file_stem(view)}-{BASKET_FILE_STEM}.{extension}"
+    file_name = f"{table_downloads.build_file_stem(view)}-{BASKET_FILE_STEM}.{extension}"
     return result, file_format, options, [], file_name
 
 
@@ -225,7 +225,7 @@ def _answer_files(page_context: PageContext) -> Response:
         raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("use one of {names}", names))
     requested_basket = find_requested_basket(page_context)
     checked_tables = map(_check_basket_searches, list_basket_tables(page_context, requested_basket.basket))
-    basket_tables = [table for table in checked_tables if downloads.list_archive_and_script_kinds(table.view)]
+    basket_tables = [table for table in checked_tables if table_downloads.list_archive_and_script_kinds(table.view)]
     if not basket_tables:
         raise ParamError("nothing in this basket links to files", name="", remedy="download its rows instead")
     if kind in archives.ARCHIVE_KINDS:
@@ -242,7 +242,7 @@ def _answer_archive(
     for basket_table in basket_tables:
         links = list_link_columns(basket_table.view.table)
         link_column = links[0] if links else None
-        addresses, column = downloads.list_file_addresses(basket_table.view, page_context, link_column)
+        addresses, column = table_downloads.list_file_addresses(basket_table.view, page_context, link_column)
         all_addresses += addresses
         table_name = basket_table.view.table.qualified_name
         readme_lines.append(("Table", f"{table_name}, column {column}, {len(addresses):,} files"))
@@ -292,7 +292,7 @@ def _read_file_links(basket_tables: Sequence[BasketTable]) -> Iterator[pa.Record
     for basket_table in basket_tables:
         column = list_link_columns(basket_table.view.table)[0]
         with basket_table.view.runner.run_query(
-            row_files.build_link_query(basket_table.view.search, column),
+            table_downloads.build_link_query(basket_table.view.search, column),
             row_limit=scripts.MAX_SCRIPT_FILES + 1,
             timeout_seconds=QUERY_TIMEOUT_SECONDS,
         ) as result:

@@ -9,7 +9,7 @@ import {
   removeFromBasket,
   MAX_ROWS,
   MAX_SEARCHES,
-} from "../src/basket_storage.js";
+} from "../../../src/hven/plugins/baskets/scripts/contents/basket_storage.js";
 
 const createPart = (/** @type {string[][]} */ ...keyLines) => ({ of: "a/b", lines: keyLines, searches: [] });
 
