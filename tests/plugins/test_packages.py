@@ -120,7 +120,21 @@ API_MODULES = frozenset(
 )
 
 # modules of web/src that scripts of packages may import as `hven/NAME.js`
-API_SCRIPTS = frozenset(["answers", "dom", "table_cells", "workspace"])
+API_SCRIPTS = frozenset(
+    [
+        "answers",
+        "axis_scale",
+        "colour_maps",
+        "colours",
+        "copy_button",
+        "dom",
+        "npy",
+        "plot_drawing",
+        "table_cells",
+        "ticks",
+        "workspace",
+    ]
+)
 SCRIPT_IMPORT_PATTERN = re.compile(r"""(?:\bfrom|@import\s.*\bfrom|\bimport\()\s*["']([^"']+)["']""")
 
 

@@ -37,7 +37,6 @@ const PANE_MODULES = {
   share: () => import("./share.js"),
   samp: () => import("./samp_menu.js"),
   take: () => import("./export_menu.js"),
-  timeline: () => import("./timeline.js"),
 };
 
 /** Addresses of the modules of panes that packages of other projects add.

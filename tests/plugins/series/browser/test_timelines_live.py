@@ -125,10 +125,10 @@ def colour(page: Any, time: str, channel: float) -> list[int]:
 
 def test_nothing_else_takes_time_from_the_first_picture(tab: BrowserTab) -> None:
     page = tab.open_page(HERE)
-    page.wait_for_selector("[data-pane=basket][data-ready]")
+    page.wait_for_selector("[data-pane=switches][data-ready]")
     begun, drawn = page.evaluate(
         """() => [
-          Math.min(...performance.getEntriesByType("resource").filter((one) => /basket|health/.test(one.name)).map((one) => one.startTime)),
+          Math.min(...performance.getEntriesByType("resource").filter((one) => /basket|health|state_links/.test(one.name)).map((one) => one.startTime)),
           Math.min(1000, performance.getEntriesByName("first picture")[0].startTime),
         ]"""
     )

@@ -1,8 +1,8 @@
 // The pictures of a time series: those of the sample nearest to the chosen moment.
-import { createElement, describeError } from "./dom.js";
+import { createElement, describeError } from "hven/dom.js";
 import { formatTime, parseTime } from "./time_format.js";
-import { isAllowedPicture } from "./table_cells.js";
-/** @import {Timeline} from "./timeline.js" */
+import { isAllowedPicture } from "hven/table_cells.js";
+/** @import {Timeline} from "../timeline.js" */
 
 /**
  * Show the pictures of the chosen moment.

@@ -1,6 +1,6 @@
 // The toolbar of a time series: fields for the visible span, buttons for usual spans, and buttons that move and zoom.
-import { createButton, createElement } from "./dom.js";
-/** @import {Timeline} from "./timeline.js" */
+import { createButton, createElement } from "hven/dom.js";
+/** @import {Timeline} from "../timeline.js" */
 
 const SECONDS_PER_DAY = 86_400;
 const SPAN_SECONDS = /** @type {[string, number][]} */ ([

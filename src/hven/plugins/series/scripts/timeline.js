@@ -1,19 +1,19 @@
 // The time series of a data set: panels over one time axis, controlled by pointer, touch and keys; pictures, files and
 // example code of the moment.
-import { LinePanel } from "./line_panel.js";
-import { requireElement, createElement } from "./dom.js";
-import { showPictures } from "./sample_pictures.js";
-import { listenToKeys } from "./timeline_gestures.js";
-import { createTimeToolbar } from "./timeline_toolbar.js";
-import { ConcurrentRows } from "./concurrent_rows.js";
-import { formatTime, parseTime } from "./time_format.js";
-import { ServiceRequests } from "./service_requests.js";
-import { SpectrogramPanel } from "./spectrogram_panel.js";
-import { SeriesTiles } from "./series_tiles.js";
+import { LinePanel } from "./timelines/line_panel.js";
+import { requireElement, createElement } from "hven/dom.js";
+import { showPictures } from "./timelines/sample_pictures.js";
+import { listenToKeys } from "./timelines/timeline_gestures.js";
+import { createTimeToolbar } from "./timelines/timeline_toolbar.js";
+import { ConcurrentRows } from "./timelines/concurrent_rows.js";
+import { formatTime, parseTime } from "./timelines/time_format.js";
+import { ServiceRequests } from "./timelines/service_requests.js";
+import { SpectrogramPanel } from "./timelines/spectrogram_panel.js";
+import { SeriesTiles } from "./timelines/series_tiles.js";
 /** @import uPlot from "uplot" */
-/** @import {TimePanel} from "./time_panel.js" */
-/** @import {Parameter} from "./series_tiles.js" */
-/** @import {Workspace} from "./workspace.js" */
+/** @import {TimePanel} from "./timelines/time_panel.js" */
+/** @import {Parameter} from "./timelines/series_tiles.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 /**
  * @typedef {{

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readShapes } from "../src/tfcat_features.js";
-import { formatTime, parseTime } from "../src/time_format.js";
-import { LANGUAGES, listFileUrls } from "../src/service_requests.js";
-import { BIN_WIDTHS_MICROSECONDS, chooseBinWidth } from "../src/series_tiles.js";
+import { readShapes } from "../../../src/hven/plugins/series/scripts/timelines/tfcat_features.js";
+import { formatTime, parseTime } from "../../../src/hven/plugins/series/scripts/timelines/time_format.js";
+import { LANGUAGES, listFileUrls } from "../../../src/hven/plugins/series/scripts/timelines/service_requests.js";
+import { BIN_WIDTHS_MICROSECONDS, chooseBinWidth } from "../../../src/hven/plugins/series/scripts/timelines/series_tiles.js";
 
 test("times are read as they are written", () => {
   for (const text of [

@@ -1,7 +1,7 @@
 // Pointer, touch, wheel and keyboard control of a time series.
-import { createElement } from "./dom.js";
+import { createElement } from "hven/dom.js";
 /** @import {TimePanel} from "./time_panel.js" */
-/** @import {Timeline} from "./timeline.js" */
+/** @import {Timeline} from "../timeline.js" */
 
 /** @typedef {{x: number, startX: number}} PointerTrack */
 

@@ -1,7 +1,7 @@
 // TFCat features over spectrograms: points, lines and areas in time and frequency, of the rows that overlap the visible
 // time.
 import { parseTime } from "./time_format.js";
-import { getColour } from "./plot_drawing.js";
+import { getColour } from "hven/plot_drawing.js";
 /** @import {TimePanel} from "./time_panel.js" */
 /** @import uPlot from "uplot" */
 

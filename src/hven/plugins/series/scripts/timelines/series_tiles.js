@@ -1,6 +1,6 @@
 // Tiles of a time series: 512 bins each, aligned to 1970. Visible tiles are fetched, and a limited number is cached.
-import { parseNpy } from "./npy.js";
-import { RequestError, EventEmitter } from "./workspace.js";
+import { parseNpy } from "hven/npy.js";
+import { RequestError, EventEmitter } from "hven/workspace.js";
 
 /**
  * @typedef {{

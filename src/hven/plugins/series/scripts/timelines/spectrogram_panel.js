@@ -1,14 +1,14 @@
 // Panels with spectrograms: time to the right, channels upwards, values as colours.
-import { createElement } from "./dom.js";
+import { createElement } from "hven/dom.js";
 import { drawShapes } from "./tfcat_features.js";
 import { TimePanel } from "./time_panel.js";
-import { formatUnit, formatNumber } from "./axis_scale.js";
-import { getColour } from "./plot_drawing.js";
+import { formatUnit, formatNumber } from "hven/axis_scale.js";
+import { getColour } from "hven/plot_drawing.js";
 import { BINS_PER_TILE, FILL_CODE, chooseBinWidth } from "./series_tiles.js";
-import { COLOUR_MAPS, STRETCHES, colourValues, computeCountedLimits, getColourTable } from "./colour_maps.js";
+import { COLOUR_MAPS, STRETCHES, colourValues, computeCountedLimits, getColourTable } from "hven/colour_maps.js";
 /** @import uPlot from "uplot" */
 /** @import {Parameter, Tile} from "./series_tiles.js" */
-/** @import {Timeline} from "./timeline.js" */
+/** @import {Timeline} from "../timeline.js" */
 
 const MICROSECONDS_PER_SECOND = 1e6;
 const BLANK_PIXEL = 0x70808080; // pixel of samples without a value

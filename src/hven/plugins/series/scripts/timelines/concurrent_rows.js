@@ -1,9 +1,9 @@
 // Rows of other tables at the visible times of a time series: a line of bars for each table, on the same time axis.
-import { createButton, createElement, describeError } from "./dom.js";
+import { createButton, createElement, describeError } from "hven/dom.js";
 import { readShapes } from "./tfcat_features.js";
-import { getColour } from "./plot_drawing.js";
+import { getColour } from "hven/plot_drawing.js";
 /** @import {Shape} from "./tfcat_features.js" */
-/** @import {Timeline} from "./timeline.js" */
+/** @import {Timeline} from "../timeline.js" */
 
 /**
  * @typedef {{

@@ -1,9 +1,9 @@
 // Requests for the data that a time series page shows: addresses, and example code for clients of HAPI and das2.
 
-import { addCopyButton } from "./copy_button.js";
-import { createElement } from "./dom.js";
+import { addCopyButton } from "hven/copy_button.js";
+import { createElement } from "hven/dom.js";
 import { formatTime } from "./time_format.js";
-/** @import {Timeline} from "./timeline.js" */
+/** @import {Timeline} from "../timeline.js" */
 
 /**
  * @typedef {{

@@ -1,13 +1,13 @@
 // Panels with lines of time series: mean values, and the range between minimum and maximum.
-import { applyOpacity } from "./colours.js";
-import { createElement } from "./dom.js";
+import { applyOpacity } from "hven/colours.js";
+import { createElement } from "hven/dom.js";
 import { TimePanel } from "./time_panel.js";
-import { formatNumber } from "./axis_scale.js";
-import { getColour } from "./plot_drawing.js";
+import { formatNumber } from "hven/axis_scale.js";
+import { getColour } from "hven/plot_drawing.js";
 import { BINS_PER_TILE, chooseBinWidth } from "./series_tiles.js";
 /** @import uPlot from "uplot" */
 /** @import {Parameter, Tile} from "./series_tiles.js" */
-/** @import {Timeline} from "./timeline.js" */
+/** @import {Timeline} from "../timeline.js" */
 
 const MICROSECONDS_PER_SECOND = 1e6;
 const LOG_RATIO = 500; // ratio of maximum to minimum from which an axis is logarithmic

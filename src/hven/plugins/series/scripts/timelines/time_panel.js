@@ -1,12 +1,12 @@
 // The base of time series panels: axes, ticks and pointer. `LinePanel` and `SpectrogramPanel` draw the content.
 import uPlot from "uplot";
-import { createElement } from "./dom.js";
+import { createElement } from "hven/dom.js";
 import { TimelineGestures } from "./timeline_gestures.js";
-import { formatUnit, formatNumber } from "./axis_scale.js";
-import { getColour } from "./plot_drawing.js";
-import { formatNumberTicks, formatTimeTicks, listNumberTicks, listTimeTicks } from "./ticks.js";
+import { formatUnit, formatNumber } from "hven/axis_scale.js";
+import { getColour } from "hven/plot_drawing.js";
+import { formatNumberTicks, formatTimeTicks, listNumberTicks, listTimeTicks } from "hven/ticks.js";
 /** @import {Parameter} from "./series_tiles.js" */
-/** @import {Timeline} from "./timeline.js" */
+/** @import {Timeline} from "../timeline.js" */
 
 const LEFT_AXIS_PIXELS = 88; // of all panels
 const RIGHT_MARGIN_PIXELS = 16; // after the last time
