@@ -8,6 +8,7 @@ PLUGIN = PluginPackage(
     name="curating",
     title="Let curators edit the texts of the site in its pages",
     pages="hven.plugins.curating.edit_pages:PAGES",
+    scripts="hven.plugins.curating:scripts",
     translations="hven.plugins.curating:texts",
     store_tables=StoreTables(names=("drafts",), definitions="hven.plugins.curating.draft_store:TABLES"),
     account_removers=("hven.plugins.curating.draft_store:remove_account_drafts",),
