@@ -9,7 +9,6 @@ import { Workspace } from "./workspace.js";
 const PANE_MODULES = {
   ...PACKAGE_PANES,
   asks: () => import("./multi_table_form.js"),
-  cube: () => import("./cube.js"),
   copy: () => import("./copy_button.js"),
   detail: () => import("./row_detail.js"),
   everywhere: () => import("./multi_table_search.js"),

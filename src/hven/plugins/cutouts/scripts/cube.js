@@ -1,19 +1,19 @@
 // A data cube: slices as images with a slider, spectra of pixels and regions, ratios of slices, positions, Python code.
-import { requireElement, createElement, describeError } from "./dom.js";
-import { describeSliceAxis, findBrightestPixel, findPart, buildCubeQuery, buildSliceScale } from "./cube_facts.js";
-import { parseNpy } from "./npy.js";
-import { CubeImage } from "./cube_image.js";
-import { interpolatePosition, formatPosition } from "./pixel_positions.js";
-import { writePython } from "./python_code.js";
-import { formatUnit, formatNumber, formatSliceValue } from "./axis_scale.js";
-import { SpectrumPlot } from "./spectrum_plot.js";
-import { addCopyButton } from "./copy_button.js";
-import { createZoomButtons, CubeControls } from "./cube_controls.js";
-import { computeLimits, getColourTable } from "./colour_maps.js";
-import { RequestError } from "./workspace.js";
-/** @import {CubeFacts, CubeSpectra} from "./cube_facts.js" */
-/** @import {ImageRegion, ImageTile} from "./cube_image.js" */
-/** @import {Workspace} from "./workspace.js" */
+import { requireElement, createElement, describeError } from "hven/dom.js";
+import { describeSliceAxis, findBrightestPixel, findPart, buildCubeQuery, buildSliceScale } from "./cubes/cube_facts.js";
+import { parseNpy } from "hven/npy.js";
+import { CubeImage } from "./cubes/cube_image.js";
+import { interpolatePosition, formatPosition } from "./cubes/pixel_positions.js";
+import { writePython } from "./cubes/python_code.js";
+import { formatUnit, formatNumber, formatSliceValue } from "hven/axis_scale.js";
+import { SpectrumPlot } from "./cubes/spectrum_plot.js";
+import { addCopyButton } from "hven/copy_button.js";
+import { createZoomButtons, CubeControls } from "./cubes/cube_controls.js";
+import { computeLimits, getColourTable } from "hven/colour_maps.js";
+import { RequestError } from "hven/workspace.js";
+/** @import {CubeFacts, CubeSpectra} from "./cubes/cube_facts.js" */
+/** @import {ImageRegion, ImageTile} from "./cubes/cube_image.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 const MAX_TILES = 32;
 

@@ -1,13 +1,13 @@
 // The spectrum of a pixel or the mean of a region. A line marks the displayed slice; a click or drag chooses another
 // one.
 import uPlot from "uplot";
-import { applyOpacity } from "./colours.js";
-import { createElement } from "./dom.js";
-import { formatNumber, formatSliceValue } from "./axis_scale.js";
-import { getColour } from "./plot_drawing.js";
-import { formatNumberTicks, listNumberTicks } from "./ticks.js";
-/** @import {AxisScale} from "./axis_scale.js" */
-/** @import {Workspace} from "./workspace.js" */
+import { applyOpacity } from "hven/colours.js";
+import { createElement } from "hven/dom.js";
+import { formatNumber, formatSliceValue } from "hven/axis_scale.js";
+import { getColour } from "hven/plot_drawing.js";
+import { formatNumberTicks, listNumberTicks } from "hven/ticks.js";
+/** @import {AxisScale} from "hven/axis_scale.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 /** @typedef {(number | null)[]} SpectrumValues */
 /**

@@ -1,8 +1,8 @@
 // An image on a canvas: zoom, pan, and selection of a pixel or a region by pointer, touch and keys. It sends no
 // requests.
-import { getColour } from "./plot_drawing.js";
-import { colourValues } from "./colour_maps.js";
-import { EventEmitter } from "./workspace.js";
+import { getColour } from "hven/plot_drawing.js";
+import { colourValues } from "hven/colour_maps.js";
+import { EventEmitter } from "hven/workspace.js";
 
 /**
  * @typedef {{values: ArrayLike<number>, width: number, x: number, y: number, step: number}} ImageTile

@@ -1,10 +1,10 @@
 // The server's description of a cube: parts, axes and the current view.
-import { buildScale } from "./axis_scale.js";
+import { buildScale } from "hven/axis_scale.js";
 /** @import {ImageTile} from "./cube_image.js" */
 /** @import {PositionGrid} from "./pixel_positions.js" */
-/** @import {AxisScale} from "./axis_scale.js" */
-/** @import {Translate} from "./answers.js" */
-/** @import {Workspace} from "./workspace.js" */
+/** @import {AxisScale} from "hven/axis_scale.js" */
+/** @import {Translate} from "hven/answers.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 /**
  * @typedef {{

@@ -1,9 +1,9 @@
 // The controls of a cube: parts and axes, colours and limits, pointer tools, and the slice slider.
-import { createButton, createElement } from "./dom.js";
+import { createButton, createElement } from "hven/dom.js";
 import { DRAWING_TOOLS } from "./cube_image.js";
-import { formatNumber, formatSliceValue } from "./axis_scale.js";
-import { COLOUR_MAPS, STRETCHES, getColourTable } from "./colour_maps.js";
-/** @import {CubePane} from "./cube.js" */
+import { formatNumber, formatSliceValue } from "hven/axis_scale.js";
+import { COLOUR_MAPS, STRETCHES, getColourTable } from "hven/colour_maps.js";
+/** @import {CubePane} from "../cube.js" */
 
 /** Shares of the values between the limits. */
 const LIMIT_SHARES = [1, 0.999, 0.995, 0.98, 0.95, 0.9];

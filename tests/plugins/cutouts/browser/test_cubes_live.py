@@ -11,7 +11,6 @@ import pytest
 from astropy.io import fits
 from browser_tab import BrowserTab, open_tab
 
-from plugin_needs import require_plugins
 from process_runner import Server, run_hven, serve_site
 from shared import shared
 
@@ -52,7 +51,6 @@ def write_cube(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def cubes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    require_plugins("protocols", "cubes")
     site = tmp_path_factory.mktemp("cubes") / "site"
     folder = site / "collections" / "maps"
     folder.mkdir(parents=True)
