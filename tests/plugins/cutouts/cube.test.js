@@ -1,7 +1,10 @@
 // The calculations of a cube's page: interpolated positions, Python code.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { interpolatePosition, formatPosition } from "../../../src/hven/plugins/cutouts/scripts/cubes/pixel_positions.js";
+import {
+  interpolatePosition,
+  formatPosition,
+} from "../../../src/hven/plugins/cutouts/scripts/cubes/pixel_positions.js";
 import { writePython } from "../../../src/hven/plugins/cutouts/scripts/cubes/python_code.js";
 
 test("positions lie between places, over the seam of longitudes, too", () => {

@@ -1,6 +1,12 @@
 // A data cube: slices as images with a slider, spectra of pixels and regions, ratios of slices, positions, Python code.
 import { requireElement, createElement, describeError } from "hven/dom.js";
-import { describeSliceAxis, findBrightestPixel, findPart, buildCubeQuery, buildSliceScale } from "./cubes/cube_facts.js";
+import {
+  describeSliceAxis,
+  findBrightestPixel,
+  findPart,
+  buildCubeQuery,
+  buildSliceScale,
+} from "./cubes/cube_facts.js";
 import { parseNpy } from "hven/npy.js";
 import { CubeImage } from "./cubes/cube_image.js";
 import { interpolatePosition, formatPosition } from "./cubes/pixel_positions.js";
