@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,21 @@ def require_setting(name: str) -> None:
         Name of a section, or ``section.setting``.
     """
     report_missing_plugins([] if has_setting(name) else [name])
+
+
+def draw_files(files: Sequence[tuple[Path, str]], size_pixels: int) -> bytes:
+    """Draw files with their names as a picture, or skip the test if no package in use draws files.
+
+    Parameters
+    ----------
+    files
+        Paths, and names by which the contents are known.
+    size_pixels
+        Size of the longer side.
+    """
+    draw = load_core_fixtures("PICTURES").get("draw")
+    report_missing_plugins([] if draw else ["pictures of files"])
+    return bytes(draw(files, size_pixels))  # type: ignore[misc]
 
 
 def require_medium(path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from astropy.io import fits
 
 SEED = 20_261_126
@@ -98,3 +100,15 @@ PRODUCT_WRITERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
     "oifits": _write_oifits,
     "fits": _write_fits,
 }
+
+
+def write_istp_cdf(path: Path, variables: Mapping[str, tuple[Any, str, Mapping[str, Any]]]) -> Path:
+    """Write a CDF of variables: name -> values, VAR_TYPE and further attributes."""
+    cdfwrite = pytest.importorskip("cdflib.cdfwrite")
+    made = cdfwrite.CDF(str(path))
+    for name, (values, var_type, attributes) in variables.items():
+        kind = 33 if name.startswith("Epoch") else 45
+        spec = {"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": list(values.shape[1:])}  # fmt: skip
+        made.write_var(spec, var_attrs={"VAR_TYPE": var_type, **attributes}, var_data=values)
+    made.close()
+    return path

@@ -25,6 +25,7 @@ import pytest
 import sunpy
 
 from package_modules import load_package_modules
+from plugin_needs import require_plugins
 from process_runner import lint_service, run_hven, serve_site, wait_until
 from requirements import is_available, report_missing
 from shared import ROOT, shared
@@ -162,6 +163,7 @@ def test_the_data_are_fetched(fetched_demo: tuple[str, dict[str, int | None]] | 
 
 def test_each_collection_has_a_picture(demo: Path) -> None:
     """On the first page, and each picture is one: charts, views and globes that were drawn, previews of images."""
+    require_plugins("protocols", "previews")
     with serve_site(demo / "demo-site") as server:
         # as the addresses in its rows have it: pages show pictures of their own origin alone
         headers = {"accept": "text/html", "host": "127.0.0.1:8080"}

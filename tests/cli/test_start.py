@@ -67,7 +67,6 @@ NEEDED: dict[str, frozenset[str]] = (
             "check",
             "descriptor_commands",
             "sync",
-            "hips_command",
             "preparation",
             "release_commands",
         ),

@@ -23,6 +23,7 @@ from astropy.time import Time
 from PIL import Image
 
 from example_sites import ingest_all, open_example
+from plugin_needs import require_plugins
 from process_runner import run_hven, serve_site
 
 pytestmark = pytest.mark.slow
@@ -150,6 +151,7 @@ def test_nrh(example_site: tuple[Path, Rows]) -> None:
                 Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9
             )
     assert "no element, so this source row creates no row: 1 row" in run_hven("--site", site, "ingest", "nrh").stdout
+    require_plugins("protocols", "previews")
     with serve_site(site) as server:
         days = {hit["_id"]: hit["_source"] for hit in hits if hit["_source"]["quicklooks"]}
         asked = urlencode({"ID": [f"{day}_1" for day in days], "RESPONSEFORMAT": "csv"}, doseq=True)

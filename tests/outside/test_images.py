@@ -23,6 +23,7 @@ from pyvo.dal.adhoc import DatalinkResults
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
+from plugin_needs import require_plugins
 from process_runner import Server, serve_site
 from requirements import require_program
 from shared import shared
@@ -234,6 +235,7 @@ PICTURES = [("plain", 10.0, 5.0, "ICRS", 0.0, "all"), ("turned", 10.05, 5.02, "g
 
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    require_plugins("protocols", "soda")
     directory = tmp_path_factory.mktemp("virtual")
     folder = directory / "collections/pics"
     folder.mkdir(parents=True)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # Aladin is told
 
 from aladin_desktop import run_aladin
 
-from plugin_needs import require_medium
+from plugin_needs import require_medium, require_plugins
 from process_runner import Server, run_hven, serve_site, wait_until
 from requirements import require_program
 from shared import shared
@@ -105,6 +105,7 @@ class FitsProduct(NamedTuple):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    require_plugins("protocols", "conversions", "soda")
     require_medium(next(shared("data/planetary/cubes").glob("*.qub")))
     site = tmp_path_factory.mktemp("programs") / "site"
     run_hven("init", site)

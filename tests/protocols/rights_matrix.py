@@ -28,7 +28,6 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins, settings
-from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, session
 from hven.site.auth._referee_invitations import REFEREE_COOKIE
@@ -271,9 +270,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/collections/{name}/files": [""],
     "/collections/{name}/files/{path:path}": [""],
     "/collections/{name}/headers/{path:path}": ["", "RESPONSEFORMAT=json"],
-    "/collections/{name}/as/{form}/{path:path}": [""],
-    "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
-    "/collections/{name}/cube/{path:path}": ["", "slice=1", "spectrum=1 1", "RESPONSEFORMAT=html"],
     TABLE_ROUTE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
     **dict.fromkeys(VIEWS, SEARCHES),
     f"{TABLE_ROUTE}/download": [*SEARCHES, *(f"_as={name}&_all=1" for name in ("votable", "csv", "fits", "parquet", "json")), "_key=idzqembargo"],
@@ -293,15 +289,9 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
     "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
     "/adql/words": ["", "q=zq"],
-    "/basket": [""],
-    "/basket/{token}": ["", "lang=fr", "_json=1", "_of=obs/main&_from=2"],
-    "/basket/{token}/files": [f"_as={kind}" for kind in ("zip", "tar", "links", "curl")],
-    "/basket/{token}/table": [f"_of={of}&_as={kind}{keys}" for of in ("obs/main", "obs/bright", "obs/none") for kind in ("csv", "votable") for keys in ("", "&_keys=1")],
-    "/basket/{token}/cite.bib": [""],
     "/archive": [urlencode({"QUERY": query, "FORMAT": kind}) for query in ("SELECT * FROM obs.main", "SELECT ident, note FROM obs.main", "SELECT url FROM obs.files") for kind in ("zip", "tar", "links")],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
-    "/hipslist": [""],
     **{f"/hapi{what}": [""] for what in ("", "/about", "/capabilities", "/{path:path}")},
     "/hapi/catalog": ["", "depth=all"],
     "/hapi/info": ["dataset=obs_main", "dataset=obs_main&parameters=note"],
@@ -310,8 +300,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/meanwhile": [f"_from={start}&_to={stop}{more}" for start, stop in (("1999", "2999-01-02"), ("2030", "2030-01-02"), ("2998", "2999-02")) for more in ("", "&_but=obs.main")],
     "/das2/server": ["", *(f"server={what}&dataset=obs/main" for what in ("list", "discovery", "dsdf", "peers", "id", "logo")), *(f"server=dataset&dataset=obs/main&start_time={start}&end_time={stop}&ascii=1{more}" for start, stop in (("1999", "2999-01-02"), ("2030", "2030-01-02"), ("2998", "2999-02")) for more in ("", "&resolution=86400", "&resolution=1e8&format.version=3"))],
     "/das2/catalog.json": [""], "/das2/catalog/{path:path}": [""], "/das2/source/{path:path}": [""],
-    "/soda/sync": [*(f"TABLE=obs.main&ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), "ID=ivo://vo.example/obs?idzqembargo"],
-    "/soda/capabilities": [""],
     "/sia/{table}": ["POS=60,-40&SIZE=180", "POS=60,-40&SIZE=180&RESPONSEFORMAT=csv&VERB=3", "POS=60,-40&SIZE=0", "FORMAT=METADATA"],
     "/sia/{table}/capabilities": [""],
     "/sia/{table}/cutouts": ["POS=60,-40&SIZE=180", "POS=60,-40&SIZE=0&RESPONSEFORMAT=csv", "FORMAT=METADATA"],
@@ -341,10 +329,9 @@ QUERY_STRINGS |= {
     path: [""]
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
-        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
-        "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib",
-        "/collections/{name}/hips/{hips}/{path:path}", "/results/{ident}",
-        "/results/{ident}/rows",
+        "/assets/packages/{package}/{digest}/{path:path}",
+        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial",
+        "/results/{ident}", "/results/{ident}/rows",
     )
 }  # fmt: skip
 QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
@@ -391,12 +378,6 @@ UPLOAD_ROWS = b"id,n\nidzqcalib,7310007\nidzqembargo,7312025\nidzqcarl,7319088\n
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
 
 
-def _build_basket() -> Basket:
-    """Fill a basket with all rows and a search, as a user who sees everything would share it."""
-    lines = tuple((f'["id{row.word}"]',) for row in ROWS)
-    return Basket(parts=(BasketTablePart(table_path="obs/main", row_keys=lines, searches=("note=*zq*",)), BasketTablePart(table_path="obs/bright", searches=("",)), BasketTablePart(table_path="obs/none", row_keys=lines[:2])))  # fmt: skip
-
-
 PATH_VALUES = {
     "name": "obs",
     "kind": "obscore",
@@ -404,14 +385,12 @@ PATH_VALUES = {
     "rest:path": "count",
     "name:path": "obs",
     "face": "cone",
-    "form": "fits",
     "pane": "rows",
     "job": "nothing",
     "id": "obs_main",
-    "token": _build_basket().to_inline_token(),
     "secret": "nothing",
     "label": RELEASE,
-    "ident": "nothing", "hips": "nothing", "page": "search", "file": "nothing",
+    "ident": "nothing", "package": "nothing", "digest": "nothing", "page": "search", "file": "nothing",
 }  # fmt: skip
 PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
 # route -> a parameter of it, with all values that are tried

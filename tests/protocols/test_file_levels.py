@@ -16,6 +16,7 @@ from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
+from plugin_needs import require_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +185,7 @@ def test_files_are_given_by_the_levels_of_all_their_rows(place, who):
 @pytest.mark.parametrize("who", FILES)
 @pytest.mark.parametrize("query", ["", "slice=1", "spectrum=1+1", "RESPONSEFORMAT=html"])
 def test_files_are_looked_into_by_the_same_levels(place, who, query):
+    require_plugins("protocols", "cubes")
     for name, status in FILES[who].items():
         answer = request_file(place, who, f"/collections/night/cube/{name}?{query}")
         shown = 200 if query == "RESPONSEFORMAT=html" else 400  # it is no FITS file: whoever may take it may know that

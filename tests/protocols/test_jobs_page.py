@@ -246,7 +246,7 @@ def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
         job = site.store.jobs.get_job(begun.headers["location"].partition("job=")[2])
         assert (job.type, job.parameters) == ("words", (("TEXT", "so"), ("TIMES", "3")))
         assert client.ask("GET", "/jobs?new=nothing", headers={"accept": HTML}).status == 404
-        page = client.ask("GET", "/jobs?new=hips", headers={"accept": HTML}).text
+        page = client.ask("GET", "/jobs?new=prepare", headers={"accept": HTML}).text
         assert "Log in to run jobs of this kind" in page
         assert "param-COLLECTION" not in page
 

@@ -16,6 +16,7 @@ from hven.app._server import create_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 
 HEAD = """\
 collection: maps
@@ -125,6 +126,7 @@ FILED = (
 
 
 def test_a_row_whose_file_can_be_drawn_leads_to_its_picture(tmp_path: Path) -> None:
+    require_plugins("protocols", "previews")
     file = io.StringIO()
     good = {key: value for key, value in GOOD.items() if key != "thumbnail_url"}
     writer = csv.DictWriter(file, [*good, "file_name"])

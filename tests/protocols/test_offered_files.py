@@ -19,6 +19,7 @@ from hven.app._server.application import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
+from plugin_needs import require_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +87,7 @@ FILE = re.compile(r"""http://hven\.test(/collections/[a-z]+/(?:files|preview|cub
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, str]]]:
+    require_plugins("protocols", "conversions", "previews", "soda")
     directory = tmp_path_factory.mktemp("offered")
     (directory / "hven.toml").write_text(
         'name = "offered"\npublic_url = "http://hven.test"\n[people]\ngroups = {spica = ["carl"]}\n'

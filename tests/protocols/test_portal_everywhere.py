@@ -24,6 +24,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.site import Site
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_plugins
 from process_runner import wait_until
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")
@@ -301,6 +302,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
 
 
 def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tuple[Client, list[str], str]) -> None:
+    require_plugins("protocols", "previews")
     reader, seen, base = sights
     told: list[dict[str, Any]] = []
 
@@ -338,6 +340,7 @@ def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tupl
 
 
 def test_what_is_no_picture_is_told_and_not_asked_for_again(sights: tuple[Client, list[str], str]) -> None:
+    require_plugins("protocols", "previews")
     reader, seen, _ = sights
     answer = json.loads(
         reader.ask("GET", "/search/epn?dataproduct_type=im", headers={"accept": "application/json"}).body

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -26,7 +26,6 @@ from hven.jobs import declared_types
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model import settings
-from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store._database import metadata
@@ -245,14 +244,34 @@ def _query(collection: str) -> dict[str, str]:
 
 JOBS = {
     "tap": Line("/tap/async", lambda _, collection, __: _query(collection)),
-    "soda": Line("/soda/async", lambda _, collection, __: {"TABLE": f"{collection}.main", "ID": "one", "CIRCLE": "10 20 1"}),
     "table_update": Line("/tap/table-update", _table_update, shows=False, closed=frozenset({401})),
-    # made by operators alone: to others they say so
-    "hips": Line("/jobs/hips", lambda _, collection, __: {"COLLECTION": collection, "NAME": "maps"}, shows=False),
-    "prepare": Line("/jobs/prepare", lambda _, collection, __: {"COLLECTION": collection, "WHAT": "previews"}, shows=False),
     # of the site: a program that knows nothing but what it was sent
     "echo": Line("/jobs/echo", lambda _, collection, __: {"WORD": f"sesame {collection}"}, shows=False),
 }  # fmt: skip
+FILE_JOBS: dict[str, tuple[str, dict[str, str]]] = merge_package_rights("FILE_JOBS", {})
+FILE_ADDRESSES: dict[str, str] = merge_package_rights("FILE_ADDRESSES", {})
+
+
+def _fill_file_job(name: str, collection: str) -> dict[str, str]:
+    return {key: value.replace("{collection}", collection) for key, value in FILE_JOBS[name][1].items()}
+
+
+def _file_job(name: str) -> Line:
+    return Line(FILE_JOBS[name][0], lambda _, collection, __: _fill_file_job(name, collection))
+
+
+JOBS |= {name: _file_job(name) for name in FILE_JOBS}
+# made by operators alone: to others they say so; further parameters of each
+OPERATOR_JOBS: dict[str, dict[str, str]] = merge_package_rights("OPERATOR_JOBS", {"prepare": {"WHAT": "previews"}})
+
+
+def _operator_job(name: str) -> Line:
+    return Line(
+        f"/jobs/{name}", lambda _, collection, __: {"COLLECTION": collection, **OPERATOR_JOBS[name]}, shows=False
+    )
+
+
+JOBS |= {name: _operator_job(name) for name in OPERATOR_JOBS}
 # tables of the store: what outlives a request there, and where that is tried
 STORE = {
     "jobs": "the jobs of this module",
@@ -263,7 +282,6 @@ STORE = {
     "grants": "the rights themselves; test_a_signed_address_shows_what_its_reader_may_see_now",
     "sessions": "who is logged in: their rights are asked at each request",
     "users": "accounts: names and digests",
-    "drafts": "texts that a curator wrote, for themself: test_edit.py asks for the role each time",
     "audit": "the audit log, for operators: test_roles.py",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
     **dict.fromkeys(
@@ -275,16 +293,18 @@ STORE = merge_package_rights("STORE", STORE)
 # directories of what the site keeps, and of what it can make anew
 KEPT = {
     "jobs": "the files of the jobs of this module",
-    "baskets": "keys of rows, and no rights: test_a_basket_shows_what_its_reader_may_see",
     "snapshots": "rows of tables, those of users, too: read by `query.run` alone", "engine-live": "texts of live tables",
     "sync": "of what was published", "documents": "the same", "heads.sqlite": "the same", "live": "the same",
     "hven.sqlite": "the store: see STORE", "hven.sqlite-wal": "the same", "hven.sqlite-shm": "the same",
     "store.sqlite": "the store: see STORE", "store.sqlite-wal": "the same", "store.sqlite-shm": "the same",
-    "previews": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
-    "pictures": "the same", "cubes": "copies of files, asked as the file itself", "hips": "tiles, for whoever may take all images: test_made_hips.py",
+    "pictures": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
     "facets": "counts by scope", "trees": "the same: each file is of one scope", "metrics": "numbers of the server", "rejects": "rows of sources, in the shell", "tmp": "for the moment", "run": "sockets of processes",
     "words": "words of public tables and by scope, for suggestions: rights_matrix.py",
 }  # fmt: skip
+KEPT = merge_package_rights("KEPT_DIRECTORIES", KEPT)
+# addresses that a reader may share with others, by the package that has them: those of rows of a collection
+SHARED_ADDRESSES: dict[str, Callable[[str], list[str]]] = merge_package_rights("SHARED_ADDRESSES", {})
+KEEPING_REQUESTS = merge_package_rights("KEEPING_REQUESTS", {})  # path -> body that makes the site keep something
 PACKAGE_REQUESTS = load_package_modules("rights_requests")
 for _module in PACKAGE_REQUESTS:
     KEPT |= _module.KEPT_DIRECTORIES
@@ -374,7 +394,7 @@ def make_jobs(world: World, loser: Loser, headers: Mapping[str, str]) -> Iterato
         sent = {**line.params(world, loser.collection, headers), "RUNID": "zqrun", "PHASE": "RUN"}
         made = world.ask(line.path, headers, "POST", urlencode(sent))
         if made.status == 401:  # for those with an account
-            assert kind in {"hips", "prepare", "table_update"}
+            assert kind in {*OPERATOR_JOBS, "table_update"}
             assert not loser.account
             continue
         assert made.status == 303, made.text
@@ -449,7 +469,8 @@ def test_a_job_that_waits_runs_with_the_rights_of_then(world: World, loser: Lose
 def test_what_the_owner_needs_no_right_for_stays_theirs(world: World) -> None:
     world.site.store.grants.add_grant("member", subject="hana", object="hesiod", role="reader", actor="owner")
     headers = world.account("hana")
-    for line, params in ((JOBS["tap"], _query("free")), (JOBS["soda"], {"TABLE": "free.main", "ID": "one", "CIRCLE": "10 20 1"})):  # fmt: skip
+    for line in (JOBS["tap"], *(JOBS[name] for name in FILE_JOBS)):
+        params = line.params(world, "free", headers)
         made = world.ask(line.path, headers, "POST", urlencode({**params, "PHASE": "RUN"}))
         world.run_jobs()
         _take("member", "hana")(world, headers)
@@ -536,17 +557,11 @@ def test_own_tables_are_their_owners(world: World) -> None:
     assert refused.status == 401, "tables are kept for accounts"
 
 
+@pytest.mark.parametrize("package", SHARED_ADDRESSES)
 @pytest.mark.parametrize("loser", LOSERS[:7], ids=lambda one: one.name)
-def test_a_basket_shows_what_its_reader_may_see(world: World, loser: Loser) -> None:
+def test_shared_addresses_show_what_their_reader_may_see(world: World, loser: Loser, package: str) -> None:
     headers = loser.begin(world)
-    basket = Basket(
-        parts=(
-            BasketTablePart(
-                table_path=f"{loser.collection}/main", row_keys=(('["one"]',),), searches=("note=*sesame*",)
-            ),
-        )
-    )
-    addresses = [f"/basket/{basket.to_inline_token()}", *(f"/basket/{basket.to_inline_token()}/{rest}" for rest in ("files?_as=links", f"table?_of={quote(loser.collection)}/main&_as=csv"))]  # fmt: skip
+    addresses = SHARED_ADDRESSES[package](loser.collection)
     assert find_shown_words(world.ask(addresses[-1], headers), loser.collection)
     world.lose(loser, headers)
     for who, these in {"themself": headers, **world.strangers}.items():
@@ -567,9 +582,9 @@ def test_states_and_files_are_asked_anew(world: World, loser: Loser) -> None:
     archive = urlencode({"QUERY": f"SELECT obs_id, file FROM {name}.main", "FORMAT": "tar"})
     addresses = [
         *package_addresses,
-        f"/collections/{name}/files/data/one.fits", f"/collections/{name}/preview/data/one.fits", f"/collections/{name}/headers/data/one.fits",
-        f"/soda/sync?TABLE={name}.main&ID=one&CIRCLE=10+20+1", f"/datalink/{name}.main?ID=one", f"/archive?{archive}",
-        f"/archive?TABLE={name}.main&ID=one&FORMAT=tar",
+        f"/collections/{name}/files/data/one.fits", f"/collections/{name}/headers/data/one.fits",
+        f"/datalink/{name}.main?ID=one", f"/archive?{archive}", f"/archive?TABLE={name}.main&ID=one&FORMAT=tar",
+        *(address.replace("{collection}", name) for address in FILE_ADDRESSES.values()),
     ]  # fmt: skip
     before = {address: world.ask(address, headers) for address in addresses}
     assert [one.status for one in before.values()].count(200) >= len(addresses) - 2, {one: answer.status for one, answer in before.items()}  # fmt: skip
@@ -592,8 +607,10 @@ def test_every_directory_of_kept_things_has_a_line(world: World) -> None:
     for line in JOBS.values():
         world.ask(line.path, headers, "POST", urlencode({**line.params(world, "zqnight", headers), "PHASE": "RUN"}))
     world.run_jobs()
-    world.ask("/collections/zqnight/preview/data/one.fits", headers)
-    world.ask("/basket", headers, "POST", urlencode({"ADD": Basket(parts=(BasketTablePart(table_path="free/main", row_keys=(('["one"]',),)),)).to_text()}))  # fmt: skip
+    for address in FILE_ADDRESSES.values():
+        world.ask(address.replace("{collection}", "zqnight"), headers)
+    for path, body in KEEPING_REQUESTS.items():
+        world.ask(path, headers, "POST", body)
     places = {world.site.settings.data_directory, world.site.settings.var_directory}
     found = {path.name for place in places for path in place.iterdir()} - {place.name for place in places}
     assert found <= set(KEPT), f"directories without a line in KEPT: {sorted(found - set(KEPT))}"

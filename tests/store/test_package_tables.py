@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-
 from hven.app._cli.absent_packages import find_absent_packages
+
 from hven.model import plugins
 from hven.model.errors import StorageError
 from hven.model.plugins import PluginPackage, StoreTables

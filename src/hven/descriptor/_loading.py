@@ -59,7 +59,14 @@ from hven.descriptor.value_schema import (
 from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, detect_misleading_retyping
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, TextPlace, find_close_match, suggest_spelling
-from hven.model.resource import CollectionSpec, ExampleQuery, Person, QueryTest, SourceSpec, TableSpec
+from hven.model.resource import (
+    CollectionSpec,
+    ExampleQuery,
+    Person,
+    QueryTest,
+    SourceSpec,
+    TableSpec,
+)
 from hven.model.settings import Settings
 from hven.model.table import LocalizedText
 from hven.sources.document_enrichment import with_document_columns
@@ -78,17 +85,12 @@ SERVICE_NAMES = (
     "sia2",
     "ssa",
     "datalink",
-    "soda",
     "epn-tap",
     "obscore",
     "portal",
     "tfcat",
     "maps",
     "files",
-    "previews",
-    "cubes",
-    "conversions",
-    "hips",
 )
 RESERVED_COLLECTION_NAMES = {
     "tap_schema": "the TAP standard",
@@ -498,6 +500,7 @@ def _build_collection_resource(
     if fields.get("prepare") and files is None:
         message = "prepare: the collection has no files"
         faults.add_error(message, fields.places["prepare"], "add 'files', or remove 'prepare'")
+    _check_preparations(fields, faults)
     engine = _read_engine_name(fields.get("engine"), faults)
     if not is_standard:
         _warn_missing_keys(name, fields, faults)
@@ -598,6 +601,14 @@ def _read_files_table(
             "give the other table another name",
         )
     return files
+
+
+def _check_preparations(fields: LocatedKeyValues, faults: FaultCollector) -> None:
+    """Warn of words of ``prepare`` that have no effect, because no plug-in package in use has them."""
+    for word in fields.get("prepare", ()):
+        unused_key = plugins.explain_unused_key(f"prepare.{word}")
+        if unused_key is not None:
+            faults.add_warning(unused_key.message, fields.places["prepare"], unused_key.remedy)
 
 
 def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> None:

@@ -262,6 +262,9 @@ def _check_service_key(key: LocatedYamlScalar, specs: Sequence[TableSpec], fault
     if face and face not in face_names:
         remedy = suggest_spelling(face, face_names) or "write a service such as cone, sia, sia2 or ssa"
         faults.add_error(f"registry.services: there is no service {face!r}", key.place, remedy)
+    unused_error = plugins.find_unused_plugin_error("used_keys", f"registry.services.{face}")
+    if unused_error is not None:
+        faults.add_warning(unused_error.message, key.place, unused_error.remedy)
 
 
 def _read_alternate_identifiers(registry_fields: LocatedKeyValues, faults: FaultCollector) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from hven.descriptor._derived_links import expand_derived_link
 from hven.descriptor._expression_trees import build_number_format_expression
 from hven.descriptor._name_resolution import with_place
 from hven.descriptor.written_yaml import LocatedYamlScalar
+from hven.model import plugins
 from hven.model.errors import suggest_spelling
 from hven.model.params import Param
 from hven.model.resource import ColumnMapping
@@ -103,9 +104,11 @@ def build_link_column_defaults(
         value = f"CAST({TARGET_ALIAS}.{quote_adql_name(identifier_column.name)} AS VARCHAR)"
         expressions["datalink_url"] = f"'{site_url}/datalink/{table.qualified_name}?ID=' || URL_ENCODE({value})"
     file_link = next(iter(table.row_file_links), None)
-    if file_link is not None and "thumbnail_url" in column_names:
-        expressions["thumbnail_url"] = _write_preview_expression(
-            file_link, f"{site_url}/collections/{percent_encode(table.schema)}/preview/"
+    pictures = plugins.find_file_pictures()
+    if file_link is not None and pictures is not None and "thumbnail_url" in column_names:
+        prefix, suffix = pictures.thumbnail.split("{path}")
+        expressions["thumbnail_url"] = _write_thumbnail_expression(
+            file_link, f"{site_url}/collections/{percent_encode(table.schema)}/{prefix}", suffix
         )
     return {
         name: ColumnMapping(column=name, how="map", value=with_place(text, place), place=place)
@@ -113,8 +116,8 @@ def build_link_column_defaults(
     }
 
 
-def _write_preview_expression(link: LinkTemplate, url_prefix: str) -> str:
-    """Write the address of the picture of a file, for those whose names say that they can be drawn."""
+def _write_thumbnail_expression(link: LinkTemplate, url_prefix: str, url_suffix: str) -> str:
+    """Write the address of the thumbnail of a file, for those whose names say that they can be drawn."""
 
     def write_template_part(part: str | TemplateExpression) -> str:
         if isinstance(part, str):
@@ -131,7 +134,8 @@ def _write_preview_expression(link: LinkTemplate, url_prefix: str) -> str:
     can_be_drawn = (
         f"REGEXP_REPLACE(LOWER({path}), '^.*({drawable_pattern})$', '') = '' AND ({link.condition or '1 = 1'})"
     )
-    return f"CASE WHEN {can_be_drawn} THEN {write_adql_literal(url_prefix)} || URL_PATH({path}) || '?size=200' END"
+    prefix, suffix = write_adql_literal(url_prefix), write_adql_literal(url_suffix)
+    return f"CASE WHEN {can_be_drawn} THEN {prefix} || URL_PATH({path}) || {suffix} END"
 
 
 def check_target_columns(

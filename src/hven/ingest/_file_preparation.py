@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from hven.model import plugins
 from hven.model.errors import NotFoundError
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.store import JobRecord, format_current_time
@@ -24,11 +25,12 @@ OWNER_QUEUE = f"user {OWNER_PRINCIPAL.name}"
 
 def enqueue_file_preparation(site: Site, resource: CollectionSpec) -> None:
     """Enqueue a job that prepares new files, and deletes the products of files that are gone."""
-    cube_directory = site.settings.var_directory / "cubes" / resource.name
-    if not resource.prepare and not cube_directory.is_dir():
+    package_words = {word for package in plugins.list_plugin_packages() for word in package.file_preparations}
+    words = [word for word in resource.prepare if word in package_words]
+    if not words and not _has_prepared_products(site, resource.name):
         return
     jobs = site.store.jobs
-    preparations = [("WHAT", preparation) for preparation in resource.prepare]
+    preparations = [("WHAT", word) for word in words]
     job_parameters = (("COLLECTION", resource.name), *preparations)
     for waiting_job in jobs.list_jobs(OWNER_QUEUE, PREPARE_JOB_TYPE, phases=("QUEUED",)):
         with suppress(NotFoundError):
@@ -49,3 +51,10 @@ def enqueue_file_preparation(site: Site, resource: CollectionSpec) -> None:
     )
     jobs.add_job(job)
     jobs.enqueue_job(job.id, allowed_phases=("PENDING",), queue_limit=site.settings.jobs.queued)
+
+
+def _has_prepared_products(site: Site, collection: str) -> bool:
+    """Return whether a package keeps products of files of a collection; some may be of files that are gone."""
+    preparing_packages = [package for package in plugins.list_plugin_packages() if package.file_preparations]
+    folders = [folder for package in preparing_packages for folder in package.collection_folders]
+    return any((site.settings.var_directory / folder / collection).is_dir() for folder in folders)

@@ -133,6 +133,9 @@ class LinkTemplate:
     check_addresses
         Returns for each address whether its target suits the link (null: there is no target). The link exists only
         where it does.
+    page_text
+        Text of the link on pages, which catalogues of the pages translate; ``{name}`` stands for the name of the file.
+        Empty: `description`.
     places
         Key -> its place in the descriptor.
     """
@@ -155,6 +158,7 @@ class LinkTemplate:
     needs_file_access: bool = False
     adapt_service: Callable[[ServiceDescriptor, str | None, dict[str, Any]], ServiceDescriptor | None] | None = None
     check_addresses: Callable[[Sequence[str | None]], Sequence[bool]] | None = None
+    page_text: str = ""
     places: Mapping[str, TextPlace] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -212,9 +216,8 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
     """
 
     def build_column_template(name: str, pattern: str = "{}") -> Template:
-        quoted = name.replace('"', '""')
         if name in units_by_column:
-            return (TemplateExpression(pattern.format(f'{TARGET_ALIAS}."{quoted}"')),)
+            return (TemplateExpression(pattern.format(write_target_column(name))),)
         return ()
 
     if utype == FILES_UTYPE:
@@ -235,6 +238,18 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
     for name, semantics in (("thumbnail_url", "#thumbnail"), ("preview_url", "#preview")):
         if name in units_by_column:
             yield LinkTemplate(semantics=semantics, address=build_column_template(name))
+
+
+def write_target_column(name: str) -> str:
+    """Return the expression for a column of the row itself, for templates.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    """
+    quoted_name = name.replace('"', '""')
+    return f'{TARGET_ALIAS}."{quoted_name}"'
 
 
 def to_content_qualifier(product_type: str | None) -> str | None:
@@ -286,4 +301,5 @@ __all__ = [
     "list_drawable_extensions",
     "list_standard_links",
     "to_content_qualifier",
+    "write_target_column",
 ]

@@ -67,6 +67,21 @@ class FileSignature:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FilePictures:
+    """Where a service has pictures of the files of a collection, below the address of the collection.
+
+    Parameters
+    ----------
+    picture, thumbnail
+        Address of the picture of a file, and of its thumbnail, with ``{path}`` for the path of the file:
+        ``preview/{path}``.
+    """
+
+    picture: str
+    thumbnail: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoreTables:
     """Tables of a package in the system state, which only the package reads and writes.
 
@@ -107,6 +122,9 @@ class PluginPackage:
         Plug-ins of the groups of `hven.model.plugins.PLUGIN_GROUPS`.
     files
         Files that kinds of sources outside of this package read, because it has media for them.
+    file_pictures
+        Where a service of the package has pictures of files; None: nowhere. The column ``thumbnail_url`` of EPN-TAP
+        tables gets these addresses for files that can be drawn, and pages of files show the pictures.
     upload_kinds
         Kinds of sources of the package whose files can be uploaded as tables. The kind recognises them by their
         content.
@@ -131,13 +149,26 @@ class PluginPackage:
         contains, and loads all of them (`hven.model.plugins.load_extensions`).
     store_tables
         Tables of the package in the system state; None: it has none.
+    collection_folders
+        Folders in ``var`` of a site with files that the package makes of collections: ``var/<folder>/<collection>``.
+        `hven remove --purge` deletes these, also if the settings leave out the package.
+    account_removers
+        Functions that delete what the package keeps of an account that is removed: ``remove(site, account)`` with the
+        `hven.site.Site` and the name of the account, each as ``module:name``. Hven also calls them if the settings
+        leave out the package, whose tables may be missing then.
     used_keys
-        Keys of the core's descriptors that have an effect only with a package that uses them: ``files.writers``.
+        Keys of the core's descriptors that have an effect only with a package that uses them (``files.writers``), and
+        words of such keys (``prepare.spectra``).
     pages
         Place of its pages in the portal, a `hven.portal.api.pages.PortalPages`, as ``module:name``; empty: none.
     table_links
         Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
         as ``module:name``.
+    scripts
+        Folder with its scripts and style sheets for browsers, as ``module:folder``. A module at the top of the folder
+        is a pane: ``moon.js`` exports a function ``mount(element, workspace)`` for elements with
+        ``data-pane="moon"``. Templates link to a style sheet by ``asset("night/moon.css")``; those of Hven's own
+        packages are part of the portal's. Empty: none.
     translations
         Folder with its catalogues of gettext, ``<language>.po``, as ``module:folder``: ``hven_weather.night:texts``.
         They translate texts of its pages and its messages; their contexts are those of the portal's own catalogues.
@@ -148,6 +179,14 @@ class PluginPackage:
     landing_pages
         Place of what it adds to the pages of collections and releases, a
         `hven.portal.api.landing_pages.LandingPageExtension`, as ``module:name``; empty: nothing.
+    file_preparations
+        What `hven prepare` and its job type make of files before clients request them, by the words of the key
+        ``prepare``, each the place of a `hven.services.file_preparation.FilePreparation` as ``module:name``. Products
+        are in `collection_folders`.
+    file_services
+        Services of rows' own files, by their names, each the place of a function ``build_link(table) -> LinkTemplate |
+        None`` as ``module:name``. Results of queries describe such a service by the link, whose semantics are the name
+        of the descriptor; None: they do not. ObsCore leads to the links of a row if its file has such a service.
     identifiers
         Place of a class that knows the DOIs of collections and releases, a `hven.site.PersistentIdentifiers`, as
         ``module:name``. Its argument is the database of the system state. Empty: the package gives no DOIs.
@@ -168,6 +207,7 @@ class PluginPackage:
     formats: Mapping[str, str] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
     files: tuple[FileSignature, ...] = ()
+    file_pictures: FilePictures | None = None
     functions: Mapping[str, str] = field(default_factory=dict)
     protocols: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)
@@ -183,12 +223,17 @@ class PluginPackage:
     address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
+    collection_folders: tuple[str, ...] = ()
+    account_removers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     used_keys: tuple[str, ...] = ()
     pages: str = field(default="", metadata=_NAMES_OBJECTS)
     table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    scripts: str = ""
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
+    file_preparations: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    file_services: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
 
     def __post_init__(self) -> None:

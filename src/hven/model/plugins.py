@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
-from hven.model._plugin_package import OBJECT_FIELDS, FileSignature, PluginPackage, StoreTables, Verb
+from hven.model._plugin_package import OBJECT_FIELDS, FilePictures, FileSignature, PluginPackage, StoreTables, Verb
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "PLUGIN_GROUPS",
     "RECORD_NAMES",
     "SELECTION_VARIABLE",
+    "FilePictures",
     "FileSignature",
     "PluginPackage",
     "StoreTables",
@@ -34,6 +35,7 @@ __all__ = [
     "cache_until_selection",
     "describe_error_origin",
     "explain_unused_key",
+    "find_file_pictures",
     "find_plugin_faults",
     "find_unused_package",
     "find_unused_plugin_error",
@@ -75,7 +77,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
 }
 NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("api", "row_fetching"),
-    "formats": ("api", "media", "pictures"),
+    "formats": ("api", "media"),
     "media": ("api",),
     "sources": (
         "api",
@@ -195,7 +197,7 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings`` or ``table_keys``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys`` or ``used_keys``.
     name
         Name of the plug-in.
 
@@ -213,9 +215,9 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``table_keys`` or ``verbs``.
+        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys`` or ``verbs``.
     name
-        Name of the plug-in.
+        Name of the plug-in, or the key.
 
     Returns
     -------
@@ -250,6 +252,18 @@ def list_file_signatures(kind: str | None = None) -> tuple[FileSignature, ...]:
     """
     signatures = [signature for package in list_plugin_packages() for signature in package.files]
     return tuple(signature for signature in signatures if kind in {None, signature.kind})
+
+
+def find_file_pictures() -> FilePictures | None:
+    """Find where a service has pictures of files.
+
+    Returns
+    -------
+    pictures
+        Those of the first package in use that has some; None: there are none.
+    """
+    package_pictures = (package.file_pictures for package in list_plugin_packages() if package.file_pictures)
+    return next(package_pictures, None)
 
 
 def load_extensions(point: str) -> tuple[ModuleType, ...]:
@@ -720,9 +734,9 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
                 load_named_object(place, where)
             except UserError as error:
                 yield error
-        if package.translations:
+        for folder_place in filter(None, (package.scripts, package.translations)):
             try:
-                locate_named_folder(package.translations, where)
+                locate_named_folder(folder_place, where)
             except UserError as error:
                 yield error
         for point in package.extensions:

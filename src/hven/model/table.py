@@ -20,6 +20,7 @@ from hven.model._links import (
     TemplateExpression,
     list_drawable_extensions,
     to_content_qualifier,
+    write_target_column,
 )
 from hven.model._localized_texts import LocalizedText, build_localized_text, translate_text
 from hven.model._path_roots import FileRoot, find_file_root
@@ -129,4 +130,5 @@ __all__ = [
     "table_to_json",
     "to_content_qualifier",
     "translate_text",
+    "write_target_column",
 ]

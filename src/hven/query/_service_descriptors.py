@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.adql.syntax_tree import ColumnRef, DerivedTable, Join, Select, SelectItem, TableRef, walk_tree
-from hven.formats.media import cutout_params
 from hven.formats.votable import assign_xml_ids, write_service_descriptor
+from hven.model import plugins
 from hven.model.params import Param
-from hven.model.table import DATALINK_STANDARD_ID, SITE_URL_EXPRESSION, ServiceDescriptor, ServiceParameter
+from hven.model.table import (
+    DATALINK_STANDARD_ID,
+    SITE_URL_EXPRESSION,
+    ServiceDescriptor,
+    ServiceParameter,
+    write_target_column,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hven.adql.syntax_tree import BoundQuery, FromItem
     from hven.model.table import LinkTemplate, Table, Template
@@ -37,9 +43,9 @@ def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
     Returns
     -------
     resources
-        An XML element RESOURCE for each service, with `SITE_URL_PLACEHOLDER`: the list of links and cut-outs, if the
-        answer has a table's identifier unchanged, and services of its rows, if the answer has all columns that they
-        take.
+        An XML element RESOURCE for each service, with `SITE_URL_PLACEHOLDER`: the list of links and services of files,
+        if the answer has a table's identifier unchanged, and services of its rows, if the answer has all columns that
+        they take.
     """
     body = bound_query.query.body
     if not isinstance(body, Select) or body.source is None:
@@ -57,21 +63,16 @@ def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
         if (id_reference is None and not table.links) or not _has_row_links(table):
             continue
         table_name = table.qualified_name
+        references = {}
+        for (source_number, name), field_id in ids_by_column.items():
+            if source_number == number:
+                references[write_target_column(name)] = field_id
         if id_reference is not None:
             descriptors_by_key.setdefault(table_name, _write_datalink_descriptor(table, id_reference))
-            if _has_cutouts(table, source):
-                descriptors_by_key.setdefault(f"{table_name} cut", _write_cutout_descriptor(table, id_reference))
-        references = {
-            f'target."{name}"': field_id
-            for (source_number, name), field_id in ids_by_column.items()
-            if source_number == number
-        }
+            for service_name, link in _build_file_service_links(table, source).items():
+                _add_link_descriptor(descriptors_by_key, f"{table_name} {service_name}", link, references)
         for link_number, link in enumerate(table.links):
-            if link.service is None:
-                continue
-            descriptor = _write_link_descriptor(link, link.service, references)
-            if descriptor is not None:
-                descriptors_by_key.setdefault(f"{table_name} {link_number}", descriptor)
+            _add_link_descriptor(descriptors_by_key, f"{table_name} {link_number}", link, references)
     return tuple(descriptors_by_key.values())
 
 
@@ -80,10 +81,35 @@ def _has_row_links(table: Table) -> bool:
     return bool(table.effective_links or table.has_service_links)
 
 
-def _has_cutouts(table: Table, source: FromItem) -> bool:
-    """Return whether a table, or a table that its view of observations reads, has files for cut-outs."""
-    file_tables = (table, *_iterate_view_tables(table, source))
-    return any(file_table.is_served_by("soda") and file_table.has_row_files for file_table in file_tables)
+@plugins.cache_until_selection
+def _load_file_services() -> Mapping[str, Callable[[Table], LinkTemplate | None]]:
+    """Load the services of files that the packages in use add, by their names."""
+    return dict(plugins.iterate_package_objects("file_services"))
+
+
+def _build_file_service_links(table: Table, source: FromItem) -> dict[str, LinkTemplate]:
+    """Build links to the services of the files of a table, or of a table that its view of observations reads."""
+    file_tables = [item for item in (table, *_iterate_view_tables(table, source)) if item.has_row_files]
+    if not file_tables:
+        return {}
+    links = {}
+    for service_name, build_link in _load_file_services().items():
+        if any(file_table.is_served_by(service_name) for file_table in file_tables):
+            link = build_link(table)
+            if link is not None:
+                links[service_name] = link
+    return links
+
+
+def _add_link_descriptor(
+    descriptors_by_key: dict[str, str], key: str, link: LinkTemplate, ids_by_column: Mapping[str, str]
+) -> None:
+    """Add the descriptor of a link's service, if it has one and there is none with the same key."""
+    if link.service is None:
+        return
+    descriptor = _write_link_descriptor(link, link.service, ids_by_column)
+    if descriptor is not None:
+        descriptors_by_key.setdefault(key, descriptor)
 
 
 def _write_link_descriptor(
@@ -166,25 +192,4 @@ def _write_datalink_descriptor(table: Table, id_reference: str) -> str:
         name="links",
         description=f"Links from the rows of {table.qualified_name}",
         field_ids={_ID_INPUT.param.name: id_reference},
-    )
-
-
-def _write_cutout_descriptor(table: Table, id_reference: str) -> str:
-    """Describe the cut-out service of a row's file; pyvo looks for it beside the service of links."""
-    cutout_inputs = [ServiceParameter(param=param) for param in cutout_params.CUTOUT_PARAMS]
-    service = ServiceDescriptor(
-        address=(f"{SITE_URL_PLACEHOLDER}/soda/sync",),
-        inputs=(
-            ServiceParameter(param=cutout_params.ID_PARAM),
-            ServiceParameter(param=cutout_params.TABLE_PARAM, value=(table.qualified_name,)),
-            *cutout_inputs,
-        ),
-        standard_id=cutout_params.SODA_STANDARD_ID,
-    )
-    return write_service_descriptor(
-        service,
-        name="cuts",
-        description=f"Parts of the files of {table.qualified_name}",
-        content_type="application/fits",
-        field_ids={cutout_params.ID_PARAM.name: id_reference},
     )

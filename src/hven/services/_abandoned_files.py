@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
 
 def list_abandoned_files(directory: Path) -> Iterator[Path]:
-    """Yield the unfinished files of a directory whose process is dead."""
+    """Yield the unfinished files of a directory whose process is dead.
+
+    Parameters
+    ----------
+    directory
+        Directory in which processes write files with their number in the name.
+
+    Yields
+    ------
+    path
+        Path of an unfinished file.
+    """
     for unfinished_path in directory.glob(".*-*"):
         process_id = unfinished_path.name[1:].partition("-")[0]
         if process_id.isdecimal() and not _is_alive(int(process_id)):

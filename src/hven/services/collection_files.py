@@ -137,18 +137,31 @@ class OriginalFile:
         Entity tag of its content, and of the files that are read with it.
     is_public
         Whether everybody may access it.
-    copies_directory
-        Directory of the rotated copies of its cubes.
     collection
         Its collection.
+    state_digest
+        Digest of its present state.
+    var_directory
+        Directory in which the site keeps what it makes of files.
     """
 
     name: str
     path: Place
     etag: str
     is_public: bool
-    copies_directory: Path
     collection: str
+    state_digest: str
+    var_directory: Path
+
+    def get_products_directory(self, folder: str) -> Path:
+        """Return the directory of what was made of the file in its present state.
+
+        Parameters
+        ----------
+        folder
+            Folder of these products, one of `hven.model.plugins.PluginPackage.collection_folders`.
+        """
+        return self.var_directory / folder / self.collection / self.state_digest
 
 
 def list_files(context: ServiceContext, principal: Principal, collection: str) -> list[dict[str, Any]]:
@@ -464,8 +477,9 @@ def open_original_file(
         path=place,
         etag=etag,
         is_public=found_files.access_key == "public",
-        copies_directory=context.site.settings.var_directory / "cubes" / collection / state_digest,
         collection=collection,
+        state_digest=state_digest,
+        var_directory=context.site.settings.var_directory,
     )
 
 

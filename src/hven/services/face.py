@@ -35,6 +35,7 @@ from hven.site.auth import DEFAULT_POLICIES, has_public_access, signed_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
     Ask = Callable[[Table, Mapping[str, Any]], "ServiceQuery"]
     Present = Callable[[tuple[Column, ...]], tuple[Column, ...]]
+    ListCutouts = Callable[
+        ["ServiceContext", Principal, Table, Sequence[str], str | None], Iterable[tuple[str, dict[str, Any]]]
+    ]
     Paged = Callable[[Request, "ServiceContext", Mapping[str, Any]], Response]
 
 MAX_PARAMETER_BODY_BYTES = 64 * 1024  # bytes of a body that has only parameters
@@ -76,6 +80,26 @@ class UsageExample:
     url: str
     example: str
     language: str = "shell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureService:
+    """What a service that draws pictures of files does for pages.
+
+    Attributes
+    ----------
+    is_informative
+        Returns whether a thumbnail of a file shows something to a reader, from the name of its collection and its path.
+        It returns True for files that it does not draw.
+    find_thumbnail
+        Returns the stored thumbnail of a key, as PNG; None if there is none.
+    draw_thumbnail
+        Draws a file as a thumbnail, stores it under a key, and returns it as PNG.
+    """
+
+    is_informative: Callable[[ServiceContext, Principal, str, str], bool]
+    find_thumbnail: Callable[[ServiceContext, str], bytes | None]
+    draw_thumbnail: Callable[[ServiceContext, str, Path], bytes]
 
 
 class _FaceLinkCache(LruCache[Any]):
@@ -175,6 +199,10 @@ class ServiceContext:
                 built_links += face.build_links(table, self)
         link_cache.store(key, (table, self.faces, tuple(built_links)))
         return tuple(built_links)
+
+    def find_picture_service(self) -> PictureService | None:
+        """Find what draws pictures of files for pages; None if no service does."""
+        return next((face.pictures for face in self.faces.values() if face.pictures is not None), None)
 
     def find_page_writer(self, name: str, request: Request, params: RequestParams) -> Paged | None:
         """Return the function that writes a face's answer as a page; None if there is none or no page is requested.
@@ -288,6 +316,23 @@ class ServiceOperation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilePages:
+    """Pages that show what is in files, to which the pages of collections lead.
+
+    Attributes
+    ----------
+    title
+        Title of a list of such pages, which catalogues of the pages translate.
+    list_page_paths
+        Lists the paths of the pages below the address of the site, from a collection and the paths of its files; None
+        for a file that has none.
+    """
+
+    title: str
+    list_page_paths: Callable[[ServiceContext, str, Sequence[str]], Sequence[str | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFace:
     """A service.
 
@@ -346,6 +391,18 @@ class ServiceFace:
     list_capabilities
         Lists its capabilities for registries, from the address of the site, and a collection with its public tables;
         None: the site. The service over one table is described by `describe_capability`.
+    list_image_cutouts
+        Lists the cut-outs that it makes of the images of rows: from the reader, a table, the identifiers of its rows,
+        and a region as POS has it (None: the whole images). It yields the identifier of a row with values of the
+        columns of SIA, which offers these cut-outs; ``url`` is a path below the address of the site. None: it makes
+        none.
+    file_pages
+        Its pages about files; None: it has none.
+    list_surveys
+        Lists the addresses of HiPS of a collection that everybody may see, from the name of the collection and the
+        address of the site. Maps of the collection's tables show them as backgrounds.
+    pictures
+        What it does for pages, if it draws pictures of files; None: it draws none.
     additional_faces
         Further services over tables, each with its own name.
     is_usage_counted
@@ -382,6 +439,10 @@ class ServiceFace:
     list_table_operations: Callable[[Table], Iterable[ServiceOperation]] = lambda _: ()
     build_address_rewriter: Callable[[ServiceContext], Callable[[Scope], Scope | None]] | None = None
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
+    list_image_cutouts: ListCutouts | None = None
+    file_pages: FilePages | None = None
+    list_surveys: Callable[[ServiceContext, str, str], Iterable[str]] = lambda *_: ()
+    pictures: PictureService | None = None
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
     is_site_wide: bool = False
@@ -773,6 +834,8 @@ __all__ = [
     "DALI_PARAMS",
     "MAXREC_PARAM",
     "Capability",
+    "FilePages",
+    "PictureService",
     "ServiceContext",
     "ServiceFace",
     "ServiceOperation",

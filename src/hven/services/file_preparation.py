@@ -1,4 +1,4 @@
-"""Prepare a collection's files before clients request them: draw pictures, and make rotated copies of cubes.
+"""Prepare files of collections before clients request them, by what plug-in packages make of them.
 
 Only new and changed files are prepared, each independently of the others.
 """
@@ -13,21 +13,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.formats.media import detect_product_file_format
-from hven.formats.pictures import FILM_MEDIA_TYPES, can_read_films
+from hven.model import plugins
 from hven.model.deadlines import ProgressMonitor
-from hven.model.errors import HvenError, OperationCancelledError, StorageError, StorageUnavailableError, UserError
-from hven.model.table import list_drawable_extensions
-from hven.services import collection_files, drawings, rotations
+from hven.model.errors import (
+    HvenError,
+    OperationCancelledError,
+    StorageError,
+    StorageUnavailableError,
+    UserError,
+    format_message,
+)
+from hven.services import collection_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
-PREVIEWS, SPECTRA = PRODUCT_KINDS = ("previews", "spectra")
+PRODUCT_KINDS = ("previews", "spectra")  # words of `prepare:`
 FILES_PER_BATCH = 256  # files that are looked up in one query, and marks that are written at once
 MARK_BYTES = 8
 
@@ -59,11 +64,85 @@ class FilePreparationReport:
     left: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileToPrepare:
+    """A file of which products are made.
+
+    Attributes
+    ----------
+    context
+        Service context of the site.
+    principal
+        Principal with whose rights the file is read.
+    path
+        Path of the file in its collection.
+    found_files
+        Files of the collection, this one among them.
+    part, depth_axis
+        Part and axis of cubes, as the operator gave them; None: those that the package chooses.
+    progress
+        Receives the progress of this file, and says whether the call is cancelled.
+    """
+
+    context: ServiceContext
+    principal: Principal
+    path: str
+    found_files: collection_files.FoundFiles
+    part: str | None
+    depth_axis: int | None
+    progress: ProgressMonitor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePreparation:
+    """Products of one kind, which are made of files before clients request them.
+
+    The place of such a record is in `hven.model.plugins.PluginPackage.file_preparations`.
+
+    Attributes
+    ----------
+    create_input_describer
+        Creates a function for a collection, from the path of a file and a text with its state to a text that identifies
+        what the products are made from. This function returns None for a file of which none are made.
+    prepare_file
+        Makes the products of a file, and counts them in the report. It returns False if a later run must do that.
+    remove_stale_products
+        Removes products of files of a collection that have changed or gone.
+    version
+        A change of this number makes the products of all files anew.
+    """
+
+    create_input_describer: Callable[[ServiceContext, str], Callable[[str, str], str | None]]
+    prepare_file: Callable[[FileToPrepare, FilePreparationReport], bool]
+    remove_stale_products: Callable[[ServiceContext, str], None] = lambda *_: None
+    version: int = 2  # the number that the first products had
+
+
+@plugins.cache_until_selection
+def load_file_preparations() -> Mapping[str, FilePreparation]:
+    """Load what can be made of files, by the words of ``prepare:``."""
+    return dict(plugins.iterate_package_objects("file_preparations"))
+
+
+def _select_file_preparations(product_kinds: Sequence[str] | None) -> Mapping[str, FilePreparation]:
+    """Select kinds of products, None for all; raise an error if no package in use makes them."""
+    preparations = load_file_preparations()
+    if product_kinds is None:
+        return preparations
+    for product_kind in product_kinds:
+        if product_kind not in preparations:
+            raise plugins.find_unused_plugin_error("file_preparations", product_kind) or UserError(
+                format_message("no plug-in package makes {kind} of files", product_kind),
+                remedy="install such a package",
+            )
+    return {product_kind: preparations[product_kind] for product_kind in product_kinds}
+
+
 def prepare_files(
     context: ServiceContext,
     principal: Principal,
     collection: str,
-    product_kinds: Sequence[str] = PRODUCT_KINDS,
+    product_kinds: Sequence[str] | None = None,
     *,
     patterns: Sequence[str] = (),
     part: str | None = None,
@@ -71,7 +150,7 @@ def prepare_files(
     redo: bool = False,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
 ) -> FilePreparationReport:
-    """Prepare the new and changed files of a collection, and remove rotated copies of files that have gone.
+    """Prepare the new and changed files of a collection, and remove what was made of files that have gone.
 
     Parameters
     ----------
@@ -82,11 +161,12 @@ def prepare_files(
     collection
         Name of the collection.
     product_kinds
-        ``previews`` for thumbnails and quicklooks, ``spectra`` for rotated copies of cubes.
+        Names of `load_file_preparations`: ``previews`` for thumbnails and quicklooks, ``spectra`` for rotated copies of
+        cubes; None: all.
     patterns
         Patterns of paths, as of `fnmatch`; empty for all files that can be read.
     part, depth_axis
-        Part and axis of cubes, as for `rotations.create_rotated_copies`.
+        Part and axis of cubes, for ``spectra``.
     redo
         Whether files that were prepared before are prepared again.
     progress
@@ -101,20 +181,24 @@ def prepare_files(
     ------
     NotFoundError
         The collection has no files.
+    UserError
+        No plug-in package in use makes such products.
     StorageError
         The disk is full or cannot be written.
     OperationCancelledError
         The call was cancelled; finished products stay.
     """
     settings = context.site.settings
+    preparations = _select_file_preparations(product_kinds)
     report = FilePreparationReport()
     prepared_marks = _PreparedFileMarks(settings.var_directory / "prepared" / collection)
-    products = _list_products(context, principal, collection, product_kinds, patterns)
+    products = _list_products(context, principal, collection, preparations, patterns)
     # pictures come first, because the run ends when the disk has no space for copies
     pending_products = sorted(
         prepared_marks.list_products_to_prepare(products, redo=redo), key=lambda product: product[1]
     )
-    rotations.remove_stale_copies(context, collection)  # only now is it known that the collection exists
+    for preparation in load_file_preparations().values():  # only now is it known that the collection exists
+        preparation.remove_stale_products(context, collection)
     report.files = len({path for path, _, _ in pending_products})
     product_count = len(pending_products)
 
@@ -128,28 +212,19 @@ def prepare_files(
             found_files = collection_files.find_files(context, principal, collection, batch_paths)
             for product_index, (path, product_kind, mark) in enumerate(batch, start):
                 progress.report_progress(product_index / product_count)
+                file_progress = ProgressMonitor(partial(report_share, product_index), progress.is_cancelled)
+                file = FileToPrepare(
+                    context=context,
+                    principal=principal,
+                    path=path,
+                    found_files=found_files,
+                    part=part,
+                    depth_axis=depth_axis,
+                    progress=file_progress,
+                )
                 try:
-                    if product_kind == SPECTRA:
-                        copy_progress = ProgressMonitor(partial(report_share, product_index), progress.is_cancelled)
-                        rotation = rotations.create_rotated_copies(
-                            context,
-                            principal,
-                            collection,
-                            path,
-                            part=part,
-                            depth_axis=depth_axis,
-                            progress=copy_progress,
-                        )
-                        report.copies += bool(rotation.bytes)
-                        report.bytes += rotation.bytes
-                    elif report.bytes < settings.files.pictures:
-                        file = collection_files.open_original_file(context, principal, found_files, path)
-                        _draw_pictures(context, file, collection, report)
-                    else:
-                        report.left += 1
+                    if not preparations[product_kind].prepare_file(file, report):
                         continue
-                except rotations.NoCubeError:
-                    pass
                 except Exception as error:  # a file that fails must not end the run
                     if _is_fatal(error):
                         raise
@@ -176,36 +251,21 @@ def _list_products(
     context: ServiceContext,
     principal: Principal,
     collection: str,
-    product_kinds: Sequence[str],
+    preparations: Mapping[str, FilePreparation],
     patterns: Sequence[str],
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the path of a file, the kind of product that can be made of it, and a text that identifies the input."""
-    drawable_extensions = list_drawable_extensions()
-    if can_read_films():
-        drawable_extensions = (*drawable_extensions, *(f".{extension}" for extension in FILM_MEDIA_TYPES))
-    note = drawings.with_credit_note(context, collection, drawings.THUMBNAIL_LOOK).note  # the pictures contain it
+    describers = {
+        product_kind: preparation.create_input_describer(context, collection)
+        for product_kind, preparation in preparations.items()
+    }
     for path, state in collection_files.list_file_states(context, principal, collection):
         if patterns and not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
             continue
-        for product_kind in product_kinds:
-            if product_kind == PREVIEWS:
-                if path.lower().endswith(drawable_extensions):
-                    yield path, product_kind, f"{state} {note}"
-            elif detect_product_file_format(path) is not None:
-                yield path, product_kind, state
-
-
-def _draw_pictures(
-    context: ServiceContext, file: collection_files.OriginalFile, collection: str, report: FilePreparationReport
-) -> None:
-    picture_store = drawings.get_picture_store(context)
-    for default_look in drawings.DEFAULT_LOOKS:
-        look = drawings.with_credit_note(context, collection, default_look)
-        key = drawings.make_picture_key([file], look)
-        if drawings.find_picture(picture_store, key) is None:
-            picture = drawings.get_or_draw_picture(picture_store, key, [(file.path, file.name)], look)
-            report.bytes += len(picture)
-            report.pictures += 1
+        for product_kind, describe_input in describers.items():
+            input_text = describe_input(path, state)
+            if input_text is not None:
+                yield path, product_kind, input_text
 
 
 class _PreparedFileMarks:
@@ -223,8 +283,9 @@ class _PreparedFileMarks:
         self, products: Iterator[tuple[str, str, str]], *, redo: bool
     ) -> Iterator[tuple[str, str, int]]:
         """Yield the products whose input was not prepared before, or all with `redo`, each with its mark."""
-        versions = f"{drawings.PICTURE_VERSION} {collection_files.READER_VERSION}"
+        preparations = load_file_preparations()
         for path, product_kind, state in products:
+            versions = f"{preparations[product_kind].version} {collection_files.READER_VERSION}"
             mark_input = f"{versions} {product_kind} {path} {state}".encode("utf-8", "surrogateescape")
             digest = hashlib.blake2b(mark_input, digest_size=MARK_BYTES).digest()
             mark = int.from_bytes(digest, "little")

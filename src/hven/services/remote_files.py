@@ -196,7 +196,7 @@ def _with_remote_file_state(row: dict[str, Any], file_state: RemoteFileState) ->
 
 
 def is_temporary_failure(error: HvenError) -> bool:
-    """Check whether a server may give the file later, so that a result without the file must not be cached.
+    """Return whether a server may give the file later, so that a result without the file must not be cached.
 
     Parameters
     ----------
@@ -234,7 +234,18 @@ def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
 
 
 def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:
-    """Build the error of a file that was changed after it was published."""
+    """Build the error of a file that was changed after it was published.
+
+    Parameters
+    ----------
+    row
+        Row of the table of files.
+
+    Returns
+    -------
+    error
+        Error that names the file.
+    """
     return StorageUnavailableError(
         f"the file {row['path']} has changed since it was published",
         remedy="ingest the collection again",

@@ -21,6 +21,7 @@ from hven.descriptor.observations import (
     ObscoreViewMember,
     compile_obscore_view_member,
 )
+from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.model.table import DATALINK_MEDIA_TYPE, Column, Schema, Table, set_column_epochs
 from hven.model.types import STRING
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec, TableSpec
 
 OBSCORE_SCHEMA = "ivoa"
-FILE_SERVICES = ("soda", "previews")  # services that a row's own file leads to besides itself
 # hidden columns, and the columns that they are copies of
 FILE_COLUMN_SOURCES = {"hven_url": "access_url", "hven_format": "access_format"}
 _FILE_COLUMNS = tuple(Column(name=name, type=STRING, hidden=True, rank=30) for name in FILE_COLUMN_SOURCES)
@@ -107,7 +107,8 @@ def _with_file_columns(member: ObscoreViewMember) -> ObscoreViewMember:
 def _with_datalink_addresses(member: ObscoreViewMember, table: Table, resource: CollectionSpec) -> ObscoreViewMember:
     """Let rows that lead to more than their file lead to the list of these links (DataLink 1.1 section 1.2.3)."""
     link_semantics = {link.semantics for link in table.effective_links}
-    has_file_services = any(map(table.is_served_by, FILE_SERVICES))
+    package_services = [name for package in plugins.list_plugin_packages() for name in package.file_services]
+    has_file_services = any(map(table.is_served_by, package_services))
     has_more_links = len(table.effective_links) > 1
     if table.has_row_files and has_file_services:
         has_more_links = True

@@ -16,8 +16,8 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from hven.formats.media import CutoutSelection, cut_product, open_product, write_product_as_fits
-from hven.formats.pictures import PictureStyle, draw_files
 from hven.model.errors import SourceError
+from plugin_needs import draw_files
 from shared import shared
 
 
@@ -36,13 +36,13 @@ def test_maps_of_gaia_dem(tmp_path):
                 io.BytesIO(b"".join(cut_product(product, CutoutSelection(longitude=(-0.01, 0.01))).read_chunks()))
             )
             assert np.array_equal(found[-1].data, whole[1].data[:, 9:39])
-    four = Image.open(io.BytesIO(draw_files(names, PictureStyle(size=800))))
+    four = Image.open(io.BytesIO(draw_files(names, 800)))
     assert min(four.size) > 600
     assert all(name.name in four.text["Description"] for name, _ in names)
 
 
 def draw_and_read_description(path: Path) -> str:
-    return Image.open(io.BytesIO(draw_files([(path, path.name)], PictureStyle(size=300)))).text["Description"]
+    return Image.open(io.BytesIO(draw_files([(path, path.name)], 300))).text["Description"]
 
 
 def nrh(path: Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import re
 import struct
@@ -36,11 +35,7 @@ from hven.formats.media.cdf import (
     convert_epochs_to_instants,
     convert_epochs_to_mjd,
 )
-from hven.formats.pictures import _curves as curves
-from hven.formats.pictures._appearance import PictureStyle
-from hven.formats.pictures._drawing import draw_product
 from hven.model.errors import SourceError, TooLargeError
-from hven.services._cube_views import build_cube_view
 from product_checks import (
     ORIGINS,
     check_conversion,
@@ -51,7 +46,7 @@ from product_checks import (
     open_converted,
     read_whole_array,
 )
-from product_files import write_product
+from product_files import write_istp_cdf, write_product
 from shared import shared
 
 # medium -> patterns below ../shared/data, and how many files they find. What is damaged, and what it says: none
@@ -419,18 +414,6 @@ def test_thousands_of_hdus(tmp_path):
         assert len(product.parts) == 999
 
 
-def write_istp_cdf(path, variables):
-    """Write a CDF of variables: name -> values, VAR_TYPE and further attributes."""
-    cdfwrite = pytest.importorskip("cdflib.cdfwrite")
-    made = cdfwrite.CDF(str(path))
-    for name, (values, var_type, attributes) in variables.items():
-        kind = 33 if name.startswith("Epoch") else 45
-        spec = {"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": list(values.shape[1:])}  # fmt: skip
-        made.write_var(spec, var_attrs={"VAR_TYPE": var_type, **attributes}, var_data=values)
-    made.close()
-    return path
-
-
 @pytest.mark.parametrize("support", ["support_data", "metadata"])
 def test_cdf_opens_with_data_variables(tmp_path, support):
     times = 694_224_069_184_000_000 + np.arange(50) * 4_000_000_000
@@ -453,10 +436,3 @@ def test_cdf_opens_with_data_variables(tmp_path, support):
         assert product.find_part().name == "spectra"
         roles = {one.name: one.role for one in product.parts}
         assert roles == {"Epoch_hk": "support", "Epoch": "data", "mode_rates": "support", "spectra": "data"}
-        assert curves.create_table_curve(product.find_part("Epoch")).axis_labels[1] == "b (nT)"
-        assert build_cube_view(product, None, None, {}).array.name == "spectra"
-        drawn = draw_product(dataclasses.replace(product, parts=product.arrays), PictureStyle(), "a.cdf")
-        assert "spectra" in drawn.description
-        with pytest.MonkeyPatch.context() as patch:  # what is drawn of tables alone
-            patch.setattr(product, "parts", tuple(part for part in product.parts if part not in product.arrays))
-            assert "part 1 Epoch" in draw_product(product, PictureStyle(), "a.cdf").description

@@ -16,6 +16,7 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
 from hven.site import Site
+from plugin_needs import require_plugins
 
 DESCRIPTOR = """\
 collection: night
@@ -48,6 +49,7 @@ END
 
 @pytest.mark.parametrize(("data", "status"), [("free.img", 200), ("shut.img", 401), ("unlisted.dat", 404)])
 def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, data: str, status: int) -> None:
+    require_plugins("protocols", "conversions", "cubes", "previews", "soda")
     folder = tmp_path / "collections" / "night"
     (folder / "data").mkdir(parents=True)
     (folder / "night.yaml").write_text(DESCRIPTOR.replace("[data/*]", '["data/*.[il]*"]'))
@@ -79,6 +81,7 @@ def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, 
 
 
 def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) -> None:
+    require_plugins("protocols", "conversions", "cubes", "previews", "soda")
     folder = tmp_path / "collections" / "night"
     (folder / "data").mkdir(parents=True)
     (folder / "night.yaml").write_text(DESCRIPTOR)
@@ -153,6 +156,7 @@ tables:
 
 def check_far_label(directory: Path, root: str, *, options: str = "", secret: str = "", more: str = "") -> None:
     """Check that services read a label and its data below an address, both by ranges."""
+    require_plugins("protocols", "conversions", "soda")
     folder = directory / "site" / "collections" / "far"
     folder.mkdir(parents=True)
     line = f'files: [{{root: "{root}", from: main, path: "{{name}}"{options}}}]\n'

@@ -14,7 +14,7 @@ from astropy.io import fits
 from PIL import Image
 
 from hven.formats.media import CutoutSelection, cut_product, open_product, write_product_as_fits
-from hven.formats.pictures import PictureStyle, draw_files
+from plugin_needs import draw_files
 
 RECORD = 512
 LABEL = """\
@@ -87,7 +87,7 @@ def test_omega_cubes(tmp_path, corner):
             io.BytesIO(b"".join(cut_product(product, CutoutSelection(pixels={1: (3, 5), 2: (30, 30)})).read_chunks()))
         )
         assert np.array_equal(found[0].data[:, 0], core[29, :, 2:5])
-    body = Image.open(io.BytesIO(draw_files([(tmp_path / "ORB0006_4.QUB", "ORB0006_4.QUB")], PictureStyle(size=300))))
+    body = Image.open(io.BytesIO(draw_files([(tmp_path / "ORB0006_4.QUB", "ORB0006_4.QUB")], 300)))
     assert max(body.size) == 300
 
 

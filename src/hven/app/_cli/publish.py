@@ -21,6 +21,7 @@ from hven.ingest.api.runs import (
 )
 from hven.jobs import run_results, schedule_planning
 from hven.model.errors import ConflictError, NotFoundError, UserError
+from hven.model.plugins import list_installed_packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -311,8 +312,7 @@ def remove(
         problems = site.engines.drop_snapshots(deleted_snapshots)
         if purge_data:
             delete_collection_sync_data(site, name)
-            for product_directory in ("hips", "cubes", "prepared"):
-                shutil.rmtree(site.settings.var_directory / product_directory / name, ignore_errors=True)
+            _delete_product_files(site, name)
     if as_json:
         print_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in deleted_snapshots]})
         return
@@ -327,6 +327,13 @@ def remove(
         print(
             f"the data are kept; to publish them again, run: {rollback_command}; to delete them, run: {purge_command}"
         )
+
+
+def _delete_product_files(site: Site, name: str) -> None:
+    """Delete the files that Hven and its plug-in packages have made of a collection."""
+    package_folders = [folder for package in list_installed_packages() for folder in package.collection_folders]
+    for folder in ("prepared", *package_folders):
+        shutil.rmtree(site.settings.var_directory / folder / name, ignore_errors=True)
 
 
 def _find_sync_schedule(site: Site, name: str) -> Recurrence | None:

@@ -34,11 +34,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven --site mirror mirror https://vo.example.org stars omega --every 6h",
         "hven --site mirror mirror https://vo.example.org --once --accept --json",
     ),
-    "hips": (
-        "hven hips omega 'maps/*.fits' --name maps --title 'Maps of Mars'",
-        "hven hips omega --order 8 --stretch asinh --colours viridis --with hipsgen",
-        "hven hips omega --name maps --drop --json",
-    ),
     "prepare": (
         "hven prepare omega --previews",
         "hven prepare omega 'cubes/*.fits' --spectra --part 1 --through 3 --again",

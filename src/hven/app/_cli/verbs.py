@@ -36,7 +36,7 @@ VERBS_BY_HEADING = {
         "check": "check",
         "schema": "descriptor_commands",
     },
-    "Publish": {"ingest": "publish", "prepare": "preparation", "hips": "hips_command", "remove": "publish"},
+    "Publish": {"ingest": "publish", "prepare": "preparation", "remove": "publish"},
     "Keep in sync": {"sync": "sync", "mirror": "mirror", "history": "publish", "diff": "sync", "rollback": "publish"},
     "Query": {"query": "query_commands", "explain": "query_commands", "resolve": "query_commands", "region": "region"},
     "Protect": {"audit": "referees"},

@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.formats.media import _cutout_params as cutout_params
-from hven.formats.media import _rotated_copies as rotated_copies
 from hven.formats.media._conversions import write_product_as_fits, write_product_as_votable
 from hven.formats.media._cutouts import StreamedFile, cut_product
 from hven.formats.media._external_tables import open_product_with_row_reader
@@ -268,12 +266,10 @@ __all__ = [
     "convert_axis_times_to_mjd",
     "convert_to_wavelengths",
     "cut_product",
-    "cutout_params",
     "detect_product_file_format",
     "find_window",
     "list_product_file_formats",
     "open_product",
-    "rotated_copies",
     "write_product_as_fits",
     "write_product_as_votable",
 ]

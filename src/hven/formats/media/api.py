@@ -1,4 +1,4 @@
-"""What readers of product files in plug-in packages use: stored arrays and numbers, units, maps of bodies."""
+"""What plug-in packages use of readers of product files: stored arrays and numbers, windows, units, maps of bodies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hven.formats.media._number_types import MAX_INT64, VOTABLE_TYPES, format_ar
 from hven.formats.media._product import MISSING_INSTANT
 from hven.formats.media._spectral_axes import normalize_length_unit
 from hven.formats.media._stored_arrays import ArrayLayout, read_window_values
-from hven.formats.media._window_reads import compute_strides
+from hven.formats.media._table_selection import find_cut_bounds, list_cut_params
+from hven.formats.media._window_reads import compute_strides, estimate_read_bytes, read_window
 
 __all__ = [
     "MAX_INT64",
@@ -15,8 +16,12 @@ __all__ = [
     "VOTABLE_TYPES",
     "ArrayLayout",
     "compute_strides",
+    "estimate_read_bytes",
+    "find_cut_bounds",
     "format_arraysize",
+    "list_cut_params",
     "normalize_length_unit",
+    "read_window",
     "read_window_values",
     "write_map_projection_cards",
 ]

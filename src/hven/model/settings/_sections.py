@@ -278,22 +278,13 @@ class InPlaceDatabaseLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCacheSettings:
-    """Settings of the caches of files: files on other servers that this one forwards, and pictures."""
+    """Settings of the cache of files on other servers that this one forwards."""
 
     cache: int = define_setting(
         2 * 1024**3,
         "number of bytes on disk, in var/files, for blocks from other servers. Hven deletes the least recently used "
         "blocks first",
         ge=64 * 1024**2,
-        size=True,
-    )
-    pictures: int = define_setting(
-        512 * 1024**2,
-        (
-            "number of bytes on disk, in var/previews, for pictures of files, wherever the files are. Hven deletes the "
-            "least recently used pictures first"
-        ),
-        ge=1024**2,
         size=True,
     )
     at_once: int = define_setting(

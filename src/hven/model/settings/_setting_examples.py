@@ -146,7 +146,6 @@ at_once = 4
     "files": """\
 [files]
 cache = "20 GiB"
-pictures = "5 GiB"
 at_once = 16
 seconds = 60
 fresh = 3600

@@ -47,7 +47,6 @@ from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.table_links import list_table_link_menus, load_table_links
 from hven.portal._views.table_view import ConstantColumnSummary, build_query_runner, describe_constant_columns
-from hven.services import explorable_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +67,7 @@ if TYPE_CHECKING:
 
 MAX_STRIP_PICTURES, MIN_STRIP_PICTURES = 12, 4  # pictures of a strip; with fewer there is none
 FIRST_ROWS = 5  # rows shown at once
-MAX_EXPLORER_LINKS, MAX_EXPLORED_FILES = 3, 20  # files linked to their explorer, among so many first files
+MAX_FILE_PAGES, MAX_CHECKED_FILES = 3, 20  # files with a link to a page about them, among so many first files
 log = logging.getLogger("hven.portal")
 
 
@@ -153,6 +152,22 @@ class CollectionDescription:
     kinds: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePageList:
+    """Pages of a service about files.
+
+    Attributes
+    ----------
+    title
+        What the pages show, in English.
+    links
+        Names and addresses of the pages.
+    """
+
+    title: str
+    links: Sequence[Mapping[str, str]]
+
+
 @dataclass(slots=True, kw_only=True)
 class TableOverview:
     """The first rows of a table, and where and when its rows are.
@@ -169,8 +184,8 @@ class TableOverview:
         First and last day.
     ranges
         Range of each column, as in `list_column_ranges`.
-    explored
-        Files that can be explored.
+    file_pages
+        Pages about some of the files that the table lists.
     """
 
     headings: Sequence[ColumnHeading] = ()
@@ -182,7 +197,7 @@ class TableOverview:
     line: TimeCoverage | None = None
     time: tuple[str, str] | None = None
     ranges: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    explored: Sequence[Mapping[str, object]] = ()
+    file_pages: Sequence[FilePageList] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,24 +451,31 @@ def _build_table_overview(table: Table, runner: QueryRunner, page_context: PageC
             overview.first = [[row[number] for number in order] for row in cell_rows]
             overview.alike = describe_constant_columns(column_headings, cell_rows, constant_names)
             if table.utype == FILES_UTYPE:
-                overview.explored = _list_explorer_links(table, runner, page_context)
+                overview.file_pages = _list_file_pages(table, runner, page_context)
     except HvenError as error:  # a page without first rows is better than no page
         log.info("the page of %s is shown without its first rows: %s", table.qualified_name, error)
     return overview
 
 
-def _list_explorer_links(table: Table, runner: QueryRunner, page_context: PageContext) -> list[dict[str, str]]:
-    """List some files with the pages that explore them.
-
-    These are the files with three axes among the first ones that the reader sees.
-    """
+def _list_file_pages(table: Table, runner: QueryRunner, page_context: PageContext) -> list[FilePageList]:
+    """List pages about files, by service: of some of the first files that the reader sees."""
+    kinds = [face.file_pages for face in page_context.context.faces.values() if face.file_pages is not None]
+    if not kinds:
+        return []
     search = TableSearch(table=table).copy_with(columns=("path",))
-    rows = row_pages.fetch_page(search, runner, limit=MAX_EXPLORED_FILES)
+    rows = row_pages.fetch_page(search, runner, limit=MAX_CHECKED_FILES)
     paths = rows.rows.column("path").to_pylist()
-    addresses = [explorable_files.build_explorer_url(page_context.base, table.schema, path) for path in paths]
-    verdicts = explorable_files.compute_explorable_mask(page_context.context, addresses)
-    explorable = [(path, url) for path, url, verdict in zip(paths, addresses, verdicts, strict=True) if verdict]
-    return [{"name": path.rpartition("/")[2], "url": url} for path, url in explorable[:MAX_EXPLORER_LINKS]]
+    lists = []
+    for kind in kinds:
+        page_paths = kind.list_page_paths(page_context.context, table.schema, paths)
+        links = [
+            {"name": path.rpartition("/")[2], "url": f"{page_context.base}{page_path}"}
+            for path, page_path in zip(paths, page_paths, strict=True)
+            if page_path is not None
+        ]
+        if links:
+            lists.append(FilePageList(title=kind.title, links=links[:MAX_FILE_PAGES]))
+    return lists
 
 
 def describe_collection(

@@ -39,11 +39,11 @@ from hven.portal._views.table_view import (
     columns_to_json,
     read_table_view,
 )
-from hven.services import datalinks, explorable_files
+from hven.services import datalinks
 from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from hven.model.table import LinkTemplate
     from hven.services.face import ServiceContext
@@ -287,8 +287,9 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
         face_links=service_links,
         with_link_numbers=True,
     )
-    explore_text = load_page_translations(page_context.language).get("Explore {name}", "Explore {name}")
+    translations = load_page_translations(page_context.language)
     own_link_count = len(table.effective_links)
+    page_texts = {own_link_count + at: link.page_text for at, link in enumerate(service_links) if link.page_text}
     complete = {own_link_count + at for at, link in enumerate(service_links) if _has_all_service_inputs(link)}
     row_links = []
     for link_row in link_rows.to_pylist():
@@ -298,8 +299,9 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
         if not href:
             continue
         file_name = href.rpartition("/")[2]
-        if is_file_explorer_link(link_row):
-            text = explore_text.format(name=unquote(href).rpartition("/")[2])
+        page_text = page_texts.get(link_row["_link"])
+        if page_text is not None:
+            text = translations.get(page_text, page_text).format(name=unquote(href).rpartition("/")[2])
         else:
             text = link_row["description"] or file_name or href
         content_type = link_row["content_type"] or ""
@@ -327,12 +329,6 @@ def _has_all_service_inputs(link: LinkTemplate) -> bool:
     inputs = link.service.inputs
     required_inputs = [service_input for service_input in inputs if service_input.param.required]
     return bool(inputs) and all(service_input.value for service_input in required_inputs)
-
-
-def is_file_explorer_link(link: Mapping[str, Any]) -> bool:
-    """Return whether a DataLink row leads to the page that explores a file, with this site's own description."""
-    is_cube_page = "/cube/" in (link["access_url"] or "") and link["content_type"] == explorable_files.PAGE_MEDIA_TYPE
-    return is_cube_page and (link["description"] or "").startswith(explorable_files.TITLE_PREFIX)
 
 
 def _answer_row_number(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001

@@ -127,5 +127,5 @@ def _build_picture_address(cells_by_name: Mapping[str, TextCell | None], kind: s
     if any(picture_cell.href.startswith(f"{base}/") for base in base_urls):
         return str(picture_cell.href)
     return remote_thumbnails.build_remote_picture_address(
-        f"{page_context.base}/search/{kind}", picture_cell.href, page_context.context.site
+        f"{page_context.base}/search/{kind}", picture_cell.href, page_context.context
     )

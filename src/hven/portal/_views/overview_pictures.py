@@ -14,14 +14,12 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import anyio.to_thread
 
-from hven.formats.pictures import has_drawable_extension
 from hven.portal._explore.collection_overviews import (
     CollectionOverview,
     CollectionOverviewCache,
     build_picture_origin_check,
 )
 from hven.portal._views.table_view import build_query_runner
-from hven.services import drawings
 from hven.services.addresses import list_base_urls
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import PageContext
 
 OVERVIEW_WAIT_SECONDS = 1.0  # then the page appears without overviews; the next page has them
-OWN_PICTURE = re.compile(r"/collections/(?P<collection>[^/]+)/(?:preview|files)/(?P<path>.+)")
+OWN_PICTURE = re.compile(r"/collections/(?P<collection>[^/]+)/(?P<kind>preview|files)/(?P<path>.+)")
 _one_drawing = threading.Lock()  # one at a time: queries, and pictures that readers request, have priority
 
 
@@ -69,6 +67,7 @@ def build_informative_picture_check(page_context: PageContext) -> Callable[[str]
     A file of this site is drawn to find out; a picture of another site is assumed to show something.
     """
     homes = list_base_urls(page_context.request, page_context.context.site.settings)
+    pictures = page_context.context.find_picture_service()
 
     def is_informative(address: str) -> bool:
         home = next((base_address for base_address in homes if address.startswith(f"{base_address}/")), None)
@@ -78,10 +77,10 @@ def build_informative_picture_check(page_context: PageContext) -> Callable[[str]
             path_match = OWN_PICTURE.fullmatch(urlsplit(address[len(home) :]).path)
         if path_match is None:
             return True
+        if pictures is None:
+            return path_match["kind"] == "files"  # the browser draws them
         collection, path = unquote(path_match["collection"]), unquote(path_match["path"])
-        if not has_drawable_extension(path):
-            return True
         with _one_drawing:
-            return drawings.has_informative_thumbnail(page_context.context, page_context.principal, collection, path)
+            return pictures.is_informative(page_context.context, page_context.principal, collection, path)
 
     return is_informative

@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 
 from hven.model import LruCache
 from hven.model.errors import ForbiddenError, HvenError, NotFoundError, format_message
-from hven.services import drawings
 from hven.sources import http_client
 
 if TYPE_CHECKING:
@@ -33,11 +32,14 @@ RETRY_SECONDS = 600.0  # before a failed picture is fetched again
 PICTURE_SIGNATURES = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
-def build_remote_picture_address(base_address: str, url: str, site: Site) -> str:
-    """Build the address at which this site serves a picture of another one; empty if `url` is no web address."""
-    if not url.lower().startswith(("http://", "https://")) or len(url) > 2000:
+def build_remote_picture_address(base_address: str, url: str, context: ServiceContext) -> str:
+    """Build the address at which this site serves a picture of another one.
+
+    It is empty if `url` is no web address, or if no service draws pictures.
+    """
+    if not url.lower().startswith(("http://", "https://")) or len(url) > 2000 or context.find_picture_service() is None:
         return ""
-    return f"{base_address}/picture?{urlencode({'url': url, 'sign': _sign_address(url, site)})}"
+    return f"{base_address}/picture?{urlencode({'url': url, 'sign': _sign_address(url, context.site)})}"
 
 
 def fetch_remote_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
@@ -46,15 +48,16 @@ def fetch_remote_thumbnail(url: str, signature: str, context: ServiceContext) ->
     Raises
     ------
     ForbiddenError
-        This site did not sign the address, or it is on a private network.
+        This site did not sign the address, it is on a private network, or no service draws pictures.
     NotFoundError
         There is no picture at the address, or it is too large.
     """
-    if not hmac.compare_digest(signature.encode(), _sign_address(url, context.site).encode()):
+    pictures = context.find_picture_service()
+    is_signed = hmac.compare_digest(signature.encode(), _sign_address(url, context.site).encode())
+    if pictures is None or not is_signed:
         raise ForbiddenError("no page of this site shows this picture", remedy="open the picture at its own site")
-    shelf = drawings.get_picture_store(context)
     key = hashlib.sha256(f"elsewhere {url}".encode()).hexdigest()
-    cached_picture = drawings.find_picture(shelf, key)
+    cached_picture = pictures.find_thumbnail(context, key)
     if cached_picture is not None:
         return cached_picture
     failure_cache: LruCache[float] = context.site.get_or_create(_create_failure_cache)
@@ -78,7 +81,7 @@ def fetch_remote_thumbnail(url: str, signature: str, context: ServiceContext) ->
         with tempfile.TemporaryDirectory(prefix="hven-picture-") as directory:
             file = Path(directory) / f"picture.{kind}"
             file.write_bytes(body)
-            return drawings.get_or_draw_picture(shelf, key, [(file, file.name)], drawings.DEFAULT_LOOKS[0])
+            return pictures.draw_thumbnail(context, key, file)
     except HvenError as error:
         failure_cache.store(url, time.monotonic())
         if isinstance(error, ForbiddenError | NotFoundError):

@@ -45,8 +45,6 @@ from hven.portal._views.table_view import (
     describe_constant_columns,
     read_table_view,
 )
-from hven.services import surveys
-from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -151,7 +149,7 @@ class TablePage(TemplateContext):
     headings, rows
         Headings of the columns, and the rows with their keys.
     ticks, stills
-        What a tick puts into the basket, by key; pictures that may be shown without scripts.
+        What a tick selects, by key; pictures that may be shown without scripts.
     row
         Labels, cells and units of the row that the address names.
     files, of_rows
@@ -257,14 +255,10 @@ def build_map_header_options(settings: Settings) -> dict[str, Any]:
     return {"allow_inline_styles": True, "allow_workers": True, "connect_origins": SAMP_HUB_ORIGINS, "origins": origins}
 
 
-def _list_image_surveys(collection: str, page_context: PageContext) -> list[str]:
-    """List the public HiPS of a collection's images: maps fetch these without the user's credentials."""
-    image_surveys = surveys.list_hips_surveys(page_context.context.site.settings, collection)
-    return [
-        surveys.build_survey_url(page_context.base, survey)
-        for survey in image_surveys
-        if surveys.is_visible(page_context.context, ANONYMOUS_PRINCIPAL, survey)
-    ]
+def _list_collection_surveys(collection: str, page_context: PageContext) -> list[str]:
+    """List the public HiPS of a collection: maps fetch these without the user's credentials."""
+    context = page_context.context
+    return [url for face in context.faces.values() for url in face.list_surveys(context, collection, page_context.base)]
 
 
 def _classify_map(table_view: TableView) -> str:
@@ -345,7 +339,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
             search, table_view.runner, table_view.labels, line_view.observation_key
         )
     site_surveys = page_context.context.site.settings.surveys
-    all_surveys = [*site_surveys, *_list_image_surveys(collection, page_context)]
+    all_surveys = [*site_surveys, *_list_collection_surveys(collection, page_context)]
     table_address = _build_table_address(table_view, page_context)
     downloads = [
         (media_type, f"{table_address}/download?_as={name}")
@@ -369,7 +363,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         row=_list_requested_row_cells(table_view),
         files=files.get("files"),
         of_rows=files.get("of_rows"),
-        ticks=_list_basket_keys(row_page.keys, files.get("files") or ()),
+        ticks=_list_tick_keys(row_page.keys, files.get("files") or ()),
         other_lines=None if line_view.other_search is None else line_view.other_search.write_query_string(),
         each=search.each,
         pictured=any(heading.kind == "picture" for heading in column_headings),
@@ -482,17 +476,17 @@ def _build_table_address(table_view: TableView, page_context: PageContext) -> st
     return build_table_address(page_context.base, table_view.table)
 
 
-def _list_basket_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
-    """Return the keys that a tick puts into the basket, for each line.
+def _list_tick_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
+    """Return the keys that a tick selects, for each line.
 
     These are the key of the line and those of the other files of its observation.
     """
     line_files = files or [()] * len(keys)
-    basket_keys = {}
+    tick_keys = {}
     for key, files_of_line in zip(keys, line_files, strict=True):
         distinct_keys = dict.fromkeys([key, *(file_facts["key"] for file_facts in files_of_line)])
-        basket_keys[key] = "\t".join(distinct_keys)
-    return basket_keys
+        tick_keys[key] = "\t".join(distinct_keys)
+    return tick_keys
 
 
 def _list_choosable_columns(

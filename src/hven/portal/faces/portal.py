@@ -9,18 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore
 from hven.portal._pages.package_pages import load_package_pages
 from hven.portal._views import (
     assets,
-    basket_page,
     citation,
     coincident_rows_data,
     collection,
     collection_parts,
     data,
     downloads,
-    edit_pages,
     editor,
     global_search_pages,
     help_pages,
@@ -36,7 +33,6 @@ from hven.portal._views import (
     table_page,
     trial_page,
 )
-from hven.portal._views.cube_page import render_cube_page
 from hven.portal._views.keyword_page import render_keyword_page
 from hven.portal._views.link_page import render_link_page
 from hven.portal._views.page_formats import send_not_found
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
-    from hven.model.settings import Settings
     from hven.model.table import Schema
 
 __all__ = ["FACE", "load_package_pages", "send_not_found"]
@@ -72,8 +67,6 @@ PAGE_MODULES = (
     pane,
     coincident_rows_data,
     trial_page,
-    edit_pages,
-    basket_page,
     result_page,
     assets,
 )
@@ -97,19 +90,6 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [route for build_page_routes in builders for route in build_page_routes(context)]
 
 
-def forget_account(settings: Settings, name: str) -> None:
-    """Remove the data that the pages keep for a deleted account: its basket.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-    name
-        Name of the account.
-    """
-    BasketStore(settings.data_directory / BASKET_DIRECTORY).remove_basket(name)
-
-
 def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None) -> Sequence[Capability]:
     """List the page of a collection; without a collection, the first page of the site."""
     if schema is None:
@@ -129,7 +109,6 @@ FACE = ServiceFace(
     build_routes=build_routes,
     list_capabilities=_list_capabilities,
     page_writers={
-        "cubes": render_cube_page,
         "datalink": render_link_page,
         "keywords": render_keyword_page,
     },

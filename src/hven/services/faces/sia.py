@@ -1,16 +1,14 @@
 """SIA 1.0: images of ivoa.obscore by position, size and format, for clients older than ObsCore.
 
 ``/sia/<schema.table>`` lists images as they were taken (Pointed); ``/sia/<schema.table>/cutouts`` lists the cut-outs
-that `hven.services.faces.soda` would return for that position and size (Cutout).
+that another service makes for that position and size (Cutout, `ServiceFace.list_image_cutouts`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
@@ -19,16 +17,22 @@ import pyarrow as pa
 from hven import formats, query, services
 from hven.adql.adql_writer import write_adql_literal
 from hven.formats import InfoElement, ResultStatus, TableMetadata
-from hven.formats.media import CutoutSelection
 from hven.jobs.tap import MAXREC_PARAM
-from hven.model.errors import HvenError, NotFoundError, ParamError
+from hven.model import plugins
+from hven.model.errors import NotFoundError, ParamError
 from hven.model.params import Param, wrap_angle
-from hven.model.sky import shape_text
 from hven.model.table import Column
 from hven.model.types import INT32, ColumnType
-from hven.services import collection_files, cutouts, remote_files
 from hven.services.errors import ErrorResponder, write_votable_error
-from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, ServiceQuery, UsageExample, create_query_route
+from hven.services.face import (
+    DALI_PARAMS,
+    ServiceContext,
+    ServiceFace,
+    ServiceQuery,
+    UsageExample,
+    create_query_route,
+    load_service_faces,
+)
 from hven.services.observation_conditions import (
     OBSCORE_TABLE,
     build_input_constants,
@@ -346,47 +350,24 @@ def _list_cutouts(
     row_by_did = {row["obs_publisher_did"]: row for row in image_rows if row["obs_publisher_did"]}
     if not row_by_did:
         return
-    files_by_collection: dict[str, list[tuple[str, str]]] = {}
-    for link in cutouts.list_row_links(context, principal, table, list(row_by_did)):
-        if link["file"] is not None and link["link_authorized"] is not False:
-            collection, path = link["file"]
-            files_by_collection.setdefault(collection, []).append((link["ID"], path))
-    shape = None
-    soda_url = f"{base_url}/soda/sync?TABLE={quote(table.qualified_name)}"
-    position_query = ""
-    if box is not None:
-        shape = shape_text.parse_dali_shape("pos", box)
-        position_query = f"&POS={quote(box)}"
-    for collection, files in files_by_collection.items():
-        paths = [path for _, path in files]
-        describe_cutout = partial(
-            _describe_cutout,
-            context,
-            principal,
-            collection_files.find_files(context, principal, collection, paths),
-            CutoutSelection(shape=shape),
-        )
-        cutout_descriptions = remote_files.call_concurrently(describe_cutout, paths)
-        for (did, _), cutout_facts in zip(files, cutout_descriptions, strict=True):
-            if cutout_facts is not None:
-                url = f"{soda_url}&ID={quote(did, safe='')}{position_query}"
-                yield {**row_by_did[did], **cutout_facts, "format": "image/fits", "url": url}
+    for face in _list_cutout_faces():
+        if face.list_image_cutouts is not None and table.is_served_by(face.name):
+            for did, facts in face.list_image_cutouts(context, principal, table, list(row_by_did), box):
+                url = f"{base_url}{facts['url']}"
+                yield {**row_by_did[did], **facts, "format": "image/fits", "url": url}
 
 
-def _describe_cutout(
-    context: ServiceContext,
-    principal: Principal,
-    found_files: collection_files.FoundFiles,
-    selection: CutoutSelection,
-    path: str,
-) -> dict[str, Any] | None:
-    try:
-        file = collection_files.open_original_file(context, principal, found_files, path)
-        return cutouts.describe_image_cutout(file.path, file.name, selection)
-    except HvenError as error:  # not accessible, not there any more, or no image of the sky
-        if remote_files.is_temporary_failure(error):
-            raise
-        return None
+@plugins.cache_until_selection
+def _list_cutout_faces() -> Sequence[ServiceFace]:
+    """List the services that make cut-outs of images."""
+    return [face for face in load_service_faces().values() if face.list_image_cutouts is not None]
+
+
+def _has_cutouts(table: Table) -> bool:
+    """Return whether a service makes cut-outs of the images of a table."""
+    if not FACE.applies(table) or not table.has_row_files:
+        return False
+    return any(table.is_served_by(face.name) for face in _list_cutout_faces())
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
@@ -428,7 +409,7 @@ CUTOUTS_FACE = replace(
     FACE,
     name="sia-cutouts",
     title="Images (SIA 1), cut out",
-    applies=lambda table: FACE.applies(table) and table.has_row_files and table.is_served_by("soda"),
+    applies=_has_cutouts,
     missing_requirement="files from which parts can be cut out",
     params=(*SIA_PARAMS, *DALI_PARAMS),
     build_query=None,

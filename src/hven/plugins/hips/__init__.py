@@ -1,0 +1,1 @@
+"""HiPS of a collection's images: build, list and serve them."""

@@ -1,0 +1,25 @@
+"""What this package adds: the service ``hips``, the job type and the verb that build a HiPS of images."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage, Verb
+
+PLUGIN = PluginPackage(
+    name="hips",
+    title="Make HiPS of images and cubes, and list those of a site",
+    uses=("previews",),
+    protocols={"hips": "hven.plugins.hips.hips_service"},
+    jobs={"hips": "hven.plugins.hips.survey_job"},
+    verbs={
+        "hips": Verb(
+            function="hven.plugins.hips.survey_verb:hips",
+            after="prepare",
+            examples=(
+                "hven hips omega 'maps/*.fits' --name maps --title 'Maps of Mars'",
+                "hven hips omega --order 8 --stretch asinh --colours viridis --with hipsgen",
+                "hven hips omega --name maps --drop --json",
+            ),
+        ),
+    },
+    collection_folders=("hips",),
+)

@@ -1,0 +1,6 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`)."""
+
+QUERY_STRINGS = {"/hipslist": [""], "/collections/{name}/hips/{hips}/{path:path}": [""]}
+PATH_VALUES = {"hips": "nothing"}
+OPERATOR_JOBS = {"hips": {"NAME": "maps"}}
+KEPT_DIRECTORIES = {"hips": "tiles, for whoever may take all images: plugins/hips/test_surveys.py"}
