@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError
-from hven.sources import FileKindSignature
+from hven.sources import DatabaseSignature, FileKindSignature, SourceKindTraits
 from hven.sources.sql.mariadb import URL_SCHEMES, MariadbSource
 from hven.sources.sql.odbc import OdbcSource, extract_odbc_connection_string
 from hven.sources.sql.options import Options
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from hven.sources import AvailableTable, Source, SourceContext
 
 
-FILES = FileKindSignature(extensions=("sqlite", "sqlite3", "db"), leading_pattern=rb"SQLite format 3\0")
+FILES = FileKindSignature(extensions=("sqlite", "sqlite3", "db"), leading_pattern=rb"SQLite format 3\0", option="file")
+DATABASE = DatabaseSignature(
+    url_pattern=(
+        r"(?P<database>(?:postgres(?:ql)?|mysql|mariadb)://[^/?]*/[^/?]+)(?:/(?P<table>[^/?]+))?(?P<parameters>\?.*)?"
+    ),
+    extract_connection_line=extract_odbc_connection_string,
+)
+TRAITS = SourceKindTraits(is_read_from_watermark=True)
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -76,6 +83,9 @@ def _open_database(
 
 
 __all__ = [
+    "DATABASE",
+    "FILES",
+    "TRAITS",
     "MariadbSource",
     "OdbcSource",
     "Options",
