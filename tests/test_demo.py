@@ -25,6 +25,7 @@ import pytest
 import sunpy
 
 from package_modules import load_package_modules
+from plugin_needs import require_plugins
 from process_runner import lint_service, run_hven, serve_site, wait_until
 from requirements import is_available, report_missing
 from shared import ROOT, shared
@@ -110,6 +111,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fetched_demo(root: Path) -> tuple[str, dict[str, int | None]] | None:
     """Make what the script makes without an option, from registries; gives what it told and the rows, and None where nothing is fetched."""
+    require_plugins("sources", "sql")
     begun = busy()
     told = make(root) if FETCH else ""
     assert busy() - begun < SECONDS

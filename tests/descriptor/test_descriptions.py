@@ -19,6 +19,7 @@ from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
+from plugin_needs import require_plugins
 from shared import shared
 
 FELIS = """\
@@ -183,6 +184,7 @@ def test_felis(site, tmp_path):
 
 def test_felis_reads_its_database(site, tmp_path, monkeypatch):
     """The schema of SQLite is called main: the same words lead to its rows."""
+    require_plugins("sources", "sql")
     (tmp_path / "schema.yaml").write_text(FELIS.replace("name: survey", "name: main"))
     draft_descriptor(site, tmp_path / "schema.yaml", table="object")
     with sqlite3.connect(tmp_path / "a.sqlite") as connection:

@@ -15,8 +15,8 @@ from hven.ingest._row_validation import RowValidator
 from hven.ingest._transform import MappingTransform
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
+from hven.plugins.databases import database_rows as source_rows
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.sources.sql import database_rows as source_rows
 from hven.testing.site import open_site_with_descriptor
 
 TEXT = """

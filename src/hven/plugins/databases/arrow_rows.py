@@ -20,13 +20,8 @@ from hven.model import DeviationKind, ReadDeviation, build_duplicate_name_deviat
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow
-from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable
-from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.cells import is_parsable_cell_type, parse_cells, replace_nan_with_null
-from hven.sources._reading.data_files import build_source_batch, resolve_column_names
-from hven.sources._reading.delimited import explain_unparsable_text
-from hven.sources.sql.block_checksums import choose_block_bits, write_block_conditions_sql
-from hven.sources.sql.database_rows import (
+from hven.plugins.databases.block_checksums import choose_block_bits, write_block_conditions_sql
+from hven.plugins.databases.database_rows import (
     SOURCE_ALIAS,
     KeyPagedDatabaseSource,
     SelectStatement,
@@ -35,7 +30,7 @@ from hven.sources.sql.database_rows import (
     rename_repeated_column_names,
     write_table_option,
 )
-from hven.sources.sql.dialects import (
+from hven.plugins.databases.dialects import (
     KIND_BITS,
     KIND_BYTES,
     KIND_TEXT,
@@ -45,13 +40,16 @@ from hven.sources.sql.dialects import (
     REAL_KINDS,
     SqlSourceDialect,
 )
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable
+from hven.sources.api.cells import explain_unparsable_text, is_parsable_cell_type, parse_cells, replace_nan_with_null
+from hven.sources.api.rows import build_source_batch, limit_rows, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from hven.plugins.databases.options import Options
     from hven.sources import SourceContext
-    from hven.sources.sql.options import Options
 
 KEYS_PER_STATEMENT = 10_000
 KEYS_PER_STATEMENT_WITHOUT_TUPLES = 500

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
 
+import mariadb_server
 import pymysql
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-
-import mariadb_server
 
 VERSION, PLUGIN, COLLATION = b"8.4.3", b"caching_sha2_password", 255  # utf8mb4_0900_ai_ci
 SALT = bytes(range(33, 53))

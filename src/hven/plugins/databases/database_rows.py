@@ -16,16 +16,16 @@ import pyarrow.compute as pc
 
 from hven.model.errors import SourceError
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, SourceContext
-from hven.sources._reading.cells import is_parsable_cell_type, parse_cells
-from hven.sources._reading.data_files import build_source_batch
-from hven.sources._reading.key_paging import KeyOrderedPager, PagingKey
-from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
+from hven.sources.api.cells import is_parsable_cell_type, parse_cells
+from hven.sources.api.key_paging import KeyOrderedPager, PagingKey
+from hven.sources.api.rows import build_source_batch
+from hven.sources.api.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hven.model.table import Column
-    from hven.sources.sql.options import Options
+    from hven.plugins.databases.options import Options
 
 BATCH_ROWS = 32_768
 SAMPLE_ROWS = 5_000
@@ -286,7 +286,7 @@ def _to_text(value: object) -> str | None:
 
 
 class SqlConditionWriter(ABC):
-    """Writes the parts of a condition for a database (see `hven.sources._reading.watermarks.ConditionWriter`).
+    """Writes the parts of a condition for a database (see `hven.sources.api.watermarks.ConditionWriter`).
 
     `values` collects the values that `PLACEHOLDER` stands for.
     """

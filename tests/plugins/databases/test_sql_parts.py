@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import random
 import sqlite3
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from postgres_server import run_server
 
 from hven.model.errors import SourceError
+from hven.plugins.databases import postgres as postgres_source
+from hven.plugins.databases import source as sql
 from hven.sources import (
     ROW_NUMBER_COLUMN,
     BlockChecksumSource,
@@ -19,11 +20,7 @@ from hven.sources import (
     KeyLookupSource,
     PagedSource,
     SourceContext,
-    sql,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
-from postgres_server import run_server
 
 
 def rows(source, columns=None):
@@ -151,7 +148,7 @@ def test_blanks_around_texts_and_empty_ones_are_as_they_are_read(cluster, postgr
 
 @pytest.mark.outside
 def test_many_keys_go_in_portions_that_see_one_state(cluster, postgres, monkeypatch):
-    monkeypatch.setattr(sql.postgres, "KEYS_PER_STATEMENT", 50)
+    monkeypatch.setattr(postgres_source, "KEYS_PER_STATEMENT", 50)
     source = open_source(cluster)
     stream = source.select_keys(["n"], pa.table({"n": range(1, 501)})).read_batches(["n", ROW_NUMBER_COLUMN])
     seen = next(stream).to_pylist()

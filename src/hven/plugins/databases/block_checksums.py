@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError
-from hven.sources.sql.database_rows import quote_name
+from hven.plugins.databases.database_rows import quote_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -9,14 +9,15 @@ import threading
 import tomllib
 from urllib.parse import quote
 
+import mariadb_server
 import pyarrow as pa
 import pymysql
 import pytest
 
-import mariadb_server
 from hven.model.errors import SourceError
-from hven.sources import ROW_NUMBER_COLUMN, SourceContext, sql
-from hven.sources.sql import mysql_rows
+from hven.plugins.databases import arrow_rows, mysql_rows
+from hven.plugins.databases import source as sql
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 from process_runner import reserve_port, run_hven, wait_until
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
@@ -261,7 +262,7 @@ def test_texts_that_are_in_truth_of_another_encoding(maria):
 
 def test_one_reading_sees_one_state(maria, monkeypatch):
     maria.execute("CREATE OR REPLACE TABLE moving AS SELECT n FROM regions", database="test")
-    monkeypatch.setattr(sql.arrow_rows, "KEYS_PER_STATEMENT", 50)
+    monkeypatch.setattr(arrow_rows, "KEYS_PER_STATEMENT", 50)
     stream = (
         open_source(maria, table="moving")
         .select_keys(["n"], pa.table({"n": range(1, 501)}))

@@ -13,11 +13,10 @@ import pyarrow as pa
 
 from hven.model import plugins
 from hven.model.errors import HvenError, SourceError
-from hven.sources._reading.data_files import CHUNK_BYTES
-from hven.sources.sql import mysql_rows
-from hven.sources.sql.arrow_rows import ArrowDatabaseSource, ResultField
-from hven.sources.sql.database_rows import redact_url
-from hven.sources.sql.dialects import (
+from hven.plugins.databases import mysql_rows
+from hven.plugins.databases.arrow_rows import ArrowDatabaseSource, ResultField
+from hven.plugins.databases.database_rows import redact_url
+from hven.plugins.databases.dialects import (
     KIND_BITS,
     KIND_BYTES,
     KIND_DECIMAL,
@@ -31,13 +30,14 @@ from hven.sources.sql.dialects import (
     MARIADB_DIALECT,
     SqlSourceDialect,
 )
+from hven.sources.api.rows import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hven.plugins.databases.options import Options
     from hven.sources import SourceContext
-    from hven.sources.sql.options import Options
 
 URL_SCHEMES = {"mysql", "mariadb"}
 DEFAULT_PORT, CONNECT_TIMEOUT_SECONDS = 3306, 15
@@ -182,7 +182,7 @@ class MariadbSource(ArrowDatabaseSource):
 
 
 class _MariadbSession:
-    """A connection; see `hven.sources.sql.arrow_rows.DatabaseSession`."""
+    """A connection; see `hven.plugins.databases.arrow_rows.DatabaseSession`."""
 
     def __init__(self, connection: Any, source_name: str) -> None:
         self.connection = connection

@@ -8,8 +8,9 @@ import sqlite3
 import pytest
 
 from hven.model.errors import SourceError
-from hven.sources import SourceContext, sql
-from hven.sources.sql.database_rows import rename_repeated_column_names
+from hven.plugins.databases import source as sql
+from hven.plugins.databases.database_rows import rename_repeated_column_names
+from hven.sources import SourceContext
 
 
 def open_source(line, **options):

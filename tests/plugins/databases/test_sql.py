@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from postgres_server import run_server
 from pydantic import ValidationError
 
 from hven.model.errors import SourceError
-from hven.sources import ROW_NUMBER_COLUMN, SourceContext, sql
-from hven.sources.sql.sqlalchemy_rows import _guess_type
+from hven.plugins.databases import source as sql
+from hven.plugins.databases import sqlite
+from hven.plugins.databases.sqlalchemy_rows import _guess_type
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 from shared import shared
-
-sys.path.insert(0, str(Path(__file__).parent))
-from postgres_server import run_server
 
 
 def open_source(directory, rejects=None, secret=None, wanted=None, **options):
@@ -280,11 +278,11 @@ def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
         connection.execute("CREATE TABLE sqliteless (x)")
         connection.execute("CREATE VIEW broken AS SELECT * FROM nowhere")
     connection.close()
-    monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", 60.0)
+    monkeypatch.setattr(sqlite, "COUNT_TIMEOUT_SECONDS", 60.0)
     found = sql.list_source_tables({"file": "a.db"}, SourceContext(directory=tmp_path))
     assert [str(item) for item in found] == ['"b.c" (2 rows)', "broken (view)", "sqliteless (0 rows)"]
     assert table(open_source(tmp_path, file="a.db", table=str(found[0].option_value))).num_rows == 2
-    monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", -1.0)
+    monkeypatch.setattr(sqlite, "COUNT_TIMEOUT_SECONDS", -1.0)
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute(
             "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n LIMIT 30000) INSERT INTO sqliteless SELECT x FROM n"

@@ -14,9 +14,8 @@ import pyarrow as pa
 
 from hven.model import plugins
 from hven.model.errors import HvenError, SourceError
-from hven.sources._reading.data_files import CHUNK_BYTES
-from hven.sources.sql.arrow_rows import ArrowDatabaseSource, ResultField
-from hven.sources.sql.dialects import (
+from hven.plugins.databases.arrow_rows import ArrowDatabaseSource, ResultField
+from hven.plugins.databases.dialects import (
     KIND_BITS,
     KIND_BYTES,
     KIND_DECIMAL,
@@ -31,12 +30,13 @@ from hven.sources.sql.dialects import (
     SQLITE_DIALECT,
     SqlSourceDialect,
 )
+from hven.sources.api.rows import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hven.plugins.databases.options import Options
     from hven.sources import SourceContext
-    from hven.sources.sql.options import Options
 
 CONNECT_TIMEOUT_SECONDS = 15
 # limits of a batch: drivers fill rows of the greatest length
@@ -146,7 +146,7 @@ class OdbcSource(ArrowDatabaseSource):
 
 
 class _OdbcSession:
-    """A connection; see `hven.sources.sql.arrow_rows.DatabaseSession`."""
+    """A connection; see `hven.plugins.databases.arrow_rows.DatabaseSession`."""
 
     def __init__(self, rows: OdbcSource, link: Any) -> None:
         self.rows = rows

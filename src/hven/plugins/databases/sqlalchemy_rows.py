@@ -10,9 +10,7 @@ import pyarrow as pa
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow
-from hven.sources import AvailableTable, SourceContext
-from hven.sources._reading.data_files import resolve_column_names
-from hven.sources.sql.database_rows import (
+from hven.plugins.databases.database_rows import (
     BATCH_ROWS,
     PLACEHOLDER,
     SAMPLE_ROWS,
@@ -25,11 +23,13 @@ from hven.sources.sql.database_rows import (
     redact_url,
     write_table_option,
 )
+from hven.sources import AvailableTable, SourceContext
+from hven.sources.api.rows import resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.sources.sql.options import Options
+    from hven.plugins.databases.options import Options
 
 KEYS_PER_STATEMENT = 500  # of one statement: some databases have places for 1,000 values
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError
+from hven.plugins.databases.mariadb import URL_SCHEMES, MariadbSource
+from hven.plugins.databases.odbc import OdbcSource, extract_odbc_connection_string
+from hven.plugins.databases.options import Options
+from hven.plugins.databases.postgres import PostgresSource
+from hven.plugins.databases.sqlalchemy_rows import SqlalchemySource
+from hven.plugins.databases.sqlite import SqliteSource
 from hven.sources import DatabaseSignature, FileKindSignature, SourceKindTraits
-from hven.sources.sql.mariadb import URL_SCHEMES, MariadbSource
-from hven.sources.sql.odbc import OdbcSource, extract_odbc_connection_string
-from hven.sources.sql.options import Options
-from hven.sources.sql.postgres import PostgresSource
-from hven.sources.sql.sqlalchemy_rows import SqlalchemySource
-from hven.sources.sql.sqlite import SqliteSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

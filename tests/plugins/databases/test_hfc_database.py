@@ -6,10 +6,11 @@ import csv
 import gzip
 import io
 
+import mariadb_server
 import pytest
 
-import mariadb_server
-from hven.sources import SourceContext, sql
+from hven.plugins.databases import source as sql
+from hven.sources import SourceContext
 from process_runner import run_hven
 from shared import shared
 

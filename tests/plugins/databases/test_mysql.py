@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 
-import pytest
-
 import mariadb_server
 import mysql8_server
+import pytest
+
 from hven.model.errors import SourceError
-from hven.sources import SourceContext, sql
+from hven.plugins.databases import source as sql
+from hven.sources import SourceContext
 from requirements import find_program, report_missing
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
@@ -114,7 +115,7 @@ def test_a_server_is_believed_by_its_certificate(maria, tmp_path):
 
 def test_without_a_certificate_nothing_is_sent_to_another_machine(maria, monkeypatch):
     """To a host that is not this one a connection is encrypted and checked, whatever the address does not say."""
-    from hven.sources.sql import mariadb as source
+    from hven.plugins.databases import mariadb as source
 
     monkeypatch.setattr(source, "_is_local_host", lambda host: False)
     with mysql8_server.run_server() as there:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.sources.sql import block_checksums
+from hven.plugins.databases import block_checksums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,19 +13,14 @@ from hven.model import build_duplicate_name_deviation, plugins
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow
-from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable, SourceContext
-from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.cells import parse_cells, replace_nan_with_null
-from hven.sources._reading.data_files import CHUNK_BYTES, build_source_batch, resolve_column_names
-from hven.sources._reading.delimited import explain_unparsable_text
-from hven.sources.sql.block_checksums import (
+from hven.plugins.databases.block_checksums import (
     MIN_HASH_VERSION,
     choose_block_bits,
     write_block_conditions_sql,
     write_block_number_sql,
     write_row_hash_sql,
 )
-from hven.sources.sql.database_rows import (
+from hven.plugins.databases.database_rows import (
     SOURCE_ALIAS,
     KeyPagedDatabaseSource,
     SelectStatement,
@@ -36,11 +31,14 @@ from hven.sources.sql.database_rows import (
     rename_repeated_column_names,
     write_table_option,
 )
+from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable, SourceContext
+from hven.sources.api.cells import explain_unparsable_text, parse_cells, replace_nan_with_null
+from hven.sources.api.rows import CHUNK_BYTES, build_source_batch, limit_rows, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hven.sources.sql.options import Options
+    from hven.plugins.databases.options import Options
 
 # PostgreSQL's type numbers (pg_type) -> Arrow; other types are read as text
 _TYPES_BY_OID: dict[int, pa.DataType] = {

@@ -14,9 +14,7 @@ import pyarrow as pa
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow
-from hven.sources import AvailableTable, InputVersion, SourceContext
-from hven.sources._reading.data_files import DataFile, resolve_column_names
-from hven.sources.sql.database_rows import (
+from hven.plugins.databases.database_rows import (
     PLACEHOLDER,
     SAMPLE_ROWS,
     SOURCE_ALIAS,
@@ -28,12 +26,14 @@ from hven.sources.sql.database_rows import (
     quote_name,
     write_table_option,
 )
+from hven.sources import AvailableTable, InputVersion, SourceContext
+from hven.sources.api.rows import DataFile, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from hven.sources.sql.options import Options
+    from hven.plugins.databases.options import Options
 
 COUNT_TIMEOUT_SECONDS = 2.0  # for the numbers of rows in a list of tables
 MAX_VALUES_PER_STATEMENT = 30_000  # SQLite allows 32,766 placeholders
