@@ -251,6 +251,9 @@ class SourceKindTraits:
         The source returns only the rows behind a watermark (`IncrementalSource`).
     starts_empty
         Rows come after the table is published, so that it is published without rows.
+    reads_local_files
+        Sources without the option ``url`` read files that are here, and need no secrets and no other tables. `hven
+        check` opens them.
     has_declared_columns
         The columns follow from the options alone, so that `hven check` compiles the table over them.
     find_table_faults
@@ -262,6 +265,7 @@ class SourceKindTraits:
     is_read_by_key: bool = False
     is_read_from_watermark: bool = False
     starts_empty: bool = False
+    reads_local_files: bool = False
     has_declared_columns: bool = False
     find_table_faults: Callable[[TableSpec, SourceSpec, Table, CollectionSpec], Sequence[Fault]] | None = None
 

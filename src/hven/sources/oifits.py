@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from hven.sources import FileKindSignature
+from hven.sources import FileKindSignature, SourceKindTraits
 from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources._reading.oifits_granules import OifitsGranuleSource
 from hven.sources.remote_stores import find_remote_or_archived_files
@@ -17,6 +17,7 @@ from hven.sources.remote_stores import find_remote_or_archived_files
 if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
+TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(
     extensions=("oifits",),
     leading_pattern=(
