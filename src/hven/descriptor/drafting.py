@@ -24,7 +24,7 @@ from hven.descriptor._standard_drafts import write_checked_draft
 from hven.descriptor._table_drafting import TableDrafter
 from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
 from hven.model import plugins
-from hven.model.errors import ConflictError, UsageError
+from hven.model.errors import ConflictError, UsageError, UserError
 from hven.sources import SourceContext, file_kinds, remote_stores
 
 if TYPE_CHECKING:
@@ -333,6 +333,12 @@ def _guess_file_kind(source_file: Path) -> str:
         return kind
     if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS):
         return "product"
+    package = file_kinds.find_unused_package_of_file(source_file.name)
+    if package is not None:
+        raise UserError(
+            f"no kind of source is known for {source_file.name}",
+            remedy=f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out",
+        )
     return "csv"
 
 

@@ -38,7 +38,10 @@ class Verb:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSignature:
-    """How files are recognised that a kind of source of another package, or of Hven, reads with media of this package.
+    """How files are recognised that a kind of source reads with this package.
+
+    The kind may be one of Hven, of another package, or of this one. If a site leaves out the package, messages about
+    such files name it.
 
     Parameters
     ----------
@@ -103,7 +106,8 @@ class PluginPackage:
     panes, resolvers
         Plug-ins of the groups of `hven.model.plugins.PLUGIN_GROUPS`.
     files
-        Files that kinds of sources outside of this package read, because it has media for them.
+        Files that kinds of sources read because of this package: its own kinds, and those that read the files by its
+        media.
     upload_kinds
         Kinds of sources of the package whose files can be uploaded as tables. The kind recognises them by their
         content.
