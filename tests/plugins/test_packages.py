@@ -102,6 +102,7 @@ API_MODULES = frozenset(
         "hven.sources.api.documents",
         "hven.sources.api.fetched_files",
         "hven.sources.api.file_rows",
+        "hven.sources.api.header_rows",
         "hven.sources.api.json_pages",
         "hven.sources.api.json_records",
         "hven.sources.api.key_paging",
@@ -111,6 +112,7 @@ API_MODULES = frozenset(
         "hven.sources.api.xml_rows",
         "hven.sources.file_kinds",
         "hven.sources.file_readers",
+        "hven.sources.fits_headers",
         "hven.sources.http_client",
         "hven.sources.remote_stores",
     ]

@@ -32,7 +32,6 @@ BOMB_BYTES = 4096 * MEBIBYTE
 OPTIONS: dict[str, dict[str, Any]] = {
     "fits": {"mode": "header", "files": "a.fits"},
     "hven": {"table": "a.b"},
-    "oifits": {"files": "a.fits"},
     "product": {"mode": "header", "files": "a.fits"},
     "files": {"adql": "SELECT path FROM a.b", "checksums": True},
     "rest": {"records": "items"},

@@ -15,8 +15,7 @@ import numpy as np
 
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import MJD_EPOCH, Column, parse_column_lines
-from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import FileHeaderSource
+from hven.sources.api.header_rows import FileHeader, FileHeaderSource
 from hven.sources.fits_headers import HduHeader, read_next_hdu_header
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.sources import SourceContext
-    from hven.sources._reading.data_files import DataFile, DecompressedStream
-    from hven.sources._reading.header_rows import HeaderSourceOptions
+    from hven.sources.api.header_rows import HeaderSourceOptions
+    from hven.sources.api.rows import DataFile, DecompressedStream
 
     Numbers = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import OpenProductFile, ProductFileFormat, TablePart, list_product_file_formats
-from hven.formats.media._stored_arrays import convert_library_errors
+from hven.formats.media.api import convert_library_errors
 from hven.model.table import MJD_EPOCH, Column
 from hven.model.types import ColumnType
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Place
 
 _TEXT_TYPE, _REAL_TYPE, _FLAG_TYPE = ColumnType("char", "*"), ColumnType("double"), ColumnType("boolean")
 # observables of each kind of table as columns of points: name, unit, UCD, description

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from hven.plugins.interferometry.oifits_granules import OifitsGranuleSource
 from hven.sources import FileKindSignature, SourceKindTraits
-from hven.sources._reading.header_rows import HeaderSourceOptions
-from hven.sources._reading.oifits_granules import OifitsGranuleSource
+from hven.sources.api.header_rows import HeaderSourceOptions
 from hven.sources.remote_stores import find_remote_or_archived_files
 
 if TYPE_CHECKING:
