@@ -40,7 +40,6 @@ VERB_MODULES = {
     "query": "query_commands",
     "explain": "query_commands",
     "resolve": "query_commands",
-    "region": "region",
     "status": "status_commands",
     "verify": "verify",
     "history": "publish",

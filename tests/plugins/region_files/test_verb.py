@@ -10,8 +10,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from hven.app._cli.region import MAX_SHOWN_FAULTS
 from hven.model.sky import region_files
+from hven.plugins.region_files.verb import MAX_SHOWN_FAULTS
 from process_runner import run_hven
 
 HFC = """ID,CC,CC_X_PIX,CC_Y_PIX,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,DATE_OBS

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from hven.app._cli import contour_tables
 from hven.model.errors import UserError
 from hven.model.sky import planetary_frames, region_files
+from hven.plugins.region_files import contour_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
