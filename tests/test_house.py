@@ -34,7 +34,7 @@ HELD = {
     "typer": {"app", "plugins"},
     "rich": {"app", "plugins"},
     "lxml": {"sources", "formats", "services", "portal", "plugins", "model", "descriptor", "testing"},
-    "yaml": {"descriptor", "app", "sources"},
+    "yaml": {"descriptor", "app", "sources", "plugins"},
     "PIL": {"formats"},
 }
 # heavy: a module that imports one of them at its top makes every start slow

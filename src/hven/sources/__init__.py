@@ -256,6 +256,11 @@ class SourceKindTraits:
         check` opens them.
     has_declared_columns
         The columns follow from the options alone, so that `hven check` compiles the table over them.
+    has_cached_pages
+        A sync caches pages of rows unless the descriptor says otherwise, because the source answers slowly.
+    find_mirrored_site
+        Finds the site whose table a table reproduces: called with the source and the qualified name of the table. It
+        returns an address, or an empty text. None: no source of the kind reproduces a table.
     find_table_faults
         Finds faults of a table that is compiled over such a source: called with the table as the descriptor states it,
         the source, the compiled table and the collection. None: there is nothing to check.
@@ -267,6 +272,8 @@ class SourceKindTraits:
     starts_empty: bool = False
     reads_local_files: bool = False
     has_declared_columns: bool = False
+    has_cached_pages: bool = False
+    find_mirrored_site: Callable[[SourceSpec, str], str] | None = None
     find_table_faults: Callable[[TableSpec, SourceSpec, Table, CollectionSpec], Sequence[Fault]] | None = None
 
 

@@ -30,10 +30,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven sync stars --full --accept",
         "hven sync stars --unless-held --json",
     ),
-    "mirror": (
-        "hven --site mirror mirror https://vo.example.org stars omega --every 6h",
-        "hven --site mirror mirror https://vo.example.org --once --accept --json",
-    ),
     "hips": (
         "hven hips omega 'maps/*.fits' --name maps --title 'Maps of Mars'",
         "hven hips omega --order 8 --stretch asinh --colours viridis --with hipsgen",

@@ -32,7 +32,6 @@ VERB_MODULES = {
     "check": "descriptor_commands",
     "ingest": "publish",
     "sync": "sync",
-    "mirror": "mirror",
     "hips": "hips_command",
     "prepare": "preparation",
     "serve": "serve",

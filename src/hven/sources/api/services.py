@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hven.sources._rate_limiting import ServiceBusyError
 from hven.sources._reading.service_client import (
     BrokenAnswerError,
     RequestOptions,
     RunBudget,
+    RunBudgetOptions,
     Secret,
     ServiceClient,
     ServiceOptions,
@@ -17,7 +19,9 @@ __all__ = [
     "BrokenAnswerError",
     "RequestOptions",
     "RunBudget",
+    "RunBudgetOptions",
     "Secret",
+    "ServiceBusyError",
     "ServiceClient",
     "ServiceOptions",
     "extract_error_text",

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hven.descriptor import public_metadata
-from hven.descriptor._keys import (
+from hven.descriptor.api.sections import (
     ATTRIBUTE_NAMES_BY_KEY,
     CollectionSection,
     ColumnGroupSection,
@@ -29,6 +28,7 @@ from hven.descriptor.value_schema import MIRRORED_MARK, DescriptorSection, find_
 from hven.model.errors import SourceError
 from hven.model.table import FILES_UTYPE, Column, LocalizedText, Table
 from hven.model.types import parse_type
+from hven.plugins.mirroring import public_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -271,27 +271,6 @@ def _copy_remote_tables(
     return descriptions
 
 
-def list_mirrored_site_addresses(resource: CollectionSpec) -> tuple[str, ...]:
-    """List the sites that a collection reproduces.
-
-    Parameters
-    ----------
-    resource
-        The collection.
-
-    Returns
-    -------
-    urls
-        Addresses of its sources of kind ``hven`` whose table has the same name.
-    """
-    urls = set()
-    for spec in resource.tables:
-        for source in spec.sources:
-            if source.kind == HVEN_SOURCE_KIND and source.options.get("table") == spec.table.qualified_name:
-                urls.add(str(source.options.get("url", "")).rstrip("/"))
-    return tuple(sorted(urls - {""}))
-
-
 def _describe_table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any]:
     visible_columns = {column.name for column in table.columns if not column.hidden}
     description: dict[str, Any] = {}
@@ -496,7 +475,6 @@ __all__ = [
     "MIRROR_FILE_MARK",
     "NothingToMirrorError",
     "find_key_value",
-    "list_mirrored_site_addresses",
     "write_mirror_descriptor",
     "write_public_descriptor",
 ]

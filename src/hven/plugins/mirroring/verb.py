@@ -12,12 +12,11 @@ from urllib.parse import quote, unquote
 import orjson
 import typer
 
-from hven.app._cli.context import SITE_FILE, open_site, print_json
-from hven.app._cli.progress import IngestProgressBar
-from hven.descriptor import mirroring
+from hven.app.api import SITE_FILE, IngestProgressBar, open_site, print_json
 from hven.ingest import sync
 from hven.model.errors import ConflictError, SourceError, UsageError, UserError
 from hven.model.settings import create_site_directory
+from hven.plugins.mirroring import mirror_descriptors
 from hven.sources import http_client
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def mirror(
                 result["report"] = sync.sync_collection(
                     site, name, accept_changes=accept_large_changes, progress=progress
                 )
-            except mirroring.NothingToMirrorError as error:
+            except mirror_descriptors.NothingToMirrorError as error:
                 if collections:
                     raise
                 result["descriptor"] = f"left out: {error.message}"
@@ -168,14 +167,14 @@ def _mirror_descriptor(
     old_text = None
     if path.is_file():
         old_text = path.read_text(encoding="utf-8")
-        if not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base_url}/"):
+        if not old_text.startswith(f"{mirror_descriptors.MIRROR_FILE_MARK}{base_url}/"):
             raise ConflictError(
                 f"{path} is not a mirror of {base_url}",
                 remedy="remove it, or give the names of the collections to mirror",
             )
     remote_text = response.body.decode("utf-8", "replace")
     files = list(_mirror_files(base_url, collection_name, collection_directory, settings, omission_notes))
-    text = mirroring.write_mirror_descriptor(
+    text = mirror_descriptors.write_mirror_descriptor(
         remote_text, base_url, collection_name, sync_interval=interval, files=files, omission_notes=omission_notes
     )
     if text == old_text:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hven.app._cli import mirror
-from hven.descriptor import mirroring
 from hven.model.errors import SourceError
 from hven.model.settings import Settings, load_settings
+from hven.plugins.mirroring import mirror_descriptors as mirroring
+from hven.plugins.mirroring import verb as mirror
 from hven.site import Site
 from hven.sources import http_client
 from process_runner import Server, run_hven, serve_site, wait_until

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hven.descriptor import mirroring
 from hven.model.settings import load_settings
+from hven.plugins.mirroring import mirror_descriptors as mirroring
 from hven.site import Site
 from process_runner import Server, run_hven, serve_site, wait_until
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven import services
-from hven.descriptor import mirroring
 from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW
-from hven.descriptor.public_metadata import PublicMetadata
 from hven.model.errors import NotFoundError
+from hven.plugins.mirroring import mirror_descriptors
+from hven.plugins.mirroring.public_metadata import PublicMetadata
 from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site import UnionView
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -49,7 +49,7 @@ def build_descriptor_routes(context: ServiceContext) -> Sequence[Route]:
         table_specs = {spec.table.name: spec for spec in resource.tables}
         metadata = PublicMetadata(view_members=view_members, table_specs=table_specs, examples=resource.examples)
         url = services.get_base_url(request, context.site.settings)
-        return mirroring.write_public_descriptor(resource, tables, url=url, metadata=metadata).encode()
+        return mirror_descriptors.write_public_descriptor(resource, tables, url=url, metadata=metadata).encode()
 
     async def answer_descriptor(request: Request) -> Response:
         body = write_descriptor(request)

@@ -29,25 +29,25 @@ from hven.sources import (
     SourceContext,
     SourceKindTraits,
 )
-from hven.sources._rate_limiting import ServiceBusyError
-from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service_client import (
+from hven.sources.api.rows import Texts
+from hven.sources.api.services import (
     BrokenAnswerError,
     RunBudget,
     RunBudgetOptions,
     Secret,
+    ServiceBusyError,
     ServiceClient,
     extract_error_text,
     resolve_authorization,
 )
-from hven.sources._reading.tap_client import TapClient, has_overflow, list_tap_tables
-from hven.sources._reading.tap_rows import TapSource
+from hven.sources.api.tap import TapClient, TapSource, has_overflow, list_tap_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
     from hven.formats import TableMetadata
+    from hven.model.resource import SourceSpec
 
 STATE_INFO_NAMES, CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN = {"snapshot", "state"}, "change", "columns"
 CHANGE_KINDS = {"added", "changed", "removed"}
@@ -56,7 +56,6 @@ _TAP_PATH_PATTERN = re.compile(r"/tap(/(sync|async|tables))?/?$")
 
 
 SERVICE = ServiceUrlSignature(table_option="table")
-TRAITS = SourceKindTraits(is_read_by_key=True)  # the service limits the rows of one answer
 
 
 class Options(RunBudgetOptions):
@@ -245,5 +244,15 @@ def _find_state_name(metadata: TableMetadata, source_name: str) -> str:
         remedy="check the Hven version of that site",
     )
 
+
+def find_mirrored_site(source: SourceSpec, table_name: str) -> str:
+    """Find the site whose table of the same name the source reads."""
+    if source.options.get("table") != table_name:
+        return ""
+    return str(source.options.get("url", "")).rstrip("/")
+
+
+# the service limits the rows of one answer
+TRAITS = SourceKindTraits(is_read_by_key=True, has_cached_pages=True, find_mirrored_site=find_mirrored_site)
 
 __all__ = ["Options", "list_source_tables", "open"]
