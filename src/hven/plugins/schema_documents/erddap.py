@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
-from hven.descriptor._table_descriptions import (
+from hven.descriptor.api.table_descriptions import (
     DescribedTable,
     TableDescriptionRequest,
     TableDescriptionSignature,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from hven.descriptor._table_descriptions import (
+from hven.descriptor.api.table_descriptions import (
     DescribedForeignKey,
     DescribedTable,
     TableDescriptionRequest,
