@@ -389,7 +389,7 @@ def has_fits_cards(medium: str) -> bool:
     """
     if medium == FITS_MEDIUM or medium not in plugins.list_plugins("media"):
         return medium == FITS_MEDIUM
-    refinement = plugins.load_plugin("media", medium).MEDIUM.refinement
+    refinement: tuple[str, object] | None = plugins.load_plugin("media", medium).MEDIUM.refinement
     return refinement is not None and refinement[0] == FITS_MEDIUM
 
 
