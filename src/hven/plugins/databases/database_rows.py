@@ -286,7 +286,7 @@ def _to_text(value: object) -> str | None:
 
 
 class SqlConditionWriter(ABC):
-    """Writes the parts of a condition for a database (see `hven.sources.api.watermarks.ConditionWriter`).
+    """Writes the parts of a condition for a database (a writer as `Watermark.write_condition` needs it).
 
     `values` collects the values that `PLACEHOLDER` stands for.
     """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from hven.sources._reading.watermarks import ConditionWriter, Watermark, WatermarkSource, parse_watermark
+from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
 __all__ = [
-    "ConditionWriter",
     "Watermark",
     "WatermarkSource",
     "parse_watermark",
