@@ -111,6 +111,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fetched_demo(root: Path) -> tuple[str, dict[str, int | None]] | None:
     """Make what the script makes without an option, from registries; gives what it told and the rows, and None where nothing is fetched."""
+    require_plugins("sources", "sql")
     begun = busy()
     told = make(root) if FETCH else ""
     assert busy() - begun < SECONDS

@@ -22,9 +22,9 @@ NEWLINE = b"\n"
 # who may import what, the local imports in functions included: driver -> rooms
 HELD = {
     "duckdb": {"sources", "engines"},
-    "psycopg": {"sources", "engines"},
+    "psycopg": {"sources", "engines", "plugins"},
     "adbc_driver_manager": {"engines"},
-    "adbc_driver_postgresql": {"engines", "sources"},
+    "adbc_driver_postgresql": {"engines", "sources", "plugins"},
     "sqlalchemy": {"site", "sources", "plugins"},
     "httpx": {"sources", "testing"},
     "ldap3": {"plugins"},
@@ -34,7 +34,7 @@ HELD = {
     "typer": {"app", "plugins"},
     "rich": {"app", "plugins"},
     "lxml": {"sources", "formats", "services", "portal", "plugins", "model", "descriptor", "testing"},
-    "yaml": {"descriptor", "app", "sources"},
+    "yaml": {"descriptor", "app", "sources", "plugins"},
     "PIL": {"formats"},
 }
 # heavy: a module that imports one of them at its top makes every start slow

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import os
 import re
-import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -151,9 +150,6 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
     """Each is told in a sentence, and leaves no half-made collection."""
     table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1, 2])], name="RIGHT")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "two.fits")
-    with contextlib.closing(sqlite3.connect(tmp_path / "two.sqlite")) as database:
-        database.executescript("CREATE TABLE one (a); CREATE TABLE two (b);")
-    (tmp_path / "half.sqlite").write_bytes((tmp_path / "two.sqlite").read_bytes()[:3000])
     (tmp_path / "half.csv.gz").write_bytes(gzip.compress(GOOD.encode() * 100)[:60])
     (tmp_path / "half.xml").write_text(
         '<?xml version="1.0"?><VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/>'
@@ -165,15 +161,11 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["empty.csv"], 1, "empty.csv is empty"),
         (["half.csv.gz"], 1, "damaged or truncated"),
         (["half.xml"], 1, "not well-formed XML"),
-        (["half.sqlite"], 1, "half.sqlite"),
-        (["two.sqlite"], 2, "tables and views: one (0 rows), two (0 rows); choose a table, for example with --table"),
-        (["two.sqlite", "--table", "three"], 1, "no such table: three; choose one of its tables: one, two"),
         (["two.fits", "--table", "WRONG"], 1, "no table HDU 'WRONG'"),
         (["nothing.csv"], 1, "no file nothing.csv"),
         (["folder"], 1, "is a directory"),
         (["what"], 1, "--kind"),
         (["what", "--kind", "nonsense"], 1, f"use one of {', '.join(plugins.list_plugins('sources'))}"),
-        (["$NOT_SET"], 1, "the secret NOT_SET is not set"),
         (["postgresql://me:secret@db/x"], 2, "must be a secret"),
     ]:
         told = run_hven("new", "fresh", "--from", *words, "--site", site, cwd=tmp_path, expected_code=code)

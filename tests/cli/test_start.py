@@ -58,7 +58,6 @@ INGEST = SITE | {"duckdb", "lxml"}
 SERVICES = INGEST | {"starlette"}
 NEEDED: dict[str, frozenset[str]] = (
     dict.fromkeys(("init", "referees"), frozenset())  # they open the site only when they run
-    | dict.fromkeys(("region",), frozenset({"numpy", "pyarrow", "lxml"}))  # columns of files and of answers
     | dict.fromkeys(("verify", "backups", "project_members", "delegate"), SITE)
     | {"query_commands": SITE | {"lxml"}}
     | dict.fromkeys(("publish", "mirror", "status_commands"), INGEST)

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from hven import descriptor
-from hven.descriptor._database_tables import split_database_address
 from hven.model.errors import Fault
 from hven.model.settings import Settings
 from hven.sources import SourceContext
@@ -154,11 +153,3 @@ def test_which_index_serves_cones(
     assert any('("id")' in text for text in found)
     assert (len(found) == 2) == (expected == "")
     assert all(text.startswith("CREATE INDEX CONCURRENTLY ON") for text in found)
-
-
-def test_an_address_with_a_table_behind_it() -> None:
-    assert split_database_address("postgresql://u@h/db/public.t") == ("postgresql://u@h/db", "public.t")
-    assert split_database_address("postgresql://u@/db/t?host=/tmp") == ("postgresql://u@/db?host=/tmp", "t")
-    assert split_database_address("postgresql://u@h/db") == ("postgresql://u@h/db", None)
-    assert split_database_address("mysql://u@h/db/t") == ("mysql://u@h/db", "t")
-    assert split_database_address("oracle://u@h/db/t") == ("", None)

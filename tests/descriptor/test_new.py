@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 
 import numpy as np
 import pytest
@@ -318,61 +317,6 @@ def test_data_outside_the_site_are_told(tmp_path):
 
 
 # -- the verb -------------------------------------------------------------------------------
-
-
-def database(path, *statements):
-    with sqlite3.connect(path) as connection:
-        for statement in statements:
-            connection.execute(statement)
-    connection.close()
-    return path
-
-
-def test_a_database_with_one_table_needs_no_choice(tmp_path):
-    database(tmp_path / "a.bin", "CREATE TABLE t (id INTEGER, s TEXT)", "INSERT INTO t VALUES (1, 'x')")
-    path = create_descriptor(Settings(directory=tmp_path), "db", str(tmp_path / "a.bin"))
-    assert read(path.read_text())["tables"]["main"]["source"] == {"kind": "sql", "file": "../../a.bin", "table": "t"}
-    assert "--table" not in path.read_text()
-
-
-def test_empty_tables_and_views_are_no_choice_but_named(tmp_path):
-    database(
-        tmp_path / "a.db", 'CREATE TABLE "odd.name" (id INTEGER)', 'INSERT INTO "odd.name" VALUES (1), (2)', "CREATE TABLE spare (id INTEGER)",
-        'CREATE VIEW v AS SELECT * FROM "odd.name"', "CREATE VIEW broken AS SELECT * FROM nowhere",
-    )  # fmt: skip
-    path = create_descriptor(Settings(directory=tmp_path), "db", str(tmp_path / "a.db"))
-    assert read(path.read_text())["tables"]["main"]["source"]["table"] == '"odd.name"'
-    said = '# this is table "odd.name" (2 rows) of 4; --table chooses another: broken (view), spare (0 rows), v (view, 2 rows)'
-    assert said in path.read_text()
-    assert faults(tmp_path, path.read_text().replace("collection: db", "collection: x")) == []
-
-
-def test_a_database_of_several_tables_lists_them(tmp_path):
-    database(tmp_path / "a.db", "CREATE TABLE a (id INTEGER)", "INSERT INTO a VALUES (1)", "CREATE TABLE b (id INTEGER)",
-             "INSERT INTO b VALUES (1), (2)", "CREATE VIEW c AS SELECT * FROM a")  # fmt: skip
-    site = Settings(directory=tmp_path)
-    with pytest.raises(
-        UsageError,
-        match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); choose a table, for example with --table b",
-    ):
-        create_descriptor(site, "db", str(tmp_path / "a.db"))
-    path = create_descriptor(site, "db", str(tmp_path / "a.db"), table="c")
-    assert read(path.read_text())["tables"]["main"]["source"]["table"] == "c"
-
-
-def test_rows_of_a_database_without_a_key_are_named_by_their_numbers(tmp_path):
-    database(tmp_path / "a.db", "CREATE TABLE t (target TEXT)", "INSERT INTO t VALUES ('Mars'), ('Mars')")
-    path = create_descriptor(Settings(directory=tmp_path), "db", str(tmp_path / "a.db"), standard="epn-tap")
-    found = read(path.read_text())["tables"]["epn_core"]["map"]
-    assert found["granule_uid"] == "CAST(source.row AS VARCHAR)"  # they come from no file with a name
-
-
-def test_a_database_by_its_secret(tmp_path):
-    database(tmp_path / "a.db", "CREATE TABLE t (id INTEGER)", "INSERT INTO t VALUES (1)")
-    path = create_descriptor(
-        Settings(directory=tmp_path), "db", "$OPS", resolve_secret=lambda _name: f"sqlite:///{tmp_path}/a.db"
-    )
-    assert read(path.read_text())["tables"]["main"]["source"] == {"kind": "sql", "url": "$OPS", "table": "t"}
 
 
 def test_files_of_several_tables_say_which_was_taken(tmp_path):

@@ -23,6 +23,7 @@ from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from postgres_cluster import install_extensions, run_server
 from process_runner import wait_until
 
@@ -149,6 +150,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def site(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    require_plugins("sources", "sql")
     place = tmp_path_factory.mktemp("live")
     copy = DESCRIPTOR.format(name="copied", source="sql", kind="state")
     (place / "collections" / "copied").mkdir(parents=True)

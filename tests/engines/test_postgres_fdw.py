@@ -13,6 +13,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError, StorageUnavailableError
 from hven.model.settings import load_settings
 from hven.site import Site
+from plugin_needs import require_plugins
 from postgres_cluster import find_programs, run_cluster
 from process_runner import run_hven, wait_until
 
@@ -107,6 +108,7 @@ def test_the_text_is_run_by_psql_and_holds_no_secret(machines, site, tmp_path):
 
 
 def test_it_is_set_up_at_once_and_serves_as_a_source_beside_tables_of_ours(site):
+    require_plugins("sources", "sql")
     assert "2 tables of" in run_hven("fdw", "--apply", "--site", site).stdout
     run_hven("fdw", "--apply", "--site", site)
     told = run_hven("fdw", "--check", "--json", "--site", site).stdout

@@ -37,7 +37,8 @@ def set_traits(monkeypatch: pytest.MonkeyPatch, traits: SourceKindTraits) -> Non
 
 
 def test_kinds_that_state_nothing_or_are_absent_have_the_defaults() -> None:
-    assert find_kind_traits("csv") is DEFAULT_TRAITS
+    assert find_kind_traits("xml") is DEFAULT_TRAITS
+    assert find_kind_traits("csv").reads_local_files
     assert find_kind_traits("nothing") is DEFAULT_TRAITS
     assert find_kind_traits("files").is_followed_without_sync
     assert find_kind_traits("tap").is_read_by_key

@@ -16,6 +16,8 @@ from astropy.io import fits, votable
 from astropy.table import Table
 from astropy.time import Time
 
+from plugin_needs import require_plugins
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from asgi_client import Client
@@ -235,6 +237,7 @@ def test_coronal_holes_of_the_hfc(tmp_path):
 
 
 def test_spoca_maps_and_log(tmp_path):
+    require_plugins("sources", "sql")
     files = read_shared_files("helio/spoca/*.fits") | {
         "spoca.sqlite": shared("data/helio/hfc/spoca_hfc_db.ias.sqlite").read_bytes()
     }

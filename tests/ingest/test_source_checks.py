@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import socket
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ import pytest
 from hven import descriptor
 from hven.ingest import source_checks
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from process_runner import run_hven
 
 TEXT = """\
@@ -27,6 +29,7 @@ tables:
 
 
 def check_source(tmp_path, source, *, code, secrets=None, mode=0o600):
+    require_plugins("sources", *re.findall(r"kind: (\w+)", source))
     with open_site_with_descriptor(tmp_path, TEXT.format(source=source)):
         (tmp_path / "hven.toml").write_text("allow_private = true\n")
     if secrets is not None:
@@ -98,6 +101,7 @@ def test_servers_that_do_not_answer_are_named(tmp_path, source, named):
 
 
 def test_a_server_that_says_nothing_holds_the_check_for_a_short_time(tmp_path, monkeypatch):
+    require_plugins("sources", "sql")
     monkeypatch.setattr(source_checks, "PROBE_TIMEOUT_SECONDS", 0.2)
     with open_site_with_descriptor(tmp_path, TEXT.format(source="{kind: sql, url: $DB, table: x}")) as site, closing(socket.create_server(("127.0.0.1", 0))) as server:  # fmt: skip
         monkeypatch.setenv("DB", f"postgresql://u:p@127.0.0.1:{server.getsockname()[1]}/x")

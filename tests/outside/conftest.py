@@ -13,6 +13,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from package_modules import load_package_modules
+from plugin_needs import require_plugins
 from process_runner import Server, run_hven, serve_site
 from shared import shared
 from stilts import run_stilts
@@ -149,6 +150,7 @@ def keeper(request: pytest.FixtureRequest, postgres: LazyDatabase) -> Iterator[S
 @pytest.fixture(scope="session")
 def described_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the collections as a curator does: some descriptors by hand, most by ``hven new``."""
+    require_plugins("sources", "sql")
     site = tmp_path_factory.mktemp("described") / "site"
     run_hven("init", site)
     for name, text in DESCRIPTORS.items():

@@ -266,7 +266,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/sitemap.xml": [""],
     "/collections/{name}/changes.atom": [""],
     "/collections/{name}/changes.rss": [""],
-    "/collections/{name}/descriptor": [""],
     "/collections/{name}/files": [""],
     "/collections/{name}/files/{path:path}": [""],
     "/collections/{name}/headers/{path:path}": ["", "RESPONSEFORMAT=json"],

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from plugin_needs import require_plugins
 from postgres_cluster import PostgresCluster, run_cluster
 from process_runner import Server, run_hven, serve_site, wait_until
 
@@ -167,6 +168,7 @@ def test_a_server_that_starts_while_the_database_is_away_knows_its_tables(
 
 
 def test_a_curator_begins_from_the_table(server: Server, database: PostgresCluster, tmp_path: Path) -> None:
+    require_plugins("sources", "sql")
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(
             'CREATE TABLE runs (run int, part int, cube bigint REFERENCES cubes (id), ra float8, dec float8, "Seeing [arcsec]" real, notes jsonb, PRIMARY KEY (run, part))'

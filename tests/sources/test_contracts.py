@@ -5,26 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
-import sqlite3
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from astropy.io import fits
 
-from hven.sources import SourceContext
 from hven.testing.source import SourceContract
-
-sys.path.insert(0, str(Path(__file__).parent))
 from number_writers import write_numbers
-from postgres_server import run_server
-
-import mariadb_server
 
 ROWS = [
     {"name": "Vega", "ra": 279.23, "n": 1},
@@ -220,103 +209,6 @@ class TestProductTable(TestProductHeader):
         return super().write_source_files(directory) | {"part": "Epoch"}
 
 
-class TestOifits(SourceContract):
-    kind = "oifits"
-    rows = [
-        {
-            "target_name": name, "target_id": number, "s_ra": 10.0 * number, "s_dec": -5.0, "night": night, "t_min": first, "t_max": last, "t_exptime": 30.0, "em_min": 2e-6,
-            "em_max": 2.5e-6, "em_res_power": (2e-6 / 5e-8 + 2.5e-6 / 5e-8) / 2.0, "nb_channels": 2, "facility_name": "VLTI", "instrument_name": "GRAVITY", "instrument_mode": "GRAVITY_SC",
-            "interferometer_stations": "A0 G1", "nb_vis": 0, "nb_vis2": 2, "nb_t3": 0, "nb_flux": 0, "b_min": 50.0, "b_max": 50.0,
-            "s_resolution": 2e-6 / 50.0 * (180.0 * 3600.0 / np.pi), "correlation": None, "polarised": False, "oifits": 2, "date_obs": "2023-01-02", "obs_creator_name": None, "datapi": "A. Person",
-            "progid": None, "procsoft": None, "doubts": None, "NIGHTLOG": "clear",
-        }
-        for name, number, night, first, last in (("HD 1", 1, "2023-01-01", 59945.9, 59946.1), ("HD 1", 1, "2023-01-02", 59947.1, 59947.2), ("HD 2", 2, "2023-01-01", 59946.1, 59946.2))
-    ]  # fmt: skip
-
-    def write_source_files(self, directory):
-        times = {(1, 0): [59945.9, 59946.1], (1, 1): [59947.1, 59947.2], (2, 0): [59946.1, 59946.2]}
-        lines = [(number, time) for (number, _), both in times.items() for time in both]
-        count = len(lines)
-        tables = {
-            "OI_VIS2": [
-                fits.Column("TARGET_ID", "I", array=[number for number, _ in lines]), fits.Column("EXTRA", "3A", array=["x"] * count), fits.Column("MJD", "D", array=[time for _, time in lines]),
-                fits.Column("INT_TIME", "D", array=[30.0, 60.0] * 3), fits.Column("UCOORD", "D", array=[30.0] * count), fits.Column("VCOORD", "D", array=[-40.0] * count),
-                fits.Column("STA_INDEX", "2I", array=[[1, 7]] * count), fits.Column("VIS2DATA", "2D", array=[[0.5, 0.6]] * count),
-            ],
-            "OI_TARGET": [fits.Column("TARGET_ID", "I", array=[1, 2]), fits.Column("TARGET", "16A", array=["HD 1", "HD 2"]), fits.Column("RAEP0", "D", array=[10.0, 20.0]), fits.Column("DECEP0", "D", array=[-5.0, -5.0])],
-            "OI_WAVELENGTH": [fits.Column("EFF_WAVE", "D", array=[2e-6, 2.5e-6]), fits.Column("EFF_BAND", "D", array=[5e-8, 5e-8])],
-            "OI_ARRAY": [fits.Column("STA_INDEX", "I", array=[7, 1]), fits.Column("STA_NAME", "8A", array=["G1", "A0"])],
-        }  # fmt: skip
-        hdus = [fits.BinTableHDU.from_columns(columns, name=name) for name, columns in tables.items()]
-        for hdu in hdus:
-            hdu.header.update({"INSNAME": "GRAVITY_SC", "ARRNAME": "VLTI", "OI_REVN": 2})
-        first = fits.PrimaryHDU(header=fits.Header({"CONTENT": "OIFITS2", "DATE-OBS": "2023-01-02", "PI-COI": "A. Person", "OBSERVER": "UNKNOWN", "NIGHTLOG": "clear"}))  # fmt: skip
-        fits.HDUList([first, *hdus]).writeto(directory / "a.oifits", overwrite=True)
-        return {"files": "*.oifits", "cards": ["NIGHTLOG"]}
-
-    test_input_versions_name_what_was_read = TestFitsHeader.test_input_versions_name_what_was_read
-
-
-class TestSqlite(SourceContract):
-    kind = "sql"
-    rows = ROWS
-    key = ["n"]
-    has_files = False
-
-    def write_source_files(self, directory):
-        (directory / "stars.db").unlink(missing_ok=True)
-        with sqlite3.connect(directory / "stars.db") as connection:
-            connection.execute("CREATE TABLE stars (name TEXT, ra REAL, n INTEGER)")
-            connection.executemany("INSERT INTO stars VALUES (?, ?, ?)", [tuple(row.values()) for row in ROWS])
-        connection.close()
-        return {"file": "stars.db", "table": "stars"}
-
-    def write_number_files(self, directory, values):
-        return write_numbers("sqlite", directory, values)
-
-
-@pytest.fixture(scope="module")
-def database():
-    with run_server() as url:
-        yield url
-
-
-@pytest.mark.outside
-class TestPostgres(SourceContract):
-    kind = "sql"
-    rows = [
-        {
-            "name": "Vega",
-            "ra": 279.23,
-            "n": 1,
-            "day": dt.datetime(2026, 1, 2),
-            "seen": dt.datetime(2026, 1, 2, 3, 4, 5, 600_000),
-        },
-        {"name": 'de\'neb \\ "A"', "ra": 310.36, "n": 2, "day": dt.datetime(2025, 1, 2), "seen": None},
-        {"name": None, "ra": None, "n": 3, "day": None, "seen": dt.datetime(2026, 1, 2)},
-    ]
-    key = ["n"]
-    has_files = False
-
-    @pytest.fixture(autouse=True)
-    def _at(self, database):
-        self.url = database
-
-    def build_source_context(self, directory):
-        return SourceContext(directory=directory, resolve_secret=lambda _name: self.url)
-
-    def write_source_files(self, directory):
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(
-                "DROP TABLE IF EXISTS stars; CREATE TABLE stars (name text, ra double precision, n integer, day date, seen timestamptz)"
-            )
-            for row in self.rows:
-                seen = row["seen"] and row["seen"].replace(tzinfo=dt.UTC)
-                values = (row["name"], row["ra"] if row["n"] != 3 else float("nan"), row["n"], row["day"], seen)
-                connection.execute("INSERT INTO stars VALUES (%s, %s, %s, %s, %s)", values)
-        return {"url": "$DB", "table": "stars"}
-
-
 class TestPython(SourceContract):
     kind = "python"
     rows = ROWS
@@ -340,77 +232,3 @@ class TestQuery(SourceContract):
             super().build_source_context(directory),
             run_query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()),
         )
-
-
-@pytest.fixture(scope="module")
-def maria():
-    return mariadb_server.get_server()
-
-
-@pytest.mark.outside
-@pytest.mark.xdist_group("mariadb")
-class TestMariadb(SourceContract):
-    kind = "sql"
-    rows = TestPostgres.rows
-    key = ["n"]
-    has_files = False
-
-    @pytest.fixture(autouse=True)
-    def _at(self, maria):
-        self.server = maria
-
-    def build_source_context(self, directory):
-        return SourceContext(directory=directory, resolve_secret=lambda _name: self.server.url)
-
-    def write_source_files(self, directory):
-        self.server.execute(
-            "DROP TABLE IF EXISTS stars",
-            "CREATE TABLE stars (name varchar(20), ra double, n integer, day date, seen timestamp(6) NULL)",
-            "SET time_zone = '-04:00'",
-            *(
-                "INSERT INTO stars VALUES ({})".format(
-                    ", ".join(
-                        "NULL"
-                        if value is None
-                        else f"CONVERT_TZ('{value}', '+00:00', '-04:00')"
-                        if name == "seen"
-                        else self.server.format_literal(value)
-                        for name, value in row.items()
-                    )
-                )
-                for row in self.rows
-            ),
-            database="test",
-        )
-        return {"url": "$DB", "table": "stars"}
-
-
-@pytest.mark.outside
-@pytest.mark.xdist_group("mariadb")
-@pytest.mark.needs("odbc")
-class TestMariadbByOdbc(TestMariadb):
-    def build_source_context(self, directory):
-        return SourceContext(
-            directory=directory, resolve_secret=lambda _name: mariadb_server.format_odbc_line(self.server)
-        )
-
-
-@pytest.mark.outside
-@pytest.mark.needs("odbc")
-class TestPostgresByOdbc(TestPostgres):
-    def build_source_context(self, directory):
-        home = self.url.partition("host=")[2]
-        line = f"DRIVER={{PostgreSQL Unicode}};SERVER={home};DATABASE=postgres;UID=hven;PWD=sesame"
-        return SourceContext(directory=directory, resolve_secret=lambda _name: line)
-
-
-@pytest.mark.outside
-@pytest.mark.needs("odbc")
-class TestSqliteByOdbc(TestSqlite):
-    def write_source_files(self, directory):
-        super().write_source_files(directory)
-        return {"url": f"odbc:DRIVER={{SQLite3}};Database={directory}/stars.db", "table": "stars"}
-
-    def test_block_checksums_are_repeatable(self, tmp_path):
-        """It has no hash for that, and says so."""
-        assert self.open_source(tmp_path).compute_block_checksums(["n"], ["name"]) is None

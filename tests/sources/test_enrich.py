@@ -23,6 +23,7 @@ from hven.sources._documents import document_fetch
 from hven.sources._documents.document_values import InvalidDocumentError, extract_values
 from hven.sources.document_enrichment import DocumentEnrichmentOptions, RowDocuments
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from shared import shared
 
 COLUMNS = {
@@ -324,6 +325,7 @@ def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_
 
 
 def test_a_watermark_holds_again_when_nothing_waits(tmp_path, archive):
+    require_plugins("sources", "sql")
     text = write_descriptor(archive).replace(
         "kind: csv\n      files: rows.csv", "kind: sql\n      file: raw.sqlite\n      table: raw"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from hven.model import ReadDeviation, plugins
 from hven.model.errors import SourceError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 from hven.testing.exactness import is_read_exactly, list_unreported_changes
-
-sys.path.insert(0, str(Path(__file__).parent))
 from number_writers import CARRIERS, name_type, write_arrow_stream, write_numbers
+from plugin_needs import require_plugins
 
 EDGES = [base + step for base in (0, 2**24, 2**31, 2**53, 2**62, 2**63 - 2) for step in (-1, 0, 1)]
 INT64 = st.one_of(
@@ -61,6 +59,7 @@ def read(kind, options, directory):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=COLUMNS)
 def test_numbers_are_exact_or_reported(name, values):
+    require_plugins("sources", CARRIERS[name][0])
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         options = write_numbers(name, directory, values)

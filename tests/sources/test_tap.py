@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,16 +12,6 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from hven.ingest.api.runs import ingest_collection
-from hven.model.errors import ForbiddenError, SourceError, UserError
-from hven.sources import ROW_NUMBER_COLUMN, ChangeFeedSource, SourceContext, _rate_limiting, tap
-from hven.sources import hven as hven_kind
-from hven.sources._reading import tap_client
-from hven.testing.site import open_site_with_descriptor
-from hven.testing.source import SourceContract
-from process_runner import run_hven, serve_site
-
-sys.path.insert(0, str(Path(__file__).parent))
 from faulty_proxy import (
     close_connection,
     compress_body,
@@ -35,6 +23,13 @@ from faulty_proxy import (
     send_gzip_file,
     truncate_body,
 )
+from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import ForbiddenError, SourceError, UserError
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, tap
+from hven.sources._reading import tap_client
+from hven.testing.site import open_site_with_descriptor
+from hven.testing.source import SourceContract
+from process_runner import run_hven, serve_site
 
 ROWS = [
     {"name": "Vega", "ra": 279.23, "n": 1},
@@ -157,17 +152,6 @@ class TestTap(SourceContract):
 
     def build_source_context(self, directory):
         return SourceContext(directory=directory, allow_private=True)
-
-
-@pytest.mark.outside
-class TestHven(TestTap):
-    kind = "hven"
-
-    def write_source_files(self, directory):
-        return {"url": self.url.removesuffix("/tap"), "table": "far.stars"}
-
-    def build_source_context(self, directory):
-        return SourceContext(directory=directory, allow_private=True, key_columns=["n"])
 
 
 EXPECTED = sorted(build_many_rows()["id"].to_pylist())
@@ -603,59 +587,7 @@ def test_options_that_contradict_each_other(options, message):
         tap.Options.model_validate({"url": "https://host/tap", **options})
 
 
-# -- another Hven's feed of changes ---------------------------------------------------------
-
-
-def fed(snapshot, *changes, key='<FIELD name="n" datatype="long"/>'):
-    """A feed's document."""
-    cells = "".join(f"<TR>{''.join(f'<TD>{cell}</TD>' for cell in row)}</TR>" for row in changes)
-    return replace_answer(
-        '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/>'
-        f'<INFO name="snapshot" value="{snapshot}"/><TABLE>{key}<FIELD name="change" datatype="char" arraysize="*"/>'
-        f"<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
-    )
-
-
-def follower(proxy, **options):
-    return hven_kind.open(
-        hven_kind.Options.model_validate({"url": proxy.url.removesuffix("/tap"), "table": "far.stars", **options}),
-        SourceContext(allow_private=True),
-    )
-
-
-def test_what_changed_is_asked_for_by_its_key(proxy):
-    source = follower(proxy)
-    assert isinstance(source, ChangeFeedSource)
-    source.list_columns()
-    proxy.coming_changes += [fed("S1")]
-    assert source.read_state_name() == "S1"
-    assert proxy.requests[-1][:2] == ("GET", "/changes/far.stars?RESPONSEFORMAT=votable")
-    proxy.requests.clear()
-    proxy.coming_changes += [fed("S2", (2, "changed"), (3, "added"), (9, "removed"), (77, "changed"))]
-    found = source.list_changes("S1 &")
-    assert proxy.requests[0][1] == "/changes/far.stars?RESPONSEFORMAT=votable&since=S1+%26"
-    assert (found.state, found.key_columns, found.removed_keys.to_pylist()) == ("S2", ("n",), [{"n": 9}])
-    assert found.changed_keys.to_pylist() == [{"n": 2}, {"n": 3}, {"n": 77}]
-    assert rows(found.rows) == ROWS[1:]  # 77 went meanwhile
-    assert "IN (2, 3, 77)" in proxy.queries[-1]
-    proxy.coming_changes += [fed("S2")]
-    nothing = source.list_changes("S2")
-    assert (nothing.changed_keys.num_rows, nothing.removed_keys.num_rows, list(nothing.rows.read_batches())) == (
-        0,
-        0,
-        [],
-    )
-
-
-def test_without_a_feed_rows_come_by_tap(proxy):
-    source = follower(proxy)
-    proxy.coming_changes += [
-        replace_answer("no such page", status=404),
-        replace_answer("not kept any more", status=410),
-    ]
-    assert source.read_state_name() is None
-    assert source.list_changes("S1") is None
-    assert sorted(rows(source), key=lambda row: row["n"]) == ROWS
+# -- answers that were cut off --------------------------------------------------------------
 
 
 def overflowing(answer):
@@ -684,35 +616,6 @@ def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
     assert any("columns have no metadata from TAP_SCHEMA" in str(one) for one in told)
 
 
-def test_a_feed_that_was_cut_is_no_feed(proxy):
-    source = follower(proxy)
-    whole = fed("S2", (2, "changed"))(None)
-    cut_off = whole.body.decode().replace("</TABLE></RES", '</TABLE><INFO name="QUERY_STATUS" value="OVERFLOW"/></RES')
-    proxy.coming_changes += [replace_answer(cut_off)]
-    assert source.list_changes("S1") is None
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (fed("S2", (2, "moved")), "unknown kinds of changes: 'moved'"),
-        (fed(""), "does not name the snapshot up to which it lists changes"),
-        (replace_answer("not you", status=403), "returned status 403: not you"),
-        (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "id is not in `columns`"),
-        (
-            replace_answer("<html/>"),
-            "its feed cannot be read: the document is not a VOTable: its root element is html, after 2 tries",
-        ),
-    ],
-)
-def test_feeds_that_are_none(proxy, answer, message):
-    source = follower(proxy, tries=2)
-    source.list_columns()
-    proxy.coming_changes += [answer, answer]
-    with pytest.raises(SourceError, match=message):
-        source.list_changes("S1")
-
-
 # -- a first descriptor ---------------------------------------------------------------------
 
 
@@ -729,9 +632,6 @@ def test_a_first_descriptor_of_a_service(server, tmp_path):
     assert "primary: [id]" in text
     assert "# guessed from the first" in text
     run_hven(*site, "ingest", "near")
-    run_hven(*site, "new", "three", "--from", server.url, "--kind", "hven", "--table", "far.stars")
-    assert "Three stars." in (tmp_path / "collections/three/three.yaml").read_text()
-    assert "3 rows" in run_hven(*site, "ingest", "three").stdout
     assert "near.main   2,345" in run_hven(*site, "status").stdout
 
 

@@ -31,8 +31,6 @@ BOMB_BYTES = 4096 * MEBIBYTE
 # what each kind that asks a server needs beside the address
 OPTIONS: dict[str, dict[str, Any]] = {
     "fits": {"mode": "header", "files": "a.fits"},
-    "hven": {"table": "a.b"},
-    "oifits": {"files": "a.fits"},
     "product": {"mode": "header", "files": "a.fits"},
     "files": {"adql": "SELECT path FROM a.b", "checksums": True},
     "rest": {"records": "items"},
@@ -47,7 +45,6 @@ VOTABLE = b'<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_ST
 BODIES: dict[str, tuple[bytes, bytes]] = {
     "rest": (b'{"items":[', b'{"a":1},'),
     "tap": (VOTABLE, b"<TR><TD>1</TD></TR>"),
-    "hven": (VOTABLE, b"<TR><TD>1</TD></TR>"),
     "votable": (VOTABLE, b"<TR><TD>1</TD></TR>"),
     **load_core_fixtures("HTTP_SOURCE_BODIES"),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from hven.ingest.sync import sync_collection
 from hven.ingest.sync._state_comparison import compare_collection_states
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from postgres_cluster import run_cluster
 
 TEXT = """
@@ -46,6 +47,7 @@ def database():
 
 @pytest.fixture
 def open_synced_site(database, tmp_path, monkeypatch):
+    require_plugins("sources", "sql")
     monkeypatch.setenv("SOURCE", database.replace("postgresql://", "postgresql+psycopg://"))
     monkeypatch.setenv("KEPT", database)
     made = []

@@ -15,6 +15,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from process_runner import start_hven
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -45,6 +46,11 @@ def fill(directory, rows):
 def total(site):
     with query.run_query("SELECT COUNT(*) AS n, SUM(mag) AS s FROM s.main", OWNER_PRINCIPAL, site=site) as result:
         return next(iter(result.iterate_batches())).to_pylist()[0]
+
+
+@pytest.fixture(autouse=True)
+def _sql() -> None:
+    require_plugins("sources", "sql")
 
 
 class Died(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hven.app._cli.context import (
+    SITE_FILE,
     format_command,
     format_size,
     format_time,
@@ -11,9 +12,12 @@ from hven.app._cli.context import (
     print_json,
     print_table,
 )
+from hven.app._cli.progress import IngestProgressBar
 from hven.app._cli.remote_query import run_remote_query
 
 __all__ = [
+    "SITE_FILE",
+    "IngestProgressBar",
     "format_command",
     "format_size",
     "format_time",

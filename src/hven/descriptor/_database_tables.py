@@ -1,7 +1,4 @@
-"""What `hven new` learns of a PostgreSQL table beside its rows: types, comments, keys, indexes.
-
-Addresses, and where their passwords go.
-"""
+"""Addresses of databases, where their passwords go, and what `hven new` writes of a table beside its rows."""
 
 from __future__ import annotations
 
@@ -9,39 +6,38 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.model import plugins
-from hven.model.errors import SourceError, UsageError
+from hven.model.errors import SourceError
 from hven.model.settings import SECRETS_FILE
+from hven.sources import file_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.descriptor._column_guesses import ColumnGuess
-    from hven.model.table import Column
-    from hven.sources import SourceContext
+    from hven.sources import DatabaseTableFacts, SourceContext
 
 MAX_CONNECTION_LINE_BYTES = 4_096  # bytes of a connection line
 PASSWORD_PATTERN = re.compile(r"^[a-z][a-z0-9+]*://[^/@]*:[^/@]*@|[?&]password=", re.IGNORECASE)
-_DATABASE_URL_PATTERN = re.compile(r"((?:postgres(?:ql)?|mysql|mariadb)://[^/?]*/[^/?]+)(?:/([^/?]+))?(\?.*)?")
 
 
 def split_database_address(text: str) -> tuple[str, str | None]:
     """Split the table off ``postgresql://user@host/database/schema.table``.
 
-    The address is empty if it is neither PostgreSQL nor MariaDB.
+    The address is empty if no kind of source recognises it.
     """
-    match = _DATABASE_URL_PATTERN.fullmatch(text)
-    if match is None:
+    if "://" not in text or text.startswith(("http://", "https://")):
         return "", None
-    return f"{match[1]}{match[3] or ''}", match[2]
+    for _, signature in file_kinds.iterate_database_signatures():
+        if signature.url_pattern and (match := re.fullmatch(signature.url_pattern, text)):
+            return f"{match['database']}{match['parameters'] or ''}", match["table"]
+    return "", None
 
 
 def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> tuple[str, list[str]]:
-    """Move a connection line of ODBC, alone in a file (DaCHS's ``driver.txt``), to the secrets.
+    """Move the line by which a driver connects, alone in a file (DaCHS's ``driver.txt``), to the secrets.
 
     Parameters
     ----------
@@ -73,7 +69,7 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     if "\n" in text:
         line = None
     else:
-        line = plugins.load_plugin("sources", "sql").extract_odbc_connection_string(text)
+        line = _extract_connection_line(text)
     if line is None:
         return source, []
     secret = f"{name.upper()}_DB"
@@ -90,6 +86,17 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
             f"{source}, and change the password"
         )
     return f"${secret}", notes
+
+
+def _extract_connection_line(text: str) -> str | None:
+    """Extract the line by which a driver connects; return None if the text is no such line."""
+    for _, signature in file_kinds.iterate_database_signatures():
+        line = None
+        if signature.extract_connection_line is not None:
+            line = signature.extract_connection_line(text)
+        if line is not None:
+            return line
+    return None
 
 
 def _store_secret(path: Path, name: str, value: str) -> None:
@@ -115,91 +122,64 @@ def _store_secret(path: Path, name: str, value: str) -> None:
         raise SourceError(f"there is another secret {name} in {path}", remedy="remove or rename it there")
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseTableFacts:
-    """What the database says of a table; `inspected_table` is a `hven.sources.live.LiveTableInfo`."""
+def find_key_guesses(facts: DatabaseTableFacts, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
+    """List the primary key's columns, if all of them are served."""
+    guesses_by_source = {guess.source: guess for guess in guesses}
+    if set(facts.primary_key) <= set(guesses_by_source):
+        return [guesses_by_source[name] for name in facts.primary_key]
+    return []
 
-    inspected_table: Any
 
-    def select_served_columns(self, columns: Sequence[Column]) -> list[Column]:
-        """List the columns that are served, as the database has them."""
-        served_names = {column.name for column in columns}
-        return [column for column in self.inspected_table.describe_columns() if column.name in served_names]
-
-    def find_key_guesses(self, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
-        """List the primary key's columns, if all of them are served."""
-        by_source = {item.source: item for item in guesses}
-        if set(self.inspected_table.primary) <= set(by_source):
-            return [by_source[name] for name in self.inspected_table.primary if name in by_source]
-        return []
-
-    def write_draft_notes(self, guesses: Sequence[ColumnGuess], *, is_live: bool) -> list[str]:
-        """Note which columns are left out, where foreign keys lead, and what the other kind would be."""
-        names = {item.source: item.column.name for item in guesses}
-        if is_live:
-            notes = [text.replace("; ", ": ", 1) for text in self.inspected_table.explain_omitted_columns()]
-        else:
-            notes = []
-        for key in self.inspected_table.foreign:
-            column_names = [names[name] for name in key.columns if name in names]
-            if len(column_names) == len(key.columns):
-                key_text = (
-                    f"{{columns: [{', '.join(column_names)}], target: {key.target}, target_columns: "
-                    f"[{', '.join(key.target_columns)}]}}"
-                )
-                notes.append(
-                    f"a foreign key refers to {key.target}; also publish that table, and write keys: {{{key.name}: "
-                    f"{key_text}}}"
-                )
-        if is_live:
-            notes.append("kind: live reads the table in place at each query; kind: sql copies it at each ingest")
-        else:
-            notes.append("kind: sql copies the table at each ingest; kind: live publishes it in place (PostgreSQL)")
-        return notes
+def write_draft_notes(facts: DatabaseTableFacts, guesses: Sequence[ColumnGuess], *, is_live: bool) -> list[str]:
+    """Note which columns are left out, where foreign keys lead, and what the other kind would be."""
+    names = {item.source: item.column.name for item in guesses}
+    notes: list[str] = []
+    if is_live:
+        notes += [text.replace("; ", ": ", 1) for text in facts.omitted_column_reasons]
+    for key in facts.foreign_keys:
+        column_names = [names[name] for name in key.columns if name in names]
+        if len(column_names) == len(key.columns):
+            key_text = (
+                f"{{columns: [{', '.join(column_names)}], target: {key.target}, target_columns: "
+                f"[{', '.join(key.target_columns)}]}}"
+            )
+            notes.append(
+                f"a foreign key refers to {key.target}; also publish that table, and write keys: {{{key.name}: "
+                f"{key_text}}}"
+            )
+    if facts.kind_note:
+        notes.append(facts.kind_note)
+    return notes
 
 
 def inspect_database_table(kind: str, options: Mapping[str, Any], context: SourceContext) -> DatabaseTableFacts | None:
-    """Inspect the table of a PostgreSQL database; None for everything else.
+    """Inspect the table of a database; None: it is no table of a database that a kind of source can inspect.
 
     Raises
     ------
     UsageError
-        It is to be read in place, and is no PostgreSQL database.
+        The kind cannot read tables of this database.
     SourceError, StorageUnavailableError
         It cannot be looked at.
     """
-    url = options.get("url")
-    if kind not in {"sql", "live"} or not isinstance(url, str) or "table" not in options:
+    if file_kinds.find_database_signature(kind) is None or not isinstance(options.get("url"), str):
         return None
-    try:
-        if url.startswith("$") and context.resolve_secret is not None:
-            address = context.resolve_secret(url)
-        else:
-            address = url
-    except SourceError:
-        if kind == "live":
-            raise
+    if "table" not in options:
         return None
-    is_keyword_string = (
-        "=" in address
-        and "://" not in address
-        and plugins.load_plugin("sources", "sql").extract_odbc_connection_string(address) is None
-    )
-    if not is_keyword_string and not address.startswith(("postgresql://", "postgres://", "postgresql+")):
-        if kind == "live":
-            raise UsageError(
-                "only PostgreSQL tables can be read in place", remedy="leave out --live; then Hven copies the rows"
-            )
-        return None
-    module = plugins.load_plugin("sources", "live")
-    table_options = {"url": url, "table": options["table"]}
-    return DatabaseTableFacts(module.open(module.Options.model_validate(table_options), context).inspect_table())
+    for _, signature in file_kinds.iterate_database_signatures():
+        facts = None
+        if signature.inspect_table is not None:
+            facts = signature.inspect_table(kind, options, context)
+        if facts is not None:
+            return facts
+    return None
 
 
 __all__ = [
     "PASSWORD_PATTERN",
-    "DatabaseTableFacts",
+    "find_key_guesses",
     "inspect_database_table",
     "move_connection_line_to_secrets",
     "split_database_address",
+    "write_draft_notes",
 ]

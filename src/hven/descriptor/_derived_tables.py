@@ -17,6 +17,7 @@ from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext
 from hven.sources.document_enrichment import with_document_columns
+from hven.sources.kind_traits import find_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +28,12 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.sources import Source
 
-# kinds that can be looked at without secrets or other tables
-FILE_SOURCE_KINDS = ("csv", "files", "fixed", "fits", "json", "oifits", "parquet", "product", "votable")
 QUERY_SOURCE_KIND = "query"
 
 
 def is_local_file_source(source: SourceSpec) -> bool:
     """Check whether a source is files that are here."""
-    return source.kind in FILE_SOURCE_KINDS and "url" not in source.options
+    return "url" not in source.options and find_kind_traits(source.kind).reads_local_files
 
 
 def open_file_source(source: SourceSpec, resource: CollectionSpec, settings: Settings) -> Source:

@@ -410,7 +410,13 @@ def list_optional_columns(standard: str) -> frozenset[str]:
 
 
 def list_standard_columns(standard: str) -> dict[str, bool]:
-    """List a shipped standard's columns; the value is True for a column that is there only if asked for."""
+    """Return a shipped standard's columns; the value is True for a column that is there only if asked for.
+
+    Parameters
+    ----------
+    standard
+        Name of the standard.
+    """
     standard_paths = list_standards()
     path = standard_paths.get(standard) or standard_paths.get(find_close_match(standard, standard_paths) or "")
     if path is None:

@@ -64,7 +64,6 @@ _MEDIA_TYPES_BY_EXTENSION = {
     "tar": "application/x-tar",
     "zip": "application/zip",
     "sav": "application/octet-stream",
-    "oifits": "application/x-oifits",
     "fits.fz": "application/fits",
 }
 _BODIES_BY_WORD = {

@@ -14,6 +14,7 @@ from hven.descriptor.value_schema import describe_value
 from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar
 from hven.model.errors import suggest_spelling
 from hven.model.resource import Recurrence, SyncPolicy, SyncSchedule
+from hven.sources.kind_traits import find_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,6 @@ _DURATION_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 _NUMBER_PATTERN = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\s*")
 _PERCENT_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 UNIT_LIST_TEXT = "s, min, h, d, w"
-WATERMARK_SOURCE_KINDS = {"sql", "tap"}  # kinds that give the rows behind a watermark alone
 
 
 def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_unitless: bool = False) -> Any:
@@ -158,7 +158,7 @@ def read_sync_policy(
         watermark is not None
         and deletion_method != "blocks"
         and "full" not in sync_fields.places
-        and source_kinds & WATERMARK_SOURCE_KINDS
+        and any(find_kind_traits(kind).is_read_from_watermark for kind in source_kinds)
     ):
         faults.add_warning(
             f"{where}: an edit that leaves the watermark unchanged is found only when Hven reads everything; 'full', "

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hven.descriptor import _source_credits
+from hven.descriptor import _database_tables, _source_credits
 from hven.descriptor._chain_codes import recognize_chain_code
 from hven.descriptor._column_guesses import ColumnGuess, guess_columns, quote_source_name
-from hven.descriptor._database_tables import inspect_database_table
 from hven.descriptor._draft_text import TableDescriptorDraft
 from hven.descriptor._image_guesses import detect_image_coverage, drop_card_position_ucds, with_footprint_columns
 from hven.descriptor._package_keys import InspectedSource, load_table_keys
@@ -111,7 +110,11 @@ class TableDrafter:
         self._options = dict(options)
         self._origin = origin
         self._settings = settings
-        self._is_live = kind == "live"
+        self._copying_kind = kind
+        signature = file_kinds.find_database_signature(kind)
+        if signature is not None and signature.copying_kind:
+            self._copying_kind = signature.copying_kind
+        self._is_live = self._copying_kind != kind
         self._is_service = file_kinds.find_service_signature(kind) is not None
         self._rejected_rows: list[RejectedRow] = []
         self._deviations: list[ReadDeviation] = []
@@ -131,8 +134,8 @@ class TableDrafter:
             self._credited = self._source
         self._columns = self._list_columns()
         self._is_remote = self._is_service
-        signature = file_kinds.find_catalogue_signature(kind)
-        if signature is not None and is_web_address(str(self._options.get(signature.option))):
+        catalogue = file_kinds.find_catalogue_signature(kind)
+        if catalogue is not None and is_web_address(str(self._options.get(catalogue.option))):
             self._is_remote = True
         self._sample_rows()
         self._guess_columns()
@@ -231,11 +234,10 @@ class TableDrafter:
                 "Hven split the fields where the first lines have spaces, so fields without a space between them are "
                 "read as one; give names, and split such fields"
             )
-        listing_kind = "sql" if self._is_live else self._kind
-        self._options, self._notes = choose_source_table(self._module, listing_kind, self._options, self._context)
-        self._database_facts = inspect_database_table(self._kind, self._options, self._context)
+        self._options, self._notes = choose_source_table(self._module, self._kind, self._options, self._context)
+        self._database_facts = _database_tables.inspect_database_table(self._kind, self._options, self._context)
         if self._is_live:  # its rows are looked at, though they will not be copied
-            self._module = plugins.load_plugin("sources", "sql")
+            self._module = plugins.load_plugin("sources", self._copying_kind)
         self._source, self._options = self._open_source()
         self._keep_chain_codes_as_text()
         if isinstance(self._source, GuessedOptionsSource):
@@ -267,7 +269,8 @@ class TableDrafter:
     def _list_columns(self) -> Sequence[Column]:
         columns: Sequence[Column] = self._source.list_columns()
         if self._is_live and self._database_facts is not None:
-            columns = self._database_facts.select_served_columns(columns)
+            served_names = {column.name for column in columns}
+            columns = [column for column in self._database_facts.columns if column.name in served_names]
         if not columns:
             raise SourceError(
                 "the source has no columns, so there is nothing to publish", remedy="choose another table or file"
@@ -325,14 +328,16 @@ class TableDrafter:
             )
             self._notes.insert(0, reject_note)
         if self._database_facts is not None:
-            self._notes += self._database_facts.write_draft_notes(self._guesses, is_live=self._is_live)
+            self._notes += _database_tables.write_draft_notes(
+                self._database_facts, self._guesses, is_live=self._is_live
+            )
 
     def _find_key_and_reason(self) -> tuple[Sequence[ColumnGuess], str]:
         """Find the columns whose values name a row, and the reason to take them."""
         key: Sequence[ColumnGuess] = ()
         key_reason = ""
         if self._database_facts is not None:
-            key = self._database_facts.find_key_guesses(self._guesses)
+            key = _database_tables.find_key_guesses(self._database_facts, self._guesses)
         if self._credited is not None:
             credited_key = _source_credits.find_key_guesses(self._credited, self._guesses)
             if credited_key and not self._is_complete:
@@ -424,7 +429,7 @@ class TableDrafter:
         if isinstance(self._source, DescribedSource):
             title, description = self._source.read_title_and_description()
         if not description and self._database_facts is not None:
-            description = self._database_facts.inspected_table.comment
+            description = self._database_facts.comment
         return title, description
 
     def _read_source_metadata(self) -> SourceMetadata:

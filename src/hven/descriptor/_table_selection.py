@@ -41,6 +41,7 @@ def choose_source_table(
     """
     options = dict(options)
     service = file_kinds.find_service_signature(kind)
+    is_database = file_kinds.find_database_signature(kind) is not None
     table_option = "table"
     if service is not None and service.table_option:
         table_option = service.table_option
@@ -48,8 +49,8 @@ def choose_source_table(
     if has_chosen or not hasattr(module, "list_source_tables"):
         return options, []
     offers: list[AvailableTable] = module.list_source_tables(options, context)
-    if kind == "sql" or service is not None:
-        chosen_offer = _choose_table_with_rows(kind, offers)
+    if is_database or service is not None:
+        chosen_offer = _choose_table_with_rows("database" if is_database else "service", offers)
         return {**options, table_option: str(chosen_offer.option_value)}, _write_other_table_notes(chosen_offer, offers)
     default_offer = next((offer for offer in offers if offer.is_default), None)
     if kind == "product":
@@ -77,9 +78,8 @@ def _choose_part_of_product(
     return {**options, "part": default_offer.option_value}, _write_other_table_notes(default_offer, offers)
 
 
-def _choose_table_with_rows(kind: str, offers: Sequence[AvailableTable]) -> AvailableTable:
+def _choose_table_with_rows(service_label: str, offers: Sequence[AvailableTable]) -> AvailableTable:
     """Return the only table of a database or a service that has rows."""
-    service_label = "database" if kind == "sql" else "service"
     if not offers:
         raise UsageError(
             f"the {service_label} has no table that can be read",
@@ -147,7 +147,8 @@ def choose_file_pattern(folder: Path, source: str) -> Path:
 def _is_readable_extension(extension: str) -> bool:
     if extension in remote_stores.ARCHIVE_EXTENSIONS:
         return True
-    return bool(extension) and file_kinds.find_file_kind_by_name(f"a{extension}") not in {None, "sql"}
+    kind = file_kinds.find_file_kind_by_name(f"a{extension}") if extension else None
+    return kind is not None and file_kinds.find_file_option(kind) == "files"  # other kinds read a single file
 
 
 def _walk_visible_files(folder: Path) -> Iterator[Path]:

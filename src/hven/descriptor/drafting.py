@@ -24,7 +24,7 @@ from hven.descriptor._standard_drafts import write_checked_draft
 from hven.descriptor._table_drafting import TableDrafter
 from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
 from hven.model import plugins
-from hven.model.errors import ConflictError, UsageError
+from hven.model.errors import ConflictError, UsageError, UserError
 from hven.sources import SourceContext, file_kinds, remote_stores
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ if TYPE_CHECKING:
     from hven.descriptor._standard_drafts import StandardTableDraft
     from hven.model.settings import Settings
 
-# the option that says which table is meant, of kinds that are no services
+DATABASE_SOURCE_KIND = "sql"  # reads databases, if the curator gives no kind
+# the option that says which table is meant, of kinds that read files
 TABLE_OPTIONS = {
     "fits": "hdu",
     "product": "part",
-    "sql": "table",
-    "live": "table",
     "votable": "table",
     "fixed": "table",
 }
@@ -222,7 +221,8 @@ class _DescriptorDrafter:
                 kind, options = self._complete_file_options(kind, options, source_file)
         if self._table is not None:
             options = _with_table_option(kind, options, self._table)
-        if self._standard is not None and kind == "live":
+        database = file_kinds.find_database_signature(kind)
+        if self._standard is not None and database is not None and database.copying_kind:
             raise UsageError(
                 "Hven does not guess how to map a table that is published in place to a standard",
                 remedy="leave out --live or --standard",
@@ -251,7 +251,7 @@ class _DescriptorDrafter:
     def _read_database_options(self, kind: str | None) -> tuple[str, dict[str, Any]]:
         address, table_in_address = split_database_address(self._source)
         self._table = self._table or table_in_address
-        return kind or "sql", {"url": address or self._source}
+        return kind or DATABASE_SOURCE_KIND, {"url": address or self._source}
 
     def _write_collection_descriptor(self, description: _table_descriptions.TableSetDescription) -> str:
         return _table_descriptions.write_collection_descriptor(self._name, self._source, description)
@@ -284,8 +284,9 @@ class _DescriptorDrafter:
         """Guess the kind of a file, and add the options that only this kind has."""
         if kind is None:
             kind = _guess_file_kind(source_file)
-        if kind == "sql":
-            return kind, {"file": options["files"]}
+        file_option = file_kinds.find_file_option(kind)
+        if file_option != "files":
+            return kind, {file_option: options["files"]}
         if kind == "csv":
             readme_options = find_cds_readme(source_file, self._directory, self._table)
             if readme_options:
@@ -332,18 +333,25 @@ def _guess_file_kind(source_file: Path) -> str:
         return kind
     if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS):
         return "product"
+    package = file_kinds.find_unused_package_of_file(source_file.name)
+    if package is not None:
+        raise UserError(
+            f"no kind of source is known for {source_file.name}",
+            remedy=f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out",
+        )
     return "csv"
 
 
 def _with_table_option(kind: str, options: dict[str, Any], table: str) -> dict[str, Any]:
     """Add the option by which a kind of source chooses a table."""
     service = file_kinds.find_service_signature(kind)
-    key = TABLE_OPTIONS.get(kind)
+    is_database = file_kinds.find_database_signature(kind) is not None
+    key = "table" if is_database else TABLE_OPTIONS.get(kind)
     if service:
         key = service.table_option
     if not key:
         raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave out --table")
-    if table.isdigit() and kind not in {"sql", "live"} and not service:
+    if table.isdigit() and not is_database and not service:
         return {**options, key: int(table)}
     return {**options, key: table}
 

@@ -468,7 +468,7 @@ MIRRORED_MARK, CONVERTED_MARK, LOCAL_MARK, IMPERSONAL_MARK = "mirrored", "conver
 Mirrored = Annotated[T, MIRRORED_MARK]
 """A mirror copies the value."""
 Converted = Annotated[T, CONVERTED_MARK]
-"""A mirror has the value in another form, which `hven.descriptor.mirroring` writes."""
+"""A mirror has the value in another form."""
 Local = Annotated[T, LOCAL_MARK]
 """The value stays at its site: how rows are made there, or what each site decides for itself."""
 Impersonal = Annotated[T, IMPERSONAL_MARK]

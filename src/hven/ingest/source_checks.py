@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec, SourceSpec
     from hven.model.settings import Settings
+    from hven.sources import DatabaseSignature
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 PROBE_TIMEOUT_SECONDS = 8.0  # of all probes of a collection together; they run at the same time
 _SECRET_PATTERN = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 _DOLLAR_OPTIONS = {"fields", "each", "query", "null"}  # in these options a dollar sign has another meaning
-_DATABASE_KINDS = {"sql", "live"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -107,7 +107,7 @@ def _find_service_open_faults(source: SourceSpec, directory: Path, settings: Set
     """
     module = plugins.load_plugin("sources", source.kind)
     fields = module.Options.model_fields
-    if source.kind in _DATABASE_KINDS or "url" not in fields or "files" in fields:
+    if _find_database(source) is not None or "url" not in fields or "files" in fields:
         return
     secret_resolver = partial(resolve_secret, settings.directory)
     context = SourceContext(
@@ -128,7 +128,7 @@ def _list_server_addresses(source: SourceSpec) -> Iterator[tuple[str, str]]:
     address = source.options.get("url")
     if not isinstance(address, str) or not address:
         return
-    if source.kind in _DATABASE_KINDS:
+    if _find_database(source) is not None:
         is_secret = _SECRET_PATTERN.fullmatch(address) is not None
         shown_address = address if is_secret else _extract_host_and_port(address)
         yield f"the database {shown_address}", address
@@ -136,6 +136,10 @@ def _list_server_addresses(source: SourceSpec) -> Iterator[tuple[str, str]]:
     is_service = file_kinds.find_service_signature(source.kind) is not None
     if is_service and address.startswith(("http://", "https://")):
         yield f"the service {_extract_host_and_port(address)}", address
+
+
+def _find_database(source: SourceSpec) -> DatabaseSignature | None:
+    return file_kinds.find_database_signature(source.kind)
 
 
 def _extract_host_and_port(address: str) -> str:
@@ -151,9 +155,10 @@ def _probe_server(source: SourceSpec, address: str, directory: Path, settings: S
         resolved_address = address
         if _SECRET_PATTERN.fullmatch(address):
             resolved_address = secret_resolver(address)
-        if source.kind not in _DATABASE_KINDS:
+        database = _find_database(source)
+        if database is None:
             _check_service_connection(resolved_address, settings)
-        elif source.kind == "sql":  # the engine's own check asks the database of a live table
+        elif not database.copying_kind:  # the engine's own check asks the database of a live table
             context = SourceContext(
                 directory=directory,
                 resolve_secret=secret_resolver,

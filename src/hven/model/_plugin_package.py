@@ -41,7 +41,10 @@ class Verb:
 
 @dataclass(frozen=True, kw_only=True)
 class FileSignature:
-    """How files are recognised that a kind of source of another package, or of Hven, reads with media of this package.
+    """How files are recognised that a kind of source reads with this package.
+
+    The kind may be one of Hven, of another package, or of this one. If a site leaves out the package, messages about
+    such files name it.
 
     Parameters
     ----------
@@ -121,7 +124,8 @@ class PluginPackage:
     panes, resolvers
         Plug-ins of the groups of `hven.model.plugins.PLUGIN_GROUPS`.
     files
-        Files that kinds of sources outside of this package read, because it has media for them.
+        Files that kinds of sources read because of this package: its own kinds, and those that read the files by its
+        media.
     file_pictures
         Where a service of the package has pictures of files; None: nowhere. The column ``thumbnail_url`` of EPN-TAP
         tables gets these addresses for files that can be drawn, and pages of files show the pictures.

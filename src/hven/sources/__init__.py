@@ -112,12 +112,15 @@ class FileKindSignature:
     base_kind, trailing_pattern
         The kind that has the same beginning, and a regular expression that is searched for in the last bytes of a file.
         Without `trailing_pattern`, `leading_pattern` is matched with the first megabyte of the file.
+    option
+        The option that names the files. Kinds that read a single file have another one than ``files``.
     """
 
     extensions: tuple[str, ...] = ()
     leading_pattern: bytes = b""
     trailing_pattern: bytes = b""
     base_kind: str = ""
+    option: str = "files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,82 @@ class ServiceUrlSignature:
 
     url_pattern: str = ""
     table_option: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseForeignKey:
+    """A foreign key to another table of a database.
+
+    Attributes
+    ----------
+    name
+        Name of the constraint.
+    columns, target_columns
+        Columns of the table, and the columns of the other one that they refer to.
+    target
+        The other table, with its schema.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    target: str
+    target_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseTableFacts:
+    """What a database says of a table, apart from its rows.
+
+    Attributes
+    ----------
+    columns
+        The columns that the kind of source can read, as the database has them.
+    comment
+        The comment of the table; None: it has none.
+    primary_key
+        Columns of the primary key.
+    foreign_keys
+        Keys to other tables.
+    omitted_column_reasons
+        Why each other column of the table is not read.
+    kind_note
+        What another kind of source would do with the table. `hven new` writes it into the descriptor.
+    """
+
+    columns: tuple[Column, ...] = ()
+    comment: str | None = None
+    primary_key: tuple[str, ...] = ()
+    foreign_keys: tuple[DatabaseForeignKey, ...] = ()
+    omitted_column_reasons: tuple[str, ...] = ()
+    kind_note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSignature:
+    """How databases of a kind are recognised, and how `hven new` looks at them: ``DATABASE`` of the kind's module.
+
+    A kind with this signature has the options ``url`` and ``table``.
+
+    Attributes
+    ----------
+    url_pattern
+        A regular expression of whole addresses, with the groups ``database``, ``table`` and ``parameters``. Empty:
+        addresses tell nothing.
+    extract_connection_line
+        Extracts the line by which a driver connects from a text; it returns None if the text is no such line. Files
+        with such a line alone are moved to the secrets. None: the kind has no such lines.
+    inspect_table
+        ``inspect_table(kind, options, context)`` inspects a table for any kind with such a signature; it returns None
+        if the database is not one that it knows. None: the kind inspects no tables.
+    copying_kind
+        For a kind that publishes tables in place: the kind that copies their rows, by which `hven new` looks at them.
+        Empty: the kind itself copies rows.
+    """
+
+    url_pattern: str = ""
+    extract_connection_line: Callable[[str], str | None] | None = None
+    inspect_table: Callable[[str, Mapping[str, Any], SourceContext], DatabaseTableFacts | None] | None = None
+    copying_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +247,20 @@ class SourceKindTraits:
         An ingest records which row came from where, even if the table has no ``sync:``.
     is_read_by_key
         The source knows `SourceContext.key_columns`, even if the table has no ``sync:``.
+    is_read_from_watermark
+        The source returns only the rows behind a watermark (`IncrementalSource`).
     starts_empty
         Rows come after the table is published, so that it is published without rows.
+    reads_local_files
+        Sources without the option ``url`` read files that are here, and need no secrets and no other tables. `hven
+        check` opens them.
     has_declared_columns
         The columns follow from the options alone, so that `hven check` compiles the table over them.
+    has_cached_pages
+        A sync caches pages of rows unless the descriptor says otherwise, because the source answers slowly.
+    find_mirrored_site
+        Finds the site whose table a table reproduces: called with the source and the qualified name of the table. It
+        returns an address, or an empty text. None: no source of the kind reproduces a table.
     find_table_faults
         Finds faults of a table that is compiled over such a source: called with the table as the descriptor states it,
         the source, the compiled table and the collection. None: there is nothing to check.
@@ -179,8 +268,12 @@ class SourceKindTraits:
 
     is_followed_without_sync: bool = False
     is_read_by_key: bool = False
+    is_read_from_watermark: bool = False
     starts_empty: bool = False
+    reads_local_files: bool = False
     has_declared_columns: bool = False
+    has_cached_pages: bool = False
+    find_mirrored_site: Callable[[SourceSpec, str], str] | None = None
     find_table_faults: Callable[[TableSpec, SourceSpec, Table, CollectionSpec], Sequence[Fault]] | None = None
 
 

@@ -17,7 +17,7 @@ from hven.model import build_duplicate_name_deviation
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow, parse_type
-from hven.sources import FileKindSignature
+from hven.sources import FileKindSignature, SourceKindTraits
 from hven.sources._reading.catalogue_headers import join_daophot_lines
 from hven.sources._reading.cells import guess_column_type, is_parsable_cell_type
 from hven.sources._reading.data_files import DataFile, FileOptions, resolve_column_names
@@ -38,6 +38,7 @@ _OUTER_BARS_PATTERN = re.compile(rb"(?m)^[ \t]*\||\|[ \t]*(?=\r?$)")
 _BORDER_LINE_PATTERN = re.compile(rb"(?m)^[ \t]*\+[-+=]+\+[ \t]*\r?(?:\n|\Z)")  # around a table
 
 # any text that no other kind recognises
+TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(extensions=("csv", "tsv", "txt", "dat", "tab"), leading_pattern=rb"[^\0]*\Z")
 SAMPLE_BYTES = 400_000  # of a block with quoted values
 FRONT_SAMPLE_BYTES = 300_000  # of a block without them

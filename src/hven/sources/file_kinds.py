@@ -1,6 +1,7 @@
-"""Find the kind of source that reads a file, by its name or beginning, a service, by its address, or a catalogue.
+"""Find the kind of source that reads a file, by its name or beginning, a service or database, or a catalogue.
 
-Each kind states what it recognises (`FileKindSignature`, `ServiceUrlSignature`, `CatalogueSignature`).
+Each kind states what it recognises (`FileKindSignature`, `ServiceUrlSignature`, `DatabaseSignature`,
+`CatalogueSignature`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hven.sources import CatalogueSignature, ServiceUrlSignature
+    from hven.sources import CatalogueSignature, DatabaseSignature, ServiceUrlSignature
 
 HEAD_BYTES = 8192  # of a file, which are matched
 BLOCK_BYTES = 1 << 20  # read at a time to find the end of a file
@@ -183,6 +184,50 @@ def find_service_kind_by_url(address: str) -> tuple[str, dict[str, str]] | None:
     return None
 
 
+def find_database_signature(source_kind: str) -> DatabaseSignature | None:
+    """Look up whether a kind reads tables of databases.
+
+    Parameters
+    ----------
+    source_kind
+        Name of the kind.
+
+    Returns
+    -------
+    signature
+        None: the kind reads no databases.
+    """
+    return next((signature for _, signature in _iterate_signatures([source_kind], "DATABASE")), None)
+
+
+def iterate_database_signatures() -> Iterator[tuple[str, DatabaseSignature]]:
+    """Yield the kinds that read tables of databases.
+
+    Yields
+    ------
+    kind, signature
+        Name of the kind, and how it recognises a database.
+    """
+    return _iterate_signatures(plugins.list_plugins("sources"), "DATABASE")
+
+
+def find_file_option(source_kind: str) -> str:
+    """Find the option that names the files of a kind.
+
+    Parameters
+    ----------
+    source_kind
+        Name of the kind.
+
+    Returns
+    -------
+    option
+        ``files``, unless the kind states another one.
+    """
+    signatures = (signature for _, signature in _iterate_signatures([source_kind], "FILES"))
+    return next(signatures, FileKindSignature()).option
+
+
 def find_catalogue_signature(source_kind: str) -> CatalogueSignature | None:
     """Look up whether a kind reads catalogues of many files, which it recognises by their content.
 
@@ -234,11 +279,14 @@ __all__ = [
     "COMPRESSED_EXTENSIONS",
     "detect_file_kind",
     "find_catalogue_signature",
+    "find_database_signature",
     "find_file_kind_by_content",
     "find_file_kind_by_name",
+    "find_file_option",
     "find_service_kind_by_url",
     "find_service_signature",
     "find_unused_package_of_file",
     "iterate_catalogue_signatures",
+    "iterate_database_signatures",
     "recognize_binary_format",
 ]

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from hven.sources.remote_stores import RemoteStore
 
-TRAITS = SourceKindTraits(is_followed_without_sync=True)
+TRAITS = SourceKindTraits(is_followed_without_sync=True, reads_local_files=True)
 FILES_PER_BATCH = 512
 UNREAD_FILES_PER_BATCH = 16_384  # where files are not read
 FILE_LIST_COLUMNS = parse_column_lines("""

@@ -15,6 +15,7 @@ from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow, parse_type
+from hven.sources import SourceKindTraits
 from hven.sources._reading import readme
 from hven.sources._reading.cells import guess_column_type
 from hven.sources._reading.data_files import DataFile, FileOptions
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.sources import Source, SourceContext
+
+TRAITS = SourceKindTraits(reads_local_files=True)
 
 
 def _wrap_bytes(value: object) -> object:

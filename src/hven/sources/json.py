@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
-from hven.sources import FileKindSignature, Source, SourceContext
+from hven.sources import FileKindSignature, Source, SourceContext, SourceKindTraits
 from hven.sources._reading.data_files import FileOptions
 from hven.sources._reading.json_records import (
     JsonRecordChunk,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hven.sources._reading.json_records import JsonDocument
     from hven.sources._reading.json_schema import JsonNodeSummary
 
+TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(
     extensions=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
     leading_pattern=rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]\"])",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hven.model import plugins
 from hven.model.errors import UserError
 from hven.sources import SourceKindTraits
+
+if TYPE_CHECKING:
+    from hven.model.resource import CollectionSpec
 
 DEFAULT_TRAITS = SourceKindTraits()
 
@@ -28,3 +33,25 @@ def find_kind_traits(kind: str) -> SourceKindTraits:
         return DEFAULT_TRAITS
     traits: SourceKindTraits = vars(module).get("TRAITS", DEFAULT_TRAITS)
     return traits
+
+
+def list_mirrored_site_addresses(resource: CollectionSpec) -> tuple[str, ...]:
+    """List the sites that a collection reproduces.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+
+    Returns
+    -------
+    urls
+        Addresses of the sites whose tables its tables reproduce.
+    """
+    urls = set()
+    for spec in resource.tables:
+        for source in spec.sources:
+            find_mirrored_site = find_kind_traits(source.kind).find_mirrored_site
+            if find_mirrored_site is not None:
+                urls.add(find_mirrored_site(source, spec.table.qualified_name))
+    return tuple(sorted(urls - {""}))

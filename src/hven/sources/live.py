@@ -15,10 +15,18 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hven.model import plugins
-from hven.model.errors import SourceError, StorageUnavailableError, find_close_match
+from hven.model.errors import SourceError, StorageUnavailableError, UsageError, find_close_match
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, ColumnType, parse_type
-from hven.sources import AvailableTable, InputVersion, Source, SourceContext
+from hven.sources import (
+    AvailableTable,
+    DatabaseForeignKey,
+    DatabaseSignature,
+    DatabaseTableFacts,
+    InputVersion,
+    Source,
+    SourceContext,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +36,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 5
 _NAME_PART_PATTERN = re.compile(r'"(?:[^"]|"")+"|[^.]+')  # of a table's name: a dot inside quotes separates nothing
 _SQLALCHEMY_DRIVER_PATTERN = re.compile(r"^postgres(ql)?\+\w+://")  # SQLAlchemy names its driver in the address
+_KEYWORD_ADDRESS_PATTERN = re.compile(
+    r"(?!(?:odbc:)?\s*(?:driver|dsn|filedsn)\s*=)(?!.*://).*=", re.IGNORECASE | re.DOTALL
+)
 _PASSWORD_PATTERN = re.compile(r"^[a-z]+://[^/@]*:[^/@]*@|\bpassword\s*=", re.IGNORECASE)
 
 
@@ -81,6 +92,10 @@ class ServedPostgresType:
     guard: str = ""
 
 
+_KIND_NOTES = {  # whether the table is read in place -> what the other kind of source would do
+    True: "kind: live reads the table in place at each query; kind: sql copies it at each ingest",
+    False: "kind: sql copies the table at each ingest; kind: live publishes it in place (PostgreSQL)",
+}
 _NULL_IF_NAN_SQL = "nullif({0}, 'NaN')"
 _IS_NUMBER_SQL = "{0} <> 'NaN'"
 _FLAT_ARRAY_SQL = "CASE WHEN array_ndims({0}) = 1 THEN {0} END"
@@ -163,16 +178,6 @@ class LiveIndexInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveForeignKey:
-    """A foreign key to another table of the database."""
-
-    name: str
-    columns: tuple[str, ...]
-    target: str
-    target_columns: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTableInfo:
     """The catalogue's description of a table.
 
@@ -196,7 +201,7 @@ class LiveTableInfo:
     rows: int | None = None
     comment: str | None = None
     primary: tuple[str, ...] = ()
-    foreign: tuple[LiveForeignKey, ...] = ()
+    foreign: tuple[DatabaseForeignKey, ...] = ()
     indexes: tuple[LiveIndexInfo, ...] = ()
     extensions: tuple[str, ...] = ()
     encoding: str = "UTF8"
@@ -269,6 +274,44 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
         )
         tables.append(table)
     return tables
+
+
+def inspect_database_table(kind: str, options: Mapping[str, Any], context: SourceContext) -> DatabaseTableFacts | None:
+    """Inspect a table of PostgreSQL, which `kind` reads; return None if the database is another one.
+
+    Raises
+    ------
+    UsageError
+        It is to be read in place, and is no PostgreSQL database.
+    SourceError, StorageUnavailableError
+        It cannot be looked at.
+    """
+    is_live = kind == "live"
+    address = str(options["url"])
+    try:
+        if address.startswith("$") and context.resolve_secret is not None:
+            address = context.resolve_secret(address)
+    except SourceError:
+        if is_live:
+            raise
+        return None
+    is_postgres_url = address.startswith(("postgresql://", "postgres://", "postgresql+"))
+    if not is_postgres_url and not _KEYWORD_ADDRESS_PATTERN.match(address):
+        if is_live:
+            raise UsageError(
+                "only PostgreSQL tables can be read in place", remedy="leave out --live; then Hven copies the rows"
+            )
+        return None
+    table_options = {"url": options["url"], "table": options["table"]}
+    table_info = LiveTableSource(Options.model_validate(table_options), context).inspect_table()
+    return DatabaseTableFacts(
+        columns=tuple(table_info.describe_columns()),
+        comment=table_info.comment,
+        primary_key=table_info.primary,
+        foreign_keys=table_info.foreign,
+        omitted_column_reasons=tuple(table_info.explain_omitted_columns()),
+        kind_note=_KIND_NOTES[is_live],
+    )
 
 
 def _to_row_count(estimate: float, kind: str) -> int | None:
@@ -463,13 +506,13 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
     index_rows = connection.execute(_INDEXES_SQL, table_id).fetchall()
     indexes = [LiveIndexInfo(method=method, unique=unique, keys=tuple(keys)) for method, unique, keys in index_rows]
     primary: tuple[str, ...] = ()
-    foreign: list[LiveForeignKey] = []
+    foreign: list[DatabaseForeignKey] = []
     key_rows = connection.execute(_KEYS_SQL, table_id).fetchall()
     for key, key_type, target_schema, target, own_columns, target_columns in key_rows:
         if key_type == "p":
             primary = tuple(own_columns)
             continue
-        foreign_key = LiveForeignKey(
+        foreign_key = DatabaseForeignKey(
             name=key,
             columns=tuple(own_columns),
             target=f"{target_schema}.{target}",
@@ -544,8 +587,8 @@ def table_info_from_json(document: Mapping[str, Any]) -> LiveTableInfo | None:
         return None
 
 
-def _foreign_key_from_json(document: Mapping[str, Any]) -> LiveForeignKey:
-    return LiveForeignKey(
+def _foreign_key_from_json(document: Mapping[str, Any]) -> DatabaseForeignKey:
+    return DatabaseForeignKey(
         name=document["name"],
         columns=tuple(document["columns"]),
         target=document["target"],
@@ -688,15 +731,18 @@ def _normalize_index_expression(text: str) -> str:
         text = short
 
 
+DATABASE = DatabaseSignature(inspect_table=inspect_database_table, copying_kind="sql")
+
 __all__ = [
+    "DATABASE",
     "LiveColumnInfo",
-    "LiveForeignKey",
     "LiveIndexInfo",
     "LiveTableInfo",
     "LiveTableSource",
     "MissingIndexHint",
     "Options",
     "find_cone_search_index",
+    "inspect_database_table",
     "list_missing_index_hints",
     "list_source_tables",
     "open",

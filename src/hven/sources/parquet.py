@@ -16,7 +16,7 @@ from hven.model import DeviationKind, ReadDeviation, literal, plugins
 from hven.model.errors import HvenError, SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, ColumnType, build_type_from_arrow, list_leaf_columns, select_leaf_column
-from hven.sources import FileKindSignature, RejectedRow
+from hven.sources import FileKindSignature, RejectedRow, SourceKindTraits
 from hven.sources._reading.cells import replace_nan_with_null
 from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
 from hven.sources._reading.file_rows import FileByFileSource
@@ -40,6 +40,7 @@ TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 MAX_DOUBLE_DIGITS = 15  # a double holds this many digits of every decimal number
 _MAX_DICTIONARY_FILE_BYTES = 256 << 20  # larger files are read without dictionaries
 VOPARQUET_METADATA_KEY = b"IVOA.VOTable-Parquet.content"
+TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(extensions=("parquet", "pq"), leading_pattern=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
 
 

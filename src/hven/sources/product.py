@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hven.model import plugins
-from hven.sources import AvailableTable, FileKindSignature
+from hven.sources import AvailableTable, FileKindSignature, SourceKindTraits
 from hven.sources._reading.file_listing import find_data_files
 from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources._reading.product_rows import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
 # what other kinds read by its content is theirs: FITS and plain text; files of plug-in packages are in their records
+TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(
     extensions=(
         "cdf",

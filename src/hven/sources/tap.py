@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 SERVICE = ServiceUrlSignature(
     url_pattern=r"(?P<url>https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?)", table_option="table"
 )
-TRAITS = SourceKindTraits(is_read_by_key=True)  # the service limits the rows of one answer
+# the service limits the rows of one answer
+TRAITS = SourceKindTraits(is_read_by_key=True, is_read_from_watermark=True, has_cached_pages=True)
 _ENDPOINT_PATH_PATTERN = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
 
 

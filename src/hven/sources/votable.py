@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from hven.formats import votable
 from hven.model.errors import SourceError, TextPlace, UserError
-from hven.sources import AvailableTable, FileKindSignature, Source, SourceContext
+from hven.sources import AvailableTable, FileKindSignature, Source, SourceContext, SourceKindTraits
 from hven.sources._reading.cells import replace_nan_with_null
 from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, build_source_batch
 from hven.sources._reading.fetched_files import FetchedFile
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 
+TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(
     extensions=("vot", "votable", "xml"), leading_pattern=rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<.*?)?<(?:\w+:)?VOTABLE[\s>]"
 )

@@ -23,6 +23,7 @@ from hven.plugins.previews.pictures.appearance import choose_stretch
 from hven.plugins.previews.pictures.canvas import choose_ticks
 from hven.plugins.previews.pictures.downsampling import read_cell_means
 from hven.plugins.previews.pictures.interferometry import _compute_disc_visibility, read_calibrators
+from plugin_needs import require_plugins
 from shared import shared
 
 PLAIN = PictureStyle(size=200, axes=False)
@@ -374,12 +375,15 @@ REAL = [
 
 @pytest.mark.parametrize(("name", "words"), REAL)
 def test_real_files(name, words):
+    if "/oifits/" in name:
+        require_plugins("media", "oifits")
     path = shared(f"data/{name}")
     assert words in draw_picture(path, PictureStyle(size=640)).text["Description"]
     assert max(draw_picture(path).size) == 200
 
 
 def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path):
+    require_plugins("media", "oifits")
     radians = np.pi * np.radians(1 / 3.6e6) * 1e6
     known = _compute_disc_visibility(np.array([0.0, 1.0, 3.8317059702]) / radians, 1.0)
     assert np.allclose(known, [1.0, (2 * 0.4400505857449335) ** 2, 0.0], atol=1e-9)  # J1(1), and its first zero
@@ -403,6 +407,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
 
 def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_with(tmp_path):
     """Two stars of known diameters seen in turn through an atmosphere of another kind for each pair; of what the file calls science nothing is taken."""
+    require_plugins("media", "oifits")
     waves, moments = np.array([1.6e-6, 1.7e-6]), 57_000.0 + np.arange(6) / 24
     stations = {1: "A1", 2: "G1", 3: "K0"}
     lost = {(1, 2): 0.8, (1, 3): 0.6, (2, 3): 0.5}

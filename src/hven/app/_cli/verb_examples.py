@@ -30,10 +30,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven sync stars --full --accept",
         "hven sync stars --unless-held --json",
     ),
-    "mirror": (
-        "hven --site mirror mirror https://vo.example.org stars omega --every 6h",
-        "hven --site mirror mirror https://vo.example.org --once --accept --json",
-    ),
     "prepare": (
         "hven prepare omega --previews",
         "hven prepare omega 'cubes/*.fits' --spectra --part 1 --through 3 --again",
@@ -51,13 +47,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "explain": ("hven explain 'SELECT name FROM stars.main WHERE vmag < 2'",),
     "resolve": ("hven resolve 'M 31'", "hven resolve Sirius --json"),
-    "region": (
-        "hven region contours.csv --to polygon --date DATE_OBS",
-        "hven region contours.csv --to moc --out all.fits --chain CC --x CC_X --y CC_Y --origin 1 --directions freeman",
-        "hven region list.csv --to dali --radius 960arcsec --centre 512.5,512.5 --scale 1.2 --observer 120.5,-3.2",
-        "hven region list.csv --to ds9 --date DATE_OBS --rotation C_ROTATION --longitudes stonyhurst",
-        "hven region regions.csv --to geojson --region s_region --name obs_id --frame IAU_2015:49900 --view body",
-    ),
     "status": ("hven status", "hven status --json"),
     "verify": ("hven verify", "hven verify stars --json"),
     "history": ("hven history stars", "hven history stars --rules --last 5 --json"),

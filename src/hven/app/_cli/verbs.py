@@ -37,8 +37,8 @@ VERBS_BY_HEADING = {
         "schema": "descriptor_commands",
     },
     "Publish": {"ingest": "publish", "prepare": "preparation", "remove": "publish"},
-    "Keep in sync": {"sync": "sync", "mirror": "mirror", "history": "publish", "diff": "sync", "rollback": "publish"},
-    "Query": {"query": "query_commands", "explain": "query_commands", "resolve": "query_commands", "region": "region"},
+    "Keep in sync": {"sync": "sync", "history": "publish", "diff": "sync", "rollback": "publish"},
+    "Query": {"query": "query_commands", "explain": "query_commands", "resolve": "query_commands"},
     "Protect": {"audit": "referees"},
     "Operate": {
         "serve": "serve",

@@ -288,7 +288,15 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
 
 
 def name_matches_pattern(pattern: str, name: str) -> bool:
-    """Check a name against what was chosen; ``*`` stands for anything, and case does not matter."""
+    """Return whether a name is one of those that were chosen; case does not matter.
+
+    Parameters
+    ----------
+    pattern
+        What was chosen; ``*`` stands for anything.
+    name
+        The name.
+    """
     parts = (re.escape(part) for part in pattern.split("*"))
     return re.fullmatch(".*".join(parts), name, re.IGNORECASE) is not None
 

@@ -8,6 +8,7 @@ from hven.descriptor._table_descriptions import (
     TableDescriptionRequest,
     TableDescriptionSignature,
     TableSetDescription,
+    name_matches_pattern,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "TableDescriptionRequest",
     "TableDescriptionSignature",
     "TableSetDescription",
+    "name_matches_pattern",
 ]

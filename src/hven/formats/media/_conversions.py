@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.formats import InfoElement, ResultStatus, TableMetadata, select_format
-from hven.formats.media._cutouts import FITS_MEDIA, CutoutHdu, StreamedFile, join_hdus, write_primary_hdu
+from hven.formats.media._cutouts import CutoutHdu, StreamedFile, has_fits_cards, join_hdus, write_primary_hdu
 from hven.formats.media._product import ArrayPart, TablePart
 from hven.formats.media._table_selection import write_table_hdu
 from hven.model.errors import SourceError, format_message
@@ -49,7 +49,7 @@ def write_product_as_fits(
     TooLargeError
         The file would have more than `byte_limit` bytes.
     """
-    is_fits = product.medium in FITS_MEDIA
+    is_fits = has_fits_cards(product.medium)
     if part_name is not None:
         parts: Sequence[Part] = (product.find_part(part_name),)
     elif is_fits:  # other views of what FITS has already are written only if they are requested

@@ -22,6 +22,7 @@ from hven.formats.media._fits_cards import (
 from hven.formats.media._pixel_windows import find_window
 from hven.formats.media._product import ArrayPart, HeaderCard, TablePart
 from hven.formats.media._table_selection import select_rows, write_table_hdu
+from hven.model import plugins
 from hven.model.errors import SourceError, TooLargeError, format_message
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from hven.formats.media._product import OpenProductFile, StoredHdu
 
 BLOCK_BYTES = 2880  # bytes (FITS 4.0 section 3.1)
-FITS_MEDIA = frozenset({"fits", "oifits"})  # media whose cards are those of FITS already
+FITS_MEDIUM = "fits"
 CHUNK_BYTES = 4 << 20  # bytes that are read at a time
 _BITPIX = {"u1": 8, "i2": 16, "i4": 32, "i8": 64, "f4": -32, "f8": -64}
 _UNSIGNED_OFFSETS = {"i1": ("u1", -128), "u2": ("i2", 2**15), "u4": ("i4", 2**31), "u8": ("i8", 2**63)}
@@ -113,7 +114,7 @@ def cut_product(
     if part_name is None:
         other_arrays = [array for array in product.arrays if array is not main_part]
         arrays += [array for array in other_arrays if _is_companion_array(array, main_part)]
-    first = main_part.index == 0 or product.medium not in FITS_MEDIA
+    first = main_part.index == 0 or not has_fits_cards(product.medium)
     pieces = []
     for number, array in enumerate(arrays, 1):
         is_primary = first and array is main_part
@@ -373,6 +374,25 @@ def _split_window(window_slices: tuple[slice, ...], item_bytes: int) -> Iterator
             yield (slice(index, index + 1), *further_slices)
 
 
+def has_fits_cards(medium: str) -> bool:
+    """Check whether the cards of a medium are those of FITS already.
+
+    Parameters
+    ----------
+    medium
+        Name of the medium.
+
+    Returns
+    -------
+    result
+        True for FITS and for the media that refine it.
+    """
+    if medium == FITS_MEDIUM or medium not in plugins.list_plugins("media"):
+        return medium == FITS_MEDIUM
+    refinement: tuple[str, object] | None = plugins.load_plugin("media", medium).MEDIUM.refinement
+    return refinement is not None and refinement[0] == FITS_MEDIUM
+
+
 def write_primary_hdu(cards: Sequence[HeaderCard], medium: str = "fits") -> bytes:
     """Write a first HDU without data.
 
@@ -395,7 +415,7 @@ def write_primary_hdu(cards: Sequence[HeaderCard], medium: str = "fits") -> byte
     header.append(("BITPIX", 8, ""))
     header.append(("NAXIS", 0, ""))
     header.append(("EXTEND", True, ""))
-    fits_cards = cards if medium in FITS_MEDIA else convert_to_fits_cards(cards)
+    fits_cards = cards if has_fits_cards(medium) else convert_to_fits_cards(cards)
     for keyword, value, comment in fits_cards:
         if not _STALE_KEYWORDS.fullmatch(keyword) and keyword not in {"BSCALE", "BZERO", "BLANK"}:
             _append_card(header, (keyword, value, comment))
@@ -422,4 +442,4 @@ def _write_header_text(header: Any) -> bytes:
         return bytes(header.tostring().encode("ascii", "replace"))
 
 
-__all__ = ["FITS_MEDIA", "CutoutHdu", "StreamedFile", "cut_product", "join_hdus", "write_primary_hdu"]
+__all__ = ["CutoutHdu", "StreamedFile", "cut_product", "has_fits_cards", "join_hdus", "write_primary_hdu"]

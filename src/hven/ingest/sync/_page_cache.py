@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from hven.model.errors import StorageError
 from hven.sources import PagedSource
+from hven.sources.kind_traits import find_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.sources import InputVersion, Source
 
-REMOTE_KINDS = ("tap", "hven")  # kinds of sources that answer slowly, over the network
 MAX_PAGE_AGE_SECONDS = 6 * 3600.0  # older pages are not used again, because the source goes on changing
 RESUME_TOKEN_KEY = b"hven:after"
 END_PAGE_NAME = "end"
@@ -49,7 +49,7 @@ def wrap_with_page_cache(
     """
     if sync_policy is None or not isinstance(source, PagedSource):
         return source
-    if sync_policy.page_row_count is None and entry.spec.kind not in REMOTE_KINDS:
+    if sync_policy.page_row_count is None and not find_kind_traits(entry.spec.kind).has_cached_pages:
         return source
     return PageCachingSource(source, page_directory, request)
 

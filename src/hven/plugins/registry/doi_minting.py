@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from hven import __version__
-from hven.descriptor.mirroring import list_mirrored_site_addresses
 from hven.model.errors import (
     ConflictError,
     ForbiddenError,
@@ -32,6 +31,7 @@ from hven.services import citations
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.sources import http_client
+from hven.sources.kind_traits import list_mirrored_site_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

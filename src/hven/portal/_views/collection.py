@@ -12,7 +12,6 @@ from starlette.routing import Route
 
 from hven import adql, services
 from hven import site as site_package
-from hven.descriptor.mirroring import list_mirrored_site_addresses
 from hven.engines import LiveRelation
 from hven.jobs.schedule_planning import build_recurrence
 from hven.model.errors import HvenError, NotFoundError
@@ -47,6 +46,7 @@ from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.table_links import list_table_link_menus, load_table_links
 from hven.portal._views.table_view import ConstantColumnSummary, build_query_runner, describe_constant_columns
+from hven.sources.kind_traits import list_mirrored_site_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import anyio.to_thread
 from starlette.routing import Route
 
 from hven import formats, services
+from hven.model import plugins
 from hven.model.table import FILES_UTYPE
 from hven.portal._pages import TemplateContext
 from hven.portal._views.collection import collection_to_json, describe_collection
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from hven.portal._views.collection import CollectionDescription
     from hven.services.face import ServiceContext
+
+DESCRIPTOR_SERVICE = "descriptors"  # gives the public part of a collection as a descriptor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +131,10 @@ def _build_downloads_page(description: CollectionDescription, page_context: Page
             "files": table_model.utype == FILES_UTYPE,
         }
         tables.append(table_downloads)
-    descriptor_address = f"{page_context.base}/collections/{quote(description.name)}/descriptor"
+    content: dict[str, Any] = {"name": description.name, "tables": tables}
+    if DESCRIPTOR_SERVICE in plugins.list_plugins("protocols"):
+        content["descriptor"] = f"{page_context.base}/collections/{quote(description.name)}/descriptor"
     return PageContent(
         page=DownloadsPage(collection=description, tables=tables),
-        json_content={"name": description.name, "tables": tables, "descriptor": descriptor_address},
+        json_content=content,
     )

@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
 
 def limit_rows(batches: Iterable[pa.RecordBatch], row_limit: int | None) -> Iterator[pa.RecordBatch]:
-    """Yield batches until they have `row_limit` rows; nothing is read behind the last one. None: all of them."""
+    """Yield batches until they have `row_limit` rows; nothing is read behind the last one.
+
+    Parameters
+    ----------
+    batches
+        Record batches of any size.
+    row_limit
+        Maximum number of rows in all; None: no limit.
+    """
     remaining_rows = row_limit
     for batch in batches:
         if remaining_rows is None:

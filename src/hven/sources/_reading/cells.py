@@ -48,7 +48,13 @@ def strip_blanks(text: pa.Array) -> pa.Array:
 
 
 def is_parsable_cell_type(arrow_type: pa.DataType) -> bool:
-    """Check whether `parse_cells` reads text as this type."""
+    """Return whether `parse_cells` reads text as this type.
+
+    Parameters
+    ----------
+    arrow_type
+        The type.
+    """
     types = pa.types
     checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp)
     return any(check(arrow_type) for check in checks)
@@ -67,14 +73,18 @@ def parse_cells(
     Parameters
     ----------
     text
-        Strings, perhaps with blanks around them.
+        Strings of shape (rows,), perhaps with blanks around them.
+    arrow_type
+        The type of the values.
     null_words
         Words that stand for a missing value, besides the usual ones.
+    decimal, thousands
+        The decimal mark, and the mark between groups of digits; None: there is none.
 
     Returns
     -------
     values, bad
-        `values` has null where `bad` (a boolean array, or None if every cell fits) is true.
+        Arrays of shape (rows,). `values` has null where `bad` (booleans, or None if every cell fits) is true.
     """
     text = strip_blanks(text)
     if pa.types.is_string(arrow_type):
@@ -167,7 +177,18 @@ def replace_null_markers(values: pa.Array, null_words: Sequence[str]) -> pa.Arra
 
 
 def replace_nan_with_null(values: pa.Array) -> pa.Array:
-    """Replace NaN with null: in all formats of the field it stands for a missing value."""
+    """Replace NaN with null: in all formats of the field it stands for a missing value.
+
+    Parameters
+    ----------
+    values
+        Values of shape (rows,).
+
+    Returns
+    -------
+    values
+        Values of the same shape.
+    """
     if not pa.types.is_floating(values.type):
         return values
     nan = pc.is_nan(values)

@@ -333,7 +333,13 @@ _FACT_READERS: dict[str, Callable[[DataFile], object]] = {
 
 
 class DecompressedStream(io.BufferedIOBase):
-    """Decompressed bytes of a file, in order, as a binary file that is read once; damage becomes a `SourceError`."""
+    """Decompressed bytes of a file, in order, as a binary file that is read once; damage becomes a `SourceError`.
+
+    Common
+    ------
+    size
+        Number of bytes.
+    """
 
     def __init__(self, file: DataFile, raw_stream: io.RawIOBase, buffer_bytes: int = CHUNK_BYTES) -> None:
         self.file = file
@@ -348,7 +354,7 @@ class DecompressedStream(io.BufferedIOBase):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to `size` bytes, fewer only at the end; all the rest for -1 or None."""
+        """Return up to `size` bytes, fewer only at the end; all the rest for -1 or None."""
         parts: list[bytes] = []
         remaining_bytes = sys.maxsize
         part_bytes = CHUNK_BYTES
@@ -373,7 +379,7 @@ class DecompressedStream(io.BufferedIOBase):
         return parts[0]
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Read one chunk, as text layers do."""
+        """Return one chunk, as text layers read it."""
         if size < 0:
             size = CHUNK_BYTES
         return self.read(size)

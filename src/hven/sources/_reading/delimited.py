@@ -386,7 +386,13 @@ def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
 
 
 def explain_unparsable_text(arrow_type: pa.DataType) -> str:
-    """Phrase why text is no value of a type."""
+    """Return the reason why text is no value of a type.
+
+    Parameters
+    ----------
+    arrow_type
+        The type.
+    """
     if pa.types.is_integer(arrow_type):
         return f"not a whole number that fits in {arrow_type}"
     if pa.types.is_floating(arrow_type):

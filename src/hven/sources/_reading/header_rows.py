@@ -105,6 +105,13 @@ class FileHeaderSource(FileSource):
         Keywords that are no columns unless the descriptor requests them.
     stonyhurst, west_positive
         Meaning of the longitudes of footprints (`hven.model.sky.footprints.build_regions_from_headers`).
+
+    Common
+    ------
+    column_names
+        Names of columns; None: all real columns.
+    row_limit
+        Largest number of rows; None: all.
     """
 
     #: The remedy where no card is found: how to look for cards in files of the kind.
@@ -132,7 +139,18 @@ class FileHeaderSource(FileSource):
 
     @abstractmethod
     def read_header(self, file: DataFile) -> FileHeader:
-        """Read the header of a file; raise `SourceError` if it cannot be read."""
+        """Read the header of a file; raise `SourceError` if it cannot be read.
+
+        Parameters
+        ----------
+        file
+            The file.
+
+        Returns
+        -------
+        header
+            The rows that the header gives.
+        """
 
     @abstractmethod
     def build_cache_key(self) -> str:
@@ -195,7 +213,7 @@ class FileHeaderSource(FileSource):
                 cache.close()
 
     def list_input_versions(self) -> list[InputVersion]:
-        """List the files; only their headers were read, so there is no checksum."""
+        """Return the files; only their headers were read, so there is no checksum."""
         versions: list[InputVersion] = []
         for file in self.files:
             version = InputVersion(

@@ -28,6 +28,20 @@ class PagingKey:
     """The columns by which a source is paged, and their types. It need not be unique.
 
     The rows of one key are never separated.
+
+    Attributes
+    ----------
+    names
+        Names of the columns.
+    is_time
+        Whether each column has times.
+
+    Common
+    ------
+    table
+        Rows that have the columns of the key.
+    writer
+        Writes the parts of a condition for the source.
     """
 
     names: tuple[str, ...]
@@ -37,7 +51,22 @@ class PagingKey:
     def from_columns(
         cls, names: Sequence[str], columns: Mapping[str, Column], is_comparable: Callable[[str], bool]
     ) -> PagingKey | None:
-        """Build a key of columns that can be compared and written down; None if it is not possible."""
+        """Build a key of columns that can be compared and written down.
+
+        Parameters
+        ----------
+        names
+            Names of the columns.
+        columns
+            The columns of the source by their names.
+        is_comparable
+            Tells whether values of a column have the same order in the source and in Hven.
+
+        Returns
+        -------
+        key
+            None: there are no names, or a column cannot be compared.
+        """
         if not names or any(
             name not in columns or not is_comparable(name) or not _is_scalar_column(columns[name]) for name in names
         ):
@@ -45,7 +74,17 @@ class PagingKey:
         return cls(names=tuple(names), is_time=tuple(columns[name].type.is_timestamp for name in names))
 
     def write_token(self, batch: pa.RecordBatch | pa.Table, row_index: int, next_row_number: int) -> str:
-        """Write a token: the key of a row, and the number of the row behind it."""
+        """Return a token: the key of a row, and the number of the row behind it.
+
+        Parameters
+        ----------
+        batch
+            Rows that have the columns of the key.
+        row_index
+            Index of the row.
+        next_row_number
+            Number of the row behind it.
+        """
         values = [batch.column(name)[row_index].as_py() for name in self.names]
         return json.dumps(
             [next_row_number, [value.isoformat() if isinstance(value, dt.datetime) else value for value in values]]
@@ -53,6 +92,16 @@ class PagingKey:
 
     def parse_token(self, text: str) -> tuple[int, tuple[object, ...]]:
         """Parse a token of `write_token`.
+
+        Parameters
+        ----------
+        text
+            The token.
+
+        Returns
+        -------
+        next_row_number, values
+            The number of the row behind the key, and the values of the key.
 
         Raises
         ------
@@ -69,7 +118,13 @@ class PagingKey:
             ) from error
 
     def write_condition_after(self, values: Sequence[object], writer: ConditionWriter) -> str:
-        """Write the condition for rows behind a key."""
+        """Return the condition for rows behind a key.
+
+        Parameters
+        ----------
+        values
+            Values of the key, or of its last columns.
+        """
         name = self.names[len(self.names) - len(values)]
         value = values[0]
         column = writer.write_column(name, is_computed=False)
@@ -81,15 +136,18 @@ class PagingKey:
         return f"({first} AND ({beyond} OR ({same} AND {self.write_condition_after(values[1:], writer)})))"
 
     def count_rows_before_last_key(self, table: pa.RecordBatch | pa.Table) -> int:
-        """Count the rows before those with the key of the last row: the next page may have more rows of that key."""
+        """Return the number of rows before those with the key of the last row.
+
+        The next page may have more rows of that key.
+        """
         return int(table.num_rows - pc.sum(self._mark_same_key(table, -1)).as_py())
 
     def count_first_key_rows(self, table: pa.RecordBatch | pa.Table) -> int:
-        """Count the rows with the key of the first row."""
+        """Return the number of rows with the key of the first row."""
         return int(pc.sum(self._mark_same_key(table, 0)).as_py())
 
     def mark_missing_keys(self, table: pa.RecordBatch | pa.Table) -> pa.Array | pa.ChunkedArray:
-        """Mark the rows without a whole key."""
+        """Return booleans of shape (rows,), which mark the rows without a whole key."""
         is_missing = pc.is_null(table.column(self.names[0]), nan_is_null=True)
         for name in self.names[1:]:
             is_missing = pc.or_(is_missing, pc.is_null(table.column(name), nan_is_null=True))
@@ -129,7 +187,13 @@ class KeyOrderedPager:
             self.next_row_number, self.last_key = key.parse_token(resume_token)
 
     def split_into_pages(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield pages. Rows without a key come last, and have no token."""
+        """Yield pages. Rows without a key come last, and have no token.
+
+        Parameters
+        ----------
+        batches
+            Rows in the order of the key, with the columns `requested_names`.
+        """
         waiting: list[pa.RecordBatch] = []
         rows = 0
         for batch in batches:

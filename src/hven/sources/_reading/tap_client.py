@@ -77,6 +77,13 @@ class TapClient:
         ``sync``, ``async``, or ``auto``: sync, and a job for queries that take too long for it.
     answer_format
         The RESPONSEFORMAT that is requested: a VOTable of some kind.
+
+    Common
+    ------
+    adql
+        The query.
+    maxrec
+        Maximum number of rows.
     """
 
     def __init__(self, service: ServiceClient, *, mode: str, answer_format: str) -> None:
@@ -89,13 +96,22 @@ class TapClient:
 
         Parameters
         ----------
+        is_small
+            True: the answer has few rows, and comes soon.
         must_be_complete
             True: the answer must have all rows.
+
+        Returns
+        -------
+        page
+            The rows of the answer.
 
         Raises
         ------
         SourceError
             The service refuses the query (with its words), does not respond, or does not send a VOTable.
+        TruncatedAnswerError
+            The answer must have all rows, and has not.
         """
 
         def read_answer(job: bool) -> TapPage:
@@ -119,6 +135,16 @@ class TapClient:
         """Send a query, and read the answer from disk, where all of it is before its first row is returned.
 
         It raises the errors of `query_page`.
+
+        Parameters
+        ----------
+        batch_row_limit
+            Maximum number of rows of a batch.
+
+        Yields
+        ------
+        table_stream
+            The rows of the answer.
         """
         with self._retry_sync_or_async(
             lambda job: self._fetch_answer(adql, maxrec, job, None), allow_jobs=True
@@ -383,12 +409,24 @@ class TapClient:
 
 
 def has_overflow(metadata: TableMetadata) -> bool:
-    """Check whether the service says that there are more rows; known when all rows were read."""
+    """Return whether the service says that there are more rows; known when all rows were read.
+
+    Parameters
+    ----------
+    metadata
+        Metadata of the answer.
+    """
     return any(info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in metadata.infos)
 
 
 def list_tap_tables(client: TapClient) -> list[AvailableTable]:
-    """List the tables of a service, except those about itself."""
+    """Return the tables of a service, except those about itself.
+
+    Parameters
+    ----------
+    client
+        The service.
+    """
     schema_tables = client.query_page(
         "SELECT table_name, table_type FROM TAP_SCHEMA.tables", 100_000, must_be_complete=True
     ).table

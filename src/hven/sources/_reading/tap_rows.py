@@ -39,6 +39,19 @@ class TapSource(WatermarkSource):
     """A table (`table`) or a query (`adql`) of a TAP service.
 
     Copies of the source read a part of it: newer rows, or the rows of some keys.
+
+    Common
+    ------
+    column_names
+        Names of columns; None: all.
+    row_limit
+        Largest number of rows; None: all.
+    resume_token
+        Token of an earlier call; None: rows are read from the beginning.
+    key_columns, columns
+        Names of columns of a key.
+    keys
+        Columns of these names.
     """
 
     def __init__(
@@ -91,13 +104,13 @@ class TapSource(WatermarkSource):
         return None, self._description
 
     def estimate_size(self) -> int | None:
-        """Count the rows, if the service can."""
+        """Return the number of rows, if the service can count them."""
         if self._key_portions is None and self._count is None:
             self._count = self._query_row_count()
         return self._count
 
     def is_unique_key(self, columns: Sequence[str]) -> bool:
-        """Check whether one column has another value in each row; False if the service does not tell soon."""
+        """Return whether one column has another value in each row; False if the service does not tell soon."""
         if len(columns) != 1:
             return False
         name = self._condition_writer.write_column(columns[0])
@@ -110,7 +123,7 @@ class TapSource(WatermarkSource):
             return False
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the service and the query."""
+        """Return the service and the query."""
         query = self.adql or f"SELECT * FROM {quote_adql_table_name(self.table or '')}"
         return [InputVersion(name=self.tap.service.url, detail=query)]
 
@@ -234,7 +247,7 @@ class TapSource(WatermarkSource):
         return parse_watermark(expression, self.list_columns())
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Self:
-        """Select the rows whose `key_columns` are in `keys`."""
+        """Return the source of the rows whose `key_columns` are in `keys`."""
         names = resolve_column_names(key_columns, list(self._columns), self.source_name)
         portions = tuple(self._condition_writer.write_key_condition_groups(names, keys, KEYS_PER_QUERY))
         return self._copy_source(portions=portions, picked=tuple(names))

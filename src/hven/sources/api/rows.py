@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import DataFile, Texts, build_source_batch, resolve_column_names
+from hven.sources._reading.batch_slicing import limit_rows, split_batches
+from hven.sources._reading.data_files import (
+    CHUNK_BYTES,
+    DataFile,
+    DecompressedStream,
+    Texts,
+    build_source_batch,
+    resolve_column_names,
+)
 
-__all__ = ["DataFile", "Texts", "build_source_batch", "resolve_column_names", "split_batches"]
+__all__ = [
+    "CHUNK_BYTES",
+    "DataFile",
+    "DecompressedStream",
+    "Texts",
+    "build_source_batch",
+    "limit_rows",
+    "resolve_column_names",
+    "split_batches",
+]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from hven.sources import AvailableTable, FileKindSignature
+from hven.sources import AvailableTable, FileKindSignature, SourceKindTraits
 from hven.sources._reading.file_listing import find_data_files
 from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources.fits.card_rows import FitsCardSource
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
 
+TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(extensions=("fits", "fit", "fts"), leading_pattern=rb"SIMPLE  =")
 
 

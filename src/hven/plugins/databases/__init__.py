@@ -1,0 +1,1 @@
+"""Sources that read relational databases: SQLite, PostgreSQL, MariaDB and MySQL, ODBC, SQLAlchemy."""

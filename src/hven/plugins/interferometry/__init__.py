@@ -1,0 +1,1 @@
+"""OIFITS, the files of optical interferometers: granules as rows, and tables of points."""

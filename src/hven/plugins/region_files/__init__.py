@@ -1,0 +1,1 @@
+"""Files of contours and regions, which `hven region` converts."""

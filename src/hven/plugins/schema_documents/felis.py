@@ -1,0 +1,270 @@
+"""Read Felis: the schema of a database in YAML, as the Rubin Observatory writes it for TAP_SCHEMA.
+
+The rows of its tables are read from that database.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from hven.descriptor.api.table_descriptions import (
+    DescribedForeignKey,
+    DescribedTable,
+    TableDescriptionRequest,
+    TableDescriptionSignature,
+    TableSetDescription,
+)
+from hven.model.errors import SourceError, TextPlace
+from hven.model.table import Column
+from hven.model.types import parse_type
+
+DESCRIPTION = TableDescriptionSignature(
+    signature_pattern=rb"(?ms)\A(?=.*^name:)(?=.*^tables:\s*(?:#[^\n]*\s*)*^[ \t]*-\s).*\bdatatype:"
+)
+FELIS_TYPES = {
+    "boolean": "bool",
+    "byte": "int16",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "timestamp": "timestamp",
+    "char": "string",
+    "string": "string",
+    "unicode": "string",
+    "text": "string",
+}
+ARRAY_DATATYPES = {"boolean", "byte", "short", "int", "long", "float", "double"}  # types of which there are arrays
+MINOR_COLUMN_RANK, DEFAULT_RANK = 15, 10  # ranks of columns that TAP does not call principal, and of others
+
+
+def _wrap_in_list(value: object) -> object:
+    if isinstance(value, str):
+        return [value]
+    return value
+
+
+Names = Annotated[list[str], BeforeValidator(_wrap_in_list)]
+
+
+class _FelisObject(BaseModel):
+    """An object with a name; keys that only one database understands (``mysql:engine``) are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    name: str
+    id: str = Field("", alias="@id")
+    description: str | None = None
+
+
+class FelisColumn(_FelisObject):
+    """A column."""
+
+    datatype: str
+    nullable: bool | None = None
+    length: int | None = None
+    arraysize: str | int | None = Field(None, alias="votable:arraysize")
+    unit: str | None = Field(None, alias="ivoa:unit")
+    fits_unit: str | None = Field(None, alias="fits:tunit")
+    ucd: str | None = Field(None, alias="ivoa:ucd")
+    utype: str | None = Field(None, alias="votable:utype")
+    principal: int | None = Field(None, alias="tap:principal")
+    std: int | None = Field(None, alias="tap:std")
+
+
+class FelisConstraint(_FelisObject):
+    """A condition on a table; only foreign keys are used."""
+
+    kind: str = Field(alias="@type")
+    columns: Names = Field(default_factory=list)
+    referenced_columns: Names = Field(default_factory=list, alias="referencedColumns")
+
+
+class FelisIndex(_FelisObject):
+    """An index of the database."""
+
+    columns: Names = Field(default_factory=list)
+
+
+class FelisTable(_FelisObject):
+    """A table."""
+
+    columns: list[FelisColumn]
+    primary: Names = Field(default_factory=list, alias="primaryKey")
+    constraints: list[FelisConstraint] = Field(default_factory=list)
+    indexes: list[FelisIndex] = Field(default_factory=list)
+    table_index: int | None = Field(None, alias="tap:table_index")
+
+
+class FelisSchema(_FelisObject):
+    """A schema."""
+
+    tables: list[FelisTable]
+
+
+def read_table_set_description(request: TableDescriptionRequest) -> TableSetDescription:
+    """Read a schema.
+
+    Raises
+    ------
+    SourceError
+        The file is no YAML, or no schema as Felis defines it; the message names the line or the key.
+    """
+    schema = _parse_felis_schema(request)
+    secret = f"{request.name.upper()}_DB"
+    columns_by_id = {}
+    for table in schema.tables:
+        for column in table.columns:
+            if column.id:
+                columns_by_id[column.id] = (table.name, column.name)
+    tables = [
+        _DescribedTableBuilder(table, schema.name, columns_by_id).build_description(secret)
+        for table in sorted(schema.tables, key=_build_sort_key)
+        if table.columns
+    ]
+    note = (
+        f"the rows are in the database that the secret {secret} names (in secrets.toml, or in the environment); "
+        "Felis does not give its address"
+    )
+    return TableSetDescription(
+        kind="Felis schema", tables=tables, title=None, description=schema.description, notes=[note]
+    )
+
+
+def _build_sort_key(table: FelisTable) -> int:
+    """Return the key that sorts tables by their index; tables without one come last."""
+    if table.table_index is None:
+        return 1 << 30
+    return table.table_index
+
+
+def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
+    text = request.read_document()
+    file_name = request.path.name
+    try:
+        events = yaml.parse(text, yaml.CSafeLoader)
+        if any(isinstance(event, yaml.AliasEvent) for event in events):  # they can make much data of a small file
+            raise SourceError(
+                "Hven does not read YAML aliases (*name) here",
+                place=TextPlace(file=file_name),
+                remedy="write the values themselves",
+            )
+        document = yaml.load(text, yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = None
+        if error.problem_mark:
+            line = error.problem_mark.line + 1
+        raise SourceError(f"not YAML: {error.problem}", place=TextPlace(file=file_name, line=line)) from error
+    except yaml.YAMLError as error:
+        raise SourceError(f"not YAML: {error}", place=TextPlace(file=file_name)) from error
+    try:
+        return FelisSchema.model_validate(document)
+    except ValidationError as error:
+        first_error = error.errors()[0]
+        path = ".".join(_format_error_path(first_error["loc"], document))
+        message = f"{path}: {first_error['msg']}"
+        raise SourceError(
+            message, place=TextPlace(file=file_name), remedy="run `felis validate` for details"
+        ) from error
+
+
+def _format_error_path(steps: Any, document: Any) -> list[str]:
+    """Format the steps of a path; elements of lists have their names in it."""
+    path_parts: list[str] = []
+    for step in steps:
+        try:
+            document = document[step]
+        except (KeyError, IndexError, TypeError):
+            document = None
+        if isinstance(step, int) and isinstance(document, dict) and "name" in document:
+            path_parts.append(str(document["name"]))
+        else:
+            path_parts.append(str(step))
+    return path_parts
+
+
+class _DescribedTableBuilder:
+    """Builds the description of one table; `columns_by_id` has table and name of each column with an ``@id``."""
+
+    def __init__(self, table: FelisTable, schema: str, columns_by_id: dict[str, tuple[str, str]]) -> None:
+        self._table = table
+        self._schema = schema
+        self._columns_by_id = columns_by_id
+
+    def build_description(self, secret: str) -> DescribedTable:
+        """Build the description; `secret` names the database."""
+        table = self._table
+        own_columns = {column.name for column in table.columns}
+        notes = []
+        columns = []
+        for column in table.columns:
+            if column.datatype == "binary":
+                notes.append(f"{column.name} is left out, because it is binary")
+            else:
+                columns.append(_build_column(column, table.name))
+        indexes = [self._resolve_columns(index.columns) for index in table.indexes]
+        return DescribedTable(
+            name=table.name,
+            source={"kind": "sql", "url": f"${secret}", "table": f"{self._schema}.{table.name}"},
+            columns=columns,
+            description=table.description,
+            primary=self._resolve_columns(table.primary),
+            keys=self._build_foreign_keys(),
+            indexes=[names for names in indexes if own_columns.issuperset(names)],
+            notes=notes,
+        )
+
+    def _resolve_columns(self, references: list[str]) -> list[str]:
+        """Return the names of columns that are referred to by ``@id`` or as ``#Table.column``."""
+        return [self._resolve_column(reference)[1] for reference in references]
+
+    def _resolve_column(self, reference: str) -> tuple[str, str]:
+        """Return table and name of a column."""
+        if reference in self._columns_by_id:
+            return self._columns_by_id[reference]
+        table_name = reference.lstrip("#").partition(".")[0]
+        column_name = reference.rpartition(".")[2].lstrip("#")
+        return table_name, column_name
+
+    def _build_foreign_keys(self) -> dict[str, DescribedForeignKey]:
+        keys: dict[str, DescribedForeignKey] = {}
+        for constraint in self._table.constraints:
+            targets = {self._resolve_column(reference)[0] for reference in constraint.referenced_columns}
+            if constraint.kind == "ForeignKey" and constraint.columns and len(targets) == 1:
+                keys[constraint.name] = DescribedForeignKey(
+                    target=targets.pop(),
+                    columns=self._resolve_columns(constraint.columns),
+                    target_columns=self._resolve_columns(constraint.referenced_columns),
+                )
+        return keys
+
+
+def _build_column(column: FelisColumn, table: str) -> Column:
+    type_name = FELIS_TYPES.get(column.datatype)
+    if type_name is None:
+        raise SourceError(
+            f"{table}.{column.name}: Felis has no datatype {column.datatype!r}",
+            remedy=f"use one of {', '.join(FELIS_TYPES)}",
+        )
+    size = str(column.arraysize or "").strip()
+    if column.datatype in ARRAY_DATATYPES and size not in {"", "1"}:
+        length = size if size.isdigit() else "*"
+        type_name = f"{type_name}[{length}]"
+    description = None
+    if column.description:
+        description = " ".join(column.description.split())
+    return Column(
+        name=column.name,
+        type=parse_type(type_name),
+        unit=column.unit or column.fits_unit,
+        ucd=column.ucd,
+        utype=column.utype,
+        description=description,
+        required=column.nullable is False,
+        rank=MINOR_COLUMN_RANK if column.principal == 0 else DEFAULT_RANK,
+        std=bool(column.std),
+    )
