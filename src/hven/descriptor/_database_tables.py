@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hven.engines import LIVE_SOURCE_KIND
 from hven.model import plugins
 from hven.model.errors import SourceError, UsageError
 from hven.model.settings import SECRETS_FILE
@@ -117,7 +118,7 @@ def _store_secret(path: Path, name: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTableFacts:
-    """What the database says of a table; `inspected_table` is a `hven.sources.live.LiveTableInfo`."""
+    """What the database says of a table; `inspected_table` is a `LiveTableInfo` of the source ``live``."""
 
     inspected_table: Any
 
@@ -159,7 +160,7 @@ class DatabaseTableFacts:
 
 
 def inspect_database_table(kind: str, options: Mapping[str, Any], context: SourceContext) -> DatabaseTableFacts | None:
-    """Inspect the table of a PostgreSQL database; None for everything else.
+    """Inspect the table of a PostgreSQL database; None for everything else, and if nothing here can inspect it.
 
     Raises
     ------
@@ -191,7 +192,9 @@ def inspect_database_table(kind: str, options: Mapping[str, Any], context: Sourc
                 "only PostgreSQL tables can be read in place", remedy="leave out --live; then Hven copies the rows"
             )
         return None
-    module = plugins.load_plugin("sources", "live")
+    if kind == "sql" and LIVE_SOURCE_KIND not in plugins.list_plugins("sources"):  # the site leaves out its package
+        return None
+    module = plugins.load_plugin("sources", LIVE_SOURCE_KIND)
     table_options = {"url": url, "table": options["table"]}
     return DatabaseTableFacts(module.open(module.Options.model_validate(table_options), context).inspect_table())
 

@@ -13,7 +13,7 @@ from hven.adql import parse_expression
 from hven.adql.syntax_tree import ColumnRef, Expr, FunctionCall, Select, SelectItem, TableRef, walk_tree
 from hven.descriptor.mapping import compile_mapping
 from hven.descriptor.written_yaml import LocatedYamlScalar
-from hven.engines import load_live_engine_module
+from hven.engines import LIVE_SOURCE_KIND, load_live_engine_module
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, StorageUnavailableError
 from hven.model.settings import resolve_secret
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.settings import Settings
     from hven.model.table import Table
-
-LIVE_SOURCE_KIND = "live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +151,7 @@ def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_tabl
     resource
         Collection of the table.
     inspected_table
-        `hven.sources.live.LiveTableInfo`.
+        What the source reports (`LiveTableInfo` of the source ``live``).
 
     Returns
     -------
@@ -350,4 +348,4 @@ def _locate_function(spec: TableSpec, column: str | None, function_name: str) ->
     return spec.place
 
 
-__all__ = ["LIVE_SOURCE_KIND", "LiveTable", "compile_live_table", "find_live_table_faults", "is_live_table_spec"]
+__all__ = ["LiveTable", "compile_live_table", "find_live_table_faults", "is_live_table_spec"]

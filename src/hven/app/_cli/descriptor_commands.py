@@ -17,7 +17,6 @@ from hven.app._cli import metadata_score
 from hven.app._cli.absent_packages import find_absent_packages
 from hven.app._cli.context import format_command, load_site_settings, open_site, print_json
 from hven.app._cli.dead_links import check_collection_links
-from hven.app._cli.engine_verbs import check_plugin_settings
 from hven.descriptor import drafting
 from hven.ingest import run_collection_examples, run_collection_tests
 from hven.ingest.sampling import find_sample_faults
@@ -285,11 +284,18 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
 
 
 def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
-    for fact in check_plugin_settings(settings):
+    for fact in _check_package_settings(settings):
         if isinstance(fact, str):
             findings.engines.append(fact)
         else:
             findings.faults.append(fact)
+
+
+def _check_package_settings(settings: Settings) -> Iterator[Fault | str]:
+    """Check what the settings name for plug-in packages: yield faults, and texts that describe it."""
+    for package in plugins.list_plugin_packages():
+        for place in package.checks:
+            yield from plugins.load_named_object(place, f"the plug-in package {package.name}")(settings)
 
 
 def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -> None:
