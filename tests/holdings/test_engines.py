@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from hven import query
+from hven.app._cli.absent_packages import find_absent_packages
 from hven.descriptor import check_descriptor
 from hven.ingest import ingest_collection, move_collection_to_engine
-from hven.model.errors import HvenError, NotFoundError, StorageError, UserError
+from hven.jobs.snapshot_verification import list_all_snapshot_records, verify_snapshots
+from hven.model.errors import HvenError, NotFoundError, StorageError, StorageUnavailableError, UserError
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site import _engine_registry as engines
@@ -75,6 +77,26 @@ def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, oth
         left.mkdir()
         ingest_collection(site, "things")
         assert not left.exists(), "what a crashed writer left in another engine is swept"
+
+
+def test_a_site_starts_without_an_engine_that_has_tables(tmp_path: Path) -> None:
+    """As if its package were uninstalled: `hven check` and a start of the server name the engine."""
+    with register_other_engine(), open_site(tmp_path, OTHER_NAME) as site:
+        ingest_collection(site, "things")
+    descriptor = tmp_path / "collections/things/things.yaml"
+    descriptor.write_text(descriptor.read_text().replace(f"engine: {OTHER_NAME}\n", ""))
+    (fault,) = find_absent_packages(Settings(directory=tmp_path))
+    assert str(fault).startswith("published tables are not served (things.a, things.b): there is no engine 'other'; ")
+    assert fault.severity == "warning"
+    with open_site(tmp_path) as site:
+        with pytest.raises(StorageUnavailableError, match="these rows are in the engine other"):
+            numbers(site)
+        assert "there is no engine 'other'" in str(site.probe_engines())
+        records = list_all_snapshot_records(site.store)
+        assert verify_snapshots(site.settings, site.store, site.engines, records) == []
+        ingest_collection(site, "things")
+        site.refresh_published_state()
+        assert numbers(site) == [2, 3]
 
 
 def test_records_of_older_sites_mean_the_embedded_engine(tmp_path: Path) -> None:
