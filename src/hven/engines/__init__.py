@@ -162,7 +162,7 @@ class LiveRelation:
     kind_name: ClassVar[str] = "live"  # for messages
     url: str
     table: str
-    engine: str = "postgres"
+    engine: str
     columns: tuple[LiveColumn, ...] = field(default=(), kw_only=True)
     mapping_queries: tuple[BoundQuery, ...] = field(default=(), kw_only=True, compare=False, repr=False)
     copied_columns: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
