@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hven.descriptor._column_guesses import ColumnGuess
     from hven.model.table import Column
-    from hven.sources import SourceContext
+    from hven.sources import LiveTableDescription, SourceContext
 
 MAX_CONNECTION_LINE_BYTES = 4_096  # bytes of a connection line
 PASSWORD_PATTERN = re.compile(r"^[a-z][a-z0-9+]*://[^/@]*:[^/@]*@|[?&]password=", re.IGNORECASE)
@@ -118,9 +118,9 @@ def _store_secret(path: Path, name: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTableFacts:
-    """What the database says of a table; `inspected_table` is a `LiveTableInfo` of the source ``live``."""
+    """What the database says of a table."""
 
-    inspected_table: Any
+    inspected_table: LiveTableDescription
 
     def select_served_columns(self, columns: Sequence[Column]) -> list[Column]:
         """List the columns that are served, as the database has them."""

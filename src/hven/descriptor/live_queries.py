@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.settings import Settings
     from hven.model.table import Table
+    from hven.sources import LiveTableDescription
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +142,7 @@ def find_live_source_faults(spec: TableSpec, resource: CollectionSpec, settings:
     return faults
 
 
-def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_table: Any) -> LiveTable:
+def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_table: LiveTableDescription) -> LiveTable:
     """Compile the mapping of a table over the columns of the database.
 
     Parameters
@@ -151,7 +152,7 @@ def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_tabl
     resource
         Collection of the table.
     inspected_table
-        What the source reports (`LiveTableInfo` of the source ``live``).
+        What the source reports.
 
     Returns
     -------
@@ -218,7 +219,7 @@ def _find_primary_key(source_key: Sequence[str], copies: Mapping[str, str]) -> t
     return tuple(key_columns[: len(source_key)])
 
 
-def _find_live_warnings(spec: TableSpec, inspected_table: Any, key_path: str) -> Iterator[Fault]:
+def _find_live_warnings(spec: TableSpec, inspected_table: LiveTableDescription, key_path: str) -> Iterator[Fault]:
     """Warn of columns that are left out, of rules that nobody runs, and of text in an unknown encoding."""
     source_place = spec.sources[0].place
     for omission in inspected_table.explain_omitted_columns():
