@@ -21,6 +21,7 @@ import yaml
 from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs
+from hven.model.settings._validation import collect_settings_sections
 from hven.sources import file_kinds
 from hven.sources._documents.document_values import list_document_forms
 from shared import ROOT
@@ -126,6 +127,20 @@ def draw_files(files: Sequence[tuple[Path, str]], size_pixels: int) -> bytes:
     draw = load_core_fixtures("PICTURES").get("draw")
     report_missing_plugins([] if draw else ["pictures of files"])
     return bytes(draw(files, size_pixels))  # type: ignore[misc]
+
+
+def build_settings(name: str, **values: object) -> Any:
+    """Build a section of hven.toml as the settings of a site have it; skip the test if its package is absent.
+
+    Parameters
+    ----------
+    name
+        Name of the section.
+    values
+        Settings in it.
+    """
+    require_setting(name)
+    return collect_settings_sections()[name].settings_class(**values)
 
 
 def require_medium(path: Path) -> None:

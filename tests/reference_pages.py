@@ -171,7 +171,7 @@ def write_list_of_kinds(modules: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-SECTION_ORDER = ["limits", "jobs", "schedule", "alerts", "health", "postgres"]
+SECTION_ORDER = ["limits", "jobs", "schedule", "alerts", "health"]
 
 
 def write_setting_default(default: Any) -> str:

@@ -1,27 +1,24 @@
-"""Which engine stores the rows of a site in tests: DuckDB, PostgreSQL with each index of positions, or that of a package.
+"""Which engine stores the rows of a site in tests: DuckDB, or one of a plug-in package.
 
-``pytest -k pgsphere`` selects one of them. `use_engines` sets the engines of a test (default: `DEFAULT_ENGINES`). With
-HVEN_KEEPERS=NAME all tables are in an engine of a plug-in package, which its module ``site_engine`` opens.
+``pytest -k duckdb`` selects one of them. `use_engines` sets the engines of a test (default: `DEFAULT_ENGINES`). With
+HVEN_KEEPERS=NAME all tables are in an engine of a package, which its module ``site_engine`` opens. Besides `ENGINES`,
+such a module may list those with which tests run (``DEFAULT_ENGINES``), and those for tests of positions
+(``POSITION_ENGINES``).
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hven.model.settings import load_settings
-from postgres_cluster import install_extensions, run_server
+from package_modules import load_package_modules
 
 EMBEDDED = "duckdb"
-DEFAULT_ENGINES = tuple(os.environ.get("HVEN_KEEPERS", f"{EMBEDDED},pgsphere").split(","))
-ALL_ENGINES = (EMBEDDED, "pgsphere", "q3c", "healpix")
-_count = itertools.count(1)
 _Test = TypeVar("_Test", bound=Callable[..., None])
 
 
@@ -35,20 +32,20 @@ def use_engines(*names: str) -> Callable[[_Test], _Test]:
     return mark_test
 
 
+def list_package_engines(variable: str) -> tuple[str, ...]:
+    """List the engines that packages name in a variable of their modules ``site_engine``."""
+    return tuple(name for module in load_package_modules("site_engine") for name in getattr(module, variable, ()))
+
+
 @dataclass(frozen=True)
 class SiteEngine:
-    """The engine of new sites; each site has a schema of its own in the database."""
+    """The engine of new sites."""
 
     name: str
     url: str | None = None
 
     def write_settings(self, site: Path) -> None:
         """Write the engine into hven.toml of a site."""
-        path = site / "hven.toml"
-        said = path.read_text(encoding="utf-8")
-        if self.url is not None:
-            more = f'\n[postgres]\nurl = "{self.url}"\nnamespace = "site_{next(_count)}"\nposition = "{self.name}"\n'
-            path.write_text(f'engine = "postgres"\n{said}{more}', encoding="utf-8")
 
     def read_options(self, site: Path) -> dict[str, Any]:
         """Read the options of `hven.testing.site.open_tiny_site`, after `write_settings`."""
@@ -58,26 +55,20 @@ class SiteEngine:
         return {"engine": found.engine, "brought": found.brought}
 
 
-class LazyDatabase:
-    """A database server that starts when the first site needs it."""
-
-    def __init__(self) -> None:
-        self._running = ExitStack()
-
-    @cached_property
-    def url(self) -> str:
-        url = f"postgresql://{self._running.enter_context(run_server())}"
-        install_extensions(url)
-        return url
-
-    def close(self) -> None:
-        self._running.close()
-
-
 @contextmanager
-def open_database() -> Iterator[LazyDatabase]:
-    found = LazyDatabase()
-    try:
-        yield found
-    finally:
-        found.close()
+def open_embedded_engine() -> Iterator[SiteEngine]:
+    yield SiteEngine(EMBEDDED)
+
+
+def open_engine(name: str) -> AbstractContextManager[SiteEngine]:
+    """Open an engine by its name."""
+    engines: dict[str, Callable[[], AbstractContextManager[SiteEngine]]] = {EMBEDDED: open_embedded_engine}
+    for module in load_package_modules("site_engine"):
+        engines |= module.ENGINES
+    return engines[name]()
+
+
+DEFAULT_ENGINES = (EMBEDDED, *list_package_engines("DEFAULT_ENGINES"))
+if "HVEN_KEEPERS" in os.environ:
+    DEFAULT_ENGINES = tuple(os.environ["HVEN_KEEPERS"].split(","))
+POSITION_ENGINES = (EMBEDDED, *list_package_engines("POSITION_ENGINES"))

@@ -23,7 +23,7 @@ import typer
 
 from example_sites import EXAMPLES, list_examples, prepare_example, start_data_sources
 from hven import formats
-from hven.app._cli import engine_verbs, verb_examples
+from hven.app._cli import verb_examples
 from hven.app._cli.verbs import build_typer_app, list_package_verbs
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import run_collection_tests
@@ -99,7 +99,6 @@ def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> 
 
 VERB_EXAMPLES_BY_NAME = {
     **verb_examples.VERB_EXAMPLES,
-    **engine_verbs.list_engine_verb_examples(),
     **{name: verb.examples for name, verb in list_package_verbs().items()},
 }
 

@@ -22,9 +22,9 @@ NEWLINE = b"\n"
 # who may import what, the local imports in functions included: driver -> rooms
 HELD = {
     "duckdb": {"sources", "engines"},
-    "psycopg": {"sources", "engines", "plugins"},
-    "adbc_driver_manager": {"engines"},
-    "adbc_driver_postgresql": {"engines", "sources", "plugins"},
+    "psycopg": {"sources", "plugins"},
+    "adbc_driver_manager": {"plugins"},
+    "adbc_driver_postgresql": {"sources", "plugins"},
     "sqlalchemy": {"site", "sources", "plugins"},
     "httpx": {"sources", "testing"},
     "ldap3": {"plugins"},

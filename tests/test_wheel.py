@@ -21,6 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from plugin_needs import require_plugins
 from process_runner import serve_site
 from shared import ROOT
 
@@ -273,6 +274,7 @@ for verb, *words in json.loads(sys.argv[1]):
 
 
 def test_a_plain_install_says_what_a_site_over_postgresql_lacks(installed_programs: Path, tmp_path: Path) -> None:
+    require_plugins("engines", "postgres")
     hven, python = installed_programs / "hven", installed_programs / "python"
     run(python, "-c", "import psycopg", cwd=tmp_path, code=1)
     run(python, "-c", "import adbc_driver_postgresql", cwd=tmp_path, code=1)

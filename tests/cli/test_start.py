@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hven.app._cli import engine_verbs, verbs
+from hven.app._cli import verbs
 from hven.model import plugins
+from plugin_needs import load_core_fixtures
 
 # pandas is in none of the sets below: no verb of ours needs it, wherever it is installed
 HEAVY = frozenset(
@@ -49,9 +50,7 @@ HEAVY = frozenset(
         "xarray",
     ]
 )
-VERBS = {name: file for name, file in verbs.VERB_MODULES.items() if name} | {
-    name: file for name, (file, _, _) in verbs.VERB_GROUPS.items()
-}
+VERBS = verbs.VERB_MODULES | {name: file for name, (file, _, _) in verbs.VERB_GROUPS.items()}
 FILES = {file: name for name, file in VERBS.items()}  # each with one of its verbs
 SITE = frozenset({"numpy", "pyarrow", "sqlalchemy"})
 INGEST = SITE | {"duckdb", "lxml"}
@@ -100,7 +99,7 @@ def test_a_verb_loads_only_the_heavy_modules_that_it_needs(file: str) -> None:
 
 @pytest.mark.parametrize("name", verbs.list_package_verbs())
 def test_a_verb_of_a_package_loads_no_heavier_modules_than_services(name: str) -> None:
-    assert load(name, "--help") <= SERVICES
+    assert load(name, "--help") <= SERVICES | load_core_fixtures("VERB_MODULES").get(name, frozenset())
 
 
 def test_records_of_plugin_packages_load_nothing_but_themselves() -> None:
@@ -118,7 +117,7 @@ def test_every_verb_says_what_it_needs() -> None:
 
 
 def test_help_reads_of_each_verb_what_the_parser_of_python_reads() -> None:
-    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERB_MODULES.items() if name), *engine_verbs.list_engine_verbs().values(), *(verb.function for verb in verbs.list_package_verbs().values())):  # fmt: skip
+    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERB_MODULES.items()), *(verb.function for verb in verbs.list_package_verbs().values())):  # fmt: skip
         module, _, name = place.partition(":")
         spec = importlib.util.find_spec(module)
         assert spec is not None

@@ -15,7 +15,6 @@ from astropy.io import fits, votable
 from astropy.table import Table
 from typer.testing import CliRunner
 
-from hven import engines
 from hven.app import _cli as cli
 from hven.app._cli import verbs
 from hven.model.plugins import Verb
@@ -163,7 +162,6 @@ def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
     stars_site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from hven import site as site_package
-    from hven.app import _cli as cli
 
     def broken(self: object, *_: object) -> None:
         raise ZeroDivisionError("of all things")
@@ -183,7 +181,6 @@ def test_the_machines_faults_are_3_and_ctrl_c_is_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stars_site: Path
 ) -> None:
     from hven import site as site_package
-    from hven.app import _cli as cli
     from hven.model.errors import OperationCancelledError, StorageError
 
     def fail(error: BaseException) -> int:
@@ -479,32 +476,6 @@ def test_explain_says_the_road(stars_site: Path) -> None:
     ).stdout
     assert "stars.main" in told
     assert "line 1, column 17" in run_hven("explain", "SELECT name FROM", cwd=stars_site, expected_code=1).stderr
-
-
-def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatch, capsys):
-    (tmp_path / "hven.toml").write_text("")
-    (tmp_path / "foreign_engine.py").write_text(
-        '"""An engine of somebody else."""\n'
-        "from typing import Annotated\n"
-        "from hven.engines import CommandContext, CommandArgument\n"
-        "def greet(caller: CommandContext, name: Annotated[str, CommandArgument('NAME', 'Whom.')], loud: Annotated[bool, CommandArgument('--loud', 'Shout.')] = False):\n"
-        '    """Greet somebody."""\n'
-        "    caller.print_message(f'hello {name}' + '!' * loud)\n"
-        "    return {'name': name, 'here': str(caller.settings().directory), 'site': bool(caller.identity())}, not loud\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(
-        engines, "load_engine_records", lambda: [engines.EnginePluginRecord(verbs=("foreign_engine:greet",))]
-    )
-    cli._build_verb_command.cache_clear()
-    assert cli.main(["--help"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.strip()]
-    assert names[names.index("restore") + 1] == "greet"
-    assert cli.main(["greet", "Vega", "--loud", "--site", str(tmp_path)]) == 1
-    assert capsys.readouterr().out == "hello Vega!\n"
-    assert cli.main(["greet", "Vega", "--json", "--site", str(tmp_path)]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": "Vega", "here": str(tmp_path), "site": True}
-    cli._build_verb_command.cache_clear()
 
 
 def test_an_ingest_loads_neither_syncs_nor_what_runs_jobs():

@@ -6,7 +6,7 @@ import gzip
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from inspect import signature
 from pathlib import Path
@@ -21,7 +21,7 @@ from hven.adql import functions
 from hven.app._cli.verbs import build_typer_app
 from hven.descriptor import check_descriptor
 from hven.descriptor.drafting import create_descriptor
-from hven.engines import postgres as engine
+from hven.engines import EnginePluginRecord, duckdb
 from hven.model import plugins
 from hven.model.errors import DescriptorError, ParamError, SourceError, UserError
 from hven.model.params import Param, RequestParams
@@ -42,7 +42,6 @@ from hven.sources.document_enrichment import DocumentEnrichmentOptions
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
 from hven.testing.site import open_tiny_site
-from postgres_cluster import run_server
 from shared import ROOT
 
 PAGE = "".join(
@@ -103,27 +102,6 @@ class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[
         functions.load_plugin_functions.cache_clear()
         with pytest.raises(UserError, match=r"'airmass' in hven\.functions defines SIN, which already exists"):
             functions.load_plugin_functions()
-
-
-@pytest.mark.usefixtures("_airmass")
-class TestFunctionInPostgres(example_plugins.load_test_class("airmass")):  # type: ignore[misc]
-    @pytest.fixture(autouse=True)
-    def _server(self) -> Iterator[None]:
-        with run_server() as url:
-            self.url = f"postgresql://{url}"
-            yield
-
-    def open(self, directory: Path) -> object:
-        return engine.open(directory, memory=1 << 28, threads=1, url=self.url, pool=2, schema="hven")
-
-    def test_it_is_computed_there(self, tmp_path: Path) -> None:
-        from hven.adql import bind_query, parse_query
-        from hven.adql.scope import StaticTableCatalogue
-
-        opened = self.open(tmp_path)
-        plan = opened.plan_query(bind_query(parse_query("SELECT AIRMASS(30) AS x"), StaticTableCatalogue([])))  # type: ignore[attr-defined]
-        assert "elsewhere" not in plan.explain().lower(), plan.explain()
-        opened.close()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -293,7 +271,7 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "SettingsSection": SettingsSection,
     }
     exec(next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "SECTION" in block), written)
-    monkeypatch.setattr(engine, "KIND", replace(engine.KIND, settings=(*engine.KIND.settings, written["SECTION"])))
+    monkeypatch.setattr(duckdb, "KIND", EnginePluginRecord(settings=(written["SECTION"],)), raising=False)
     cached = [
         one
         for one in vars(_validation).values()

@@ -18,6 +18,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from postgres_cluster import run_server
 from process_runner import wait_until
 
@@ -144,6 +145,7 @@ def test_what_failed_once_is_not_kept_for_others(site: Site, monkeypatch: pytest
 
 @pytest.mark.outside
 def test_values_of_a_live_table_are_found_and_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_plugins("sources", "live")
     with run_server() as address:
         url = f"postgresql://{address}"
         with psycopg.connect(url, autocommit=True) as connection:

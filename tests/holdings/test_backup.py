@@ -24,6 +24,7 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.site.restoration import restore_archive, verify_archive
 from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
+from plugin_needs import require_plugins, require_setting
 from postgres_cluster import run_server
 from process_runner import run_hven
 from second_engine import OTHER_NAME, register_other_engine
@@ -156,6 +157,7 @@ def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other_engine: Any) -> None:
+    require_setting("postgres")
     directory = create_site_directory(tmp_path / "site")
     (directory / "hven.toml").write_text(
         f'engine = "{OTHER_NAME}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
@@ -169,6 +171,7 @@ def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path
 
 
 def test_secrets_may_be_there_before(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_plugins("engines", "postgres")
     place = tmp_path / "again"
     monkeypatch.setenv("HVEN_POSTGRES_URL", "$NO_SUCH_DB")
     with pytest.raises(HvenError) as failed:

@@ -8,13 +8,13 @@ import pyarrow.csv
 import pytest
 
 from hven import query
-from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
+from plugin_needs import build_settings
 from postgres_cluster import run_server
 
 IMAGES = """\
@@ -348,7 +348,7 @@ def two_engine_site(tmp_path_factory):
         settings = Settings(
             directory=directory,
             authority="ohp.fr",
-            brought={"postgres": PostgresSettings(url=f"postgresql://{address}")},
+            brought={"postgres": build_settings("postgres", url=f"postgresql://{address}")},
         )
         with Site(settings, watch_for_changes=False) as found:
             for name in ("one", "two", "three"):

@@ -23,6 +23,7 @@ from hven.site._engine_registry import EngineRegistry
 from hven.site.server_processes import check_servers_can_read, list_server_processes
 from hven.sources import http_client
 from hven.sources._rate_limiting import ServiceBusyError
+from plugin_needs import require_plugins, require_setting
 from process_runner import run_hven, wait_until
 
 FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'
@@ -109,6 +110,7 @@ def test_ceilings_of_hosts_elsewhere_are_taken_up(place: Path, server: Site) -> 
 
 
 def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:
+    require_setting("postgres")
     settled = ReloadableSettings(load_settings(place, {}))
     says(place, FIRST + '[postgres]\nurl = "postgresql://a@one/x"\n[live]\npool = 7\n')
     assert settled.reload_if_changed()
@@ -127,6 +129,7 @@ def test_settings_of_a_database_that_is_open_wait(place: Path) -> None:
 def test_rows_go_to_no_engine_that_a_server_cannot_read(
     place: Path, server: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    require_plugins("engines", "postgres")
     monkeypatch.setattr(room, "SERVER_WAIT_SECONDS", 0.0)
     wait_until(lambda: bool(list_server_processes(server.settings)))
     with Site(load_settings(place)) as site, pytest.raises(HvenError, match=r"^the engine postgres has no database"):

@@ -9,7 +9,6 @@ from astropy.io import votable
 
 from hven import query
 from hven.descriptor import check_descriptor
-from hven.engines.postgres.settings import PostgresSettings
 from hven.formats.votable import write_votable
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
@@ -20,6 +19,7 @@ from hven.query import build_result_metadata as heading
 from hven.site import Site
 from hven.site.auth._access_control import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import build_settings
 from postgres_cluster import run_server
 
 DESCRIPTOR = """\
@@ -142,7 +142,7 @@ def test_both_engines_say_the_same(tmp_path):
         found = []
         for engine, settings in (
             ("duckdb", {}),
-            ("postgres", {"brought": {"postgres": PostgresSettings(url=f"postgresql://{address}")}}),
+            ("postgres", {"brought": {"postgres": build_settings("postgres", url=f"postgresql://{address}")}}),
         ):
             with open_outline_site(
                 tmp_path / engine, box, "celestial", head=f"{head}engine: {engine}\n", obscore=observed, **settings

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from hven import query
 from hven.descriptor import check_descriptor
-from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.quality import QualityFlagStatistics, format_percent, parse_flag_statistics
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import build_settings
 from postgres_cluster import run_cluster
 from process_runner import run_hven
 
@@ -117,7 +117,7 @@ def database():
 def site(request, tmp_path_factory):
     home = tmp_path_factory.mktemp(request.param)
     more = (
-        {"brought": {"postgres": PostgresSettings(url=request.getfixturevalue("database"))}}
+        {"brought": {"postgres": build_settings("postgres", url=request.getfixturevalue("database"))}}
         if request.param == "postgres"
         else {}
     )

@@ -12,12 +12,11 @@ import pytest
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from package_modules import load_package_modules
 from plugin_needs import require_plugins
 from process_runner import Server, run_hven, serve_site
 from shared import shared
 from stilts import run_stilts
-from storage_engines import DEFAULT_ENGINES, EMBEDDED, LazyDatabase, SiteEngine, open_database
+from storage_engines import DEFAULT_ENGINES, EMBEDDED, SiteEngine, open_engine
 
 HIPPARCOS = """\
 collection: hipparcos
@@ -127,24 +126,10 @@ def long_pyvo_timeout() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[LazyDatabase]:
-    with open_database() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def keeper(request: pytest.FixtureRequest, postgres: LazyDatabase) -> Iterator[SiteEngine]:
+def keeper(request: pytest.FixtureRequest) -> Iterator[SiteEngine]:
     """Give the engine that stores the rows."""
-    package_engines = {
-        name: open_engine
-        for module in load_package_modules("site_engine")
-        for name, open_engine in module.ENGINES.items()
-    }
-    if request.param in package_engines:
-        with package_engines[request.param]() as engine:
-            yield engine
-    else:
-        yield SiteEngine(request.param, None if request.param == EMBEDDED else postgres.url)
+    with open_engine(request.param) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

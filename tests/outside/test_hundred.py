@@ -18,7 +18,7 @@ import pytest
 from process_runner import Server
 from shared import shared
 from sqlite_oracle import build_database
-from storage_engines import ALL_ENGINES, use_engines
+from storage_engines import POSITION_ENGINES, use_engines
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 FOLDER = Path(__file__).parent.parent / "corpus" / "hundred"
@@ -69,7 +69,7 @@ def test_the_answer_is_the_oracles(
     compare_with_oracle(server, oracle, query, question)
 
 
-@use_engines(*ALL_ENGINES)
+@use_engines(*POSITION_ENGINES)
 @pytest.mark.parametrize(("query", "question"), params(positions=True))
 def test_the_answer_about_positions_is_the_oracles(
     server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str

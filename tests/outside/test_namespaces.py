@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from network_lock import change_network
+from plugin_needs import require_plugins
 from postgres_cluster import PostgresCluster, run_cluster
 from process_runner import HVEN_COMMAND, Server, run_hven, serve_site, wait_until
 from requirements import require
@@ -126,6 +127,7 @@ def servers(
     machines: tuple[Machine, Machine, str], database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, Server]]:
     """Serve a site on each machine, with one store, one directory of data, and rows of `kept` in PostgreSQL; the second runs no jobs."""
+    require_plugins("engines", "postgres")
     place = tmp_path_factory.mktemp("machines")
     (place / "stars.csv").write_text(
         "id,ra,dec\n" + "".join(f"{number},{number % 360},{number % 90}\n" for number in range(5_000))

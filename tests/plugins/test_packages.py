@@ -49,6 +49,7 @@ API_MODULES = frozenset(
         "hven.engines.api.executions",
         "hven.engines.api.geometry_analysis",
         "hven.engines.api.query_analysis",
+        "hven.engines.api.region_cells",
         "hven.engines.api.rows",
         "hven.engines.api.sky_functions",
         "hven.engines.api.snapshots",

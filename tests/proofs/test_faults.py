@@ -26,6 +26,7 @@ from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from postgres_cluster import run_server as postgres
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
@@ -75,19 +76,21 @@ PAIRS = [("one engine", *pair) for pair in (ALL if FULL else sorted(set(SOME)))]
 PAIRS += [("two engines", *pair) for pair in (MOVES if FULL else [MOVES[DAY % len(MOVES)]])]
 
 ZYGOTE = """
-import io, json, os, sys, contextlib
+import contextlib, importlib, io, json, os, sys
 from pathlib import Path
 import hven.app._cli, hven.app._cli.publish, hven.app._cli.backups, hven.app._cli.sync, hven.app._cli.query_commands, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
 import hven.descriptor.mapping, hven.site.archive, hven.site.restoration, hven.app._cli.verify
 from hven.ingest import _disk_space as disk_space
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
+from hven.model import plugins
+from hven.model.errors import UserError
 from hven.model.settings import load_settings
 from hven.query import user_tables
 from hven.site import Site
 
-with contextlib.suppress(ImportError):
-    import hven.engines.postgres.engine
+with contextlib.suppress(ImportError, UserError):  # without the engine postgres, or its drivers
+    importlib.import_module(f"{plugins.load_plugin('engines', 'postgres').__name__}.storage_engine")
 
 def gc(place):  # what a server does from time to time, and an ingest at its end
     with Site(load_settings(Path(place), {})) as site:
@@ -176,6 +179,7 @@ def prepared_site(
     with contextlib.ExitStack() as stack:
         told = 'name = "pairs"\nkeep_snapshots = 3\n'
         if request.param == "two engines":
+            require_plugins("engines", "postgres")
             told += f'[postgres]\nurl = "postgresql://{stack.enter_context(postgres())}"\n'
         (place / "hven.toml").write_text(told)
         for words in (["ingest", "cat"], ["backup", str(out / "archive.hven")]):

@@ -26,9 +26,9 @@ from asgi_client import Client
 from query_comparison import check_seed, compare_sync_and_async, compare_with_duckdb
 
 from hven.app._server import create_application
-from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site
+from plugin_needs import build_settings
 from postgres_cluster import install_extensions, run_server
 from query_tables import PUBLISHED_TABLES
 from shared import ROOT
@@ -51,7 +51,10 @@ def open_site_for_engine(directory: Path, engine: str) -> Iterator[Site]:
         if engine == "postgres":
             address = stack.enter_context(run_server())
             install_extensions(f"postgresql://{address}")
-            more = {"engine": "postgres", "brought": {"postgres": PostgresSettings(url=f"postgresql://{address}")}}
+            more = {
+                "engine": "postgres",
+                "brought": {"postgres": build_settings("postgres", url=f"postgresql://{address}")},
+            }
         yield stack.enter_context(open_tiny_site(directory, tables, **more))
 
 

@@ -28,6 +28,7 @@ import pytest
 
 from hven.model.settings import load_settings
 from hven.site.store import StateStore
+from plugin_needs import require_plugins
 from postgres_cluster import PostgresCluster, run_cluster
 from process_runner import Server, run_hven, serve_site, start_hven, wait_until
 
@@ -56,9 +57,10 @@ def make_site(
 ) -> None:
     run_hven("init", site)
     (site / "secrets.toml").write_text(f"HFC = '{database.url}'\nKEPT = '{database.url}'\n")
-    (site / "hven.toml").write_text(
-        (site / "hven.toml").read_text() + f'\n[postgres]\nurl = "$KEPT"\nnamespace = "{schema}"\n'
-    )
+    if engine == "postgres":
+        require_plugins("engines", engine)
+        with (site / "hven.toml").open("a") as file:
+            file.write(f'\n[postgres]\nurl = "$KEPT"\nnamespace = "{schema}"\n')
     (site / "collections" / "hfc1ar").mkdir(parents=True)
     (site / "collections" / "hfc1ar" / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine=engine, sync=sync))
 

@@ -20,6 +20,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
+from plugin_needs import require_plugins
 from postgres_cluster import run_cluster
 from process_runner import run_hven
 
@@ -121,6 +122,7 @@ def embargo_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         with Site(settings.load_settings(place)) as made:
             yield made
         return
+    require_plugins("engines", "postgres")
     with run_cluster() as found, (place / "hven.toml").open("a") as file:
         file.write(f'[postgres]\nurl = "{found.url}"\n')
         file.flush()

@@ -1,9 +1,8 @@
-"""Policies at random, over rows at random: what readers see is what a plain reading of the policy in Python says, on both engines and at any moment."""
+"""Policies at random, over rows at random: what readers see is what a plain reading of the policy in Python says, at any moment."""
 
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -23,10 +22,10 @@ from hven.model.errors import StorageUnavailableError
 from hven.model.table import RowAccessPolicy
 from hven.site import AccessPolicyBinder, Site
 from hven.site.auth import Principal, apply_access_control, collect_row_filters
-from postgres_cluster import run_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from hven.engines import Snapshot, StorageEngine
 
@@ -177,12 +176,8 @@ TIMES = st.lists(
 )
 
 
-ENGINES = ["embedded", "postgres", *(["copied"] if os.environ.get("HVEN_PROOF") == "full" else [])]
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def rights_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    place = tmp_path_factory.mktemp("rights")
+def write_rights_site(place: Path, engine: str = "") -> None:
+    """Write the rows and the descriptor of a site; `engine` is a line of the descriptor."""
     folder = place / "collections" / "night"
     folder.mkdir(parents=True)
     lines = [
@@ -193,22 +188,17 @@ def rights_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         for row in ROWS
     ]
     (folder / "rows.csv").write_text("\n".join(["id,release,pi,coi,project,path", *lines]) + "\n")
-    if request.param == "embedded":
-        (place / "hven.toml").write_text('name = "rights"\n')
-        (folder / "night.yaml").write_text(DESCRIPTOR.format(engine=""))
-        with Site(site_settings.load_settings(place)) as made:
-            ingest_collection(made, "night")
-            yield made
-        return
-    least = mock.patch(
-        "hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0 if request.param == "copied" else 5_000
-    )
-    with run_cluster() as found, least:
-        (place / "hven.toml").write_text(f'name = "rights"\n[postgres]\nurl = "{found.url}"\n')
-        (folder / "night.yaml").write_text(DESCRIPTOR.format(engine="engine: postgres"))
-        with Site(site_settings.load_settings(place)) as made:
-            ingest_collection(made, "night")
-            yield made
+    (folder / "night.yaml").write_text(DESCRIPTOR.format(engine=engine))
+
+
+@pytest.fixture(scope="module")
+def rights_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("rights")
+    write_rights_site(place)
+    (place / "hven.toml").write_text('name = "rights"\n')
+    with Site(site_settings.load_settings(place)) as made:
+        ingest_collection(made, "night")
+        yield made
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines.postgres.settings import PostgresSettings
 from hven.model.errors import HvenError, StorageError, TooLargeError
 from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Table, build_columns_from_arrow
@@ -21,6 +20,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import build_table_from_arrow, publish_rows
+from plugin_needs import build_settings
 from postgres_cluster import run_server
 from second_engine import OTHER_NAME, register_other_engine
 
@@ -58,13 +58,15 @@ TABLES = build_tables()
 
 
 def site_of(directory: Path, homes: dict[str, str], postgres: str | None = None, **limits: Any) -> Site:
+    brought = {}
+    if postgres is not None:
+        namespace = f"x{len(homes)}{min(homes, default='')[:3]}"
+        brought["postgres"] = build_settings("postgres", url=postgres, namespace=namespace)
     site = Site(
         Settings(
             directory=directory,
             limits=QueryLimits(**limits),
-            brought={
-                "postgres": PostgresSettings(url=postgres, namespace=f"x{len(homes)}{min(homes, default='')[:3]}")
-            },
+            brought=brought,
         )
     )
     for name, rows in TABLES.items():

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from hven.engines import EnginePluginRecord
-from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
 from hven.model.settings import (
@@ -47,9 +46,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path):
         for place in package.settings.values()
     ]
     brought = {section.key: () if section.is_repeated else section.settings_class() for section in package_sections}
-    assert load_settings(site(tmp_path, ""), {}) == Settings(
-        directory=tmp_path, brought=brought | {"postgres": PostgresSettings(), "foreign": ()}
-    )
+    assert load_settings(site(tmp_path, ""), {}) == Settings(directory=tmp_path, brought=brought)
 
 
 def test_everything(tmp_path):

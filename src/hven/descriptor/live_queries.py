@@ -13,7 +13,7 @@ from hven.adql import parse_expression
 from hven.adql.syntax_tree import ColumnRef, Expr, FunctionCall, Select, SelectItem, TableRef, walk_tree
 from hven.descriptor.mapping import compile_mapping
 from hven.descriptor.written_yaml import LocatedYamlScalar
-from hven.engines import load_live_engine_module
+from hven.engines import LIVE_SOURCE_KIND, load_live_engine_module
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, StorageUnavailableError
 from hven.model.settings import resolve_secret
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.settings import Settings
     from hven.model.table import Table
-
-LIVE_SOURCE_KIND = "live"
+    from hven.sources import LiveTableDescription
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +142,7 @@ def find_live_source_faults(spec: TableSpec, resource: CollectionSpec, settings:
     return faults
 
 
-def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_table: Any) -> LiveTable:
+def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_table: LiveTableDescription) -> LiveTable:
     """Compile the mapping of a table over the columns of the database.
 
     Parameters
@@ -153,7 +152,7 @@ def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_tabl
     resource
         Collection of the table.
     inspected_table
-        `hven.sources.live.LiveTableInfo`.
+        What the source reports.
 
     Returns
     -------
@@ -220,7 +219,7 @@ def _find_primary_key(source_key: Sequence[str], copies: Mapping[str, str]) -> t
     return tuple(key_columns[: len(source_key)])
 
 
-def _find_live_warnings(spec: TableSpec, inspected_table: Any, key_path: str) -> Iterator[Fault]:
+def _find_live_warnings(spec: TableSpec, inspected_table: LiveTableDescription, key_path: str) -> Iterator[Fault]:
     """Warn of columns that are left out, of rules that nobody runs, and of text in an unknown encoding."""
     source_place = spec.sources[0].place
     for omission in inspected_table.explain_omitted_columns():
@@ -350,4 +349,4 @@ def _locate_function(spec: TableSpec, column: str | None, function_name: str) ->
     return spec.place
 
 
-__all__ = ["LIVE_SOURCE_KIND", "LiveTable", "compile_live_table", "find_live_table_faults", "is_live_table_spec"]
+__all__ = ["LiveTable", "compile_live_table", "find_live_table_faults", "is_live_table_spec"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from hven.engines._prerequisites import PlanWithPrerequisite as PlanWithPrerequisite
 from hven.model import plugins
-from hven.model.errors import StorageError
+from hven.model.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -162,7 +162,7 @@ class LiveRelation:
     kind_name: ClassVar[str] = "live"  # for messages
     url: str
     table: str
-    engine: str = "postgres"
+    engine: str
     columns: tuple[LiveColumn, ...] = field(default=(), kw_only=True)
     mapping_queries: tuple[BoundQuery, ...] = field(default=(), kw_only=True, compare=False, repr=False)
     copied_columns: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False, repr=False)
@@ -172,6 +172,7 @@ class LiveRelation:
 
 
 Relation = Snapshot | MemoryRelation | LiveRelation
+LIVE_SOURCE_KIND = "live"  # of tables that are read in place
 
 
 def require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
@@ -781,13 +782,8 @@ class EnginePluginRecord:
         ``lacks(settings) -> str | None``: the required setting that is missing; and how to set it.
     live
         Module that reads the tables of a database in place: ``open(directory, name=..., memory=..., url=..., pool=...,
-        at_once=..., seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, the part of a mapping that the
-        SQL of such a database cannot express.
-    verbs
-        Commands of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if successful)``;
-        parameters are annotated by `CommandArgument`, and the function's name and docstring are those of the command.
-    verb_examples
-        Command lines by the name of the verb, for its help and the reference.
+        at_once=..., seconds=...) -> Engine``, and ``find_unsupported_function(expression) -> str | None``, the part of
+        a mapping that the SQL of such a database cannot express.
     adoptable
         For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which checks an existing catalogue as
         `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises an error for a fault.
@@ -799,32 +795,7 @@ class EnginePluginRecord:
     lacks: Callable[[Settings], str | None] = lambda _: None
     remedy: str = ""
     live: str = ""
-    verbs: tuple[str, ...] = ()
-    verb_examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     adoptable: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandArgument:
-    """An argument (``NAME``) or option (``--name``) of a verb.
-
-    Attributes
-    ----------
-    help
-        A line for ``--help``.
-    """
-
-    name: str
-    help: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandContext:
-    """The context of a command: settings and identity of the site, and `print_message`, which prints for people."""
-
-    settings: Callable[[], Settings]
-    identity: Callable[[], str]
-    print_message: Callable[..., None]
 
 
 def load_engine_record(engine_name: str) -> EnginePluginRecord:
@@ -850,15 +821,23 @@ def load_engine_records() -> list[EnginePluginRecord]:
 
 
 def load_live_engine_module() -> Any:
-    """Return the module that reads databases in place."""
-    module_name = next(record.live for record in load_engine_records() if record.live)
-    return plugins.import_hven_module(module_name, "what reads databases in place")
+    """Load the module that reads databases in place.
+
+    Raises
+    ------
+    UserError
+        No engine in use reads databases in place.
+    """
+    module_names = [record.live for record in load_engine_records() if record.live]
+    if not module_names:
+        unused_error = plugins.find_unused_plugin_error("sources", LIVE_SOURCE_KIND)
+        raise unused_error or UserError("no engine reads databases in place", remedy="install one that does")
+    return plugins.import_hven_module(module_names[0], "what reads databases in place")
 
 
 __all__ = [
+    "LIVE_SOURCE_KIND",
     "CatalogueAdopter",
-    "CommandArgument",
-    "CommandContext",
     "DelegatingExecution",
     "EnginePluginRecord",
     "ExecutionLimits",

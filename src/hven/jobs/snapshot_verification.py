@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.jobs import child_processes
 from hven.jobs._alert_delivery import list_alert_channels
+from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.site import EngineRegistry
 from hven.site.store import SnapshotVerification, StateStore, create_alert
@@ -172,8 +173,10 @@ def _verify_snapshot(
     limit_rate: Callable[[int], object] | None,
     read_files: dict[Any, Any],
 ) -> SnapshotVerification | None:
-    """Verify one snapshot; None: its engine has nothing to verify, or the snapshot was removed meanwhile."""
+    """Verify one snapshot; None: its engine is absent or verifies nothing, or the snapshot was removed meanwhile."""
     snapshot = record.snapshot
+    if snapshot.engine not in plugins.list_plugins("engines"):  # the site leaves out its package
+        return None
     engine = engines.get_engine(snapshot.engine)
     file_report = engine.verify_snapshot(snapshot, limit_rate, read_files)
     if file_report is None or (file_report.faults and not store.is_snapshot_kept(snapshot)):

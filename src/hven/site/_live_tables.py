@@ -16,9 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.live_queries import LiveTable, compile_live_table, is_live_table_spec
-from hven.engines import LiveColumn, LiveRelation
+from hven.engines import LIVE_SOURCE_KIND, LiveColumn, LiveRelation
 from hven.model import plugins
-from hven.model.errors import DescriptorError, HvenError
+from hven.model.errors import DescriptorError, HvenError, UserError
 from hven.model.settings import resolve_secret
 from hven.model.table import set_column_epochs
 from hven.site._engine_registry import LIVE_ENGINE_PREFIX
@@ -210,7 +210,10 @@ def _load_inspection(path: Any) -> Any:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return None
-    plugin = plugins.load_plugin("sources", "live")
+    try:
+        plugin = plugins.load_plugin("sources", LIVE_SOURCE_KIND)
+    except UserError:  # the site leaves out its package
+        return None
     return plugin.table_info_from_json(json.loads(text))
 
 

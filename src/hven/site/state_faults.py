@@ -1,7 +1,7 @@
 """Find what is wrong between the system state of a site and its settings, before the site is served.
 
-These are rows of plug-in packages that this process does not use, and outdated addresses of the site itself in rows:
-they were written when a table was ingested, and are wrong if the site has moved since.
+These are rows of plug-in packages that this process does not use, tables whose engine is absent, and outdated addresses
+of the site itself in rows: they were written when a table was ingested, and are wrong if the site has moved since.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from hven.site.store import SnapshotRecord
 
 
+MAX_NAMED_TABLES = 5  # in a warning
+
+
 def find_state_faults(settings: Settings, *, host: str | None = None, port: int | None = None) -> list[Fault]:
-    """Find packages that are absent although the state has rows of them, and tables with outdated addresses.
+    """Find packages and engines that are absent although the state needs them, and tables with outdated addresses.
 
     Parameters
     ----------
@@ -33,7 +36,7 @@ def find_state_faults(settings: Settings, *, host: str | None = None, port: int 
     Returns
     -------
     faults
-        A warning for each package, and for each collection. There is none if the state cannot be read: commands that
+        A warning for each package, engine and collection. There is none if the state cannot be read: commands that
         need it report what is wrong with it.
     """
     if not settings.var_directory.is_dir():
@@ -51,6 +54,7 @@ def find_state_faults(settings: Settings, *, host: str | None = None, port: int 
         store.close()
     return [
         *_find_absent_packages(tables_by_package),
+        *_find_absent_engines(records),
         *_find_outdated_addresses(records, settings, host=host, port=port),
     ]
 
@@ -65,6 +69,29 @@ def _find_absent_packages(tables_by_package: Mapping[str, Sequence[str]]) -> lis
             reason = "`plugins` in hven.toml does not list"
             remedy = f"add {name!r} to `plugins` to use them; backups contain them"
         message = f"the system state has rows of the plug-in package {name} ({', '.join(tables)}), which {reason}"
+        faults.append(Fault(message=message, remedy=remedy, severity="warning"))
+    return faults
+
+
+def _find_absent_engines(records: Mapping[str, SnapshotRecord]) -> list[Fault]:
+    """Find the published tables that are not served because no package in use has their engine."""
+    engine_names = plugins.list_plugins("engines")
+    tables_by_engine: dict[str, list[str]] = {}
+    for table_name, record in sorted(records.items()):
+        if record.snapshot.engine not in engine_names:
+            tables_by_engine.setdefault(record.snapshot.engine, []).append(table_name)
+    faults = []
+    for name, tables in tables_by_engine.items():
+        examples = ", ".join(tables[:MAX_NAMED_TABLES])
+        if len(tables) > MAX_NAMED_TABLES:
+            examples += f" and {len(tables) - MAX_NAMED_TABLES} others"
+        unused_error = plugins.find_unused_plugin_error("engines", name)
+        reason = f"there is no engine {name!r}"
+        remedy = "install the plug-in package that has it, or ingest the collections with another engine"
+        if unused_error is not None:
+            reason = unused_error.message
+            remedy = f"{unused_error.remedy}, or ingest the collections with another engine"
+        message = f"published tables are not served ({examples}): {reason}"
         faults.append(Fault(message=message, remedy=remedy, severity="warning"))
     return faults
 

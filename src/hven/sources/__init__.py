@@ -510,6 +510,55 @@ class InPlaceCatalogueSource(Protocol):
     catalogue: str
 
 
+class LiveTableDescription(Protocol):
+    """What `inspect_table` of the source ``live`` reports of a table that is read in place: a dataclass.
+
+    The method raises a `SourceError` if the table is missing or may not be read, and a `StorageUnavailableError` if the
+    database does not respond. The module of the source also has these functions:
+
+    * ``find_cone_search_index(description, longitude, latitude)`` names the index for positions;
+    * ``list_missing_index_hints(description, position_columns, uses_by_column)`` lists objects of the module's class
+      ``MissingIndexHint``, with a ``message`` and a ``remedy``;
+    * ``table_info_from_json(document)`` reads a description that was written as JSON.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the table as SQL, quoted."""
+
+    @property
+    def rows(self) -> int | None:
+        """Estimate of the database, or None."""
+
+    @property
+    def comment(self) -> str | None:
+        """Comment of the table."""
+
+    @property
+    def primary(self) -> Sequence[str]:
+        """Columns of the primary key."""
+
+    @property
+    def foreign(self) -> Sequence[Any]:
+        """Foreign keys, each with ``name``, ``columns``, ``target`` and ``target_columns``."""
+
+    @property
+    def encoding(self) -> str:
+        """Encoding of the database; ``SQL_ASCII`` means that it declares none."""
+
+    def describe_columns(self) -> list[Column]:
+        """Describe the columns that can be served."""
+
+    def list_served_columns(self) -> Sequence[Any]:
+        """List these columns, each with its ``name`` and ``served_type``.
+
+        A ``served_type`` has the ``type``, and the SQL of `hven.engines.LiveColumn`: ``value``, ``raw`` and ``guard``.
+        """
+
+    def explain_omitted_columns(self) -> list[str]:
+        """Explain why each other column is not served: the reason, a semicolon, and the remedy."""
+
+
 @runtime_checkable
 class IncrementalSource(Protocol):
     """A source that can select what changed since a watermark."""
@@ -872,6 +921,7 @@ __all__ = [
     "IncrementalSource",
     "InputVersion",
     "KeyLookupSource",
+    "LiveTableDescription",
     "MetadataSource",
     "PagedSource",
     "ProgressSource",

@@ -31,7 +31,6 @@ from clocks import MovableClock
 from hven import query
 from hven.app._server import create_application
 from hven.engines import Snapshot
-from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.hats import hats_layout, tilings
 from hven.plugins.hats.settings import HatsSettings
@@ -39,6 +38,7 @@ from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, DescriptorAccessPolicy
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site, publish_rows
+from plugin_needs import build_settings
 from postgres_cluster import run_server
 
 ROWS = 6_000
@@ -241,7 +241,9 @@ def test_postgres_makes_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> 
     table = replace(build_table_from_arrow("stars.main", stars()), primary=("id",))
     with (
         run_server() as url,
-        open_tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=f"postgresql://{url}")}) as site,
+        open_tiny_site(
+            tmp_path, {}, brought={"postgres": build_settings("postgres", url=f"postgresql://{url}")}
+        ) as site,
     ):
         publish_rows(site, table, stars(), engine_name="postgres")
         site.refresh_published_state()

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from hven import query
-from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import change_sets, sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import http_client
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import build_settings
 from postgres_cluster import run_cluster
 from process_runner import serve_site, wait_until
 from sync_states import read_sync_states
@@ -70,12 +70,12 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
     dice = random.Random(7)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(ROWS)}
     kept = (
-        {"brought": {"postgres": PostgresSettings(url="$KEPT", namespace=f"there_{there}_{here}")}}
+        {"brought": {"postgres": build_settings("postgres", url="$KEPT", namespace=f"there_{there}_{here}")}}
         if there == "postgres"
         else {}
     )
     ours = (
-        {"brought": {"postgres": PostgresSettings(url="$KEPT", namespace=f"here_{there}_{here}")}}
+        {"brought": {"postgres": build_settings("postgres", url="$KEPT", namespace=f"here_{there}_{here}")}}
         if here == "postgres"
         else {}
     )

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 
 from hven import query
 from hven.descriptor import check_descriptor
-from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest import _disk_space as disk_space
 from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.ingest.sync import sync_collection
@@ -42,6 +41,7 @@ from hven.site.auth import OWNER_PRINCIPAL, Principal
 from hven.site.restoration import restore_archive
 from hven.site.store import build_lease_name
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import build_settings
 from postgres_cluster import run_cluster
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
@@ -414,7 +414,10 @@ def database() -> Iterator[str]:
 
 def test_rows_and_state_in_postgresql(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", database)
-    settings = {"brought": {"postgres": PostgresSettings(url="$KEPT")}, "store": database.replace("://", "+psycopg://")}
+    settings = {
+        "brought": {"postgres": build_settings("postgres", url="$KEPT")},
+        "store": database.replace("://", "+psycopg://"),
+    }
     with open_site_with_descriptor(tmp_path, LOG.replace("title:", "engine: postgres\ntitle:"), **settings) as site:
         ingest_collection(site, "night")
         assert send(site, "POST", [{"time": "2026-11-23", "observer": name} for name in "ab"]).ids == [1, 2]

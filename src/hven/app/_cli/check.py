@@ -12,7 +12,6 @@ import typer
 from hven import adql, descriptor
 from hven.app._cli import metadata_score
 from hven.app._cli.context import load_site_settings, print_json
-from hven.app._cli.engine_verbs import check_plugin_settings
 from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import find_source_faults
 from hven.model import plugins
@@ -178,11 +177,13 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
 
 
 def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
-    for fact in check_plugin_settings(settings):
-        if isinstance(fact, str):
-            findings.engines.append(fact)
-        else:
-            findings.faults.append(fact)
+    for package in plugins.list_plugin_packages():
+        for place in package.checks:
+            for fact in plugins.load_named_object(place, f"the plug-in package {package.name}")(settings):
+                if isinstance(fact, str):
+                    findings.engines.append(fact)
+                else:
+                    findings.faults.append(fact)
 
 
 def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -> None:

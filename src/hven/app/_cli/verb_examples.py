@@ -1,7 +1,6 @@
 """Examples of the verbs: the help of a verb and the page of the command line show them.
 
-A plug-in package brings the examples of its verbs in its record (`Verb.examples`), and so does an engine
-(`EnginePluginRecord.verb_examples`).
+A plug-in package brings the examples of its verbs in its record (`Verb.examples`).
 """
 
 from __future__ import annotations

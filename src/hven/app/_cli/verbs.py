@@ -23,11 +23,9 @@ from hven.model import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
     from hven.model.plugins import Verb
-ENGINE_VERBS_MARK = ""  # the place of the engines' verbs in the table below
-ENGINE_VERBS_HEADING = "Operate"  # also of verbs whose record names neither a heading nor a verb that exists
+DEFAULT_HEADING = "Operate"  # of verbs whose record names neither a heading nor a verb that exists
 # heading of `hven --help` -> verb -> its module in this package
 VERBS_BY_HEADING = {
     "Describe": {
@@ -48,7 +46,6 @@ VERBS_BY_HEADING = {
         "move": "publish",
         "backup": "backups",
         "restore": "backups",
-        ENGINE_VERBS_MARK: "",
     },
 }
 VERB_MODULES = {name: module for verbs in VERBS_BY_HEADING.values() for name, module in verbs.items()}
@@ -95,7 +92,7 @@ def _find_heading(verb: str) -> str:
     if verb in VERB_GROUPS:
         return VERB_GROUPS[verb][2]
     headings = (heading for heading, modules in VERBS_BY_HEADING.items() if verb in modules)
-    return next(headings, ENGINE_VERBS_HEADING)
+    return next(headings, DEFAULT_HEADING)
 
 
 def _show_version(is_requested: bool) -> None:
@@ -142,8 +139,7 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
     places = _list_builtin_verb_functions()
     examples = dict(VERB_EXAMPLES)
     if not verb or verb not in places:
-        places = _insert_package_verbs(_insert_engine_verbs(places))
-        examples |= _import_engine_verbs().list_engine_verb_examples()
+        places = _insert_package_verbs(places)
         examples |= {name: record.examples for name, record in list_package_verbs().items()}
     if verb in places:
         places = {verb: places[verb]}
@@ -161,20 +157,9 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
 
 
 def _list_builtin_verb_functions() -> dict[str, str]:
-    """Return the places, as ``module:name``, of all verbs and groups; "" marks the place of the engines' verbs."""
+    """Return the places, as ``module:name``, of all verbs and groups."""
     modules = VERB_MODULES | {name: module for name, (module, _, _) in VERB_GROUPS.items()}
     return {name: f"{__package__}.{module}:{name}" for name, module in modules.items()}
-
-
-def _insert_engine_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
-    """Replace the mark "" by the engines' verbs."""
-    complete_places: dict[str, str] = {}
-    for name, place in verb_functions.items():
-        if name:
-            complete_places[name] = place
-        else:
-            complete_places |= _import_engine_verbs().list_engine_verbs()
-    return complete_places
 
 
 def list_package_verbs() -> dict[str, Verb]:
@@ -200,23 +185,12 @@ def _insert_package_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
 
 
 def _load_verb_function(function_place: str) -> Callable[..., None]:
-    """Load the function of a verb; one of an engine becomes a command."""
+    """Load the function of a verb."""
     if function_place.startswith(f"{__package__}."):
         return resolve_name(function_place)  # type: ignore[no-any-return]
-    if function_place in {verb.function for verb in list_package_verbs().values()}:
-        module_name, _, name = function_place.partition(":")
-        module = plugins.import_hven_module(module_name, f"hven {name}")
-        return vars(module)[name]  # type: ignore[no-any-return]
-    engine_verbs = _import_engine_verbs()
-    function = engine_verbs.load_engine_function(function_place)
-    return engine_verbs.build_engine_command(function)  # type: ignore[no-any-return]
-
-
-def _import_engine_verbs() -> ModuleType:
-    """Import the module that finds the engines' verbs, which takes time."""
-    from hven.app._cli import engine_verbs  # noqa: PLC0415  (the verbs of Hven itself do not need it)
-
-    return engine_verbs
+    module_name, _, name = function_place.partition(":")
+    module = plugins.import_hven_module(module_name, f"hven {name}")
+    return vars(module)[name]  # type: ignore[no-any-return]
 
 
 def _read_verb_docstring(function_place: str) -> str | None:
@@ -226,7 +200,7 @@ def _read_verb_docstring(function_place: str) -> str | None:
     for function_name, docstring_literal in _DOCSTRING_PATTERN.findall(text):
         if function_name == name:
             return inspect.cleandoc(ast.literal_eval(docstring_literal))
-    # an engine of somebody else may be written in another style
+    # a package of somebody else may be written in another style
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return ast.get_docstring(node)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from hven.engines import require_relation
 from hven.engines._deferred_execution import DeferredExecution
 from hven.engines._embedded_fallback import EmbeddedFallbackPlan
-from hven.engines._query_deadlines import DeadlineWatcher, TimedExecution
+from hven.engines._query_deadlines import STOP_RETRY_SECONDS, DeadlineWatcher, TimedExecution, build_weak_callback
 
 __all__ = [
+    "STOP_RETRY_SECONDS",
     "DeadlineWatcher",
     "DeferredExecution",
     "EmbeddedFallbackPlan",
     "TimedExecution",
+    "build_weak_callback",
     "require_relation",
 ]

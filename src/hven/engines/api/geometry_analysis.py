@@ -11,7 +11,11 @@ from hven.engines._query_analysis.geometry import (
     match_point_in_shape,
     unwrap_shape_texts,
 )
-from hven.engines._query_analysis.shape_conditions import has_null_position, match_position_in_shape
+from hven.engines._query_analysis.shape_conditions import (
+    has_null_position,
+    match_position_in_shape,
+    match_region_in_shape,
+)
 from hven.engines._query_analysis.shape_covers import cover_shape_with_cells
 
 __all__ = [
@@ -24,5 +28,6 @@ __all__ = [
     "match_point_coordinates",
     "match_point_in_shape",
     "match_position_in_shape",
+    "match_region_in_shape",
     "unwrap_shape_texts",
 ]

@@ -10,6 +10,7 @@ from hven.engines._query_analysis.constants import (
     compile_constant,
     parse_timestamp_microseconds,
 )
+from hven.engines._query_analysis.empty_members import is_certainly_empty
 from hven.engines._query_analysis.narrowable_selects import (
     NarrowableSelect,
     analyse_select,
@@ -17,6 +18,7 @@ from hven.engines._query_analysis.narrowable_selects import (
     match_indexed_position,
 )
 from hven.engines._query_analysis.query_flattening import flatten_query
+from hven.engines._query_analysis.row_policies import write_policy_conditions
 from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "bind_policy_condition",
     "compile_constant",
     "flatten_query",
+    "is_certainly_empty",
     "match_indexed_position",
     "parse_timestamp_microseconds",
     "push_conditions_into_unions",
+    "write_policy_conditions",
 ]

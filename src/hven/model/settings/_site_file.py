@@ -392,7 +392,7 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
 
 
 def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
-    """List settings that have no effect: modules that they need are not installed, or the site leaves a package out.
+    """List settings that cannot be applied: modules that they need are not installed, or the site leaves a package out.
 
     Parameters
     ----------
@@ -418,6 +418,9 @@ def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
         message = f"belongs to the plug-in package {package}, which `plugins` does not list"
         remedy = f"add {package!r} to `plugins`, or remove the setting"
         faults.append(_build_settings_fault(file_text, key, message, remedy, severity="warning"))
+    unused_error = plugins.find_unused_plugin_error("engines", settings.engine)
+    if unused_error is not None:
+        faults.append(_build_settings_fault(file_text, "engine", unused_error.message, unused_error.remedy))
     return faults
 
 

@@ -18,11 +18,11 @@ from query_comparison import check_query, check_seed, compare_query_with_duckdb,
 from regression_queries import REGRESSION_QUERIES
 from spark_cluster import run_cluster
 
-from hven.engines.postgres.settings import PostgresSettings
 from hven.plugins.hats.settings import HatsSettings
 from hven.plugins.spark.settings import SparkSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site, publish_rows
+from plugin_needs import build_settings
 from postgres_cluster import install_extensions
 from postgres_cluster import run_server as database
 from query_tables import PUBLISHED_TABLES
@@ -96,7 +96,7 @@ def test_tables_of_two_engines_answer_as_those_of_one(server: str, tmp_path: Pat
         brought = {
             "hats": HatsSettings(roots=("hats",), near_bytes=0),
             "hats:spark": SparkSettings(spark=server),
-            "postgres": PostgresSettings(url=url, namespace="two"),
+            "postgres": build_settings("postgres", url=url, namespace="two"),
         }
         with open_tiny_site(tmp_path, {}, brought=brought) as site:
             for number, (table, rows) in enumerate(PUBLISHED_TABLES):

@@ -1,0 +1,11 @@
+"""Cells of HEALPix that shapes cover: those of the regions of a column, and those that a query asks for."""
+
+from __future__ import annotations
+
+from hven.engines._region_cells import compute_shape_cell_ranges, cover_region_column, list_region_columns
+
+__all__ = [
+    "compute_shape_cell_ranges",
+    "cover_region_column",
+    "list_region_columns",
+]

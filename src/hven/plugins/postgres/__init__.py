@@ -1,0 +1,1 @@
+"""PostgreSQL: collections whose rows a database keeps, tables that are read in place, and foreign tables."""

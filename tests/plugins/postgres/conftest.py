@@ -1,0 +1,8 @@
+"""Modules beside these tests, and those of the subjects whose tests also run over PostgreSQL."""
+
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[2]
+FOLDERS = ("engines", "query", "explore", "holdings", "protocols", "server")
+sys.path[:0] = [str(Path(__file__).parent), *(str(TESTS / name) for name in FOLDERS)]
