@@ -828,7 +828,6 @@ __all__ = [
     "IncrementalSource",
     "InputVersion",
     "KeyLookupSource",
-    "LiveTableDescription",
     "MetadataSource",
     "PagedSource",
     "ProgressSource",
