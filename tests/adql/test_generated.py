@@ -1,6 +1,6 @@
 """Queries made at random from typed parts: whatever the binder takes, the engine runs, and the answer has the types that were said.
 
-Where another engine runs them (plugins/postgres/test_adql.py), its answer must have the embedded one's rows.
+Where another engine runs them (`adql_runner.OTHER_RUNNERS`), its answer must have the embedded one's rows.
 """
 
 from __future__ import annotations

@@ -921,7 +921,6 @@ __all__ = [
     "IncrementalSource",
     "InputVersion",
     "KeyLookupSource",
-    "LiveTableDescription",
     "MetadataSource",
     "PagedSource",
     "ProgressSource",

@@ -16,7 +16,7 @@ from hven.descriptor.drafting import create_descriptor
 from hven.engines import load_live_engine_module
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
-from hven.model.errors import UserError
+from hven.model.errors import HvenError, UserError
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site._live_tables import _load_inspection
@@ -93,14 +93,14 @@ def test_the_rest_is_served(directory: Path) -> None:
         assert client.get("/collections/near/main").status == 200
         assert client.get("/collections/far/main").status in {200, 503}
         assert client.get("/health").status in {200, 503}
-        with pytest.raises(UserError, match="'postgres' belongs to the plug-in package postgres"):
+        with pytest.raises(HvenError, match="'postgres' belongs to the plug-in package postgres"):
             ingest_collection(site, "plain")
 
 
 def test_check_and_verbs_name_the_package(directory: Path) -> None:
     told = run_hven("check", "--site", directory, expected_code=1).stdout
     assert f"far.yaml:3:9: 'postgres' {LEFT_OUT}" in told
-    assert f"live.yaml:5:20: tables.main.source: 'live' {LEFT_OUT}" in told
+    assert f"live.yaml:6:20: tables.main.source: 'live' {LEFT_OUT}" in told
     assert f"hven.toml:3: engine: 'postgres' {LEFT_OUT}" in told
     assert f"published tables are not served (far.main, plain.main): 'postgres' {LEFT_OUT}" in told
     for section in ("postgres", "foreign"):
