@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
 
 def list_abandoned_files(directory: Path) -> Iterator[Path]:
-    """Yield the unfinished files of a directory whose process is dead."""
+    """Yield the unfinished files of a directory whose process is dead.
+
+    Parameters
+    ----------
+    directory
+        The directory.
+
+    Yields
+    ------
+    path
+        An unfinished file, or an unfinished directory.
+    """
     for unfinished_path in directory.glob(".*-*"):
         process_id = unfinished_path.name[1:].partition("-")[0]
         if process_id.isdecimal() and not _is_alive(int(process_id)):

@@ -202,6 +202,11 @@ def is_temporary_failure(error: HvenError) -> bool:
     ----------
     error
         Error of a file.
+
+    Returns
+    -------
+    is_temporary
+        False if the file cannot be had later, either.
     """
     return isinstance(error, UpstreamError) and error.remedy == LATER_REMEDY
 
@@ -234,7 +239,18 @@ def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
 
 
 def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:
-    """Build the error of a file that was changed after it was published."""
+    """Build the error of a file that was changed after it was published.
+
+    Parameters
+    ----------
+    row
+        Row of the file.
+
+    Returns
+    -------
+    error
+        The error, with a remedy for the operators.
+    """
     return StorageUnavailableError(
         f"the file {row['path']} has changed since it was published",
         remedy="ingest the collection again",
