@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hven.app._cli.absent_packages import find_absent_packages
 
 from hven import query
 from hven.descriptor import check_descriptor
@@ -18,6 +17,7 @@ from hven.model.errors import HvenError, NotFoundError, StorageError, StorageUna
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site import _engine_registry as engines
+from hven.site.state_faults import find_state_faults
 from hven.site.store import _snapshots as snapshots
 from hven.testing.site import open_site_with_descriptor
 from process_runner import run_hven, wait_until
@@ -85,7 +85,7 @@ def test_a_site_starts_without_an_engine_that_has_tables(tmp_path: Path) -> None
         ingest_collection(site, "things")
     descriptor = tmp_path / "collections/things/things.yaml"
     descriptor.write_text(descriptor.read_text().replace(f"engine: {OTHER_NAME}\n", ""))
-    (fault,) = find_absent_packages(Settings(directory=tmp_path))
+    (fault,) = find_state_faults(Settings(directory=tmp_path))
     assert str(fault).startswith("published tables are not served (things.a, things.b): there is no engine 'other'; ")
     assert fault.severity == "warning"
     with open_site(tmp_path) as site:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hven.app._cli.absent_packages import find_absent_packages
 
 from hven.model import plugins
 from hven.model.errors import StorageError
@@ -19,6 +18,7 @@ from hven.site import Site
 from hven.site.api.store_tables import StateDatabase, StoreTableSet
 from hven.site.archive import write_backup
 from hven.site.restoration import restore_archive
+from hven.site.state_faults import find_state_faults
 from hven.site.store import StateStore
 from postgres_cluster import run_server
 
@@ -175,7 +175,7 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
     install(RECORD, names=["notebook_2"])
     with Site(settings) as site:
         write_backup(site, left_out)
-    [fault] = find_absent_packages(settings)
+    [fault] = find_state_faults(settings)
     assert str(fault) == (
         "the system state has rows of the plug-in package notebook (notes), which `plugins` in hven.toml does not "
         "list; "
@@ -187,7 +187,7 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
     install()
     with Site(settings) as site:
         write_backup(site, gone)
-    assert "package notebook (notes), which is not installed" in str(find_absent_packages(settings)[0])
+    assert "package notebook (notes), which is not installed" in str(find_state_faults(settings)[0])
     with pytest.raises(StorageError, match=r"a table 'notes'.*use the version of Hven that wrote it"):
         restore_archive(gone, tmp_path / "without")
     install(RECORD)
@@ -203,5 +203,5 @@ def test_a_backup_without_such_rows_needs_no_package(install: Callable[..., None
     with Site(settings) as site:
         write_backup(site, tmp_path / "backup.tar")
     install(RECORD, names=[])
-    assert find_absent_packages(settings) == []
+    assert find_state_faults(settings) == []
     restore_archive(tmp_path / "backup.tar", tmp_path / "again")

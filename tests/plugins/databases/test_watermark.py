@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow, parse_type
-from hven.sources import SourceContext, sql
+from hven.plugins.databases import source as sql
+from hven.sources import SourceContext
 from hven.sources._reading.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
 from hven.sources._reading.watermarks import parse_watermark
 
