@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hven.app._cli import verbs
 from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs
@@ -27,6 +28,8 @@ from hven.sources._documents.document_values import list_document_forms
 from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
+# sites that tests open may select other packages
+VERB_NAMES = frozenset([*verbs.VERB_MODULES, *verbs.VERB_GROUPS, *verbs.list_package_verbs()])
 _PACKAGE_LINK = re.compile(r"\]\([^)\s]*\bhven/plugins/(\w+)/")
 _SIBLING_LINK = re.compile(r"\]\(\.\./\.\./(\w+)/docs/")  # on a page of a package
 
@@ -127,6 +130,44 @@ def draw_files(files: Sequence[tuple[Path, str]], size_pixels: int) -> bytes:
     draw = load_core_fixtures("PICTURES").get("draw")
     report_missing_plugins([] if draw else ["pictures of files"])
     return bytes(draw(files, size_pixels))  # type: ignore[misc]
+
+
+def create_descriptor(settings: Any, name: str, source: str, **options: Any) -> Path:
+    """Draft a descriptor as `hven new` does, or skip the test if no package in use drafts descriptors.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    name, source
+        The collection, and its data.
+    options
+        Further options, by their names.
+    """
+    return load_drafter("create_descriptor")(settings, name, source, **options)  # type: ignore[no-any-return]
+
+
+def write_table_draft(name: str, kind: str, options: dict[str, Any], directory: Path, **more: Any) -> str:
+    """Draft the descriptor of one table, or skip the test if no package in use drafts descriptors."""
+    return str(load_drafter("write_table_draft")(name, kind, options, directory, **more))
+
+
+def load_drafter(name: str) -> Any:
+    """Load a part of the package that drafts descriptors, or skip the test if no package in use does.
+
+    Parameters
+    ----------
+    name
+        A key of ``DRAFTERS`` in the tests of the package.
+    """
+    drafters = load_core_fixtures("DRAFTERS")
+    report_missing_plugins([] if drafters else ["drafts of descriptors"])
+    return drafters[name]
+
+
+def require_verb(name: str) -> None:
+    """Skip the test if a verb is missing because its package is absent."""
+    report_missing_plugins([] if name in VERB_NAMES else [f"the verb {name}"])
 
 
 def build_settings(name: str, **values: object) -> Any:

@@ -25,6 +25,7 @@ import pytest
 import fork_server
 from fork_server import ForkedProcess
 from hven.app._cli import verbs
+from plugin_needs import require_verb
 from requirements import require
 from shared import EXAMPLES_FACTOR
 
@@ -51,15 +52,25 @@ def run_hven(
     """Run a command of ``hven`` and check its exit code.
 
     The command runs in this process, which saves a second; with `in_subprocess` it runs in a process of its own, as
-    from a shell. The test fails if the exit code is not `expected_code`, or if the output has a traceback.
+    from a shell. The test fails if the exit code is not `expected_code`, or if the output has a traceback. It is skipped
+    if the verb belongs to a plug-in package that is absent.
     """
     line = [str(word) for word in words]
+    verb = _find_verb(line)
+    if verb and expected_code == 0:
+        require_verb(verb)
     given = stdin.encode() if isinstance(stdin, str) else stdin
     run = _run_in_subprocess if in_subprocess else run_in_process
     done = run(line, cwd, given, environment)
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     assert done.returncode == expected_code, f"hven {' '.join(line)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def _find_verb(line: list[str]) -> str:
+    """Find the verb, before which an option may stand; empty: the line has none."""
+    words = line[2:] if line[:1] == ["--site"] else line
+    return words[0] if words and not words[0].startswith("-") else ""
 
 
 def lint_service(url: str) -> dict[str, Any]:

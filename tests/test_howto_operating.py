@@ -1,4 +1,4 @@
-"""The how-tos about drafts, workbooks, slow queries, heavy users and troubles do what they say."""
+"""The how-tos about workbooks, slow queries, heavy users and troubles do what they say."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from hven.model.settings import Settings, load_settings
+from plugin_needs import require_verb
 from process_runner import Server, reserve_port, run_hven, serve_site, wait_until, write_shell_program
 from requirements import require
 from shared import ROOT
@@ -112,41 +113,6 @@ def run_against(server: Server, text: str) -> str:
     return run_shell(server.site, text.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}"))
 
 
-# --- look over a draft ------------------------------------------------------------------------------------------------
-
-
-def test_a_draft_is_as_the_page_shows_it_and_the_edited_one_is_right(site: Path) -> None:
-    page = Page("look-over-a-draft.md")
-    page.write_files(site)
-    run_shell(site, page.find_blocks("sh")[0])
-    descriptor = site / "collections/plates/plates.yaml"
-    draft = descriptor.read_text()
-    shown = page.find_blocks("yaml draft")[0]
-    assert yaml.safe_load(draft)["tables"] == yaml.safe_load(shown)["tables"]
-    (comment,) = re.findall(r"^ *#.*", shown, re.MULTILINE)
-    assert comment in draft
-    assert "# guessed" in draft
-    assert "parse_time(\"date\", '%d/%m/%Y')" in draft  # the expression that a comment suggests
-    descriptor.write_text(page.find_blocks("yaml edited")[0])
-    told = run_shell(site, page.find_blocks("sh edited")[0])
-    assert "1 descriptor: 0 errors, 0 warnings" in told
-    rows = [line.split() for line in told.splitlines() if re.match(r"000\d", line)]
-    assert rows == [
-        ["0001", "1931-02-01T00:00:00", "9.1"],
-        ["0002", "1931-02-13T00:00:00"],
-        ["0003", "1931-03-05T00:00:00", "8.7"],
-    ]
-    assert re.search(r"plates: \d+ of 100", told)
-
-
-def test_a_draft_of_a_file_outside_the_site_says_so(site: Path, tmp_path: Path) -> None:
-    Page("look-over-a-draft.md").write_files(tmp_path)
-    run_hven("new", "plates", "--from", tmp_path / "plates.csv", "--site", site)
-    draft = (site / "collections/plates/plates.yaml").read_text()
-    assert f"files: {tmp_path / 'plates.csv'}" in draft
-    assert "outside the site" in draft
-
-
 # --- read Excel --------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +135,7 @@ def write_workbook(path: Path, *more: list[object]) -> None:
 
 def test_a_workbook_is_saved_as_csv_or_read_by_a_function(site: Path) -> None:
     require("openpyxl")
+    require_verb("new")
     page = Page("read-excel.md")
     write_workbook(site / "plates.xlsx")
     refused = run_hven("new", "plates", "--from", site / "plates.xlsx", "--site", site, expected_code=1).stderr

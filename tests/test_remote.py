@@ -235,8 +235,8 @@ def test_streams_that_end_early_may_be_tried_again(site):
 
 
 def test_hven_new_takes_an_address(tmp_path, site):
-    from hven.descriptor.drafting import create_descriptor
     from hven.model.settings import load_settings
+    from plugin_needs import create_descriptor
 
     (tmp_path / "hven.toml").write_text("allow_private = true\n")
     path = create_descriptor(load_settings(tmp_path), "stars", f"{site}/data/stars.csv")

@@ -63,7 +63,7 @@ NEEDED: dict[str, frozenset[str]] = (
     | dict.fromkeys(
         (
             "check",
-            "descriptor_commands",
+            "schema",
             "sync",
             "preparation",
             "release_commands",

@@ -20,7 +20,6 @@ import example_plugins
 from hven.adql import functions
 from hven.app._cli.verbs import build_typer_app
 from hven.descriptor import check_descriptor
-from hven.descriptor.drafting import create_descriptor
 from hven.engines import EnginePluginRecord, duckdb
 from hven.model import plugins
 from hven.model.errors import DescriptorError, ParamError, SourceError, UserError
@@ -42,6 +41,7 @@ from hven.sources.document_enrichment import DocumentEnrichmentOptions
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
 from hven.testing.site import open_tiny_site
+from plugin_needs import create_descriptor
 from shared import ROOT
 
 PAGE = "".join(

@@ -30,8 +30,7 @@ def iterate_subclasses(base: type[TemplateContext]) -> Iterator[type[TemplateCon
 
 def load_contexts() -> list[type[TemplateContext]]:
     for module in pkgutil.walk_packages(hven.portal.__path__, "hven.portal."):
-        if not module.name.endswith("trial_worker"):
-            importlib.import_module(module.name)
+        importlib.import_module(module.name)
     return sorted(iterate_subclasses(TemplateContext), key=lambda context: context.template)
 
 

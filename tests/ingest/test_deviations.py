@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven import descriptor, query
-from hven.descriptor.drafting import write_table_draft
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sampling import find_sample_faults
 from hven.model import DeviationKind, ReadDeviation, add_deviation
@@ -18,6 +17,7 @@ from hven.model._deviations import MAX_DEVIATIONS
 from hven.query import uploads
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import write_table_draft
 
 ROWS = 2500
 FINE = [7, 2400]  # rows, from 0, with digits below a microsecond

@@ -31,11 +31,11 @@ from example_sites import prepare_example
 from hven import query
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
-from hven.descriptor import drafting
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
+from plugin_needs import create_descriptor
 from stilts import validate_tfcat
 
 
@@ -194,9 +194,7 @@ def test_hven_new_finds_the_same_regions_in_the_databases_view(ingest_example):
     site, home, _ = ingest_example("09-hfc-features")
     site.refresh_published_state()
     wanted = {row["granule_uid"]: row for row in rows(site, "SELECT * FROM hfc1ch.epn_core")}
-    drafting.create_descriptor(
-        site.settings, "proposed", str(home / "hfc.sqlite"), table="VIEW_CH_HQI", standard="epn-tap"
-    )
+    create_descriptor(site.settings, "proposed", str(home / "hfc.sqlite"), table="VIEW_CH_HQI", standard="epn-tap")
     ingest_collection(site, "proposed")
     site.refresh_published_state()
     found = rows(site, "SELECT * FROM proposed.epn_core")

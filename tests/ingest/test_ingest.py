@@ -575,8 +575,8 @@ def test_warnings_of_the_mapping_are_in_the_report(tmp_path):
 def test_columns_that_differ_in_case_alone(tmp_path, kind):
     from astropy.io import fits
 
-    from hven.descriptor.drafting import create_descriptor
     from hven.model.settings import Settings
+    from plugin_needs import create_descriptor
 
     path = tmp_path / f"a.{kind}"
     if kind == "fits":

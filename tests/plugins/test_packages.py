@@ -35,6 +35,7 @@ API_MODULES = frozenset(
         "hven.adql.value_kinds",
         "hven.adql.vocabularies",
         "hven.app.api",
+        "hven.descriptor.api.column_names",
         "hven.descriptor.api.key_proposals",
         "hven.descriptor.api.keys",
         "hven.descriptor.api.sections",
@@ -74,6 +75,7 @@ API_MODULES = frozenset(
         "hven.model.plugins",
         "hven.model.resource",
         "hven.model.settings",
+        "hven.model.shape_columns",
         "hven.model.sky",
         "hven.model.table",
         "hven.model.types",
@@ -135,6 +137,7 @@ API_MODULES = frozenset(
         "hven.sources.http_client",
         "hven.sources.kind_traits",
         "hven.sources.remote_stores",
+        "hven.sources.site_programs",
     ]
 )
 

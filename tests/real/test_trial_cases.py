@@ -17,14 +17,13 @@ import yaml
 
 from hven import query
 from hven.app._server import create_application as create_app
-from hven.descriptor.drafting import create_descriptor
 from hven.formats.media import open_product
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import UserError
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from plugin_needs import require_medium, require_plugins
+from plugin_needs import create_descriptor, require_medium, require_plugins
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))

@@ -19,7 +19,6 @@ from astropy.io import fits
 import file_servers
 from hven import query
 from hven.descriptor import check_descriptor
-from hven.descriptor.drafting import create_descriptor
 from hven.ingest.sync import sync_collection
 from hven.model import plugins
 from hven.model.errors import ChangeLimitExceededError, SourceError
@@ -28,6 +27,7 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext
 from hven.sources._reading import header_cache
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import create_descriptor
 from shared import EXAMPLES_FACTOR, shared
 
 

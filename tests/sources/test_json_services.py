@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hven.descriptor.drafting import create_descriptor, write_table_draft
 from hven.model import plugins
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
 from hven.sources import SourceContext, _rate_limiting, file_kinds
 from hven.testing.source import SourceContract
 from json_servers import RestServer, serve
+from plugin_needs import create_descriptor, write_table_draft
 
 OPEN = SourceContext(allow_private=True)
 

@@ -11,13 +11,13 @@ import pytest
 from astropy.table import Table
 
 from hven.descriptor import check_descriptor
-from hven.descriptor.drafting import create_descriptor
 from hven.model import DeviationKind
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
 from hven.sources import SourceContext, csv, fixed
 from hven.sources._reading.array_cells import parse_json_arrays
 from hven.sources._reading.repeated_names import rename_repeated_names
+from plugin_needs import create_descriptor
 
 
 def open_text(tmp_path, text, told=None, **options):

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from hven.descriptor.drafting import create_descriptor
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
 from hven.sources import SourceContext, xml
 from hven.testing.source import SourceContract
+from plugin_needs import create_descriptor
 
 TEXT = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <!-- a night -->

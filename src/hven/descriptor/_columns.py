@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hven.descriptor.written_yaml import LocatedYamlScalar
 
 REGULAR_IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LINK_PLACEHOLDER_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 MAX_NAME_CHARACTERS = 128
 
 
@@ -213,3 +214,17 @@ def _check_link_template(
                 template.locate_character(part.offset),
                 suggest_spelling(part.expression_text, known_columns),
             )
+
+
+def rename_link_columns(template: str, target_names: Mapping[str, str]) -> tuple[str, str | None]:
+    """Rename the columns of a link as the table does; also return the first column that the table does not have."""
+    source_names = [match[1] for match in _LINK_PLACEHOLDER_PATTERN.finditer(template) if match[1] is not None]
+    missing_columns = [name for name in source_names if name not in target_names]
+
+    def rename_placeholder(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        return f"{{{target_names.get(match[1], match[1])}}}"
+
+    link = _LINK_PLACEHOLDER_PATTERN.sub(rename_placeholder, template)
+    return link, next(iter(missing_columns), None)

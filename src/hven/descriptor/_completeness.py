@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hven.descriptor._column_guesses import ColumnSampleStatistics, guess_columns
 from hven.descriptor._merging import format_site_path
 from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
 from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, parse_yaml_file, read_yaml_file
-from hven.model import units
+from hven.model import plugins, units
 from hven.model.errors import Fault, TextPlace
 from hven.model.resource import SPDX_LICENCE_PATTERN
 
@@ -164,8 +163,8 @@ def list_missing_metadata(
     settings
         Settings of the site.
     published
-        Tables of the collection as they are published. Units and UCDs are guessed from names and values, as
-        ``hven new`` does.
+        Tables of the collection as they are published. Packages propose units and UCDs of columns
+        (`hven.model.plugins.PluginPackage.column_proposals`).
 
     Yields
     ------
@@ -580,37 +579,32 @@ def _is_single_line(node: Any) -> bool:
 
 
 def _propose_missing_attributes(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
-    """Return what each column lacks, and what it may be; ``..`` stands for what nobody can guess."""
-    samples_by_column = _build_samples_from_statistics(published_table)
-    guesses = guess_columns(columns, samples_by_column, is_complete=False, may_narrow=False)
-    proposals = []
-    for column, guess in zip(columns, guesses, strict=True):
+    """Return what each column lacks, and what it may be; ``..`` stands for what no package proposes."""
+    proposals = _collect_column_proposals(columns, published_table)
+    missing_attributes = []
+    for column, proposal in zip(columns, proposals, strict=True):
         missing_values: dict[str, str] = {}
-        guessed_column = guess.column
         if not column.ucd:
-            missing_values["ucd"] = guessed_column.ucd or ".."
-        effective_ucd = column.ucd or guessed_column.ucd or ""
+            missing_values["ucd"] = proposal.get("ucd", "..")
+        effective_ucd = column.ucd or proposal.get("ucd", "")
         if not column.unit and column.type.is_numeric and units.is_quantity_with_unit(effective_ucd):
             default_unit = "mag" if effective_ucd.startswith("phot.mag") else ".."
-            missing_values["unit"] = guessed_column.unit or default_unit
+            missing_values["unit"] = proposal.get("unit", default_unit)
         if not column.description:
-            missing_values["description"] = ".."
-        proposals.append(missing_values)
-    return proposals
+            missing_values["description"] = proposal.get("description", "..")
+        missing_attributes.append(missing_values)
+    return missing_attributes
 
 
-def _build_samples_from_statistics(published_table: PublishedTableInfo) -> dict[str, ColumnSampleStatistics]:
-    """Turn the statistics of numbers into samples, from which columns are guessed."""
-    samples_by_column = {}
-    for name, statistics in published_table.statistics.items():
-        if isinstance(statistics.get("minimum", 0), int | float):
-            samples_by_column[name] = ColumnSampleStatistics(
-                rows=published_table.rows or 0,
-                nulls=int(str(statistics.get("nulls", 0))),
-                minimum=statistics.get("minimum"),
-                maximum=statistics.get("maximum"),
-            )
-    return samples_by_column
+def _collect_column_proposals(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
+    """Ask the packages what columns may be; the first that proposes a value counts."""
+    joined_proposals: list[dict[str, str]] = [{} for _ in columns]
+    for _, propose_attributes in plugins.iterate_package_objects("column_proposals"):
+        proposals = propose_attributes(columns, published_table)
+        for joined_proposal, proposal in zip(joined_proposals, proposals, strict=True):
+            for key, value in proposal.items():
+                joined_proposal.setdefault(key, value)
+    return joined_proposals
 
 
 def _find_unique_column(published_table: PublishedTableInfo) -> str | None:

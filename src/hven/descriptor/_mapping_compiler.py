@@ -32,13 +32,12 @@ from hven.adql.syntax_tree import (
 )
 from hven.descriptor import _contour_columns as contour_columns
 from hven.descriptor import _expression_trees as expression_trees
-from hven.descriptor._columns import REGULAR_IDENTIFIER_PATTERN
+from hven.descriptor._columns import REGULAR_IDENTIFIER_PATTERN, rename_link_columns
 from hven.descriptor._granule_compiler import GranuleCompiler
 from hven.descriptor._lookups import LookupSet
 from hven.descriptor._name_resolution import ExpressionNameResolver, format_name_list, list_column_names, with_place
 from hven.descriptor._package_keys import load_table_keys
 from hven.descriptor._partitions import check_partition
-from hven.descriptor._source_metadata import rename_link_columns
 from hven.descriptor.compiled_mapping import (
     SOURCE_RELATION,
     TARGET_RELATION,

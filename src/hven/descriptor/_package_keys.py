@@ -10,16 +10,13 @@ from hven.descriptor.value_schema import AddedKey
 from hven.model import plugins
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from hven.adql.syntax_tree import Query
     from hven.descriptor._collection_context import CollectionContext
-    from hven.descriptor._column_guesses import ColumnGuess, ColumnSampleStatistics
+    from hven.descriptor._key_proposals import InspectedSource, TableKeyProposal
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.errors import Fault
     from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Table
-    from hven.sources import Source
 
 
 QueryColumnFinder = Callable[["Query | str"], "Sequence[Column] | None"]
@@ -80,47 +77,6 @@ class TableKeyValue:
     value: Any
     column_names: Sequence[str] | None
     faults: FaultCollector
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InspectedSource:
-    """A source that `hven new` inspects.
-
-    Attributes
-    ----------
-    source
-        The source.
-    columns
-        Its columns.
-    guesses
-        Columns of the proposed table.
-    read_first_rows
-        Reads the first values of columns, by their names.
-    samples_by_name
-        Statistics of the values that were read, by the names of columns.
-    """
-
-    source: Source
-    columns: Sequence[Column]
-    guesses: Sequence[ColumnGuess]
-    read_first_rows: Callable[[Sequence[Column]], Mapping[str, pa.Array]]
-    samples_by_name: Mapping[str, ColumnSampleStatistics]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableKeyProposal:
-    """What `hven new` proposes for a key.
-
-    Attributes
-    ----------
-    lines
-        Lines of the table in the descriptor.
-    notes
-        Comments for the curator.
-    """
-
-    lines: Sequence[str] = ()
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,6 +144,11 @@ class PluginPackage:
     table_keys
         Keys of tables that it adds to descriptors, each the place of a `hven.descriptor.api.keys.TableKey` as
         ``module:name``.
+    column_proposals
+        Functions that propose attributes for columns that lack them, each as ``module:name``: ``propose(columns,
+        published_table) -> Sequence[Mapping[str, str]]`` with the columns of an `hven.descriptor.PublishedTableInfo`.
+        For each column, it returns values by their keys ``ucd``, ``unit`` and ``description``. `hven check --metadata`
+        shows them.
     address_rewriter
         Place of a function that builds a `hven.services.address_rewriting.AddressRewriter` from the settings, as
         ``module:name``: it replaces old addresses of requests before they are routed; empty: none.
@@ -224,6 +229,7 @@ class PluginPackage:
     settings: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     checks: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     table_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    column_proposals: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None

@@ -62,7 +62,7 @@ T = TypeVar("T")
 CachedFunction = TypeVar("CachedFunction", bound="Callable[..., Any]")
 PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-in plug-ins
     "sources": ("hven.sources",),
-    "descriptions": ("hven.descriptor._table_descriptions",),
+    "descriptions": (),
     "documents": (),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),

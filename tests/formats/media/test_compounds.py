@@ -7,11 +7,11 @@ import pytest
 from astropy import units
 from astropy.table import Table
 
-from hven.descriptor.drafting import write_table_draft
 from hven.formats.media import open_product
 from hven.model import DeviationKind, plugins
 from hven.model.errors import SourceError, TooLargeError
 from hven.sources import SourceContext
+from plugin_needs import write_table_draft
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")

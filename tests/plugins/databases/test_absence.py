@@ -11,12 +11,12 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.descriptor.drafting import create_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
 from hven.model.settings import load_settings
 from hven.site import Site
+from plugin_needs import create_descriptor
 from process_runner import run_hven
 
 STARS = """

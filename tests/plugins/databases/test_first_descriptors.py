@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from hven import descriptor
-from hven.descriptor._database_tables import split_database_address
-from hven.descriptor.drafting import create_descriptor
 from hven.model.errors import UsageError
 from hven.model.settings import Settings
+from plugin_needs import create_descriptor, load_drafter
 from process_runner import run_hven
 
 
@@ -84,11 +83,14 @@ def test_a_database_by_its_secret(tmp_path):
 
 
 def test_an_address_with_a_table_behind_it() -> None:
-    assert split_database_address("postgresql://u@h/db/public.t") == ("postgresql://u@h/db", "public.t")
-    assert split_database_address("postgresql://u@/db/t?host=/tmp") == ("postgresql://u@/db?host=/tmp", "t")
-    assert split_database_address("postgresql://u@h/db") == ("postgresql://u@h/db", None)
-    assert split_database_address("mysql://u@h/db/t") == ("mysql://u@h/db", "t")
-    assert split_database_address("oracle://u@h/db/t") == ("", None)
+    assert load_drafter("split_database_address")("postgresql://u@h/db/public.t") == ("postgresql://u@h/db", "public.t")
+    assert load_drafter("split_database_address")("postgresql://u@/db/t?host=/tmp") == (
+        "postgresql://u@/db?host=/tmp",
+        "t",
+    )
+    assert load_drafter("split_database_address")("postgresql://u@h/db") == ("postgresql://u@h/db", None)
+    assert load_drafter("split_database_address")("mysql://u@h/db/t") == ("mysql://u@h/db", "t")
+    assert load_drafter("split_database_address")("oracle://u@h/db/t") == ("", None)
 
 
 def test_a_file_that_hven_new_cannot_use(tmp_path: Path) -> None:

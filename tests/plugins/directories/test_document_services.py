@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from document_servers import ElasticServer, StacServer
 
-from hven.descriptor.drafting import create_descriptor
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLargeError
 from hven.model.settings import Settings
@@ -22,6 +21,7 @@ from hven.sources._reading import service_client
 from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
 from json_servers import Reply, Request, RestServer, format_basic_login, serve
+from plugin_needs import create_descriptor
 from process_runner import run_hven
 
 OPEN = SourceContext(allow_private=True)

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from hven import descriptor
-from hven.descriptor.drafting import create_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import SourceError
 from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
+from plugin_needs import create_descriptor
 
 
 @pytest.fixture

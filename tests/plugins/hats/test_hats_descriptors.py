@@ -25,8 +25,6 @@ from test_hats_catalogues import (
 
 from file_servers import ServedFiles, serve_http
 from hven import descriptor, query
-from hven.descriptor import _table_drafting
-from hven.descriptor.drafting import create_descriptor
 from hven.formats import ResultStatus, TableMetadata, votable
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sampling import find_sample_faults
@@ -40,6 +38,7 @@ from hven.plugins.hats.engine import foreign_catalogues
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import SourceContext
+from plugin_needs import create_descriptor, load_drafter
 
 SAID = {
     "obs_title": "Stars of the far side",
@@ -194,7 +193,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
 
 
 def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, file_server: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(_table_drafting, "MAX_REMOTE_SAMPLED_ROWS", 100)
+    monkeypatch.setattr(load_drafter("table_drafting"), "MAX_REMOTE_SAMPLED_ROWS", 100)
     file_server.files = list_served_files(collection(tmp_path / "out"))
     text = create_descriptor(settings.load_settings(site), "far", f"{file_server.address}/far/").read_text()
     assert f'path: "{file_server.address}/far"' in text

@@ -11,10 +11,10 @@ import pytest
 from astropy.io import fits
 
 from hven.descriptor import check_descriptor
-from hven.descriptor.drafting import create_descriptor
 from hven.model import plugins
 from hven.model.settings import Settings
 from hven.sources import SourceContext, file_kinds
+from plugin_needs import create_descriptor
 from shared import EXAMPLES_FACTOR, shared
 
 NAMES = {"OI_VIS": "nb_vis", "OI_VIS2": "nb_vis2", "OI_T3": "nb_t3", "OI_FLUX": "nb_flux"}

@@ -13,7 +13,6 @@ import pytest
 import file_servers
 from hven import query
 from hven.descriptor import check_descriptor
-from hven.descriptor.drafting import create_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import SourceError
@@ -23,6 +22,7 @@ from hven.sources import SourceContext
 from hven.sources.csv import Options
 from hven.sources.csv import open as open_csv
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import create_descriptor
 from shared import EXAMPLES_FACTOR, shared
 
 

@@ -11,8 +11,6 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.descriptor._database_tables import inspect_database_table
-from hven.descriptor.drafting import create_descriptor
 from hven.engines import load_live_engine_module
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -21,6 +19,7 @@ from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site._live_tables import _load_inspection
 from hven.sources import SourceContext
+from plugin_needs import create_descriptor, load_drafter
 from process_runner import run_hven
 
 SECTIONS = """\
@@ -125,4 +124,4 @@ def test_live_tables_are_not_read(directory: Path) -> None:
         create_descriptor(settings, "ops", address, kind="live", table="cubes")
     # copied tables are drafted without the keys and comments that the package reads
     options = {"url": address, "table": "cubes"}
-    assert inspect_database_table("sql", options, SourceContext(directory=directory)) is None
+    assert load_drafter("inspect_database_table")("sql", options, SourceContext(directory=directory)) is None

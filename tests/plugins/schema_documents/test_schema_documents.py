@@ -12,14 +12,13 @@ import pytest
 import yaml
 
 from hven import descriptor
-from hven.descriptor.drafting import create_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import SourceError, UsageError
 from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from plugin_needs import require_plugins
+from plugin_needs import create_descriptor, require_plugins
 
 FELIS = """\
 # made by hand

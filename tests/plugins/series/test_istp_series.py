@@ -13,12 +13,12 @@ from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.descriptor import drafting as drafts
 from hven.ingest.api.runs import ingest_collection
 from hven.model import units
 from hven.model.settings import Settings
 from hven.model.units import strip_idl_markup
 from hven.site import Site
+from plugin_needs import create_descriptor
 from shared import shared
 
 COUNT = 60
@@ -88,7 +88,7 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
     home = tmp_path / "collections/abc/data"
     home.mkdir(parents=True)
     write(home / f"a.{ending}")
-    path = drafts.create_descriptor(Settings(directory=tmp_path), "abc", str(home / f"a.{ending}"))
+    path = create_descriptor(Settings(directory=tmp_path), "abc", str(home / f"a.{ending}"))
     text = path.read_text()
     made = yaml.safe_load(text)
     assert [str(fault) for fault in check_descriptor(path, Settings(directory=tmp_path))] == []
@@ -145,6 +145,6 @@ def test_files_of_archives_pass_check_with_their_series(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text("")
     for number, name in enumerate(("rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf", "psp_fld_l2_mag_rtn_1min_20200104_v02.cdf", "ac_h2_sis_20101105_v06.cdf")):  # fmt: skip
         settings = Settings(directory=tmp_path)
-        path = drafts.create_descriptor(settings, f"c{number}", str(shared(f"data/helio/cdf/{name}")))
+        path = create_descriptor(settings, f"c{number}", str(shared(f"data/helio/cdf/{name}")))
         assert "series" in yaml.safe_load(path.read_text())["tables"]["main"], name
         assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == [], name

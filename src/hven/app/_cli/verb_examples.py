@@ -7,12 +7,6 @@ from __future__ import annotations
 
 VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("hven init mysite",),
-    "new": (
-        "hven new stars --from stars.csv",
-        "hven new cubes --from 'cubes/*.fits' --kind fits --standard epn-tap",
-        "hven new operations --from '$OPS_DB' --table public.cubes --live",
-        "hven new paper --from https://example.org/table.csv --paper 10.5555/12345 --licence CC-BY-4.0",
-    ),
     "check": (
         "hven check stars",
         "hven check --tests --run-examples --links",

@@ -30,9 +30,8 @@ DEFAULT_HEADING = "Operate"  # of verbs whose record names neither a heading nor
 VERBS_BY_HEADING = {
     "Describe": {
         "init": "init",
-        "new": "descriptor_commands",
         "check": "check",
-        "schema": "descriptor_commands",
+        "schema": "schema",
     },
     "Publish": {"ingest": "publish", "prepare": "preparation", "remove": "publish"},
     "Keep in sync": {"sync": "sync", "history": "publish", "diff": "sync", "rollback": "publish"},

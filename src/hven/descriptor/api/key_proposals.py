@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from hven.descriptor._column_guesses import ColumnGuess, ColumnSampleStatistics, quote_source_name
-from hven.descriptor._package_keys import InspectedSource, TableKeyProposal
+from hven.descriptor._key_proposals import (
+    ColumnGuess,
+    InspectedSource,
+    SampledRange,
+    TableKeyProposal,
+    quote_source_name,
+)
+from hven.descriptor._package_keys import load_table_keys
 from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
 
 __all__ = [
     "ColumnGuess",
-    "ColumnSampleStatistics",
     "InspectedSource",
+    "SampledRange",
     "TableKeyProposal",
     "format_yaml_flow_value",
     "format_yaml_scalar",
+    "load_table_keys",
     "quote_source_name",
 ]

@@ -1,4 +1,4 @@
-"""Sections of descriptors with their keys, columns of standards, and the limit of flags."""
+"""Sections of descriptors with their keys, standards with their columns, and the limit of flags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hven.descriptor._keys import (
     TableParamSection,
     TableSection,
 )
-from hven.descriptor._merging import list_standard_columns
+from hven.descriptor._merging import list_standard_columns, list_standards
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "TableParamSection",
     "TableSection",
     "list_standard_columns",
+    "list_standards",
 ]

@@ -35,6 +35,7 @@ class PagePlace:
 
 PAGE_PLACES = {
     "header": PagePlace(template="frame.html"),
+    "health.curators": PagePlace(template="health.html"),
     "home.curators": PagePlace(template="home.html"),
     "news.curators": PagePlace(template="news.html", variables=("one",)),
     "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS
+from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, record_to_dict
 from hven.portal._pages.brand import PortalBrand
 from hven.portal._pages.editing_rights import can_edit_collection, can_edit_portal
 from hven.portal._pages.package_pages import PAGE_PLACES, PagePlace, PortalPages
@@ -45,5 +45,6 @@ __all__ = [
     "is_json_requested",
     "list_languages",
     "read_whole_number_parameter",
+    "record_to_dict",
     "run_while_connected",
 ]

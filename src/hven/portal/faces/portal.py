@@ -31,7 +31,6 @@ from hven.portal._views import (
     statistics,
     strip_data,
     table_page,
-    trial_page,
 )
 from hven.portal._views.keyword_page import render_keyword_page
 from hven.portal._views.link_page import render_link_page
@@ -66,7 +65,6 @@ PAGE_MODULES = (
     service_form,
     pane,
     coincident_rows_data,
-    trial_page,
     result_page,
     assets,
 )

@@ -24,7 +24,6 @@ from fsspec import filesystem
 from hven import query
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticTableCatalogue
-from hven.descriptor.drafting import create_descriptor
 from hven.engines import ExecutionLimits
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
@@ -35,6 +34,7 @@ from hven.plugins.hats.engine import open as open_hats
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import SourceContext
+from plugin_needs import create_descriptor
 from process_runner import Server, serve_site
 from shared import EXAMPLES_FACTOR
 

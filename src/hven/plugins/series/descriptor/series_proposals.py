@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.descriptor.api.key_proposals import ColumnGuess, ColumnSampleStatistics, InspectedSource
+    from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, SampledRange
     from hven.model.table import TimeSeriesMetadata
 
 DAY_SECONDS = 86_400.0
@@ -154,7 +154,7 @@ def _estimate_cadence(times: pa.Array) -> str:
 def write_outlier_notes(
     sample_metadata: TimeSeriesMetadata,
     guesses: Sequence[ColumnGuess],
-    samples_by_name: Mapping[str, ColumnSampleStatistics],
+    samples_by_name: Mapping[str, SampledRange],
 ) -> list[str]:
     """List columns with values outside of VALIDMIN to VALIDMAX of the source, and how such values become missing."""
     notes = []

@@ -1,0 +1,1 @@
+"""Draft descriptors of sources, and try files in a page."""

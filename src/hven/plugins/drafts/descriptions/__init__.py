@@ -1,0 +1,1 @@
+"""Descriptions of tables that are read for drafts."""

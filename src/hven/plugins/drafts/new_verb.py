@@ -1,0 +1,116 @@
+"""``hven new``: write a first descriptor."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hven.app.api import format_command, load_site_settings
+from hven.model import plugins
+from hven.model.errors import UsageError
+from hven.model.settings import resolve_secret
+from hven.plugins.drafts import drafting
+
+
+def new(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="FILE|URL", help="File or address of the data.", show_default=False)
+    ] = "",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind", help=("Kind of source: csv, fits, votable, parquet, sql ... (default: Hven recognises the file).")
+        ),
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", help="Name or number of the table, if the file or database has several.")
+    ] = None,
+    is_live: Annotated[
+        bool, typer.Option("--live", help="Publish a PostgreSQL table in place, without a copy.")
+    ] = False,
+    standard: Annotated[
+        str | None, typer.Option("--standard", help="Map the columns to epn-tap or obscore, as far as Hven can guess.")
+    ] = None,
+    paper_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--paper",
+            metavar="DOI|BIBCODE",
+            help=(
+                "The paper to which the data belong. Hven copies its table and files. Repeat the option for several "
+                "identifiers."
+            ),
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="With --paper: the licence as the authors state it.")
+    ] = None,
+) -> None:
+    """Write a first draft of a descriptor, from a file or an address."""
+    if not source:
+        collection_name = _propose_collection_name(name)
+        data_path = shlex.quote(name) if collection_name != name else "FILE"
+        raise UsageError(
+            "--from is missing: it names the file or the address of the data",
+            remedy=f"run {format_command(context, 'new', collection_name, '--from', data_path)}",
+        )
+    site_settings = load_site_settings(context)
+    check_command = format_command(context, "check", name)
+    ingest_command = format_command(context, "ingest", name)
+    if paper_ids:
+        descriptor_path = drafting.create_descriptor_for_paper(
+            site_settings, name, source, paper_ids, licence=licence, kind=kind, table=table, standard=standard
+        )
+        print(f"wrote {descriptor_path}")
+        next_step = f"Review it, then run: {check_command} && {ingest_command}"
+        if any(package.identifiers for package in plugins.list_plugin_packages()):
+            next_step += f"; to give it its own DOI, run: {format_command(context, 'doi', name)}"
+        print(next_step)
+        return
+    if licence:
+        raise UsageError("--licence needs --paper", remedy="add `licence` to the descriptor")
+    source, notes = drafting.move_connection_line_to_secrets(site_settings.directory, name, source)
+    for note in notes:
+        print(note)
+    path = drafting.create_descriptor(
+        site_settings,
+        name,
+        source,
+        kind="live" if is_live else kind,
+        table=table,
+        standard=standard,
+        resolve_secret=partial(resolve_secret, site_settings.directory),
+    )
+    print(f"wrote {path}")
+    if _is_file_outside(source, site_settings.directory):
+        print(
+            f"Hven reads {source} in place, and `hven backup` does not include it; to include it, move it to the "
+            "directory of the descriptor, and change its path there"
+        )
+    next_commands = [check_command]
+    if not is_live and kind != "live":
+        next_commands.append(ingest_command)
+    print(f"Review it, then run: {' && '.join(next_commands)}")
+
+
+def _propose_collection_name(name: str) -> str:
+    """Propose the name of a collection for a user who wrote the name of a file instead."""
+    return re.sub(r"\W+", "_", Path(name).stem.lower(), flags=re.ASCII).strip("_") or "NAME"
+
+
+def _is_file_outside(source: str, site_directory: Path) -> bool:
+    """Return whether a source names files, by a path or pattern, that are outside of the site."""
+    source_path = Path(source).expanduser().absolute()
+    pattern = str(source_path.relative_to(source_path.anchor))
+    first_file = next(Path(source_path.anchor).glob(pattern), None)
+    if first_file is None:
+        return False
+    return not first_file.parent.resolve().is_relative_to(site_directory.resolve())

@@ -1,0 +1,1 @@
+"""The page on which curators try a file."""
