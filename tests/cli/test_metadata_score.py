@@ -161,18 +161,13 @@ def test_all_lines_together_are_a_hundred(site: Site, tmp_path: Path) -> None:
     )
 
 
-def test_what_is_proposed_comes_from_names_and_values(site: Site, tmp_path: Path) -> None:
+def test_what_is_proposed_comes_with_its_place(site: Site, tmp_path: Path) -> None:
     _, lacks = judge_descriptor(site, tmp_path / "collections/stars/stars.yaml")
     (follows,) = (one for one in lacks if one.fault.message.startswith("columns of follows"))
-    assert follows.added_text.splitlines()[:4] == [
-        "    follow: true", "    columns:", '      id: {ucd: meta.id;meta.main, description: ".."}', '      ra: {ucd: pos.eq.ra;meta.main, unit: deg, description: ".."}',
-    ]  # fmt: skip
+    assert follows.added_text.splitlines()[:2] == ["    follow: true", "    columns:"]
+    assert follows.added_text.count('description: ".."') == 5
     said = {one.fault.message.partition(" (")[0]: one for one in lacks}
     assert said["no primary key of follows"].added_text == "    primary: id"
-    assert (
-        said["no UCD and no unit and no description of declared.vmag"].added_text
-        == '{type: float64, ucd: phot.mag;em.opt.V, unit: mag, description: ".."}'
-    )
     assert (
         said["no examples"].added_text
         == "examples: [{title: The first rows, query: SELECT TOP 10 * FROM stars.follows}]"
@@ -182,20 +177,6 @@ def test_what_is_proposed_comes_from_names_and_values(site: Site, tmp_path: Path
         said["no UCD and no description of declared.ra"].fault.place.line,
         said["no UCD and no description of declared.ra"].fault.place.column,
     ) == (11, 11)
-
-
-def test_values_speak_against_a_unit(tmp_path: Path) -> None:
-    """Numbers that are no degrees are not said to be some."""
-    folder = site_of(
-        tmp_path, "collection: stars\ntitle: Stars\ntables: {main: {source: rows.csv}}\n", published=False
-    ).parent
-    (folder / "rows.csv").write_text("ra,dec\n100000,5\n200000,6\n")
-    with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
-        ingest_collection(site, "stars")
-        _, lacks = judge_descriptor(site, folder / "stars.yaml")
-    (columns,) = (one for one in lacks if one.fault.message.startswith("columns of main"))
-    assert 'ra: {ucd: pos.eq.ra;meta.main, unit: ".."' in columns.added_text
-    assert "dec: {ucd: pos.eq.dec;meta.main, unit: deg" in columns.added_text
 
 
 LOOP = """\

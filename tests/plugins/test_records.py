@@ -25,6 +25,7 @@ from example_plugins import clear_caches
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.app._server.request_middleware import RequestMiddleware
+from hven.descriptor import list_missing_metadata, load_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
@@ -576,6 +577,33 @@ def test_a_package_adds_to_pages_of_collections(package_place: Path, site: Path)
         assert (answer.status, answer.headers["location"]) == (303, "stars/night.txt")
         assert client.ask("GET", "/collections/nothing", headers={"accept": "text/html"}).status == 404
     sys.modules.pop("hven_night_pages", None)
+
+
+COLUMN_PROPOSALS = """
+
+def propose_labels(columns, published_table):
+    return [{"ucd": "meta.note", "description": f"the {column.name} of {published_table.table.name}"} for column in columns]
+"""
+
+
+def test_a_package_proposes_attributes_of_columns(package_place: Path, site: Path) -> None:
+    path = package_place / "hven_night_sky.py"
+    record = 'column_proposals=("hven_night_sky:propose_labels",),\n    checks='
+    path.write_text(path.read_text().replace("checks=", record, 1) + COLUMN_PROPOSALS, encoding="utf-8")
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    folder = site / "collections/stars"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("xyzzy\na\n", encoding="utf-8")
+    text = "collection: stars\ntitle: Stars\ntables: {main: {source: rows.csv, columns: {xyzzy: string}}}\n"
+    (folder / "stars.yaml").write_text(text, encoding="utf-8")
+    with Site(load_settings(site, {}), watch_for_changes=False) as opened:
+        ingest_collection(opened, "stars")
+        published_table = opened.get_published_state().tables_by_name["stars.main"]
+        resource = load_descriptor(folder / "stars.yaml", opened.settings)
+        lacks = list(list_missing_metadata(resource, opened.settings, [published_table]))
+    (told,) = (item.added_text for item in lacks if "xyzzy" in item.fault.message)
+    assert told == "{type: string, ucd: meta.note, description: the xyzzy of main}"
 
 
 @pytest.mark.usefixtures("package_place")
