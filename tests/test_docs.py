@@ -36,6 +36,7 @@ from process_runner import Server, run_hven, serve_site, wait_until, write_shell
 from reference_pages import keep_part, list_source_pages
 from requirements import require_program
 from shared import ROOT
+from star_descriptors import write_stars_descriptor
 
 ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}
 
@@ -163,7 +164,7 @@ def test_every_key_of_json_outputs_is_on_the_page(tmp_path: Path) -> None:
     (tmp_path / "stars.csv").write_text("name,vmag\nVega,0.03\n")
     site = tmp_path / "site"
     run_hven("init", site)
-    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
+    write_stars_descriptor(site, tmp_path / "stars.csv")
     report = json.loads(run_hven("ingest", "stars", "--json", "--site", site).stdout)
     for key in set(
         re.findall(r"`\{collection.*?tables: .*?`", get_verb_section("ingest"))[0]

@@ -16,6 +16,7 @@ import pytest
 from process_runner import run_hven, serve_site, wait_until, write_shell_program
 from requirements import require_program
 from shared import ROOT
+from star_descriptors import write_stars_descriptor
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ def block(page: str, kind: str) -> str:
 def site(tmp_path: Path) -> Path:
     (tmp_path / "stars.csv").write_text(STARS)
     run_hven("init", tmp_path / "site")
-    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", tmp_path / "site")
+    write_stars_descriptor(tmp_path / "site", tmp_path / "stars.csv")
     run_hven("ingest", "stars", "--site", tmp_path / "site")
     return tmp_path / "site"
 

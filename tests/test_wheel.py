@@ -21,7 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from plugin_needs import require_plugins
+from plugin_needs import require_plugins, require_verb
 from process_runner import serve_site
 from shared import ROOT
 
@@ -234,6 +234,7 @@ def test_no_file_of_it_names_this_machine(wheel: Path) -> None:
 
 
 def test_a_user_elsewhere_publishes_a_file(installed_programs: Path, tmp_path: Path) -> None:
+    require_verb("new")
     home = tmp_path / "somebody's home"
     home.mkdir()
     (home / "stars.csv").write_text(
@@ -274,6 +275,7 @@ for verb, *words in json.loads(sys.argv[1]):
 
 
 def test_a_plain_install_says_what_a_site_over_postgresql_lacks(installed_programs: Path, tmp_path: Path) -> None:
+    require_verb("new")
     require_plugins("engines", "postgres")
     hven, python = installed_programs / "hven", installed_programs / "python"
     run(python, "-c", "import psycopg", cwd=tmp_path, code=1)

@@ -14,6 +14,7 @@ import pytest
 from astropy.io import fits
 
 from hven.model import plugins
+from plugin_needs import require_verb
 from process_runner import HVEN_COMMAND, run_hven
 
 GOOD = "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n3,12,22,5.5\n"
@@ -148,6 +149,7 @@ def test_rows_that_are_all_bad(site: Path) -> None:
 
 def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
     """Each is told in a sentence, and leaves no half-made collection."""
+    require_verb("new")
     table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1, 2])], name="RIGHT")
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "two.fits")
     (tmp_path / "half.csv.gz").write_bytes(gzip.compress(GOOD.encode() * 100)[:60])

@@ -14,6 +14,7 @@ import pytest
 from astropy.io import votable
 
 from process_runner import Server, run_hven, serve_site
+from star_descriptors import write_stars_descriptor
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bad requests")]
 
@@ -25,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (site.parent / "stars.csv").write_text(
         "id,name,ra (deg),dec (deg)\n" + "".join(f"{n},s{n},{n % 360},{n % 90}\n" for n in range(1, 1001))
     )
-    run_hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site)
+    write_stars_descriptor(site, site.parent / "stars.csv")
     run_hven("ingest", "stars", "--site", site)
     with serve_site(site, workers=1) as made:
         pid = made.process.pid

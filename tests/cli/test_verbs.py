@@ -20,6 +20,7 @@ from hven.app._cli import verbs
 from hven.model.plugins import Verb
 from process_runner import HVEN_COMMAND, run_hven, serve_site
 from shared import ROOT
+from star_descriptors import write_stars_descriptor
 
 STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\nRigel,78.634,-8.202,0.18\n"
 
@@ -30,7 +31,7 @@ def stars_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("cli")
     (home / "stars.csv").write_text(STARS)
     run_hven("init", home / "site")
-    run_hven("new", "stars", "--from", home / "stars.csv", "--site", home / "site")
+    write_stars_descriptor(home / "site", home / "stars.csv")
     run_hven("ingest", "stars", "--site", home / "site")
     return home / "site"
 
@@ -39,7 +40,7 @@ def stars_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(tmp_path: Path) -> Path:
     (tmp_path / "stars.csv").write_text(STARS)
     run_hven("init", tmp_path / "site")
-    run_hven("new", "stars", "--from", "stars.csv", "--site", "site", cwd=tmp_path)
+    write_stars_descriptor(tmp_path / "site", tmp_path / "stars.csv")
     return tmp_path / "site"
 
 
@@ -112,30 +113,6 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "command"),
-    [("M 31.v2.csv", "hven new m_31_v2 --from 'M 31.v2.csv'"), ("stars", "hven new stars --from FILE")],
-)
-def test_new_without_data_says_how_to_write_it(name: str, command: str) -> None:
-    told = run_hven("new", name, expected_code=2).stderr
-    assert f"--from is missing: it names the file or the address of the data; run {command}" in told
-
-
-def test_a_file_within_the_site_goes_into_its_backups_and_nothing_is_said(site: Path) -> None:
-    (site / "collections/more").mkdir()
-    (site / "collections/more/more.csv").write_text(STARS)
-    assert "backup" not in run_hven("new", "more", "--from", "collections/more/more.csv", cwd=site).stdout
-    assert "backup" not in run_hven("new", "others", "--from", "collections/**/m*.csv", cwd=site).stdout
-
-
-def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp_path: Path) -> None:
-    (tmp_path / "far/a").mkdir(parents=True)
-    (tmp_path / "far/a/stars.csv").write_text(STARS)
-    for name, pattern in (("one", "far/*/*.csv"), ("two", "far/**/stars.csv")):
-        told = run_hven("new", name, "--from", tmp_path / pattern, cwd=site).stdout
-        assert " in place, and `hven backup` does not include it" in told
-
-
 # --- wrong usage, our own faults ---------------------------------------------------------------------------
 
 
@@ -202,7 +179,6 @@ def test_help_says_what_every_verb_does() -> None:
     assert "..." not in told.partition("Describe:")[2]  # one whole sentence each
     for verb in (
         "init",
-        "new",
         "check",
         "ingest",
         "serve",
@@ -249,17 +225,7 @@ def test_a_verb_of_a_package_has_a_heading(monkeypatch: pytest.MonkeyPatch, verb
     assert "  plan " in re.split(r"\n(?=[A-Z])", result.output.partition(f"{heading}:\n")[2])[0]
 
 
-# --- new, check, schema -------------------------------------------------------------------------------------
-
-
-def test_new_writes_a_descriptor_that_is_right(site: Path) -> None:
-    path = site / "collections" / "stars" / "stars.yaml"
-    assert "pos.eq.ra;meta.main" in path.read_text()
-    assert run_hven("check", "stars", "--site", site).stdout == "1 descriptor: 0 errors, 0 warnings\n"
-    assert (
-        "exists"
-        in run_hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site, expected_code=1).stderr
-    )
+# --- check, schema ------------------------------------------------------------------------------------------
 
 
 def test_check_reports_every_fault_with_its_place(site: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from hven.site.store import JobRecord, StateStore
 from process_runner import HVEN_COMMAND, Server, run_hven, serve_site, wait_until
+from star_descriptors import write_stars_descriptor
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "stars.csv").write_text(f"id,ra,dec\n{STARS}")
     site = tmp_path / "site"
     run_hven("init", site)
-    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
+    write_stars_descriptor(site, tmp_path / "stars.csv")
     run_hven("ingest", "stars", "--site", site)
     return site
 

@@ -24,6 +24,7 @@ from hven.site.store import JobRecord
 from hven.testing.site import open_tiny_site
 from job_programs import ECHO_PROGRAM, write_job_type
 from process_runner import Server, assert_takes_less, run_hven, serve_site, wait_until
+from star_descriptors import write_stars_descriptor
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 SLEEP = """import os, sys, time
@@ -48,7 +49,7 @@ def remote_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (place / "stars.csv").write_text(f"id,x\n{rows}")
     site = place / "site"
     run_hven("init", site)
-    run_hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+    write_stars_descriptor(site, place / "stars.csv")
     run_hven("ingest", "stars", "--site", site)
     write_job_type(site, "sleep", SLOW, sleep_py=SLEEP)
     write_job_type(

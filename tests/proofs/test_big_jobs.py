@@ -22,6 +22,7 @@ import pytest
 
 from process_runner import HVEN_COMMAND, Server, run_hven, serve_site, wait_until
 from requirements import report_missing, require, require_program
+from star_descriptors import write_stars_descriptor
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def site_in(place: Path, rows: int = SIDE) -> Path:
     (site / "hven.toml").write_text(
         f"job_workers = 2\n{(site / 'hven.toml').read_text()}\n[jobs]\nmaxrec_default = 1_000_000_000\nmaxrec_hard = 1_000_000_000\n"
     )
-    run_hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+    write_stars_descriptor(site, place / "stars.csv")
     run_hven("ingest", "stars", "--site", site)
     return site
 

@@ -29,6 +29,7 @@ from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, tap
 from hven.sources._reading import tap_client
 from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
+from plugin_needs import require_verb
 from process_runner import run_hven, serve_site
 
 ROWS = [
@@ -620,6 +621,7 @@ def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
 
 
 def test_a_first_descriptor_of_a_service(server, tmp_path):
+    require_verb("new")
     run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")
@@ -653,6 +655,7 @@ def test_an_ingest_pages_by_the_primary_key(proxy, tmp_path):
 
 def test_several_tables_of_a_service_become_one_collection(server, tmp_path):
     """What TAP_SCHEMA says of columns and keys is taken over, and the draft's rows come."""
+    require_verb("new")
     run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")

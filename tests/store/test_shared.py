@@ -21,6 +21,7 @@ from hven.site.store import _database as db
 from hven.site.store._database import STATE_FORMAT
 from postgres_cluster import find_programs, run_server
 from process_runner import Server, run_hven, serve_site, wait_until
+from star_descriptors import write_stars_descriptor
 
 pytestmark = pytest.mark.outside
 
@@ -189,7 +190,7 @@ def machines(tmp_path: Path, url: str) -> tuple[Path, Path]:
         file.write_text(more + file.read_text())
         (site / "secrets.toml").write_text(f'STORE = "{url}"\n')
         found.append(site)
-    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", found[0])
+    write_stars_descriptor(found[0], tmp_path / "stars.csv")
     shutil.copytree(found[0] / "collections", found[1] / "collections", dirs_exist_ok=True)
     return found[0], found[1]
 
