@@ -329,7 +329,7 @@ QUERY_STRINGS |= {
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
         "/assets/packages/{package}/{digest}/{path:path}",
-        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial",
+        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back",
         "/results/{ident}", "/results/{ident}/rows",
     )
 }  # fmt: skip

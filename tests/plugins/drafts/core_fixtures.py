@@ -13,3 +13,5 @@ DRAFTERS = {
     "table_drafting": table_drafting,
     "write_table_draft": write_table_draft,
 }
+# modules whose messages pages show, in the reader's language
+TRANSLATED_MODULES = {"plugins/drafts/trial": "the page /trial"}

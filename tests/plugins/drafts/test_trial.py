@@ -48,6 +48,16 @@ def give(client: Client, content: bytes, name: str, headers: dict[str, str], fie
     return client.ask("POST", "/trial", body=b"\r\n".join(parts), headers={"content-type": "multipart/form-data; boundary=mark", **headers})  # fmt: skip
 
 
+def test_who_must_log_in_is_shown_the_page_for_it(trial_site: Site) -> None:
+    client = Client(create_application(trial_site))
+    page = client.ask("GET", "/trial?from=2026-01", headers={"accept": "text/html"})
+    assert page.status == 303
+    assert page.headers["location"].endswith("/login?next=%2Ftrial%3Ffrom%3D2026-01")
+    assert "www-authenticate" not in page.headers, "a browser shows a box of its own for it"
+    for accept in ("application/json", "*/*"):
+        assert client.ask("GET", "/trial", headers={"accept": accept}).status == 401
+
+
 def test_curators_alone_are_asked_for_a_file(trial_site: Site, people: dict[str, dict[str, str]]) -> None:
     client = Client(create_application(trial_site))
     statuses = {name: client.ask("GET", "/trial", headers=headers).status for name, headers in people.items()}
