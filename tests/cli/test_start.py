@@ -63,7 +63,7 @@ NEEDED: dict[str, frozenset[str]] = (
     | dict.fromkeys(
         (
             "check",
-            "schema",
+            "descriptor_schema",
             "sync",
             "preparation",
             "release_commands",

@@ -31,7 +31,7 @@ VERBS_BY_HEADING = {
     "Describe": {
         "init": "init",
         "check": "check",
-        "schema": "schema",
+        "schema": "descriptor_schema",
     },
     "Publish": {"ingest": "publish", "prepare": "preparation", "remove": "publish"},
     "Keep in sync": {"sync": "sync", "history": "publish", "diff": "sync", "rollback": "publish"},
