@@ -217,7 +217,20 @@ def _check_link_template(
 
 
 def rename_link_columns(template: str, target_names: Mapping[str, str]) -> tuple[str, str | None]:
-    """Rename the columns of a link as the table does; also return the first column that the table does not have."""
+    """Rename the columns of a link as the table does.
+
+    Parameters
+    ----------
+    template
+        The link, with names of source columns in braces.
+    target_names
+        Names of columns in the table, by their names in the source.
+
+    Returns
+    -------
+    link, missing_column
+        The link, and the first column that the table does not have; None: it has all.
+    """
     source_names = [match[1] for match in _LINK_PLACEHOLDER_PATTERN.finditer(template) if match[1] is not None]
     missing_columns = [name for name in source_names if name not in target_names]
 

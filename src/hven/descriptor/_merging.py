@@ -309,7 +309,18 @@ def read_toml_defaults(settings: Settings) -> LocatedYamlMap:
 
 
 def list_standards(settings: Settings | None = None) -> dict[str, Path]:
-    """List all standards by name: the shipped ones, and ``standards/*.yaml`` of the site."""
+    """List all standards by name: the shipped ones, and ``standards/*.yaml`` of the site.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site; None: the shipped ones alone.
+
+    Returns
+    -------
+    paths
+        Files of the standards.
+    """
     paths = sorted(STANDARDS_DIRECTORY.glob("*.yaml"))
     if settings is not None:
         paths += sorted((settings.directory / "standards").glob("*.yaml"))

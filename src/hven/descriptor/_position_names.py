@@ -28,6 +28,11 @@ _SKY_STEM_PATTERN = re.compile(
 def is_position_pair(lon: str, lat: str) -> bool | None:
     """Check whether two names are those of one position: ``ra_mean``, ``dec_mean`` are, ``clipra``, ``crval2`` are not.
 
+    Parameters
+    ----------
+    lon, lat
+        The names.
+
     Returns
     -------
     together

@@ -80,13 +80,37 @@ def format_yaml_flow_value(value: Any) -> str:
 
 
 def format_yaml_comment(text: str) -> str:
-    """Make a text fit for a comment: one line of at most 600 characters."""
+    """Make a text fit for a comment: one line of at most 600 characters.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    line
+        The text, with blanks instead of what cannot be printed.
+    """
     printable_text = "".join(character if character.isprintable() else " " for character in text)
     return printable_text[:MAX_COMMENT_CHARACTERS]
 
 
 def format_yaml_folded_text(key: str, text: str) -> list[str]:
-    """Write a long text over several lines."""
+    """Write a long text over several lines.
+
+    Parameters
+    ----------
+    key
+        The key whose value the text is.
+    text
+        Paragraphs, which blank lines separate.
+
+    Returns
+    -------
+    lines
+        Lines of YAML; a short text is one line.
+    """
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
     is_printable = all(paragraph.isprintable() for paragraph in paragraphs)
     if not paragraphs or not is_printable or len(text) < MIN_FOLDED_CHARACTERS:

@@ -15,15 +15,11 @@ from hypothesis import strategies as st
 from hven import descriptor
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.descriptor._loading import check_descriptor
+from hven.descriptor.api.yaml_text import format_yaml_flow_value, format_yaml_scalar
 from hven.model.errors import ConflictError, SourceError, UsageError
 from hven.model.settings import Settings
 from hven.plugins.drafts.column_guesses import split_heading_unit, to_adql_identifier
-from hven.plugins.drafts.drafting import (
-    create_descriptor,
-    format_yaml_flow_value,
-    format_yaml_scalar,
-    write_table_draft,
-)
+from hven.plugins.drafts.drafting import create_descriptor, write_table_draft
 from hven.sources import SourceContext, file_kinds
 from hven.sources import fits as sources_fits
 from shared import shared

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.column_names import REGULAR_IDENTIFIER_PATTERN
 from hven.descriptor.api.table_descriptions import TableDescriptionRequest
-from hven.descriptor.api.yaml_text import format_yaml_flow_value, format_yaml_scalar
 from hven.model import plugins
 from hven.model.errors import ConflictError, UsageError, UserError
 from hven.plugins.drafts import paper_drafts, table_descriptions
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.drafts.database_tables import (
     PASSWORD_PATTERN,
-    move_connection_line_to_secrets,
     split_database_address,
 )
 from hven.plugins.drafts.source_discovery import (
@@ -438,12 +436,3 @@ def write_table_draft(
         allow_private=allow_private,
     )
     return drafter.write_descriptor()
-
-
-__all__ = [
-    "create_descriptor",
-    "format_yaml_flow_value",
-    "format_yaml_scalar",
-    "move_connection_line_to_secrets",
-    "write_table_draft",
-]

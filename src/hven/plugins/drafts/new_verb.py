@@ -15,6 +15,7 @@ from hven.model import plugins
 from hven.model.errors import UsageError
 from hven.model.settings import resolve_secret
 from hven.plugins.drafts import drafting
+from hven.plugins.drafts.database_tables import move_connection_line_to_secrets
 
 
 def new(
@@ -77,7 +78,7 @@ def new(
         return
     if licence:
         raise UsageError("--licence needs --paper", remedy="add `licence` to the descriptor")
-    source, notes = drafting.move_connection_line_to_secrets(site_settings.directory, name, source)
+    source, notes = move_connection_line_to_secrets(site_settings.directory, name, source)
     for note in notes:
         print(note)
     path = drafting.create_descriptor(
