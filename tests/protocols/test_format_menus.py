@@ -100,16 +100,6 @@ def test_collections_have_an_address(client: Client) -> None:
     assert listed == {"collections": [{"name": "stars", "url": "http://vo.example/collections/stars"}]}
 
 
-def test_who_must_log_in_is_shown_the_page_for_it(client: Client) -> None:
-    page = client.ask("GET", "/access?from=2026-01", headers=HTML)
-    assert page.status == 303
-    assert page.headers["location"] == "http://vo.example/login?next=%2Faccess%3Ffrom%3D2026-01"
-    assert "www-authenticate" not in page.headers, "a browser shows a box of its own for it"
-    program = client.ask("GET", "/access", headers={"accept": "application/json"})
-    assert program.status == 401
-    assert client.ask("GET", "/access", headers={"accept": "*/*"}).status == 401
-
-
 def test_examples_of_the_footer_are_a_page_of_the_portal(client: Client) -> None:
     home = client.ask("GET", "/", headers=HTML).text
     assert '<a href="http://vo.example/adql#examples">' in home

@@ -33,8 +33,8 @@ def site(tmp_path: Path) -> Path:
 
 
 def test_new_names_the_package(site: Path) -> None:
-    told = run_hven("--site", site, "new", "stars", "--from", site.parent / "stars.csv", expected_code=2).stderr
-    assert "hven new belongs to the plug-in package drafts, which `plugins` in hven.toml does not list" in told
+    told = run_hven("--site", site, "new", "stars", "--from", site.parent / "stars.csv", expected_code=1).stderr
+    assert "'new' belongs to the plug-in package drafts, which `plugins` in hven.toml does not list" in told
     assert not (site / "collections/stars").exists()
 
 

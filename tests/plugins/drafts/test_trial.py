@@ -50,7 +50,7 @@ def give(client: Client, content: bytes, name: str, headers: dict[str, str], fie
 
 def test_who_must_log_in_is_shown_the_page_for_it(trial_site: Site) -> None:
     client = Client(create_application(trial_site))
-    page = client.ask("GET", "/trial?from=2026-01", headers={"accept": "text/html"})
+    page = client.ask("GET", "/trial?from=2026-01", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert page.status == 303
     assert page.headers["location"].endswith("/login?next=%2Ftrial%3Ffrom%3D2026-01")
     assert "www-authenticate" not in page.headers, "a browser shows a box of its own for it"
