@@ -4,5 +4,5 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[2]
-FOLDERS = ("engines", "explore", "protocols", "holdings", "query", "server")
+FOLDERS = ("protocols", "engines", "query", "explore", "holdings", "server")
 sys.path[:0] = [str(Path(__file__).parent), *(str(TESTS / name) for name in FOLDERS)]
