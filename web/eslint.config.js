@@ -1,8 +1,9 @@
 // What eslint looks for: errors, functions and modules that are too long, and names that say nothing. Prettier sets
-// lines.
+// lines. It runs at the root of the checkout, where plug-in packages have scripts, too.
 import js from "@eslint/js";
 import { plainNames } from "./names_rule.js";
 
+const NODE_FILES = ["web/*.mjs", "web/*.js", "web/test/**", "tests/**/*.test.js"]; // what node runs
 const NODE = [
   "Buffer",
   "Event",
@@ -37,7 +38,7 @@ export default [
     },
   },
   {
-    files: ["src/**/*.js", "test/**", "*.mjs", "*.js"],
+    files: ["**/src/**/*.js", ...NODE_FILES],
     plugins: { hven: { rules: { "plain-names": plainNames } } },
     rules: {
       "hven/plain-names": "error",
@@ -46,7 +47,7 @@ export default [
     },
   },
   {
-    files: ["*.mjs", "*.js", "test/**"], // what node runs
+    files: NODE_FILES,
     languageOptions: { globals: Object.fromEntries(NODE.map((name) => [name, "readonly"])) },
     rules: { "no-undef": "error" },
   },

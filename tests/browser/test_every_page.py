@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 from browser_tab import BrowserTab
 
-from hven.portal._explore.baskets import Basket, BasketTablePart
+from plugin_needs import load_core_fixtures
 
-BASKET = Basket(
-    parts=(
-        BasketTablePart(table_path="stars/main", row_keys=(("[1]",), ("[2]",)), searches=("vmag=..3",)),
-        BasketTablePart(table_path="no/where", searches=("",)),
-    )
-)
 PAGES = {
     "/": "h1",
     "/search?q=cubes": "h1",
@@ -29,8 +23,8 @@ PAGES = {
     "/collections/stars/main?vmag=bright": ".fault",
     "/search/epn?target_name=Mars": "h1",
     "/adql?QUERY=SELECT+TOP+5+name,ra,dec,simbad+FROM+sz.clusters": "[data-answer] tbody tr",
-    f"/basket/{BASKET.to_inline_token()}": ".part tbody tr",
     "/collections/nothing": "h1",
+    **load_core_fixtures("BROWSER_PAGES"),
 }
 
 

@@ -13,9 +13,11 @@ from jinja2 import meta, nodes
 
 import hven.portal
 from hven.portal._pages import PageFrame, TemplateContext, load_templates
+from hven.portal._pages.package_pages import PAGE_PLACES, list_page_parts
 
 ENVIRONMENT = load_templates()
 FRAME_NAMES = {field.name for field in dataclasses.fields(PageFrame)}
+PART_NAMES = {"edits", "frame_values"}  # of these, for parts of packages
 
 
 def iterate_subclasses(base: type[TemplateContext]) -> Iterator[type[TemplateContext]]:
@@ -73,6 +75,12 @@ def find_used_names(name: str) -> frozenset[str]:
     return frozenset(used - find_set_names(parse_template(name)))
 
 
+def list_place_variables(name: str) -> set[str]:
+    """List the variables that parts of packages can use on the page of a template."""
+    names = {name, *list_references(name)}
+    return {variable for place in PAGE_PLACES.values() if place.template in names for variable in place.variables}
+
+
 def list_field_names(context: type[TemplateContext]) -> set[str]:
     return {field.name for field in dataclasses.fields(context)}
 
@@ -80,6 +88,7 @@ def list_field_names(context: type[TemplateContext]) -> set[str]:
 def test_each_template_has_one_context():
     templates = ENVIRONMENT.list_templates(extensions=["html"])
     parts = {reference for name in templates for reference in list_references(name)}
+    parts |= {part for place in PAGE_PLACES for part in list_page_parts(place)}
     counts = Counter(context.template for context in CONTEXTS)
     assert set(counts.values()) == {1}
     assert set(counts) <= set(templates)
@@ -88,13 +97,23 @@ def test_each_template_has_one_context():
 
 @pytest.mark.parametrize("context", CONTEXTS, ids=lambda context: context.template)
 def test_the_fields_are_the_variables_of_the_template(context):
-    used = find_used_names(context.template) - FRAME_NAMES - ENVIRONMENT.globals.keys()
+    names = find_used_names(context.template) | list_place_variables(context.template)
+    used = names - FRAME_NAMES - ENVIRONMENT.globals.keys()
     assert list_field_names(context) == used
     assert not list_field_names(context) & FRAME_NAMES
 
 
 def test_templates_use_each_variable_of_the_frame():
-    assert {name for context in CONTEXTS for name in find_used_names(context.template)} >= FRAME_NAMES
+    used = {name for context in CONTEXTS for name in find_used_names(context.template)}
+    assert used | PART_NAMES >= FRAME_NAMES
+
+
+@pytest.mark.parametrize("place_name", PAGE_PLACES)
+def test_parts_of_packages_use_the_variables_of_their_places(place_name):
+    place = PAGE_PLACES[place_name]
+    assert f'page_parts("{place_name}")' in ENVIRONMENT.loader.get_source(ENVIRONMENT, place.template)[0]
+    for part in list_page_parts(place_name):
+        assert find_used_names(part) - FRAME_NAMES - ENVIRONMENT.globals.keys() <= set(place.variables), part
 
 
 def test_contexts_are_frozen_and_say_what_their_fields_mean():

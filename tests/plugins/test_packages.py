@@ -36,6 +36,7 @@ API_MODULES = frozenset(
         "hven.descriptor.api.key_proposals",
         "hven.descriptor.api.keys",
         "hven.descriptor.api.table_descriptions",
+        "hven.descriptor.api.yaml_text",
         "hven.descriptor.value_schema",
         "hven.descriptor.written_yaml",
         "hven.descriptor",
@@ -75,8 +76,11 @@ API_MODULES = frozenset(
         "hven.model.units",
         "hven.portal.api.page_rows",
         "hven.portal.api.landing_pages",
+        "hven.portal.api.markdown_pages",
         "hven.portal.api.pages",
+        "hven.portal.api.table_downloads",
         "hven.portal.api.table_links",
+        "hven.portal.api.table_rows",
         "hven.query",
         "hven.query.query_queue",
         "hven.services",
@@ -98,6 +102,7 @@ API_MODULES = frozenset(
         "hven.services.file_rows",
         "hven.services.params",
         "hven.services.remote_files",
+        "hven.services.scripts",
         "hven.services.source_dates",
         "hven.services.tasks",
         "hven.services.uws",
@@ -122,6 +127,24 @@ API_MODULES = frozenset(
         "hven.sources.remote_stores",
     ]
 )
+
+# modules of web/src that scripts of packages may import as `hven/NAME.js`
+API_SCRIPTS = frozenset(
+    [
+        "answers",
+        "axis_scale",
+        "colour_maps",
+        "colours",
+        "copy_button",
+        "dom",
+        "npy",
+        "plot_drawing",
+        "table_cells",
+        "ticks",
+        "workspace",
+    ]
+)
+SCRIPT_IMPORT_PATTERN = re.compile(r"""(?:\bfrom|@import\s.*\bfrom|\bimport\()\s*["']([^"']+)["']""")
 
 
 def load_record(name: str) -> PluginPackage:
@@ -181,6 +204,32 @@ def test_a_package_imports_the_modules_for_plugins_and_what_it_declares(name: st
         if not any(is_inside(module, package) for package in (*allowed, *list_extended_packages(name, path)))
     }
     assert others <= API_MODULES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scripts_of_a_package_import_the_modules_for_scripts(name: str) -> None:
+    folder = PACKAGES / name / "scripts"
+    assert load_record(name).scripts == (f"hven.plugins.{name}:scripts" if folder.exists() else "")
+    imported = {
+        (path, match[1])
+        for path in folder.rglob("*.js")
+        for match in SCRIPT_IMPORT_PATTERN.finditer(path.read_text(encoding="utf-8"))
+    }
+    core_modules = {
+        place.removeprefix("hven/").removesuffix(".js") for _, place in imported if place.startswith("hven/")
+    }
+    assert core_modules <= API_SCRIPTS
+    for path, place in imported:
+        assert not place.startswith(".") or (path.parent / place).resolve().is_relative_to(folder)
+
+
+def test_each_pane_has_one_module() -> None:
+    main_script = (ROOT / "web/src/main.js").read_text(encoding="utf-8")
+    panes = re.findall(r"^  (\w+): \(\) => import\(", main_script, re.MULTILINE)
+    panes += [path.stem for path in PACKAGES.glob("*/scripts/*.js")]
+    assert len(panes) > 25
+    assert sorted(set(panes)) == sorted(panes)
+    assert {path.name.partition(".")[0] for path in (ROOT / "web/src").iterdir()} >= API_SCRIPTS
 
 
 def test_every_module_for_plugins_exists() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 import sys
@@ -127,7 +128,9 @@ PLUGIN = PluginPackage(
     title="Plan observations of published targets",
     pages="hven_night_report:PAGES",
     translations="hven_night_sky:night_texts",
+    scripts="hven_night_sky:night_scripts",
     request_observers=("hven_night_report:FaultyObserver", "hven_night_report:NightObserver"),
+    account_removers=("hven_night_report:forget_observer",),
 )
 '''
 PORTAL_MODULE = '''\
@@ -159,7 +162,17 @@ def build_routes(context):
     return [Route("/night", build_page_endpoint(show_night, context))]
 
 
-PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parent / "night_pages")
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "night_pages",
+    parts={"header": "moon.html"},
+    compute_frame_value=lambda request, context: f"{request.url.path} of {context.site.settings.name}",
+)
+
+
+def forget_observer(site, account):
+    """Forget who observed."""
+    (site.settings.data_directory / f"forgotten-{account}").write_text("", encoding="utf-8")
 
 
 class FaultyObserver(RequestObserver):
@@ -189,10 +202,15 @@ class NightObserver(RequestObserver):
 '''
 NIGHT_TEMPLATE = """\
 {% extends "frame.html" %}
+{% block head %}<link rel="stylesheet" href="{{ asset("night_sky/moon.css") }}">{% endblock %}
 {% block content %}<h1>{{ _("Observing at {place}").format(place=place) }}</h1>{% endblock %}
 """
 
 
+NIGHT_SCRIPT = """\
+import { phase } from "./parts/phases.js";
+export const mount = (element) => element.append(phase);
+"""
 NIGHT_CATALOGUE = """\
 msgid ""
 msgstr "Content-Type: text/plain; charset=UTF-8\\n"
@@ -217,6 +235,12 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
     (place / "hven_night_report.py").write_text(report, encoding="utf-8")
     (place / "night_pages").mkdir()
     (place / "night_pages/night.html").write_text(NIGHT_TEMPLATE, encoding="utf-8")
+    (place / "night_pages/moon.html").write_text('<i id="moon">{{ frame_values.night_sky }}</i>\n', encoding="utf-8")
+    (place / "night_scripts/parts").mkdir(parents=True)
+    (place / "night_scripts/moon.js").write_text(NIGHT_SCRIPT, encoding="utf-8")
+    (place / "night_scripts/parts/phases.js").write_text("export const phase = 'full';\n", encoding="utf-8")
+    (place / "night_scripts/moon.css").write_text("#moon { color: silver; }\n", encoding="utf-8")
+    (place / "night_scripts/notes.py").write_text("of the package alone\n", encoding="utf-8")
     (place / "night_texts").mkdir()
     (place / "night_texts/fr.po").write_text(NIGHT_CATALOGUE, encoding="utf-8")
 
@@ -379,6 +403,67 @@ def test_a_package_adds_pages_to_the_portal(plain_site: Path) -> None:
         assert Client(create_application(opened)).ask("GET", "/night").status == 404
 
 
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_adds_parts_to_other_pages(plain_site: Path) -> None:
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        for path in ("/", "/help", "/nothing"):
+            page = client.ask("GET", path, headers={"accept": "text/html"}).text
+            header = page[page.index("<header>") : page.index("</header>")]
+            assert f'<i id="moon">{path} of x</i>' in header
+        plugins.select_plugin_packages([])
+        assert "moon" not in client.ask("GET", "/help", headers={"accept": "text/html"}).text
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_adds_scripts_and_styles_to_pages(plain_site: Path) -> None:
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/night", headers={"accept": "text/html"}).text
+        [panes_text] = re.findall(r"data-panes='([^']+)'", page)
+        panes = json.loads(html.unescape(panes_text))
+        [style_address] = re.findall(r'<link rel="stylesheet" href="([^"]+/moon\.css)">', page)
+        assert list(panes) == ["moon"]
+        folder_address = panes["moon"].removesuffix("moon.js")
+        assert re.fullmatch(r"http://vo\.example/assets/packages/night_sky/[0-9a-f]{16}/", folder_address)
+        texts = {
+            panes["moon"]: ("text/javascript", NIGHT_SCRIPT),
+            f"{folder_address}parts/phases.js": ("text/javascript", "export const phase = 'full';\n"),
+            style_address: ("text/css", "#moon { color: silver; }\n"),
+        }
+        for address, (media_type, text) in texts.items():
+            answer = client.ask("GET", address.removeprefix("http://vo.example"))
+            assert (answer.status, answer.text) == (200, text)
+            assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
+            assert "immutable" in answer.headers["cache-control"]
+        path = folder_address.removeprefix("http://vo.example")
+        for wrong in (f"{path}notes.py", f"{path}../hven_night_sky.py", "/assets/packages/night_sky/0/moon.js"):
+            assert client.ask("GET", wrong).status == 404
+        plugins.select_plugin_packages([])
+        assert client.ask("GET", style_address.removeprefix("http://vo.example")).status == 404
+        assert "data-panes" not in client.ask("GET", "/help", headers={"accept": "text/html"}).text
+
+
+def test_a_place_that_pages_do_not_have_is_a_fault(portal_package_place: Path) -> None:
+    path = portal_package_place / "hven_night_report.py"
+    path.write_text(PORTAL_MODULE.replace('"header"', '"roof"'), encoding="utf-8")
+    clear_caches()
+    [fault] = plugins.find_plugin_faults()
+    assert "pages have no place 'roof': use one of header, " in fault.message
+
+
+@pytest.mark.usefixtures("portal_package_place")
+@pytest.mark.parametrize("settings", ['name = "x"\n', 'name = "x"\nplugins = []\n'], ids=["used", "left out"])
+def test_a_package_deletes_what_it_keeps_of_a_removed_account(plain_site: Path, settings: str) -> None:
+    (plain_site / "hven.toml").write_text(settings, encoding="utf-8")
+    with Site(load_settings(plain_site, {})) as opened:
+        opened.store.users.add_account("tycho")
+        forgotten = opened.settings.data_directory / "forgotten-tycho"
+    result = CliRunner().invoke(build_typer_app(), ["--site", str(plain_site), "user", "remove", "tycho"])
+    assert result.exit_code == 0, result.output
+    assert forgotten.exists()
+
+
 @asynccontextmanager
 async def run_lifespan(application: ASGIApp) -> AsyncIterator[None]:
     """Start an application as a server does, and stop it; its site is closed then."""
@@ -431,7 +516,7 @@ def test_observers_follow_the_selection_of_packages(plain_site: Path) -> None:
         assert sys.modules["hven_night_report"].NightObserver.told == ["start", "stop", "start", "stop"]
 
 
-@pytest.mark.parametrize("key", ["pages", "translations", "request_observers"])
+@pytest.mark.parametrize("key", ["pages", "scripts", "translations", "request_observers"])
 def test_a_site_is_served_without_what_cannot_be_loaded(
     portal_package_place: Path, plain_site: Path, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:

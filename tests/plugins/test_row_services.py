@@ -131,7 +131,9 @@ tables:
     primary: id
     columns: {{id: {{type: string, ucd: "meta.id;meta.main"}}, file: string}}
     links: [{{semantics: this, file: "{{target.file}}"}}]
-    obscore: {{set: {{dataproduct_type: image, calib_level: 2, s_ra: 10.0, s_dec: 20.0}}}}
+    obscore:
+      set: {{dataproduct_type: image, calib_level: 2, s_ra: 10.0, s_dec: 20.0}}
+      text: {{access_url: "{{site.url}}/collections/stars/files/{{file}}"}}
 """
 
 

@@ -28,7 +28,6 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins, settings
-from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, session
 from hven.site.auth._referee_invitations import REFEREE_COOKIE
@@ -290,11 +289,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
     "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
     "/adql/words": ["", "q=zq"],
-    "/basket": [""],
-    "/basket/{token}": ["", "lang=fr", "_json=1", "_of=obs/main&_from=2"],
-    "/basket/{token}/files": [f"_as={kind}" for kind in ("zip", "tar", "links", "curl")],
-    "/basket/{token}/table": [f"_of={of}&_as={kind}{keys}" for of in ("obs/main", "obs/bright", "obs/none") for kind in ("csv", "votable") for keys in ("", "&_keys=1")],
-    "/basket/{token}/cite.bib": [""],
     "/archive": [urlencode({"QUERY": query, "FORMAT": kind}) for query in ("SELECT * FROM obs.main", "SELECT ident, note FROM obs.main", "SELECT url FROM obs.files") for kind in ("zip", "tar", "links")],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
@@ -335,8 +329,8 @@ QUERY_STRINGS |= {
     path: [""]
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
-        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial", "/edit", "/edit/home", "/edit/news/{name}",
-        "/edit/collections/{name}", "/basket/files", "/basket/table", "/basket/cite.bib",
+        "/assets/packages/{package}/{digest}/{path:path}",
+        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial",
         "/results/{ident}", "/results/{ident}/rows",
     )
 }  # fmt: skip
@@ -384,12 +378,6 @@ UPLOAD_ROWS = b"id,n\nidzqcalib,7310007\nidzqembargo,7312025\nidzqcarl,7319088\n
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
 
 
-def _build_basket() -> Basket:
-    """Fill a basket with all rows and a search, as a user who sees everything would share it."""
-    lines = tuple((f'["id{row.word}"]',) for row in ROWS)
-    return Basket(parts=(BasketTablePart(table_path="obs/main", row_keys=lines, searches=("note=*zq*",)), BasketTablePart(table_path="obs/bright", searches=("",)), BasketTablePart(table_path="obs/none", row_keys=lines[:2])))  # fmt: skip
-
-
 PATH_VALUES = {
     "name": "obs",
     "kind": "obscore",
@@ -400,10 +388,9 @@ PATH_VALUES = {
     "pane": "rows",
     "job": "nothing",
     "id": "obs_main",
-    "token": _build_basket().to_inline_token(),
     "secret": "nothing",
     "label": RELEASE,
-    "ident": "nothing", "page": "search", "file": "nothing",
+    "ident": "nothing", "package": "nothing", "digest": "nothing", "page": "search", "file": "nothing",
 }  # fmt: skip
 PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
 # route -> a parameter of it, with all values that are tried

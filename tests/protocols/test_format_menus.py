@@ -101,14 +101,14 @@ def test_collections_have_an_address(client: Client) -> None:
 
 
 def test_who_must_log_in_is_shown_the_page_for_it(client: Client) -> None:
-    for path in ("/edit", "/edit/home"):
+    for path in ("/access", "/trial"):
         page = client.ask("GET", f"{path}?from=2026-01", headers=HTML)
         assert page.status == 303
         assert page.headers["location"] == f"http://vo.example/login?next={path.replace('/', '%2F')}%3Ffrom%3D2026-01"
         assert "www-authenticate" not in page.headers, "a browser shows a box of its own for it"
-    program = client.ask("GET", "/edit", headers={"accept": "application/json"})
+    program = client.ask("GET", "/trial", headers={"accept": "application/json"})
     assert program.status == 401
-    assert client.ask("GET", "/edit", headers={"accept": "*/*"}).status == 401
+    assert client.ask("GET", "/trial", headers={"accept": "*/*"}).status == 401
 
 
 def test_examples_of_the_footer_are_a_page_of_the_portal(client: Client) -> None:

@@ -9,6 +9,7 @@ import pytest
 from asgi_client import Client
 
 from hven.portal._pages.texts import list_languages, load_page_translations
+from plugin_needs import list_package_directories
 from portal_templates import list_templates
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,8 @@ def used(files: list[Path], call: str) -> set[str]:
 @pytest.mark.parametrize("language", list_languages()[1:])
 def test_no_text_lacks_a_translation(language: str) -> None:
     pages = used(list_templates(), r"(?<![\w.])_")
-    scripts = used(list((ROOT / "web" / "src").glob("*.js")), r"(?<!\w)t")
+    script_files = [path for directory in list_package_directories() for path in directory.glob("scripts/**/*.js")]
+    scripts = used([*(ROOT / "web" / "src").glob("*.js"), *script_files], r"(?<!\w)t")
     assert len(pages) > 30
     assert len(scripts) > 100
     assert pages - set(load_page_translations(language)) == set(), "texts of templates"

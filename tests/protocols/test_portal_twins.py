@@ -15,6 +15,7 @@ from portal_site import build_site
 
 from hven.app._server import create_application
 from hven.portal._pages.texts import load_page_translations
+from plugin_needs import load_core_fixtures
 from portal_templates import list_templates
 
 BEGIN = (
@@ -33,7 +34,6 @@ KINDS = {
     "/login",
     "/jobs",
     "/adql",
-    "/basket",
     "/health",
     "/help",
     "/help/X",
@@ -49,6 +49,7 @@ KINDS = {
     "/collections/X",
     "/collections/X/X",
     "/collections/X/X/X/X",
+    *load_core_fixtures("LINKED_PAGES"),
 }
 UNSHOWN = {"script", "style", "code", "pre", "textarea"}
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -26,7 +26,6 @@ from hven.jobs import declared_types
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model import settings
-from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store._database import metadata
@@ -283,7 +282,6 @@ STORE = {
     "grants": "the rights themselves; test_a_signed_address_shows_what_its_reader_may_see_now",
     "sessions": "who is logged in: their rights are asked at each request",
     "users": "accounts: names and digests",
-    "drafts": "texts that a curator wrote, for themself: test_edit.py asks for the role each time",
     "audit": "the log of rights, for operators: test_roles.py",
     "descriptors": "texts of descriptors that the site's owner wrote, for the site itself",
     **dict.fromkeys(
@@ -295,7 +293,6 @@ STORE = merge_package_rights("STORE", STORE)
 # directories of what the site keeps, and of what it can make anew
 KEPT = {
     "jobs": "the files of the jobs of this module",
-    "baskets": "keys of rows, and no rights: test_a_basket_shows_what_its_reader_may_see",
     "snapshots": "rows of tables, those of users, too: read by `query.run` alone", "engine-live": "texts of live tables",
     "sync": "of what was published", "documents": "the same", "heads.sqlite": "the same", "live": "the same",
     "hven.sqlite": "the store: see STORE", "hven.sqlite-wal": "the same", "hven.sqlite-shm": "the same",
@@ -305,6 +302,9 @@ KEPT = {
     "words": "words of public tables and by scope, for suggestions: rights_matrix.py",
 }  # fmt: skip
 KEPT = merge_package_rights("KEPT_DIRECTORIES", KEPT)
+# addresses that a reader may share with others, by the package that has them: those of rows of a collection
+SHARED_ADDRESSES: dict[str, Callable[[str], list[str]]] = merge_package_rights("SHARED_ADDRESSES", {})
+KEEPING_REQUESTS = merge_package_rights("KEEPING_REQUESTS", {})  # path -> body that makes the site keep something
 PACKAGE_REQUESTS = load_package_modules("rights_requests")
 for _module in PACKAGE_REQUESTS:
     KEPT |= _module.KEPT_DIRECTORIES
@@ -557,17 +557,11 @@ def test_own_tables_are_their_owners(world: World) -> None:
     assert refused.status == 401, "tables are kept for accounts"
 
 
+@pytest.mark.parametrize("package", SHARED_ADDRESSES)
 @pytest.mark.parametrize("loser", LOSERS[:7], ids=lambda one: one.name)
-def test_a_basket_shows_what_its_reader_may_see(world: World, loser: Loser) -> None:
+def test_shared_addresses_show_what_their_reader_may_see(world: World, loser: Loser, package: str) -> None:
     headers = loser.begin(world)
-    basket = Basket(
-        parts=(
-            BasketTablePart(
-                table_path=f"{loser.collection}/main", row_keys=(('["one"]',),), searches=("note=*sesame*",)
-            ),
-        )
-    )
-    addresses = [f"/basket/{basket.to_inline_token()}", *(f"/basket/{basket.to_inline_token()}/{rest}" for rest in ("files?_as=links", f"table?_of={quote(loser.collection)}/main&_as=csv"))]  # fmt: skip
+    addresses = SHARED_ADDRESSES[package](loser.collection)
     assert find_shown_words(world.ask(addresses[-1], headers), loser.collection)
     world.lose(loser, headers)
     for who, these in {"themself": headers, **world.strangers}.items():
@@ -615,7 +609,8 @@ def test_every_directory_of_kept_things_has_a_line(world: World) -> None:
     world.run_jobs()
     for address in FILE_ADDRESSES.values():
         world.ask(address.replace("{collection}", "zqnight"), headers)
-    world.ask("/basket", headers, "POST", urlencode({"ADD": Basket(parts=(BasketTablePart(table_path="free/main", row_keys=(('["one"]',),)),)).to_text()}))  # fmt: skip
+    for path, body in KEEPING_REQUESTS.items():
+        world.ask(path, headers, "POST", body)
     places = {world.site.settings.data_directory, world.site.settings.var_directory}
     found = {path.name for place in places for path in place.iterdir()} - {place.name for place in places}
     assert found <= set(KEPT), f"directories without a line in KEPT: {sorted(found - set(KEPT))}"

@@ -3,7 +3,7 @@
 declare global {
   interface Window {
     /** The maps and plots of a page, for the console and for tests. */
-    hven?: { aladin?: any; body?: any; plot?: any; cube?: any; spectrum?: any; timeline?: any };
+    hven?: Record<string, any>;
   }
 }
 

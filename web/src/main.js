@@ -2,13 +2,13 @@
 // into view.
 import { findElements, createButton, createElement, findElement } from "./dom.js";
 import { replaceBrokenPictures } from "./broken_pictures.js";
+import { PACKAGE_PANES } from "hven:panes";
 import { Workspace } from "./workspace.js";
 
 /** @type {Record<string, () => Promise<{mount: (element: any, workspace: Workspace) => unknown}>>} */
 const PANE_MODULES = {
+  ...PACKAGE_PANES,
   asks: () => import("./multi_table_form.js"),
-  basket: () => import("./basket.js"),
-  cube: () => import("./cube.js"),
   copy: () => import("./copy_button.js"),
   detail: () => import("./row_detail.js"),
   everywhere: () => import("./multi_table_search.js"),
@@ -36,8 +36,11 @@ const PANE_MODULES = {
   share: () => import("./share.js"),
   samp: () => import("./samp_menu.js"),
   take: () => import("./export_menu.js"),
-  timeline: () => import("./timeline.js"),
 };
+
+/** Addresses of the modules of panes that packages of other projects add.
+ * @type {Record<string, string>} */
+const EXTERNAL_PANE_URLS = JSON.parse(document.documentElement.dataset.panes ?? "{}");
 
 const SOLE_PANE_WAIT_MILLISECONDS = 1000; // how long other panes wait for a sole pane
 
@@ -46,11 +49,21 @@ const workspace = new Workspace(document);
 const { t } = workspace;
 
 /**
+ * Find the function that loads the module of a pane.
+ * @param {string} name
+ * @returns {(() => Promise<any>) | undefined}
+ */
+function findModuleLoader(name) {
+  const url = EXTERNAL_PANE_URLS[name];
+  return PANE_MODULES[name] ?? (url ? () => import(url) : undefined);
+}
+
+/**
  * Load the module of a pane and mount it.
  * @param {HTMLElement} element
  */
 async function mountPane(element) {
-  const loadModule = PANE_MODULES[element.dataset.pane ?? ""];
+  const loadModule = findModuleLoader(element.dataset.pane ?? "");
   if (!loadModule || "begun" in element.dataset) return;
   element.dataset.begun = "";
   // slow panes are marked as busy

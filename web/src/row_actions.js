@@ -1,9 +1,8 @@
 // The actions of a row's panel: download, send, cite, copy the link.
-import { getTableName, findBasketPart, loadBasket } from "./basket_storage.js";
 import { createButton, createElement, findElement } from "./dom.js";
 import { formatBytes } from "./byte_size.js";
 /** @import {Row} from "./answers.js" */
-/** @import {Workspace} from "./workspace.js" */
+/** @import {RowReference, Workspace} from "./workspace.js" */
 
 const FEEDBACK_MILLISECONDS = 1500; // how long the button says "Copied"
 
@@ -38,13 +37,7 @@ export function createRowActions({ file, files = [], cite }, key, tableUrl, work
       }),
     );
   const siblings = workspace.state.get("_files") === "each" ? [] : files;
-  actions.push(
-    createBasketButton(
-      getTableName(tableUrl, workspace.base),
-      [key, ...siblings.map((sibling) => sibling.key)],
-      workspace,
-    ),
-  );
+  actions.push(createAddedActions({ tableUrl, keys: [key, ...siblings.map((sibling) => sibling.key)] }, workspace));
   const getPageUrl = () => {
     const address = new URL(location.href);
     return address.href;
@@ -64,21 +57,15 @@ export function createRowActions({ file, files = [], cite }, key, tableUrl, work
 }
 
 /**
- * Create a button that puts a row into the basket or removes it.
- * @param {string} table its table
- * @param {string[]} keys its key, and those of the other files of its observation
+ * Create the actions that panes of packages add; a pane may add its action after the row was drawn.
+ * @param {RowReference} row
  * @param {Workspace} workspace
  */
-function createBasketButton(table, keys, workspace) {
-  const { t } = workspace;
-  const isInBasket = () => findBasketPart(loadBasket().parts, table).lines.flat().includes(keys[0]);
-  const updateLabel = () => (basketButton.textContent = isInBasket() ? t("Out of the basket") : t("Into the basket"));
-  const basketButton = createButton("", () => {
-    workspace.emit("ticked", { of: table, line: [...new Set(keys)], on: !isInBasket() });
-    updateLabel();
-  });
-  updateLabel();
-  return basketButton;
+function createAddedActions(row, workspace) {
+  const addedActions = createElement("span", { className: "added-actions" });
+  addedActions.append(...workspace.rowActions.map((createAction) => createAction(row)));
+  workspace.on("action", ({ createAction }) => addedActions.append(createAction(row)));
+  return addedActions;
 }
 
 /**

@@ -4,6 +4,11 @@
 /** @typedef {Record<string, string | string[] | null>} StateChanges null removes a parameter, a list repeats it */
 /** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number | null, exact: boolean}} LoadedRows */
 /**
+ * @typedef {{tableUrl: string, keys: string[]}} RowReference
+ * a row by its key, which the keys of the other files of its observation follow
+ */
+/** @typedef {(row: RowReference) => HTMLElement} CreateRowAction */
+/**
  * @typedef {{
  *   state?: {toString(): string} | null,
  *   pane?: string | null,
@@ -199,6 +204,7 @@ export class RequestError extends Error {
  *   step: {step: number},
  *   ticked: {of?: string, line: string[], on: boolean},
  *   overtaken: {pane: string},
+ *   action: {createAction: CreateRowAction},
  * }>}
  */
 export class Workspace extends EventEmitter {
@@ -212,6 +218,9 @@ export class Workspace extends EventEmitter {
   /** The last count that the form received.
    * @type {{search: string, total: number | null, exact: boolean, without: RelaxedSearch[]} | null} */
   lastCount = null;
+  /** Create the actions of a row that panes of packages add; see `addRowAction`.
+   * @type {CreateRowAction[]} */
+  rowActions = [];
   /** Mounts the panes of a part of the page; see main.js.
    * @type {(root: ParentNode) => void} */
   mountPanes = () => {};
@@ -254,7 +263,16 @@ export class Workspace extends EventEmitter {
   }
 
   /**
-   * Toggle the mark of a row and notify the basket.
+   * Add an action to the panel of each row.
+   * @param {CreateRowAction} createAction
+   */
+  addRowAction(createAction) {
+    this.rowActions.push(createAction);
+    this.emit("action", { createAction });
+  }
+
+  /**
+   * Toggle the mark of a row and notify the panes.
    * @param {string} key
    * @param {string[]} files files of its observation
    */

@@ -25,7 +25,6 @@ from hven.descriptor._subject_terms import (
     normalize_subject_term,
     read_subject_terms,
 )
-from hven.descriptor._text_editing import read_descriptor_texts, replace_descriptor_texts
 
 __all__ = [
     "FAIR_GROUPS",
@@ -46,9 +45,7 @@ __all__ = [
     "load_descriptor",
     "load_standard_descriptor",
     "normalize_subject_term",
-    "read_descriptor_texts",
     "read_subject_terms",
     "remove_personal_values",
-    "replace_descriptor_texts",
     "score_collection_metadata",
 ]

@@ -259,6 +259,9 @@ def load_declared_job_type(settings: Settings, type_name: str) -> JobDefinition:
     """
     path = settings.directory / JOBS_DIRECTORY / f"{type_name}.yaml"
     if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
+        unused_error = plugins.find_unused_plugin_error("jobs", type_name)
+        if unused_error is not None:
+            raise NotFoundError(f"the job type {unused_error.message}", remedy=unused_error.remedy)
         raise NotFoundError(f"there is no job type {type_name!r:.60}")
     declared_type, faults = _load_cached_declaration(path, settings)
     if declared_type is None or faults:

@@ -241,7 +241,7 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
 
 
 def write_target_column(name: str) -> str:
-    """Write the expression of a template for a column of the row itself.
+    """Return the expression for a column of the row itself, for templates.
 
     Parameters
     ----------

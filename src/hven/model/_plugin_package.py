@@ -149,6 +149,10 @@ class PluginPackage:
     collection_folders
         Folders in ``var`` of a site with files that the package makes of collections: ``var/<folder>/<collection>``.
         `hven remove --purge` deletes these, also if the settings leave out the package.
+    account_removers
+        Functions that delete what the package keeps of an account that is removed: ``remove(site, account)`` with the
+        `hven.site.Site` and the name of the account, each as ``module:name``. Hven also calls them if the settings
+        leave out the package, whose tables may be missing then.
     used_keys
         Keys of the core's descriptors that have an effect only with a package that uses them (``files.writers``), and
         words of such keys (``prepare.spectra``).
@@ -157,6 +161,11 @@ class PluginPackage:
     table_links
         Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
         as ``module:name``.
+    scripts
+        Folder with its scripts and style sheets for browsers, as ``module:folder``. A module at the top of the folder
+        is a pane: ``moon.js`` exports a function ``mount(element, workspace)`` for elements with
+        ``data-pane="moon"``. Templates link to a style sheet by ``asset("night/moon.css")``; those of Hven's own
+        packages are part of the portal's. Empty: none.
     translations
         Folder with its catalogues of gettext, ``<language>.po``, as ``module:folder``: ``hven_weather.night:texts``.
         They translate texts of its pages and its messages; their contexts are those of the portal's own catalogues.
@@ -212,9 +221,11 @@ class PluginPackage:
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_tables: StoreTables | None = None
     collection_folders: tuple[str, ...] = ()
+    account_removers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     used_keys: tuple[str, ...] = ()
     pages: str = field(default="", metadata=_NAMES_OBJECTS)
     table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    scripts: str = ""
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)

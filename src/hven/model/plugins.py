@@ -734,9 +734,9 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
                 load_named_object(place, where)
             except UserError as error:
                 yield error
-        if package.translations:
+        for folder_place in filter(None, (package.scripts, package.translations)):
             try:
-                locate_named_folder(package.translations, where)
+                locate_named_folder(folder_place, where)
             except UserError as error:
                 yield error
         for point in package.extensions:

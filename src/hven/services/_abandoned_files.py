@@ -19,12 +19,12 @@ def list_abandoned_files(directory: Path) -> Iterator[Path]:
     Parameters
     ----------
     directory
-        The directory.
+        Directory in which processes write files with their number in the name.
 
     Yields
     ------
     path
-        An unfinished file, or an unfinished directory.
+        Path of an unfinished file.
     """
     for unfinished_path in directory.glob(".*-*"):
         process_id = unfinished_path.name[1:].partition("-")[0]

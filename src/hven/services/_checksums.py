@@ -35,7 +35,7 @@ class CrcCache:
         self._read_bytes = 0  # bytes of the file that were read so far
 
     def find_crc(self, sha256: str) -> int | None:
-        """Find a checksum; return None if no process has stored it.
+        """Return a stored checksum; None if no process has stored it.
 
         Parameters
         ----------

@@ -38,8 +38,21 @@ async def call_in_thread(
 ) -> Any:
     """Call something in one of the threads.
 
-    Those that go on with an answer wait neither behind those that wait for their `is_first_batch` rows nor for
-    `is_remote` servers.
+    Those that go on with an answer wait neither behind those that wait for their first rows nor for other servers.
+
+    Parameters
+    ----------
+    call, args
+        Function, and its arguments.
+    is_first_batch
+        Whether it waits for the first rows of an answer.
+    is_remote
+        Whether it waits for another server.
+
+    Returns
+    -------
+    result
+        Result of the function.
     """
     loop = asyncio.get_running_loop()
     thread_pool = _pools.get(loop)
@@ -93,6 +106,11 @@ async def hold_turn(query_queue: QueryQueue) -> AsyncIterator[None]:
     """Hold one of the turns for something that is not a query's answer.
 
     Raises `OverloadedError` if it would not come in time.
+
+    Parameters
+    ----------
+    query_queue
+        Queue with the turns.
     """
     turn = QueryTurn(current_requester.get()())
     try:

@@ -75,7 +75,20 @@ class Capability:
 
 
 def list_security_methods(settings: Settings, *, is_login_required: bool = False) -> Sequence[str | None]:
-    """List the login methods of a site; None stands for access without login, if the site is open."""
+    """List the login methods of a site.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    is_login_required
+        Whether the service is only for accounts, also on an open site.
+
+    Returns
+    -------
+    methods
+        IVOIDs; None stands for access without login, if the site is open.
+    """
     methods: list[str | None] = []
     if not is_login_required and not settings.login.required:
         methods.append(None)

@@ -196,7 +196,7 @@ def _with_remote_file_state(row: dict[str, Any], file_state: RemoteFileState) ->
 
 
 def is_temporary_failure(error: HvenError) -> bool:
-    """Check whether a server may give the file later, so that a result without the file must not be cached.
+    """Return whether a server may give the file later, so that a result without the file must not be cached.
 
     Parameters
     ----------
@@ -244,12 +244,12 @@ def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:
     Parameters
     ----------
     row
-        Row of the file.
+        Row of the table of files.
 
     Returns
     -------
     error
-        The error, with a remedy for the operators.
+        Error that names the file.
     """
     return StorageUnavailableError(
         f"the file {row['path']} has changed since it was published",

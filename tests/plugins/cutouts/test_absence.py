@@ -32,7 +32,9 @@ tables:
     primary: id
     columns: {id: {type: string, ucd: "meta.id;meta.main"}, file: string}
     links: [{semantics: this, file: "{target.file}"}]
-    obscore: {set: {dataproduct_type: cube, calib_level: 2, s_ra: 10.0, s_dec: 20.0}}
+    obscore:
+      set: {dataproduct_type: cube, calib_level: 2, s_ra: 10.0, s_dec: 20.0}
+      text: {access_url: "{site.url}/collections/cubes/files/{file}"}
 """
 TOML = 'public_url = "https://vo.example"\nauthority = "vo.example"\n'
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -112,7 +114,7 @@ def test_check_and_the_verb_name_the_package(directory: Path) -> None:
         "cubes.yaml:5:1: prepare.spectra",
         "cubes.yaml:6:56: services: 'cubes'",
         "cubes.yaml:6:63: services: 'soda'",
-        "cubes.yaml:7:22: 'registry.services.sia-cutouts'",
+        "cubes.yaml:7:23: 'registry.services.sia-cutouts'",
     ):
         assert f"{place} {remark}" in told
     told = run_hven("prepare", "cubes", "--spectra", "--site", directory, expected_code=1).stderr
@@ -129,15 +131,16 @@ def test_jobs_and_copies_are_kept(directory: Path) -> None:
         client = Client(create_application(site))
         assert client.get(job_path).status == 404
         assert client.ask("GET", "/jobs", headers=HTML).status == 200
-        assert not run_next_job(site), "nothing here can run it"
+        assert run_next_job(site)
+        job = site.store.jobs.get_job(job_path.rpartition("/")[2])
+        assert job.phase == "ERROR"
+        assert "the job type 'soda' belongs to the plug-in package cutouts" in job.error["message"]
         ingest_collection(site, "cubes")
         assert not run_next_job(site), "nothing can be prepared"
     (directory / "hven.toml").write_text(TOML)
     with Site(load_settings(directory)) as site:
         client = Client(create_application(site))
-        while run_next_job(site):
-            pass
-        assert client.get(f"{job_path}/phase").text == "COMPLETED"
+        assert client.get(f"{job_path}/phase").text == "ERROR"
         assert list((site.settings.var_directory / "cubes/cubes").glob("*/*.npy"))
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
     run_hven("remove", "cubes", "--purge", "--site", directory)

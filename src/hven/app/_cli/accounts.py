@@ -11,8 +11,8 @@ import typer
 
 from hven.app._cli.context import format_size, format_time, open_site, print_json, print_table
 from hven.jobs.job_service import get_job_directory
+from hven.model import plugins
 from hven.model.errors import NotFoundError
-from hven.portal.faces.portal import forget_account
 from hven.query import user_tables
 from hven.site.auth import change_password
 from hven.site.auth.local import create_personal_token, revoke_personal_token
@@ -115,7 +115,11 @@ def remove_account(context: typer.Context, account: Account) -> None:
             job_directory = get_job_directory(site.settings, job)
             shutil.rmtree(job_directory, ignore_errors=True)
         user_tables.delete_expired_user_tables(site)
-        forget_account(site.settings, account)
+        # packages that the site leaves out, too: whoever has the name next gets nothing of this account
+        for _, remove_account_data in plugins.iterate_package_objects(
+            "account_removers", plugins.list_installed_packages()
+        ):
+            remove_account_data(site, account)
     print(f"the account {account} is removed")
 
 

@@ -14,6 +14,7 @@ PLUGIN = PluginPackage(
     },
     jobs={"soda": "hven.plugins.cutouts.cutout_job"},
     pages="hven.plugins.cutouts.cube_page:PAGES",
+    scripts="hven.plugins.cutouts:scripts",
     translations="hven.plugins.cutouts:texts",
     file_preparations={"spectra": "hven.plugins.cutouts.rotations:SPECTRA"},
     collection_folders=("cubes",),

@@ -19,6 +19,7 @@ from hven.model.table import (
     ServiceParameter,
     TemplateExpression,
     find_file_root,
+    write_target_column,
 )
 from hven.plugins.cutouts import cutout_params, cutouts
 from hven.query.query_queue import QueryQueue
@@ -187,8 +188,8 @@ def _with_file_bounds(service_input: ServiceParameter, fitted_input: ServicePara
 @lru_cache(maxsize=256)
 def _build_soda_inputs(identifier_column: str, table_name: str) -> tuple[tuple[ServiceParameter, ...], ...]:
     """Return the parameters of any file, those of a row of a table, and these for several cuts."""
-    quoted_key = identifier_column.replace('"', '""')
-    fixed_values: dict[str, Template] = {"ID": (TemplateExpression(f'target."{quoted_key}"'),), "TABLE": (table_name,)}
+    row_identifier = TemplateExpression(write_target_column(identifier_column))
+    fixed_values: dict[str, Template] = {"ID": (row_identifier,), "TABLE": (table_name,)}
     file_inputs = tuple(ServiceParameter(param=param) for param in cutouts.CUTOUT_PARAMS)
     row_inputs = tuple(
         ServiceParameter(param=param, value=fixed_values.get(param.name, ())) for param in cutouts.CUTOUT_PARAMS

@@ -23,6 +23,8 @@ PLUGIN = PluginPackage(
     table_keys={"series": "hven.plugins.series.descriptor.table_key:SERIES"},
     pages="hven.plugins.series.timelines.series_pages:PAGES",
     table_links=("hven.plugins.series.timelines.series_pages:SERIES_LINKS",),
+    scripts="hven.plugins.series:scripts",
+    translations="hven.plugins.series:texts",
     ingest_steps={"series": "hven.plugins.series.publication_step"},
     extensions={
         "lint.files": ("hven.plugins.series.lint.tfcat_files",),

@@ -16,11 +16,10 @@ from hven.model.table import translate_text
 from hven.portal._explore import global_search
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_files
-from hven.portal._pages.basket_store import BASKET_COOKIE as BASKET_COOKIE
-from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore, parse_basket_cookie
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
-from hven.portal._pages.package_pages import load_package_pages
+from hven.portal._pages.package_pages import compute_frame_values, list_page_parts, load_package_pages
+from hven.portal._pages.package_scripts import find_package_asset, map_package_panes
 from hven.portal._pages.template_contexts import (
     ErrorPage,
     PageFrame,
@@ -87,6 +86,7 @@ def load_templates(language: str = "en") -> Environment:
 
     environment.globals["_"] = translate
     environment.globals["language"] = language
+    environment.globals["page_parts"] = list_page_parts
     environment.filters["thousands"] = format_thousands
     environment.filters["unit_text"] = format_unit_text
     environment.filters["ago"] = partial(format_elapsed_time, words=translations)
@@ -183,7 +183,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
     principal = context.identify_principal(request)
 
     def build_asset_address(name: str) -> str:
-        file_name = find_asset_name(name, colours)
+        file_name = find_asset_name(name, colours) or find_package_asset(name)
         if file_name:
             return f"{base}/assets/{file_name}"
         return ""
@@ -206,12 +206,13 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         browser_texts=dict(load_page_translations(language, "browser")),
         asset=build_asset_address,
         scripts=list_script_addresses,
+        package_panes={pane: f"{base}/assets/{file}" for pane, file in map_package_panes().items()},
         switch=_build_query_suffix_without_switches(request) if has_switches else "",
         own_path=_build_login_return_path(request, context.site.settings, base),
         kinds_here=_list_searchable_standards(request, context, brand),
         edits=list_editing_rights(principal, context, brand),
         projects_here=bool(list_visible_projects(principal, context.site.settings)),
-        basket=_count_basket_entries(request, context, principal),
+        frame_values=compute_frame_values(request, context),
     )
 
 
@@ -222,24 +223,6 @@ def _build_login_return_path(request: Request, settings: Settings, base: str) ->
         return ""
     site_prefix = get_host_url(request, settings).removesuffix(settings.root_path)
     return f"{base.removeprefix(site_prefix)}{quote(path, errors='replace')}"
-
-
-def _count_basket_entries(request: Request, context: ServiceContext, principal: Principal) -> tuple[int, str]:
-    """Count the entries of the user's basket; for a logged-in user, also return its state."""
-    if principal.name is None:
-        cookie = parse_basket_cookie(request.cookies.get(BASKET_COOKIE))
-        return cookie[0], ""
-    if principal.impersonator:
-        return (0, "")
-    return get_basket_store(context).count_entries(principal.name)
-
-
-def get_basket_store(context: ServiceContext) -> BasketStore:
-    """Return the basket store of the site."""
-    basket_store: BasketStore = context.site.get_or_create(
-        BasketStore, context.site.settings.data_directory / BASKET_DIRECTORY
-    )
-    return basket_store
 
 
 def list_visible_projects(principal: Principal, settings: Settings) -> list[tuple[ProjectSettings, str | None]]:
@@ -323,7 +306,6 @@ def render_page_part(part: TemplateContext, language: str) -> str:
 
 
 __all__ = [
-    "BASKET_COOKIE",
     "HTML_CONTENT_TYPE",
     "SAMP_HUB_ORIGINS",
     "SWITCH_PARAMETERS",
@@ -338,11 +320,9 @@ __all__ = [
     "build_page_security_headers",
     "find_portal_brand",
     "format_elapsed_time",
-    "get_basket_store",
     "get_message_translator",
     "list_visible_projects",
     "load_templates",
-    "parse_basket_cookie",
     "record_to_dict",
     "render_page",
     "render_page_part",

@@ -1,8 +1,8 @@
-"""Load the pages that plug-in packages add to the portal."""
+"""Load what plug-in packages add to the portal: pages, and parts of other pages."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
@@ -11,14 +11,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from starlette.requests import Request
     from starlette.routing import Route
 
     from hven.services.face import ServiceContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PagePlace:
+    """A place of a page where packages can add parts.
+
+    Attributes
+    ----------
+    template
+        The template of the page.
+    variables
+        Variables of the page that parts can use, besides those of `PageFrame`.
+    """
+
+    template: str
+    variables: tuple[str, ...] = ()
+
+
+PAGE_PLACES = {
+    "header": PagePlace(template="frame.html"),
+    "home.curators": PagePlace(template="home.html"),
+    "news.curators": PagePlace(template="news.html", variables=("one",)),
+    "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),
+    "project.curators": PagePlace(template="project.html", variables=("one",)),
+    "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
+    "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PortalPages:
-    """The pages that a plug-in package adds to the portal.
+    """The pages that a plug-in package adds to the portal, and its parts of other pages.
 
     Attributes
     ----------
@@ -27,10 +55,28 @@ class PortalPages:
     template_directory
         Folder with templates of Jinja. The `TemplateContext` of a page names its template with the name of the package:
         ``usage/usage.html``. A template extends ``frame.html``, the frame of all pages.
+    parts
+        Templates that other pages include, by the places of the pages (`PAGE_PLACES`). Such a template can use the
+        variables of its place.
+    compute_frame_value
+        Function that computes a value for each request, which all templates have as ``frame_values.PACKAGE``. The tags
+        of cached pages contain its `repr`. None: the package has no such value.
+
+    Raises
+    ------
+    ValueError
+        Pages have no such place.
     """
 
     build_routes: Callable[[ServiceContext], Sequence[Route]]
     template_directory: Path
+    parts: Mapping[str, str] = field(default_factory=dict)
+    compute_frame_value: Callable[[Request, ServiceContext], object] | None = None
+
+    def __post_init__(self) -> None:
+        unknown_places = sorted(self.parts.keys() - PAGE_PLACES.keys())
+        if unknown_places:
+            raise ValueError(f"pages have no place {unknown_places[0]!r}: use one of {', '.join(PAGE_PLACES)}")
 
 
 @plugins.cache_until_selection
@@ -43,3 +89,44 @@ def load_package_pages() -> Mapping[str, PortalPages]:
         The pages, by the names of the packages.
     """
     return dict(plugins.iterate_package_objects("pages"))
+
+
+@plugins.cache_until_selection
+def list_page_parts(place: str) -> tuple[str, ...]:
+    """List the templates that packages add to a place of a page.
+
+    Parameters
+    ----------
+    place
+        A key of `PAGE_PLACES`.
+
+    Returns
+    -------
+    templates
+        Names of the templates, with the names of their packages.
+    """
+    return tuple(
+        f"{package}/{pages.parts[place]}" for package, pages in load_package_pages().items() if place in pages.parts
+    )
+
+
+def compute_frame_values(request: Request, context: ServiceContext) -> dict[str, object]:
+    """Compute the values that packages give to the frame of a page.
+
+    Parameters
+    ----------
+    request
+        The request of the page.
+    context
+        The context of the service.
+
+    Returns
+    -------
+    values
+        The values, by the names of the packages.
+    """
+    return {
+        package: pages.compute_frame_value(request, context)
+        for package, pages in load_package_pages().items()
+        if pages.compute_frame_value is not None
+    }

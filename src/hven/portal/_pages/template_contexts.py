@@ -72,6 +72,8 @@ class PageFrame:
         Returns the address of a script or a style sheet.
     scripts
         Returns the addresses of all files that some scripts load.
+    package_panes
+        Addresses of the modules of panes that packages of other projects add, by the names of the panes.
     switch
         Query that links to other languages and themes append; empty, or it begins with ``&``.
     own_path
@@ -82,8 +84,8 @@ class PageFrame:
         Editing rights of the user.
     projects_here
         Whether the user may see any project.
-    basket
-        Number of entries of the user's basket, and its state on the server.
+    frame_values
+        Values of plug-in packages (`PortalPages.compute_frame_value`), by the names of the packages.
     """
 
     base: str
@@ -103,12 +105,13 @@ class PageFrame:
     browser_texts: Mapping[str, str]
     asset: Callable[[str], str]
     scripts: Callable[..., list[str]]
+    package_panes: Mapping[str, str]
     switch: str
     own_path: str
     kinds_here: tuple[tuple[str, str], ...]
     edits: tuple[str, ...]
     projects_here: bool
-    basket: tuple[int, str]
+    frame_values: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from hven import services
 from hven.portal._pages import body_maps
 from hven.portal._pages.assets import ASSET_MEDIA_TYPES, ASSETS_DIRECTORY, find_asset
 from hven.portal._pages.brand import list_brand_colours
+from hven.portal._pages.package_scripts import load_script_folders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             body = body.read_bytes()
         return services.answer_with_body(request, body, headers)
 
+    async def send_package_file(request: Request) -> Response:
+        """Send a script or a style sheet of a package of another project."""
+        folder = load_script_folders().get(request.path_params["package"])
+        path = folder.files.get(request.path_params["path"]) if folder is not None else None
+        if folder is None or path is None or request.path_params["digest"] != folder.digest:
+            return PlainTextResponse("there is no such file; load the page again\n", 404)
+        headers = {"content-type": ASSET_MEDIA_TYPES[path.suffix], "cache-control": IMMUTABLE_CACHE_CONTROL}
+        return services.answer_with_body(request, path.read_bytes(), {**headers, "vary": "accept-encoding"})
+
     async def send_sky_tile(request: Request) -> Response:
         """Send a file of the drawn sky: a HiPS of a few tiles, for maps without access to other hosts."""
         path = (ASSETS_DIRECTORY / "sky" / request.path_params["path"]).resolve()
@@ -61,6 +71,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     return [
         Route("/assets/ground/{name}", send_base_map),
+        Route("/assets/packages/{package}/{digest}/{path:path}", send_package_file),
         Route("/assets/sky/{path:path}", send_sky_tile),
         Route("/assets/{file}", send_asset),
     ]

@@ -208,7 +208,18 @@ def build_page_context(request: Request, context: ServiceContext) -> PageContext
 
 
 def describe_requested_file(page_context: PageContext) -> CollectionFile:
-    """Describe a file of a collection for its pages."""
+    """Describe the file of a collection that the address of a page names.
+
+    Parameters
+    ----------
+    page_context
+        Context of the page.
+
+    Returns
+    -------
+    file
+        Path of the file, and a link to the page of its collection.
+    """
     name = page_context.request.path_params["name"]
     resource = page_context.published_state.resources.get(name)
     return CollectionFile(

@@ -149,7 +149,7 @@ class TablePage(TemplateContext):
     headings, rows
         Headings of the columns, and the rows with their keys.
     ticks, stills
-        What a tick puts into the basket, by key; pictures that may be shown without scripts.
+        What a tick selects, by key; pictures that may be shown without scripts.
     row
         Labels, cells and units of the row that the address names.
     files, of_rows
@@ -363,7 +363,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         row=_list_requested_row_cells(table_view),
         files=files.get("files"),
         of_rows=files.get("of_rows"),
-        ticks=_list_basket_keys(row_page.keys, files.get("files") or ()),
+        ticks=_list_tick_keys(row_page.keys, files.get("files") or ()),
         other_lines=None if line_view.other_search is None else line_view.other_search.write_query_string(),
         each=search.each,
         pictured=any(heading.kind == "picture" for heading in column_headings),
@@ -476,17 +476,17 @@ def _build_table_address(table_view: TableView, page_context: PageContext) -> st
     return build_table_address(page_context.base, table_view.table)
 
 
-def _list_basket_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
-    """Return the keys that a tick puts into the basket, for each line.
+def _list_tick_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
+    """Return the keys that a tick selects, for each line.
 
     These are the key of the line and those of the other files of its observation.
     """
     line_files = files or [()] * len(keys)
-    basket_keys = {}
+    tick_keys = {}
     for key, files_of_line in zip(keys, line_files, strict=True):
         distinct_keys = dict.fromkeys([key, *(file_facts["key"] for file_facts in files_of_line)])
-        basket_keys[key] = "\t".join(distinct_keys)
-    return basket_keys
+        tick_keys[key] = "\t".join(distinct_keys)
+    return tick_keys
 
 
 def _list_choosable_columns(

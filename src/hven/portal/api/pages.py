@@ -1,10 +1,15 @@
-"""Pages of plug-in packages in the portal: their routes, contexts and templates, and the rights of curators."""
+"""Pages of plug-in packages in the portal: their routes, contexts and templates, parts of other pages, and rights."""
 
 from __future__ import annotations
 
-from hven.portal._pages.editing_rights import can_edit_collection
-from hven.portal._pages.package_pages import PortalPages
-from hven.portal._pages.template_contexts import TemplateContext
+from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS
+from hven.portal._pages.brand import PortalBrand
+from hven.portal._pages.editing_rights import can_edit_collection, can_edit_portal
+from hven.portal._pages.package_pages import PAGE_PLACES, PagePlace, PortalPages
+from hven.portal._pages.template_contexts import PageLink, TemplateContext
+from hven.portal._pages.texts import list_languages
+from hven.portal._views.data import read_whole_number_parameter
+from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_formats import (
     CollectionFile,
     PageContent,
@@ -12,18 +17,33 @@ from hven.portal._views.page_formats import (
     build_error_responder,
     build_page_context,
     build_page_endpoint,
+    build_redirect,
     describe_requested_file,
+    is_json_requested,
 )
 
 __all__ = [
+    "PAGE_PLACES",
+    "SAMP_HUB_ORIGINS",
+    "SWITCH_PARAMETERS",
     "CollectionFile",
     "PageContent",
     "PageContext",
+    "PageLink",
+    "PagePlace",
+    "PortalBrand",
     "PortalPages",
+    "RunningQueries",
     "TemplateContext",
     "build_error_responder",
     "build_page_context",
     "build_page_endpoint",
+    "build_redirect",
     "can_edit_collection",
+    "can_edit_portal",
     "describe_requested_file",
+    "is_json_requested",
+    "list_languages",
+    "read_whole_number_parameter",
+    "run_while_connected",
 ]

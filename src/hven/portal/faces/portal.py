@@ -9,18 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore
 from hven.portal._pages.package_pages import load_package_pages
 from hven.portal._views import (
     assets,
-    basket_page,
     citation,
     coincident_rows_data,
     collection,
     collection_parts,
     data,
     downloads,
-    edit_pages,
     editor,
     global_search_pages,
     help_pages,
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
-    from hven.model.settings import Settings
     from hven.model.table import Schema
 
 __all__ = ["FACE", "load_package_pages", "send_not_found"]
@@ -71,8 +67,6 @@ PAGE_MODULES = (
     pane,
     coincident_rows_data,
     trial_page,
-    edit_pages,
-    basket_page,
     result_page,
     assets,
 )
@@ -94,19 +88,6 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     builders = [page_module.build_routes for page_module in PAGE_MODULES]
     builders += [pages.build_routes for pages in load_package_pages().values()]
     return [route for build_page_routes in builders for route in build_page_routes(context)]
-
-
-def forget_account(settings: Settings, name: str) -> None:
-    """Remove the data that the pages keep for a deleted account: its basket.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-    name
-        Name of the account.
-    """
-    BasketStore(settings.data_directory / BASKET_DIRECTORY).remove_basket(name)
 
 
 def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None) -> Sequence[Capability]:

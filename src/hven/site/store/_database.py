@@ -315,16 +315,6 @@ audit = _define_table(
     """,
 )
 
-drafts = _define_table(  # texts that curators write in the page: see `_drafts`
-    "drafts",
-    """
-    owner   text key
-    subject text key
-    at      text
-    texts   text  -- JSON: part -> text
-    bases   text  -- JSON: part -> digest of the published text when the draft began
-    """,
-)
 results = _define_table(  # persistent addresses of results
     "results",
     """

@@ -36,7 +36,6 @@ from hven.site.store._database import (
 )
 from hven.site.store._deletion_time import DeletionClock
 from hven.site.store._descriptors import DescriptorStore
-from hven.site.store._drafts import DraftStore
 from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
 from hven.site.store._leases import Lease, LeaseStore
@@ -126,7 +125,6 @@ class StateStore:
         self.releases = ReleaseStore(self._database)
         self.verifications = SnapshotVerificationStore(self._database)
         self.descriptors = DescriptorStore(self._database)
-        self.drafts = DraftStore(self._database)
         self.results = CitedResultStore(self._database)
         self._package_objects = SingletonRegistry()
         self._cached_holds: tuple[int, dict[str, str]] = (-1, {})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, NotFoundError, UserError
-from hven.site.store._database import drafts, format_current_time, jobs, sessions, user_tables, users
+from hven.site.store._database import format_current_time, jobs, sessions, user_tables, users
 from hven.site.store._grants import delete_account_grants
 from hven.site.store._job_records import delete_matching_jobs
 from hven.site.store._user_table_records import schedule_table_deletion
@@ -121,7 +121,6 @@ class UserStore:
                 )
             connection.execute(sa.delete(sessions).where(sessions.c.owner == account))
             schedule_table_deletion(connection, user_tables.c.owner == account)
-            connection.execute(sa.delete(drafts).where(drafts.c.owner == account))
             delete_account_grants(connection, account)
             return delete_matching_jobs(connection, jobs.c.owner == account)
 

@@ -1,0 +1,1 @@
+"""Let curators edit texts of the site in its pages."""

@@ -1,0 +1,28 @@
+"""Downloads of the rows of a table and of their files, and citations."""
+
+from __future__ import annotations
+
+from hven.portal._explore.row_files import build_link_query, count_files_and_bytes
+from hven.portal._views.dataset_metadata import CitationText
+from hven.portal._views.downloads import (
+    FORMAT_PARAMETER,
+    MOC_PARAMETER,
+    QUERY_TIMEOUT_SECONDS,
+    build_file_stem,
+    build_streaming_endpoint,
+    list_archive_and_script_kinds,
+    list_file_addresses,
+)
+
+__all__ = [
+    "FORMAT_PARAMETER",
+    "MOC_PARAMETER",
+    "QUERY_TIMEOUT_SECONDS",
+    "CitationText",
+    "build_file_stem",
+    "build_link_query",
+    "build_streaming_endpoint",
+    "count_files_and_bytes",
+    "list_archive_and_script_kinds",
+    "list_file_addresses",
+]

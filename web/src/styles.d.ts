@@ -1,2 +1,0 @@
-// Styles that a script brings with it: esbuild puts them beside it.
-declare module "*.css";
