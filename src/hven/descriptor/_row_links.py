@@ -104,20 +104,24 @@ def build_link_column_defaults(
         value = f"CAST({TARGET_ALIAS}.{quote_adql_name(identifier_column.name)} AS VARCHAR)"
         expressions["datalink_url"] = f"'{site_url}/datalink/{table.qualified_name}?ID=' || URL_ENCODE({value})"
     file_link = next(iter(table.row_file_links), None)
-    pictures = plugins.find_file_pictures()
-    if file_link is not None and pictures is not None and "thumbnail_url" in column_names:
-        prefix, suffix = pictures.thumbnail.split("{path}")
-        expressions["thumbnail_url"] = _write_thumbnail_expression(
-            file_link, f"{site_url}/collections/{percent_encode(table.schema)}/{prefix}", suffix
-        )
+    if file_link is not None and "thumbnail_url" in column_names:
+        collection_url = f"{site_url}/collections/{percent_encode(table.schema)}/"
+        expressions["thumbnail_url"] = _write_thumbnail_expression(file_link, collection_url)
     return {
         name: ColumnMapping(column=name, how="map", value=with_place(text, place), place=place)
         for name, text in expressions.items()
     }
 
 
-def _write_thumbnail_expression(link: LinkTemplate, url_prefix: str, url_suffix: str) -> str:
-    """Write the address of the thumbnail of a file, for those whose names say that they can be drawn."""
+def _write_thumbnail_expression(link: LinkTemplate, collection_url: str) -> str:
+    """Write the address of the thumbnail of a file, for those whose names say that they can be drawn.
+
+    It is null if no plug-in package in use draws files.
+    """
+    pictures = plugins.find_file_pictures()
+    if pictures is None:
+        return "CAST(NULL AS VARCHAR)"
+    url_begin, url_end = pictures.thumbnail.split("{path}")
 
     def write_template_part(part: str | TemplateExpression) -> str:
         if isinstance(part, str):
@@ -134,8 +138,8 @@ def _write_thumbnail_expression(link: LinkTemplate, url_prefix: str, url_suffix:
     can_be_drawn = (
         f"REGEXP_REPLACE(LOWER({path}), '^.*({drawable_pattern})$', '') = '' AND ({link.condition or '1 = 1'})"
     )
-    prefix, suffix = write_adql_literal(url_prefix), write_adql_literal(url_suffix)
-    return f"CASE WHEN {can_be_drawn} THEN {prefix} || URL_PATH({path}) || {suffix} END"
+    prefix = write_adql_literal(f"{collection_url}{url_begin}")
+    return f"CASE WHEN {can_be_drawn} THEN {prefix} || URL_PATH({path}) || {write_adql_literal(url_end)} END"
 
 
 def check_target_columns(

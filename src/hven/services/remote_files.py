@@ -202,6 +202,11 @@ def is_temporary_failure(error: HvenError) -> bool:
     ----------
     error
         Error of a file.
+
+    Returns
+    -------
+    is_temporary
+        False if the file cannot be had later, either.
     """
     return isinstance(error, UpstreamError) and error.remedy == LATER_REMEDY
 
