@@ -13,7 +13,8 @@ from requirements import require
 from shared import ROOT
 
 WEB = ROOT / "web"
-PACKAGE_SCRIPTS = sorted(ROOT.glob("src/hven/plugins/*/scripts"))
+PACKAGE_SCRIPTS = sorted(ROOT.glob("src/hven/plugins/*/scripts/**/*.js"))
+PACKAGE_STYLES = sorted(ROOT.glob("src/hven/plugins/*/scripts/**/*.css"))
 PACKAGE_TESTS = sorted(ROOT.glob("tests/plugins/*/*.test.js"))
 MODULES = WEB / "node_modules"
 CACHE = MODULES / ".cache"
@@ -46,6 +47,7 @@ JUDGES = {
         "--check",
         WEB,
         *PACKAGE_SCRIPTS,
+        *PACKAGE_STYLES,
         *PACKAGE_TESTS,
     ),
     "tests": (

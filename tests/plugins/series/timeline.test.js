@@ -3,7 +3,9 @@ import { test } from "node:test";
 import { readShapes } from "../../../src/hven/plugins/series/scripts/timelines/tfcat_features.js";
 import { formatTime, parseTime } from "../../../src/hven/plugins/series/scripts/timelines/time_format.js";
 import { LANGUAGES, listFileUrls } from "../../../src/hven/plugins/series/scripts/timelines/service_requests.js";
-import { BIN_WIDTHS_MICROSECONDS, chooseBinWidth } from "../../../src/hven/plugins/series/scripts/timelines/series_tiles.js";
+import * as seriesTiles from "../../../src/hven/plugins/series/scripts/timelines/series_tiles.js";
+
+const { BIN_WIDTHS_MICROSECONDS, chooseBinWidth } = seriesTiles;
 
 test("times are read as they are written", () => {
   for (const text of [
