@@ -249,7 +249,13 @@ def _is_current(context: ServiceContext, collection: str, copies_directory: Path
 
 def _create_input_describer(*_: object) -> Callable[[str, str], str | None]:
     """Create the function that identifies what copies are made from: the state of a file that can be opened."""
-    return lambda path, state: None if detect_product_file_format(path) is None else state
+
+    def describe_input(path: str, state: str) -> str | None:
+        if detect_product_file_format(path) is None:
+            return None
+        return state
+
+    return describe_input
 
 
 def _prepare_file(file: FileToPrepare, report: FilePreparationReport) -> bool:
