@@ -12,7 +12,7 @@ from hven.descriptor import check_descriptor, load_descriptor
 from hven.ingest import ingest_collection
 from hven.ingest.sync._page_cache import PageCachingSource, wrap_with_page_cache
 from hven.model import plugins
-from hven.model.errors import DataError, Fault
+from hven.model.errors import DataError, Fault, TextPlace
 from hven.model.resource import CollectionSpec, SourceSpec, SyncPolicy, TableSpec
 from hven.model.table import Table
 from hven.sources import SourceKindTraits
@@ -90,7 +90,7 @@ def test_a_sync_caches_pages_of_kinds_that_answer_slowly(tmp_path: Path, monkeyp
     entry = cast("OpenedSource", SimpleNamespace(spec=SimpleNamespace(kind="python")))
 
     def wrap() -> object:
-        return wrap_with_page_cache(cast("Source", source), entry, SyncPolicy(), tmp_path, ())
+        return wrap_with_page_cache(cast("Source", source), entry, SyncPolicy(place=TextPlace()), tmp_path, ())
 
     assert wrap() is source
     set_traits(monkeypatch, SourceKindTraits(has_cached_pages=True))
