@@ -202,6 +202,8 @@ class _DescriptorDrafter:
 
         `kind` is the kind of the source, if the curator gives it.
         """
+        if kind is not None:
+            plugins.load_plugin("sources", kind)  # an unknown kind is reported before all else
         if self._is_database_source():
             kind, options = self._read_database_options(kind)
         else:
@@ -278,8 +280,6 @@ class _DescriptorDrafter:
     def _find_source_file(self, kind: str | None) -> tuple[Path, dict[str, Any]]:
         if kind is None:
             self._source = _find_stac_collection_file(self._source)
-        else:
-            plugins.load_plugin("sources", kind)  # an unknown kind is reported before a missing file
         return find_or_download_file(self._settings, self._source, self._directory)
 
     def _complete_file_options(
