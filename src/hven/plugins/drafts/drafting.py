@@ -227,12 +227,8 @@ class _DescriptorDrafter:
                 kind, options = self._complete_file_options(kind, options, source_file)
         if self._table is not None:
             options = _with_table_option(kind, options, self._table)
-        database = file_kinds.find_database_signature(kind)
-        if self._standard is not None and database is not None and database.copying_kind:
-            raise UsageError(
-                "Hven does not guess how to map a table that is published in place to a standard",
-                remedy="leave out --live or --standard",
-            )
+        if self._standard is not None:
+            _check_mapped_kind(kind)
         drafter = TableDrafter(
             name=self._name,
             kind=kind,
@@ -326,6 +322,16 @@ class _DescriptorDrafter:
             context=context,
         )
         return table_descriptions.read_table_description_file(request)
+
+
+def _check_mapped_kind(kind: str) -> None:
+    """Check that tables of a kind of source can be mapped to a standard."""
+    database = file_kinds.find_database_signature(kind)
+    if database is not None and database.copying_kind:
+        raise UsageError(
+            "Hven does not guess how to map a table that is published in place to a standard",
+            remedy="leave out --live or --standard",
+        )
 
 
 def _guess_file_kind(source_file: Path) -> str:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import yaml
 
 from hven.descriptor import check_descriptor
-from hven.descriptor.api.sections import list_standards
+from hven.descriptor.api.descriptor_sections import list_standards
 from hven.descriptor.api.yaml_text import (
     format_yaml_comment,
     format_yaml_flow_value,
