@@ -31,7 +31,7 @@ PACKAGES = ROOT / "src/hven/plugins"
 # sites that tests open may select other packages
 VERB_NAMES = frozenset([*verbs.VERB_MODULES, *verbs.VERB_GROUPS, *verbs.list_package_verbs()])
 _PACKAGE_LINK = re.compile(r"\]\([^)\s]*\bhven/plugins/(\w+)/")
-_SIBLING_LINK = re.compile(r"\]\(\.\./\.\./(\w+)/docs/")  # on a page of a package
+_SIBLING_LINK = re.compile(r"\]\((?:\.\./){1,2}(\w+)/docs/")  # on a page of a package
 
 
 @cache

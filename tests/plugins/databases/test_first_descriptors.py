@@ -12,7 +12,7 @@ import yaml
 from hven import descriptor
 from hven.model.errors import UsageError
 from hven.model.settings import Settings
-from plugin_needs import create_descriptor, load_drafter
+from plugin_needs import create_descriptor, load_drafter, require_verb
 from process_runner import run_hven
 
 
@@ -95,6 +95,7 @@ def test_an_address_with_a_table_behind_it() -> None:
 
 def test_a_file_that_hven_new_cannot_use(tmp_path: Path) -> None:
     """Each is told in a sentence, and leaves no half-made collection."""
+    require_verb("new")
     site = tmp_path / "site"
     run_hven("init", site)
     with contextlib.closing(sqlite3.connect(tmp_path / "two.sqlite")) as base:
