@@ -28,7 +28,8 @@ from hven.sources._documents.document_values import list_document_forms
 from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
-# sites that tests open may select other packages
+# of this run: sites that tests open may select other packages
+PACKAGE_NAMES = tuple(package.name for package in plugins.list_plugin_packages())
 VERB_NAMES = frozenset([*verbs.VERB_MODULES, *verbs.VERB_GROUPS, *verbs.list_package_verbs()])
 _PACKAGE_LINK = re.compile(r"\]\([^)\s]*\bhven/plugins/(\w+)/")
 _SIBLING_LINK = re.compile(r"\]\((?:\.\./){1,2}(\w+)/docs/")  # on a page of a package
@@ -50,9 +51,13 @@ def load_core_fixtures(name: str) -> dict[str, Any]:
     name
         Name of the mapping: ``EXAMPLE_SERVERS``. Those of all packages in use are joined.
     """
+    return _join_fixtures(name, [package.name for package in plugins.list_plugin_packages()])
+
+
+def _join_fixtures(name: str, packages: Sequence[str]) -> dict[str, Any]:
     fixtures: dict[str, Any] = {}
-    for package in plugins.list_plugin_packages():
-        path = ROOT / "tests/plugins" / package.name / "core_fixtures.py"
+    for package in packages:
+        path = ROOT / "tests/plugins" / package / "core_fixtures.py"
         if path.exists():
             fixtures |= _run_fixtures(path).get(name, {})
     return fixtures
@@ -160,7 +165,7 @@ def load_drafter(name: str) -> Any:
     name
         A key of ``DRAFTERS`` in the tests of the package.
     """
-    drafters = load_core_fixtures("DRAFTERS")
+    drafters = _join_fixtures("DRAFTERS", PACKAGE_NAMES)
     report_missing_plugins([] if drafters else ["drafts of descriptors"])
     return drafters[name]
 
