@@ -98,6 +98,8 @@ def create_descriptor(
     path = directory / f"{name}.yaml"
     if path.exists():
         raise ConflictError(f"{path} already exists", remedy="edit it, or remove it first")
+    if kind is not None:
+        plugins.load_plugin("sources", kind)  # an unknown kind is reported before all else
     creates_directory = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
@@ -198,8 +200,6 @@ class _DescriptorDrafter:
 
         `kind` is the kind of the source, if the curator gives it.
         """
-        if kind is not None:
-            plugins.load_plugin("sources", kind)  # an unknown kind is reported before all else
         if self._is_database_source():
             kind, options = self._read_database_options(kind)
         else:
