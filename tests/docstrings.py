@@ -184,7 +184,7 @@ def list_missing(node: Function | ast.ClassDef, based: str = "", once: dict[str,
 def list_described_types() -> frozenset[str]:
     """List the names of annotated types that bring a description: a field of such a type needs no other."""
     texts = (path.read_text(encoding="utf-8") for path in FILES.values())
-    pattern = re.compile(r"^(\w+) = Annotated\[(.*?)^\]", re.MULTILINE | re.DOTALL)
+    pattern = re.compile(r"^(\w+) = Annotated\[\n(.*?)^\]", re.MULTILINE | re.DOTALL)
     return frozenset(name for text in texts for name, content in pattern.findall(text) if "description=" in content)
 
 
