@@ -103,7 +103,7 @@ def create_descriptor(
     if path.exists():
         raise ConflictError(f"{path} already exists", remedy="edit it, or remove it first")
     if kind is not None:
-        plugins.load_plugin("sources", kind)  # an unknown kind is reported before all that is wrong with the source
+        plugins.load_plugin("sources", kind)  # an unknown kind is reported before all else
     creates_directory = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
