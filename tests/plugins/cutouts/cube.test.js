@@ -1,11 +1,8 @@
 // The calculations of a cube's page: interpolated positions, Python code.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  interpolatePosition,
-  formatPosition,
-} from "../../../src/hven/plugins/cutouts/scripts/cubes/pixel_positions.js";
-import { writePython } from "../../../src/hven/plugins/cutouts/scripts/cubes/python_code.js";
+import { interpolatePosition, formatPosition } from "../../../src/hven/plugins/cutouts/scripts/cube/pixel_positions.js";
+import { writePython } from "../../../src/hven/plugins/cutouts/scripts/cube/python_code.js";
 
 test("positions lie between places, over the seam of longitudes, too", () => {
   const grid = { x: [1, 3], y: [1, 3], lon: [359, 1, 359, 1], lat: [0, 0, 2, 2], kind: "sky", frame: "ICRS" };

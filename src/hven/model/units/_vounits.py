@@ -518,11 +518,13 @@ def find_nearest_unit(word: str) -> str | None:
     prefixed_symbols = (
         prefix + symbol for prefix in SI_PREFIX_EXPONENTS if word.startswith(prefix) for symbol in PREFIXABLE_SYMBOLS
     )
-    # prefixed symbols are so many that one is a little similar to nearly every word
-    name = find_close_match(word, prefixed_symbols, MIN_PREFIXED_SIMILARITY)
-    if name is None:
-        names = [*(symbol for symbol in sorted(UNIT_SYMBOLS) if len(symbol) > 1), *_SYMBOLS_BY_WORD]
-        name = find_close_match(word, (name for name in names if name[0].lower() == word[0].lower()))
+    names = [*(symbol for symbol in sorted(UNIT_SYMBOLS) if len(symbol) > 1), *_SYMBOLS_BY_WORD]
+    similar_names = [
+        find_close_match(word, (name for name in names if name[0].lower() == word[0].lower())),
+        # prefixed symbols are so many that one is a little similar to nearly every word
+        find_close_match(word, prefixed_symbols, MIN_PREFIXED_SIMILARITY),
+    ]
+    name = find_close_match(word, filter(None, similar_names))
     return None if name is None else _SYMBOLS_BY_WORD.get(name, name)
 
 

@@ -1,24 +1,18 @@
 // A data cube: slices as images with a slider, spectra of pixels and regions, ratios of slices, positions, Python code.
 import { requireElement, createElement, describeError } from "hven/dom.js";
-import {
-  describeSliceAxis,
-  findBrightestPixel,
-  findPart,
-  buildCubeQuery,
-  buildSliceScale,
-} from "./cubes/cube_facts.js";
+import { describeSliceAxis, findBrightestPixel, findPart, buildCubeQuery, buildSliceScale } from "./cube/cube_facts.js";
 import { parseNpy } from "hven/npy.js";
-import { CubeImage } from "./cubes/cube_image.js";
-import { interpolatePosition, formatPosition } from "./cubes/pixel_positions.js";
-import { writePython } from "./cubes/python_code.js";
+import { CubeImage } from "./cube/cube_image.js";
+import { interpolatePosition, formatPosition } from "./cube/pixel_positions.js";
+import { writePython } from "./cube/python_code.js";
 import { formatUnit, formatNumber, formatSliceValue } from "hven/axis_scale.js";
-import { SpectrumPlot } from "./cubes/spectrum_plot.js";
+import { SpectrumPlot } from "./cube/spectrum_plot.js";
 import { addCopyButton } from "hven/copy_button.js";
-import { createZoomButtons, CubeControls } from "./cubes/cube_controls.js";
+import { createZoomButtons, CubeControls } from "./cube/cube_controls.js";
 import { computeLimits, getColourTable } from "hven/colour_maps.js";
 import { RequestError } from "hven/workspace.js";
-/** @import {CubeFacts, CubeSpectra} from "./cubes/cube_facts.js" */
-/** @import {ImageRegion, ImageTile} from "./cubes/cube_image.js" */
+/** @import {CubeFacts, CubeSpectra} from "./cube/cube_facts.js" */
+/** @import {ImageRegion, ImageTile} from "./cube/cube_image.js" */
 /** @import {Workspace} from "hven/workspace.js" */
 
 const MAX_TILES = 32;
