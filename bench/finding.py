@@ -38,9 +38,9 @@ def run(only: str) -> Iterator[Journey]:
     """Measure searches with words that are in many collections, in one, in none."""
     if only and only not in NAME:
         return
-    from hven.portal._explore import data_search, word_search
+    from hven.plugins.discovery import data_search, word_search
+    from hven.plugins.discovery.value_index import ValueIndex
     from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.value_index import ValueIndex
     from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
     shutil.rmtree(PLACE, ignore_errors=True)

@@ -26,6 +26,7 @@ from astropy.io import fits
 from astropy.table import Table
 from browser_tab import BrowserTab, open_tab
 
+from plugin_needs import list_word_pages, require_word_pages
 from process_runner import Server, reserve_port, serve_site
 from shared import shared
 
@@ -65,7 +66,8 @@ class Reader:
         self.page: Page = tab.page
         self.clicks = 0
         tab.open_page("/")
-        tab.wait_for_panes("finder")
+        if list_word_pages(""):
+            tab.wait_for_panes("finder")
         self.begun = time.monotonic()
 
     def click(self, selector: str) -> None:
@@ -94,6 +96,7 @@ class Reader:
 
     def search(self, words: str) -> None:
         """Write into the field that searches everything, and press Enter."""
+        require_word_pages()
         with self.page.expect_navigation():
             self.page.fill("main input[type=search]", words)
             self.page.keyboard.press("Enter")

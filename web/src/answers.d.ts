@@ -157,18 +157,6 @@ export type Facet = {
 /** `rows` is null if they are not counted. */
 export type Choice = { value: string | null; label: string; rows: number | null; chosen: boolean };
 
-/** `/search/suggest`: a suggestion while the user types. */
-export type Suggestion = {
-  kind: "value" | "place" | "collection" | "table" | "column";
-  title: string;
-  rows?: number | null;
-  /** What `rows` counts. */
-  noun?: "rows" | "files";
-  table?: string;
-  collection_title: string;
-  url: string;
-};
-
 /** `/places`: rows on a map, as points, footprints, or counts of cells. */
 export type Places = {
   total: number;

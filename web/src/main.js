@@ -14,7 +14,6 @@ const PANE_MODULES = {
   everywhere: () => import("./multi_table_search.js"),
   editor: () => import("./query_editor.js"),
   facets: () => import("./facets.js"),
-  finder: () => import("./search_field.js"),
   form: () => import("./search_form.js"),
   grid: () => import("./row_grid.js"),
   jobs: () => import("./job_list.js"),

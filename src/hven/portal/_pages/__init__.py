@@ -18,7 +18,12 @@ from hven.portal._explore.number_formatting import format_unit
 from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_files
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
-from hven.portal._pages.package_pages import compute_frame_values, list_page_parts, load_package_pages
+from hven.portal._pages.package_pages import (
+    build_word_search_address,
+    compute_frame_values,
+    list_page_parts,
+    load_package_pages,
+)
 from hven.portal._pages.package_scripts import find_package_asset, map_package_panes
 from hven.portal._pages.template_contexts import (
     ErrorPage,
@@ -212,6 +217,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         kinds_here=_list_searchable_standards(request, context, brand),
         edits=list_editing_rights(principal, context, brand),
         projects_here=bool(list_visible_projects(principal, context.site.settings)),
+        word_search=build_word_search_address(base),
         frame_values=compute_frame_values(request, context),
     )
 

@@ -84,6 +84,8 @@ class PageFrame:
         Editing rights of the user.
     projects_here
         Whether the user may see any project.
+    word_search
+        Address of the page that searches by words; empty if there is none.
     frame_values
         Values of plug-in packages (`PortalPages.compute_frame_value`), by the names of the packages.
     """
@@ -111,6 +113,7 @@ class PageFrame:
     kinds_here: tuple[tuple[str, str], ...]
     edits: tuple[str, ...]
     projects_here: bool
+    word_search: str
     frame_values: Mapping[str, object]
 
 

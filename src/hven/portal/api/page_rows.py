@@ -21,12 +21,14 @@ from hven.portal._explore.global_search import (
 )
 from hven.portal._explore.plots import build_histogram
 from hven.portal._explore.row_pages import RowPage
+from hven.portal._explore.search import NEAR_PARAMETER
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import build_json_endpoint, list_collection_titles, render_page_response
 from hven.portal._views.table_view import build_query_runner
 
 __all__ = [
     "MAX_TABLES",
+    "NEAR_PARAMETER",
     "SEARCH_TIMEOUT_SECONDS",
     "CoincidentTable",
     "RowPage",

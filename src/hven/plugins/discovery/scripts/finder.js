@@ -1,7 +1,20 @@
 // The search field of the site: suggests links while the user types, each with its number of rows.
-import { requireElement, createElement } from "./dom.js";
-/** @import {Suggestion} from "./answers.js" */
-/** @import {Workspace} from "./workspace.js" */
+import { requireElement, createElement } from "hven/dom.js";
+/** @import {Workspace} from "hven/workspace.js" */
+
+/**
+ * A suggestion while the user types. `noun` is what `rows` counts.
+ *
+ * @typedef {{
+ *   kind: "value" | "place" | "collection" | "table" | "column",
+ *   title: string,
+ *   rows?: number | null,
+ *   noun?: "rows" | "files",
+ *   table?: string,
+ *   collection_title: string,
+ *   url: string,
+ * }} Suggestion
+ */
 
 const KEY_DELAY_MILLISECONDS = 120;
 

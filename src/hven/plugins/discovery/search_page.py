@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -15,26 +16,33 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.adql.adql_writer import quote_adql_name
-from hven.portal._explore import data_search, word_search
-from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.value_index import ValueIndex
-from hven.portal._pages import TemplateContext, record_to_dict
-from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_page_translations
-from hven.portal._views.counts import find_row_noun
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint, build_page_endpoint
-from hven.portal._views.table_view import build_query_runner
+from hven.plugins.discovery import data_search, word_search
+from hven.plugins.discovery.value_index import ValueIndex
+from hven.portal.api.page_rows import build_json_endpoint, build_query_runner, build_table_address
+from hven.portal.api.pages import (
+    DEFAULT_LANGUAGE,
+    PageContent,
+    PageContext,
+    PortalPages,
+    TemplateContext,
+    build_page_endpoint,
+    list_languages,
+    load_page_translations,
+    record_to_dict,
+)
+from hven.portal.api.table_rows import QueryRunner, find_row_noun
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Table
-    from hven.portal._explore.value_index import ValueMatch
-    from hven.portal._explore.word_search import MetadataHit
+    from hven.plugins.discovery.value_index import ValueMatch
+    from hven.plugins.discovery.word_search import MetadataHit
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
 
+SEARCH_PATH = "/search"
 MAX_SEARCH_CHARACTERS = 200
 MAX_SUGGESTIONS = 8
 COUNT_WAIT_SECONDS = 0.3  # how long a page waits for counts that are not cached
@@ -74,7 +82,7 @@ class SearchPage(TemplateContext):
         What it finds.
     """
 
-    template = "search.html"
+    template = "discovery/search.html"
     words: str
     found: SearchHits
 
@@ -116,9 +124,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     context.site.add_change_listener(start_counting)
     endpoint = build_page_endpoint(show_search, context)
     return [
-        Route("/search", endpoint),
-        Route("/search.json", endpoint),
-        Route("/search/suggest", build_json_endpoint(suggest_hits, context)),
+        Route(SEARCH_PATH, endpoint),
+        Route(f"{SEARCH_PATH}.json", endpoint),
+        Route(f"{SEARCH_PATH}/suggest", build_json_endpoint(suggest_hits, context)),
     ]
 
 
@@ -255,3 +263,11 @@ def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[
         "url": url,
         **collection_facts,
     }
+
+
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={"home.search": "home_form.html", "error.search": "missing_page_form.html"},
+    word_search_path=SEARCH_PATH,
+)

@@ -24,11 +24,16 @@ from hven.adql import syntax_tree
 from hven.engines import LiveRelation
 from hven.model import LruCache, RetryBackoffLog
 from hven.model.errors import HvenError
-from hven.portal._explore.column_labels import list_code_phrases
-from hven.portal._explore.count_trees import has_externally_written_rows, has_hidden_rows
-from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, write_choice_condition
-from hven.portal._explore.search import COUNT_ITEM, build_column_ref
-from hven.portal._explore.value_files import ValueFileDirectory
+from hven.portal.api.column_values import (
+    COUNT_ITEM,
+    MAX_VALUE_CHARACTERS,
+    ValueFileDirectory,
+    build_column_ref,
+    has_externally_written_rows,
+    has_hidden_rows,
+    list_code_phrases,
+    write_choice_condition,
+)
 from hven.portal.conditions import CASE_SENSITIVE_COLUMNS, LIST_COLUMNS
 
 if TYPE_CHECKING:
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal.api.table_rows import QueryRunner
 
 MAX_COLUMN_VALUES = 50_000  # distinct values of one column; a column with more is searched in the table's own form
 MAX_TABLE_VALUES = 150_000  # of all columns of a table, those with few values first

@@ -10,9 +10,9 @@ import pytest
 
 from hven.model.table import Column, Table, build_localized_text
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.portal._explore import data_search
+from hven.plugins.discovery import data_search
+from hven.plugins.discovery.value_index import ValueIndex, normalize_search_text
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.value_index import ValueIndex, normalize_search_text
 from hven.portal._pages.texts import load_page_translations
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES

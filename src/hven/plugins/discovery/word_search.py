@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven.model import LruCache
-from hven.portal._explore.value_index import normalize_search_text
+from hven.plugins.discovery.value_index import normalize_search_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,9 +15,19 @@ import pyarrow as pa
 from hven.model import LruCache
 from hven.model.errors import HvenError
 from hven.model.sky import Moc
-from hven.portal._explore import map_frames, place_names, value_index
-from hven.portal._explore.search import NEAR_PARAMETER, parse_search
-from hven.portal._explore.value_index import ValueIndex, ValueMatch, normalize_search_text
+from hven.plugins.discovery import value_index
+from hven.plugins.discovery.value_index import ValueIndex, ValueMatch, normalize_search_text
+from hven.portal.api.page_rows import NEAR_PARAMETER, parse_search
+from hven.portal.api.table_places import (
+    classify_table_map,
+    find_body_column,
+    find_body_radius_km,
+    find_features,
+    find_single_body,
+    list_gazetteers,
+    locate_place_name,
+    recognize_gazetteer_table,
+)
 from hven.query import resolver
 from hven.query.resolver import bright
 
@@ -25,8 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from hven.model.table import Table
-    from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.search import TableSearch
+    from hven.portal.api.table_rows import QueryRunner, TableSearch
 
 MAX_TABLE_HITS = 5  # matches in one table
 MAX_WORDS = 8
@@ -165,16 +174,14 @@ def _find_named_places(
     Features of bodies are among the matching values; objects on the sky come from the local resolvers.
     """
     places = []
-    gazetteers = {
-        gazetteer.table.qualified_name: gazetteer for gazetteer in place_names.list_gazetteers(tables, runner)
-    }
+    gazetteers = {gazetteer.table.qualified_name: gazetteer for gazetteer in list_gazetteers(tables, runner)}
     features = []
     for match in value_matches:
         gazetteer = gazetteers.get(match.table.qualified_name)
         if gazetteer is not None and match.conditions[0][0] == gazetteer.name_column:
             features.append((match, gazetteer))
     for match, gazetteer in features[:MAX_PLACES]:
-        for body, feature in place_names.find_features(gazetteer, match.text, runner)[:MAX_PLACES]:
+        for body, feature in find_features(gazetteer, match.text, runner)[:MAX_PLACES]:
             if feature.longitude is not None and feature.latitude is not None:
                 place = NamedPlace(
                     name=match.text,
@@ -215,7 +222,7 @@ def _list_tables_near(
 ) -> list[tuple[NamedPlace, ValueMatch]]:
     """List the tables that may have rows around places, each as a match without a count."""
     place_matches = []
-    mapped = [(table, map_frames.classify_table_map(table)) for table in tables]
+    mapped = [(table, classify_table_map(table)) for table in tables]
     values = {candidate.table.qualified_name: candidate for candidate in table_values}
     for place in places:
         number = 0
@@ -224,7 +231,7 @@ def _list_tables_near(
                 continue
             if place.target:
                 target = _build_body_condition(table, place.target, values.get(table.qualified_name), runner)
-                if target is None or place_names.recognize_gazetteer_table(table) is not None:
+                if target is None or recognize_gazetteer_table(table) is not None:
                     continue
             else:
                 target = ()
@@ -245,10 +252,10 @@ def _build_body_condition(
     table: Table, body_name: str, values: value_index.IndexedTableValues | None, runner: QueryRunner
 ) -> tuple[tuple[str, str], ...] | None:
     """Return the condition that the places of a table are on a body; empty if all are; None if none are."""
-    column = place_names.find_body_column(table.columns)
+    column = find_body_column(table.columns)
     if column is None:
         return None
-    single_body = place_names.find_single_body(table, (), runner)
+    single_body = find_single_body(table, (), runner)
     if single_body:
         if single_body.casefold() == body_name.casefold():
             return ()
@@ -313,6 +320,6 @@ def build_match_search(match: ValueMatch, tables: Sequence[Table], runner: Query
     """Return the search that the link of a match leads to."""
     table = match.table
     pairs = list(match.conditions)
-    locate = partial(place_names.locate_place_name, table=table, runner=runner, tables=tables, pairs=pairs)
-    find_radius_km = partial(place_names.find_body_radius_km, table, pairs, runner)
+    locate = partial(locate_place_name, table=table, runner=runner, tables=tables, pairs=pairs)
+    find_radius_km = partial(find_body_radius_km, table, pairs, runner)
     return parse_search(pairs, table, locate=locate, find_radius_km=find_radius_km)

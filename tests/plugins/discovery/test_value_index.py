@@ -10,10 +10,10 @@ import pytest
 
 from hven.engines import LiveRelation
 from hven.ingest.api.runs import ingest_collection
-from hven.portal._explore import data_search, value_index
+from hven.plugins.discovery import data_search, value_index
+from hven.plugins.discovery.value_index import ValueIndex
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.value_files import ValueFileDirectory
-from hven.portal._explore.value_index import ValueIndex
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies

@@ -1,0 +1,20 @@
+"""Values of columns: conditions and queries about them, words of their codes, and counts that processes share."""
+
+from __future__ import annotations
+
+from hven.portal._explore.column_labels import list_code_phrases
+from hven.portal._explore.count_trees import has_externally_written_rows, has_hidden_rows
+from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, write_choice_condition
+from hven.portal._explore.search import COUNT_ITEM, build_column_ref
+from hven.portal._explore.value_files import ValueFileDirectory
+
+__all__ = [
+    "COUNT_ITEM",
+    "MAX_VALUE_CHARACTERS",
+    "ValueFileDirectory",
+    "build_column_ref",
+    "has_externally_written_rows",
+    "has_hidden_rows",
+    "list_code_phrases",
+    "write_choice_condition",
+]
