@@ -75,9 +75,9 @@ def list_word_pages(words: str) -> list[str]:
     return [address.replace("{words}", words) for address in load_core_fixtures("WORD_PAGES")]
 
 
-def require_word_pages() -> None:
-    """Skip the test if no package in use searches for words."""
-    report_missing_plugins([] if list_word_pages("") else ["a search for words"])
+def require_core_fixtures(name: str) -> None:
+    """Skip the test if no package in use has the fixtures of a name (`load_core_fixtures`)."""
+    report_missing_plugins([] if load_core_fixtures(name) else [name])
 
 
 def leads_to_absent_package(text: str) -> bool:

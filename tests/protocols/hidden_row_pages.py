@@ -19,7 +19,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies
-from plugin_needs import list_word_pages
+from plugin_needs import list_word_pages, load_core_fixtures
 
 VISIBLE_ROWS = 60
 # as the policy of the application, for strangers
@@ -200,8 +200,6 @@ def iterate_start_addresses() -> Iterator[str]:
         "/changes/stars.main",
         "/statistics/stars",
         "/index.json",
-        "/search/obscore/ask",
-        "/search/obscore/facets",
     ):
         yield path
     for path in (
@@ -210,9 +208,9 @@ def iterate_start_addresses() -> Iterator[str]:
         "/statistics/stars.json",
         "/collections/stars/descriptor",
         "/collections/stars/files",
-        "/search/obscore.json",
     ):
         yield path
+    yield from load_core_fixtures("ROW_ADDRESSES")
     yield "/"
 
 

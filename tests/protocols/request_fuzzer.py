@@ -63,7 +63,6 @@ VALID_QUERIES = {  # what an address needs to answer with more than a fault
     "/collections/{name}/{table}/points": b"_x=single&_y=mjd", "/collections/{name}/{table}/facets": b"_of=name", "/login": b"name=a&token=b&next=c",
     "/collections/{name}/{table}/header": b"id=1", "/collections/{name}/{table}/row": b"id=1", "/collections/{name}/{table}/place": b"id=1",
     **{f"/adql/{word}": QUERY for word in ("answer", "check", "explain", "histogram", "points", "rows")}, "/adql": QUERY,
-    "/search/{kind}/ask": b"_of=here", "/search/{kind}/facets": b"_of=here",
     **load_core_fixtures("VALID_QUERIES"),
 }  # fmt: skip
 # the edges of what a value may be: dates, numbers, texts, bytes that are no text

@@ -25,8 +25,7 @@ BEGIN = (
     "/adql?QUERY=SELECT+*+FROM+images.main",
     "/collections/images/main?exposure=1..3&_q=a&_sort=-seen",
     *list_word_pages("sun"),
-    "/search/epn",
-    "/search/obscore",
+    *load_core_fixtures("LINKED_PAGES"),
     "/sunny/",
 )
 KINDS = {
@@ -40,8 +39,6 @@ KINDS = {
     "/help/X/X",
     "/news",
     "/news/X",
-    "/search/epn",
-    "/search/obscore",
     "/statistics/X",
     "/collections/X/columns",
     "/collections/X/downloads",

@@ -84,20 +84,6 @@ export type Row = {
   sections?: { title: string; columns: number[] }[];
 };
 
-/** A row of a search over several tables: its table as the search and as its page know it, key, page and picture. */
-export type SearchResultRow = {
-  from: string;
-  key: string;
-  table: string;
-  row: string;
-  url: string;
-  picture: string;
-  cells: Value[];
-};
-
-/** Rows of such a search, with the columns of all tables. */
-export type SearchResult = { columns: Column[]; rows: SearchResultRow[] };
-
 /** A link of a row, as in DataLink. */
 export type Link = {
   text: string;

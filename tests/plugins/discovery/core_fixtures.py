@@ -1,5 +1,7 @@
 """What tests of the core need to try what this package adds (`tests/plugin_needs.py`)."""
 
+# modules whose messages pages show, in the reader's language
+TRANSLATED_MODULES = {"plugins/discovery": "the search by words"}
 # pages that search for words
 WORD_PAGES = {"/search?q={words}": "the search of the whole site"}
 # pages that others link to

@@ -35,14 +35,17 @@ class PagePlace:
 
 PAGE_PLACES = {
     "header": PagePlace(template="frame.html"),
+    "menu": PagePlace(template="frame.html"),
     "home.search": PagePlace(template="home.html"),
     "home.curators": PagePlace(template="home.html"),
     "error.search": PagePlace(template="error.html", variables=("words",)),
     "news.curators": PagePlace(template="news.html", variables=("one",)),
     "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),
     "project.curators": PagePlace(template="project.html", variables=("one",)),
+    "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state")),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
     "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
+    "table.row": PagePlace(template="workspace.html"),
 }
 
 

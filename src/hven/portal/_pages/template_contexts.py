@@ -78,8 +78,6 @@ class PageFrame:
         Query that links to other languages and themes append; empty, or it begins with ``&``.
     own_path
         Path to which a log-in leads back; empty for pages that cannot be shown again.
-    kinds_here
-        Standards whose tables can be searched at once, with their titles.
     edits
         Editing rights of the user.
     projects_here
@@ -110,7 +108,6 @@ class PageFrame:
     package_panes: Mapping[str, str]
     switch: str
     own_path: str
-    kinds_here: tuple[tuple[str, str], ...]
     edits: tuple[str, ...]
     projects_here: bool
     word_search: str

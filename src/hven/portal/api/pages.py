@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS
-from hven.portal._pages.brand import PortalBrand
+from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import can_edit_collection, can_edit_portal
 from hven.portal._pages.package_pages import PAGE_PLACES, PagePlace, PortalPages
 from hven.portal._pages.template_contexts import PageLink, TemplateContext, record_to_dict
@@ -43,6 +43,7 @@ __all__ = [
     "can_edit_collection",
     "can_edit_portal",
     "describe_requested_file",
+    "find_portal_brand",
     "is_json_requested",
     "list_languages",
     "load_page_translations",

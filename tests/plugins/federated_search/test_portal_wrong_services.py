@@ -15,7 +15,7 @@ from test_portal_everywhere import rows, table
 from hven.app._server import create_application
 from hven.model.errors import StorageError
 from hven.model.settings import RemoteTapService
-from hven.portal._explore import global_search
+from hven.plugins.federated_search import global_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -203,14 +203,14 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
 def test_a_field_is_completed_from_the_tables_that_answer(
     search_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    well = global_search.facets.count_facet
+    well = global_search.column_values.count_facet
 
     def facet(search: global_search.TableSearch, *rest: object, **options: object) -> object:
         if search.table.schema == "one":
             raise StorageError("its file is gone")
         return well(search, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(global_search.facets, "count_facet", facet)
+    monkeypatch.setattr(global_search.column_values, "count_facet", facet)
     found = json.loads(search_client.ask("GET", "/search/epn/facets?_of=target_name&_like=mars").body)["facets"][0][
         "choices"
     ]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from hven.portal._explore.search import TableSearch
+    from hven.portal.api.table_rows import TableSearch
 
 FIRST_WAIT_SECONDS = 4.0  # how long the first page waits for the list
 RETRY_SECONDS = 600.0  # after which a registry that failed is queried again

@@ -1,4 +1,4 @@
-"""Search over 200 collections with 2 x 10^7 rows, as a page computes it, beside DuckDB over a table of all their values: of the group portal."""
+"""Search over 200 collections with 2 x 10^7 rows, as a page computes it, beside DuckDB over a table of all their values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-
 from bench.measure import CACHE, Journey, measure_seconds, pairs
 
-NAME = "portal.search"
+NAME = "discovery.search"
 PLACE = CACHE / "site-finding"
 COLLECTIONS, ROWS = 200, 100_000  # rows of each
 OBJECTS = 5_000  # names of each collection
@@ -34,7 +33,7 @@ WORDS = (
 )
 
 
-def run(only: str) -> Iterator[Journey]:
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure searches with words that are in many collections, in one, in none."""
     if only and only not in NAME:
         return

@@ -12,16 +12,15 @@ from urllib.parse import urlencode
 
 from starlette.routing import Route
 
-from hven.portal._explore import coincident_rows, row_pages
-from hven.portal._views.disconnect import RunningQueries, run_while_connected
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint, list_collection_titles
-from hven.portal._views.table_view import TableView, read_table_view
+from hven.plugins.federated_search import coincident_rows
+from hven.portal.api.page_rows import build_json_endpoint, build_table_address, list_collection_titles
+from hven.portal.api.pages import PageContent, PageContext, RunningQueries, run_while_connected
+from hven.portal.api.table_rows import TableView, fetch_row, read_table_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.portal._explore.global_search import TableQueryOutcome
+    from hven.plugins.federated_search.global_search import TableQueryOutcome
     from hven.services.face import ServiceContext
 
 QUICK_TIMEOUT_SECONDS = 0.2  # of an answer without ``_wait=1``
@@ -44,7 +43,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def _describe_coincident_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     runner = table_view.runner
-    row = row_pages.fetch_row(table_view.search, runner, table_view.search.row)
+    row = fetch_row(table_view.search, runner, table_view.search.row)
     time_and_place = coincident_rows.find_row_time_and_place(row, table_view.table, runner)
     published_state = page_context.published_state
     tables = []

@@ -17,26 +17,30 @@ from starlette.routing import Route
 
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.table import find_begin_and_end_time_columns
+from hven.plugins.federated_search.coincident_rows import (
+    MAX_TABLES,
+    CoincidentTable,
+    TimeAndPlace,
+    count_coincident_rows,
+    list_coincident_tables,
+)
+from hven.plugins.federated_search.global_search import (
+    SEARCH_TIMEOUT_SECONDS,
+    SearchableTable,
+    TableQueryOutcome,
+    list_searchable_tables,
+    query_searchable_table,
+    query_searchable_tables,
+)
 from hven.plugins.series.tfcat.tfcat_features import GEOMETRY_UTYPE
 from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds
 from hven.portal.api.page_rows import (
-    MAX_TABLES,
-    SEARCH_TIMEOUT_SECONDS,
-    CoincidentTable,
-    SearchableTable,
-    TableQueryOutcome,
-    TimeAndPlace,
     build_histogram,
     build_json_endpoint,
     build_query_runner,
     build_table_address,
-    count_coincident_rows,
-    list_coincident_tables,
     list_collection_titles,
-    list_searchable_tables,
     parse_search,
-    query_searchable_table,
-    query_searchable_tables,
 )
 from hven.portal.api.pages import PageContent, PageContext
 
@@ -113,7 +117,12 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
     return PageContent(json_content=meanwhile_facts)
 
 
-def list_remote_tables(page_context: PageContext) -> list[tuple[SearchableTable, str]]:
+def list_remote_keys(page_context: PageContext) -> list[str]:
+    """List the keys of the remote tables that a reader can query, as in ``_elsewhere``."""
+    return [target.key for target, _ in _list_remote_tables(page_context)]
+
+
+def _list_remote_tables(page_context: PageContext) -> list[tuple[SearchableTable, str]]:
     """List the remote tables, with their kinds."""
     remote_targets: list[tuple[SearchableTable, str]] = []
     for kind in TIME_PARAMETERS:
@@ -125,7 +134,7 @@ def list_remote_tables(page_context: PageContext) -> list[tuple[SearchableTable,
 def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageContext) -> dict[str, Any]:
     """Count the rows of one remote table, and fetch the begins of the first ones."""
     runner = build_query_runner(page_context)
-    remote_targets = {target.key: (target, kind) for target, kind in list_remote_tables(page_context)}
+    remote_targets = {target.key: (target, kind) for target, kind in _list_remote_tables(page_context)}
     if key not in remote_targets:
         message = format_message("hven.toml names no service {name!r:.80}", key)
         raise NotFoundError(message, remedy=" or ".join(remote_targets)[:300])

@@ -9,20 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model.table import Table, set_column_epochs
-from hven.portal._explore import global_search
-from hven.portal._explore.cell_text import build_column_headings, format_cells
-from hven.portal._explore.row_pages import RowPage
-from hven.portal._views import remote_thumbnails
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.table_view import cell_to_json, columns_to_json
+from hven.plugins.federated_search import global_search, remote_thumbnails
+from hven.portal.api.page_rows import RowPage, build_table_address
+from hven.portal.api.table_rows import build_column_headings, cell_to_json, columns_to_json, format_cells
 from hven.services.addresses import list_base_urls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.portal._explore.cell_text import TextCell
-    from hven.portal._explore.global_search import TableQueryOutcome
-    from hven.portal._views.page_formats import PageContext
+    from hven.plugins.federated_search.global_search import TableQueryOutcome
+    from hven.portal.api.pages import PageContext
+    from hven.portal.api.table_rows import TextCell
 
 PICTURE_COLUMN = "thumbnail_url"
 

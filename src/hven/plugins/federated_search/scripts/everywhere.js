@@ -1,9 +1,9 @@
 // A search over many tables: each line is filled when its service has answered, and can be cancelled.
-import { findElements, createButton, requireElement, createElement, findElement, readTableUrl } from "./dom.js";
-import { SearchResultTable } from "./search_results.js";
+import { findElements, createButton, requireElement, createElement, findElement, readTableUrl } from "hven/dom.js";
+import { SearchResultTable } from "./results/search_results.js";
 /**
  * The lines of the searched tables.
- * @import {Workspace} from "./workspace.js"
+ * @import {Workspace} from "hven/workspace.js"
  */
 
 class MultiTableSearch {

@@ -1,6 +1,6 @@
 // Rows of other tables at the time and place of a row: counts, with links.
-import { createElement, describeError } from "./dom.js";
-/** @import {Workspace} from "./workspace.js" */
+import { createElement, describeError } from "hven/dom.js";
+/** @import {Workspace} from "hven/workspace.js" */
 
 /**
  * @typedef {{
@@ -17,7 +17,7 @@ import { createElement, describeError } from "./dom.js";
  * @typedef {{begin: string, end: string, place: boolean, lines: NearbyTable[], left_out: number}} NearbyTables
  */
 
-export class NearbyRows {
+class NearbyRows {
   /**
    * @param {string} tableUrl
    * @param {Workspace} workspace
@@ -109,4 +109,17 @@ const PARTIAL_MATCHES = { time: "by time alone", place: "by place alone" };
 /** @param {string} time */
 function formatMinute(time) {
   return time.slice(0, 16).replace("T", " ");
+}
+
+/**
+ * @param {HTMLElement} _element
+ * @param {Workspace} workspace
+ */
+export function mount(_element, workspace) {
+  const nearbyRows = new NearbyRows("", workspace);
+  workspace.addRowSection(({ tableUrl, keys }) => {
+    nearbyRows.tableUrl = tableUrl;
+    void nearbyRows.showFor(keys[0]);
+    return nearbyRows.element;
+  });
 }

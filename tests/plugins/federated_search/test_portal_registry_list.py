@@ -19,13 +19,13 @@ from hven.model.settings import RemoteTapService
 from hven.model.settings._sections import FederatedSearchSettings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, MOC, STRING
-from hven.portal._explore import parse_search
-from hven.portal._explore.global_search import load_standard_table
-from hven.portal._explore.registered_tables import (
+from hven.plugins.federated_search.global_search import load_standard_table
+from hven.plugins.federated_search.registered_tables import (
     RegisteredTableCache,
     _extract_search_ranges,
     _parse_registered_tables,
 )
+from hven.portal._explore import parse_search
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 from process_runner import wait_until

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky import bodies
-from hven.portal._explore import map_frames, map_marks
-from hven.portal._pages import body_maps
+from hven.portal.api.table_places import find_map_frame, list_base_maps, list_body_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.portal._explore import TableSearch
-    from hven.portal._explore.global_search import SearchableTable, TableQueryOutcome
-    from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._views.page_formats import PageContext
+    from hven.plugins.federated_search.global_search import SearchableTable, TableQueryOutcome
+    from hven.portal.api.pages import PageContext
+    from hven.portal.api.table_rows import QueryRunner, TableSearch
 
 POSITION_COLUMNS = {"epn": ("c1min", "c2min", "c1max", "c2max"), "obscore": ("s_ra", "s_dec")}
 MAX_TABLE_ROWS = 500
@@ -48,7 +46,7 @@ def has_map_places(target: SearchableTable, kind: str) -> bool:
         return True
     if kind == "obscore":
         return True
-    map_frame = map_frames.find_map_frame(target.table)
+    map_frame = find_map_frame(target.table)
     return map_frame is not None and not map_frame.radius
 
 
@@ -96,7 +94,7 @@ def build_map_json(
     body_name = find_searched_body(search)
     radii = next((body.radii for body in bodies.iterate_solar_system_bodies() if body.name == body_name), None)
     tables = [target_result.target.table for target_result in target_results]
-    frames = [map_frames.find_map_frame(table) for table in tables if table is not None]
+    frames = [find_map_frame(table) for table in tables if table is not None]
     if frames and all(frame == frames[0] for frame in frames):
         map_frame = frames[0]
     else:
@@ -109,6 +107,6 @@ def build_map_json(
         "frame": None if map_frame is None else asdict(map_frame),
         "body": body_name,
         "km": None if radii is None else radii[0],
-        "grounds": body_maps.list_base_maps(body_name, site_directory),
-        "features": map_marks.list_body_features(body_name, runner, site_tables),
+        "grounds": list_base_maps(body_name, site_directory),
+        "features": list_body_features(body_name, runner, site_tables),
     }

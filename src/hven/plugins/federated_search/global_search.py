@@ -35,12 +35,12 @@ from hven.model.errors import (
 )
 from hven.model.settings import RemoteTapService
 from hven.model.table import Table, set_column_epochs
+from hven.plugins.federated_search.registered_tables import RegisteredTableCache
 from hven.portal import conditions as epn_conditions
-from hven.portal._explore import facets
-from hven.portal._explore.facets import FacetChoice
-from hven.portal._explore.registered_tables import RegisteredTableCache
-from hven.portal._explore.row_pages import format_keys
-from hven.portal._explore.search import TableSearch, build_column_ref, parse_search
+from hven.portal.api import column_values
+from hven.portal.api.column_values import FacetChoice, build_column_ref
+from hven.portal.api.page_rows import classify_table_standard, parse_search
+from hven.portal.api.table_rows import TableSearch, format_keys
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.sources import http_client
 
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import Column
-    from hven.portal._explore.facets import Facet
-    from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.registered_tables import RegisteredRemoteTable
+    from hven.plugins.federated_search.registered_tables import RegisteredRemoteTable
+    from hven.portal.api.column_values import Facet
+    from hven.portal.api.table_rows import QueryRunner
     from hven.site import Site
 
 STANDARD_TITLES = {"epn": "EPN-TAP", "obscore": "ObsCore"}
@@ -253,18 +253,6 @@ def load_standard_table(kind: str) -> Table:
     if {"s_ra", "s_dec"} <= names:
         return table.copy_with(position=("s_ra", "s_dec"))
     return table
-
-
-def classify_table_standard(table: Table) -> str:
-    """Return the kind of a table: ``epn``, ``obscore``, or an empty text."""
-    name = table.name.lower()
-    has_epn_utype = "epntap#table" in (table.utype or "")
-    has_epn_standard = (table.standard or "").startswith("epn-tap")
-    if name == "epn_core" or has_epn_utype or has_epn_standard:
-        return "epn" if table.is_served_by("epn-tap") else ""
-    if table.schema == "ivoa" and name == "obscore":
-        return "obscore"
-    return ""
 
 
 def list_searchable_tables(standard: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchableTable]:
@@ -562,7 +550,9 @@ def count_column_values(
         table, column = pair
         search = TableSearch(table=table)
         try:
-            return facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES, search_text=search_text)
+            return column_values.count_facet(
+                search, column, runner, shown_count=MAX_SHOWN_VALUES, search_text=search_text
+            )
         except HvenError:  # the page of the table shows the reason; the other tables have values
             return None
 

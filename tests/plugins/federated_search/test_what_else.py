@@ -15,8 +15,7 @@ from asgi_client import Client
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
-from hven.portal._explore import global_search
-from hven.portal._views import coincident_rows_data
+from hven.plugins.federated_search import coincident_rows_data, global_search
 from hven.site import Site
 
 TIME = "{type: timestamp, ucd: time.start}"

@@ -14,25 +14,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.table import find_begin_and_end_time_columns
-from hven.portal._explore import global_search
-from hven.portal._explore.map_frames import classify_table_map, find_map_frame
-from hven.portal._explore.place_names import BODY_COLUMNS, find_single_body
-from hven.portal._explore.search import NEAR_PARAMETER, PORTAL_PARAMETERS, REGION_PARAMETER, find_footprint_column
+from hven.plugins.federated_search import global_search
+from hven.portal.api.page_rows import NEAR_PARAMETER, PORTAL_PARAMETERS, REGION_PARAMETER, to_unix_microseconds
+from hven.portal.api.table_places import (
+    BODY_COLUMNS,
+    classify_table_map,
+    find_footprint_column,
+    find_map_frame,
+    find_single_body,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.global_search import SearchableTable, TableQueryOutcome
-    from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.row_pages import RowPage
+    from hven.plugins.federated_search.global_search import SearchableTable, TableQueryOutcome
+    from hven.portal.api.page_rows import RowPage
+    from hven.portal.api.table_rows import QueryRunner
 
 MAX_TABLES = 60  # tables that are queried
 MIN_MARGIN_MICROSECONDS = 1_800_000_000  # before and after a moment: a shorter span would overlap no other moment
 SKY_RADIUS_DEGREES, BODY_MARGIN_DEGREES = 0.1, 0.5  # around a point of the sky, and of a body
 MAX_RADIUS_DEGREES = 30.0  # of a field of view around a point
 MAX_OUTLINE_CHARACTERS = 2_000  # of an outline that is used as a condition
-UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
 DAY_MICROSECONDS = 86_400_000_000
 OUTLINE_PATTERN = re.compile(r"(POLYGON|CIRCLE)((?:\s+[-+0-9.eE]+)+)\s*", re.IGNORECASE)
 BODY_NAME_PATTERN = re.compile(r"[\w /'-]+")
@@ -195,30 +199,6 @@ def count_coincident_rows(
     answers = global_search.query_searchable_tables(targets, count_one, timeout_seconds=answer_timeout)
     results = [(related_by_key[target_result.target.key], target_result) for target_result in answers]
     return sorted(results, key=lambda pair: -(pair[1].row_count or 0))
-
-
-def to_unix_microseconds(value: object, column: Column) -> int | None:
-    """Convert a time of a row to microseconds since 1970.
-
-    Parameters
-    ----------
-    value
-        Value of the row.
-    column
-        Column of times.
-
-    Returns
-    -------
-    microseconds
-        None if the row has no time.
-    """
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    if column.epoch is None:
-        text = str(value).replace(" ", "T").removesuffix("Z").removesuffix("+00:00")
-        return int(np.datetime64(text).astype("datetime64[us]").astype(np.int64))
-    days = float(str(value)) + column.epoch - UNIX_EPOCH_JULIAN_DATE
-    return round(days * 86_400_000) * 1000
 
 
 def format_instant(instant: int) -> str:

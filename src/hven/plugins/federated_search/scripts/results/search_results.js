@@ -1,11 +1,26 @@
 // A list of rows from several tables, filled as the tables answer. A click opens the panel of a row, or the known
 // values of a remote one.
-import { findElements, requireElement, createElement, getEventTarget } from "./dom.js";
-import { fillCell } from "./table_cells.js";
-/** @import {SearchResult, SearchResultRow} from "./answers.js" */
+import { findElements, requireElement, createElement, getEventTarget } from "hven/dom.js";
+import { fillCell } from "hven/table_cells.js";
+/** @import {Column, Value} from "hven/answers.js" */
+/** @import {Workspace} from "hven/workspace.js" */
+
 /**
- * The table with rows of several tables.
- * @import {Workspace} from "./workspace.js"
+ * A row: its table as the search and as its page know it, key, page and picture.
+ *
+ * @typedef {{
+ *   from: string,
+ *   key: string,
+ *   table: string,
+ *   row: string,
+ *   url: string,
+ *   picture: string,
+ *   cells: Value[],
+ * }} SearchResultRow
+ */
+/**
+ * Rows, with the columns of all tables.
+ * @typedef {{columns: Column[], rows: SearchResultRow[]}} SearchResult
  */
 
 export class SearchResultTable {

@@ -7,6 +7,7 @@ fetches ``/search/KIND/ask?_of=TABLE`` for each missing line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -15,24 +16,43 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven.model.errors import NotFoundError, ParamError, UserError, format_message
-from hven.portal._explore import global_search, parse_search, place_names, search_fields
-from hven.portal._explore.global_search import STANDARD_FILES, load_standard_table
-from hven.portal._explore.search import NEAR_PARAMETER
-from hven.portal._pages import SWITCH_PARAMETERS, TemplateContext, record_to_dict
-from hven.portal._pages.texts import load_page_translations
-from hven.portal._views import global_search_map, global_search_rows, remote_thumbnails
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import (
+from hven.plugins.federated_search import (
+    coincident_rows_data,
+    global_search,
+    global_search_map,
+    global_search_rows,
+    remote_thumbnails,
+)
+from hven.plugins.federated_search.global_search import STANDARD_FILES, load_standard_table
+from hven.plugins.federated_search.search_menu import list_searchable_standards
+from hven.portal.api.page_rows import (
+    NEAR_PARAMETER,
+    build_json_endpoint,
+    build_query_runner,
+    build_table_address,
+    parse_search,
+)
+from hven.portal.api.pages import (
+    SWITCH_PARAMETERS,
     PageContent,
     PageContext,
+    PortalPages,
+    TemplateContext,
     build_error_responder,
-    build_json_endpoint,
     build_page_endpoint,
     build_redirect,
+    load_page_translations,
+    record_to_dict,
 )
-from hven.portal._views.search_form import FormSection, build_condition_chips, build_search_form
-from hven.portal._views.table_page import build_map_header_options
-from hven.portal._views.table_view import build_query_runner, translate_search_faults
+from hven.portal.api.search_forms import (
+    FormSection,
+    build_map_header_options,
+    build_search_form,
+    join_form_field_parameters,
+    translate_search_faults,
+)
+from hven.portal.api.table_places import complete_body_name
+from hven.portal.api.table_rows import build_condition_chips
 from hven.query import resolver
 from hven.services.face import wrap_endpoint_with_error_responses
 
@@ -42,11 +62,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.table import Table
-    from hven.portal._explore import TableSearch
-    from hven.portal._explore.global_search import SearchableTable, TableQueryOutcome
-    from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.search import SearchFault
-    from hven.portal._views.search_form import SearchForm, SearchFormField
+    from hven.plugins.federated_search.global_search import SearchableTable, TableQueryOutcome
+    from hven.portal.api.search_forms import SearchFault, SearchForm, SearchFormField
+    from hven.portal.api.table_rows import QueryRunner, TableSearch
     from hven.services.face import ServiceContext
 
 TABLE_PARAMETER, WAIT_PARAMETER = "_of", "_wait"
@@ -131,7 +149,7 @@ class GlobalSearchPage(TemplateContext):
         Why the registry could not be read; empty if it was read.
     """
 
-    template = "everywhere.html"
+    template = "federated_search/everywhere.html"
     kind: str
     heading: str
     other: str
@@ -193,6 +211,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     error_responder = build_error_responder(context, is_always_json=True)
     map_options = build_map_header_options(context.site.settings)
     return [
+        *coincident_rows_data.build_routes(context),
         Route("/search/{kind}/picture", wrap_endpoint_with_error_responses(send_picture, error_responder)),
         Route("/search/{kind}/ask", build_json_endpoint(search_table, context)),
         Route("/search/{kind}/places", build_json_endpoint(show_places, context)),
@@ -218,7 +237,7 @@ def _read_form_conditions(page_context: PageContext) -> tuple[list[tuple[str, st
     page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
     query_items = page_context.request.query_params.multi_items()
     parameters = [(name, value) for name, value in query_items if name not in page_parameters]
-    return search_fields.join_form_field_parameters(parameters)
+    return join_form_field_parameters(parameters)
 
 
 def _parse_search(
@@ -480,7 +499,7 @@ def _list_completions(page_context: PageContext) -> PageContent:
     ]
     if name == "target_name" and search_text:
         known_values = {str(choice["value"]).casefold() for choice in choices}
-        for body in place_names.complete_body_name(search_text):
+        for body in complete_body_name(search_text):
             if body.name.casefold() not in known_values:
                 label = f"{body.name} ({body.note})"
                 choices.append({"value": body.name, "label": label, "rows": None})
@@ -511,3 +530,11 @@ def _describe_table_outcome(
         seconds=target_result.elapsed_seconds,
         rows_url=rows_url if target_result.row_count else "",
     )
+
+
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={"menu": "menu.html", "table.trail": "all_tables_link.html", "table.row": "nearby_rows.html"},
+    compute_frame_value=list_searchable_standards,
+)

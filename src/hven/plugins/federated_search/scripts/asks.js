@@ -1,7 +1,7 @@
 // The search form over several tables: fields suggest values of these tables; the form is submitted as usual.
-import { completeValues } from "./completion.js";
-import { findElements, readTableUrl } from "./dom.js";
-/** @import {Workspace} from "./workspace.js" */
+import { completeValues } from "hven/completion.js";
+import { findElements, readTableUrl } from "hven/dom.js";
+/** @import {Workspace} from "hven/workspace.js" */
 
 /**
  * @param {HTMLFormElement} form
