@@ -59,7 +59,7 @@ NEEDED: dict[str, frozenset[str]] = (
     dict.fromkeys(("init", "referees"), frozenset())  # they open the site only when they run
     | dict.fromkeys(("verify", "backups", "project_members", "delegate"), SITE)
     | {"query_commands": SITE | {"lxml"}}
-    | dict.fromkeys(("publish", "mirror", "status_commands"), INGEST)
+    | dict.fromkeys(("publish", "status_commands"), INGEST)
     | dict.fromkeys(
         (
             "check",

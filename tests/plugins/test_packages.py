@@ -62,6 +62,7 @@ API_MODULES = frozenset(
         "hven.formats.votable",
         "hven.ingest.api.changes",
         "hven.ingest.api.rows",
+        "hven.ingest.api.runs",
         "hven.ingest.api.steps",
         "hven.ingest.sync",
         "hven.ingest.sync.change_sets",

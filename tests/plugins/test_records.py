@@ -290,10 +290,10 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("package_place")
 def test_a_package_adds_a_section_and_settings_to_another_section(site: Path) -> None:
-    found = load_settings(site, {"HVEN_FILES_PICTURES": "2M"})
+    found = load_settings(site, {"HVEN_FILES_AT_ONCE": "2"})
     assert found.brought["night"].place == "Stjerneborg"
     assert found.brought["files:night"].plans == 2048
-    assert (found.files.cache, found.files.pictures) == (64 << 20, 2 << 20)
+    assert (found.files.cache, found.files.at_once) == (64 << 20, 2)
     assert load_settings(site, {"HVEN_FILES_PLANS": "3k"}).brought["files:night"].plans == 3072
     docs = collect_setting_docs()
     assert (docs["night"], docs["night.place"], docs["files.plans"]) == (

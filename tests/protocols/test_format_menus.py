@@ -101,7 +101,7 @@ def test_collections_have_an_address(client: Client) -> None:
 
 
 def test_who_must_log_in_is_shown_the_page_for_it(client: Client) -> None:
-    for path in ("/access", "/trial"):
+    for path in ("/trial",):
         page = client.ask("GET", f"{path}?from=2026-01", headers=HTML)
         assert page.status == 303
         assert page.headers["location"] == f"http://vo.example/login?next={path.replace('/', '%2F')}%3Ffrom%3D2026-01"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgi_client import Client
 from star_tables import TABLES
-from test_uploads import build_upload_table, send, votable
+from upload_requests import build_upload_table, send, votable
 
 from hven.app._server import create_application
 from hven.testing.site import open_tiny_site

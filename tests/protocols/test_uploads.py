@@ -9,7 +9,6 @@ import http.server
 import io
 import json
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +19,11 @@ import pyarrow as pa
 import pytest
 from asgi_client import Answer, Client
 from astropy.coordinates import angular_separation
-from astropy.io.votable import from_table, parse, writeto
-from astropy.io.votable.exceptions import W03
-from astropy.table import MaskedColumn, Table
+from astropy.io.votable import parse
+from astropy.table import Table
 from lxml import etree
 from star_tables import STARS, build_rows
+from upload_requests import build_upload_table, send, votable
 
 from hven.app._server import create_application
 from hven.model.errors import OverloadedError
@@ -38,28 +37,6 @@ from hven.testing.site import open_tiny_site
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 ONE = "SELECT TOP 1 1 AS n FROM stars.main"
 ALL = "SELECT * FROM TAP_UPLOAD.t"
-
-
-def votable(table: Table, form: str = "binary2") -> bytes:
-    out = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", W03)  # names with blanks get other IDs, as they must
-        writeto(from_table(table), out, tabledata_format=form)
-    return out.getvalue()
-
-
-def send(client: Client, query: str, files: dict[str, bytes], **params: str) -> Answer:
-    """POST as browsers, requests and STILTS do: every file a part of its own."""
-    mark = "----a7c1"
-    body = b""
-    given = {"LANG": "ADQL", "QUERY": query, "UPLOAD": ";".join(f"{name},param:{name}" for name in files), **params}
-    for name, value in given.items():
-        body += f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-    for name, content in files.items():
-        body += f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}.dat"\r\n'.encode()
-        body += b"Content-Type: application/octet-stream\r\n\r\n" + content + b"\r\n"
-    body += f"--{mark}--\r\n".encode()
-    return client.ask("POST", "/tap/sync", body=body, headers={"content-type": f"multipart/form-data; boundary={mark}"})
 
 
 @pytest.mark.parametrize(
@@ -90,27 +67,6 @@ def parse_error_message(answer: Answer) -> str:
 def table_of(answer: Answer) -> Table:
     assert answer.status == 200, answer.text
     return parse(io.BytesIO(answer.body)).get_first_table().to_table(use_names_over_ids=True)
-
-
-def build_upload_table() -> Table:
-    table = Table(
-        {
-            "name": ["Ça va", "", "it's <b>", "d"],
-            "ra": [219.9, 0.0, 359.999999999, 1e-300],
-            "small": np.array([1, -2, 3, 4], np.int16),
-            "big": np.array([2**62, -(2**62), 0, 1]),
-            "flag": [True, False, True, False],
-            "of the day": np.array([1.5, np.inf, -0.0, 2], np.float32),
-            "SELECT": np.array([[1, 2], [3, 4], [5, 6], [7, 8]], np.int32),
-        }
-    )
-    table["mag"] = MaskedColumn(
-        [1.0, 2.0, 3.0, 4.0], mask=[False, True, False, True], unit="mag", description="how bright"
-    )
-    table["count"] = MaskedColumn([1, 2, 3, 4], mask=[True, False, False, False], dtype=np.int32)
-    table["mag"].meta["ucd"] = "phot.mag"
-    table["ra"].unit = "deg"
-    return table
 
 
 @pytest.mark.parametrize("form", ["tabledata", "binary", "binary2"])

@@ -53,14 +53,13 @@ PAGE_LIMITS = {
     "COUNT_WAIT_SECONDS",
     "FULL_COUNT_TIMEOUT_SECONDS",
     "LAYOUT_TIMEOUT_SECONDS",
-    "LEASE_TIMEOUT_SECONDS",
     "LOCAL_TIMEOUT_SECONDS",
     "OVERVIEW_WAIT_SECONDS",
     "QUERY_TIMEOUT_SECONDS",
     "QUICK_TIMEOUT_SECONDS",
     "TABLE_TIMEOUT_SECONDS",
     "TREE_WAIT_SECONDS",
-}  # constants of hven.portal: seconds that a page waits for numbers
+}  # constants of hven.portal and of packages with pages: seconds that a page waits for numbers
 MIN_PAGE_LIMITS = 18
 NUMERIC = ("short", "int", "long", "float", "double")
 KNOWN_PATH_PARAMETERS = {*PATH_VALUES, "table", "table:path"}
@@ -118,11 +117,11 @@ def speed_up_requests() -> Iterator[None]:
     limits = [
         (module, name, getattr(module, name))
         for path, module in list(sys.modules.items())
-        if path.startswith("hven.portal.")
+        if path.startswith(("hven.portal.", "hven.plugins."))
         for name in PAGE_LIMITS & vars(module).keys()
     ]
     # a limit that has another name by now makes answers depend on how busy the machine is
-    assert {name for _, name, _ in limits} == PAGE_LIMITS, "say in PAGE_LIMITS how constants of hven.portal are called"
+    assert {name for _, name, _ in limits} == PAGE_LIMITS, "say in PAGE_LIMITS how constants of pages are called"
     assert len(limits) >= MIN_PAGE_LIMITS, f"only {len(limits)} limits of pages are known: have some got other names?"
     with ExitStack() as stack:
         for module, name, seconds in limits:

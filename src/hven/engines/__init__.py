@@ -823,6 +823,11 @@ def load_engine_records() -> list[EnginePluginRecord]:
 def load_live_engine_module() -> Any:
     """Load the module that reads databases in place.
 
+    Returns
+    -------
+    module
+        The module that `EnginePluginRecord.live` of an engine names.
+
     Raises
     ------
     UserError

@@ -73,7 +73,15 @@ class DeadlineWatcher:
 
 
 def build_weak_callback(target: Value, action: Callable[[Value], None]) -> Callable[[], None]:
-    """Return a callback that acts on an object if it still exists, without keeping it alive."""
+    """Return a callback that acts on an object if it still exists, without keeping it alive.
+
+    Parameters
+    ----------
+    target
+        The object.
+    action
+        Called with the object.
+    """
     reference = weakref.ref(target)
 
     def call_if_alive() -> None:

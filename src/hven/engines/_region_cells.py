@@ -55,7 +55,18 @@ _REGION_TYPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 
 def list_region_columns(table: Table) -> list[str]:
-    """List the columns that get a position index of their shapes."""
+    """List the columns that get a position index of their shapes.
+
+    Parameters
+    ----------
+    table
+        The table.
+
+    Returns
+    -------
+    names
+        Names of its columns of regions.
+    """
     names = []
     for column in table.columns:
         xtype = column.type.stored_xtype
@@ -74,7 +85,18 @@ def create_full_sky_caps(row_count: int) -> Caps:
 def cover_region_column(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
     """Yield rows and cells of the regions of one batch.
 
-    If `caps` is given, the caps of small regions are written into it.
+    Parameters
+    ----------
+    values
+        Arrow array (rows,) of regions: texts, or lists of numbers.
+    caps
+        Array (rows, 4) of float32, into which the caps of small regions are written: unit vector and radius in radians;
+        None: they are not needed.
+
+    Yields
+    ------
+    rows, cells
+        Arrays (pairs,) of int64: numbers of rows, and cells, ``4 ** (order + 1) + cell``.
     """
     if pa.types.is_string(values.type):
         yield from _cover_region_texts(values, caps)
@@ -229,7 +251,18 @@ def _degrade_large_cells(rows: Indexes, row_indexes: Indexes, cells: Indexes) ->
 
 
 def compute_shape_cell_ranges(shape: Shape) -> Indexes:
-    """Return ranges of cells of the highest order that hold a shape: half-open, ascending."""
+    """Return ranges of cells of the highest order that hold a shape.
+
+    Parameters
+    ----------
+    shape
+        A shape, or a position.
+
+    Returns
+    -------
+    ranges
+        Array (ranges, 2) of int64: half-open, ascending.
+    """
     ranges: Indexes
     if isinstance(shape, Point):
         ranges = shape.cover_with_cells(healpix.MAX_ORDER)

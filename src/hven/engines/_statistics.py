@@ -272,6 +272,16 @@ def compute_coverage_moc(cell_indexes: npt.NDArray[np.int64]) -> str:
     """Write sorted HEALPix indexes of order 29 as an ASCII MOC (MOC 2.0 section 4.3.2).
 
     Its order is 8, or down to 6 if it would have too many cells.
+
+    Parameters
+    ----------
+    cell_indexes
+        Sorted indexes (rows,) of order 29, of int64.
+
+    Returns
+    -------
+    moc
+        Text of the MOC.
     """
     cells, order = compute_coverage_cells(cell_indexes)
     return format_moc(cells, order)

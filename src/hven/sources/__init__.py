@@ -547,16 +547,32 @@ class LiveTableDescription(Protocol):
         """Encoding of the database; ``SQL_ASCII`` means that it declares none."""
 
     def describe_columns(self) -> list[Column]:
-        """Describe the columns that can be served."""
+        """Describe the columns that can be served.
+
+        Returns
+        -------
+        columns
+            Columns with names, types and comments.
+        """
 
     def list_served_columns(self) -> Sequence[Any]:
-        """List these columns, each with its ``name`` and ``served_type``.
+        """List the columns that can be served, with the SQL of their values.
 
-        A ``served_type`` has the ``type``, and the SQL of `hven.engines.LiveColumn`: ``value``, ``raw`` and ``guard``.
+        Returns
+        -------
+        columns
+            Each has a ``name`` and a ``served_type``. This has the ``type``, and the SQL of `hven.engines.LiveColumn`:
+            ``value``, ``raw`` and ``guard``.
         """
 
     def explain_omitted_columns(self) -> list[str]:
-        """Explain why each other column is not served: the reason, a semicolon, and the remedy."""
+        """Explain why each other column is not served.
+
+        Returns
+        -------
+        reasons
+            The reason, a semicolon, and the remedy.
+        """
 
 
 @runtime_checkable

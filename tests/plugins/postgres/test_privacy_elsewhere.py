@@ -26,7 +26,7 @@ from test_privacy import (  # noqa: F401  (the same tests, over the sites of thi
     test_hidden_rows_are_found_by_no_road,
     test_no_error_tells_that_a_private_table_exists,
 )
-from test_uploads import send
+from upload_requests import send
 
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection

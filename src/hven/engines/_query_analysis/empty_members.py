@@ -127,7 +127,15 @@ def _replace_output_columns(member: Any, columns: Any) -> Any:
 
 
 def is_certainly_empty(node: Any, empty_table_numbers: frozenset[int]) -> bool:
-    """Return whether a query, or a part of one, certainly has no rows if these table references have none."""
+    """Return whether a query, or a part of one, certainly has no rows if these table references have none.
+
+    Parameters
+    ----------
+    node
+        A bound query, a SELECT or a set operation.
+    empty_table_numbers
+        Numbers of the references without rows.
+    """
     if isinstance(node, SetOperation):
         is_left_empty = is_certainly_empty(node.left, empty_table_numbers)
         is_right_empty = is_certainly_empty(node.right, empty_table_numbers)

@@ -16,6 +16,18 @@ def write_policy_conditions(bound_query: BoundQuery, dialect: SqlDialect) -> dic
     """Return for each table its policy condition as SQL over ``t0``, and the columns that the condition reads.
 
     The result is empty if a table has two different conditions.
+
+    Parameters
+    ----------
+    bound_query
+        The query, with its row filters.
+    dialect
+        Dialect in which the conditions are written.
+
+    Returns
+    -------
+    conditions
+        Condition and names of columns, by the qualified name of the table.
     """
     conditions_by_table: dict[str, tuple[str, tuple[str, ...]]] = {}
     dialect.max_text_bytes = bound_query.max_text_bytes

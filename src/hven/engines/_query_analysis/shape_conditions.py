@@ -87,7 +87,22 @@ def match_region_in_shape(
 ) -> tuple[str, ConstantShape, Constant | None] | None:
     """Match a condition that the regions of a table reference touch a constant shape.
 
-    Return the column of the regions, the shape, and the constant that must be 1 when the plan runs.
+    Parameters
+    ----------
+    condition
+        A bound condition.
+    narrowable
+        The SELECT with the condition.
+    table_number
+        Number of a reference.
+    free_slots
+        Slots of literals whose values are known only when the plan runs.
+
+    Returns
+    -------
+    column, shape, one
+        Name of the column of regions, the shape, and the constant that must be 1 when the plan runs (None: there is
+        none); None for other conditions.
     """
     shape_predicate = match_shape_predicate(condition)
     if shape_predicate is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
 from hven.model import cache_results
-from hven.model.errors import format_message
+from hven.model.errors import find_close_match, format_message
 
 # VOUnits 1.1 section 3.2: symbols that take SI prefixes, those that take binary ones too, and those that take none
 PREFIXABLE_SYMBOLS = frozenset(
@@ -21,7 +20,7 @@ PREFIXABLE_SYMBOLS = frozenset(
 BINARY_SYMBOLS = frozenset({"bit", "byte", "B"})
 UNPREFIXED_SYMBOLS = frozenset({"%", "Angstrom", "angstrom", "AU", "au", "Ba", "dB", "mas", "ta"})
 UNIT_SYMBOLS = PREFIXABLE_SYMBOLS | UNPREFIXED_SYMBOLS
-MIN_UNIT_SIMILARITY = 0.65  # of a unit that is proposed in place of an unknown one, 0 to 1
+MIN_PREFIXED_SIMILARITY = 0.75  # of a unit with a prefix that is proposed in place of an unknown one, 0 to 1
 SI_PREFIX_EXPONENTS = {
     "da": 1,
     "d": -1,
@@ -519,13 +518,11 @@ def find_nearest_unit(word: str) -> str | None:
     prefixed_symbols = (
         prefix + symbol for prefix in SI_PREFIX_EXPONENTS if word.startswith(prefix) for symbol in PREFIXABLE_SYMBOLS
     )
-    names = [*(symbol for symbol in sorted(UNIT_SYMBOLS) if len(symbol) > 1), *_SYMBOLS_BY_WORD, *prefixed_symbols]
-    names_by_lower_case = {name.lower(): name for name in reversed(names) if name[:1].lower() == word[:1].lower()}
-    matches = difflib.get_close_matches(word.lower(), names_by_lower_case, n=1, cutoff=MIN_UNIT_SIMILARITY)
-    if not matches:
-        return None
-    name = names_by_lower_case[matches[0]]
-    return _SYMBOLS_BY_WORD.get(name, name)
+    names = [*(symbol for symbol in sorted(UNIT_SYMBOLS) if len(symbol) > 1), *_SYMBOLS_BY_WORD]
+    name = find_close_match(word, (name for name in names if name[0].lower() == word[0].lower()))
+    if name is None:  # prefixed symbols are so many that one is similar to nearly every word
+        name = find_close_match(word, prefixed_symbols, MIN_PREFIXED_SIMILARITY)
+    return None if name is None else _SYMBOLS_BY_WORD.get(name, name)
 
 
 def combine_unit_factors(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:

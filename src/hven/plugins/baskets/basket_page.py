@@ -143,9 +143,7 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
     basket = requested_basket.basket
     only_table = page_context.request.query_params.get(TABLE_PARAMETER, "")
     other_portal_tables = find_other_portal_tables(page_context, basket)
-    basket_tables = list(
-        list_basket_tables(page_context, basket, lambda runner: runner.with_start_callback(running_queries.add_query))
-    )
+    basket_tables = list(list_basket_tables(page_context, basket, running_queries.add_query))
     if only_table:
         offset = read_whole_number_parameter(page_context, OFFSET_PARAMETER, 0, table_rows.MAX_ROW_KEYS)
     else:

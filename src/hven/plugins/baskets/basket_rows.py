@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
     from hven.portal.api.pages import PageContext
-    from hven.portal.api.table_rows import QueryRunner, TableSearch, TableView
+    from hven.portal.api.table_rows import TableSearch, TableView
+    from hven.query import QueryResult
 
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # the answer is of one reader
 TOKEN_PATH_PARAMETER = "token"  # a parameter of the path  # noqa: S105
@@ -107,14 +108,15 @@ def _build_empty_basket(basket_address: str) -> RequestedBasket:
 def list_basket_tables(
     page_context: PageContext,
     basket: Basket,
-    prepare_runner: Callable[[QueryRunner], QueryRunner] = lambda runner: runner,
+    on_query_start: Callable[[QueryResult], QueryResult] | None = None,
 ) -> Iterator[BasketTable]:
-    """Yield the parts of a basket whose tables the reader may see."""
+    """Yield the parts of a basket whose tables the reader may see; `on_query_start` gets each query that starts."""
     visible_tables = list_visible_tables(page_context)
     for part in basket.parts:
         if part.table_path in visible_tables:
             view = table_rows.build_table_view(page_context, visible_tables[part.table_path])
-            view = replace(view, runner=prepare_runner(view.runner))
+            if on_query_start is not None:
+                view = replace(view, runner=view.runner.with_start_callback(on_query_start))
             yield _build_basket_table(part, view, page_context)
 
 

@@ -247,8 +247,15 @@ def _is_current(context: ServiceContext, collection: str, copies_directory: Path
     return original_file.get_products_directory(COPIES_FOLDER) == copies_directory
 
 
-def _create_copy_input_describer(context: ServiceContext, collection: str) -> Callable[[str, str], str | None]:  # noqa: ARG001
-    return lambda path, state: None if detect_product_file_format(path) is None else state
+def _create_input_describer(*_: object) -> Callable[[str, str], str | None]:
+    """Create the function that identifies what copies are made from: the state of a file that can be opened."""
+
+    def describe_input(path: str, state: str) -> str | None:
+        if detect_product_file_format(path) is None:
+            return None
+        return state
+
+    return describe_input
 
 
 def _prepare_file(file: FileToPrepare, report: FilePreparationReport) -> bool:
@@ -268,7 +275,7 @@ def _prepare_file(file: FileToPrepare, report: FilePreparationReport) -> bool:
 
 
 SPECTRA = FilePreparation(
-    create_input_describer=_create_copy_input_describer,
+    create_input_describer=_create_input_describer,
     prepare_file=_prepare_file,
     remove_stale_products=remove_stale_copies,
 )

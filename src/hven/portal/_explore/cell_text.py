@@ -87,8 +87,21 @@ def build_column_headings(
 ) -> list[ColumnHeading]:
     """Build the headings of the columns of a page.
 
-    `chosen_units` are units that the reader chose; those that do not fit are ignored. Without `labels`, columns have
-    the names of the descriptor or the query.
+    Parameters
+    ----------
+    page
+        The rows.
+    table
+        Their table.
+    chosen_units
+        Units that the reader chose, by the names of columns; those that do not fit are ignored.
+    labels
+        Labels of columns; None: columns have the names of the descriptor or the query.
+
+    Returns
+    -------
+    headings
+        A heading for each column.
     """
     chosen = dict(chosen_units)
     return [_build_heading(column, table, chosen.get(column.name), labels) for column in page.columns]
@@ -104,7 +117,23 @@ def format_cells(
 ) -> list[list[TextCell | None]]:
     """Format the rows of a page; None where there is no value.
 
-    With `is_full`, texts and addresses have up to `MAX_PANEL_CHARACTERS` characters.
+    Parameters
+    ----------
+    page
+        The rows.
+    table
+        Their table.
+    chosen_units
+        Units that the reader chose, by the names of columns.
+    is_full
+        Whether texts and addresses have up to `MAX_PANEL_CHARACTERS` characters.
+    labels
+        Labels of columns; None: columns have the names of the descriptor or the query.
+
+    Returns
+    -------
+    rows
+        The cells of each row.
     """
     column_numbers = {}
     column_headings = build_column_headings(page, table, chosen_units, labels=labels)

@@ -23,6 +23,13 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
     Only the statistics of the whole table count, not the rows that a search finds: columns stay in place while the
     reader refines a search. Columns that the reader chose, and those of the key, are never included. The result is
     empty if a policy hides rows, because statistics of all rows can reveal hidden ones.
+
+    Parameters
+    ----------
+    search
+        The search.
+    runner
+        Runs queries for the reader.
     """
     item = runner.find_published_table(search.table)
     if search.columns or (item.rows or 0) < 2 or runner.has_hidden_rows(search.table):

@@ -41,6 +41,8 @@ def choose_initial_columns(
 
     Parameters
     ----------
+    search
+        The search.
     constant_names
         Names of columns with the same value in all rows.
     observation

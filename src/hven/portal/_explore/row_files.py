@@ -53,7 +53,15 @@ def find_size_column(table: Table) -> Column | None:
 
 
 def select_rows_by_key(search: TableSearch, keys: Sequence[str]) -> TableSearch:
-    """Return the search for some rows by their keys (`RowPage.keys`); invalid keys find nothing."""
+    """Return the search for some rows by their keys (`RowPage.keys`); invalid keys find nothing.
+
+    Parameters
+    ----------
+    search
+        A search of the table.
+    keys
+        Keys of rows, as in addresses.
+    """
     tests = [test for test in (build_key_condition(search, key) for key in keys[:MAX_ROW_KEYS]) if test is not None]
     primary = search.table.primary
     if len(primary) == 1 and tests:
@@ -70,7 +78,22 @@ def select_rows_by_key(search: TableSearch, keys: Sequence[str]) -> TableSearch:
 
 
 def count_files_and_bytes(search: TableSearch, column: Column, runner: QueryRunner) -> FileSummary:
-    """Count the files of a search and sum their sizes."""
+    """Count the files of a search and sum their sizes.
+
+    Parameters
+    ----------
+    search
+        The search.
+    column
+        The column with the links to files.
+    runner
+        Runs queries for the reader.
+
+    Returns
+    -------
+    summary
+        Number of files, and their size in bytes if the table has it.
+    """
     size = find_size_column(search.table)
 
     def count_item(*arguments: syntax_tree.Expr, name: str, function: str = "COUNT") -> syntax_tree.SelectItem:
@@ -101,7 +124,20 @@ def count_files_and_bytes(search: TableSearch, column: Column, runner: QueryRunn
 
 
 def build_link_query(search: TableSearch, column: Column) -> syntax_tree.Query:
-    """Build the query for the links of a search, in its order, with the columns of templates or the names of files."""
+    """Build the query for the links of a search, in its order, with the columns of templates or the names of files.
+
+    Parameters
+    ----------
+    search
+        The search.
+    column
+        The column with the links.
+
+    Returns
+    -------
+    query
+        The query.
+    """
     template_columns = [name for name in list_template_columns(column, search.table) if name is not None]
     file_name_columns = []
     for other_column in search.table.columns:

@@ -74,6 +74,20 @@ def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: flo
     """Count the rows of a search.
 
     Without conditions, the published number of rows is used, unless a policy hides rows from this reader.
+
+    Parameters
+    ----------
+    search
+        The search.
+    runner
+        Runs queries for the reader.
+    timeout_seconds
+        Seconds after which the query is stopped.
+
+    Returns
+    -------
+    count
+        The number of rows; None if the query was stopped.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         known_count = runner.find_published_table(search.table).rows
@@ -215,9 +229,20 @@ def fetch_page(
 
     Parameters
     ----------
+    search
+        The search.
+    runner
+        Runs queries for the reader.
+    offset, limit
+        Number of the first row, and number of rows.
     total_rows
         The number of rows, if known: rows in the second half of a table that is sorted by columns without nulls are
         then fetched from its end.
+
+    Returns
+    -------
+    page
+        The rows, with their keys.
     """
     limit = min(limit, MAX_PAGE_ROWS)
     shown_columns = search.list_shown_columns()
@@ -350,7 +375,20 @@ def _is_order_reversible(search: TableSearch, runner: QueryRunner, column_names:
 
 
 def format_keys(rows: pa.Table, primary: tuple[str, ...]) -> tuple[str, ...]:
-    """Write the keys of rows as JSON texts for addresses; empty texts if the table has no key."""
+    """Write the keys of rows as JSON texts for addresses; empty texts if the table has no key.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    primary
+        Names of the columns of the key.
+
+    Returns
+    -------
+    keys
+        A text for each row.
+    """
     if not primary:
         return ("",) * int(rows.num_rows)
     values: list[list[object]] = [rows.column(name).to_pylist() for name in primary]

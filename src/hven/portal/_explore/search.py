@@ -111,6 +111,8 @@ class TableSearch:
         of each name.
     tests
         The conditions as expressions of the query, in the same order; those with faults are left out.
+    words
+        Words that rows must contain.
     near, inside
         A circle, and a region in DALI notation (``POLYGON 1 2 ..``).
     every
@@ -119,6 +121,8 @@ class TableSearch:
         Columns to sort by, each with whether it descends.
     columns
         The shown columns, in this order; empty: the principal ones and those that are searched.
+    units
+        Names of columns, and the units that the reader chose for them.
     each
         Whether each file of an observation has its own line.
     rest
@@ -161,7 +165,10 @@ class TableSearch:
     def build_condition(self, *, excluded_name: str | None = None) -> syntax_tree.Expr | None:
         """Return the condition of the search.
 
-        `excluded_name` leaves out the conditions of one name, as the counts of its own choices need it.
+        Parameters
+        ----------
+        excluded_name
+            Name whose conditions are left out, as the counts of its own choices need it; None: all count.
         """
         parts = []
         for (name, _), name_test in zip(self.conditions, self.tests, strict=True):
@@ -181,7 +188,15 @@ class TableSearch:
     def build_query(
         self, *, columns: Sequence[str] | None = None, limit: int | None = None, offset: int | None = None
     ) -> syntax_tree.Query:
-        """Return the query of the rows: `columns`, or those that are shown."""
+        """Return the query of the rows.
+
+        Parameters
+        ----------
+        columns
+            Names of columns; None: those that are shown.
+        limit, offset
+            Number of rows, and number of the first one; None: all rows, from the first one.
+        """
         if columns is None:
             names = [column.name for column in self.list_shown_columns()]
         else:
@@ -199,7 +214,13 @@ class TableSearch:
         return self.build_count_query_where(self.build_condition())
 
     def build_count_query_where(self, condition: syntax_tree.Expr | None) -> syntax_tree.Query:
-        """Return the query of the number of rows under another condition."""
+        """Return the query of the number of rows under another condition.
+
+        Parameters
+        ----------
+        condition
+            The condition; None: all rows.
+        """
         select = syntax_tree.Select((COUNT_ITEM,), self.build_from_item(), where=condition)
         return syntax_tree.Query(select)
 
@@ -245,7 +266,13 @@ class TableSearch:
         return urlencode(self.list_parameters())
 
     def copy_with(self, **changes: object) -> TableSearch:
-        """Return a copy of the search with some attributes replaced."""
+        """Return a copy of the search with some attributes replaced.
+
+        Parameters
+        ----------
+        changes
+            New values of attributes.
+        """
         return replace(self, **changes)  # type: ignore[arg-type]
 
 

@@ -32,6 +32,16 @@ class PortalBrand:
         The first part of the pages' addresses.
     root
         Address of the site, whose services all portals share.
+    title, about, contact, credit
+        Title, description, e-mail address and acknowledgement.
+    colours, logo
+        Colours, and the file of the logo; None: there is none.
+    text, news, help
+        The file of the first page, and the folders of news and help.
+    language
+        Language of readers whose browser names none.
+    levels
+        Levels of the tree of collections.
     collections
         The collections that the portal shows; empty: all.
     """

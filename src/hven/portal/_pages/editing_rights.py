@@ -21,6 +21,15 @@ def can_edit_portal(principal: Principal, context: ServiceContext, brand: Portal
     """Return whether a reader may edit the first page and the news of a portal, or of the site.
 
     Operators of the site and administrators of the portal may.
+
+    Parameters
+    ----------
+    principal
+        The reader.
+    context
+        The context of the service.
+    brand
+        The portal.
     """
     if principal.impersonator or principal.name is None:
         return False

@@ -33,12 +33,19 @@ def render_markdown(
 
     Parameters
     ----------
+    text
+        The Markdown.
     heading_offset
         Number of levels by which headings are lowered; the page has a heading of the first level already.
     base_address
         Address of the folder of the text, put before relative addresses of pictures and pages.
     is_first_paragraph_only
         Whether to render only the first paragraph.
+
+    Returns
+    -------
+    html
+        HTML in which raw HTML of the text is escaped.
     """
     parser = _create_markdown_parser()
     tokens = parser.parse(text)
@@ -83,7 +90,18 @@ def _resolve_link_address(token: Token, base_address: str) -> None:
 
 
 def split_first_heading(text: str) -> tuple[str, str]:
-    """Split a text into its first heading, as plain text, and the rest."""
+    """Split a text into its first heading, as plain text, and the rest.
+
+    Parameters
+    ----------
+    text
+        The Markdown.
+
+    Returns
+    -------
+    heading_and_rest
+        The heading, empty if the text does not begin with one, and the Markdown below it.
+    """
     lines = text.lstrip("\ufeff\n\r ").splitlines()
     if lines and lines[0].startswith("# "):
         return lines[0][2:].strip().rstrip("#").strip(), "\n".join(lines[1:]).strip()

@@ -116,7 +116,15 @@ class PageFrame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageLink:
-    """A link to a page of this site."""
+    """A link to a page of this site.
+
+    Attributes
+    ----------
+    title
+        Its text.
+    url
+        Address of the page.
+    """
 
     title: str
     url: str

@@ -85,7 +85,15 @@ def count_observation_lines_by_table(tables: Sequence[Table], runner: QueryRunne
 
 
 def find_row_noun(table: Table, runner: QueryRunner) -> str:
-    """Return the noun for the rows of a table: ``files`` if they are files, else ``rows``."""
+    """Return the noun for the rows of a table: ``files`` if they are files, else ``rows``.
+
+    Parameters
+    ----------
+    table
+        The table.
+    runner
+        Runs queries for the reader.
+    """
     return file_rows.choose_row_noun(table, runner.find_published_table(table))
 
 

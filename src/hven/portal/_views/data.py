@@ -94,6 +94,22 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def read_whole_number_parameter(page_context: PageContext, name: str, default: int, max_value: int) -> int:
     """Read a whole number of the address, 0 or more.
 
+    Parameters
+    ----------
+    page_context
+        The request of the page.
+    name
+        Name of the parameter.
+    default
+        The number if the address has no such parameter.
+    max_value
+        The largest number; larger ones become this one.
+
+    Returns
+    -------
+    number
+        The number.
+
     Raises
     ------
     ParamError

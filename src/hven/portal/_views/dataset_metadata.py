@@ -27,7 +27,15 @@ MAX_VARIABLES = 200  # columns that a Dataset names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CitationText:
-    """A citation, as a sentence and as a BibTeX entry."""
+    """A citation, as a sentence and as a BibTeX entry.
+
+    Attributes
+    ----------
+    text
+        The sentence.
+    bibtex
+        The BibTeX entry.
+    """
 
     text: str
     bibtex: str

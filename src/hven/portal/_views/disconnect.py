@@ -28,7 +28,18 @@ class RunningQueries:
         self._results: list[QueryResult] = []
 
     def add_query(self, result: QueryResult) -> QueryResult:
-        """Add a query that has started; cancel it at once if the reader has gone."""
+        """Add a query that has started; cancel it at once if the reader has gone.
+
+        Parameters
+        ----------
+        result
+            The result of the query.
+
+        Returns
+        -------
+        result
+            The same result.
+        """
         self._results.append(result)
         if self._is_abandoned:
             result.cancel()
@@ -44,7 +55,17 @@ class RunningQueries:
 async def run_while_connected(request: Request, run: Callable[[RunningQueries], T]) -> T:
     """Call `run` in a thread, and cancel its queries if the reader disconnects.
 
-    `run` passes each query that it starts to `RunningQueries.add_query`.
+    Parameters
+    ----------
+    request
+        The request.
+    run
+        The function; it passes each query that it starts to `RunningQueries.add_query`.
+
+    Returns
+    -------
+    result
+        What `run` returns.
     """
     running_queries = RunningQueries()
 

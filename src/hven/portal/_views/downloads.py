@@ -385,7 +385,16 @@ def build_streaming_endpoint(
     ],
     context: ServiceContext,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that streams the result of a query."""
+    """Return an endpoint that streams the result of a query.
+
+    Parameters
+    ----------
+    begin_query
+        Starts the query of a request, whose keys of marked rows it gets. It returns the result, the format with its
+        options, further elements of the file, and the name of the file.
+    context
+        The context of the service.
+    """
 
     async def stream_result(request: Request) -> Response:
         page_context = build_page_context(request, context)
@@ -410,6 +419,16 @@ def list_archive_and_script_kinds(table_view: TableView) -> list[str]:
     """List the scripts and archives that offer the files of a table.
 
     Without a column of addresses there are only archives, whose files the site finds by the links of the rows.
+
+    Parameters
+    ----------
+    table_view
+        The table, as the reader sees it.
+
+    Returns
+    -------
+    kinds
+        Kinds of archives and names of script formats; empty if no file belongs to the rows.
     """
     archive_kinds = list(archives.ARCHIVE_KINDS)
     if list_link_columns(table_view.table):
@@ -481,6 +500,20 @@ def list_file_addresses(
     """List the addresses of the files of a search, and the column that names them.
 
     Without a link column, the identifiers of the rows lead to the files.
+
+    Parameters
+    ----------
+    table_view
+        The search of the reader.
+    page_context
+        The request of the page.
+    column
+        The column with the links; None: there is none.
+
+    Returns
+    -------
+    addresses_and_column
+        The addresses, and the name of the column.
 
     Raises
     ------
@@ -629,6 +662,17 @@ def format_byte_count(byte_count: float) -> str:
 
 
 def build_file_stem(table_view: TableView) -> str:
-    """Build a file name from the name of a table, with ASCII characters that old browsers read in a header."""
+    """Build a file name from the name of a table, with ASCII characters that old browsers read in a header.
+
+    Parameters
+    ----------
+    table_view
+        The table.
+
+    Returns
+    -------
+    stem
+        Name of a file, without an extension.
+    """
     table_name = f"{table_view.table.schema}.{table_view.table.name}"
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", table_name).strip(".") or "rows"

@@ -59,7 +59,13 @@ class NewsAndHelpCache:
         ] = {}
 
     def find_directory_state(self, directory: Path) -> tuple[tuple[str, int, int], ...]:
-        """Return the state of a directory: its files with times and sizes; empty without a directory."""
+        """Return the state of a directory: its files with times and sizes; empty without a directory.
+
+        Parameters
+        ----------
+        directory
+            The directory.
+        """
         cached_state = self._directory_states.get(directory)
         now = time.monotonic()
         if cached_state is not None and now - cached_state[0] < MIN_CHECK_INTERVAL_SECONDS:
@@ -76,12 +82,32 @@ class NewsAndHelpCache:
         return tuple(file_states)
 
     def list_news(self, directory: Path, site_directory: Path, language: str) -> tuple[NewsOrHelpPage, ...]:
-        """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
+        """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first.
+
+        Parameters
+        ----------
+        directory
+            The directory with the files.
+        site_directory
+            Directory of the site; files outside are left out.
+        language
+            Language of the texts, where there is a translation.
+        """
         notes = self._list_news_or_help_pages(directory, site_directory, language, is_news=True)
         return tuple(sorted(notes, key=lambda note: (note.day or date.min, note.name), reverse=True))
 
     def list_help_pages(self, directory: Path, site_directory: Path, language: str) -> tuple[NewsOrHelpPage, ...]:
-        """Return the help pages of a directory, by their names; ``index.md`` first."""
+        """Return the help pages of a directory, by their names; ``index.md`` first.
+
+        Parameters
+        ----------
+        directory
+            The directory with the files.
+        site_directory
+            Directory of the site; files outside are left out.
+        language
+            Language of the texts, where there is a translation.
+        """
         notes = self._list_news_or_help_pages(directory, site_directory, language, is_news=False)
         return tuple(sorted(notes, key=lambda note: (note.name != "index", note.name)))
 

@@ -54,7 +54,13 @@ def build_table_address(base: str, table: Table) -> str:
 
 
 def build_table_path(table: Table) -> str:
-    """Return the path of a table below ``/collections/``."""
+    """Return the path of a table below ``/collections/``.
+
+    Parameters
+    ----------
+    table
+        The table.
+    """
     return build_table_address("", table).removeprefix("/collections/")
 
 

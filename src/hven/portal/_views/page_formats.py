@@ -159,7 +159,18 @@ class CollectionFile:
 
 
 def build_redirect(address: str) -> PageContent:
-    """Redirect the reader to another address of the same page."""
+    """Redirect the reader to another address of the same page.
+
+    Parameters
+    ----------
+    address
+        The other address.
+
+    Returns
+    -------
+    content
+        Content of a page with status 303.
+    """
     return PageContent(
         page=ErrorPage(message="", status=303),
         json_content={"location": address},
@@ -270,7 +281,13 @@ def build_cache_control(page_context: PageContext) -> str:
 
 
 def is_json_requested(request: Request) -> bool:
-    """Return whether the client asks for JSON: with ``.json`` at the end of the address, or with Accept."""
+    """Return whether the client asks for JSON: with ``.json`` at the end of the address, or with Accept.
+
+    Parameters
+    ----------
+    request
+        The request.
+    """
     if request.url.path.endswith(".json"):
         return True
     accept = request.headers.get("accept", "").lower()

@@ -353,7 +353,20 @@ def describe_cadence_fields(
 
 
 def build_condition_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str]]:
-    """Describe each condition, with the address of the search without it."""
+    """Describe each condition, with the address of the search without it.
+
+    Parameters
+    ----------
+    search
+        The search.
+    labels
+        Labels of its columns.
+
+    Returns
+    -------
+    chips
+        Name, label, value and address of each condition.
+    """
     condition_chips = []
     columns_by_name = {column.name: column for column in search.table.columns}
     for name, values in search.conditions:

@@ -519,7 +519,22 @@ def _list_choosable_columns(
 def build_cell_rows(
     column_headings: Sequence[ColumnHeading], cell_rows: Sequence[Sequence[TextCell | None]], table_view: TableView
 ) -> tuple[list[SortableHeading], list[list[TextCell | None]]]:
-    """Build the headings and cells of a page; the columns of a pair are joined."""
+    """Build the headings and cells of a page; the columns of a pair are joined.
+
+    Parameters
+    ----------
+    column_headings
+        Headings of all columns.
+    cell_rows
+        Cells of each row.
+    table_view
+        The search of the reader.
+
+    Returns
+    -------
+    headings_and_rows
+        Headings with links that sort the rows, and the cells of each row.
+    """
     order = order_columns(column_headings, find_range_column_pairs(column_headings, table_view.labels))
     heading_row = []
     for column_or_pair in order:

@@ -37,6 +37,10 @@ class TableView:
 
     Attributes
     ----------
+    search
+        The search of the reader.
+    runner
+        Runs queries for the reader.
     state
         The id of the published rows: pages that carry it (``_asof``) show the same state, whatever is published later.
         Empty for live tables, which other programs write.
@@ -129,7 +133,20 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
 
 
 def build_table_view(page_context: PageContext, table: Table) -> TableView:
-    """Build the view of all rows of a table that this reader may see."""
+    """Build the view of all rows of a table that this reader may see.
+
+    Parameters
+    ----------
+    page_context
+        The request of the page.
+    table
+        The table.
+
+    Returns
+    -------
+    table_view
+        The view.
+    """
     return TableView(
         table=table,
         published=page_context.published_state.tables_by_name[table.qualified_name],
@@ -142,7 +159,22 @@ def build_table_view(page_context: PageContext, table: Table) -> TableView:
 def parse_table_search(
     table_view: TableView, page_context: PageContext, pairs: Sequence[tuple[str, str]]
 ) -> TableSearch:
-    """Parse the search of a table from the parameters of an address."""
+    """Parse the search of a table from the parameters of an address.
+
+    Parameters
+    ----------
+    table_view
+        The table, as the reader sees it.
+    page_context
+        The request of the page.
+    pairs
+        Names and values of the parameters.
+
+    Returns
+    -------
+    search
+        The search; `TableSearch.faults` has what cannot be read.
+    """
     tables = tuple(page_context.catalogue.iterate_tables())
     locate = partial(
         place_names.locate_place_name, table=table_view.table, runner=table_view.runner, tables=tables, pairs=pairs
