@@ -248,7 +248,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def build_map_header_options(settings: Settings) -> dict[str, Any]:
-    """Return the header options of a page with a map."""
+    """Return the header options of a page with a map.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    """
     address_parts = [survey.split("/") for survey in settings.surveys]
     survey_origins = ["/".join(parts[:3]) for parts in address_parts]
     distinct_origins = dict.fromkeys([*settings.origins, *survey_origins])
