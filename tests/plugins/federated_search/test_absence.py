@@ -22,13 +22,13 @@ tables:
     standard: epn-tap-2.0
     source: rows.csv
     map:
-      granule_uid: $name
-      granule_gid: images
-      obs_id: $name
-      dataproduct_type: im
-      target_name: Mars
-      target_class: planet
-      service_title: Mars
+      granule_uid: name
+      granule_gid: "'images'"
+      obs_id: name
+      dataproduct_type: "'im'"
+      target_name: "'Mars'"
+      target_class: "'planet'"
+      service_title: "'mars'"
 """
 SETTINGS = """\
 name = "x"

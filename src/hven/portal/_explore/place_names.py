@@ -201,7 +201,7 @@ def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: 
     Returns
     -------
     radius_km
-        The radius in km; None if it is unknown.
+        The radius, in the unit km; None if it is unknown.
     """
     if not has_positions_on_body(table):
         return None
