@@ -180,6 +180,14 @@ def list_missing(node: Function | ast.ClassDef, based: str = "", once: dict[str,
     ]
 
 
+@cache
+def list_described_types() -> frozenset[str]:
+    """List the names of annotated types that bring a description: a field of such a type needs no other."""
+    texts = (path.read_text(encoding="utf-8") for path in FILES.values())
+    pattern = re.compile(r"^(\w+) = Annotated\[\n(.*?)^\]", re.MULTILINE | re.DOTALL)
+    return frozenset(name for text in texts for name, content in pattern.findall(text) if "description=" in content)
+
+
 def list_undescribed_fields(at: str, node: ast.ClassDef) -> list[str]:
     """List the fields of a class that neither its docstring nor their own lines describe."""
     text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
@@ -192,6 +200,7 @@ def list_undescribed_fields(at: str, node: ast.ClassDef) -> list[str]:
     }
     said = {
         name: id(one) in below
+        or getattr(one.annotation, "id", "") in list_described_types()
         or re.search(r"#|description=|setting(_metadata)?\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno]))
         for one, name in those
     }

@@ -42,13 +42,3 @@ def test_a_column_keeps_a_name_that_a_reserved_word_would_get(tmp_path):
     _, table, _ = draft_file(tmp_path, "year,year_value,Year (a)\n2020,1,2\n2021,2,3\n")
     assert table["map"] == {"year_value_2": '"year"', "year_a": '"Year (a)"'}
     assert "label" not in table["columns"]["year_value"]
-
-
-def test_descriptions_of_tables_name_columns_by_the_same_rule(tmp_path):
-    schema = "name: s\ntables:\n  - name: Order\n    '@id': t\n    columns:\n      - {name: Date, '@id': c, datatype: double}\n      - {name: e_dot, '@id': d, datatype: double}\n"
-    settings = Settings(directory=tmp_path)
-    (tmp_path / "schema.yaml").write_text(schema)
-    text = create_descriptor(settings, "x", str(tmp_path / "schema.yaml")).read_text()
-    tables = yaml.safe_load(text)["tables"]
-    assert list(tables) == ["order_table"]
-    assert tables["order_table"]["columns"]["date_value"]["label"] == "Date"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from hven.descriptor import check_descriptor
+from hven.descriptor import check_descriptor, load_descriptor
 from hven.ingest.api.runs import ingest_collection
+from hven.ingest.sync._page_cache import PageCachingSource, wrap_with_page_cache
 from hven.model import plugins
-from hven.model.errors import DataError, Fault
-from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+from hven.model.errors import DataError, Fault, TextPlace
+from hven.model.resource import CollectionSpec, SourceSpec, SyncPolicy, TableSpec
 from hven.model.table import Table
 from hven.sources import SourceKindTraits
-from hven.sources.kind_traits import DEFAULT_TRAITS, find_kind_traits
+from hven.sources.kind_traits import DEFAULT_TRAITS, find_kind_traits, list_mirrored_site_addresses
 from hven.testing.site import open_site_with_descriptor
+
+if TYPE_CHECKING:
+    from hven.ingest._ledger import OpenedSource
+    from hven.sources import Source
 
 DESCRIPTOR = """
 collection: night
@@ -66,3 +73,25 @@ def test_a_kind_checks_the_tables_over_it(tmp_path: Path, monkeypatch: pytest.Mo
         set_traits(monkeypatch, SourceKindTraits(has_declared_columns=True, find_table_faults=find_faults))
         [fault] = check_descriptor(path, site.settings)
         assert (fault.message, fault.place.line) == ("night.lines has 1 column from walk.py", 6)
+
+
+def test_a_kind_names_the_site_whose_table_a_table_reproduces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
+        collection = load_descriptor(site.settings.collections_directory / "night/night.yaml", site.settings)
+        assert list_mirrored_site_addresses(collection) == ()
+        set_traits(
+            monkeypatch, SourceKindTraits(find_mirrored_site=lambda source, table: f"https://{source.kind}/{table}")
+        )
+        assert list_mirrored_site_addresses(collection) == ("https://python/night.lines",)
+
+
+def test_a_sync_caches_pages_of_kinds_that_answer_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SimpleNamespace(read_pages=lambda *_: iter(()))
+    entry = cast("OpenedSource", SimpleNamespace(spec=SimpleNamespace(kind="python")))
+
+    def wrap() -> object:
+        return wrap_with_page_cache(cast("Source", source), entry, SyncPolicy(place=TextPlace()), tmp_path, ())
+
+    assert wrap() is source
+    set_traits(monkeypatch, SourceKindTraits(has_cached_pages=True))
+    assert isinstance(wrap(), PageCachingSource)

@@ -37,7 +37,7 @@ API_MODULES = frozenset(
         "hven.app.api",
         "hven.descriptor.api.key_proposals",
         "hven.descriptor.api.keys",
-        "hven.descriptor.api.sections",
+        "hven.descriptor.api.descriptor_sections",
         "hven.descriptor.api.table_descriptions",
         "hven.descriptor.api.yaml_text",
         "hven.descriptor.value_schema",

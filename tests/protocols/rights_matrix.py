@@ -319,7 +319,6 @@ QUERY_STRINGS |= {
     path: [""]
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
-        "/assets/packages/{package}/{digest}/{path:path}",
         "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back", "/trial",
         "/results/{ident}", "/results/{ident}/rows",
     )
@@ -380,7 +379,7 @@ PATH_VALUES = {
     "id": "obs_main",
     "secret": "nothing",
     "label": RELEASE,
-    "ident": "nothing", "package": "nothing", "digest": "nothing", "page": "search", "file": "nothing",
+    "ident": "nothing", "page": "search", "file": "nothing",
 }  # fmt: skip
 PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
 # route -> a parameter of it, with all values that are tried

@@ -247,10 +247,10 @@ def test_an_engine_brings_its_settings(tmp_path):
     os.utime(file, (1, 1))
     assert not now.reload_if_changed(["far"])
     assert (now.pending_restart, now.current.brought["far"]) == (("far.url", "far.tags"), found.brought["far"])
-    said = faults(tmp_path, '[far]\nurl = "x"\nurls = 1\n[postgres]\nurl = "postgresql://h/d"\n[[node]]\nid = 1\n')
+    said = faults(tmp_path, '[far]\nurl = "x"\nurls = 1\n[nearby]\nurl = "near://h/d"\n[[node]]\nid = 1\n')
     assert "hven.toml:2: far.url: 'x' is not valid; expected an address such as 'far://x'" in said
     assert "hven.toml:3: far.urls: there is no such setting; did you mean 'url'?" in said
-    assert any(one.startswith("hven.toml:4: postgres: there is no such setting") for one in said)
+    assert any(one.startswith("hven.toml:4: nearby: there is no such setting") for one in said)
     assert "hven.toml:6: node.0.name: is missing" in said
 
 

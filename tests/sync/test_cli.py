@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from process_runner import run_hven
 
 STARS = """
@@ -95,6 +96,7 @@ sync: {{every: 1 h}}
     ],
 )
 def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLite has no checksums of blocks
+    require_plugins("sources", "sql")
     site = tmp_path / "site"
     run_hven("init", site)
     place = site / "collections" / "events"

@@ -98,6 +98,8 @@ def create_descriptor(
     path = directory / f"{name}.yaml"
     if path.exists():
         raise ConflictError(f"{path} already exists", remedy="edit it, or remove it first")
+    if kind is not None:
+        plugins.load_plugin("sources", kind)  # an unknown kind is reported before all else
     creates_directory = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
@@ -274,8 +276,6 @@ class _DescriptorDrafter:
     def _find_source_file(self, kind: str | None) -> tuple[Path, dict[str, Any]]:
         if kind is None:
             self._source = _find_stac_collection_file(self._source)
-        else:
-            plugins.load_plugin("sources", kind)  # an unknown kind is reported before a missing file
         return find_or_download_file(self._settings, self._source, self._directory)
 
     def _complete_file_options(

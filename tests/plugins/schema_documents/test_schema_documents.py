@@ -174,6 +174,16 @@ def test_faults_of_felis_are_told(site, tmp_path, old, new, message):
     assert not (site.collections_directory / "x").exists()
 
 
+def test_descriptions_of_tables_name_columns_by_the_same_rule(tmp_path):
+    schema = "name: s\ntables:\n  - name: Order\n    '@id': t\n    columns:\n      - {name: Date, '@id': c, datatype: double}\n      - {name: e_dot, '@id': d, datatype: double}\n"
+    settings = Settings(directory=tmp_path)
+    (tmp_path / "schema.yaml").write_text(schema)
+    text = create_descriptor(settings, "x", str(tmp_path / "schema.yaml")).read_text()
+    tables = yaml.safe_load(text)["tables"]
+    assert list(tables) == ["order_table"]
+    assert tables["order_table"]["columns"]["date_value"]["label"] == "Date"
+
+
 def test_one_table_of_a_description(site, tmp_path):
     (tmp_path / "schema.yaml").write_text(FELIS)
     with pytest.raises(UsageError, match="describes no table Objekt") as caught:

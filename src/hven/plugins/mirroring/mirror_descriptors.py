@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hven.descriptor.api.sections import (
+from hven.descriptor.api.descriptor_sections import (
     ATTRIBUTE_NAMES_BY_KEY,
     CollectionSection,
     ColumnGroupSection,

@@ -15,7 +15,7 @@ from hven.adql import bind_expression, bind_query, parse_expression, parse_query
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
-from hven.descriptor.api.sections import MAX_FLAG_BIT, list_standard_columns
+from hven.descriptor.api.descriptor_sections import MAX_FLAG_BIT, list_standard_columns
 from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW, STANDARDS_BY_VIEW
 from hven.model.errors import HvenError
 from hven.model.table import Table

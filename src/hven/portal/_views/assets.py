@@ -69,9 +69,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         path, kind = base_map
         return FileResponse(path, headers={"content-type": kind, "cache-control": "public, max-age=86400"})
 
+    package_routes = []
+    if load_script_folders():
+        package_routes.append(Route("/assets/packages/{package}/{digest}/{path:path}", send_package_file))
     return [
+        *package_routes,
         Route("/assets/ground/{name}", send_base_map),
-        Route("/assets/packages/{package}/{digest}/{path:path}", send_package_file),
         Route("/assets/sky/{path:path}", send_sky_tile),
         Route("/assets/{file}", send_asset),
     ]

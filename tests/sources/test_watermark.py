@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hven.model import plugins
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow, parse_type
-from hven.plugins.databases import source as sql
 from hven.sources import SourceContext
 from hven.sources._reading.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
 from hven.sources._reading.watermarks import parse_watermark
+from plugin_needs import require_plugins
 
 COLUMNS = [
     Column(name="a", type=parse_type("int64")),
@@ -86,6 +87,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
+    require_plugins("sources", "sql")
     directory = tmp_path_factory.mktemp("marks")
     with sqlite3.connect(directory / "a.db") as connection:
         connection.execute('CREATE TABLE t (number INTEGER PRIMARY KEY, a INTEGER, x REAL, "Y z" REAL)')
@@ -93,6 +95,7 @@ def database(tmp_path_factory):
             "INSERT INTO t VALUES (?, ?, ?, ?)", [(number, *row.values()) for number, row in enumerate(ROWS)]
         )
     connection.close()
+    sql = plugins.load_plugin("sources", "sql")
     return sql.open(sql.Options(file="a.db", table="t"), SourceContext(directory=directory))
 
 
