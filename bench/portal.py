@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from bench import finding, maps, sights
+from bench import maps, sights
 from bench.measure import CACHE, HVEN, Journey, Server, against, measure_seconds, median, pairs, serve_site
 from bench.strips import strips
 
@@ -100,7 +100,6 @@ NEEDS = dict.fromkeys(
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    yield from finding.run(only)
     yield from strips(only)
     yield from maps.run(only=only)
     if only and only.startswith(("portal.map", "map")):

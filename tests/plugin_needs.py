@@ -72,6 +72,22 @@ def _run_fixtures(path: Path) -> dict[str, Any]:
         sys.path.remove(str(path.parent))
 
 
+def list_word_pages(words: str) -> list[str]:
+    """List the addresses of pages that search for words; none if the packages that have them are absent.
+
+    Parameters
+    ----------
+    words
+        What is searched for, as it stands in an address.
+    """
+    return [address.replace("{words}", words) for address in load_core_fixtures("WORD_PAGES")]
+
+
+def require_core_fixtures(name: str) -> None:
+    """Skip the test if no package in use has the fixtures of a name (`load_core_fixtures`)."""
+    report_missing_plugins([] if load_core_fixtures(name) else [name])
+
+
 def leads_to_absent_package(text: str) -> bool:
     """Return whether a text links to a package that is absent."""
     names = {*_PACKAGE_LINK.findall(text), *_SIBLING_LINK.findall(text)}

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from browser_tab import BrowserTab
 
+from plugin_needs import list_word_pages
 from process_runner import wait_until
 
-PAGES = ["/", "/search?q=magnitude", "/collections/stars", "/statistics/stars", "/news", "/help"]
+PAGES = ["/", *list_word_pages("magnitude"), "/collections/stars", "/statistics/stars", "/news", "/help"]
 
 
 @pytest.mark.parametrize(("theme", "paths"), [("light", PAGES[:1]), ("dark", PAGES)], ids=["light", "dark"])
@@ -41,16 +42,6 @@ def test_the_first_page_is_light(tab: BrowserTab) -> None:
         had.clear()
         tab.open_page(path).wait_for_load_state("networkidle")
         assert 0 < sum(one.sizes()["responseBodySize"] for one in list(had)) < 400_000
-
-
-def test_from_words_to_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
-    page = scriptless_tab.open_page("/")
-    page.fill("main input[name=q]", "phot.mag")
-    scriptless_tab.follow_link("main form button")
-    assert "vmag" in page.inner_text(".hits li >> nth=0")
-    scriptless_tab.follow_link(".hits li a >> nth=0")
-    assert page.url.endswith("/collections/stars/main")
-    assert page.locator("tbody tr").count() > 10
 
 
 def test_the_tree_leads_to_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
@@ -126,29 +117,3 @@ def test_pictures_of_cards_come_without_a_reload(tab: BrowserTab) -> None:
     assert page.evaluate(
         "[...document.querySelectorAll('.head')].every((one) => one.querySelectorAll('img').length < 2)"
     )
-
-
-def test_data_are_found_while_one_writes(tab: BrowserTab) -> None:
-    page = tab.open_page("/")
-    tab.wait_for_panes("finder")
-    field = page.locator("main input[name=q]")
-
-    def is_offered() -> bool:
-        field.fill("")
-        field.fill("OMEGA")
-        page.wait_for_selector(".found a, .found[hidden]", state="attached")
-        return page.locator(".found a:has-text('500')").count() > 0
-
-    wait_until(is_offered, pause_seconds=0.5)  # values are counted after the start
-    field.press("ArrowDown")
-    assert page.locator(".found a[aria-selected=true]").count() == 1
-    assert page.get_attribute("main input[name=q]", "aria-activedescendant") == "found-0"
-    assert tab.find_accessibility_faults() == []
-    with page.expect_navigation():
-        field.press("Enter")
-    assert "/collections/omega/" in page.url
-    page.go_back()
-    tab.wait_for_panes("finder")
-    page.fill("main input[name=q]", "zzzz")
-    page.keyboard.press("Escape")
-    assert page.is_hidden(".found")

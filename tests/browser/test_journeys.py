@@ -16,6 +16,8 @@ from browser_tab import BrowserTab
 from samp_hub import HUB_ADDRESS, TopcatClient
 from sky_map import find_isolated_source
 
+from plugin_needs import require_core_fixtures
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -428,6 +430,7 @@ def press_tab_until(page: Page, selector: str, most: int = 120) -> None:
 
 
 def test_a_journey_by_keyboard_alone(tab: BrowserTab) -> None:
+    require_core_fixtures("WORD_PAGES")
     stub_previews(tab)
     page = tab.open_page("/")
     press_tab_until(page, "main input[type=search]")

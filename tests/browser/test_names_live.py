@@ -13,6 +13,7 @@ import pytest
 from astropy.io import fits
 from browser_tab import BrowserTab, open_tab
 
+from plugin_needs import require_core_fixtures
 from process_runner import Server, run_hven, serve_site
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def test_a_place_of_a_body_is_completed_and_searched(names_tab: BrowserTab) -> N
 
 
 def test_fields_over_all_tables_are_completed(names_tab: BrowserTab) -> None:
+    require_core_fixtures("SEARCH_FORMS")
     page = names_tab.open_page("/")
     names_tab.follow_link("nav >> text=Search EPN-TAP")
     names_tab.wait_for_panes("asks")

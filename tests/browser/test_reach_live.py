@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from browser_tab import BrowserTab
 
+from plugin_needs import load_core_fixtures
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -52,7 +54,7 @@ def test_all_pages_are_of_one_width(tab: BrowserTab) -> None:
         "/collections/sz/clusters",
         "/adql",
         "/help",
-        "/search/epn",
+        *load_core_fixtures("SEARCH_FORMS"),
     ):
         page = tab.open_page(path)
         edges |= set(

@@ -93,27 +93,6 @@ def test_values_are_completed_and_looked_for(tab: BrowserTab) -> None:
     )
 
 
-def test_all_tables_of_a_kind(tab: BrowserTab) -> None:
-    page = tab.open_page("/search/epn")
-    page.wait_for_selector("h1:text-is('Search all EPN-TAP tables')")
-    assert page.locator("summary").count() >= 7, "the sections of VESPA's form"
-    example = page.locator("h2:text-is('Examples') + ul a").first
-    target = example.inner_text()
-    tab.follow_link(f"h2:text-is('Examples') + ul a:text-is('{target}')")
-    page.wait_for_selector("[data-chips] a")
-    assert page.input_value("input[name=target_name]") == target
-    page.wait_for_selector("[data-found] tbody tr")
-    page.locator("[data-found] tbody tr td:nth-child(3)").first.click()
-    page.wait_for_selector("aside.detail:not([hidden]) h2:not(:empty)")
-    page.keyboard.press("Escape")
-    page.wait_for_selector("aside.detail[data-pane=detail][hidden]", state="attached")
-    if page.locator("details.map").count():  # the targets of a body have a map
-        page.click("details.map > summary")
-        page.wait_for_selector("details.map [data-pane][data-ready] .told:not(:empty)")
-    assert tab.find_accessibility_faults() == []
-    tab.save_screenshot("search-everywhere")
-
-
 def test_without_scripts(scriptless_tab: BrowserTab) -> None:
     page = scriptless_tab.open_page(TABLE)
     page.fill("input[name=vmag]", "4")

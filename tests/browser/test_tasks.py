@@ -26,6 +26,7 @@ from astropy.io import fits
 from astropy.table import Table
 from browser_tab import BrowserTab, open_tab
 
+from plugin_needs import list_word_pages, require_core_fixtures
 from process_runner import Server, reserve_port, serve_site
 from shared import shared
 
@@ -65,7 +66,8 @@ class Reader:
         self.page: Page = tab.page
         self.clicks = 0
         tab.open_page("/")
-        tab.wait_for_panes("finder")
+        if list_word_pages(""):
+            tab.wait_for_panes("finder")
         self.begun = time.monotonic()
 
     def click(self, selector: str) -> None:
@@ -94,6 +96,7 @@ class Reader:
 
     def search(self, words: str) -> None:
         """Write into the field that searches everything, and press Enter."""
+        require_core_fixtures("WORD_PAGES")
         with self.page.expect_navigation():
             self.page.fill("main input[type=search]", words)
             self.page.keyboard.press("Enter")
@@ -378,6 +381,7 @@ def during(sources: Path, begin: datetime, end: datetime) -> dict[str, int]:
 
 
 def test_everything_at_the_time_of_one_flare(reader: Reader, sources: Path) -> None:
+    require_core_fixtures("ROW_SECTIONS")
     goes = Table.read(shared("data/helio/flares/hec_goes_20120101-20120103.ecsv"))
     flare = next(
         row for row in goes if row["xray_class"] == "C2.4"

@@ -23,7 +23,7 @@ from hven.site._engine_registry import EngineRegistry
 from hven.site.server_processes import check_servers_can_read, list_server_processes
 from hven.sources import http_client
 from hven.sources._rate_limiting import ServiceBusyError
-from plugin_needs import require_plugins, require_setting
+from plugin_needs import require_core_fixtures, require_plugins, require_setting
 from process_runner import run_hven, wait_until
 
 FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'
@@ -198,6 +198,7 @@ def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(
 
 
 def test_a_service_elsewhere_that_is_added_is_offered(place: Path, server: Site) -> None:
+    require_core_fixtures("SEARCH_FORMS")
     reader = Client(create_application(server))
 
     def page() -> str:

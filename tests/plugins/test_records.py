@@ -31,6 +31,7 @@ from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
 from hven.model.errors import DescriptorError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
+from hven.portal._pages.package_pages import build_word_search_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
 from hven.site import RequestObserverGroup, Site, prepare_request_observers
@@ -168,6 +169,7 @@ PAGES = PortalPages(
     template_directory=Path(__file__).parent / "night_pages",
     parts={"header": "moon.html"},
     compute_frame_value=lambda request, context: f"{request.url.path} of {context.site.settings.name}",
+    word_search_path="/night",
 )
 
 
@@ -414,6 +416,14 @@ def test_a_package_adds_parts_to_other_pages(plain_site: Path) -> None:
             assert f'<i id="moon">{path} of x</i>' in header
         plugins.select_plugin_packages([])
         assert "moon" not in client.ask("GET", "/help", headers={"accept": "text/html"}).text
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_words_of_other_pages_lead_to_the_search_of_a_package() -> None:
+    plugins.select_plugin_packages(["night_sky"])
+    assert build_word_search_address("http://vo.example/sunny") == "http://vo.example/sunny/night"
+    plugins.select_plugin_packages([])
+    assert build_word_search_address("http://vo.example/sunny") == ""
 
 
 @pytest.mark.usefixtures("portal_package_place")

@@ -19,6 +19,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies
+from plugin_needs import list_word_pages, load_core_fixtures
 
 VISIBLE_ROWS = 60
 # as the policy of the application, for strangers
@@ -186,7 +187,7 @@ def iterate_start_addresses() -> Iterator[str]:
     for ident in ("s1", "xyzzy3" * 5, "xyzzy1" * 5, "none"):
         yield f"/collections/stars/main/row?ident={quote(ident)}"
         yield f"/collections/stars/main/place?ident={quote(ident)}"
-        yield f"/search?q={quote(ident)}"
+        yield from list_word_pages(quote(ident))
     for ra, dec, radius in ((45, 20, 90), (225, -20, 60), (10, 10, 0.1)):
         for verbosity in (1, 3):
             yield f"/cone/stars.main?RA={ra}&DEC={dec}&SR={radius}&VERB={verbosity}"
@@ -199,8 +200,6 @@ def iterate_start_addresses() -> Iterator[str]:
         "/changes/stars.main",
         "/statistics/stars",
         "/index.json",
-        "/search/obscore/ask",
-        "/search/obscore/facets",
     ):
         yield path
     for path in (
@@ -209,9 +208,9 @@ def iterate_start_addresses() -> Iterator[str]:
         "/statistics/stars.json",
         "/collections/stars/descriptor",
         "/collections/stars/files",
-        "/search/obscore.json",
     ):
         yield path
+    yield from load_core_fixtures("ROW_ADDRESSES")
     yield "/"
 
 

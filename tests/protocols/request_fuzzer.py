@@ -23,6 +23,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.params import Param, RequestParams
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import load_core_fixtures
 
 DESCRIPTOR = """\
 collection: odd
@@ -59,10 +60,10 @@ TABLE_NAMES = ["odd.main", "ivoa.obscore", "nothing"]  # tables, where the addre
 QUERY = b"LANG=ADQL&QUERY=SELECT+TOP+9+*+FROM+odd.main"
 VALID_QUERIES = {  # what an address needs to answer with more than a fault
     "/tap/sync": QUERY, "/tap/async": QUERY, "/cone/{table}": b"RA=10&DEC=10&SR=1", "/collections/{name}/{table}/histogram": b"_x=single",
-    "/collections/{name}/{table}/points": b"_x=single&_y=mjd", "/collections/{name}/{table}/facets": b"_of=name", "/login": b"name=a&token=b&next=c", "/search": b"q=odd",
+    "/collections/{name}/{table}/points": b"_x=single&_y=mjd", "/collections/{name}/{table}/facets": b"_of=name", "/login": b"name=a&token=b&next=c",
     "/collections/{name}/{table}/header": b"id=1", "/collections/{name}/{table}/row": b"id=1", "/collections/{name}/{table}/place": b"id=1",
     **{f"/adql/{word}": QUERY for word in ("answer", "check", "explain", "histogram", "points", "rows")}, "/adql": QUERY,
-    "/search/{kind}/ask": b"_of=here", "/search/{kind}/facets": b"_of=here",
+    **load_core_fixtures("VALID_QUERIES"),
 }  # fmt: skip
 # the edges of what a value may be: dates, numbers, texts, bytes that are no text
 DATES = [

@@ -17,7 +17,7 @@ from hven.model._failures import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, STALE_S
 from hven.model.errors import TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.portal._explore import collection_overviews, facets, overview_strip, page_queries, parse_search, value_index
+from hven.portal._explore import collection_overviews, facets, overview_strip, page_queries, parse_search
 from hven.portal._explore.count_trees import CountTreeCache
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
@@ -193,18 +193,6 @@ def test_a_strip_that_was_late_is_laid_out_again(asking: QueryRunner, clock: Clo
     busy.undo()
     clock.now += FIRST_PAUSE_SECONDS
     assert overview_strip.find_overview_strip_layout(TABLE, asking) != overview_strip.OverviewStripLayout()
-
-
-def test_values_that_could_not_be_counted_are_counted_again(
-    asking: QueryRunner, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index = value_index.ValueIndex()
-    with monkeypatch.context() as patch:
-        patch.setattr(value_index, "count_table_values", lambda *_: (_ for _ in ()).throw(OSError("no room")))
-        assert index.find_values([TABLE], asking, 5.0) == ([], False)
-    clock.now += FIRST_PAUSE_SECONDS
-    found, _ = index.find_values([TABLE], asking, 5.0)
-    assert [one.table.name for one in found] == ["main"]
 
 
 def test_a_card_that_lacks_something_is_made_again(

@@ -378,7 +378,6 @@ def test_tables_of_one_row_of_none_and_of_300_columns(client: Client, table: str
     assert client.ask("GET", f"/collections/wide/{table}", headers={"accept": "text/html"}).status == 200
     if NUMBERS[table]:
         assert fetch_page(client, f"wide/{table}/row", _row=found["keys"][0])["file"] is None
-        assert fetch_page(client, f"wide/{table}/else", _row=found["keys"][0])["lines"] == []
 
 
 def test_a_panel_says_what_a_row_is_and_where_its_files_are(client: Client) -> None:

@@ -15,7 +15,7 @@ from portal_site import build_site
 
 from hven.app._server import create_application
 from hven.portal._pages.texts import load_page_translations
-from plugin_needs import load_core_fixtures
+from plugin_needs import list_word_pages, load_core_fixtures
 from portal_templates import list_templates
 
 BEGIN = (
@@ -24,9 +24,8 @@ BEGIN = (
     "/jobs",
     "/adql?QUERY=SELECT+*+FROM+images.main",
     "/collections/images/main?exposure=1..3&_q=a&_sort=-seen",
-    "/search?q=sun",
-    "/search/epn",
-    "/search/obscore",
+    *list_word_pages("sun"),
+    *load_core_fixtures("LINKED_PAGES"),
     "/sunny/",
 )
 KINDS = {
@@ -40,9 +39,6 @@ KINDS = {
     "/help/X/X",
     "/news",
     "/news/X",
-    "/search",
-    "/search/epn",
-    "/search/obscore",
     "/statistics/X",
     "/collections/X/columns",
     "/collections/X/downloads",

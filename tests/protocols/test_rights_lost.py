@@ -299,7 +299,6 @@ KEPT = {
     "store.sqlite": "the store: see STORE", "store.sqlite-wal": "the same", "store.sqlite-shm": "the same",
     "pictures": "pictures of files, asked as the file itself: test_states_and_files_are_asked_anew",
     "facets": "counts by scope", "trees": "the same: each file is of one scope", "metrics": "numbers of the server", "rejects": "rows of sources, in the shell", "tmp": "for the moment", "run": "sockets of processes",
-    "words": "words of public tables and by scope, for suggestions: rights_matrix.py",
 }  # fmt: skip
 KEPT = merge_package_rights("KEPT_DIRECTORIES", KEPT)
 # addresses that a reader may share with others, by the package that has them: those of rows of a collection

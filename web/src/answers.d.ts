@@ -84,20 +84,6 @@ export type Row = {
   sections?: { title: string; columns: number[] }[];
 };
 
-/** A row of a search over several tables: its table as the search and as its page know it, key, page and picture. */
-export type SearchResultRow = {
-  from: string;
-  key: string;
-  table: string;
-  row: string;
-  url: string;
-  picture: string;
-  cells: Value[];
-};
-
-/** Rows of such a search, with the columns of all tables. */
-export type SearchResult = { columns: Column[]; rows: SearchResultRow[] };
-
 /** A link of a row, as in DataLink. */
 export type Link = {
   text: string;
@@ -156,18 +142,6 @@ export type Facet = {
 };
 /** `rows` is null if they are not counted. */
 export type Choice = { value: string | null; label: string; rows: number | null; chosen: boolean };
-
-/** `/search/suggest`: a suggestion while the user types. */
-export type Suggestion = {
-  kind: "value" | "place" | "collection" | "table" | "column";
-  title: string;
-  rows?: number | null;
-  /** What `rows` counts. */
-  noun?: "rows" | "files";
-  table?: string;
-  collection_title: string;
-  url: string;
-};
 
 /** `/places`: rows on a map, as points, footprints, or counts of cells. */
 export type Places = {

@@ -8,13 +8,10 @@ import { Workspace } from "./workspace.js";
 /** @type {Record<string, () => Promise<{mount: (element: any, workspace: Workspace) => unknown}>>} */
 const PANE_MODULES = {
   ...PACKAGE_PANES,
-  asks: () => import("./multi_table_form.js"),
   copy: () => import("./copy_button.js"),
   detail: () => import("./row_detail.js"),
-  everywhere: () => import("./multi_table_search.js"),
   editor: () => import("./query_editor.js"),
   facets: () => import("./facets.js"),
-  finder: () => import("./search_field.js"),
   form: () => import("./search_form.js"),
   grid: () => import("./row_grid.js"),
   jobs: () => import("./job_list.js"),

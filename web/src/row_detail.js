@@ -5,7 +5,6 @@ import { createFileChips } from "./file_chips.js";
 import { openHeaderDialog } from "./header_dialog.js";
 import { getLargePreviewUrl, openLightbox } from "./lightbox.js";
 import { formatBytes } from "./byte_size.js";
-import { NearbyRows } from "./nearby_rows.js";
 import { createPicture, createPictureRow, getCaption, isPicture } from "./row_pictures.js";
 import { fillCell, isAllowedPicture } from "./table_cells.js";
 /** @import {Cell, Column, Link, Row, Translate, Value} from "./answers.js" */
@@ -19,6 +18,7 @@ class RowDetail {
   /** The server's data of the row.
    * @type {Row | null} */
   row = null;
+  shownKey = ""; // of the row that is shown
   busyTimer = 0; // slow requests mark the panel as busy
   /** @type {(Cell | Link)[]} */
   pictureLinks = [];
@@ -38,9 +38,9 @@ class RowDetail {
     this.closeButton = requireElement(container, "button.close");
     this.headerButton = createButton(t("Header"), () => this.openHeader());
     this.actionsElement = createElement("div");
-    this.nearbyRows = new NearbyRows(this.tableUrl, workspace);
+    this.sectionsElement = createElement("div");
     this.valuesElement = createElement("div", { className: "values" });
-    this.listElement.before(this.actionsElement, this.nearbyRows.element);
+    this.listElement.before(this.actionsElement, this.sectionsElement);
     this.listElement.after(this.valuesElement);
     const [previousButton, nextButton] = [
       createStepButton(t("Previous row"), "↑", () => this.moveBy(-1)),
@@ -55,6 +55,9 @@ class RowDetail {
     this.picturesElement.addEventListener("click", (event) => this.openPreview(event));
     selection.on("change", (event) => {
       if (event.name === "chosen") this.showChosen();
+    });
+    workspace.on("section", ({ createSection }) => {
+      if (this.shownKey) this.sectionsElement.append(createSection({ tableUrl: this.tableUrl, keys: [this.shownKey] }));
     });
     selection.chosen = state.get("_row");
   }
@@ -98,7 +101,7 @@ class RowDetail {
     // maps of several tables use other keys, which the result list resolves
     const key = chosen?.startsWith("[") ? chosen : null;
     clearTimeout(this.busyTimer); // of a previous row
-    this.tableUrl = this.nearbyRows.tableUrl = readTableUrl(this.container); // a page may list rows of several tables
+    this.tableUrl = readTableUrl(this.container); // a page may list rows of several tables
     if (!key) {
       this.workspace.cancelRequest("detail");
       this.container.removeAttribute("aria-busy");
@@ -156,8 +159,11 @@ class RowDetail {
     );
     this.listElement.hidden = !this.listElement.childElementCount;
     this.valuesElement.replaceChildren(...(hasOneSection ? [] : createSections(rowData, row, t)));
-    this.nearbyRows.showFor(key);
     this.row = rowData;
+    this.shownKey = key;
+    this.sectionsElement.replaceChildren(
+      ...this.workspace.rowSections.map((createSection) => createSection({ tableUrl: this.tableUrl, keys: [key] })),
+    );
     this.pictureLinks = [...links, ...row].filter(isPicture);
     const pictureRow = createPictureRow(rowData.files ?? []);
     if (pictureRow) this.picturesElement.replaceChildren(pictureRow);
@@ -166,9 +172,10 @@ class RowDetail {
 
   /** Clear the panel of a row that does not exist. */
   clearRow() {
-    for (const element of [this.listElement, this.valuesElement, this.actionsElement, this.picturesElement])
+    const { listElement, valuesElement, actionsElement, sectionsElement, picturesElement } = this;
+    for (const element of [listElement, valuesElement, actionsElement, sectionsElement, picturesElement])
       element.replaceChildren();
-    this.nearbyRows.element.hidden = true;
+    this.shownKey = "";
   }
 
   /** Show one preview with its number, and buttons for the others. */

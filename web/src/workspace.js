@@ -8,6 +8,7 @@
  * a row by its key, which the keys of the other files of its observation follow
  */
 /** @typedef {(row: RowReference) => HTMLElement} CreateRowAction */
+/** @typedef {(row: RowReference) => HTMLElement} CreateRowSection */
 /**
  * @typedef {{
  *   state?: {toString(): string} | null,
@@ -205,6 +206,7 @@ export class RequestError extends Error {
  *   ticked: {of?: string, line: string[], on: boolean},
  *   overtaken: {pane: string},
  *   action: {createAction: CreateRowAction},
+ *   section: {createSection: CreateRowSection},
  * }>}
  */
 export class Workspace extends EventEmitter {
@@ -221,6 +223,9 @@ export class Workspace extends EventEmitter {
   /** Create the actions of a row that panes of packages add; see `addRowAction`.
    * @type {CreateRowAction[]} */
   rowActions = [];
+  /** Create the sections of a row that panes of packages add; see `addRowSection`.
+   * @type {CreateRowSection[]} */
+  rowSections = [];
   /** Mounts the panes of a part of the page; see main.js.
    * @type {(root: ParentNode) => void} */
   mountPanes = () => {};
@@ -269,6 +274,15 @@ export class Workspace extends EventEmitter {
   addRowAction(createAction) {
     this.rowActions.push(createAction);
     this.emit("action", { createAction });
+  }
+
+  /**
+   * Add a section to the panel of each row, between its actions and its values.
+   * @param {CreateRowSection} createSection
+   */
+  addRowSection(createSection) {
+    this.rowSections.push(createSection);
+    this.emit("section", { createSection });
   }
 
   /**

@@ -118,3 +118,12 @@ test("links of the page follow its state, with what they change of it", () => {
   assert.equal(applyChanges(state, "_files=each&_row="), "time=2012-01-11&_files=each");
   assert.equal(applyChanges(state, ""), "time=2012-01-11&_row=%5B1%5D");
 });
+
+test("panes of packages add sections to rows, also after a row is shown", () => {
+  const page = createPage();
+  const told = [];
+  page.on("section", ({ createSection }) => told.push(createSection({ tableUrl: "/t", keys: ["[1]"] })));
+  page.addRowSection(({ tableUrl, keys }) => `${tableUrl} ${keys}`);
+  assert.deepEqual(told, ["/t [1]"]);
+  assert.equal(page.rowSections.length, 1);
+});

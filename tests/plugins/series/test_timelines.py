@@ -35,6 +35,7 @@ from hven.plugins.series.timelines import service as timelines
 from hven.plugins.series.timelines.service import BINS_PER_TILE, MAX_TILE_ROWS, encode_values_as_bytes
 from hven.plugins.series.timelines.spectrum_channels import resample_spectra
 from hven.site import Site
+from plugin_needs import require_core_fixtures
 
 SECOND = 1_000_000
 START = int(np.datetime64("2003-10-28T00:00:00", "us").astype(int))
@@ -351,6 +352,7 @@ def test_pages_lead_to_series(client: Client) -> None:
 
 def test_services_elsewhere_are_asked_each_by_itself(tmp_path: Path) -> None:
     """One that answers is counted and drawn, one that does not is told, and keeps nobody waiting for the others."""
+    require_core_fixtures("CONCURRENT_SEARCHES")
     there = tmp_path / "there"
     (there / "collections" / "far").mkdir(parents=True)
     (there / "hven.toml").write_text('name = "there"\n')
@@ -384,6 +386,7 @@ def test_services_elsewhere_are_asked_each_by_itself(tmp_path: Path) -> None:
 
 
 def test_what_else_there_is(client: Client) -> None:
+    require_core_fixtures("CONCURRENT_SEARCHES")
     told = json.loads(
         client.get("/meanwhile", _from="2003-10-28T00:10", _to="2003-10-28T02:05", _but="sun.spectra").body
     )

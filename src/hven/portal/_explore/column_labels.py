@@ -339,6 +339,10 @@ def list_code_phrases(
 
     Parameters
     ----------
+    table
+        A table.
+    column
+        A column of it.
     catalogues
         Catalogues of the languages of the pages, English words of standards -> translation.
     """

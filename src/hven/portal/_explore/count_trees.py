@@ -227,7 +227,15 @@ def _build_cache_key(
 
 
 def has_hidden_rows(table: Table, runner: QueryRunner) -> bool:
-    """Return whether a policy hides rows of a table, or of the tables that it reads."""
+    """Return whether a policy hides rows of a table, or of the tables that it reads.
+
+    Parameters
+    ----------
+    table
+        A table.
+    runner
+        Runs queries for the reader.
+    """
     if runner.has_hidden_rows(table):
         return True
     published_tables = runner.published_state.tables_by_name
@@ -327,7 +335,15 @@ def _choose_columns_and_groups(
 
 
 def has_externally_written_rows(table: Table, runner: QueryRunner) -> bool:
-    """Return whether other programs write the rows of a table, or of the tables that it reads."""
+    """Return whether other programs write the rows of a table, or of the tables that it reads.
+
+    Parameters
+    ----------
+    table
+        A table.
+    runner
+        Runs queries for the reader.
+    """
     published_tables = runner.published_state.tables_by_name
     read_names = published_tables[table.qualified_name].read_tables
     return any(

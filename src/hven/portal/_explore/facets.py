@@ -50,6 +50,17 @@ class FacetChoice:
     """One value of a column and the number of its rows.
 
     `value` is None for rows without a value; `row_count` is None where it is not counted. `label` is what pages show.
+
+    Attributes
+    ----------
+    value
+        The value; None for rows without a value.
+    label
+        What pages show.
+    row_count
+        The number of rows; None if they are not counted.
+    is_chosen
+        Whether the search has this value as a condition.
     """
 
     value: str | None
@@ -168,6 +179,24 @@ def count_facet(
 
     The condition on the column itself is ignored, so that the reader sees the other choices. If the conditions leave
     more than `MAX_EXACT_ROWS` rows, a sample is counted; values that are rare in the sample are counted exactly.
+
+    Parameters
+    ----------
+    search
+        The search.
+    column
+        The column.
+    runner
+        Runs queries for the reader.
+    shown_count
+        The number of choices.
+    search_text
+        A text that the values contain.
+
+    Returns
+    -------
+    facet
+        The choices; None if the values are too long.
     """
     deadline = time.monotonic() + COUNT_TIMEOUT_SECONDS
     counted = _count_column_values(
@@ -563,7 +592,18 @@ def _count_list_items(pairs: Sequence[tuple[str | None, int]], search_text: str)
 
 
 def write_choice_condition(values: Sequence[str | None]) -> str:
-    """Write chosen values as a condition of an address; values with commas are quoted."""
+    """Write chosen values as a condition of an address; values with commas are quoted.
+
+    Parameters
+    ----------
+    values
+        The values; None for rows without a value.
+
+    Returns
+    -------
+    condition
+        The condition.
+    """
     return ",".join(map(quote_field_value, values))
 
 

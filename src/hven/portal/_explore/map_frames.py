@@ -51,7 +51,13 @@ class MapFrame:
 
 
 def classify_table_map(table: Table) -> str:
-    """Return what a map of this table shows: ``sky``, ``body``, or an empty text."""
+    """Return what a map of this table shows: ``sky``, ``body``, or an empty text.
+
+    Parameters
+    ----------
+    table
+        A table.
+    """
     if find_map_frame(table) is not None:
         return "body"
     if table.position is not None or find_footprint_column(table) is not None:
@@ -64,6 +70,16 @@ def find_map_frame(table: Table) -> MapFrame | None:
 
     Columns of a frame are c1 and c2 of EPN-TAP, longitudes and latitudes on a body, or helioprojective angles. Images
     of whole discs have no c1 and c2: their frame has the point below the observer.
+
+    Parameters
+    ----------
+    table
+        A table.
+
+    Returns
+    -------
+    map_frame
+        The frame; None if there is none.
     """
     columns = {column.name.lower(): column for column in table.columns if not column.hidden and column.type.is_numeric}
     if {"c1min", "c1max", "c2min", "c2max"} <= set(columns):

@@ -122,7 +122,17 @@ def _build_colouring(column: Column, **attributes: Any) -> RowColouring:
 
 
 def list_body_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return the largest named features of a body from the gazetteers: name, longitude, latitude, size in km."""
+    """Return the largest named features of a body from the gazetteers: name, longitude, latitude, size in km.
+
+    Parameters
+    ----------
+    body
+        Name of the body.
+    runner
+        Runs queries for the reader.
+    tables
+        Tables that the reader may see.
+    """
     body_features: list[dict[str, Any]] = []
     for gazetteer in place_names.list_gazetteers(tables, runner) if body else ():
         if gazetteer.size_column is None:

@@ -41,6 +41,14 @@ class QueryRunner:
 
     Attributes
     ----------
+    site
+        The site.
+    principal
+        The user.
+    policies
+        Policies that hide rows.
+    published_state
+        The published state.
     on_query_start
         Called with each query that begins, so that it can be cancelled when the reader leaves.
     """
@@ -52,7 +60,18 @@ class QueryRunner:
     on_query_start: Callable[[QueryResult], QueryResult] | None = None
 
     def with_start_callback(self, on_query_start: Callable[[QueryResult], QueryResult]) -> QueryRunner:
-        """Return a copy of the runner that reports its queries to `on_query_start`."""
+        """Return a copy of the runner that reports its queries to `on_query_start`.
+
+        Parameters
+        ----------
+        on_query_start
+            Called with each query that begins.
+
+        Returns
+        -------
+        runner
+            The copy.
+        """
         return replace(self, on_query_start=on_query_start)
 
     def run_query(
@@ -63,7 +82,24 @@ class QueryRunner:
         timeout_seconds: float | None = QUERY_TIMEOUT_SECONDS,
         sample_rows: int | None = None,
     ) -> QueryResult:
-        """Start a query with at most `row_limit` rows; `sample_rows` is as in `hven.query.run_query`."""
+        """Start a query with at most `row_limit` rows; `sample_rows` is as in `hven.query.run_query`.
+
+        Parameters
+        ----------
+        statement
+            The query.
+        row_limit
+            Maximum number of rows; None: that of the site.
+        timeout_seconds
+            Seconds that the query may take.
+        sample_rows
+            Number of rows of a sample that it reads instead of all.
+
+        Returns
+        -------
+        result
+            The result.
+        """
         result = query.run_query(
             statement,
             self.principal,
@@ -91,6 +127,20 @@ class QueryRunner:
         The answer is cached for this published state and for readers with the same access. Readers who ask at the same
         time share one computation.
 
+        Parameters
+        ----------
+        statement
+            The query.
+        row_limit
+            Maximum number of rows; None: that of the site.
+        timeout_seconds
+            Seconds that the query may take.
+
+        Returns
+        -------
+        rows
+            The rows.
+
         Raises
         ------
         TimeLimitError, TooLargeError, OverloadedError, EvaluationError
@@ -104,6 +154,20 @@ class QueryRunner:
         """Return the answer over a sample of about `sample_rows` rows of the queried table, and the sampled fraction.
 
         The fraction is 1 if all rows are read: there are no more, or the engine cannot sample.
+
+        Parameters
+        ----------
+        statement
+            The query.
+        sample_rows
+            Number of rows of the sample.
+        timeout_seconds
+            Seconds that the query may take.
+
+        Returns
+        -------
+        rows, fraction
+            The rows, and the sampled fraction, without a unit.
         """
         return self._fetch_cached(statement, None, timeout_seconds, sample_rows)
 
@@ -133,6 +197,20 @@ class QueryRunner:
         """Return the answer of a query of one table, cached until that table changes; None if it takes too long.
 
         A query that was too slow is tried again after a pause that grows (`hven.model.RetryBackoffLog`).
+
+        Parameters
+        ----------
+        statement
+            The query.
+        table
+            The table that it reads.
+        timeout_seconds
+            Seconds that the query may take.
+
+        Returns
+        -------
+        rows
+            The rows; None if it takes too long.
         """
         item = self.published_state.tables_by_name[table.qualified_name]
         if item.relation is None or isinstance(item.relation, LiveRelation):
@@ -175,6 +253,28 @@ class QueryRunner:
         The result is cached until the table changes; results of live tables are not cached. `fold_name` identifies the
         fold in the cache.
 
+        Parameters
+        ----------
+        statement
+            The query.
+        table
+            The table that it reads.
+        fold
+            Folds the batches of the answer.
+        fold_name
+            Identifies what `fold` does.
+        timeout_seconds
+            Seconds that the query may take.
+        row_limit
+            Maximum number of rows; None: that of the site.
+        sample_rows
+            Number of rows of a sample that it reads instead of all.
+
+        Returns
+        -------
+        folded
+            What `fold` returns, and the fraction of rows that was read, without a unit.
+
         Raises
         ------
         TimeLimitError, TooLargeError, OverloadedError, EvaluationError
@@ -208,12 +308,36 @@ class QueryRunner:
         return self.site.get_or_create(QueryAnswerCache).get_or_compute(key, compute_answer)
 
     def fetch_number(self, statement: syntax_tree.Query, *, timeout_seconds: float = QUERY_TIMEOUT_SECONDS) -> int:
-        """Return the single number of a query's answer."""
+        """Return the single number of a query's answer.
+
+        Parameters
+        ----------
+        statement
+            The query.
+        timeout_seconds
+            Seconds that the query may take.
+
+        Returns
+        -------
+        number
+            The number.
+        """
         table = self.fetch_table(statement, timeout_seconds=timeout_seconds)
         return int(table.column(0)[0].as_py() or 0)
 
     def find_published_table(self, table: Table) -> PublishedTable:
-        """Return the published facts of a table, with counts of the visible rows if a policy hides some of them."""
+        """Return the published facts of a table, with counts of the visible rows if a policy hides some of them.
+
+        Parameters
+        ----------
+        table
+            A table.
+
+        Returns
+        -------
+        published_table
+            Its facts.
+        """
         item = self.published_state.tables_by_name[table.qualified_name]
         if not self.has_hidden_rows(table):
             return item
@@ -244,6 +368,16 @@ class QueryRunner:
         """Return whether a policy hides rows of a table from the user.
 
         If so, nothing that was counted over all rows may be shown.
+
+        Parameters
+        ----------
+        table
+            A table.
+
+        Returns
+        -------
+        has_hidden_rows
+            Whether it hides some.
         """
         return bool(collect_row_filters([table], self.principal, self.policies))
 

@@ -70,7 +70,20 @@ def has_positions_on_body(table: Table) -> bool:
 
 
 def list_gazetteers(tables: Iterable[Table], runner: QueryRunner) -> list[GazetteerTable]:
-    """List the tables of named features that the reader may see."""
+    """List the tables of named features that the reader may see.
+
+    Parameters
+    ----------
+    tables
+        Tables that the reader may see.
+    runner
+        Runs queries for the reader.
+
+    Returns
+    -------
+    gazetteers
+        The tables of features.
+    """
     gazetteers = []
     for table in tables:
         if table.qualified_name not in runner.published_state.tables_by_name or table.release is not None:
@@ -82,7 +95,18 @@ def list_gazetteers(tables: Iterable[Table], runner: QueryRunner) -> list[Gazett
 
 
 def recognize_gazetteer_table(table: Table) -> GazetteerTable | None:
-    """Find the roles of the columns of a table of named features; None if it is no such table."""
+    """Find the roles of the columns of a table of named features; None if it is no such table.
+
+    Parameters
+    ----------
+    table
+        A table.
+
+    Returns
+    -------
+    gazetteer
+        The roles of the columns; None if it is no such table.
+    """
     if table.position is not None:
         return None
     position_columns = find_position_columns(table)
@@ -111,7 +135,13 @@ def recognize_gazetteer_table(table: Table) -> GazetteerTable | None:
 
 
 def find_body_column(columns: Sequence[Column]) -> Column | None:
-    """Return the column that names the body, the first of `BODY_COLUMNS` that there is."""
+    """Return the column that names the body, the first of `BODY_COLUMNS` that there is.
+
+    Parameters
+    ----------
+    columns
+        Columns of a table.
+    """
     for body_name in BODY_COLUMNS:
         for column in columns:
             if column.name.lower() == body_name:
@@ -123,6 +153,15 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
     """Return the body of the positions of a search: the one that it asks for, or the only one of the table.
 
     Return an empty text if there are several.
+
+    Parameters
+    ----------
+    table
+        A table.
+    pairs
+        Parameters of the address.
+    runner
+        Runs queries for the reader.
     """
     column = find_body_column([column for column in table.columns if column.type.is_string])
     if column is None:
@@ -149,6 +188,20 @@ def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: 
     """Return the radius in km of the body of the positions of a search.
 
     Return None if there is no body, if there are several, or if the radius is unknown.
+
+    Parameters
+    ----------
+    table
+        A table.
+    pairs
+        Parameters of the address.
+    runner
+        Runs queries for the reader.
+
+    Returns
+    -------
+    radius_km
+        The radius, in the unit km; None if it is unknown.
     """
     if not has_positions_on_body(table):
         return None
@@ -171,6 +224,19 @@ def locate_place_name(
     name: str, table: Table, runner: QueryRunner, *, tables: Sequence[Table] = (), pairs: Sequence[tuple[str, str]] = ()
 ) -> tuple[float, float]:
     """Return the position of a name, in degrees, on the sky or the body of the table.
+
+    Parameters
+    ----------
+    name
+        The name.
+    table
+        The searched table.
+    runner
+        Runs queries for the reader.
+    tables
+        Tables that the reader may see, among them those of features.
+    pairs
+        Parameters of the address.
 
     Raises
     ------
@@ -250,7 +316,13 @@ def _find_resolver_table(table: Table, tables: Sequence[Table], runner: QueryRun
 
 
 def complete_body_name(prefix: str) -> list[PlaceNameSuggestion]:
-    """Return the planets, moons and small bodies whose name begins with a text."""
+    """Return the planets, moons and small bodies whose name begins with a text.
+
+    Parameters
+    ----------
+    prefix
+        Beginning of the name.
+    """
     begin = prefix.strip().casefold()
     if not begin:
         return []
@@ -290,7 +362,17 @@ def _locate_feature(
 
 
 def find_features(gazetteer: GazetteerTable, name: str, runner: QueryRunner) -> list[tuple[str, PlaceNameSuggestion]]:
-    """Return the features with a name, each with its body."""
+    """Return the features with a name, each with its body.
+
+    Parameters
+    ----------
+    gazetteer
+        The table of features.
+    name
+        Name of the features.
+    runner
+        Runs queries for the reader.
+    """
     matches = _search_features(gazetteer, name, runner, "", is_exact=True)
     features_by_body = []
     for feature in matches:

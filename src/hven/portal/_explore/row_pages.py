@@ -279,7 +279,22 @@ def fetch_page(
 
 
 def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
-    """Fetch one row with all columns by its key (see `RowPage.keys`); the page is empty if there is no such row."""
+    """Fetch one row with all columns by its key (see `RowPage.keys`); the page is empty if there is no such row.
+
+    Parameters
+    ----------
+    search
+        The search.
+    runner
+        Runs queries for the reader.
+    key
+        Key of the row.
+
+    Returns
+    -------
+    page
+        The page with the row.
+    """
     columns = tuple(column for column in search.table.columns if not column.hidden)
     test = build_key_condition(search, key)
     items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)

@@ -79,7 +79,17 @@ CONDITION_OPERATORS = ("!=", "<>", "<=", ">=", "<", ">", "!", "=")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFault:
-    """A parameter of a search that cannot be read: the name of the field, the reason and the remedy."""
+    """A parameter of a search that cannot be read: the name of the field, the reason and the remedy.
+
+    Attributes
+    ----------
+    field
+        Name of the field.
+    message
+        Why it cannot be read.
+    remedy
+        What helps.
+    """
 
     field: str
     message: str
@@ -309,7 +319,18 @@ def parse_search(
 
 
 def build_column_ref(name: str) -> syntax_tree.ColumnRef:
-    """Build a column reference; only a name with capital letters is quoted."""
+    """Build a column reference; only a name with capital letters is quoted.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+
+    Returns
+    -------
+    column_ref
+        The reference.
+    """
     return syntax_tree.ColumnRef(_build_adql_identifier(name))
 
 
@@ -569,7 +590,13 @@ def _build_word_condition(table: Table, word: str) -> syntax_tree.Expr:
 
 
 def find_footprint_column(table: Table) -> Column | None:
-    """Return the column with the footprints of the rows."""
+    """Return the column with the footprints of the rows.
+
+    Parameters
+    ----------
+    table
+        A table.
+    """
     for column in table.columns:
         if column.name.lower() == "s_region" and not column.hidden:
             return column

@@ -111,7 +111,18 @@ def list_query_units(unit: str | None) -> tuple[str, ...]:
 
 
 def join_form_field_parameters(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], bool]:
-    """Join the parts of fields; return also whether there were any."""
+    """Join the parts of fields; return also whether there were any.
+
+    Parameters
+    ----------
+    pairs
+        Parameters of the address.
+
+    Returns
+    -------
+    parameters, has_parts
+        The parameters with whole conditions, and whether there were parts.
+    """
     parameters = list(pairs)
     own_parameters = {RADIUS_PARAMETER, RADIUS_UNIT_PARAMETER, CADENCE_COLUMN_PARAMETER}
     parts = {

@@ -41,6 +41,16 @@ class ValueFileDirectory:
         """Wait until no other process counts; yield False if one still does after `timeout_seconds`.
 
         A negative timeout waits without limit.
+
+        Parameters
+        ----------
+        timeout_seconds
+            Seconds to wait.
+
+        Returns
+        -------
+        has_lock
+            A context: True unless another process still counts.
         """
         deadline = time.monotonic() + timeout_seconds
         try:
@@ -93,7 +103,19 @@ class ValueFileDirectory:
     def write_arrays(
         self, owner: Hashable, content_key: Hashable, column_names: Sequence[str], arrays: Mapping[str, Any]
     ) -> None:
-        """Store arrays in place of those of earlier states."""
+        """Store arrays in place of those of earlier states.
+
+        Parameters
+        ----------
+        owner
+            Identifies the table and the access of its readers.
+        content_key
+            Identifies everything that the values depend on.
+        column_names
+            Names of the columns.
+        arrays
+            Arrays of Arrow or numpy, by name.
+        """
         path = self._build_path(owner, content_key)
         partial_file = path.with_name(f".{secrets.token_hex(6)}.part")
         try:

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hven import __version__
-from hven.model import LruCache, plugins
-from hven.model.errors import HvenError
+from hven.model import plugins
 from hven.model.table import translate_text
-from hven.portal._explore import global_search
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_files
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
-from hven.portal._pages.package_pages import compute_frame_values, list_page_parts, load_package_pages
+from hven.portal._pages.package_pages import (
+    build_word_search_address,
+    compute_frame_values,
+    list_page_parts,
+    load_package_pages,
+)
 from hven.portal._pages.package_scripts import find_package_asset, map_package_panes
 from hven.portal._pages.template_contexts import (
     ErrorPage,
@@ -209,9 +212,9 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         package_panes={pane: f"{base}/assets/{file}" for pane, file in map_package_panes().items()},
         switch=_build_query_suffix_without_switches(request) if has_switches else "",
         own_path=_build_login_return_path(request, context.site.settings, base),
-        kinds_here=_list_searchable_standards(request, context, brand),
         edits=list_editing_rights(principal, context, brand),
         projects_here=bool(list_visible_projects(principal, context.site.settings)),
+        word_search=build_word_search_address(base),
         frame_values=compute_frame_values(request, context),
     )
 
@@ -243,38 +246,6 @@ def list_visible_projects(principal: Principal, settings: Settings) -> list[tupl
         if own_role or project.listed or project.open:
             visible_projects.append((project, own_role))
     return visible_projects
-
-
-def _create_standards_cache() -> LruCache[tuple[tuple[str, str], ...]]:
-    return LruCache(1000)
-
-
-def _list_searchable_standards(
-    request: Request, context: ServiceContext, brand: PortalBrand
-) -> tuple[tuple[str, str], ...]:
-    """List the standards whose tables the reader can search at once, here or at remote services of the site file."""
-    try:
-        published_state = context.site.get_published_state()
-    except HvenError:  # error pages have a frame, too; the health page shows the error
-        return ()
-    catalogue = published_state.get_catalogue(context.identify_principal(request), context.policies)
-    standards_cache = context.site.get_or_create(_create_standards_cache)
-    remote = context.site.settings.remote
-    # settings may change while the tables do not
-    key = (published_state.version, catalogue.access_key, brand.portal, brand.collections, remote)
-    cached_standards = standards_cache.find(key)
-    if cached_standards is None:
-        present_kinds: set[str] = {service.kind for service in remote}
-        for table in catalogue.iterate_tables():
-            is_published = table.qualified_name in published_state.tables_by_name
-            is_shown = not brand.collections or table.schema in brand.collections
-            if is_published and (is_shown or table.schema not in published_state.resources):
-                present_kinds.add(global_search.classify_table_standard(table))
-        cached_standards = tuple(
-            (kind, title) for kind, title in global_search.STANDARD_TITLES.items() if kind in present_kinds
-        )
-        standards_cache.store(key, cached_standards)
-    return cached_standards
 
 
 def _build_query_suffix_without_switches(request: Request) -> str:

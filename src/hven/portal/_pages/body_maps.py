@@ -23,6 +23,18 @@ def list_base_maps(body: str, directory: Path) -> list[dict[str, str]]:
     """List the base maps of a body, the default one first.
 
     Each has its kind, its address below the portal, and its notice.
+
+    Parameters
+    ----------
+    body
+        Name of the body.
+    directory
+        Directory of the site, which can have maps of its own.
+
+    Returns
+    -------
+    base_maps
+        The maps.
     """
     base_maps: dict[str, dict[str, str]] = {}
     for folder in (directory / SITE_FOLDER, INSTALLED_DIRECTORY):

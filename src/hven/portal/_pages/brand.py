@@ -64,7 +64,20 @@ class PortalBrand:
 
 
 def find_portal_brand(request: HTTPConnection, settings: Settings) -> PortalBrand:
-    """Find the brand of the portal that a request came to."""
+    """Find the brand of the portal that a request came to.
+
+    Parameters
+    ----------
+    request
+        A request.
+    settings
+        Settings of the site.
+
+    Returns
+    -------
+    brand
+        The brand; that of the site if the request came to no portal.
+    """
     portal: PortalSettings | None = request.scope.get(PORTAL_SCOPE_KEY)
     root = get_site_url(request, settings)
     if portal is None:

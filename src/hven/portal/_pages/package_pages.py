@@ -36,12 +36,17 @@ class PagePlace:
 PAGE_PLACES = {
     "header": PagePlace(template="frame.html"),
     "health.curators": PagePlace(template="health.html"),
+    "menu": PagePlace(template="frame.html"),
+    "home.search": PagePlace(template="home.html"),
     "home.curators": PagePlace(template="home.html"),
+    "error.search": PagePlace(template="error.html", variables=("words",)),
     "news.curators": PagePlace(template="news.html", variables=("one",)),
     "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),
     "project.curators": PagePlace(template="project.html", variables=("one",)),
+    "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state")),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
     "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
+    "table.row": PagePlace(template="workspace.html"),
 }
 
 
@@ -62,6 +67,9 @@ class PortalPages:
     compute_frame_value
         Function that computes a value for each request, which all templates have as ``frame_values.PACKAGE``. The tags
         of cached pages contain its `repr`. None: the package has no such value.
+    word_search_path
+        Path of a page that searches for the words in its parameter ``q``. Other pages link words to it, such as the
+        subjects of a collection. Empty: the package has no such page.
 
     Raises
     ------
@@ -73,6 +81,7 @@ class PortalPages:
     template_directory: Path
     parts: Mapping[str, str] = field(default_factory=dict)
     compute_frame_value: Callable[[Request, ServiceContext], object] | None = None
+    word_search_path: str = ""
 
     def __post_init__(self) -> None:
         unknown_places = sorted(self.parts.keys() - PAGE_PLACES.keys())
@@ -109,6 +118,23 @@ def list_page_parts(place: str) -> tuple[str, ...]:
     return tuple(
         f"{package}/{pages.parts[place]}" for package, pages in load_package_pages().items() if place in pages.parts
     )
+
+
+def build_word_search_address(base: str) -> str:
+    """Build the address of the page that searches by words.
+
+    Parameters
+    ----------
+    base
+        Address of the site or the portal.
+
+    Returns
+    -------
+    address
+        The address, without a query; empty if no package in use has such a page.
+    """
+    paths = [pages.word_search_path for pages in load_package_pages().values() if pages.word_search_path]
+    return f"{base}{paths[0]}" if paths else ""
 
 
 def compute_frame_values(request: Request, context: ServiceContext) -> dict[str, object]:

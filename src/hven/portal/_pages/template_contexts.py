@@ -78,12 +78,12 @@ class PageFrame:
         Query that links to other languages and themes append; empty, or it begins with ``&``.
     own_path
         Path to which a log-in leads back; empty for pages that cannot be shown again.
-    kinds_here
-        Standards whose tables can be searched at once, with their titles.
     edits
         Editing rights of the user.
     projects_here
         Whether the user may see any project.
+    word_search
+        Address of the page that searches by words; empty if there is none.
     frame_values
         Values of plug-in packages (`PortalPages.compute_frame_value`), by the names of the packages.
     """
@@ -108,9 +108,9 @@ class PageFrame:
     package_panes: Mapping[str, str]
     switch: str
     own_path: str
-    kinds_here: tuple[tuple[str, str], ...]
     edits: tuple[str, ...]
     projects_here: bool
+    word_search: str
     frame_values: Mapping[str, object]
 
 

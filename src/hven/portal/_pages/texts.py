@@ -33,7 +33,15 @@ def list_languages() -> tuple[str, ...]:
 
 @plugins.cache_until_selection
 def load_page_translations(language: str, section: str = "pages") -> Mapping[str, str]:
-    """Return the texts in `language` by English text, of the ``pages``, the ``browser``'s scripts and ``faults``."""
+    """Return the texts in `language` by English text, of the ``pages``, the ``browser``'s scripts and ``faults``.
+
+    Parameters
+    ----------
+    language
+        Code of the language.
+    section
+        Which texts: ``pages``, ``browser``, ``columns`` or ``faults``.
+    """
     translations = dict(_load_message_catalogue(language).get(section, {}))
     if section == "pages":
         for group in ("functions", "panes", "protocols"):

@@ -22,6 +22,7 @@ from hven.portal._explore.count_trees import CountTreeCache, CountTreeNode
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._pages import TemplateContext
 from hven.portal._pages.markdown import read_translated_file, render_markdown
+from hven.portal._pages.package_pages import build_word_search_address
 from hven.portal._views.collection import collection_to_json, describe_collection, list_picture_strip_entries
 from hven.portal._views.counts import VisibleRowCounter, count_observation_lines_by_table
 from hven.portal._views.help_pages import NOTE_CACHE, find_collection_thumbnail_address, list_visible_collections
@@ -436,7 +437,8 @@ def _branches_to_json(node: CountTreeNode, page_context: PageContext) -> list[di
 def _find_branch_address(branch: CountTreeNode, page_context: PageContext) -> str:
     """Return the address that a branch links to.
 
-    That is the rows of its only table, the page of its only collection, or else the search for its name.
+    That is the rows of its only table, the page of its only collection, or else the search for its name. It is empty
+    if no package searches by words.
     """
     tables_by_name = {table.qualified_name: table for table in _list_shown_tables(page_context)}
     tables = [tables_by_name[name] for name in branch.table_conditions if name in tables_by_name]
@@ -450,7 +452,8 @@ def _find_branch_address(branch: CountTreeNode, page_context: PageContext) -> st
     schemas = {table.schema for table in tables}
     if len(schemas) == 1:
         return f"{page_context.base}/collections/{quote(schemas.pop())}"
-    return f"{page_context.base}/search?{urlencode({'q': branch.name or ''})}"
+    search_address = build_word_search_address(page_context.base)
+    return f"{search_address}?{urlencode({'q': branch.name or ''})}" if search_address else ""
 
 
 def _build_rows_address(table: Table, conditions: tuple[tuple[str, str], ...], page_context: PageContext) -> str:

@@ -91,7 +91,17 @@ class SearchFormField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormSection:
-    """A section of a form, which is open or closed at first."""
+    """A section of a form, which is open or closed at first.
+
+    Attributes
+    ----------
+    name
+        Name of the section.
+    fields
+        Fields of the section.
+    open
+        Whether it is open.
+    """
 
     name: str
     fields: Sequence[SearchFormField]
@@ -149,7 +159,24 @@ class SearchForm:
 def build_search_form(
     search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels, *, column_names: Iterable[str] | None = None
 ) -> SearchForm:
-    """Build the form of a search; with `column_names`, it has fields of these columns only."""
+    """Build the form of a search; with `column_names`, it has fields of these columns only.
+
+    Parameters
+    ----------
+    search
+        The search.
+    runner
+        Runs queries for the reader, which find columns that cannot narrow the search; None: all have fields.
+    labels
+        Labels of the columns.
+    column_names
+        Names of the columns that have fields; None: all.
+
+    Returns
+    -------
+    search_form
+        The form.
+    """
     written_values = list_field_values(search)
     wanted_names = None
     if column_names is not None:

@@ -13,7 +13,7 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.portal import panes
-from hven.portal._explore import global_search, row_pages
+from hven.portal._explore import row_pages
 from hven.portal._explore.cell_text import TextCell, build_column_headings, format_cells
 from hven.portal._explore.collection_overviews import build_picture_origin_check
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS
@@ -25,6 +25,7 @@ from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.plots_json import axes_to_json, choose_plot_unit_scale
 from hven.portal._explore.search_fields import list_display_units
 from hven.portal._explore.table_sentence import write_table_sentence
+from hven.portal._explore.table_standards import classify_table_standard
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
 from hven.portal._views import strip_data
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
@@ -247,7 +248,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def build_map_header_options(settings: Settings) -> dict[str, Any]:
-    """Return the header options of a page with a map."""
+    """Return the header options of a page with a map.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    """
     address_parts = [survey.split("/") for survey in settings.surveys]
     survey_origins = ["/".join(parts[:3]) for parts in address_parts]
     distinct_origins = dict.fromkeys([*settings.origins, *survey_origins])
@@ -383,7 +390,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         has_map=any(name == "_map" for name, _ in search.rest),
         form=search_form,
         known_choices=list_choices_without_counts(table_view),
-        kind=global_search.classify_table_standard(table_view.table),
+        kind=classify_table_standard(table_view.table),
         known=_list_form_parameters(search_form),
         chips=build_condition_chips(search, table_view.labels),
         without=relaxed_searches,

@@ -91,8 +91,15 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
 
     Parameters
     ----------
+    page_context
+        Context of the page.
     ignored_parameters
         Names of parameters that belong to the page and are no part of the search.
+
+    Returns
+    -------
+    table_view
+        The table with its search.
 
     Raises
     ------
@@ -227,7 +234,20 @@ def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: s
 
 
 def translate_search_faults(search: TableSearch, page_context: PageContext) -> TableSearch:
-    """Translate the faults of a search into the language of the page."""
+    """Translate the faults of a search into the language of the page.
+
+    Parameters
+    ----------
+    search
+        The search.
+    page_context
+        Context of the page.
+
+    Returns
+    -------
+    search
+        The search with translated faults.
+    """
     translator = page_context.translator
     faults = [
         replace(fault, message=translator(fault.message), remedy=translator(fault.remedy)) for fault in search.faults
@@ -265,7 +285,15 @@ def describe_constant_columns(
 
 
 def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return the columns of an answer as JSON; `constant_names` are those with the same value in all rows."""
+    """Return the columns of an answer as JSON; `constant_names` are those with the same value in all rows.
+
+    Parameters
+    ----------
+    headings
+        Headings of the columns.
+    constant_names
+        Names of columns with the same value in all rows.
+    """
     json_columns = []
     for heading in headings:
         column = heading.column
@@ -307,7 +335,13 @@ def column_pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels
 
 
 def cell_to_json(value: TextCell | None) -> object:
-    """Return a cell as JSON: its text, or an object if it has more than a text."""
+    """Return a cell as JSON: its text, or an object if it has more than a text.
+
+    Parameters
+    ----------
+    value
+        The cell; None: it has no value.
+    """
     if value is None:
         return None
     if not (value.href or value.title or value.picture or value.corners):

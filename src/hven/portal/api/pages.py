@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, record_to_dict
-from hven.portal._pages.brand import PortalBrand
+from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import can_edit_collection, can_edit_portal
 from hven.portal._pages.package_pages import PAGE_PLACES, PagePlace, PortalPages
-from hven.portal._pages.template_contexts import PageLink, TemplateContext
-from hven.portal._pages.texts import list_languages
+from hven.portal._pages.template_contexts import PageLink, TemplateContext, record_to_dict
+from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_page_translations
 from hven.portal._views.data import read_whole_number_parameter
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_formats import (
@@ -23,6 +23,7 @@ from hven.portal._views.page_formats import (
 )
 
 __all__ = [
+    "DEFAULT_LANGUAGE",
     "PAGE_PLACES",
     "SAMP_HUB_ORIGINS",
     "SWITCH_PARAMETERS",
@@ -42,8 +43,10 @@ __all__ = [
     "can_edit_collection",
     "can_edit_portal",
     "describe_requested_file",
+    "find_portal_brand",
     "is_json_requested",
     "list_languages",
+    "load_page_translations",
     "read_whole_number_parameter",
     "record_to_dict",
     "run_while_connected",

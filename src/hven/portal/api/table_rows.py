@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-from hven.portal._explore.cell_text import build_column_headings, format_cells
+from hven.portal._explore.cell_text import TextCell, build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns
+from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.row_files import MAX_ROW_KEYS, select_rows_by_key
-from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, format_keys
+from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, fetch_row, format_keys
 from hven.portal._explore.search import TableSearch
 from hven.portal._views.counts import find_row_noun
 from hven.portal._views.page_addresses import build_table_path
 from hven.portal._views.search_form import build_condition_chips
 from hven.portal._views.table_page import build_cell_rows
-from hven.portal._views.table_view import TableView, build_table_view, parse_table_search
+from hven.portal._views.table_view import (
+    TableView,
+    build_table_view,
+    cell_to_json,
+    columns_to_json,
+    parse_table_search,
+    read_table_view,
+)
 
 __all__ = [
     "MAX_KEY_CHARACTERS",
     "MAX_ROW_KEYS",
+    "QueryRunner",
     "TableSearch",
     "TableView",
+    "TextCell",
     "build_cell_rows",
     "build_column_headings",
     "build_condition_chips",
     "build_table_path",
     "build_table_view",
+    "cell_to_json",
     "choose_initial_columns",
+    "columns_to_json",
     "count_rows",
     "fetch_page",
+    "fetch_row",
     "find_constant_columns",
     "find_row_noun",
     "format_cells",
     "format_keys",
     "parse_table_search",
+    "read_table_view",
     "select_rows_by_key",
 ]

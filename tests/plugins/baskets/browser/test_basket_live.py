@@ -13,6 +13,7 @@ from astropy.io.votable import parse_single_table
 from browser_tab import BrowserTab, open_tab
 from samp_hub import HUB_ADDRESS, ConsentDialog, TopcatClient
 
+from plugin_needs import require_core_fixtures
 from process_runner import Server, run_hven
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def test_the_panel_of_a_row_puts_it_in_and_takes_it_out(tab: BrowserTab) -> None
     page.wait_for_selector(f"{GRID}[data-at='4'] input:checked")
     page.click(".acts button:text-is('Out of the basket')")
     page.wait_for_selector(f"{GRID}[data-at='4'] input:not(:checked)")
+    require_core_fixtures("SEARCH_FORMS")
     tab.expected = ("404",)  # pictures that nobody made
     page = tab.open_page("/search/epn?target_name=Mars")  # rows of several tables
     tab.wait_for_panes("basket", "everywhere", "detail")

@@ -16,6 +16,7 @@ import pytest
 from browser_tab import BrowserTab, open_tab
 
 from das2_streams import parse_stream
+from plugin_needs import require_core_fixtures
 from process_runner import Server, run_hven, serve_site
 from requirements import require
 
@@ -253,6 +254,7 @@ def test_a_part_that_fails_is_told_and_asked_again(tab: BrowserTab) -> None:
 
 
 def test_what_else_there_is_and_lines_of_code(tab: BrowserTab, tmp_path: Path) -> None:
+    require_core_fixtures("CONCURRENT_SEARCHES")
     page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=total&_else=1")
     tab.wait_for_panes("timeline")
     page.wait_for_selector(".meanwhile .line a:has-text('Bursts')")
@@ -310,6 +312,7 @@ def test_a_moment_has_its_picture(tab: BrowserTab) -> None:
 
 
 def test_features_are_drawn_over_the_spectrum(tab: BrowserTab) -> None:
+    require_core_fixtures("CONCURRENT_SEARCHES")
     page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=flux")
     tab.wait_for_panes("timeline")
     page.wait_for_selector(".meanwhile .line input:checked")

@@ -153,8 +153,11 @@ export class Timeline {
       this.gallery,
       this.requests.filesElement,
     );
-    this.concurrentRows = new ConcurrentRows(this);
-    this.container.append(this.concurrentRows.element, this.requests.element);
+    if (!("alone" in this.container.dataset)) {
+      this.concurrentRows = new ConcurrentRows(this);
+      this.container.append(this.concurrentRows.element);
+    }
+    this.container.append(this.requests.element);
     let stackWidth = 0;
     new ResizeObserver(() => {
       if (this.stack.clientWidth === stackWidth) return;

@@ -10,8 +10,12 @@ from urllib.parse import quote, urlencode
 from hven.model.table import find_begin_and_end_time_columns
 from hven.plugins.series.table_series import list_spanned_ids, list_table_series
 from hven.plugins.series.time_texts import format_instant
+from hven.plugins.series.timelines.concurrent_searches import (
+    build_routes,
+    has_concurrent_searches,
+    list_remote_keys,
+)
 from hven.plugins.series.timelines.tile_preloading import list_tiles_to_preload
-from hven.plugins.series.timelines.time_span_rows import build_routes, list_remote_tables
 from hven.portal.api.page_rows import build_table_address, render_page_response, to_unix_microseconds
 from hven.portal.api.pages import PortalPages, TemplateContext, build_error_responder, build_page_context
 from hven.portal.api.table_links import TableLink, TableLinks
@@ -64,6 +68,8 @@ class TimelinePage(TemplateContext):
         First and last time, to the minute; empty if there are no samples.
     data
         Address of the tiles.
+    alone
+        Whether no package searches other tables for rows at the same time.
     elsewhere
         Keys of the remote tables that are searched for rows at the same time.
     last
@@ -79,6 +85,7 @@ class TimelinePage(TemplateContext):
     begins: str
     ends: str
     data: str
+    alone: bool
     elsewhere: Sequence[str]
     last: str
     tiles: Sequence[Mapping[str, object]]
@@ -128,7 +135,8 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         begins=begins,
         ends=ends,
         data=data,
-        elsewhere=[target.key for target, _ in list_remote_tables(page_context)],
+        alone=not has_concurrent_searches(),
+        elsewhere=list_remote_keys(page_context),
         last=_build_last_samples_address(series_facts),
         tiles=list_tiles_to_preload(series_facts, request.query_params, data),
     )

@@ -1,0 +1,1 @@
+"""Search the whole site by words."""

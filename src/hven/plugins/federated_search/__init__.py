@@ -1,0 +1,1 @@
+"""Search several tables at once, here and at other services."""

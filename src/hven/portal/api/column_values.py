@@ -1,0 +1,23 @@
+"""Values of columns: conditions and queries about them, words of their codes, and counts that processes share."""
+
+from __future__ import annotations
+
+from hven.portal._explore.column_labels import list_code_phrases
+from hven.portal._explore.count_trees import has_externally_written_rows, has_hidden_rows
+from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, Facet, FacetChoice, count_facet, write_choice_condition
+from hven.portal._explore.search import COUNT_ITEM, build_column_ref
+from hven.portal._explore.value_files import ValueFileDirectory
+
+__all__ = [
+    "COUNT_ITEM",
+    "MAX_VALUE_CHARACTERS",
+    "Facet",
+    "FacetChoice",
+    "ValueFileDirectory",
+    "build_column_ref",
+    "count_facet",
+    "has_externally_written_rows",
+    "has_hidden_rows",
+    "list_code_phrases",
+    "write_choice_condition",
+]

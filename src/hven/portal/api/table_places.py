@@ -1,0 +1,36 @@
+"""Places in the rows of tables: kinds of maps, footprints, bodies with their maps, and features of bodies by name."""
+
+from __future__ import annotations
+
+from hven.portal._explore.map_frames import classify_table_map, find_map_frame
+from hven.portal._explore.map_marks import list_body_features
+from hven.portal._explore.place_names import (
+    BODY_COLUMNS,
+    complete_body_name,
+    find_body_column,
+    find_body_radius_km,
+    find_features,
+    find_single_body,
+    list_gazetteers,
+    locate_place_name,
+    recognize_gazetteer_table,
+)
+from hven.portal._explore.search import find_footprint_column
+from hven.portal._pages.body_maps import list_base_maps
+
+__all__ = [
+    "BODY_COLUMNS",
+    "classify_table_map",
+    "complete_body_name",
+    "find_body_column",
+    "find_body_radius_km",
+    "find_features",
+    "find_footprint_column",
+    "find_map_frame",
+    "find_single_body",
+    "list_base_maps",
+    "list_body_features",
+    "list_gazetteers",
+    "locate_place_name",
+    "recognize_gazetteer_table",
+]
