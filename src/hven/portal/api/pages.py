@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, record_to_dict
+from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import can_edit_collection, can_edit_portal
 from hven.portal._pages.package_pages import PAGE_PLACES, PagePlace, PortalPages
