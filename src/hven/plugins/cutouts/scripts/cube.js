@@ -4,7 +4,7 @@ import { describeSliceAxis, findBrightestPixel, findPart, buildCubeQuery, buildS
 import { parseNpy } from "hven/npy.js";
 import { CubeImage } from "./cube/cube_image.js";
 import { interpolatePosition, formatPosition } from "./cube/pixel_positions.js";
-import { writePython } from "./cube/python_code.js";
+import { readHeldPixels, writePython } from "./cube/python_code.js";
 import { formatUnit, formatNumber, formatSliceValue } from "hven/axis_scale.js";
 import { SpectrumPlot } from "./cube/spectrum_plot.js";
 import { addCopyButton } from "hven/copy_button.js";
@@ -342,10 +342,8 @@ export class CubePane {
       const [left, right, low, high] = this.picture.bounds.map(Math.round);
       if (right - left > 2048 || high - low > 2048 || right <= left || high <= low) return;
       const sliceQuery = this.buildSliceQuery(this.slice);
-      const tile = await this.fetchTile(`${sliceQuery}&window=${left + 1}+${right}+${low + 1}+${high}`, undefined, [
-        left,
-        low,
-      ]);
+      const window = `window=${left + 1}+${right}+${low + 1}+${high}`;
+      const tile = await this.fetchTile(`${sliceQuery}&${window}`, undefined, [left, low]);
       if (sliceQuery !== this.buildSliceQuery(this.slice)) return;
       this.tiles = [this.tiles[0], tile];
       this.paint();
@@ -364,9 +362,6 @@ export class CubePane {
   updateCode() {
     const { facts, container, picture } = this;
     const resolveUrl = (/** @type {string | undefined} */ url) => new URL(url ?? "", location.href).href;
-    /** @type {Record<number, number>} */
-    const heldPixels = {};
-    for (const entry of this.query.getAll("at")) heldPixels[Number(entry.split(":")[0])] = Number(entry.split(":")[1]);
     this.codeElement.textContent = writePython({
       file: resolveUrl(container.dataset.file),
       data: resolveUrl(this.url),
@@ -375,7 +370,7 @@ export class CubePane {
       sizes: this.part.axes.map((axis) => axis.size),
       image: facts.image,
       through: facts.through,
-      heldPixels,
+      heldPixels: readHeldPixels(this.query),
       slice: this.slice + 1,
       sliceName: `${this.axisName} ${formatSliceValue(this.axis, this.slice)}`,
       divisor: this.divisor,

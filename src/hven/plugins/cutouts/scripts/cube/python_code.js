@@ -20,6 +20,15 @@
  */
 
 /**
+ * Read the fixed pixels of the other axes from the parameters of slice requests.
+ * @param {URLSearchParams} query
+ * @returns {Record<number, number>}
+ */
+export function readHeldPixels(query) {
+  return Object.fromEntries(query.getAll("at").map((entry) => entry.split(":").map(Number)));
+}
+
+/**
  * Write Python code that reproduces a view.
  * @param {CubeView} view
  */
