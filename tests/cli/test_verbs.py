@@ -316,7 +316,11 @@ def test_ingest_status_history_rollback_remove(site: Path) -> None:
     )
     run_hven("rollback", "stars", "--site", site)
     assert count() == "4"
+    marks = site / "var" / "prepared" / "stars"
+    marks.parent.mkdir(exist_ok=True)
+    marks.write_bytes(b"marks of prepared files")
     gone = json.loads(run_hven("remove", "stars", "--purge", "--json", "--site", site).stdout)
+    assert not marks.exists()
     assert gone["removed"] == ["stars.main"]
     assert len(gone["purged"]) == 3
     assert not list((site / "var").rglob("*.arrow"))

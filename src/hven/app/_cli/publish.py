@@ -331,9 +331,11 @@ def remove(
 
 def _delete_product_files(site: Site, name: str) -> None:
     """Delete the files that Hven and its plug-in packages have made of a collection."""
-    package_folders = [folder for package in list_installed_packages() for folder in package.collection_folders]
-    for folder in ("prepared", *package_folders):
-        shutil.rmtree(site.settings.var_directory / folder / name, ignore_errors=True)
+    var_directory = site.settings.var_directory
+    (var_directory / "prepared" / name).unlink(missing_ok=True)  # marks of prepared files
+    for package in list_installed_packages():
+        for folder in package.collection_folders:
+            shutil.rmtree(var_directory / folder / name, ignore_errors=True)
 
 
 def _find_sync_schedule(site: Site, name: str) -> Recurrence | None:
