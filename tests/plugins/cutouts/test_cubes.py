@@ -18,6 +18,7 @@ from hven.formats.media import open_product
 from hven.ingest import ingest_collection
 from hven.plugins.cutouts.cube_views import build_cube_view, list_cube_arrays
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 from product_files import write_istp_cdf
 from requirements import is_available
 from shared import shared
@@ -329,6 +330,7 @@ def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
 
 
 def test_without_scripts_the_page_shows_what_the_server_draws(tmp_path):
+    require_plugins("protocols", "previews")
     folder = tmp_path / "collections/maps"
     folder.mkdir(parents=True)
     write_cubes(folder)
