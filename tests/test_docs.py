@@ -693,8 +693,8 @@ def test_tests_that_proofs_name_exist() -> None:
     named = [
         (file, test)
         for text in texts
-        for folder, file, test in re.findall(r"`(?:(?:\w+/)*(\w+)/)?(\w+)::(\w+_\w+)`", text)
-        if not folder or folder in folders
+        for place, file, test in re.findall(r"`((?:\w+/)*)(\w+)::(\w+_\w+)`", text)
+        if set(place.split("/")) - {""} <= folders
     ]
     paths = [(path.stem.removeprefix("test_"), path) for path in (ROOT / "tests").rglob("test_*.py")]
     known = {
