@@ -118,6 +118,7 @@ def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) 
 
 
 def test_names_of_cubes_and_images_tell_their_kind(tmp_path: Path) -> None:
+    require_plugins("protocols", "conversions")
     folder = tmp_path / "collections" / "night"
     (folder / "data").mkdir(parents=True)
     (folder / "night.yaml").write_text(
