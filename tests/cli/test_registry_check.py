@@ -31,7 +31,7 @@ def run_check(directory: Path, *registries: str, about: str = WHOLE, code: int =
 
 
 def test_what_is_right(tmp_path: Path) -> None:
-    said = "{id: corot/bright, services: {main.sia-cutouts: c, main.cone: {id: ivo://IDOC.d2s/a, mirrors: [https://x.org/scs?], test: RA=1&DEC=2&SR=1}, main: m}, also: [doi:10.1/x]}"
+    said = "{id: corot/bright, services: {main.sia: c, main.cone: {id: ivo://IDOC.d2s/a, mirrors: [https://x.org/scs?], test: RA=1&DEC=2&SR=1}, main: m}, also: [doi:10.1/x]}"
     assert run_check(tmp_path, said, "{}", "{publish: false}") == ["3 descriptors: 0 errors, 0 warnings"]
 
 

@@ -107,6 +107,9 @@ def test_the_rest_is_served(directory: Path) -> None:
 
 
 def test_check_and_the_verb_name_the_package(directory: Path) -> None:
+    told = run_hven("check", "--site", directory, expected_code=0).stdout
+    assert "sia-cutouts" not in told
+    assert "0 errors" in told
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
     told = run_hven("check", "--site", directory, expected_code=0).stdout
     remark = "belongs to the plug-in package cutouts, which `plugins` in hven.toml does not list"
