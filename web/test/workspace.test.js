@@ -121,9 +121,9 @@ test("links of the page follow its state, with what they change of it", () => {
 
 test("panes of packages add sections to rows, also after a row is shown", () => {
   const page = createPage();
-  const told = [];
-  page.on("section", ({ createSection }) => told.push(createSection({ tableUrl: "/t", keys: ["[1]"] })));
+  const sections = [];
+  page.on("section", ({ createSection }) => sections.push(createSection({ tableUrl: "/t", keys: ["[1]"] })));
   page.addRowSection(({ tableUrl, keys }) => `${tableUrl} ${keys}`);
-  assert.deepEqual(told, ["/t [1]"]);
+  assert.deepEqual(sections, ["/t [1]"]);
   assert.equal(page.rowSections.length, 1);
 });
