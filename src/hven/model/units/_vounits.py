@@ -516,11 +516,14 @@ for _symbol in sorted(
 def find_nearest_unit(word: str) -> str | None:
     """Find the known unit that looks most like `word` and begins like it, as VOUnits writes it."""
     prefixed_symbols = (
-        prefix + symbol for prefix in SI_PREFIX_EXPONENTS if word.startswith(prefix) for symbol in PREFIXABLE_SYMBOLS
+        prefix + symbol
+        for prefix in SI_PREFIX_EXPONENTS
+        if word.startswith(prefix)
+        for symbol in sorted(PREFIXABLE_SYMBOLS)
     )
     names = [*(symbol for symbol in sorted(UNIT_SYMBOLS) if len(symbol) > 1), *_SYMBOLS_BY_WORD]
     similar_names = [
-        find_close_match(word, (name for name in names if name[0].lower() == word[0].lower())),
+        find_close_match(word, (name for name in names if name[0].lower() == word[:1].lower())),
         # prefixed symbols are so many that one is a little similar to nearly every word
         find_close_match(word, prefixed_symbols, MIN_PREFIXED_SIMILARITY),
     ]
