@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 
 from hven.app import _cli as cli
 from hven.app._cli import verbs
+from hven.model import plugins
+from hven.model.errors import UserError
 from hven.model.plugins import Verb
 from process_runner import HVEN_COMMAND, run_hven, serve_site
 from shared import ROOT
@@ -215,8 +217,9 @@ def test_help_lists_verbs_below_headings_and_the_reference_has_them_in_this_orde
         (Verb(function="night.verbs:plan", after="release"), "Publish"),
         (Verb(function="night.verbs:plan", heading="Observe"), "Observe"),
         (Verb(function="night.verbs:plan", after="a verb that is absent"), "Operate"),
+        (Verb(function="night.verbs:plan", after="plan"), "Operate"),
     ],
-    ids=["of-its-neighbour", "of-its-own", "of-a-group", "new", "of-nothing"],
+    ids=["of-its-neighbour", "of-its-own", "of-a-group", "new", "of-nothing", "of-itself"],
 )
 def test_a_verb_of_a_package_has_a_heading(monkeypatch: pytest.MonkeyPatch, verb: Verb, heading: str) -> None:
     monkeypatch.setattr(verbs, "list_package_verbs", lambda: {"plan": verb})
@@ -226,6 +229,18 @@ def test_a_verb_of_a_package_has_a_heading(monkeypatch: pytest.MonkeyPatch, verb
 
 
 # --- check, schema ------------------------------------------------------------------------------------------
+
+
+def test_check_reports_a_faulty_pane(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load_records(group: str) -> dict[str, object]:
+        raise UserError(f"the plug-in moon of {group} is faulty")
+
+    monkeypatch.setattr(plugins, "find_plugin_faults", lambda: [UserError("the plug-in moon is faulty")])
+    monkeypatch.setattr(plugins, "load_plugin_records", load_records)
+    assert cli.main(["check", "--site", str(site)]) == 1
+    assert capsys.readouterr().out.startswith("the plug-in moon is faulty\n")
 
 
 def test_check_reports_every_fault_with_its_place(site: Path) -> None:

@@ -83,11 +83,9 @@ def check(
         _check_collection(site_settings, collection_name, findings)
     findings.faults += _find_site_faults(site_settings, name)
     findings.faults += _find_faults_across_collections(site_settings, name, findings.resources)
-    panes = plugins.load_plugin_records("panes").values()
-    if not findings.has_errors and (run_descriptor_tests or run_example_queries or follow_links or panes):
-        findings.faults += resolve_name(PUBLISHED_ROWS_CHECK)(
+    if not findings.has_errors:
+        findings.faults += _check_published_rows(
             context,
-            panes,
             findings.names,
             run_descriptor_tests=run_descriptor_tests,
             run_example_queries=run_example_queries,
@@ -108,6 +106,14 @@ def check(
     is_score_too_low = any(score.total < (min_score or 0) for score, _ in scores)
     if findings.has_errors or is_score_too_low:
         raise typer.Exit(1)
+
+
+def _check_published_rows(context: typer.Context, collections: list[str], **options: bool) -> list[Fault]:
+    """Check the panes, and what the options ask of the published rows; without either, no site is opened."""
+    panes = plugins.load_plugin_records("panes").values()  # a faulty one was an error before
+    if not panes and not any(options.values()):
+        return []
+    return resolve_name(PUBLISHED_ROWS_CHECK)(context, panes, collections, **options)  # type: ignore[no-any-return]
 
 
 def _refuse_score_options(subjects: Path | None, min_score: int | None) -> None:

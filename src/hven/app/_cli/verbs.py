@@ -85,9 +85,10 @@ def _find_heading(verb: str) -> str:
     """Return the heading below which ``hven --help`` lists a verb."""
     package_verbs = list_package_verbs()
     while verb in package_verbs:
-        if package_verbs[verb].heading:
-            return package_verbs[verb].heading
-        verb = package_verbs[verb].after
+        record = package_verbs.pop(verb)  # verbs that stand behind each other end the search, too
+        if record.heading:
+            return record.heading
+        verb = record.after
     if verb in VERB_GROUPS:
         return VERB_GROUPS[verb][2]
     headings = (heading for heading, modules in VERBS_BY_HEADING.items() if verb in modules)
