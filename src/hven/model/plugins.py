@@ -197,7 +197,7 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys`` or ``used_keys``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``used_keys`` or ``function_definitions``.
     name
         Name of the plug-in.
 
@@ -215,7 +215,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys`` or ``verbs``.
+        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys``, ``verbs`` or ``function_definitions``.
     name
         Name of the plug-in, or the key.
 
