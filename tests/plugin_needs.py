@@ -188,6 +188,25 @@ def load_drafter(name: str) -> Any:
     return drafters[name]
 
 
+def has_package_objects(field_name: str) -> bool:
+    """Return whether a package in use names objects in a field of its record; fail if no package is absent.
+
+    Parameters
+    ----------
+    field_name
+        A field of `hven.model.plugins.PluginPackage`: ``job_providers``.
+    """
+    has_objects = any(package.list_object_places(field_name) for package in plugins.list_plugin_packages())
+    if not has_objects and not list_absent_packages():
+        pytest.fail(f"no plug-in package has {field_name}")
+    return has_objects
+
+
+def require_package_objects(field_name: str) -> None:
+    """Skip the test if no package in use names objects in a field of its record."""
+    report_missing_plugins([] if has_package_objects(field_name) else [field_name])
+
+
 def require_functions(*names: str) -> None:
     """Skip the test if functions of descriptors are missing because their package is absent.
 

@@ -202,6 +202,9 @@ class PluginPackage:
     engine_functions
         What engines need to compute these functions, by the names of the engines, each the place of a
         `hven.engines.api.engine_functions.EngineFunctions` as ``module:name``.
+    job_providers
+        Job types that the package makes of what a site declares, each the place of an object of the protocol
+        `hven.jobs.JobTypeProvider` as ``module:name``.
     header_columns
         Columns that sources which read headers of files can have by this package: ``file.footprint``. Each is the
         place of a function ``compute(headers, longitudes) -> pa.Array`` as ``module:name``, with the cards of each
@@ -259,6 +262,7 @@ class PluginPackage:
     file_services: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     function_definitions: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     engine_functions: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    job_providers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     header_columns: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     sky_names: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)

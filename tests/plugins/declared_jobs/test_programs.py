@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.jobs._program_runner import ProgramRunner
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import ParamError, UnauthenticatedError
 from hven.model.params import Param, RequestParams, UploadedFile, collect_params
 from hven.model.types import INT32
+from hven.plugins.declared_jobs.program_runner import ProgramRunner
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord

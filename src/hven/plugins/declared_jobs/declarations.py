@@ -1,7 +1,4 @@
-"""Find job types by name: a module, a plug-in, or the site's ``jobs/NAME.yaml``.
-
-Such a file declares a program, or a service elsewhere.
-"""
+"""Read the job types of a site: each ``jobs/NAME.yaml`` declares a program, or a service elsewhere."""
 
 import os
 import re
@@ -29,14 +26,14 @@ from hven.descriptor.written_yaml import (
     parse_yaml_file,
     read_yaml_file,
 )
-from hven.jobs._job_types import JobDefinition, JobTypeLimits
-from hven.jobs._program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
-from hven.jobs._remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
+from hven.jobs import JobDefinition, JobTypeLimits
 from hven.model import plugins
-from hven.model.errors import DescriptorError, Fault, NotFoundError, ParamError, TextPlace, suggest_spelling
+from hven.model.errors import DescriptorError, Fault, ParamError, TextPlace, suggest_spelling
 from hven.model.params import Param, RequestParams, collect_params
 from hven.model.settings import JOB_TYPES_DIRECTORY, URL_PATTERN, Settings, parse_byte_size
 from hven.model.types import parse_type
+from hven.plugins.declared_jobs.program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
+from hven.plugins.declared_jobs.remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.sources.site_programs import PROGRAM_PATH
 
 TYPE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -157,165 +154,33 @@ class JobTypeSection(DescriptorSection):
     "what a job may use"
 
 
-def find_job_type(settings: Settings, type_name: str) -> JobDefinition:
-    """Find a job type: a module of this package, a plug-in, or a type that the site declares.
+class DeclaredJobTypes:
+    """The job types that a site declares."""
 
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-    type_name
-        Name of the type.
+    def list_names(self, settings: Settings) -> list[str]:
+        """List the names of the files; see `hven.jobs.JobTypeProvider`."""
+        return [path.stem for path in _list_job_declaration_files(settings)]
 
-    Returns
-    -------
-    job_type
-        The definition of the type.
+    def find_job_type(self, settings: Settings, type_name: str) -> JobDefinition | None:
+        """Read one declaration; see `hven.jobs.JobTypeProvider`."""
+        path = settings.job_types_directory / f"{type_name}.yaml"
+        if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
+            return None
+        declared_type, faults = _load_cached_declaration(path, settings)
+        if declared_type is None or faults:
+            raise DescriptorError(faults)
+        return declared_type
 
-    Raises
-    ------
-    NotFoundError
-        There is no such type.
-    DescriptorError
-        The site's declaration has faults.
-    """
-    if type_name in plugins.list_plugins("jobs"):
-        plugin_type: JobDefinition = plugins.load_plugin("jobs", type_name).JOB
-        return plugin_type
-    return load_declared_job_type(settings, type_name)
+    def load_job_types(self, settings: Settings) -> dict[str, JobDefinition]:
+        """Read all declarations; see `hven.jobs.JobTypeProvider`."""
+        readings = [_load_cached_declaration(path, settings) for path in _list_job_declaration_files(settings)]
+        faults = [fault for _, file_faults in readings for fault in file_faults]
+        if faults:
+            raise DescriptorError(faults)
+        return {job_type.name: job_type for job_type, _ in readings if job_type is not None}
 
 
-def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
-    """Load all job types: built-in types, plug-ins, and types that the site declares.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-
-    Returns
-    -------
-    types
-        The definitions by name.
-
-    Raises
-    ------
-    DescriptorError
-        Declarations have faults; the error has all of them.
-    """
-    plugin_types = {name: find_job_type(settings, name) for name in plugins.list_plugins("jobs")}
-    return plugin_types | load_declared_job_types(settings)
-
-
-def map_running_job_limits(settings: Settings) -> dict[str, int]:
-    """Return the largest number of jobs that may run at the same time, for the types that limit it.
-
-    A declaration with faults has no limit, because its jobs end at once.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-
-    Returns
-    -------
-    limits
-        By the name of the type.
-    """
-    declared_names = [path.stem for path in _list_job_declaration_files(settings)]
-    limits_by_type = {}
-    for name in (*plugins.list_plugins("jobs"), *declared_names):
-        try:
-            running_limit = find_job_type(settings, name).quota.running_limit
-        except (DescriptorError, NotFoundError):
-            continue
-        if running_limit is not None:
-            limits_by_type[name] = running_limit
-    return limits_by_type
-
-
-def load_declared_job_type(settings: Settings, type_name: str) -> JobDefinition:
-    """Load one declaration.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-    type_name
-        Name of the type, whose file is ``jobs/NAME.yaml``.
-
-    Returns
-    -------
-    job_type
-        The definition of the type.
-
-    Raises
-    ------
-    NotFoundError
-        There is no declaration with that name.
-    DescriptorError
-        The declaration has faults; the error has all of them, with file:line:column.
-    """
-    path = settings.job_types_directory / f"{type_name}.yaml"
-    if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
-        unused_error = plugins.find_unused_plugin_error("jobs", type_name)
-        if unused_error is not None:
-            raise NotFoundError(f"the job type {unused_error.message}", remedy=unused_error.remedy)
-        raise NotFoundError(f"there is no job type {type_name!r:.60}")
-    declared_type, faults = _load_cached_declaration(path, settings)
-    if declared_type is None or faults:
-        raise DescriptorError(faults)
-    return declared_type
-
-
-def load_declared_job_types(settings: Settings) -> dict[str, JobDefinition]:
-    """Load all declarations.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-
-    Returns
-    -------
-    types
-        The definitions by name.
-
-    Raises
-    ------
-    DescriptorError
-        Declarations have faults; the error has those of all files.
-    """
-    types_by_name: dict[str, JobDefinition] = {}
-    faults: list[Fault] = []
-    for path in _list_job_declaration_files(settings):
-        declared_type, file_faults = _load_cached_declaration(path, settings)
-        faults += file_faults
-        if declared_type is not None:
-            types_by_name[declared_type.name] = declared_type
-    if faults:
-        raise DescriptorError(faults)
-    return types_by_name
-
-
-def find_job_declaration_faults(settings: Settings) -> list[Fault]:
-    """Validate all declarations.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-
-    Returns
-    -------
-    faults
-        The faults of all files, with file:line:column.
-    """
-    faults: list[Fault] = []
-    for path in _list_job_declaration_files(settings):
-        _, file_faults = _load_cached_declaration(path, settings)
-        faults += file_faults
-    return faults
+DECLARED_JOB_TYPES = DeclaredJobTypes()
 
 
 def _list_job_declaration_files(settings: Settings) -> list[Path]:

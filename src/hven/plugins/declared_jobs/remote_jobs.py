@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from hven.jobs._job_types import RunningJob
+    from hven.jobs import RunningJob
     from hven.model.settings import Settings
     from hven.site import Site
     from hven.site.store import JobRecord

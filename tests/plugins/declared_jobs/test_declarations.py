@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hven.jobs import declared_types
-from hven.jobs._program_runner import ProgramRunner
-from hven.jobs._remote_jobs import RemoteJobRunner
+from hven.jobs import type_catalogue
 from hven.model import plugins
 from hven.model.errors import DescriptorError, NotFoundError, ParamError
 from hven.model.params import collect_params
 from hven.model.settings import Settings
+from hven.plugins.declared_jobs.declaration_check import find_declaration_faults
+from hven.plugins.declared_jobs.program_runner import ProgramRunner
+from hven.plugins.declared_jobs.remote_jobs import RemoteJobRunner
 from job_programs import write_job_type as write
 from process_runner import run_hven
 
@@ -46,7 +47,7 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         "there",
         "title: There\nremote: https://tap.example/async/\nsend: {LANG: ADQL}\nlimits: {disk: 2 GiB}\n",
     )
-    found = declared_types.load_all_job_types(settings(tmp_path))
+    found = type_catalogue.load_all_job_types(settings(tmp_path))
     assert {"tap", "smooth", "there"} <= set(found)
     smooth, there = found["smooth"], found["there"]
     assert (smooth.title, smooth.access, smooth.files) == ("Smooth an image", "private", ("IMAGE",))
@@ -71,10 +72,10 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         None,
     )
     package_types = {name for package in plugins.list_plugin_packages() for name in package.jobs}
-    limits = declared_types.map_running_job_limits(settings(tmp_path))
+    limits = type_catalogue.map_running_job_limits(settings(tmp_path))
     own_limits = {name: limit for name, limit in limits.items() if name not in package_types}
     assert own_limits == {"smooth": 2, "prepare": 1}
-    assert declared_types.find_job_declaration_faults(settings(tmp_path)) == []
+    assert list(find_declaration_faults(settings(tmp_path))) == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
 )
 def test_values_are_looked_at_before_anything_runs(tmp_path: Path, pairs: list[tuple[str, str]], said: str) -> None:
     write(tmp_path, "smooth", GOOD, smooth_py="")
-    check = declared_types.load_all_job_types(settings(tmp_path))["smooth"].check
+    check = type_catalogue.load_all_job_types(settings(tmp_path))["smooth"].check
     assert check is not None
     check(
         collect_params([("WIDTH", "3"), ("MODE", "fine"), ("NAME", "ab"), ("NAME", "cd"), ("COUNT", "-4")]), {"IMAGE"}
@@ -171,12 +172,12 @@ FAULTS = [
 @pytest.mark.parametrize(("text", "said"), FAULTS, ids=range(len(FAULTS)))
 def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     write(tmp_path, "bad", text, p_py="")
-    found = [str(fault) for fault in declared_types.find_job_declaration_faults(settings(tmp_path))]
+    found = [str(fault) for fault in list(find_declaration_faults(settings(tmp_path)))]
     assert any(fault.startswith(said) for fault in found), found
     with pytest.raises(DescriptorError):
-        declared_types.load_all_job_types(settings(tmp_path))
+        type_catalogue.load_all_job_types(settings(tmp_path))
     with pytest.raises(DescriptorError):
-        declared_types.find_job_type(settings(tmp_path), "bad")
+        type_catalogue.find_job_type(settings(tmp_path), "bad")
 
 
 def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
     write(tmp_path, "tap", C)
     write(tmp_path, "Big", C)
     with pytest.raises(DescriptorError) as error:
-        declared_types.load_all_job_types(settings(tmp_path))
+        type_catalogue.load_all_job_types(settings(tmp_path))
     told = [str(fault) for fault in error.value.faults]
     assert len(told) == 6
     assert any("jobs/tap.yaml:1:1: there is already a job type 'tap'" in fault for fault in told)
@@ -199,16 +200,16 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
     assert "is not executable; check jobs/./p.py; to make a file executable, run chmod +x" in str(
-        declared_types.find_job_declaration_faults(settings(tmp_path))[0]
+        next(find_declaration_faults(settings(tmp_path)))
     )
     program.chmod(0o755)
-    assert declared_types.find_job_declaration_faults(settings(tmp_path)) == []
+    assert list(find_declaration_faults(settings(tmp_path))) == []
 
 
 @pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "command", "worker", ""])
 def test_what_is_no_type(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFoundError, match="there is no job type"):
-        declared_types.find_job_type(settings(tmp_path), name)
+        type_catalogue.find_job_type(settings(tmp_path), name)
 
 
 def test_the_verbs_tell_the_faults(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.jobs._job_types import JobFailedError
+from hven.jobs import JobFailedError
 from hven.model.errors import OperationCancelledError, ParamError, ServiceError, StorageError
 from hven.sources.site_programs import start_supervised_program
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from hven.jobs._job_types import RunningJob
+    from hven.jobs import RunningJob
     from hven.model.params import Param, RequestParams
 
 POLL_INTERVAL_SECONDS = 0.05  # between two checks of a program

@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl
 import pyarrow as pa
 import pytest
 
-from hven.jobs import _remote_jobs as remote
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import ParamError
 from hven.model.params import collect_params
+from hven.plugins.declared_jobs import remote_jobs as remote
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
