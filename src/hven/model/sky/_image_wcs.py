@@ -275,28 +275,40 @@ def _select_scale_cards(cards: Mapping[str, Card]) -> tuple[Mapping[str, Card], 
 
     The polynomials of TPV are of degrees, and wcslib takes them as such only with CDi_j.
     """
-    matrix = _find_scale_matrix(cards, "CD")
-    if np.isfinite(matrix).any():
-        return cards, np.nan_to_num(matrix)
-    pc = _find_scale_matrix(cards, "PC")
-    step = np.array([[find_header_number(cards, "CDELT1")], [find_header_number(cards, "CDELT2")]])
-    scale = step * np.where(np.isfinite(pc), pc, np.eye(2))
-    if str(cards.get("CTYPE1"))[5:8] != "TPV":
+    scale = compute_scale_matrix(cards)
+    if str(cards.get("CTYPE1"))[5:8] != "TPV" or np.isfinite(_read_matrix(cards, "CD")).any():
         return cards, scale
-    if not np.isfinite(pc).any():
-        turn = np.radians(np.nan_to_num(find_header_number(cards, "CROTA2")))
-        cos = np.cos(turn)
-        sin = np.sin(turn)
-        step_x = step[0, 0]
-        step_y = step[1, 0]
-        scale = np.array([[step_x * cos, -step_y * sin], [step_x * sin, step_y * cos]])
     new_cards = {name: value for name, value in cards.items() if not re.match("CDELT|PC|CROTA", name)}
     for i, j in itertools.product((0, 1), repeat=2):
         new_cards[f"CD{i + 1}_{j + 1}"] = float(scale[i, j])
     return new_cards, scale
 
 
-def _find_scale_matrix(cards: Mapping[str, Card], word: str) -> Numbers:
+def compute_scale_matrix(cards: Mapping[str, Any]) -> Numbers:
+    """Compute the matrix that leads from pixels to the plane of projection.
+
+    Parameters
+    ----------
+    cards
+        Cards of an image with two axes: CDi_j, or CDELTi with PCi_j or CROTA2.
+
+    Returns
+    -------
+    matrix
+        In the unit of the cards, shape (2, 2); NaN if CDELTi is missing.
+    """
+    matrix = _read_matrix(cards, "CD")
+    if np.isfinite(matrix).any():
+        return np.nan_to_num(matrix)
+    steps = np.array([find_header_number(cards, "CDELT1"), find_header_number(cards, "CDELT2")])
+    pc = _read_matrix(cards, "PC")
+    if np.isfinite(pc).any():
+        return steps[:, None] * np.where(np.isfinite(pc), pc, np.eye(2))
+    turn = np.radians(np.nan_to_num(find_header_number(cards, "CROTA2")))
+    return np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * steps
+
+
+def _read_matrix(cards: Mapping[str, Any], word: str) -> Numbers:
     return np.array([[find_header_number(cards, f"{word}{i}_{j}") for j in (1, 2)] for i in (1, 2)])
 
 

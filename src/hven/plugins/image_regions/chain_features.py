@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from hven.model import literal
 from hven.model.sky.api.ring_geometry import find_outline_rings
+from hven.plugins.image_regions.chain_steps import view_chain_digits
 from hven.plugins.image_regions.contour_regions import MAX_CONTOUR_PIXELS
 from hven.plugins.image_regions.pixel_corners import trace_pixel_outlines
 from hven.plugins.image_regions.pixel_runs import fill_walks
@@ -58,15 +59,12 @@ def write_chain_codes_as_tfcat(
         position or a step is not valid, or an area is not closed.
     """
     texts = codes.cast(pa.large_string())
-    _, places, data = texts.buffers()
-    offsets = np.frombuffer(places, np.int64, len(texts) + 1, texts.offset * 8)
-    all_bytes = np.frombuffer(data or b"", np.uint8)
-    digits = all_bytes[offsets[0] : offsets[-1]].astype(np.int64) - 48
+    digits, offsets = view_chain_digits(texts)
     count = np.diff(offsets)
     has_text = np.asarray(texts.is_valid().to_numpy(zero_copy_only=False), np.bool_)
     is_valid = has_text & (count < MAX_CONTOUR_PIXELS)
     row_of_digit = np.repeat(np.arange(len(texts)), count)
-    is_valid[row_of_digit[(digits < 0) | (digits > 7)]] = False
+    is_valid[row_of_digit[digits > 7]] = False
     for values in (time, spectral, *steps):
         is_valid &= np.isfinite(values)
     is_valid &= (steps[0] != 0.0) & (steps[1] != 0.0)

@@ -1,6 +1,14 @@
-"""Steps of the digits of chain codes."""
+"""Digits of chain codes, and their steps."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pyarrow as pa
 
 HELIO_STEPS = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))
 """Steps (x to the right, y up) of the digits 0 to 7 in HELIO's catalogues: 0 is left, then anticlockwise."""
@@ -34,3 +42,23 @@ def parse_chain_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
 
 
 _STEPS_BY_TEXT = {f"{x},{y}": (x, y) for x, y in HELIO_STEPS}
+
+
+def view_chain_digits(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return the digits of all texts.
+
+    Parameters
+    ----------
+    texts
+        Chain codes (`pyarrow.large_string`), shape (n,).
+
+    Returns
+    -------
+    digits, offsets
+        The digits as numbers, where other letters are above 7; and where each text begins among them, shape (n + 1,).
+    """
+    _, places, data = texts.buffers()
+    offsets = np.frombuffer(places, np.int64, len(texts) + 1, texts.offset * 8)
+    all_bytes = np.frombuffer(data or b"", np.uint8)
+    digits = all_bytes[offsets[0] : offsets[-1]] - np.uint8(48)
+    return digits, offsets - offsets[0]

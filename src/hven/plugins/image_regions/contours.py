@@ -19,7 +19,12 @@ from hven.model.sky.api.ragged_arrays import (
 )
 from hven.plugins.image_regions import sun
 from hven.plugins.image_regions.chain_features import write_chain_codes_as_tfcat
-from hven.plugins.image_regions.chain_steps import FREEMAN_STEPS, HELIO_STEPS, parse_chain_step_table
+from hven.plugins.image_regions.chain_steps import (
+    FREEMAN_STEPS,
+    HELIO_STEPS,
+    parse_chain_step_table,
+    view_chain_digits,
+)
 from hven.plugins.image_regions.contour_regions import (
     MAX_CONTOUR_PIXELS,
     REGION_QUALITIES,
@@ -55,6 +60,7 @@ __all__ = [
     "CylindricalMap",
     "DiscImage",
     "build_contours_without_regions",
+    "build_image_geometry",
     "build_regions_from_chain_codes",
     "build_regions_from_directions",
     "build_regions_from_geojson",
@@ -69,6 +75,25 @@ __all__ = [
 ]
 
 _MAX_COORDINATE = 2.0**40  # pixels; a contour that begins farther away, or at NaN, is a fault
+
+
+def build_image_geometry(image_numbers: npt.NDArray[np.float64]) -> DiscImage | CylindricalMap:
+    """Make images of the numbers that DISC or CHART of a descriptor gives.
+
+    Parameters
+    ----------
+    image_numbers
+        Shape (n, 8) for discs, (n, 7) for maps. The last number of all maps is 0, or it is that of none.
+
+    Returns
+    -------
+    images
+        n images.
+    """
+    columns = image_numbers.T
+    if len(columns) == 8:
+        return DiscImage(*columns)
+    return CylindricalMap(*columns[:6], bool(columns[6].any()))
 
 
 def build_regions_from_chain_codes(
@@ -109,7 +134,7 @@ def build_regions_from_chain_codes(
     """
     texts = _to_text_array(codes)
     rows = len(texts)
-    digits, offsets = _view_digits(texts)
+    digits, offsets = view_chain_digits(texts)
     count = np.diff(offsets)
     recorder = recorder or ContourFaultRecorder(rows)
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
@@ -160,15 +185,6 @@ def _to_text_array(codes: pa.Array | npt.ArrayLike) -> pa.Array:
         codes = [codes]
     texts = codes if isinstance(codes, pa.Array) else pa.array(codes, from_pandas=True)
     return texts.cast(pa.large_string())
-
-
-def _view_digits(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], Whole]:
-    """Return the digits of all texts, as numbers, and where each text begins among them; other letters are above 7."""
-    _, places, data = texts.buffers()
-    offsets = np.frombuffer(places, np.int64, len(texts) + 1, texts.offset * 8)
-    all_bytes = np.frombuffer(data or b"", np.uint8)
-    digits = all_bytes[offsets[0] : offsets[-1]] - np.uint8(48)
-    return digits, offsets - offsets[0]
 
 
 def _find_wrong_letters(digits: npt.NDArray[np.uint8], offsets: Whole) -> Whole:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from hven.engines.api.engine_functions import EngineFunction, EngineFunctions, to_numpy, to_single_array
 from hven.model.errors import format_message
 from hven.model.sky import Moc, Regions, contour_faults
+from hven.model.sky.api.ragged_arrays import compute_offsets, gather_element_indexes
 from hven.model.types import CONTOUR
 from hven.plugins.image_regions import contours, sun
 from hven.plugins.image_regions.card_footprints import compute_card_footprints
@@ -35,19 +36,14 @@ def _group_images(column: Any) -> list[tuple[Any, contours.DiscImage | contours.
     lists = to_single_array(column)
     sizes = to_numpy(lists.value_lengths())
     image_groups: list[tuple[Any, contours.DiscImage | contours.CylindricalMap]] = []
-    for size in np.unique(sizes).tolist():
+    for size in (8, 7):
         rows = np.flatnonzero(sizes == size)
-        list_values = lists.take(pa.array(rows)).flatten()
-        image_numbers = np.asarray(list_values.to_numpy(zero_copy_only=False)).reshape(len(rows), size)
-        if size == 8:
-            image_groups.append((rows, contours.DiscImage(*image_numbers.T)))
-        if size == 7:
-            for is_equal_area in (False, True):
-                is_in_group = (image_numbers[:, 6] != 0) == is_equal_area
-                if is_in_group.any():
-                    x, y, step_x, step_y, lon, lat = image_numbers[is_in_group, :6].T
-                    image = contours.CylindricalMap(x, y, step_x, step_y, lon, lat, is_equal_area)
-                    image_groups.append((rows[is_in_group], image))
+        image_numbers = to_numpy(lists.take(pa.array(rows)).flatten()).reshape(-1, size)
+        is_equal_area = (size == 7) & (image_numbers[:, -1] != 0.0)
+        for is_in_group in (~is_equal_area, is_equal_area):
+            if is_in_group.any():
+                images = contours.build_image_geometry(image_numbers[is_in_group])
+                image_groups.append((rows[is_in_group], images))
     return image_groups
 
 
@@ -167,10 +163,7 @@ def _build_mask_contours(path: Any, value: Any, images: Any, directory: Any) -> 
         rows_by_image.setdefault((name, tuple(image)), []).append(row)
     pieces = []
     for (name, image), rows in rows_by_image.items():
-        grid = None
-        if image:
-            _, grid = _group_images(pa.array([image], lists.type))[0]
-        labels = load_mask_labels(start, name, grid, image)
+        labels = load_mask_labels(start, name, image)
         pieces.append((np.array(rows), labels.select_regions(values[rows])))
     return _concat_contour_pieces(pieces)
 
@@ -201,19 +194,12 @@ def _build_contour_polygons(region: Any, part: Any) -> pa.Array:
 
 def _build_ring_lists(regions: Regions, ring: Any, has_ring: Any) -> pa.ListArray:
     """Write rings as lists of numbers, in the rows that have one."""
+    corner_numbers, ring_offsets = gather_element_indexes(regions.rings, ring)
     sizes = np.zeros(len(has_ring), np.int64)
-    sizes[has_ring] = regions.rings[ring + 1] - regions.rings[ring]
-    ends = np.concatenate([[0], np.cumsum(sizes)])
-    lon = regions.lon
-    lat = regions.lat
-    has_all_rings = len(ring) == len(regions.rings) - 1 and not (np.diff(ring) != 1).any()
-    if not has_all_rings:
-        ring_shifts = regions.rings[ring] - ends[:-1][has_ring]
-        corner_numbers = np.arange(ends[-1]) + np.repeat(ring_shifts, sizes[has_ring])
-        lon = lon[corner_numbers]
-        lat = lat[corner_numbers]
-    corners = np.stack([lon, lat], axis=1).ravel()
-    return pa.ListArray.from_arrays(pa.array((2 * ends).astype(np.int32)), pa.array(corners))
+    sizes[has_ring] = 2 * np.diff(ring_offsets)
+    offsets = compute_offsets(sizes).astype(np.int32)
+    corners = np.stack([regions.lon, regions.lat], axis=1)[corner_numbers].ravel()
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(corners))
 
 
 def _write_contour_shapes(region: Any) -> pa.Array:

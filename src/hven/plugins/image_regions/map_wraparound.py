@@ -20,7 +20,13 @@ from hven.model.sky.api.ragged_arrays import (
 )
 from hven.model.sky.api.ring_geometry import find_outline_rings
 from hven.plugins.image_regions.disc_image import select_images
-from hven.plugins.image_regions.outlines import OutlinedRegions, count_edge_pieces, divide_edges, trace_pixel_regions
+from hven.plugins.image_regions.outlines import (
+    OutlinedRegions,
+    count_edge_pieces,
+    divide_edges,
+    join_outlined_regions,
+    trace_pixel_regions,
+)
 from hven.plugins.image_regions.pixel_corners import trace_pixel_outlines
 from hven.plugins.image_regions.pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compute_pixel_keys
 
@@ -171,7 +177,7 @@ def unwrap_contours(offsets: Whole, x: Whole, steps: Whole, chart: CylindricalMa
 
 
 def trace_map_regions(
-    runs: PixelRuns, region_count: int, chart: CylindricalMap, x: Whole, y: Whole, *, is_wrapping: Flags
+    runs: PixelRuns, chart: CylindricalMap, x: Whole, y: Whole, *, is_wrapping: Flags
 ) -> OutlinedRegions:
     """Turn sets of pixels of maps into regions on the sphere.
 
@@ -179,8 +185,6 @@ def trace_map_regions(
     ----------
     runs
         The pixels.
-    region_count
-        The number of regions.
     chart
         Their maps, shape (rows,).
     x, y
@@ -193,34 +197,14 @@ def trace_map_regions(
     outlined
         The regions, and the number of pixels of each.
     """
-    wrapping_rows = np.flatnonzero(is_wrapping)
-    plain_rows = np.flatnonzero(~is_wrapping)
-    outlines = []
-    index = np.cumsum(is_wrapping) - 1
-    if len(plain_rows):
-        new_numbers = np.arange(region_count) - index - 1
-        plain_outlines = trace_pixel_regions(
-            runs.take_regions(~is_wrapping, new_numbers),
-            len(plain_rows),
-            select_images(chart, plain_rows),
-            x[plain_rows],
-            y[plain_rows],
-        )
-        outlines.append(plain_outlines)
-    if len(wrapping_rows):
-        wrapping_outlines = _trace_wrapping_regions(
-            runs.take_regions(is_wrapping, index),
-            len(wrapping_rows),
-            select_images(chart, wrapping_rows),
-            x[wrapping_rows],
-            y[wrapping_rows],
-        )
-        outlines.append(wrapping_outlines)
-    rows_in_order = np.concatenate([plain_rows, wrapping_rows])
-    place = np.argsort(rows_in_order, kind="stable")
-    regions = Regions.concat([outline.regions for outline in outlines])
-    pixels = np.concatenate([outline.pixels for outline in outlines])
-    return OutlinedRegions(regions.take(place), pixels[place], np.zeros(region_count))
+    pieces = []
+    for is_traced, trace_regions in ((~is_wrapping, trace_pixel_regions), (is_wrapping, _trace_wrapping_regions)):
+        rows = np.flatnonzero(is_traced)
+        if len(rows):
+            traced_runs = runs.take_regions(is_traced, np.cumsum(is_traced) - 1)
+            images = select_images(chart, rows)
+            pieces.append((rows, trace_regions(traced_runs, len(rows), images, x[rows], y[rows])))
+    return join_outlined_regions(pieces)
 
 
 def _trace_wrapping_regions(
@@ -273,7 +257,6 @@ def _trace_wrapping_regions(
     parts = np.append(np.flatnonzero(part), len(head))
     part_row = node.row[head[part]]
     rows = compute_offsets(np.bincount(part_row, minlength=region_count))
-    regions = Regions(lon, lat, offsets, parts, rows)
     regions = _sort_shells_first(Regions(lon, lat, offsets, parts, rows))
     regions = _fill_whole_spheres(regions, area)
     return OutlinedRegions(regions, runs.count_pixels(region_count), np.zeros(region_count))

@@ -12,6 +12,8 @@ import numpy as np
 from hven.plugins.image_regions import contours
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 MAX_IMAGE_BYTES = 512 << 20  # maximum size of one image
@@ -52,17 +54,16 @@ class MaskLabels:
         return self.label_regions.take(np.where(is_known, label_places, count))
 
 
-def load_mask_labels(directory: str, path: str, image_geometry: Any, grid_numbers: tuple[float, ...]) -> MaskLabels:
+def load_mask_labels(directory: str, path: str, image_numbers: Sequence[float]) -> MaskLabels:
     """Read the labels of an image.
 
     Parameters
     ----------
     directory, path
         Directory, and path of the file relative to it.
-    image_geometry
-        The geometry of the image; None: the cards of its header describe it.
-    grid_numbers
-        The numbers of the geometry.
+    image_numbers
+        The numbers of the geometry of the image (`contours.build_image_geometry`); empty: the cards of its header
+        describe it.
 
     Returns
     -------
@@ -73,30 +74,16 @@ def load_mask_labels(directory: str, path: str, image_geometry: Any, grid_number
         full_path = Path(directory) / path
         file_status = full_path.stat()
         file_state = (file_status.st_mtime_ns, file_status.st_size)
-        return _read_mask_labels(str(full_path), file_state, _ImageGeometryKey(grid_numbers, image_geometry))
+        return _read_mask_labels(str(full_path), file_state, np.array(image_numbers, np.float64).tobytes())
     except (OSError, ValueError):  # no such file, or no valid path
         return _build_labels_of_faulty_image("no_file")
-
-
-@dataclass(frozen=True, slots=True)
-class _ImageGeometryKey:
-    """An image geometry as a cache key: it equals another one that has the same numbers."""
-
-    numbers: tuple[float, ...]
-    grid: Any
-
-    def __hash__(self) -> int:
-        return hash(self.numbers)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ImageGeometryKey) and str(self.numbers) == str(other.numbers)
 
 
 @lru_cache(maxsize=8)
 def _read_mask_labels(
     path: str,
     file_state: tuple[int, int],  # noqa: ARG001  (a part of the cache key)
-    image_key: _ImageGeometryKey,
+    image_bytes: bytes,  # numbers that are NaN would not be equal
 ) -> MaskLabels:
     from astropy.io import fits  # noqa: PLC0415  (importing it takes a quarter of a second, and few queries need it)
 
@@ -109,7 +96,10 @@ def _read_mask_labels(
                 if size > MAX_IMAGE_BYTES:
                     return _build_labels_of_faulty_image("too_large", size)
                 pixels = np.asarray(hdu.data)
-                grid = image_key.grid or contours.build_solar_disc_image(hdu.header)
+                if image_bytes:
+                    grid = contours.build_image_geometry(np.frombuffer(image_bytes)[None, :])
+                else:
+                    grid = contours.build_solar_disc_image(hdu.header)
                 break
             else:
                 return _build_labels_of_faulty_image("no_labels")

@@ -16,6 +16,8 @@ from hven.plugins.image_regions.pixel_corners import OutlineCorners, trace_pixel
 from hven.plugins.image_regions.pixel_runs import KEYS_PER_LINE, PixelRuns, compute_pixel_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from hven.plugins.image_regions.cylindrical_map import CylindricalMap
@@ -49,6 +51,27 @@ class OutlinedRegions:
     regions: Regions
     pixels: Whole
     clipped: Numbers
+
+
+def join_outlined_regions(pieces: Sequence[tuple[Whole, OutlinedRegions]]) -> OutlinedRegions:
+    """Join regions that were made in pieces.
+
+    Parameters
+    ----------
+    pieces
+        The indexes of the rows of each piece, and their regions; together each row once.
+
+    Returns
+    -------
+    outlined
+        The regions in the order of the rows.
+    """
+    order = np.argsort(np.concatenate([rows for rows, _ in pieces]))
+    outlines = [outlined for _, outlined in pieces]
+    regions = Regions.concat([outlined.regions for outlined in outlines]).take(order)
+    pixels = np.concatenate([outlined.pixels for outlined in outlines])
+    clipped = np.concatenate([outlined.clipped for outlined in outlines])
+    return OutlinedRegions(regions, pixels[order], clipped[order])
 
 
 def trace_pixel_regions(

@@ -11,7 +11,7 @@ from hven.model.sky.api.ragged_arrays import compute_offsets, map_in_threads
 from hven.plugins.image_regions import map_wraparound
 from hven.plugins.image_regions.contour_regions import MAX_CONTOUR_PIXELS, ContourFaultRecorder, ContourRegions
 from hven.plugins.image_regions.disc_image import DiscImage, select_images
-from hven.plugins.image_regions.outlines import OutlinedRegions, trace_pixel_regions
+from hven.plugins.image_regions.outlines import OutlinedRegions, join_outlined_regions, trace_pixel_regions
 from hven.plugins.image_regions.pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, fill_walks
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _trace_regions_on_sphere(
         is_beyond_pole = images.is_beyond_pole(line + y)
         recorder.mark_faulty_rows("latitude", is_beyond_pole, width, row_indexes)
     is_wrapping = around & (turn > 0)
-    return map_wraparound.trace_map_regions(runs, len(row_indexes), images, x, y, is_wrapping=is_wrapping)
+    return map_wraparound.trace_map_regions(runs, images, x, y, is_wrapping=is_wrapping)
 
 
 def _trace_inside_limb_separately(
@@ -202,20 +202,14 @@ def _trace_inside_limb_separately(
     y: Whole,
 ) -> OutlinedRegions:
     """Turn pixels into regions, those away from the limb without clipping."""
-    outlines = []
-    positions = []
+    pieces = []
     for is_selected in (is_inside, ~is_inside):
         selected = np.flatnonzero(is_selected)
         selected_runs = runs.take_regions(is_selected, np.cumsum(is_selected) - 1)
         rows = row_indexes[selected]
         outlined = _trace_regions_on_sphere(selected_runs, image_geometry, recorder, rows, x=x[selected], y=y[selected])
-        positions.append(selected)
-        outlines.append(outlined)
-    order = np.argsort(np.concatenate(positions))
-    regions = Regions.concat([outline.regions for outline in outlines]).take(order)
-    pixels = np.concatenate([outline.pixels for outline in outlines])
-    clipped = np.concatenate([outline.clipped for outline in outlines])
-    return OutlinedRegions(regions, pixels[order], clipped[order])
+        pieces.append((selected, outlined))
+    return join_outlined_regions(pieces)
 
 
 def _collect_contour_regions(

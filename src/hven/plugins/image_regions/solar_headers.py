@@ -90,21 +90,7 @@ def build_solar_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False
     """
     unit_text = str(cards.get("CUNIT1", "")).strip().lower()
     unit = 3600.0 if unit_text.startswith("deg") else 1.0
-    step = np.array([footprints.find_header_number(cards, "CDELT1"), footprints.find_header_number(cards, "CDELT2")])
-    pairs = [(a, b) for a in (1, 2) for b in (1, 2)]
-    turn = math.radians(np.nan_to_num(footprints.find_header_number(cards, "CROTA2")))
-    if "CD1_1" in cards:
-        cd_values = [footprints.find_header_number(cards, f"CD{a}_{b}") for a, b in pairs]
-        matrix = np.nan_to_num(cd_values).reshape(2, 2)
-    elif any(f"PC{a}_{b}" in cards for a, b in pairs):
-        pc_values = [footprints.find_header_number(cards, f"PC{a}_{b}") for a, b in pairs]
-        pc_matrix = np.where(np.isnan(pc_values), [1.0, 0.0, 0.0, 1.0], pc_values).reshape(2, 2)
-        matrix = step[:, None] * pc_matrix
-    else:
-        cos = math.cos(turn)
-        sin = math.sin(turn)
-        matrix = np.array([[cos, -sin], [sin, cos]]) * step
-    matrix = matrix * unit
+    matrix = footprints.compute_scale_matrix(cards) * unit
     # rows of pixels point upward, columns to the right or, in a mirrored image, to the left
     roll = math.atan2(-matrix[0, 1], matrix[1, 1])
     scale_x = matrix[0, 0] * math.cos(roll) + matrix[1, 0] * math.sin(roll)
