@@ -208,7 +208,7 @@ class RemoteJobRunner:
 
     def _fetch_results(self, running_job: RunningJob, job_document: ET.Element, job_url: str) -> None:
         """Fetch the results, and stream each of them to the disk."""
-        result_elements = [element for element in job_document.iter() if _strip_namespace(element.tag) == "result"]
+        result_elements = list(job_document.iter("{*}result"))
         if len(result_elements) > MAX_RESULTS:
             raise UserError(f"the job at {self._host} has {len(result_elements)} results; the limit is {MAX_RESULTS}")
         download_directory = running_job.directory / f"from-{running_job.job.attempts}"
@@ -351,13 +351,8 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
 
 def _find_element_text(node: ET.Element, path: str) -> str:
     """Return the text of the first element on a path of local names; empty if there is none."""
-    elements = [node]
-    for local_name in path.split("/"):
-        children = [child for element in elements for child in element]
-        elements = [child for child in children if _strip_namespace(child.tag) == local_name]
-    if not elements:
-        return ""
-    return " ".join((elements[0].text or "").split())
+    text = node.findtext("/".join(f"{{*}}{name}" for name in path.split("/"))) or ""
+    return " ".join(text.split())
 
 
 def _strip_namespace(tag: str) -> str:
