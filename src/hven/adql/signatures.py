@@ -26,7 +26,6 @@ from hven.model.types import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from hven.adql.sql_writer import SqlWriter
     from hven.adql.syntax_tree import Expr, FunctionCall
 
 # type word of a parameter -> the kinds of values that it accepts, as `hven.adql.value_kinds` names them
@@ -229,7 +228,8 @@ class FunctionDefinition:
         digits. Without a result, each call returns another one.
     sql
         Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`, or a function ``write(writer,
-        call)`` that returns the SQL of a bound call. What the dialect has takes precedence.
+        call)`` that returns the SQL of a bound call; the writer is a `hven.adql.sql_writer.SqlWriter`. What the dialect
+        has takes precedence.
     words
         The words that the last argument may be, if it is a literal text and not the only argument; empty: any.
     accepts_word
@@ -249,7 +249,7 @@ class FunctionDefinition:
     ucd: str = ""
     volatile: bool = False
     example: str = ""
-    sql: Mapping[str, str | Callable[[SqlWriter, FunctionCall], str]] = field(default_factory=dict)
+    sql: Mapping[str, str | Callable[[Any, FunctionCall], str]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     accepts_word: Callable[[str], bool] | None = None
     expand_call: Callable[[MappingCallContext], Expr | None] | None = None

@@ -54,7 +54,7 @@ class UdfRegistry:
                     self.define_named_functions(macro_body)  # the functions that a macro names must exist
                     self._connection.execute(definition)
                 else:
-                    argument_types = list(definition.argument_types)
+                    argument_types: list[Any] = list(definition.argument_types)
                     function = _wrap_with_signature(skip_null_rows(definition.compute), len(argument_types))
                     self._connection.create_function(
                         name, function, argument_types, definition.result_type, **_VECTORIZED_OPTIONS

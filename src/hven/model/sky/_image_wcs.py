@@ -305,7 +305,8 @@ def compute_scale_matrix(cards: Mapping[str, Any]) -> Numbers:
     if np.isfinite(pc).any():
         return steps[:, None] * np.where(np.isfinite(pc), pc, np.eye(2))
     turn = np.radians(np.nan_to_num(find_header_number(cards, "CROTA2")))
-    return np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * steps
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.multiply(rotation, steps)
 
 
 def _read_matrix(cards: Mapping[str, Any], word: str) -> Numbers:

@@ -93,7 +93,8 @@ def build_image_geometry(image_numbers: npt.NDArray[np.float64]) -> DiscImage | 
     columns = image_numbers.T
     if len(columns) == 8:
         return DiscImage(*columns)
-    return CylindricalMap(*columns[:6], bool(columns[6].any()))
+    x, y, step_x, step_y, lon, lat, equal = columns
+    return CylindricalMap(x, y, step_x, step_y, lon, lat, bool(equal.any()))
 
 
 def build_regions_from_chain_codes(
