@@ -14,14 +14,14 @@ from adql_runner import compute_expression, create_connection
 from example_plugins import clear_caches
 from hven import query
 from hven.adql.functions import QUERY_FUNCTIONS
-from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs import type_catalogue
 from hven.model import plugins
-from hven.model.errors import BindError, NotFoundError
+from hven.model.errors import BindError, DescriptorError, NotFoundError
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
+from hven.sources import SourceContext
 
 PACKAGE = '''\
 """A package with functions, a column of headers, a name of `hven.sky`, and job types."""
@@ -55,7 +55,7 @@ def write_doubled(writer, call):
 def add_folder(context):
     if context.call.args:
         return None
-    if context.find_source_column("missing") is None and context.is_on_body:
+    if context.find_source_column("missing") is None and context.has_selected_cards:
         context.raise_call_error("folder() needs the column missing", "add it")
     return FunctionCall("FOLDER", (Literal(context.directory),), text_offset=context.call.text_offset)
 
@@ -91,7 +91,7 @@ FUNCTIONS = EngineFunctions(
 def compute_column(headers, longitudes):
     from hven.model.types import CONTOUR
 
-    return pa.nulls(len(headers), CONTOUR.arrow)
+    return pa.array([{"pixels": header["NAXIS1"]} for header in headers], CONTOUR.arrow)
 
 
 class Provider:
@@ -113,8 +113,8 @@ title: Stars
 tables:
   main:
     source: {kind: fits, files: "*.fits", mode: header}
-    columns: {name: string, n: int64, shape: {type: polygon}}
-    map: {name: folder(), n: "doubled(NAXIS1, 'thrice')", shape: file.footprint}
+    columns: {name: string, n: int64}
+    map: {name: folder(), n: "doubled(NAXIS1, 'thrice')"}
 """
 
 
@@ -135,7 +135,9 @@ def _package(tmp_path: Path) -> Iterator[None]:
     plugins.select_plugin_packages(None)
     clear_caches()
     sys.modules.pop("hven_night_sky", None)
-    importlib.reload(sys.modules["hven.sky"])
+    if "hven.sky" in sys.modules:
+        vars(sys.modules["hven.sky"]).pop("moon", None)
+        importlib.reload(sys.modules["hven.sky"])
 
 
 @pytest.fixture
@@ -152,10 +154,19 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_functions_are_bound_written_and_computed(site: Site) -> None:
     ingest_collection(site, "stars")
     site.refresh_published_state()
-    with query.run_query("SELECT name, doubled(n) AS n, shape FROM stars.main", OWNER_PRINCIPAL, site=site) as result:
-        assert result.read_table().to_pylist() == [{"name": "stars", "n": 18, "shape": None}]
+    with query.run_query("SELECT name, doubled(n) AS n FROM stars.main", OWNER_PRINCIPAL, site=site) as result:
+        assert result.read_table().to_pylist() == [{"name": "stars", "n": 18}]
     assert QUERY_FUNCTIONS.find_function("doubled") is not None
     assert QUERY_FUNCTIONS.find_function("folder") is None
+
+
+def test_a_column_is_computed_of_headers(site: Site) -> None:
+    folder = site.settings.collections_directory / "stars"
+    module = plugins.load_plugin("sources", "fits")
+    options = module.Options(files="*.fits", mode="header", cards=["NAXIS1", "NAXIS2"])
+    source = module.open(options, SourceContext(directory=folder))
+    (batch,) = source.read_batches(["file.footprint"])
+    assert [value["pixels"] for value in batch.column(0).to_pylist()] == [3]
 
 
 def test_words_of_a_call_are_checked() -> None:
@@ -166,18 +177,19 @@ def test_words_of_a_call_are_checked() -> None:
 
 def test_a_call_that_cannot_be_completed_has_a_place(site: Site) -> None:
     path = site.settings.collections_directory / "stars/stars.yaml"
-    path.write_text(DESCRIPTOR.replace("    map", "    frame: body\n    map"), encoding="utf-8")
-    (fault,) = [str(fault) for fault in check_descriptor(path, site.settings) if "folder()" in fault.message]
-    assert fault.startswith(
-        "collections/stars/stars.yaml:8:17: tables.main.map.name: folder() needs the column missing"
+    path.write_text(DESCRIPTOR.replace("mode: header", "mode: header, cards: [NAXIS1]"), encoding="utf-8")
+    with pytest.raises(DescriptorError) as raised:
+        ingest_collection(site, "stars")
+    assert str(raised.value).startswith(
+        "collections/stars/stars.yaml:7:17: tables.main.map.name: folder() needs the column missing"
     )
 
 
 def test_a_function_of_a_package_that_is_left_out_is_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(plugins.SELECTION_VARIABLE, "")
     plugins.select_plugin_packages(None)
-    path = site.settings.collections_directory / "stars/stars.yaml"
-    assert any("there is no function folder" in fault.message for fault in check_descriptor(path, site.settings))
+    with pytest.raises(DescriptorError, match="there is no function folder"):
+        ingest_collection(site, "stars")
     with pytest.raises(NotFoundError, match="there is no job type 'watch'"):
         type_catalogue.find_job_type(site.settings, "watch")
 

@@ -67,7 +67,7 @@ def test_the_rest_is_served_and_ingested(directory: Path) -> None:
             ingest_collection(site, "sky")
         client = Client(create_application(site))
         for table in ("sky.main", "plain.main"):
-            answer = client.get("/tap/sync", {"LANG": "ADQL", "FORMAT": "csv", "QUERY": f"SELECT name FROM {table}"})
+            answer = client.get("/tap/sync", LANG="ADQL", FORMAT="csv", QUERY=f"SELECT name FROM {table}")
             assert answer.text.split() == ["name", "image.fits"]
 
 

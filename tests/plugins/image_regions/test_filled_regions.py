@@ -16,7 +16,7 @@ from astropy.io import fits
 from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError
-from hven.model.sky import Moc, Regions, region_files
+from hven.model.sky import Moc, Regions, contour_faults, region_files
 from hven.plugins.image_regions import contours, direction_contours
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
@@ -153,7 +153,7 @@ def test_lists_of_angles(tmp_path, kind):
     findings = report.tables["spots.epn_core"].findings
     for number, (name, (_, wanted)) in enumerate(chosen.items(), 1):
         row = found[name.replace(" ", "_")]
-        if wanted in contours.FAULT_MESSAGES:
+        if wanted in contour_faults.FAULT_MESSAGES:
             assert row["s_region"] is row["region_quality"] is None
             assert number in [one.row for one in findings[f"s_region: contour {wanted}"].offenders]
         else:
@@ -290,7 +290,7 @@ def test_masks_are_read_by_their_own_cards(tmp_path):
         found = fetch_granules(site)
     findings = report.tables["spots.epn_core"].findings
     for number, (name, (_, _, wanted)) in enumerate(cases.items(), 1):
-        if wanted in contours.FAULT_MESSAGES:
+        if wanted in contour_faults.FAULT_MESSAGES:
             assert found[name]["s_region"] is None
             assert number in [one.row for one in findings[f"s_region: contour {wanted}"].offenders]
         else:

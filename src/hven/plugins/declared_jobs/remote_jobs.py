@@ -208,7 +208,7 @@ class RemoteJobRunner:
 
     def _fetch_results(self, running_job: RunningJob, job_document: ET.Element, job_url: str) -> None:
         """Fetch the results, and stream each of them to the disk."""
-        result_elements = list(job_document.iter("{*}result"))
+        result_elements = job_document.findall(".//{*}result")
         if len(result_elements) > MAX_RESULTS:
             raise UserError(f"the job at {self._host} has {len(result_elements)} results; the limit is {MAX_RESULTS}")
         download_directory = running_job.directory / f"from-{running_job.job.attempts}"
