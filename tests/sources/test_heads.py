@@ -27,7 +27,7 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext
 from hven.sources._reading import header_cache
 from hven.testing.site import open_site_with_descriptor
-from plugin_needs import create_descriptor
+from plugin_needs import create_descriptor, require_functions
 from shared import EXAMPLES_FACTOR, shared
 
 
@@ -278,6 +278,7 @@ def geotiff(path, size, keys, doubles, step, corner):
 
 def test_maps_in_geotiff_lie_where_they_say(tmp_path):
     """Longitudes and latitudes; metres of an equirectangular and a polar map of a sphere."""
+    require_functions("wcs_footprint")
     radius = 3_396_190.0
     degree = np.radians(1.0) * radius
     sphere = [(2057, 34736, 1, 0), (2049, 34737, 12, 0)]
@@ -317,6 +318,7 @@ OWN = b'<gml:Dictionary xmlns:gml="http://www.opengis.net/gml"><gml:GeographicCR
 
 def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
     """As GDAL writes them: latitudes first in EPSG's system, longitudes first in one of its own; the same places as of a GeoTIFF."""
+    require_functions("wcs_footprint")
     urn, own = "urn:ogc:def:crs:EPSG::4326", "gmljp2://xml/CRSDictionary.gml#ogrcrs1"
     said = {
         "1": (grid(urn, "19.75 100.25", "0 0.5", "-0.5 0"),),
@@ -344,6 +346,7 @@ def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
 
 def test_images_cover_what_headers_say():
     """Of FITS both kinds make the same footprint."""
+    require_functions("wcs_footprint")
     folder = shared("data/helio/images")
     (of_headers, of_images) = (
         {row["file.name"]: row["file.footprint"] for row in read(open_source(kind, folder, files="*.f*ts", mode=mode), ["file.name", "file.footprint"]) if not row["file.footprint"]["fault"]}
@@ -354,6 +357,7 @@ def test_images_cover_what_headers_say():
 
 
 def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
+    require_functions("wcs_footprint")
     maps = read(open_source("product", shared("data/planetary/maps"), files="*.tif", mode="images"), ["OBJECT", "width", "height", "file.footprint"])  # fmt: skip
     assert [(row["OBJECT"], row["width"], row["height"], row["file.footprint"]["fault"]) for row in maps] == [("Ceres", 1024, 512, 0), ("Mars", 1024, 512, 0)]  # fmt: skip
     picture = shared("data/helio/images") / "2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2"

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
-from hven.model.sky import contours
+from hven.model.sky import region_files
 from hven.model.sky import shape_text as shapes
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 from hven.sources import json as kind
@@ -464,11 +464,15 @@ def test_a_document_says_the_frame_of_its_geometries(behind, tmp_path):
     assert ["49901" in note for note in found.notes if note.startswith("geometry:")] == [True]
     # as text, for geojson_contour, it goes with each geometry, once
     text = Read(tmp_path, "a.json", whole=["geometry"]).rows[0]["geometry"]
-    east = contours.build_regions_from_geojson([text], west_positive=False).regions
+    documents = {
+        "type": "FeatureCollection",
+        "features": [{"geometry": (geometry := json.loads(text)), "crs": geometry["crs"]}],
+    }
+    east = region_files.parse_geojson(documents, west_positive=False).regions
     assert east.compute_bounding_boxes() == pytest.approx(
         np.array([[340.0], [350.0], [centric(20)], [centric(30)]]), abs=0.2
     )
-    assert contours.build_regions_from_geojson([text], west_positive=True).regions == east
+    assert region_files.parse_geojson(documents, west_positive=True).regions == east
     assert "crs" not in Read(tmp_path, "a.json", whole=["geometry"]).rows[3]["geometry"][:9]
 
 

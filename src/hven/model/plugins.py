@@ -32,6 +32,7 @@ __all__ = [
     "PluginPackage",
     "StoreTables",
     "Verb",
+    "build_unused_package_error",
     "cache_until_selection",
     "describe_error_origin",
     "explain_unused_key",
@@ -94,7 +95,6 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "whole_files",
     ),
     "jobs": (
-        "declared_types",
         "job_service",
         "child_processes",
         "hang_detector",
@@ -105,6 +105,7 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "schedule_planning",
         "scheduler",
         "snapshot_verification",
+        "type_catalogue",
     ),
     "identity": ("permit", "session"),
 }
@@ -197,7 +198,7 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys`` or ``used_keys``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``used_keys`` or ``function_definitions``.
     name
         Name of the plug-in.
 
@@ -215,7 +216,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys`` or ``verbs``.
+        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys``, ``verbs`` or ``function_definitions``.
     name
         Name of the plug-in, or the key.
 
@@ -227,6 +228,19 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     package = find_unused_package(group, name)
     if package is None:
         return None
+    return build_unused_package_error(name, package)
+
+
+def build_unused_package_error(name: str, package: str) -> UserError:
+    """Build the error of something whose package the settings leave out.
+
+    Parameters
+    ----------
+    name
+        Name of the plug-in, or what the site declares for the package.
+    package
+        Name of the package.
+    """
     message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml does not list"
     return UserError(message, remedy=f"add {package!r} to `plugins`")
 

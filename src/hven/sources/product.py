@@ -133,6 +133,5 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         context,
         header_files,
         None if options.part is None else str(options.part),
-        stonyhurst=options.longitudes == "stonyhurst",
-        west=options.longitudes == "west",
+        longitudes=options.longitudes,
     )

@@ -26,7 +26,6 @@ from hven.engines._snapshot_files import (
     is_path_absent,
     remove_abandoned_directory,
 )
-from hven.engines.duckdb import contour_functions
 from hven.engines.duckdb.accessible_rows import AccessibleRows, AccessPolicyPlan, SnapshotSubset, find_accessible_rows
 from hven.engines.duckdb.checksum_verification import verify_snapshot_files
 from hven.engines.duckdb.dialect import DuckDBDialect
@@ -43,6 +42,7 @@ from hven.engines.duckdb.snapshot_files import (
 )
 from hven.engines.duckdb.snapshot_merging import SnapshotMergeStaging
 from hven.engines.duckdb.staging import DuckSnapshotStaging
+from hven.engines.duckdb.udf_registry import has_parallel_functions
 from hven.model import LruCache, deadlines
 from hven.model.errors import BindError, StorageError, StorageUnavailableError, format_message
 
@@ -171,7 +171,7 @@ class DuckEngine(StorageEngine):
         }
         most_rows = max(map(len, relations.values()), default=0)
         cursors = self._cursors
-        if contour_functions.CONTOUR_FUNCTION_MARK in sql or (is_lenient and most_rows <= ONE_THREAD_ROWS):
+        if (is_lenient and most_rows <= ONE_THREAD_ROWS) or has_parallel_functions(sql):
             cursors = self._get_single_thread_cursors()
         run_locally = partial(
             DuckExecution, cursors, self._deadline_watcher, memory_limit=self._memory_setting, **execution_arguments

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 
 from hven import services
-from hven.jobs import declared_types
+from hven.jobs import type_catalogue
 from hven.portal.faces._jobs_page import JobsPage
 from hven.services import uws
 from hven.services.face import ServiceContext, ServiceFace, create_route
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of all job types that are declared when the server starts."""
     settings = context.site.settings
-    types = {name: kind for name, kind in declared_types.load_all_job_types(settings).items() if kind.is_served}
+    types = {name: kind for name, kind in type_catalogue.load_all_job_types(settings).items() if kind.is_served}
     limit = settings.limits.upload + MAX_FORM_BYTES
 
     page = JobsPage(context=context, job_types=types)

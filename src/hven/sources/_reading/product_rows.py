@@ -74,17 +74,9 @@ class _ProductHeaderSource(FileHeaderSource):
         files: Sequence[DataFile] | None,
         part: str | None,
         *,
-        stonyhurst: bool,
-        west: bool,
+        longitudes: str | None,
     ) -> None:
-        super().__init__(
-            options,
-            context,
-            files,
-            structure=frozenset(_COMMENTARY_KEYWORDS),
-            stonyhurst=stonyhurst,
-            west_positive=west,
-        )
+        super().__init__(options, context, files, structure=frozenset(_COMMENTARY_KEYWORDS), longitudes=longitudes)
         self.part = part
 
     def build_cache_key(self) -> str:
