@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES
+from hven.formats.media.api import MAX_UNPACKED_BYTES
 from hven.model.errors import SourceError, TooLargeError, format_message
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media._cdf_types import EPOCH16_TYPE, EPOCH_TYPE, TT2000_TYPE
-from hven.formats.media._product import MISSING_INSTANT
+from hven.formats.media.api import MISSING_INSTANT
+from hven.plugins.array_files.cdf_types import EPOCH16_TYPE, EPOCH_TYPE, TT2000_TYPE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from hven.formats.media._product import Instants
+    from hven.formats.media.api import Instants
 
 # ns of TAI since 2000-01-01T00:00:00 at which TT2000 begins
 TT2000_EPOCH_TAI_NANOSECONDS = 43_200_000_000_000 - 32_184_000_000

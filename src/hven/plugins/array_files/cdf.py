@@ -15,9 +15,18 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat, TablePart
-from hven.formats.media import _istp as istp
-from hven.formats.media._cdf_epochs import convert_epochs_to_instants, convert_epochs_to_mjd, has_subnanosecond_digits
-from hven.formats.media._cdf_types import (
+from hven.formats.media.api import ProductVariable, convert_library_errors, copy_to_disk, format_arraysize
+from hven.model import plugins
+from hven.model.errors import SourceError, format_message
+from hven.model.table import MJD_EPOCH, ArrayAxisMetadata, Column, TimeSeriesMetadata
+from hven.model.types import ColumnType
+from hven.plugins.array_files import istp_attributes as istp
+from hven.plugins.array_files.cdf_epochs import (
+    convert_epochs_to_instants,
+    convert_epochs_to_mjd,
+    has_subnanosecond_digits,
+)
+from hven.plugins.array_files.cdf_types import (
     CDF_TYPE_NAMES,
     EPOCH16_TYPE,
     EPOCH_TYPE,
@@ -26,14 +35,7 @@ from hven.formats.media._cdf_types import (
     VOTABLE_TYPES,
     find_numpy_type,
 )
-from hven.formats.media._compressed_cdf import UNCOMPRESSED_MAGIC, unpack_cdf
-from hven.formats.media._number_types import format_arraysize
-from hven.formats.media._product import ProductVariable
-from hven.formats.media._stored_arrays import convert_library_errors, copy_to_disk
-from hven.model import plugins
-from hven.model.errors import SourceError, format_message
-from hven.model.table import MJD_EPOCH, ArrayAxisMetadata, Column, TimeSeriesMetadata
-from hven.model.types import ColumnType
+from hven.plugins.array_files.compressed_cdf import UNCOMPRESSED_MAGIC, unpack_cdf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -41,9 +43,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Part
-    from hven.formats.media._product import Instants
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Part, Place
+    from hven.formats.media.api import Instants
 
 MAX_CELL_BYTES = 1 << 16  # of a cell of a table; a larger variable is only an array
 MAX_BATCH_RECORDS = 1 << 17  # of a batch
@@ -312,7 +313,7 @@ def _remove_nothing() -> None:
 
 def _load_reader_class() -> Any:
     """Import the reader, and with it cdflib, which only CDF files need."""
-    return plugins.import_hven_module("hven.formats.media._cdf_reader", "CDF files").BoundedCdfReader
+    return plugins.import_hven_module("hven.plugins.array_files.cdf_reader", "CDF files").BoundedCdfReader
 
 
 def _convert_attributes_to_cards(attributes: dict[str, Any]) -> tuple[HeaderCard, ...]:

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._number_types import (
-    UINT64_DIGITS,
-    VOTABLE_TYPES,
-    build_uint64_text_deviation,
-    format_arraysize,
-    has_values_beyond_int64,
-)
-from hven.formats.media._product import HeaderCard, TablePart
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors
+from hven.formats.media import HeaderCard, TablePart
+from hven.formats.media.api import MAX_UNPACKED_BYTES, VOTABLE_TYPES, convert_library_errors, format_arraysize
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import TooLargeError, format_message
 from hven.model.table import Column
 from hven.model.types import ColumnType
+from hven.plugins.array_files.uint64_texts import (
+    build_uint64_text_deviation,
+    create_uint64_text_type,
+    has_values_beyond_int64,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -128,7 +126,7 @@ def create_compound_table(
         if column is not None and base.str[1:] == "u8":
             step = max(1, _BLOCK_BYTES // max(1, dataset.dtype.itemsize))
             if has_values_beyond_int64(partial(_read_field_values, dataset, names), int(dataset.shape[0]), step):
-                column = column.copy_with(type=_create_uint64_text_type(shape))
+                column = column.copy_with(type=create_uint64_text_type(shape))
                 deviations.append(build_uint64_text_deviation(column.name, file))
         if column is None:
             message = f"values of the type {base} have no form in a table of the VO: the field is not read"
@@ -182,13 +180,6 @@ def _create_column(
     if datatype is None:
         return None
     return Column(name=name, type=ColumnType(datatype, size), unit=unit, description=description)
-
-
-def _create_uint64_text_type(shape: Sequence[int]) -> ColumnType:
-    """Return the type of unsigned 64-bit integers as decimal digits."""
-    if not shape:
-        return ColumnType("char", f"{UINT64_DIGITS}*")
-    return ColumnType("char", format_arraysize((*shape, UINT64_DIGITS)))
 
 
 def _read_field_values(dataset: Any, names: Sequence[str], first: int, stop: int) -> Any:

@@ -26,35 +26,40 @@ from hven.formats.media import (
     TablePart,
     convert_to_wavelengths,
 )
-from hven.formats.media import _compound_tables as compound_tables
-from hven.formats.media import _istp as istp
-from hven.formats.media import _map_projections as map_projections
-from hven.formats.media._number_types import (
-    UINT64_DIGITS,
+from hven.formats.media.api import (
+    MISSING_INSTANT,
     VOTABLE_TYPES,
-    build_uint64_text_deviation,
+    ArrayLayout,
+    ProductVariable,
+    convert_library_errors,
+    copy_to_disk,
+    find_body_ctype_code,
     format_arraysize,
-    has_values_beyond_int64,
+    read_window_values,
 )
-from hven.formats.media._product import MISSING_INSTANT, ProductVariable
-from hven.formats.media._stored_arrays import ArrayLayout, convert_library_errors, copy_to_disk, read_window_values
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
 from hven.model.table import MJD_EPOCH, ArrayAxisMetadata, Column, TimeSeriesMetadata
 from hven.model.types import ColumnType
+from hven.plugins.array_files import compound_tables
+from hven.plugins.array_files import istp_attributes as istp
+from hven.plugins.array_files.uint64_texts import (
+    build_uint64_text_deviation,
+    create_uint64_text_type,
+    has_values_beyond_int64,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from hven.formats.media import Part
+    from hven.formats.media import Part, Place
+    from hven.formats.media.api import Instants
+    from hven.model import ReadDeviation
 
     Window = Sequence[slice]
-    from hven.formats.media._product import Instants
-    from hven.formats.media._remote_files import Place
-    from hven.model import ReadDeviation
 
 MAX_CELL_BYTES = 1 << 16  # of a cell of a table
 FILL_ATTRIBUTES = ("_FillValue", "missing_value", "FILLVAL")
@@ -259,8 +264,7 @@ class _NetcdfVariable:
                 name=name, type=column_type, unit="d", ucd="time.epoch", description=time_description, epoch=epoch
             )
         if self.exceeds_int64:
-            digits_size = format_arraysize((*cell_shape, UINT64_DIGITS)) if cell_shape else f"{UINT64_DIGITS}*"
-            column_type = ColumnType("char", digits_size)
+            column_type = create_uint64_text_type(cell_shape)
             unit = self.read_text_attribute("units").strip() or None
             return Column(name=name, type=column_type, unit=unit, description=description or None)
         if self.is_text:
@@ -827,7 +831,7 @@ def _write_lon_lat_grid_cards(
     target_name = variable.read_text_attribute("target_name")
     if not target_name and radius is not None and 6.3e6 < radius < 6.4e6:
         target_name = "Earth"
-    body = map_projections.find_body_ctype_code(target_name)
+    body = find_body_ctype_code(target_name)
     wcs_values: list[tuple[str, str | float]] = [
         ("CTYPE1", f"{body}LN-CAR"),
         ("CTYPE2", f"{body}LT-CAR"),

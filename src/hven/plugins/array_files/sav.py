@@ -16,8 +16,13 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat, TablePart
-from hven.formats.media._number_types import VOTABLE_TYPES, format_arraysize
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors, copy_to_disk
+from hven.formats.media.api import (
+    MAX_UNPACKED_BYTES,
+    VOTABLE_TYPES,
+    convert_library_errors,
+    copy_to_disk,
+    format_arraysize,
+)
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLargeError, format_message
 from hven.model.sky import footprints
@@ -30,8 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Part
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Part, Place
 
 MAX_NESTING_DEPTH = 10  # of structures
 _END_RECORD = 6  # type of the last record

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import cdflib.cdfread
 import numpy as np
 
-from hven.formats.media._cdf_types import NUMERIC_TYPES, find_numpy_type
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES
+from hven.formats.media.api import MAX_UNPACKED_BYTES
 from hven.model.errors import SourceError, TooLargeError, format_message
+from hven.plugins.array_files.cdf_types import NUMERIC_TYPES, find_numpy_type
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Place
 
 MAX_DIMENSIONS = 100
 MAX_READS = 2_000_000  # of one request, which take a second or two
