@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.formats.media._map_projections import find_body_ctype_code, write_map_projection_cards
+from hven.formats.media._map_projections import create_sky_mapping, find_body_ctype_code, write_map_projection_cards
 from hven.formats.media._number_types import MAX_INT64, VOTABLE_TYPES, format_arraysize
 from hven.formats.media._product import MISSING_INSTANT, Instants, ProductVariable
 from hven.formats.media._spectral_axes import normalize_length_unit
@@ -11,6 +11,7 @@ from hven.formats.media._stored_arrays import (
     ArrayLayout,
     convert_library_errors,
     copy_to_disk,
+    create_unpacked_size_error,
     read_window_values,
 )
 from hven.formats.media._table_selection import find_cut_bounds, list_cut_params
@@ -27,6 +28,8 @@ __all__ = [
     "compute_strides",
     "convert_library_errors",
     "copy_to_disk",
+    "create_sky_mapping",
+    "create_unpacked_size_error",
     "estimate_read_bytes",
     "find_body_ctype_code",
     "find_cut_bounds",

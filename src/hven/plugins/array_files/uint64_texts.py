@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 UINT64_DIGITS = 20
 
 
-def has_values_beyond_int64(
-    read_records: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int = 1 << 20
-) -> bool:
+def has_values_beyond_int64(read_records: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int) -> bool:
     """Return whether unsigned 64-bit integers of a file exceed the largest int64.
 
     Parameters
