@@ -145,25 +145,7 @@ def _check_source_options(
     error_reporter = _OptionErrorReporter(model, option_entries, key_path, f" of kind {kind_name}", faults)
     if not error_reporter.validate_and_report(options):
         return None
-    _warn_of_unused_package(kind_name, option_entries, key_path, faults)
     return SourceSpec(kind=kind_name, options=options, place=option_entries.place)
-
-
-def _warn_of_unused_package(
-    kind_name: str, option_entries: LocatedYamlMap, key_path: str, faults: FaultCollector
-) -> None:
-    """Warn if the kind reads such files only with a plug-in package that the settings leave out."""
-    patterns = option_entries.get(file_kinds.find_file_option(kind_name))  # type: ignore[call-overload]
-    for pattern in patterns if isinstance(patterns, LocatedYamlList) else [patterns]:
-        if isinstance(pattern, LocatedYamlScalar):
-            package = file_kinds.find_unused_package_of_file(pattern, kind_name)
-            if package is not None:
-                message = f"the format of {describe_value(pattern)} belongs to the plug-in package {package}, which "
-                faults.add_warning(
-                    f"{key_path}: {message}`plugins` in hven.toml does not list",
-                    pattern.place,
-                    f"add {package!r} to `plugins`",
-                )
 
 
 @cache

@@ -48,15 +48,13 @@ def find_file_kind_by_name(file: str) -> str | None:
     return next((name for name, signature in _iterate_file_signatures(kinds) if ending in signature.extensions), None)
 
 
-def find_unused_package_of_file(file: str, kind: str | None = None) -> str | None:
+def find_unused_package_of_file(file: str) -> str | None:
     """Find the plug-in package that reads files of such names, if the settings leave it out.
 
     Parameters
     ----------
     file
         As in `find_file_kind_by_name`.
-    kind
-        The kind of source that reads the files; None: any.
 
     Returns
     -------
@@ -65,8 +63,7 @@ def find_unused_package_of_file(file: str, kind: str | None = None) -> str | Non
     """
     ending = _find_extension(file)
     for package in plugins.list_unused_packages():
-        signatures = (signature for signature in package.files if kind in {None, signature.kind})
-        if any(ending in signature.extensions for signature in signatures):
+        if any(ending in signature.extensions for signature in package.files):
             return package.name
     return None
 

@@ -21,6 +21,7 @@ def _write_cdf(folder: Path, rng: np.random.Generator) -> Path:
 
     path = folder / "made.cdf"
     made = cdfwrite.CDF(str(path), cdf_spec={"Majority": "row_major"})
+    made.write_globalattrs({"TITLE": {0: "A field and its fluxes"}})
 
     def variable(name: str, kind: int, values: np.ndarray, **attributes: object) -> None:
         spec = {"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": attributes.pop("varies", True), "Dim_Sizes": list(values.shape[1:]), "Compress": 6}  # fmt: skip

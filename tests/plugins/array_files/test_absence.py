@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from array_products import write_array_product
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.descriptor import check_descriptor
 from hven.formats.media import open_product
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -28,6 +28,8 @@ tables:
   main:
     source: {kind: product, files: "*.cdf", part: Epoch}
     columns: {B: {unit: nT}}
+  headers:
+    source: {kind: product, files: "*.cdf"}
 """
 
 
@@ -65,14 +67,12 @@ def test_files_are_served_and_the_package_is_named(tmp_path: Path) -> None:
             with pytest.raises(SourceError) as refused:
                 open_product(path)
             assert "the plug-in package array_files opens such files" in (refused.value.remedy or "")
-        (warning,) = check_descriptor(folder / "fields.yaml", site.settings)
-        assert (warning.severity, warning.place.line) == ("warning", 6)
-        assert "the format of '*.cdf' belongs to the plug-in package array_files, which `plugins`" in warning.message
         with pytest.raises(UserError) as refused_draft:
             create_descriptor(site.settings, "mine", str(paths[0]))
         assert "array_files" in (refused_draft.value.remedy or "")
-        report = ingest_collection(site, "fields")
-        assert not report.published
+        with pytest.raises(SourceError, match="the plug-in package array_files opens such files"):
+            ingest_collection(site, "fields")
         assert count_rows(client) == "200"
-    told = run_hven("--site", tmp_path, "check")
-    assert "belongs to the plug-in package array_files" in told.stdout + told.stderr
+    told = run_hven("--site", tmp_path, "check", expected_code=1).stdout
+    for table in ("main", "headers"):
+        assert re.search(rf"tables\.{table}\.source: .*the plug-in package array_files opens such files", told)
