@@ -20,7 +20,7 @@ from astropy.io import fits
 from browser_tab import BrowserTab, open_tab
 from samp_hub import HUB_ADDRESS, TopcatClient
 
-from plugin_needs import require_medium
+from plugin_needs import require_medium, require_plugins
 from process_runner import Server, run_hven, serve_site
 from shared import shared
 
@@ -415,6 +415,8 @@ def test_files_of_all_kinds_are_sent_as_what_programs_read(
 ) -> None:
     if address.endswith(".qub"):
         require_medium(shared("data/planetary/cubes/v1477479472_1.qub"))
+    if address.endswith(".cdf"):
+        require_plugins("media", "cdf")
     topcat.client.bind_receive_notification("table.load.fits", topcat.receive_message)
     tab.allowed = (HUB_ADDRESS,)
     page = tab.open_page("/collections/clouds/main?_row=" + quote(json.dumps([ident])))

@@ -6,7 +6,7 @@ Nothing is read before it is requested.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from hven.model.errors import SourceError, format_message
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from hven.model.table import Column, TimeSeriesMetadata
 
     Window = Sequence[slice]
-    # microseconds since 1970, and the nanoseconds below them
-    Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
 
+# microseconds since 1970, and the nanoseconds below them
+Instants: TypeAlias = "tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]"
 MISSING_INSTANT = -(2**63)  # stands for a missing time
 
 
@@ -316,6 +316,7 @@ __all__ = [
     "ArrayPart",
     "Axis",
     "HeaderCard",
+    "Instants",
     "OpenProductFile",
     "Part",
     "ProductVariable",

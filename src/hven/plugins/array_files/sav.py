@@ -5,53 +5,52 @@ Arrays become images and cubes, maps of the Sun with their position; arrays of s
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import tempfile
 import zlib
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat, TablePart
-from hven.formats.media._number_types import VOTABLE_TYPES, format_arraysize
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors, copy_to_disk
+from hven.formats.media.api import (
+    MAX_UNPACKED_BYTES,
+    VOTABLE_TYPES,
+    convert_library_errors,
+    copy_to_disk,
+    create_sky_mapping,
+    create_unpacked_size_error,
+    format_arraysize,
+)
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLargeError, format_message
-from hven.model.sky import footprints
 from hven.model.table import Column
 from hven.model.types import ColumnType
+from hven.plugins.array_files.array_variables import build_number_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from hven.formats.media import Part
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Part, Place
 
 MAX_NESTING_DEPTH = 10  # of structures
 _END_RECORD = 6  # type of the last record
 _MAX_DESCRIBED_BYTES = 4096  # of a record that are read for its description
-_IDL_TYPES = {
-    1: "BYTE",
-    2: "INT",
-    3: "LONG",
-    4: "FLOAT",
-    5: "DOUBLE",
-    6: "COMPLEX",
-    7: "STRING",
-    8: "STRUCT",
-    9: "DCOMPLEX",
-    10: "POINTER",
-    11: "OBJREF",
-    12: "UINT",
-    13: "ULONG",
-    14: "LONG64",
-    15: "ULONG64",
+# names of the types by their numbers, from 1 on
+_IDL_TYPE_WORDS = "BYTE INT LONG FLOAT DOUBLE COMPLEX STRING STRUCT DCOMPLEX POINTER OBJREF UINT ULONG LONG64 ULONG64"
+_IDL_TYPES = dict(enumerate(_IDL_TYPE_WORDS.split(), 1))
+_RECORD_WORDS = {  # type of a record -> bytes before its texts, and what they are
+    10: (1024, ("date", "user", "host")),
+    13: (0, ("author", "title", "code")),
+    14: (4, ("architecture", "system", "release")),
+    19: (0, ("notice",)),
+    20: (0, ("description",)),
 }
 
 
@@ -79,9 +78,7 @@ def open_sav(file: Place) -> OpenProductFile:
     from scipy.io import readsav  # noqa: PLC0415  (few requests need it)
 
     path, close = copy_to_disk(file)
-    name = "the file"
-    if path is file:
-        name = path.name
+    name = path.name if path is file else "the file"
     max_bytes = MAX_UNPACKED_BYTES // 2
     try:
         if path.stat().st_size > max_bytes:
@@ -92,8 +89,7 @@ def open_sav(file: Place) -> OpenProductFile:
             )
         with convert_library_errors(name, "IDL SAVE"), tempfile.NamedTemporaryFile(suffix=".sav") as plain:
             was_packed = _unpack_file(path, plain, name)
-            plain_path = plain.name if was_packed else str(path)
-            variables = readsav(plain_path, python_dict=True)
+            variables = readsav(plain.name if was_packed else str(path), python_dict=True)
             contents = _SavContents()
             for variable_name, value in variables.items():
                 contents.add_value(str(variable_name), value, 0)
@@ -119,11 +115,7 @@ def _unpack_file(path: Path, unpacked_file: Any, name: str) -> bool:
             unpacker = zlib.decompressobj()
             body = unpacker.decompress(file.read(max(0, size)), max_bytes)
             if unpacker.unconsumed_tail or unpacked_file.tell() + len(body) > max_bytes:
-                raise TooLargeError(
-                    format_message(
-                        "{name} is larger than {most} MB after decompression, which is the limit", name, max_bytes >> 20
-                    )
-                )
+                raise create_unpacked_size_error(name, max_bytes)
             after = unpacked_file.tell() + 16 + len(body)
             record_head = struct.pack(">iII", kind, after & 0xFFFFFFFF, after >> 32)
             unpacked_file.write(record_head + head[12:] + body)
@@ -174,20 +166,15 @@ def read_variable_cards(file: Place) -> Iterator[HeaderCard]:
 
 def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
     """Read the description that a record holds."""
-    position = 0
-
-    def read_word() -> str:
-        nonlocal position
-        size = read_number()
-        text_bytes = body[position : position + size]
-        position += -(-size // 4) * 4
-        return text_bytes.decode("latin-1").strip()
+    stream = io.BytesIO(body)
 
     def read_number() -> int:
-        nonlocal position
-        position += 4
-        number_bytes = body[position - 4 : position].ljust(4, b"\0")
-        return int(struct.unpack(">i", number_bytes)[0])
+        return int.from_bytes(stream.read(4), "big", signed=True)
+
+    def read_word() -> str:
+        size = max(0, read_number())
+        padded_text = stream.read(-(-size // 4) * 4)
+        return padded_text[:size].decode("latin-1").strip()
 
     if record_type == 2:  # a variable
         name = read_word()
@@ -195,35 +182,17 @@ def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
         flags = read_number()
         sizes: list[int] = []
         if flags & 0x24:  # an array, a structure
-            array_start = read_number()
-            _ = read_number()
-            _ = read_number()
-            _ = read_number()
-            count = read_number()
-            position += 8
-            dimension_limit = read_number()
+            array_start, *_, count = (read_number() for _ in range(5))
+            *_, dimension_limit = (read_number() for _ in range(3))
             if array_start == 8 and 0 <= count <= dimension_limit <= 8:
                 sizes = [read_number() for _ in range(count)]
         type_name = _IDL_TYPES.get(code, str(code))
         shape_text = "x".join(map(str, sizes))
         yield HeaderCard(name.lower(), f"{type_name} {shape_text}".strip())
-    elif record_type in {13, 14, 19, 20}:
-        if record_type == 14:
-            read_number()
-        words = _RECORD_WORDS[record_type]
+    elif record_type in _RECORD_WORDS:
+        words_offset, words = _RECORD_WORDS[record_type]
+        stream.seek(words_offset)
         yield from (HeaderCard(name, text) for name in words if (text := read_word()))
-    elif record_type == 10:  # date and user
-        position = 1024
-        words = ("date", "user", "host")
-        yield from (HeaderCard(name, text) for name in words if (text := read_word()))
-
-
-_RECORD_WORDS = {
-    13: ("author", "title", "code"),
-    14: ("architecture", "system", "release"),
-    19: ("notice",),
-    20: ("description",),
-}
 
 
 class _SavContents:
@@ -250,21 +219,16 @@ class _SavContents:
             self._add_objects(name, values, depth)
         elif values.dtype.kind in "SU" or values.ndim <= 1 < values.size:
             self.columns.setdefault(values.size, {})[name] = values.ravel()
-        elif values.dtype.kind == "c" and values.size > 1:
-            self.arrays.append((f"{name}_real", values.real, []))
-            self.arrays.append((f"{name}_imag", values.imag, []))
-        elif values.dtype.kind in "iufb" and values.size > 1:
-            self.arrays.append((name, values, []))
+        elif values.dtype.kind in "iufbc" and values.size > 1:
+            self.arrays += [(part_name, part, []) for part_name, part in _split_complex_numbers(name, values)]
         elif values.size == 1:
-            scalar = _convert_scalar(values.ravel()[0])
-            self.cards.append(HeaderCard(name, scalar))
+            self.cards.append(HeaderCard(name, _convert_scalar(values.ravel()[0])))
 
     def _add_objects(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
         """Add texts, values behind pointers, and structures in structures."""
         flat = values.ravel()
-        if all(isinstance(element, bytes | str) for element in flat) and len(flat) > 1:
-            texts = np.array([str(_convert_scalar(element)) for element in flat])
-            self.columns.setdefault(len(flat), {})[name] = texts
+        if len(flat) > 1 and all(isinstance(element, bytes | str) for element in flat):
+            self.columns.setdefault(len(flat), {})[name] = _decode_texts(flat)
             return
         elements = [np.asarray(element) for element in flat if element is not None]
         shapes = {element.shape for element in elements}
@@ -281,15 +245,10 @@ class _SavContents:
             self.add_value(f"{name}.{number}", element, depth + 1)
 
     def _add_structures(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
-        fields = {}
-        for field_name in values.dtype.names or ():
-            fields[str(field_name).lower()] = values[field_name]
+        fields = {str(field_name).lower(): values[field_name] for field_name in values.dtype.names or ()}
         if len(values) > 1:
-            columns = {}
-            for field_name, field_values in fields.items():
-                column = _create_column_values(field_values)
-                if column is not None:
-                    columns[field_name] = column
+            field_columns = {field_name: _create_column_values(column) for field_name, column in fields.items()}
+            columns = {field_name: column for field_name, column in field_columns.items() if column is not None}
             if columns:
                 self.tables.append((name, columns))
             for field_name, field_values in fields.items():
@@ -305,34 +264,25 @@ class _SavContents:
             self.add_value(f"{name}.{field_name}", field_values, depth + 1)
 
     def create_parts(self) -> Iterator[Part]:
-        index = 0
-        for name, values, cards in self.arrays[:MAX_PARTS]:
+        arrays = self.arrays[:MAX_PARTS]
+        for index, (name, values, cards) in enumerate(arrays):
             yield _create_array(name, values, cards, index)
-            index += 1
-        column_groups = []
-        for size, columns in self.columns.items():
-            group_name = "arrays" if len(self.columns) == 1 else f"arrays of {size}"
-            column_groups.append((group_name, columns))
-        for name, columns in [*self.tables, *column_groups][:MAX_PARTS]:
+        has_one_length = len(self.columns) == 1
+        column_groups = [
+            ("arrays" if has_one_length else f"arrays of {size}", columns) for size, columns in self.columns.items()
+        ]
+        tables = [*self.tables, *column_groups][:MAX_PARTS]
+        if not arrays and not tables and self.cards:  # single values only: a row of them
+            tables = [("values", {card.keyword: np.array([card.value]) for card in self.cards[:MAX_PARTS]})]
+        for index, (name, columns) in enumerate(tables, len(arrays)):
             yield _create_table(name, columns, index)
-            index += 1
-        if not index and self.cards:  # single values only: a row of them
-            columns = {card.keyword: np.array([card.value]) for card in self.cards[:MAX_PARTS]}
-            yield _create_table("values", columns, 0)
 
 
 def _convert_scalar(value: Any) -> str | int | float | bool:
-    if isinstance(value, bytes):
-        return value.decode("latin-1").strip()
-    if isinstance(value, np.generic):
-        python_value = value.item()
-    else:
-        python_value = value
+    python_value = value.item() if isinstance(value, np.generic) else value
     if isinstance(python_value, bytes):
         return python_value.decode("latin-1").strip()
-    if isinstance(python_value, str | int | float | bool):
-        return python_value
-    return str(python_value)
+    return python_value if isinstance(python_value, str | int | float | bool) else str(python_value)
 
 
 def _create_column_values(values: Any) -> npt.NDArray[Any] | None:
@@ -341,46 +291,47 @@ def _create_column_values(values: Any) -> npt.NDArray[Any] | None:
     if field_array.dtype.kind in "iufbc" and field_array.ndim >= 1:
         return field_array
     elements = field_array.ravel()
-    if all(isinstance(element, bytes | str | np.bytes_) for element in elements):
-        return np.array([str(_convert_scalar(element)) for element in elements])
-    shapes = {np.shape(element) for element in elements}
-    if (
-        len(shapes) == 1
-        and all(np.asarray(element).dtype.kind in "iufc" for element in elements)
-        and min(shapes.pop(), default=1)
-    ):
-        return np.stack([np.asarray(element) for element in elements])
+    if all(isinstance(element, bytes | str) for element in elements):
+        return _decode_texts(elements)
+    arrays = [np.asarray(element) for element in elements]
+    shapes = {array.shape for array in arrays}
+    is_numeric = all(array.dtype.kind in "iufc" for array in arrays)
+    if len(shapes) == 1 and is_numeric and arrays[0].size:
+        return np.stack(arrays)
     return None
+
+
+def _decode_texts(elements: Iterable[Any]) -> npt.NDArray[np.str_]:
+    return np.array([str(_convert_scalar(element)) for element in elements])
 
 
 def _write_solar_map_cards(map_values: Mapping[str, Any], shape: tuple[int, ...]) -> list[HeaderCard]:
     """Write the position of a SolarSoft map: arcseconds from the centre of the disc."""
     cards: list[tuple[str, Any]] = []
     for axis_number, (axis, ctype) in enumerate((("x", "HPLN-TAN"), ("y", "HPLT-TAN")), 1):
-        reference_pixel = (shape[2 - axis_number] + 1) / 2.0
-        cards.append((f"CTYPE{axis_number}", ctype))
-        cards.append((f"CUNIT{axis_number}", "arcsec"))
-        cards.append((f"CRPIX{axis_number}", reference_pixel))
-        cards.append((f"CRVAL{axis_number}", float(map_values[f"{axis}c"])))
-        cards.append((f"CDELT{axis_number}", float(map_values[f"d{axis}"])))
+        cards += [
+            (f"CTYPE{axis_number}", ctype),
+            (f"CUNIT{axis_number}", "arcsec"),
+            (f"CRPIX{axis_number}", (shape[2 - axis_number] + 1) / 2.0),
+            (f"CRVAL{axis_number}", float(map_values[f"{axis}c"])),
+            (f"CDELT{axis_number}", float(map_values[f"d{axis}"])),
+        ]
     roll_angle = map_values.get("roll_angle")
     if isinstance(roll_angle, int | float | np.number):
         cards.append(("CROTA2", -float(roll_angle)))
     if "time" in map_values:
-        time_text = str(_convert_scalar(map_values["time"]))
-        cards.append(("DATE-OBS", _parse_date(time_text)))
+        cards.append(("DATE-OBS", _parse_date(str(_convert_scalar(map_values["time"])))))
     for keyword, name in (("RSUN_OBS", "rsun"), ("HGLT_OBS", "b0"), ("HGLN_OBS", "l0")):
         cards.append((keyword, map_values.get(name)))
     position_names = {"xc", "yc", "dx", "dy", "time", "rsun", "b0", "l0", "roll_angle"}
     for name, value in map_values.items():
         if isinstance(value, bytes | str | np.number) and name not in position_names:
             cards.append((name, _convert_scalar(value)))
-    header_cards = []
-    for keyword, value in cards:
-        if value is not None:
-            plain_value = float(value) if isinstance(value, np.floating) else value
-            header_cards.append(HeaderCard(keyword, plain_value))
-    return header_cards
+    return [
+        HeaderCard(keyword, float(value) if isinstance(value, np.floating) else value)
+        for keyword, value in cards
+        if value is not None
+    ]
 
 
 def _parse_date(text: str) -> str | None:
@@ -400,19 +351,13 @@ def _parse_date(text: str) -> str | None:
 
 
 def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], index: int) -> ArrayPart:
-    if values.dtype.kind == "b":
-        native_values = values.astype("u1")
-    else:
-        native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    native_type = "u1" if values.dtype.kind == "b" else values.dtype.newbyteorder("=")
+    native_values = values.astype(native_type, copy=False)
     axis_kinds = {1: "longitude", 2: "latitude"} if cards else {}
-    axes = []
-    for axis_number, size in enumerate(reversed(native_values.shape), 1):
-        axis = Axis(name=f"axis{axis_number}", size=size, kind=axis_kinds.get(axis_number, ""))
-        axes.append(axis)
-    create_sky_mapping = None
-    if cards:
-        card_values = {card.keyword: card.value for card in cards}
-        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
+    axes = [
+        Axis(name=f"axis{axis_number}", size=size, kind=axis_kinds.get(axis_number, ""))
+        for axis_number, size in enumerate(reversed(native_values.shape), 1)
+    ]
     return ArrayPart(
         index=index,
         name=name,
@@ -420,36 +365,38 @@ def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], 
         dtype=native_values.dtype,
         read=lambda window: np.array(native_values[tuple(window)]),
         cards=tuple(cards),
-        create_sky_mapping=create_sky_mapping,
+        create_sky_mapping=create_sky_mapping(cards),
     )
 
 
-def _split_complex_columns(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Split columns of complex numbers into their parts."""
-    for word, values in columns.items():
-        if values.dtype.kind == "c":
-            yield f"{word}_real", values.real
-            yield f"{word}_imag", values.imag
-        else:
-            yield word, values
+def _split_complex_numbers(name: str, values: npt.NDArray[Any]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Split complex numbers into their parts; other values stay as they are."""
+    if values.dtype.kind == "c":
+        yield f"{name}_real", values.real
+        yield f"{name}_imag", values.imag
+    else:
+        yield name, values
 
 
 def _create_table(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int) -> TablePart:
-    table_columns = []
-    arrays = []
-    for word, values in _split_complex_columns(columns):
-        column, array = _build_column(word, values)
-        table_columns.append(column)
-        arrays.append(array)
-    schema = pa.schema([column.arrow_field for column in table_columns])
-    record_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    column_pairs = [
+        _build_column(part_name, part)
+        for column_name, values in columns.items()
+        for part_name, part in _split_complex_numbers(column_name, values)
+    ]
+    schema = pa.schema([column.arrow_field for column, _ in column_pairs])
+    record_batch = pa.RecordBatch.from_arrays([cells for _, cells in column_pairs], schema=schema)
 
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
         yield record_batch.slice(start, row_limit)
 
-    columns_and_types = tuple(table_columns)
-    row_count = record_batch.num_rows
-    return TablePart(index=index, name=name, columns=columns_and_types, row_count=row_count, read_batches=read_batches)
+    return TablePart(
+        index=index,
+        name=name,
+        columns=tuple(column for column, _ in column_pairs),
+        row_count=record_batch.num_rows,
+        read_batches=read_batches,
+    )
 
 
 def _build_column(name: str, values: npt.NDArray[Any]) -> tuple[Column, pa.Array]:
@@ -459,20 +406,11 @@ def _build_column(name: str, values: npt.NDArray[Any]) -> tuple[Column, pa.Array
         values = values.astype("i8") if fits_int64 else values.astype("U20")
     if values.dtype.kind in "SU":
         text_column = Column(name=name, type=ColumnType("char", "*"))
-        texts = [str(_convert_scalar(element)) for element in values]
-        return text_column, pa.array(texts).cast(text_column.arrow_field.type)
-    native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if native_values.dtype.kind == "b":
-        datatype = "boolean"
-    else:
-        datatype = VOTABLE_TYPES.get(native_values.dtype.str[1:], "double")
-    column = Column(name=name, type=ColumnType(datatype, format_arraysize(native_values.shape[1:])))
-    arrow_type = column.arrow_field.type
-    flat = pa.array(np.ascontiguousarray(native_values).ravel())
-    if native_values.ndim == 1:
-        return column, flat.cast(arrow_type)
-    items = flat.cast(arrow_type.value_type)
-    return column, pa.FixedSizeListArray.from_arrays(items, arrow_type.list_size).cast(arrow_type)
+        return text_column, pa.array(_decode_texts(values).tolist()).cast(text_column.arrow_field.type)
+    datatype = "boolean" if values.dtype.kind == "b" else VOTABLE_TYPES.get(values.dtype.str[1:], "double")
+    column = Column(name=name, type=ColumnType(datatype, format_arraysize(values.shape[1:])))
+    cells = build_number_cells(values, values.shape[1:], column.arrow_field.type, keeps_nan=True)
+    return column, cells
 
 
 MEDIUM = ProductFileFormat(

@@ -11,26 +11,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._number_types import (
-    UINT64_DIGITS,
+from hven.formats.media import MAX_PARTS, HeaderCard, TablePart
+from hven.formats.media.api import (
+    MAX_UNPACKED_BYTES,
     VOTABLE_TYPES,
-    build_uint64_text_deviation,
+    convert_library_errors,
+    create_unpacked_size_error,
     format_arraysize,
-    has_values_beyond_int64,
 )
-from hven.formats.media._product import HeaderCard, TablePart
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors
 from hven.model import DeviationKind, ReadDeviation
-from hven.model.errors import TooLargeError, format_message
+from hven.model.errors import SourceError, format_message
 from hven.model.table import Column
 from hven.model.types import ColumnType
+from hven.plugins.array_files.array_variables import (
+    MAX_BATCH_BYTES,
+    build_cells,
+    build_number_cells,
+    create_batch_reader,
+)
+from hven.plugins.array_files.uint64_texts import (
+    build_uint64_text_deviation,
+    create_uint64_text_type,
+    has_values_beyond_int64,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    import h5py
+
+MAX_GROUP_DEPTH = 20  # of nested groups
 # end of the name under which astropy keeps the units and descriptions of the columns of a table
 COLUMN_METADATA_SUFFIX = ".__table_column_meta__"
-_BLOCK_BYTES = 8 << 20  # bytes of rows that are read at a time
+_INDEX_PATTERN = re.compile(r"(?:^|/)_i_")  # in the path of an index of PyTables
+_FIELD_TYPES = VOTABLE_TYPES | {"b1": "boolean", "c8": "floatComplex", "c16": "doubleComplex", "f2": "float"}
 _LINE_PATTERN = re.compile(r"^- (?:!\S+ )?\{name: (?P<name>'[^']*'|[^,}]+)(?P<rest>.*)\}\s*$")
 _UNIT_PATTERN = re.compile(r"\bunit: (?:!\S+ \{unit: )?(?P<unit>'[^']*'|[^,}]+)")
 _DESCRIPTION_PATTERN = re.compile(r"\bdescription: (?P<description>'(?:[^']|'')*'|\"[^\"]*\"|[^,}]+)")
@@ -46,42 +60,50 @@ class _CompoundField:
     column: Column
 
 
-def find_compound_tables(group: Any, h5py: Any, table_limit: int, group_path: str = "") -> Iterator[tuple[str, Any]]:
-    """Find the datasets of a compound type and one dimension.
+def find_compound_tables(hdf5_file: h5py.File, name: str) -> list[tuple[str, h5py.Dataset]]:
+    """Find the datasets of a compound type and one dimension, and refuse values in other files.
 
     Parameters
     ----------
-    group
-        An open group of h5py. Links to other files have been refused before.
-    h5py
-        The module h5py.
-    table_limit
-        Maximum number of tables.
-    group_path
-        Path of the group, with a slash at its end.
+    hdf5_file
+        An open file.
+    name
+        Name of the file.
 
-    Yields
-    ------
-    path, dataset
+    Returns
+    -------
+    tables
         Path and dataset of each table, in the order of the file.
+
+    Raises
+    ------
+    SourceError
+        Values are in other files, which HDF5 would open wherever they are.
     """
-    count = 0
-    for title in group:
-        if count >= table_limit:
-            return
-        if title.startswith("_i_"):  # indexes of PyTables
-            continue
-        if isinstance(group.get(title, getlink=True), h5py.SoftLink):
-            member = None
-        else:
-            member = group.get(title)
-        if isinstance(member, h5py.Dataset) and member.dtype.names and len(member.shape or ()) == 1:
-            count += 1
+    return [
+        (path, dataset)
+        for path, dataset in _iterate_datasets(hdf5_file, name)
+        if dataset.dtype.names and len(dataset.shape or ()) == 1 and not _INDEX_PATTERN.search(path)
+    ]
+
+
+def _iterate_datasets(
+    group: h5py.Group, name: str, group_path: str = "", depth: int = 0
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    import h5py  # noqa: PLC0415  (few requests need it)
+
+    for title in list(group)[: 10 * MAX_PARTS]:
+        link = group.get(title, getlink=True)
+        is_external = isinstance(link, h5py.ExternalLink)
+        member = None if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else group.get(title)
+        if isinstance(member, h5py.Dataset):
+            is_external = bool(member.external) or member.is_virtual
+        if is_external:
+            raise SourceError(format_message("{name} has values in other files, which Hven does not read", name))
+        if isinstance(member, h5py.Dataset):
             yield group_path + title, member
-        elif isinstance(member, h5py.Group) and group_path.count("/") < 20:
-            for inner_table in find_compound_tables(member, h5py, table_limit - count, f"{group_path}{title}/"):
-                count += 1
-                yield inner_table
+        elif isinstance(member, h5py.Group) and depth < MAX_GROUP_DEPTH:
+            yield from _iterate_datasets(member, name, f"{group_path}{title}/", depth + 1)
 
 
 def create_compound_table(
@@ -112,13 +134,7 @@ def create_compound_table(
     """
     max_chunk_bytes = MAX_UNPACKED_BYTES // 4
     if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > max_chunk_bytes:
-        raise TooLargeError(
-            format_message(
-                "{name} is larger than {most} MB after decompression, which is the limit",
-                "a block of the file",
-                max_chunk_bytes >> 20,
-            )
-        )
+        raise create_unpacked_size_error("a block of the file", max_chunk_bytes)
     column_metadata = _read_column_metadata(dataset, path)
     members: list[_CompoundField] = []
     deviations: list[ReadDeviation] = []
@@ -126,9 +142,9 @@ def create_compound_table(
         base, shape = kind.subdtype or (kind, ())
         column = _create_column("_".join(names), base, shape, column_metadata)
         if column is not None and base.str[1:] == "u8":
-            step = max(1, _BLOCK_BYTES // max(1, dataset.dtype.itemsize))
+            step = max(1, MAX_BATCH_BYTES // max(1, dataset.dtype.itemsize))
             if has_values_beyond_int64(partial(_read_field_values, dataset, names), int(dataset.shape[0]), step):
-                column = column.copy_with(type=_create_uint64_text_type(shape))
+                column = column.copy_with(type=create_uint64_text_type(shape))
                 deviations.append(build_uint64_text_deviation(column.name, file))
         if column is None:
             message = f"values of the type {base} have no form in a table of the VO: the field is not read"
@@ -139,12 +155,12 @@ def create_compound_table(
             members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column))
     if not members:
         return None, deviations
-    cards = []
-    for word, value in dataset.attrs.items():
-        if isinstance(value, str | int | float | np.generic):
-            cards.append(HeaderCard(word, str(value)[:2000]))
-    table = _create_table(dataset, members, path=path, index=index, file=file, cards=tuple(cards))
-    return table, deviations
+    cards = tuple(
+        HeaderCard(word, str(value)[:2000])
+        for word, value in dataset.attrs.items()
+        if isinstance(value, str | int | float | np.generic)
+    )
+    return _create_table(dataset, members, path=path, index=index, file=file, cards=cards), deviations
 
 
 def _list_fields(
@@ -170,25 +186,10 @@ def _create_column(
             return None
         arraysize = "*" if size is None else f"{base.itemsize}x{size}"
         return Column(name=name, type=ColumnType("char", arraysize), unit=unit, description=description)
-    datatype = None
-    if base.kind == "b":
-        datatype = "boolean"
-    elif base.kind == "c":
-        datatype = {8: "floatComplex", 16: "doubleComplex"}.get(base.itemsize)
-    elif base.str[1:] == "f2":
-        datatype = "float"
-    elif base.kind in "iuf":
-        datatype = VOTABLE_TYPES.get(base.str[1:])
+    datatype = _FIELD_TYPES.get(base.str[1:])
     if datatype is None:
         return None
     return Column(name=name, type=ColumnType(datatype, size), unit=unit, description=description)
-
-
-def _create_uint64_text_type(shape: Sequence[int]) -> ColumnType:
-    """Return the type of unsigned 64-bit integers as decimal digits."""
-    if not shape:
-        return ColumnType("char", f"{UINT64_DIGITS}*")
-    return ColumnType("char", format_arraysize((*shape, UINT64_DIGITS)))
 
 
 def _read_field_values(dataset: Any, names: Sequence[str], first: int, stop: int) -> Any:
@@ -212,10 +213,7 @@ def _read_column_metadata(dataset: Any, path: str) -> dict[str, tuple[str | None
         return {}
     metadata_by_column = {}
     for line in lines[()]:
-        if isinstance(line, bytes):
-            text = line.decode("utf-8", "replace")
-        else:
-            text = str(line)
+        text = line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line)
         match = _LINE_PATTERN.match(text)
         if match is not None:
             unit_match = _UNIT_PATTERN.search(match["rest"])
@@ -246,17 +244,12 @@ def _create_table(
     count = int(dataset.shape[0])
     tops = list(dict.fromkeys(member.path[0] for member in members))
 
-    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
-        row_bytes = max(1, dataset.dtype.itemsize)
-        step = max(1, min(65_536, _BLOCK_BYTES // row_bytes))
-        for first in range(start, min(count, start + row_limit), step):
-            stop = min(count, start + row_limit, first + step)
-            with convert_library_errors(file, "HDF5"):
-                records = dataset.fields(tops)[first:stop]
-            arrays = []
-            for member, arrow_type in zip(members, schema.types, strict=True):
-                arrays.append(_build_array(records, member, arrow_type))
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+    def read_columns(first: int, stop: int) -> list[pa.Array]:
+        with convert_library_errors(file, "HDF5"):
+            records = dataset.fields(tops)[first:stop]
+        return [
+            _build_array(records, member, arrow_type) for member, arrow_type in zip(members, schema.types, strict=True)
+        ]
 
     def select_columns(names: Collection[str]) -> TablePart:
         selected_members = [member for member in members if member.column.name in names]
@@ -268,7 +261,7 @@ def _create_table(
         name=path,
         columns=columns,
         row_count=count,
-        read_batches=read_batches,
+        read_batches=create_batch_reader(schema, count, dataset.dtype.itemsize, read_columns),
         cards=cards,
         select_columns=select_columns,
         is_declared=True,
@@ -292,19 +285,9 @@ def _build_array(records: Any, member: _CompoundField, arrow_type: pa.DataType) 
         parts = flat.astype(flat.dtype.newbyteorder("=")).view(f"f{base.itemsize // 2}")
         flat_array = pa.FixedSizeListArray.from_arrays(pa.array(parts), 2)
     else:
-        native_type = "f4" if base.str[1:] == "f2" else flat.dtype.newbyteorder("=")
-        flat_array = pa.array(flat.astype(native_type), from_pandas=base.kind == "f")
-        element_type = arrow_type.value_type if pa.types.is_list(arrow_type) else arrow_type
-        if pa.types.is_string(element_type):
-            flat_array = flat_array.cast(pa.string())
-    if not member.shape:
-        return flat_array.cast(arrow_type)
-    size = math.prod(member.shape)
-    if pa.types.is_string(flat_array.type):
-        offsets = np.arange(0, len(flat_array) + 1, size, dtype=np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), flat_array)
-    items = flat_array.cast(arrow_type.value_type)
-    return pa.FixedSizeListArray.from_arrays(items, arrow_type.list_size).cast(arrow_type)
+        numbers = flat.astype("f4") if base.str[1:] == "f2" else flat
+        return build_number_cells(numbers, member.shape, arrow_type)
+    return build_cells(flat_array, member.shape, arrow_type)
 
 
 def _decode_texts(cells: pa.Array) -> pa.Array:
@@ -318,4 +301,4 @@ def _decode_texts(cells: pa.Array) -> pa.Array:
     return pc.utf8_rtrim(texts, " \0")
 
 
-__all__ = ["COLUMN_METADATA_SUFFIX", "create_compound_table", "find_compound_tables"]
+__all__ = ["COLUMN_METADATA_SUFFIX", "MAX_GROUP_DEPTH", "create_compound_table", "find_compound_tables"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,39 +27,56 @@ from hven.formats.media import (
     TablePart,
     convert_to_wavelengths,
 )
-from hven.formats.media import _compound_tables as compound_tables
-from hven.formats.media import _istp as istp
-from hven.formats.media import _map_projections as map_projections
-from hven.formats.media._number_types import (
-    UINT64_DIGITS,
+from hven.formats.media.api import (
+    MISSING_INSTANT,
     VOTABLE_TYPES,
-    build_uint64_text_deviation,
+    ArrayLayout,
+    ProductVariable,
+    convert_library_errors,
+    copy_to_disk,
+    create_sky_mapping,
+    find_body_ctype_code,
     format_arraysize,
-    has_values_beyond_int64,
+    read_window_values,
 )
-from hven.formats.media._product import MISSING_INSTANT, ProductVariable
-from hven.formats.media._stored_arrays import ArrayLayout, convert_library_errors, copy_to_disk, read_window_values
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
-from hven.model.sky import footprints
-from hven.model.table import MJD_EPOCH, ArrayAxisMetadata, Column, TimeSeriesMetadata
+from hven.model.table import ArrayAxisMetadata, Column
 from hven.model.types import ColumnType
+from hven.plugins.array_files import istp_attributes as istp
+from hven.plugins.array_files.array_variables import (
+    MAX_CELL_BYTES,
+    build_number_cells,
+    collect_sample_metadata,
+    create_time_column,
+    create_variable_table,
+    describe_axis,
+    round_bin_centers,
+)
+from hven.plugins.array_files.compound_tables import (
+    COLUMN_METADATA_SUFFIX,
+    MAX_GROUP_DEPTH,
+    create_compound_table,
+    find_compound_tables,
+)
+from hven.plugins.array_files.uint64_texts import (
+    build_uint64_text_deviation,
+    create_uint64_text_type,
+    has_values_beyond_int64,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from hven.formats.media import Part
-
-    Window = Sequence[slice]
-    from hven.formats.media._product import Instants
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Part, Place
+    from hven.formats.media.api import Instants
     from hven.model import ReadDeviation
 
-MAX_CELL_BYTES = 1 << 16  # of a cell of a table
+    Window = Sequence[slice]
+
 FILL_ATTRIBUTES = ("_FillValue", "missing_value", "FILLVAL")
-MAX_GROUP_DEPTH = 20  # of nested groups
 _TIME_UNIT_PATTERN = re.compile(
     r"(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})"
     r"(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?",
@@ -81,12 +99,21 @@ _UNITS_PER_DAY = {
     "us": 86_400e6,
     "microsecond": 86_400e6,
 }
-
-
+# what the library of netCDF writes for itself
+_HDF5_ATTRIBUTES = {
+    "DIMENSION_LIST",
+    "REFERENCE_LIST",
+    "CLASS",
+    "NAME",
+    "_Netcdf4Dimid",
+    "_Netcdf4Coordinates",
+    "_NCProperties",
+}
+_UNIX_EPOCH_MJD = 40_587.0
 _COMPLEX_PARTS: dict[str, Callable[[Any], Any]] = {"_real": np.real, "_imag": np.imag}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _NetcdfVariable:
     """A variable of a file of either version.
 
@@ -104,15 +131,11 @@ class _NetcdfVariable:
     dtype: np.dtype[Any]
     attributes: Mapping[str, Any]
     read_stored: Callable[[Window], npt.NDArray[Any]]
-    unlimited_dims: frozenset[str] = field(default_factory=frozenset)
+    unlimited_dims: frozenset[str]
+    has_truncated_times = False
 
     def read_text_attribute(self, name: str) -> str:
-        value = self.attributes.get(name)
-        if isinstance(value, bytes):
-            return value.decode("utf-8", "replace")
-        if value is None:
-            return ""
-        return str(value)
+        return istp.read_text_attribute(self.attributes, name)
 
     def read_number_attribute(self, name: str) -> Any:
         value = np.asarray(self.attributes.get(name)).ravel()
@@ -125,9 +148,25 @@ class _NetcdfVariable:
         return self.dtype.kind in "SUO"
 
     @property
+    def is_time(self) -> bool:
+        return self.time_reference is not None
+
+    @property
+    def column_name(self) -> str:
+        return self.name.rsplit("/", 1)[-1]
+
+    @property
+    def cell_shape(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+    @property
+    def cell_bytes(self) -> int:
+        return math.prod(self.cell_shape) * self.dtype.itemsize
+
+    @cached_property
     def time_reference(self) -> tuple[float, float] | None:
         """The MJD from which its times count, and how many of its units make a day; None if it is no time."""
-        match = _TIME_UNIT_PATTERN.fullmatch(self.read_text_attribute("units").strip())
+        match = _TIME_UNIT_PATTERN.fullmatch(self.read_text_attribute("units"))
         calendar = self.read_text_attribute("calendar").lower() or "standard"
         if match is None or calendar not in {"standard", "gregorian", "proleptic_gregorian"}:
             return None
@@ -142,12 +181,11 @@ class _NetcdfVariable:
         hours, minutes, seconds = (float(match[group] or 0) for group in (5, 6, 7))
         hour = hours + minutes / 60.0 + seconds / 3600.0
         zone_hours = 0.0
-        zone = re.fullmatch(r"([+-]\d{1,2}):?(\d{2})?", match[8] or "")
+        zone = re.fullmatch(r"([+-])(\d{1,2}):?(\d{2})?", match[8] or "")
         if zone:
-            zone_minutes = int(zone[2] or 0)
-            zone_hours = int(zone[1]) + math.copysign(zone_minutes / 60.0, int(zone[1]))
+            zone_hours = float(f"{zone[1]}1") * (int(zone[2]) + int(zone[3] or 0) / 60.0)
         day_number = float(day.astype(np.int64))
-        return day_number + 40_587.0 + (hour - zone_hours) / 24.0, units_per_day
+        return day_number + _UNIX_EPOCH_MJD + (hour - zone_hours) / 24.0, units_per_day
 
     def find_fill_values(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         is_missing = np.zeros(stored.shape, np.bool_)
@@ -157,20 +195,18 @@ class _NetcdfVariable:
                 is_missing |= np.isin(stored, fill.astype(stored.dtype))
         return is_missing
 
-    @property
+    @cached_property
     def scale_and_offset(self) -> tuple[float, float] | None:
         factor = self.read_number_attribute("scale_factor")
         zero = self.read_number_attribute("add_offset")
         if factor is None and zero is None:
             return None
-        if factor is None:
-            factor = 1.0
-        return float(factor), float(zero or 0.0)
+        return float(1.0 if factor is None else factor), float(zero or 0.0)
 
     @property
     def value_type(self) -> np.dtype[Any]:
         """The type of the values that `read_values` returns: by CF that of the scale, else one that can hold NaN."""
-        if self.time_reference is not None:
+        if self.is_time:
             return np.dtype("f8")
         for name in ("scale_factor", "add_offset"):
             number = self.read_number_attribute(name)
@@ -206,34 +242,30 @@ class _NetcdfVariable:
         zero = self.time_reference
         assert zero is not None  # noqa: S101  (only times are read so)
         stored = self.read_stored(self._build_record_window(start, stop))
-        start_instant = round((zero[0] - 40_587.0) * 86_400e6)
-        step = 86_400e6 / zero[1]
-        if stored.dtype.kind in "iu" and step >= 1.0 and self.scale_and_offset is None:
-            instants_read = stored.astype(np.int64) * round(step) + start_instant
-            missing = self.find_fill_values(stored)
-            return np.where(missing, MISSING_INSTANT, instants_read), None
-        if stored.dtype.kind in "iu" and step == 1e-3 and self.scale_and_offset is None:
-            micros, nanos = np.divmod(stored.astype(np.int64), 1000)
-            return np.where(self.find_fill_values(stored), MISSING_INSTANT, micros + start_instant), nanos
-        values = stored.astype(np.float64)
-        scaled = self.scale_and_offset
-        if scaled is not None:
-            values = values * scaled[0] + scaled[1]
-        is_missing = self.find_fill_values(stored) | ~np.isfinite(values)
-        microseconds = np.round(np.where(is_missing, 0.0, values) * step)
-        instants = microseconds.astype(np.int64) + start_instant
-        return np.where(is_missing, MISSING_INSTANT, instants), None
+        start_instant = round((zero[0] - _UNIX_EPOCH_MJD) * 86_400e6)
+        step = 86_400e6 / zero[1]  # microseconds of a unit
+        is_missing = self.find_fill_values(stored)
+        nanoseconds = None
+        is_whole = stored.dtype.kind in "iu" and self.scale_and_offset is None
+        if is_whole and step >= 1.0:
+            microseconds = stored.astype(np.int64) * round(step)
+        elif is_whole and step == 1e-3:
+            microseconds, nanoseconds = np.divmod(stored.astype(np.int64), 1000)
+        else:
+            factor, offset = self.scale_and_offset or (1.0, 0.0)
+            values = stored.astype(np.float64) * factor + offset
+            is_missing |= ~np.isfinite(values)
+            microseconds = np.round(np.where(is_missing, 0.0, values) * step).astype(np.int64)
+        return np.where(is_missing, MISSING_INSTANT, microseconds + start_instant), nanoseconds
 
     def _build_record_window(self, start: int, stop: int) -> tuple[slice, ...]:
         """Return the window of some records."""
-        return (slice(start, stop), *(slice(0, size) for size in self.shape[1:]))
+        return (slice(start, stop), *(slice(0, size) for size in self.cell_shape))
 
     @cached_property
     def exceeds_int64(self) -> bool:
         """Whether the variable holds unsigned integers that exceed the largest int64."""
-        if self.dtype.str[1:] != "u8" or not self.shape:
-            return False
-        if self.time_reference is not None or self.scale_and_offset is not None:
+        if self.dtype.str[1:] != "u8" or not self.shape or self.is_time or self.scale_and_offset is not None:
             return False
 
         def read_filled(first: int, stop: int) -> npt.NDArray[np.uint64]:
@@ -241,74 +273,56 @@ class _NetcdfVariable:
             missing = self.find_fill_values(stored)
             return np.where(missing, 0, stored).astype(np.uint64)
 
-        record_values = max(1, math.prod(self.shape[1:]))
+        record_values = max(1, math.prod(self.cell_shape))
         step = max(1, MAX_CELL_BYTES * 16 // record_values)
         return has_values_beyond_int64(read_filled, self.shape[0], step)
 
     def create_column(self) -> Column:
-        name = self.name.rsplit("/", 1)[-1]
-        description = self.read_text_attribute("long_name") or self.read_text_attribute("standard_name")
-        description = description or istp.read_text_attribute(self.attributes, "CATDESC")
-        cell_shape = self.shape[1:]
-        size = format_arraysize(cell_shape)
-        if self.time_reference is not None:
-            time_description = f"MJD: {description}".rstrip(": ")
-            column_type = ColumnType("double", size)
-            epoch = None if size else MJD_EPOCH
-            return Column(
-                name=name, type=column_type, unit="d", ucd="time.epoch", description=time_description, epoch=epoch
-            )
+        name = self.column_name
+        descriptions = (self.read_text_attribute(word) for word in ("long_name", "standard_name", "CATDESC"))
+        description = next(filter(None, descriptions), "")
+        if self.is_time:
+            return create_time_column(name, f"MJD: {description}".rstrip(": "), self.cell_shape)
         if self.exceeds_int64:
-            digits_size = format_arraysize((*cell_shape, UINT64_DIGITS)) if cell_shape else f"{UINT64_DIGITS}*"
-            column_type = ColumnType("char", digits_size)
-            unit = self.read_text_attribute("units").strip() or None
+            column_type = create_uint64_text_type(self.cell_shape)
+            unit = self.read_text_attribute("units") or None
             return Column(name=name, type=column_type, unit=unit, description=description or None)
         if self.is_text:
             column_type = ColumnType("char", "*")
         else:
             numpy_type = self.value_type if self.scale_and_offset else self.dtype
-            column_type = ColumnType(VOTABLE_TYPES[numpy_type.str[1:]], size)
+            column_type = ColumnType(VOTABLE_TYPES[numpy_type.str[1:]], format_arraysize(self.cell_shape))
         label = istp.read_axis_label(self.attributes, name)
         return Column(name=name, type=column_type, unit=self.unit, description=description or None, label=label)
 
     @property
     def unit(self) -> str | None:
         """The unit; for variables with attributes of ISTP without markup, and None for words that mean none."""
-        if istp.read_text_attribute(self.attributes, "VAR_TYPE"):
-            return istp.strip_unit_markup(istp.read_text_attribute(self.attributes, "UNITS"))
-        return self.read_text_attribute("units").strip() or None
+        if self.read_text_attribute("VAR_TYPE"):
+            return istp.strip_unit_markup(self.read_text_attribute("UNITS"))
+        return self.read_text_attribute("units") or None
 
     def read_arrow(self, start: int, stop: int, arrow_type: pa.DataType) -> pa.Array:
         """Read records as cells, with nulls for fill values."""
         window = self._build_record_window(start, stop)
         if self.is_text:
             return pa.array(_decode_texts(self.read_stored(window)), pa.string())
-        is_unscaled = self.time_reference is None and self.scale_and_offset is None
-        cell_values = self.read_stored(window) if is_unscaled else self.read_values(window)
-        flat = np.ascontiguousarray(cell_values).ravel()
-        flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)
-        mask = self.find_fill_values(flat) if is_unscaled else None
-        cells = pa.array(flat, mask=mask, from_pandas=True)
-        if len(self.shape) == 1:
-            return cells.cast(arrow_type)
-        if self.exceeds_int64:
-            ends = np.arange(0, len(cells) + 1, math.prod(self.shape[1:]), dtype=np.int32)
-            return pa.ListArray.from_arrays(pa.array(ends), cells.cast(pa.string()))
-        items = cells.cast(arrow_type.value_type)
-        return pa.FixedSizeListArray.from_arrays(items, arrow_type.list_size).cast(arrow_type)
+        is_unscaled = not self.is_time and self.scale_and_offset is None
+        values = self.read_stored(window) if is_unscaled else self.read_values(window)
+        mask = self.find_fill_values(values) if is_unscaled else None
+        return build_number_cells(values, self.cell_shape, arrow_type, mask)
+
+    def describe(self) -> ProductVariable:
+        """Describe the variable for lists of all variables."""
+        cards = tuple(_list_attribute_cards(self.attributes))
+        return ProductVariable(name=self.name, type=self.dtype.name, sizes=self.shape, cards=cards)
 
 
 def _decode_texts(cells: npt.NDArray[Any]) -> list[str]:
     """Decode texts, which may stand in rows of single characters."""
     if cells.ndim == 2:
         cells = np.ascontiguousarray(cells).view(f"S{cells.shape[1]}").ravel()
-    texts = []
-    for cell in cells:
-        if isinstance(cell, bytes):
-            texts.append(cell.decode("utf-8", "replace").rstrip("\0 "))
-        else:
-            texts.append(str(cell))
-    return texts
+    return [cell.decode("utf-8", "replace").rstrip("\0 ") if isinstance(cell, bytes) else str(cell) for cell in cells]
 
 
 def open_netcdf(file: Place) -> OpenProductFile:
@@ -330,7 +344,7 @@ def open_netcdf(file: Place) -> OpenProductFile:
         The file is no netCDF or damaged, it names other files, or a library to read it is not installed.
     """
     name = file.name
-    with convert_library_errors(name, "netCDF"):
+    with convert_library_errors(name, "netCDF"), ExitStack() as resources:
         with file.open("rb") as source:
             signature = source.read(4)
         if signature[:3] == b"CDF" and signature[3:] not in {b"\x01", b"\x02"}:
@@ -341,36 +355,29 @@ def open_netcdf(file: Place) -> OpenProductFile:
         deviations: list[ReadDeviation] = []
         tables: list[TablePart] = []
         if signature[:3] == b"CDF":
-            variables_found, global_attributes, close = _open_netcdf3(file, name)
+            variables_found, global_attributes = _open_netcdf3(file, resources)
         else:
-            variables_found, global_attributes, close, tables = _open_netcdf4(file, name, deviations)
-        try:
-            part_variables = {variable.name: variable for variable in variables_found[:MAX_PARTS]}
-            for variable in part_variables.values():
-                if variable.exceeds_int64:
-                    column_name = variable.name.rsplit("/", 1)[-1]
-                    deviations.append(build_uint64_text_deviation(column_name, name))
-            parts = (*tables, *_create_parts(part_variables, len(tables)))
-        except BaseException:
-            close()
-            raise
-
-    def list_variables() -> Iterator[ProductVariable]:
-        for variable in variables_found:
-            variable_cards = tuple(_list_attribute_cards(variable.attributes))
-            yield ProductVariable(
-                name=variable.name, type=variable.dtype.name, sizes=variable.shape, cards=variable_cards
-            )
-
-    cards = tuple(_list_attribute_cards(global_attributes))
-    return OpenProductFile(
-        medium="netcdf",
-        parts=parts,
-        cards=cards,
-        close=close,
-        list_variables=list_variables,
-        deviations=deviations,
-    )
+            hdf5_file = resources.enter_context(_open_hdf5(file))
+            for path, dataset in find_compound_tables(hdf5_file, name)[:MAX_PARTS]:
+                rows, table_deviations = create_compound_table(path, dataset, len(tables), name)
+                if rows is not None:
+                    tables.append(rows)
+                deviations += table_deviations
+            variables_found, global_attributes = _open_netcdf4(hdf5_file, name, resources)
+        part_variables = {variable.name: variable for variable in variables_found[:MAX_PARTS]}
+        deviations += [
+            build_uint64_text_deviation(variable.column_name, name)
+            for variable in part_variables.values()
+            if variable.exceeds_int64
+        ]
+        return OpenProductFile(
+            medium="netcdf",
+            parts=(*tables, *_create_parts(part_variables, len(tables))),
+            cards=tuple(_list_attribute_cards(global_attributes)),
+            close=resources.pop_all().close,
+            list_variables=lambda: (variable.describe() for variable in variables_found),
+            deviations=deviations,
+        )
 
 
 def read_global_attributes(file: Place) -> Iterator[HeaderCard]:
@@ -397,67 +404,44 @@ def read_global_attributes(file: Place) -> Iterator[HeaderCard]:
         with open_netcdf(file) as product:
             yield from product.cards
         return
-    plugins.require_modules("a netCDF file", "h5py", error_class=SourceError)
-    import h5py  # noqa: PLC0415  (few requests need it)
-
     with convert_library_errors(file.name, "netCDF"), _open_hdf5(file) as hdf5_file:
+        import h5py  # noqa: PLC0415  (few requests need it)
+
         global_attributes = {}
         for word, value in _read_attributes(hdf5_file.attrs).items():
             if isinstance(value, h5py.Empty):
                 continue
-            if isinstance(value, np.ndarray) and value.size == 1:
-                global_attributes[word] = value.ravel()[0]
-            else:
-                global_attributes[word] = value
+            is_single = isinstance(value, np.ndarray) and value.size == 1
+            global_attributes[word] = value.ravel()[0] if is_single else value
         cards = list(_list_attribute_cards(global_attributes))
     yield from cards
 
 
 def _open_hdf5(file: Place) -> Any:
+    plugins.require_modules("a netCDF file", "h5py", error_class=SourceError)
     import h5py  # noqa: PLC0415  (few requests need it)
 
-    if isinstance(file, Path):
-        return h5py.File(file, "r")
-    return h5py.File(file.open("rb"), "r")
+    return h5py.File(file if isinstance(file, Path) else file.open("rb"), "r")
 
 
-def _open_netcdf4(
-    file: Place, name: str, deviations: list[ReadDeviation]
-) -> tuple[list[_NetcdfVariable], Mapping[str, Any], Callable[[], None], list[TablePart]]:
-    plugins.require_modules("a netCDF file", "h5py", "h5netcdf", error_class=SourceError)
+def _open_netcdf4(hdf5_file: Any, name: str, resources: ExitStack) -> tuple[list[_NetcdfVariable], Mapping[str, Any]]:
+    plugins.require_modules("a netCDF file", "h5netcdf", error_class=SourceError)
     import h5netcdf  # noqa: PLC0415  (few requests need it)
-    import h5py  # noqa: PLC0415  (few requests need it)
 
-    hdf5_file = _open_hdf5(file)
-    try:
-        _refuse_external_values(hdf5_file, hdf5_file, h5py, name, 0)
-        tables: list[TablePart] = []
-        for path, dataset in compound_tables.find_compound_tables(hdf5_file, h5py, MAX_PARTS):
-            rows, table_deviations = compound_tables.create_compound_table(path, dataset, len(tables), name)
-            if rows is not None:
-                tables.append(rows)
-            deviations += table_deviations
-        netcdf_object = h5netcdf.File(hdf5_file, "r", phony_dims="sort")
-        variables_found: list[_NetcdfVariable] = []
-        _collect_variables(netcdf_object, name, variables_found)
-
-        def close_files() -> None:
-            netcdf_object.close()  # its variables refer to it weakly: this function keeps it until here
-            hdf5_file.close()
-
-        return variables_found, _read_attributes(netcdf_object.attrs), close_files, tables
-    except BaseException:
-        hdf5_file.close()
-        raise
+    netcdf_object = h5netcdf.File(hdf5_file, "r", phony_dims="sort")
+    resources.callback(netcdf_object.close)  # its variables refer to it weakly: this method keeps it until then
+    variables_found: list[_NetcdfVariable] = []
+    _collect_variables(netcdf_object, name, variables_found)
+    return variables_found, _read_attributes(netcdf_object.attrs)
 
 
 def _collect_variables(
     group: Any, file_name: str, collected: list[_NetcdfVariable], group_path: str = "", depth: int = 0
 ) -> None:
     """Collect the variables of a group, and then those of the groups in it, up to `MAX_PARTS`."""
-    suffix = compound_tables.COLUMN_METADATA_SUFFIX
     for title, variable in group.variables.items():
-        is_table_metadata = title.endswith(suffix) and title.removesuffix(suffix) in group.variables
+        table_title = title.removesuffix(COLUMN_METADATA_SUFFIX)
+        is_table_metadata = table_title != title and table_title in group.variables
         if not is_table_metadata and variable.dtype.kind in "iufcSO" and len(collected) < MAX_PARTS:
             collected += _create_variables(group, variable, group_path + title, file_name)
     if depth < MAX_GROUP_DEPTH:
@@ -467,11 +451,8 @@ def _collect_variables(
 
 def _create_variables(group: Any, variable: Any, name: str, file_name: str) -> Iterator[_NetcdfVariable]:
     """Create a variable; of complex numbers create one for each of their parts."""
-    unlimited = []
-    for dim in variable.dimensions:
-        dimension = group.dimensions.get(dim)
-        if dimension is not None and dimension.isunlimited():
-            unlimited.append(dim)
+    dimensions = {dim: group.dimensions.get(dim) for dim in variable.dimensions}
+    unlimited_dims = frozenset(dim for dim, size in dimensions.items() if size is not None and size.isunlimited())
     is_complex = variable.dtype.kind == "c"
     value_type = np.dtype(f"f{variable.dtype.itemsize // 2}") if is_complex else variable.dtype
     parts = _COMPLEX_PARTS if is_complex else {"": np.asarray}
@@ -483,43 +464,17 @@ def _create_variables(group: Any, variable: Any, name: str, file_name: str) -> I
             dtype=value_type,
             attributes=_read_attributes(variable.attrs),
             read_stored=partial(_read_variable_window, variable, file_name, take_part),
-            unlimited_dims=frozenset(unlimited),
+            unlimited_dims=unlimited_dims,
         )
-
-
-def _refuse_external_values(group: Any, root: Any, h5py: Any, name: str, depth: int) -> None:
-    """Refuse values in other files, which HDF5 would open wherever they are."""
-    for title in list(group)[: 10 * MAX_PARTS]:
-        link = group.get(title, getlink=True)
-        is_external = isinstance(link, h5py.ExternalLink)
-        if is_external or isinstance(link, h5py.SoftLink):
-            member = None
-        else:
-            member = group.get(title)
-        if isinstance(member, h5py.Dataset):
-            is_external = bool(member.external) or member.is_virtual
-        elif isinstance(member, h5py.Group) and depth < MAX_GROUP_DEPTH:
-            _refuse_external_values(member, root, h5py, name, depth + 1)
-        if is_external:
-            raise SourceError(format_message("{name} has values in other files, which Hven does not read", name))
 
 
 def _read_attributes(attribute_manager: Any) -> dict[str, Any]:
     attributes = {}
     for word in attribute_manager:
-        if word not in {
-            "DIMENSION_LIST",
-            "REFERENCE_LIST",
-            "CLASS",
-            "NAME",
-            "_Netcdf4Dimid",
-            "_Netcdf4Coordinates",
-            "_NCProperties",
-        }:
-            try:
+        if word not in _HDF5_ATTRIBUTES:
+            # an attribute may have a type that is not supported
+            with suppress(OSError, TypeError, ValueError, KeyError):
                 attributes[word] = attribute_manager[word]
-            except (OSError, TypeError, ValueError, KeyError):  # an attribute of a type that is not supported
-                continue
     return attributes
 
 
@@ -530,11 +485,12 @@ def _read_variable_window(
         return np.asarray(select_component(variable[tuple(window)]))
 
 
-def _open_netcdf3(file: Place, _name: str) -> tuple[list[_NetcdfVariable], Mapping[str, Any], Callable[[], None]]:
+def _open_netcdf3(file: Place, resources: ExitStack) -> tuple[list[_NetcdfVariable], Mapping[str, Any]]:
     plugins.require_modules("a netCDF file", "scipy", error_class=SourceError)
     from scipy.io import netcdf_file  # noqa: PLC0415  (few requests need it)
 
-    path, close = copy_to_disk(file)
+    path, remove_copy = copy_to_disk(file)
+    resources.callback(remove_copy)
     # the memory map is never read: it shows where values lie, and spans of the file are read instead
     netcdf_object = netcdf_file(str(path), "r", mmap=True)
     memory_map = netcdf_object._mm_buf  # noqa: SLF001
@@ -559,19 +515,13 @@ def _open_netcdf3(file: Place, _name: str) -> tuple[list[_NetcdfVariable], Mappi
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy warns that arrays may still refer to its map
         netcdf_object.close()
-    return variables_found, global_attributes, close
+    return variables_found, global_attributes
 
 
 def _list_attribute_cards(attributes: Mapping[str, Any]) -> Iterator[HeaderCard]:
     for word, value in attributes.items():
-        plain = value
-        if isinstance(value, bytes):
-            plain = value.decode("utf-8", "replace")
-        if isinstance(plain, str):
-            text = plain
-        else:
-            words = [str(item) for item in np.asarray(plain).ravel()[:50]]
-            text = " ".join(words)
+        plain = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        text = plain if isinstance(plain, str) else " ".join(map(str, np.asarray(plain).ravel()[:50]))
         if not text.strip():
             continue
         if isinstance(plain, np.integer | np.floating):
@@ -599,11 +549,13 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
     for (group, dim, count), members in _group_by_dimension(variables_by_name).items():
         if _has_only_grid_coordinates(dim, members, variables_by_name):
             continue
-        members.sort(key=lambda variable: variable.time_reference is None)
+        members.sort(key=lambda variable: not variable.is_time)
         table_variables.update(variable.name for variable in members)
         table_name = f"{group}/{dim}".lstrip("/")
-        collect_metadata = partial(_collect_sample_metadata, members, variables_by_name)
-        yield _create_table(members, index, table_name, count, collect_metadata)
+        names = {variable.name for variable in members}
+        describe_axes = partial(_describe_axes, variables_by_name=variables_by_name, member_names=names)
+        collect_metadata = partial(collect_sample_metadata, members, describe_axes)
+        yield create_variable_table(members, index, table_name, count, collect_metadata=collect_metadata)
         index += 1
     for variable in variables_by_name.values():
         is_column = variable.name in table_variables
@@ -615,21 +567,18 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
         if len(variable.shape) == 1 or (is_column and not has_described_axis):
             continue
         cards = _write_lon_lat_grid_cards(axes, variable, variables_by_name)
-        create_sky_mapping = None
         if cards:
             axes[-1] = Axis(name=axes[-1].name, size=axes[-1].size, kind="longitude", unit="deg")
             axes[-2] = Axis(name=axes[-2].name, size=axes[-2].size, kind="latitude", unit="deg")
-            card_values = {card.keyword: card.value for card in cards}
-            create_sky_mapping = partial(footprints.build_image_wcs, card_values)
         yield ArrayPart(
             index=index,
             name=variable.name,
             axes=tuple(axes),
             dtype=variable.value_type,
             read=variable.read_values,
-            unit=variable.read_text_attribute("units").strip() or None,
+            unit=variable.read_text_attribute("units") or None,
             cards=(*cards, *_list_attribute_cards(variable.attributes)),
-            create_sky_mapping=create_sky_mapping,
+            create_sky_mapping=create_sky_mapping(cards),
         )
         index += 1
 
@@ -643,12 +592,10 @@ def _group_by_dimension(
         if not variable.dims:
             continue
         clock = _find_coordinate_variable(variable.dims[0], variable.name, variables_by_name)
-        is_record = variable.dims[0] in variable.unlimited_dims
-        if clock is not None and clock.time_reference is not None:
-            is_record = True
+        is_record = variable.dims[0] in variable.unlimited_dims or (clock is not None and clock.is_time)
         is_characters = variable.dtype.kind == "S" and variable.dtype.itemsize == 1 and len(variable.dims) == 2
-        fits_in_cell = math.prod(variable.shape[1:]) * variable.dtype.itemsize <= MAX_CELL_BYTES
-        is_cell = is_record and not variable.is_text and min(variable.shape[1:], default=1) > 0
+        fits_in_cell = variable.cell_bytes <= MAX_CELL_BYTES
+        is_cell = is_record and not variable.is_text and min(variable.cell_shape, default=1) > 0
         if len(variable.dims) == 1 or (fits_in_cell and (is_characters or is_cell)):
             key = (variable.name.rpartition("/")[0], variable.dims[0], variable.shape[0])
             groups.setdefault(key, []).append(variable)
@@ -659,123 +606,37 @@ def _has_only_grid_coordinates(
     dim: str, members: Sequence[_NetcdfVariable], variables_by_name: Mapping[str, _NetcdfVariable]
 ) -> bool:
     """Return whether variables are only the values along an axis of a grid, which the grid itself shows."""
-    for variable in members:
-        if len(variable.dims) != 1 or variable.name.rsplit("/", 1)[-1] != dim:
-            return False
-    return any(dim in variable.dims and len(variable.dims) > 1 for variable in variables_by_name.values())
-
-
-def _collect_sample_metadata(
-    members: Sequence[_NetcdfVariable], variables_by_name: Mapping[str, _NetcdfVariable]
-) -> TimeSeriesMetadata | None:
-    """Collect the metadata of samples from variables with attributes of ISTP.
-
-    Return None if the samples have no times, or if no variable says that it is data.
-    """
-    clock = members[0]
-    data = [variable for variable in members[1:] if istp.is_data_variable(variable.attributes)]
-    if clock.time_reference is None or len(clock.shape) != 1 or not data:
-        return None
-    names = {variable.name: variable.name.rsplit("/", 1)[-1] for variable in members}
-    axes = {}
-    ranges = {}
-    for variable in members:
-        if len(variable.shape) > 1:
-            axis_metadata = _describe_axes(variable, variables_by_name, names)
-            if axis_metadata:
-                axes[names[variable.name]] = axis_metadata
-        elif variable.time_reference is None:
-            limits = istp.read_valid_range(variable.attributes)
-            if limits is not None:
-                ranges[names[variable.name]] = limits
-    systems = {}
-    for variable in data:
-        system = istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM")
-        if variable.shape[1:] == (3,) and system:
-            systems[names[variable.name]] = system
-    data_names = tuple(names[variable.name] for variable in data)
-    return TimeSeriesMetadata(time=names[clock.name], data=data_names, axes=axes, valid=ranges, systems=systems)
+    are_coordinates = all(variable.dims == (variable.column_name,) for variable in members)
+    return are_coordinates and any(
+        dim in variable.dims and len(variable.dims) > 1 for variable in variables_by_name.values()
+    )
 
 
 def _describe_axes(
-    variable: _NetcdfVariable, variables_by_name: Mapping[str, _NetcdfVariable], names: Mapping[str, str]
+    variable: _NetcdfVariable, variables_by_name: Mapping[str, _NetcdfVariable], member_names: Collection[str]
 ) -> tuple[ArrayAxisMetadata, ...]:
     """Describe what the elements of each dimension stand for, by DEPEND_1 .. or the variable of the dimension.
 
     Return nothing if one dimension is unknown.
     """
     axis_metadata = []
-    for number, (dim, size) in enumerate(zip(variable.dims[1:], variable.shape[1:], strict=True), 1):
-        axis_name = istp.read_text_attribute(variable.attributes, f"DEPEND_{number}")
-        axis_variable = variables_by_name.get(axis_name)
+    for number, (dim, size) in enumerate(zip(variable.dims[1:], variable.cell_shape, strict=True), 1):
+        axis_variable = variables_by_name.get(variable.read_text_attribute(f"DEPEND_{number}"))
         axis_variable = axis_variable or _find_coordinate_variable(dim, variable.name, variables_by_name)
-        if axis_variable is None or axis_variable.is_text or axis_variable.time_reference is not None:
+        if axis_variable is None or axis_variable.is_text or axis_variable.is_time:
             return ()
-        if axis_variable.shape not in {(size,), (variable.shape[0], size)}:
+        # metadata: numbers of components
+        if istp.is_metadata_variable(axis_variable.attributes):
             return ()
-        if istp.read_text_attribute(axis_variable.attributes, "VAR_TYPE").lower() == "metadata":
-            return ()  # numbers of components
-        centers: tuple[float, ...] | str = names.get(axis_variable.name, "")
+        centers: tuple[float, ...] | str = ""
         if axis_variable.shape == (size,):
-            axis_values = axis_variable.read_values((slice(0, size),))
-            values = np.asarray(axis_values, np.float64)
-            if size > istp.MAX_BIN_CENTERS or not np.isfinite(values).all():
-                return ()
-            centers = tuple(float(f"{value:.9g}") for value in values)
+            centers = round_bin_centers(axis_variable.read_values((slice(0, size),)), size)
+        elif axis_variable.shape == (variable.shape[0], size) and axis_variable.name in member_names:
+            centers = axis_variable.column_name
         if not centers:
             return ()
-        column = axis_variable.create_column()
-        label = column.label or column.description
-        axis_metadata.append(ArrayAxisMetadata(name=column.name, unit=column.unit, label=label, centers=centers))
+        axis_metadata.append(describe_axis(axis_variable, centers))
     return tuple(axis_metadata)
-
-
-def _create_table(
-    members: Sequence[_NetcdfVariable],
-    index: int,
-    name: str,
-    count: int,
-    collect_metadata: Callable[[], TimeSeriesMetadata | None] | None = None,
-) -> TablePart:
-    columns = tuple(variable.create_column() for variable in members)
-    schema = pa.schema([column.arrow_field for column in columns])
-    row_bytes = [math.prod(variable.shape[1:]) * max(8, variable.dtype.itemsize) for variable in members]
-    width = sum(row_bytes)
-
-    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
-        step = max(1, min(65_536, (8 << 20) // width))
-        for first in range(start, min(count, start + row_limit), step):
-            stop = min(count, start + row_limit, first + step)
-            arrays = []
-            for variable, arrow_type in zip(members, schema.types, strict=True):
-                arrays.append(variable.read_arrow(first, stop, arrow_type))
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-    column_names = [column.name for column in columns]
-    variables_by_column = dict(zip(column_names, members, strict=True))
-    support_columns = []
-    for column_name, variable in variables_by_column.items():
-        if istp.is_support_variable(variable.attributes):
-            support_columns.append(column_name)
-
-    def select_columns(names: Collection[str]) -> TablePart:
-        selected_variables = []
-        for column_name, variable in variables_by_column.items():
-            if column_name in names:
-                selected_variables.append(variable)
-        return _create_table(selected_variables, index, name, count)
-
-    return TablePart(
-        index=index,
-        name=name,
-        columns=columns,
-        row_count=count,
-        read_batches=read_batches,
-        select_columns=select_columns,
-        read_instants=lambda column_name, start, stop: variables_by_column[column_name].read_instants(start, stop),
-        support_columns=frozenset(support_columns),
-        collect_sample_metadata=collect_metadata,
-    )
 
 
 def _create_axis(
@@ -785,9 +646,9 @@ def _create_axis(
     if coordinate is None or coordinate.shape != (size,) or size > 1 << 24:
         return Axis(name=dim, size=size)
     read_values = cache(partial(coordinate.read_values, (slice(0, size),)))
-    unit = coordinate.read_text_attribute("units").strip()
+    unit = coordinate.read_text_attribute("units")
     search_text = f"{dim} {coordinate.read_text_attribute('standard_name')}".lower()
-    if coordinate.time_reference is not None:
+    if coordinate.is_time:
         return Axis(name=dim, size=size, kind="time", unit="d", read_values=read_values)
     if re.search(r"wavelength|wavenumber|radiation_frequency|^freq|^lambda\b|^wave", search_text) and unit:
         return Axis(
@@ -827,19 +688,22 @@ def _write_lon_lat_grid_cards(
     target_name = variable.read_text_attribute("target_name")
     if not target_name and radius is not None and 6.3e6 < radius < 6.4e6:
         target_name = "Earth"
-    body = map_projections.find_body_ctype_code(target_name)
-    wcs_values: list[tuple[str, str | float]] = [
-        ("CTYPE1", f"{body}LN-CAR"),
-        ("CTYPE2", f"{body}LT-CAR"),
-        ("CUNIT1", "deg"),
-        ("CUNIT2", "deg"),
-    ]
+    body = find_body_ctype_code(target_name)
     # the middle of the map is its reference, so that all longitudes lie within 180 degrees of it, as wcslib requires
     middle = len(lon) // 2
-    wcs_values += [("CRPIX1", middle + 1.0), ("CRVAL1", float(lon[middle])), ("CDELT1", lon_step)]
-    equator_pixel = 1.0 - float(lat[0]) / lat_step
-    wcs_values += [("CRPIX2", equator_pixel), ("CRVAL2", 0.0), ("CDELT2", lat_step)]
-    return [HeaderCard(*pair) for pair in wcs_values]
+    wcs_values: dict[str, str | float] = {
+        "CTYPE1": f"{body}LN-CAR",
+        "CTYPE2": f"{body}LT-CAR",
+        "CUNIT1": "deg",
+        "CUNIT2": "deg",
+        "CRPIX1": middle + 1.0,
+        "CRVAL1": float(lon[middle]),
+        "CDELT1": lon_step,
+        "CRPIX2": 1.0 - float(lat[0]) / lat_step,
+        "CRVAL2": 0.0,
+        "CDELT2": lat_step,
+    }
+    return [HeaderCard(*pair) for pair in wcs_values.items()]
 
 
 def _read_coordinates(axis: Axis) -> npt.NDArray[np.float64]:
@@ -853,12 +717,9 @@ def _find_even_step(coordinates: npt.NDArray[np.float64]) -> float:
     """Return the step of evenly spaced coordinates; 0 if they are uneven or fewer than two."""
     if len(coordinates) < 2:
         return 0.0
-    step = float(coordinates[-1] - coordinates[0]) / (len(coordinates) - 1)
-    even_coordinates = coordinates[0] + step * np.arange(len(coordinates))
+    even_coordinates, step = np.linspace(coordinates[0], coordinates[-1], len(coordinates), retstep=True)
     max_error = np.abs(coordinates - even_coordinates).max()
-    if max_error > 1e-3 * abs(step):
-        return 0.0
-    return step
+    return 0.0 if max_error > 1e-3 * abs(step) else float(step)
 
 
 MEDIUM = ProductFileFormat(

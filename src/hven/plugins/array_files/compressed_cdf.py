@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES
+from hven.formats.media.api import MAX_UNPACKED_BYTES, create_unpacked_size_error
 from hven.model.errors import SourceError, TooLargeError, format_message
 
 if TYPE_CHECKING:
@@ -69,11 +69,9 @@ def unpack_cdf(path: Path, name: str) -> Path:
         if unpacked_bytes > MAX_UNPACKED_BYTES:
             raise _create_too_large_error(name)
         packed_file.seek(begin)
-        packed_bytes = size - (begin - 8)
-        if compression == GZIP_COMPRESSION:
-            pieces = _decompress_gzip(packed_file, packed_bytes, name)
-        else:
-            pieces = _expand_zero_runs(packed_file, packed_bytes, name)
+        packed_pieces = _read_pieces(packed_file, size - (begin - 8))
+        is_gzip = compression == GZIP_COMPRESSION
+        pieces = _decompress_gzip(packed_pieces, name) if is_gzip else _expand_zero_runs(packed_pieces)
         with tempfile.NamedTemporaryFile(prefix="hven-cdf-", suffix=".cdf", delete=False) as unpacked_file:
             try:
                 unpacked_file.write(magic + UNCOMPRESSED_MAGIC)
@@ -105,12 +103,8 @@ def _read_number(file: BinaryIO, size: int) -> int:
 
 
 def _create_too_large_error(name: str) -> TooLargeError:
-    return TooLargeError(
-        format_message(
-            "{name} is larger than {most} MB after decompression, which is the limit", name, MAX_UNPACKED_BYTES >> 20
-        ),
-        remedy=format_message("leave large files uncompressed, or compress each of their variables"),
-    )
+    remedy = format_message("leave large files uncompressed, or compress each of their variables")
+    return create_unpacked_size_error(name, MAX_UNPACKED_BYTES, remedy)
 
 
 def _read_pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -119,10 +113,10 @@ def _read_pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield data
 
 
-def _decompress_gzip(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
+def _decompress_gzip(packed_pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(31)
     try:
-        for data in _read_pieces(file, size):
+        for data in packed_pieces:
             yield unpacker.decompress(data, _CHUNK_BYTES)
             while unpacker.unconsumed_tail:
                 yield unpacker.decompress(unpacker.unconsumed_tail, _CHUNK_BYTES)
@@ -130,10 +124,10 @@ def _decompress_gzip(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
         raise SourceError(format_message("{name} is damaged: {message}", name, str(error))) from error
 
 
-def _expand_zero_runs(file: BinaryIO, size: int, _name: str) -> Iterator[bytes]:
+def _expand_zero_runs(packed_pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Expand runs of zeros: a zero is followed by a byte that says how many more zeros there are."""
     pending_bytes = b""
-    for data in _read_pieces(file, size):
+    for data in packed_pieces:
         available_bytes = pending_bytes + data
         # a zero at the end waits for its count; of several zeros every second one is a count
         zeros = len(available_bytes) - len(available_bytes.rstrip(b"\0"))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media._cdf_types import EPOCH16_TYPE, EPOCH_TYPE, TT2000_TYPE
-from hven.formats.media._product import MISSING_INSTANT
+from hven.formats.media.api import MISSING_INSTANT
+from hven.plugins.array_files.cdf_types import EPOCH16_TYPE, EPOCH_TYPE, TT2000_TYPE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from hven.formats.media._product import Instants
+    from hven.formats.media.api import Instants
 
 # ns of TAI since 2000-01-01T00:00:00 at which TT2000 begins
 TT2000_EPOCH_TAI_NANOSECONDS = 43_200_000_000_000 - 32_184_000_000
@@ -27,24 +27,6 @@ _UNIX_EPOCH_YEAR_0_SECONDS = 62_167_219_200  # from year 0 to 1970
 _YEAR_2000_UNIX_MICROSECONDS = 946_684_800_000_000
 _LEAP_SECOND_NANOSECONDS = 1_001_000_000  # a leap second, and the millisecond before it
 _DAY_NANOSECONDS = 86_400_000_000_000
-# the time when UTC was steered by its rate: first day, ns that it was behind TAI at an MJD, that MJD, ns more each day
-# (IERS, as in SOFA's dat)
-_UTC_DRIFTS = (
-    ("1960-01-01", 1_417_818_000, 37_300, 1_296_000),
-    ("1961-01-01", 1_422_818_000, 37_300, 1_296_000),
-    ("1961-08-01", 1_372_818_000, 37_300, 1_296_000),
-    ("1962-01-01", 1_845_858_000, 37_665, 1_123_200),
-    ("1963-11-01", 1_945_858_000, 37_665, 1_123_200),
-    ("1964-01-01", 3_240_130_000, 38_761, 1_296_000),
-    ("1964-04-01", 3_340_130_000, 38_761, 1_296_000),
-    ("1964-09-01", 3_440_130_000, 38_761, 1_296_000),
-    ("1965-01-01", 3_540_130_000, 38_761, 1_296_000),
-    ("1965-03-01", 3_640_130_000, 38_761, 1_296_000),
-    ("1965-07-01", 3_740_130_000, 38_761, 1_296_000),
-    ("1965-09-01", 3_840_130_000, 38_761, 1_296_000),
-    ("1966-01-01", 4_313_170_000, 39_126, 2_592_000),
-    ("1968-02-01", 4_213_170_000, 39_126, 2_592_000),
-)
 
 
 @cache
@@ -57,21 +39,13 @@ def _list_leap_seconds() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """
     import erfa  # noqa: PLC0415  (with astropy)
 
-    table = erfa.leap_seconds.get()
-    table = table[table["year"] >= 1972]
-    leap_days = np.array([np.datetime64(f"{row['year']}-{row['month']:02d}-01") for row in table])
-    leap_offsets = np.round(table["tai_utc"] * 1e9).astype(np.int64)
-    begins = np.array([np.datetime64(begin) for begin, *_ in _UTC_DRIFTS])
-    drift_days = np.arange(begins[0], np.datetime64("1972-01-01"))
-    drift_numbers = np.searchsorted(begins, drift_days, "right") - 1
-    _, base, reference, rate = np.array(_UTC_DRIFTS, object)[drift_numbers].T
-    noon_days = (drift_days - np.datetime64("1858-11-17")).astype(np.int64) + 0.5
-    drift_offsets = (base + (noon_days - reference) * rate).astype(np.int64)
-    days = np.concatenate([drift_days, leap_days]) - _YEAR_2000
-    utc_starts = days.astype("timedelta64[ns]").astype(np.int64)
-    tai_minus_utc = np.concatenate([[0], drift_offsets, leap_offsets])
-    tai_starts = utc_starts + tai_minus_utc[1:]
-    return np.concatenate([[np.iinfo(np.int64).min], tai_starts]), tai_minus_utc
+    leap_seconds = erfa.leap_seconds.get()
+    leap_days = [f"{row['year']}-{row['month']:02d}-01" for row in leap_seconds if row["year"] >= 1972]
+    days = np.append(np.arange("1960-01-01", "1972-01-01", dtype="M8[D]"), np.array(leap_days, "M8[D]"))
+    year, month, day = np.array([date.timetuple()[:3] for date in days.tolist()]).T
+    tai_minus_utc = np.round(erfa.dat(year, month, day, 0.5) * 1e9).astype(np.int64)
+    utc_starts = (days - _YEAR_2000).astype("timedelta64[ns]").astype(np.int64)
+    return np.append(np.iinfo(np.int64).min, utc_starts + tai_minus_utc), np.append(0, tai_minus_utc)
 
 
 def convert_epochs_to_mjd(stored: npt.NDArray[Any], cdf_type: int) -> npt.NDArray[np.float64]:

@@ -13,17 +13,13 @@ if TYPE_CHECKING:
 
 SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of VAR_TYPE; the other one is "data"
 _NO_UNIT_WORDS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
-MAX_BIN_CENTERS = 2_000
 
 
 def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
     """Find an attribute by its name, in any case (``VAR_TYPE``, ``Var_Type``); None if there is none."""
     if name in attributes:
         return attributes[name]
-    for key, value in attributes.items():
-        if key.upper() == name:
-            return value
-    return None
+    return next((value for key, value in attributes.items() if key.upper() == name), None)
 
 
 def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
@@ -32,23 +28,8 @@ def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, list | np.ndarray):
-        words = [str(item) for item in np.asarray(value).ravel()]
-        value = " ".join(words)
-    if value is None:
-        return ""
-    return str(value).strip()
-
-
-def read_number_attribute(attributes: Mapping[str, Any], name: str) -> float | None:
-    """Read an attribute that is one finite number."""
-    try:
-        attribute = find_attribute(attributes, name)
-        value = np.asarray(attribute, np.float64).ravel()
-    except (TypeError, ValueError):
-        return None
-    if value.size == 1 and np.isfinite(value[0]):
-        return float(value[0])
-    return None
+        value = " ".join(map(str, np.asarray(value).ravel()))
+    return "" if value is None else str(value).strip()
 
 
 def is_support_variable(attributes: Mapping[str, Any]) -> bool:
@@ -62,12 +43,15 @@ def is_data_variable(attributes: Mapping[str, Any]) -> bool:
     return is_data and read_text_attribute(attributes, "DISPLAY_TYPE").lower() != "no_plot"
 
 
+def is_metadata_variable(attributes: Mapping[str, Any]) -> bool:
+    """Return whether a variable has numbers of components (VAR_TYPE)."""
+    return read_text_attribute(attributes, "VAR_TYPE").lower() == "metadata"
+
+
 def strip_unit_markup(text: str) -> str | None:
     """Return a unit without the markup of IDL; None if the word means that there is none."""
     plain = strip_idl_markup(text, is_unit=True).strip()
-    if plain.lower() in _NO_UNIT_WORDS:
-        return None
-    return plain
+    return None if plain.lower() in _NO_UNIT_WORDS else plain
 
 
 def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
@@ -85,15 +69,16 @@ def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float
     """
     low = _find_number(attributes, "VALIDMIN", "VALID_MIN")
     high = _find_number(attributes, "VALIDMAX", "VALID_MAX")
-    if low is None and high is None:
-        return None
-    return (low, high)
+    return None if low is None and high is None else (low, high)
 
 
 def _find_number(attributes: Mapping[str, Any], *names: str) -> float | None:
-    """Return the first of these attributes that is a number."""
+    """Return the first of these attributes that is one finite number."""
     for name in names:
-        number = read_number_attribute(attributes, name)
-        if number is not None:
-            return number
+        try:
+            value = np.asarray(find_attribute(attributes, name), np.float64).ravel()
+        except (TypeError, ValueError):
+            continue
+        if value.size == 1 and np.isfinite(value[0]):
+            return float(value[0])
     return None

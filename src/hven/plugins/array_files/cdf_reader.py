@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import math
 import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cdflib.cdfread
 import numpy as np
 
-from hven.formats.media._cdf_types import NUMERIC_TYPES, find_numpy_type
-from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES
-from hven.model.errors import SourceError, TooLargeError, format_message
+from hven.formats.media.api import MAX_UNPACKED_BYTES, create_unpacked_size_error
+from hven.model.errors import SourceError, format_message
+from hven.plugins.array_files.cdf_types import NUMERIC_TYPES, find_numpy_type
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO
 
-    from hven.formats.media._remote_files import Place
+    from hven.formats.media import Place
 
 MAX_DIMENSIONS = 100
 MAX_READS = 2_000_000  # of one request, which take a second or two
@@ -35,18 +37,8 @@ def _decompress_block(data: bytes) -> bytes:
     unpacker = zlib.decompressobj(31)
     unpacked_bytes = unpacker.decompress(data, MAX_BLOCK_BYTES)
     if unpacker.unconsumed_tail:
-        raise _create_too_large_error()
+        raise create_unpacked_size_error("a block of the file", MAX_BLOCK_BYTES)
     return unpacked_bytes
-
-
-def _create_too_large_error() -> TooLargeError:
-    return TooLargeError(
-        format_message(
-            "{name} is larger than {most} MB after decompression, which is the limit",
-            "a block of the file",
-            MAX_BLOCK_BYTES >> 20,
-        )
-    )
 
 
 cdflib.cdfread.gzip_inflate = _decompress_block
@@ -80,37 +72,40 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.record_places: dict[str, tuple[int, bool]] = {}  # by name of a variable, and whether it is a z variable
         self.variable_records: dict[int, Any] = {}  # by place
         self.block_spans: dict[int, Any] = {}  # places and records of the blocks of a variable, by its first index
         self.blocks: dict[int, tuple[int, bytes]] = {}
         self.attribute_records: dict[int, Any] = {}  # by place
-        self.attributes_by_variable: dict[tuple[int, bool], dict[str, Any]] | None = None
         super().__init__(place if isinstance(place, Path) else "https://")
 
     def reset_read_limit(self) -> None:
         """Start to count reads anew, for another request."""
         self.counted.remaining_reads = MAX_READS
 
-    def _find_variable_record(self, variable: str) -> tuple[Any, bool]:
-        """Find the record of a variable, and whether it is a z variable.
+    @cached_property
+    def record_places(self) -> dict[str, tuple[int, bool]]:
+        """The place of the record of each variable, and whether it is a z variable.
 
-        The places of all records are read once; cdflib goes through all records each time.
+        All are read once; cdflib goes through all records each time.
         """
-        if not self.record_places:
-            self._collect_record_places(self._first_zvariable, self._num_zvariable, is_z_variable=True)
-            self._collect_record_places(self._first_rvariable, self._num_rvariable, is_z_variable=False)
+        places: dict[str, tuple[int, bool]] = {}
+        for first_place, count, is_z_variable in (
+            (self._first_zvariable, self._num_zvariable, True),
+            (self._first_rvariable, self._num_rvariable, False),
+        ):
+            place = first_place
+            for _ in range(count):
+                name, next_place = self._read_vdr_fast(place)
+                places.setdefault(name.strip().lower(), (place, is_z_variable))
+                place = next_place
+        return places
+
+    def _find_variable_record(self, variable: str) -> tuple[Any, bool]:
+        """Find the record of a variable, and whether it is a z variable."""
         place, is_z_variable = self.record_places[variable.strip().lower()]
         if place not in self.variable_records:
             self.variable_records[place] = self._read_vdr(place)
         return self.variable_records[place], is_z_variable
-
-    def _collect_record_places(self, first_place: int, count: int, *, is_z_variable: bool) -> None:
-        place = first_place
-        for _ in range(count):
-            name, next_place = self._read_vdr_fast(place)
-            self.record_places.setdefault(name.strip().lower(), (place, is_z_variable))
-            place = next_place
 
     def _read_adr(self, position: int) -> Any:
         if position not in self.attribute_records:
@@ -139,34 +134,33 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
         return self._read_varatts(variable_record.variable_number, is_z_variable)
 
     def _read_varatts(self, number: int, z_variable: bool) -> dict[str, Any]:
-        """Read the attributes of all variables in one pass; cdflib makes one pass for each variable."""
-        if self.attributes_by_variable is None:
-            self.attributes_by_variable = {}
-            attribute_place = self._first_adr
-            for _ in range(self._num_att):
-                attribute = self._read_adr(attribute_place)
-                attribute_place = attribute.next_adr_loc
-                if attribute.scope == 1:  # an attribute of the file
-                    continue
-                self._collect_attribute_entries(
-                    attribute.name, attribute.first_z_entry, attribute.num_z_entry, is_z_variable=True
-                )
-                self._collect_attribute_entries(
-                    attribute.name, attribute.first_gr_entry, attribute.num_gr_entry, is_z_variable=False
-                )
         return self.attributes_by_variable.get((number, z_variable), {})
 
-    def _collect_attribute_entries(self, name: str, first_place: int, count: int, *, is_z_variable: bool) -> None:
-        """Add the entries of an attribute to the attributes of their variables."""
-        assert self.attributes_by_variable is not None  # noqa: S101  (the caller has made it)
-        place = first_place
+    @cached_property
+    def attributes_by_variable(self) -> dict[tuple[int, bool], dict[str, Any]]:
+        """The attributes of all variables, read in one pass; cdflib makes one pass for each variable."""
+        attributes: dict[tuple[int, bool], dict[str, Any]] = {}
+        attribute_place = self._first_adr
+        for _ in range(self._num_att):
+            attribute = self._read_adr(attribute_place)
+            attribute_place = attribute.next_adr_loc
+            if attribute.scope == 1:  # an attribute of the file
+                continue
+            for place, count, is_z_variable in (
+                (attribute.first_z_entry, attribute.num_z_entry, True),
+                (attribute.first_gr_entry, attribute.num_gr_entry, False),
+            ):
+                for number, value in self._iterate_attribute_entries(place, count):
+                    attributes.setdefault((number, is_z_variable), {}).setdefault(attribute.name, value)
+        return attributes
+
+    def _iterate_attribute_entries(self, place: int, count: int) -> Iterator[tuple[int, Any]]:
+        """Yield the entries of an attribute, after the numbers of their variables."""
         for _ in range(count):
             entry = self._read_aedr(place)
             value = entry.entry
-            if isinstance(value, np.ndarray) and len(value) == 1:
-                value = value[0]
-            attributes = self.attributes_by_variable.setdefault((entry.entry_num, is_z_variable), {})
-            attributes.setdefault(name, value)
+            is_single = isinstance(value, np.ndarray) and len(value) == 1
+            yield entry.entry_num, value[0] if is_single else value
             place = entry.next_aedr
 
     def _read_vardata(self, vdr_info: Any, startrec: int = 0, endrec: int | None = None, **further_options: Any) -> Any:
@@ -187,10 +181,7 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
                 low = max(startrec, block_first) - block_first
                 high = min(last, block_last) + 1 - block_first
                 parts.append(self._read_block(key, offset, low * record_size, high * record_size))
-        if len(parts) == 1:
-            record_bytes = parts[0]
-        else:
-            record_bytes = b"".join(parts)
+        record_bytes = parts[0] if len(parts) == 1 else b"".join(parts)
         record_count = last + 1 - startrec
         if len(record_bytes) != record_count * record_size:
             raise SourceError(format_message("{name} is truncated: it ends before its last value", self.place.name))
@@ -232,7 +223,7 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
     def _uncompress_rle(self, data: bytes) -> Any:
         max_unpacked_bytes = len(data) + 255 * bytes(data).count(0)
         if max_unpacked_bytes > MAX_BLOCK_BYTES:
-            raise _create_too_large_error()
+            raise create_unpacked_size_error("a block of the file", MAX_BLOCK_BYTES)
         return super()._uncompress_rle(data)
 
     def _check_dimension_count(self, offset: int) -> None:
