@@ -19,6 +19,7 @@ from pydantic import Field
 
 from hven.model import split_address
 from hven.model.errors import SourceError, UserError
+from hven.plugins.json_xml.xml_rows import find_local_name
 from hven.sources.api.rows import DataFile, Texts
 from hven.sources.api.services import (
     BrokenAnswerError,
@@ -28,7 +29,6 @@ from hven.sources.api.services import (
     extract_error_text,
     resolve_authorization,
 )
-from hven.sources.api.xml_rows import find_local_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -22,19 +22,19 @@ from hven.model.errors import SourceError, TextPlace
 from hven.model.sky import time_scales
 from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant
 from hven.model.types import FLOAT64, ColumnType, parse_type
-from hven.plugins.series.tfcat import tfcat_features
-from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFault
-from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
-from hven.sources.api.file_rows import FileByFileSource, FileOptions
-from hven.sources.api.json_pages import find_list_start
-from hven.sources.api.json_records import (
+from hven.plugins.json_xml.json_records import (
     FORM_LIST,
     FORM_WHOLE,
     HEAD_BYTES,
     JsonRecordLayout,
+    find_list_start,
     read_document_around_records,
     read_records,
 )
+from hven.plugins.series.tfcat import tfcat_features
+from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFault
+from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
+from hven.sources.api.file_rows import FileByFileSource, FileOptions
 from hven.sources.api.rows import DataFile, build_source_batch
 
 if TYPE_CHECKING:

@@ -19,18 +19,23 @@ import pyarrow.compute as pc
 
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.literal import find_rounded_integers
-from hven.sources._reading.cells import parse_cells, replace_null_words
-from hven.sources._reading.delimited import build_rounding_deviation, explain_unparsable_text, explain_unparsable_value
-from hven.sources._reading.geojson_regions import GeometryFrames, boxes_to_regions, geometries_to_regions
-from hven.sources._reading.json_schema import LEAF_CELL, LEAF_LIST, LEAF_PART, LEAF_REGION, LEAF_TEXT
+from hven.plugins.json_xml.geojson_regions import GeometryFrames, boxes_to_regions, geometries_to_regions
+from hven.plugins.json_xml.json_schema import LEAF_CELL, LEAF_LIST, LEAF_PART, LEAF_REGION, LEAF_TEXT
+from hven.sources.api.cells import (
+    build_rounding_deviation,
+    explain_unparsable_text,
+    explain_unparsable_value,
+    parse_cells,
+    replace_null_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
-    from hven.sources._reading.json_records import JsonDocument, JsonRecordChunk
-    from hven.sources._reading.json_schema import JsonLeafColumn
+    from hven.plugins.json_xml.json_records import JsonDocument, JsonRecordChunk
+    from hven.plugins.json_xml.json_schema import JsonLeafColumn
 
 INVALID_JSON_REASON = "not JSON"
 INVALID_UTF8_REASON = "not UTF-8"

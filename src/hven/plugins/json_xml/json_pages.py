@@ -23,9 +23,7 @@ from pydantic import Field
 
 from hven.model import split_address
 from hven.model.errors import SourceError
-from hven.sources import InputVersion, SourceContext
-from hven.sources._reading.data_files import resolve_column_names
-from hven.sources._reading.json_records import (
+from hven.plugins.json_xml.json_records import (
     FORM_LIST,
     JsonRecordChunk,
     JsonRecordLayout,
@@ -33,9 +31,11 @@ from hven.sources._reading.json_records import (
     read_records,
     split_document_at_records,
 )
-from hven.sources._reading.json_rows import SAMPLE_BYTES, JsonOptions, JsonSource, add_record_to_node
-from hven.sources._reading.json_schema import JsonNodeSummary
-from hven.sources._reading.service_client import (
+from hven.plugins.json_xml.json_rows import SAMPLE_BYTES, JsonOptions, JsonSource, add_record_to_node
+from hven.plugins.json_xml.json_schema import JsonNodeSummary
+from hven.sources import InputVersion, SourceContext
+from hven.sources.api.rows import resolve_column_names
+from hven.sources.api.services import (
     BrokenAnswerError,
     RunBudget,
     ServiceClient,

@@ -9,7 +9,8 @@ import pytest
 
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
-from hven.sources import SourceContext, xml
+from hven.plugins.json_xml import xml_source
+from hven.sources import SourceContext
 from hven.testing.source import SourceContract
 from plugin_needs import create_descriptor
 
@@ -25,8 +26,8 @@ TEXT = """<?xml version="1.0" encoding="ISO-8859-1"?>
 
 def open_source(directory: Path, text: bytes | str = TEXT, context: SourceContext | None = None, **options: Any) -> Any:
     (directory / "log.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    said = xml.Options.model_validate({"files": "log.xml", **options})
-    return xml.open(said, context or SourceContext(directory=directory))
+    said = xml_source.Options.model_validate({"files": "log.xml", **options})
+    return xml_source.open(said, context or SourceContext(directory=directory))
 
 
 def rows(source: Any) -> list[dict[str, Any]]:
@@ -91,8 +92,6 @@ UNDECLARED = '<r>\n<v:o v:id="1"><w:x>2</w:x></v:o>\n<v:o v:id="2"><w:x>3</w:x><
 def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path, options: dict[str, Any]):
     with pytest.raises(SourceError, match=r"log\.xml:2:\d+: not XML: Namespace prefix v .* is not defined"):
         rows(open_source(tmp_path, UNDECLARED, **options))
-    with pytest.raises(SourceError, match="not XML: Namespace prefix v"):
-        xml.parse_flat_xml_records(UNDECLARED.encode())
 
 
 @pytest.mark.parametrize(
@@ -138,3 +137,23 @@ def test_new_drafts_a_descriptor(tmp_path: Path):
     text = create_descriptor(Settings(directory=tmp_path), "night", str(tmp_path / "log.xml")).read_text()
     assert "kind: xml" in text
     assert "name: " in text or "name " in text
+
+
+def write_votable(*parts: str) -> str:
+    return f'<VOTABLE version="1.4"><RESOURCE type="results">{"".join(parts)}</RESOURCE></VOTABLE>'
+
+
+def write_table(rows: list[tuple[int, int]]) -> str:
+    body = "".join(f"<TR><TD>{first}</TD><TD>{second}</TD></TR>" for first, second in rows)
+    fields = '<FIELD name="id" datatype="int"/><FIELD name="v" datatype="int"/>'
+    return f'<TABLE name="t">{fields}<DATA><TABLEDATA>{body}</TABLEDATA></DATA></TABLE>'
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_part_of_a_votable_is_not_read(tmp_path: Path, at_end: bool):
+    options = {"record": "TR", "fields": {"v": "*[1]"}}
+    text = write_votable('<INFO name="QUERY_STATUS" value="OK"/>', write_table([(1, 2), (3, 4)]))
+    assert rows(open_source(tmp_path, text, **options)) == [{"v": 1}, {"v": 3}]
+    parts = [write_table([(1, 2)]), '<INFO name="QUERY_STATUS" value="OVERFLOW"/>']
+    with pytest.raises(SourceError, match=r"log\.xml:1: the VOTable was truncated"):
+        rows(open_source(tmp_path, write_votable(*(parts if at_end else reversed(parts))), **options))

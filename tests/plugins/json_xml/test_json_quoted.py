@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from hven.model import DeviationKind
+from hven.plugins.json_xml import json_source
 from hven.sources import SourceContext, csv
-from hven.sources import json as json_source
 
 ROWS = [
     {"mass": "21", "recl": "6.08333", "id": "00042", "big": str(2**63), "year": "1880", "name": "Aachen", "gap": "7", "mixed": 1, "odd": "1"},

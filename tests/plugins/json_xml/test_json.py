@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from hven.model.errors import SourceError
 from hven.model.sky import contours
 from hven.model.sky import shape_text as shapes
+from hven.plugins.json_xml import geojson_regions, json_records, json_rows
+from hven.plugins.json_xml import json_source as kind
+from hven.plugins.json_xml.json_cells import JsonRecordReader
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext
-from hven.sources import json as kind
-from hven.sources._reading import geojson_regions, json_records, json_rows
-from hven.sources._reading.json_cells import JsonRecordReader
 from shared import shared
 
 

@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 from pydantic import Field, field_validator
 
 from hven.model.errors import SourceError
+from hven.plugins.json_xml.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, set_query_parameters
+from hven.plugins.json_xml.json_records import detect_record_layout
+from hven.plugins.json_xml.json_rows import split_dotted_path
 from hven.sources import ServiceUrlSignature, Source, SourceContext
-from hven.sources._reading.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, set_query_parameters
-from hven.sources._reading.json_records import detect_record_layout
-from hven.sources._reading.json_rows import split_dotted_path
-from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
+from hven.sources.api.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.sources._reading.data_files import DataFile
+    from hven.sources.api.rows import DataFile
 
 BLOCK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 20

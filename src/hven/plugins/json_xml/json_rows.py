@@ -19,13 +19,9 @@ from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import ColumnType, build_type_from_arrow, parse_type
-from hven.sources import FILE_FACT_COLUMNS, RejectedRow, SourceContext
-from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, build_source_batch, find_file_fact_type, resolve_column_names
-from hven.sources._reading.file_rows import FileSource
-from hven.sources._reading.json_cells import JsonRecordReader, ParsedRecords
-from hven.sources._reading.json_records import BLOCK_BYTES
-from hven.sources._reading.json_schema import (
+from hven.plugins.json_xml.json_cells import JsonRecordReader, ParsedRecords
+from hven.plugins.json_xml.json_records import BLOCK_BYTES
+from hven.plugins.json_xml.json_schema import (
     LEAF_CELL,
     LEAF_LIST,
     LEAF_PART,
@@ -35,14 +31,17 @@ from hven.sources._reading.json_schema import (
     JsonNodeSummary,
     list_json_columns,
 )
-from hven.sources._reading.text_rows import Nulls, list_null_words
+from hven.sources import FILE_FACT_COLUMNS, RejectedRow, SourceContext
+from hven.sources.api.cells import Nulls, list_null_words
+from hven.sources.api.file_rows import FileSource, find_file_fact_type
+from hven.sources.api.rows import Texts, build_source_batch, resolve_column_names, split_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from hven.sources._reading.data_files import DataFile
-    from hven.sources._reading.json_records import JsonDocument, JsonRecordChunk
+    from hven.plugins.json_xml.json_records import JsonDocument, JsonRecordChunk
+    from hven.sources.api.rows import DataFile
 
 SAMPLE_BYTES = 8 << 20  # this many bytes of records are sampled to find the columns
 MAX_SHOWN_CHARACTERS = 200  # of a value at fault; the whole record is in the rejects file

@@ -20,14 +20,14 @@ from lxml import etree
 from pydantic import Field
 
 from hven.model.errors import SourceError, TextPlace
-from hven.sources._reading.json_records import JsonRecordChunk
-from hven.sources._reading.json_rows import JsonFileSource, JsonOptions
-from hven.sources._reading.json_schema import JsonNodeSummary
+from hven.plugins.json_xml.json_records import JsonRecordChunk
+from hven.plugins.json_xml.json_rows import JsonFileSource, JsonOptions
+from hven.plugins.json_xml.json_schema import JsonNodeSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.sources._reading.data_files import DataFile
+    from hven.sources.api.rows import DataFile
 
 RECORDS_PER_PART = 4096
 MAX_SAMPLED_ELEMENTS = 20_000  # this many elements are sampled to find out which ones are the records

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.sources._reading.cells import NULL_WORDS
+from hven.sources.api.cells import NULL_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
-from hven.sources import FileKindSignature, Source, SourceContext, SourceKindTraits
-from hven.sources._reading.data_files import FileOptions
-from hven.sources._reading.json_records import (
+from hven.plugins.json_xml.json_records import (
     JsonRecordChunk,
     JsonRecordLayout,
     detect_record_layout,
@@ -17,20 +15,22 @@ from hven.sources._reading.json_records import (
     read_column_names,
     read_records,
 )
-from hven.sources._reading.json_rows import (
+from hven.plugins.json_xml.json_rows import (
     RECORDS_PER_BLOCK_LOOK,
     JsonFileSource,
     JsonOptions,
     add_record_to_node,
     split_dotted_path,
 )
+from hven.sources import FileKindSignature, Source, SourceContext, SourceKindTraits
+from hven.sources.api.file_rows import FileOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.sources._reading.data_files import DataFile
-    from hven.sources._reading.json_records import JsonDocument
-    from hven.sources._reading.json_schema import JsonNodeSummary
+    from hven.plugins.json_xml.json_records import JsonDocument
+    from hven.plugins.json_xml.json_schema import JsonNodeSummary
+    from hven.sources.api.rows import DataFile
 
 TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(
