@@ -133,7 +133,6 @@ API_MODULES = frozenset(
         "hven.sources.api.key_paging",
         "hven.sources.api.rows",
         "hven.sources.api.services",
-        "hven.sources.api.tap",
         "hven.sources.api.watermarks",
         "hven.sources.file_kinds",
         "hven.sources.file_readers",

@@ -11,7 +11,7 @@ import pytest
 from hven.model import plugins
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
-from hven.sources import SourceContext, _rate_limiting, file_kinds
+from hven.sources import SourceContext, _rate_limiting
 from hven.testing.source import SourceContract
 from json_servers import RestServer, serve
 from plugin_needs import create_descriptor, write_table_draft
@@ -109,20 +109,6 @@ def test_an_offset_that_is_not_heard_ends_it():
 
 
 # --- hven new --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "kind", "options"),
-    [
-        ("https://a.example/hapi/info?id=AC", "hapi", {"url": "https://a.example/hapi", "dataset": "AC"}),
-        ("https://a.example/hapi", "hapi", {"url": "https://a.example/hapi"}),
-        ("https://a.example/das2/server?server=dsdf&dataset=A/B", "das2", {"url": "https://a.example/das2/server", "dataset": "A/B"}),
-        ("https://a.example/x/tap/sync", "tap", {"url": "https://a.example/x/tap/sync"}),
-        ("https://a.example/file.csv", None, {}),
-    ],
-)  # fmt: skip
-def test_addresses_tell_their_kind(address: str, kind: str | None, options: dict[str, str]):
-    assert file_kinds.find_service_kind_by_url(address) == ((kind, options) if kind else None)
 
 
 def test_new_drafts_no_descriptor_of_pages_without_a_list(tmp_path: Path):

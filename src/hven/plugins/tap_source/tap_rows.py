@@ -14,14 +14,13 @@ import pyarrow as pa
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
+from hven.plugins.tap_source.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
+from hven.plugins.tap_source.tap_client import TapClient, TruncatedAnswerError, has_overflow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext
-from hven.sources._reading.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
-from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.cells import replace_nan_with_null
-from hven.sources._reading.data_files import build_source_batch, resolve_column_names
-from hven.sources._reading.key_paging import PagingKey
-from hven.sources._reading.tap_client import TapClient, TruncatedAnswerError, has_overflow
-from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
+from hven.sources.api.cells import replace_nan_with_null
+from hven.sources.api.key_paging import PagingKey
+from hven.sources.api.rows import build_source_batch, resolve_column_names, split_batches
+from hven.sources.api.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,7 +25,7 @@ _QUALIFIED_NAME_PATTERN = re.compile(
 
 
 class TapSourceConditionWriter:
-    """The columns and values of a condition in ADQL (see `hven.sources._reading.watermarks.ConditionWriter`).
+    """The columns and values of a condition in ADQL (see `hven.sources.api.watermarks.ConditionWriter`).
 
     Parameters
     ----------

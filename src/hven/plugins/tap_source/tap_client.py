@@ -19,14 +19,14 @@ from hven.formats import ErrorDocumentError
 from hven.model import plugins, split_address
 from hven.model.errors import ForbiddenError, HvenError, SourceError, StorageError, TooLargeError
 from hven.sources import AvailableTable
-from hven.sources._reading.service_client import BrokenAnswerError, extract_error_text
+from hven.sources.api.services import BrokenAnswerError, extract_error_text
 from hven.sources.http_client import NoAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hven.formats import TableMetadata, TableStream
-    from hven.sources._reading.service_client import ServiceClient
+    from hven.sources.api.services import ServiceClient
     from hven.sources.http_client import StreamedAnswer
 
 MAX_PAGE_BYTES = 512 << 20  # of an answer whose rows are held in memory

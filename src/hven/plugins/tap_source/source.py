@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hven.plugins.tap_source.tap_client import TapClient, list_tap_tables
+from hven.plugins.tap_source.tap_rows import TapSource
 from hven.sources import ServiceUrlSignature, SourceKindTraits
-from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service_client import (
+from hven.sources.api.rows import Texts
+from hven.sources.api.services import (
     AttemptCount,
     Login,
     PageRows,
@@ -21,8 +23,6 @@ from hven.sources._reading.service_client import (
     Token,
     resolve_authorization,
 )
-from hven.sources._reading.tap_client import TapClient, list_tap_tables
-from hven.sources._reading.tap_rows import TapSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,8 +26,9 @@ from faulty_proxy import (
 )
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ForbiddenError, SourceError, UserError
-from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, tap
-from hven.sources._reading import tap_client
+from hven.plugins.tap_source import source as tap
+from hven.plugins.tap_source import tap_client
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting
 from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
 from plugin_needs import require_verb
