@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model.literal import combine_chunks
 from hven.model.sky import region_files
 
 if TYPE_CHECKING:
@@ -147,9 +148,9 @@ def geometries_to_regions(
     rows = len(texts)
     kinds = parts.column("kind").combine_chunks()
     bad = np.zeros(rows, bool)
-    polygons, is_wrong, holes = _write_polygons(_combine_chunks(parts.column("polygons")), rows, frames)
+    polygons, is_wrong, holes = _write_polygons(combine_chunks(parts.column("polygons")), rows, frames)
     bad |= is_wrong
-    points, is_wrong = _write_points(_combine_chunks(parts.column("points")), rows, frames)
+    points, is_wrong = _write_points(combine_chunks(parts.column("points")), rows, frames)
     bad |= is_wrong
     region_texts = pc.coalesce(polygons, points)
     is_other_type = pc.is_in(kinds, value_set=pa.array(NON_REGION_TYPES))
@@ -169,22 +170,15 @@ def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> p
     is_box = np.asarray(pc.is_valid(boxes))
     sizes = np.where(is_box, np.diff(offsets), 0)
     good = np.flatnonzero((sizes == 4) | (sizes == 6))
-    flat = boxes.values
-    values = np.zeros(0)
-    if len(flat):
-        values = np.asarray(pc.fill_null(flat.cast(pa.float64()), np.nan))
-    out = np.full(len(boxes), None, object)
-    if len(good):
-        at = offsets[good]
-        opposite = at + sizes[good] // 2
-        box = np.stack([values[at], values[opposite], values[at + 1], values[opposite + 1]], axis=1)
-        box[:, :2] = _wrap_longitudes(box[:, 0], box[:, 1])
-        texts = _write_shape_texts("range", box.ravel(), np.arange(len(good) + 1) * 4)
-        latitudes = box[:, 2:]
-        is_possible = np.isfinite(box).all(axis=1) & (np.abs(latitudes) <= 90).all(axis=1)
-        is_possible &= latitudes[:, 0] <= latitudes[:, 1]
-        out[good[is_possible]] = np.asarray(texts, object)[is_possible]
-    return pa.array(out, pa.string())
+    values = np.asarray(pc.fill_null(boxes.values.cast(pa.float64()), np.nan))
+    at = offsets[good]
+    opposite = at + sizes[good] // 2
+    box = np.stack([values[at], values[opposite], values[at + 1], values[opposite + 1]], axis=1)
+    south, north = box[:, 2:].T
+    is_possible = np.isfinite(box).all(axis=1) & (south >= -90) & (south <= north) & (north <= 90)
+    texts = np.full(len(boxes), None, object)
+    texts[good[is_possible]] = _write_ranges(box[is_possible])
+    return pa.array(texts, pa.string())
 
 
 def _extract_parts(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -193,14 +187,6 @@ def _extract_parts(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa
         return connection.execute(_GEOMETRY_PARTS_SQL).to_arrow_table()
     finally:
         connection.unregister("geometries")
-
-
-def _combine_chunks(column: pa.ChunkedArray) -> Any:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    if column.num_chunks:
-        return pa.concat_arrays(column.chunks)
-    return pa.array([], column.type)
 
 
 def _flatten_lists(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
@@ -267,20 +253,16 @@ def _write_polygons(
     at = np.repeat(begin, lengths) + offset_in_ring
     vertices = _RingVertices(lon[at], lat[at], ring, len(outer))
     np.logical_or.at(bad, row[ring[wrong[at]]], True)
-    wide_boxes = _find_wide_boxes(vertices)
+    boxes, is_wide_box = _find_wide_boxes(vertices)
     vertices = vertices.drop_repeated()
-    thin = (vertices.count_distinct_places() < 3) & ~wide_boxes.is_wide_box
+    thin = (vertices.count_distinct_places() < 3) & ~is_wide_box
     bad[row[thin]] = True
     order = _order_vertices(vertices)
     pairs = np.stack([vertices.x[order] % 360.0, vertices.y[order]], axis=1).ravel()
     bounds = _compute_part_offsets(vertices.count_vertices())
     polygon_texts = _write_shape_texts("polygon", np.nan_to_num(pairs), bounds * 2)
     texts = np.asarray(polygon_texts, object)
-    if wide_boxes.is_wide_box.any():
-        box = wide_boxes.box[wide_boxes.is_wide_box]
-        box[:, :2] = _wrap_longitudes(box[:, 0], box[:, 1])
-        range_texts = _write_shape_texts("range", np.nan_to_num(box).ravel(), np.arange(len(box) + 1) * 4)
-        texts[wide_boxes.is_wide_box] = np.asarray(range_texts, object)
+    texts[is_wide_box] = _write_ranges(boxes[is_wide_box])
     return _join_by_row(pa.array(texts, pa.string()), row, ~bad, row_count), bad, holes
 
 
@@ -310,10 +292,9 @@ class _RingVertices:
     def find_successors(self) -> npt.NDArray[np.int64]:
         """Find the vertex after each one in its ring: the first after the last."""
         successors = np.arange(1, len(self.ring) + 1)
-        if len(self.ring):
-            starts = self.find_starts()
-            ends = np.append(starts[1:], len(self.ring)) - 1
-            successors[ends] = starts
+        starts = self.find_starts()
+        ends = np.append(starts, len(self.ring))[1:] - 1
+        successors[ends] = starts
         return successors
 
     def drop_repeated(self) -> _RingVertices:
@@ -328,41 +309,25 @@ class _RingVertices:
 
     def count_vertices(self) -> npt.NDArray[np.int64]:
         """Count the vertices of each ring."""
-        if not self.ring_count:
-            return np.zeros(0, np.int64)
         return np.bincount(self.ring, minlength=self.ring_count)
 
     def count_distinct_places(self) -> npt.NDArray[np.int64]:
         """Count the different places on the sphere among the vertices of each ring: a pole is one place."""
-        if not len(self.ring):
-            return np.zeros(self.ring_count, np.int64)
         longitudes = np.where(np.abs(self.y) < 90.0, self.x % 360.0, 0.0)
         places = np.stack([self.ring, longitudes, self.y], axis=1)
         rings_of_places = np.unique(places, axis=0)[:, 0]
         return np.bincount(rings_of_places.astype(np.int64), minlength=self.ring_count)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _WideBoxes:
-    """The rings that are boxes along meridians and parallels, and too wide (or at a pole) for great circles.
+def _find_wide_boxes(vertices: _RingVertices) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Find the rings that are boxes along meridians and parallels, and too wide (or at a pole) for great circles.
 
-    Attributes
-    ----------
-    box
-        West, east, south and north of each ring.
-    is_wide_box
-        True for the rings that are such boxes.
+    Returns
+    -------
+    box, is_wide_box
+        West, east, south and north of each ring, and whether it is such a box.
     """
-
-    box: npt.NDArray[np.float64]
-    is_wide_box: npt.NDArray[np.bool_]
-
-
-def _find_wide_boxes(vertices: _RingVertices) -> _WideBoxes:
-    ring_count = vertices.ring_count
-    box = np.zeros((ring_count, 4))
-    if not len(vertices.ring):
-        return _WideBoxes(box, np.zeros(ring_count, bool))
+    box = np.zeros((vertices.ring_count, 4))
     x = vertices.x
     y = vertices.y
     ring = vertices.ring
@@ -377,22 +342,19 @@ def _find_wide_boxes(vertices: _RingVertices) -> _WideBoxes:
     is_oblique = (x != x[successors]) & (y != y[successors])
     is_between_meridians = (x != west[ring]) & (x != east[ring])
     is_between_parallels = (y != south[ring]) & (y != north[ring])
-    is_box = np.zeros(ring_count, bool)
-    is_box[rings_present] = True
+    is_box = vertices.count_vertices() > 0
     is_box[ring[is_oblique]] = False
     is_box[ring[is_between_meridians & is_between_parallels]] = False
     width = east - west
     at_pole = (np.abs(south) == 90.0) | (np.abs(north) == 90.0)
     # 170 to -170 is a step over the antimeridian that is not cut there, not 340 degrees
     is_broad = (width >= 180.0) & ((width < MIN_ANTIMERIDIAN_STEP_DEGREES) | (width >= 360.0))
-    return _WideBoxes(box, is_box & (is_broad | at_pole) & (north > south))
+    return box, is_box & (is_broad | at_pole) & (north > south)
 
 
 def _order_vertices(vertices: _RingVertices) -> npt.NDArray[np.int64]:
     """Order the vertices of each ring as DALI wants them: clockwise where longitude grows to the right."""
     ring = vertices.ring
-    if not len(ring):
-        return np.zeros(0, np.int64)
     successors = vertices.find_successors()
     step = (vertices.x[successors] - vertices.x + 180.0) % 360.0 - 180.0
     weights = -step * (vertices.y + vertices.y[successors]) / 2.0
@@ -417,6 +379,12 @@ def _wrap_longitudes(west: Any, east: Any) -> Any:
     return np.stack([low, high], axis=1)
 
 
+def _write_ranges(boxes: npt.NDArray[np.float64]) -> Any:
+    """Write boxes (west, east, south, north) as ranges."""
+    bounds = np.concatenate([_wrap_longitudes(boxes[:, 0], boxes[:, 1]), boxes[:, 2:]], axis=1)
+    return np.asarray(_write_shape_texts("range", np.nan_to_num(bounds).ravel(), np.arange(len(boxes) + 1) * 4), object)
+
+
 def _write_shape_texts(shape_word: str, coordinates: npt.NDArray[np.float64], offsets: Any) -> pa.Array:
     texts = pa.array(coordinates).cast(pa.string())
     texts = pc.replace_substring_regex(texts, r"^(-?\d+)\.0$", r"\1")
@@ -432,8 +400,6 @@ def _join_texts(texts: pa.Array, bounds: Any) -> pa.Array:
 
 def _join_by_row(texts: pa.Array, owner: Any, is_good: Any, row_count: int) -> pa.Array:
     """Join the parts of each row's region; null without any."""
-    bounds = np.zeros(1, np.int64)
-    if row_count:
-        bounds = _compute_part_offsets(np.bincount(owner, minlength=row_count))
+    bounds = _compute_part_offsets(np.bincount(owner, minlength=row_count))
     has_region = pa.array((np.diff(bounds) > 0) & is_good)
     return pc.if_else(has_region, _join_texts(texts, bounds), pa.scalar(None, pa.string()))

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import DeviationKind, ReadDeviation
-from hven.model.literal import find_rounded_integers
+from hven.model.literal import combine_chunks, find_rounded_integers
 from hven.plugins.json_xml.geojson_regions import GeometryFrames, boxes_to_regions, geometries_to_regions
 from hven.plugins.json_xml.json_schema import LEAF_CELL, LEAF_LIST, LEAF_PART, LEAF_REGION, LEAF_TEXT
 from hven.sources.api.cells import (
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
+
+    import numpy.typing as npt
 
     from hven.plugins.json_xml.json_records import JsonDocument, JsonRecordChunk
     from hven.plugins.json_xml.json_schema import JsonLeafColumn
@@ -72,6 +74,17 @@ class ParsedRecords:
             record_index -= len(part.texts)
         raise IndexError(record_index)
 
+    def add_geometry_deviation(self, column_name: str, message: str, count: int | None = None) -> None:
+        """Add what is changed in the geometries of a column, with the number of rows if it is known."""
+        kind = DeviationKind.GEOMETRY
+        self.deviations.append(ReadDeviation(kind=kind, column=column_name, message=message, count=count))
+
+    def find_parts(self) -> npt.NDArray[np.int64]:
+        """Find the index of the part from which each row is."""
+        sizes = [len(part.texts) for _, part in self.record_group]
+        part_indexes: npt.NDArray[np.int64] = np.repeat(np.arange(len(sizes)), sizes)[self.good_indexes]
+        return part_indexes
+
 
 class _ThreadCursor(threading.local):
     cursor: duckdb.DuckDBPyConnection | None = None
@@ -93,11 +106,9 @@ class JsonRecordReader:
         self.column_types = column_types
         self.list_null_words = list_null_words
         self.find_document_crs = find_document_crs
-        pointers: dict[str, None] = {}
-        for leaf in leaves:
-            pointers[leaf.pointer] = None
-            if leaf.bbox_pointer is not None:
-                pointers[leaf.bbox_pointer] = None
+        pointers = dict.fromkeys(
+            pointer for leaf in leaves for pointer in (leaf.pointer, leaf.bbox_pointer) if pointer is not None
+        )
         self.pointers = list(pointers)
         self._objects: list[str] = []
         if not has_unique_keys:
@@ -126,11 +137,7 @@ class JsonRecordReader:
 
     def parse_records(self, group: Sequence[tuple[JsonDocument, JsonRecordChunk]]) -> ParsedRecords:
         """Parse the records of a group."""
-        parts = [part.texts for _, part in group]
-        if len(parts) == 1:
-            texts = parts[0]
-        else:
-            texts = pa.concat_arrays(parts)
+        texts = combine_chunks(pa.chunked_array([part.texts for _, part in group]))
         rejects: list[_Reject] = []
         good = np.arange(len(texts))
         texts, good = self._reject_invalid_json(texts, good, rejects)
@@ -164,30 +171,22 @@ class JsonRecordReader:
         valid = self._query_records("SELECT json_valid(j) AS v FROM records", texts).column("v")
         if pc.all(valid, min_count=0).as_py():
             return texts, good_indexes
-        fine = np.asarray(pc.fill_null(valid, False))
-        for at in np.flatnonzero(~fine):
-            text = texts[int(at)].as_py().strip()
-            explanation = _explain_invalid_json(text)
-            rejects.append((int(good_indexes[at]), None, explanation, INVALID_JSON_REASON, text))
-        return texts.filter(pa.array(fine)), good_indexes[fine]
+        is_bad = ~np.asarray(pc.fill_null(valid, False))
+        return _drop_records(texts, good_indexes, is_bad, rejects, INVALID_JSON_REASON, _explain_invalid_json)
 
     def _reject_duplicate_keys(self, texts: Any, good_indexes: Any, rejects: list[_Reject]) -> tuple[Any, Any]:
         """Set aside the records that have a key twice: nobody knows which value is meant."""
         if not self._objects or not len(texts):
             return texts, good_indexes
-        keys = [_write_json_keys_sql(pointer) for pointer in self._objects]
+        keys = [f"json_keys(j, {_quote_sql_text(pointer)})" for pointer in self._objects]
         odd = " OR ".join(f"coalesce(list_unique({key_list}) < len({key_list}), false)" for key_list in keys)
         # records have few sets of keys, so one record of each set is checked first
         hashes = ", ".join(f"hash({key_list})" for key_list in keys)
         alike = f"SELECT any_value(j) AS j FROM records GROUP BY {hashes}"
         if not self._query_records(f"SELECT 1 FROM ({alike}) WHERE {odd} LIMIT 1", texts).num_rows:
             return texts, good_indexes
-        wrong = np.asarray(self._query_records(f"SELECT {odd} AS v FROM records", texts).column("v"))
-        for at in np.flatnonzero(wrong):
-            text = texts[int(at)].as_py().strip()
-            duplicates = _list_duplicate_keys(text)
-            rejects.append((int(good_indexes[at]), None, duplicates, DUPLICATE_KEY_REASON, text))
-        return texts.filter(pa.array(~wrong)), good_indexes[~wrong]
+        is_bad = np.asarray(self._query_records(f"SELECT {odd} AS v FROM records", texts).column("v"))
+        return _drop_records(texts, good_indexes, is_bad, rejects, DUPLICATE_KEY_REASON, _list_duplicate_keys)
 
     def _query_records(self, sql: str, texts: pa.Array) -> pa.Table:
         cursor = self._find_cursor()
@@ -199,7 +198,7 @@ class JsonRecordReader:
 
     def _query_values(self, sql: str, texts: pa.Array) -> Any:
         """Return the column ``v`` of a query of records as one array."""
-        return _combine_chunks(self._query_records(sql, texts).column("v"))
+        return combine_chunks(self._query_records(sql, texts).column("v"))
 
     def _extract_values_at_pointers(self, texts: pa.Array, pointers: Sequence[str]) -> list[Any]:
         """Extract the values at some pointers as texts: an array for each pointer."""
@@ -211,9 +210,8 @@ class JsonRecordReader:
     def _convert_columns(self, texts: pa.Array, parsed_records: ParsedRecords) -> None:
         cells_by_pointer: dict[str, pa.Array] = {}
         if self.pointers:
-            cells_by_pointer = dict(
-                zip(self.pointers, self._extract_values_at_pointers(texts, self.pointers), strict=True)
-            )
+            cells = self._extract_values_at_pointers(texts, self.pointers)
+            cells_by_pointer = dict(zip(self.pointers, cells, strict=True))
         is_rejected = np.zeros(len(texts), bool)
         for leaf in self.leaves:
             cells = cells_by_pointer[leaf.pointer]
@@ -260,10 +258,10 @@ class JsonRecordReader:
         words = self.list_null_words(leaf.name)
         if leaf.leaf_kind == LEAF_TEXT and frames is not None:
             cells = frames.add_crs_to_text(cells)
-        if leaf.leaf_kind == LEAF_CELL and not pa.types.is_string(kind):
-            return parse_cells(cells, kind, null_words=words)
-        if leaf.leaf_kind in {LEAF_CELL, LEAF_TEXT}:
+        if leaf.leaf_kind == LEAF_TEXT:
             return replace_null_words(cells, words), None
+        if leaf.leaf_kind == LEAF_CELL:
+            return _convert_texts(cells, kind, words)
         if leaf.leaf_kind == LEAF_LIST:
             lists = self._transform_arrays(cells, '["VARCHAR"]')
             built_lists, bad = self._convert_elements(lists, lists.values, kind, words)
@@ -292,15 +290,8 @@ class JsonRecordReader:
     ) -> tuple[pa.Array, pa.Array | None]:
         """Convert the elements of lists, which `values` holds as texts; mark the lists with a bad element."""
         offsets = json_lists.offsets
-        if pa.types.is_string(arrow_type):
-            array = replace_null_words(values, null_words)
-            bad = None
-        else:
-            array, bad = parse_cells(values, arrow_type, null_words=null_words)
-        if json_lists.null_count:
-            lists = pa.ListArray.from_arrays(offsets, array, mask=pc.is_null(json_lists))
-        else:
-            lists = pa.ListArray.from_arrays(offsets, array)
+        array, bad = _convert_texts(values, arrow_type, null_words)
+        lists = pa.ListArray.from_arrays(offsets, array, mask=pc.is_null(json_lists))
         if bad is None:
             return lists, None
         sizes = np.diff(np.asarray(offsets))
@@ -317,10 +308,7 @@ class JsonRecordReader:
         has_own_crs = any(b'"crs"' in part.data for _, part in parsed_records.record_group)
         if not has_own_crs and not any(document_crs):
             return None
-        sizes = [len(part.texts) for _, part in parsed_records.record_group]
-        part_indexes = np.repeat(np.arange(len(sizes)), sizes)
-        part_of_record = pa.array(part_indexes[parsed_records.good_indexes])
-        names = pa.array(document_crs, pa.string()).take(part_of_record)
+        names = pa.array(document_crs, pa.string()).take(pa.array(parsed_records.find_parts()))
         if has_own_crs:
             record_pointer = leaf.pointer.rpartition("/")[0]
             pointers = [
@@ -334,7 +322,7 @@ class JsonRecordReader:
             names = pc.coalesce(*candidates, names)
         frames, messages = GeometryFrames.from_names(names)
         for message in messages:
-            parsed_records.deviations.append(_build_geometry_deviation(leaf, message))
+            parsed_records.add_geometry_deviation(leaf.name, message)
         return frames
 
     def _convert_geometries_to_regions(
@@ -347,9 +335,8 @@ class JsonRecordReader:
         cells = cells_by_pointer[leaf.pointer]
         shapes, bad, holes = geometries_to_regions(cells, self._find_cursor(), frames)
         if holes:
-            parsed_records.deviations.append(
-                _build_geometry_deviation(leaf, "polygons have holes, which a region cannot have; the holes are filled")
-            )
+            message = "polygons have holes, which a region cannot have; the holes are filled"
+            parsed_records.add_geometry_deviation(leaf.name, message)
         if leaf.bbox_pointer is not None and shapes.null_count:
             box_lists = self._transform_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]')
             boxes = boxes_to_regions(box_lists, frames)
@@ -359,7 +346,7 @@ class JsonRecordReader:
                 count = pc.sum(is_replaced).as_py()
                 if count:
                     message = "geometries are missing or have no area; Hven uses their bbox instead"
-                    parsed_records.deviations.append(_build_geometry_deviation(leaf, message, count))
+                    parsed_records.add_geometry_deviation(leaf.name, message, count)
                 missing = pc.or_(missing, bad)
                 bad = pc.and_(bad, pc.is_null(boxes))
             usable_boxes = pc.if_else(missing, boxes, pa.scalar(None, pa.string()))
@@ -370,8 +357,26 @@ class JsonRecordReader:
         count = pc.sum(is_left_empty).as_py()
         if count:
             message = "lines and geometry collections are not regions; they are left empty"
-            parsed_records.deviations.append(_build_geometry_deviation(leaf, message, count))
+            parsed_records.add_geometry_deviation(leaf.name, message, count)
         return shapes, bad
+
+
+def _drop_records(  # noqa: PLR0917  (two calls)
+    texts: Any, good_indexes: Any, is_bad: Any, rejects: list[_Reject], reason: str, explain: Callable[[str], str]
+) -> tuple[Any, Any]:
+    """Set the marked records aside, each with its explanation."""
+    for at in np.flatnonzero(is_bad):
+        text = texts[int(at)].as_py().strip()
+        rejects.append((int(good_indexes[at]), None, explain(text), reason, text))
+    return texts.filter(pa.array(~is_bad)), good_indexes[~is_bad]
+
+
+def _convert_texts(
+    texts: pa.Array, arrow_type: pa.DataType, null_words: Sequence[str]
+) -> tuple[pa.Array, pa.Array | None]:
+    if pa.types.is_string(arrow_type):
+        return replace_null_words(texts, null_words), None
+    return parse_cells(texts, arrow_type, null_words=null_words)
 
 
 def _report_rounding(leaf: JsonLeafColumn, cells: pa.Array, array: pa.Array, parsed_records: ParsedRecords) -> None:
@@ -386,32 +391,12 @@ def _report_rounding(leaf: JsonLeafColumn, cells: pa.Array, array: pa.Array, par
     parsed_records.deviations.append(deviation)
 
 
-def _build_geometry_deviation(leaf: JsonLeafColumn, message: str, count: int | None = None) -> ReadDeviation:
-    return ReadDeviation(kind=DeviationKind.GEOMETRY, column=leaf.name, message=message, count=count)
-
-
 def _drop_unused_values(lists: Any) -> Any:
     """Compact a list array, so that its values are exactly those of its rows."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0)
     ends = np.cumsum(np.asarray(lengths, np.int64))
     offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
-    if lists.null_count:
-        return pa.ListArray.from_arrays(offsets, lists.flatten(), mask=pc.is_null(lists))
-    return pa.ListArray.from_arrays(offsets, lists.flatten())
-
-
-def _combine_chunks(column: Any) -> Any:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    if column.num_chunks:
-        return pa.concat_arrays(column.chunks)
-    return pa.array([], column.type)
-
-
-def _write_json_keys_sql(pointer: str) -> str:
-    if pointer:
-        return f"json_keys(j, {_quote_sql_text(pointer)})"
-    return "json_keys(j)"
+    return pa.ListArray.from_arrays(offsets, lists.flatten(), mask=pc.is_null(lists))
 
 
 def _quote_sql_text(text: str) -> str:

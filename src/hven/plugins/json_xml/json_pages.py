@@ -1,6 +1,6 @@
 """Read records that a service sends page by page.
 
-The next page is requested while earlier ones are read. No page is read twice, and a missing one is an error.
+The next page is requested while one is read. No page is read twice, and a missing one is an error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import json
 import threading
 from abc import abstractmethod
-from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from hven.sources.http_client import StreamedAnswer
 
-MAX_WAITING_BYTES = 8 << 20  # of pages that wait to be read; one page may wait whatever its size
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json, application/geo+json"}
 
 
@@ -127,18 +126,14 @@ class PagedJsonSource(JsonSource):
     def __init__(self, options: PagedJsonOptions, context: SourceContext, secret: str | None = None) -> None:
         self.options: PagedJsonOptions = options
         self.context = context
-        if not secret:
-            secret = resolve_authorization(options.token, context, "Bearer")
-        if not secret:
-            secret = resolve_authorization(options.login, context, "Basic")
-        self.service = ServiceClient(
-            options.url,
-            context,
-            options=options,
-            authorization=secret,
+        secret = (
+            secret
+            or resolve_authorization(options.token, context, "Bearer")
+            or resolve_authorization(options.login, context, "Basic")
         )
+        self.service = ServiceClient(options.url, context, options=options, authorization=secret)
         self._reported = set()
-        self._budget = self._build_budget()
+        self._budget = RunBudget(options, self.source_name, "or request less")
         self.service.budget = self._budget
         self._record_count = 0
         self._stated_count: int | None = None  # number of records that the service states
@@ -184,8 +179,10 @@ class PagedJsonSource(JsonSource):
         detail = f"{self._describe_request()}: {self._record_count:,} records"
         return [InputVersion(name=self.options.url, bytes=self._budget.byte_count, detail=detail)]
 
-    def _build_budget(self) -> RunBudget:
-        return RunBudget(self.options, self.source_name, "or request less")
+    def _start_run(self) -> None:
+        self._budget.reset()
+        self._record_count = 0
+        self._stated_count = None
 
     def _copy_source(self) -> Self:
         _ = self._leaves  # cached for all parts
@@ -207,22 +204,19 @@ class PagedJsonSource(JsonSource):
         resume_token
             The token of the last page that was read; None: begin with the first page.
         """
-        self._budget = self._build_budget()
-        self.service.budget = self._budget
-        self._stated_count = None
+        self._start_run()
         names = resolve_column_names(column_names, self._list_column_names(), self._title)
-        self._record_count = 0
         place = None
         if resume_token:
             self._record_count, place = json.loads(resume_token)
         with (
             self.service.keep_connections(),
             closing(self._read_pages_ahead(None, place)) as pages,
-            self._open_group_reader(names) as read,
+            self._build_reader(names) as reader,
         ):
             for page in pages:
-                parts = self._assign_record_numbers(page)
-                batches = [read([(page, part)]) for part in parts]
+                parsed_parts = [reader.parse_records([(page, part)]) for part in self._assign_record_numbers(page)]
+                batches = [self._report_and_build_batch(parsed, names) for parsed in parsed_parts]
                 for batch in batches[:-1]:
                     yield batch, ""
                 token = ""
@@ -232,10 +226,7 @@ class PagedJsonSource(JsonSource):
         self._require_stated_record_count()
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonPage, JsonRecordChunk]]:
-        self._budget = self._build_budget()
-        self.service.budget = self._budget
-        self._record_count = 0
-        self._stated_count = None
+        self._start_run()
         with self.service.keep_connections(), closing(self._read_pages_ahead(row_limit, None)) as pages:
             for page in pages:
                 for part in self._assign_record_numbers(page):
@@ -281,14 +272,14 @@ class PagedJsonSource(JsonSource):
             )
 
     def _read_pages_ahead(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
-        """Request the next pages while earlier ones are read, unless few records are wanted.
+        """Request the next page while one is read, unless few records are wanted.
 
         A page that came before is an error.
         """
         seen_digests: set[bytes] = set()
         pages = self._request_pages(resume_token)
         if row_limit is None:
-            pages = _fetch_pages_in_thread(pages, self.service)
+            pages = _fetch_next_page_meanwhile(pages, self.service)
         with closing(pages) as coming:
             for page in coming:
                 records_start = find_list_start(page.data, self._records_path) or 0
@@ -377,88 +368,27 @@ class PagedJsonSource(JsonSource):
         return SourceError(f"{self.source_name} returned status {status}: {answer_text}", remedy=remedy)
 
 
-class _PagePrefetcher:
-    """Requests pages in a thread of its own, some pages ahead of the reader.
-
-    An error in the thread is raised for the reader behind the pages before it.
-
-    A page is released only when the next one is requested: its reader holds the interpreter, and the request would
-    have to wait for that.
-    """
-
-    def __init__(self, pages: Generator[JsonPage, None, None], service: ServiceClient) -> None:
-        self._pages = pages
-        self._service = service
-        self._held_back: deque[JsonPage] = deque()
-        self._ready: deque[JsonPage] = deque()
-        self._condition = threading.Condition()
-        self._is_over = False
-        self._is_stopped = False
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._fetch_pages, name="hven-pages", daemon=True)
-
-    def _release_held_page(self) -> None:
-        if self._held_back:
-            with self._condition:
-                self._ready.append(self._held_back.popleft())
-                self._condition.notify_all()
-
-    def _count_ready_bytes(self) -> int:
-        return sum(len(page.data) for page in self._ready)
-
-    def _can_fetch_more(self) -> bool:
-        return self._is_stopped or self._count_ready_bytes() < MAX_WAITING_BYTES
-
-    def _fetch_pages(self) -> None:
-        self._service.on_wait = self._release_held_page
-        try:
-            for page in self._pages:
-                self._release_held_page()  # no request was needed for this page
-                self._held_back.append(page)
-                with self._condition:
-                    waiting_bytes = self._count_ready_bytes() + len(page.data)
-                if waiting_bytes >= MAX_WAITING_BYTES:
-                    self._release_held_page()
-                with self._condition:
-                    self._condition.wait_for(self._can_fetch_more)
-                    if self._is_stopped:
-                        break
-        except BaseException as error:  # noqa: BLE001  (it is raised where the pages are read)
-            self._failure = error
-        finally:
-            self._service.on_wait = None
-            self._release_held_page()
-            with self._condition:
-                self._is_over = True
-                self._condition.notify_all()
-
-    def iterate_pages(self) -> Generator[JsonPage, None, None]:
-        """Start the thread, and yield its pages."""
-        self._thread.start()
-        try:
-            while True:
-                with self._condition:
-                    self._condition.wait_for(lambda: self._ready or self._is_over)
-                    if not self._ready:
-                        break
-                    page = self._ready.popleft()
-                    self._condition.notify_all()
-                yield page
-            if self._failure is not None:
-                raise self._failure
-        finally:
-            with self._condition:
-                self._is_stopped = True
-                self._condition.notify_all()
-            self._thread.join()  # a request that runs ends first
-            self._pages.close()
-
-
-def _fetch_pages_in_thread(
+def _fetch_next_page_meanwhile(
     pages: Generator[JsonPage, None, None], service: ServiceClient
 ) -> Generator[JsonPage, None, None]:
-    """Request pages in a thread of their own, some pages ahead of the reader."""
-    return _PagePrefetcher(pages, service).iterate_pages()
+    """Request the next page in a thread while one is read.
+
+    A page is yielded only when the next one is requested: its reader holds the interpreter, and the request would have
+    to wait for that. An error in the thread is raised for the reader behind the pages before it.
+    """
+    with closing(pages), ThreadPoolExecutor(1, thread_name_prefix="hven-pages") as pool:
+        try:
+            page = pool.submit(next, pages, None).result()
+            while page is not None:
+                is_requested = threading.Event()
+                service.on_wait = is_requested.set
+                next_page = pool.submit(next, pages, None)
+                next_page.add_done_callback(lambda _, event=is_requested: event.set())
+                is_requested.wait()
+                yield page
+                page = next_page.result()
+        finally:
+            service.on_wait = None
 
 
 def set_query_parameters(url: str, params: Mapping[str, Any]) -> str:

@@ -33,8 +33,6 @@ for _signs, _code in ((b'"', _QUOTE_CODE), (b"{[", _OPEN_CODE), (b"}]", _CLOSE_C
     _STRUCTURE_CODES[list(_signs)] = _code
 _DEPTH_STEPS = np.zeros(5, np.int8)
 _DEPTH_STEPS[_OPEN_CODE], _DEPTH_STEPS[_CLOSE_CODE] = 1, -1
-_IS_BLANK = np.zeros(256, bool)
-_IS_BLANK[list(b" \t\r\n\x1e")] = True  # 0x1e begins a record of RFC 7464
 _TOKEN_PATTERN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _KNOWN_LIST_PATHS = (("features",), ("hits", "hits"))  # GeoJSON and STAC, Elasticsearch
 _ROWS_AND_FIELDS_KEYS = ("data", "fields")  # rows as arrays, with their names beside them
@@ -145,8 +143,7 @@ def detect_record_layout(file: JsonDocument, path: Sequence[str] | None) -> Json
         if path:
             return JsonRecordLayout(FORM_LIST, tuple(path))
         return JsonRecordLayout(FORM_WHOLE)
-    lines = text.split(b"\n", 21)
-    complete_lines = lines[:-1]
+    complete_lines = text.split(b"\n", 21)[:-1]
     objects = [line for line in complete_lines if line.strip(b" \t\r\x1e")]
     record_count = sum(_is_json_record(line) for line in objects)
     if len(objects) > 1 and record_count * 2 > len(objects):
@@ -156,8 +153,10 @@ def detect_record_layout(file: JsonDocument, path: Sequence[str] | None) -> Json
     return _detect_document_form(text)
 
 
-def read_document_around_records(file: JsonDocument, path: Sequence[str]) -> tuple[bytes, bytes, int]:
-    """Read a document without the records of its list.
+def split_document_at_records(
+    file: JsonDocument, path: Sequence[str], *, keep_records: bool = True
+) -> tuple[bytes, bytes, int, list[JsonRecordChunk]]:
+    """Split a document into the records of its list and what stands around them, in one pass.
 
     Parameters
     ----------
@@ -165,32 +164,18 @@ def read_document_around_records(file: JsonDocument, path: Sequence[str]) -> tup
         The document.
     path
         Keys that lead to the list.
+    keep_records
+        False: the records are not returned.
 
     Returns
     -------
-    before, behind, line
-        What stands before the records, and behind them; the line in which that begins.
+    before, behind, line, records
+        What stands before the records, and behind them; the line in which that begins; the records.
 
     Raises
     ------
     SourceError
         As `read_records`; what is behind is too long.
-    """
-    before, behind, line, _ = split_document_at_records(file, path, keep_records=False)
-    return before, behind, line
-
-
-def split_document_at_records(
-    file: JsonDocument, path: Sequence[str], *, keep_records: bool = True
-) -> tuple[bytes, bytes, int, list[JsonRecordChunk]]:
-    """Read a document in one pass.
-
-    It returns what `read_document_around_records` returns, and the records of the list if they are to be kept.
-
-    Raises
-    ------
-    SourceError
-        As `read_document_around_records`.
     """
     records_found: list[JsonRecordChunk] = []
     stream = file.open_stream()
@@ -232,7 +217,7 @@ def find_document_crs(file: DataFile, record_form: JsonRecordLayout) -> str | No
         stream.close()
     if not has_crs:
         return None
-    before, behind, _ = read_document_around_records(file.copy_unread(), record_form.path)
+    before, behind, *_ = split_document_at_records(file.copy_unread(), record_form.path, keep_records=False)
     try:
         crs_value = orjson.loads(before + behind).get("crs")
     except orjson.JSONDecodeError:  # reading the records reports it
@@ -255,7 +240,7 @@ def _is_json_record(line: bytes) -> bool:
 def _detect_document_form(text: bytes) -> JsonRecordLayout:
     """Find the list in a document of a known layout; else the document is one record."""
     lists: set[tuple[str, ...]] = set()
-    for path, sign in _walk_brackets(text):
+    for path, sign, _ in _walk_brackets(text):
         if sign == b"[":
             lists.add(path)
             if path in _KNOWN_LIST_PATHS:
@@ -266,8 +251,8 @@ def _detect_document_form(text: bytes) -> JsonRecordLayout:
     return JsonRecordLayout(FORM_WHOLE)
 
 
-def _walk_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    """Yield each bracket of a document that opens outside of arrays, with its path."""
+def _walk_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes, int]]:
+    """Yield each bracket of a document that opens outside of arrays: its path, the bracket, and the place behind it."""
     stack: list[str | None] = []  # the key at each level; None within an array
     key: bytes | None = None
     value = False
@@ -276,15 +261,11 @@ def _walk_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes]]:
         if token == b":":
             value = True
         elif token in {b"{", b"["}:
-            inside = None in stack
-            if stack and value and key is not None:
+            if stack and value and key is not None and stack[-1] is not None:
                 stack[-1] = _unquote_key(key)
-            if not inside:
-                yield tuple(part for part in stack if part is not None), token
-            if token == b"[":
-                stack.append(None)
-            else:
-                stack.append("")
+            if None not in stack:
+                yield tuple(map(str, stack)), token, match.end()
+            stack.append(None if token == b"[" else "")
             key, value = None, False
         elif token in {b"}", b"]"}:
             if not stack:
@@ -397,40 +378,26 @@ class _RecordCutter:
         if not is_end and len(self.remainder) <= MAX_RECORD_BYTES:
             return
         brackets = _walk_brackets(self.remainder)
-        list_paths = sorted({".".join(list_path) for list_path, sign in brackets if sign == b"[" and list_path})
-        if path:
-            complaint = f"has no list {path!r}"
-        else:
-            complaint = "is not a list"
+        list_paths = sorted({".".join(list_path) for list_path, sign, _ in brackets if sign == b"[" and list_path})
+        complaint = f"has no list {path!r}" if path else "is not a list"
+        remedy = "check the file"
         if list_paths:
             remedy = f"write `records:` with one of {', '.join(list_paths[:8])}"
-        else:
-            remedy = "check the file"
         raise SourceError(f"the document {complaint}", place=TextPlace(file=self.file.name), remedy=remedy)
 
     def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
-        if is_end:
-            stop = len(data)
-        else:
-            stop = data.rfind(b"\n") + 1
+        stop = len(data) if is_end else data.rfind(b"\n") + 1
         complete_lines = data[:stop]
         self.remainder = data[stop:]
         if not complete_lines:
             return
         marks = np.flatnonzero(np.frombuffer(complete_lines, np.uint8) == 10) + 1
         if is_end and complete_lines[-1:] != b"\n":
-            last_start = 0
-            if len(marks):
-                last_start = marks[-1]
-            self._refuse_incomplete_last_line(complete_lines[last_start:])
+            self._refuse_incomplete_last_line(complete_lines[complete_lines.rfind(b"\n") + 1 :])
             marks = np.append(marks, len(complete_lines))
         starts = np.concatenate([[0], marks[:-1]])
         short = np.flatnonzero(marks - starts <= 8)
-        empty: list[Any] = []
-        for at in short:
-            line = complete_lines[starts[at] : marks[at]]
-            if not line.strip(b" \t\r\n\x1e"):
-                empty.append(at)
+        empty = [at for at in short if not complete_lines[starts[at] : marks[at]].strip(b" \t\r\n\x1e")]
         yield from self._build_records(complete_lines, starts, marks, empty)
 
     def _refuse_incomplete_last_line(self, last: bytes) -> None:
@@ -440,7 +407,6 @@ class _RecordCutter:
             return
         open_count = text.count(b"{") + text.count(b"[")
         if open_count > text.count(b"}") + text.count(b"]"):
-            self.line += self.remainder.count(b"\n")
             end_text = text[-40:].decode(errors="replace")
             raise SourceError(
                 f"the file ends in the middle of its last record: {end_text!r}",
@@ -469,22 +435,16 @@ class _RecordCutter:
         if len(ends):
             starts = np.concatenate([[0], next_starts[:-1]])
             consumed = int(next_starts[-1])
-        is_cut_short = is_end and self.form.kind != FORM_LIST and data[consumed:].strip(b" \t\r\n\x1e,")
-        if is_cut_short:
+        if is_end and self.form.kind != FORM_LIST and data[consumed:].strip(b" \t\r\n\x1e,"):
             raise self._build_error(
                 f"the file ends in the middle of record {self.number + len(ends):,}",
                 "download the file again; it is truncated",
             )
-        self.remainder = data[consumed:]
-        if self.is_over:
-            self.remainder = b""
+        self.remainder = b"" if self.is_over else data[consumed:]
         if not len(ends):
             return
-        empty: list[int] = []
         is_empty_list = self.is_over and len(ends) == 1 and not data[: ends[0]].strip(b" \t\r\n")
-        if is_empty_list:
-            empty = [0]
-        yield from self._build_records(data[:consumed], starts, ends, empty)
+        yield from self._build_records(data[:consumed], starts, ends, [0] if is_empty_list else [])
 
     def _find_record_ends_in_list(self, data: bytes, places: Any, codes: Any, depth: Any) -> Any:
         """Find the commas behind the records of the list, and its closing bracket, which ends the list."""
@@ -510,7 +470,7 @@ class _RecordCutter:
             bytes_ = bytes_.copy()
             separators = bytes_[ends[:-1]]
             bytes_[ends[:-1]] = np.where(separators == ord(","), ord(" "), separators)
-        if data.find(b"\x1e") >= 0:
+        if b"\x1e" in data:
             bytes_ = np.where(bytes_ == 0x1E, np.uint8(32), bytes_)
         buffers = (pa.py_buffer(offsets), pa.py_buffer(bytes_.tobytes()))
         texts = pa.StringArray.from_buffers(len(starts), *buffers)
@@ -572,33 +532,8 @@ def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
         Position in `data`; None if the list does not begin in it.
     """
     list_path = tuple(path)
-    stack: list[str | None] = []
-    key: bytes | None = None
-    value = False
-    for match in _TOKEN_PATTERN.finditer(data):
-        token = match.group()
-        if token == b":":
-            value = True
-        elif token in {b"{", b"["}:
-            if stack and value and key is not None and stack[-1] is not None:
-                stack[-1] = _unquote_key(key)
-            if token == b"[" and None not in stack and tuple(stack) == list_path:
-                return match.end()
-            if token == b"[":
-                stack.append(None)
-            else:
-                stack.append("")
-            key, value = None, False
-        elif token in {b"}", b"]"}:
-            if not stack:
-                return None
-            stack.pop()
-            key, value = None, False
-        elif token == b",":
-            key, value = None, False
-        elif not value:
-            key = token
-    return None
+    brackets = _walk_brackets(data)
+    return next((end for walked, sign, end in brackets if sign == b"[" and walked == list_path), None)
 
 
 def read_column_names(file: JsonDocument, path: Sequence[str]) -> list[str]:

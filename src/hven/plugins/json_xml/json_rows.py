@@ -8,6 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ from hven.sources.api.file_rows import FileSource, find_file_fact_type
 from hven.sources.api.rows import Texts, build_source_batch, resolve_column_names, split_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from concurrent.futures import Future
 
     from hven.plugins.json_xml.json_records import JsonDocument, JsonRecordChunk
@@ -122,22 +123,8 @@ class JsonSource(ABC):
         names = resolve_column_names(column_names, self._list_column_names(), self._title)
         # groups must end before their reader: DuckDB waits for ever if a connection is closed while a query runs
         with self._build_reader(names) as reader, contextlib.closing(self._parse_groups(reader, row_limit)) as groups:
-            batches = (self._build_batch(parsed, names) for parsed in self._report_and_yield_groups(groups))
+            batches = (self._report_and_build_batch(parsed, names) for parsed in groups)
             yield from split_batches(batches, self.context.batch_row_limit, row_limit)
-
-    @contextlib.contextmanager
-    def _open_group_reader(
-        self, names: Sequence[str]
-    ) -> Iterator[Callable[[Sequence[tuple[JsonDocument, JsonRecordChunk]]], pa.RecordBatch]]:
-        """Read groups of records one by one."""
-        with self._build_reader(names) as reader:
-
-            def read_group(group: Sequence[tuple[JsonDocument, JsonRecordChunk]]) -> pa.RecordBatch:
-                parsed = reader.parse_records(group)
-                self._report_deviations_and_rejects(parsed)
-                return self._build_batch(parsed, names)
-
-            yield read_group
 
     def _build_reader(self, names: Sequence[str]) -> JsonRecordReader:
         selected_leaves = [leaf for leaf in self._leaves if leaf.name in names]
@@ -157,9 +144,7 @@ class JsonSource(ABC):
 
     def _parse_groups(self, reader: JsonRecordReader, row_limit: int | None) -> Generator[ParsedRecords, None, None]:
         """Parse groups of records on all cores, in order, with few of them in memory."""
-        workers = 1
-        if row_limit is None:
-            workers = max(1, min(os.cpu_count() or 1, 4))
+        workers = min(os.cpu_count() or 1, 4) if row_limit is None else 1
         queue: deque[Future[ParsedRecords]] = deque()
         groups = self._group_records(row_limit)
         with ThreadPoolExecutor(workers, thread_name_prefix="hven-json") as pool:
@@ -188,12 +173,13 @@ class JsonSource(ABC):
             if size >= BLOCK_BYTES or rows >= self.context.batch_row_limit or has_enough_rows:
                 yield group
                 group = []
-                size = 0
-                rows = 0
+                size = rows = 0
         if group:
             yield group
 
-    def _build_batch(self, parsed_records: ParsedRecords, column_names: Sequence[str]) -> pa.RecordBatch:
+    def _report_and_build_batch(self, parsed_records: ParsedRecords, column_names: Sequence[str]) -> pa.RecordBatch:
+        """Report what cannot be read, and build a batch of the rows."""
+        self._report_deviations_and_rejects(parsed_records)
         data_names = [name for name in column_names if name not in FILE_FACT_COLUMNS]
         parts = [part for _, part in parsed_records.record_group]
         numbers_by_part = [np.arange(part.first_number, part.first_number + len(part.texts)) for part in parts]
@@ -202,9 +188,7 @@ class JsonSource(ABC):
         batch = build_source_batch(data_names, dict(parsed_records.arrays), len(numbers), row_numbers, None)
         if len(data_names) == len(column_names):
             return batch
-        part_sizes = [len(part.texts) for part in parts]
-        part_indexes = np.repeat(np.arange(len(parts)), part_sizes)
-        part_of_row = pa.array(part_indexes[parsed_records.good_indexes])
+        part_of_row = pa.array(parsed_records.find_parts())
         arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name in column_names:
             if name in FILE_FACT_COLUMNS:
@@ -214,12 +198,6 @@ class JsonSource(ABC):
         return pa.RecordBatch.from_arrays(columns, names=list(column_names))
 
     # --- reports ---------------------------------------------------------------------------------------------
-
-    def _report_and_yield_groups(self, groups: Iterable[ParsedRecords]) -> Iterator[ParsedRecords]:
-        """Report what cannot be read, and yield the groups."""
-        for parsed in groups:
-            self._report_deviations_and_rejects(parsed)
-            yield parsed
 
     def _report_deviations_and_rejects(self, parsed_records: ParsedRecords) -> None:
         for deviation in parsed_records.deviations:
@@ -420,14 +398,6 @@ def _change_leaf_type(leaf: JsonLeafColumn, declared_type: ColumnType) -> JsonLe
             how = LEAF_LIST
     elif how in {LEAF_LIST, LEAF_PART, LEAF_REGION}:
         how = LEAF_TEXT  # an array that is declared as text
-
     elif how == LEAF_TEXT and not pa.types.is_string(single):
         how = LEAF_CELL
-    return JsonLeafColumn(
-        name=leaf.name,
-        pointer=leaf.pointer,
-        leaf_kind=how,
-        arrow_type=single,
-        inner_pointer=leaf.inner_pointer,
-        is_drawable=leaf.is_drawable,
-    )
+    return replace(leaf, leaf_kind=how, arrow_type=single, bbox_pointer=None)

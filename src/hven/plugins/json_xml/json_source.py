@@ -98,12 +98,10 @@ class JsonFormatSource(JsonFileSource):
 
     def _find_record_layout(self, file: DataFile) -> JsonRecordLayout:
         if file.name not in self._forms_by_file:
-            has_many_alike = len(self.files) > RECORDS_PER_BLOCK_LOOK and self._forms_by_file
-            records_option = self.options.records
-            if has_many_alike:
+            if self._forms_by_file and len(self.files) > RECORDS_PER_BLOCK_LOOK:  # many files are alike
                 self._forms_by_file[file.name] = next(iter(self._forms_by_file.values()))
             else:
-                self._forms_by_file[file.name] = detect_record_layout(file, records_option)
+                self._forms_by_file[file.name] = detect_record_layout(file, self.options.records)
         return self._forms_by_file[file.name]
 
     @cached_property
@@ -117,5 +115,5 @@ class JsonFormatSource(JsonFileSource):
 
     def _sample_file(self, file: DataFile, node: JsonNodeSummary) -> Iterator[int]:
         for part in read_records(file, self._find_record_layout(file)):
-            for at in range(len(part.texts)):
-                yield add_record_to_node(node, part.texts[at])
+            for text in part.texts:
+                yield add_record_to_node(node, text)

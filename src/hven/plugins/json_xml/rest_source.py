@@ -150,26 +150,16 @@ class RestSource(PagedJsonSource, WatermarkSource):
 
     def _build_first_request(self) -> tuple[str, str, Any]:
         options = self.options
-        parameters: dict[str, Any] = {}
-        if options.limit:
-            parameters[options.limit] = self._page_size
-        if options.number:
-            parameters[options.number] = options.first
-        return self._build_request(options.url, parameters)
+        return self._build_request({options.number: options.first} if options.number else {})
 
-    def _build_request(self, url: str, parameters: dict[str, Any]) -> tuple[str, str, Any]:
+    def _build_request(self, page_parameters: dict[str, Any]) -> tuple[str, str, Any]:
         """Build method, address and body of a request with the parameters of its page."""
-        if self.options.body is not None:
-            return (
-                "POST",
-                set_query_parameters(url, self.options.params),
-                {**self.options.body, **self._watermark_parameters, **parameters},
-            )
-        return (
-            "GET",
-            set_query_parameters(url, {**self.options.params, **self._watermark_parameters, **parameters}),
-            None,
-        )
+        options = self.options
+        size = {options.limit: self._page_size} if options.limit else {}
+        parameters = {**self._watermark_parameters, **size, **page_parameters}
+        if options.body is not None:
+            return "POST", set_query_parameters(options.url, options.params), {**options.body, **parameters}
+        return "GET", set_query_parameters(options.url, {**options.params, **parameters}), None
 
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
         options = self.options
@@ -192,22 +182,18 @@ class RestSource(PagedJsonSource, WatermarkSource):
                     _find_json_value_at_path(document, options.count), ".".join(options.count), self.source_name
                 )
             before += rows
-            counted = bool(options.offset or options.number)
-            if counted:
+            if options.offset or options.number:
                 value = None
-            elif options.cursor:
-                value = _find_json_value_at_path(document, options.next or ())
-            else:
-                value = self._find_next_link(document, answer)
-            if counted:
                 has_next_page = rows > 0 and before != self._stated_count
             else:
+                if options.cursor:
+                    value = _find_json_value_at_path(document, options.next or ())
+                else:
+                    value = self._find_next_link(document, answer)
                 has_next_page = value not in (None, "", False)
             if rows:
                 if has_next_page:
                     page.resume_token = json.dumps([number, before, value])
-                else:
-                    page.resume_token = ""
                 yield page
             if not has_next_page:  # a page may be shorter than what was asked for
                 return
@@ -216,16 +202,13 @@ class RestSource(PagedJsonSource, WatermarkSource):
     def _build_next_request(self, page_number: int, record_count: int, cursor: Any) -> tuple[str, str, Any]:
         """Build the request for the page behind a number of pages or records, or a cursor."""
         options = self.options
-        parameters: dict[str, Any] = {options.limit: self._page_size} if options.limit else {}
         if options.cursor:
-            parameters[options.cursor] = cursor
-        elif options.offset:
-            parameters[options.offset] = record_count
-        elif options.number:
-            parameters[options.number] = page_number + options.first
-        else:
-            return "GET" if options.body is None else "POST", str(cursor), options.body
-        return self._build_request(options.url, parameters)
+            return self._build_request({options.cursor: cursor})
+        if options.offset:
+            return self._build_request({options.offset: record_count})
+        if options.number:
+            return self._build_request({options.number: page_number + options.first})
+        return "GET" if options.body is None else "POST", str(cursor), options.body
 
     def _find_next_link(self, document: Any, answer: StreamedAnswer) -> str | None:
         if self.options.next:
@@ -233,24 +216,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         elif match := _LINK_HEADER_PATTERN.search(answer.headers.get("link", "")):
             next_link = match[1]
         else:
-            next_link = next(
-                (
-                    candidate
-                    for path in NEXT_LINK_PATHS
-                    if isinstance(candidate := _find_json_value_at_path(document, path.split(".")), str)
-                ),
-                None,
-            )
-            links = _find_json_value_at_path(document, ("links",))
-            if next_link is None and isinstance(links, list):
-                next_link = next(
-                    (
-                        candidate.get("href")
-                        for candidate in links
-                        if isinstance(candidate, dict) and candidate.get("rel") == "next"
-                    ),
-                    None,
-                )
+            next_link = _find_usual_next_link(document)
         if next_link is not None and not isinstance(next_link, str):
             raise SourceError(
                 f"{self.source_name}: the link to the next page is not an address: {str(next_link)[:100]}",
@@ -259,6 +225,19 @@ class RestSource(PagedJsonSource, WatermarkSource):
         if next_link:
             return self._resolve_next_url(answer.url, next_link)
         return None
+
+
+def _find_usual_next_link(document: Any) -> Any:
+    """Find the address of the next page where services usually write it."""
+    for path in NEXT_LINK_PATHS:
+        value = _find_json_value_at_path(document, path.split("."))
+        if isinstance(value, str):
+            return value
+    links = _find_json_value_at_path(document, ("links",))
+    for link in links if isinstance(links, list) else ():
+        if isinstance(link, dict) and link.get("rel") == "next":
+            return link.get("href")
+    return None
 
 
 def _find_json_value_at_path(document: Any, path: Any) -> Any:

@@ -236,24 +236,18 @@ class XmlSource(JsonFileSource):
             variables = {"found": _find_node_text(node), "path": _write_node_path(parent, node, record)}
         values = {}
         for name, path in self._paths.items():
-            if name in self._paths_with_variables:
-                path_value = _path_value_to_text(path(parent, **variables))
-            else:
-                path_value = _path_value_to_text(path(parent))
-            if path_value is None:
-                continue
+            path_variables = variables if name in self._paths_with_variables else {}
+            path_value = _path_value_to_text(path(parent, **path_variables))
             if isinstance(path_value, list) and name in self.options.joined:
-                separator = self.options.joined[name]
-                path_value = separator.join(filter(None, path_value))
-            values[name] = path_value
+                path_value = self.options.joined[name].join(filter(None, path_value))
+            if path_value is not None:
+                values[name] = path_value
         return values
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecordChunk]]:
-        part_limit = RECORDS_PER_PART
-        if row_limit is not None:
-            part_limit = min(RECORDS_PER_PART, row_limit)
+        part_limit = min(RECORDS_PER_PART, row_limit or RECORDS_PER_PART)
         for file in self.files:
             first = 1
             texts: list[bytes] = []
@@ -263,7 +257,7 @@ class XmlSource(JsonFileSource):
                 texts.append(orjson.dumps(value))
                 if len(texts) >= part_limit:
                     yield file, _build_xml_records(texts, lines, first)
-                    first = first + len(texts)
+                    first += len(texts)
                     texts = []
                     lines = []
             if texts or first == 1:
@@ -347,14 +341,9 @@ def _element_to_object(element: Any) -> Any:
     return members
 
 
-def _to_full_text(node: Any) -> str:
-    if isinstance(node, str):
-        return node
-    return "".join(node.itertext())
-
-
 def _find_node_text(node: Any) -> str:
-    return _to_full_text(node).strip()
+    text = node if isinstance(node, str) else "".join(node.itertext())
+    return str(text).strip()
 
 
 def _write_node_path(parent: Any, node: Any, record: Any) -> str:

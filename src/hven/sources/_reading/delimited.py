@@ -19,7 +19,7 @@ from pyarrow import csv
 
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, TextPlace
-from hven.model.literal import TIME_SYNTAX_HELP, can_lose_digits, find_rounded_integers
+from hven.model.literal import TIME_SYNTAX_HELP, can_lose_digits, combine_chunks, find_rounded_integers
 from hven.model.types import build_type_from_arrow
 from hven.sources import RejectedRow
 from hven.sources._reading.array_cells import is_list_type, parse_json_arrays
@@ -137,7 +137,7 @@ def parse_delimited_block(
     total = table.num_rows + len(ragged)
     converter = _ColumnConverter(data, layout, table_reader)
     for name in column_names:
-        cells = _combine_chunks(table.column(name))
+        cells = combine_chunks(table.column(name))
         converter.convert_column(name, cells)
     if not ragged and not converter.faults:
         return ParsedBlock(converter.arrays, total, total, rounded=converter.rounded, respelt=converter.respelt)
@@ -375,14 +375,6 @@ def _describe_ragged_row(row: csv.InvalidRow) -> _Reject:
         f"{row.actual_columns} fields instead of {row.expected_columns}",
         row.text,
     )
-
-
-def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    if column.num_chunks:
-        return pa.concat_arrays(column.chunks)
-    return pa.array([], column.type)
 
 
 def explain_unparsable_text(arrow_type: pa.DataType) -> str:

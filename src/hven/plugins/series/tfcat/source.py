@@ -28,8 +28,8 @@ from hven.plugins.json_xml.json_records import (
     HEAD_BYTES,
     JsonRecordLayout,
     find_list_start,
-    read_document_around_records,
     read_records,
+    split_document_at_records,
 )
 from hven.plugins.series.tfcat import tfcat_features
 from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFault
@@ -435,7 +435,7 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
         form = JsonRecordLayout(FORM_WHOLE)
         document = _parse_document(head.removeprefix(b"\xef\xbb\xbf"), b"", 1, file)
     else:
-        before, behind, line = read_document_around_records(file, form.path)
+        before, behind, line, _ = split_document_at_records(file, form.path, keep_records=False)
         document = _parse_document(before, behind, line, file)
     kind = None
     if isinstance(document, dict):
