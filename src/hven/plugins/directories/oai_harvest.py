@@ -27,7 +27,7 @@ from hven.sources.api.services import (
     RunBudget,
     ServiceClient,
     extract_error_text,
-    resolve_authorization,
+    resolve_token_or_login,
 )
 
 if TYPE_CHECKING:
@@ -133,10 +133,7 @@ class OaiHarvest:
         hosts = dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url)
         hosts_text = ", ".join(hosts)
         self._budget = RunBudget(options, f"the harvest of {hosts_text:.200}", "or harvest fewer registries at a time")
-        scheme = "Basic"
-        if options.token:
-            scheme = "Bearer"
-        self._secret = resolve_authorization(options.token or options.login, context, scheme)
+        self._secret = resolve_token_or_login(options.token, options.login, context)
 
     # --- files ---------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ from hven.sources.api.services import (
     ServiceClient,
     ServiceOptions,
     extract_error_text,
-    resolve_authorization,
+    resolve_token_or_login,
 )
 
 if TYPE_CHECKING:
@@ -126,11 +126,7 @@ class PagedJsonSource(JsonSource):
     def __init__(self, options: PagedJsonOptions, context: SourceContext, secret: str | None = None) -> None:
         self.options: PagedJsonOptions = options
         self.context = context
-        secret = (
-            secret
-            or resolve_authorization(options.token, context, "Bearer")
-            or resolve_authorization(options.login, context, "Basic")
-        )
+        secret = secret or resolve_token_or_login(options.token, options.login, context)
         self.service = ServiceClient(options.url, context, options=options, authorization=secret)
         self._reported = set()
         self._budget = RunBudget(options, self.source_name, "or request less")

@@ -21,7 +21,7 @@ from hven.sources.api.services import (
     ServiceClient,
     SilenceSeconds,
     Token,
-    resolve_authorization,
+    resolve_token_or_login,
 )
 
 if TYPE_CHECKING:
@@ -127,16 +127,9 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
 
 
 def _build_client(options: Options, context: SourceContext) -> TapClient:
-    secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
-        options.login, context, "Basic"
-    )
+    secret = resolve_token_or_login(options.token, options.login, context)
     url = _ENDPOINT_PATH_PATTERN.sub("", options.url.rstrip("/"))
-    service = ServiceClient(
-        url,
-        context,
-        options=options,
-        authorization=secret,
-    )
+    service = ServiceClient(url, context, options=options, authorization=secret)
     service.budget = RunBudget(options, service.host, "or request less")
     return TapClient(service, mode=options.mode, answer_format=options.format)
 

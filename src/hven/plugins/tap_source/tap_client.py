@@ -5,6 +5,7 @@ A broken answer is requested again, and never used in part.
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
 import time
@@ -261,23 +262,9 @@ class TapClient:
                 f"there is no TAP service at {self.service.url} (404)",
                 remedy="set `url` to the address above /sync, such as https://host/tap",
             )
-        with tempfile.SpooledTemporaryFile(max_size=MAX_ERROR_DOCUMENT_BYTES) as file:
-            size = 0
-            with suppress(HvenError):  # the text so far is enough for a message
-                for part in answer.parts:
-                    file.write(part)
-                    size += len(part)
-                    if size > MAX_ERROR_DOCUMENT_BYTES:
-                        break
-            file.seek(0)
-            try:
-                _open_votable(file)
-            except ErrorDocumentError as error:
-                return self._convert_answer_error(error)
-            except SourceError:
-                pass
-            file.seek(0)
-            text = extract_error_text(file.read(MAX_ERROR_DOCUMENT_BYTES))
+        error, text = _read_error_document(answer)
+        if error is not None:
+            return self._convert_answer_error(error)
         status_text = f"returned status {answer.status}" + (f": {text}" if text else "")
         if answer.status >= 500:
             return BrokenAnswerError(status_text)
@@ -295,15 +282,13 @@ class TapClient:
                     f"{answer.status}), but {slow}",
                     remedy="request less at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
                 )
-            if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
-                raise (
-                    self._build_failure_error(answer)
-                    if answer.status != 200
-                    else SourceError(
-                        f"{self.service.host} did not create a job: it returned status 200, but no job address",
-                        remedy="write `mode: sync`",
-                    )
+            if answer.status == 200:
+                raise SourceError(
+                    f"{self.service.host} did not create a job: it returned status 200, but no job address",
+                    remedy="write `mode: sync`",
                 )
+            if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
+                raise self._build_failure_error(answer)
             job_url = self._restore_https(answer.location.rstrip("/"))
         try:
             phase = self._wait_for_job(job_url)
@@ -375,21 +360,9 @@ class TapClient:
             suppress(HvenError),
             self.service.request("GET", f"{job_url}/error", timeout_seconds=SMALL_ANSWER_TIMEOUT_SECONDS) as answer,
         ):
-            if answer.status != 200:
-                return ""
-            with tempfile.SpooledTemporaryFile(max_size=MAX_ERROR_DOCUMENT_BYTES) as file:
-                for part in answer.parts:
-                    file.write(part)
-                    if file.tell() > MAX_ERROR_DOCUMENT_BYTES:
-                        break
-                file.seek(0)
-                try:
-                    _open_votable(file)
-                except ErrorDocumentError as error:
-                    return error.message.partition(": ")[2]
-                except SourceError:
-                    file.seek(0)
-                    return extract_error_text(file.read(MAX_ERROR_DOCUMENT_BYTES))
+            if answer.status == 200:
+                error, text = _read_error_document(answer)
+                return error.message.partition(": ")[2] if error else text
         return ""
 
     def _delete_job(self, job_url: str) -> None:
@@ -405,7 +378,24 @@ class TapClient:
             follow_redirects=False,
             timeout_seconds=SMALL_ANSWER_TIMEOUT_SECONDS,
         ):
-            return
+            pass
+
+
+def _read_error_document(answer: StreamedAnswer) -> tuple[ErrorDocumentError | None, str]:
+    """Read a failed answer: the error that it states as a VOTable, and its text otherwise."""
+    document = bytearray()
+    with suppress(HvenError):  # the text so far is enough for a message
+        for part in answer.parts:
+            document += part
+            if len(document) > MAX_ERROR_DOCUMENT_BYTES:
+                break
+    try:
+        _open_votable(io.BytesIO(document))
+    except ErrorDocumentError as error:
+        return error, ""
+    except SourceError:
+        pass
+    return None, extract_error_text(bytes(document[:MAX_ERROR_DOCUMENT_BYTES]))
 
 
 def has_overflow(metadata: TableMetadata) -> bool:

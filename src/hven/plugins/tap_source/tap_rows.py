@@ -148,11 +148,10 @@ class TapSource(WatermarkSource):
             columns_by_name = {column.name: column for column in columns_found}
             columns_found = [columns_by_name[name] for name in selected_names]
         schema_columns = {column.name.lower(): column for column, _ in self._described_columns}
-        merged_columns: dict[str, Column] = {}
-        for column in columns_found:
-            schema_column = schema_columns.get(column.name.lower())
-            merged_columns[column.name] = _merge_descriptions(column, schema_column)
-        return merged_columns
+        return {
+            column.name: _merge_descriptions(column, schema_columns.get(column.name.lower(), column))
+            for column in columns_found
+        }
 
     @cached_property
     def _described_columns(self) -> list[tuple[Column, str]]:
@@ -239,8 +238,9 @@ class TapSource(WatermarkSource):
     # --- parts of the table -------------------------------------------------------------------------------------
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        condition = watermark.write_condition(value, self._condition_writer)
-        return self._copy_source(where_conditions=(*self._conditions, condition))
+        part = self._copy_source()
+        part._conditions += (watermark.write_condition(value, self._condition_writer),)  # noqa: SLF001  (a copy of ours)
+        return part
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         return parse_watermark(expression, self.list_columns())
@@ -248,26 +248,16 @@ class TapSource(WatermarkSource):
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Self:
         """Return the source of the rows whose `key_columns` are in `keys`."""
         names = resolve_column_names(key_columns, list(self._columns), self.source_name)
-        portions = tuple(self._condition_writer.write_key_condition_groups(names, keys, KEYS_PER_QUERY))
-        return self._copy_source(portions=portions, picked=tuple(names))
+        part = self._copy_source()
+        part._key_portions = tuple(self._condition_writer.write_key_condition_groups(names, keys, KEYS_PER_QUERY))  # noqa: SLF001
+        part._picked_columns = tuple(names)  # noqa: SLF001
+        return part
 
-    def _copy_source(
-        self,
-        *,
-        where_conditions: tuple[str, ...] | None = None,
-        portions: tuple[tuple[str, ...], ...] | None = None,
-        picked: tuple[str, ...] | None = None,
-    ) -> Self:
+    def _copy_source(self) -> Self:
         _ = (self._columns, self._condition_writer, self.paging_key)  # cached for all parts
         part = copy.copy(self)
         part.read_count = 0
         part._count = None  # noqa: SLF001  (a copy of this source)
-        if where_conditions is not None:
-            part._conditions = where_conditions  # noqa: SLF001
-        if portions is not None:
-            part._key_portions = portions  # noqa: SLF001
-        if picked is not None:
-            part._picked_columns = picked  # noqa: SLF001
         return part
 
     # --- rows ---------------------------------------------------------------------------------------------------
@@ -288,7 +278,7 @@ class TapSource(WatermarkSource):
         elif self.paging_key is not None:
             batches = (batch for batch, _ in self.read_pages(column_names))
         else:
-            batches = self._read_in_one_answer(names)
+            batches = self._stream_query(names, [], 1)
         yield from split_batches(batches, self.context.batch_row_limit, row_limit)
 
     def read_pages(
@@ -301,10 +291,7 @@ class TapSource(WatermarkSource):
             return
         self.tap.service.reset_budget()
         names = resolve_column_names(column_names, list(self._columns), self.source_name)
-        if resume_token:
-            number, last = key.parse_token(resume_token)
-        else:
-            number, last = (1, None)
+        number, last = key.parse_token(resume_token) if resume_token else (1, None)
         before = None
         if not self._conditions and last is None:
             before = self.estimate_size()
@@ -346,9 +333,7 @@ class TapSource(WatermarkSource):
             table = self._cast_key_columns(page.table.rename_columns(requested_names), key)
             is_short = row_count < size and not page.overflow
             is_last = is_short and row_count % ROUND_ROW_COUNT > 0
-            complete_count = row_count
-            if not is_last:
-                complete_count = key.count_rows_before_last_key(table)
+            complete_count = row_count if is_last else key.count_rows_before_last_key(table)
             if not complete_count and is_short:  # the answer was not cut, although its number of rows is round
                 complete_count = row_count
             if not complete_count:  # one key fills the page
@@ -388,10 +373,7 @@ class TapSource(WatermarkSource):
         """Yield the rows without a key in one answer, for nothing orders them."""
         is_null_conditions = [self._condition_writer.write_null_condition(name) for name in key.names]
         key_condition = f"({' OR '.join(is_null_conditions)})"
-        yield from self._stream_query(names, [key_condition], first_row_number)
-
-    def _read_in_one_answer(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        yield from self._stream_query(names, [], 1)
+        return self._stream_query(names, [key_condition], first_row_number)
 
     def _stream_query(
         self, names: Sequence[str], conditions: Sequence[str], first_row_number: int
@@ -443,10 +425,7 @@ class TapSource(WatermarkSource):
         items = ", ".join(map(self._condition_writer.write_column, real_columns))
         if top is not None:
             items = f"TOP {top} {items}"
-        text = f"SELECT {items} {self._write_from()}"
-        if conditions:
-            text = f"{text} WHERE {' AND '.join(conditions)}"
-        return text
+        return f"SELECT {items} {self._write_from()}{_write_where(conditions)}"
 
     def _write_from(self) -> str:
         if self.adql is None:
@@ -485,10 +464,7 @@ class TapSource(WatermarkSource):
             first_row_number += batch.num_rows
 
     def _query_row_count(self) -> int | None:
-        where_clause = ""
-        if self._conditions:
-            where_clause = f" WHERE {' AND '.join(self._conditions)}"
-        text = f"SELECT COUNT(*) AS hven_rows {self._write_from()}{where_clause}"
+        text = f"SELECT COUNT(*) AS hven_rows {self._write_from()}{_write_where(self._conditions)}"
         try:
             count_table = self.tap.query_page(text, 1, is_small=True).table
             return int(count_table.column(0)[0].as_py())
@@ -522,18 +498,15 @@ class TapSource(WatermarkSource):
             self.context.on_notice(f"{text}; the table may have changed in the meantime")
 
 
-def _merge_descriptions(column: Column, schema_column: Column | None) -> Column:
+def _write_where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _merge_descriptions(column: Column, schema_column: Column) -> Column:
     """Fill in what the header of the answer does not tell."""
-    if schema_column is None:
-        return column
-    missing_values: dict[str, object] = {}
-    for key in ("description", "unit", "ucd", "utype"):
-        schema_value = getattr(schema_column, key)
-        if schema_value and not getattr(column, key):
-            missing_values[key] = schema_value
-    if missing_values:
-        return column.copy_with(**missing_values)
-    return column
+    described = {key: getattr(schema_column, key) for key in ("description", "unit", "ucd", "utype")}
+    missing_values = {key: value for key, value in described.items() if value and not getattr(column, key)}
+    return column.copy_with(**missing_values)
 
 
 def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str) -> T:
