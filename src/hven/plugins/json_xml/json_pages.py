@@ -275,7 +275,7 @@ class PagedJsonSource(JsonSource):
         seen_digests: set[bytes] = set()
         pages = self._request_pages(resume_token)
         if row_limit is None:
-            pages = _fetch_next_page_meanwhile(pages, self.service)
+            pages = _fetch_pages_ahead(pages, self.service)
         with closing(pages) as coming:
             for page in coming:
                 records_start = find_list_start(page.data, self._records_path) or 0
@@ -364,7 +364,7 @@ class PagedJsonSource(JsonSource):
         return SourceError(f"{self.source_name} returned status {status}: {answer_text}", remedy=remedy)
 
 
-def _fetch_next_page_meanwhile(
+def _fetch_pages_ahead(
     pages: Generator[JsonPage, None, None], service: ServiceClient
 ) -> Generator[JsonPage, None, None]:
     """Request the next page in a thread while one is read.

@@ -425,7 +425,7 @@ class TapSource(WatermarkSource):
         items = ", ".join(map(self._condition_writer.write_column, real_columns))
         if top is not None:
             items = f"TOP {top} {items}"
-        return f"SELECT {items} {self._write_from()}{_write_where(conditions)}"
+        return f"SELECT {items} {self._write_from()}{_write_where_clause(conditions)}"
 
     def _write_from(self) -> str:
         if self.adql is None:
@@ -464,7 +464,7 @@ class TapSource(WatermarkSource):
             first_row_number += batch.num_rows
 
     def _query_row_count(self) -> int | None:
-        text = f"SELECT COUNT(*) AS hven_rows {self._write_from()}{_write_where(self._conditions)}"
+        text = f"SELECT COUNT(*) AS hven_rows {self._write_from()}{_write_where_clause(self._conditions)}"
         try:
             count_table = self.tap.query_page(text, 1, is_small=True).table
             return int(count_table.column(0)[0].as_py())
@@ -498,7 +498,7 @@ class TapSource(WatermarkSource):
             self.context.on_notice(f"{text}; the table may have changed in the meantime")
 
 
-def _write_where(conditions: Sequence[str]) -> str:
+def _write_where_clause(conditions: Sequence[str]) -> str:
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
