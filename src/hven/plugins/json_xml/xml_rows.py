@@ -103,20 +103,15 @@ class XmlSource(JsonFileSource):
     def _compile_options(self, options: XmlFieldOptions) -> None:
         self.options = options
         self._reported = set()
-        self._paths: dict[str, etree.XPath] = {}
-        self._paths_with_variables: set[str] = set()
-        for name, path in options.fields.items():
-            self._paths[name] = self._compile_xpath(f"fields.{name}", path)
-            if "$" in path:
-                self._paths_with_variables.add(name)
+        self._paths = {name: self._compile_xpath(f"fields.{name}", path) for name, path in options.fields.items()}
         self._each: etree.XPath | None = None
         if options.each:
             self._each = self._compile_xpath("each", options.each, smart_strings=True)
-        if self._paths_with_variables and self._each is None:
-            raise SourceError(
-                f"fields.{min(self._paths_with_variables)}: $found and $path need `each`",
-                remedy="add `each`",
-            )
+        names_with_variables = [name for name, path in options.fields.items() if "$" in path]
+        self._has_variables = bool(names_with_variables)
+        if names_with_variables and self._each is None:
+            message = f"fields.{min(names_with_variables)}: $found and $path need `each`"
+            raise SourceError(message, remedy="add `each`")
 
     def _compile_xpath(self, option_name: str, path: str, *, smart_strings: bool = False) -> etree.XPath:
         try:
@@ -189,7 +184,6 @@ class XmlSource(JsonFileSource):
                 element.clear(keep_tail=False)
                 while element.getprevious() is not None:
                     del element.getparent()[0]
-                    del element.getparent()[0]
 
     def _is_on_record_path(self, element: Any, ancestor_names: Sequence[str]) -> bool:
         prefix, _, _ = self._record_steps[-1].rpartition(":")
@@ -232,12 +226,11 @@ class XmlSource(JsonFileSource):
                 return content
             return {TEXT_KEY: content}
         variables: dict[str, Any] = {}
-        if self._paths_with_variables:
+        if self._has_variables:
             variables = {"found": _find_node_text(node), "path": _write_node_path(parent, node, record)}
         values = {}
         for name, path in self._paths.items():
-            path_variables = variables if name in self._paths_with_variables else {}
-            path_value = _path_value_to_text(path(parent, **path_variables))
+            path_value = _path_value_to_text(path(parent, **variables))
             if isinstance(path_value, list) and name in self.options.joined:
                 path_value = self.options.joined[name].join(filter(None, path_value))
             if path_value is not None:
