@@ -57,6 +57,10 @@ def test_rows_that_were_copied_are_served(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"no kind of source is known for stars\.json") as caught:
             create_descriptor(site.settings, "flares", str(collection / "stars.json"))
         assert "add 'json_xml' to `plugins`" in (caught.value.remedy or "")
+        (collection / "stars.yaml").write_text(STARS.replace("kind: json, ", ""))
+        with pytest.raises(DescriptorError, match="add 'json_xml' to `plugins`"):
+            ingest_collection(site, "stars")
+        (collection / "stars.yaml").write_text(STARS)
         with pytest.raises(SourceError, match="JSON"), open_table_file(collection / "stars.json"):
             pass
         assert query_names(site) == ["Vega"]
