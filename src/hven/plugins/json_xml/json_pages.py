@@ -374,17 +374,23 @@ def _fetch_pages_ahead(
     """
     with closing(pages), ThreadPoolExecutor(1, thread_name_prefix="hven-pages") as pool:
         try:
-            page = pool.submit(next, pages, None).result()
+            page = next(pages, None)
             while page is not None:
                 is_requested = threading.Event()
                 service.on_wait = is_requested.set
-                next_page = pool.submit(next, pages, None)
-                next_page.add_done_callback(lambda _, event=is_requested: event.set())
+                next_page = pool.submit(_fetch_next_page, pages, is_requested)
                 is_requested.wait()
                 yield page
                 page = next_page.result()
         finally:
             service.on_wait = None
+
+
+def _fetch_next_page(pages: Iterator[JsonPage], is_requested: threading.Event) -> JsonPage | None:
+    try:
+        return next(pages, None)
+    finally:
+        is_requested.set()
 
 
 def set_query_parameters(url: str, params: Mapping[str, Any]) -> str:

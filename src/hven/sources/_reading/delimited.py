@@ -399,7 +399,22 @@ def explain_unparsable_text(arrow_type: pa.DataType) -> str:
 
 
 def explain_unparsable_value(value: str | None, arrow_type: pa.DataType, reason: str) -> str:
-    """Phrase why a text is no value of a type, or that a number is too large for it."""
+    """Phrase why a text is no value of a type, or that a number is too large for it.
+
+    Parameters
+    ----------
+    value
+        The text.
+    arrow_type
+        The type.
+    reason
+        Why a text is no value of the type, if it is not a number that is too large.
+
+    Returns
+    -------
+    reason
+        The words.
+    """
     if value is not None and pa.types.is_floating(arrow_type) and is_number(value):
         return TOO_LARGE_REASON.format(build_type_from_arrow(arrow_type))
     return reason
@@ -414,6 +429,11 @@ def build_rounding_deviation(column: str, count: int, file: str, row: int | None
         The column and the file.
     count, row, value
         Count of the rounded numbers; data row and text of the first one.
+
+    Returns
+    -------
+    deviation
+        The report, with a remedy.
     """
     return ReadDeviation(
         kind=DeviationKind.PRECISION,

@@ -570,5 +570,10 @@ def resolve_token_or_login(token: str | None, login: str | None, context: Source
         Names of secrets, ``$NAME``; None: there is none.
     context
         Context of the source, which resolves secrets.
+
+    Returns
+    -------
+    value
+        Value of the header Authorization; None without a secret.
     """
     return resolve_authorization(token, context, "Bearer") or resolve_authorization(login, context, "Basic")
