@@ -46,34 +46,6 @@ class TestFixed(SourceContract):
         return write_numbers("fixed", directory, values)
 
 
-class TestJsonLines(SourceContract):
-    kind = "json"
-    rows = ROWS
-
-    def write_source_files(self, directory):
-        (directory / "stars.jsonl").write_text(
-            '{"name": "Vega", "ra": 279.23, "n": 1}\n{"n": 2, "ra": 310.36, "name": "Deneb"}\n\n{"n": 3, "ra": null}\n'
-        )
-        return {"files": "stars.jsonl"}
-
-    def write_number_files(self, directory, values):
-        return write_numbers("json", directory, values)
-
-
-class TestJsonList(SourceContract):
-    kind = "json"
-    rows = [
-        {"id": 1, "a.b": "x", "a.list": [1.5, 2.0]},
-        {"id": 2, "a.b": None, "a.list": None},
-        {"id": 3, "a.b": "y]", "a.list": []},
-    ]
-
-    def write_source_files(self, directory):
-        text = '{"took": [1], "hits": {"hits": [\n {"id": 1, "a": {"b": "x", "list": [1.5, 2]}},\n {"id": 2},\n {"id": 3, "a": {"b": "y]", "list": []}}\n]}}'
-        (directory / "hits.json").write_text(text)
-        return {"files": "hits.json"}
-
-
 class TestFiles(SourceContract):
     kind = "files"
     rows = [

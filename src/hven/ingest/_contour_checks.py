@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.descriptor.mapping import SOURCE_RELATION
-from hven.ingest._casting import combine_chunks
 from hven.ingest._rules import INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
+from hven.model.literal import combine_chunks
 from hven.model.sky import Moc, Regions, contour_faults, region_files, sphere
 from hven.sources import ROW_NUMBER_COLUMN
 

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from hven.adql.syntax_tree import BoundQuery, ColumnRef, Select, SelectItem, walk_tree
 from hven.descriptor.mapping import SOURCE_RELATION
-from hven.ingest._casting import cast_values, combine_chunks
+from hven.ingest._casting import cast_values
 from hven.ingest._rejects_file import format_value_for_message
 from hven.model.errors import DataError, OperationCancelledError
+from hven.model.literal import combine_chunks
 from hven.model.sky.api.ragged_arrays import map_in_threads
 from hven.sources import ROW_NUMBER_COLUMN
 from hven.sources.curator_process import CuratorCodeError, CuratorProcess, find_first_failing_row

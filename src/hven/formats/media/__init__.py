@@ -234,7 +234,7 @@ def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
     message = format_message("Hven cannot explore the format of {name}", name)
     extension = name.lower().rpartition(".")[2]
     for package in plugins.list_unused_packages():
-        for files in package.files:
+        for files in package.files if package.media else ():
             begins_alike = files.leading_pattern and re.match(files.leading_pattern, signature)
             if begins_alike or extension in files.extensions:
                 remedy = format_message(

@@ -25,6 +25,7 @@ from hven.ingest.sync._row_differences import CHANGED_COLUMNS_COLUMN as NAMES
 from hven.ingest.sync.change_sets import find_change_chain, find_changes_between
 from hven.model import LruCache
 from hven.model.errors import GoneError, NotFoundError, ParamError
+from hven.model.literal import combine_chunks
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
 from hven.site.auth import (
@@ -489,8 +490,8 @@ def _format_changed_columns(
     texts, reported_mask
         The texts; and a mask without the rows that changed only in hidden columns.
     """
-    lists = _combine_chunks(lists.cast(pa.list_(pa.string())))
-    change_kinds = _combine_chunks(change_kinds)
+    lists = combine_chunks(lists.cast(pa.list_(pa.string())))
+    change_kinds = combine_chunks(change_kinds)
     hidden_names = [column.name for column in table.columns if column.hidden or column.name in masked_columns]
     is_changed = pc.equal(change_kinds, CHANGED_CHANGE)
     has_columns = pc.and_(is_changed, pc.is_valid(lists))
@@ -507,13 +508,6 @@ def _format_changed_columns(
         lists = pa.ListArray.from_arrays(pa.array(offsets), names.filter(is_visible))
     texts = pc.binary_join(lists, ",")
     return pc.if_else(has_columns, texts, pa.scalar(None, pa.string())), reported_mask
-
-
-def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        return pa.concat_arrays(array.chunks)
-    return array
 
 
 def _classify_visible_changes(site: Site, request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
