@@ -66,12 +66,6 @@ class TestSia(FaceContract):
     rows = TestSia2.rows
 
 
-class TestArchive(FaceContract):
-    name = "archive"
-    table = TestSia2.table
-    rows = TestSia2.rows
-
-
 class TestChanges(FaceContract):
     name = "changes"
 
@@ -103,7 +97,6 @@ def test_every_face_with_parameters_is_tried() -> None:
     assert {name for name, face in load_service_faces().items() if face.params} - package_faces == {
         "cone",
         "tap",
-        "archive",
         "changes",
         "datalink",
         "sia",
