@@ -20,9 +20,9 @@ from starlette.responses import Response
 from hven import __version__, services
 from hven.model.errors import HvenError, NotFoundError, TooLargeError, format_message
 from hven.model.table import find_file_root
-from hven.plugins.archives.archive_layouts import ArchiveMember, TarLayout, ZipLayout
+from hven.plugins.archives.archive_layouts import ArchiveLayout, ArchiveMember, TarLayout, ZipLayout
 from hven.plugins.archives.crc_cache import CrcCache
-from hven.plugins.archives.file_addresses import flatten_message, parse_file_addresses, resolve_datalink_addresses
+from hven.plugins.archives.file_addresses import find_addressed_files, flatten_message
 from hven.plugins.archives.settings import get_archive_limits
 from hven.services import collection_files, remote_files, scripts
 from hven.services.api.files import answer_file, stream_file_pieces
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
     from hven.services.face import ServiceContext
 
-ARCHIVE_KINDS = {"zip": (ZipLayout, "application/zip"), "tar": (TarLayout, "application/x-tar")}
+ARCHIVE_KINDS: dict[str, tuple[Callable[[Sequence[ArchiveMember], CrcCache], ArchiveLayout], str]] = {
+    "zip": (ZipLayout, "application/zip"),
+    "tar": (TarLayout, "application/x-tar"),
+}
 TEXT_MEMBER_COUNT = 3  # members before the files
 MANIFEST_COLUMNS = ("name", "bytes", "sha256", "status", "address", "reason")
 STATUS_HERE = "here"
@@ -160,7 +163,7 @@ def plan_archive(
     addresses
         Addresses of files of this site, of lists of links of its rows, or of files elsewhere.
     include_all
-        As in `resolve_datalink_addresses`.
+        As in `find_addressed_files`.
 
     Returns
     -------
@@ -176,10 +179,9 @@ def plan_archive(
     requested_addresses = list(dict.fromkeys(addresses))
     if len(requested_addresses) > limits.archive_files:
         raise build_too_many_files_error(context)
-    file_addresses, missing_files = resolve_datalink_addresses(
+    file_by_address, missing_files = find_addressed_files(
         context, request, requested_addresses, include_all=include_all
     )
-    file_by_address = parse_file_addresses(context, request, file_addresses)
     paths_by_collection: dict[str, list[str]] = {}
     for file in file_by_address.values():
         if file is not None:

@@ -19,7 +19,7 @@ from hven.jobs.tap import read_adql_query
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
 from hven.plugins.archives.archive_plans import ARCHIVE_KINDS, build_too_many_files_error, plan_archive
-from hven.plugins.archives.file_addresses import build_datalink_url, read_file_addresses, resolve_datalink_addresses
+from hven.plugins.archives.file_addresses import build_datalink_url, find_addressed_files, read_file_addresses
 from hven.plugins.archives.settings import get_archive_limits
 from hven.services import scripts
 from hven.services.errors import PLAIN_TEXT_ERRORS
@@ -111,13 +111,13 @@ def _build_archive_response(context: ServiceContext, request: Request, params: s
     if is_archive:
         plan = plan_archive(context, request, addresses, include_all=include_all)
         return plan.answer(request, output_kind, _make_archive_name(archive_name), readme_lines)
-    file_addresses, _ = resolve_datalink_addresses(context, request, addresses, include_all=include_all)
+    file_by_address, _ = find_addressed_files(context, request, addresses, include_all=include_all)
     script_format = scripts.create_script_formats(context.build_url_signer(request) or str)[output_kind]
     metadata = TableMetadata(
         columns=(), infos=tuple(InfoElement(name=name, value=value) for name, value in readme_lines)
     )
-    status = ResultStatus(overflow=overflow, row_count=len(file_addresses))
-    batch = pa.record_batch({"url": pa.array(file_addresses, pa.string())})
+    status = ResultStatus(overflow=overflow, row_count=len(file_by_address))
+    batch = pa.record_batch({"url": pa.array([*file_by_address], pa.string())})
     body = b"".join(script_format.write(metadata, iter((batch,)), lambda: status, {}))
     access_key = site.get_published_state().find_access_key(principal, context.policies)
     is_public = access_key == "public" and principal.is_anonymous

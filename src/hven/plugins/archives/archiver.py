@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
+    from hven.services.file_archives import FileArchiver
 
 
 class ZipAndTarArchiver:
@@ -53,4 +54,4 @@ class ZipAndTarArchiver:
         return plan_archive(context, request, addresses)
 
 
-ARCHIVER = ZipAndTarArchiver()
+ARCHIVER: FileArchiver = ZipAndTarArchiver()

@@ -106,39 +106,10 @@ def build_datalink_url(table: Table, base_url: str) -> str:
     return f"{base_url}/datalink/{quote(table.qualified_name)}?ID="
 
 
-def parse_file_addresses(
-    context: ServiceContext, request: Request, addresses: Iterable[str]
-) -> dict[str, tuple[str, str] | None]:
-    """Parse addresses of files.
-
-    Parameters
-    ----------
-    context
-        Service context of the site.
-    request
-        Request of the client.
-    addresses
-        Addresses of files of this site or of others.
-
-    Returns
-    -------
-    file_by_address
-        Collection and path of each file; None for files elsewhere.
-    """
-    match_file_address = _compile_address_pattern(_list_site_urls(request, context), _FILE_PATH_PATTERN)
-    file_by_address: dict[str, tuple[str, str] | None] = {}
-    for address in addresses:
-        address_match = match_file_address(address)
-        file_by_address[address] = None
-        if address_match is not None:
-            file_by_address[address] = (unquote(address_match[1]), unquote(address_match[2]))
-    return file_by_address
-
-
-def resolve_datalink_addresses(
+def find_addressed_files(
     context: ServiceContext, request: Request, addresses: Sequence[str], *, include_all: bool = False
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Replace lists of links by the files to which they lead.
+) -> tuple[dict[str, tuple[str, str] | None], list[tuple[str, str]]]:
+    """Find the files of addresses; lists of links are replaced by the files to which they lead.
 
     Parameters
     ----------
@@ -153,8 +124,8 @@ def resolve_datalink_addresses(
 
     Returns
     -------
-    addresses
-        Addresses of files, each once.
+    file_by_address
+        Address -> collection and path of the file; None for a file elsewhere.
     missing_files
         Lists that lead to no file, each with the reason.
     """
@@ -190,7 +161,12 @@ def resolve_datalink_addresses(
         file_addresses += files_by_list.get(address, ())
         if address not in answered_addresses:
             missing_files.append((address, "it does not lead to a file that you may download here"))
-    return list(dict.fromkeys(file_addresses)), missing_files
+    file_by_address: dict[str, tuple[str, str] | None] = dict.fromkeys(file_addresses)
+    for address in file_by_address:
+        file_match = match_file_address(address)
+        if file_match is not None:
+            file_by_address[address] = (unquote(file_match[1]), unquote(file_match[2]))
+    return file_by_address, missing_files
 
 
 def _parse_list_addresses(

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from hven.query import QueryResult
+    from hven.services.face import ServiceContext
     from hven.site import PublishedState, Site
-    from hven.site.auth import AccessPolicy, AccessScope, Principal
+    from hven.site.auth import AccessScope, Principal
 
 CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN = "change", "columns"
 NUMBER_COLUMN = "hven_number"
@@ -72,8 +73,8 @@ class ChangeFeedRequest:
         True if the reader sees only some rows.
     principal
         The reader.
-    policies
-        The access policies of the site.
+    context
+        Service context of the site.
     published_state
         The published tables.
     """
@@ -85,7 +86,7 @@ class ChangeFeedRequest:
     scope: AccessScope
     is_filtered: bool
     principal: Principal
-    policies: Sequence[AccessPolicy]
+    context: ServiceContext
     published_state: PublishedState
 
     def format_state_name(self, snapshot: str) -> str:
@@ -114,30 +115,27 @@ class ChangeFeedRequest:
 
 
 def create_change_feed_request(
-    site: Site,
+    context: ServiceContext,
+    principal: Principal,
     table: Table,
     since: str | None,
     until: str | None,
     *,
-    principal: Principal,
-    policies: Sequence[AccessPolicy],
     published_state: PublishedState,
 ) -> ChangeFeedRequest:
     """Resolve the two states that a reader names.
 
     Parameters
     ----------
-    site
-        The site that publishes the table.
+    context
+        Service context of the site.
+    principal
+        The reader.
     table
         A table that the reader can see.
     since, until
         Names of states from the feed, snapshots, runs, or times (ISO 8601; a day means its end). For `until`, None
         means the published state.
-    principal
-        The reader.
-    policies
-        The access policies of the site.
     published_state
         The published tables.
 
@@ -167,16 +165,15 @@ def create_change_feed_request(
             f"changes of {name} cannot be listed row by row, because its rows have no key",
             remedy="query it with TAP",
         )
-    row_conditions = collect_row_filters([table], principal, policies)
-    private_tables = []
-    if not is_table_visible(table, ANONYMOUS_PRINCIPAL, policies):
-        private_tables.append(name)
+    row_conditions = collect_row_filters([table], principal, context.policies)
+    is_public = is_table_visible(table, ANONYMOUS_PRINCIPAL, context.policies)
+    private_tables = [] if is_public else [name]
     column_masks = collect_column_masks([table], principal)
     scope = build_access_scope(row_conditions, private_tables, column_masks)
     is_filtered = bool(row_conditions)
     resolve_state_name = partial(
         _resolve_state_name,
-        site=site,
+        site=context.site,
         table_name=name,
         current_snapshot=relation.id,
         scope_key=scope.key if is_filtered else "",
@@ -189,7 +186,7 @@ def create_change_feed_request(
         scope=scope,
         is_filtered=is_filtered,
         principal=principal,
-        policies=policies,
+        context=context,
         published_state=published_state,
     )
 
@@ -230,16 +227,9 @@ def _resolve_state_name(
 
 
 class CachedChangeFeeds:
-    """Find the changes between states, with a cache: a reader pages, and many readers follow one table.
+    """Find the changes between states, with a cache: a reader pages, and many readers follow one table."""
 
-    Parameters
-    ----------
-    site
-        The site that publishes the tables.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self) -> None:
         self._cache = LruCache[pa.Table](MAX_CACHE_BYTES)
         self._comparison_lock = threading.Lock()  # a comparison reads whole snapshots, so one runs at a time
 
@@ -255,7 +245,7 @@ class CachedChangeFeeds:
             with self._comparison_lock:
                 changed_rows = self._cache.find(key)
                 if changed_rows is None:
-                    changed_rows = _find_changed_rows(self._site, request)
+                    changed_rows = _find_changed_rows(request)
                     self._cache.store(key, changed_rows, changed_rows.nbytes)
         return changed_rows
 
@@ -306,28 +296,23 @@ class CachedChangeFeeds:
         # one row more than MAXREC, so that the query knows of the overflow
         length = None if maxrec is None else min(maxrec, row_count) + 1
         rows = all_rows.slice(min(offset, row_count), length)
-        upload = _build_change_upload(table, [*_list_key_columns(table), *FEED_COLUMNS], rows)
         key_names = [adql.quote_adql_name(name) for name in table.primary]
         select_items = [f"c.{name}" for name in (*key_names, CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN)]
         select_items += [f"t.{adql.quote_adql_name(column.name)}" for column in value_columns]
         text = f"SELECT {', '.join(select_items)} FROM {UPLOAD_TABLE} AS c"
         if value_columns:
             text += f" LEFT {_write_key_join(table)}"
-        published_state = _find_state_of_snapshot(self._site, request, request.until)
-        query_result = query.run_query(
+        result = _query_changes(
+            request,
+            request.until,
             f"{text} ORDER BY c.{NUMBER_COLUMN}",
-            request.principal,
-            site=self._site,
-            maxrec=UNLIMITED_ROWS if maxrec is None else maxrec,
-            hard_row_limit=UNLIMITED_ROWS,
-            uploads=upload,
-            policies=request.policies,
-            published_state=published_state,
+            [*_list_key_columns(table), *FEED_COLUMNS],
+            rows,
+            row_limit=UNLIMITED_ROWS if maxrec is None else maxrec,
         )
-        query_result.origins = query.build_data_origin_infos([table], published_state, self._site)
-        if query_result.scope.is_public:
-            query_result.scope = request.scope
-        return query_result, row_count
+        if result.scope.is_public:
+            result.scope = request.scope
+        return result, row_count
 
 
 FEED_COLUMNS = (
@@ -358,10 +343,23 @@ def _write_key_join(table: Table) -> str:
     return f"JOIN {adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)} AS t ON {condition}"
 
 
-def _build_change_upload(table: Table, columns: Sequence[Column], rows: pa.Table) -> dict[str, tuple[Table, pa.Table]]:
-    """Return rows as `UPLOAD_TABLE`, which a query can join, with a number for each row."""
-    numbers = pa.array(np.arange(rows.num_rows, dtype=np.int64))
-    numbered_rows = rows.append_column(NUMBER_COLUMN, numbers)
+def _query_changes(
+    request: ChangeFeedRequest,
+    snapshot: str,
+    text: str,
+    columns: Sequence[Column],
+    rows: pa.Table,
+    *,
+    row_limit: int = UNLIMITED_ROWS,
+) -> QueryResult:
+    """Query changed rows, as `UPLOAD_TABLE` with a number for each row, in the state in which the table has a snapshot.
+
+    Raises
+    ------
+    GoneError
+        The rows of the snapshot are not kept any more.
+    """
+    table = request.table
     upload_table = Table(
         schema="TAP_UPLOAD",
         name="changes",
@@ -369,10 +367,23 @@ def _build_change_upload(table: Table, columns: Sequence[Column], rows: pa.Table
         enums=table.enums,
         frames=table.frames,
     )
-    return {UPLOAD_TABLE: (upload_table, numbered_rows)}
+    numbers = pa.array(np.arange(rows.num_rows, dtype=np.int64))
+    published_state = _find_state_of_snapshot(request, snapshot)
+    result = query.run_query(
+        text,
+        request.principal,
+        site=request.context.site,
+        maxrec=row_limit,
+        hard_row_limit=UNLIMITED_ROWS,
+        uploads={UPLOAD_TABLE: (upload_table, rows.append_column(NUMBER_COLUMN, numbers))},
+        policies=request.context.policies,
+        published_state=published_state,
+    )
+    result.origins = query.build_data_origin_infos([table], published_state, request.context.site)
+    return result
 
 
-def _find_state_of_snapshot(site: Site, request: ChangeFeedRequest, snapshot: str) -> PublishedState:
+def _find_state_of_snapshot(request: ChangeFeedRequest, snapshot: str) -> PublishedState:
     """Return the published state in which the table has a snapshot.
 
     Raises
@@ -383,7 +394,7 @@ def _find_state_of_snapshot(site: Site, request: ChangeFeedRequest, snapshot: st
     if snapshot == request.until and request.ends_at_published:
         return request.published_state
     name = request.table.qualified_name
-    past_state = site.find_past_state(snapshot).published_state
+    past_state = request.context.site.find_past_state(snapshot).published_state
     published_table = past_state.tables_by_name.get(name)
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot) or relation.id != snapshot:
@@ -391,7 +402,7 @@ def _find_state_of_snapshot(site: Site, request: ChangeFeedRequest, snapshot: st
     return past_state
 
 
-def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
+def _find_changed_rows(request: ChangeFeedRequest) -> pa.Table:
     """Find the changed rows that this reader may know of."""
     table = request.table
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in _list_key_columns(table)])
@@ -399,9 +410,11 @@ def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
     empty_feed = pa.schema([*schema, *text_fields]).empty_table()
     if request.since is None or request.since == request.until:
         return empty_feed
-    _check_comparison_size(site, request)
+    _check_comparison_size(request)
     try:
-        change_set = change_sets.find_changes_between(site, table.qualified_name, request.since, request.until)
+        change_set = change_sets.find_changes_between(
+            request.context.site, table.qualified_name, request.since, request.until
+        )
     except NotFoundError as error:
         raise GoneError(error.message, remedy=READ_ALL_REMEDY) from error
     if not set(table.primary) <= set(change_set.column_names):
@@ -414,13 +427,13 @@ def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
     rows = rows.append_column(CHANGE_COLUMN, change_kinds).append_column(CHANGED_COLUMNS_COLUMN, changed_names)
     rows = rows.filter(is_reported)
     if request.is_filtered:
-        rows = _classify_visible_changes(site, request, rows)
+        rows = _classify_visible_changes(request, rows)
     if rows.num_rows:
         return rows.sort_by([(name, "ascending") for name in table.primary]).combine_chunks()
     return empty_feed
 
 
-def _check_comparison_size(site: Site, request: ChangeFeedRequest) -> None:
+def _check_comparison_size(request: ChangeFeedRequest) -> None:
     """Refuse to compare snapshots that are too large.
 
     Raises
@@ -430,6 +443,7 @@ def _check_comparison_size(site: Site, request: ChangeFeedRequest) -> None:
     """
     assert request.since is not None  # noqa: S101  (otherwise there is nothing to compare)
     name = request.table.qualified_name
+    site = request.context.site
     if change_sets.find_change_chain(site, name, request.since, request.until) is not None:
         return
     try:
@@ -484,14 +498,14 @@ def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
     return array
 
 
-def _classify_visible_changes(site: Site, request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
+def _classify_visible_changes(request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
     """Classify changes by the rows that the reader sees in each state, and drop the rows that are in neither."""
     assert request.since is not None  # noqa: S101  (otherwise there are no rows)
     change_kinds = rows.column(CHANGE_COLUMN)
     existed_before = pc.not_equal(change_kinds, ADDED_CHANGE)
     exists_after = pc.not_equal(change_kinds, REMOVED_CHANGE)
-    visible_before = _find_visible_rows(site, request, request.since, rows, existed_before)
-    visible_after = _find_visible_rows(site, request, request.until, rows, exists_after)
+    visible_before = _find_visible_rows(request, request.since, rows, existed_before)
+    visible_after = _find_visible_rows(request, request.until, rows, exists_after)
     visible_in_both = visible_before & visible_after
     visible_kinds = np.where(visible_after, ADDED_CHANGE, REMOVED_CHANGE)
     visible_kinds = np.where(visible_in_both, CHANGED_CHANGE, visible_kinds)
@@ -504,7 +518,7 @@ def _classify_visible_changes(site: Site, request: ChangeFeedRequest, rows: pa.T
 
 
 def _find_visible_rows(
-    site: Site, request: ChangeFeedRequest, snapshot: str, rows: pa.Table, existence_mask: pa.ChunkedArray
+    request: ChangeFeedRequest, snapshot: str, rows: pa.Table, existence_mask: pa.ChunkedArray
 ) -> np.ndarray:
     """Return the mask of the rows that the reader sees in a state."""
     visible_mask = np.zeros(rows.num_rows, bool)
@@ -513,16 +527,8 @@ def _find_visible_rows(
         return visible_mask
     table = request.table
     keys = rows.select(list(table.primary)).take(pa.array(row_positions))
-    with query.run_query(
-        f"SELECT c.{NUMBER_COLUMN} FROM {UPLOAD_TABLE} AS c {_write_key_join(table)}",
-        request.principal,
-        site=site,
-        maxrec=UNLIMITED_ROWS,
-        hard_row_limit=UNLIMITED_ROWS,
-        uploads=_build_change_upload(table, _list_key_columns(table), keys),
-        policies=request.policies,
-        published_state=_find_state_of_snapshot(site, request, snapshot),
-    ) as result:
+    text = f"SELECT c.{NUMBER_COLUMN} FROM {UPLOAD_TABLE} AS c {_write_key_join(table)}"
+    with _query_changes(request, snapshot, text, _list_key_columns(table), keys) as result:
         for batch in result.iterate_batches():
             visible_rows = np.asarray(batch.column(0))
             visible_mask[row_positions[visible_rows]] = True

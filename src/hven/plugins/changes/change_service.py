@@ -66,7 +66,7 @@ def has_change_feed(table: Table) -> bool:
 def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/changes/<schema.table>``."""
     site = context.site
-    feeds = change_feeds.CachedChangeFeeds(site)
+    feeds = change_feeds.CachedChangeFeeds()
     lookup_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
     feed_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
 
@@ -85,12 +85,11 @@ def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
             )
         find_changes = partial(
             change_feeds.create_change_feed_request,
-            site,
+            context,
+            principal,
             table,
             params.read_one("SINCE"),
             params.read_one("UNTIL"),
-            principal=principal,
-            policies=context.policies,
             published_state=published_state,
         )
         feed_request = await anyio.to_thread.run_sync(find_changes, limiter=lookup_limiter)
