@@ -48,6 +48,11 @@ class FileArchive(Protocol):
             Name of the archive without extension.
         readme_lines
             Names and texts that describe the archive in it.
+
+        Returns
+        -------
+        response
+            The archive with its length; or 304 and 416 as in RFC 9110.
         """
         ...
 
@@ -56,7 +61,13 @@ class FileArchiver(Protocol):
     """What makes archives; the place of such an object is in `hven.model.plugins.PluginPackage.file_archivers`."""
 
     def get_max_files(self, settings: Settings) -> int:
-        """Return how many files an archive may have: a query for them must not request more rows."""
+        """Return how many files an archive may have: a query for them must not request more rows.
+
+        Parameters
+        ----------
+        settings
+            Settings of the site.
+        """
         ...
 
     def read_addresses(
@@ -82,6 +93,11 @@ class FileArchiver(Protocol):
         link_template
             Template of an address that the values of each row fill (`hven.services.scripts.fill_link_template`); None:
             the columns contain addresses.
+
+        Returns
+        -------
+        addresses
+            Addresses for `plan`.
 
         Raises
         ------
