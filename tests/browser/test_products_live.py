@@ -223,6 +223,7 @@ def test_nine_wavelengths_of_a_day_leave_as_one_archive(
     tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
 ) -> None:
     """216 images, each the nearest to its hour by what a plain search over all of them finds."""
+    require_plugins("protocols", "archive")
     page = tab.open_page("/collections/sun/images")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(f"[data-count] b:text-is('{len(files[1])}')")

@@ -197,7 +197,6 @@ def iterate_start_addresses() -> Iterator[str]:
         "/health/fresh",
         "/health/ready",
         "/metrics",
-        "/changes/stars.main",
         "/statistics/stars",
         "/index.json",
     ):

@@ -579,11 +579,10 @@ def test_states_and_files_are_asked_anew(world: World, loser: Loser) -> None:
         for module in PACKAGE_REQUESTS
         for address in module.list_kept_addresses(lambda one: world.ask(one, headers).text, f"{name}.main")
     ]
-    archive = urlencode({"QUERY": f"SELECT obs_id, file FROM {name}.main", "FORMAT": "tar"})
     addresses = [
         *package_addresses,
         f"/collections/{name}/files/data/one.fits", f"/collections/{name}/headers/data/one.fits",
-        f"/datalink/{name}.main?ID=one", f"/archive?{archive}", f"/archive?TABLE={name}.main&ID=one&FORMAT=tar",
+        f"/datalink/{name}.main?ID=one",
         *(address.replace("{collection}", name) for address in FILE_ADDRESSES.values()),
     ]  # fmt: skip
     before = {address: world.ask(address, headers) for address in addresses}

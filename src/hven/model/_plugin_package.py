@@ -192,6 +192,10 @@ class PluginPackage:
         What `hven prepare` and its job type make of files before clients request them, by the words of the key
         ``prepare``, each the place of a `hven.services.file_preparation.FilePreparation` as ``module:name``. Products
         are in `collection_folders`.
+    file_archivers
+        What packs files into archives, by the kind of archive (``zip``), each the place of a
+        `hven.services.file_archives.FileArchiver` as ``module:name``. Pages and services offer the files of rows in
+        archives of these kinds.
     file_services
         Services of rows' own files, by their names, each the place of a function ``build_link(table) -> LinkTemplate |
         None`` as ``module:name``. Results of queries describe such a service by the link, whose semantics are the name
@@ -259,6 +263,7 @@ class PluginPackage:
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
     file_preparations: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    file_archivers: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     file_services: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     function_definitions: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     engine_functions: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)

@@ -324,8 +324,10 @@ def _get_changes_directory(site: Site, table: str) -> Path:
 
 __all__ = [
     "ADDED_CHANGE",
+    "CHANGED_CHANGE",
     "CHANGED_COLUMNS_COLUMN",
     "CHANGE_COLUMN",
+    "REMOVED_CHANGE",
     "ChangeSet",
     "compare_snapshot_records",
     "delete_old_change_sets",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +20,8 @@ import pyarrow.compute as pc
 
 from hven import adql, query
 from hven.engines import Snapshot
-from hven.ingest.sync._row_differences import ADDED_CHANGE, CHANGED_CHANGE, REMOVED_CHANGE
-from hven.ingest.sync._row_differences import CHANGE_COLUMN as KIND
-from hven.ingest.sync._row_differences import CHANGED_COLUMNS_COLUMN as NAMES
-from hven.ingest.sync.change_sets import find_change_chain, find_changes_between
+from hven.ingest.sync import change_sets
+from hven.ingest.sync.change_sets import ADDED_CHANGE, CHANGED_CHANGE, REMOVED_CHANGE
 from hven.model import LruCache
 from hven.model.errors import GoneError, NotFoundError, ParamError
 from hven.model.literal import combine_chunks
@@ -41,12 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from hven.query import QueryResult
+    from hven.services.face import ServiceContext
     from hven.site import PublishedState, Site
-    from hven.site.auth import AccessPolicy, AccessScope, Principal
+    from hven.site.auth import AccessScope, Principal
 
 CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN = "change", "columns"
 NUMBER_COLUMN = "hven_number"
-UPLOAD_SCHEMA = "TAP_UPLOAD"
+UPLOAD_TABLE = "TAP_UPLOAD.changes"
 UNLIMITED_ROWS = 2**62  # a feed has as many rows as have changed
 MAX_CACHE_BYTES = 64 * 1024**2  # bytes of cached feeds
 # two snapshots with more rows together are not compared: a row takes 16 bytes, and the same again for sorting
@@ -74,8 +74,8 @@ class ChangeFeedRequest:
         True if the reader sees only some rows.
     principal
         The reader.
-    policies
-        The access policies of the site.
+    context
+        Service context of the site.
     published_state
         The published tables.
     """
@@ -87,7 +87,7 @@ class ChangeFeedRequest:
     scope: AccessScope
     is_filtered: bool
     principal: Principal
-    policies: Sequence[AccessPolicy]
+    context: ServiceContext
     published_state: PublishedState
 
     def format_state_name(self, snapshot: str) -> str:
@@ -116,30 +116,27 @@ class ChangeFeedRequest:
 
 
 def create_change_feed_request(
-    site: Site,
+    context: ServiceContext,
+    principal: Principal,
     table: Table,
     since: str | None,
     until: str | None,
     *,
-    principal: Principal,
-    policies: Sequence[AccessPolicy],
     published_state: PublishedState,
 ) -> ChangeFeedRequest:
     """Resolve the two states that a reader names.
 
     Parameters
     ----------
-    site
-        The site that publishes the table.
+    context
+        Service context of the site.
+    principal
+        The reader.
     table
         A table that the reader can see.
     since, until
         Names of states from the feed, snapshots, runs, or times (ISO 8601; a day means its end). For `until`, None
         means the published state.
-    principal
-        The reader.
-    policies
-        The access policies of the site.
     published_state
         The published tables.
 
@@ -169,110 +166,79 @@ def create_change_feed_request(
             f"changes of {name} cannot be listed row by row, because its rows have no key",
             remedy="query it with TAP",
         )
-    row_conditions = collect_row_filters([table], principal, policies)
-    private_tables = []
-    if not is_table_visible(table, ANONYMOUS_PRINCIPAL, policies):
-        private_tables.append(name)
+    row_conditions = collect_row_filters([table], principal, context.policies)
+    is_public = is_table_visible(table, ANONYMOUS_PRINCIPAL, context.policies)
+    private_tables = [] if is_public else [name]
     column_masks = collect_column_masks([table], principal)
     scope = build_access_scope(row_conditions, private_tables, column_masks)
     is_filtered = bool(row_conditions)
-    states = _TableStateResolver(site, name, scope, is_filtered=is_filtered)
-    since_snapshot = None if since is None else states.resolve_state_name("since", since, relation.id)
-    until_snapshot = relation.id if until is None else states.resolve_state_name("until", until, relation.id)
+    resolve_state_name = partial(
+        _resolve_state_name,
+        site=context.site,
+        table_name=name,
+        current_snapshot=relation.id,
+        scope_key=scope.key if is_filtered else "",
+    )
     return ChangeFeedRequest(
         table=table,
-        since=since_snapshot,
-        until=until_snapshot,
+        since=None if since is None else resolve_state_name("since", since),
+        until=relation.id if until is None else resolve_state_name("until", until),
         ends_at_published=until is None,
         scope=scope,
         is_filtered=is_filtered,
         principal=principal,
-        policies=policies,
+        context=context,
         published_state=published_state,
     )
 
 
-class _TableStateResolver:
-    """All states of one table that were ever published."""
-
-    def __init__(self, site: Site, table: str, scope: AccessScope, *, is_filtered: bool) -> None:
-        self._site = site
-        self._table = table
-        self._scope = scope
-        self._is_filtered = is_filtered
-
-    def resolve_state_name(self, param_name: str, state_name: str, current_snapshot: str) -> str:
-        """Return the snapshot that a reader names."""
-        name, separator, scope = state_name.strip().partition(PRINCIPAL_SEPARATOR)
-        collection = self._site.store.get_record(current_snapshot).collection
-        all_events = self._site.store.list_publication_events(collection)  # the newest first
-        events = [event for event in all_events if self._table in event.state]
-        if name in {current_snapshot, *(event.state[self._table] for event in events)}:
-            has_other_scope = scope != self._scope.key if self._is_filtered else bool(separator)
-            if has_other_scope:
-                raise GoneError(
-                    f"{param_name}={state_name}: the rows of {self._table} that you may see are not known or have "
-                    f"changed",
-                    remedy=READ_ALL_REMEDY,
-                )
-            return name
-        run_snapshot = next((event.state[self._table] for event in events if event.run == name), None)
-        if run_snapshot is not None:
-            return run_snapshot
-        if SNAPSHOT_ID_PATTERN.fullmatch(name):
+def _resolve_state_name(
+    param_name: str, state_name: str, *, site: Site, table_name: str, current_snapshot: str, scope_key: str
+) -> str:
+    """Return the snapshot of a table that a reader names; `scope_key` is that of the rows which the reader sees now."""
+    name, _, state_scope_key = state_name.strip().partition(PRINCIPAL_SEPARATOR)
+    collection = site.store.get_record(current_snapshot).collection
+    all_events = site.store.list_publication_events(collection)  # the newest first
+    events = [event for event in all_events if table_name in event.state]
+    if name in {current_snapshot, *(event.state[table_name] for event in events)}:
+        if state_scope_key != scope_key:
             raise GoneError(
-                f"{param_name}={state_name[:80]}: Hven does not know this state of {self._table}",
+                f"{param_name}={state_name}: the rows of {table_name} that you may see are not known or have changed",
                 remedy=READ_ALL_REMEDY,
             )
-        instant = parse_instant(name)
-        if instant is None:
-            raise ParamError(
-                f"{param_name}={state_name[:80]!r} is neither a state nor a time",
-                name=param_name,
-                remedy="use a time such as 2026-11-20T08:00:00, or the name of a state",
-            )
-        state = next((event.state for event in all_events if event.at <= instant), {})
-        if self._table not in state:
-            raise GoneError(
-                f"{param_name}={state_name}: {self._table} was not yet published then", remedy=READ_ALL_REMEDY
-            )
-        return state[self._table]
+        return name
+    run_snapshot = next((event.state[table_name] for event in events if event.run == name), None)
+    if run_snapshot is not None:
+        return run_snapshot
+    if SNAPSHOT_ID_PATTERN.fullmatch(name):
+        raise GoneError(
+            f"{param_name}={state_name[:80]}: Hven does not know this state of {table_name}", remedy=READ_ALL_REMEDY
+        )
+    instant = parse_instant(name)
+    if instant is None:
+        raise ParamError(
+            f"{param_name}={state_name[:80]!r} is neither a state nor a time",
+            name=param_name,
+            remedy="use a time such as 2026-11-20T08:00:00, or the name of a state",
+        )
+    state = next((event.state for event in all_events if event.at <= instant), {})
+    if table_name not in state:
+        raise GoneError(f"{param_name}={state_name}: {table_name} was not yet published then", remedy=READ_ALL_REMEDY)
+    return state[table_name]
 
 
 class CachedChangeFeeds:
-    """Find the changes between states, with a cache: a reader pages, and many readers follow one table.
+    """Find the changes between states, with a cache: a reader pages, and many readers follow one table."""
 
-    Parameters
-    ----------
-    site
-        The site that publishes the tables.
-    byte_limit
-        Bytes of cached feeds.
-    """
-
-    def __init__(self, site: Site, byte_limit: int = MAX_CACHE_BYTES) -> None:
-        self._site = site
-        self._cache = LruCache[pa.Table](byte_limit)
+    def __init__(self) -> None:
+        self._cache = LruCache[pa.Table](MAX_CACHE_BYTES)
         self._comparison_lock = threading.Lock()  # a comparison reads whole snapshots, so one runs at a time
 
-    def find_changed_rows(self, request: ChangeFeedRequest) -> pa.Table:
+    def _find_changed_rows(self, request: ChangeFeedRequest) -> pa.Table:
         """Return the changed rows of a table.
 
-        Parameters
-        ----------
-        request
-            A result of `create_change_feed_request`.
-
-        Returns
-        -------
-        rows
-            The columns of the key, `CHANGE_COLUMN` and `CHANGED_COLUMNS_COLUMN` (names with commas between; null: any),
-            in the order of the key.
-
-        Raises
-        ------
-        GoneError
-            The changes are not kept any more.
+        They have the columns of the key, `CHANGE_COLUMN` and `CHANGED_COLUMNS_COLUMN` (names with commas between; null:
+        any), in the order of the key.
         """
         key = request.cache_key
         changed_rows = self._cache.find(key)
@@ -280,13 +246,13 @@ class CachedChangeFeeds:
             with self._comparison_lock:
                 changed_rows = self._cache.find(key)
                 if changed_rows is None:
-                    changed_rows = _find_changed_rows(self._site, request)
+                    changed_rows = _find_changed_rows(request)
                     self._cache.store(key, changed_rows, changed_rows.nbytes)
         return changed_rows
 
     def query_changes(
-        self, request: ChangeFeedRequest, *, offset: int = 0, maxrec: int | None = None, include_values: bool = False
-    ) -> QueryResult:
+        self, request: ChangeFeedRequest, *, offset: int, maxrec: int | None, include_values: bool
+    ) -> tuple[QueryResult, int]:
         """Return the changed rows, or a part of them, as the result of a query.
 
         Parameters
@@ -302,8 +268,8 @@ class CachedChangeFeeds:
 
         Returns
         -------
-        result
-            The result of the query.
+        result, row_count
+            The result of the query, and the number of all changed rows.
 
         Raises
         ------
@@ -326,35 +292,28 @@ class CachedChangeFeeds:
                 name="ROWS",
                 remedy="leave out ROWS=values",
             )
-        rows = self.find_changed_rows(request)
+        all_rows = self._find_changed_rows(request)
+        row_count = all_rows.num_rows
         # one row more than MAXREC, so that the query knows of the overflow
-        length = None if maxrec is None else min(maxrec, rows.num_rows) + 1
-        rows = rows.slice(min(offset, rows.num_rows), length)
-        upload_name, upload = _build_change_upload(table, [*_list_key_columns(table), *FEED_COLUMNS], rows)
+        length = None if maxrec is None else min(maxrec, row_count) + 1
+        rows = all_rows.slice(min(offset, row_count), length)
         key_names = [adql.quote_adql_name(name) for name in table.primary]
         select_items = [f"c.{name}" for name in (*key_names, CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN)]
         select_items += [f"t.{adql.quote_adql_name(column.name)}" for column in value_columns]
-        text = f"SELECT {', '.join(select_items)} FROM {upload_name} AS c"
+        text = f"SELECT {', '.join(select_items)} FROM {UPLOAD_TABLE} AS c"
         if value_columns:
-            join_condition = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
-            text += f" LEFT JOIN {_quote_table_name(table)} AS t ON {join_condition}"
-        published_state = _find_state_of_snapshot(
-            self._site, request, request.until, is_current=request.ends_at_published
-        )
-        query_result = query.run_query(
+            text += f" LEFT {_write_key_join(table)}"
+        result = _query_changes(
+            request,
+            request.until,
             f"{text} ORDER BY c.{NUMBER_COLUMN}",
-            request.principal,
-            site=self._site,
-            maxrec=UNLIMITED_ROWS if maxrec is None else maxrec,
-            hard_row_limit=UNLIMITED_ROWS,
-            uploads=upload,
-            policies=request.policies,
-            published_state=published_state,
+            [*_list_key_columns(table), *FEED_COLUMNS],
+            rows,
+            row_limit=UNLIMITED_ROWS if maxrec is None else maxrec,
         )
-        query_result.origins = query.build_data_origin_infos([table], published_state, self._site)
-        if query_result.scope.is_public:
-            query_result.scope = request.scope
-        return query_result
+        if result.scope.is_public:
+            result.scope = request.scope
+        return result, row_count
 
 
 FEED_COLUMNS = (
@@ -378,29 +337,54 @@ def _list_key_columns(table: Table) -> list[Column]:
     return [column for column in columns if column is not None]
 
 
-def _quote_table_name(table: Table) -> str:
-    return f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
+def _write_key_join(table: Table) -> str:
+    """Write the join of a table, ``t``, with changes, ``c``, by the key."""
+    key_names = map(adql.quote_adql_name, table.primary)
+    condition = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
+    return f"JOIN {adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)} AS t ON {condition}"
 
 
-def _build_change_upload(
-    table: Table, columns: Sequence[Column], rows: pa.Table
-) -> tuple[str, dict[str, tuple[Table, pa.Table]]]:
-    """Return rows as an uploaded table that a query can join, with a number for each row."""
-    numbers = pa.array(np.arange(rows.num_rows, dtype=np.int64))
-    numbered_rows = rows.append_column(NUMBER_COLUMN, numbers)
+def _query_changes(
+    request: ChangeFeedRequest,
+    snapshot: str,
+    text: str,
+    columns: Sequence[Column],
+    rows: pa.Table,
+    *,
+    row_limit: int = UNLIMITED_ROWS,
+) -> QueryResult:
+    """Query changed rows, as `UPLOAD_TABLE` with a number for each row, in the state in which the table has a snapshot.
+
+    Raises
+    ------
+    GoneError
+        The rows of the snapshot are not kept any more.
+    """
+    table = request.table
     upload_table = Table(
-        schema=UPLOAD_SCHEMA,
+        schema="TAP_UPLOAD",
         name="changes",
         columns=(*columns, Column(name=NUMBER_COLUMN, type=INT64)),
         enums=table.enums,
         frames=table.frames,
     )
-    return f"{UPLOAD_SCHEMA}.changes", {upload_table.qualified_name: (upload_table, numbered_rows)}
+    numbers = pa.array(np.arange(rows.num_rows, dtype=np.int64))
+    published_state = _find_state_of_snapshot(request, snapshot)
+    result = query.run_query(
+        text,
+        request.principal,
+        site=request.context.site,
+        maxrec=row_limit,
+        hard_row_limit=UNLIMITED_ROWS,
+        uploads={UPLOAD_TABLE: (upload_table, rows.append_column(NUMBER_COLUMN, numbers))},
+        policies=request.context.policies,
+        published_state=published_state,
+    )
+    result.origins = query.build_data_origin_infos([table], published_state, request.context.site)
+    return result
 
 
-def _find_state_of_snapshot(
-    site: Site, request: ChangeFeedRequest, snapshot: str, *, is_current: bool = False
-) -> PublishedState:
+def _find_state_of_snapshot(request: ChangeFeedRequest, snapshot: str) -> PublishedState:
     """Return the published state in which the table has a snapshot.
 
     Raises
@@ -408,10 +392,10 @@ def _find_state_of_snapshot(
     GoneError
         The rows of the snapshot are not kept any more.
     """
-    if is_current:
+    if snapshot == request.until and request.ends_at_published:
         return request.published_state
     name = request.table.qualified_name
-    past_state = site.find_past_state(snapshot).published_state
+    past_state = request.context.site.find_past_state(snapshot).published_state
     published_table = past_state.tables_by_name.get(name)
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot) or relation.id != snapshot:
@@ -419,41 +403,38 @@ def _find_state_of_snapshot(
     return past_state
 
 
-def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
+def _find_changed_rows(request: ChangeFeedRequest) -> pa.Table:
     """Find the changed rows that this reader may know of."""
     table = request.table
-    primary = list(table.primary)
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in _list_key_columns(table)])
     text_fields = [pa.field(name, pa.string()) for name in (CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN)]
     empty_feed = pa.schema([*schema, *text_fields]).empty_table()
     if request.since is None or request.since == request.until:
         return empty_feed
-    _check_comparison_size(site, request)
+    _check_comparison_size(request)
     try:
-        change_set = find_changes_between(site, table.qualified_name, request.since, request.until)
+        change_set = change_sets.find_changes_between(
+            request.context.site, table.qualified_name, request.since, request.until
+        )
     except NotFoundError as error:
         raise GoneError(error.message, remedy=READ_ALL_REMEDY) from error
-    if not set(primary) <= set(change_set.column_names):
+    if not set(table.primary) <= set(change_set.column_names):
         raise GoneError(f"{table.qualified_name} had a different key then", remedy=READ_ALL_REMEDY)
-    change_kinds = change_set.column(KIND).cast(pa.string())
-    masked_columns: set[str] = set()
-    for column_names in collect_column_masks([table], request.principal).values():
-        masked_columns.update(column_names)
-    name_lists = change_set.column(NAMES)
+    change_kinds = change_set.column(change_sets.CHANGE_COLUMN).cast(pa.string())
+    masked_columns: set[str] = set().union(*collect_column_masks([table], request.principal).values())
+    name_lists = change_set.column(change_sets.CHANGED_COLUMNS_COLUMN)
     changed_names, is_reported = _format_changed_columns(table, name_lists, change_kinds, masked_columns)
-    key_columns = {name: change_set.column(name).cast(schema.field(name).type) for name in primary}
-    rows = pa.table(key_columns, schema=schema)
-    rows = rows.append_column(CHANGE_COLUMN, change_kinds)
-    rows = rows.append_column(CHANGED_COLUMNS_COLUMN, changed_names)
+    rows = change_set.select(list(table.primary)).cast(schema)
+    rows = rows.append_column(CHANGE_COLUMN, change_kinds).append_column(CHANGED_COLUMNS_COLUMN, changed_names)
     rows = rows.filter(is_reported)
     if request.is_filtered:
-        rows = _classify_visible_changes(site, request, rows)
+        rows = _classify_visible_changes(request, rows)
     if rows.num_rows:
-        return rows.sort_by([(name, "ascending") for name in primary]).combine_chunks()
+        return rows.sort_by([(name, "ascending") for name in table.primary]).combine_chunks()
     return empty_feed
 
 
-def _check_comparison_size(site: Site, request: ChangeFeedRequest) -> None:
+def _check_comparison_size(request: ChangeFeedRequest) -> None:
     """Refuse to compare snapshots that are too large.
 
     Raises
@@ -463,7 +444,8 @@ def _check_comparison_size(site: Site, request: ChangeFeedRequest) -> None:
     """
     assert request.since is not None  # noqa: S101  (otherwise there is nothing to compare)
     name = request.table.qualified_name
-    if find_change_chain(site, name, request.since, request.until) is not None:
+    site = request.context.site
+    if change_sets.find_change_chain(site, name, request.since, request.until) is not None:
         return
     try:
         old_record = site.store.get_record(request.since)
@@ -510,16 +492,14 @@ def _format_changed_columns(
     return pc.if_else(has_columns, texts, pa.scalar(None, pa.string())), reported_mask
 
 
-def _classify_visible_changes(site: Site, request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
+def _classify_visible_changes(request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
     """Classify changes by the rows that the reader sees in each state, and drop the rows that are in neither."""
     assert request.since is not None  # noqa: S101  (otherwise there are no rows)
     change_kinds = rows.column(CHANGE_COLUMN)
     existed_before = pc.not_equal(change_kinds, ADDED_CHANGE)
     exists_after = pc.not_equal(change_kinds, REMOVED_CHANGE)
-    visible_before = _find_visible_rows(site, request, request.since, rows, existed_before)
-    visible_after = _find_visible_rows(
-        site, request, request.until, rows, exists_after, is_current=request.ends_at_published
-    )
+    visible_before = _find_visible_rows(request, request.since, rows, existed_before)
+    visible_after = _find_visible_rows(request, request.until, rows, exists_after)
     visible_in_both = visible_before & visible_after
     visible_kinds = np.where(visible_after, ADDED_CHANGE, REMOVED_CHANGE)
     visible_kinds = np.where(visible_in_both, CHANGED_CHANGE, visible_kinds)
@@ -532,49 +512,18 @@ def _classify_visible_changes(site: Site, request: ChangeFeedRequest, rows: pa.T
 
 
 def _find_visible_rows(
-    site: Site,
-    request: ChangeFeedRequest,
-    snapshot: str,
-    rows: pa.Table,
-    existence_mask: pa.ChunkedArray,
-    *,
-    is_current: bool = False,
+    request: ChangeFeedRequest, snapshot: str, rows: pa.Table, existence_mask: pa.ChunkedArray
 ) -> np.ndarray:
     """Return the mask of the rows that the reader sees in a state."""
     visible_mask = np.zeros(rows.num_rows, bool)
     row_positions = np.flatnonzero(np.asarray(existence_mask))
     if not len(row_positions):
         return visible_mask
-    published_state = _find_state_of_snapshot(site, request, snapshot, is_current=is_current)
     table = request.table
     keys = rows.select(list(table.primary)).take(pa.array(row_positions))
-    upload_name, upload = _build_change_upload(table, _list_key_columns(table), keys)
-    key_names = [adql.quote_adql_name(name) for name in table.primary]
-    join_condition = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
-    table_name = _quote_table_name(table)
-    text = f"SELECT c.{NUMBER_COLUMN} FROM {upload_name} AS c JOIN {table_name} AS t ON {join_condition}"
-    with query.run_query(
-        text,
-        request.principal,
-        site=site,
-        maxrec=UNLIMITED_ROWS,
-        hard_row_limit=UNLIMITED_ROWS,
-        uploads=upload,
-        policies=request.policies,
-        published_state=published_state,
-    ) as result:
+    text = f"SELECT c.{NUMBER_COLUMN} FROM {UPLOAD_TABLE} AS c {_write_key_join(table)}"
+    with _query_changes(request, snapshot, text, _list_key_columns(table), keys) as result:
         for batch in result.iterate_batches():
             visible_rows = np.asarray(batch.column(0))
             visible_mask[row_positions[visible_rows]] = True
     return visible_mask
-
-
-__all__ = [
-    "CHANGED_COLUMNS_COLUMN",
-    "CHANGE_COLUMN",
-    "FEED_COLUMNS",
-    "READ_ALL_REMEDY",
-    "CachedChangeFeeds",
-    "ChangeFeedRequest",
-    "create_change_feed_request",
-]

@@ -18,7 +18,10 @@ from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.jobs.tap import read_adql_query
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
-from hven.services import archives, scripts
+from hven.plugins.archives.archive_plans import ARCHIVE_KINDS, build_too_many_files_error, plan_archive
+from hven.plugins.archives.file_addresses import build_datalink_url, find_addressed_files, read_file_addresses
+from hven.plugins.archives.settings import get_archive_limits
+from hven.services import scripts
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route
 from hven.services.params import parse_value
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT_PARAM = Param(
     name="FORMAT",
-    allowed=(*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS),
+    allowed=(*ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS),
     default="zip",
     description="zip or tar, or a list of the files: wget, curl, aria2, links",
 )
@@ -75,7 +78,7 @@ def _build_archive_response(context: ServiceContext, request: Request, params: s
     base_url = services.get_base_url(request, site.settings)
     principal = context.identify_principal(request)
     output_kind = str(parse_value(params, FORMAT_PARAM))
-    is_archive = output_kind in archives.ARCHIVE_KINDS
+    is_archive = output_kind in ARCHIVE_KINDS
     table_name = params.read_one("TABLE")
     row_identifiers: Sequence[str] = ()
     if not params.read_one("QUERY"):
@@ -86,41 +89,35 @@ def _build_archive_response(context: ServiceContext, request: Request, params: s
         table = services.find_table(table_name, catalogue)
         archive_name = table.qualified_name
         readme_lines = [("Rows", f"{archive_name} {', '.join(row_identifiers)}")]
-        list_url = archives.build_datalink_url(table, base_url)
+        list_url = build_datalink_url(table, base_url)
         addresses = [list_url + quote(identifier, safe="") for identifier in row_identifiers]
     else:
         text = read_adql_query(params)
         readme_lines = [("Query", text)]
-        row_limit = site.settings.limits.archive_files if is_archive else scripts.MAX_SCRIPT_FILES
+        row_limit = get_archive_limits(site.settings).archive_files if is_archive else scripts.MAX_SCRIPT_FILES
         with query.run_query(text, principal, site=site, policies=context.policies, maxrec=row_limit) as result:
-            address_column = archives.choose_address_column(result, params.read_one("COLUMN"))
-            addresses = archives.read_file_addresses(result, address_column, base_url)
+            column_name = params.read_one("COLUMN")
+            addresses = read_file_addresses(result, base_url, () if column_name is None else (column_name,))
             archive_name = "files"
             if len(result.tables) == 1:
                 archive_name = result.tables[0].qualified_name
             overflow = result.overflow
         if overflow and is_archive:
-            raise archives.build_archive_too_large_error(context)
+            raise build_too_many_files_error(context)
     readme_lines.append(("Asked at", base_url))
     warnings = services.build_unused_parameter_warnings(params, ARCHIVE_PARAMS)
     readme_lines += [(warning.name, warning.value) for warning in warnings]
     include_all = bool(row_identifiers)
     if is_archive:
-        return archives.answer_archive(
-            request,
-            archives.plan_archive(context, request, addresses, include_all=include_all),
-            archive_kind=output_kind,
-            archive_name=_make_archive_name(archive_name),
-            site_title=site.settings.title or site.settings.name,
-            readme_lines=readme_lines,
-        )
-    file_addresses, _ = archives.resolve_datalink_addresses(context, request, addresses, include_all=include_all)
+        plan = plan_archive(context, request, addresses, include_all=include_all)
+        return plan.answer(request, output_kind, _make_archive_name(archive_name), readme_lines)
+    file_by_address, _ = find_addressed_files(context, request, addresses, include_all=include_all)
     script_format = scripts.create_script_formats(context.build_url_signer(request) or str)[output_kind]
     metadata = TableMetadata(
         columns=(), infos=tuple(InfoElement(name=name, value=value) for name, value in readme_lines)
     )
-    status = ResultStatus(overflow=overflow, row_count=len(file_addresses))
-    batch = pa.record_batch({"url": pa.array(file_addresses, pa.string())})
+    status = ResultStatus(overflow=overflow, row_count=len(file_by_address))
+    batch = pa.record_batch({"url": pa.array([*file_by_address], pa.string())})
     body = b"".join(script_format.write(metadata, iter((batch,)), lambda: status, {}))
     access_key = site.get_published_state().find_access_key(principal, context.policies)
     is_public = access_key == "public" and principal.is_anonymous

@@ -19,10 +19,10 @@ from starlette.responses import Response
 from hven import __version__, formats, services
 from hven.engines import Snapshot
 from hven.formats import InfoElement
-from hven.ingest.sync import change_feeds
 from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.model.types import INT32
+from hven.plugins.changes import change_feeds
 from hven.services.errors import ErrorResponder, write_votable_error
 from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, UsageExample, create_query_route
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Table
-    from hven.query import QueryResult
     from hven.site import PublishedTable
 
 MAX_CONCURRENT_FEEDS = 4  # feeds that are computed at the same time
@@ -67,7 +66,7 @@ def has_change_feed(table: Table) -> bool:
 def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/changes/<schema.table>``."""
     site = context.site
-    feeds = change_feeds.CachedChangeFeeds(site)
+    feeds = change_feeds.CachedChangeFeeds()
     lookup_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
     feed_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
 
@@ -86,12 +85,11 @@ def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
             )
         find_changes = partial(
             change_feeds.create_change_feed_request,
-            site,
+            context,
+            principal,
             table,
             params.read_one("SINCE"),
             params.read_one("UNTIL"),
-            principal=principal,
-            policies=context.policies,
             published_state=published_state,
         )
         feed_request = await anyio.to_thread.run_sync(find_changes, limiter=lookup_limiter)
@@ -103,12 +101,10 @@ def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
-        def run_feed() -> tuple[QueryResult, int]:
-            row_count = feeds.find_changed_rows(feed_request).num_rows
-            result = feeds.query_changes(feed_request, offset=offset, maxrec=maxrec, include_values=mode == VALUES_MODE)
-            return result, row_count
-
-        result, row_count = await anyio.to_thread.run_sync(run_feed, limiter=feed_limiter)
+        query_changes = partial(
+            feeds.query_changes, feed_request, offset=offset, maxrec=maxrec, include_values=mode == VALUES_MODE
+        )
+        result, row_count = await anyio.to_thread.run_sync(query_changes, limiter=feed_limiter)
         if maxrec and offset + maxrec < row_count:
             next_url = _build_next_page_url(feed_request, params, url, offset=offset + maxrec, maxrec=maxrec)
             if next_url is not None:

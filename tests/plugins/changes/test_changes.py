@@ -281,7 +281,7 @@ def test_when_snapshots_are_gone(tmp_path: Path) -> None:
 
 
 def test_big_tables_are_not_compared_for_a_reader(changed_site: ChangedSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hven.ingest.sync.change_feeds.MAX_COMPARED_ROWS", 10)
+    monkeypatch.setattr("hven.plugins.changes.change_feeds.MAX_COMPARED_ROWS", 10)
     kept = bool(list_change_sets(changed_site.site, "stars.main"))
     answer = Client(create_application(changed_site.site)).get("/changes/stars.main", since=changed_site.first)
     assert answer.status == (200 if kept else 410)

@@ -93,6 +93,3 @@ class CrcCache:
         for line_match in _LINE_PATTERN.finditer(text):
             digest = bytes.fromhex(line_match[1].decode())
             self._crcs_by_digest[digest] = int(line_match[2], 16)
-
-
-__all__ = ["CrcCache"]

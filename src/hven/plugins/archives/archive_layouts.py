@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from hven.services._checksums import CrcCache
+    from hven.plugins.archives.crc_cache import CrcCache
     from hven.services.collection_files import FilePiece
 
 # A ZIP field of four bytes holds the marker where the value needs eight bytes, which then stand in a ZIP64 field.

@@ -21,11 +21,12 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import StorageUnavailableError
-from hven.services import _archive_layouts as packing
-from hven.services import _checksums as sums
+from hven.plugins.archives import archive_layouts as packing
+from hven.plugins.archives import crc_cache as sums
+from hven.plugins.archives.archive_layouts import ArchiveMember, TarLayout, ZipLayout
+from hven.plugins.archives.crc_cache import CrcCache
+from hven.plugins.archives.settings import get_archive_limits
 from hven.services import collection_files
-from hven.services._archive_layouts import ArchiveMember, TarLayout, ZipLayout
-from hven.services._checksums import CrcCache
 from hven.site import Site
 from requirements import require_program
 
@@ -406,7 +407,8 @@ def test_what_is_wrong_is_said(place: Any, given: dict[str, str], told: str) -> 
 
 
 def test_too_many_bytes_are_refused(place: Any) -> None:
-    limits, most = place[2].settings.limits, place[2].settings.limits.archive_bytes
+    limits = get_archive_limits(place[2].settings)
+    most = limits.archive_bytes
     object.__setattr__(limits, "archive_bytes", 1000)
     try:
         answer = fetch_archive(place)
