@@ -116,6 +116,11 @@ def create_unpacked_size_error(name: str, max_bytes: int, remedy: str = "") -> T
         The limit.
     remedy
         What to do about it.
+
+    Returns
+    -------
+    error
+        The error, to be raised.
     """
     message = format_message(
         "{name} is larger than {most} MB after decompression, which is the limit", name, max_bytes >> 20

@@ -110,6 +110,11 @@ def build_cells(values: pa.Array, cell_shape: Sequence[int], arrow_type: pa.Data
         Shape of a cell; empty: a value is a cell.
     arrow_type
         Type of the column: values, lists of numbers of a fixed size, or lists of texts.
+
+    Returns
+    -------
+    cells
+        Array of this type.
     """
     if not cell_shape:
         return values.cast(arrow_type)
@@ -140,6 +145,11 @@ def build_number_cells(
         Which values become null; None: none.
     keeps_nan
         Whether NaN stays NaN; otherwise, it becomes null.
+
+    Returns
+    -------
+    cells
+        Array of the type of the column.
     """
     flat_values = np.ascontiguousarray(values).ravel()
     native_values = flat_values.astype(flat_values.dtype.newbyteorder("="), copy=False)
@@ -160,6 +170,11 @@ def create_time_column(name: str, description: str, cell_shape: Sequence[int]) -
         As in `Column`.
     cell_shape
         Shape of a cell.
+
+    Returns
+    -------
+    column
+        With the epoch of MJD, unless cells are arrays.
     """
     column_type = ColumnType("double", format_arraysize(cell_shape))
     epoch = None if cell_shape else MJD_EPOCH
@@ -187,6 +202,11 @@ def create_variable_table(
         Cards of the table if its first column has times.
     collect_metadata
         Collect the metadata of rows that are samples in time.
+
+    Returns
+    -------
+    table
+        The table, whose columns can be selected.
     """
     columns = tuple(variable.create_column() for variable in variables)
     schema = pa.schema([column.arrow_field for column in columns])
@@ -292,6 +312,11 @@ def describe_axis(variable: TableVariable, centers: tuple[float, ...] | str) -> 
         Variable with numbers.
     centers
         Its values, or the name of the column that has them for each record.
+
+    Returns
+    -------
+    axis
+        Name, unit and label are those of the column of the variable.
     """
     column = variable.create_column()
     return ArrayAxisMetadata(
