@@ -187,10 +187,21 @@ class MappingCallContext(Protocol):
         ----------
         name
             Its name; an exact match goes before one in another case.
+
+        Returns
+        -------
+        column
+            A reference to the column; None if there is none.
         """
 
     def expand_arguments(self) -> tuple[Expr, ...]:
-        """Replace the names in the arguments of the call by what they stand for."""
+        """Replace the names in the arguments of the call by what they stand for.
+
+        Returns
+        -------
+        arguments
+            The arguments.
+        """
 
     def raise_call_error(self, message: str, remedy: str) -> NoReturn:
         """Report that the call is wrong, and end the expression.

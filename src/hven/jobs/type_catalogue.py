@@ -25,10 +25,16 @@ class JobTypeProvider(Protocol):
     """
 
     def list_names(self, settings: Settings) -> Sequence[str]:
-        """List the names of the types, without reading what the site says of them."""
+        """List the names of the types, without reading what the site says of them.
+
+        Returns
+        -------
+        names
+            The names.
+        """
 
     def find_job_type(self, settings: Settings, type_name: str) -> JobDefinition | None:
-        """Find a type; None if the site does not declare it.
+        """Find a type.
 
         Parameters
         ----------
@@ -37,6 +43,11 @@ class JobTypeProvider(Protocol):
         type_name
             Name of the type, as a client gave it.
 
+        Returns
+        -------
+        job_type
+            The definition; None if the site does not declare the type.
+
         Raises
         ------
         DescriptorError
@@ -44,7 +55,12 @@ class JobTypeProvider(Protocol):
         """
 
     def load_job_types(self, settings: Settings) -> Mapping[str, JobDefinition]:
-        """Load all types, by their names.
+        """Load all types.
+
+        Returns
+        -------
+        job_types
+            The definitions by name.
 
         Raises
         ------

@@ -240,6 +240,11 @@ def build_unused_package_error(name: str, package: str) -> UserError:
         Name of the plug-in, or what the site declares for the package.
     package
         Name of the package.
+
+    Returns
+    -------
+    error
+        Its message names the package, and its remedy tells how to add it.
     """
     message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml does not list"
     return UserError(message, remedy=f"add {package!r} to `plugins`")

@@ -121,6 +121,7 @@ def test_reference_values_are_positions_where_the_axes_say_so(tmp_path):
 
 def test_a_structure_is_no_value_of_a_message(tmp_path):
     """What the reader keeps of an image without a footprint is told in words, wherever a row is shown."""
+    require_functions("wcs_footprint")
     write_images(tmp_path / "images", (SKY[0], ("RA---XYZ", "DEC--XYZ", 10.0, 5.0)))
     (tmp_path / "collections").mkdir()
     (tmp_path / "hven.toml").write_text("")

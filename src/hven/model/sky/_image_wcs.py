@@ -135,6 +135,11 @@ def identify_image_axes(header: Mapping[str, Card]) -> ImageAxes:
     ----------
     header
         Cards by keyword.
+
+    Returns
+    -------
+    image_axes
+        The axes; without a kind if they are not positions.
     """
     words = {number: _read_ctype(header, number) for number in range(1, 10)}
     numbers = [number for number, word in words.items() if _LON_LAT_CTYPE_PATTERN.match(word)]
@@ -306,7 +311,8 @@ def compute_scale_matrix(cards: Mapping[str, Any]) -> Numbers:
         return steps[:, None] * np.where(np.isfinite(pc), pc, np.eye(2))
     turn = np.radians(np.nan_to_num(find_header_number(cards, "CROTA2")))
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return np.multiply(rotation, steps)
+    scale: Numbers = rotation * steps
+    return scale
 
 
 def _read_matrix(cards: Mapping[str, Any], word: str) -> Numbers:

@@ -24,10 +24,10 @@ def find_outline_rings(successor: Whole, twin: Whole | None = None, level: Flags
         Index of the next node, a permutation, shape (n,). The function changes it where a ring would come to a position
         twice, and so splits the ring.
     twin
-        Indexes i of which i and i + 1 are at the same position; None: there are none.
+        Indexes i of which i and i + 1 are at the same position, shape (k,); None: there are none.
     level
-        Whether the edge from each node runs along x. Edges along x and along y alternate, and each pair is followed as
-        one. None: nodes are followed one by one.
+        Whether the edge from each node runs along x, shape (n,). Edges along x and along y alternate, and each pair is
+        followed as one. None: nodes are followed one by one.
 
     Returns
     -------
