@@ -228,6 +228,7 @@ def open_cdf(file: Place) -> OpenProductFile:
             parts=parts,
             cards=cards,
             close=resources.pop_all().close,
+            describe_data_set=partial(istp.describe_data_set, cards),
             list_variables=lambda: (variable.describe() for variable in variables_by_name.values()),
         )
 

@@ -363,11 +363,13 @@ def open_netcdf(file: Place) -> OpenProductFile:
             for variable in part_variables.values()
             if variable.exceeds_int64
         ]
+        cards = tuple(_list_attribute_cards(global_attributes))
         return OpenProductFile(
             medium="netcdf",
             parts=(*tables, *_create_parts(part_variables, len(tables))),
-            cards=tuple(_list_attribute_cards(global_attributes)),
+            cards=cards,
             close=resources.pop_all().close,
+            describe_data_set=partial(istp.describe_data_set, cards),
             list_variables=lambda: (variable.describe() for variable in variables_found),
             deviations=deviations,
         )
