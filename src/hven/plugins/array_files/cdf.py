@@ -77,7 +77,7 @@ class _CdfVariable:
         self.record_count = int(variable_info.Last_Rec) + 1
         vary = list(variable_info.Dim_Vary) or [True] * len(variable_info.Dim_Sizes)
         sizes = zip(variable_info.Dim_Sizes, vary, strict=False)
-        self.cell_shape = tuple(int(size) for size, varies in sizes if varies and int(varies))
+        self.cell_shape = tuple(int(size) for size, varies in sizes if varies)
         self.varies_by_record = bool(variable_info.Rec_Vary)
         self.is_time = self.cdf_type in {EPOCH_TYPE, EPOCH16_TYPE, TT2000_TYPE}
         self.is_text = self.cdf_type in TEXT_TYPES
@@ -112,8 +112,7 @@ class _CdfVariable:
             stored_values = self.file.varget(self.name, startrec=start, endrec=stop - 1)
         if isinstance(stored_values, str):  # texts without dimensions come joined
             size = max(1, len(stored_values) // record_count)
-            text_starts = range(0, len(stored_values), size)[:record_count]
-            stored_values = [stored_values[text_start : text_start + size] for text_start in text_starts]
+            stored_values = [stored_values[number * size : (number + 1) * size] for number in range(record_count)]
         values = np.asarray(stored_values)
         if self.varies_by_record:
             return values.reshape((record_count, *self.cell_shape))
@@ -229,6 +228,7 @@ def open_cdf(file: Place) -> OpenProductFile:
             parts=parts,
             cards=cards,
             close=resources.pop_all().close,
+            describe_data_set=partial(istp.describe_data_set, cards),
             list_variables=lambda: (variable.describe() for variable in variables_by_name.values()),
         )
 
@@ -407,7 +407,7 @@ def _create_axes(variable: _CdfVariable, variables_by_name: dict[str, _CdfVariab
         if axis_variable is None or axis_variable.record_count < 1:
             axes.append(Axis(name=f"axis{number}", size=size))
             continue
-        if str(axis_variable.attributes.get("VAR_TYPE")) != "metadata":
+        if not istp.is_metadata_variable(axis_variable.attributes):
             has_described_axis = True
         read_axis = cache(partial(_read_axis_values, axis_variable))
         axes.append(Axis(name=axis_variable.name, size=size, unit=axis_variable.unit, read_values=read_axis))

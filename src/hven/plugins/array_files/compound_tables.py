@@ -141,18 +141,19 @@ def create_compound_table(
     for names, kind in _list_fields(dataset.dtype, ()):
         base, shape = kind.subdtype or (kind, ())
         column = _create_column("_".join(names), base, shape, column_metadata)
-        if column is not None and base.str[1:] == "u8":
+        if column is None:
+            message = f"values of the type {base} have no form in a table of the VO: the field is not read"
+            field_path = f"{path}.{'.'.join(names)}"
+            deviations.append(
+                ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=field_path, file=file, message=message)
+            )
+            continue
+        if base.str[1:] == "u8":
             step = max(1, MAX_BATCH_BYTES // max(1, dataset.dtype.itemsize))
             if has_values_beyond_int64(partial(_read_field_values, dataset, names), int(dataset.shape[0]), step):
                 column = column.copy_with(type=create_uint64_text_type(shape))
                 deviations.append(build_uint64_text_deviation(column.name, file))
-        if column is None:
-            message = f"values of the type {base} have no form in a table of the VO: the field is not read"
-            field_path = f"{path}.{'.'.join(names)}"
-            deviation = ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=field_path, file=file, message=message)
-            deviations.append(deviation)
-        else:
-            members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column))
+        members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column))
     if not members:
         return None, deviations
     cards = tuple(

@@ -1,15 +1,19 @@
-"""Read the attributes of CDF variables by the ISTP Metadata Guidelines, and of netCDF variables that follow them."""
+"""Read the attributes of CDF files by the ISTP Metadata Guidelines, and of netCDF files that follow them."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hven.formats.media import DataSetMetadata
 from hven.model.units import strip_idl_markup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from hven.formats.media import HeaderCard
 
 SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of VAR_TYPE; the other one is "data"
 _NO_UNIT_WORDS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
@@ -82,3 +86,19 @@ def _find_number(attributes: Mapping[str, Any], *names: str) -> float | None:
         if value.size == 1 and np.isfinite(value[0]):
             return float(value[0])
     return None
+
+
+def describe_data_set(cards: Iterable[HeaderCard]) -> DataSetMetadata:
+    """Describe the data set of a file by its global attributes (Logical_source ..)."""
+    # of attributes with the same name in another case, the first one counts
+    texts = {card.keyword.upper(): " ".join(str(card.value or "").split()) for card in reversed([*cards])}
+    if "LOGICAL_SOURCE" not in texts:
+        return DataSetMetadata()
+    people = re.sub(r"\s*\([^()]*@[^()]*\)", "", texts.get("PI_NAME", ""))
+    credit_texts = {"creators": people, "acknowledgement": texts.get("ACKNOWLEDGEMENT", "")}
+    return DataSetMetadata(
+        name=texts["LOGICAL_SOURCE"] or None,
+        title=texts.get("LOGICAL_SOURCE_DESCRIPTION") or texts.get("TITLE") or None,
+        description=texts.get("TEXT") or None,
+        credits={key: text for key, text in credit_texts.items() if text},
+    )

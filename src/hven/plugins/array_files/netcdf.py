@@ -83,21 +83,16 @@ _TIME_UNIT_PATTERN = re.compile(
     re.IGNORECASE,
 )
 _UNITS_PER_DAY = {
-    "d": 1.0,
-    "day": 1.0,
-    "h": 24.0,
-    "hr": 24.0,
-    "hour": 24.0,
-    "min": 1440.0,
-    "minute": 1440.0,
-    "s": 86_400.0,
-    "sec": 86_400.0,
-    "second": 86_400.0,
-    "ms": 86_400e3,
-    "msec": 86_400e3,
-    "millisecond": 86_400e3,
-    "us": 86_400e6,
-    "microsecond": 86_400e6,
+    name: units_per_day
+    for names, units_per_day in (
+        ("d day", 1.0),
+        ("h hr hour", 24.0),
+        ("min minute", 1440.0),
+        ("s sec second", 86_400.0),
+        ("ms msec millisecond", 86_400e3),
+        ("us microsecond", 86_400e6),
+    )
+    for name in names.split()
 }
 # what the library of netCDF writes for itself
 _HDF5_ATTRIBUTES = {
@@ -224,18 +219,16 @@ class _NetcdfVariable:
         """Read a window as physical values: scaled, times as MJD, fill values as NaN."""
         stored = self.read_stored(window)
         is_missing = self.find_fill_values(stored)
-        result_type = self.value_type
-        scaled_values = stored.astype(result_type)
-        zero = self.time_reference
-        scaled = self.scale_and_offset
-        if scaled is not None:
-            factor, offset = scaled
-            scaled_values = scaled_values * result_type.type(factor) + result_type.type(offset)
-        if zero is not None:
-            scaled_values = scaled_values / zero[1] + zero[0]
+        values = stored.astype(self.value_type)
+        if self.scale_and_offset is not None:
+            factor, offset = self.scale_and_offset
+            values = values * values.dtype.type(factor) + values.dtype.type(offset)
+        if self.time_reference is not None:
+            start_mjd, units_per_day = self.time_reference
+            values = values / units_per_day + start_mjd
         if is_missing.any():
-            scaled_values[is_missing] = np.nan
-        return scaled_values
+            values[is_missing] = np.nan
+        return values
 
     def read_instants(self, start: int, stop: int) -> Instants:
         """Read times as microseconds since 1970, and nanoseconds; integers are not converted to floats in between."""
@@ -370,11 +363,13 @@ def open_netcdf(file: Place) -> OpenProductFile:
             for variable in part_variables.values()
             if variable.exceeds_int64
         ]
+        cards = tuple(_list_attribute_cards(global_attributes))
         return OpenProductFile(
             medium="netcdf",
             parts=(*tables, *_create_parts(part_variables, len(tables))),
-            cards=tuple(_list_attribute_cards(global_attributes)),
+            cards=cards,
             close=resources.pop_all().close,
+            describe_data_set=partial(istp.describe_data_set, cards),
             list_variables=lambda: (variable.describe() for variable in variables_found),
             deviations=deviations,
         )
@@ -568,8 +563,8 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
             continue
         cards = _write_lon_lat_grid_cards(axes, variable, variables_by_name)
         if cards:
-            axes[-1] = Axis(name=axes[-1].name, size=axes[-1].size, kind="longitude", unit="deg")
-            axes[-2] = Axis(name=axes[-2].name, size=axes[-2].size, kind="latitude", unit="deg")
+            for number, kind in ((-1, "longitude"), (-2, "latitude")):
+                axes[number] = Axis(name=axes[number].name, size=axes[number].size, kind=kind, unit="deg")
         yield ArrayPart(
             index=index,
             name=variable.name,

@@ -345,9 +345,7 @@ def _parse_date(text: str) -> str | None:
         year += 1900 if year > 50 else 2000
     month = months.index(match[2].lower()) + 1
     date = f"{year:04d}-{month:02d}-{int(match[1]):02d}"
-    if match[4]:
-        return f"{date}T{match[4]}"
-    return date
+    return f"{date}T{match[4]}" if match[4] else date
 
 
 def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], index: int) -> ArrayPart:
