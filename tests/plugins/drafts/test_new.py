@@ -22,7 +22,7 @@ from hven.plugins.drafts.column_guesses import split_heading_unit, to_adql_ident
 from hven.plugins.drafts.drafting import create_descriptor, write_table_draft
 from hven.sources import SourceContext, file_kinds
 from hven.sources import fits as sources_fits
-from plugin_needs import require_functions
+from plugin_needs import require_functions, require_plugins
 from shared import shared
 
 
@@ -457,6 +457,7 @@ def test_refusals(tmp_path):
 
 
 def test_outlines_of_geojson_become_polygons(home):
+    require_plugins("sources", "json")
     ring = [[10, 5], [12, 5], [12, 6], [10, 6], [10, 5]]
     line = {"type": "Feature", "id": 1, "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
     (home / "a.geojson").write_text(json.dumps(line) + "\n")

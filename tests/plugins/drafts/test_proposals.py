@@ -21,6 +21,7 @@ from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from plugin_needs import require_plugins
 from shared import shared
 
 #: source, standard, rows published, left out or rejected
@@ -239,6 +240,7 @@ def test_a_number_sign_in_a_value_is_no_comment(tmp_path):
 
 
 def test_a_column_of_the_same_name_with_other_words_is_another_thing(tmp_path):
+    require_plugins("sources", "json")
     item = {
         "type": "Feature",
         "id": "a1",
