@@ -128,7 +128,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
             (directory / "collections" / name / path).write_text(said)
     for name in "abc":
         (directory / f"collections/maps/maps/{name}.fits").write_bytes(name.encode() * 500)
-    (directory / "hven.toml").write_text('name = "baskets"\ntitle = "Baskets"\n[limits]\narchive_files = 20\n')
+    (directory / "hven.toml").write_text('name = "baskets"\ntitle = "Baskets"\n')
     with Site(settings.load_settings(directory)) as site:
         for name in files:
             ingest_collection(site, name)

@@ -411,11 +411,8 @@ def _find_changed_rows(request: ChangeFeedRequest) -> pa.Table:
     empty_feed = pa.schema([*schema, *text_fields]).empty_table()
     if request.since is None or request.since == request.until:
         return empty_feed
-    _check_comparison_size(request)
     try:
-        change_set = change_sets.find_changes_between(
-            request.context.site, table.qualified_name, request.since, request.until
-        )
+        change_set = find_changes_between(request.context.site, table.qualified_name, request.since, request.until)
     except NotFoundError as error:
         raise GoneError(error.message, remedy=READ_ALL_REMEDY) from error
     if not set(table.primary) <= set(change_set.column_names):
@@ -434,29 +431,28 @@ def _find_changed_rows(request: ChangeFeedRequest) -> pa.Table:
     return empty_feed
 
 
-def _check_comparison_size(request: ChangeFeedRequest) -> None:
-    """Refuse to compare snapshots that are too large.
+def find_changes_between(site: Site, table_name: str, since: str, until: str) -> pa.Table:
+    """Return the changes between two snapshots of a table, from stored change sets or by a comparison.
 
     Raises
     ------
-    GoneError
-        No change sets lead from one state to the other, and the two snapshots are too large to compare.
+    NotFoundError
+        Neither the change sets nor the two snapshots are kept any more; or the snapshots are too large to compare, or
+        have other columns or keys.
     """
-    assert request.since is not None  # noqa: S101  (otherwise there is nothing to compare)
-    name = request.table.qualified_name
-    site = request.context.site
-    if change_sets.find_change_chain(site, name, request.since, request.until) is not None:
-        return
+    change_chain = change_sets.find_change_chain(site, table_name, since, until)
+    if change_chain:
+        return change_sets.join_change_sets([change_set.load_rows() for change_set in change_chain])
     try:
-        old_record = site.store.get_record(request.since)
-        new_record = site.store.get_record(request.until)
-    except NotFoundError:
-        return  # the caller reports that a snapshot is gone
+        old_record = site.store.get_record(since)
+        new_record = site.store.get_record(until)
+    except NotFoundError as error:
+        raise NotFoundError(f"the changes of {table_name} since {since} are no longer kept") from error
     if old_record.snapshot.rows + new_record.snapshot.rows > MAX_COMPARED_ROWS:
-        raise GoneError(
-            f"the changes of {name} since {request.since} were not kept, and the two states are too large to compare",
-            remedy=READ_ALL_REMEDY,
+        raise NotFoundError(
+            f"the changes of {table_name} since {since} were not kept, and the two states are too large to compare"
         )
+    return change_sets.compare_snapshot_records(site, old_record, new_record)[0]
 
 
 def _format_changed_columns(
