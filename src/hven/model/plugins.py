@@ -839,6 +839,9 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
     if class_name not in class_names:
         message = f"{where} has no {record_name} of the class {class_name}"
         raise UserError(message, remedy="see docs/howto/extend.md for an example")
+    if entry.group == "hven.sources" and not callable(vars(module).get("open")):
+        message = f"{where} has no function `open`"
+        raise UserError(message, remedy="see docs/reference/sources.md for an example")
     return module
 
 
