@@ -269,7 +269,7 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
     [
         ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct it: the plugin 'counts' of hven.panes, at hven_counts.py:"),
         ("COUNT(*) AS stars", "COUNT(*) AS stars, nowhere", "BindError: line 1, column "),
-        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'"),
+        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'; correct it: its query or its template, in hven_counts"),
     ],
 )  # fmt: skip
 def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was: str, broken: str, told: str) -> None:

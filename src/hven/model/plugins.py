@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "OWN_LOCATION",
     "PLUGIN_GROUPS",
     "RECORD_NAMES",
     "SELECTION_VARIABLE",
@@ -130,6 +131,7 @@ RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its recor
     "plugins": (PACKAGE_RECORD_NAME, "PluginPackage"),
 }
 SOURCE_DIRECTORY = Path(__file__).parents[2]
+OWN_LOCATION = "Hven itself"  # of an error that no plug-in raised
 
 
 class _PackageSelection:
@@ -774,13 +776,13 @@ def describe_error_origin(error: BaseException) -> str:
         The place, for a log: ``hven-bright, at hven_bright.py:12``.
     """
     plugins_by_package = _map_plugin_packages()
-    location = own_location = "Hven itself"
+    location = OWN_LOCATION
     for frame, line in traceback.walk_tb(error.__traceback__):
         root = str(frame.f_globals.get("__name__")).partition(".")[0]
         if root in plugins_by_package:
             location = f"{plugins_by_package[root]}, at {Path(frame.f_code.co_filename).name}:{line}"
         elif root == "hven":
-            location = own_location
+            location = OWN_LOCATION
     return location
 
 
