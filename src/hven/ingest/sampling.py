@@ -28,7 +28,7 @@ from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
 from hven.sources import SourceContext
-from hven.sources.file_kinds import find_catalogue_signature, find_service_signature
+from hven.sources.file_kinds import find_catalogue_signature, find_database_signature, find_service_signature
 from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
     """Yield an error for what most of the first rows of a table's files would be rejected for, and warnings.
 
     A service that cannot be read gives a warning, once for each address: it may answer again before the next ingest. A
-    catalogue that is served in place is not opened later, so its faults are reported here as errors. Other sources
-    that cannot be read give no fault here, because the check that opens them reports this.
+    catalogue that is served in place is not opened later, so its faults are reported here as errors. So are those of
+    files. A database that cannot be read gives no fault here, because another check connects to it.
 
     Parameters
     ----------
@@ -107,6 +107,9 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
                 if isinstance(error, SourceError) and is_served_in_place:
                     message = f"{error.place}: {error.message}" if error.place.file else error.message
                     yield Fault(message=message, place=spec.place, remedy=error.remedy)
+                elif isinstance(error, SourceError) and _reads_only_files(spec):
+                    message = f"{error.place}: {error.message}" if error.place.file else error.message
+                    yield Fault(message=message, place=spec.sources[0].place, remedy=error.remedy)
                 elif isinstance(error, HvenError) and service is not None:
                     failed_addresses.add(service.options["url"])
                     yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
@@ -179,6 +182,14 @@ def _find_serving_engine(source_kind: str) -> str:
     if signature is None:
         return ""
     return signature.engine
+
+
+def _reads_only_files(spec: TableSpec) -> bool:
+    """Return whether no source of a table needs a server."""
+    return all(
+        find_service_signature(source.kind) is None and find_database_signature(source.kind) is None
+        for source in spec.sources
+    )
 
 
 def _find_service_source(spec: TableSpec) -> SourceSpec | None:

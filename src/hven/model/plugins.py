@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "OWN_LOCATION",
     "PLUGIN_GROUPS",
     "RECORD_NAMES",
     "SELECTION_VARIABLE",
@@ -130,6 +131,7 @@ RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its recor
     "plugins": (PACKAGE_RECORD_NAME, "PluginPackage"),
 }
 SOURCE_DIRECTORY = Path(__file__).parents[2]
+OWN_LOCATION = "Hven itself"  # of an error that no plug-in raised
 
 
 class _PackageSelection:
@@ -779,13 +781,13 @@ def describe_error_origin(error: BaseException) -> str:
         The place, for a log: ``hven-bright, at hven_bright.py:12``.
     """
     plugins_by_package = _map_plugin_packages()
-    location = own_location = "Hven itself"
+    location = OWN_LOCATION
     for frame, line in traceback.walk_tb(error.__traceback__):
         root = str(frame.f_globals.get("__name__")).partition(".")[0]
         if root in plugins_by_package:
             location = f"{plugins_by_package[root]}, at {Path(frame.f_code.co_filename).name}:{line}"
         elif root == "hven":
-            location = own_location
+            location = OWN_LOCATION
     return location
 
 
@@ -844,6 +846,9 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
     if class_name not in class_names:
         message = f"{where} has no {record_name} of the class {class_name}"
         raise UserError(message, remedy="see docs/howto/extend.md for an example")
+    if entry.group == "hven.sources" and not callable(vars(module).get("open")):
+        message = f"{where} has no function `open`"
+        raise UserError(message, remedy="see docs/reference/sources.md for an example")
     return module
 
 

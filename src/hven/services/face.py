@@ -423,7 +423,7 @@ class ServiceFace:
     applies: Callable[[Table], bool] = lambda _: False
     is_selectable: bool = False
     build_links: Callable[[Table, ServiceContext], Sequence[LinkTemplate]] | None = None
-    missing_requirement: str = "what this service needs"
+    missing_requirement: str = "columns that this service needs"
     build_query: Ask | None = None
     path: str = ""
     error_responder: ErrorResponder = VOTABLE_ERRORS
@@ -449,7 +449,10 @@ class ServiceFace:
     test_query: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
-        """Make `applies` return False for tables on which it fails."""
+        """Check the path, and make `applies` return False for tables on which it fails."""
+        if self.build_query is not None and "{table}" not in self.path:
+            message = f"the path of the service {self.name} lacks {{table}}: {self.path!r}"
+            raise ValueError(message)
         object.__setattr__(self, "applies", plugins.wrap_plugin_predicate(self.applies))
 
     @property

@@ -244,6 +244,7 @@ class TableDrafter:
             guessed_options = self._source.list_guessed_options()
             if guessed_options:
                 self._options = {**self._options, **guessed_options}
+            if guessed_options.get("units"):
                 guess_notes.append(
                     "the record below the names contains units; Hven uses them, and does not read the record as "
                     "a row (`units: true`)"
