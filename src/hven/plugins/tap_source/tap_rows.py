@@ -239,7 +239,8 @@ class TapSource(WatermarkSource):
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         part = self._copy_source()
-        part._conditions += (watermark.write_condition(value, self._condition_writer),)  # noqa: SLF001  (a copy of ours)
+        condition = watermark.write_condition(value, self._condition_writer)
+        part._conditions = (*self._conditions, condition)  # noqa: SLF001  (a copy of ours)
         return part
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
@@ -249,7 +250,8 @@ class TapSource(WatermarkSource):
         """Return the source of the rows whose `key_columns` are in `keys`."""
         names = resolve_column_names(key_columns, list(self._columns), self.source_name)
         part = self._copy_source()
-        part._key_portions = tuple(self._condition_writer.write_key_condition_groups(names, keys, KEYS_PER_QUERY))  # noqa: SLF001
+        portions = self._condition_writer.write_key_condition_groups(names, keys, KEYS_PER_QUERY)
+        part._key_portions = tuple(portions)  # noqa: SLF001  (a copy of ours)
         part._picked_columns = tuple(names)  # noqa: SLF001
         return part
 
