@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hven.plugins.declared_jobs.program_runner import ProgramRunner
 from hven.plugins.declared_jobs.remote_jobs import RemoteJobRunner
 from job_programs import write_job_type as write
 from process_runner import run_hven
+from shared import ROOT
 
 
 def settings(directory: Path) -> Settings:
@@ -224,3 +226,10 @@ def test_the_verbs_tell_the_faults(tmp_path: Path) -> None:
         "jobs/bad.yaml:2:11: command: ./nothing.py does not exist"
         in run_hven("serve", "--site", site, expected_code=1).stderr
     )
+
+
+def test_the_page_shows_a_declaration_without_faults(tmp_path: Path) -> None:
+    page = (ROOT / "src/hven/plugins/declared_jobs/docs/job-types.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    write(tmp_path, "smooth", block, smooth_py="")
+    assert list(find_declaration_faults(settings(tmp_path))) == []

@@ -19,6 +19,7 @@ from hven.model.settings import Settings
 from hven.plugins.drafts.drafting import create_descriptor
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
+from plugin_needs import require_functions
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from plugin_needs import require_plugins
@@ -150,6 +151,7 @@ def test_addresses_and_formats(draft_source):
 
 
 def test_a_footprint_by_the_cards_of_an_image(draft_source):
+    require_functions("wcs_footprint")
     import numpy as np
     from astropy.coordinates import SkyCoord
     from astropy.io import fits
