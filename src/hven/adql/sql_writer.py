@@ -145,10 +145,11 @@ class SqlDialect(ABC):
             entry = MAPPING_FUNCTIONS.find_function(function_name)
             if entry is not None:
                 template = entry.sql.get(self.name)
+        template = template or self.build_default_call_template(function_name)
         if isinstance(template, str) and template.startswith("."):
             method: Callable[[SqlWriter, FunctionCall], str] = getattr(self, template[1:])
             return method
-        return template or self.build_default_call_template(function_name)
+        return template
 
     def build_default_call_template(self, function_name: str) -> str:
         """Return the template of a function that the engine calls by the same name: a function beside a descriptor.

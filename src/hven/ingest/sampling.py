@@ -107,7 +107,7 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
                 if isinstance(error, SourceError) and is_served_in_place:
                     message = f"{error.place}: {error.message}" if error.place.file else error.message
                     yield Fault(message=message, place=spec.place, remedy=error.remedy)
-                elif isinstance(error, SourceError) and _reads_only_files(spec):
+                elif isinstance(error, SourceError) and _has_only_files(spec):
                     message = f"{error.place}: {error.message}" if error.place.file else error.message
                     yield Fault(message=message, place=spec.sources[0].place, remedy=error.remedy)
                 elif isinstance(error, HvenError) and service is not None:
@@ -184,7 +184,7 @@ def _find_serving_engine(source_kind: str) -> str:
     return signature.engine
 
 
-def _reads_only_files(spec: TableSpec) -> bool:
+def _has_only_files(spec: TableSpec) -> bool:
     """Return whether no source of a table needs a server."""
     return all(
         find_service_signature(source.kind) is None and find_database_signature(source.kind) is None
