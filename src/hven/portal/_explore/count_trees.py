@@ -210,7 +210,7 @@ def _write_leaves(files: ValueFileDirectory, owner: Hashable, key: Hashable, lea
 def _build_cache_key(
     table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int, access_key: str
 ) -> tuple[object, ...]:
-    item = runner.find_published_table(table)
+    item = runner.published_state.tables_by_name[table.qualified_name]
     if has_hidden_rows(table, runner):
         row_scope = access_key
     else:
