@@ -19,7 +19,7 @@ from hven.model import settings
 from hven.model.errors import StorageError
 from hven.site import Site
 from hven.site.counters import SHARED_MEMORY_VARIABLE, create_counter_memory
-from hven.site.store import mark_state_required
+from hven.site.store import StateStore, mark_state_required
 from hven.testing.site import open_tiny_site, publish_rows
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ def test_a_worker_uses_the_model_unless_the_settings_have_changed(
     path.write_text('title = "One"\n')
     monkeypatch.setenv(processes.SITE_DIRECTORY_VARIABLE, str(tmp_path))
     monkeypatch.setattr(processes, "_model", None)
-    processes._build_model(settings.load_settings(tmp_path))
+    found = settings.load_settings(tmp_path)
+    processes._build_model(found, StateStore(found.var_directory, found.store))
     assert processes._model is not None
     site, application = processes._model
     assert isinstance(application, ReloadingApplication)

@@ -60,6 +60,8 @@ class Site(SingletonRegistry):
     watch_for_changes
         True: a thread keeps `get_published_state` fresh, so that no request of a server waits for a rebuild.
         False: `get_published_state` looks for changes itself, at most every quarter of a second.
+    store
+        The store of the site, if it is open; the site closes it.
     is_fork_model
         True: nothing opens a database besides the store, before `start_watching` is called.
     engine_memory_bytes
@@ -80,6 +82,7 @@ class Site(SingletonRegistry):
         settings: Settings,
         *,
         watch_for_changes: bool = False,
+        store: StateStore | None = None,
         is_fork_model: bool = False,
         engine_memory_bytes: int | None = None,
     ) -> None:
@@ -87,7 +90,7 @@ class Site(SingletonRegistry):
         self.settings = settings
         self.reloadable_settings = ReloadableSettings(settings)
         http_client.set_host_rate_limits(settings.ceilings, settings.var_directory / "turns")
-        self.store = StateStore(settings.var_directory, settings.store)
+        self.store = store or StateStore(settings.var_directory, settings.store)
         try:
             self.store.claim_data_directory(settings.data_directory)
             self.engines = EngineRegistry(

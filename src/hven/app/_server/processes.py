@@ -111,7 +111,7 @@ def _get_or_build_application() -> tuple[Site, ReloadingApplication]:
     return site, ReloadingApplication(site)
 
 
-def _build_model(settings: Settings) -> None:
+def _build_model(settings: Settings, store: StateStore) -> None:
     """Build the site and the application once for all workers, which are forks: they share its memory.
 
     A worker that is forked later reads what has changed since.
@@ -119,7 +119,7 @@ def _build_model(settings: Settings) -> None:
     global _model  # noqa: PLW0603  (forks have nothing else in common)
     thread_count = threading.active_count()
     with contextlib.suppress(HvenError):  # each worker tries it again, and reports the error
-        site = Site(settings, is_fork_model=True)
+        site = Site(settings, store=store, is_fork_model=True)
         try:
             application = ReloadingApplication(site)
             site.prepare_forks()
@@ -161,8 +161,8 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         _preload_worker_modules(settings, store)
     finally:
         store.close()  # forks must not share its connections
-    _build_model(settings)
-    side_processes = start_side_processes(settings)
+    _build_model(settings, store)
+    side_processes = start_side_processes(settings, store)
 
     def stop_side_processes() -> None:  # all at once, because each may take a while
         for side_process in side_processes:
@@ -258,16 +258,23 @@ class SupervisedSideProcess:
                 time.sleep(0.02)
 
 
-def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[SupervisedSideProcess]:
-    """Start the side processes of a site: the job supervisor and the scheduler."""
+def start_side_processes(
+    settings: Settings, store: StateStore | None = None, *, with_jobs: bool = True
+) -> list[SupervisedSideProcess]:
+    """Start the side processes of a site: the job supervisor and the scheduler.
+
+    They use the store, which has no connections, or open it if it is None.
+    """
     # The forks run jobs and syncs, and returned memory of staged rows too late (386 MB instead of 173 MB).
     _limit_malloc_arenas()
 
     def run_jobs(parent_pid: int) -> None:
-        job_supervisor.run_job_supervisor(settings, worker_limit=settings.job_workers, parent_pid=parent_pid)
+        job_supervisor.run_job_supervisor(
+            settings, worker_limit=settings.job_workers, parent_pid=parent_pid, store=store
+        )
 
     def run_schedule(parent_pid: int) -> None:
-        scheduler.run_scheduler(settings, parent_pid=parent_pid)
+        scheduler.run_scheduler(settings, parent_pid=parent_pid, store=store)
 
     side_processes = []
     if with_jobs and settings.job_workers:
