@@ -104,6 +104,8 @@ class EngineRegistry:
             There is no engine of that name.
         StorageError
             It cannot be opened now; the tables of other engines are served nevertheless.
+        StorageUnavailableError
+            These are the engines of a model, which opens only the embedded one.
         """
         engine = self._open_engines.get(engine_name)
         if engine is not None:
@@ -131,7 +133,13 @@ class EngineRegistry:
             return engine
 
     def end_model(self) -> bool:
-        """Open any engine from now on; return whether one was needed before."""
+        """Open any engine from now on.
+
+        Returns
+        -------
+        has_refused_engines
+            Whether an engine was needed before.
+        """
         self.is_fork_model = False
         return self._has_refused_engines
 
