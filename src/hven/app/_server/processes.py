@@ -22,6 +22,7 @@ from granian.log import LogLevels
 
 from hven import formats
 from hven.app._server.application import ReloadingApplication
+from hven.app._server.library_pages import release_library_pages
 from hven.app._server.logging_setup import LOGGING_CONFIG, strip_log_record_details
 from hven.app._server.worker_server import WorkerServer, is_first_worker, raise_connection_limit
 from hven.jobs import child_processes, job_supervisor, scheduler
@@ -162,6 +163,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     finally:
         store.close()  # forks must not share its connections
     _build_model(settings, store)
+    release_library_pages()
     side_processes = start_side_processes(settings, store)
 
     def stop_side_processes() -> None:  # all at once, because each may take a while
