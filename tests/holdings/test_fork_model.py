@@ -15,12 +15,14 @@ import pytest
 from hven import query
 from hven.app._server import processes
 from hven.app._server.application import ReloadingApplication
+from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
-from hven.model.errors import StorageError
+from hven.model.errors import StorageError, StorageUnavailableError
 from hven.site import Site
 from hven.site.counters import SHARED_MEMORY_VARIABLE, create_counter_memory
 from hven.site.store import StateStore, mark_state_required
-from hven.testing.site import open_tiny_site, publish_rows
+from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
+from second_engine import OTHER_NAME, register_other_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +99,34 @@ def test_a_fork_reads_what_has_changed(model: Site, tmp_path: Path) -> None:
 
     run_in_fork(publish)
     run_in_fork(run)
+
+
+def test_a_model_opens_no_database_besides_the_store(tmp_path: Path) -> None:
+    (tmp_path / "hven.toml").touch()
+    descriptor = (
+        f"collection: s\ntitle: S\nengine: {OTHER_NAME}\ntables:\n  stars:\n    source: {{kind: csv, files: a.csv}}\n"
+    )
+    with register_other_engine() as other_engine:
+        with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": "id,ra\n1,10\n2,20\n"}) as site:
+            ingest_collection(site, "s")
+        opened = other_engine.opened
+        with Site(settings.load_settings(tmp_path, {}), is_fork_model=True) as model:
+            state = model.get_published_state()
+            relation = state.tables_by_name["s.stars"].relation
+            assert relation is not None
+            with pytest.raises(StorageUnavailableError, match="when the server's workers have started"):
+                model.engines.find_engine(relation)
+            model.prepare_forks()
+            assert other_engine.opened == opened
+
+            def run() -> None:
+                model.start_watching()
+                assert model.get_published_state() is not state, "another engine might have said more"
+                assert model.get_published_state().version == state.version
+                assert count_rows(model) == 2
+                model.close()
+
+            run_in_fork(run)
 
 
 def test_a_fork_that_cannot_read_the_store_does_not_start(model: Site) -> None:
