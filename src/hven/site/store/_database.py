@@ -613,7 +613,8 @@ class StateDatabase:
         if self.is_sqlite:
             keys = ("format", *self._package_values, counter_name)
             places = ", ".join("?" * len(keys))
-            meta_values = dict(self._fetch_raw_rows(f"SELECT key, value FROM meta WHERE key IN ({places})", keys))
+            rows = self._fetch_raw_rows(f"SELECT key, value FROM meta WHERE key IN ({places})", keys)
+            meta_values = {row[0]: row[1] for row in rows}
         else:
             with (
                 self._translate_errors(),
