@@ -371,7 +371,7 @@ class ServiceFace:
     list_usage_examples
         Lists further examples for a table, from the address of the site.
     build_routes
-        Builds its other routes.
+        Builds its other routes. A server calls it before it forks its workers, which lack any thread that it starts.
     texts
         Language -> English text -> translated text, for pages.
     capability_type
