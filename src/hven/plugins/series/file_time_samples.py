@@ -63,6 +63,7 @@ MAX_SAMPLES = 1 << 25  # samples of a file
 # microseconds from 1970 within which nanoseconds fit into 64 bits: years 1678 to 2261
 MAX_NANOSECOND_INSTANT = 9_200_000_000_000_000
 MAX_DATED_MICROSECONDS = 1e17  # times further from their reference are taken for fill values
+_VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 # time scales of FITS
 _TIME_SCALES = {"TAI": "TAI", "IAT": "TAI", "TT": "TT", "TDT": "TT", "ET": "TDB", "TDB": "TDB", "GPS": "GPS"}
 _TIME_SCALE_SUFFIX = re.compile(rf"\s\(?({'|'.join(_TIME_SCALES)})\)?\s*$")
@@ -184,15 +185,10 @@ class FileTimeSamples:
         Times of the samples: microseconds since 1970, increasing, shape (n,).
     omitted_count
         Number of samples that were left out because they have no time, or that of another one.
-    NO_LAYOUT, ForeignFileError
-        Layout of a file that has nothing of a data set, and the error that reports it.
     has_truncated_times
         Whether digits of times were left out: below a nanosecond, or below a microsecond where nanoseconds do not fit
         into 64 bits.
     """
-
-    NO_LAYOUT = NO_LAYOUT
-    WrongDataSetFileError = WrongDataSetFileError
 
     def __init__(self, product: OpenProductFile, time_series: TimeSeriesSpec, name: str) -> None:
         self._product = product
@@ -885,4 +881,7 @@ def _convert_integers_with_zeros(cells: pa.Array) -> npt.NDArray[np.int64]:
     return np.asarray(cells.fill_null(0)).astype(np.int64)
 
 
-__all__ = ["FileTimeSamples"]
+def find_file_version(path: str) -> str | None:
+    """Find the version in the name of a file: the last number after ``_v``."""
+    versions = _VERSION_PATTERN.findall(path.rpartition("/")[2])
+    return versions[-1] if versions else None

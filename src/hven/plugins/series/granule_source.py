@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -29,7 +28,7 @@ from hven.model.table import (
     TimeSeriesSpec,
     parse_column_lines,
 )
-from hven.plugins.series.file_time_samples import FileTimeSamples
+from hven.plugins.series.file_time_samples import NO_LAYOUT, FileTimeSamples, WrongDataSetFileError, find_file_version
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow, Source, SourceContext, SourceKindTraits
 from hven.sources.api.file_rows import FileOptions, FilesAsRowsSource, find_file_fact_type
 from hven.sources.api.rows import DataFile, resolve_column_names
@@ -53,7 +52,6 @@ GRANULE_COLUMNS = parse_column_lines(f"""
     version | string    |  | meta.version;meta.file | Version in the file name
 """)
 _COLUMN_TYPES = {column.name: column.type.arrow for column in GRANULE_COLUMNS}
-_VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (columns have UTC without a zone)
 
 
@@ -194,9 +192,9 @@ class GranuleSource(FilesAsRowsSource):
                     products[reader] = stack.enter_context(self._open_product(file, reader))
                 try:
                     samples = FileTimeSamples(products[reader], time_series, name)
-                except FileTimeSamples.WrongDataSetFileError as error:  # it is a file of another data set
+                except WrongDataSetFileError as error:  # it is a file of another data set
                     foreign = error
-                    layouts.append(FileTimeSamples.NO_LAYOUT)
+                    layouts.append(NO_LAYOUT)
                     self._foreign_reasons.setdefault(time_series.id, []).append(error.message)
                     continue
                 file_count = self._file_counts.get(time_series.id, 0)
@@ -211,14 +209,13 @@ class GranuleSource(FilesAsRowsSource):
                     self._files_by_loss.setdefault(TRUNCATED_TIMES_MESSAGE, []).append(file.name)
         if foreign is not None and not counts:
             raise foreign
-        versions = _VERSION_PATTERN.findall(name)
         return {
             "path": file.name,
             "start": _to_datetime(min(instants, default=None)),
             "stop": _to_datetime(max(instants, default=None)),
             "samples": max(counts),
             "layout": " ".join(layouts),
-            "version": next(reversed(versions), None),
+            "version": find_file_version(name),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ class SampleParameter:
     def name(self) -> str:
         """Name of the column."""
         return self.column.name
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether its values are numbers."""
+        return self.value_kind in {"double", "integer"}
+
+    @property
+    def element_count(self) -> int:
+        """Number of elements of an array; 1 for scalars."""
+        return math.prod(self.dimensions)
 
     @property
     def has_url_values(self) -> bool:
@@ -174,6 +185,3 @@ def _choose_fill(column_type: ColumnType, statistics: Mapping[str, Any]) -> str 
     if statistics.get("maximum") != 2**31 - 1:
         return "2147483647"
     return None
-
-
-__all__ = ["SampleParameter", "build_parameter", "build_time_parameter", "has_text_arrays"]

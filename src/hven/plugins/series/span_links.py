@@ -20,9 +20,10 @@ from hven.model.table import (
     find_begin_and_end_time_columns,
 )
 from hven.model.types import TIMESTAMP
+from hven.plugins.series.column_times import to_instant
 from hven.plugins.series.sample_files import write_data_set_file_condition
 from hven.plugins.series.table_series import list_spanned_ids, list_table_series
-from hven.plugins.series.time_texts import DAY_MICROSECONDS, UNIX_EPOCH_JD, format_instant, parse_time_as_microseconds
+from hven.plugins.series.time_texts import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -170,8 +171,8 @@ def _fill_time_parameters(
     if len(time_texts) < 2:
         return None
     begin_name, end_name = times
-    low = _parse_instant(time_texts[begin_name], begin)
-    high = _parse_instant(time_texts[end_name], end)
+    low = to_instant(time_texts[begin_name], begin)
+    high = to_instant(time_texts[end_name], end)
     written_times = {begin_name: format_instant(low), end_name: format_instant(high + end_padding)}
     inputs = []
     for service_input in service.inputs:
@@ -182,14 +183,3 @@ def _fill_time_parameters(
         else:
             inputs.append(service_input)
     return replace(service, inputs=tuple(inputs))
-
-
-def _parse_instant(text: str, column: Column) -> int:
-    """Parse a time of a column as microseconds since 1970; days in doubles are rounded to milliseconds."""
-    if column.epoch is None:
-        return parse_time_as_microseconds(text.replace(" ", "T"))
-    unix_days = float(text) + column.epoch - UNIX_EPOCH_JD
-    return round(unix_days * (DAY_MICROSECONDS // 1000)) * 1000
-
-
-__all__ = ["build_span_links", "has_data_sets"]
