@@ -41,17 +41,25 @@ class LintCheck:
     taplint_codes: tuple[str, ...] = ()
 
 
-def build_lint_checks(*check_rows: tuple[str, str, str, str, str, str]) -> tuple[LintCheck, ...]:
-    """Build checks from rows: code, severity, source, summary, remedy, taplint's codes (separated by blanks)."""
+def parse_lint_checks(text: str) -> tuple[LintCheck, ...]:
+    """Parse checks that are written in three lines each.
+
+    Parameters
+    ----------
+    text
+        ``code | severity | source | taplint's codes`` (these may be omitted), then the summary, then the remedy.
+    """
+    lines = [line.strip() for line in text.strip().splitlines()]
     checks = []
-    for code, severity, source, summary, remedy, taplint_codes in check_rows:
+    for head, summary, remedy in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
+        code, severity, source, *taplint_codes = head.split(" | ")
         check = LintCheck(
             code=code,
             severity=severity,
             source=source,
             summary=summary,
             remedy=remedy,
-            taplint_codes=tuple(taplint_codes.split()),
+            taplint_codes=tuple(" ".join(taplint_codes).split()),
         )
         checks.append(check)
     return tuple(checks)

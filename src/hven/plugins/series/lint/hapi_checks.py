@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hven.model.errors import UserError
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import CheckedRowCoverage, FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import CheckedRowCoverage, FindingCollector, parse_lint_checks
 from hven.plugins.lint.service_kinds import LintServiceKind
 from hven.plugins.series.lint import hapi_server as hapi
 
@@ -24,210 +24,86 @@ if TYPE_CHECKING:
     from hven.plugins.series.lint.hapi_server import ExaminedHapiServer
     from hven.sources.http_client import HttpAnswer
 
-STANDARD_PREFIX = "HAPI 3.3 sec. "
-HAPI_CHECKS = build_lint_checks(
-    (
-        "hapi.document",
-        "error",
-        STANDARD_PREFIX + "3",
-        "a document does not exist, or is not a JSON object",
-        "respond with status 200 and a JSON object",
-        "",
-    ),
-    (
-        "hapi.status",
-        "error",
-        STANDARD_PREFIX + "3.8",
-        "a document has no HAPI version or no status with the code 1200",
-        "write {HAPI: .., status: {code: 1200, message: OK}}",
-        "",
-    ),
-    (
-        "hapi.media-type",
-        "warning",
-        STANDARD_PREFIX + "3",
-        "a response has the wrong media type",
-        "send application/json, text/csv or application/octet-stream",
-        "",
-    ),
-    (
-        "hapi.cors",
-        "warning",
-        STANDARD_PREFIX + "9",
-        "scripts of other sites cannot read the response",
-        "send Access-Control-Allow-Origin: *",
-        "",
-    ),
-    (
-        "hapi.about-key",
-        "error",
-        STANDARD_PREFIX + "3.2",
-        "/about has no value for a required key",
-        "add id, title and contact",
-        "",
-    ),
-    (
-        "hapi.formats",
-        "error",
-        STANDARD_PREFIX + "3.3",
-        "outputFormats does not contain csv",
-        "support csv, as every server must",
-        "",
-    ),
-    (
-        "hapi.catalog",
-        "error",
-        STANDARD_PREFIX + "3.5",
-        "the catalog has an entry without an id, the same id twice, or an id that clients cannot send back",
-        "give each data set one id, without commas",
-        "",
-    ),
-    (
-        "hapi.depth",
-        "error",
-        STANDARD_PREFIX + "3.5",
-        "the catalog with depth=all differs from /info",
-        "return the same info in both places",
-        "",
-    ),
-    (
-        "hapi.info-key",
-        "error",
-        STANDARD_PREFIX + "3.6",
-        "a key of /info is missing or has the wrong form",
-        "write parameters, startDate and stopDate, with times and durations in ISO 8601",
-        "",
-    ),
-    (
-        "hapi.time",
-        "error",
-        STANDARD_PREFIX + "3.6.3",
-        "the first parameter is not the time",
-        "make the time the first parameter, with the type isotime, the units UTC and the fill null",
-        "",
-    ),
-    (
-        "hapi.parameter",
-        "error",
-        STANDARD_PREFIX + "3.6.3",
-        "the description of a parameter is incomplete or invalid",
-        "give the name, type, length of strings, size of arrays, units, and fill as text",
-        "",
-    ),
-    (
-        "hapi.bins",
-        "error",
-        STANDARD_PREFIX + "3.6.18",
-        "the bins do not match the parameter's size",
-        "write a center or a range for each element of each dimension",
-        "",
-    ),
-    (
-        "hapi.subset",
-        "error",
-        STANDARD_PREFIX + "3.6.1",
-        "an /info for some of the parameters lists other parameters",
-        "list the time and the requested parameters",
-        "",
-    ),
-    (
-        "hapi.record",
-        "error",
-        STANDARD_PREFIX + "3.7",
-        "a CSV line does not match /info",
-        "write one value for each element, in the form of its type",
-        "",
-    ),
-    (
-        "hapi.time-form",
-        "error",
-        STANDARD_PREFIX + "3.7.6",
-        "times do not have the declared length, or do not end with Z",
-        "write all times of a data set in the same form",
-        "",
-    ),
-    ("hapi.order", "error", STANDARD_PREFIX + "3.7", "samples are not ordered by time", "sort them", ""),
-    (
-        "hapi.outside",
-        "error",
-        STANDARD_PREFIX + "3.7",
-        "samples are outside the requested interval, or samples within it are missing",
-        "send all samples from start (inclusive) to stop (exclusive)",
-        "",
-    ),
-    (
-        "hapi.binary",
-        "error",
-        STANDARD_PREFIX + "3.7.4",
-        "the samples in binary are different from those in csv, or a record is incomplete",
-        "write little-endian doubles, 4-byte integers, and strings of their full length",
-        "",
-    ),
-    (
-        "hapi.json",
-        "error",
-        STANDARD_PREFIX + "3.7.5",
-        "the JSON samples differ from the CSV samples, or do not match /info",
-        "write the header object with the key data",
-        "",
-    ),
-    (
-        "hapi.header",
-        "error",
-        STANDARD_PREFIX + "3.7.2",
-        "the header before the samples differs from /info",
-        "with include=header, write the content of /info in lines that begin with #",
-        "",
-    ),
-    (
-        "hapi.nothing",
-        "warning",
-        STANDARD_PREFIX + "3.8",
-        "the response for an interval without samples is not empty",
-        "send status 200 and an empty body; with include=header, the code 1201",
-        "",
-    ),
-    (
-        "hapi.code",
-        "warning",
-        STANDARD_PREFIX + "3.8.1",
-        "the response to an invalid request does not have the right code",
-        "send HAPI's code in a JSON document",
-        "",
-    ),
-    (
-        "hapi.refused",
-        "error",
-        STANDARD_PREFIX + "3.8.1",
-        "an invalid request is not rejected",
-        "send an HTTP status from 400 on, and a JSON document with HAPI's code",
-        "",
-    ),
-    (
-        "hapi.http-status",
-        "error",
-        STANDARD_PREFIX + "3.8.1",
-        "the HTTP status does not match HAPI's code",
-        "send 404 for unknown data sets and parameters, otherwise 400",
-        "",
-    ),
-    (
-        "hapi.echo",
-        "error",
-        STANDARD_PREFIX + "3.8.2",
-        "the response repeats an invalid value",
-        "leave it out, because it may be a script",
-        "",
-    ),
-    (
-        "hapi.old-names",
-        "error",
-        STANDARD_PREFIX + "1.1",
-        "HAPI 2 requests are not understood",
-        "also accept id, time.min and time.max",
-        "",
-    ),
-)
+HAPI_CHECKS = parse_lint_checks("""
+hapi.document | error | HAPI 3.3 sec. 3
+    a document does not exist, or is not a JSON object
+    respond with status 200 and a JSON object
+hapi.status | error | HAPI 3.3 sec. 3.8
+    a document has no HAPI version or no status with the code 1200
+    write {HAPI: .., status: {code: 1200, message: OK}}
+hapi.media-type | warning | HAPI 3.3 sec. 3
+    a response has the wrong media type
+    send application/json, text/csv or application/octet-stream
+hapi.cors | warning | HAPI 3.3 sec. 9
+    scripts of other sites cannot read the response
+    send Access-Control-Allow-Origin: *
+hapi.about-key | error | HAPI 3.3 sec. 3.2
+    /about has no value for a required key
+    add id, title and contact
+hapi.formats | error | HAPI 3.3 sec. 3.3
+    outputFormats does not contain csv
+    support csv, as every server must
+hapi.catalog | error | HAPI 3.3 sec. 3.5
+    the catalog has an entry without an id, the same id twice, or an id that clients cannot send back
+    give each data set one id, without commas
+hapi.depth | error | HAPI 3.3 sec. 3.5
+    the catalog with depth=all differs from /info
+    return the same info in both places
+hapi.info-key | error | HAPI 3.3 sec. 3.6
+    a key of /info is missing or has the wrong form
+    write parameters, startDate and stopDate, with times and durations in ISO 8601
+hapi.time | error | HAPI 3.3 sec. 3.6.3
+    the first parameter is not the time
+    make the time the first parameter, with the type isotime, the units UTC and the fill null
+hapi.parameter | error | HAPI 3.3 sec. 3.6.3
+    the description of a parameter is incomplete or invalid
+    give the name, type, length of strings, size of arrays, units, and fill as text
+hapi.bins | error | HAPI 3.3 sec. 3.6.18
+    the bins do not match the parameter's size
+    write a center or a range for each element of each dimension
+hapi.subset | error | HAPI 3.3 sec. 3.6.1
+    an /info for some of the parameters lists other parameters
+    list the time and the requested parameters
+hapi.record | error | HAPI 3.3 sec. 3.7
+    a CSV line does not match /info
+    write one value for each element, in the form of its type
+hapi.time-form | error | HAPI 3.3 sec. 3.7.6
+    times do not have the declared length, or do not end with Z
+    write all times of a data set in the same form
+hapi.order | error | HAPI 3.3 sec. 3.7
+    samples are not ordered by time
+    sort them
+hapi.outside | error | HAPI 3.3 sec. 3.7
+    samples are outside the requested interval, or samples within it are missing
+    send all samples from start (inclusive) to stop (exclusive)
+hapi.binary | error | HAPI 3.3 sec. 3.7.4
+    the samples in binary are different from those in csv, or a record is incomplete
+    write little-endian doubles, 4-byte integers, and strings of their full length
+hapi.json | error | HAPI 3.3 sec. 3.7.5
+    the JSON samples differ from the CSV samples, or do not match /info
+    write the header object with the key data
+hapi.header | error | HAPI 3.3 sec. 3.7.2
+    the header before the samples differs from /info
+    with include=header, write the content of /info in lines that begin with #
+hapi.nothing | warning | HAPI 3.3 sec. 3.8
+    the response for an interval without samples is not empty
+    send status 200 and an empty body; with include=header, the code 1201
+hapi.code | warning | HAPI 3.3 sec. 3.8.1
+    the response to an invalid request does not have the right code
+    send HAPI's code in a JSON document
+hapi.refused | error | HAPI 3.3 sec. 3.8.1
+    an invalid request is not rejected
+    send an HTTP status from 400 on, and a JSON document with HAPI's code
+hapi.http-status | error | HAPI 3.3 sec. 3.8.1
+    the HTTP status does not match HAPI's code
+    send 404 for unknown data sets and parameters, otherwise 400
+hapi.echo | error | HAPI 3.3 sec. 3.8.2
+    the response repeats an invalid value
+    leave it out, because it may be a script
+hapi.old-names | error | HAPI 3.3 sec. 1.1
+    HAPI 2 requests are not understood
+    also accept id, time.min and time.max
+""")
 PARAMETER_TYPES = {"string", "double", "integer", "isotime"}
 TIME_STAMP_LOCATIONS = {"begin", "center", "end", "other"}
 MAX_DATA_SETS = 20  # data sets that are judged
