@@ -33,11 +33,13 @@ def find_column_statistics(view: ReaderView, published: PublishedTable) -> Stati
     text_columns = [column.name for column in table.columns if column.type.is_string]
     has_lengths = all("max_length" in statistics.get(name, {}) for name in text_columns)
     if table.policy is not None or not has_lengths:
-        statistics = view.remember("texts", table.qualified_name, lambda: _query_statistics(view, table, text_columns))
+        statistics = view.find_or_compute(
+            "texts", table.qualified_name, lambda: _query_statistics(view, table, text_columns)
+        )
     array_columns = _list_text_array_parameters(table)
     if not array_columns:
         return statistics
-    lengths = view.remember(
+    lengths = view.find_or_compute(
         "text arrays", table.qualified_name, lambda: _query_max_text_bytes(view, table, array_columns)
     )
     return {**statistics, **lengths}

@@ -203,9 +203,9 @@ class GranuleSource(FilesAsRowsSource):
                     instants += [int(samples.instants[0]), int(samples.instants[-1])]
                 counts.append(len(samples.instants))
                 layouts.append(samples.layout_digest)
-                if samples.omitted_count:
+                if samples.times.omitted_count:
                     self._files_by_loss.setdefault(SKIPPED_SAMPLES_MESSAGE, []).append(file.name)
-                if samples.has_truncated_times:
+                if samples.times.has_truncated_times:
                     self._files_by_loss.setdefault(TRUNCATED_TIMES_MESSAGE, []).append(file.name)
         if foreign is not None and not counts:
             raise foreign

@@ -197,7 +197,7 @@ class BinPyramidStore:
         """Request that the reductions of a data set are built soon, from what everybody sees."""
         if pyramid_key not in self._requested_keys:
             self._requested_keys.add(pyramid_key)
-            self._build_queue.put((pyramid_key, view.as_anonymous(), data_set))
+            self._build_queue.put((pyramid_key, view.copy_for_everybody(), data_set))
 
     def _run_builds(self) -> None:
         with suppress(OSError, AttributeError):  # a lower priority than queries
@@ -490,4 +490,4 @@ def get_bin_pyramid_store(site: Site) -> BinPyramidStore:
 def request_missing_pyramids(view: ReaderView, data_sets: Iterable[SampleDataSet]) -> None:
     """Request the missing reductions of all data sets, as everybody sees them."""
     for data_set in data_sets:
-        _find_or_request_pyramid_levels(view.as_anonymous(), data_set)
+        _find_or_request_pyramid_levels(view.copy_for_everybody(), data_set)

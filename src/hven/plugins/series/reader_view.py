@@ -58,7 +58,7 @@ class ReaderView:
         """Whether everybody gets the answers of this reader."""
         return self.access_key == "public" and self.principal.is_anonymous
 
-    def as_anonymous(self) -> ReaderView:
+    def copy_for_everybody(self) -> ReaderView:
         """Return what everybody sees of the same state."""
         return ReaderView(self.context, ANONYMOUS_PRINCIPAL, self.published_state)
 
@@ -80,20 +80,20 @@ class ReaderView:
         for batch in self.read_batches(adql):
             yield from batch.to_pylist()
 
-    def remember(self, kind: str, name: str, find_fact: Callable[[], Fact]) -> Fact:
-        """Return a fact that was found for readers who see the same, or find it.
+    def find_or_compute(self, kind: str, name: str, compute: Callable[[], Fact]) -> Fact:
+        """Find a fact that was computed for readers who see the same, or compute it.
 
         Parameters
         ----------
         kind, name
             Kind of the fact, and the data set or table of which it is one.
-        find_fact
-            Finds the fact.
+        compute
+            Computes the fact.
         """
         fact_cache = self.context.site.get_or_create(ReaderFactCache)
         key = (kind, name, self.published_state.version, self.access_key)
         kept_fact: tuple[Fact] | None = fact_cache.find(key)
         if kept_fact is None:
-            kept_fact = (find_fact(),)
+            kept_fact = (compute(),)
             fact_cache.store(key, kept_fact)
         return kept_fact[0]

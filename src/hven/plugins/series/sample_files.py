@@ -88,7 +88,7 @@ class SampleTimesCache(LruCache[Any]):
                 if cached_times is None:
                     self.store(key, samples.times, samples.times.memory_bytes)
         if cached_times is not None:
-            samples.set_times(cached_times)
+            samples.times = cached_times
 
 
 @dataclass(frozen=True, slots=True)

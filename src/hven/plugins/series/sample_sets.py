@@ -314,7 +314,7 @@ def _find_file_data_set(
         return None
     files = DataSetFiles(view, series, table)
     try:
-        data_set = view.remember("set", series.id, lambda: _build_file_data_set(files, published))
+        data_set = view.find_or_compute("set", series.id, lambda: _build_file_data_set(files, published))
     except HvenError as error:
         _note_failure(view, series, error, RETRY_DELAY_SECONDS)
         return None
@@ -360,7 +360,7 @@ def _find_file_state(files: DataSetFiles) -> str | None:
 
 def _find_read_failures(view: ReaderView) -> dict[str, tuple[HvenError, float]]:
     """Return the data sets that cannot be read now: id or path -> the error, and when they are tried again."""
-    return view.remember("failures", "", dict)
+    return view.find_or_compute("failures", "", dict)
 
 
 def _has_recent_failure(view: ReaderView, series: TimeSeriesSpec) -> bool:
@@ -397,7 +397,7 @@ def find_time_extent(view: ReaderView, data_set: SampleDataSet) -> TimeExtent | 
         base_extent = find_time_extent(view, data_set.base_set)
         return None if base_extent is None else base_extent.widen_to_bins(data_set.bin_microseconds)
     if data_set.file_layout is not None:
-        return view.remember("extent", data_set.id, lambda: _find_file_extent(view, data_set))
+        return view.find_or_compute("extent", data_set.id, lambda: _find_file_extent(view, data_set))
     first, last, row_count = _find_time_limits(view, data_set)
     if first is None or last is None:
         return None
@@ -417,7 +417,7 @@ def find_time_extent(view: ReaderView, data_set: SampleDataSet) -> TimeExtent | 
 def _find_time_limits(view: ReaderView, data_set: SampleDataSet) -> tuple[Any, Any, int]:
     """Find the first and the last time of a column, as it has them, and the number of rows."""
     if data_set.remote is not None:
-        return view.remember("span", data_set.id, lambda: _query_time_limits(view, data_set, "begins", "ends"))
+        return view.find_or_compute("span", data_set.id, lambda: _query_time_limits(view, data_set, "begins", "ends"))
     published = data_set.published
     conditions: tuple[str, ...] = ()
     if len(list_table_series(data_set.table)) > 1:
@@ -429,7 +429,9 @@ def _find_time_limits(view: ReaderView, data_set: SampleDataSet) -> tuple[Any, A
     if sees_all_rows and minimum is not None and maximum is not None:
         return minimum, maximum, published.rows or 0
     name = quote_adql_name(data_set.time.name)
-    return view.remember("span", data_set.id, lambda: _query_time_limits(view, data_set, name, name, *conditions))
+    return view.find_or_compute(
+        "span", data_set.id, lambda: _query_time_limits(view, data_set, name, name, *conditions)
+    )
 
 
 def _query_time_limits(

@@ -43,7 +43,9 @@ def find_span_after_last_gap(view: ReaderView, data_set: SampleDataSet, extent: 
     """
     if data_set.remote is None and data_set.numeric_parameters and pyramids.can_reduce_quickly(view, data_set, extent):
         try:
-            return view.remember("latest", data_set.id, lambda: _search_span_after_last_gap(view, data_set, extent))
+            return view.find_or_compute(
+                "latest", data_set.id, lambda: _search_span_after_last_gap(view, data_set, extent)
+            )
         except HvenError:
             pass  # the page shows the whole span, and reports why parts of it are missing
     return extent.start, extent.stop
