@@ -170,6 +170,7 @@ class _Das2Request(sample_sets.SeriesRequest):
 
     def __init__(self, request: Request, context: ServiceContext) -> None:
         super().__init__(request, context)
+        self.params = _parse_das2_query_params(request)
         self.url = f"{self.base_url}/das2"
         self.settings = context.site.settings
 

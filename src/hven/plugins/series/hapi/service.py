@@ -129,20 +129,16 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     error_message = services.write_error_message(error, services.get_request_id(request))
     body = _build_status(code, f"HAPI error {code}: {code_text}; {error_message}")
     # HTTP's own status tells clients to log in, to slow down or to come again; otherwise it is that of HAPI's code
-    http_status = code_status
-    if code == 1400 or (code == 1500 and status == BUSY_STATUS):
-        http_status = status
+    keeps_status = code == 1400 or (code == 1500 and status == BUSY_STATUS)
+    http_status = status if keeps_status else code_status
     return _answer_json(request, body, http_status, services.build_error_headers(error))
 
 
 def _build_modified_header(update_time: str) -> dict[str, str]:
     """Build the Last-Modified header."""
     time = datetime.fromisoformat(update_time)
-    if time.tzinfo:
-        time = time.astimezone(UTC)
-    else:
-        time = time.replace(tzinfo=UTC)
-    return {"last-modified": format_datetime(time, usegmt=True)}
+    utc_time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    return {"last-modified": format_datetime(utc_time, usegmt=True)}
 
 
 def _answer_json(
@@ -177,27 +173,20 @@ def _describe_bins(bins: ParameterBins, parameter_names: set[str]) -> dict[str, 
         elif values:
             description[key] = [list(value) if isinstance(value, tuple) else value for value in values]
     description.setdefault("centers", None)
-    has_ranges = description.get("ranges") is not None
-    if not has_ranges:
+    if description.get("ranges") is None:
         description.pop("ranges", None)
-    if bins.label:
-        description["label"] = bins.label
-    if bins.description:
-        description["description"] = bins.description
-    return description
+    texts = {"label": bins.label, "description": bins.description}
+    return description | {key: text for key, text in texts.items() if text}
 
 
 def _describe_parameter(parameter: SampleParameter, parameter_names: set[str]) -> dict[str, Any]:
     column = parameter.column
     description: dict[str, Any] = {"name": column.name, "type": parameter.value_kind}
-    if parameter.value_kind in {"string", "isotime"}:
+    if parameter.byte_length:
         description["length"] = parameter.byte_length
     if parameter.dimensions:
         description["size"] = list(parameter.dimensions)
-    if parameter.value_kind == "isotime":
-        description["units"] = "UTC"
-    else:
-        description["units"] = column.unit or None
+    description["units"] = "UTC" if parameter.value_kind == "isotime" else column.unit or None
     description["fill"] = parameter.fill
     if column.description:
         description["description"] = column.description
@@ -226,22 +215,6 @@ def _describe_vector_components(
     elif elements and not size:
         description["vectorComponents"] = elements[0]
     return description
-
-
-def _choose_parameters(data_set: SampleDataSet, parameter_list: str) -> list[SampleParameter]:
-    """Choose the requested parameters; the time may be omitted."""
-    if not parameter_list:
-        return list(data_set.parameters)
-    all_names = [data_set.time.name, *(parameter.name for parameter in data_set.parameters)]
-    index_by_name = {name: index for index, name in enumerate(all_names)}
-    indexes = []
-    for name in parameter_list.split(","):
-        if name not in index_by_name:
-            raise HapiError(1407, f"the parameters of this data set are {', '.join(index_by_name)[:500]}")
-        indexes.append(index_by_name[name])
-    if any(after <= before for before, after in pairwise(indexes)):
-        raise HapiError(1411, f"write them in this order: {', '.join(index_by_name)[:500]}")
-    return [data_set.parameters[index - 1] for index in indexes if index]
 
 
 def _build_data_set_info(
@@ -334,6 +307,10 @@ def _format_date(instant: int, text_length: int) -> str:
 class _HapiRequest(sample_sets.SeriesRequest):
     face = "hapi"
 
+    def __init__(self, request: Request, context: ServiceContext, endpoint: str = "") -> None:
+        self.params = _read_params(request, endpoint) if endpoint else {}
+        super().__init__(request, context)
+
     def find_update_time(self) -> str:
         updates = (data_set.published.updated for data_set in self.data_sets.values())
         return max(updates, default=self.context.start_time.isoformat())
@@ -348,13 +325,38 @@ class _HapiRequest(sample_sets.SeriesRequest):
         info = _build_data_set_info(data_set, extent, parameters, self.base_url)
         return info | derived.describe_data_set_relations(data_set, self.data_sets)
 
-    def require_data_set(self, params: Mapping[str, str]) -> SampleDataSet:
-        if "dataset" not in params:
+    def require_data_set(self) -> SampleDataSet:
+        if "dataset" not in self.params:
             raise HapiError(1400, "dataset is missing; see the list of data sets in the catalog")
-        data_set = self.find_data_set(params["dataset"])
+        data_set = self.find_data_set(self.params["dataset"])
         if data_set is None:
             raise HapiError(1406, "see the list of data sets in the catalog")
         return data_set
+
+    def choose_parameters(self, data_set: SampleDataSet) -> list[SampleParameter]:
+        """Choose the requested parameters; the time may be omitted."""
+        parameter_list = self.params.get("parameters")
+        if not parameter_list:
+            return list(data_set.parameters)
+        all_names = [data_set.time.name, *(parameter.name for parameter in data_set.parameters)]
+        index_by_name = {name: index for index, name in enumerate(all_names)}
+        indexes = []
+        for name in parameter_list.split(","):
+            if name not in index_by_name:
+                raise HapiError(1407, f"the parameters of this data set are {', '.join(index_by_name)[:500]}")
+            indexes.append(index_by_name[name])
+        if any(after <= before for before, after in pairwise(indexes)):
+            raise HapiError(1411, f"write them in this order: {', '.join(index_by_name)[:500]}")
+        return [data_set.parameters[index - 1] for index in indexes if index]
+
+    def parse_time(self, name: str, code: int) -> int:
+        """Parse a time in nanoseconds."""
+        if name not in self.params:
+            raise HapiError(1400, f"{name} is missing")
+        try:
+            return parse_time_as_nanoseconds(self.params[name])
+        except ValueError:
+            raise HapiError(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
 def _build_about_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
@@ -374,8 +376,7 @@ def _build_capabilities(_: _HapiRequest) -> Mapping[str, Any]:
 
 
 def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
-    params = _read_params(hapi_request.request, "catalog")
-    depth = params.get("depth", "dataset")
+    depth = hapi_request.params.get("depth", "dataset")
     if depth not in {"dataset", "all"}:
         raise HapiError(1413, "write dataset or all")
     items = []
@@ -388,19 +389,9 @@ def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
 
 
 def _build_info_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
-    params = _read_params(hapi_request.request, "info")
-    data_set = hapi_request.require_data_set(params)
-    parameters = _choose_parameters(data_set, params.get("parameters", ""))
+    data_set = hapi_request.require_data_set()
+    parameters = hapi_request.choose_parameters(data_set)
     return {**_build_status(1200), **hapi_request.build_data_set_info(data_set, parameters)}
-
-
-def _parse_time(params: Mapping[str, str], name: str, code: int) -> int:
-    if name not in params:
-        raise HapiError(1400, f"{name} is missing")
-    try:
-        return parse_time_as_nanoseconds(params[name])
-    except ValueError:
-        raise HapiError(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
 def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
@@ -411,10 +402,6 @@ def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, A
             continue
         extent = sample_sets.find_time_extent(hapi_request, data_set)
         time_length = data_set.time.byte_length
-        parameters = [
-            {"name": parameter.name, "unit": parameter.column.unit, "description": parameter.column.description}
-            for parameter in data_set.parameters
-        ]
         item = {
             "id": data_set.id,
             "title": data_set.title,
@@ -422,7 +409,10 @@ def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, A
             "start": "",
             "stop": "",
             "example": "",
-            "parameters": parameters,
+            "parameters": [
+                {"name": parameter.name, "unit": parameter.column.unit, "description": parameter.column.description}
+                for parameter in data_set.parameters
+            ],
         }
         if extent is not None:
             example_span = min(extent.span, extent.span * EXAMPLE_SAMPLES // max(extent.row_count, 1))
@@ -435,11 +425,11 @@ def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, A
 
 
 async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
-    params = _read_params(hapi_request.request, "data")
-    data_set: SampleDataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set, params)
-    chosen = _choose_parameters(data_set, params.get("parameters", ""))
-    start_nanoseconds = _parse_time(params, "start", 1402)
-    stop_nanoseconds = _parse_time(params, "stop", 1403)
+    params = hapi_request.params
+    data_set: SampleDataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set)
+    chosen = hapi_request.choose_parameters(data_set)
+    start_nanoseconds = hapi_request.parse_time("start", 1402)
+    stop_nanoseconds = hapi_request.parse_time("stop", 1403)
     if start_nanoseconds >= stop_nanoseconds:
         raise HapiError(1404)
     if params.get("include", "header") != "header":
@@ -512,8 +502,7 @@ def build_hapi_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/hapi`` and its five endpoints; other endpoints and methods get errors of HAPI."""
 
     async def answer_document(request: Request, build_document: Any, endpoint: str) -> Response:
-        _read_params(request, endpoint)
-        hapi_request = _HapiRequest(request, context)
+        hapi_request = _HapiRequest(request, context, endpoint)
 
         def build_body() -> tuple[Mapping[str, Any], str]:
             return build_document(hapi_request), hapi_request.find_update_time()
@@ -522,7 +511,7 @@ def build_hapi_routes(context: ServiceContext) -> Sequence[Route]:
         return _answer_json(request, body, extra_headers=_build_modified_header(updated))
 
     async def answer_data(request: Request) -> Response:
-        return await _answer_sample_data(_HapiRequest(request, context))
+        return await _answer_sample_data(_HapiRequest(request, context, "data"))
 
     async def answer_front_page(request: Request) -> Response:
         writers = (face.page_writers.get(FACE.name) for face in context.faces.values())
