@@ -27,10 +27,10 @@ from hven.model.errors import SourceError, format_message
 from hven.model.sky import time_scales
 from hven.model.table import Column, ParameterBins, SeriesParameterSpec
 from hven.model.types import ColumnType
-from hven.plugins.series.reference_times import DAY_MICROSECONDS, UNIX_EPOCH_DAYS, read_reference_time
+from hven.plugins.series.reference_times import UNIX_EPOCH_DAYS, read_reference_time
 from hven.plugins.series.sample_records import SampledParameter, match_records_by_time, read_parameter
 from hven.plugins.series.sampled_variables import (
-    VOTABLE_TYPES,
+    SAMPLE_TYPES,
     ColumnStream,
     SampledVariable,
     create_array_variable,
@@ -43,6 +43,7 @@ from hven.plugins.series.sampled_variables import (
     list_columns,
     read_column,
 )
+from hven.plugins.series.time_texts import DAY_MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -330,7 +331,7 @@ class FileTimeSamples:
         kind = first.type
         if len(sampled_variables) > 1 or file_parameter.element is not None:
             element_type = np.result_type(*(find_element_type(source.column) for source in sampled_variables))
-            kind = ColumnType(VOTABLE_TYPES[element_type.str[1:]], None)
+            kind = ColumnType(SAMPLE_TYPES[element_type.str[1:]], None)
         if not kind.is_string:
             kind = ColumnType(kind.datatype, format_arraysize(shape), kind.xtype)
         unit = file_parameter.unit or first.unit

@@ -66,6 +66,15 @@ class SampleParameter:
         return self.column.link is not None or ucd.startswith("meta.ref.url")
 
 
+def list_bin_centers(bins: ParameterBins | None) -> tuple[float, ...]:
+    """List the centers of bins, or the middles of their ranges; empty if they are unknown or change with time."""
+    if bins is None or isinstance(bins.centers, str):
+        return ()
+    if bins.centers or isinstance(bins.ranges, str):
+        return bins.centers
+    return tuple((low + high) / 2 for low, high in bins.ranges)
+
+
 def has_text_arrays(column_type: ColumnType) -> bool:
     """Return whether values of a type are arrays of texts.
 

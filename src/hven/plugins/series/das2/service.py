@@ -7,7 +7,7 @@ is no HTTP error.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby, islice, pairwise
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from hven.plugins.series import pyramids, reductions, sample_sets
 from hven.plugins.series.das2 import stream_writing as streams
 from hven.plugins.series.das2.stream_writing import Das2PacketPlane, Das2StreamFormat, Segment
 from hven.plugins.series.reader_view import ReaderView
+from hven.plugins.series.sample_parameters import list_bin_centers
 from hven.plugins.series.span_links import build_span_links, has_data_sets
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import SECOND_MICROSECONDS, format_instant, parse_time_as_microseconds
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.errors import HvenError
-    from hven.model.table import LinkTemplate, ParameterBins, Schema, Table
+    from hven.model.table import LinkTemplate, Schema, Table
     from hven.plugins.series.sample_parameters import SampleParameter
     from hven.plugins.series.sample_sets import SampleDataSet
     from hven.site import PublishedState, PublishedTable
@@ -463,12 +463,8 @@ def _answer_sample_data(
                 das2_request, data_set, parameters, start=start, stop=stop, bin_microseconds=bin_microseconds
             )
         request_id = services.get_request_id(das2_request.request)
-        no_data_message = f"No data in the interval {time_range}"
-
-        def write_message(error: HvenError) -> str:
-            return services.write_error_message(error, request_id)
-
-        return streams.write_das2_stream(segments, full_format, no_data_message, write_message)
+        write_message = partial(services.write_error_message, request_id=request_id)
+        return streams.write_das2_stream(segments, full_format, f"No data in the interval {time_range}", write_message)
 
     return iterate_chunks, headers
 
@@ -532,29 +528,11 @@ def _format_label(name: str, unit: str | None) -> str:
     return name
 
 
-def _find_last_axis_bins(parameter: SampleParameter) -> ParameterBins | None:
-    """Return the bins of the last dimension of a parameter."""
-    if parameter.bins:
-        return parameter.bins[-1]
-    return None
-
-
-def _list_axis_values(parameter: SampleParameter) -> tuple[float, ...]:
-    """List the values on the axis of a parameter, where they are the same for all samples."""
-    axis = _find_last_axis_bins(parameter)
-    if axis is None or isinstance(axis.centers, str) or isinstance(axis.ranges, str):
-        return ()
-    if axis.centers:
-        return axis.centers
-    return tuple((low + high) / 2 for low, high in axis.ranges)
-
-
 def _find_axis_column(data_set: SampleDataSet, parameter: SampleParameter) -> str | None:
     """Return the column that has the axis values of a parameter for each sample."""
-    axis = _find_last_axis_bins(parameter)
-    if axis is None or not isinstance(axis.centers, str):
+    if not parameter.bins or not isinstance(parameter.bins[-1].centers, str):
         return None
-    column_name = axis.centers.lower()
+    column_name = parameter.bins[-1].centers.lower()
     for candidate in data_set.parameters:
         if candidate.name.lower() == column_name and candidate.dimensions == parameter.dimensions[-1:]:
             return candidate.name
@@ -583,11 +561,11 @@ def _build_packet_planes(
     if not is_reduced:
         return planes
     line_names = {parameter.name for parameter in parameters if not parameter.dimensions}
-    reduced_planes = [_derive_statistic_plane(plane, "m", "", "BIN_AVG") for plane in planes]
+    reduced_planes = [plane.reduce("m", "", "BIN_AVG") for plane in planes]
     for plane in planes:
         if plane.field in line_names:
-            reduced_planes.append(_derive_statistic_plane(plane, "l", ".min", "BIN_MIN"))
-        reduced_planes.append(_derive_statistic_plane(plane, "h", ".max", "BIN_MAX"))
+            reduced_planes.append(plane.reduce("l", ".min", "BIN_MIN"))
+        reduced_planes.append(plane.reduce("h", ".max", "BIN_MAX"))
     return reduced_planes
 
 
@@ -595,48 +573,32 @@ def _build_parameter_planes(
     parameter: SampleParameter, identifier: str, moving_axis_values: tuple[float, ...] | None
 ) -> Iterator[Das2PacketPlane]:
     """Build the planes of a parameter: one for a scalar or a spectrum, one for each line of an array."""
-    axis = _find_last_axis_bins(parameter)
+    column = parameter.column
+    label = _format_label(column.label or parameter.name, column.unit)
     *_, line_count, element_count = (1, 1, *parameter.dimensions)
-    axis_values = None
-    axis_name = ""
-    axis_unit = None
-    if len(parameter.dimensions) == 2 or parameter.bins or element_count > MAX_LINE_ELEMENTS:
-        axis_values = moving_axis_values or _list_axis_values(parameter)
-        if not axis_values:
-            axis_values = tuple(map(float, range(1, element_count + 1)))
-        axis_name = "index"
-        if axis:
-            axis_name = axis.label or axis.name
-            axis_unit = axis.unit
-    elif parameter.dimensions:  # each of a few elements without bins is a line
-        line_count = element_count
-        element_count = 1
-    is_one_of_several = line_count > 1
-    if axis_values is None and parameter.dimensions:
-        is_one_of_several = True
-    for line in range(line_count):
-        plane_name = identifier
-        label = _format_label(parameter.column.label or parameter.name, parameter.column.unit)
-        if is_one_of_several:
-            plane_name = f"{identifier}_{line + 1}"
-            label = f"{parameter.name} {line + 1}"
-        yield Das2PacketPlane(
-            name=plane_name,
-            field=parameter.name,
-            element_range=(line * element_count, (line + 1) * element_count),
-            unit=parameter.column.unit,
-            axis_values=axis_values,
-            axis_name=axis_name,
-            axis_unit=axis_unit,
-            label=label,
-            summary=parameter.column.description or "",
-        )
-
-
-def _derive_statistic_plane(plane: Das2PacketPlane, letter: str, suffix: str, operation: str) -> Das2PacketPlane:
-    return plane._replace(
-        name=plane.name + suffix, field=f"{letter} {plane.field}", source=plane.name, operation=operation
+    plane = Das2PacketPlane(
+        identifier, parameter.name, (0, element_count), column.unit, label=label, summary=column.description or ""
     )
+    is_one_of_several = line_count > 1
+    if len(parameter.dimensions) == 2 or parameter.bins or element_count > MAX_LINE_ELEMENTS:
+        axis = parameter.bins[-1] if parameter.bins else None
+        plane = plane._replace(
+            axis_values=moving_axis_values or list_bin_centers(axis) or tuple(map(float, range(1, element_count + 1))),
+            axis_name=axis.label or axis.name if axis else "index",
+            axis_unit=axis.unit if axis else None,
+        )
+    elif parameter.dimensions:  # each of a few elements without bins is a line
+        line_count, element_count = element_count, 1
+        is_one_of_several = True
+    if not is_one_of_several:
+        yield plane
+        return
+    for line in range(line_count):
+        yield plane._replace(
+            name=f"{identifier}_{line + 1}",
+            element_range=(line * element_count, (line + 1) * element_count),
+            label=f"{parameter.name} {line + 1}",
+        )
 
 
 def _read_axis_segments(

@@ -25,6 +25,7 @@ from hven.model.errors import HvenError, NotFoundError, ParamError, format_messa
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
 from hven.plugins.series import pyramids, sample_sets
+from hven.plugins.series.sample_parameters import list_bin_centers
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import DAY_MICROSECONDS
 from hven.plugins.series.timelines import spectrum_channels as channels
@@ -225,13 +226,10 @@ def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
 def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None:
     """Describe channels: the same at all times, or the parameter that has those of each sample."""
     description = {"name": bins.label or bins.name, "unit": bins.unit or ""}
-    if isinstance(bins.centers, tuple) and len(bins.centers) == count:
-        return description | {"centers": bins.centers}
-    if isinstance(bins.ranges, tuple) and len(bins.ranges) == count:
-        return description | {"centers": [(low + high) / 2 for low, high in bins.ranges]}
-    if isinstance(bins.centers, str) and bins.centers:
+    if isinstance(bins.centers, str):
         return description | {"along": bins.centers}
-    return None
+    centers = list_bin_centers(bins)
+    return description | {"centers": centers} if len(centers) == count else None
 
 
 def _is_spectrum(parameter: SampleParameter) -> bool:
