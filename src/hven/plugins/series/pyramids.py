@@ -47,9 +47,11 @@ from hven.ingest.sync import change_sets
 from hven.model.errors import NotFoundError
 from hven.plugins.series import reductions
 from hven.plugins.series.column_times import to_instants
+from hven.plugins.series.reader_view import ReaderView
 from hven.plugins.series.reductions import MIN_SAMPLES_PER_BIN, WIDTHS
 from hven.plugins.series.sample_files import ENTIRE_TIME_SPAN, DataSetFiles
-from hven.plugins.series.sample_sets import find_time_extent, read_samples
+from hven.plugins.series.sample_sets import find_time_extent, list_data_sets, read_samples
+from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
 
 if TYPE_CHECKING:
@@ -59,7 +61,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from hven.plugins.series.reader_view import ReaderView
     from hven.plugins.series.reductions import BinRecords
     from hven.plugins.series.sample_sets import SampleDataSet, TimeExtent
     from hven.site import Site
@@ -485,6 +486,26 @@ def get_bin_pyramid_store(site: Site) -> BinPyramidStore:
     """Return the pyramids of a site."""
     pyramid_store: BinPyramidStore = site.get_or_create(BinPyramidStore, site.settings.var_directory / "reductions")
     return pyramid_store
+
+
+def build_missing_pyramids(site: Site, collection: str) -> None:
+    """Build the missing reductions of a collection's public data sets, and return when they are complete.
+
+    The first plot after a command then needs no wait, as after a synchronisation by a server.
+
+    Parameters
+    ----------
+    site
+        Site that publishes the collection.
+    collection
+        Name of the collection.
+    """
+    context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+    view = ReaderView(context, ANONYMOUS_PRINCIPAL, site.get_published_state())
+    data_sets = list_data_sets(view, "das2", collection=collection)
+    if data_sets:
+        request_missing_pyramids(view, data_sets.values())
+        get_bin_pyramid_store(site).wait_until_idle()
 
 
 def request_missing_pyramids(view: ReaderView, data_sets: Iterable[SampleDataSet]) -> None:

@@ -50,26 +50,30 @@ if TYPE_CHECKING:
     from hven.site import PublishedTable
 
 HAPI_VERSION = "3.3"
-# code -> HTTP status and text (section 3.8.1)
+# code, HTTP status and text (section 3.8.1)
+_STATUS_LINES = """
+1200 200 OK
+1201 200 OK - no data for time range
+1400 400 Bad request - user input error
+1401 400 Bad request - unknown API parameter name
+1402 400 Bad request - syntax error in start time
+1403 400 Bad request - syntax error in stop time
+1404 400 Bad request - start equal to or after stop
+1405 400 Bad request - start < startDate and/or stop > stopDate
+1406 404 Bad request - unknown dataset id
+1407 404 Bad request - unknown dataset parameter
+1408 400 Bad request - too much time or data requested
+1409 400 Bad request - unsupported output format
+1410 400 Bad request - unsupported include value
+1411 400 Bad request - out-of-order or duplicate parameters
+1412 400 Bad request - unsupported resolve_references value
+1413 400 Bad request - unsupported depth value
+1500 500 Internal server error
+1501 500 Internal server error - upstream request error
+"""
 STATUS_CODES = {
-    1200: (200, "OK"),
-    1201: (200, "OK - no data for time range"),
-    1400: (400, "Bad request - user input error"),
-    1401: (400, "Bad request - unknown API parameter name"),
-    1402: (400, "Bad request - syntax error in start time"),
-    1403: (400, "Bad request - syntax error in stop time"),
-    1404: (400, "Bad request - start equal to or after stop"),
-    1405: (400, "Bad request - start < startDate and/or stop > stopDate"),
-    1406: (404, "Bad request - unknown dataset id"),
-    1407: (404, "Bad request - unknown dataset parameter"),
-    1408: (400, "Bad request - too much time or data requested"),
-    1409: (400, "Bad request - unsupported output format"),
-    1410: (400, "Bad request - unsupported include value"),
-    1411: (400, "Bad request - out-of-order or duplicate parameters"),
-    1412: (400, "Bad request - unsupported resolve_references value"),
-    1413: (400, "Bad request - unsupported depth value"),
-    1500: (500, "Internal server error"),
-    1501: (500, "Internal server error - upstream request error"),
+    int(code): (int(http_status), text)
+    for code, http_status, text in (line.split(" ", 2) for line in _STATUS_LINES.strip().splitlines())
 }
 # names of HAPI 2, which HAPI 3 must accept, too (section 3.2)
 PARAMETER_ALIASES = {

@@ -37,6 +37,3 @@ def validate_file(path: Path) -> FileLintReport:
         document_error = str(error)
     feature_count = accepted_count + len(rejects)
     return FileLintReport(item_name="feature", item_count=feature_count, rejects=rejects, document_error=document_error)
-
-
-__all__ = ["validate_file"]
