@@ -118,19 +118,10 @@ def get_namespace(element: Any) -> str:
     return ""
 
 
-def find_child_elements(element: Any, name: str) -> list[Any]:
-    """Return the direct children with a name, in any namespace."""
-    return [child for child in element if get_local_name(child) == name]
-
-
 def get_element_text(element: Any, name: str = "") -> str:
     """Return the text of an element, or of its first child with a name; empty if there is none."""
-    if name:
-        named_children = find_child_elements(element, name)
-        if named_children:
-            return get_element_text(named_children[0])
-        return ""
-    return (element.text or "").strip()
+    named_element = element.find(f"{{*}}{name}") if name else element
+    return "" if named_element is None else (named_element.text or "").strip()
 
 
 def get_xsi_type(element: Any) -> str:

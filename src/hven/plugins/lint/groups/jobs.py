@@ -206,7 +206,7 @@ def _check_pending_job(
     if job_id != job_url.rstrip("/").rpartition("/")[2]:
         collector.add_finding("uws.id", job_url, value=job_id)
     job_parameters = {}
-    for parameter_list in xml_documents.find_child_elements(root, "parameters"):
+    for parameter_list in root.findall("{*}parameters"):
         for parameter_element in parameter_list:
             name = parameter_element.get("id", "").upper()
             job_parameters[name] = get_element_text(parameter_element)

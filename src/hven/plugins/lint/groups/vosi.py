@@ -107,7 +107,7 @@ def _check_availability(root: object, collector: FindingCollector) -> None:
     elif available_text in {"false", "0"}:
         collector.add_finding("vosi.not-available", xml_documents.get_element_text(root, "note"))
     for name in ("upSince", "downAt", "backAt"):
-        for time_element in xml_documents.find_child_elements(root, name):
+        for time_element in root.findall(f"{{*}}{name}"):
             time_text = xml_documents.get_element_text(time_element)
             if TIME_PATTERN.fullmatch(time_text) is None:
                 collector.add_finding("vosi.availability-time", f"<{name}>", value=time_text)
