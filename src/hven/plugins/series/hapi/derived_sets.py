@@ -26,7 +26,8 @@ from hven.model.types import FLOAT64, parse_type
 from hven.plugins.series import pyramids, sample_sets
 from hven.plugins.series.reductions import WIDTHS
 from hven.plugins.series.sample_files import ENTIRE_TIME_SPAN, DataSetFiles
-from hven.plugins.series.sample_sets import SampleDataSet, SampleParameter
+from hven.plugins.series.sample_parameters import SampleParameter
+from hven.plugins.series.sample_sets import SampleDataSet
 from hven.plugins.series.time_texts import SECOND_MICROSECONDS, format_duration
 
 if TYPE_CHECKING:
