@@ -54,27 +54,15 @@ meta.time-type | warning | DALI 1.1 sec. 3.3.3
     according to its UCD, a string is a time, but it does not have the xtype timestamp
     set xtype timestamp
 """)
+INTERVAL_DATATYPES = {*FLOAT_DATATYPES, "short", "int", "long"}
+TEXT_XTYPES = ("timestamp", "moc", "uri", "uuid", "hms", "dms", "json", "shape", "multishape")
+OLD_TEXT_XTYPES = ("adql:region", "adql:point", "adql:timestamp", "adql:clob")
 XTYPE_DATATYPES = {
-    "timestamp": TEXT_DATATYPES,
-    "moc": TEXT_DATATYPES,
-    "uri": TEXT_DATATYPES,
-    "uuid": TEXT_DATATYPES,
-    "hms": TEXT_DATATYPES,
-    "dms": TEXT_DATATYPES,
-    "json": TEXT_DATATYPES,
-    "shape": TEXT_DATATYPES,
-    "multishape": TEXT_DATATYPES,
-    "adql:region": TEXT_DATATYPES,
-    "adql:point": TEXT_DATATYPES,
-    "adql:timestamp": TEXT_DATATYPES,
-    "adql:clob": TEXT_DATATYPES,
+    **dict.fromkeys((*TEXT_XTYPES, *OLD_TEXT_XTYPES), TEXT_DATATYPES),
+    **dict.fromkeys(("point", "circle", "polygon", "range"), FLOAT_DATATYPES),
+    "interval": INTERVAL_DATATYPES,
+    "multiinterval": INTERVAL_DATATYPES,
     "adql:blob": {"unsignedByte"},
-    "point": FLOAT_DATATYPES,
-    "circle": FLOAT_DATATYPES,
-    "polygon": FLOAT_DATATYPES,
-    "range": FLOAT_DATATYPES,
-    "interval": {*FLOAT_DATATYPES, "short", "int", "long"},
-    "multiinterval": {*FLOAT_DATATYPES, "short", "int", "long"},
 }
 LEGACY_TEXT_DATATYPES = {"varchar", "char", "clob", "timestamp", "region", "point"}
 STANDARD_TABLES = {"epn_core": "epncore", "ivoa.obscore": "obscore", "ivoa.obscore_radio": "obscore_radio"}

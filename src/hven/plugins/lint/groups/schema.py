@@ -68,43 +68,16 @@ schema.size | warning | TAP 1.1 sec. 4 | E_TSSZ
     the column "size" contradicts arraysize
     write the number that arraysize contains, or NULL
 """)
-TEXT_TYPE, INTEGER_TYPE = "text", "integer"
-# table -> columns -> type; ! marks columns without NULL; TAP_1_1_COLUMNS has those that TAP 1.0 does not have
-TAP_SCHEMA_LAYOUT = {
-    "schemas": {"schema_name!": TEXT_TYPE, "utype": TEXT_TYPE, "description": TEXT_TYPE, "schema_index": INTEGER_TYPE},
-    "tables": {
-        "schema_name!": TEXT_TYPE,
-        "table_name!": TEXT_TYPE,
-        "table_type!": TEXT_TYPE,
-        "utype": TEXT_TYPE,
-        "description": TEXT_TYPE,
-        "table_index": INTEGER_TYPE,
-    },
-    "columns": {
-        "table_name!": TEXT_TYPE,
-        "column_name!": TEXT_TYPE,
-        "datatype!": TEXT_TYPE,
-        "arraysize": TEXT_TYPE,
-        "xtype": TEXT_TYPE,
-        "size": INTEGER_TYPE,
-        "description": TEXT_TYPE,
-        "utype": TEXT_TYPE,
-        "unit": TEXT_TYPE,
-        "ucd": TEXT_TYPE,
-        "indexed!": INTEGER_TYPE,
-        "principal!": INTEGER_TYPE,
-        "std!": INTEGER_TYPE,
-        "column_index": INTEGER_TYPE,
-    },
-    "keys": {
-        "key_id!": TEXT_TYPE,
-        "from_table!": TEXT_TYPE,
-        "target_table!": TEXT_TYPE,
-        "description": TEXT_TYPE,
-        "utype": TEXT_TYPE,
-    },
-    "key_columns": {"key_id!": TEXT_TYPE, "from_column!": TEXT_TYPE, "target_column!": TEXT_TYPE},
-}
+# a table and its columns; ! marks columns without NULL, # columns of integers
+_LAYOUT_LINES = """
+schemas schema_name! utype description schema_index#
+tables schema_name! table_name! table_type! utype description table_index#
+columns table_name! column_name! datatype! arraysize xtype size# description utype unit ucd indexed#! principal#! \
+std#! column_index#
+keys key_id! from_table! target_table! description utype
+key_columns key_id! from_column! target_column!
+"""
+TAP_SCHEMA_LAYOUT = {table: columns for table, *columns in map(str.split, _LAYOUT_LINES.strip().splitlines())}
 TAP_SCHEMA_KEYS = (
     ("tables", "schema_name", "schemas"),
     ("columns", "table_name", "tables"),
@@ -141,16 +114,17 @@ def _check_tap_schema(service: ExaminedTapService, collector: FindingCollector) 
 def _check_schema_table_layout(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
     fields = {normalize_identifier(field.name): field for field in service.schema_fields[schema_table]}
     records = service.tap_schema_rows[schema_table]
-    for column_spec, kind in TAP_SCHEMA_LAYOUT[schema_table].items():
-        column = column_spec.rstrip("!")
+    for column_spec in TAP_SCHEMA_LAYOUT[schema_table]:
+        column = column_spec.rstrip("#!")
+        kind = "integer" if "#" in column_spec else "text"
         field = fields.get(column)
         location: dict[str, Any] = {"table": f"TAP_SCHEMA.{schema_table}", "column": column}
         if field is None:
             if not service.is_tap_1_0 or column not in TAP_1_1_COLUMNS:
                 collector.add_finding("schema.missing-column", **location)
             continue
-        is_wrong_integer = kind == INTEGER_TYPE and field.datatype not in INTEGER_RANGES
-        if (kind == TEXT_TYPE) != field.is_text or is_wrong_integer:
+        is_right_type = field.is_text if kind == "text" else field.datatype in INTEGER_RANGES
+        if not is_right_type:
             fault = f"{field.datatype}, not {kind}"
             collector.add_finding("schema.column-type", fault, **location, value=field.datatype)
         _check_schema_column_values(collector, records, location, is_required=column_spec.endswith("!"))
@@ -293,7 +267,7 @@ def _check_schema_lists_itself(collector: FindingCollector, rows_by_table: dict[
     listed_tables = {_get_normalized_name(record, "table_name") for record in rows_by_table["tables"]}
     standard_columns = set()
     for name, layout in TAP_SCHEMA_LAYOUT.items():
-        standard_columns |= {(f"tap_schema.{name}", column_spec.rstrip("!")) for column_spec in layout}
+        standard_columns |= {(f"tap_schema.{name}", column_spec.rstrip("#!")) for column_spec in layout}
         if f"tap_schema.{name}" not in listed_tables:
             collector.add_finding("schema.itself", f"TAP_SCHEMA.{name} is not listed", table="TAP_SCHEMA.tables")
     for record in rows_by_table["columns"]:

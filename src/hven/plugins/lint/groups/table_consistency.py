@@ -193,24 +193,16 @@ def _compare_field_with_column(
         collector.add_finding(
             "tables.field-type", f"{column.datatype} declared, {field.datatype} sent", **location, value=field.datatype
         )
-    if column.unit != field.unit:
-        collector.add_finding(
-            "tables.field-unit", f"{column.unit!r} declared, {field.unit!r} sent", **location, value=field.unit
-        )
-    if column.ucd.lower() != field.ucd.lower():
-        collector.add_finding(
-            "tables.field-ucd", f"{column.ucd!r} declared, {field.ucd!r} sent", **location, value=field.ucd
-        )
-    if column.utype.lower() != field.utype.lower():
-        collector.add_finding(
-            "tables.field-utype", f"{column.utype!r} declared, {field.utype!r} sent", **location, value=field.utype
-        )
-    if column.xtype.lower() != field.xtype.lower() and not (
-        not column.xtype and field.xtype.lower().startswith("adql:")
-    ):
-        collector.add_finding(
-            "tables.field-xtype", f"{column.xtype!r} declared, {field.xtype!r} sent", **location, value=field.xtype
-        )
+    for name in ("unit", "ucd", "utype", "xtype"):
+        declared_text, sent_text = getattr(column, name), getattr(field, name)
+        is_same = declared_text.lower() == sent_text.lower()
+        if name == "unit":
+            is_same = declared_text == sent_text
+        elif name == "xtype" and not declared_text:
+            is_same = not sent_text or sent_text.lower().startswith("adql:")
+        if not is_same:
+            detail = f"{declared_text!r} declared, {sent_text!r} sent"
+            collector.add_finding(f"tables.field-{name}", detail, **location, value=sent_text)
 
 
 GROUP = CheckGroup(
