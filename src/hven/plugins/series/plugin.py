@@ -11,10 +11,7 @@ PLUGIN = PluginPackage(
         "das2": "hven.plugins.series.das2.source",
         "granules": "hven.plugins.series.granule_source",
         "hapi": "hven.plugins.series.hapi.source",
-        "tfcat": "hven.plugins.series.tfcat.source",
     },
-    upload_kinds=("tfcat",),
-    formats={"tfcat": "hven.plugins.series.tfcat.table_format"},
     protocols={
         "das2": "hven.plugins.series.das2.service",
         "hapi": "hven.plugins.series.hapi.service",
@@ -27,7 +24,6 @@ PLUGIN = PluginPackage(
     translations="hven.plugins.series:texts",
     ingest_steps={"series": "hven.plugins.series.publication_step"},
     extensions={
-        "lint.files": ("hven.plugins.series.lint.tfcat_files",),
         "lint.services": ("hven.plugins.series.lint.hapi_checks",),
         "registry.server_lists": ("hven.plugins.series.hapi.server_list",),
     },

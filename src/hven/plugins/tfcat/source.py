@@ -22,15 +22,15 @@ from hven.model.errors import SourceError, TextPlace
 from hven.model.sky import time_scales
 from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant, parse_column_lines
 from hven.model.types import parse_type
-from hven.plugins.series.tfcat import tfcat_features
-from hven.plugins.series.tfcat.coordinate_systems import (
+from hven.plugins.tfcat import tfcat_features
+from hven.plugins.tfcat.coordinate_systems import (
     TfcatCrs,
     TfcatFault,
     find_field_faults,
     parse_tfcat_crs,
     to_julian_dates,
 )
-from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFeature
+from hven.plugins.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFeature
 from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
 from hven.sources.api.file_rows import FileByFileSource, FileOptions
 from hven.sources.api.json_pages import find_list_start

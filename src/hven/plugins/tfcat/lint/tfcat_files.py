@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError
 from hven.plugins.lint.file_reports import FileLintReport
-from hven.plugins.series.tfcat import source as tfcat_source
+from hven.plugins.tfcat import source as tfcat_source
 from hven.sources import RejectedRow, SourceContext
 
 if TYPE_CHECKING:

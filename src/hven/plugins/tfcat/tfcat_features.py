@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.plugins.series.tfcat.coordinate_systems import (
+from hven.plugins.tfcat.coordinate_systems import (
     TfcatCrs,
     TfcatFault,
     parse_tfcat_crs,

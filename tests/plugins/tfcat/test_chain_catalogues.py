@@ -8,7 +8,7 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hven.plugins.series.tfcat import coordinate_systems, tfcat_features
+from hven.plugins.tfcat import coordinate_systems, tfcat_features
 from shared import EXAMPLES_FACTOR, ROOT
 
 sys.path.insert(0, str(ROOT / "tests/model"))

@@ -14,7 +14,6 @@ import numpy as np
 
 from hven.model import units
 from hven.model.sky import time_scales
-from hven.plugins.series.time_texts import DAY_MICROSECONDS, parse_time_as_nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 MAX_FIELDS = 1000
+DAY_MICROSECONDS = 86_400_000_000
 
 _JULIAN_ORIGIN_MICROSECONDS = -2_440_587 * DAY_MICROSECONDS - DAY_MICROSECONDS // 2
 TIME_COORDINATES: dict[str, tuple[int, str, str]] = {
@@ -51,7 +51,7 @@ _TIME_UNITS = {
 }
 TIME_SCALES = ("GPS", "TAI", "TCB", "TCG", "TDB", "TT", "UT", "UTC", "UNKNOWN", "SCET", "SCLK")
 SPECTRAL_UNITS = {"frequency": "Hz", "wavelength": "m", "energy": "eV", "wavenumber": "m**-1"}
-_TIME_PATTERN = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d(?::\d\d(?::\d\d(?:\.\d*)?)?)?)?Z?", re.ASCII)
+_TIME_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d*)?)?)?)?Z?", re.ASCII)
 _JULIAN_ORIGIN_DATE = "-4712-01-01"  # in the Julian calendar
 _MIN_TIME_MICROSECONDS = -719_162 * DAY_MICROSECONDS  # year 1
 _MAX_TIME_MICROSECONDS = 2_932_897 * DAY_MICROSECONDS  # end of the year 9999
@@ -215,16 +215,22 @@ def parse_tfcat_time(text: object) -> int | None:
     """
     if not isinstance(text, str) or len(text) >= 64:
         return None
-    shift_microseconds = 0
+    shift_days = 0
     if text.startswith(_JULIAN_ORIGIN_DATE):
-        shift_microseconds = (-2_440_588 - 10_957) * DAY_MICROSECONDS
+        shift_days = -2_440_588 - 10_957
         text = text.replace(_JULIAN_ORIGIN_DATE, "2000-01-01")
-    if not _TIME_PATTERN.fullmatch(text):
+    match = _TIME_PATTERN.fullmatch(text)
+    if match is None:
+        return None
+    hour, minute, second = (int(part or 0) for part in match.groups()[1:4])
+    if hour > 24 or minute > 59 or second > 60:
         return None
     try:
-        return round(parse_time_as_nanoseconds(text.replace(" ", "T")) / 1000) + shift_microseconds
+        days = int(np.datetime64(match[1], "D").astype(np.int64)) + shift_days
     except ValueError:
         return None
+    seconds = (hour * 60 + minute) * 60 + second + float(f"0{match[5] or '.'}0")
+    return days * DAY_MICROSECONDS + round(seconds * 1_000_000)
 
 
 def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
