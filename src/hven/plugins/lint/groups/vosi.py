@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.lint import xml_documents
@@ -98,7 +98,7 @@ def _check_vosi_document(service: ExaminedTapService, collector: FindingCollecto
         _check_availability(root, collector)
 
 
-def _check_availability(root: object, collector: FindingCollector) -> None:
+def _check_availability(root: Any, collector: FindingCollector) -> None:
     available_text = xml_documents.get_element_text(root, "available")
     if available_text not in {"true", "false", "1", "0"}:
         collector.add_finding(
