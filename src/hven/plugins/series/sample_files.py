@@ -11,7 +11,7 @@ import heapq
 import re
 import threading
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -504,22 +504,14 @@ class DataSetFiles:
             chunk = segments[offset : offset + FILES_PER_REQUEST]
             chunk_paths = {granule.path for granule, _, _ in chunk}
             found_files = self._query_files(list(chunk_paths))
-            open_path: str | None = None
-            product: OpenProductFile | None = None
-            try:
-                for granule, begin, end in chunk:
-                    if granule.path != open_path:
-                        if product is not None:
-                            product.close()
-                        product, state = self._open_product(found_files, granule.path)
-                        open_path = granule.path
-                        samples = self._open_samples(product, granule.path, state)
-                    yield from self._read_segment(
-                        samples, layout, columns, granule.path, span=(begin, end), with_nanoseconds=with_nanoseconds
-                    )
-            finally:
-                if product is not None:
-                    product.close()
+            for path, file_segments in groupby(chunk, lambda segment: segment[0].path):
+                product, state = self._open_product(found_files, path)
+                with product:
+                    samples = self._open_samples(product, path, state)
+                    for _, begin, end in file_segments:
+                        yield from self._read_segment(
+                            samples, layout, columns, path, span=(begin, end), with_nanoseconds=with_nanoseconds
+                        )
 
     def _open_samples(self, product: OpenProductFile, path: str, file_state: Hashable) -> FileTimeSamples:
         try:

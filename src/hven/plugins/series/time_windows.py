@@ -17,8 +17,7 @@ from pydantic import Field
 
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
-from hven.model.table import Column, ParameterBins
-from hven.model.types import TIMESTAMP
+from hven.model.table import ParameterBins, parse_column_lines
 from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 from hven.sources import InputVersion, SourceContext
 from hven.sources.api.rows import Texts, build_source_batch, resolve_column_names, split_batches
@@ -30,15 +29,18 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hven.model.table import Column
+
     Described = TypeVar("Described")
 
 VALUES_PER_WINDOW = 2_000_000  # roughly
+ENTIRE_SPAN = (-(2**62), 2**62)  # microseconds since 1970
 MIN_WINDOW_MICROSECONDS = SECOND_MICROSECONDS // 1000
 # of a data set that is not copied
-REFERENCE_COLUMNS = (
-    Column(name="begins", type=TIMESTAMP, ucd="time.start", description="First time for which the server has samples"),
-    Column(name="ends", type=TIMESTAMP, ucd="time.end", description="Last time for which the server has samples"),
-)
+REFERENCE_COLUMNS = parse_column_lines("""
+    begins | timestamp | | time.start | First time for which the server has samples
+    ends   | timestamp | | time.end   | Last time for which the server has samples
+""")
 
 
 class TimeWindowOptions(ServiceOptions):
@@ -91,7 +93,7 @@ class TimeWindowSource(WatermarkSource):
         if not secret:
             secret = resolve_authorization(options.login, context, "Basic")
         self.service = ServiceClient(options.url, context, options=options, authorization=secret)
-        self._start_after: int | None = None
+        self._selected_span = ENTIRE_SPAN
         self._begin_budget()
         self._reported: set[str | ReadDeviation] = set()
 
@@ -162,10 +164,7 @@ class TimeWindowSource(WatermarkSource):
 
     def select_span(self, start: int, stop: int) -> Self:
         """Narrow the source to a span: microseconds since 1970. The copy keeps what is known of the whole."""
-        part = self._copy_source()
-        limits = {"start": f"{np.datetime64(start, 'us')}Z", "stop": f"{np.datetime64(stop, 'us')}Z"}
-        vars(part)["options"] = self.options.model_copy(update=limits)
-        return part
+        return self._copy_source((start, stop))
 
     def estimate_size(self) -> int | None:
         """Return None: servers do not count samples."""
@@ -183,9 +182,8 @@ class TimeWindowSource(WatermarkSource):
             start = max(start, parse_instant(self.options.start))
         if self.options.stop:
             stop = min(stop, parse_instant(self.options.stop))
-        if self._start_after is not None:
-            start = max(start, self._start_after)
-        return start, stop
+        selected_start, selected_stop = self._selected_span
+        return max(start, selected_start), min(stop, selected_stop)
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
@@ -306,14 +304,15 @@ class TimeWindowSource(WatermarkSource):
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         watermark.write_condition(value, _ValidatingConditionWriter())
-        part = self._copy_source()
         moment = np.datetime64(value, "us")  # type: ignore[call-overload]  # a time without zone
-        vars(part)["_start_after"] = int(moment.astype(np.int64))
-        return part
+        return self._copy_source((int(moment.astype(np.int64)), self._selected_span[1]))
 
-    def _copy_source(self) -> Self:
+    def _copy_source(self, selected_span: tuple[int, int] | None = None) -> Self:
+        """Copy the source, perhaps with another span of samples: microseconds since 1970."""
         _ = self._columns, self._time_limits  # cached for all parts
-        return copy.copy(self)
+        part = copy.copy(self)
+        vars(part)["_selected_span"] = selected_span or self._selected_span
+        return part
 
 
 class _ValidatingConditionWriter:
