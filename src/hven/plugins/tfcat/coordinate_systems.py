@@ -229,8 +229,9 @@ def parse_tfcat_time(text: object) -> int | None:
         days = int(np.datetime64(match[1], "D").astype(np.int64)) + shift_days
     except ValueError:
         return None
-    seconds = (hour * 60 + minute) * 60 + second + float(f"0{match[5] or '.'}0")
-    return days * DAY_MICROSECONDS + round(seconds * 1_000_000)
+    seconds = (hour * 60 + minute) * 60 + second
+    microseconds = round(float(f"0{match[5] or '.'}0") * 1e6)
+    return days * DAY_MICROSECONDS + seconds * 1_000_000 + microseconds
 
 
 def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
