@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from hven.model import plugins
 from process_runner import run_hven
 
 DESCRIPTOR = """\
@@ -25,6 +29,13 @@ CATALOGUE = {
         {"type": "Feature", "id": "a", "geometry": {"type": "Point", "coordinates": [0, 1]}, "properties": {}}
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def _all_packages() -> Iterator[None]:
+    """Use all packages again after the test."""
+    yield
+    plugins.select_plugin_packages(None)
 
 
 def test_check_names_the_package(tmp_path: Path) -> None:
