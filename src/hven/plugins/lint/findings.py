@@ -248,10 +248,6 @@ class LintReport:
     duration_seconds: float = 0.0
     counts_by_severity: Mapping[str, int] = field(default_factory=dict)
 
-    def find_worst_severity(self) -> str:
-        """Return the gravest severity among the findings; empty if there are none."""
-        return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="")
-
     def to_json(self) -> dict[str, Any]:
         """Return the report as docs/lint-checks.md describes it; `format` grows when a key changes its meaning."""
         return {

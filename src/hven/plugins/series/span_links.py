@@ -81,7 +81,9 @@ def build_span_links(
     if begin is None or end is None:
         return []
     series_by_id = _collect_series(context, face)
-    extra_inputs = [ServiceParameter(param=param, value=_list_defaults(param)) for param in extra_params]
+    extra_inputs = [
+        ServiceParameter(param=param, value=(param.default,) if param.default else ()) for param in extra_params
+    ]
     span_links: list[LinkTemplate] = []
     for series_id in list_spanned_ids(table):
         series = series_by_id.get(series_id)
@@ -136,12 +138,6 @@ def _collect_series(context: ServiceContext, face: str) -> dict[str, TimeSeriesS
         if published.table.is_served_by(face):
             series_by_id |= {series.id: series for series in list_table_series(published.table)}
     return series_by_id
-
-
-def _list_defaults(param: Param) -> tuple[str, ...]:
-    if param.default:
-        return (param.default,)
-    return ()
 
 
 def _build_row_time_parameter(name: str, column: Column, description: str) -> ServiceParameter:

@@ -156,9 +156,6 @@ class HapiSource(TimeWindowSource):
             return self.options.format == "binary"
         return "binary" in (self._capabilities.get("outputFormats") or ())
 
-    def _is_hapi2(self) -> bool:
-        return _is_hapi_1_or_2(self._capabilities)
-
     @cached_property
     def _parameters(self) -> dict[str, dict[str, Any]]:
         try:
@@ -266,7 +263,7 @@ class HapiSource(TimeWindowSource):
         return url
 
     def _request_document(self, endpoint: str, **parameters: str) -> dict[str, Any]:
-        is_hapi2 = endpoint != "capabilities" and self._is_hapi2()
+        is_hapi2 = endpoint != "capabilities" and _is_hapi_1_or_2(self._capabilities)
         url = self._build_url(endpoint, parameters, is_hapi2=is_hapi2)
 
         def request_once() -> dict[str, Any]:
