@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
 
+    Bins = Mapping[str, tuple[ParameterBins, ...]]
+    RemoteDescription = tuple[tuple[Column, ...], Bins, Mapping[str, int], float | None]
+
 REQUEST_LIMITS = {"tries": 1, "seconds": 20.0, "total": 300.0}  # of a request for which a reader waits
 MAX_OPEN_WIDTHS = 50  # widths of bins for which a source is kept open
 RESOLUTION_OPTIONS = {"hapi": "cadence", "das2": "resolution"}  # option for the seconds between two samples
@@ -94,9 +97,7 @@ class RemoteDataSet:
         self._open_sources[bin_microseconds] = open_source
         return open_source
 
-    def describe(
-        self,
-    ) -> tuple[tuple[Column, ...], Mapping[str, tuple[ParameterBins, ...]], Mapping[str, int], float | None]:
+    def describe(self) -> RemoteDescription:
         """Ask the server for the description of the data set.
 
         Returns
