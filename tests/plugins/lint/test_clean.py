@@ -18,7 +18,7 @@ def test_a_clean_service_has_no_finding(tap_server: TapServer, judge_server) -> 
     assert format_findings(report) == []
     assert report.unjudged == ()
     assert {one.table for one in report.table_coverages} == {"demo.epn_core", "ivoa.obscore", "ivoa.obscore_radio"}
-    assert report.find_worst_severity() == ""
+    assert report.findings == ()
 
 
 def test_a_big_clean_table_is_judged_by_its_own_sql(tap_server: TapServer, judge_server) -> None:

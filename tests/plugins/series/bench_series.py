@@ -24,6 +24,7 @@ from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.plugins.series import pyramids, reductions, sample_sets
 from hven.plugins.series.hapi.output_rows import OUTPUT_FORMATS
+from hven.plugins.series.reader_view import ReaderView
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
@@ -135,20 +136,13 @@ def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         with Site(settings.load_settings(Path(place))) as site:
             ingest_collection(site, "cdf")
             around: Any = SimpleNamespace(site=site, policies=DEFAULT_POLICIES)
-            holdings = site.get_published_state()
-            one = sample_sets.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["cdf_days"]
-            whole = sample_sets.find_time_extent(around, ANONYMOUS_PRINCIPAL, one, holdings)
+            view = ReaderView(around, ANONYMOUS_PRINCIPAL, site.get_published_state())
+            one = sample_sets.list_data_sets(view, "hapi")["cdf_days"]
+            whole = sample_sets.find_time_extent(view, one)
+            assert whole is not None
 
             def ours(sink: Any) -> None:
-                batches = sample_sets.read_samples(
-                    around,
-                    ANONYMOUS_PRINCIPAL,
-                    one,
-                    list("abc"),
-                    start=whole.start or 0,
-                    stop=whole.stop or 0,
-                    published_state=holdings,
-                )
+                batches = sample_sets.read_samples(view, one, "abc", start=whole.start, stop=whole.stop)
                 for piece in OUTPUT_FORMATS["binary"][1](batches, [one.time, *one.parameters], None):
                     sink.write(piece)
 

@@ -36,6 +36,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.plugins.series import sample_sets
 from hven.plugins.series.hapi.output_rows import OUTPUT_FORMATS
+from hven.plugins.series.reader_view import ReaderView
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
@@ -202,23 +203,16 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
     with sink, Site(settings.load_settings(directory), watch_for_changes=False) as site:
         ingest_collection(site, "samples")
         around: Any = SampleReadingContext(site)
-        holdings = site.get_published_state()
-        one = sample_sets.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["samples_t0"]
-        span = sample_sets.find_time_extent(around, ANONYMOUS_PRINCIPAL, one, holdings)
+        view = ReaderView(around, ANONYMOUS_PRINCIPAL, site.get_published_state())
+        one = sample_sets.list_data_sets(view, "hapi")["samples_t0"]
+        span = sample_sets.find_time_extent(view, one)
+        assert span is not None
         before, most = private(), 0.0
 
         def ours(kind: str) -> Callable[[Any], None]:
             def write(sink: Any) -> None:
                 nonlocal most
-                batches = sample_sets.read_samples(
-                    around,
-                    ANONYMOUS_PRINCIPAL,
-                    one,
-                    NAMES,
-                    start=span.start or 0,
-                    stop=span.stop or 0,
-                    published_state=holdings,
-                )
+                batches = sample_sets.read_samples(view, one, NAMES, start=span.start, stop=span.stop)
                 for at, piece in enumerate(OUTPUT_FORMATS[kind][1](batches, [one.time, *one.parameters], None)):
                     sink.write(piece)
                     if not at % 20:

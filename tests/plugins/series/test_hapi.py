@@ -42,6 +42,7 @@ from hven.model.errors import (
 from hven.model.table import Column
 from hven.model.types import FLOAT64
 from hven.plugins.series import pyramids, sample_sets
+from hven.plugins.series.sample_parameters import SampleParameter
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
 from hven.testing.site import open_site_with_descriptor
@@ -493,7 +494,7 @@ def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monk
     made: list[str | None] = []
     real = sample_sets.list_data_sets
     monkeypatch.setattr(
-        sample_sets, "list_data_sets", lambda around, who, *more: made.append(who.name) or real(around, who, *more)
+        sample_sets, "list_data_sets", lambda view, face: made.append(view.principal.name) or real(view, face)
     )
     vars(site.get_or_create(sample_sets.DataSetListCache)).update(vars(sample_sets.DataSetListCache()))  # forget
     who = [ANONYMOUS_PRINCIPAL]
@@ -726,8 +727,8 @@ def test_very_many_parameters(client: Client) -> None:
         assert json.loads(answer.body)["status"]["code"] == code
         assert len(answer.body) < 2000
     columns = [Column(name=f"x{at}", type=FLOAT64) for at in range(100_000)]
-    listed = tuple(sample_sets.SampleParameter(column=one, value_kind="double") for one in columns)
-    wide: Any = SimpleNamespace(parameters=listed, sample_count=3)
+    listed = tuple(SampleParameter(column=one, value_kind="double") for one in columns)
+    wide: Any = SimpleNamespace(numeric_parameters=listed, sample_count=3)
     assert pyramids._count_values(wide) == 300_000
     assert process_time() - begun < 20  # of 2, and 1,000 or more
 

@@ -18,6 +18,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import OverloadedError
 from hven.model.settings import QueryLimits
 from hven.plugins.series import sample_sets, sample_streams
+from hven.plugins.series.reader_view import ReaderView
 from hven.plugins.series.sample_streams import MIN_CELLS, SampleStreamLimiter, get_stream_limiter
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
@@ -54,12 +55,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def open_samples(site: Site) -> Iterator[pa.RecordBatch]:
     around: Any = SimpleNamespace(site=site, policies=DEFAULT_POLICIES, faces={}, collections=frozenset())
-    holdings = site.get_published_state()
-    one = sample_sets.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["goes_xrs"]
+    view = ReaderView(around, ANONYMOUS_PRINCIPAL, site.get_published_state())
+    one = sample_sets.list_data_sets(view, "hapi")["goes_xrs"]
     low, high = (int(np.datetime64(text, "us").astype(int)) for text in ("2003-10-28", "2003-11-02"))
-    return sample_sets.read_samples(
-        around, ANONYMOUS_PRINCIPAL, one, ["short", "long"], start=low, stop=high, published_state=holdings
-    )
+    return sample_sets.read_samples(view, one, ["short", "long"], start=low, stop=high)
 
 
 def test_slow_readers_hold_one_budget(site: Site) -> None:

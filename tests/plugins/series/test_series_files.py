@@ -35,7 +35,6 @@ from hven.model import plugins, settings
 from hven.plugins.series import granule_source as granules
 from hven.plugins.series import pyramids
 from hven.plugins.series.file_time_samples import FileTimeSamples
-from hven.plugins.series.pyramid_building import build_missing_bin_pyramids
 from hven.site import Site
 from plugin_needs import require_plugins
 from shared import shared
@@ -674,7 +673,7 @@ def test_campaigns_far_apart_need_little_room(tmp_path: Path, monkeypatch: pytes
     site, _ = open_client(tmp_path)
     with site:
         monkeypatch.setattr(pyramids.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-        build_missing_bin_pyramids(site, "nda")
+        pyramids.build_missing_pyramids(site, "nda")
         assert len([*(site.settings.var_directory / "reductions").glob("*/levels.json")]) == there
 
 

@@ -31,6 +31,7 @@ from hven.model.params import RequestParams
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.plugins.series import sample_sets
+from hven.plugins.series.sample_parameters import SampleParameter
 from hven.plugins.series.timelines import service as timelines
 from hven.plugins.series.timelines.service import BINS_PER_TILE, MAX_TILE_ROWS, encode_values_as_bytes
 from hven.plugins.series.timelines.spectrum_channels import resample_spectra
@@ -417,18 +418,14 @@ def test_a_tile_of_very_many_channels_takes_little_memory(monkeypatch: pytest.Mo
     kind = np.dtype([("number", "i8"), ("m flux", "f4", (count,)), ("h flux", "f4", (count,))])
     part = np.zeros(bins, kind)
     part["number"], part["m flux"] = np.arange(bins), np.arange(count)
-    parameter = sample_sets.SampleParameter(column=Column(name="flux", type=parse_type(f"float32[{count}]")), value_kind="double", dimensions=(count,))  # fmt: skip
-    one = SimpleNamespace(parameters=(parameter,))
-    asked = SimpleNamespace(
-        context=None,
-        principal=None,
-        published_state=None,
-        find_time_extent=lambda _: sample_sets.TimeExtent(start=0, stop=3, row_count=3),
-    )
+    parameter = SampleParameter(column=Column(name="flux", type=parse_type(f"float32[{count}]")), value_kind="double", dimensions=(count,))  # fmt: skip
+    one = SimpleNamespace(numeric_parameters=(parameter,))
+    whole = sample_sets.TimeExtent(start=0, stop=3, row_count=3)
+    monkeypatch.setattr(timelines.sample_sets, "find_time_extent", lambda *_: whole)
     monkeypatch.setattr(timelines.pyramids, "read_bins", lambda *_, **__: iter([part]))
     given = {"PARAMETER": ("flux",), "WIDTH": ("1",), "TILE": ("0",), "ROWS": ("200",)}
     tracemalloc.start()
-    body, headers = timelines._build_tile(asked, one, RequestParams(given))  # type: ignore[arg-type]
+    body, headers = timelines._build_tile(None, one, RequestParams(given))  # type: ignore[arg-type]
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert np.load(io.BytesIO(body)).shape == (200, BINS_PER_TILE)

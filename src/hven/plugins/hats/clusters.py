@@ -134,13 +134,3 @@ def find_cluster_opener(settings: Settings) -> Callable[[], Cluster] | None:
     """
     openers = (definition.find_opener(settings) for definition in load_cluster_definitions())
     return next((opener for opener in openers if opener is not None), None)
-
-
-__all__ = [
-    "Cluster",
-    "ClusterDefinition",
-    "ClusterPlan",
-    "UnsupportedByClusterError",
-    "find_cluster_opener",
-    "load_cluster_definitions",
-]

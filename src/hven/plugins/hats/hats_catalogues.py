@@ -557,17 +557,3 @@ def call_in_threads(
         if work.error is not None:
             raise work.error
     return [work.results[number] for number in range(len(arguments))]
-
-
-__all__ = [
-    "CATALOGUE_FILE_NAMES",
-    "CatalogueFolder",
-    "HatsCatalogueDescription",
-    "LocalCatalogueFolder",
-    "call_in_threads",
-    "is_hats_catalogue",
-    "list_linked_parquet_files",
-    "parse_catalogue_properties",
-    "parse_property_lines",
-    "read_hats_catalogue_description",
-]

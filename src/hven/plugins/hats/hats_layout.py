@@ -481,30 +481,10 @@ def write_skymap(counts: npt.NDArray[np.int64]) -> bytes:
         Bytes of the file.
     """
     side = round((len(counts) / 12) ** 0.5)
-    cards = [
-        ("XTENSION", "'BINTABLE'"),
-        ("BITPIX", 8),
-        ("NAXIS", 2),
-        ("NAXIS1", 8),
-        ("NAXIS2", len(counts)),
-        ("PCOUNT", 0),
-        ("GCOUNT", 1),
-        ("TFIELDS", 1),
-        ("TTYPE1", "'VALUE   '"),
-        ("TFORM1", "'1K      '"),
-        ("PIXTYPE", "'HEALPIX '"),
-        ("ORDERING", "'NESTED  '"),
-        ("NSIDE", side),
-        ("ORDER", side.bit_length() - 1),
-        ("FIRSTPIX", 0),
-        ("LASTPIX", len(counts) - 1),
-        ("INDXSCHM", "'IMPLICIT'"),
-        ("OBJECT", "'FULLSKY '"),
-        ("COORDSYS", "'C       '"),
-    ]
     data = counts.astype(">i8").tobytes()
-    primary = _write_fits_header(_PRIMARY_CARDS)
-    return primary + _write_fits_header(cards) + data + bytes(-len(data) % 2880)
+    return _write_fits_table(
+        _SKYMAP_CARDS.format(count=len(counts), last=len(counts) - 1, side=side, order=side.bit_length() - 1), data
+    )
 
 
 def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
@@ -524,77 +504,71 @@ def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     file
         Bytes of the file.
     """
-    cards = [
-        ("XTENSION", "'BINTABLE'"),
-        ("BITPIX", 8),
-        ("NAXIS", 2),
-        ("NAXIS1", 9),
-        ("NAXIS2", len(cells)),
-        ("PCOUNT", 0),
-        ("GCOUNT", 1),
-        ("TFIELDS", 2),
-        ("TTYPE1", "'PIXEL   '"),
-        ("TTYPE2", "'VALUE   '"),
-        ("TFORM1", "'K       '"),
-        ("TFORM2", "'B       '"),
-        ("PIXTYPE", "'HEALPIX '"),
-        ("INDXSCHM", "'EXPLICIT'"),
-        ("ORDERING", "'NESTED  '"),
-        ("COORDSYS", "'C       '"),
-        ("NSIDE", 1 << order),
-        ("OBS_NPIX", len(cells)),
-    ]
     rows = np.ones(len(cells), [("pixel", ">i8"), ("value", "u1")])
     rows["pixel"] = cells
-    data = rows.tobytes()
-    primary = _write_fits_header(_PRIMARY_CARDS)
-    return primary + _write_fits_header(cards) + data + bytes(-len(data) % 2880)
+    return _write_fits_table(_SPARSE_MAP_CARDS.format(count=len(cells), side=1 << order), rows.tobytes())
 
 
-_PRIMARY_CARDS: Final = (("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T"))
+_PRIMARY_CARDS: Final = """
+SIMPLE   T
+BITPIX   8
+NAXIS    0
+EXTEND   T
+"""
+_SKYMAP_CARDS: Final = """
+XTENSION 'BINTABLE'
+BITPIX   8
+NAXIS    2
+NAXIS1   8
+NAXIS2   {count}
+PCOUNT   0
+GCOUNT   1
+TFIELDS  1
+TTYPE1   'VALUE   '
+TFORM1   '1K      '
+PIXTYPE  'HEALPIX '
+ORDERING 'NESTED  '
+NSIDE    {side}
+ORDER    {order}
+FIRSTPIX 0
+LASTPIX  {last}
+INDXSCHM 'IMPLICIT'
+OBJECT   'FULLSKY '
+COORDSYS 'C       '
+"""
+_SPARSE_MAP_CARDS: Final = """
+XTENSION 'BINTABLE'
+BITPIX   8
+NAXIS    2
+NAXIS1   9
+NAXIS2   {count}
+PCOUNT   0
+GCOUNT   1
+TFIELDS  2
+TTYPE1   'PIXEL   '
+TTYPE2   'VALUE   '
+TFORM1   'K       '
+TFORM2   'B       '
+PIXTYPE  'HEALPIX '
+INDXSCHM 'EXPLICIT'
+ORDERING 'NESTED  '
+COORDSYS 'C       '
+NSIDE    {side}
+OBS_NPIX {count}
+"""
 
 
-def _write_fits_header(cards: Sequence[tuple[str, object]]) -> bytes:
+def _write_fits_table(table_cards: str, data: bytes) -> bytes:
+    """Write a FITS file with a table; a card of its header is a line of text."""
+    headers = _write_fits_header(_PRIMARY_CARDS) + _write_fits_header(table_cards)
+    return headers + data + bytes(-len(data) % 2880)
+
+
+def _write_fits_header(cards: str) -> bytes:
     lines = []
-    for name, value in cards:
-        if isinstance(value, str) and value[0] == "'":
-            lines.append(f"{name:<8}= {value:<20}")
-        else:
-            lines.append(f"{name:<8}= {value:>20}")
-    lines.append("END")
-    text = "".join(f"{line:<80}" for line in lines)
+    for card in cards.strip().splitlines():
+        name, value = card[:8], card[8:].strip()
+        lines.append(f"{name}= {value:<20}" if value.startswith("'") else f"{name}= {value:>20}")
+    text = "".join(f"{line:<80}" for line in [*lines, "END"])
     padded_characters = -(-len(text) // 2880) * 2880
     return text.ljust(padded_characters).encode("ascii")
-
-
-__all__ = [
-    "CELL_COLUMN",
-    "COLLECTION_FILE",
-    "COMMON_METADATA_FILE",
-    "DATASET_DIRECTORY",
-    "MAX_PARTITION_ROWS",
-    "METADATA_FILE",
-    "OLD_PROPERTIES_FILE",
-    "PARQUET_WRITER_OPTIONS",
-    "PARTITION_INFO_FILE",
-    "PROPERTIES_FILE",
-    "READ_NOTE_REMEDY",
-    "REWRITE_REMEDY",
-    "ROW_GROUP_ROWS",
-    "SKYMAP_FILE",
-    "SKYMAP_ORDER",
-    "build_partition_schema",
-    "choose_parquet_writer_options",
-    "compute_cell_range",
-    "create_row_counter",
-    "divide_into_partitions",
-    "format_partition_path",
-    "is_web_address",
-    "parse_partition_info",
-    "parse_pixel_path",
-    "write_catalogue_properties",
-    "write_common_metadata",
-    "write_partition_info",
-    "write_skymap",
-    "write_sparse_map",
-]

@@ -48,6 +48,3 @@ def read_tile_range(path: Path, begin: int, end: int) -> Generator[FilePiece]:
             yield piece
     finally:
         os.close(file)
-
-
-__all__ = ["get_tile_store", "read_tile_range"]

@@ -833,16 +833,3 @@ def _get_snapshot_id(published: PublishedTable) -> str | None:
 def _build_gone_error(table: Table, state_name: str) -> GoneError:
     message = format_message("{table} as of {state} is no longer kept", table.qualified_name, state_name)
     return GoneError(message, remedy="open the catalogue again; only a release keeps a state permanently")
-
-
-__all__ = [
-    "INDEX_FILE",
-    "INDEX_PART",
-    "MARGIN_PART",
-    "TableTiling",
-    "TilingLayout",
-    "can_tile",
-    "find_tiled_table",
-    "find_tiling",
-    "parse_filter_ranges",
-]

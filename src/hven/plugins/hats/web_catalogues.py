@@ -228,6 +228,3 @@ class RangedWebFile(io.RawIOBase):
             raise UpstreamError(format_message(why, self._path), remedy="try again later")
         self._position = end
         return data
-
-
-__all__ = ["RangedWebFile", "WebHatsClient", "WebHatsFolder"]

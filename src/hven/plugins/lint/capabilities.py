@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.lint.xml_documents import find_child_elements, get_element_text, get_xsi_type
+from lxml import etree
+
+from hven.plugins.lint.xml_documents import get_element_text, get_xsi_type
 
 if TYPE_CHECKING:
     from hven.sources.http_client import HttpAnswer
@@ -94,23 +96,17 @@ def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
     """Parse a capabilities document; missing elements give empty values."""
     standards = []
     tap_elements = []
-    for element in find_child_elements(root, "capability"):
+    for element in root.findall("{*}capability"):
         standard_id = str(element.get("standardID", "")).strip().lower()
-        standards.append((standard_id, tuple(map(_parse_service_interface, find_child_elements(element, "interface")))))
+        standards.append((standard_id, tuple(map(_parse_service_interface, element.findall("{*}interface")))))
         if standard_id == TAP_STANDARD_ID:
             tap_elements.append(element)
-    parts: list[Any] = []
-    if tap_elements:
-        parts = list(tap_elements[0])
-
-    def select_parts(name: str) -> list[Any]:
-        return [element for element in parts if _has_local_name(element, name)]
-
-    interfaces = tuple(map(_parse_service_interface, select_parts("interface")))
+    tap = tap_elements[0] if tap_elements else etree.Element("capability")
+    interfaces = tuple(map(_parse_service_interface, tap.findall("{*}interface")))
     standard_versions = [interface.version for interface in interfaces if interface.role == "std"]
     limits: list[DeclaredLimit] = []
     for name in ("retentionPeriod", "executionDuration", "outputLimit", "uploadLimit"):
-        for element in select_parts(name):
+        for element in tap.findall(f"{{*}}{name}"):
             limits += _parse_declared_limits(element, name)
     return ServiceCapabilities(
         root=root,
@@ -120,23 +116,19 @@ def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
         interfaces=interfaces,
         version=next(iter(standard_versions), ""),
         data_models=tuple(
-            (element.get("ivo-id", ""), get_element_text(element)) for element in select_parts("dataModel")
+            (element.get("ivo-id", ""), get_element_text(element)) for element in tap.findall("{*}dataModel")
         ),
-        languages=tuple(map(_parse_query_language, select_parts("language"))),
-        output_formats=tuple(map(_parse_output_format, select_parts("outputFormat"))),
-        upload_methods=tuple(element.get("ivo-id", "") for element in select_parts("uploadMethod")),
+        languages=tuple(map(_parse_query_language, tap.findall("{*}language"))),
+        output_formats=tuple(map(_parse_output_format, tap.findall("{*}outputFormat"))),
+        upload_methods=tuple(element.get("ivo-id", "") for element in tap.findall("{*}uploadMethod")),
         limits=tuple(limits),
     )
-
-
-def _has_local_name(element: Any, name: str) -> bool:
-    return isinstance(element.tag, str) and element.tag.rpartition("}")[2] == name
 
 
 def _parse_declared_limits(element: Any, limit_name: str) -> list[DeclaredLimit]:
     limits = []
     for limit_kind in ("default", "hard"):
-        for value in find_child_elements(element, limit_kind):
+        for value in element.findall(f"{{*}}{limit_kind}"):
             unit = value.get("unit", "")
             limits.append(DeclaredLimit(name=limit_name, kind=limit_kind, unit=unit, value=get_element_text(value)))
     return limits
@@ -144,13 +136,13 @@ def _parse_declared_limits(element: Any, limit_name: str) -> list[DeclaredLimit]
 
 def _parse_output_format(element: Any) -> tuple[str, tuple[str, ...], str]:
     """Return media type, aliases and identifier."""
-    aliases = tuple(map(get_element_text, find_child_elements(element, "alias")))
+    aliases = tuple(map(get_element_text, element.findall("{*}alias")))
     return get_element_text(element, "mime"), aliases, element.get("ivo-id", "")
 
 
 def _parse_service_interface(element: Any) -> ServiceInterface:
-    urls = find_child_elements(element, "accessURL")
-    security_methods = find_child_elements(element, "securityMethod")
+    urls = element.findall("{*}accessURL")
+    security_methods = element.findall("{*}securityMethod")
     return ServiceInterface(
         kind=get_xsi_type(element),
         role=element.get("role", ""),
@@ -162,14 +154,11 @@ def _parse_service_interface(element: Any) -> ServiceInterface:
 
 
 def _parse_query_language(element: Any) -> QueryLanguage:
-    versions = []
-    for version_element in find_child_elements(element, "version"):
-        versions.append((get_element_text(version_element), version_element.get("ivo-id", "")))  # noqa: PERF401
+    versions = [(get_element_text(version), version.get("ivo-id", "")) for version in element.findall("{*}version")]
     features = []
-    for feature_list in find_child_elements(element, "languageFeatures"):
+    for feature_list in element.findall("{*}languageFeatures"):
         feature_type = feature_list.get("type", "")
         features += [
-            (feature_type, get_element_text(feature, "form"))
-            for feature in find_child_elements(feature_list, "feature")
+            (feature_type, get_element_text(feature, "form")) for feature in feature_list.findall("{*}feature")
         ]
     return QueryLanguage(name=get_element_text(element, "name"), versions=tuple(versions), features=tuple(features))

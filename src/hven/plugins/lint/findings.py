@@ -41,17 +41,25 @@ class LintCheck:
     taplint_codes: tuple[str, ...] = ()
 
 
-def build_lint_checks(*check_rows: tuple[str, str, str, str, str, str]) -> tuple[LintCheck, ...]:
-    """Build checks from rows: code, severity, source, summary, remedy, taplint's codes (separated by blanks)."""
+def parse_lint_checks(text: str) -> tuple[LintCheck, ...]:
+    """Parse checks that are written in three lines each.
+
+    Parameters
+    ----------
+    text
+        ``code | severity | source | taplint's codes`` (these may be omitted), then the summary, then the remedy.
+    """
+    lines = [line.strip() for line in text.strip().splitlines()]
     checks = []
-    for code, severity, source, summary, remedy, taplint_codes in check_rows:
+    for head, summary, remedy in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
+        code, severity, source, *taplint_codes = head.split(" | ")
         check = LintCheck(
             code=code,
             severity=severity,
             source=source,
             summary=summary,
             remedy=remedy,
-            taplint_codes=tuple(taplint_codes.split()),
+            taplint_codes=tuple(" ".join(taplint_codes).split()),
         )
         checks.append(check)
     return tuple(checks)
@@ -239,10 +247,6 @@ class LintReport:
     request_count: int = 0
     duration_seconds: float = 0.0
     counts_by_severity: Mapping[str, int] = field(default_factory=dict)
-
-    def find_worst_severity(self) -> str:
-        """Return the gravest severity among the findings; empty if there are none."""
-        return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="")
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as docs/lint-checks.md describes it; `format` grows when a key changes its meaning."""

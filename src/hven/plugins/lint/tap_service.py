@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hven.plugins.lint.votable import VOTableDocument
     from hven.sources.http_client import HttpAnswer
 
+COLUMN_TEXT_KEYS = ("unit", "ucd", "utype", "description")
 RESOURCE_SUFFIXES = ("/capabilities", "/tables", "/availability", "/examples", "/sync", "/async")
 
 
@@ -278,8 +279,8 @@ class ExaminedTapService:
         if root is None or get_local_name(root) != "tableset":
             return None
         tables_by_name = {}
-        for schema in xml_documents.find_child_elements(root, "schema"):
-            for table in xml_documents.find_child_elements(schema, "table"):
+        for schema in root.findall("{*}schema"):
+            for table in schema.findall("{*}table"):
                 listed_table = _parse_vosi_table(table, xml_documents.get_element_text(schema, "name"))
                 if not listed_table.columns:
                     listed_table = self._fetch_table_document(listed_table)
@@ -328,57 +329,43 @@ class ExaminedTapService:
 def _build_declared_column(row: dict[str, Any], xtype: str) -> DeclaredColumn:
     """Build a column from its row in TAP_SCHEMA.columns."""
     flags = frozenset(name for name in ("indexed", "principal", "std") if str(row.get(name)) == "1")
-    return DeclaredColumn(
-        name=_get_row_text(row, "column_name"),
-        datatype=_get_row_text(row, "datatype"),
-        arraysize=_get_row_text(row, "arraysize"),
-        xtype=xtype,
-        unit=_get_row_text(row, "unit"),
-        ucd=_get_row_text(row, "ucd"),
-        utype=_get_row_text(row, "utype"),
-        description=_get_row_text(row, "description"),
-        flags=flags,
-    )
+    texts = {key: _get_row_text(row, key) for key in ("datatype", "arraysize", *COLUMN_TEXT_KEYS)}
+    return DeclaredColumn(name=_get_row_text(row, "column_name"), xtype=xtype, flags=flags, **texts)
 
 
 def _parse_vosi_table(element: Any, schema: str) -> DeclaredTable:
     """Parse a table of VOSI."""
-    column_elements = xml_documents.find_child_elements(element, "column")
-    key_elements = xml_documents.find_child_elements(element, "foreignKey")
     return DeclaredTable(
         name=xml_documents.get_element_text(element, "name"),
         schema=schema,
         kind=element.get("type", ""),
         utype=xml_documents.get_element_text(element, "utype"),
         description=xml_documents.get_element_text(element, "description"),
-        columns=tuple(map(_parse_vosi_column, column_elements)),
-        foreign_keys=frozenset(map(_parse_foreign_key, key_elements)),
+        columns=tuple(map(_parse_vosi_column, element.findall("{*}column"))),
+        foreign_keys=frozenset(map(_parse_foreign_key, element.findall("{*}foreignKey"))),
     )
 
 
 def _parse_vosi_column(element: Any) -> DeclaredColumn:
     datatype, arraysize, xtype = "", "", ""
-    for type_element in xml_documents.find_child_elements(element, "dataType")[:1]:
+    type_element = element.find("{*}dataType")
+    if type_element is not None:
         datatype = xml_documents.get_element_text(type_element)
         arraysize = type_element.get("arraysize", "") or type_element.get("size", "")
         xtype = type_element.get("extendedType", "")
-    flag_elements = xml_documents.find_child_elements(element, "flag")
+    flags = (xml_documents.get_element_text(flag_element).lower() for flag_element in element.findall("{*}flag"))
     return DeclaredColumn(
-        name=xml_documents.get_element_text(element, "name"),
         datatype=datatype,
         arraysize=arraysize,
         xtype=xtype,
-        unit=xml_documents.get_element_text(element, "unit"),
-        ucd=xml_documents.get_element_text(element, "ucd"),
-        utype=xml_documents.get_element_text(element, "utype"),
-        description=xml_documents.get_element_text(element, "description"),
-        flags=frozenset(xml_documents.get_element_text(flag_element).lower() for flag_element in flag_elements),
+        flags=frozenset(flags),
+        **{key: xml_documents.get_element_text(element, key) for key in ("name", *COLUMN_TEXT_KEYS)},
     )
 
 
 def _parse_foreign_key(element: Any) -> str:
     pairs = []
-    for pair_element in xml_documents.find_child_elements(element, "fkColumn"):
+    for pair_element in element.findall("{*}fkColumn"):
         own_column = normalize_identifier(xml_documents.get_element_text(pair_element, "fromColumn"))
         target_column = normalize_identifier(xml_documents.get_element_text(pair_element, "targetColumn"))
         pairs.append((own_column, target_column))

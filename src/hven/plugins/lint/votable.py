@@ -119,9 +119,9 @@ def parse_votable(body: bytes) -> VOTableDocument:
     result_resources = [element for element in resources if element.get("type") == "results"]
     document.result_resource_count = len(result_resources)
     resource = (result_resources or resources or [root])[0]
-    document.table_count = len(_find_child_elements(resource, "TABLE"))
+    document.table_count = len(resource.findall("{*}TABLE"))
     has_table = False
-    for child in [*_find_child_elements(root, "INFO"), *resource]:
+    for child in [*root.findall("{*}INFO"), *resource]:
         child_name = get_local_name(child)
         if child_name == "INFO":
             infos = document.trailing_infos if has_table else document.leading_infos
@@ -133,46 +133,33 @@ def parse_votable(body: bytes) -> VOTableDocument:
     return document
 
 
-def _find_child_elements(parent: Any, name: str) -> list[Any]:
-    return [element for element in parent if get_local_name(element) == name]
-
-
 def _parse_table_element(table: Any, document: VOTableDocument) -> None:
-    document.fields += map(_parse_field, _find_child_elements(table, "FIELD"))
+    document.fields += map(_parse_field, table.findall("{*}FIELD"))
     for votable_field in document.fields:
         datatype, arraysize = votable_field.datatype, votable_field.arraysize
         if datatype not in DATATYPE_CODES:
             document.anomalies.append(("datatype", votable_field.name, f"{datatype!r} is not a VOTable datatype"))
         if arraysize and not ARRAYSIZE_PATTERN.fullmatch(arraysize):
             document.anomalies.append(("arraysize", votable_field.name, f"{arraysize!r} is not an arraysize"))
-    for data in _find_child_elements(table, "DATA")[:1]:
-        for element in data:
-            element_name = get_local_name(element)
-            if element_name == "TABLEDATA":
-                _parse_tabledata(element, document)
-            elif element_name in {"BINARY", "BINARY2"}:
-                _parse_binary_rows(element, document, has_null_flags=element_name == "BINARY2")
+    data = table.find("{*}DATA")
+    for element in () if data is None else data:
+        element_name = get_local_name(element)
+        if element_name == "TABLEDATA":
+            _parse_tabledata(element, document)
+        elif element_name in {"BINARY", "BINARY2"}:
+            _parse_binary_rows(element, document, has_null_flags=element_name == "BINARY2")
 
 
 def _parse_field(element: Any) -> VOTableField:
-    null = ""
-    for values_element in _find_child_elements(element, "VALUES")[:1]:
-        null = values_element.get("null", "")
-    return VOTableField(
-        name=element.get("name", ""),
-        datatype=element.get("datatype", ""),
-        arraysize=element.get("arraysize", ""),
-        xtype=element.get("xtype", ""),
-        unit=element.get("unit", ""),
-        ucd=element.get("ucd", ""),
-        utype=element.get("utype", ""),
-        null=null,
-    )
+    values_element = element.find("{*}VALUES")
+    null = "" if values_element is None else values_element.get("null", "")
+    keys = ("name", "datatype", "arraysize", "xtype", "unit", "ucd", "utype")
+    return VOTableField(null=null, **{key: element.get(key, "") for key in keys})
 
 
 def _parse_tabledata(element: Any, document: VOTableDocument) -> None:
-    for row in _find_child_elements(element, "TR"):
-        cells = _find_child_elements(row, "TD")
+    for row in element.findall("{*}TR"):
+        cells = row.findall("{*}TD")
         if len(cells) != len(document.fields):
             document.anomalies.append(("row", "", f"a row has {len(cells)} cells for {len(document.fields)} FIELDs"))
         values = []
@@ -227,7 +214,7 @@ def _parse_scalar(number_text: str, datatype: str) -> Any:
 
 
 def _parse_binary_rows(element: Any, document: VOTableDocument, *, has_null_flags: bool) -> None:
-    stream = next(iter(_find_child_elements(element, "STREAM")), None)
+    stream = element.find("{*}STREAM")
     has_unknown_datatypes = any(votable_field.datatype not in DATATYPE_CODES for votable_field in document.fields)
     if stream is None or stream.get("href") or has_unknown_datatypes:
         document.anomalies.append(("stream", "", "the rows are elsewhere, or their datatypes are unknown"))

@@ -14,44 +14,39 @@ if TYPE_CHECKING:
 XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 MAX_DEPTH = 64
 
-# element -> its children in order: ? at most one, * any number, + at least one. VOSI 1.1, VODataService 1.2, TAPRegExt
+# element: its children in order; ? at most one, * any number, + at least one. VOSI 1.1, VODataService 1.2, TAPRegExt
 # 1.0, UWS 1.1
-CONTENT_MODELS = {
-    "availability": "available upSince? downAt? backAt? note*",
-    "capabilities": "capability*",
-    "capability": "validationLevel* description? interface*",
-    "capability TableAccess": (
-        "validationLevel* description? interface* dataModel* language+ outputFormat+ uploadMethod* retentionPeriod? "
-        "executionDuration? outputLimit? uploadLimit?"
-    ),
-    "interface": "accessURL+ mirrorURL* securityMethod* testQueryString?",
-    "interface ParamHTTP": (
-        "accessURL+ mirrorURL* securityMethod* testQueryString? queryType* resultType? param* testQuery?"
-    ),
-    "language": "name version+ description? languageFeatures*",
-    "languageFeatures": "feature*",
-    "feature": "form description?",
-    "outputFormat": "mime alias*",
-    "outputLimit": "default? hard?",
-    "uploadLimit": "default? hard?",
-    "retentionPeriod": "default? hard?",
-    "executionDuration": "default? hard?",
-    "tableset": "schema+",
-    "schema": "name title? description? utype? table*",
-    "table": "name title? description? utype? nrows? column* foreignKey*",
-    "column": "name description? unit? ucd? utype? dataType? flag*",
-    "foreignKey": "targetTable fkColumn+ description? utype?",
-    "fkColumn": "fromColumn targetColumn",
-    "jobs": "jobref*",
-    "jobref": "phase runId? ownerId? creationTime?",
-    "job": (
-        "jobId runId? ownerId phase quote? creationTime? startTime endTime executionDuration destruction parameters? "
-        "results errorSummary? jobInfo?"
-    ),
-    "parameters": "parameter*",
-    "results": "result*",
-    "errorSummary": "message",
-}
+_CONTENT_MODEL_LINES = """
+availability: available upSince? downAt? backAt? note*
+capabilities: capability*
+capability: validationLevel* description? interface*
+capability TableAccess: validationLevel* description? interface* dataModel* language+ outputFormat+ uploadMethod* \
+retentionPeriod? executionDuration? outputLimit? uploadLimit?
+interface: accessURL+ mirrorURL* securityMethod* testQueryString?
+interface ParamHTTP: accessURL+ mirrorURL* securityMethod* testQueryString? queryType* resultType? param* testQuery?
+language: name version+ description? languageFeatures*
+languageFeatures: feature*
+feature: form description?
+outputFormat: mime alias*
+outputLimit: default? hard?
+uploadLimit: default? hard?
+retentionPeriod: default? hard?
+executionDuration: default? hard?
+tableset: schema+
+schema: name title? description? utype? table*
+table: name title? description? utype? nrows? column* foreignKey*
+column: name description? unit? ucd? utype? dataType? flag*
+foreignKey: targetTable fkColumn+ description? utype?
+fkColumn: fromColumn targetColumn
+jobs: jobref*
+jobref: phase runId? ownerId? creationTime?
+job: jobId runId? ownerId phase quote? creationTime? startTime endTime executionDuration destruction parameters? \
+results errorSummary? jobInfo?
+parameters: parameter*
+results: result*
+errorSummary: message
+"""
+CONTENT_MODELS = dict(line.split(": ", 1) for line in _CONTENT_MODEL_LINES.strip().splitlines())
 NAMESPACES = {
     "availability": "http://www.ivoa.net/xml/VOSIAvailability/v1.0",
     "capabilities": "http://www.ivoa.net/xml/VOSICapabilities/v1.0",
@@ -118,19 +113,10 @@ def get_namespace(element: Any) -> str:
     return ""
 
 
-def find_child_elements(element: Any, name: str) -> list[Any]:
-    """Return the direct children with a name, in any namespace."""
-    return [child for child in element if get_local_name(child) == name]
-
-
 def get_element_text(element: Any, name: str = "") -> str:
     """Return the text of an element, or of its first child with a name; empty if there is none."""
-    if name:
-        named_children = find_child_elements(element, name)
-        if named_children:
-            return get_element_text(named_children[0])
-        return ""
-    return (element.text or "").strip()
+    named_element = element.find(f"{{*}}{name}") if name else element
+    return "" if named_element is None else (named_element.text or "").strip()
 
 
 def get_xsi_type(element: Any) -> str:

@@ -1,1 +1,1 @@
-"""Samples in time: HAPI, das2 and TFCat, as services and as sources, and their pages."""
+"""Samples in time: HAPI and das2, as services and as sources, and their pages."""

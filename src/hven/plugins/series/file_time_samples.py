@@ -27,10 +27,10 @@ from hven.model.errors import SourceError, format_message
 from hven.model.sky import time_scales
 from hven.model.table import Column, ParameterBins, SeriesParameterSpec
 from hven.model.types import ColumnType
-from hven.plugins.series.reference_times import DAY_MICROSECONDS, UNIX_EPOCH_DAYS, read_reference_time
+from hven.plugins.series.reference_times import UNIX_EPOCH_DAYS, read_reference_time
 from hven.plugins.series.sample_records import SampledParameter, match_records_by_time, read_parameter
 from hven.plugins.series.sampled_variables import (
-    VOTABLE_TYPES,
+    SAMPLE_TYPES,
     ColumnStream,
     SampledVariable,
     create_array_variable,
@@ -43,6 +43,7 @@ from hven.plugins.series.sampled_variables import (
     list_columns,
     read_column,
 )
+from hven.plugins.series.time_texts import DAY_MICROSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,6 +64,7 @@ MAX_SAMPLES = 1 << 25  # samples of a file
 # microseconds from 1970 within which nanoseconds fit into 64 bits: years 1678 to 2261
 MAX_NANOSECOND_INSTANT = 9_200_000_000_000_000
 MAX_DATED_MICROSECONDS = 1e17  # times further from their reference are taken for fill values
+_VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 # time scales of FITS
 _TIME_SCALES = {"TAI": "TAI", "IAT": "TAI", "TT": "TT", "TDT": "TT", "ET": "TDB", "TDB": "TDB", "GPS": "GPS"}
 _TIME_SCALE_SUFFIX = re.compile(rf"\s\(?({'|'.join(_TIME_SCALES)})\)?\s*$")
@@ -92,33 +94,46 @@ class _TimeConversion:
     """The conversion of numbers to times: the unit of the numbers, and the time from which they are counted."""
 
     unit_microseconds: float
-    reference_days: float | None  # the number that is 1970-01-01; None: the numbers count from another instant
-    is_alone: bool  # nothing is added to the numbers
+    reference_days: float | None = None  # the number that is 1970-01-01; None: the numbers count from another instant
+    is_alone: bool = False  # nothing is added to the numbers
 
-    def convert_to_microseconds(
-        self, cells: pa.Array
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None, npt.NDArray[np.bool_]]:
-        """Convert numbers to microseconds, nanoseconds below them (None: unknown), and a mask of missing times."""
+    def convert_to_microseconds(self, cells: pa.Array) -> _CountedTimes:
+        """Convert numbers to microseconds."""
         unit_microseconds = self.unit_microseconds
         is_missing = np.asarray(cells.is_null())
         if pa.types.is_integer(cells.type):
+            counts = np.asarray(cells.fill_null(0)).astype(np.int64)
             if unit_microseconds < 1 and self.reference_days is None:  # as doubles they would lose digits
-                microseconds, nanoseconds = np.divmod(_convert_integers_with_zeros(cells), 1000)
-                return microseconds, nanoseconds, is_missing
+                microseconds, nanoseconds = np.divmod(counts, 1000)
+                return _CountedTimes(microseconds, nanoseconds, is_missing)
             if unit_microseconds >= 1 and self.reference_days in {None, UNIX_EPOCH_DAYS["MJD"]}:
-                counts = _convert_integers_with_zeros(cells) - int(self.reference_days or 0)
-                return counts * int(unit_microseconds), None, is_missing
-        values = np.asarray(cells.cast(pa.float64()).fill_null(np.nan))
-        is_missing |= ~np.isfinite(values)
-        first_value = self.reference_days or 0.0
-        values = np.where(is_missing, first_value, values) - first_value
-        is_missing |= np.abs(values) * unit_microseconds > MAX_DATED_MICROSECONDS
+                microseconds = (counts - int(self.reference_days or 0)) * int(unit_microseconds)
+                return _CountedTimes(microseconds, None, is_missing)
+        values = np.asarray(cells.cast(pa.float64()).fill_null(np.nan)) - (self.reference_days or 0.0)
+        is_missing = ~(np.abs(values) * unit_microseconds <= MAX_DATED_MICROSECONDS)
         values = np.where(is_missing, 0.0, values)
         rounding_microseconds = 1
         if self.reference_days is not None and self.is_alone and unit_microseconds == DAY_MICROSECONDS:
             rounding_microseconds = 1000  # a double of days since 4713 BC resolves 40 microseconds
         steps = np.round(values * (unit_microseconds / rounding_microseconds))
-        return steps.astype(np.int64) * rounding_microseconds, None, is_missing
+        return _CountedTimes(steps.astype(np.int64) * rounding_microseconds, None, is_missing)
+
+
+class _CountedTimes(NamedTuple):
+    """Microseconds, nanoseconds below them (None: unknown), and a mask of missing times."""
+
+    microseconds: npt.NDArray[np.int64]
+    nanoseconds: npt.NDArray[np.int64] | None
+    is_missing: npt.NDArray[np.bool_]
+
+    def add(self, other: _CountedTimes) -> _CountedTimes:
+        microseconds = self.microseconds + other.microseconds
+        nanoseconds = self.nanoseconds
+        if other.nanoseconds is not None:
+            all_nanoseconds = other.nanoseconds if nanoseconds is None else other.nanoseconds + nanoseconds
+            carried, nanoseconds = np.divmod(all_nanoseconds, 1000)
+            microseconds = microseconds + carried
+        return _CountedTimes(microseconds, nanoseconds, self.is_missing | other.is_missing)
 
 
 class WrongDataSetFileError(SourceError):
@@ -137,9 +152,10 @@ class SampleTimes(NamedTuple):
     record_numbers
         For each clock the record that each sample is (-1: none); None: the order of the file.
     omitted_count
-        Number of samples that were left out, as in `FileTimeSamples`.
+        Number of samples that were left out because they have no time, or that of another one.
     has_truncated_times
-        As in `FileTimeSamples`.
+        Whether digits of times were left out: below a nanosecond, or below a microsecond where nanoseconds do not fit
+        into 64 bits.
     """
 
     scale: int
@@ -182,17 +198,7 @@ class FileTimeSamples:
         Bins of the elements of parameters, by name.
     instants
         Times of the samples: microseconds since 1970, increasing, shape (n,).
-    omitted_count
-        Number of samples that were left out because they have no time, or that of another one.
-    NO_LAYOUT, ForeignFileError
-        Layout of a file that has nothing of a data set, and the error that reports it.
-    has_truncated_times
-        Whether digits of times were left out: below a nanosecond, or below a microsecond where nanoseconds do not fit
-        into 64 bits.
     """
-
-    NO_LAYOUT = NO_LAYOUT
-    WrongDataSetFileError = WrongDataSetFileError
 
     def __init__(self, product: OpenProductFile, time_series: TimeSeriesSpec, name: str) -> None:
         self._product = product
@@ -217,9 +223,7 @@ class FileTimeSamples:
             )
         self.columns = tuple(item.column for item in self._parameters.values())
         self.bins = {key: item.bins for key, item in self._parameters.items() if item.bins}
-        self.omitted_count = 0
-        self.has_truncated_times = False
-        self._times: SampleTimes | None = None
+        self._has_truncated_times = False
 
     # --- variables ----------------------------------------------------------------------------------------------------
 
@@ -327,7 +331,7 @@ class FileTimeSamples:
         kind = first.type
         if len(sampled_variables) > 1 or file_parameter.element is not None:
             element_type = np.result_type(*(find_element_type(source.column) for source in sampled_variables))
-            kind = ColumnType(VOTABLE_TYPES[element_type.str[1:]], None)
+            kind = ColumnType(SAMPLE_TYPES[element_type.str[1:]], None)
         if not kind.is_string:
             kind = ColumnType(kind.datatype, format_arraysize(shape), kind.xtype)
         unit = file_parameter.unit or first.unit
@@ -487,7 +491,7 @@ class FileTimeSamples:
                     nanoseconds = np.zeros(clock.sample_count, np.int64)
                 nanoseconds[first:stop] = nanoseconds_below
         if isinstance(clock.part, TablePart) and clock.part.has_truncated_times(clock.name):
-            self.has_truncated_times = True
+            self._has_truncated_times = True
         return self._convert_to_utc(clock, instants, nanoseconds)
 
     def _convert_to_utc(
@@ -509,7 +513,7 @@ class FileTimeSamples:
                 )
             )
         if nanos is not None and scale == "TDB":  # which is ahead of TT by no whole microseconds
-            self.has_truncated_times = True
+            self._has_truncated_times = True
             nanos = None
         elif nanos is not None:  # in a leap second, a microsecond of UTC stands for a thousand
             next_utc_times = time_scales.convert_to_monotonic_utc(times[is_present] + 1, scale)
@@ -551,9 +555,9 @@ class FileTimeSamples:
         reference_text = _TIME_SCALE_SUFFIX.sub("", reference_text)
         scale = _find_unit_microseconds(unit_name)
         if scale is None:
-            message = format_message("the unit {unit!r} of {name} is not a unit of time", unit, clock.name)
             raise SourceError(
-                message, remedy=format_message("write the unit, such as `time: {{of: {name}, unit: ms}}`", clock.name)
+                format_message("the unit {unit!r} of {name} is not a unit of time", unit, clock.name),
+                remedy=format_message("write the unit, such as `time: {{of: {name}, unit: ms}}`", clock.name),
             )
         if column.epoch is not None and not reference_text:
             reference_days: float | None = UNIX_EPOCH_DAYS["JD"] - column.epoch
@@ -563,24 +567,15 @@ class FileTimeSamples:
         if reference_days is None:
             cards = self._collect_card_values(clock.part)
             reference_instant = read_reference_time(reference_text, cards, self._name)
-        read_added = None
-        if time_options.plus is not None:
-            read_added = self._create_added_time_reader(clock)
-        conversion = _TimeConversion(scale, reference_days, is_alone=read_added is None)
+        read_added_times = self._create_added_time_reader(clock)
+        conversion = _TimeConversion(scale, reference_days, is_alone=read_added_times is None)
 
         def read_times(first: int, stop: int) -> Instants:
-            microseconds, nanoseconds, is_missing = conversion.convert_to_microseconds(read(first, stop))
-            if read_added is not None:
-                added_microseconds, added_nanoseconds, is_added_missing = read_added(first, stop)
-                if added_nanoseconds is not None:
-                    if nanoseconds is not None:
-                        added_nanoseconds = added_nanoseconds + nanoseconds
-                    carried, nanoseconds = np.divmod(added_nanoseconds, 1000)
-                    added_microseconds = added_microseconds + carried
-                microseconds = microseconds + added_microseconds
-                is_missing = is_missing | is_added_missing
-            instants = np.where(is_missing, MISSING_INSTANT, microseconds + reference_instant)
-            return instants, nanoseconds
+            times = conversion.convert_to_microseconds(read(first, stop))
+            if read_added_times is not None:
+                times = times.add(read_added_times(first, stop))
+            instants = np.where(times.is_missing, MISSING_INSTANT, times.microseconds + reference_instant)
+            return instants, times.nanoseconds
 
         return read_times
 
@@ -606,7 +601,7 @@ class FileTimeSamples:
             if pc.any(pc.match_substring_regex(texts, r"\.\d{6}\d*[1-9]")).as_py():
                 has_finer_digits = pc.match_substring_regex(texts, r"\.\d{9}\d*[1-9]")
                 if pc.any(has_finer_digits).as_py():
-                    self.has_truncated_times = True
+                    self._has_truncated_times = True
                 digits = pc.struct_field(pc.extract_regex(texts, r"\.\d{6}(?P<nanos>\d{1,3})"), "nanos")
                 nano_counts = pc.utf8_rpad(digits, 3, "0").cast(pa.int64())
                 nanos = np.asarray(nano_counts.fill_null(0))
@@ -622,30 +617,21 @@ class FileTimeSamples:
         micros = timestamps.cast(pa.int64())
         return np.asarray(micros.fill_null(MISSING_INSTANT), np.int64), nanos
 
-    def _create_added_time_reader(
-        self, clock: SampledVariable
-    ) -> Callable[[int, int], tuple[Numbers, Numbers | None, npt.NDArray[np.bool_]]]:
-        name, unit = self._time_series.clock.plus or ("", None)
+    def _create_added_time_reader(self, clock: SampledVariable) -> Callable[[int, int], _CountedTimes] | None:
+        """Create the reader of a variable that is added to the times, if there is one."""
+        if self._time_series.clock.plus is None:
+            return None
+        name, unit = self._time_series.clock.plus
         added_variable = self._find_variable(name, clock.sample_count)
         if added_variable is None:
             raise SourceError(format_message("{file} has no variable {name!r}", self._name, name))
         unit_name = (unit or added_variable.column.unit or "").lower()
         scale = _find_unit_microseconds(unit_name)
-        read = create_sequential_reader(added_variable)
         if scale is None:
             raise SourceError(format_message("the unit {unit!r} of {name} is not a unit of time", unit_name, name))
-
-        def read_added_times(first: int, stop: int) -> tuple[Numbers, Numbers | None, npt.NDArray[np.bool_]]:
-            cells = read(first, stop)
-            if pa.types.is_integer(cells.type) and scale < 1:
-                microseconds, nanoseconds = np.divmod(_convert_integers_with_zeros(cells), 1000)
-                return microseconds, nanoseconds, np.asarray(cells.is_null())
-            values = np.asarray(cells.cast(pa.float64()).fill_null(np.nan))
-            is_missing = ~np.isfinite(values)
-            finite_values = np.where(is_missing, 0.0, values)
-            return np.round(finite_values * scale).astype(np.int64), None, is_missing
-
-        return read_added_times
+        read = create_sequential_reader(added_variable)
+        conversion = _TimeConversion(scale)
+        return lambda first, stop: conversion.convert_to_microseconds(read(first, stop))
 
     def _collect_card_values(self, part: Part) -> dict[str, Any]:
         all_cards: Iterable[HeaderCard] = (*part.cards, *self._product.cards)
@@ -675,7 +661,7 @@ class FileTimeSamples:
         for times in microseconds.values():
             present_times = times[times != MISSING_INSTANT]
             if (np.abs(present_times) > MAX_NANOSECOND_INSTANT).any():
-                self.has_truncated_times = True
+                self._has_truncated_times = True
                 return 1, microseconds
         nanosecond_counts = {}
         for name, (times, nanos) in instants_by_clock.items():
@@ -685,42 +671,29 @@ class FileTimeSamples:
             nanosecond_counts[name] = np.where(times == MISSING_INSTANT, MISSING_INSTANT, counts)
         return 1000, nanosecond_counts
 
-    @property
+    @cached_property
     def times(self) -> SampleTimes:
-        """The times of all samples, which are read once."""
-        if self._times is None:
-            self._times = self._read_and_sort_times()
-        return self._times
-
-    def set_times(self, times: SampleTimes) -> None:
-        """Take the times that another reader of the same file has read.
-
-        Parameters
-        ----------
-        times
-            Times of that reader.
-        """
-        self._times = times
-        self.omitted_count = times.omitted_count
-        self.has_truncated_times = times.has_truncated_times
+        """The times of all samples, which are read once; another reader of the same file may have read them."""
+        return self._read_and_sort_times()
 
     def _read_and_sort_times(self) -> SampleTimes:
         scale, counts_by_clock = self._read_times_by_clock()
-        main_counts = counts_by_clock[""]
+        main_counts = counts_by_clock.pop("")
         record_numbers: dict[str, npt.NDArray[np.int64] | None] = {"": None}
+        omitted_count = 0
         is_present = main_counts != MISSING_INSTANT
         if not is_present.all() or not (main_counts[1:] > main_counts[:-1]).all():
             order = np.flatnonzero(is_present)
             order = order[np.argsort(main_counts[order], kind="stable")]
             sorted_counts = main_counts[order]
             is_last_of_time = np.append(sorted_counts[1:] != sorted_counts[:-1], True)[: len(order)]
-            self.omitted_count = len(main_counts) - int(is_last_of_time.sum())
+            omitted_count = len(main_counts) - int(is_last_of_time.sum())
             record_numbers[""] = order[is_last_of_time]
             main_counts = main_counts[record_numbers[""]]
         tolerance = (self._time_series.cadence or 0) * 500_000 * scale
         if not tolerance and len(main_counts) > 1:
             tolerance = float(np.median(np.diff(main_counts))) / 2
-        for name, clock_counts in [*counts_by_clock.items()][1:]:
+        for name, clock_counts in counts_by_clock.items():
             is_same_length = record_numbers[""] is None and len(clock_counts) == len(main_counts)
             if is_same_length and (np.abs(clock_counts - main_counts) <= tolerance).all():
                 record_numbers[name] = None
@@ -728,7 +701,7 @@ class FileTimeSamples:
             main_counts, record_numbers = match_records_by_time(
                 main_counts, record_numbers, name, clock_counts, tolerance=tolerance
             )
-        return SampleTimes(scale, main_counts, record_numbers, self.omitted_count, self.has_truncated_times)
+        return SampleTimes(scale, main_counts, record_numbers, omitted_count, self._has_truncated_times)
 
     @cached_property
     def instants(self) -> npt.NDArray[np.int64]:
@@ -880,9 +853,7 @@ def _find_unit_microseconds(unit: str) -> float | None:
     return _UNIT_MICROSECONDS.get(name, _UNIT_MICROSECONDS.get(name.rstrip("s")))
 
 
-def _convert_integers_with_zeros(cells: pa.Array) -> npt.NDArray[np.int64]:
-    """Convert integers to numpy, with 0 for null."""
-    return np.asarray(cells.fill_null(0)).astype(np.int64)
-
-
-__all__ = ["FileTimeSamples"]
+def find_file_version(path: str) -> str | None:
+    """Find the version in the name of a file: the last number after ``_v``."""
+    versions = _VERSION_PATTERN.findall(path.rpartition("/")[2])
+    return versions[-1] if versions else None

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -29,7 +27,7 @@ from hven.model.table import (
     TimeSeriesSpec,
     parse_column_lines,
 )
-from hven.plugins.series.file_time_samples import FileTimeSamples
+from hven.plugins.series.file_time_samples import NO_LAYOUT, FileTimeSamples, WrongDataSetFileError, find_file_version
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow, Source, SourceContext, SourceKindTraits
 from hven.sources.api.file_rows import FileOptions, FilesAsRowsSource, find_file_fact_type
 from hven.sources.api.rows import DataFile, resolve_column_names
@@ -53,7 +51,6 @@ GRANULE_COLUMNS = parse_column_lines(f"""
     version | string    |  | meta.version;meta.file | Version in the file name
 """)
 _COLUMN_TYPES = {column.name: column.type.arrow for column in GRANULE_COLUMNS}
-_VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (columns have UTC without a zone)
 
 
@@ -109,18 +106,23 @@ class GranuleSource(FilesAsRowsSource):
         """Yield a row for each file that can be read; the other files are rejected."""
         known_names = [column.name for column in GRANULE_COLUMNS]
         names = resolve_column_names(column_names, known_names, "files of samples")
+        fact_types = {name: find_file_fact_type(name) for name in names if name in FILE_FACT_COLUMNS}
+        types_by_name = {**_COLUMN_TYPES, **fact_types, ROW_NUMBER_COLUMN: pa.int64()}
+        schema = pa.schema([(name, types_by_name[name]) for name in names])
         files = self.files
         if row_limit is not None:
             files = self.files[:row_limit]
         step = min(FILES_PER_BATCH, self.context.batch_row_limit)
         for begin in range(0, len(files), step):
-            rows: list[tuple[DataFile, dict[str, object]]] = []
+            rows: list[dict[str, object]] = []
             for file in files[begin : begin + step]:
                 row = self._build_row(file)
                 if row is not None:
-                    rows.append((file, row))
+                    row |= {name: file.find_fact(name) for name in fact_types}
+                    row[ROW_NUMBER_COLUMN] = begin + 1 + len(rows)
+                    rows.append(row)
             if rows:
-                yield _build_batch(rows, names, begin)
+                yield pa.RecordBatch.from_pylist(rows, schema)
         self._report_omitted_samples()
 
     def _report_omitted_samples(self) -> None:
@@ -129,13 +131,8 @@ class GranuleSource(FilesAsRowsSource):
             kind = DeviationKind.PRECISION
             if loss == SKIPPED_SAMPLES_MESSAGE:
                 kind = DeviationKind.DROPPED_ROW
-            count_text = f"{len(files):,} files"
-            if len(files) == 1:
-                count_text = "1 file"
-            file_names_text = ", ".join(files[:3])
-            if len(files) > 3:
-                file_names_text = f"{file_names_text} ..."
-            message = f"{count_text}: {loss}: {file_names_text}"
+            count_text = f"{len(files):,} file{'s' if len(files) > 1 else ''}"
+            message = f"{count_text}: {loss}: {', '.join(files[:3])}{' ...' if len(files) > 3 else ''}"
             self.context.report_deviation(ReadDeviation(kind=kind, file=files[0], message=message))
         self._files_by_loss.clear()
         for name, reasons in self._foreign_reasons.items():
@@ -194,9 +191,9 @@ class GranuleSource(FilesAsRowsSource):
                     products[reader] = stack.enter_context(self._open_product(file, reader))
                 try:
                     samples = FileTimeSamples(products[reader], time_series, name)
-                except FileTimeSamples.WrongDataSetFileError as error:  # it is a file of another data set
+                except WrongDataSetFileError as error:  # it is a file of another data set
                     foreign = error
-                    layouts.append(FileTimeSamples.NO_LAYOUT)
+                    layouts.append(NO_LAYOUT)
                     self._foreign_reasons.setdefault(time_series.id, []).append(error.message)
                     continue
                 file_count = self._file_counts.get(time_series.id, 0)
@@ -205,20 +202,19 @@ class GranuleSource(FilesAsRowsSource):
                     instants += [int(samples.instants[0]), int(samples.instants[-1])]
                 counts.append(len(samples.instants))
                 layouts.append(samples.layout_digest)
-                if samples.omitted_count:
+                if samples.times.omitted_count:
                     self._files_by_loss.setdefault(SKIPPED_SAMPLES_MESSAGE, []).append(file.name)
-                if samples.has_truncated_times:
+                if samples.times.has_truncated_times:
                     self._files_by_loss.setdefault(TRUNCATED_TIMES_MESSAGE, []).append(file.name)
         if foreign is not None and not counts:
             raise foreign
-        versions = _VERSION_PATTERN.findall(name)
         return {
             "path": file.name,
             "start": _to_datetime(min(instants, default=None)),
             "stop": _to_datetime(max(instants, default=None)),
             "samples": max(counts),
             "layout": " ".join(layouts),
-            "version": next(reversed(versions), None),
+            "version": find_file_version(name),
         }
 
 
@@ -229,46 +225,15 @@ def _to_datetime(moment: int | None) -> dt.datetime | None:
     return _EPOCH + dt.timedelta(microseconds=moment)
 
 
-def _build_batch(
-    rows: Sequence[tuple[DataFile, dict[str, object]]], column_names: Sequence[str], preceding_row_count: int
-) -> pa.RecordBatch:
-    arrays: list[pa.Array] = []
-    for name in column_names:
-        if name == ROW_NUMBER_COLUMN:
-            row_numbers = np.arange(preceding_row_count + 1, preceding_row_count + 1 + len(rows))
-            arrays.append(pa.array(row_numbers, pa.int64()))
-        elif name in FILE_FACT_COLUMNS:
-            facts = [file.find_fact(name) for file, _ in rows]
-            arrays.append(pa.array(facts, find_file_fact_type(name)))
-        else:
-            values = [row[name] for _, row in rows]
-            arrays.append(pa.array(values, _COLUMN_TYPES[name]))
-    return pa.RecordBatch.from_arrays(arrays, names=list(column_names))
-
-
 def _restore_series(series_entry: dict[str, Any]) -> TimeSeriesSpec:
     """Restore a series from the JSON that the descriptor wrote."""
-    reader = None
-    if "reader" in series_entry:
-        reader = FileReaderSpec(**series_entry["reader"])
-    variables: dict[str, SeriesParameterSpec] = {}
-    for name, entry in series_entry["variables"].items():
-        variables[name] = SeriesParameterSpec(**_convert_lists_to_tuples(entry))
-    bins: dict[str, tuple[ParameterBins, ...]] = {}
-    for name, entries in series_entry["bins"].items():
-        bins[name] = tuple(ParameterBins(**_convert_lists_to_tuples(entry)) for entry in entries)
-    return TimeSeriesSpec(
-        id=series_entry["id"],
-        path="",
-        time=series_entry["time"],
-        parameters=tuple(series_entry["parameters"]),
-        cadence=series_entry["cadence"],
-        part=series_entry["part"],
-        clock=TimeDecoding(**_convert_lists_to_tuples(series_entry["clock"])),
-        reader=reader,
-        variables=variables,
-        bins=bins,
-    )
+    entry = _convert_lists_to_tuples(series_entry)
+    entry["clock"] = TimeDecoding(**entry["clock"])
+    entry["variables"] = {name: SeriesParameterSpec(**item) for name, item in entry["variables"].items()}
+    entry["bins"] = {name: tuple(ParameterBins(**item) for item in items) for name, items in entry["bins"].items()}
+    if "reader" in entry:
+        entry["reader"] = FileReaderSpec(**entry["reader"])
+    return TimeSeriesSpec(path="", **entry)
 
 
 def _convert_lists_to_tuples(value: Any) -> Any:

@@ -7,15 +7,11 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="series",
     title="Serve samples in time by HAPI and das2, and plot them",
-    uses=("json_xml",),
     sources={
         "das2": "hven.plugins.series.das2.source",
         "granules": "hven.plugins.series.granule_source",
         "hapi": "hven.plugins.series.hapi.source",
-        "tfcat": "hven.plugins.series.tfcat.source",
     },
-    upload_kinds=("tfcat",),
-    formats={"tfcat": "hven.plugins.series.tfcat.table_format"},
     protocols={
         "das2": "hven.plugins.series.das2.service",
         "hapi": "hven.plugins.series.hapi.service",
@@ -28,7 +24,6 @@ PLUGIN = PluginPackage(
     translations="hven.plugins.series:texts",
     ingest_steps={"series": "hven.plugins.series.publication_step"},
     extensions={
-        "lint.files": ("hven.plugins.series.lint.tfcat_files",),
         "lint.services": ("hven.plugins.series.lint.hapi_checks",),
         "registry.server_lists": ("hven.plugins.series.hapi.server_list",),
     },

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hven.site import Site
 
 # named and not imported: few collections have series, and the import takes time
-PYRAMID_BUILDER = "hven.plugins.series.pyramid_building:build_missing_bin_pyramids"
+PYRAMID_BUILDER = "hven.plugins.series.pyramids:build_missing_pyramids"
 
 
 def build_pyramids_of_series(site: Site, collection: str) -> None:

@@ -7,16 +7,14 @@ samples, and are the same. A level is a file of records as they are in memory, f
 
 Common
 ------
-context
-    Service context of the site.
-principal
-    Reader for whom the answer is built.
+view
+    What the reader sees.
 data_set
     Data set to read.
-names
+extent
+    Time span of its samples.
+parameter_names
     Names of numeric parameters.
-published_state
-    The state that is read.
 key
     Key of the data set and its state.
 directory
@@ -48,9 +46,12 @@ from hven.engines import Snapshot
 from hven.ingest.sync import change_sets
 from hven.model.errors import NotFoundError
 from hven.plugins.series import reductions
+from hven.plugins.series.column_times import to_instants
+from hven.plugins.series.reader_view import ReaderView
 from hven.plugins.series.reductions import MIN_SAMPLES_PER_BIN, WIDTHS
 from hven.plugins.series.sample_files import ENTIRE_TIME_SPAN, DataSetFiles
-from hven.plugins.series.sample_sets import _to_microseconds, find_time_extent, read_samples
+from hven.plugins.series.sample_sets import find_time_extent, list_data_sets, read_samples
+from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ if TYPE_CHECKING:
 
     from hven.plugins.series.reductions import BinRecords
     from hven.plugins.series.sample_sets import SampleDataSet, TimeExtent
-    from hven.services.face import ServiceContext
-    from hven.site import PublishedState, Site
-    from hven.site.auth import Principal
+    from hven.site import Site
 
     Whole = npt.NDArray[np.int64]
 
@@ -78,20 +77,6 @@ PIECE_BYTES = 2**24  # bytes of bins that are read at once
 LEVELS_FILE = "levels.json"
 Spans: TypeAlias = "Sequence[tuple[int, int]]"
 ENTIRE_SPAN: Spans = ((-(2**62), 2**62),)
-
-
-def estimate_cadence(data_set: SampleDataSet, extent: TimeExtent) -> float:
-    """Return the microseconds between two samples of a data set: the declared cadence, else the average.
-
-    Parameters
-    ----------
-    extent
-        Time span of its samples.
-    """
-    if data_set.series.cadence:
-        return data_set.series.cadence * 1e6
-    span_microseconds = (extent.stop or 0) - (extent.start or 0)
-    return span_microseconds / max(extent.row_count, 1)
 
 
 def iterate_bin_chunks(bins: BinRecords, bin_microseconds: int, start: int, stop: int) -> Iterator[BinRecords]:
@@ -198,7 +183,7 @@ class BinPyramidStore:
         self._directory = directory
         self._open_levels: dict[str, dict[int, BinRecords]] = {}
         self._requested_keys: set[str] = set()
-        self._build_queue: queue.Queue[tuple[str, ServiceContext, SampleDataSet, PublishedState]] = queue.Queue()
+        self._build_queue: queue.Queue[tuple[str, ReaderView, SampleDataSet]] = queue.Queue()
         self.wait_until_idle = self._build_queue.join  # waits until no pyramid is being built
         threading.Thread(target=self._run_builds, name="reductions", daemon=True).start()
 
@@ -209,32 +194,28 @@ class BinPyramidStore:
             self._open_levels[pyramid_key] = open_levels
         return open_levels
 
-    def request_build(
-        self, pyramid_key: str, context: ServiceContext, data_set: SampleDataSet, published_state: PublishedState
-    ) -> None:
-        """Request that the reductions of a data set are built soon."""
+    def request_build(self, pyramid_key: str, view: ReaderView, data_set: SampleDataSet) -> None:
+        """Request that the reductions of a data set are built soon, from what everybody sees."""
         if pyramid_key not in self._requested_keys:
             self._requested_keys.add(pyramid_key)
-            self._build_queue.put((pyramid_key, context, data_set, published_state))
+            self._build_queue.put((pyramid_key, view.copy_for_everybody(), data_set))
 
     def _run_builds(self) -> None:
         with suppress(OSError, AttributeError):  # a lower priority than queries
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
-            key, context, data_set, published_state = self._build_queue.get()
+            key, view, data_set = self._build_queue.get()
             try:
-                if self._build_missing(key, context, data_set, published_state):
+                if self._build_missing(key, view, data_set):
                     self._requested_keys.discard(key)
             except Exception:
                 log.exception(
                     "the reductions of %s cannot be created; its samples are reduced on each request", data_set.id
                 )
-            del context, data_set, published_state
+            del view, data_set
             self._build_queue.task_done()
 
-    def _build_missing(
-        self, pyramid_key: str, context: ServiceContext, data_set: SampleDataSet, published_state: PublishedState
-    ) -> bool:
+    def _build_missing(self, pyramid_key: str, view: ReaderView, data_set: SampleDataSet) -> bool:
         """Build the reductions of a data set, unless another process is building some.
 
         Returns
@@ -251,10 +232,10 @@ class BinPyramidStore:
             if (self._directory / pyramid_key / LEVELS_FILE).exists():
                 return True
             snapshot, _, series_key = pyramid_key.partition("-x-")
-            self._remove_stale(published_state, series_key)
-            extent = find_time_extent(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
-            names = list_numeric_parameters(data_set)
-            if extent.start is None or extent.stop is None or not names:
+            self._remove_stale(view, series_key)
+            extent = find_time_extent(view, data_set)
+            names = [parameter.name for parameter in data_set.numeric_parameters]
+            if extent is None or not names:
                 return False
             widths = _choose_bin_widths(data_set, extent)
             if not widths:
@@ -265,18 +246,10 @@ class BinPyramidStore:
                     "no disk space for the reductions of %s; its samples are reduced on each request", data_set.id
                 )
                 return False
-            earlier_levels, changed_spans = self._find_earlier_levels(context, data_set, snapshot, series_key, widths)
+            earlier_levels, changed_spans = self._find_earlier_levels(view, data_set, snapshot, series_key, widths)
 
             def read_span(low: int, high: int) -> Iterator[pa.RecordBatch]:
-                return read_samples(
-                    context,
-                    ANONYMOUS_PRINCIPAL,
-                    data_set,
-                    names,
-                    start=low,
-                    stop=high,
-                    published_state=published_state,
-                )
+                return read_samples(view, data_set, names, start=low, stop=high)
 
             work_directory = self._directory / f".{secrets.token_hex(8)}"
             work_directory.mkdir()
@@ -292,25 +265,25 @@ class BinPyramidStore:
                 work_directory.replace(self._directory / pyramid_key)
             finally:
                 shutil.rmtree(work_directory, ignore_errors=True)
-            self._remove_stale(published_state)
+            self._remove_stale(view)
         return True
 
     def _find_earlier_levels(
-        self, context: ServiceContext, data_set: SampleDataSet, snapshot: str, series_key: str, widths: Sequence[int]
+        self, view: ReaderView, data_set: SampleDataSet, snapshot: str, series_key: str, widths: Sequence[int]
     ) -> tuple[Mapping[int, BinRecords] | None, Spans]:
         """Find levels of an earlier state that can be reused, and the spans that have changed since."""
         for earlier_directory in self._directory.glob(f"[!.]*-x-{series_key}"):
             earlier_levels = load_pyramid_levels(earlier_directory)
             earlier_snapshot = earlier_directory.name.partition("-x-")[0]
             max_width = max([*widths, *earlier_levels])
-            changed_spans = _find_changed_spans(context, data_set, earlier_snapshot, snapshot, max_width)
+            changed_spans = _find_changed_spans(view, data_set, earlier_snapshot, snapshot, max_width)
             if earlier_levels and changed_spans is not None:
                 return earlier_levels, changed_spans
         return None, ENTIRE_SPAN
 
-    def _remove_stale(self, published_state: PublishedState, kept_series: str = "-") -> None:
+    def _remove_stale(self, view: ReaderView, kept_series: str = "-") -> None:
         """Remove incomplete pyramids, and those of states that are not served; keep those of `kept_series`."""
-        relations = [table.relation for table in published_state.tables_by_name.values()]
+        relations = [table.relation for table in view.published_state.tables_by_name.values()]
         served_snapshots = {relation.id for relation in relations if isinstance(relation, Snapshot)}
         for path in self._directory.iterdir():
             snapshot, _, series_key = path.name.partition("-x-")
@@ -323,15 +296,14 @@ class BinPyramidStore:
 
 def _estimate_bin_value_count(data_set: SampleDataSet, extent: TimeExtent, bin_microseconds: int) -> int:
     """Estimate how many values the bins of a level have."""
-    span_microseconds = (extent.stop or 0) - (extent.start or 0)
     # at the declared cadence a bin has many samples; of a few campaigns in twenty years, few bins have any
-    bins_at_cadence = int(2 * extent.row_count * estimate_cadence(data_set, extent) / bin_microseconds) + 1
-    bin_count = min(extent.row_count, span_microseconds // bin_microseconds + 1, bins_at_cadence)
+    bins_at_cadence = int(2 * extent.row_count * data_set.estimate_cadence(extent) / bin_microseconds) + 1
+    bin_count = min(extent.row_count, extent.span // bin_microseconds + 1, bins_at_cadence)
     return bin_count * _count_values(data_set) // max(extent.row_count, 1)
 
 
 def _find_changed_spans(
-    context: ServiceContext, data_set: SampleDataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
+    view: ReaderView, data_set: SampleDataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
     """Find the spans with changed rows between two states, from what the syncs between them have recorded.
 
@@ -340,16 +312,16 @@ def _find_changed_spans(
     instants = []
     try:
         if data_set.series.file:  # rows are files
-            return _find_added_file_spans(context, data_set, old_snapshot, new_snapshot, bin_microseconds)
+            return _find_added_file_spans(view, data_set, old_snapshot, new_snapshot, bin_microseconds)
         change_chain = change_sets.find_change_chain(
-            context.site, data_set.published.table.qualified_name, old_snapshot, new_snapshot
+            view.context.site, data_set.published.table.qualified_name, old_snapshot, new_snapshot
         )
         for step in change_chain or ():
             rows = step.load_rows()
             if data_set.time.name not in rows.column_names:
                 return None
             times = rows[data_set.time.name].combine_chunks().drop_null()
-            instants.append(_to_microseconds(times, data_set.time.column).to_numpy())
+            instants.append(to_instants(times, data_set.time.column).to_numpy())
     except NotFoundError:
         return None
     if not change_chain:
@@ -359,7 +331,7 @@ def _find_changed_spans(
 
 
 def _find_added_file_spans(
-    context: ServiceContext, data_set: SampleDataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
+    view: ReaderView, data_set: SampleDataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
     """Find the spans of the files that were added between two states.
 
@@ -368,7 +340,7 @@ def _find_added_file_spans(
     paths: set[str] = set()
     tables = (data_set.published.table.qualified_name, f"{data_set.table.schema}.files")
     for table, since, until in zip(tables, old_snapshot.split("+"), new_snapshot.split("+"), strict=True):
-        change_chain = change_sets.find_change_chain(context.site, table, since, until)
+        change_chain = change_sets.find_change_chain(view.context.site, table, since, until)
         if change_chain is None:
             return None
         for step in change_chain:
@@ -379,9 +351,7 @@ def _find_added_file_spans(
             if change_kinds - {change_sets.ADDED_CHANGE}:
                 return None
             paths.update(rows["path"].to_pylist())
-    published_state = context.site.get_published_state()
-    files = DataSetFiles(context, ANONYMOUS_PRINCIPAL, data_set.series, data_set.table, published_state)
-    granules = files.list_granules(*ENTIRE_TIME_SPAN)
+    granules = DataSetFiles(view, data_set.series, data_set.table).list_granules(*ENTIRE_TIME_SPAN)
     added_granules = [granule for granule in granules if granule.path in paths]
     added_spans = [(granule.start, granule.stop) for granule in added_granules]
     span_array = np.array(added_spans, np.int64).reshape(-1, 2)
@@ -399,21 +369,12 @@ def _widen_spans(begins: Whole, ends: Whole, bin_microseconds: int) -> Spans:
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def list_numeric_parameters(data_set: SampleDataSet) -> list[str]:
-    """List the parameters that can be reduced: numbers."""
-    return [parameter.name for parameter in data_set.parameters if parameter.value_kind in {"double", "integer"}]
-
-
 def _count_values(data_set: SampleDataSet) -> int:
     """Count the numeric values of all samples."""
-    numeric_names = set(list_numeric_parameters(data_set))
-    numeric_parameters = [parameter for parameter in data_set.parameters if parameter.name in numeric_names]
-    element_counts = [int(np.prod(parameter.dimensions or (1,))) for parameter in numeric_parameters]
-    values_per_sample = sum(element_counts)
-    return values_per_sample * data_set.sample_count
+    return data_set.sample_count * sum(parameter.element_count for parameter in data_set.numeric_parameters)
 
 
-def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: SampleDataSet) -> str | None:
+def _make_pyramid_key(view: ReaderView, data_set: SampleDataSet) -> str | None:
     """Build the key of a data set's pyramid; return None if it has none.
 
     It is small, or this reader may see other rows than everybody.
@@ -424,8 +385,8 @@ def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: S
         return None
     if not isinstance(relation, Snapshot):
         return None
-    for each_principal in (principal, ANONYMOUS_PRINCIPAL):
-        if not has_public_access(table, each_principal, context.policies):
+    for principal in (view.principal, ANONYMOUS_PRINCIPAL):
+        if not has_public_access(table, principal, view.context.policies):
             return None
     if _count_values(data_set) <= MAX_DIRECT_VALUES:
         return None
@@ -444,59 +405,37 @@ def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: S
 
 def _choose_bin_widths(data_set: SampleDataSet, extent: TimeExtent) -> list[int]:
     """Choose the widths of bins that are kept."""
-    min_width = MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, extent)
+    min_width = MIN_SAMPLES_PER_BIN * data_set.estimate_cadence(extent)
     widths = [width for width in WIDTHS if width >= min_width]
-    span_microseconds = (extent.stop or 0) - (extent.start or 0)
-    wider_widths = [width for width in widths[1:] if span_microseconds // width >= MIN_LEVEL_BINS]
+    wider_widths = [width for width in widths[1:] if extent.span // width >= MIN_LEVEL_BINS]
     return [*widths[:1], *wider_widths]
 
 
-def list_bin_widths(
-    context: ServiceContext, principal: Principal, data_set: SampleDataSet, extent: TimeExtent
-) -> list[int]:
-    """List the widths of bins that are kept, or will be when requested; none for a small data set.
-
-    Parameters
-    ----------
-    extent
-        Time span of its samples.
-    """
-    if _make_pyramid_key(context, principal, data_set) is not None:
+def list_bin_widths(view: ReaderView, data_set: SampleDataSet, extent: TimeExtent) -> list[int]:
+    """List the widths of bins that are kept, or will be when requested; none for a small data set."""
+    if _make_pyramid_key(view, data_set) is not None:
         return _choose_bin_widths(data_set, extent)
     return []
 
 
-def can_reduce_quickly(
-    context: ServiceContext,
-    principal: Principal,
-    data_set: SampleDataSet,
-    extent: TimeExtent,
-    published_state: PublishedState,
-) -> bool:
+def can_reduce_quickly(view: ReaderView, data_set: SampleDataSet, extent: TimeExtent) -> bool:
     """Return whether a data set can be reduced at once: it is small, or its reductions are kept.
 
     Missing reductions are requested.
-
-    Parameters
-    ----------
-    extent
-        Time span of its samples.
     """
     if extent.row_count <= MAX_DIRECT_VALUES:
         return True
-    return bool(_find_or_request_pyramid_levels(context, principal, data_set, published_state))
+    return bool(_find_or_request_pyramid_levels(view, data_set))
 
 
 def read_bins(
-    context: ServiceContext,
-    principal: Principal,
+    view: ReaderView,
     data_set: SampleDataSet,
     parameter_names: Sequence[str],
     *,
     start: int,
     stop: int,
     bin_microseconds: int,
-    published_state: PublishedState,
 ) -> Iterator[BinRecords]:
     """Read samples in bins, from kept reductions where possible.
 
@@ -514,7 +453,7 @@ def read_bins(
     """
     low = start // bin_microseconds * bin_microseconds
     high = -(-stop // bin_microseconds) * bin_microseconds
-    levels = _find_or_request_pyramid_levels(context, principal, data_set, published_state)
+    levels = _find_or_request_pyramid_levels(view, data_set)
     level_width = max((width for width in levels if not bin_microseconds % width), default=0)
     if level_width:
         level_bins = iterate_bin_chunks(levels[level_width], level_width, low, high)
@@ -522,35 +461,24 @@ def read_bins(
     else:
         sample_distance = 0
         if data_set.remote is not None:
-            extent = find_time_extent(context, principal, data_set, published_state)
-            if bin_microseconds >= MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, extent):
+            extent = find_time_extent(view, data_set)
+            if extent is not None and bin_microseconds >= MIN_SAMPLES_PER_BIN * data_set.estimate_cadence(extent):
                 # another server may send two samples a bin, if it has such a reduction
                 sample_distance = bin_microseconds // 2
-        samples = read_samples(
-            context,
-            principal,
-            data_set,
-            parameter_names,
-            start=low,
-            stop=high,
-            published_state=published_state,
-            bin_microseconds=sample_distance,
-        )
+        samples = read_samples(view, data_set, parameter_names, start=low, stop=high, bin_microseconds=sample_distance)
         parts = reductions.reduce_samples(samples, bin_microseconds, parameter_names)
     yield from map(reductions.cast_means_to_value_type, parts)
 
 
-def _find_or_request_pyramid_levels(
-    context: ServiceContext, principal: Principal, data_set: SampleDataSet, published_state: PublishedState
-) -> Mapping[int, BinRecords]:
+def _find_or_request_pyramid_levels(view: ReaderView, data_set: SampleDataSet) -> Mapping[int, BinRecords]:
     """Find the levels of a data set; request them where they are missing."""
-    key = _make_pyramid_key(context, principal, data_set)
+    key = _make_pyramid_key(view, data_set)
     if key is None:
         return {}
-    pyramid_store = get_bin_pyramid_store(context.site)
+    pyramid_store = get_bin_pyramid_store(view.context.site)
     levels = pyramid_store.find_levels(key)
     if not levels:
-        pyramid_store.request_build(key, context, data_set, published_state)
+        pyramid_store.request_build(key, view, data_set)
     return levels
 
 
@@ -560,21 +488,27 @@ def get_bin_pyramid_store(site: Site) -> BinPyramidStore:
     return pyramid_store
 
 
-def request_missing_pyramids(
-    context: ServiceContext, data_sets: Iterable[SampleDataSet], published_state: PublishedState
-) -> None:
-    """Request the missing reductions of all data sets, as an anonymous reader sees them."""
+def build_missing_pyramids(site: Site, collection: str) -> None:
+    """Build the missing reductions of a collection's public data sets, and return when they are complete.
+
+    The first plot after a command then needs no wait, as after a synchronisation by a server.
+
+    Parameters
+    ----------
+    site
+        Site that publishes the collection.
+    collection
+        Name of the collection.
+    """
+    context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+    view = ReaderView(context, ANONYMOUS_PRINCIPAL, site.get_published_state())
+    data_sets = list_data_sets(view, "das2", collection=collection)
+    if data_sets:
+        request_missing_pyramids(view, data_sets.values())
+        get_bin_pyramid_store(site).wait_until_idle()
+
+
+def request_missing_pyramids(view: ReaderView, data_sets: Iterable[SampleDataSet]) -> None:
+    """Request the missing reductions of all data sets, as everybody sees them."""
     for data_set in data_sets:
-        _find_or_request_pyramid_levels(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
-
-
-__all__ = [
-    "BinPyramidStore",
-    "can_reduce_quickly",
-    "estimate_cadence",
-    "get_bin_pyramid_store",
-    "list_bin_widths",
-    "list_numeric_parameters",
-    "read_bins",
-    "request_missing_pyramids",
-]
+        _find_or_request_pyramid_levels(view.copy_for_everybody(), data_set)

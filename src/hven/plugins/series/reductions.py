@@ -242,6 +242,3 @@ def to_matrix(array: pa.Array) -> Numbers:
     if array.type != pa.float32():
         array = array.cast(pa.float64(), safe=False)
     return np.asarray(array.to_numpy(zero_copy_only=False))[:, None]
-
-
-__all__ = ["WIDTHS", "cast_means_to_value_type", "choose_bin_width", "reduce_bins", "reduce_samples", "to_matrix"]

@@ -5,30 +5,22 @@ It is returned as microseconds since 1970.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
 
 import numpy as np
 
 from hven.model.errors import SourceError, format_message
+from hven.plugins.series.time_texts import DAY_MICROSECONDS
 
-DAY_MICROSECONDS = 86_400_000_000
 UNIX_EPOCH_DAYS = {"JD": 2_440_587.5, "MJD": 40_587.0}  # days at 1970-01-01
 _LIKELY_DAY_RANGES = {"JD": (2_086_000.0, 2_817_000.0), "MJD": (9_000.0, 110_000.0)}  # of a card that is a number
 _DATE_PATTERN = re.compile(
     r"(?:(\d{4})\D?(\d\d)\D?(\d\d)|(\d\d)/(\d\d)/(\d{4}))"
     r"(?:\D+(\d\d):(\d\d)(?::(\d\d)(?:[.:](\d{1,9}))?)?)?\s*(?:Z|UTC?)?"
 )
-_DATE_FIELD_PATTERNS = {
-    "Y": r"\d{4}",
-    "y": r"\d\d",
-    "m": r"\d\d",
-    "d": r"\d\d",
-    "j": r"\d{3}",
-    "H": r"\d\d",
-    "M": r"\d\d",
-    "S": r"\d\d",
-}
+_DIRECTIVE_DIGITS = {"Y": 4, "j": 3}  # others have two
 
 
 def read_reference_time(reference_spec: str, cards: dict[str, Any], file_name: str) -> int:
@@ -56,29 +48,20 @@ def read_reference_time(reference_spec: str, cards: dict[str, Any], file_name: s
 
 def _read_time_from_name(name_format: str, file_name: str) -> int:
     """Read the date in a file's name, which is where a format of `strptime` says."""
-
-    def write_group(directive_match: re.Match[str]) -> str:
-        directive = directive_match[1]
-        return f"(?P<{directive}>{_DATE_FIELD_PATTERNS[directive]})"
-
     escaped_format = re.escape(name_format).replace(r"\%", "%")
-    match = re.search(re.sub(r"%([YymdjHMS])", write_group, escaped_format), file_name)
+    pattern = re.sub(
+        "%([YymdjHMS])", lambda directive: rf"\d{{{_DIRECTIVE_DIGITS.get(directive[1], 2)}}}", escaped_format
+    )
+    match = re.search(pattern, file_name)
     if match is None:
         raise SourceError(
             format_message("the file name {file} has no date in the format {pattern}", file_name, name_format)
         )
-    date_fields = {key: int(value) for key, value in match.groupdict().items()}
-    short_year = date_fields.get("y", 70)
-    century = 1900 if short_year >= 70 else 2000
-    year = date_fields.get("Y", century + short_year)
-    month = date_fields.get("m", 1)
-    day = date_fields.get("d", 1)
-    hour = date_fields.get("H", 0)
-    minute = date_fields.get("M", 0)
-    second = date_fields.get("S", 0)
-    date = _parse_date(f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}", file_name)
-    day_of_year = date_fields.get("j", 1)
-    return date + (day_of_year - 1) * DAY_MICROSECONDS
+    try:
+        date = dt.datetime.strptime(match[0], name_format)  # noqa: DTZ007  (UTC, or the time scale of the file)
+    except ValueError:
+        raise SourceError(format_message("{text!r} in {file} is not a date", match[0][:50], file_name)) from None
+    return int(np.datetime64(date, "us").astype(np.int64))
 
 
 def _parse_date(text: str, name: str) -> int:
@@ -97,6 +80,3 @@ def _parse_date(text: str, name: str) -> int:
         return day_number * DAY_MICROSECONDS + second_of_day * 1_000_000 + microseconds
     except ValueError:
         raise SourceError(format_message("{text!r} in {file} is not a date", text[:50], name)) from None
-
-
-__all__ = ["DAY_MICROSECONDS", "UNIX_EPOCH_DAYS", "read_reference_time"]

@@ -14,7 +14,7 @@ start, stop
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from hven.model.table import Column, ParameterBins
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
+
+    Bins = Mapping[str, tuple[ParameterBins, ...]]
+    RemoteDescription = tuple[tuple[Column, ...], Bins, Mapping[str, int], float | None]
 
 REQUEST_LIMITS = {"tries": 1, "seconds": 20.0, "total": 300.0}  # of a request for which a reader waits
 MAX_OPEN_WIDTHS = 50  # widths of bins for which a source is kept open
@@ -57,18 +60,6 @@ def find_remote_data_set(context: ServiceContext, published: PublishedTable) -> 
                 return RemoteDataSet(context, source_spec)
         return None
     return None
-
-
-class RemoteDataSetDescription(NamedTuple):
-    """Description of a data set by its server.
-
-    Columns (the time first), bins of array elements, lengths of texts in bytes, and seconds between two samples.
-    """
-
-    columns: tuple[Column, ...]
-    bins: Mapping[str, tuple[ParameterBins, ...]]
-    lengths: Mapping[str, int]
-    cadence: float | None
 
 
 class RemoteDataSet:
@@ -106,8 +97,14 @@ class RemoteDataSet:
         self._open_sources[bin_microseconds] = open_source
         return open_source
 
-    def describe(self) -> RemoteDataSetDescription:
+    def describe(self) -> RemoteDescription:
         """Ask the server for the description of the data set.
+
+        Returns
+        -------
+        description
+            Columns (the time first), bins of array elements, lengths of texts in bytes, and seconds between two
+            samples.
 
         Raises
         ------
@@ -117,9 +114,7 @@ class RemoteDataSet:
         source = self._open_source()
         try:
             columns = tuple(source.list_columns())
-            return RemoteDataSetDescription(
-                columns, source.read_parameter_bins(), source.read_text_lengths(), source.cadence_seconds
-            )
+            return columns, source.read_parameter_bins(), source.read_text_lengths(), source.cadence_seconds
         except HvenError as error:
             raise self._build_upstream_error(error) from error
 
@@ -143,7 +138,7 @@ class RemoteDataSet:
         UpstreamError
             The server fails, or sends samples that are not in the order of time.
         """
-        types_by_name = {column.name: column.type.arrow for column in self.describe().columns}
+        types_by_name = {column.name: column.type.arrow for column in self.describe()[0]}
         last_time = -(2**63)
         try:
             source = self._open_source(bin_microseconds)
@@ -169,12 +164,6 @@ class RemoteDataSet:
             raise self._build_upstream_error(error) from error
 
     def _build_upstream_error(self, error: Exception) -> UpstreamError:
-        if isinstance(error, HvenError):
-            reason = error.message
-        else:
-            reason = str(error)[:300]
+        reason = error.message if isinstance(error, HvenError) else str(error)[:300]
         dataset_id = str(self._source_spec.options["dataset"])
         return UpstreamError(format_message("the samples of {name} are not available: {reason}", dataset_id, reason))
-
-
-__all__ = ["RemoteDataSet", "find_remote_data_set"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import heapq
 import re
 import threading
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,16 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven import query
 from hven.adql.adql_writer import quote_adql_name, write_adql_literal
 from hven.formats.media import open_product
 from hven.model import LruCache, units
 from hven.model.errors import HvenError, SourceError, StorageUnavailableError, format_message
 from hven.model.table import Column, ParameterBins, find_begin_and_end_time_columns
 from hven.model.types import ColumnType
-from hven.plugins.series.file_time_samples import FileTimeSamples
+from hven.plugins.series.column_times import to_instant, write_instant_literal
+from hven.plugins.series.file_time_samples import NO_LAYOUT, FileTimeSamples, find_file_version
+from hven.plugins.series.reader_view import ReaderFactCache
 from hven.plugins.series.table_series import list_table_series
-from hven.plugins.series.time_texts import DAY_MICROSECONDS, SECOND_MICROSECONDS, UNIX_EPOCH_JD, format_instant
+from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 from hven.services import collection_files
 from hven.sources.file_readers import open_with_reader
 
@@ -37,11 +38,8 @@ if TYPE_CHECKING:
 
     from hven.formats.media import OpenProductFile
     from hven.model.table import Table, TimeSeriesSpec
-    from hven.services.face import ServiceContext
-    from hven.site import PublishedState
-    from hven.site.auth import Principal
+    from hven.plugins.series.reader_view import ReaderView
 
-MAX_QUERY_ROWS = 2**62
 ENTIRE_TIME_SPAN = (
     -61_000_000_000 * SECOND_MICROSECONDS,
     253_000_000_000 * SECOND_MICROSECONDS,
@@ -53,7 +51,6 @@ MAX_CACHED_GRANULES = 5_000  # up to this number of files, the list of a data se
 NANOSECOND_LIMIT_MICROSECONDS = 9_200_000_000 * SECOND_MICROSECONDS  # from 1970 to where 64 bits of nanoseconds end
 SPAN_TOLERANCE_MICROSECONDS = SECOND_MICROSECONDS  # error of time spans that were not read from the files
 _NUMBER_PATTERN = re.compile(r"(\d+)")
-_VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 
 
 class Granule(NamedTuple):
@@ -91,48 +88,38 @@ class SampleTimesCache(LruCache[Any]):
                 if cached_times is None:
                     self.store(key, samples.times, samples.times.memory_bytes)
         if cached_times is not None:
-            samples.set_times(cached_times)
-
-
-class SampleFileLayout(NamedTuple):
-    """Time variable, columns, bins and text lengths of a file."""
-
-    time_name: str
-    columns: tuple[Column, ...]
-    bins: Mapping[str, tuple[ParameterBins, ...]]
-    lengths: Mapping[str, int]
-    has_nanoseconds: bool = False
+            samples.times = cached_times
 
 
 @dataclass(frozen=True, slots=True)
 class DataSetLayout:
-    """Layout of a data set, merged from all its files.
+    """Layout of a file, or of a data set, merged from all its files.
 
     Attributes
     ----------
     time_name
-        Name of the time variable in the newest file.
+        Name of the time variable; of a data set, that in the newest file.
     columns
         Columns of its parameters.
     bins
         Bins of array elements, by parameter.
     lengths
         Lengths of texts in bytes, by parameter.
+    has_nanoseconds
+        Whether times have nanoseconds.
     channel_tables
         Parameters with the channels of another parameter, where these change: name -> the other parameter.
     notes
         Remarks for users.
-    has_nanoseconds
-        Whether times have nanoseconds.
     """
 
     time_name: str
     columns: tuple[Column, ...]
     bins: Mapping[str, tuple[ParameterBins, ...]]
     lengths: Mapping[str, int]
-    channel_tables: Mapping[str, str]
+    has_nanoseconds: bool
+    channel_tables: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    has_nanoseconds: bool = False
 
 
 class DataSetFiles:
@@ -140,16 +127,12 @@ class DataSetFiles:
 
     Parameters
     ----------
-    context
-        Service context of the site.
-    principal
-        Reader for whom the answer is built.
+    view
+        What the reader sees.
     series
         Data set of the files.
     table
         Its table.
-    published_state
-        The state that is read.
 
     Attributes
     ----------
@@ -157,19 +140,10 @@ class DataSetFiles:
         Whether access to a file needs more rights than its row.
     """
 
-    def __init__(
-        self,
-        context: ServiceContext,
-        principal: Principal,
-        series: TimeSeriesSpec,
-        table: Table,
-        published_state: PublishedState,
-    ) -> None:
-        self.context = context
-        self.principal = principal
+    def __init__(self, view: ReaderView, series: TimeSeriesSpec, table: Table) -> None:
+        self.view = view
         self.series = series
         self.table = table
-        self.published_state = published_state
         begin, end = find_begin_and_end_time_columns(table)
         if begin is None or end is None:
             message = format_message(
@@ -178,46 +152,33 @@ class DataSetFiles:
             raise StorageUnavailableError(message)
         self._begin_column = begin
         self._end_column = end
+        self._begin_name = f"target.{quote_adql_name(begin.name)}"
+        self._end_name = f"target.{quote_adql_name(end.name)}"
         names = {column.name for column in table.columns}
-        self._layout_column = "layout" if {"layout", "samples"} <= names else None
-        self._is_shared = False
-        self._own_conditions: tuple[str, ...] = ()
-        if self._layout_column:
+        self._has_layouts = {"layout", "samples"} <= names
+        self._condition_of_shared_table: str | None = None
+        if self._has_layouts:
             self._span_tolerance = 0
-            own_condition = write_data_set_file_condition(table, series)
-            if own_condition is not None:
-                self._is_shared = True
-                self._own_conditions = (own_condition,)
+            self._condition_of_shared_table = write_data_set_file_condition(table, series)
         else:
             self._span_tolerance = SPAN_TOLERANCE_MICROSECONDS + round((series.cadence or 0) * SECOND_MICROSECONDS)
-        guarded_tables = [guarded for guarded in published_state.policy_tables if guarded.schema == table.schema]
+        policy_tables = view.published_state.policy_tables
+        guarded_tables = [guarded for guarded in policy_tables if guarded.schema == table.schema]
         self.has_file_policy = any(guarded.policy and guarded.policy.path for guarded in guarded_tables)
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
     def _query_file_rows(self, select_items: str, *conditions: str, query_suffix: str = "") -> Iterator[dict[str, Any]]:
-        all_conditions = [*self._own_conditions, *conditions]
+        all_conditions = [*conditions]
+        if self._condition_of_shared_table is not None:
+            all_conditions.append(self._condition_of_shared_table)
         if self.series.condition:
-            all_conditions.insert(0, f"({self.series.condition})")
+            all_conditions.append(f"({self.series.condition})")
         where = ""
         if all_conditions:
             where = f" WHERE {' AND '.join(all_conditions)}"
-        text = (
-            f"SELECT {select_items} FROM {quote_adql_name(self.table.schema)}.{quote_adql_name(self.table.name)} AS "
-            f"target{where}{query_suffix}"
-        )
-        context = self.context
-        with query.run_query(
-            text,
-            self.principal,
-            site=context.site,
-            policies=context.policies,
-            published_state=self.published_state,
-            maxrec=MAX_QUERY_ROWS,
-            hard_row_limit=MAX_QUERY_ROWS,
-        ) as result:
-            for batch in result.iterate_batches():
-                yield from batch.to_pylist()
+        table_name = f"{quote_adql_name(self.table.schema)}.{quote_adql_name(self.table.name)}"
+        return self.view.read_rows(f"SELECT {select_items} FROM {table_name} AS target{where}{query_suffix}")
 
     def _query_paths(self, *conditions: str, order_expression: str) -> list[str]:
         """Query the paths of the first files in an order."""
@@ -261,16 +222,15 @@ class DataSetFiles:
         """
         low = start - self._span_tolerance
         high = stop + self._span_tolerance
-        published = self.published_state.tables_by_name.get(self.table.qualified_name)
+        published = self.view.published_state.tables_by_name.get(self.table.qualified_name)
         row_count = 0 if published is None else published.rows or 0
         if self.has_file_policy or not 0 < row_count <= MAX_CACHED_GRANULES:
             granules = self._query_granules(low, high)
             if self.has_file_policy:
                 return self._keep_accessible(granules)
             return granules
-        granule_cache = self.context.site.get_or_create(GranuleCache)
-        access_key = self.published_state.find_access_key(self.principal, self.context.policies)
-        key = (self.table.qualified_name, self.series.id, self.published_state.version, access_key)
+        granule_cache = self.view.context.site.get_or_create(GranuleCache)
+        key = (self.table.qualified_name, self.series.id, self.view.published_state.version, self.view.access_key)
         all_granules = granule_cache.find(key)
         if all_granules is None:
             all_granules = self._query_granules(*ENTIRE_TIME_SPAN)
@@ -278,13 +238,11 @@ class DataSetFiles:
         return [granule for granule in all_granules if granule.stop >= low and granule.start < high]
 
     def _query_granules(self, begin_instant: int, end_instant: int) -> list[Granule]:
-        begin = f"target.{quote_adql_name(self._begin_column.name)}"
-        end = f"target.{quote_adql_name(self._end_column.name)}"
-        items = f"{begin} AS a_first, {end} AS a_last, {self._path_select_items}"
+        items = f"{self._begin_name} AS a_first, {self._end_name} AS a_last, {self._path_select_items}"
         if self.series.version:
             items += f", target.{quote_adql_name(self.series.version)} AS a_version"
-        end_condition = f"{end} >= {_write_time_literal(self._end_column, begin_instant)}"
-        begin_condition = f"{begin} < {_write_time_literal(self._begin_column, end_instant)}"
+        end_condition = f"{self._end_name} >= {write_instant_literal(begin_instant, self._end_column)}"
+        begin_condition = f"{self._begin_name} < {write_instant_literal(end_instant, self._begin_column)}"
         granules = []
         for row in self._query_file_rows(items, end_condition, begin_condition):
             path = self._fill_path_template(row)
@@ -293,11 +251,9 @@ class DataSetFiles:
             if self.series.version:
                 version = str(row["a_version"] or "")
             else:
-                file_name = path.rpartition("/")[2]
-                versions = _VERSION_PATTERN.findall(file_name)
-                version = versions[-1] if versions else ""
-            start = _to_microseconds(self._begin_column, row["a_first"])
-            stop = _to_microseconds(self._end_column, row["a_last"])
+                version = find_file_version(path) or ""
+            start = to_instant(row["a_first"], self._begin_column)
+            stop = to_instant(row["a_last"], self._end_column)
             granules.append(Granule(path, start, stop, version))
         return granules
 
@@ -311,7 +267,7 @@ class DataSetFiles:
         return accessible
 
     def _query_files(self, paths: Sequence[str]) -> collection_files.FoundFiles:
-        return collection_files.find_files(self.context, self.principal, self.table.schema, paths)
+        return collection_files.find_files(self.view.context, self.view.principal, self.table.schema, paths)
 
     def build_file_listing_batches(
         self, parameter_names: Sequence[str], start: int, stop: int
@@ -343,8 +299,6 @@ class DataSetFiles:
 
     def find_time_extent(self) -> tuple[int, int, int] | None:
         """Find the times of the first and last sample, and their approximate number; return None if there are none."""
-        begin = f"target.{quote_adql_name(self._begin_column.name)}"
-        end = f"target.{quote_adql_name(self._end_column.name)}"
         sample_count = None
         if self.has_file_policy:
             all_granules = self.list_granules(*ENTIRE_TIME_SPAN)
@@ -353,18 +307,18 @@ class DataSetFiles:
             first = min(granule.start for granule in all_granules)
             last = max(granule.stop for granule in all_granules)
         else:
-            items = f"MIN({begin}) AS a_first, MAX({end}) AS a_last"
-            if self._layout_column:
+            items = f"MIN({self._begin_name}) AS a_first, MAX({self._end_name}) AS a_last"
+            if self._has_layouts:
                 items += ", SUM(target.samples) AS a_many"
             (row,) = self._query_file_rows(items)
             if row["a_first"] is None or row["a_last"] is None:
                 return None
-            first = _to_microseconds(self._begin_column, row["a_first"])
-            last = _to_microseconds(self._end_column, row["a_last"])
+            first = to_instant(row["a_first"], self._begin_column)
+            last = to_instant(row["a_last"], self._end_column)
             sample_count = row.get("a_many")
-        if self._is_shared:  # the table has the times of all its data sets together
-            first = self._read_extreme_sample_time(begin, first, 0)
-            last = self._read_extreme_sample_time(f"{end} DESC", last, -1)
+        if self._condition_of_shared_table is not None:  # the table has the times of all its data sets together
+            first = self._read_extreme_sample_time(self._begin_name, first, 0)
+            last = self._read_extreme_sample_time(f"{self._end_name} DESC", last, -1)
         if not sample_count:
             cadence = (self.series.cadence or 1.0) * SECOND_MICROSECONDS
             sample_count = max((last - first) / cadence, 1)
@@ -383,10 +337,8 @@ class DataSetFiles:
             Index of the sample in a file: 0 or -1.
         """
         paths = self._query_paths(order_expression=order_expression)
-        found_files = self._query_files(paths)
+        found_files, paths = self._query_accessible_files(paths)
         for path in paths:
-            if path not in found_files.rows:
-                continue
             try:
                 product, state = self._open_product(found_files, path)
                 with product:
@@ -408,54 +360,47 @@ class DataSetFiles:
 
     # --- layouts of files --------------------------------------------------------------------------------------------
 
-    def read_merged_layout(self, layout_cache: Any) -> DataSetLayout | None:
+    def read_merged_layout(self) -> DataSetLayout | None:
         """Describe the data set by one file of each layout; return None if the reader may access no file.
-
-        Parameters
-        ----------
-        layout_cache
-            Cache of file layouts.
 
         Raises
         ------
         HvenError
             The program that reads its files fails.
         """
-        end = f"target.{quote_adql_name(self._end_column.name)}"
-        layouts: list[str | None] = [None]
-        if self._layout_column is not None:
-            layouts = self._list_layouts(end)
-        file_layouts: list[SampleFileLayout] = []
+        layouts = self._list_layouts() if self._has_layouts else [None]
+        file_layouts: list[DataSetLayout] = []
         for layout in layouts:
             conditions = () if layout is None else (f"target.layout = {write_adql_literal(layout)}",)
-            paths = self._query_paths(*conditions, order_expression=f"{end} DESC")
-            file_layout = self._read_first_layout(paths, layout_cache)
+            paths = self._query_paths(*conditions, order_expression=f"{self._end_name} DESC")
+            file_layout = self._read_first_layout(paths)
             if file_layout is not None:
                 file_layouts.append(file_layout)
         if file_layouts:
             return _merge_layouts(file_layouts, self.series)
         return None
 
-    def _list_layouts(self, end_expression: str) -> list[str | None]:
+    def _list_layouts(self) -> list[str | None]:
         """List the layouts of files with samples, the newest first; of files without samples, the newest layout."""
         layout_items = f"TOP {MAX_LAYOUTS} target.layout AS a_layout"
-        grouping = f" GROUP BY target.layout ORDER BY MAX({end_expression}) DESC"
+        grouping = f" GROUP BY target.layout ORDER BY MAX({self._end_name}) DESC"
         rows = [*self._query_file_rows(layout_items, "target.samples > 0", query_suffix=grouping)]
         if not rows:
             rows = [*self._query_file_rows(layout_items, query_suffix=grouping)][:1]
         return [row["a_layout"] for row in rows]
 
-    def _read_first_layout(self, paths: Sequence[str], layout_cache: Any) -> SampleFileLayout | None:
-        """Read the layout of the first file that can be accessed and read."""
-        if not paths:
-            return None
+    def _query_accessible_files(self, paths: Sequence[str]) -> tuple[collection_files.FoundFiles, list[str]]:
+        """Query files; return them, and the paths of those that the reader may access."""
         found_files = self._query_files(paths)
+        return found_files, [path for path in paths if path in found_files.rows]
+
+    def _read_first_layout(self, paths: Sequence[str]) -> DataSetLayout | None:
+        """Read the layout of the first file that can be accessed and read."""
+        layout_cache = self.view.context.site.get_or_create(ReaderFactCache)
+        found_files, paths = self._query_accessible_files(paths)
         for path in paths:
-            if path not in found_files.rows:
-                continue
-            row = found_files.rows[path]
-            key = ("layout", self.table.schema, path, row["tag"], repr(self.series))
-            layout: SampleFileLayout | None = layout_cache.find(key)
+            key = ("layout", self.table.schema, path, found_files.rows[path]["tag"], repr(self.series))
+            layout: DataSetLayout | None = layout_cache.find(key)
             if layout is None:
                 try:
                     layout = self._read_layout(found_files, path)
@@ -468,11 +413,11 @@ class DataSetFiles:
             return layout
         return None
 
-    def _read_layout(self, found_files: collection_files.FoundFiles, path: str) -> SampleFileLayout:
+    def _read_layout(self, found_files: collection_files.FoundFiles, path: str) -> DataSetLayout:
         product, _ = self._open_product(found_files, path)
         with product:
             samples = FileTimeSamples(product, self.series, path.rpartition("/")[2])
-            return SampleFileLayout(
+            return DataSetLayout(
                 samples.time_variable,
                 samples.columns,
                 samples.bins,
@@ -483,8 +428,9 @@ class DataSetFiles:
     def _open_product(self, found_files: collection_files.FoundFiles, path: str) -> tuple[OpenProductFile, Hashable]:
         """Open a file; return it and what identifies its state."""
         row = found_files.get_row(path)
-        place = collection_files.open_file_place(self.context, self.principal, self.table.schema, row)
-        collection_files.check_companion_file_access(self.context, self.principal, self.table.schema, path, place)
+        reader = (self.view.context, self.view.principal, self.table.schema)
+        place = collection_files.open_file_place(*reader, row)
+        collection_files.check_companion_file_access(*reader, path, place)
         found_files.record_access("file taken", path)
         try:
             name = path.rpartition("/")[2]
@@ -493,7 +439,7 @@ class DataSetFiles:
                 file_status = place.stat()
                 state = (*state, file_status.st_mtime_ns, file_status.st_size)
             if self.series.reader is not None:
-                return open_with_reader(self.context.site.settings, place, name, self.series.reader), state
+                return open_with_reader(self.view.context.site.settings, place, name, self.series.reader), state
             return open_product(place, name, includes_text_tables=True), state
         except SourceError as error:
             raise _build_read_error(path, error) from error
@@ -558,28 +504,20 @@ class DataSetFiles:
             chunk = segments[offset : offset + FILES_PER_REQUEST]
             chunk_paths = {granule.path for granule, _, _ in chunk}
             found_files = self._query_files(list(chunk_paths))
-            open_path: str | None = None
-            product: OpenProductFile | None = None
-            try:
-                for granule, begin, end in chunk:
-                    if granule.path != open_path:
-                        if product is not None:
-                            product.close()
-                        product, state = self._open_product(found_files, granule.path)
-                        open_path = granule.path
-                        samples = self._open_samples(product, granule.path, state)
-                    yield from self._read_segment(
-                        samples, layout, columns, granule.path, span=(begin, end), with_nanoseconds=with_nanoseconds
-                    )
-            finally:
-                if product is not None:
-                    product.close()
+            for path, file_segments in groupby(chunk, lambda segment: segment[0].path):
+                product, state = self._open_product(found_files, path)
+                with product:
+                    samples = self._open_samples(product, path, state)
+                    for _, begin, end in file_segments:
+                        yield from self._read_segment(
+                            samples, layout, columns, path, span=(begin, end), with_nanoseconds=with_nanoseconds
+                        )
 
     def _open_samples(self, product: OpenProductFile, path: str, file_state: Hashable) -> FileTimeSamples:
         try:
             samples = FileTimeSamples(product, self.series, path.rpartition("/")[2])
             if self.series.reader is None:  # a reader program may change its times, and reports its own errors
-                times_cache = self.context.site.get_or_create(SampleTimesCache)
+                times_cache = self.view.context.site.get_or_create(SampleTimesCache)
                 cache_key = (self.table.schema, path, file_state, repr(self.series))
                 times_cache.fill_times(cache_key, samples)
         except SourceError as error:
@@ -649,9 +587,9 @@ def write_data_set_file_condition(table: Table, series: TimeSeriesSpec) -> str |
     if len(set_ids) < 2 or series.id not in set_ids or not has_layout_column:
         return None
     # the layout has a word of the same length for each data set
-    word_characters = len(FileTimeSamples.NO_LAYOUT) + 1
+    word_characters = len(NO_LAYOUT) + 1
     skipped_words = "_" * (set_ids.index(series.id) * word_characters)
-    pattern = write_adql_literal(f"{skipped_words}{FileTimeSamples.NO_LAYOUT}%")
+    pattern = write_adql_literal(f"{skipped_words}{NO_LAYOUT}%")
     return f"(target.layout IS NULL OR target.layout NOT LIKE {pattern})"
 
 
@@ -734,7 +672,7 @@ def _build_read_error(path: str, error: HvenError) -> StorageUnavailableError:
     return StorageUnavailableError(message, remedy=error.remedy)
 
 
-def _merge_layouts(layouts: Sequence[SampleFileLayout], series: TimeSeriesSpec) -> DataSetLayout:
+def _merge_layouts(layouts: Sequence[DataSetLayout], series: TimeSeriesSpec) -> DataSetLayout:
     """Merge the layouts of files, the newest first.
 
     Channels that differ between files become a parameter with values for each sample.
@@ -796,7 +734,7 @@ def _merge_layouts(layouts: Sequence[SampleFileLayout], series: TimeSeriesSpec) 
     )
 
 
-def _merge_columns(layouts: Sequence[SampleFileLayout]) -> tuple[dict[str, Column], dict[str, int]]:
+def _merge_columns(layouts: Sequence[DataSetLayout]) -> tuple[dict[str, Column], dict[str, int]]:
     """Merge the columns of files, each wide enough for the values of all, and the lengths of their texts."""
     columns: dict[str, Column] = {}
     lengths: dict[str, int] = {}
@@ -930,21 +868,3 @@ def _repeat_channels(bins: tuple[ParameterBins, ...], column: Column, row_count:
         row_centers[: len(centers)] = centers
     repeated_centers = pa.array(np.tile(row_centers, row_count))
     return pa.FixedSizeListArray.from_arrays(repeated_centers, size).cast(column.arrow_field.type)
-
-
-def _write_time_literal(column: Column, instant: int) -> str:
-    """Write an instant, in microseconds since 1970, as a literal of the column's type."""
-    if column.epoch is None:
-        return f"CAST({write_adql_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
-    return repr(instant / DAY_MICROSECONDS + UNIX_EPOCH_JD - column.epoch)
-
-
-def _to_microseconds(column: Column, value: Any) -> int:
-    """Convert a time of a row to microseconds since 1970; days in doubles are rounded to milliseconds."""
-    if column.epoch is None:
-        return int(np.datetime64(value, "us").astype(np.int64))
-    unix_days = float(value) + column.epoch - UNIX_EPOCH_JD
-    return round(unix_days * (DAY_MICROSECONDS // 1000)) * 1000
-
-
-__all__ = ["DataSetFiles", "DataSetLayout", "Granule", "assign_times_to_granules"]

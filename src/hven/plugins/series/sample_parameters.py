@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +48,31 @@ class SampleParameter:
         return self.column.name
 
     @property
+    def is_numeric(self) -> bool:
+        """Whether its values are numbers."""
+        return self.value_kind in {"double", "integer"}
+
+    @property
+    def element_count(self) -> int:
+        """Number of elements of an array; 1 for scalars."""
+        return math.prod(self.dimensions)
+
+    @property
     def has_url_values(self) -> bool:
         """Whether its texts are addresses of pictures or files."""
         if self.value_kind != "string":
             return False
         ucd = (self.column.ucd or "").lower()
         return self.column.link is not None or ucd.startswith("meta.ref.url")
+
+
+def list_bin_centers(bins: ParameterBins | None) -> tuple[float, ...]:
+    """List the centers of bins, or the middles of their ranges; empty if they are unknown or change with time."""
+    if bins is None or isinstance(bins.centers, str):
+        return ()
+    if bins.centers or isinstance(bins.ranges, str):
+        return bins.centers
+    return tuple((low + high) / 2 for low, high in bins.ranges)
 
 
 def has_text_arrays(column_type: ColumnType) -> bool:
@@ -174,6 +194,3 @@ def _choose_fill(column_type: ColumnType, statistics: Mapping[str, Any]) -> str 
     if statistics.get("maximum") != 2**31 - 1:
         return "2147483647"
     return None
-
-
-__all__ = ["SampleParameter", "build_parameter", "build_time_parameter", "has_text_arrays"]

@@ -168,6 +168,3 @@ def _find_nearest_indexes(
     distance_before = np.abs(sorted_values[before] - searched_values)
     distance_after = np.abs(sorted_values[after] - searched_values)
     return np.where(distance_before <= distance_after, before, after)
-
-
-__all__ = ["SampledParameter", "match_records_by_time", "read_parameter"]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media import ArrayPart, Part, TablePart
-from hven.formats.media.api import format_arraysize
+from hven.formats.media.api import VOTABLE_TYPES, format_arraysize
 from hven.model.errors import SourceError, format_message
 from hven.model.table import Column
 from hven.model.types import ColumnType
@@ -20,18 +20,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[int, int], pa.Array]
 
-VOTABLE_TYPES = {
-    "i1": "short",
-    "u1": "unsignedByte",
-    "i2": "short",
-    "u2": "int",
-    "i4": "int",
-    "u4": "long",
-    "i8": "long",
-    "f4": "float",
-    "f8": "double",
-    "b1": "boolean",
-}
+SAMPLE_TYPES = {**VOTABLE_TYPES, "u8": "double", "b1": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +107,7 @@ def create_array_variable(part: ArrayPart, sample_count: int) -> SampledVariable
     sizes = [axis.size for axis in part.axes]
     inner = (*sizes[:sample_axis], *sizes[sample_axis + 1 :])
     native_code = part.dtype.newbyteorder("=").str[1:]
-    kind = ColumnType(VOTABLE_TYPES.get(native_code, "double"), format_arraysize(inner))
+    kind = ColumnType(SAMPLE_TYPES.get(native_code, "double"), format_arraysize(inner))
     column = Column(name=part.name or f"part{part.index}", type=kind, unit=part.unit)
 
     def read_samples(first: int, stop: int) -> pa.Array:
@@ -220,20 +209,3 @@ def find_element_type(column: Column) -> np.dtype[Any]:
         kind = kind.value_type
     element_type: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
     return element_type
-
-
-__all__ = [
-    "VOTABLE_TYPES",
-    "ColumnStream",
-    "SampledVariable",
-    "create_array_variable",
-    "create_cell_variable",
-    "create_row_variable",
-    "create_sequential_reader",
-    "create_time_variable",
-    "find_element_type",
-    "format_arraysize",
-    "has_name",
-    "list_columns",
-    "read_column",
-]

@@ -20,9 +20,10 @@ from hven.model.table import (
     find_begin_and_end_time_columns,
 )
 from hven.model.types import TIMESTAMP
+from hven.plugins.series.column_times import to_instant
 from hven.plugins.series.sample_files import write_data_set_file_condition
 from hven.plugins.series.table_series import list_spanned_ids, list_table_series
-from hven.plugins.series.time_texts import DAY_MICROSECONDS, UNIX_EPOCH_JD, format_instant, parse_time_as_microseconds
+from hven.plugins.series.time_texts import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +81,9 @@ def build_span_links(
     if begin is None or end is None:
         return []
     series_by_id = _collect_series(context, face)
-    extra_inputs = [ServiceParameter(param=param, value=_list_defaults(param)) for param in extra_params]
+    extra_inputs = [
+        ServiceParameter(param=param, value=(param.default,) if param.default else ()) for param in extra_params
+    ]
     span_links: list[LinkTemplate] = []
     for series_id in list_spanned_ids(table):
         series = series_by_id.get(series_id)
@@ -137,12 +140,6 @@ def _collect_series(context: ServiceContext, face: str) -> dict[str, TimeSeriesS
     return series_by_id
 
 
-def _list_defaults(param: Param) -> tuple[str, ...]:
-    if param.default:
-        return (param.default,)
-    return ()
-
-
 def _build_row_time_parameter(name: str, column: Column, description: str) -> ServiceParameter:
     """Build a parameter whose value is a time of the row."""
     quoted_name = column.name.replace('"', '""')
@@ -170,8 +167,8 @@ def _fill_time_parameters(
     if len(time_texts) < 2:
         return None
     begin_name, end_name = times
-    low = _parse_instant(time_texts[begin_name], begin)
-    high = _parse_instant(time_texts[end_name], end)
+    low = to_instant(time_texts[begin_name], begin)
+    high = to_instant(time_texts[end_name], end)
     written_times = {begin_name: format_instant(low), end_name: format_instant(high + end_padding)}
     inputs = []
     for service_input in service.inputs:
@@ -182,14 +179,3 @@ def _fill_time_parameters(
         else:
             inputs.append(service_input)
     return replace(service, inputs=tuple(inputs))
-
-
-def _parse_instant(text: str, column: Column) -> int:
-    """Parse a time of a column as microseconds since 1970; days in doubles are rounded to milliseconds."""
-    if column.epoch is None:
-        return parse_time_as_microseconds(text.replace(" ", "T"))
-    unix_days = float(text) + column.epoch - UNIX_EPOCH_JD
-    return round(unix_days * (DAY_MICROSECONDS // 1000)) * 1000
-
-
-__all__ = ["build_span_links", "has_data_sets"]

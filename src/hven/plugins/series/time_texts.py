@@ -20,6 +20,11 @@ UNIX_EPOCH_JD = 2_440_587.5  # Julian date of 1970-01-01
 _TIME_PATTERN = re.compile(
     r"(\d{4})(?:-?(?:(\d\d)(?:-?(\d\d))?|(\d{3})))?(?:T(?:(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d*))?)?)?)?)?Z?"
 )
+_DURATION_PATTERN = re.compile(
+    r"P(?=.)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+(?:\.\d+)?)D)?"
+    r"(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?"
+)
+_DURATION_UNIT_SECONDS = (31_536_000, 2_592_000, 604_800, 86_400, 3_600, 60, 1)
 
 
 def format_instant(instant: int) -> str:
@@ -100,6 +105,52 @@ def parse_time_as_nanoseconds(text: str) -> int:
     day_nanoseconds = day_seconds * 1_000_000_000 + int(fraction[:9])
     has_remainder = bool(fraction[9:].strip("0"))
     return date_nanoseconds + day_nanoseconds + has_remainder
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration in ISO 8601.
+
+    Parameters
+    ----------
+    seconds
+        A positive number of seconds.
+
+    Returns
+    -------
+    text
+        ``PT1M``.
+    """
+    days, remaining_seconds = divmod(seconds, 86_400)
+    hours, remaining_seconds = divmod(remaining_seconds, 3_600)
+    minutes, remaining_seconds = divmod(remaining_seconds, 60)
+    amounts = {"H": hours, "M": minutes, "S": remaining_seconds}
+    time_text = "".join(f"{amount:.9g}{unit}" for unit, amount in amounts.items() if amount)
+    text = "P"
+    if days:
+        text += f"{days:.0f}D"
+    if time_text or not days:
+        text += f"T{time_text}"
+    return text
+
+
+def parse_duration(text: str) -> float | None:
+    """Parse a duration in ISO 8601; a month has 30 days, and a year 365.
+
+    Parameters
+    ----------
+    text
+        ``PT1M``.
+
+    Returns
+    -------
+    seconds
+        None if the text is not a duration.
+    """
+    match = _DURATION_PATTERN.fullmatch(text)
+    if match is None:
+        return None
+    amounts = zip(match.groups(), _DURATION_UNIT_SECONDS, strict=True)
+    return sum(float(amount) * unit_seconds for amount, unit_seconds in amounts if amount)
 
 
 def build_time_dtype(text_length: int) -> np.dtype[np.void]:
@@ -252,13 +303,3 @@ def _build_nanosecond_end_table() -> npt.NDArray[np.uint32]:
     """Write every number of three digits with a Z after it: 4 bytes."""
     texts = [f"{number:03d}Z".encode() for number in range(1000)]
     return np.array(texts, "S4").view("<u4")
-
-
-__all__ = [
-    "SECOND_MICROSECONDS",
-    "build_time_dtype",
-    "format_instant",
-    "parse_time_as_microseconds",
-    "parse_time_as_nanoseconds",
-    "write_times",
-]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,8 @@ from pydantic import Field
 
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
-from hven.model.table import Column, ParameterBins
-from hven.model.types import TIMESTAMP
+from hven.model.table import ParameterBins, parse_column_lines
+from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 from hven.sources import InputVersion, SourceContext
 from hven.sources.api.rows import Texts, build_source_batch, resolve_column_names, split_batches
 from hven.sources.api.services import RunBudget, ServiceClient, ServiceOptions, resolve_token_or_login
@@ -29,14 +29,18 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-SECOND_MICROSECONDS = 1_000_000
+    from hven.model.table import Column
+
+    Described = TypeVar("Described")
+
 VALUES_PER_WINDOW = 2_000_000  # roughly
+ENTIRE_SPAN = (-(2**62), 2**62)  # microseconds since 1970
 MIN_WINDOW_MICROSECONDS = SECOND_MICROSECONDS // 1000
 # of a data set that is not copied
-REFERENCE_COLUMNS = (
-    Column(name="begins", type=TIMESTAMP, ucd="time.start", description="First time for which the server has samples"),
-    Column(name="ends", type=TIMESTAMP, ucd="time.end", description="Last time for which the server has samples"),
-)
+REFERENCE_COLUMNS = parse_column_lines("""
+    begins | timestamp | | time.start | First time for which the server has samples
+    ends   | timestamp | | time.end   | Last time for which the server has samples
+""")
 
 
 class TimeWindowOptions(ServiceOptions):
@@ -68,6 +72,13 @@ class TimeWindowOptions(ServiceOptions):
     )
 
 
+class ServerFaultError(SourceError):
+    """The server does not follow its protocol."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, remedy="report this to the operators of the server")
+
+
 class WindowTooLongError(Exception):
     """The server wants shorter windows."""
 
@@ -79,15 +90,9 @@ class TimeWindowSource(WatermarkSource):
         self.options = options
         self.context = context
         secret = resolve_token_or_login(options.token, options.login, context)
-        self.service = ServiceClient(
-            options.url,
-            context,
-            options=options,
-            authorization=secret,
-        )
-        self._start_after: int | None = None
-        self._budget = self._build_budget()
-        self.service.budget = self._budget
+        self.service = ServiceClient(options.url, context, options=options, authorization=secret)
+        self._selected_span = ENTIRE_SPAN
+        self._begin_budget()
         self._reported: set[str | ReadDeviation] = set()
 
     # --- what each kind of server provides -----------------------------------------------------------------------
@@ -157,10 +162,7 @@ class TimeWindowSource(WatermarkSource):
 
     def select_span(self, start: int, stop: int) -> Self:
         """Narrow the source to a span: microseconds since 1970. The copy keeps what is known of the whole."""
-        part = self._copy_source()
-        limits = {"start": f"{np.datetime64(start, 'us')}Z", "stop": f"{np.datetime64(stop, 'us')}Z"}
-        vars(part)["options"] = self.options.model_copy(update=limits)
-        return part
+        return self._copy_source((start, stop))
 
     def estimate_size(self) -> int | None:
         """Return None: servers do not count samples."""
@@ -175,12 +177,11 @@ class TimeWindowSource(WatermarkSource):
     def _compute_span(self) -> tuple[int, int]:
         start, stop = self._time_limits
         if self.options.start:
-            start = max(start, _parse_instant(self.options.start))
+            start = max(start, parse_instant(self.options.start))
         if self.options.stop:
-            stop = min(stop, _parse_instant(self.options.stop))
-        if self._start_after is not None:
-            start = max(start, self._start_after)
-        return start, stop
+            stop = min(stop, parse_instant(self.options.stop))
+        selected_start, selected_stop = self._selected_span
+        return max(start, selected_start), min(stop, selected_stop)
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
@@ -206,8 +207,7 @@ class TimeWindowSource(WatermarkSource):
         number = 1
         if resume_token:
             number, start = (int(part) for part in resume_token.split())
-        self._budget = self._build_budget()
-        self.service.budget = self._budget
+        self._begin_budget()
         rows_per_window = self._choose_window_rows(requested_names, row_limit)
         if self._cadence_microseconds:
             step = self._cadence_microseconds * rows_per_window
@@ -216,14 +216,11 @@ class TimeWindowSource(WatermarkSource):
         while start < stop:
             step = max(min(step, self._max_window_microseconds or step), MIN_WINDOW_MICROSECONDS)
             end = min(start + step, stop)
-            request = partial(self._request_window, start, end, requested_names)
             try:
-                tables = self.service.retry(request)
+                tables = self.service.retry(partial(self._request_window, start, end, requested_names))
             except WindowTooLongError as error:
                 if end - start <= MIN_WINDOW_MICROSECONDS:
-                    raise SourceError(
-                        f"{self.source_name}: {error}", remedy="report this to the operators of the server"
-                    ) from error
+                    raise ServerFaultError(f"{self.source_name}: {error}") from error
                 step = (end - start) // 2
                 continue
             first_number = number
@@ -233,10 +230,7 @@ class TimeWindowSource(WatermarkSource):
                     arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
                     source_batch = build_source_batch(names, arrays, batch.num_rows, number, None)
                     number += batch.num_rows
-                    token = ""
-                    if table is tables[-1]:
-                        token = f"{number} {end}"
-                    yield source_batch, token
+                    yield source_batch, f"{number} {end}" if table is tables[-1] else ""
             row_count = number - first_number
             if row_count > 4 * rows_per_window:
                 step = step // 2
@@ -253,13 +247,8 @@ class TimeWindowSource(WatermarkSource):
 
     def _choose_window_rows(self, column_names: Sequence[str], row_limit: int | None) -> int:
         """Choose the number of rows that a window should have."""
-        values_per_row = 0
-        for name in column_names:
-            kind = self._columns[name].type.arrow
-            if pa.types.is_fixed_size_list(kind):
-                values_per_row += kind.list_size
-            else:
-                values_per_row += 1
+        kinds = [self._columns[name].type.arrow for name in column_names]
+        values_per_row = sum(kind.list_size if pa.types.is_fixed_size_list(kind) else 1 for kind in kinds)
         row_count = VALUES_PER_WINDOW // values_per_row
         for limit in (self.context.page_row_limit, row_limit):
             if limit:
@@ -280,10 +269,24 @@ class TimeWindowSource(WatermarkSource):
             self._report_once(f"the samples of {self.source_name} are not in time order")
         return table
 
-    def _build_budget(self) -> RunBudget:
-        return RunBudget(
+    def _begin_budget(self) -> None:
+        self._budget = self.service.budget = RunBudget(
             self.options, self.source_name, "or choose a later `start`, fewer `columns` or a coarser data set"
         )
+
+    def _select_columns(self, described: Mapping[str, Described], noun: str) -> dict[str, Described]:
+        """Select what the option `columns` names from all that the server describes, of which the first is the time."""
+        requested_names = self.options.columns
+        if requested_names is None:
+            return dict(described)
+        for name in requested_names:
+            if name not in described:
+                raise SourceError(
+                    f"{self.source_name} has no {noun} {name!r}",
+                    remedy=f"choose one of its {noun}s: {', '.join(described)[:500]}",
+                )
+        selected_names = {next(iter(described)), *requested_names}
+        return {name: item for name, item in described.items() if name in selected_names}
 
     def _report_once(self, message: str | ReadDeviation) -> None:
         if message not in self._reported and self.context.on_notice is not None:
@@ -299,14 +302,15 @@ class TimeWindowSource(WatermarkSource):
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         watermark.write_condition(value, _ValidatingConditionWriter())
-        part = self._copy_source()
         moment = np.datetime64(value, "us")  # type: ignore[call-overload]  # a time without zone
-        vars(part)["_start_after"] = int(moment.astype(np.int64))
-        return part
+        return self._copy_source((int(moment.astype(np.int64)), self._selected_span[1]))
 
-    def _copy_source(self) -> Self:
+    def _copy_source(self, selected_span: tuple[int, int] | None = None) -> Self:
+        """Copy the source, perhaps with another span of samples: microseconds since 1970."""
         _ = self._columns, self._time_limits  # cached for all parts
-        return copy.copy(self)
+        part = copy.copy(self)
+        vars(part)["_selected_span"] = selected_span or self._selected_span
+        return part
 
 
 class _ValidatingConditionWriter:
@@ -318,7 +322,8 @@ class _ValidatingConditionWriter:
     write_null_condition = write_literal = staticmethod(str)
 
 
-def _parse_instant(text: str) -> int:
+def parse_instant(text: str) -> int:
+    """Parse a time as `parse_instants` does."""
     return int(parse_instants(np.array([text.encode()]))[0])
 
 
@@ -410,13 +415,3 @@ def to_number_column(values: npt.NDArray[np.generic], fill_value: float | None, 
         offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), elements).cast(arrow_type)
     return pc.cast(flat, arrow_type)
-
-
-__all__ = [
-    "TimeWindowOptions",
-    "TimeWindowSource",
-    "WindowTooLongError",
-    "parse_instants",
-    "to_number_column",
-    "to_time_column",
-]

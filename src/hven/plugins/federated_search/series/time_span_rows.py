@@ -32,7 +32,6 @@ from hven.plugins.federated_search.global_search import (
     query_searchable_table,
     query_searchable_tables,
 )
-from hven.plugins.series.tfcat.tfcat_features import GEOMETRY_UTYPE
 from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds
 from hven.portal.api.page_rows import (
     build_histogram,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
 LOCAL_TIMEOUT_SECONDS = 2.0  # for the tables of this site
 BIN_COUNT = 120
 UNIX_EPOCH_JULIAN_DATE, DAY_SECONDS = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds of a day
+GEOMETRY_UTYPE = "tfcat:geometry"  # of columns with shapes in time and frequency
 TFCAT_COLUMNS = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
 TIME_PARAMETERS = {"epn": "time", "obscore": "t"}  # conditions for remote tables
 # the begin columns of remote tables, and 1970-01-01 in them

@@ -38,6 +38,3 @@ def check_foreign_catalogue(table: Table, location: str, column_names: Mapping[s
         build_foreign_manifest(table, location, reader, column_names)
     finally:
         reader.close()
-
-
-__all__ = ["check_foreign_catalogue"]

@@ -440,6 +440,3 @@ def _compute_partition_coverage(files: list[ManifestFile]) -> str | None:
     order = min(max(file.order for file in files), 8)
     cell_ranges = np.array([hats_layout.compute_cell_range(file.order, file.pixel) for file in files], np.int64)
     return str(Moc(healpix.merge_ranges(cell_ranges), order).degrade(order))
-
-
-__all__ = ["build_foreign_manifest"]

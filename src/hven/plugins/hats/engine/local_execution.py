@@ -275,6 +275,3 @@ def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
         return rows.take(row_array)
     arrays = [column.chunk(0) for column in rows.columns]  # taking rows is faster from a batch than from a table
     return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=rows.schema).take(row_array)])
-
-
-__all__ = ["RowGroupExecution", "StreamedRowGroupExecution", "read_rows_if_in_memory", "read_selected_rows"]

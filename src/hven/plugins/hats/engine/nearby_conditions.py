@@ -149,6 +149,3 @@ def _read_double_column(rows: pa.Table, column_name: str) -> npt.NDArray[np.floa
     """Return a column as doubles; NaN where there is no value."""
     values: npt.NDArray[np.float64] = rows.column(column_name).cast(pa.float64()).to_numpy()
     return values
-
-
-__all__ = ["NearMemoryRowsCondition", "match_nearby_condition"]

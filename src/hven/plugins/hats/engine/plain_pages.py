@@ -320,13 +320,3 @@ def _read_bytes(file_descriptor: int, byte_count: int, begin: int, flags: int) -
     if count < byte_count and flags:
         raise NotInMemoryError
     return buffer[:count]
-
-
-__all__ = [
-    "NotInMemoryError",
-    "PlainValueIndex",
-    "RowsInCells",
-    "find_rows_in_cells",
-    "read_rows_in_cells",
-    "take_column_rows",
-]

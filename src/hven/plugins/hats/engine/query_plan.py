@@ -427,6 +427,3 @@ def _find_reference_name(table_ref: TableRef) -> str:
     if table_ref.table is not None:
         return table_ref.table.qualified_name
     return ""
-
-
-__all__ = ["HatsPlan", "TableSelection", "build_cluster_needed_error"]

@@ -462,6 +462,3 @@ def _find_table_column(narrowable: NarrowableSelect, table_number: int, expressi
     if column_ref is None or column_ref.source != table_number:
         return None
     return column_ref.column
-
-
-__all__ = ["RowGroupChooser", "RowGroupLookupContext"]

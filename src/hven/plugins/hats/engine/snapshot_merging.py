@@ -255,6 +255,3 @@ def _check_mergeable(table: Table, base_manifest: CatalogueManifest) -> None:
         raise UnmergeableSnapshotError(
             f"{table.qualified_name}: the rows of the snapshot are in a different order", remedy="stage all rows"
         )
-
-
-__all__ = ["CatalogueMergeStaging"]

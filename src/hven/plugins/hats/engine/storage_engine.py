@@ -555,6 +555,3 @@ def _is_snapshot_being_read(path: Path) -> bool:
     finally:
         os.close(handle)
     return False
-
-
-__all__ = ["HatsEngine"]

@@ -7,181 +7,76 @@ from typing import TYPE_CHECKING
 
 from hven.plugins.lint.capabilities import TAPREGEXT_PREFIX, ServiceCapabilities, ServiceInterface
 from hven.plugins.lint.check_groups import CheckGroup
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
 
-CAPABILITY_CHECKS = build_lint_checks(
-    (
-        "cap.tap-count",
-        "error",
-        "TAP 1.1 sec. 2.4",
-        "there must be exactly one capability for TAP",
-        "declare one with standardID ivo://ivoa.net/std/TAP",
-        "E_CPT1 E_CPT0",
-    ),
-    (
-        "cap.no-standard-interface",
-        "error",
-        "TAP 1.1 sec. 2.4; VOResource 1.1",
-        "the TAP capability has no interface with role std",
-        'write <interface xsi:type="vs:ParamHTTP" role="std" version="1.1">',
-        "E_CPIF W_CPIF",
-    ),
-    (
-        "cap.version",
-        "warning",
-        "TAP 1.1 sec. 2.4",
-        "the interface's version is not 1.1",
-        'write version="1.1" if the service is TAP 1.1',
-        "E_CPTV W_CPTV",
-    ),
-    (
-        "cap.address",
-        "warning",
-        "TAP 1.1 sec. 2.4",
-        "the declared TAP address is not the address that was validated",
-        "declare the address that clients use",
-        "W_CPUR",
-    ),
-    (
-        "cap.address-form",
-        "error",
-        "VOResource 1.1 accessURL",
-        "an address in the capabilities is not an http(s) URL",
-        "write complete addresses",
-        "",
-    ),
-    (
-        "cap.vosi-address",
-        "warning",
-        "TAP 1.1 sec. 2",
-        "a VOSI document is declared at an address that is not below the TAP address",
-        "serve /capabilities, /tables and /examples next to /sync",
-        "W_CPUL",
-    ),
-    (
-        "cap.no-adql",
-        "error",
-        "TAP 1.1 sec. 2.7.1; TAPRegExt 1.0 sec. 2.2",
-        "ADQL is not declared as a query language",
-        "declare ADQL with its versions",
-        "E_NOQL E_ADQX",
-    ),
-    (
-        "cap.adql-version",
-        "warning",
-        "TAPRegExt 1.0 sec. 2.2",
-        "the ADQL version does not match its ivo-id",
-        "write 2.0 with ivo://ivoa.net/std/ADQL#v2.0, and 2.1 with #v2.1",
-        "E_A2XI W_A2MN W_A2MX W_LVAN",
-    ),
-    (
-        "cap.feature-type",
-        "warning",
-        "TAPRegExt 1.0 sec. 2.2; ADQL 2.1 sec. 5",
-        "a type of language features is unknown",
-        "use the identifiers of ADQL 2.1, in lower case",
-        "E_KEYX",
-    ),
-    (
-        "cap.function-form",
-        "error",
-        "TAPRegExt 1.0 sec. 2.2.2",
-        "a user-defined function is not declared as name(arg TYPE, ...) -> TYPE",
-        "write the complete signature",
-        "E_UDFE",
-    ),
-    (
-        "cap.geometry-name",
-        "error",
-        "ADQL 2.1 sec. 4.2",
-        "a geometry feature is not a geometry function of ADQL",
-        "name only functions of ADQL",
-        "E_GEOX",
-    ),
-    (
-        "cap.upload-method",
-        "error",
-        "TAPRegExt 1.0 sec. 2.4",
-        "an upload method is unknown",
-        "use upload-inline, upload-http, upload-https or upload-ftp",
-        "E_UPBD",
-    ),
-    (
-        "cap.upload-missing",
-        "error",
-        "TAP 1.1 sec. 2.5",
-        "uploads are supported, but not both inline and through http",
-        "support both",
-        "E_MUPM",
-    ),
-    (
-        "cap.no-output",
-        "error",
-        "TAPRegExt 1.0 sec. 2.3",
-        "no output format is declared",
-        "declare at least application/x-votable+xml",
-        "E_NOOF",
-    ),
-    (
-        "cap.no-votable",
-        "error",
-        "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3",
-        "VOTable is not among the output formats",
-        "declare application/x-votable+xml",
-        "",
-    ),
-    (
-        "cap.media-type",
-        "error",
-        "TAPRegExt 1.0 sec. 2.3",
-        "the media type of an output format is not valid",
-        "write type/subtype",
-        "E_BMIM",
-    ),
-    (
-        "cap.output-key",
-        "warning",
-        "TAPRegExt 1.0 sec. 2.3",
-        "an output format has an identifier that TAPRegExt does not define",
-        "use output-votable-td, -binary or -binary2",
-        "E_XOFK",
-    ),
-    (
-        "cap.limit",
-        "error",
-        "TAPRegExt 1.0 sec. 2.5",
-        "a limit is not a number, or the default is above the hard limit",
-        "write integers, with default <= hard",
-        "",
-    ),
-    (
-        "cap.data-model",
-        "warning",
-        "TAPRegExt 1.0 sec. 2.1",
-        "a data model's identifier is not an IVOA identifier",
-        "write ivo://...",
-        "",
-    ),
-    (
-        "cap.security-method",
-        "warning",
-        "SSO 2.0; VOResource 1.1",
-        "a security method is unknown",
-        "use the identifiers of SSO 2.0",
-        "W_CPSM E_TAP0",
-    ),
-    (
-        "cap.server-header",
-        "info",
-        "IVOA Note SoftID 1.0",
-        "responses have no Server header",
-        "name the software in it",
-        "W_SVR0",
-    ),
-)
+CAPABILITY_CHECKS = parse_lint_checks("""
+cap.tap-count | error | TAP 1.1 sec. 2.4 | E_CPT1 E_CPT0
+    there must be exactly one capability for TAP
+    declare one with standardID ivo://ivoa.net/std/TAP
+cap.no-standard-interface | error | TAP 1.1 sec. 2.4; VOResource 1.1 | E_CPIF W_CPIF
+    the TAP capability has no interface with role std
+    write <interface xsi:type="vs:ParamHTTP" role="std" version="1.1">
+cap.version | warning | TAP 1.1 sec. 2.4 | E_CPTV W_CPTV
+    the interface's version is not 1.1
+    write version="1.1" if the service is TAP 1.1
+cap.address | warning | TAP 1.1 sec. 2.4 | W_CPUR
+    the declared TAP address is not the address that was validated
+    declare the address that clients use
+cap.address-form | error | VOResource 1.1 accessURL
+    an address in the capabilities is not an http(s) URL
+    write complete addresses
+cap.vosi-address | warning | TAP 1.1 sec. 2 | W_CPUL
+    a VOSI document is declared at an address that is not below the TAP address
+    serve /capabilities, /tables and /examples next to /sync
+cap.no-adql | error | TAP 1.1 sec. 2.7.1; TAPRegExt 1.0 sec. 2.2 | E_NOQL E_ADQX
+    ADQL is not declared as a query language
+    declare ADQL with its versions
+cap.adql-version | warning | TAPRegExt 1.0 sec. 2.2 | E_A2XI W_A2MN W_A2MX W_LVAN
+    the ADQL version does not match its ivo-id
+    write 2.0 with ivo://ivoa.net/std/ADQL#v2.0, and 2.1 with #v2.1
+cap.feature-type | warning | TAPRegExt 1.0 sec. 2.2; ADQL 2.1 sec. 5 | E_KEYX
+    a type of language features is unknown
+    use the identifiers of ADQL 2.1, in lower case
+cap.function-form | error | TAPRegExt 1.0 sec. 2.2.2 | E_UDFE
+    a user-defined function is not declared as name(arg TYPE, ...) -> TYPE
+    write the complete signature
+cap.geometry-name | error | ADQL 2.1 sec. 4.2 | E_GEOX
+    a geometry feature is not a geometry function of ADQL
+    name only functions of ADQL
+cap.upload-method | error | TAPRegExt 1.0 sec. 2.4 | E_UPBD
+    an upload method is unknown
+    use upload-inline, upload-http, upload-https or upload-ftp
+cap.upload-missing | error | TAP 1.1 sec. 2.5 | E_MUPM
+    uploads are supported, but not both inline and through http
+    support both
+cap.no-output | error | TAPRegExt 1.0 sec. 2.3 | E_NOOF
+    no output format is declared
+    declare at least application/x-votable+xml
+cap.no-votable | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
+    VOTable is not among the output formats
+    declare application/x-votable+xml
+cap.media-type | error | TAPRegExt 1.0 sec. 2.3 | E_BMIM
+    the media type of an output format is not valid
+    write type/subtype
+cap.output-key | warning | TAPRegExt 1.0 sec. 2.3 | E_XOFK
+    an output format has an identifier that TAPRegExt does not define
+    use output-votable-td, -binary or -binary2
+cap.limit | error | TAPRegExt 1.0 sec. 2.5
+    a limit is not a number, or the default is above the hard limit
+    write integers, with default <= hard
+cap.data-model | warning | TAPRegExt 1.0 sec. 2.1
+    a data model's identifier is not an IVOA identifier
+    write ivo://...
+cap.security-method | warning | SSO 2.0; VOResource 1.1 | W_CPSM E_TAP0
+    a security method is unknown
+    use the identifiers of SSO 2.0
+cap.server-header | info | IVOA Note SoftID 1.0 | W_SVR0
+    responses have no Server header
+    name the software in it
+""")
 FUNCTION_FEATURE_TYPE = f"{TAPREGEXT_PREFIX}features-udf"
 GEOMETRY_FEATURE_TYPE = f"{TAPREGEXT_PREFIX}features-adqlgeo"
 FEATURE_TYPES = {

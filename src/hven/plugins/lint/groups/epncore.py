@@ -8,7 +8,7 @@ from hven.model.errors import UserError
 from hven.plugins.lint import row_rules
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.facts import load_standard_columns
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.groups.epncore_rows import EPNCORE_ROW_CHECKS, check_epn_rows
 from hven.plugins.lint.votable import INTEGER_RANGES, TEXT_DATATYPES
 
@@ -19,130 +19,59 @@ if TYPE_CHECKING:
 EPNCORE_UTYPE = "ivo://ivoa.net/std/epntap#table-2.0"
 LEGACY_EPNCORE_UTYPE = "ivo://vopdc.obspm/std/epncore#schema-2.0"
 STANDARD_NAME = "EPN-TAP 2.0"
-EPNCORE_CHECKS = build_lint_checks(
-    (
-        "epn.utype",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "a table called epn_core does not have EPN-TAP's utype",
-        f"set utype {EPNCORE_UTYPE}",
-        "E_PNUT",
-    ),
-    (
-        "epn.old-utype",
-        "warning",
-        f"{STANDARD_NAME} sec. 3",
-        "a table's utype is older than the standard",
-        f"set utype {EPNCORE_UTYPE}",
-        "W_PNUB",
-    ),
-    (
-        "epn.name",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "a table with EPN-TAP's utype is not called epn_core",
-        "call it schema.epn_core",
-        "E_PNTN",
-    ),
-    (
-        "epn.missing-column",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "a mandatory column is missing",
-        "add the column; it may be NULL unless the standard says otherwise",
-        "E_PN0C",
-    ),
-    (
-        "epn.type",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "a column's datatype differs from the standard",
-        "use char for text, short, int or long for integers, and float or double for floats",
-        "E_PNDE",
-    ),
-    (
-        "epn.precision",
-        "error",
-        f"{STANDARD_NAME} sec. 2.3",
-        "a Julian Date is not in double precision",
-        "use double, because float stores Julian Dates only to a quarter of a day",
-        "E_PNDE",
-    ),
-    (
-        "epn.unit",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "the unit of a column is different from the standard's",
-        "convert the values, and use exactly this unit",
-        "E_CUNI",
-    ),
-    (
-        "epn.ucd",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "the UCD of a column is different from the standard's",
-        "use exactly this UCD, because clients compare the strings",
-        "E_CUCD",
-    ),
-    (
-        "epn.xtype",
-        "error",
-        f"{STANDARD_NAME} sec. 3; DALI 1.1 sec. 3.3",
-        "a column's xtype differs from the standard",
-        "use timestamp for times, and moc for coverage",
-        "E_PNXT",
-    ),
-    (
-        "epn.region-xtype",
-        "error",
-        f"{STANDARD_NAME} sec. 2.4; DALI 1.1 sec. 3.3.7",
-        "s_region is neither a string with the xtype adql:REGION nor an array with the xtype of a shape",
-        "set the datatype and the xtype of one of these",
-        "E_SRXT",
-    ),
-    ("epn.pair", "error", f"{STANDARD_NAME} sec. 2", "an interval has only one end", "add the other column", "E_PNMX"),
-    (
-        "epn.frame-unit",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.4",
-        "a coordinate is not in the unit of the table's only frame",
-        "use the frame's unit",
-        "W_SPUN",
-    ),
-    (
-        "epn.frame-ucd",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.4",
-        "a coordinate does not have the UCD of the table's only frame",
-        "use the frame's UCD",
-        "W_SPUC",
-    ),
-    (
-        "epn.column-name",
-        "warning",
-        f"{STANDARD_NAME} sec. 3",
-        "a column's name is not in lower case with underscores",
-        "rename it",
-        "",
-    ),
-    ("epn.reserved", "error", f"{STANDARD_NAME} sec. 3", "the name accref is reserved", "rename the column", ""),
-    (
-        "epn.access-columns",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "access_url needs access_format and access_estsize",
-        "add the missing columns",
-        "",
-    ),
-    (
-        "epn.function",
-        "warning",
-        f"{STANDARD_NAME} sec. 4; ADQL UDF catalogue 1.1",
-        "ivo_hashlist_has is not declared",
-        "support it, because clients search lists with it",
-        "",
-    ),
-)
+EPNCORE_CHECKS = parse_lint_checks("""
+epn.utype | error | EPN-TAP 2.0 sec. 3 | E_PNUT
+    a table called epn_core does not have EPN-TAP's utype
+    set utype ivo://ivoa.net/std/epntap#table-2.0
+epn.old-utype | warning | EPN-TAP 2.0 sec. 3 | W_PNUB
+    a table's utype is older than the standard
+    set utype ivo://ivoa.net/std/epntap#table-2.0
+epn.name | error | EPN-TAP 2.0 sec. 3 | E_PNTN
+    a table with EPN-TAP's utype is not called epn_core
+    call it schema.epn_core
+epn.missing-column | error | EPN-TAP 2.0 sec. 3 | E_PN0C
+    a mandatory column is missing
+    add the column; it may be NULL unless the standard says otherwise
+epn.type | error | EPN-TAP 2.0 sec. 3 | E_PNDE
+    a column's datatype differs from the standard
+    use char for text, short, int or long for integers, and float or double for floats
+epn.precision | error | EPN-TAP 2.0 sec. 2.3 | E_PNDE
+    a Julian Date is not in double precision
+    use double, because float stores Julian Dates only to a quarter of a day
+epn.unit | error | EPN-TAP 2.0 sec. 3 | E_CUNI
+    the unit of a column is different from the standard's
+    convert the values, and use exactly this unit
+epn.ucd | error | EPN-TAP 2.0 sec. 3 | E_CUCD
+    the UCD of a column is different from the standard's
+    use exactly this UCD, because clients compare the strings
+epn.xtype | error | EPN-TAP 2.0 sec. 3; DALI 1.1 sec. 3.3 | E_PNXT
+    a column's xtype differs from the standard
+    use timestamp for times, and moc for coverage
+epn.region-xtype | error | EPN-TAP 2.0 sec. 2.4; DALI 1.1 sec. 3.3.7 | E_SRXT
+    s_region is neither a string with the xtype adql:REGION nor an array with the xtype of a shape
+    set the datatype and the xtype of one of these
+epn.pair | error | EPN-TAP 2.0 sec. 2 | E_PNMX
+    an interval has only one end
+    add the other column
+epn.frame-unit | warning | EPN-TAP 2.0 sec. 2.4 | W_SPUN
+    a coordinate is not in the unit of the table's only frame
+    use the frame's unit
+epn.frame-ucd | warning | EPN-TAP 2.0 sec. 2.4 | W_SPUC
+    a coordinate does not have the UCD of the table's only frame
+    use the frame's UCD
+epn.column-name | warning | EPN-TAP 2.0 sec. 3
+    a column's name is not in lower case with underscores
+    rename it
+epn.reserved | error | EPN-TAP 2.0 sec. 3
+    the name accref is reserved
+    rename the column
+epn.access-columns | error | EPN-TAP 2.0 sec. 3
+    access_url needs access_format and access_estsize
+    add the missing columns
+epn.function | warning | EPN-TAP 2.0 sec. 4; ADQL UDF catalogue 1.1
+    ivo_hashlist_has is not declared
+    support it, because clients search lists with it
+""")
 FRAME_COORDINATES = {
     "celestial": (("pos.eq.ra", "deg"), ("pos.eq.dec", "deg"), ("pos.distance", "AU")),
     "body": (("pos.bodyrc.lon", "deg"), ("pos.bodyrc.lat", "deg"), ("pos.bodyrc.alt|pos.distance;pos.bodyrc", "km")),

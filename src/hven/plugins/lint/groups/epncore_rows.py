@@ -13,7 +13,7 @@ from hven.adql.vocabularies import load_vocabularies
 from hven.model import units
 from hven.plugins.lint import row_rules
 from hven.plugins.lint.facts import load_standard_columns
-from hven.plugins.lint.findings import build_lint_checks
+from hven.plugins.lint.findings import parse_lint_checks
 
 if TYPE_CHECKING:
     from hven.plugins.lint.findings import FindingCollector
@@ -21,292 +21,125 @@ if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import DeclaredTable, ExaminedTapService
 
 STANDARD_NAME = "EPN-TAP 2.0"
-EPNCORE_ROW_CHECKS = build_lint_checks(
-    (
-        "epn.condition",
-        "error",
-        "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2",
-        "a plain ADQL condition on a column fails",
-        "read the service's own message, and check the column's type",
-        "E_QERR E_QERX",
-    ),
-    (
-        "epn.null",
-        "error",
-        f"{STANDARD_NAME} sec. 2",
-        "a column that must have a value in each row is null",
-        "write a value",
-        "E_PNUL",
-    ),
-    (
-        "epn.half-interval",
-        "error",
-        f"{STANDARD_NAME} sec. 2",
-        "one end of an interval is null",
-        "write the known value into both ends",
-        "E_PNMM",
-    ),
-    (
-        "epn.interval-order",
-        "error",
-        f"{STANDARD_NAME} sec. 2",
-        "an interval's minimum is above its maximum",
-        "swap them",
-        "E_PNMM",
-    ),
-    (
-        "epn.product-type",
-        "error",
-        f"{STANDARD_NAME} sec. 2.1.4",
-        "a dataproduct_type is not in the list",
-        "use two-letter codes, joined by #",
-        "E_PNDP",
-    ),
-    (
-        "epn.target-class",
-        "error",
-        f"{STANDARD_NAME} sec. 2.2",
-        "a target_class is not in the list",
-        "use the standard's classes, joined by #",
-        "E_PNTG",
-    ),
-    (
-        "epn.frame",
-        "error",
-        f"{STANDARD_NAME} sec. 2.4",
-        "a spatial_frame_type is not in the list",
-        "use celestial, body, cartesian, spherical, cylindrical or none",
-        "E_PNFT",
-    ),
-    (
-        "epn.processing-level",
-        "error",
-        f"{STANDARD_NAME} sec. 2.1.6",
-        "a processing_level is outside 1..6",
-        "use 1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary",
-        "E_PNPL",
-    ),
-    (
-        "epn.level-four",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.1.6",
-        "processing_level 4 is not used",
-        "use level 5 for resampled data",
-        "",
-    ),
-    (
-        "epn.service-title",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "service_title is not the name of the schema",
-        "write the schema's name in each row",
-        "E_PNST",
-    ),
-    (
-        "epn.timestamp",
-        "error",
-        f"{STANDARD_NAME} sec. 3; DALI 1.1 sec. 3.3.3",
-        "a date is not an ISO time",
-        "write YYYY-MM-DD[Thh:mm:ss[.s][Z]]",
-        "E_PN86",
-    ),
-    (
-        "epn.local-time",
-        "error",
-        f"{STANDARD_NAME} sec. 2",
-        "a local time is outside 0..24 h",
-        "write hours since local midnight",
-        "E_PNLT",
-    ),
-    (
-        "epn.messenger",
-        "error",
-        f"{STANDARD_NAME} sec. 2; vocabulary messenger",
-        "a messenger is not in the vocabulary",
-        "use its terms, in the same case",
-        "E_PNMG",
-    ),
-    (
-        "epn.time-scale",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.3; vocabulary timescale",
-        "a time_scale is not in the vocabulary",
-        "use its terms, in the same case",
-        "W_PNTS",
-    ),
-    (
-        "epn.geometry-type",
-        "error",
-        f"{STANDARD_NAME} sec. 5",
-        "a geometry_type is not in the list",
-        "use the standard's terms",
-        "E_PNGT",
-    ),
-    (
-        "epn.particle-type",
-        "error",
-        f"{STANDARD_NAME} sec. 5",
-        "a particle_spectral_type is not in the list",
-        "use energy, mass or mass/charge",
-        "E_PPST",
-    ),
-    (
-        "epn.inchikey",
-        "error",
-        f"{STANDARD_NAME} sec. 5",
-        "a species_inchikey is not valid",
-        "write 27 characters of A-Z and -, and join several with #",
-        "E_PNIK",
-    ),
-    (
-        "epn.julian-date",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.3",
-        "a time is not a plausible Julian Date",
-        "write Julian Dates, not MJD: add 2400000.5",
-        "W_PNJD",
-    ),
-    ("epn.duplicate", "error", f"{STANDARD_NAME} sec. 2", "a granule_uid occurs twice", "make it unique", ""),
-    (
-        "epn.uid-form",
-        "error",
-        f"{STANDARD_NAME} sec. 2",
-        "a granule_uid contains a # or is not ASCII",
-        "use ASCII without #, because # separates the items of lists that refer to granules",
-        "",
-    ),
-    ("epn.text", "warning", f"{STANDARD_NAME} sec. 3", "a string begins or ends with a space", "remove the space", ""),
-    ("epn.quotes", "warning", f"{STANDARD_NAME} sec. 3", "a value contains quotes", "replace them with _", ""),
-    (
-        "epn.list",
-        "warning",
-        f"{STANDARD_NAME} sec. 3",
-        "a list has spaces around # or an empty item",
-        "join items by # without spaces",
-        "",
-    ),
-    (
-        "epn.lower-case",
-        "warning",
-        f"{STANDARD_NAME} sec. 3",
-        "a value is not in lower case",
-        "write it in lower case",
-        "",
-    ),
-    (
-        "epn.longitude",
-        "error",
-        f"{STANDARD_NAME} sec. 2.4",
-        "a longitude is outside 0..360",
-        "write east longitudes in 0..360, with the westernmost in c1min",
-        "",
-    ),
-    (
-        "epn.latitude",
-        "error",
-        f"{STANDARD_NAME} sec. 2.4",
-        "a latitude is outside -90..90",
-        "check whether c1 and c2 are swapped",
-        "",
-    ),
-    (
-        "epn.radius",
-        "error",
-        f"{STANDARD_NAME} sec. 2.4",
-        "a radius or colatitude is impossible",
-        "write a radius >= 0, and a colatitude in 0..180",
-        "",
-    ),
-    (
-        "epn.no-frame",
-        "error",
-        f"{STANDARD_NAME} sec. 2.4",
-        "a row has coordinates but no frame",
-        "set the frame, or set c1..c3 to NULL",
-        "",
-    ),
-    (
-        "epn.angle",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.5",
-        "an angle is impossible",
-        "write incidence and emergence in 0..180, and phase in -180..180",
-        "",
-    ),
-    (
-        "epn.negative",
-        "error",
-        f"{STANDARD_NAME} sec. 2",
-        "a quantity is negative",
-        "write steps, exposures, resolutions, distances and sizes >= 0",
-        "",
-    ),
-    (
-        "epn.access",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "a row has an access_url but no access_format or access_estsize",
-        "add the file's format and estimated size",
-        "",
-    ),
-    (
-        "epn.media-type",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "an access_format is not a media type in lower case",
-        "write application/fits, image/png, ...",
-        "",
-    ),
-    (
-        "epn.url",
-        "error",
-        f"{STANDARD_NAME} sec. 3",
-        "an address is not a URL",
-        "write the complete URL, with https://",
-        "",
-    ),
-    (
-        "epn.measurement",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.1.5; UCDList 1.6",
-        "a measurement_type is not a UCD",
-        "use the quantities' UCDs (UCD1+), joined by #",
-        "",
-    ),
-    (
-        "epn.date-order",
-        "warning",
-        f"{STANDARD_NAME} sec. 3",
-        "a granule was modified before it was created",
-        "correct one of the dates",
-        "",
-    ),
-    ("epn.md5", "warning", f"{STANDARD_NAME} sec. 3", "an access_md5 is not valid", "write 32 hexadecimal digits", ""),
-    (
-        "epn.file-name",
-        "warning",
-        f"{STANDARD_NAME} sec. 3",
-        "a file_name contains a path",
-        "write only the name with its extension",
-        "",
-    ),
-    (
-        "epn.reference",
-        "warning",
-        f"{STANDARD_NAME} sec. 3",
-        "an internal_reference names a granule that does not exist",
-        "use values of granule_uid in this table",
-        "",
-    ),
-    (
-        "epn.target-time",
-        "warning",
-        f"{STANDARD_NAME} sec. 2.3",
-        "the the light arrived before it left the target the target",
-        "set target_time to the earlier time, which is the time minus distance divided by c",
-        "",
-    ),
-)
+EPNCORE_ROW_CHECKS = parse_lint_checks("""
+epn.condition | error | TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2 | E_QERR E_QERX
+    a plain ADQL condition on a column fails
+    read the service's own message, and check the column's type
+epn.null | error | EPN-TAP 2.0 sec. 2 | E_PNUL
+    a column that must have a value in each row is null
+    write a value
+epn.half-interval | error | EPN-TAP 2.0 sec. 2 | E_PNMM
+    one end of an interval is null
+    write the known value into both ends
+epn.interval-order | error | EPN-TAP 2.0 sec. 2 | E_PNMM
+    an interval's minimum is above its maximum
+    swap them
+epn.product-type | error | EPN-TAP 2.0 sec. 2.1.4 | E_PNDP
+    a dataproduct_type is not in the list
+    use two-letter codes, joined by #
+epn.target-class | error | EPN-TAP 2.0 sec. 2.2 | E_PNTG
+    a target_class is not in the list
+    use the standard's classes, joined by #
+epn.frame | error | EPN-TAP 2.0 sec. 2.4 | E_PNFT
+    a spatial_frame_type is not in the list
+    use celestial, body, cartesian, spherical, cylindrical or none
+epn.processing-level | error | EPN-TAP 2.0 sec. 2.1.6 | E_PNPL
+    a processing_level is outside 1..6
+    use 1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary
+epn.level-four | warning | EPN-TAP 2.0 sec. 2.1.6
+    processing_level 4 is not used
+    use level 5 for resampled data
+epn.service-title | error | EPN-TAP 2.0 sec. 3 | E_PNST
+    service_title is not the name of the schema
+    write the schema's name in each row
+epn.timestamp | error | EPN-TAP 2.0 sec. 3; DALI 1.1 sec. 3.3.3 | E_PN86
+    a date is not an ISO time
+    write YYYY-MM-DD[Thh:mm:ss[.s][Z]]
+epn.local-time | error | EPN-TAP 2.0 sec. 2 | E_PNLT
+    a local time is outside 0..24 h
+    write hours since local midnight
+epn.messenger | error | EPN-TAP 2.0 sec. 2; vocabulary messenger | E_PNMG
+    a messenger is not in the vocabulary
+    use its terms, in the same case
+epn.time-scale | warning | EPN-TAP 2.0 sec. 2.3; vocabulary timescale | W_PNTS
+    a time_scale is not in the vocabulary
+    use its terms, in the same case
+epn.geometry-type | error | EPN-TAP 2.0 sec. 5 | E_PNGT
+    a geometry_type is not in the list
+    use the standard's terms
+epn.particle-type | error | EPN-TAP 2.0 sec. 5 | E_PPST
+    a particle_spectral_type is not in the list
+    use energy, mass or mass/charge
+epn.inchikey | error | EPN-TAP 2.0 sec. 5 | E_PNIK
+    a species_inchikey is not valid
+    write 27 characters of A-Z and -, and join several with #
+epn.julian-date | warning | EPN-TAP 2.0 sec. 2.3 | W_PNJD
+    a time is not a plausible Julian Date
+    write Julian Dates, not MJD: add 2400000.5
+epn.duplicate | error | EPN-TAP 2.0 sec. 2
+    a granule_uid occurs twice
+    make it unique
+epn.uid-form | error | EPN-TAP 2.0 sec. 2
+    a granule_uid contains a # or is not ASCII
+    use ASCII without #, because # separates the items of lists that refer to granules
+epn.text | warning | EPN-TAP 2.0 sec. 3
+    a string begins or ends with a space
+    remove the space
+epn.quotes | warning | EPN-TAP 2.0 sec. 3
+    a value contains quotes
+    replace them with _
+epn.list | warning | EPN-TAP 2.0 sec. 3
+    a list has spaces around # or an empty item
+    join items by # without spaces
+epn.lower-case | warning | EPN-TAP 2.0 sec. 3
+    a value is not in lower case
+    write it in lower case
+epn.longitude | error | EPN-TAP 2.0 sec. 2.4
+    a longitude is outside 0..360
+    write east longitudes in 0..360, with the westernmost in c1min
+epn.latitude | error | EPN-TAP 2.0 sec. 2.4
+    a latitude is outside -90..90
+    check whether c1 and c2 are swapped
+epn.radius | error | EPN-TAP 2.0 sec. 2.4
+    a radius or colatitude is impossible
+    write a radius >= 0, and a colatitude in 0..180
+epn.no-frame | error | EPN-TAP 2.0 sec. 2.4
+    a row has coordinates but no frame
+    set the frame, or set c1..c3 to NULL
+epn.angle | warning | EPN-TAP 2.0 sec. 2.5
+    an angle is impossible
+    write incidence and emergence in 0..180, and phase in -180..180
+epn.negative | error | EPN-TAP 2.0 sec. 2
+    a quantity is negative
+    write steps, exposures, resolutions, distances and sizes >= 0
+epn.access | error | EPN-TAP 2.0 sec. 3
+    a row has an access_url but no access_format or access_estsize
+    add the file's format and estimated size
+epn.media-type | error | EPN-TAP 2.0 sec. 3
+    an access_format is not a media type in lower case
+    write application/fits, image/png, ...
+epn.url | error | EPN-TAP 2.0 sec. 3
+    an address is not a URL
+    write the complete URL, with https://
+epn.measurement | warning | EPN-TAP 2.0 sec. 2.1.5; UCDList 1.6
+    a measurement_type is not a UCD
+    use the quantities' UCDs (UCD1+), joined by #
+epn.date-order | warning | EPN-TAP 2.0 sec. 3
+    a granule was modified before it was created
+    correct one of the dates
+epn.md5 | warning | EPN-TAP 2.0 sec. 3
+    an access_md5 is not valid
+    write 32 hexadecimal digits
+epn.file-name | warning | EPN-TAP 2.0 sec. 3
+    a file_name contains a path
+    write only the name with its extension
+epn.reference | warning | EPN-TAP 2.0 sec. 3
+    an internal_reference names a granule that does not exist
+    use values of granule_uid in this table
+epn.target-time | warning | EPN-TAP 2.0 sec. 2.3
+    the the light arrived before it left the target the target
+    set target_time to the earlier time, which is the time minus distance divided by c
+""")
 PRODUCT_TYPES = ["im", "ma", "sp", "ds", "sc", "pr", "pf", "vo", "mo", "cu", "ts", "ca", "ci", "sv", "ev"]
 TARGET_CLASSES = [
     "asteroid",

@@ -11,72 +11,39 @@ from typing import TYPE_CHECKING
 from hven.plugins.lint import votable
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.xml_documents import NotXmlError
 
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
     from hven.sources.http_client import HttpAnswer
 
-ERROR_CHECKS = build_lint_checks(
-    (
-        "error.success",
-        "error",
-        "TAP 1.1 sec. 2.7; DALI 1.1 sec. 4.4.2",
-        "a query with a mistake succeeds",
-        "respond with an error document",
-        "E_DSUC",
-    ),
-    (
-        "error.document",
-        "error",
-        "TAP 1.1 sec. 3.3; DALI 1.1 sec. 4.2",
-        "an error is reported neither as a VOTable nor as plain text",
-        "write a VOTable with QUERY_STATUS ERROR",
-        "E_DFSF E_DFIO",
-    ),
-    (
-        "error.status",
-        "error",
-        "DALI 1.1 sec. 4.4",
-        "an error document has no QUERY_STATUS ERROR in a RESOURCE of type results",
-        'write <INFO name="QUERY_STATUS" value="ERROR">message</INFO>',
-        "E_DNST E_DQUS E_EST1 E_RRES",
-    ),
-    (
-        "error.message",
-        "warning",
-        "DALI 1.1 sec. 4.4",
-        "an error has no message",
-        "state what is wrong, where it is, and what would be right",
-        "W_NOMS",
-    ),
-    ("error.table", "warning", "DALI 1.1 sec. 4.4", "an error document has a TABLE", "leave it out", "W_HSTB"),
-    (
-        "error.http-status",
-        "warning",
-        "DALI 1.1 sec. 4.2",
-        "a user error is reported with the status of a server error",
-        "respond with 400 (or 200)",
-        "",
-    ),
-    (
-        "error.inside",
-        "warning",
-        "OWASP ASVS 4.0 sec. 7.4",
-        "an error message shows internals of the service",
-        "show users only the message, and write the rest into the log",
-        "",
-    ),
-    (
-        "error.missing-query",
-        "error",
-        "TAP 1.1 sec. 2.7; DALI 1.1 sec. 3.1",
-        "a request without QUERY succeeds",
-        "respond with an error",
-        "",
-    ),
-)
+ERROR_CHECKS = parse_lint_checks("""
+error.success | error | TAP 1.1 sec. 2.7; DALI 1.1 sec. 4.4.2 | E_DSUC
+    a query with a mistake succeeds
+    respond with an error document
+error.document | error | TAP 1.1 sec. 3.3; DALI 1.1 sec. 4.2 | E_DFSF E_DFIO
+    an error is reported neither as a VOTable nor as plain text
+    write a VOTable with QUERY_STATUS ERROR
+error.status | error | DALI 1.1 sec. 4.4 | E_DNST E_DQUS E_EST1 E_RRES
+    an error document has no QUERY_STATUS ERROR in a RESOURCE of type results
+    write <INFO name="QUERY_STATUS" value="ERROR">message</INFO>
+error.message | warning | DALI 1.1 sec. 4.4 | W_NOMS
+    an error has no message
+    state what is wrong, where it is, and what would be right
+error.table | warning | DALI 1.1 sec. 4.4 | W_HSTB
+    an error document has a TABLE
+    leave it out
+error.http-status | warning | DALI 1.1 sec. 4.2
+    a user error is reported with the status of a server error
+    respond with 400 (or 200)
+error.inside | warning | OWASP ASVS 4.0 sec. 7.4
+    an error message shows internals of the service
+    show users only the message, and write the rest into the log
+error.missing-query | error | TAP 1.1 sec. 2.7; DALI 1.1 sec. 3.1
+    a request without QUERY succeeds
+    respond with an error
+""")
 INTERNALS_PATTERN = re.compile(
     r"Traceback \(most recent call|\bat [\w.$]+\([\w]+\.java:\d+\)|org\.postgresql|PSQLException"
     r"|\.py\", line \d+|Stack trace:"

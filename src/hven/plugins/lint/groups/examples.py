@@ -8,95 +8,45 @@ from hven.model.errors import UserError
 from hven.plugins.lint import xml_documents
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.xml_documents import NotXmlError
 
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
 
 STANDARD_NAME = "DALI 1.1 sec. 2.3"
-EXAMPLE_CHECKS = build_lint_checks(
-    (
-        "examples.declared-absent",
-        "error",
-        STANDARD_NAME,
-        "examples are declared but not served",
-        "serve them, or remove the capability",
-        "E_EXDH",
-    ),
-    (
-        "examples.undeclared",
-        "warning",
-        STANDARD_NAME,
-        "examples are served but not declared",
-        "add ivo://ivoa.net/std/DALI#examples",
-        "E_EXDH",
-    ),
-    (
-        "examples.shape",
-        "error",
-        STANDARD_NAME,
-        "the examples are not well-formed XHTML",
-        "close all elements, and escape < and &",
-        "E_EXPA E_EXIO",
-    ),
-    (
-        "examples.content-type",
-        "warning",
-        STANDARD_NAME,
-        "the examples are not sent as (X)HTML",
-        "send application/xhtml+xml or text/html",
-        "",
-    ),
-    (
-        "examples.vocabulary",
-        "error",
-        STANDARD_NAME,
-        "the DALI vocabulary is not declared, or not exactly once",
-        'write vocab="http://www.ivoa.net/rdf/examples#" at one element',
-        "E_NOVO E_TOVO E_EXVC",
-    ),
-    (
-        "examples.none",
-        "warning",
-        STANDARD_NAME,
-        "there is no example",
-        'mark up an example with typeof="example"',
-        "W_EX00",
-    ),
-    (
-        "examples.identifier",
-        "error",
-        STANDARD_NAME,
-        "an example's id and resource do not match",
-        'write id="x" resource="#x"',
-        "E_XID0 W_NMID E_XRS0 E_XRS1",
-    ),
-    (
-        "examples.property",
-        "error",
-        STANDARD_NAME + "; TAP 1.1 sec. 2.4",
-        "an example has no name or no query",
-        'mark up property="name" and property="query"',
-        "E_XPRM",
-    ),
-    (
-        "examples.query",
-        "warning",
-        "TAP 1.1 sec. 2.4",
-        "an example's query fails",
-        "run the examples in your tests",
-        "W_QERR E_QERR W_EXVL",
-    ),
-    (
-        "examples.table",
-        "warning",
-        "TAP 1.1 sec. 2.4",
-        "an example names a table that is not declared",
-        "write the table's full name",
-        "E_UKTB",
-    ),
-)
+EXAMPLE_CHECKS = parse_lint_checks("""
+examples.declared-absent | error | DALI 1.1 sec. 2.3 | E_EXDH
+    examples are declared but not served
+    serve them, or remove the capability
+examples.undeclared | warning | DALI 1.1 sec. 2.3 | E_EXDH
+    examples are served but not declared
+    add ivo://ivoa.net/std/DALI#examples
+examples.shape | error | DALI 1.1 sec. 2.3 | E_EXPA E_EXIO
+    the examples are not well-formed XHTML
+    close all elements, and escape < and &
+examples.content-type | warning | DALI 1.1 sec. 2.3
+    the examples are not sent as (X)HTML
+    send application/xhtml+xml or text/html
+examples.vocabulary | error | DALI 1.1 sec. 2.3 | E_NOVO E_TOVO E_EXVC
+    the DALI vocabulary is not declared, or not exactly once
+    write vocab="http://www.ivoa.net/rdf/examples#" at one element
+examples.none | warning | DALI 1.1 sec. 2.3 | W_EX00
+    there is no example
+    mark up an example with typeof="example"
+examples.identifier | error | DALI 1.1 sec. 2.3 | E_XID0 W_NMID E_XRS0 E_XRS1
+    an example's id and resource do not match
+    write id="x" resource="#x"
+examples.property | error | DALI 1.1 sec. 2.3; TAP 1.1 sec. 2.4 | E_XPRM
+    an example has no name or no query
+    mark up property="name" and property="query"
+examples.query | warning | TAP 1.1 sec. 2.4 | W_QERR E_QERR W_EXVL
+    an example's query fails
+    run the examples in your tests
+examples.table | warning | TAP 1.1 sec. 2.4 | E_UKTB
+    an example names a table that is not declared
+    write the table's full name
+""")
 VOCABULARY_URIS = {"http://www.ivoa.net/rdf/examples#", "ivo://ivoa.net/std/DALI-examples"}
 MAX_EXAMPLES = 30
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hven.model.errors import UserError
 from hven.plugins.lint import regions, row_rules
 from hven.plugins.lint.check_groups import CheckGroup
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.groups.epncore import find_epn_tables
 from hven.plugins.lint.tap_service import format_example_key
 
@@ -19,81 +19,35 @@ if TYPE_CHECKING:
     from hven.plugins.lint.row_rules import Record, RowSample
     from hven.plugins.lint.tap_service import DeclaredTable, ExaminedTapService
 
-REGION_SOURCE = "DALI 1.1 sec. 3.3.5-3.3.7; STC-S (TAP 1.0 sec. 6)"
-FOOTPRINT_CHECKS = build_lint_checks(
-    (
-        "footprint.unreadable",
-        "error",
-        REGION_SOURCE,
-        "a footprint cannot be parsed as a region",
-        "write POLYGON ICRS lon lat ..., CIRCLE ICRS lon lat radius, or DALI's arrays",
-        "",
-    ),
-    (
-        "footprint.off-sphere",
-        "error",
-        REGION_SOURCE,
-        "a footprint is not on the sphere",
-        "write degrees, longitude before latitude",
-        "",
-    ),
-    (
-        "footprint.closed",
-        "warning",
-        "DALI 1.1 sec. 3.3.7",
-        "a polygon repeats its first vertex at its end",
-        "leave out the last vertex",
-        "",
-    ),
-    (
-        "footprint.orientation",
-        "warning",
-        "DALI 1.1 sec. 3.3.7; EPN-TAP 2.0 sec. 2.4",
-        "a polygon has the wrong orientation, so it describes the rest of the sphere",
-        "write the vertices counter-clockwise, as seen from inside the sphere for the sky, and from outside for a body",
-        "",
-    ),
-    (
-        "footprint.centre",
-        "warning",
-        "ObsCore 1.1 appendix B.6",
-        "the position is far from the footprint",
-        "check whether frames or units were mixed up",
-        "",
-    ),
-    (
-        "footprint.bounds",
-        "warning",
-        "EPN-TAP 2.0 sec. 2.4",
-        "a footprint reaches beyond c1min..c2max",
-        "compute both from the same vertices",
-        "",
-    ),
-    (
-        "footprint.frame",
-        "error",
-        "EPN-TAP 2.0 sec. 2.4",
-        "a footprint is in a frame that cannot have footprints",
-        "write footprints only in the frames celestial and body",
-        "",
-    ),
-    (
-        "footprint.moc",
-        "error",
-        "MOC 2.0 sec. 4.3.2",
-        "a coverage is not an ASCII MOC",
-        "write order/index index-index ..., orders 0..29",
-        "",
-    ),
-    (
-        "footprint.disagree",
-        "warning",
-        "EPN-TAP 2.0 sec. 2.4",
-        "coverage and s_region do not overlap",
-        "compute both from the same data",
-        "",
-    ),
-)
+FOOTPRINT_CHECKS = parse_lint_checks("""
+footprint.unreadable | error | DALI 1.1 sec. 3.3.5-3.3.7; STC-S (TAP 1.0 sec. 6)
+    a footprint cannot be parsed as a region
+    write POLYGON ICRS lon lat ..., CIRCLE ICRS lon lat radius, or DALI's arrays
+footprint.off-sphere | error | DALI 1.1 sec. 3.3.5-3.3.7; STC-S (TAP 1.0 sec. 6)
+    a footprint is not on the sphere
+    write degrees, longitude before latitude
+footprint.closed | warning | DALI 1.1 sec. 3.3.7
+    a polygon repeats its first vertex at its end
+    leave out the last vertex
+footprint.orientation | warning | DALI 1.1 sec. 3.3.7; EPN-TAP 2.0 sec. 2.4
+    a polygon has the wrong orientation, so it describes the rest of the sphere
+    write the vertices counter-clockwise, as seen from inside the sphere for the sky, and from outside for a body
+footprint.centre | warning | ObsCore 1.1 appendix B.6
+    the position is far from the footprint
+    check whether frames or units were mixed up
+footprint.bounds | warning | EPN-TAP 2.0 sec. 2.4
+    a footprint reaches beyond c1min..c2max
+    compute both from the same vertices
+footprint.frame | error | EPN-TAP 2.0 sec. 2.4
+    a footprint is in a frame that cannot have footprints
+    write footprints only in the frames celestial and body
+footprint.moc | error | MOC 2.0 sec. 4.3.2
+    a coverage is not an ASCII MOC
+    write order/index index-index ..., orders 0..29
+footprint.disagree | warning | EPN-TAP 2.0 sec. 2.4
+    coverage and s_region do not overlap
+    compute both from the same data
+""")
 
 
 def _check_footprints(service: ExaminedTapService, collector: FindingCollector) -> None:

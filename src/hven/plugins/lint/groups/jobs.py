@@ -14,176 +14,78 @@ from hven.model.errors import UserError
 from hven.plugins.lint import votable, xml_documents
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.xml_documents import NotXmlError, get_element_text, get_local_name
 
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
     from hven.sources.http_client import HttpAnswer
 
-UWS_CHECKS = build_lint_checks(
-    (
-        "uws.create",
-        "error",
-        "UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3",
-        "a job cannot be created by POST",
-        "respond with 303 and the job's address",
-        "E_POER E_PORE",
-    ),
-    (
-        "uws.redirect",
-        "error",
-        "UWS 1.1 sec. 2.2.3",
-        "a POST to a job does not return status 303",
-        "respond with 303 See Other",
-        "E_PORE",
-    ),
-    ("uws.first-phase", "error", "UWS 1.1 sec. 2.1.3", "a new job is not PENDING", "wait for PHASE=RUN", "E_BAPH"),
-    (
-        "uws.shape",
-        "error",
-        "UWS 1.1 appendix A",
-        "a job does not conform to its schema",
-        "validate it against UWS-v1.1.xsd",
-        "E_ELDF",
-    ),
-    (
-        "uws.id",
-        "error",
-        "UWS 1.1 sec. 2.2.1.1",
-        "jobId is not the last part of the job's address",
-        "use the identifier in the address",
-        "E_JDID",
-    ),
-    (
-        "uws.parameters",
-        "error",
-        "UWS 1.1 sec. 2.1.11",
-        "a job does not show its parameters as they were posted",
-        "list the posted parameters unchanged",
-        "E_PANZ E_PAMM E_PADU",
-    ),
-    (
-        "uws.change",
-        "warning",
-        "UWS 1.1 sec. 2.2.3.7; DALI 1.1 sec. 2.1",
-        "a pending job accepts no further parameters",
-        "accept POST to /parameters while PENDING",
-        "E_PORE",
-    ),
-    (
-        "uws.atom",
-        "error",
-        "UWS 1.1 sec. 2.2.1",
-        "a value below a job's address differs from the value in the job document",
-        "return the same value in both places",
-        "E_JDPH E_JDED E_JDDE",
-    ),
-    (
-        "uws.atom-type",
-        "warning",
-        "UWS 1.1 sec. 2.2.2",
-        "phase, quote, duration or destruction is not sent as plain text",
-        "send text/plain",
-        "E_GMIM",
-    ),
-    (
-        "uws.document-type",
-        "warning",
-        "UWS 1.1 sec. 2.2.2",
-        "a job is not sent as XML",
-        "send text/xml or application/xml",
-        "E_GMIM",
-    ),
-    (
-        "uws.duration",
-        "error",
-        "UWS 1.1 sec. 2.1.7",
-        "executionduration is not an integer number of seconds",
-        "write an integer",
-        "E_IFMT E_JDED",
-    ),
-    (
-        "uws.time",
-        "warning",
-        "UWS 1.1 sec. 2.2.1",
-        "a time is not in ISO format with Z",
-        "write YYYY-MM-DDThh:mm:ssZ",
-        "W_TFMT",
-    ),
-    (
-        "uws.run",
-        "error",
-        "UWS 1.1 sec. 2.1.3",
-        "a job does not run after PHASE=RUN",
-        "change its phase to QUEUED, EXECUTING, COMPLETED",
-        "E_RUPH E_ILPH W_UNPH",
-    ),
-    (
-        "uws.slow",
-        "warning",
-        "UWS 1.1 sec. 2.1.3",
-        "a tiny job did not end while hven lint was waiting",
-        "check the queue",
-        "",
-    ),
-    (
-        "uws.result",
-        "error",
-        "TAP 1.1 sec. 2.3, 3.2",
-        "a completed job has no readable results/result",
-        "serve the table there, or redirect to it",
-        "E_QFAA",
-    ),
-    (
-        "uws.same",
-        "error",
-        "TAP 1.1 sec. 2.3",
-        "the asynchronous result differs from the synchronous one",
-        "run both kinds of queries with the same code",
-        "",
-    ),
-    (
-        "uws.abort",
-        "error",
-        "UWS 1.1 sec. 2.1.3",
-        "an aborted job is not ABORTED",
-        "change its phase to ABORTED after PHASE=ABORT",
-        "E_PHUR",
-    ),
-    (
-        "uws.delete",
-        "error",
-        "UWS 1.1 sec. 2.2.3.2",
-        "a deleted job still exists, or a job cannot be deleted",
-        "return status 303, then 404",
-        "E_HTDE E_DECO E_DENO E_DEMO",
-    ),
-    (
-        "uws.unknown",
-        "error",
-        "DALI 1.1 sec. 2.2; UWS 1.1 sec. 2.2.2",
-        "the address of a job that does not exist does not return status 404",
-        "return status 404",
-        "",
-    ),
-    (
-        "uws.list",
-        "error",
-        "UWS 1.1 sec. 2.2.2.1",
-        "the list of jobs is not a <jobs> document",
-        "serve the list; it may be empty if jobs are secret",
-        "",
-    ),
-    (
-        "uws.error",
-        "error",
-        "UWS 1.1 sec. 2.1.3; TAP 1.1 sec. 3.3",
-        "a job with a wrong query does not end in ERROR with an error document",
-        "report the error in errorSummary and /error",
-        "E_DSUC",
-    ),
-)
+UWS_CHECKS = parse_lint_checks("""
+uws.create | error | UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3 | E_POER E_PORE
+    a job cannot be created by POST
+    respond with 303 and the job's address
+uws.redirect | error | UWS 1.1 sec. 2.2.3 | E_PORE
+    a POST to a job does not return status 303
+    respond with 303 See Other
+uws.first-phase | error | UWS 1.1 sec. 2.1.3 | E_BAPH
+    a new job is not PENDING
+    wait for PHASE=RUN
+uws.shape | error | UWS 1.1 appendix A | E_ELDF
+    a job does not conform to its schema
+    validate it against UWS-v1.1.xsd
+uws.id | error | UWS 1.1 sec. 2.2.1.1 | E_JDID
+    jobId is not the last part of the job's address
+    use the identifier in the address
+uws.parameters | error | UWS 1.1 sec. 2.1.11 | E_PANZ E_PAMM E_PADU
+    a job does not show its parameters as they were posted
+    list the posted parameters unchanged
+uws.change | warning | UWS 1.1 sec. 2.2.3.7; DALI 1.1 sec. 2.1 | E_PORE
+    a pending job accepts no further parameters
+    accept POST to /parameters while PENDING
+uws.atom | error | UWS 1.1 sec. 2.2.1 | E_JDPH E_JDED E_JDDE
+    a value below a job's address differs from the value in the job document
+    return the same value in both places
+uws.atom-type | warning | UWS 1.1 sec. 2.2.2 | E_GMIM
+    phase, quote, duration or destruction is not sent as plain text
+    send text/plain
+uws.document-type | warning | UWS 1.1 sec. 2.2.2 | E_GMIM
+    a job is not sent as XML
+    send text/xml or application/xml
+uws.duration | error | UWS 1.1 sec. 2.1.7 | E_IFMT E_JDED
+    executionduration is not an integer number of seconds
+    write an integer
+uws.time | warning | UWS 1.1 sec. 2.2.1 | W_TFMT
+    a time is not in ISO format with Z
+    write YYYY-MM-DDThh:mm:ssZ
+uws.run | error | UWS 1.1 sec. 2.1.3 | E_RUPH E_ILPH W_UNPH
+    a job does not run after PHASE=RUN
+    change its phase to QUEUED, EXECUTING, COMPLETED
+uws.slow | warning | UWS 1.1 sec. 2.1.3
+    a tiny job did not end while hven lint was waiting
+    check the queue
+uws.result | error | TAP 1.1 sec. 2.3, 3.2 | E_QFAA
+    a completed job has no readable results/result
+    serve the table there, or redirect to it
+uws.same | error | TAP 1.1 sec. 2.3
+    the asynchronous result differs from the synchronous one
+    run both kinds of queries with the same code
+uws.abort | error | UWS 1.1 sec. 2.1.3 | E_PHUR
+    an aborted job is not ABORTED
+    change its phase to ABORTED after PHASE=ABORT
+uws.delete | error | UWS 1.1 sec. 2.2.3.2 | E_HTDE E_DECO E_DENO E_DEMO
+    a deleted job still exists, or a job cannot be deleted
+    return status 303, then 404
+uws.unknown | error | DALI 1.1 sec. 2.2; UWS 1.1 sec. 2.2.2
+    the address of a job that does not exist does not return status 404
+    return status 404
+uws.list | error | UWS 1.1 sec. 2.2.2.1
+    the list of jobs is not a <jobs> document
+    serve the list; it may be empty if jobs are secret
+uws.error | error | UWS 1.1 sec. 2.1.3; TAP 1.1 sec. 3.3 | E_DSUC
+    a job with a wrong query does not end in ERROR with an error document
+    report the error in errorSummary and /error
+""")
 JOB_PHASES = {
     "PENDING",
     "QUEUED",
@@ -304,7 +206,7 @@ def _check_pending_job(
     if job_id != job_url.rstrip("/").rpartition("/")[2]:
         collector.add_finding("uws.id", job_url, value=job_id)
     job_parameters = {}
-    for parameter_list in xml_documents.find_child_elements(root, "parameters"):
+    for parameter_list in root.findall("{*}parameters"):
         for parameter_element in parameter_list:
             name = parameter_element.get("id", "").upper()
             job_parameters[name] = get_element_text(parameter_element)

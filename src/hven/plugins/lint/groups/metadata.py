@@ -7,132 +7,62 @@ from typing import TYPE_CHECKING, Any
 from hven.model import units
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.facts import load_standard_columns
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.votable import FLOAT_DATATYPES, TEXT_DATATYPES
 
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
 
-METADATA_CHECKS = build_lint_checks(
-    (
-        "meta.unit",
-        "error",
-        "VOUnits 1.1 sec. 2; VOTable 1.4 sec. 4.4",
-        "a unit is not valid in VOUnits",
-        "write it in VOUnits syntax",
-        "W_VUNE E_VUNE",
-    ),
-    (
-        "meta.unit-form",
-        "warning",
-        "VOUnits 1.1 sec. 2",
-        "a unit is not in VOUnits syntax",
-        "write the unit that the finding shows",
-        "W_VUNR W_VUNE",
-    ),
-    (
-        "meta.unit-blank",
-        "warning",
-        "TAP 1.1 sec. 4",
-        "a unit, UCD or utype consists of spaces",
-        "write NULL where there is none",
-        "",
-    ),
-    (
-        "meta.ucd",
-        "error",
-        "UCD1+ 1.5; UCDList 1.6",
-        "a UCD is not valid",
-        "use words from the UCD list, in valid positions",
-        "E_UCDX W_UCDQ",
-    ),
-    ("meta.ucd-deprecated", "warning", "UCDList 1.6", "a UCD is deprecated", "use its replacement", "W_UCDQ"),
-    (
-        "meta.ucd-case",
-        "info",
-        "UCD1+ 1.5 sec. 3",
-        "a UCD is not spelled as in the UCD list",
-        "use the list's spelling, because some clients compare bytes",
-        "",
-    ),
-    (
-        "meta.xtype",
-        "warning",
-        "DALI 1.1 sec. 3.3",
-        "an xtype is not known to clients",
-        "use an xtype from DALI, or your own prefix",
-        "",
-    ),
-    (
-        "meta.xtype-type",
-        "error",
-        "DALI 1.1 sec. 3.3",
-        "an xtype does not match the datatype",
-        "use strings for timestamp and moc, and numbers for shapes",
-        "E_PNXT E_YXTS",
-    ),
-    (
-        "meta.utype",
-        "warning",
-        "VOTable 1.4 sec. 4.6",
-        "a utype is neither a word with a prefix nor an identifier",
-        "write prefix:Word.Word or ivo://...",
-        "",
-    ),
-    (
-        "meta.column-description",
-        "warning",
-        "TAP 1.1 sec. 4; Registry practice",
-        "columns have no description",
-        "describe each column in a sentence",
-        "",
-    ),
-    (
-        "meta.table-description",
-        "warning",
-        "TAP 1.1 sec. 4; Registry practice",
-        "a table has no description",
-        "describe what its rows represent",
-        "",
-    ),
-    (
-        "meta.angle-unit",
-        "warning",
-        "UCD1+ 1.5; DALI 1.1 sec. 3.3",
-        "a position has no angular unit",
-        "declare the unit deg, or whatever the unit of the values is",
-        "",
-    ),
-    (
-        "meta.time-type",
-        "warning",
-        "DALI 1.1 sec. 3.3.3",
-        "according to its UCD, a string is a time, but it does not have the xtype timestamp",
-        "set xtype timestamp",
-        "",
-    ),
-)
+METADATA_CHECKS = parse_lint_checks("""
+meta.unit | error | VOUnits 1.1 sec. 2; VOTable 1.4 sec. 4.4 | W_VUNE E_VUNE
+    a unit is not valid in VOUnits
+    write it in VOUnits syntax
+meta.unit-form | warning | VOUnits 1.1 sec. 2 | W_VUNR W_VUNE
+    a unit is not in VOUnits syntax
+    write the unit that the finding shows
+meta.unit-blank | warning | TAP 1.1 sec. 4
+    a unit, UCD or utype consists of spaces
+    write NULL where there is none
+meta.ucd | error | UCD1+ 1.5; UCDList 1.6 | E_UCDX W_UCDQ
+    a UCD is not valid
+    use words from the UCD list, in valid positions
+meta.ucd-deprecated | warning | UCDList 1.6 | W_UCDQ
+    a UCD is deprecated
+    use its replacement
+meta.ucd-case | info | UCD1+ 1.5 sec. 3
+    a UCD is not spelled as in the UCD list
+    use the list's spelling, because some clients compare bytes
+meta.xtype | warning | DALI 1.1 sec. 3.3
+    an xtype is not known to clients
+    use an xtype from DALI, or your own prefix
+meta.xtype-type | error | DALI 1.1 sec. 3.3 | E_PNXT E_YXTS
+    an xtype does not match the datatype
+    use strings for timestamp and moc, and numbers for shapes
+meta.utype | warning | VOTable 1.4 sec. 4.6
+    a utype is neither a word with a prefix nor an identifier
+    write prefix:Word.Word or ivo://...
+meta.column-description | warning | TAP 1.1 sec. 4; Registry practice
+    columns have no description
+    describe each column in a sentence
+meta.table-description | warning | TAP 1.1 sec. 4; Registry practice
+    a table has no description
+    describe what its rows represent
+meta.angle-unit | warning | UCD1+ 1.5; DALI 1.1 sec. 3.3
+    a position has no angular unit
+    declare the unit deg, or whatever the unit of the values is
+meta.time-type | warning | DALI 1.1 sec. 3.3.3
+    according to its UCD, a string is a time, but it does not have the xtype timestamp
+    set xtype timestamp
+""")
+INTERVAL_DATATYPES = {*FLOAT_DATATYPES, "short", "int", "long"}
+TEXT_XTYPES = ("timestamp", "moc", "uri", "uuid", "hms", "dms", "json", "shape", "multishape")
+OLD_TEXT_XTYPES = ("adql:region", "adql:point", "adql:timestamp", "adql:clob")
 XTYPE_DATATYPES = {
-    "timestamp": TEXT_DATATYPES,
-    "moc": TEXT_DATATYPES,
-    "uri": TEXT_DATATYPES,
-    "uuid": TEXT_DATATYPES,
-    "hms": TEXT_DATATYPES,
-    "dms": TEXT_DATATYPES,
-    "json": TEXT_DATATYPES,
-    "shape": TEXT_DATATYPES,
-    "multishape": TEXT_DATATYPES,
-    "adql:region": TEXT_DATATYPES,
-    "adql:point": TEXT_DATATYPES,
-    "adql:timestamp": TEXT_DATATYPES,
-    "adql:clob": TEXT_DATATYPES,
+    **dict.fromkeys((*TEXT_XTYPES, *OLD_TEXT_XTYPES), TEXT_DATATYPES),
+    **dict.fromkeys(("point", "circle", "polygon", "range"), FLOAT_DATATYPES),
+    "interval": INTERVAL_DATATYPES,
+    "multiinterval": INTERVAL_DATATYPES,
     "adql:blob": {"unsignedByte"},
-    "point": FLOAT_DATATYPES,
-    "circle": FLOAT_DATATYPES,
-    "polygon": FLOAT_DATATYPES,
-    "range": FLOAT_DATATYPES,
-    "interval": {*FLOAT_DATATYPES, "short", "int", "long"},
-    "multiinterval": {*FLOAT_DATATYPES, "short", "int", "long"},
 }
 LEGACY_TEXT_DATATYPES = {"varchar", "char", "clob", "timestamp", "region", "point"}
 STANDARD_TABLES = {"epn_core": "epncore", "ivoa.obscore": "obscore", "ivoa.obscore_radio": "obscore_radio"}

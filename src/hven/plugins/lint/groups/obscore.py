@@ -10,7 +10,7 @@ from hven.model.errors import UserError
 from hven.plugins.lint import row_rules
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.facts import load_standard_columns
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.groups.epncore import is_allowed_datatype
 from hven.plugins.lint.groups.epncore_rows import TIMESTAMP_PATTERN
 
@@ -20,232 +20,92 @@ if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
 
 STANDARD_NAME = "ObsCore 1.1"
-OBSCORE_CHECKS = build_lint_checks(
-    (
-        "obscore.undeclared",
-        "warning",
-        f"{STANDARD_NAME} sec. 5; TAPRegExt 1.0 sec. 2.1",
-        "ivoa.obscore exists, but the data model is not declared",
-        'add <dataModel ivo-id="ivo://ivoa.net/std/ObsCore#core-1.1">',
-        "W_DMDC",
-    ),
-    (
-        "obscore.absent",
-        "error",
-        f"{STANDARD_NAME} sec. 5",
-        "ObsCore is declared, but the table ivoa.obscore does not exist",
-        "serve it, or remove the declaration",
-        "F_NOTB",
-    ),
-    (
-        "obscore.model",
-        "warning",
-        f"{STANDARD_NAME} sec. 5",
-        "the data model does not have the identifier of ObsCore 1.1, or two are declared",
-        "declare only ivo://ivoa.net/std/ObsCore#core-1.1",
-        "W_WODM W_IODM W_DMSS",
-    ),
-    (
-        "obscore.missing-column",
-        "error",
-        f"{STANDARD_NAME} sec. 3, table 1",
-        "a mandatory column is missing",
-        "add the column; most columns may be NULL",
-        "E_OCOL",
-    ),
-    (
-        "obscore.type",
-        "error",
-        f"{STANDARD_NAME} appendix C",
-        "a column's datatype differs from the standard",
-        "use the standard's datatype",
-        "E_TYPX W_TYPI",
-    ),
-    (
-        "obscore.unit",
-        "error",
-        f"{STANDARD_NAME} appendix C",
-        "the unit of a column is different from the standard's",
-        "convert the values, and use exactly this unit",
-        "E_CUNI",
-    ),
-    (
-        "obscore.ucd",
-        "error",
-        f"{STANDARD_NAME} appendix C",
-        "the UCD of a column is different from the standard's",
-        "use the UCD of the standard",
-        "E_CUCD",
-    ),
-    (
-        "obscore.utype",
-        "error",
-        f"{STANDARD_NAME} appendix C",
-        "the utype of a column is different from the standard's",
-        "use the utype of the standard, with the prefix obscore:",
-        "E_CUTP",
-    ),
-    (
-        "obscore.condition",
-        "error",
-        "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2",
-        "a plain ADQL condition on a column fails",
-        "read the service's own message, and check the column's type",
-        "E_QERR E_QERX",
-    ),
-    (
-        "obscore.null",
-        "error",
-        f"{STANDARD_NAME} appendix C",
-        "a column that must have a value in each row is null",
-        "write a value",
-        "E_HNUL",
-    ),
-    (
-        "obscore.product-type",
-        "error",
-        f"{STANDARD_NAME} sec. 3.3.1",
-        "a dataproduct_type is not in the list",
-        "use image, cube, spectrum, sed, timeseries, visibility, event, measurements or NULL",
-        "E_ILOP",
-    ),
-    (
-        "obscore.calib-level",
-        "error",
-        f"{STANDARD_NAME} sec. 3.3.2",
-        "a calib_level is outside 0..4",
-        "use 0 (raw) to 4 (analysis product)",
-        "E_RANG",
-    ),
-    (
-        "obscore.option",
-        "warning",
-        f"{STANDARD_NAME} appendix B",
-        "a value is not among the standard's terms",
-        "use the standard's terms",
-        "W_NSOP",
-    ),
-    (
-        "obscore.interval-order",
-        "error",
-        f"{STANDARD_NAME} appendix B",
-        "an interval's minimum is above its maximum",
-        "swap them",
-        "",
-    ),
-    (
-        "obscore.position",
-        "error",
-        f"{STANDARD_NAME} appendix B.6",
-        "a position is not on the sky",
-        "write ICRS degrees: 0..360, -90..90",
-        "E_RANG",
-    ),
-    (
-        "obscore.half",
-        "error",
-        f"{STANDARD_NAME} appendix B",
-        "one of two columns that belong together is null",
-        "set both columns or neither",
-        "",
-    ),
-    (
-        "obscore.time",
-        "warning",
-        f"{STANDARD_NAME} appendix B.6.3",
-        "a time is not a plausible MJD",
-        "write MJD, not JD: subtract 2400000.5",
-        "E_RANG",
-    ),
-    (
-        "obscore.negative",
-        "error",
-        f"{STANDARD_NAME} appendix B",
-        "a quantity is negative",
-        "write sizes, resolutions, exposures and numbers of pixels >= 0 (or -1 for data that are not binned)",
-        "E_RANG",
-    ),
-    (
-        "obscore.wavelength",
-        "warning",
-        f"{STANDARD_NAME} appendix B.6.2",
-        "a wavelength is not in metres",
-        "write metres in vacuum: 5.5e-7, not 550 or 5500",
-        "E_RANG",
-    ),
-    (
-        "obscore.media-type",
-        "warning",
-        f"{STANDARD_NAME} sec. 4.7",
-        "an access_format is not a media type",
-        "write type/subtype",
-        "",
-    ),
-    (
-        "obscore.url",
-        "error",
-        f"{STANDARD_NAME} sec. 4.7",
-        "an address is not a URL",
-        "write the complete URL, with https://",
-        "",
-    ),
-    (
-        "obscore.did",
-        "warning",
-        f"{STANDARD_NAME} sec. 3.3.6; IVOA Identifiers 2.0",
-        "obs_publisher_did is not an IVOA identifier",
-        "write ivo://authority/path?dataset",
-        "",
-    ),
-    (
-        "obscore.ucd-value",
-        "warning",
-        f"{STANDARD_NAME} appendix B.6.4",
-        "a value that should be a UCD is not valid",
-        "use UCD1+",
-        "",
-    ),
-    (
-        "obscore.unit-value",
-        "warning",
-        f"{STANDARD_NAME} appendix B.6",
-        "a value that should be a unit is not valid",
-        "use VOUnits",
-        "",
-    ),
-    (
-        "obscore.polarization",
-        "error",
-        f"{STANDARD_NAME} appendix B.6.5",
-        "pol_states is not in the standard's form",
-        "write /I/Q/U/V/ in the standard's order, or NULL",
-        "",
-    ),
-    (
-        "obscore.polarization-number",
-        "warning",
-        f"{STANDARD_NAME} appendix B.6.5",
-        "pol_xel is not the number of pol_states",
-        "write the number of states, or 0 if there are none",
-        "",
-    ),
-    (
-        "obscore.timestamp",
-        "error",
-        f"{STANDARD_NAME} appendix B; DALI 1.1 sec. 3.3.3",
-        "a date is not an ISO time",
-        "write YYYY-MM-DD[Thh:mm:ss[.s]]",
-        "",
-    ),
-    (
-        "obscore.exposure",
-        "warning",
-        f"{STANDARD_NAME} appendix B.6.3",
-        "the exposure is longer than the observation",
-        "write t_exptime in seconds, and t_min and t_max in days",
-        "",
-    ),
-)
+OBSCORE_CHECKS = parse_lint_checks("""
+obscore.undeclared | warning | ObsCore 1.1 sec. 5; TAPRegExt 1.0 sec. 2.1 | W_DMDC
+    ivoa.obscore exists, but the data model is not declared
+    add <dataModel ivo-id="ivo://ivoa.net/std/ObsCore#core-1.1">
+obscore.absent | error | ObsCore 1.1 sec. 5 | F_NOTB
+    ObsCore is declared, but the table ivoa.obscore does not exist
+    serve it, or remove the declaration
+obscore.model | warning | ObsCore 1.1 sec. 5 | W_WODM W_IODM W_DMSS
+    the data model does not have the identifier of ObsCore 1.1, or two are declared
+    declare only ivo://ivoa.net/std/ObsCore#core-1.1
+obscore.missing-column | error | ObsCore 1.1 sec. 3, table 1 | E_OCOL
+    a mandatory column is missing
+    add the column; most columns may be NULL
+obscore.type | error | ObsCore 1.1 appendix C | E_TYPX W_TYPI
+    a column's datatype differs from the standard
+    use the standard's datatype
+obscore.unit | error | ObsCore 1.1 appendix C | E_CUNI
+    the unit of a column is different from the standard's
+    convert the values, and use exactly this unit
+obscore.ucd | error | ObsCore 1.1 appendix C | E_CUCD
+    the UCD of a column is different from the standard's
+    use the UCD of the standard
+obscore.utype | error | ObsCore 1.1 appendix C | E_CUTP
+    the utype of a column is different from the standard's
+    use the utype of the standard, with the prefix obscore:
+obscore.condition | error | TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2 | E_QERR E_QERX
+    a plain ADQL condition on a column fails
+    read the service's own message, and check the column's type
+obscore.null | error | ObsCore 1.1 appendix C | E_HNUL
+    a column that must have a value in each row is null
+    write a value
+obscore.product-type | error | ObsCore 1.1 sec. 3.3.1 | E_ILOP
+    a dataproduct_type is not in the list
+    use image, cube, spectrum, sed, timeseries, visibility, event, measurements or NULL
+obscore.calib-level | error | ObsCore 1.1 sec. 3.3.2 | E_RANG
+    a calib_level is outside 0..4
+    use 0 (raw) to 4 (analysis product)
+obscore.option | warning | ObsCore 1.1 appendix B | W_NSOP
+    a value is not among the standard's terms
+    use the standard's terms
+obscore.interval-order | error | ObsCore 1.1 appendix B
+    an interval's minimum is above its maximum
+    swap them
+obscore.position | error | ObsCore 1.1 appendix B.6 | E_RANG
+    a position is not on the sky
+    write ICRS degrees: 0..360, -90..90
+obscore.half | error | ObsCore 1.1 appendix B
+    one of two columns that belong together is null
+    set both columns or neither
+obscore.time | warning | ObsCore 1.1 appendix B.6.3 | E_RANG
+    a time is not a plausible MJD
+    write MJD, not JD: subtract 2400000.5
+obscore.negative | error | ObsCore 1.1 appendix B | E_RANG
+    a quantity is negative
+    write sizes, resolutions, exposures and numbers of pixels >= 0 (or -1 for data that are not binned)
+obscore.wavelength | warning | ObsCore 1.1 appendix B.6.2 | E_RANG
+    a wavelength is not in metres
+    write metres in vacuum: 5.5e-7, not 550 or 5500
+obscore.media-type | warning | ObsCore 1.1 sec. 4.7
+    an access_format is not a media type
+    write type/subtype
+obscore.url | error | ObsCore 1.1 sec. 4.7
+    an address is not a URL
+    write the complete URL, with https://
+obscore.did | warning | ObsCore 1.1 sec. 3.3.6; IVOA Identifiers 2.0
+    obs_publisher_did is not an IVOA identifier
+    write ivo://authority/path?dataset
+obscore.ucd-value | warning | ObsCore 1.1 appendix B.6.4
+    a value that should be a UCD is not valid
+    use UCD1+
+obscore.unit-value | warning | ObsCore 1.1 appendix B.6
+    a value that should be a unit is not valid
+    use VOUnits
+obscore.polarization | error | ObsCore 1.1 appendix B.6.5
+    pol_states is not in the standard's form
+    write /I/Q/U/V/ in the standard's order, or NULL
+obscore.polarization-number | warning | ObsCore 1.1 appendix B.6.5
+    pol_xel is not the number of pol_states
+    write the number of states, or 0 if there are none
+obscore.timestamp | error | ObsCore 1.1 appendix B; DALI 1.1 sec. 3.3.3
+    a date is not an ISO time
+    write YYYY-MM-DD[Thh:mm:ss[.s]]
+obscore.exposure | warning | ObsCore 1.1 appendix B.6.3
+    the exposure is longer than the observation
+    write t_exptime in seconds, and t_min and t_max in days
+""")
 PRODUCT_TYPES = ("image", "cube", "spectrum", "sed", "timeseries", "visibility", "event", "measurements")
 PROPOSED_VALUES = {
     "data_rights": ("public", "secure", "proprietary"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hven.plugins.lint import votable
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.xml_documents import NotXmlError
 
 if TYPE_CHECKING:
@@ -21,48 +21,23 @@ if TYPE_CHECKING:
     from hven.sources.http_client import HttpAnswer
 
 STANDARD_NAME = "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3"
-OUTPUT_CHECKS = build_lint_checks(
-    (
-        "output.failed",
-        "error",
-        STANDARD_NAME,
-        "a declared output format is rejected",
-        "serve it, or do not declare it",
-        "",
-    ),
-    (
-        "output.media-type",
-        "error",
-        STANDARD_NAME,
-        "a format that is requested by its media type is sent with a different media type",
-        "respond with the requested media type",
-        "",
-    ),
-    (
-        "output.unreadable",
-        "error",
-        STANDARD_NAME,
-        "a response is not in the format of its media type",
-        "write the format of the media type",
-        "",
-    ),
-    (
-        "output.serialization",
-        "warning",
-        "TAPRegExt 1.0 sec. 2.3",
-        "a VOTable does not use the serialisation of the declared format",
-        "use the serialisation that the ivo-id specifies",
-        "",
-    ),
-    (
-        "output.unknown",
-        "warning",
-        STANDARD_NAME,
-        "an output format that does not exist is accepted",
-        "respond with an error",
-        "",
-    ),
-)
+OUTPUT_CHECKS = parse_lint_checks("""
+output.failed | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
+    a declared output format is rejected
+    serve it, or do not declare it
+output.media-type | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
+    a format that is requested by its media type is sent with a different media type
+    respond with the requested media type
+output.unreadable | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
+    a response is not in the format of its media type
+    write the format of the media type
+output.serialization | warning | TAPRegExt 1.0 sec. 2.3
+    a VOTable does not use the serialisation of the declared format
+    use the serialisation that the ivo-id specifies
+output.unknown | warning | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
+    an output format that does not exist is accepted
+    respond with an error
+""")
 MAX_FORMATS = 20
 SERIALIZATION_MARKS = {
     "output-votable-td": b"<TABLEDATA",

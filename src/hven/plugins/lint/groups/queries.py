@@ -8,7 +8,7 @@ from hven.model.errors import UserError
 from hven.plugins.lint import votable
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.tap_service import quote_column_name
 from hven.plugins.lint.xml_documents import NotXmlError
 
@@ -17,155 +17,68 @@ if TYPE_CHECKING:
     from hven.plugins.lint.votable import VOTableDocument
     from hven.sources.http_client import HttpAnswer
 
-DALI_SOURCE = "DALI 1.1 sec. 4.4"
-QUERY_CHECKS = build_lint_checks(
-    (
-        "query.failed",
-        "error",
-        "TAP 1.1 sec. 2.7",
-        "a plain query fails",
-        "read the service's own message",
-        "E_QERR E_QERX",
-    ),
-    (
-        "query.get",
-        "error",
-        "TAP 1.1 sec. 2.2; DALI 1.1 sec. 2",
-        "GET and POST return different results for the same query",
-        "treat both requests in the same way",
-        "",
-    ),
-    (
-        "query.content-type",
-        "error",
-        "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3",
-        "a VOTable is sent with the wrong media type",
-        "send application/x-votable+xml or text/xml",
-        "E_VOCT W_NOCT",
-    ),
-    (
-        "query.version",
-        "error",
-        "TAP 1.1 sec. 2.7.3",
-        "the VOTable's version is too old or missing",
-        "write VOTable 1.2 or later",
-        "E_VVLO I_VVNL",
-    ),
-    (
-        "query.resource",
-        "error",
-        DALI_SOURCE,
-        "the response does not have one RESOURCE of type results with one TABLE",
-        'write <RESOURCE type="results"> once',
-        "E_RRES E_TTOO",
-    ),
-    (
-        "query.status",
-        "error",
-        DALI_SOURCE,
-        "there is no QUERY_STATUS before the table",
-        'write <INFO name="QUERY_STATUS" value="OK"/> first',
-        "E_NOST",
-    ),
-    (
-        "query.status-value",
-        "error",
-        DALI_SOURCE,
-        "QUERY_STATUS is unknown or contradictory",
-        "write OK, ERROR or OVERFLOW",
-        "E_DQUM E_QST1 E_QST2 W_DQU2",
-    ),
-    (
-        "query.field",
-        "error",
-        "VOTable 1.4 sec. 4",
-        "a FIELD's datatype or arraysize is not valid in VOTable",
-        "use the datatypes and array sizes of VOTable",
-        "",
-    ),
-    (
-        "query.maxrec",
-        "error",
-        "TAP 1.1 sec. 2.7.4; DALI 1.1 sec. 3.4.4",
-        "the response has more rows than MAXREC",
-        "return at most MAXREC rows",
-        "E_NREC",
-    ),
-    (
-        "query.overflow",
-        "error",
-        "TAP 1.1 sec. 2.7.4; DALI 1.1 sec. 4.4.1",
-        "rows were cut off, but the response does not report it",
-        "write QUERY_STATUS OVERFLOW after the table",
-        "E_OVNO",
-    ),
-    (
-        "query.overflow-wrong",
-        "warning",
-        "DALI 1.1 sec. 4.4.1",
-        "an overflow is reported, although only TOP limits the rows",
-        "report OVERFLOW only for MAXREC",
-        "",
-    ),
-    (
-        "query.maxrec-zero",
-        "warning",
-        "TAP 1.1 sec. 2.7.4",
-        "MAXREC=0 does not give an empty table with its FIELDs",
-        "respond with metadata and OVERFLOW",
-        "",
-    ),
-    ("query.top", "error", "ADQL 2.1 sec. 2.2", "the response has more rows than TOP", "apply TOP", "E_NROW E_RRTO"),
-    (
-        "query.columns",
-        "error",
-        "TAP 1.1 sec. 2.7.3; ADQL 2.1 sec. 2.2",
-        "the columns or their order differ from the query",
-        "keep the names and their order, and use aliases as names of FIELDs",
-        "E_MCOL E_CNAM",
-    ),
-    (
-        "query.count",
-        "error",
-        "ADQL 2.1 sec. 2.2",
-        "COUNT(*) does not give one integer",
-        "respond with one row and one integer column",
-        "E_NO11 E_NONM E_NRER",
-    ),
-    (
-        "query.case",
-        "error",
-        "DALI 1.1 sec. 3.1",
-        "parameter names are case-sensitive",
-        "ignore the case of parameter names",
-        "",
-    ),
-    (
-        "query.extra-parameter",
-        "error",
-        "DALI 1.1 sec. 3.1",
-        "an unknown parameter changes the response",
-        "ignore it",
-        "E_SPPA W_SPPA",
-    ),
-    (
-        "query.language",
-        "warning",
-        "TAP 1.1 sec. 2.7.1",
-        "an unknown LANG is accepted",
-        "respond with an error",
-        "W_OLNG",
-    ),
-    (
-        "query.language-version",
-        "error",
-        "TAP 1.1 sec. 2.7.1; TAPRegExt 1.0 sec. 2.2",
-        "a declared ADQL version is rejected as LANG",
-        "accept LANG=ADQL-2.0 if 2.0 is declared",
-        "E_LVER",
-    ),
-    ("query.boolean", "error", "ADQL 2.1 sec. 2.2", "conditions of plain ADQL fail", "support ADQL's predicates", ""),
-)
+QUERY_CHECKS = parse_lint_checks("""
+query.failed | error | TAP 1.1 sec. 2.7 | E_QERR E_QERX
+    a plain query fails
+    read the service's own message
+query.get | error | TAP 1.1 sec. 2.2; DALI 1.1 sec. 2
+    GET and POST return different results for the same query
+    treat both requests in the same way
+query.content-type | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3 | E_VOCT W_NOCT
+    a VOTable is sent with the wrong media type
+    send application/x-votable+xml or text/xml
+query.version | error | TAP 1.1 sec. 2.7.3 | E_VVLO I_VVNL
+    the VOTable's version is too old or missing
+    write VOTable 1.2 or later
+query.resource | error | DALI 1.1 sec. 4.4 | E_RRES E_TTOO
+    the response does not have one RESOURCE of type results with one TABLE
+    write <RESOURCE type="results"> once
+query.status | error | DALI 1.1 sec. 4.4 | E_NOST
+    there is no QUERY_STATUS before the table
+    write <INFO name="QUERY_STATUS" value="OK"/> first
+query.status-value | error | DALI 1.1 sec. 4.4 | E_DQUM E_QST1 E_QST2 W_DQU2
+    QUERY_STATUS is unknown or contradictory
+    write OK, ERROR or OVERFLOW
+query.field | error | VOTable 1.4 sec. 4
+    a FIELD's datatype or arraysize is not valid in VOTable
+    use the datatypes and array sizes of VOTable
+query.maxrec | error | TAP 1.1 sec. 2.7.4; DALI 1.1 sec. 3.4.4 | E_NREC
+    the response has more rows than MAXREC
+    return at most MAXREC rows
+query.overflow | error | TAP 1.1 sec. 2.7.4; DALI 1.1 sec. 4.4.1 | E_OVNO
+    rows were cut off, but the response does not report it
+    write QUERY_STATUS OVERFLOW after the table
+query.overflow-wrong | warning | DALI 1.1 sec. 4.4.1
+    an overflow is reported, although only TOP limits the rows
+    report OVERFLOW only for MAXREC
+query.maxrec-zero | warning | TAP 1.1 sec. 2.7.4
+    MAXREC=0 does not give an empty table with its FIELDs
+    respond with metadata and OVERFLOW
+query.top | error | ADQL 2.1 sec. 2.2 | E_NROW E_RRTO
+    the response has more rows than TOP
+    apply TOP
+query.columns | error | TAP 1.1 sec. 2.7.3; ADQL 2.1 sec. 2.2 | E_MCOL E_CNAM
+    the columns or their order differ from the query
+    keep the names and their order, and use aliases as names of FIELDs
+query.count | error | ADQL 2.1 sec. 2.2 | E_NO11 E_NONM E_NRER
+    COUNT(*) does not give one integer
+    respond with one row and one integer column
+query.case | error | DALI 1.1 sec. 3.1
+    parameter names are case-sensitive
+    ignore the case of parameter names
+query.extra-parameter | error | DALI 1.1 sec. 3.1 | E_SPPA W_SPPA
+    an unknown parameter changes the response
+    ignore it
+query.language | warning | TAP 1.1 sec. 2.7.1 | W_OLNG
+    an unknown LANG is accepted
+    respond with an error
+query.language-version | error | TAP 1.1 sec. 2.7.1; TAPRegExt 1.0 sec. 2.2 | E_LVER
+    a declared ADQL version is rejected as LANG
+    accept LANG=ADQL-2.0 if 2.0 is declared
+query.boolean | error | ADQL 2.1 sec. 2.2
+    conditions of plain ADQL fail
+    support ADQL's predicates
+""")
 VOTABLE_MEDIA_TYPES = {"text/xml", "application/xml", "application/x-votable+xml", "text/x-votable+xml"}
 VOTABLE_VERSIONS = {"1.2", "1.3", "1.4", "1.5", "1.6"}
 QUERY_STATUSES = {"OK", "ERROR", "OVERFLOW"}

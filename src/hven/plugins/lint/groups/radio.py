@@ -8,7 +8,7 @@ from hven.model.errors import UserError
 from hven.plugins.lint import row_rules
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.facts import load_standard_columns
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.groups.epncore import NUMERIC_DATATYPES, get_votable_datatype
 from hven.plugins.lint.votable import TEXT_DATATYPES
 
@@ -16,90 +16,44 @@ if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import DeclaredTable, ExaminedTapService
 
 STANDARD_NAME = "ObsCore radio extension (draft 2025-09)"
-RADIO_CHECKS = build_lint_checks(
-    (
-        "radio.utype",
-        "warning",
-        STANDARD_NAME,
-        "the table does not have the extension's utype",
-        "set ivo://ivoa.net/std/obscore#radio-ext-1.0",
-        "",
-    ),
-    (
-        "radio.missing-column",
-        "error",
-        STANDARD_NAME,
-        "a column of the extension is missing",
-        "add the column, with NULL where there is no value",
-        "",
-    ),
-    (
-        "radio.type",
-        "error",
-        STANDARD_NAME,
-        "a column's kind of type differs from the extension",
-        "use numbers for quantities, and text for words",
-        "",
-    ),
-    (
-        "radio.unit",
-        "error",
-        STANDARD_NAME,
-        "a column's unit differs from the extension",
-        "convert the values, and declare this unit",
-        "",
-    ),
-    (
-        "radio.ucd",
-        "warning",
-        STANDARD_NAME,
-        "the UCD of a column is different from the extension's",
-        "use the UCD of the extension",
-        "",
-    ),
-    (
-        "radio.natural-join",
-        "error",
-        STANDARD_NAME,
-        "a column besides obs_publisher_did is also in ivoa.obscore, so NATURAL JOIN returns no rows",
-        "keep it only in the radio table",
-        "",
-    ),
-    (
-        "radio.condition",
-        "error",
-        "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2",
-        "a plain ADQL condition on a column fails",
-        "read the service's own message, and check the column's type",
-        "E_QERR E_QERX",
-    ),
-    (
-        "radio.orphan",
-        "error",
-        STANDARD_NAME,
-        "an obs_publisher_did is not in ivoa.obscore",
-        "publish the observation there, or remove the row",
-        "",
-    ),
-    ("radio.null", "error", STANDARD_NAME, "a row has no obs_publisher_did", "write a value", ""),
-    ("radio.interval-order", "error", STANDARD_NAME, "an interval's minimum is above its maximum", "swap them", ""),
-    (
-        "radio.negative",
-        "error",
-        STANDARD_NAME,
-        "a quantity is negative",
-        "write sizes, resolutions and distances >= 0",
-        "",
-    ),
-    (
-        "radio.fill",
-        "warning",
-        STANDARD_NAME,
-        "an eccentricity or a filling factor is outside 0..1",
-        "write fractions",
-        "",
-    ),
-)
+RADIO_CHECKS = parse_lint_checks("""
+radio.utype | warning | ObsCore radio extension (draft 2025-09)
+    the table does not have the extension's utype
+    set ivo://ivoa.net/std/obscore#radio-ext-1.0
+radio.missing-column | error | ObsCore radio extension (draft 2025-09)
+    a column of the extension is missing
+    add the column, with NULL where there is no value
+radio.type | error | ObsCore radio extension (draft 2025-09)
+    a column's kind of type differs from the extension
+    use numbers for quantities, and text for words
+radio.unit | error | ObsCore radio extension (draft 2025-09)
+    a column's unit differs from the extension
+    convert the values, and declare this unit
+radio.ucd | warning | ObsCore radio extension (draft 2025-09)
+    the UCD of a column is different from the extension's
+    use the UCD of the extension
+radio.natural-join | error | ObsCore radio extension (draft 2025-09)
+    a column besides obs_publisher_did is also in ivoa.obscore, so NATURAL JOIN returns no rows
+    keep it only in the radio table
+radio.condition | error | TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2 | E_QERR E_QERX
+    a plain ADQL condition on a column fails
+    read the service's own message, and check the column's type
+radio.orphan | error | ObsCore radio extension (draft 2025-09)
+    an obs_publisher_did is not in ivoa.obscore
+    publish the observation there, or remove the row
+radio.null | error | ObsCore radio extension (draft 2025-09)
+    a row has no obs_publisher_did
+    write a value
+radio.interval-order | error | ObsCore radio extension (draft 2025-09)
+    an interval's minimum is above its maximum
+    swap them
+radio.negative | error | ObsCore radio extension (draft 2025-09)
+    a quantity is negative
+    write sizes, resolutions and distances >= 0
+radio.fill | warning | ObsCore radio extension (draft 2025-09)
+    an eccentricity or a filling factor is outside 0..1
+    write fractions
+""")
 RADIO_UTYPE = "ivo://ivoa.net/std/obscore#radio-ext-1.0"
 KEY_COLUMNS = ("obs_publisher_did",)
 INTERVAL_COLUMNS = ("s_resolution", "s_fov", "uv_distance", "instr_tel")

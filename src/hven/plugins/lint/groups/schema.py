@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.plugins.lint.check_groups import CheckGroup
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.tap_service import normalize_identifier
 from hven.plugins.lint.votable import ARRAYSIZE_PATTERN, DATATYPE_CODES, INTEGER_RANGES
 
@@ -15,153 +15,69 @@ if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
 
 STANDARD_NAME = "TAP 1.1 sec. 4"
-SCHEMA_CHECKS = build_lint_checks(
-    (
-        "schema.absent",
-        "error",
-        STANDARD_NAME,
-        "a TAP_SCHEMA table cannot be read",
-        "serve all five tables",
-        "E_TST0 F_GONE",
-    ),
-    (
-        "schema.missing-column",
-        "error",
-        STANDARD_NAME,
-        "a TAP_SCHEMA column is missing",
-        "add the column, with NULL where there is no value",
-        "E_TSC0",
-    ),
-    (
-        "schema.column-type",
-        "error",
-        STANDARD_NAME,
-        "a TAP_SCHEMA column's type differs from the standard",
-        "use integers for indexes and flags, and strings for the rest",
-        "E_TSCT",
-    ),
-    ("schema.null", "error", STANDARD_NAME, "a required TAP_SCHEMA column contains NULL", "write a value", "E_TSNL"),
-    (
-        "schema.flag",
-        "error",
-        STANDARD_NAME,
-        "indexed, principal or std is neither 0 nor 1",
-        "write 0 or 1",
-        "E_CLOG E_CINT",
-    ),
-    ("schema.table-type", "error", STANDARD_NAME, "table_type is neither table nor view", "write table or view", ""),
-    (
-        "schema.itself",
-        "warning",
-        STANDARD_NAME,
-        "TAP_SCHEMA does not describe itself",
-        "list its own tables and columns, with std = 1",
-        "E_TST0",
-    ),
-    ("schema.std", "warning", STANDARD_NAME, "a TAP_SCHEMA column is not marked as std", "set std = 1", "E_TSTD"),
-    (
-        "schema.orphan",
-        "warning",
-        STANDARD_NAME,
-        "a TAP_SCHEMA entry refers to something that is not listed",
-        "list what the entry refers to, or remove the entry",
-        "W_TBUN W_CLUN W_FKUN W_FLUN E_FKNT E_FKLK E_FKIO",
-    ),
-    (
-        "schema.keys",
-        "warning",
-        STANDARD_NAME,
-        "TAP_SCHEMA does not list the foreign keys among its own tables",
-        "list them in keys and key_columns",
-        "E_TSLN",
-    ),
-    ("schema.no-columns", "warning", STANDARD_NAME, "a table has no columns in TAP_SCHEMA", "list them", ""),
-    (
-        "schema.duplicate",
-        "error",
-        STANDARD_NAME,
-        "a name is listed twice",
-        "list it once; names that differ only in case count as the same name",
-        "",
-    ),
-    (
-        "schema.table-name",
-        "error",
-        "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1",
-        "a table's name, as listed, cannot be used in a query",
-        "quote a name that is not a regular identifier, including in TAP_SCHEMA",
-        "E_TNTN E_TRSV E_NAKT",
-    ),
-    (
-        "schema.column-name",
-        "error",
-        "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1",
-        "a column's name, as listed, cannot be used in a query",
-        "quote a name that is reserved or not a regular identifier, including in TAP_SCHEMA",
-        "E_CNID E_CRSV",
-    ),
-    (
-        "schema.datatype",
-        "error",
-        STANDARD_NAME,
-        "a datatype is not valid in VOTable",
-        "use VOTable's names (TAP 1.0 services: the names of TAP 1.0)",
-        "E_TSCT W_CTYP",
-    ),
-    (
-        "schema.arraysize",
-        "error",
-        STANDARD_NAME,
-        "an arraysize is not valid in VOTable",
-        "write 12, 12* or *, or NULL for single values",
-        "E_TSAZ",
-    ),
-    (
-        "schema.size",
-        "warning",
-        STANDARD_NAME,
-        'the column "size" contradicts arraysize',
-        "write the number that arraysize contains, or NULL",
-        "E_TSSZ",
-    ),
-)
-TEXT_TYPE, INTEGER_TYPE = "text", "integer"
-# table -> columns -> type; ! marks columns without NULL; TAP_1_1_COLUMNS has those that TAP 1.0 does not have
-TAP_SCHEMA_LAYOUT = {
-    "schemas": {"schema_name!": TEXT_TYPE, "utype": TEXT_TYPE, "description": TEXT_TYPE, "schema_index": INTEGER_TYPE},
-    "tables": {
-        "schema_name!": TEXT_TYPE,
-        "table_name!": TEXT_TYPE,
-        "table_type!": TEXT_TYPE,
-        "utype": TEXT_TYPE,
-        "description": TEXT_TYPE,
-        "table_index": INTEGER_TYPE,
-    },
-    "columns": {
-        "table_name!": TEXT_TYPE,
-        "column_name!": TEXT_TYPE,
-        "datatype!": TEXT_TYPE,
-        "arraysize": TEXT_TYPE,
-        "xtype": TEXT_TYPE,
-        "size": INTEGER_TYPE,
-        "description": TEXT_TYPE,
-        "utype": TEXT_TYPE,
-        "unit": TEXT_TYPE,
-        "ucd": TEXT_TYPE,
-        "indexed!": INTEGER_TYPE,
-        "principal!": INTEGER_TYPE,
-        "std!": INTEGER_TYPE,
-        "column_index": INTEGER_TYPE,
-    },
-    "keys": {
-        "key_id!": TEXT_TYPE,
-        "from_table!": TEXT_TYPE,
-        "target_table!": TEXT_TYPE,
-        "description": TEXT_TYPE,
-        "utype": TEXT_TYPE,
-    },
-    "key_columns": {"key_id!": TEXT_TYPE, "from_column!": TEXT_TYPE, "target_column!": TEXT_TYPE},
-}
+SCHEMA_CHECKS = parse_lint_checks("""
+schema.absent | error | TAP 1.1 sec. 4 | E_TST0 F_GONE
+    a TAP_SCHEMA table cannot be read
+    serve all five tables
+schema.missing-column | error | TAP 1.1 sec. 4 | E_TSC0
+    a TAP_SCHEMA column is missing
+    add the column, with NULL where there is no value
+schema.column-type | error | TAP 1.1 sec. 4 | E_TSCT
+    a TAP_SCHEMA column's type differs from the standard
+    use integers for indexes and flags, and strings for the rest
+schema.null | error | TAP 1.1 sec. 4 | E_TSNL
+    a required TAP_SCHEMA column contains NULL
+    write a value
+schema.flag | error | TAP 1.1 sec. 4 | E_CLOG E_CINT
+    indexed, principal or std is neither 0 nor 1
+    write 0 or 1
+schema.table-type | error | TAP 1.1 sec. 4
+    table_type is neither table nor view
+    write table or view
+schema.itself | warning | TAP 1.1 sec. 4 | E_TST0
+    TAP_SCHEMA does not describe itself
+    list its own tables and columns, with std = 1
+schema.std | warning | TAP 1.1 sec. 4 | E_TSTD
+    a TAP_SCHEMA column is not marked as std
+    set std = 1
+schema.orphan | warning | TAP 1.1 sec. 4 | W_TBUN W_CLUN W_FKUN W_FLUN E_FKNT E_FKLK E_FKIO
+    a TAP_SCHEMA entry refers to something that is not listed
+    list what the entry refers to, or remove the entry
+schema.keys | warning | TAP 1.1 sec. 4 | E_TSLN
+    TAP_SCHEMA does not list the foreign keys among its own tables
+    list them in keys and key_columns
+schema.no-columns | warning | TAP 1.1 sec. 4
+    a table has no columns in TAP_SCHEMA
+    list them
+schema.duplicate | error | TAP 1.1 sec. 4
+    a name is listed twice
+    list it once; names that differ only in case count as the same name
+schema.table-name | error | TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1 | E_TNTN E_TRSV E_NAKT
+    a table's name, as listed, cannot be used in a query
+    quote a name that is not a regular identifier, including in TAP_SCHEMA
+schema.column-name | error | TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1 | E_CNID E_CRSV
+    a column's name, as listed, cannot be used in a query
+    quote a name that is reserved or not a regular identifier, including in TAP_SCHEMA
+schema.datatype | error | TAP 1.1 sec. 4 | E_TSCT W_CTYP
+    a datatype is not valid in VOTable
+    use VOTable's names (TAP 1.0 services: the names of TAP 1.0)
+schema.arraysize | error | TAP 1.1 sec. 4 | E_TSAZ
+    an arraysize is not valid in VOTable
+    write 12, 12* or *, or NULL for single values
+schema.size | warning | TAP 1.1 sec. 4 | E_TSSZ
+    the column "size" contradicts arraysize
+    write the number that arraysize contains, or NULL
+""")
+# a table and its columns; ! marks columns without NULL, # columns of integers
+_LAYOUT_LINES = """
+schemas schema_name! utype description schema_index#
+tables schema_name! table_name! table_type! utype description table_index#
+columns table_name! column_name! datatype! arraysize xtype size# description utype unit ucd indexed#! principal#! \
+std#! column_index#
+keys key_id! from_table! target_table! description utype
+key_columns key_id! from_column! target_column!
+"""
+TAP_SCHEMA_LAYOUT = {table: columns for table, *columns in map(str.split, _LAYOUT_LINES.strip().splitlines())}
 TAP_SCHEMA_KEYS = (
     ("tables", "schema_name", "schemas"),
     ("columns", "table_name", "tables"),
@@ -198,16 +114,17 @@ def _check_tap_schema(service: ExaminedTapService, collector: FindingCollector) 
 def _check_schema_table_layout(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
     fields = {normalize_identifier(field.name): field for field in service.schema_fields[schema_table]}
     records = service.tap_schema_rows[schema_table]
-    for column_spec, kind in TAP_SCHEMA_LAYOUT[schema_table].items():
-        column = column_spec.rstrip("!")
+    for column_spec in TAP_SCHEMA_LAYOUT[schema_table]:
+        column = column_spec.rstrip("#!")
+        kind = "integer" if "#" in column_spec else "text"
         field = fields.get(column)
         location: dict[str, Any] = {"table": f"TAP_SCHEMA.{schema_table}", "column": column}
         if field is None:
             if not service.is_tap_1_0 or column not in TAP_1_1_COLUMNS:
                 collector.add_finding("schema.missing-column", **location)
             continue
-        is_wrong_integer = kind == INTEGER_TYPE and field.datatype not in INTEGER_RANGES
-        if (kind == TEXT_TYPE) != field.is_text or is_wrong_integer:
+        is_right_type = field.is_text if kind == "text" else field.datatype in INTEGER_RANGES
+        if not is_right_type:
             fault = f"{field.datatype}, not {kind}"
             collector.add_finding("schema.column-type", fault, **location, value=field.datatype)
         _check_schema_column_values(collector, records, location, is_required=column_spec.endswith("!"))
@@ -350,7 +267,7 @@ def _check_schema_lists_itself(collector: FindingCollector, rows_by_table: dict[
     listed_tables = {_get_normalized_name(record, "table_name") for record in rows_by_table["tables"]}
     standard_columns = set()
     for name, layout in TAP_SCHEMA_LAYOUT.items():
-        standard_columns |= {(f"tap_schema.{name}", column_spec.rstrip("!")) for column_spec in layout}
+        standard_columns |= {(f"tap_schema.{name}", column_spec.rstrip("#!")) for column_spec in layout}
         if f"tap_schema.{name}" not in listed_tables:
             collector.add_finding("schema.itself", f"TAP_SCHEMA.{name} is not listed", table="TAP_SCHEMA.tables")
     for record in rows_by_table["columns"]:

@@ -7,152 +7,65 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.lint.check_groups import CheckGroup
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
     from hven.plugins.lint.votable import VOTableField
 
-METADATA_SOURCE = "TAP 1.1 sec. 4; VOSI 1.1 sec. 4"
-ANSWER_SOURCE = "TAP 1.1 sec. 2.7.3, 4.3"
-CONSISTENCY_CHECKS = build_lint_checks(
-    (
-        "tables.only-in-schema",
-        "warning",
-        METADATA_SOURCE,
-        "a table or column is in TAP_SCHEMA but not in /tables",
-        "generate both from the same source",
-        "E_CM21 E_TM21",
-    ),
-    (
-        "tables.only-in-tables",
-        "warning",
-        METADATA_SOURCE,
-        "a table or column is in /tables but not in TAP_SCHEMA",
-        "generate both from the same source",
-        "E_CM12 E_TM12",
-    ),
-    (
-        "tables.type",
-        "warning",
-        METADATA_SOURCE,
-        "/tables and TAP_SCHEMA state different types",
-        "generate both from the same source",
-        "W_CTYP",
-    ),
-    (
-        "tables.unit",
-        "warning",
-        METADATA_SOURCE,
-        "/tables and TAP_SCHEMA state different units",
-        "generate both from the same source",
-        "W_CUNI",
-    ),
-    (
-        "tables.ucd",
-        "warning",
-        METADATA_SOURCE,
-        "/tables and TAP_SCHEMA state different UCDs",
-        "generate both from the same source",
-        "W_CUCD",
-    ),
-    (
-        "tables.utype",
-        "warning",
-        METADATA_SOURCE,
-        "/tables and TAP_SCHEMA state different utypes",
-        "generate both from the same source",
-        "W_CUTP",
-    ),
-    (
-        "tables.indexed",
-        "warning",
-        METADATA_SOURCE,
-        "/tables and TAP_SCHEMA disagree about whether a column is indexed",
-        "generate both from the same source",
-        "W_CIDX",
-    ),
-    (
-        "tables.foreign-key",
-        "warning",
-        METADATA_SOURCE,
-        "/tables and TAP_SCHEMA state different foreign keys",
-        "generate both from the same source",
-        "E_FM21 E_FM12 W_FM21 W_FM12",
-    ),
-    (
-        "tables.unreadable",
-        "error",
-        "TAP 1.1 sec. 2",
-        "a declared table cannot be queried",
-        "serve it, or remove it from TAP_SCHEMA",
-        "E_QERR E_QERX",
-    ),
-    (
-        "tables.field-missing",
-        "error",
-        ANSWER_SOURCE,
-        "SELECT * does not return a declared column",
-        "declare only columns that exist",
-        "E_CLDR",
-    ),
-    (
-        "tables.field-undeclared",
-        "error",
-        ANSWER_SOURCE,
-        "SELECT * returns a column that is not declared",
-        "declare it",
-        "E_CLRD",
-    ),
-    (
-        "tables.field-type",
-        "error",
-        ANSWER_SOURCE,
-        "a FIELD's datatype differs from the declared datatype",
-        "declare the type that the service sends",
-        "E_CTYP",
-    ),
-    (
-        "tables.field-unit",
-        "warning",
-        ANSWER_SOURCE,
-        "a FIELD's unit differs from the declared unit",
-        "send the declared metadata",
-        "W_DRUN",
-    ),
-    (
-        "tables.field-ucd",
-        "warning",
-        ANSWER_SOURCE,
-        "a FIELD's UCD differs from the declared UCD",
-        "send the declared metadata",
-        "W_DRUC",
-    ),
-    (
-        "tables.field-utype",
-        "warning",
-        ANSWER_SOURCE,
-        "a FIELD's utype differs from the declared utype",
-        "send the declared metadata",
-        "W_DRUT",
-    ),
-    (
-        "tables.field-xtype",
-        "warning",
-        ANSWER_SOURCE,
-        "a FIELD's xtype differs from the declared xtype",
-        "send the declared metadata",
-        "W_DRXT",
-    ),
-    (
-        "tables.cell",
-        "error",
-        "VOTable 1.4 sec. 5; 6",
-        "a cell does not have the datatype of its FIELD",
-        "send values of the datatype of the FIELD",
-        "",
-    ),
-)
+CONSISTENCY_CHECKS = parse_lint_checks("""
+tables.only-in-schema | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | E_CM21 E_TM21
+    a table or column is in TAP_SCHEMA but not in /tables
+    generate both from the same source
+tables.only-in-tables | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | E_CM12 E_TM12
+    a table or column is in /tables but not in TAP_SCHEMA
+    generate both from the same source
+tables.type | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | W_CTYP
+    /tables and TAP_SCHEMA state different types
+    generate both from the same source
+tables.unit | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | W_CUNI
+    /tables and TAP_SCHEMA state different units
+    generate both from the same source
+tables.ucd | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | W_CUCD
+    /tables and TAP_SCHEMA state different UCDs
+    generate both from the same source
+tables.utype | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | W_CUTP
+    /tables and TAP_SCHEMA state different utypes
+    generate both from the same source
+tables.indexed | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | W_CIDX
+    /tables and TAP_SCHEMA disagree about whether a column is indexed
+    generate both from the same source
+tables.foreign-key | warning | TAP 1.1 sec. 4; VOSI 1.1 sec. 4 | E_FM21 E_FM12 W_FM21 W_FM12
+    /tables and TAP_SCHEMA state different foreign keys
+    generate both from the same source
+tables.unreadable | error | TAP 1.1 sec. 2 | E_QERR E_QERX
+    a declared table cannot be queried
+    serve it, or remove it from TAP_SCHEMA
+tables.field-missing | error | TAP 1.1 sec. 2.7.3, 4.3 | E_CLDR
+    SELECT * does not return a declared column
+    declare only columns that exist
+tables.field-undeclared | error | TAP 1.1 sec. 2.7.3, 4.3 | E_CLRD
+    SELECT * returns a column that is not declared
+    declare it
+tables.field-type | error | TAP 1.1 sec. 2.7.3, 4.3 | E_CTYP
+    a FIELD's datatype differs from the declared datatype
+    declare the type that the service sends
+tables.field-unit | warning | TAP 1.1 sec. 2.7.3, 4.3 | W_DRUN
+    a FIELD's unit differs from the declared unit
+    send the declared metadata
+tables.field-ucd | warning | TAP 1.1 sec. 2.7.3, 4.3 | W_DRUC
+    a FIELD's UCD differs from the declared UCD
+    send the declared metadata
+tables.field-utype | warning | TAP 1.1 sec. 2.7.3, 4.3 | W_DRUT
+    a FIELD's utype differs from the declared utype
+    send the declared metadata
+tables.field-xtype | warning | TAP 1.1 sec. 2.7.3, 4.3 | W_DRXT
+    a FIELD's xtype differs from the declared xtype
+    send the declared metadata
+tables.cell | error | VOTable 1.4 sec. 5; 6
+    a cell does not have the datatype of its FIELD
+    send values of the datatype of the FIELD
+""")
 MAX_TABLES = 200  # asked for a row at most
 TAP_1_0_DATATYPES = {
     "smallint": "short",
@@ -280,24 +193,16 @@ def _compare_field_with_column(
         collector.add_finding(
             "tables.field-type", f"{column.datatype} declared, {field.datatype} sent", **location, value=field.datatype
         )
-    if column.unit != field.unit:
-        collector.add_finding(
-            "tables.field-unit", f"{column.unit!r} declared, {field.unit!r} sent", **location, value=field.unit
-        )
-    if column.ucd.lower() != field.ucd.lower():
-        collector.add_finding(
-            "tables.field-ucd", f"{column.ucd!r} declared, {field.ucd!r} sent", **location, value=field.ucd
-        )
-    if column.utype.lower() != field.utype.lower():
-        collector.add_finding(
-            "tables.field-utype", f"{column.utype!r} declared, {field.utype!r} sent", **location, value=field.utype
-        )
-    if column.xtype.lower() != field.xtype.lower() and not (
-        not column.xtype and field.xtype.lower().startswith("adql:")
-    ):
-        collector.add_finding(
-            "tables.field-xtype", f"{column.xtype!r} declared, {field.xtype!r} sent", **location, value=field.xtype
-        )
+    for name in ("unit", "ucd", "utype", "xtype"):
+        declared_text, sent_text = getattr(column, name), getattr(field, name)
+        is_same = declared_text.lower() == sent_text.lower()
+        if name == "unit":
+            is_same = declared_text == sent_text
+        elif name == "xtype" and not declared_text:
+            is_same = not sent_text or sent_text.lower().startswith("adql:")
+        if not is_same:
+            detail = f"{declared_text!r} declared, {sent_text!r} sent"
+            collector.add_finding(f"tables.field-{name}", detail, **location, value=sent_text)
 
 
 GROUP = CheckGroup(

@@ -3,101 +3,51 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.lint import xml_documents
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.xml_documents import NotXmlError, get_local_name
 
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
     from hven.sources.http_client import HttpAnswer
 
-VOSI_CHECKS = build_lint_checks(
-    (
-        "vosi.capabilities-shape",
-        "error",
-        "VOSI 1.1 sec. 3; TAPRegExt 1.0",
-        "/capabilities does not conform to its schema",
-        "validate the document against VOSICapabilities-v1.0.xsd and TAPRegExt-v1.0.xsd",
-        "E_ELDF",
-    ),
-    (
-        "vosi.availability-missing",
-        "warning",
-        "TAP 1.1 sec. 2; VOSI 1.1 sec. 5",
-        "/availability does not exist",
-        "serve the document, or declare its address",
-        "W_GONO E_NFND",
-    ),
-    (
-        "vosi.availability-shape",
-        "error",
-        "VOSI 1.1 sec. 5",
-        "/availability does not conform to its schema",
-        "validate the document against VOSIAvailability-v1.0.xsd",
-        "E_ELDF E_FLSX",
-    ),
-    (
-        "vosi.availability-time",
-        "error",
-        "VOSI 1.1 sec. 5",
-        "a time in /availability is not an ISO time",
-        "write YYYY-MM-DDThh:mm:ssZ",
-        "",
-    ),
-    (
-        "vosi.not-available",
-        "warning",
-        "VOSI 1.1 sec. 5",
-        "the service says that it is not available",
-        "validate the service again when it is available",
-        "",
-    ),
-    (
-        "vosi.tables-missing",
-        "warning",
-        "TAP 1.1 sec. 2; VOSI 1.1 sec. 4",
-        "/tables does not exist",
-        "serve the tableset",
-        "W_TBNF W_GONO",
-    ),
-    (
-        "vosi.tables-shape",
-        "error",
-        "VOSI 1.1 sec. 4; VODataService 1.2 sec. 3.3",
-        "/tables does not conform to its schema",
-        "validate the document against VOSITables-v1.1.xsd",
-        "E_ELDF E_FLSX E_FLIO",
-    ),
-    (
-        "vosi.content-type",
-        "warning",
-        "VOSI 1.1 sec. 2",
-        "a VOSI document is not sent as XML",
-        "send Content-Type: text/xml or application/xml",
-        "",
-    ),
-    (
-        "vosi.undeclared",
-        "warning",
-        "TAP 1.1 sec. 2.4; VOSI 1.1 sec. 3",
-        "a document is served but not declared in /capabilities",
-        "add a capability with its standardID",
-        "W_TADH",
-    ),
-    (
-        "vosi.declared-absent",
-        "error",
-        "TAP 1.1 sec. 2.4; VOSI 1.1 sec. 3",
-        "a document is declared in /capabilities but not served",
-        "serve it, or remove its capability",
-        "E_TADH E_EXDH F_GONE F_NOTM",
-    ),
-)
+VOSI_CHECKS = parse_lint_checks("""
+vosi.capabilities-shape | error | VOSI 1.1 sec. 3; TAPRegExt 1.0 | E_ELDF
+    /capabilities does not conform to its schema
+    validate the document against VOSICapabilities-v1.0.xsd and TAPRegExt-v1.0.xsd
+vosi.availability-missing | warning | TAP 1.1 sec. 2; VOSI 1.1 sec. 5 | W_GONO E_NFND
+    /availability does not exist
+    serve the document, or declare its address
+vosi.availability-shape | error | VOSI 1.1 sec. 5 | E_ELDF E_FLSX
+    /availability does not conform to its schema
+    validate the document against VOSIAvailability-v1.0.xsd
+vosi.availability-time | error | VOSI 1.1 sec. 5
+    a time in /availability is not an ISO time
+    write YYYY-MM-DDThh:mm:ssZ
+vosi.not-available | warning | VOSI 1.1 sec. 5
+    the service says that it is not available
+    validate the service again when it is available
+vosi.tables-missing | warning | TAP 1.1 sec. 2; VOSI 1.1 sec. 4 | W_TBNF W_GONO
+    /tables does not exist
+    serve the tableset
+vosi.tables-shape | error | VOSI 1.1 sec. 4; VODataService 1.2 sec. 3.3 | E_ELDF E_FLSX E_FLIO
+    /tables does not conform to its schema
+    validate the document against VOSITables-v1.1.xsd
+vosi.content-type | warning | VOSI 1.1 sec. 2
+    a VOSI document is not sent as XML
+    send Content-Type: text/xml or application/xml
+vosi.undeclared | warning | TAP 1.1 sec. 2.4; VOSI 1.1 sec. 3 | W_TADH
+    a document is served but not declared in /capabilities
+    add a capability with its standardID
+vosi.declared-absent | error | TAP 1.1 sec. 2.4; VOSI 1.1 sec. 3 | E_TADH E_EXDH F_GONE F_NOTM
+    a document is declared in /capabilities but not served
+    serve it, or remove its capability
+""")
 VOSI_STANDARD_IDS = {"tables": "ivo://ivoa.net/std/vosi#tables", "availability": "ivo://ivoa.net/std/vosi#availability"}
 ROOT_ELEMENTS = {"tables": "tableset", "availability": "availability"}
 TIME_PATTERN = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
@@ -148,7 +98,7 @@ def _check_vosi_document(service: ExaminedTapService, collector: FindingCollecto
         _check_availability(root, collector)
 
 
-def _check_availability(root: object, collector: FindingCollector) -> None:
+def _check_availability(root: Any, collector: FindingCollector) -> None:
     available_text = xml_documents.get_element_text(root, "available")
     if available_text not in {"true", "false", "1", "0"}:
         collector.add_finding(
@@ -157,7 +107,7 @@ def _check_availability(root: object, collector: FindingCollector) -> None:
     elif available_text in {"false", "0"}:
         collector.add_finding("vosi.not-available", xml_documents.get_element_text(root, "note"))
     for name in ("upSince", "downAt", "backAt"):
-        for time_element in xml_documents.find_child_elements(root, name):
+        for time_element in root.findall(f"{{*}}{name}"):
             time_text = xml_documents.get_element_text(time_element)
             if TIME_PATTERN.fullmatch(time_text) is None:
                 collector.add_finding("vosi.availability-time", f"<{name}>", value=time_text)

@@ -7,7 +7,7 @@ is no HTTP error.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby, islice, pairwise
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,12 @@ from hven.model.types import FLOAT64
 from hven.plugins.series import pyramids, reductions, sample_sets
 from hven.plugins.series.das2 import stream_writing as streams
 from hven.plugins.series.das2.stream_writing import Das2PacketPlane, Das2StreamFormat, Segment
+from hven.plugins.series.reader_view import ReaderView
+from hven.plugins.series.sample_parameters import list_bin_centers
 from hven.plugins.series.span_links import build_span_links, has_data_sets
 from hven.plugins.series.table_series import list_table_series
-from hven.plugins.series.time_texts import SECOND_MICROSECONDS
+from hven.plugins.series.time_texts import SECOND_MICROSECONDS, format_instant, parse_time_as_microseconds
+from hven.services.api.responses import answer_with_stream
 from hven.services.face import Capability, ServiceContext, ServiceFace, UsageExample, create_route
 from hven.site import record_sent_data
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -40,9 +43,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.errors import HvenError
-    from hven.model.table import LinkTemplate, ParameterBins, Schema, Table
-    from hven.plugins.series.sample_sets import SampleDataSet, SampleParameter
+    from hven.model.table import LinkTemplate, Schema, Table
+    from hven.plugins.series.sample_parameters import SampleParameter
+    from hven.plugins.series.sample_sets import SampleDataSet
     from hven.site import PublishedState, PublishedTable
 
 # names of das2 2.3, of its longer forms and of das 3.0 -> name of das2 2.2
@@ -167,6 +170,7 @@ class _Das2Request(sample_sets.SeriesRequest):
 
     def __init__(self, request: Request, context: ServiceContext) -> None:
         super().__init__(request, context)
+        self.params = _parse_das2_query_params(request)
         self.url = f"{self.base_url}/das2"
         self.settings = context.site.settings
 
@@ -175,7 +179,7 @@ class _Das2Request(sample_sets.SeriesRequest):
         """The reader's data sets with streamable parameters, by path."""
         data_sets_by_path = {}
         for data_set in super().data_sets.values():
-            if any(map(_is_streamable, data_set.parameters)):
+            if _list_streamable(data_set):
                 data_sets_by_path[data_set.series.path] = data_set
         return data_sets_by_path
 
@@ -191,16 +195,18 @@ class _Das2Request(sample_sets.SeriesRequest):
 
 def _is_streamable(parameter: SampleParameter) -> bool:
     """Return whether das2 has packets for a parameter: numbers, lists of numbers, and a few such lists."""
-    if parameter.value_kind not in {"double", "integer"}:
+    if len(parameter.dimensions) == 2 and parameter.dimensions[0] > MAX_LINE_ELEMENTS:
         return False
-    if len(parameter.dimensions) == 2:
-        return parameter.dimensions[0] <= MAX_LINE_ELEMENTS
-    return len(parameter.dimensions) < 2
+    return parameter.is_numeric and len(parameter.dimensions) <= 2
+
+
+def _list_streamable(data_set: SampleDataSet) -> list[SampleParameter]:
+    return [parameter for parameter in data_set.parameters if _is_streamable(parameter)]
 
 
 def _format_time(instant: int) -> str:
     """Write a time with as many digits as it needs."""
-    text = sample_sets.format_instant(instant)[:-1]
+    text = format_instant(instant)[:-1]
     if text.endswith(".000000"):
         return text[:19]
     if text.endswith("000"):
@@ -213,16 +219,15 @@ def _format_time_range(start: int, stop: int) -> str:
 
 
 def _get_title(data_set: SampleDataSet) -> str:
-    title = data_set.series.title or data_set.table.title or data_set.id
-    return " ".join(title.split())
+    return " ".join(data_set.title.split())
 
 
 def _build_source_template_values(das2_request: _Das2Request, data_set: SampleDataSet) -> dict[str, Any]:
     """Collect the values of documents that describe a data source."""
-    extent = das2_request.find_time_extent(data_set)
+    extent = sample_sets.find_time_extent(das2_request, data_set)
     resource = data_set.published.resource
     settings = das2_request.settings
-    description = data_set.series.description or data_set.table.description
+    description = data_set.description
     contact_name = None
     contact_email = None
     if resource is not None:
@@ -231,7 +236,7 @@ def _build_source_template_values(das2_request: _Das2Request, data_set: SampleDa
             contact_name = resource.contact.name
             contact_email = resource.contact.email
     path = quote(data_set.series.path)
-    streamable = [parameter for parameter in data_set.parameters if _is_streamable(parameter)]
+    streamable = _list_streamable(data_set)
     source_values: dict[str, Any] = {
         "name": data_set.series.path.rpartition("/")[2],
         "title": _get_title(data_set),
@@ -247,10 +252,10 @@ def _build_source_template_values(das2_request: _Das2Request, data_set: SampleDa
         "data": {parameter.name: _describe_variable(parameter) for parameter in streamable},
         "flags": {parameter.name: {"value": parameter.name} for parameter in streamable},
     }
-    if extent.start is not None and extent.stop is not None:
+    if extent is not None:
         # the example has the last samples, and begins and ends with whole seconds
         stop = -(-extent.stop // SECOND_MICROSECONDS) * SECOND_MICROSECONDS
-        example_span = int(EXAMPLE_SAMPLES * pyramids.estimate_cadence(data_set, extent))
+        example_span = int(EXAMPLE_SAMPLES * data_set.estimate_cadence(extent))
         example_start = (stop - example_span) // SECOND_MICROSECONDS * SECOND_MICROSECONDS
         source_values |= {
             "min": _format_time(extent.start),
@@ -295,7 +300,7 @@ def _answer_source_list(das2_request: _Das2Request, params: Mapping[str, str]) -
     """List directories and data sources with their titles, one a line, as das2's server does."""
     lines = set()
     for path, data_set in das2_request.data_sets.items():
-        if params["server"] == "list" or das2_request.find_time_extent(data_set).start is not None:
+        if params["server"] == "list" or sample_sets.find_time_extent(das2_request, data_set):
             lines |= {f"{path[: index + 1]}\r\n" for index, letter in enumerate(path) if letter == "/"}
             lines.add(f"{path}|{_get_title(data_set)}\r\n")
     return Response("".join(sorted(lines)), headers=TEXT_HEADERS)
@@ -370,7 +375,7 @@ def _parse_time(params: Mapping[str, str], name: str) -> int:
     text = params.get(name, "").upper().removesuffix("UTC")
     words = text.replace("T", " ").split()
     try:
-        return sample_sets.parse_time_as_microseconds("T".join(words))
+        return parse_time_as_microseconds("T".join(words))
     except ValueError:
         raise _build_param_error(name, "is missing or not a time", "write 2017-01-01T10:30 or 2017-001T10:30") from None
 
@@ -390,7 +395,7 @@ def _parse_bin_width(params: Mapping[str, str], cadence_microseconds: float) -> 
 
 
 def _choose_parameters(data_set: SampleDataSet, params: Mapping[str, str]) -> list[SampleParameter]:
-    streamable = {parameter.name: parameter for parameter in data_set.parameters if _is_streamable(parameter)}
+    streamable = {parameter.name: parameter for parameter in _list_streamable(data_set)}
     requested_names = set(params.get("params", "").replace(",", " ").split())
     if not requested_names:
         requested_names = set(streamable)
@@ -424,24 +429,14 @@ def _answer_sample_data(
         )
     start = _parse_time(params, "start_time")
     stop = _parse_time(params, "end_time")
-    extent = das2_request.find_time_extent(data_set)
+    extent = sample_sets.find_time_extent(das2_request, data_set)
     if start >= stop:
         raise _build_param_error("end_time", "is not after start_time", "write a later time")
     record_sent_data(rows_by_table={data_set.table.qualified_name: 0})
     parameters = _choose_parameters(data_set, params)
     stream_format = _parse_stream_format(params)
-    bin_microseconds = _parse_bin_width(params, pyramids.estimate_cadence(data_set, extent))
-    access_key = das2_request.published_state.find_access_key(das2_request.principal, das2_request.context.policies)
-    etag = services.compute_etag(
-        __version__,
-        das2_request.published_state.version,
-        access_key,
-        das2_request.url,
-        data_set.response_variation_token,
-        *sorted(params.items()),
-    )
-    is_public = access_key == "public" and das2_request.principal.is_anonymous
-    cache_headers = services.build_cache_headers(etag, is_public=is_public)
+    bin_microseconds = _parse_bin_width(params, data_set.estimate_cadence(extent))
+    cache_headers = das2_request.build_cache_headers(data_set, params.items())
     time_texts = [_format_time(instant).replace(":", "-") for instant in (start, stop)]
     time_labels = [time_text.removesuffix("T00-00-00") for time_text in time_texts]
     source_name = quote(data_set.series.path.rpartition("/")[2])
@@ -452,7 +447,7 @@ def _answer_sample_data(
         "content-type": stream_format.media_type,
         "content-disposition": f'inline; filename="{file_name}"',
     }
-    if services.is_unchanged(das2_request.request, etag):
+    if services.is_unchanged(das2_request.request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     time_range = _format_time_range(start, stop)
     properties = _build_stream_properties(das2_request, data_set, parameters, time_range, bin_microseconds)
@@ -463,17 +458,13 @@ def _answer_sample_data(
 
     def iterate_chunks() -> Iterator[bytes]:
         segments: Iterable[Segment] = ()
-        if extent.start is not None and extent.stop is not None and start < extent.stop and stop > extent.start:
+        if extent is not None and start < extent.stop and stop > extent.start:
             segments = _read_axis_segments(
                 das2_request, data_set, parameters, start=start, stop=stop, bin_microseconds=bin_microseconds
             )
         request_id = services.get_request_id(das2_request.request)
-        no_data_message = f"No data in the interval {time_range}"
-
-        def write_message(error: HvenError) -> str:
-            return services.write_error_message(error, request_id)
-
-        return streams.write_das2_stream(segments, full_format, no_data_message, write_message)
+        write_message = partial(services.write_error_message, request_id=request_id)
+        return streams.write_das2_stream(segments, full_format, f"No data in the interval {time_range}", write_message)
 
     return iterate_chunks, headers
 
@@ -537,29 +528,11 @@ def _format_label(name: str, unit: str | None) -> str:
     return name
 
 
-def _find_last_axis_bins(parameter: SampleParameter) -> ParameterBins | None:
-    """Return the bins of the last dimension of a parameter."""
-    if parameter.bins:
-        return parameter.bins[-1]
-    return None
-
-
-def _list_axis_values(parameter: SampleParameter) -> tuple[float, ...]:
-    """List the values on the axis of a parameter, where they are the same for all samples."""
-    axis = _find_last_axis_bins(parameter)
-    if axis is None or isinstance(axis.centers, str) or isinstance(axis.ranges, str):
-        return ()
-    if axis.centers:
-        return axis.centers
-    return tuple((low + high) / 2 for low, high in axis.ranges)
-
-
 def _find_axis_column(data_set: SampleDataSet, parameter: SampleParameter) -> str | None:
     """Return the column that has the axis values of a parameter for each sample."""
-    axis = _find_last_axis_bins(parameter)
-    if axis is None or not isinstance(axis.centers, str):
+    if not parameter.bins or not isinstance(parameter.bins[-1].centers, str):
         return None
-    column_name = axis.centers.lower()
+    column_name = parameter.bins[-1].centers.lower()
     for candidate in data_set.parameters:
         if candidate.name.lower() == column_name and candidate.dimensions == parameter.dimensions[-1:]:
             return candidate.name
@@ -588,11 +561,11 @@ def _build_packet_planes(
     if not is_reduced:
         return planes
     line_names = {parameter.name for parameter in parameters if not parameter.dimensions}
-    reduced_planes = [_derive_statistic_plane(plane, "m", "", "BIN_AVG") for plane in planes]
+    reduced_planes = [plane.reduce("m", "", "BIN_AVG") for plane in planes]
     for plane in planes:
         if plane.field in line_names:
-            reduced_planes.append(_derive_statistic_plane(plane, "l", ".min", "BIN_MIN"))
-        reduced_planes.append(_derive_statistic_plane(plane, "h", ".max", "BIN_MAX"))
+            reduced_planes.append(plane.reduce("l", ".min", "BIN_MIN"))
+        reduced_planes.append(plane.reduce("h", ".max", "BIN_MAX"))
     return reduced_planes
 
 
@@ -600,48 +573,32 @@ def _build_parameter_planes(
     parameter: SampleParameter, identifier: str, moving_axis_values: tuple[float, ...] | None
 ) -> Iterator[Das2PacketPlane]:
     """Build the planes of a parameter: one for a scalar or a spectrum, one for each line of an array."""
-    axis = _find_last_axis_bins(parameter)
+    column = parameter.column
+    label = _format_label(column.label or parameter.name, column.unit)
     *_, line_count, element_count = (1, 1, *parameter.dimensions)
-    axis_values = None
-    axis_name = ""
-    axis_unit = None
-    if len(parameter.dimensions) == 2 or parameter.bins or element_count > MAX_LINE_ELEMENTS:
-        axis_values = moving_axis_values or _list_axis_values(parameter)
-        if not axis_values:
-            axis_values = tuple(map(float, range(1, element_count + 1)))
-        axis_name = "index"
-        if axis:
-            axis_name = axis.label or axis.name
-            axis_unit = axis.unit
-    elif parameter.dimensions:  # each of a few elements without bins is a line
-        line_count = element_count
-        element_count = 1
-    is_one_of_several = line_count > 1
-    if axis_values is None and parameter.dimensions:
-        is_one_of_several = True
-    for line in range(line_count):
-        plane_name = identifier
-        label = _format_label(parameter.column.label or parameter.name, parameter.column.unit)
-        if is_one_of_several:
-            plane_name = f"{identifier}_{line + 1}"
-            label = f"{parameter.name} {line + 1}"
-        yield Das2PacketPlane(
-            name=plane_name,
-            field=parameter.name,
-            element_range=(line * element_count, (line + 1) * element_count),
-            unit=parameter.column.unit,
-            axis_values=axis_values,
-            axis_name=axis_name,
-            axis_unit=axis_unit,
-            label=label,
-            summary=parameter.column.description or "",
-        )
-
-
-def _derive_statistic_plane(plane: Das2PacketPlane, letter: str, suffix: str, operation: str) -> Das2PacketPlane:
-    return plane._replace(
-        name=plane.name + suffix, field=f"{letter} {plane.field}", source=plane.name, operation=operation
+    plane = Das2PacketPlane(
+        identifier, parameter.name, (0, element_count), column.unit, label=label, summary=column.description or ""
     )
+    is_one_of_several = line_count > 1
+    if len(parameter.dimensions) == 2 or parameter.bins or element_count > MAX_LINE_ELEMENTS:
+        axis = parameter.bins[-1] if parameter.bins else None
+        plane = plane._replace(
+            axis_values=moving_axis_values or list_bin_centers(axis) or tuple(map(float, range(1, element_count + 1))),
+            axis_name=axis.label or axis.name if axis else "index",
+            axis_unit=axis.unit if axis else None,
+        )
+    elif parameter.dimensions:  # each of a few elements without bins is a line
+        line_count, element_count = element_count, 1
+        is_one_of_several = True
+    if not is_one_of_several:
+        yield plane
+        return
+    for line in range(line_count):
+        yield plane._replace(
+            name=f"{identifier}_{line + 1}",
+            element_range=(line * element_count, (line + 1) * element_count),
+            label=f"{parameter.name} {line + 1}",
+        )
 
 
 def _read_axis_segments(
@@ -657,17 +614,9 @@ def _read_axis_segments(
     names = [parameter.name for parameter in parameters]
     axis_columns = {parameter.name: _find_axis_column(data_set, parameter) for parameter in parameters}
     moving_columns = sorted({column for column in axis_columns.values() if column})
-    set_arguments = (das2_request.context, das2_request.principal, data_set)
-    published_state = das2_request.published_state
-
     if bin_microseconds is not None and not moving_columns:
         bins = pyramids.read_bins(
-            *set_arguments,
-            names,
-            start=start,
-            stop=stop,
-            bin_microseconds=bin_microseconds,
-            published_state=published_state,
+            das2_request, data_set, names, start=start, stop=stop, bin_microseconds=bin_microseconds
         )
         yield _build_packet_planes(parameters, {}, is_reduced=True), _iterate_bin_rows(bins, bin_microseconds)
         return
@@ -677,12 +626,10 @@ def _read_axis_segments(
     all_names = list(dict.fromkeys([*names, *moving_columns]))
     if data_set.has_nanoseconds and not bin_microseconds:
         batches = sample_sets.read_nanosecond_samples(
-            *set_arguments, all_names, start=low * 1000, stop=high * 1000, published_state=published_state
+            das2_request, data_set, all_names, start=low * 1000, stop=high * 1000
         )
     else:
-        batches = sample_sets.read_samples(
-            *set_arguments, all_names, start=low, stop=high, published_state=published_state
-        )
+        batches = sample_sets.read_samples(das2_request, data_set, all_names, start=low, stop=high)
     segments = groupby(_split_at_axis_changes(batches, moving_columns), lambda segment: segment[0])
     for raw_axis_values, segment_batches in segments:
         values_by_column = {}
@@ -803,7 +750,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)
         if isinstance(server_answer, tuple):
             iterate_chunks, headers = server_answer
-            return await sample_sets.answer_with_stream(request, iterate_chunks, headers)
+            return await answer_with_stream(request, iterate_chunks, headers)
         return server_answer  # type: ignore[no-any-return]
 
     def create_document_endpoint(build_document: Callable[[_Das2Request, str], Response]) -> Any:
@@ -814,8 +761,8 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
         return answer_document
 
     def request_pyramids(published_state: PublishedState) -> None:
-        data_sets = sample_sets.list_data_sets(context, ANONYMOUS_PRINCIPAL, FACE.name, published_state)
-        pyramids.request_missing_pyramids(context, data_sets.values(), published_state)
+        view = ReaderView(context, ANONYMOUS_PRINCIPAL, published_state)
+        pyramids.request_missing_pyramids(view, sample_sets.list_data_sets(view, FACE.name).values())
 
     if not context.collections:  # a portal has no data sets that the site has not
         context.site.add_change_listener(request_pyramids, is_for_all_processes=True)

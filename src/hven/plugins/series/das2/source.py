@@ -22,7 +22,8 @@ from hven.model.types import parse_type
 from hven.plugins.series import time_windows
 from hven.plugins.series.das2 import stream_reading
 from hven.plugins.series.das2.stream_reading import Das2Stream, Das2StreamError, PacketVariable, SampleSegment
-from hven.plugins.series.time_windows import SECOND_MICROSECONDS, TimeWindowSource, parse_instants, to_number_column
+from hven.plugins.series.time_texts import SECOND_MICROSECONDS
+from hven.plugins.series.time_windows import TimeWindowSource, parse_instant, to_number_column
 from hven.sources import ServiceUrlSignature
 from hven.sources.api.services import extract_error_text
 
@@ -148,16 +149,7 @@ class Das2Source(TimeWindowSource):
                 tags_name = f"{name}_tags"
                 kind = parse_type("float64[*]")
                 columns[tags_name] = Column(name=tags_name, type=kind, description=plane.properties.get("yLabel"))
-        column_names = self.options.columns
-        for name in column_names or ():
-            if name not in columns:
-                raise SourceError(
-                    f"{self.source_name} has no variable {name!r}",
-                    remedy=f"choose one of its variables: {', '.join(columns)[:500]}",
-                )
-        if column_names is None:
-            return columns
-        return {name: column for name, column in columns.items() if name in {TIME_COLUMN, *column_names}}
+        return self._select_columns(columns, "variable")
 
     def _describe_variable(self, name: str, plane: PacketVariable) -> Column:
         kind = "float64"
@@ -271,12 +263,10 @@ def _parse_instant(text: str) -> int | None:
     text = text.strip().upper().removesuffix("UTC").strip()
     if text == "NOW":
         return int(dt.datetime.now(dt.UTC).timestamp()) * SECOND_MICROSECONDS
-    iso_text = text.replace(" ", "T")
     try:
-        instants = parse_instants(np.array([iso_text.encode()]))
+        return parse_instant(text.replace(" ", "T"))
     except ValueError:
         return None
-    return int(instants[0])
 
 
 def _parse_time_range(text: str) -> tuple[int, int] | None:
@@ -287,6 +277,3 @@ def _parse_time_range(text: str) -> tuple[int, int] | None:
     if to and first is not None and last is not None:
         return (first, last)
     return None
-
-
-__all__ = ["Options", "open"]

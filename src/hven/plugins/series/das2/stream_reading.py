@@ -15,23 +15,23 @@ import numpy as np
 
 from hven.model.errors import SourceError
 from hven.model.sky import time_scales
-from hven.plugins.series.time_windows import parse_instants
+from hven.plugins.series.time_texts import DAY_MICROSECONDS
+from hven.plugins.series.time_windows import ServerFaultError, parse_instants
 from hven.sources.api.services import BrokenAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NUMPY_TYPES = {"sun_real4": ">f4", "sun_real8": ">f8", "little_endian_real4": "<f4", "little_endian_real8": "<f8"}
-_DAY_MICROSECONDS = 86_400_000_000
 _EPOCH_2000 = 946_684_800_000_000
 TIME_UNITS = {  # microseconds of one unit, and its epoch in microseconds since 1970
     "us2000": (1.0, _EPOCH_2000),
     "t2000": (1e6, _EPOCH_2000),
     "us1980": (1.0, 315_532_800_000_000),
     "t1970": (1e6, 0),
-    "mj1958": (_DAY_MICROSECONDS, -4_383 * _DAY_MICROSECONDS),
-    "mjd": (_DAY_MICROSECONDS, -40_587 * _DAY_MICROSECONDS),
-    "cdfepoch": (1e3, -719_528 * _DAY_MICROSECONDS),
+    "mj1958": (DAY_MICROSECONDS, -4_383 * DAY_MICROSECONDS),
+    "mjd": (DAY_MICROSECONDS, -40_587 * DAY_MICROSECONDS),
+    "cdfepoch": (1e3, -719_528 * DAY_MICROSECONDS),
 }
 # noon of 2000-01-01 TT, the epoch of TT2000: microseconds of TAI since 1970
 J2000_TAI_MICROSECONDS = 946_727_967_816_000
@@ -70,10 +70,7 @@ class PacketVariable:
             return np.dtype(NUMPY_TYPES[self.type])
         match = _TEXT_TYPE_PATTERN.fullmatch(self.type)
         if match is None:
-            raise SourceError(
-                f"the stream has values of the unknown type {self.type!r:.40}",
-                remedy="report this to the operators of the server",
-            )
+            raise ServerFaultError(f"the stream has values of the unknown type {self.type!r:.40}")
         return np.dtype(f"S{match[1]}")
 
     @property
@@ -130,10 +127,7 @@ def parse_das2_stream(stream_bytes: bytes) -> Das2Stream:
         )
     root, at = _read_packet_header(stream_bytes, 0)
     if root.tag != "stream":
-        raise SourceError(
-            f"the first packet of the stream is <{root.tag[:40]}>, not <stream>",
-            remedy="report this to the operators of the server",
-        )
+        raise ServerFaultError(f"the first packet of the stream is <{root.tag[:40]}>, not <stream>")
     if root.get("compression", "none") == "deflate":
         stream_bytes = _decompress(stream_bytes[at:])
         at = 0
@@ -194,13 +188,13 @@ class _PacketReader:
             else:
                 packet_start = data[offset : offset + 12]
                 message = f"at byte {offset:,} of the stream is {packet_start!r}, not a packet, so a length is wrong"
-                raise SourceError(message, remedy="report this to the operators of the server")
+                raise ServerFaultError(message)
 
     def _read_samples(self, number: bytes, offset: int) -> int:
         """Read the samples of one packet type that stand one behind the other; return the offset behind them."""
         if number not in self._types_by_number:
             message = f"the stream has samples of the packet {number!r}, but no description of it"
-            raise SourceError(message, remedy="report this to the operators of the server")
+            raise ServerFaultError(message)
         packet_type = self._types_by_number[number]
         sample_bytes = packet_type.row.itemsize
         mark = self.stream_bytes[offset : offset + 4]
@@ -311,16 +305,12 @@ def parse_header_xml(text: bytes) -> ET.Element:
         The header is no XML, or declares entities.
     """
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise SourceError(
-            "a header of the stream declares entities", remedy="report this to the operators of the server"
-        )
+        raise ServerFaultError("a header of the stream declares entities")
     xml_text = _ATTRIBUTE_PREFIX_PATTERN.sub(r"\1\2", text.decode("utf-8", "replace"))
     try:
         root = ET.fromstring(xml_text)  # noqa: S314  (entities are refused above)
     except ET.ParseError as error:
-        raise SourceError(
-            f"a header of the stream is not XML: {error}", remedy="report this to the operators of the server"
-        ) from None
+        raise ServerFaultError(f"a header of the stream is not XML: {error}") from None
     for element in root.iter():  # <stream xmlns="das-basic-stream">
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition("}")[2]
@@ -341,9 +331,7 @@ def _read_properties(root: ET.Element) -> dict[str, str]:
 
 def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[PacketVariable, ...]:
     if next((element.tag for element in root if element.tag != "properties"), "") != "x":
-        raise SourceError(
-            "a packet of the stream does not begin with x", remedy="report this to the operators of the server"
-        )
+        raise ServerFaultError("a packet of the stream does not begin with x")
     elements = [element for element in root if element.tag in {"x", "y", "z", "yscan"}]
     return tuple(_read_variable(element, inherited_properties) for element in elements)
 
@@ -359,14 +347,9 @@ def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str])
             item_count = int(element.get("nitems", "1"))
             item_values = _read_item_values(element, item_count)
         except ValueError as error:
-            raise SourceError(
-                f"the description of a packet is wrong: {error}", remedy="report this to the operators of the server"
-            ) from None
+            raise ServerFaultError(f"the description of a packet is wrong: {error}") from None
     if not 0 < item_count <= MAX_ITEMS or len(item_values) not in {0, item_count}:
-        raise SourceError(
-            f"a packet of the stream has {item_count} items, but {len(item_values)} tags",
-            remedy="report this to the operators of the server",
-        )
+        raise ServerFaultError(f"a packet of the stream has {item_count} items, but {len(item_values)} tags")
     return PacketVariable(
         name=element.get("name") or element.get("group") or "",
         type=element.get("type", ""),
@@ -414,10 +397,7 @@ def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
         try:
             return parse_instants(np.ascontiguousarray(np.char.strip(cells)))
         except ValueError as error:
-            raise SourceError(
-                f"the stream has a value that is not a time: {error}",
-                remedy="report this to the operators of the server",
-            ) from None
+            raise ServerFaultError(f"the stream has a value that is not a time: {error}") from None
     if units == "tt2000":
         nanoseconds = _to_floats(cells, keeps_integers=True).astype(np.int64)
         return time_scales.tai_to_utc(nanoseconds // 1000 + J2000_TAI_MICROSECONDS)
@@ -438,9 +418,7 @@ def _to_floats(cells: Array, *, keeps_integers: bool = False) -> Array:
     try:
         return cells.astype(np.float64)
     except ValueError as error:
-        raise SourceError(
-            f"the stream has a value that is not a number: {error}", remedy="report this to the operators of the server"
-        ) from None
+        raise ServerFaultError(f"the stream has a value that is not a number: {error}") from None
 
 
 def to_numbers(plane: PacketVariable, cells: Array) -> Array:
@@ -448,18 +426,3 @@ def to_numbers(plane: PacketVariable, cells: Array) -> Array:
     values = _to_floats(np.ascontiguousarray(cells))
     is_missing = np.isclose(values, plane.fill_value, rtol=1e-6, atol=0)
     return np.where(is_missing, np.array(np.nan, values.dtype), values)
-
-
-__all__ = [
-    "Array",
-    "Das2Stream",
-    "Das2StreamError",
-    "PacketVariable",
-    "SampleSegment",
-    "count_adjacent_samples",
-    "merge_segments_by_time",
-    "parse_das2_stream",
-    "parse_header_xml",
-    "to_instants",
-    "to_numbers",
-]

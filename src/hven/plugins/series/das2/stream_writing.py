@@ -100,6 +100,12 @@ class Das2PacketPlane(NamedTuple):
         """Return its values, shape (rows, elements)."""
         return values[self.field][:, slice(*self.element_range)]
 
+    def reduce(self, letter: str, suffix: str, operation: str) -> Das2PacketPlane:
+        """Return the plane of a statistic of its values, which has a letter in fields of bins."""
+        return self._replace(
+            name=self.name + suffix, field=f"{letter} {self.field}", source=self.name, operation=operation
+        )
+
 
 # planes, and samples with the same axis values: times (microseconds since 1970, or datetime64[ns]), and a matrix for
 # each field

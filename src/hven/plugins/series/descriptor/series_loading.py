@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.keys import LinkExpressionParser
+from hven.descriptor.value_schema import convert_plain_value
 from hven.model.errors import Fault, TextPlace, suggest_spelling
 from hven.model.table import (
     FileReaderSpec,
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table, Template
 
 MAX_SERIES_ID_CHARACTERS = 200
+# keys whose values the model has under the same names
+PLAIN_SERIES_KEYS = ("title", "description", "part", "version", "parameters", "cadence", "ahead", "stamp")
+PLAIN_CLOCK_KEYS = ("unit", "since", "scale")
+PLAIN_VARIABLE_KEYS = ("of", "element", "fill", "unit", "description", "label")
+PLAIN_BINS_KEYS = ("name", "unit", "label", "description")
 GRANULE_SOURCE_KIND = "granules"
 
 
@@ -282,47 +288,50 @@ class _TimeSeriesReader:
         if not self._reads_files:
             self._check_no_file_keys()
             self._check_columns()
-        series_id, path = self._read_identifiers(default_id, default_path)
+        if "id" in fields:
+            default_id = default_path = _check_series_id(key_path, fields["id"], faults)
         template_parser = LinkExpressionParser(self._column_names, None, self._collection_context)
-        if self._reads_files and not self._collection_context.publishes_files:
-            message = f"{key_path}.file: the collection publishes no files"
-            faults.add_error(message, fields.places["file"], "write `files: data/*` in the collection")
         file_template: Template = ()
         if self._reads_files:
+            if not self._collection_context.publishes_files:
+                message = f"{key_path}.file: the collection publishes no files"
+                faults.add_error(message, fields.places["file"], "write `files: data/*` in the collection")
             file_template = template_parser.parse_template(fields["file"], f"{key_path}.file", faults)
         reader = None
         if "reader" in fields:
             reader = _read_file_reader_spec(key_path, fields["reader"], self._collection_context, faults)
-        variables = {
-            str(name): _read_series_parameter_spec(f"{key_path}.variables.{name}", parameter_fields, faults)
-            for name, parameter_fields in fields.get("variables", {}).items()
-        }
         condition = None
         if "where" in fields:
             condition = template_parser.parse_expression_text(
                 fields["where"], f"{key_path}.where", faults, is_condition=True
             )
         return TimeSeriesSpec(
-            id=series_id,
-            path=path,
-            title=_read_optional_text(fields, "title"),
-            description=_read_optional_text(fields, "description"),
-            time=_read_text(self._clock_fields, "of"),
+            id=default_id,
+            path=str(fields.get("das2", default_path)).strip("/"),
+            time=str(self._clock_fields.get("of", "")),
             file=file_template,
             reader=reader,
-            part=_read_optional_text(fields, "part"),
             clock=self._read_time_decoding(),
-            variables=variables,
-            version=_read_optional_text(fields, "version"),
-            parameters=tuple(map(str, fields.get("parameters", ()))),
+            variables={
+                str(name): _read_series_parameter_spec(f"{key_path}.variables.{name}", parameter_fields, faults)
+                for name, parameter_fields in fields.get("variables", {}).items()
+            },
             condition=condition,
-            cadence=fields.get("cadence"),
-            ahead=fields.get("ahead"),
-            stamp=_read_text(fields, "stamp") or "center",
             bins=bins,
-            colors=self._read_colors(),
-            vectors=self._read_vectors(),
+            colors={
+                str(name).lower(): {str(word): str(color) for word, color in colors.items()}
+                for name, colors in fields.get("colors", {}).items()
+            },
+            vectors={
+                str(name).lower(): (
+                    str(vector_fields["system"]),
+                    convert_plain_value(vector_fields.get("components", ())),
+                )
+                for name, vector_fields in fields.get("vectors", {}).items()
+                if "system" in vector_fields
+            },
             places=dict(fields.places),
+            **_convert_plain_values(fields, PLAIN_SERIES_KEYS),
         )
 
     def _check_no_file_keys(self) -> None:
@@ -373,43 +382,12 @@ class _TimeSeriesReader:
             used_columns += [text for text in first_texts if _parse_number(text) is None]
         return used_columns
 
-    def _read_identifiers(self, default_id: str, default_path: str) -> tuple[str, str]:
-        """Read the name of the data set in HAPI, and its path in das2."""
-        series_id, path = default_id, default_path
-        if "id" in self._fields:
-            series_id = path = _check_series_id(self._key_path, self._fields["id"], self._faults)
-        if "das2" in self._fields:
-            path = str(self._fields["das2"]).strip("/")
-        return series_id, path
-
     def _read_time_decoding(self) -> TimeDecoding:
-        clock_fields = self._clock_fields
-        if not clock_fields:
-            return TimeDecoding()
         offset_variable = None
-        offset_fields = clock_fields.get("plus")
+        offset_fields = self._clock_fields.get("plus")
         if offset_fields and "of" in offset_fields:
-            offset_variable = (str(offset_fields["of"]), _read_optional_text(offset_fields, "unit"))
-        return TimeDecoding(
-            unit=_read_optional_text(clock_fields, "unit"),
-            since=_read_text(clock_fields, "since"),
-            scale=_read_text(clock_fields, "scale"),
-            plus=offset_variable,
-        )
-
-    def _read_colors(self) -> dict[str, dict[str, str]]:
-        colors_by_column = {}
-        for name, colors in self._fields.get("colors", {}).items():
-            colors_by_column[str(name).lower()] = {str(word): str(color) for word, color in colors.items()}
-        return colors_by_column
-
-    def _read_vectors(self) -> dict[str, tuple[str, tuple[str, ...]]]:
-        vectors = {}
-        for name, vector_fields in self._fields.get("vectors", {}).items():
-            if "system" in vector_fields:
-                components = tuple(map(str, vector_fields.get("components", ())))
-                vectors[str(name).lower()] = (str(vector_fields["system"]), components)
-        return vectors
+            offset_variable = (str(offset_fields["of"]), convert_plain_value(offset_fields.get("unit")))
+        return TimeDecoding(plus=offset_variable, **_convert_plain_values(self._clock_fields, PLAIN_CLOCK_KEYS))
 
 
 def _read_file_reader_spec(
@@ -443,9 +421,7 @@ def _read_file_reader_spec(
     try:
         function_names = [node.name for node in ast.parse(data).body if isinstance(node, ast.FunctionDef)]
     except (SyntaxError, ValueError) as error:
-        line = None
-        if isinstance(error, SyntaxError):
-            line = error.lineno
+        line = error.lineno if isinstance(error, SyntaxError) else None
         faults.add_error(f"{key_path}.reader: {error}", TextPlace(file=name, line=line))
     else:
         if function not in function_names:
@@ -459,22 +435,18 @@ def _read_series_parameter_spec(
     key_path: str, parameter_fields: LocatedKeyValues, faults: FaultCollector
 ) -> SeriesParameterSpec:
     """Read which variables of a file make a parameter."""
-    variable_names = tuple(map(str, parameter_fields.get("of", ())))
-    clocks = tuple(map(str, parameter_fields.get("time", ())))
-    if clocks and len(clocks) != len(variable_names):
-        message = f"{key_path}.time: {len(clocks)} time variables for {len(variable_names)} value variables"
+    parameter_spec = SeriesParameterSpec(
+        clocks=convert_plain_value(parameter_fields.get("time", ())),
+        **_convert_plain_values(parameter_fields, PLAIN_VARIABLE_KEYS),
+    )
+    if parameter_spec.clocks and len(parameter_spec.clocks) != len(parameter_spec.of):
+        message = (
+            f"{key_path}.time: {len(parameter_spec.clocks)} time variables for {len(parameter_spec.of)} value variables"
+        )
         faults.add_error(
             message, parameter_fields.places["time"], "write one for each variable under 'of', in the same order"
         )
-    return SeriesParameterSpec(
-        of=variable_names,
-        clocks=clocks,
-        element=parameter_fields.get("element"),
-        fill=parameter_fields.get("fill"),
-        unit=_read_optional_text(parameter_fields, "unit"),
-        description=_read_optional_text(parameter_fields, "description"),
-        label=_read_optional_text(parameter_fields, "label"),
-    )
+    return parameter_spec
 
 
 def _check_series_id(key_path: str, series_id: LocatedYamlScalar, faults: FaultCollector) -> str:
@@ -507,13 +479,7 @@ def _read_parameter_bins(key_path: str, bin_fields: LocatedKeyValues, faults: Fa
         message = f"{key_path}: {len(centers)} centers, but {len(ranges)} ranges"
         faults.add_error(message, bin_fields.places["ranges"], "write one for each element")
     return ParameterBins(
-        name=str(bin_fields["name"]),
-        unit=_read_optional_text(bin_fields, "unit"),
-        centers=centers,
-        ranges=ranges,
-        label=_read_optional_text(bin_fields, "label"),
-        description=_read_optional_text(bin_fields, "description"),
-        of=source_names,
+        centers=centers, ranges=ranges, of=source_names, **_convert_plain_values(bin_fields, PLAIN_BINS_KEYS)
     )
 
 
@@ -559,12 +525,5 @@ def _parse_numbers(key_path: str, texts: Sequence[LocatedYamlScalar], faults: Fa
             yield value
 
 
-def _read_optional_text(fields: Mapping[str, Any], key: str) -> str | None:
-    if key in fields:
-        return str(fields[key])
-    return None
-
-
-def _read_text(fields: Mapping[str, Any], key: str) -> str:
-    """Return the text of a key; the empty text if there is none."""
-    return _read_optional_text(fields, key) or ""
+def _convert_plain_values(fields: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: convert_plain_value(fields[key]) for key in keys if key in fields}

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import literal
-from hven.plugins.series.sample_sets import build_time_dtype, write_times
+from hven.plugins.series.time_texts import build_time_dtype, write_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.plugins.series.sample_sets import SampleParameter
+    from hven.plugins.series.sample_parameters import SampleParameter
 
 MAX_CHUNK_ROWS = 50_000  # rows that are written at once
 MAX_BINARY_CHUNK_ROWS = 20_000  # rows of binary: their bytes stay in the cache of the processor
@@ -93,8 +93,7 @@ def _write_header_comment(header: Mapping[str, Any]) -> bytes:
 def _split_batches(
     batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], max_rows: int = MAX_CHUNK_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    element_counts = [int(np.prod(parameter.dimensions or (1,))) for parameter in parameters]
-    width = sum(element_counts)
+    width = sum(parameter.element_count for parameter in parameters)
     batch_rows = max(max_rows // max(width // 8, 1), 1)
     for batch in batches:
         for start in range(0, batch.num_rows, batch_rows):
@@ -105,7 +104,7 @@ def _flatten_elements(array: pa.Array, parameter: SampleParameter) -> pa.Array:
     """Return the elements of all samples in one array; the elements of a null array are null."""
     if not parameter.dimensions:
         return array
-    count = int(np.prod(parameter.dimensions))
+    count = parameter.element_count
     if pa.types.is_fixed_size_list(array.type) and not array.null_count:
         return array.flatten()
     offsets, values = literal.flatten_lists(literal.to_variable_lists(array))
@@ -231,6 +230,3 @@ def _quote_csv_texts(cells: pa.Array) -> pa.Array:
         return cells
     escaped_texts = pc.replace_substring(cells, '"', '""')
     return pc.if_else(needs_quotes, literal.concat_text_columns('"', escaped_texts, '"'), cells)
-
-
-__all__ = ["OUTPUT_FORMATS"]

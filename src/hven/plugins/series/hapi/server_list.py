@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.series import sample_sets
+from hven.plugins.series.reader_view import ReaderView
 from hven.plugins.series.time_texts import format_instant
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -55,15 +56,13 @@ def _build_test_request(site: Site) -> dict[str, str]:
         There is no public data set with samples.
     """
     service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
-    published_state = site.get_published_state()
-    data_sets = sample_sets.list_data_sets(service_context, ANONYMOUS_PRINCIPAL, "hapi", published_state)
-    for data_set in data_sets.values():
-        extent = sample_sets.find_time_extent(service_context, ANONYMOUS_PRINCIPAL, data_set, published_state)
-        if extent.start is None or extent.stop is None or not data_set.parameters:
+    view = ReaderView(service_context, ANONYMOUS_PRINCIPAL, site.get_published_state())
+    for data_set in sample_sets.list_data_sets(view, "hapi").values():
+        extent = sample_sets.find_time_extent(view, data_set)
+        if extent is None or not data_set.parameters:
             continue
-        total_span = extent.stop - extent.start
-        sample_span = total_span * TARGET_SAMPLES // max(extent.row_count, 1) + 1
-        start = extent.stop - min(sample_span, total_span)
+        sample_span = extent.span * TARGET_SAMPLES // max(extent.row_count, 1) + 1
+        start = extent.stop - min(sample_span, extent.span)
         return {
             "dataset": data_set.id,
             "start": format_instant(start),
@@ -71,6 +70,3 @@ def _build_test_request(site: Site) -> dict[str, str]:
             "parameters": data_set.parameters[0].name,
         }
     raise UserError("there is no public data set with samples", remedy="add `series` to a descriptor")
-
-
-__all__ = ["LIST_NAME", "build_server_entry"]

@@ -26,6 +26,14 @@ from hven.plugins.series.hapi import derived_sets as derived
 from hven.plugins.series.hapi.output_rows import OUTPUT_FORMATS
 from hven.plugins.series.span_links import build_span_links, has_data_sets
 from hven.plugins.series.table_series import list_table_series
+from hven.plugins.series.time_texts import (
+    SECOND_MICROSECONDS,
+    format_duration,
+    format_instant,
+    parse_time_as_microseconds,
+    parse_time_as_nanoseconds,
+)
+from hven.services.api.responses import answer_with_stream
 from hven.services.face import Capability, ServiceContext, ServiceFace, UsageExample, create_route
 from hven.site import record_sent_data
 
@@ -37,30 +45,35 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import LinkTemplate, ParameterBins, Schema, Table, TimeSeriesSpec
-    from hven.plugins.series.sample_sets import SampleDataSet, SampleParameter
+    from hven.plugins.series.sample_parameters import SampleParameter
+    from hven.plugins.series.sample_sets import SampleDataSet, TimeExtent
     from hven.site import PublishedTable
 
 HAPI_VERSION = "3.3"
-# code -> HTTP status and text (section 3.8.1)
+# code, HTTP status and text (section 3.8.1)
+_STATUS_LINES = """
+1200 200 OK
+1201 200 OK - no data for time range
+1400 400 Bad request - user input error
+1401 400 Bad request - unknown API parameter name
+1402 400 Bad request - syntax error in start time
+1403 400 Bad request - syntax error in stop time
+1404 400 Bad request - start equal to or after stop
+1405 400 Bad request - start < startDate and/or stop > stopDate
+1406 404 Bad request - unknown dataset id
+1407 404 Bad request - unknown dataset parameter
+1408 400 Bad request - too much time or data requested
+1409 400 Bad request - unsupported output format
+1410 400 Bad request - unsupported include value
+1411 400 Bad request - out-of-order or duplicate parameters
+1412 400 Bad request - unsupported resolve_references value
+1413 400 Bad request - unsupported depth value
+1500 500 Internal server error
+1501 500 Internal server error - upstream request error
+"""
 STATUS_CODES = {
-    1200: (200, "OK"),
-    1201: (200, "OK - no data for time range"),
-    1400: (400, "Bad request - user input error"),
-    1401: (400, "Bad request - unknown API parameter name"),
-    1402: (400, "Bad request - syntax error in start time"),
-    1403: (400, "Bad request - syntax error in stop time"),
-    1404: (400, "Bad request - start equal to or after stop"),
-    1405: (400, "Bad request - start < startDate and/or stop > stopDate"),
-    1406: (404, "Bad request - unknown dataset id"),
-    1407: (404, "Bad request - unknown dataset parameter"),
-    1408: (400, "Bad request - too much time or data requested"),
-    1409: (400, "Bad request - unsupported output format"),
-    1410: (400, "Bad request - unsupported include value"),
-    1411: (400, "Bad request - out-of-order or duplicate parameters"),
-    1412: (400, "Bad request - unsupported resolve_references value"),
-    1413: (400, "Bad request - unsupported depth value"),
-    1500: (500, "Internal server error"),
-    1501: (500, "Internal server error - upstream request error"),
+    int(code): (int(http_status), text)
+    for code, http_status, text in (line.split(" ", 2) for line in _STATUS_LINES.strip().splitlines())
 }
 # names of HAPI 2, which HAPI 3 must accept, too (section 3.2)
 PARAMETER_ALIASES = {
@@ -76,52 +89,10 @@ ENDPOINT_PARAMETERS = {
     "data": frozenset({"dataset", "parameters", "start", "stop", "include", "format"}),
 }
 # coordinate systems in SPASE 2.4.1; where a data set has others, no schema is named
-COORDINATE_SYSTEMS = frozenset(
-    (
-        "Carrington",
-        "CGM",
-        "CSO",
-        "DM",
-        "ECEF",
-        "ENP",
-        "GEI",
-        "GEO",
-        "GPHIO",
-        "GSE",
-        "GSEQ",
-        "GSM",
-        "HAE",
-        "HCC",
-        "HCI",
-        "HCR",
-        "HEE",
-        "HEEQ",
-        "HG",
-        "HGI",
-        "HPC",
-        "HPR",
-        "HSM",
-        "J2000",
-        "JSM",
-        "JSO",
-        "KSM",
-        "KSO",
-        "LGM",
-        "MAG",
-        "MFA",
-        "MSO",
-        "RTN",
-        "SC",
-        "SE",
-        "SM",
-        "SR",
-        "SR2",
-        "SSE",
-        "SSE_L",
-        "SpacecraftOrbitPlane",
-        "WGS84",
-    )
-)
+SPASE_SYSTEM_NAMES = """
+Carrington CGM CSO DM ECEF ENP GEI GEO GPHIO GSE GSEQ GSM HAE HCC HCI HCR HEE HEEQ HG HGI HPC HPR HSM J2000 JSM JSO KSM
+KSO LGM MAG MFA MSO RTN SC SE SM SR SR2 SSE SSE_L SpacecraftOrbitPlane WGS84
+"""
 MILLISECOND_MICROSECONDS = 1000
 SAMPLE_RECORDS = 50  # records between the sample dates, about
 EXAMPLE_SAMPLES = 1000  # samples of an example, about
@@ -162,20 +133,16 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     error_message = services.write_error_message(error, services.get_request_id(request))
     body = _build_status(code, f"HAPI error {code}: {code_text}; {error_message}")
     # HTTP's own status tells clients to log in, to slow down or to come again; otherwise it is that of HAPI's code
-    http_status = code_status
-    if code == 1400 or (code == 1500 and status == BUSY_STATUS):
-        http_status = status
+    keeps_status = code == 1400 or (code == 1500 and status == BUSY_STATUS)
+    http_status = status if keeps_status else code_status
     return _answer_json(request, body, http_status, services.build_error_headers(error))
 
 
 def _build_modified_header(update_time: str) -> dict[str, str]:
     """Build the Last-Modified header."""
     time = datetime.fromisoformat(update_time)
-    if time.tzinfo:
-        time = time.astimezone(UTC)
-    else:
-        time = time.replace(tzinfo=UTC)
-    return {"last-modified": format_datetime(time, usegmt=True)}
+    utc_time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    return {"last-modified": format_datetime(utc_time, usegmt=True)}
 
 
 def _answer_json(
@@ -210,27 +177,20 @@ def _describe_bins(bins: ParameterBins, parameter_names: set[str]) -> dict[str, 
         elif values:
             description[key] = [list(value) if isinstance(value, tuple) else value for value in values]
     description.setdefault("centers", None)
-    has_ranges = description.get("ranges") is not None
-    if not has_ranges:
+    if description.get("ranges") is None:
         description.pop("ranges", None)
-    if bins.label:
-        description["label"] = bins.label
-    if bins.description:
-        description["description"] = bins.description
-    return description
+    texts = {"label": bins.label, "description": bins.description}
+    return description | {key: text for key, text in texts.items() if text}
 
 
 def _describe_parameter(parameter: SampleParameter, parameter_names: set[str]) -> dict[str, Any]:
     column = parameter.column
     description: dict[str, Any] = {"name": column.name, "type": parameter.value_kind}
-    if parameter.value_kind in {"string", "isotime"}:
+    if parameter.byte_length:
         description["length"] = parameter.byte_length
     if parameter.dimensions:
         description["size"] = list(parameter.dimensions)
-    if parameter.value_kind == "isotime":
-        description["units"] = "UTC"
-    else:
-        description["units"] = column.unit or None
+    description["units"] = "UTC" if parameter.value_kind == "isotime" else column.unit or None
     description["fill"] = parameter.fill
     if column.description:
         description["description"] = column.description
@@ -261,24 +221,8 @@ def _describe_vector_components(
     return description
 
 
-def _choose_parameters(data_set: SampleDataSet, parameter_list: str) -> list[SampleParameter]:
-    """Choose the requested parameters; the time may be omitted."""
-    if not parameter_list:
-        return list(data_set.parameters)
-    all_names = [data_set.time.name, *(parameter.name for parameter in data_set.parameters)]
-    index_by_name = {name: index for index, name in enumerate(all_names)}
-    indexes = []
-    for name in parameter_list.split(","):
-        if name not in index_by_name:
-            raise HapiError(1407, f"the parameters of this data set are {', '.join(index_by_name)[:500]}")
-        indexes.append(index_by_name[name])
-    if any(after <= before for before, after in pairwise(indexes)):
-        raise HapiError(1411, f"write them in this order: {', '.join(index_by_name)[:500]}")
-    return [data_set.parameters[index - 1] for index in indexes if index]
-
-
 def _build_data_set_info(
-    data_set: SampleDataSet, extent: sample_sets.TimeExtent, parameters: Sequence[SampleParameter], base_url: str
+    data_set: SampleDataSet, extent: TimeExtent | None, parameters: Sequence[SampleParameter], base_url: str
 ) -> dict[str, Any]:
     """Describe a data set (section 3.6), without the status of HAPI."""
     time_series = data_set.series
@@ -298,10 +242,10 @@ def _build_data_set_info(
     stamp_location = time_series.stamp
     if data_set.stop_column and "stamp" not in time_series.places:
         stamp_location = "begin"
-    updated = sample_sets.parse_time_as_microseconds(data_set.published.updated.partition("+")[0].rstrip("Z"))
+    updated = parse_time_as_microseconds(data_set.published.updated.partition("+")[0].rstrip("Z"))
     info: dict[str, Any] = {
         "parameters": descriptions,
-        "startDate": _format_date(extent.start or 0, time_length),
+        "startDate": _format_date(extent.start if extent else 0, time_length),
         "stopDate": _format_date(_find_latest_request_time(data_set, extent), time_length),
         "timeStampLocation": stamp_location,
         "unitsSchema": "vounits1.1",
@@ -310,12 +254,12 @@ def _build_data_set_info(
     }
     # for all parameters, also where only some are requested
     coordinate_systems = {system for system, _ in time_series.vectors.values()}
-    if coordinate_systems and coordinate_systems <= COORDINATE_SYSTEMS:
+    if coordinate_systems and coordinate_systems <= set(SPASE_SYSTEM_NAMES.split()):
         info["coordinateSystemSchema"] = "spase2.4.1"
     if time_series.cadence:
-        info["cadence"] = derived.format_duration(time_series.cadence)
-    elif extent.start is not None and extent.stop is not None:  # clients cannot estimate how much to request
-        sample_span = (extent.stop - extent.start) * SAMPLE_RECORDS // max(extent.row_count, 1)
+        info["cadence"] = format_duration(time_series.cadence)
+    elif extent is not None:  # clients cannot estimate how much to request
+        sample_span = extent.span * SAMPLE_RECORDS // max(extent.row_count, 1)
         sample_stop = min(extent.start + max(sample_span, 1000), _find_latest_request_time(data_set, extent))
         info["sampleStartDate"] = _format_date(extent.start, time_length)
         info["sampleStopDate"] = _format_date(sample_stop, time_length)
@@ -330,7 +274,7 @@ def _describe_data_set_collection(data_set: SampleDataSet) -> dict[str, Any]:
     notes = [f"{name} is left out: {reason}" for name, reason in data_set.left_out]
     notes += data_set.notes
     facts: dict[str, Any] = {
-        "description": data_set.series.description or data_set.table.description,
+        "description": data_set.description,
         "note": notes,
     }
     if resource is not None:
@@ -343,22 +287,22 @@ def _describe_data_set_collection(data_set: SampleDataSet) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _find_latest_request_time(data_set: SampleDataSet, extent: sample_sets.TimeExtent) -> int:
+def _find_latest_request_time(data_set: SampleDataSet, extent: TimeExtent | None) -> int:
     """Find the end of the time that may be requested; live data sets allow times after the last sample (3.8.1, 1405).
 
     Without a cadence, the end is the microsecond after the last sample. It is rounded up to a millisecond, so that
     clients whose times have no more digits (JavaScript) get that sample when they request all of it.
     """
-    end = extent.stop or 1
+    end = extent.stop if extent else 1
     if not data_set.series.cadence:
         end = -(-end // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
-    if data_set.series.ahead and extent.stop:
-        end += round(data_set.series.ahead * 1_000_000)
+    if data_set.series.ahead and extent:
+        end += round(data_set.series.ahead * SECOND_MICROSECONDS)
     return end
 
 
 def _format_date(instant: int, text_length: int) -> str:
-    text = sample_sets.format_instant(instant)[:-1] + "000"
+    text = format_instant(instant)[:-1] + "000"
     if text_length > 20:
         return text[: text_length - 1] + "Z"
     return text[:19] + "Z"
@@ -367,34 +311,56 @@ def _format_date(instant: int, text_length: int) -> str:
 class _HapiRequest(sample_sets.SeriesRequest):
     face = "hapi"
 
+    def __init__(self, request: Request, context: ServiceContext, endpoint: str = "") -> None:
+        self.params = _read_params(request, endpoint) if endpoint else {}
+        super().__init__(request, context)
+
     def find_update_time(self) -> str:
         updates = (data_set.published.updated for data_set in self.data_sets.values())
         return max(updates, default=self.context.start_time.isoformat())
 
     def list_data_sets(self) -> dict[str, SampleDataSet]:
         """List the reader's data sets, and those that are derived from them."""
-        data_sets = super().list_data_sets()
-        return derived.with_derived_sets(self.context, self.principal, data_sets, self.published_state)
-
-    def find_time_extent(self, data_set: SampleDataSet) -> sample_sets.TimeExtent:
-        """Find the time span of the samples that the reader may see."""
-        base_extent = super().find_time_extent(data_set.base_set or data_set)
-        if data_set.base_set is None:
-            return base_extent
-        return derived.derive_time_extent(data_set, base_extent)
+        return derived.with_derived_sets(self, super().list_data_sets())
 
     def build_data_set_info(self, data_set: SampleDataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
         """Describe a data set, with those that are derived from it."""
-        info = _build_data_set_info(data_set, self.find_time_extent(data_set), parameters, self.base_url)
+        extent = sample_sets.find_time_extent(self, data_set)
+        info = _build_data_set_info(data_set, extent, parameters, self.base_url)
         return info | derived.describe_data_set_relations(data_set, self.data_sets)
 
-    def require_data_set(self, params: Mapping[str, str]) -> SampleDataSet:
-        if "dataset" not in params:
+    def require_data_set(self) -> SampleDataSet:
+        if "dataset" not in self.params:
             raise HapiError(1400, "dataset is missing; see the list of data sets in the catalog")
-        data_set = self.find_data_set(params["dataset"])
+        data_set = self.find_data_set(self.params["dataset"])
         if data_set is None:
             raise HapiError(1406, "see the list of data sets in the catalog")
         return data_set
+
+    def choose_parameters(self, data_set: SampleDataSet) -> list[SampleParameter]:
+        """Choose the requested parameters; the time may be omitted."""
+        parameter_list = self.params.get("parameters")
+        if not parameter_list:
+            return list(data_set.parameters)
+        all_names = [data_set.time.name, *(parameter.name for parameter in data_set.parameters)]
+        index_by_name = {name: index for index, name in enumerate(all_names)}
+        indexes = []
+        for name in parameter_list.split(","):
+            if name not in index_by_name:
+                raise HapiError(1407, f"the parameters of this data set are {', '.join(index_by_name)[:500]}")
+            indexes.append(index_by_name[name])
+        if any(after <= before for before, after in pairwise(indexes)):
+            raise HapiError(1411, f"write them in this order: {', '.join(index_by_name)[:500]}")
+        return [data_set.parameters[index - 1] for index in indexes if index]
+
+    def parse_time(self, name: str, code: int) -> int:
+        """Parse a time in nanoseconds."""
+        if name not in self.params:
+            raise HapiError(1400, f"{name} is missing")
+        try:
+            return parse_time_as_nanoseconds(self.params[name])
+        except ValueError:
+            raise HapiError(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
 def _build_about_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
@@ -414,16 +380,12 @@ def _build_capabilities(_: _HapiRequest) -> Mapping[str, Any]:
 
 
 def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
-    params = _read_params(hapi_request.request, "catalog")
-    depth = params.get("depth", "dataset")
+    depth = hapi_request.params.get("depth", "dataset")
     if depth not in {"dataset", "all"}:
         raise HapiError(1413, "write dataset or all")
     items = []
     for data_set in hapi_request.data_sets.values():
-        item: dict[str, Any] = {
-            "id": data_set.id,
-            "title": data_set.series.title or data_set.table.title or data_set.id,
-        }
+        item: dict[str, Any] = {"id": data_set.id, "title": data_set.title}
         if depth == "all":
             item["info"] = hapi_request.build_data_set_info(data_set, data_set.parameters)
         items.append(item)
@@ -431,19 +393,9 @@ def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
 
 
 def _build_info_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
-    params = _read_params(hapi_request.request, "info")
-    data_set = hapi_request.require_data_set(params)
-    parameters = _choose_parameters(data_set, params.get("parameters", ""))
+    data_set = hapi_request.require_data_set()
+    parameters = hapi_request.choose_parameters(data_set)
     return {**_build_status(1200), **hapi_request.build_data_set_info(data_set, parameters)}
-
-
-def _parse_time(params: Mapping[str, str], name: str, code: int) -> int:
-    if name not in params:
-        raise HapiError(1400, f"{name} is missing")
-    try:
-        return sample_sets.parse_time_as_nanoseconds(params[name])
-    except ValueError:
-        raise HapiError(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
 def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
@@ -452,24 +404,22 @@ def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, A
     for data_set in hapi_request.data_sets.values():
         if data_set.base_set is not None:
             continue
-        extent = hapi_request.find_time_extent(data_set)
+        extent = sample_sets.find_time_extent(hapi_request, data_set)
         time_length = data_set.time.byte_length
-        parameters = [
-            {"name": parameter.name, "unit": parameter.column.unit, "description": parameter.column.description}
-            for parameter in data_set.parameters
-        ]
         item = {
             "id": data_set.id,
-            "title": data_set.series.title or data_set.table.title or data_set.id,
+            "title": data_set.title,
             "table": data_set.table,
             "start": "",
             "stop": "",
             "example": "",
-            "parameters": parameters,
+            "parameters": [
+                {"name": parameter.name, "unit": parameter.column.unit, "description": parameter.column.description}
+                for parameter in data_set.parameters
+            ],
         }
-        if extent.start is not None and extent.stop is not None:
-            total_span = extent.stop - extent.start
-            example_span = min(total_span, total_span * EXAMPLE_SAMPLES // max(extent.row_count, 1))
+        if extent is not None:
+            example_span = min(extent.span, extent.span * EXAMPLE_SAMPLES // max(extent.row_count, 1))
             begin = _format_date(extent.stop - max(example_span, 1), time_length)
             end = _format_date(_find_latest_request_time(data_set, extent), time_length)
             item |= {"start": _format_date(extent.start, time_length), "stop": end, "from": begin, "to": end}
@@ -479,11 +429,11 @@ def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, A
 
 
 async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
-    params = _read_params(hapi_request.request, "data")
-    data_set: SampleDataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set, params)
-    chosen = _choose_parameters(data_set, params.get("parameters", ""))
-    start_nanoseconds = _parse_time(params, "start", 1402)
-    stop_nanoseconds = _parse_time(params, "stop", 1403)
+    params = hapi_request.params
+    data_set: SampleDataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set)
+    chosen = hapi_request.choose_parameters(data_set)
+    start_nanoseconds = hapi_request.parse_time("start", 1402)
+    stop_nanoseconds = hapi_request.parse_time("stop", 1403)
     if start_nanoseconds >= stop_nanoseconds:
         raise HapiError(1404)
     if params.get("include", "header") != "header":
@@ -491,18 +441,10 @@ async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
     output_format = params.get("format", "csv")
     if output_format not in OUTPUT_FORMATS:
         raise HapiError(1409, ", ".join(OUTPUT_FORMATS))
-    extent: sample_sets.TimeExtent = await anyio.to_thread.run_sync(hapi_request.find_time_extent, data_set)
-    _check_time_range(data_set, extent, start_nanoseconds, stop_nanoseconds)
-    etag = services.compute_etag(
-        __version__,
-        hapi_request.published_state.version,
-        hapi_request.access_key,
-        hapi_request.base_url,
-        data_set.response_variation_token,
-        *sorted(params.items()),
-    )
-    is_public = hapi_request.access_key == "public" and hapi_request.principal.is_anonymous
-    headers = services.build_cache_headers(etag, is_public=is_public)
+    extent = await anyio.to_thread.run_sync(sample_sets.find_time_extent, hapi_request, data_set)
+    if extent is not None:
+        _check_time_range(data_set, extent, start_nanoseconds, stop_nanoseconds)
+    headers = hapi_request.build_cache_headers(data_set, params.items())
     table_name = data_set.table.qualified_name
     record_sent_data(rows_by_table={table_name: 0})
     if services.is_unchanged(hapi_request.request, headers["etag"]):
@@ -529,15 +471,14 @@ async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
     def iterate_chunks() -> Iterator[bytes]:
         return write_samples(count_batches(), [data_set.time, *chosen], header)
 
-    return await sample_sets.answer_with_stream(hapi_request.request, iterate_chunks, headers)
+    return await answer_with_stream(hapi_request.request, iterate_chunks, headers)
 
 
-def _check_time_range(data_set: SampleDataSet, extent: sample_sets.TimeExtent, start: int, stop: int) -> None:
+def _check_time_range(data_set: SampleDataSet, extent: TimeExtent, start: int, stop: int) -> None:
     """Check that a data set covers a time range, in nanoseconds."""
-    first = extent.start or 0
     last = _find_latest_request_time(data_set, extent)
-    if extent.start is not None and (start < first * 1000 or stop > last * 1000):
-        first_date = _format_date(first, data_set.time.byte_length)
+    if start < extent.start * 1000 or stop > last * 1000:
+        first_date = _format_date(extent.start, data_set.time.byte_length)
         last_date = _format_date(last, data_set.time.byte_length)
         raise HapiError(1405, f"this data set covers {first_date} to {last_date}")
 
@@ -552,33 +493,20 @@ def _read_samples(
     names = [parameter.name for parameter in parameters]
     if data_set.base_set is None and data_set.has_nanoseconds:
         return sample_sets.read_nanosecond_samples(
-            hapi_request.context,
-            hapi_request.principal,
-            data_set,
-            names,
-            start=start_nanoseconds,
-            stop=stop_nanoseconds,
-            published_state=hapi_request.published_state,
+            hapi_request, data_set, names, start=start_nanoseconds, stop=stop_nanoseconds
         )
+    # rounded up: a sample at the microsecond before is not part of the range
+    start = -(-start_nanoseconds // 1000)
+    stop = -(-stop_nanoseconds // 1000)
     read = sample_sets.read_samples if data_set.base_set is None else derived.read_derived_set
-    return read(
-        hapi_request.context,
-        hapi_request.principal,
-        data_set,
-        names,
-        # rounded up: a sample at the microsecond before is not part of the range
-        start=-(-start_nanoseconds // 1000),
-        stop=-(-stop_nanoseconds // 1000),
-        published_state=hapi_request.published_state,
-    )
+    return read(hapi_request, data_set, names, start=start, stop=stop)
 
 
 def build_hapi_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/hapi`` and its five endpoints; other endpoints and methods get errors of HAPI."""
 
     async def answer_document(request: Request, build_document: Any, endpoint: str) -> Response:
-        _read_params(request, endpoint)
-        hapi_request = _HapiRequest(request, context)
+        hapi_request = _HapiRequest(request, context, endpoint)
 
         def build_body() -> tuple[Mapping[str, Any], str]:
             return build_document(hapi_request), hapi_request.find_update_time()
@@ -587,7 +515,7 @@ def build_hapi_routes(context: ServiceContext) -> Sequence[Route]:
         return _answer_json(request, body, extra_headers=_build_modified_header(updated))
 
     async def answer_data(request: Request) -> Response:
-        return await _answer_sample_data(_HapiRequest(request, context))
+        return await _answer_sample_data(_HapiRequest(request, context, "data"))
 
     async def answer_front_page(request: Request) -> Response:
         writers = (face.page_writers.get(FACE.name) for face in context.faces.values())

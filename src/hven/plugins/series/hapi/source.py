@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-import re
+import math
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,11 +25,12 @@ from hven.model.literal import find_overflowed_numbers
 from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
 from hven.plugins.series import time_windows
+from hven.plugins.series.time_texts import SECOND_MICROSECONDS, parse_duration
 from hven.plugins.series.time_windows import (
-    SECOND_MICROSECONDS,
+    ServerFaultError,
     TimeWindowSource,
     WindowTooLongError,
-    parse_instants,
+    parse_instant,
     to_number_column,
     to_time_column,
 )
@@ -49,10 +50,6 @@ HAPI2_PARAMETER_NAMES = {"dataset": "id", "start": "time.min", "stop": "time.max
 TYPE_NAMES = {"double": "float64", "integer": "int32", "string": "string", "isotime": "timestamp"}
 TOO_MUCH_DATA_STATUS, NO_DATA_STATUS = 1408, 1201
 MAX_DOCUMENT_BYTES = 64 << 20  # bytes of a document
-_DURATION_PATTERN = re.compile(
-    r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?"
-)
-_DURATION_UNIT_SECONDS = (31_536_000, 2_592_000, 86_400, 3_600, 60, 1)
 
 
 class Options(time_windows.TimeWindowOptions):
@@ -159,45 +156,28 @@ class HapiSource(TimeWindowSource):
             return self.options.format == "binary"
         return "binary" in (self._capabilities.get("outputFormats") or ())
 
-    def _is_hapi2(self) -> bool:
-        return _is_hapi_1_or_2(self._capabilities)
-
     @cached_property
     def _parameters(self) -> dict[str, dict[str, Any]]:
         try:
             parameters = self._parse_dataset_parameters()
         except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(
-                f"the `info` response of {self.source_name} has an invalid description of a parameter: {error!r}",
-                remedy="report this to the operators of the server",
+            raise ServerFaultError(
+                f"the `info` response of {self.source_name} has an invalid description of a parameter: {error!r}"
             ) from error
         first = next(iter(parameters), None)
         if first is None or parameters[first]["type"] != "isotime":
-            raise SourceError(
-                f"the `info` response of {self.source_name} does not begin with a time",
-                remedy="report this to the operators of the server",
-            )
-        wanted_names = self.options.columns
-        if wanted_names is None:
-            return parameters
-        for name in wanted_names:
-            if name not in parameters:
-                raise SourceError(
-                    f"{self.source_name} has no parameter {name!r}",
-                    remedy=f"choose one of its parameters: {', '.join(parameters)[:500]}",
-                )
-        return {name: parameter for name, parameter in parameters.items() if name in {first, *wanted_names}}
+            raise ServerFaultError(f"the `info` response of {self.source_name} does not begin with a time")
+        return self._select_columns(parameters, "parameter")
 
     def _parse_dataset_parameters(self) -> dict[str, dict[str, Any]]:
         """Read the parameters of the info by name; check their types, sizes and lengths."""
         parameters: dict[str, dict[str, Any]] = {}
         for entry in self._dataset_info.get("parameters") or ():
-            parameters[str(entry["name"])] = {**entry, "type": entry["type"]}
-        for parameter in parameters.values():
+            parameter = {**entry, "size": tuple(map(int, entry.get("size") or ()))}
             _ = TYPE_NAMES[parameter["type"]]
-            _ = [int(size) for size in parameter.get("size") or ()]
             if _is_text_parameter(parameter):
                 parameter["length"] = int(parameter["length"])
+            parameters[str(entry["name"])] = parameter
         return parameters
 
     @cached_property
@@ -205,9 +185,8 @@ class HapiSource(TimeWindowSource):
         first = next(iter(self._parameters))
         columns = {}
         for name, parameter in self._parameters.items():
-            sizes = [str(int(size)) for size in reversed(parameter.get("size") or ())]
+            sizes = [str(size) for size in reversed(parameter["size"])]
             kind = TYPE_NAMES[parameter["type"]]
-            shape = ""
             if sizes and _is_text_parameter(parameter):  # an array of texts; there is no type for arrays of times
                 kind = "string"
                 sizes = [str(max(parameter["length"], 1)), *sizes]
@@ -218,19 +197,16 @@ class HapiSource(TimeWindowSource):
                     )
                     self._report_once(deviation)
             if sizes:
-                shape = f"[{'x'.join(sizes)}]"
+                kind += f"[{'x'.join(sizes)}]"
             unit = parameter.get("units")
             if not isinstance(unit, str) or parameter["type"] == "isotime" or unit == "dimensionless":
                 unit = None
-            ucd = None
-            if name == first:
-                ucd = "time.epoch"
             columns[name] = Column(
                 name=name,
-                type=parse_type(kind + shape),
+                type=parse_type(kind),
                 unit=unit,
                 description=parameter.get("description"),
-                ucd=ucd,
+                ucd="time.epoch" if name == first else None,
             )
         return columns
 
@@ -238,9 +214,8 @@ class HapiSource(TimeWindowSource):
         """Read the bins of the elements of columns; bins that are described wrongly are left out and reported."""
         bins_by_name = {}
         for name, parameter in self._parameters.items():
-            bins_entries = parameter.get("bins") or ()
             try:
-                bins_by_name[name] = tuple(_parse_bins(entry) for entry in bins_entries)
+                bins_by_name[name] = tuple(map(_parse_bins, parameter.get("bins") or ()))
             except (KeyError, TypeError, ValueError):
                 self._report_once(
                     f"{self.source_name} has an invalid description of the bins of {name}, so Hven leaves them out"
@@ -251,7 +226,7 @@ class HapiSource(TimeWindowSource):
         """Read the largest number of bytes of each text column."""
         lengths: dict[str, int] = {}
         for name, parameter in self._parameters.items():
-            is_time = parameter["type"] == "isotime" and not parameter.get("size")
+            is_time = parameter["type"] == "isotime" and not parameter["size"]
             if _is_text_parameter(parameter) and not is_time:
                 lengths[name] = parameter["length"]
         return lengths
@@ -259,12 +234,10 @@ class HapiSource(TimeWindowSource):
     @cached_property
     def _time_limits(self) -> tuple[int, int]:
         try:
-            first = _parse_instant(self._dataset_info["startDate"])
-            last = _parse_instant(self._dataset_info["stopDate"])
+            first, last = (parse_instant(str(self._dataset_info[key])) for key in ("startDate", "stopDate"))
         except (KeyError, ValueError) as error:
-            raise SourceError(
-                f"the `info` response of {self.source_name} does not state the time range of its samples",
-                remedy="report this to the operators of the server",
+            raise ServerFaultError(
+                f"the `info` response of {self.source_name} does not state the time range of its samples"
             ) from error
         return first, last
 
@@ -278,9 +251,7 @@ class HapiSource(TimeWindowSource):
 
     def _read_duration_microseconds(self, key: str) -> int | None:
         seconds = _parse_duration_seconds(self._dataset_info.get(key))
-        if not seconds:
-            return None
-        return int(seconds * SECOND_MICROSECONDS)
+        return int(seconds * SECOND_MICROSECONDS) if seconds else None
 
     def _build_url(self, endpoint: str, parameters: dict[str, str], *, is_hapi2: bool) -> str:
         if is_hapi2:
@@ -292,7 +263,7 @@ class HapiSource(TimeWindowSource):
         return url
 
     def _request_document(self, endpoint: str, **parameters: str) -> dict[str, Any]:
-        is_hapi2 = endpoint != "capabilities" and self._is_hapi2()
+        is_hapi2 = endpoint != "capabilities" and _is_hapi_1_or_2(self._capabilities)
         url = self._build_url(endpoint, parameters, is_hapi2=is_hapi2)
 
         def request_once() -> dict[str, Any]:
@@ -344,10 +315,7 @@ class HapiSource(TimeWindowSource):
         }
         if len(column_names) < len(self._dataset_info["parameters"]):
             url_parameters["parameters"] = ",".join(wanted_names) or self.time_column_name
-        if self._uses_binary:
-            url_parameters["format"] = "binary"
-        else:
-            url_parameters["format"] = "csv"
+        url_parameters["format"] = "binary" if self._uses_binary else "csv"
         url = self._build_url("data", url_parameters, is_hapi2=_is_hapi_1_or_2(self._dataset_info))
         with self.service.request("GET", url) as answer:
             if answer.status == 204:
@@ -367,17 +335,17 @@ class HapiSource(TimeWindowSource):
         if not data:
             return []
         chosen = {name: self._parameters[name] for name in column_names}
-        if self._uses_binary:
-            return [self._parse_binary(data, chosen)]
-        return [self._parse_csv(data, chosen)]
+        parse = self._parse_binary if self._uses_binary else self._parse_csv
+        return [parse(data, chosen)]
 
     def _parse_binary(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
         numbers = {"double": "<f8", "integer": "<i4"}
-        fields: list[tuple[str, str, tuple[int, ...]]] = []
-        for name, parameter in parameters.items():
-            number_type = numbers.get(parameter["type"], f"S{parameter.get('length')}")
-            fields.append((name, number_type, tuple(parameter.get("size") or ())))
-        kind = np.dtype(fields)
+        kind = np.dtype(
+            [
+                (name, numbers.get(parameter["type"], f"S{parameter.get('length')}"), parameter["size"])
+                for name, parameter in parameters.items()
+            ]
+        )
         if len(data) % kind.itemsize:
             raise BrokenAnswerError(
                 f"the response has {len(data):,} bytes, which is not a multiple of the record length, {kind.itemsize} "
@@ -389,8 +357,8 @@ class HapiSource(TimeWindowSource):
 
     def _build_array(self, values: Any, name: str, parameter: dict[str, Any]) -> pa.Array:
         fill = parameter.get("fill")
-        if parameter.get("size") and _is_text_parameter(parameter):
-            count = int(np.prod(parameter["size"]))
+        if parameter["size"] and _is_text_parameter(parameter):
+            count = _count_elements(parameter)
             flat_values = np.ascontiguousarray(values).ravel()
             flat = self._build_array(flat_values, name, {**parameter, "size": (), "type": "string"})
             total = len(values) * count
@@ -400,13 +368,12 @@ class HapiSource(TimeWindowSource):
             try:
                 return to_time_column(np.ascontiguousarray(values), fill)
             except ValueError as error:
-                raise SourceError(
-                    f"{self.source_name} sent a value of {name} that is not a time: {error}",
-                    remedy="report this to the operators of the server",
+                raise ServerFaultError(
+                    f"{self.source_name} sent a value of {name} that is not a time: {error}"
                 ) from error
         if parameter["type"] == "string":
             return self._build_text_array(values, name, fill)
-        if parameter.get("size"):
+        if parameter["size"]:
             values = np.ascontiguousarray(values).reshape(len(values), -1)
         return to_number_column(values, _parse_number(fill), self._columns[name].type.arrow)
 
@@ -416,10 +383,7 @@ class HapiSource(TimeWindowSource):
         try:
             decoded_texts = texts.cast(pa.string())
         except pa.ArrowInvalid as error:
-            raise SourceError(
-                f"{self.source_name} sent a value of {name} that is not UTF-8",
-                remedy="report this to the operators of the server",
-            ) from error
+            raise ServerFaultError(f"{self.source_name} sent a value of {name} that is not UTF-8") from error
         if fill is not None:
             return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
         return decoded_texts
@@ -433,22 +397,18 @@ class HapiSource(TimeWindowSource):
             kind = kinds.get(parameter["type"], pa.string())
             cell_types += [kind] * _count_elements(parameter)
         types = {f"f{index}": kind for index, kind in enumerate(cell_types)}
-        read_options = pv.ReadOptions(column_names=list(types))
-        parse_options = pv.ParseOptions(invalid_row_handler=self._reject_csv_row)
-        convert_options = pv.ConvertOptions(
-            column_types=types, null_values=["NaN", "nan", ""], strings_can_be_null=False
-        )
         try:
             csv_table = pv.read_csv(
                 io.BytesIO(data),
-                read_options=read_options,
-                parse_options=parse_options,
-                convert_options=convert_options,
+                read_options=pv.ReadOptions(column_names=list(types)),
+                parse_options=pv.ParseOptions(invalid_row_handler=self._reject_csv_row),
+                convert_options=pv.ConvertOptions(
+                    column_types=types, null_values=["NaN", "nan", ""], strings_can_be_null=False
+                ),
             )
         except pa.ArrowInvalid as error:
-            raise SourceError(
-                f"{self.source_name} sent lines that do not match its `info` response: {error}",
-                remedy="report this to the operators of the server",
+            raise ServerFaultError(
+                f"{self.source_name} sent lines that do not match its `info` response: {error}"
             ) from error
         self._check_overflow(data, list(types), csv_table)
         arrays_by_name = {}
@@ -460,9 +420,7 @@ class HapiSource(TimeWindowSource):
             else:
                 text_dtype = f"S{max(parameter['length'], 1)}"
                 elements = [part.cast(pa.binary()).to_numpy().astype(text_dtype) for part in parts]
-            values = elements[0]
-            if parameter.get("size"):
-                values = np.stack(elements, axis=1)
+            values = np.stack(elements, axis=1) if parameter["size"] else elements[0]
             arrays_by_name[name] = self._build_array(values, name, parameter)
         return pa.table(arrays_by_name)
 
@@ -492,10 +450,7 @@ class HapiSource(TimeWindowSource):
             flags = find_overflowed_numbers(written, read)
             if flags is not None:
                 value = written[int(flags.argmax())].as_py()
-                raise SourceError(
-                    f"{self.source_name} sent {value}, which is too large for a double",
-                    remedy="report this to the operators of the server",
-                )
+                raise ServerFaultError(f"{self.source_name} sent {value}, which is too large for a double")
 
 
 def _is_hapi_1_or_2(document: Mapping[str, Any]) -> bool:
@@ -509,16 +464,11 @@ def _is_text_parameter(parameter: Mapping[str, Any]) -> bool:
 
 
 def _count_elements(parameter: Mapping[str, Any]) -> int:
-    return int(np.prod(parameter.get("size") or (1,)))
+    return math.prod(parameter["size"])
 
 
 def _has_infinity(column: pa.ChunkedArray) -> bool:
     return pa.types.is_floating(column.type) and bool(pc.any(pc.is_inf(column)).as_py())
-
-
-def _parse_instant(text: object) -> int:
-    instants = parse_instants(np.array([str(text).encode()]))
-    return int(instants[0])
 
 
 def _parse_bins(bins_entry: Any) -> ParameterBins:
@@ -547,15 +497,8 @@ def _parse_number(text: Any) -> float | None:
 
 
 def _parse_duration_seconds(duration: Any) -> float | None:
-    """Read a duration of ISO 8601 in seconds, roughly; None: it is none."""
-    if not isinstance(duration, str):
-        return None
-    match = _DURATION_PATTERN.fullmatch(duration)
-    if match is None:
-        return None
-    amounts = [float(amount or 0) for amount in match.groups()]
-    seconds = sum(amount * length for amount, length in zip(amounts, _DURATION_UNIT_SECONDS, strict=True))
-    return seconds or None
+    """Parse a duration in seconds; None: it is none, or 0."""
+    return parse_duration(duration) or None if isinstance(duration, str) else None
 
 
 def _parse_hapi_status(data: bytes) -> tuple[int | None, str]:
@@ -567,6 +510,3 @@ def _parse_hapi_status(data: bytes) -> tuple[int | None, str]:
     except (ValueError, TypeError, KeyError):
         return None, ""
     return code, message[:400]
-
-
-__all__ = ["Options", "open"]

@@ -8,15 +8,17 @@ import io
 import json
 import math
 import struct
+from functools import cached_property
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.client import get_media_type
-from hven.plugins.lint.findings import CheckedRowCoverage, FindingCollector, build_lint_checks
+from hven.plugins.lint.findings import CheckedRowCoverage, FindingCollector, parse_lint_checks
 from hven.plugins.lint.service_kinds import LintServiceKind
 from hven.plugins.series.lint import hapi_server as hapi
+from hven.plugins.series.time_texts import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,210 +26,86 @@ if TYPE_CHECKING:
     from hven.plugins.series.lint.hapi_server import ExaminedHapiServer
     from hven.sources.http_client import HttpAnswer
 
-STANDARD_PREFIX = "HAPI 3.3 sec. "
-HAPI_CHECKS = build_lint_checks(
-    (
-        "hapi.document",
-        "error",
-        STANDARD_PREFIX + "3",
-        "a document does not exist, or is not a JSON object",
-        "respond with status 200 and a JSON object",
-        "",
-    ),
-    (
-        "hapi.status",
-        "error",
-        STANDARD_PREFIX + "3.8",
-        "a document has no HAPI version or no status with the code 1200",
-        "write {HAPI: .., status: {code: 1200, message: OK}}",
-        "",
-    ),
-    (
-        "hapi.media-type",
-        "warning",
-        STANDARD_PREFIX + "3",
-        "a response has the wrong media type",
-        "send application/json, text/csv or application/octet-stream",
-        "",
-    ),
-    (
-        "hapi.cors",
-        "warning",
-        STANDARD_PREFIX + "9",
-        "scripts of other sites cannot read the response",
-        "send Access-Control-Allow-Origin: *",
-        "",
-    ),
-    (
-        "hapi.about-key",
-        "error",
-        STANDARD_PREFIX + "3.2",
-        "/about has no value for a required key",
-        "add id, title and contact",
-        "",
-    ),
-    (
-        "hapi.formats",
-        "error",
-        STANDARD_PREFIX + "3.3",
-        "outputFormats does not contain csv",
-        "support csv, as every server must",
-        "",
-    ),
-    (
-        "hapi.catalog",
-        "error",
-        STANDARD_PREFIX + "3.5",
-        "the catalog has an entry without an id, the same id twice, or an id that clients cannot send back",
-        "give each data set one id, without commas",
-        "",
-    ),
-    (
-        "hapi.depth",
-        "error",
-        STANDARD_PREFIX + "3.5",
-        "the catalog with depth=all differs from /info",
-        "return the same info in both places",
-        "",
-    ),
-    (
-        "hapi.info-key",
-        "error",
-        STANDARD_PREFIX + "3.6",
-        "a key of /info is missing or has the wrong form",
-        "write parameters, startDate and stopDate, with times and durations in ISO 8601",
-        "",
-    ),
-    (
-        "hapi.time",
-        "error",
-        STANDARD_PREFIX + "3.6.3",
-        "the first parameter is not the time",
-        "make the time the first parameter, with the type isotime, the units UTC and the fill null",
-        "",
-    ),
-    (
-        "hapi.parameter",
-        "error",
-        STANDARD_PREFIX + "3.6.3",
-        "the description of a parameter is incomplete or invalid",
-        "give the name, type, length of strings, size of arrays, units, and fill as text",
-        "",
-    ),
-    (
-        "hapi.bins",
-        "error",
-        STANDARD_PREFIX + "3.6.18",
-        "the bins do not match the parameter's size",
-        "write a center or a range for each element of each dimension",
-        "",
-    ),
-    (
-        "hapi.subset",
-        "error",
-        STANDARD_PREFIX + "3.6.1",
-        "an /info for some of the parameters lists other parameters",
-        "list the time and the requested parameters",
-        "",
-    ),
-    (
-        "hapi.record",
-        "error",
-        STANDARD_PREFIX + "3.7",
-        "a CSV line does not match /info",
-        "write one value for each element, in the form of its type",
-        "",
-    ),
-    (
-        "hapi.time-form",
-        "error",
-        STANDARD_PREFIX + "3.7.6",
-        "times do not have the declared length, or do not end with Z",
-        "write all times of a data set in the same form",
-        "",
-    ),
-    ("hapi.order", "error", STANDARD_PREFIX + "3.7", "samples are not ordered by time", "sort them", ""),
-    (
-        "hapi.outside",
-        "error",
-        STANDARD_PREFIX + "3.7",
-        "samples are outside the requested interval, or samples within it are missing",
-        "send all samples from start (inclusive) to stop (exclusive)",
-        "",
-    ),
-    (
-        "hapi.binary",
-        "error",
-        STANDARD_PREFIX + "3.7.4",
-        "the samples in binary are different from those in csv, or a record is incomplete",
-        "write little-endian doubles, 4-byte integers, and strings of their full length",
-        "",
-    ),
-    (
-        "hapi.json",
-        "error",
-        STANDARD_PREFIX + "3.7.5",
-        "the JSON samples differ from the CSV samples, or do not match /info",
-        "write the header object with the key data",
-        "",
-    ),
-    (
-        "hapi.header",
-        "error",
-        STANDARD_PREFIX + "3.7.2",
-        "the header before the samples differs from /info",
-        "with include=header, write the content of /info in lines that begin with #",
-        "",
-    ),
-    (
-        "hapi.nothing",
-        "warning",
-        STANDARD_PREFIX + "3.8",
-        "the response for an interval without samples is not empty",
-        "send status 200 and an empty body; with include=header, the code 1201",
-        "",
-    ),
-    (
-        "hapi.code",
-        "warning",
-        STANDARD_PREFIX + "3.8.1",
-        "the response to an invalid request does not have the right code",
-        "send HAPI's code in a JSON document",
-        "",
-    ),
-    (
-        "hapi.refused",
-        "error",
-        STANDARD_PREFIX + "3.8.1",
-        "an invalid request is not rejected",
-        "send an HTTP status from 400 on, and a JSON document with HAPI's code",
-        "",
-    ),
-    (
-        "hapi.http-status",
-        "error",
-        STANDARD_PREFIX + "3.8.1",
-        "the HTTP status does not match HAPI's code",
-        "send 404 for unknown data sets and parameters, otherwise 400",
-        "",
-    ),
-    (
-        "hapi.echo",
-        "error",
-        STANDARD_PREFIX + "3.8.2",
-        "the response repeats an invalid value",
-        "leave it out, because it may be a script",
-        "",
-    ),
-    (
-        "hapi.old-names",
-        "error",
-        STANDARD_PREFIX + "1.1",
-        "HAPI 2 requests are not understood",
-        "also accept id, time.min and time.max",
-        "",
-    ),
-)
+HAPI_CHECKS = parse_lint_checks("""
+hapi.document | error | HAPI 3.3 sec. 3
+    a document does not exist, or is not a JSON object
+    respond with status 200 and a JSON object
+hapi.status | error | HAPI 3.3 sec. 3.8
+    a document has no HAPI version or no status with the code 1200
+    write {HAPI: .., status: {code: 1200, message: OK}}
+hapi.media-type | warning | HAPI 3.3 sec. 3
+    a response has the wrong media type
+    send application/json, text/csv or application/octet-stream
+hapi.cors | warning | HAPI 3.3 sec. 9
+    scripts of other sites cannot read the response
+    send Access-Control-Allow-Origin: *
+hapi.about-key | error | HAPI 3.3 sec. 3.2
+    /about has no value for a required key
+    add id, title and contact
+hapi.formats | error | HAPI 3.3 sec. 3.3
+    outputFormats does not contain csv
+    support csv, as every server must
+hapi.catalog | error | HAPI 3.3 sec. 3.5
+    the catalog has an entry without an id, the same id twice, or an id that clients cannot send back
+    give each data set one id, without commas
+hapi.depth | error | HAPI 3.3 sec. 3.5
+    the catalog with depth=all differs from /info
+    return the same info in both places
+hapi.info-key | error | HAPI 3.3 sec. 3.6
+    a key of /info is missing or has the wrong form
+    write parameters, startDate and stopDate, with times and durations in ISO 8601
+hapi.time | error | HAPI 3.3 sec. 3.6.3
+    the first parameter is not the time
+    make the time the first parameter, with the type isotime, the units UTC and the fill null
+hapi.parameter | error | HAPI 3.3 sec. 3.6.3
+    the description of a parameter is incomplete or invalid
+    give the name, type, length of strings, size of arrays, units, and fill as text
+hapi.bins | error | HAPI 3.3 sec. 3.6.18
+    the bins do not match the parameter's size
+    write a center or a range for each element of each dimension
+hapi.subset | error | HAPI 3.3 sec. 3.6.1
+    an /info for some of the parameters lists other parameters
+    list the time and the requested parameters
+hapi.record | error | HAPI 3.3 sec. 3.7
+    a CSV line does not match /info
+    write one value for each element, in the form of its type
+hapi.time-form | error | HAPI 3.3 sec. 3.7.6
+    times do not have the declared length, or do not end with Z
+    write all times of a data set in the same form
+hapi.order | error | HAPI 3.3 sec. 3.7
+    samples are not ordered by time
+    sort them
+hapi.outside | error | HAPI 3.3 sec. 3.7
+    samples are outside the requested interval, or samples within it are missing
+    send all samples from start (inclusive) to stop (exclusive)
+hapi.binary | error | HAPI 3.3 sec. 3.7.4
+    the samples in binary are different from those in csv, or a record is incomplete
+    write little-endian doubles, 4-byte integers, and strings of their full length
+hapi.json | error | HAPI 3.3 sec. 3.7.5
+    the JSON samples differ from the CSV samples, or do not match /info
+    write the header object with the key data
+hapi.header | error | HAPI 3.3 sec. 3.7.2
+    the header before the samples differs from /info
+    with include=header, write the content of /info in lines that begin with #
+hapi.nothing | warning | HAPI 3.3 sec. 3.8
+    the response for an interval without samples is not empty
+    send status 200 and an empty body; with include=header, the code 1201
+hapi.code | warning | HAPI 3.3 sec. 3.8.1
+    the response to an invalid request does not have the right code
+    send HAPI's code in a JSON document
+hapi.refused | error | HAPI 3.3 sec. 3.8.1
+    an invalid request is not rejected
+    send an HTTP status from 400 on, and a JSON document with HAPI's code
+hapi.http-status | error | HAPI 3.3 sec. 3.8.1
+    the HTTP status does not match HAPI's code
+    send 404 for unknown data sets and parameters, otherwise 400
+hapi.echo | error | HAPI 3.3 sec. 3.8.2
+    the response repeats an invalid value
+    leave it out, because it may be a script
+hapi.old-names | error | HAPI 3.3 sec. 1.1
+    HAPI 2 requests are not understood
+    also accept id, time.min and time.max
+""")
 PARAMETER_TYPES = {"string", "double", "integer", "isotime"}
 TIME_STAMP_LOCATIONS = {"begin", "center", "end", "other"}
 MAX_DATA_SETS = 20  # data sets that are judged
@@ -235,6 +113,8 @@ SAMPLES_PER_DATA_SET = 40  # samples of a data set that are asked for, about
 INVALID_VALUE = "hvenWrong<b>"
 NOT_FOUND_CODES = {1406, 1407}
 ABOUT_KEYS = ("id", "title", "contact")
+YEAR_NANOSECONDS = 366 * 86_400 * hapi.SECOND_NANOSECONDS
+EARLIEST_TIME = hapi.parse_hapi_time("0002-01-01")
 
 
 def _check_hapi_server(server: ExaminedHapiServer, collector: FindingCollector) -> None:
@@ -244,7 +124,7 @@ def _check_hapi_server(server: ExaminedHapiServer, collector: FindingCollector) 
             for key in ABOUT_KEYS:
                 if not about.get(key):
                     collector.add_finding("hapi.about-key", key)
-    _fetch_hapi_document(server, collector, "capabilities")
+    capabilities = _fetch_hapi_document(server, collector, "capabilities") or {}
     catalog = _fetch_hapi_document(server, collector, "catalog") or {}
     if "csv" not in server.output_formats:
         collector.add_finding("hapi.formats", value=server.output_formats)
@@ -252,19 +132,22 @@ def _check_hapi_server(server: ExaminedHapiServer, collector: FindingCollector) 
     if not ids:
         collector.add_unchecked_reason("the catalog has no data sets")
         return
-    infos_by_id = {}
-    if server.version_numbers >= (3, 2):
-        infos_by_id = _fetch_catalog_infos(server, collector)
+    infos_by_id: dict[str, Any] = {}
+    if server.version_numbers >= (3, 2) and "all" in (capabilities.get("catalogDepthOptions") or ()):
+        deep_catalog = _fetch_hapi_document(server, collector, "catalog", depth="all") or {}
+        entries = [entry for entry in deep_catalog.get("catalog", ()) if isinstance(entry, dict)]
+        infos_by_id = {str(entry.get("id")): entry.get("info") for entry in entries}
     step = max(len(ids) // MAX_DATA_SETS, 1)
-    good_data_set = None
+    good_check = None
     for name in ids[::step][:MAX_DATA_SETS]:
+        data_set_check = _DataSetCheck(server, collector, name)
         try:
-            judged_data_set = _check_data_set(server, collector, name, infos_by_id.get(name))
-            good_data_set = good_data_set or judged_data_set
+            if data_set_check.run(infos_by_id.get(name)):
+                good_check = good_check or data_set_check
         except UserError as error:
             collector.add_unchecked_reason(f"{name}: {error.message}")
-    if good_data_set is not None:
-        _check_wrong_requests(server, collector, *good_data_set)
+    if good_check is not None:
+        _check_wrong_requests(server, collector, good_check)
 
 
 def _list_data_set_ids(collector: FindingCollector, catalog: dict[str, Any]) -> list[str]:
@@ -287,17 +170,17 @@ def _fetch_hapi_document(
 ) -> dict[str, Any] | None:
     """Fetch a document, and check what all documents have in common."""
     answer = server.request_endpoint(endpoint, **params)
-    location: dict[str, Any] = {"table": params.get("dataset", "")}
+    table = params.get("dataset", "")
     try:
         document = hapi.parse_json_answer(answer)
     except hapi.NotJsonError as error:
-        collector.add_finding("hapi.document", f"/{endpoint}: {error.message}", **location)
+        collector.add_finding("hapi.document", f"/{endpoint}: {error.message}", table=table)
         return None
     if answer.status != 200:
-        collector.add_finding("hapi.document", f"/{endpoint} returns status {answer.status}", **location)
+        collector.add_finding("hapi.document", f"/{endpoint} returns status {answer.status}", table=table)
         return None
     if hapi.find_hapi_status_code(answer) != 1200 or not document.get("HAPI"):
-        collector.add_finding("hapi.status", f"/{endpoint}", value=document.get("status"), **location)
+        collector.add_finding("hapi.status", f"/{endpoint}", value=document.get("status"), table=table)
     _check_media_type(collector, answer, "application/json", endpoint)
     if answer.headers.get("access-control-allow-origin") != "*":
         collector.add_finding("hapi.cors", f"/{endpoint}")
@@ -310,93 +193,254 @@ def _check_media_type(collector: FindingCollector, answer: HttpAnswer, media_typ
         collector.add_finding("hapi.media-type", f"{request_label}: not {media_type}", value=content_type)
 
 
-def _fetch_catalog_infos(server: ExaminedHapiServer, collector: FindingCollector) -> dict[str, Any]:
-    capabilities = hapi.parse_json_answer(server.capabilities_answer)
-    if "all" not in (capabilities.get("catalogDepthOptions") or ()):
-        return {}
-    deep_catalog = _fetch_hapi_document(server, collector, "catalog", depth="all") or {}
-    infos_by_id = {}
-    for entry in deep_catalog.get("catalog", ()):
-        if isinstance(entry, dict):
-            infos_by_id[str(entry.get("id"))] = entry.get("info")
-    return infos_by_id
+class _DataSetCheck:
+    """Checks a data set: its description, and some samples in all formats.
 
+    Attributes
+    ----------
+    info
+        The description of the data set.
+    rows
+        Samples, as the texts of csv.
+    """
 
-def _check_data_set(
-    server: ExaminedHapiServer, collector: FindingCollector, data_set_id: str, catalog_info: Any
-) -> tuple[str, dict[str, Any], list[list[str]]] | None:
-    info = _fetch_hapi_document(server, collector, "info", dataset=data_set_id)
-    if info is None or not _check_data_set_info(collector, data_set_id, info):
-        return None
-    if isinstance(catalog_info, dict):
-        keys = {*catalog_info, *info} - {"HAPI", "status"}
-        differing_keys = sorted(key for key in keys if catalog_info.get(key) != info.get(key))
-        if differing_keys:
-            collector.add_finding("hapi.depth", ", ".join(differing_keys), table=data_set_id)
-    rows = _check_samples(server, collector, data_set_id, info)
-    parameter_names = [parameter["name"] for parameter in info["parameters"]]
-    if len(parameter_names) > 1:
-        subset_info = (
-            _fetch_hapi_document(server, collector, "info", dataset=data_set_id, parameters=parameter_names[-1]) or {}
+    def __init__(self, server: ExaminedHapiServer, collector: FindingCollector, data_set_id: str) -> None:
+        self._server = server
+        self._collector = collector
+        self.data_set_id = data_set_id
+        self.info: dict[str, Any] = {}
+        self.rows: list[list[str]] = []
+
+    def _add_finding(self, code: str, detail: str = "", **example: Any) -> None:
+        self._collector.add_finding(code, detail, table=self.data_set_id, **example)
+
+    def run(self, catalog_info: Any) -> bool:
+        """Check the data set, which the catalog perhaps describes, too; return False if its description is unusable."""
+        info = self._fetch_info()
+        if info is None or not self._check_info(info):
+            return False
+        self.info = info
+        if isinstance(catalog_info, dict):
+            keys = {*catalog_info, *info} - {"HAPI", "status"}
+            differing_keys = sorted(key for key in keys if catalog_info.get(key) != info.get(key))
+            if differing_keys:
+                self._add_finding("hapi.depth", ", ".join(differing_keys))
+        self._check_samples()
+        if len(self.parameter_names) > 1:
+            first_name, *_, last_name = self.parameter_names
+            subset_info = self._fetch_info(parameters=last_name) or {}
+            subset_names = _list_parameter_names(subset_info)
+            if subset_info and subset_names != [first_name, last_name]:
+                self._add_finding("hapi.subset", value=subset_names)
+        coverage = CheckedRowCoverage(
+            table=self.data_set_id, row_count=len(self.rows), total_rows=None, used_aggregates=False
         )
-        subset_parameters = [entry for entry in subset_info.get("parameters", ()) if isinstance(entry, dict)]
-        subset_names = [parameter.get("name") for parameter in subset_parameters]
-        if subset_info and subset_names != [parameter_names[0], parameter_names[-1]]:
-            collector.add_finding("hapi.subset", table=data_set_id, value=subset_names)
-    coverage = CheckedRowCoverage(table=data_set_id, row_count=len(rows), total_rows=None, used_aggregates=False)
-    server.table_coverages.append(coverage)
-    return data_set_id, info, rows
+        self._server.table_coverages.append(coverage)
+        return True
 
+    def _fetch_info(self, **params: str) -> dict[str, Any] | None:
+        return _fetch_hapi_document(self._server, self._collector, "info", dataset=self.data_set_id, **params)
 
-def _check_data_set_info(collector: FindingCollector, data_set_id: str, info: dict[str, Any]) -> bool:
-    """Check the info of a data set; return False if nothing can be asked of it."""
-    try:
-        is_backwards = hapi.parse_hapi_time(info["startDate"]) >= hapi.parse_hapi_time(info["stopDate"])
-    except (KeyError, TypeError, ValueError):
-        dates = (info.get("startDate"), info.get("stopDate"))
-        collector.add_finding("hapi.info-key", "startDate, stopDate", table=data_set_id, value=dates)
-        return False
-    if is_backwards:
-        collector.add_finding(
-            "hapi.info-key", "stopDate is not after startDate", table=data_set_id, value=info["stopDate"]
-        )
-        return False
-    if "cadence" in info and not hapi.parse_iso_duration(str(info["cadence"])):
-        collector.add_finding("hapi.info-key", "cadence", table=data_set_id, value=info["cadence"])
-    if info.get("timeStampLocation", "center") not in TIME_STAMP_LOCATIONS:
-        collector.add_finding("hapi.info-key", "timeStampLocation", table=data_set_id, value=info["timeStampLocation"])
-    parameters = info.get("parameters")
-    if (
-        not isinstance(parameters, list)
-        or not parameters
-        or not all(isinstance(parameter, dict) and parameter.get("name") for parameter in parameters)
-    ):
-        collector.add_finding("hapi.info-key", "parameters", table=data_set_id)
-        return False
-    time = parameters[0]
-    names = [str(parameter["name"]).lower() for parameter in parameters]
-    if time.get("type") != "isotime" or time.get("fill") is not None or time.get("units") != "UTC" or time.get("size"):
-        column = str(time["name"])
-        collector.add_finding("hapi.time", table=data_set_id, column=column, value=time)
-    is_unusable = False
-    for parameter in parameters:
-        for fault in _find_parameter_faults(parameter, names):
-            collector.add_finding("hapi.parameter", fault, table=data_set_id, column=str(parameter["name"]))
-            is_unusable = is_unusable or fault in {"type", "length", "size"}
-        for fault in _find_bin_faults(
-            parameter, {str(other_parameter["name"]): other_parameter for other_parameter in parameters}
+    @property
+    def parameter_names(self) -> list[str]:
+        """Names of the parameters."""
+        return _list_parameter_names(self.info)
+
+    @cached_property
+    def _cells(self) -> list[dict[str, Any]]:
+        """The parameter of each value of a record."""
+        cells: list[dict[str, Any]] = []
+        for parameter in self.info["parameters"]:
+            cells += [parameter] * math.prod(parameter.get("size") or (1,))
+        return cells
+
+    # --- the description ---------------------------------------------------------------------------------------------
+
+    def _check_info(self, info: dict[str, Any]) -> bool:
+        """Check the info; return False if nothing can be asked of the data set."""
+        try:
+            is_backwards = hapi.parse_hapi_time(info["startDate"]) >= hapi.parse_hapi_time(info["stopDate"])
+        except (KeyError, TypeError, ValueError):
+            dates = (info.get("startDate"), info.get("stopDate"))
+            self._add_finding("hapi.info-key", "startDate, stopDate", value=dates)
+            return False
+        if is_backwards:
+            self._add_finding("hapi.info-key", "stopDate is not after startDate", value=info["stopDate"])
+            return False
+        if "cadence" in info and not parse_duration(str(info["cadence"])):
+            self._add_finding("hapi.info-key", "cadence", value=info["cadence"])
+        if info.get("timeStampLocation", "center") not in TIME_STAMP_LOCATIONS:
+            self._add_finding("hapi.info-key", "timeStampLocation", value=info["timeStampLocation"])
+        parameters = info.get("parameters")
+        if (
+            not isinstance(parameters, list)
+            or not parameters
+            or not all(isinstance(parameter, dict) and parameter.get("name") for parameter in parameters)
         ):
-            collector.add_finding("hapi.bins", fault, table=data_set_id, column=str(parameter["name"]))
-    return not is_unusable
+            self._add_finding("hapi.info-key", "parameters")
+            return False
+        return self._check_parameters(parameters)
+
+    def _check_parameters(self, parameters: Sequence[dict[str, Any]]) -> bool:
+        """Check the descriptions of parameters; return False if records cannot be read by them."""
+        time = parameters[0]
+        if (time.get("type"), time.get("fill"), time.get("units")) != ("isotime", None, "UTC") or time.get("size"):
+            self._add_finding("hapi.time", column=str(time["name"]), value=time)
+        names = [str(parameter["name"]) for parameter in parameters]
+        lower_case_names = [name.lower() for name in names]
+        is_usable = True
+        for name, parameter in zip(names, parameters, strict=True):
+            if lower_case_names.count(name.lower()) > 1 or "," in name:
+                self._add_finding("hapi.parameter", "name", column=name)
+            for fault in _find_parameter_faults(parameter):
+                self._add_finding("hapi.parameter", fault, column=name)
+                is_usable = is_usable and fault not in {"type", "length", "size"}
+            for fault in _find_bin_faults(parameter, names):
+                self._add_finding("hapi.bins", fault, column=name)
+        return is_usable
+
+    # --- samples -----------------------------------------------------------------------------------------------------
+
+    def _iterate_sample_windows(self) -> Iterator[tuple[int, int]]:
+        """Choose where samples may be: what the server proposes, the last ones, the first ones, all of a small set."""
+        first_time = hapi.parse_hapi_time(self.info["startDate"])
+        last_time = hapi.parse_hapi_time(self.info["stopDate"])
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            time = hapi.parse_hapi_time(self.info["sampleStartDate"])
+            yield time, hapi.parse_hapi_time(self.info["sampleStopDate"])
+        cadence = parse_duration(str(self.info.get("cadence", "")))
+        if cadence:
+            window_nanoseconds = int(cadence * SAMPLES_PER_DATA_SET * hapi.SECOND_NANOSECONDS)
+        else:
+            window_nanoseconds = max((last_time - first_time) // 1000, 60 * hapi.SECOND_NANOSECONDS)
+        for width in (window_nanoseconds, 30 * window_nanoseconds):
+            yield max(first_time, last_time - width), last_time
+            yield first_time, min(first_time + width, last_time)
+
+    def _request_samples(self, start: int, stop: int, **params: str) -> HttpAnswer:
+        """Request samples between two times, which are nanoseconds since 1970."""
+        interval = {"start": hapi.format_hapi_time(start), "stop": hapi.format_hapi_time(stop)}
+        return self._server.request_endpoint("data", dataset=self.data_set_id, **interval, **params)
+
+    def _check_samples(self) -> None:
+        """Check some samples in all formats, and keep them."""
+        for start, stop in dict.fromkeys(self._iterate_sample_windows()):
+            interval = f"{hapi.format_hapi_time(start)} to {hapi.format_hapi_time(stop)}"
+            answer = self._request_samples(start, stop)
+            if answer.status != 200:
+                detail = f"/data returns status {answer.status}, {hapi.find_hapi_status_code(answer)}"
+                self._add_finding("hapi.document", detail, value=interval)
+                return
+            self.rows = _parse_csv_rows(answer.body)
+            if self.rows:
+                break
+        if not self.rows:
+            self._collector.add_unchecked_reason(f"{self.data_set_id}: no samples were found")
+            return
+        _check_media_type(self._collector, answer, "text/csv", "/data")
+        if not answer.body.endswith(b"\n"):
+            self._add_finding("hapi.record", "the last line has no end")
+        times = self._check_csv_records()
+        if times is None:
+            return
+        if any(not start <= time < stop for time in times):
+            self._add_finding("hapi.outside", interval, value=(self.rows[0][0], self.rows[-1][0]))
+        self._compare_data_formats(start, stop)
+        if len(set(times)) > 2:
+            self._check_interval_bounds(times)
+
+    def _check_csv_records(self) -> list[int] | None:
+        """Check lines of csv; return their times, or None if they cannot be read."""
+        time_length = self.info["parameters"][0]["length"]
+        times = []
+        for number, row in enumerate(self.rows, 1):
+            key = f"record {number}"
+            if len(row) != len(self._cells):
+                self._add_finding("hapi.record", f"{len(row)} values, not {len(self._cells)}", key=key)
+                return None
+            if len(row[0]) != time_length or not row[0].endswith("Z"):
+                self._add_finding("hapi.time-form", f"{time_length} characters", value=row[0], key=key)
+            for parameter, text in zip(self._cells, row, strict=True):
+                if not _is_valid_parameter_value(parameter, text):
+                    column = str(parameter["name"])
+                    self._add_finding("hapi.record", parameter["type"], column=column, value=text, key=key)
+            try:
+                times.append(hapi.parse_hapi_time(row[0]))
+            except ValueError:
+                self._add_finding("hapi.record", "no time", value=row[0], key=key)
+                return None
+        if any(later_time < earlier_time for earlier_time, later_time in pairwise(times)):
+            self._add_finding("hapi.order", value=self.rows[0][0])
+        return times
+
+    def _check_interval_bounds(self, times: list[int]) -> None:
+        """Check that an interval begins with its start and ends before its stop, and an interval without samples."""
+        first_time, second_time, third_time, *_ = sorted(set(times))
+        part_rows = _parse_csv_rows(self._request_samples(second_time, third_time).body)
+        expected_rows = [row for row, time in zip(self.rows, times, strict=True) if time == second_time]
+        if [row[:1] for row in part_rows] != [row[:1] for row in expected_rows]:
+            shown_times = [row[0] for row in part_rows[:3]]
+            self._add_finding("hapi.outside", "from one sample to the next", value=shown_times)
+        if second_time - first_time <= 2:
+            return
+        empty_answer = self._request_samples(first_time + 1, first_time + 2)
+        header_answer = self._request_samples(first_time + 1, first_time + 2, include="header")
+        header, _ = _split_csv_header(header_answer.body)
+        if empty_answer.status not in {200, 204} or empty_answer.body.strip():
+            self._add_finding("hapi.nothing", f"status {empty_answer.status}, {len(empty_answer.body)} bytes")
+        elif header.get("status", {}).get("code") not in {1200, 1201}:
+            self._add_finding("hapi.nothing", "with include=header")
+
+    def _compare_data_formats(self, start: int, stop: int) -> None:
+        """Compare the other formats with the lines of csv."""
+        header, sample_bytes = _split_csv_header(self._request_samples(start, stop, include="header").body)
+        if header.get("format") != "csv" or _list_parameter_names(header) != self.parameter_names:
+            self._add_finding("hapi.header")
+        elif _parse_csv_rows(sample_bytes) != self.rows:
+            self._add_finding("hapi.header", "the samples are different from those without it")
+        if "binary" in self._server.output_formats:
+            answer = self._request_samples(start, stop, format="binary")
+            _check_media_type(self._collector, answer, "application/octet-stream", "format=binary")
+            codes = {"double": "d", "integer": "i"}
+            record_struct = struct.Struct(
+                "<" + "".join(codes.get(cell["type"], f"{cell.get('length')}s") for cell in self._cells)
+            )
+            if len(answer.body) != record_struct.size * len(self.rows):
+                fault = f"{len(answer.body)} bytes, not {len(self.rows)} records of {record_struct.size}"
+                self._add_finding("hapi.binary", fault)
+            else:
+                binary_values = [_decode_binary_record(record) for record in record_struct.iter_unpack(answer.body)]
+                self._compare_records("hapi.binary", binary_values)
+        if "json" in self._server.output_formats:
+            answer = self._request_samples(start, stop, format="json")
+            _check_media_type(self._collector, answer, "application/json", "format=json")
+            try:
+                records = hapi.parse_json_answer(answer)["data"]
+                self._compare_records("hapi.json", [list(_flatten_nested_lists(record)) for record in records])
+            except (hapi.NotJsonError, KeyError, TypeError) as error:
+                self._add_finding("hapi.json", str(error))
+
+    def _compare_records(self, code: str, records: list[list[Any]]) -> None:
+        """Report the first record of a format that differs from the record of csv."""
+        if len(self.rows) != len(records):
+            self._add_finding(code, f"{len(records)} records, not {len(self.rows)}")
+            return
+        for number, (row, record) in enumerate(zip(self.rows, records, strict=True), 1):
+            csv_record = [_parse_csv_value(cell, text) for cell, text in zip(self._cells, row, strict=True)]
+            if len(csv_record) != len(record) or not all(map(_is_same_value, csv_record, record)):
+                self._add_finding(code, f"csv has {csv_record[:8]}", key=f"record {number}", value=record[:8])
+                return
 
 
-def _find_parameter_faults(parameter: dict[str, Any], names: Sequence[str]) -> Iterator[str]:
+def _list_parameter_names(info: dict[str, Any]) -> list[Any]:
+    return [parameter.get("name") for parameter in info.get("parameters", ()) if isinstance(parameter, dict)]
+
+
+def _find_parameter_faults(parameter: dict[str, Any]) -> Iterator[str]:
+    """Find the keys of a parameter that are missing or wrong."""
     kind = parameter.get("type")
-    fill = parameter.get("fill")
     units = parameter.get("units", "")
     size = parameter.get("size")
-    if names.count(str(parameter["name"]).lower()) > 1 or "," in str(parameter["name"]):
-        yield "name"
     if kind not in PARAMETER_TYPES:
         yield "type"
     if kind in {"string", "isotime"} and not (isinstance(parameter.get("length"), int) and parameter["length"] > 0):
@@ -407,12 +451,14 @@ def _find_parameter_faults(parameter: dict[str, Any], names: Sequence[str]) -> I
         yield "size"
     if units == "" or not isinstance(units, str | list | None):
         yield "units"
-    if (
-        "fill" not in parameter
-        or not isinstance(fill, str | None)
-        or (fill is not None and kind in {"integer", "double"} and not _is_number_of_type(fill, kind))
-    ):
+    if "fill" not in parameter or not _is_valid_fill(parameter["fill"], kind):
         yield "fill"
+
+
+def _is_valid_fill(fill: Any, kind: Any) -> bool:
+    if isinstance(fill, str) and kind in {"integer", "double"}:
+        return _is_number_of_type(fill, kind)
+    return isinstance(fill, str | None)
 
 
 def _is_number_of_type(text: str, value_type: str) -> bool:
@@ -424,7 +470,7 @@ def _is_number_of_type(text: str, value_type: str) -> bool:
         return False
 
 
-def _find_bin_faults(parameter: dict[str, Any], parameters_by_name: dict[str, Any]) -> Iterator[str]:
+def _find_bin_faults(parameter: dict[str, Any], parameter_names: Sequence[str]) -> Iterator[str]:
     bins = parameter.get("bins")
     size = parameter.get("size")
     if bins is None:
@@ -440,144 +486,18 @@ def _find_bin_faults(parameter: dict[str, Any], parameters_by_name: dict[str, An
             yield "neither centers nor ranges"
         for key in ("centers", "ranges"):
             bin_values = dimension_bins.get(key)
-            if isinstance(bin_values, str) and bin_values not in parameters_by_name:
+            if isinstance(bin_values, str) and bin_values not in parameter_names:
                 yield f"{key} is not a parameter"
-            elif isinstance(bin_values, list) and len(bin_values) != count:
+            if not isinstance(bin_values, list):
+                continue
+            if len(bin_values) != count:
                 yield f"{len(bin_values)} {key} for {count} elements"
-            elif (
-                isinstance(bin_values, list)
-                and key == "ranges"
-                and not all(isinstance(bounds, list) and len(bounds) == 2 for bounds in bin_values)
-            ):
+            elif key == "ranges" and not all(isinstance(pair, list) and len(pair) == 2 for pair in bin_values):
                 yield "ranges are not pairs"
-
-
-# --- samples -----------------------------------------------------------------------------------------------------
-
-
-def _iterate_sample_windows(info: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """Choose where samples may be: what the server proposes, the last ones, the first ones, all of a small set."""
-    first_time = hapi.parse_hapi_time(info["startDate"])
-    last_time = hapi.parse_hapi_time(info["stopDate"])
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        time = hapi.parse_hapi_time(info["sampleStartDate"])
-        yield time, hapi.parse_hapi_time(info["sampleStopDate"])
-    cadence = hapi.parse_iso_duration(str(info.get("cadence", "")))
-    if cadence:
-        window_nanoseconds = int(cadence * SAMPLES_PER_DATA_SET * hapi.SECOND_NANOSECONDS)
-    else:
-        window_nanoseconds = max((last_time - first_time) // 1000, 60 * hapi.SECOND_NANOSECONDS)
-    for width in (window_nanoseconds, 30 * window_nanoseconds):
-        yield max(first_time, last_time - width), last_time
-        yield first_time, min(first_time + width, last_time)
-
-
-def _check_samples(
-    server: ExaminedHapiServer, collector: FindingCollector, data_set_id: str, info: dict[str, Any]
-) -> list[list[str]]:
-    """Judge some samples in all formats; return them as texts."""
-    rows: list[list[str]] = []
-    params: dict[str, str] = {}
-    for start, stop in dict.fromkeys(_iterate_sample_windows(info)):
-        params = {"dataset": data_set_id, "start": hapi.format_hapi_time(start), "stop": hapi.format_hapi_time(stop)}
-        answer = server.request_endpoint("data", **params)
-        if answer.status != 200:
-            detail = f"/data returns status {answer.status}, {hapi.find_hapi_status_code(answer)}"
-            interval = f"{params['start']} to {params['stop']}"
-            collector.add_finding("hapi.document", detail, table=data_set_id, value=interval)
-            return []
-        rows = _parse_csv_rows(answer.body)
-        if rows:
-            _check_media_type(collector, answer, "text/csv", "/data")
-            break
-    if not rows:
-        collector.add_unchecked_reason(f"{data_set_id}: no samples were found")
-        return []
-    if not answer.body.endswith(b"\n"):
-        collector.add_finding("hapi.record", "the last line has no end", table=data_set_id)
-    times = _check_csv_records(collector, data_set_id, info, rows)
-    if times is None:
-        return rows
-    if any(not start <= time < stop for time in times):
-        interval = f"{hapi.format_hapi_time(start)} to {hapi.format_hapi_time(stop)}"
-        first_and_last = (rows[0][0], rows[-1][0])
-        collector.add_finding("hapi.outside", interval, table=data_set_id, value=first_and_last)
-    _compare_data_formats(server, collector, info, rows, params)
-    if len(set(times)) > 2:
-        _check_interval_bounds(server, collector, data_set_id, rows, times)
-    return rows
 
 
 def _parse_csv_rows(body: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(body.decode("utf-8", "replace"))))
-
-
-def _check_interval_bounds(
-    server: ExaminedHapiServer, collector: FindingCollector, data_set_id: str, rows: list[list[str]], times: list[int]
-) -> None:
-    """Check that an interval begins with its start and ends before its stop, and an interval without samples."""
-    first_time, second_time, third_time, *_ = sorted(set(times))
-    start, stop = hapi.format_hapi_time(second_time), hapi.format_hapi_time(third_time)
-    params = {"dataset": data_set_id, "start": start, "stop": stop}
-    part_rows = _parse_csv_rows(server.request_endpoint("data", **params).body)
-    part_times = [row[:1] for row in part_rows]
-    expected_rows = [row for row, time in zip(rows, times, strict=True) if time == second_time]
-    expected_times = [row[:1] for row in expected_rows]
-    if part_times != expected_times:
-        shown_times = [row[0] for row in part_times[:3]]
-        collector.add_finding("hapi.outside", "from one sample to the next", table=data_set_id, value=shown_times)
-    if second_time - first_time <= 2:
-        return
-    start, stop = hapi.format_hapi_time(first_time + 1), hapi.format_hapi_time(first_time + 2)
-    empty_params = {"dataset": data_set_id, "start": start, "stop": stop}
-    empty_answer = server.request_endpoint("data", **empty_params)
-    header_answer = server.request_endpoint("data", **empty_params, include="header")
-    header, _ = _split_csv_header(header_answer.body)
-    if empty_answer.status not in {200, 204} or empty_answer.body.strip():
-        fault = f"status {empty_answer.status}, {len(empty_answer.body)} bytes"
-        collector.add_finding("hapi.nothing", fault, table=data_set_id)
-    elif header.get("status", {}).get("code") not in {1200, 1201}:
-        collector.add_finding("hapi.nothing", "with include=header", table=data_set_id)
-
-
-def _count_parameter_elements(parameter: dict[str, Any]) -> int:
-    return math.prod(parameter.get("size") or (1,))
-
-
-def _check_csv_records(
-    collector: FindingCollector, data_set_id: str, info: dict[str, Any], rows: list[list[str]]
-) -> list[int] | None:
-    """Check lines of csv; return their times, or None if they cannot be read."""
-    time_length = info["parameters"][0]["length"]
-    cells = _list_cell_parameters(info)
-    times = []
-    for number, row in enumerate(rows, 1):
-        location: dict[str, Any] = {"table": data_set_id, "key": f"record {number}"}
-        if len(row) != len(cells):
-            collector.add_finding("hapi.record", f"{len(row)} values, not {len(cells)}", **location)
-            return None
-        if len(row[0]) != time_length or not row[0].endswith("Z"):
-            collector.add_finding("hapi.time-form", f"{time_length} characters", value=row[0], **location)
-        for parameter, text in zip(cells, row, strict=True):
-            if not _is_valid_parameter_value(parameter, text):
-                column = str(parameter["name"])
-                collector.add_finding("hapi.record", parameter["type"], column=column, value=text, **location)
-        try:
-            times.append(hapi.parse_hapi_time(row[0]))
-        except ValueError:
-            collector.add_finding("hapi.record", "no time", value=row[0], **location)
-            return None
-    if any(later_time < earlier_time for earlier_time, later_time in pairwise(times)):
-        collector.add_finding("hapi.order", table=data_set_id, value=rows[0][0])
-    return times
-
-
-def _list_cell_parameters(info: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the parameter of each value of a record."""
-    cells: list[dict[str, Any]] = []
-    for parameter in info["parameters"]:
-        cells += [parameter] * _count_parameter_elements(parameter)
-    return cells
 
 
 def _is_valid_parameter_value(parameter: dict[str, Any], text: str) -> bool:
@@ -585,64 +505,11 @@ def _is_valid_parameter_value(parameter: dict[str, Any], text: str) -> bool:
     kind = parameter["type"]
     if kind in {"integer", "double"}:
         return _is_number_of_type(text, kind)
-    if kind in {"string", "isotime"}:
-        return len(text.encode()) <= int(parameter["length"])
-    return True
-
-
-def _compare_data_formats(
-    server: ExaminedHapiServer,
-    collector: FindingCollector,
-    info: dict[str, Any],
-    rows: list[list[str]],
-    params: dict[str, str],
-) -> None:
-    """Compare the other formats with the lines of csv."""
-    name = params["dataset"]
-    header, sample_bytes = _split_csv_header(server.request_endpoint("data", **params, include="header").body)
-    header_names = [parameter.get("name") for parameter in header.get("parameters", ())]
-    parameter_names = [parameter["name"] for parameter in info["parameters"]]
-    if header.get("format") != "csv" or header_names != parameter_names:
-        collector.add_finding("hapi.header", table=name)
-    elif _parse_csv_rows(sample_bytes) != rows:
-        collector.add_finding("hapi.header", "the samples are different from those without it", table=name)
-    csv_values = [_parse_csv_values(info, row) for row in rows]
-    if "binary" in server.output_formats:
-        answer = server.request_endpoint("data", **params, format="binary")
-        _check_media_type(collector, answer, "application/octet-stream", "format=binary")
-        record_struct = _build_record_struct(info)
-        if len(answer.body) != record_struct.size * len(rows):
-            fault = f"{len(answer.body)} bytes, not {len(rows)} records of {record_struct.size}"
-            collector.add_finding("hapi.binary", fault, table=name)
-        else:
-            binary_values = [_decode_binary_record(record) for record in record_struct.iter_unpack(answer.body)]
-            _compare_records(collector, "hapi.binary", name, csv_values, binary_values)
-    if "json" in server.output_formats:
-        answer = server.request_endpoint("data", **params, format="json")
-        _check_media_type(collector, answer, "application/json", "format=json")
-        try:
-            records = hapi.parse_json_answer(answer)["data"]
-            json_values = [list(_flatten_nested_lists(record)) for record in records]
-            _compare_records(collector, "hapi.json", name, csv_values, json_values)
-        except (hapi.NotJsonError, KeyError, TypeError) as error:
-            collector.add_finding("hapi.json", str(error), table=name)
-
-
-def _build_record_struct(info: dict[str, Any]) -> struct.Struct:
-    """Describe a binary record: little-endian doubles, integers of 4 bytes, texts of their length."""
-    codes = {"double": "d", "integer": "i"}
-    cell_codes = [codes.get(cell["type"], f"{cell.get('length')}s") for cell in _list_cell_parameters(info)]
-    return struct.Struct("<" + "".join(cell_codes))
+    return len(text.encode()) <= int(parameter["length"])
 
 
 def _decode_binary_record(record: tuple[Any, ...]) -> list[Any]:
-    values = []
-    for value in record:
-        if isinstance(value, bytes):
-            values.append(value.rstrip(b"\0").decode("utf-8", "replace"))
-        else:
-            values.append(value)
-    return values
+    return [value.rstrip(b"\0").decode("utf-8", "replace") if isinstance(value, bytes) else value for value in record]
 
 
 def _split_csv_header(body: bytes) -> tuple[dict[str, Any], bytes]:
@@ -654,21 +521,15 @@ def _split_csv_header(body: bytes) -> tuple[dict[str, Any], bytes]:
         header = json.loads(b"".join(line[1:] for line in header_lines))
     except ValueError:
         header = {}
-    if not isinstance(header, dict):
-        header = {}
-    return header, samples
+    return header if isinstance(header, dict) else {}, samples
 
 
-def _parse_csv_values(info: dict[str, Any], row: list[str]) -> list[Any]:
-    """Convert the texts of numbers in a line of csv."""
-    values: list[Any] = []
-    for cell, text in zip(_list_cell_parameters(info), row, strict=True):
-        kind = cell["type"]
-        if kind in {"double", "integer"} and _is_number_of_type(text, kind):
-            values.append(float(text))
-        else:
-            values.append(text)
-    return values
+def _parse_csv_value(parameter: dict[str, Any], text: str) -> str | float:
+    """Convert the text of a number in a line of csv."""
+    kind = parameter["type"]
+    if kind in {"double", "integer"} and _is_number_of_type(text, kind):
+        return float(text)
+    return text
 
 
 def _flatten_nested_lists(value: Any) -> Iterator[Any]:
@@ -677,25 +538,6 @@ def _flatten_nested_lists(value: Any) -> Iterator[Any]:
             yield from _flatten_nested_lists(item)
         else:
             yield item
-
-
-def _compare_records(
-    collector: FindingCollector,
-    code: str,
-    data_set_id: str,
-    csv_records: list[list[Any]],
-    format_records: list[list[Any]],
-) -> None:
-    """Report the first record that differs from the record of csv."""
-    if len(csv_records) != len(format_records):
-        collector.add_finding(code, f"{len(format_records)} records, not {len(csv_records)}", table=data_set_id)
-        return
-    for number, (csv_record, format_record) in enumerate(zip(csv_records, format_records, strict=True), 1):
-        has_same_length = len(csv_record) == len(format_record)
-        if not has_same_length or not all(map(_is_same_value, csv_record, format_record)):
-            detail = f"csv has {csv_record[:8]}"
-            collector.add_finding(code, detail, table=data_set_id, key=f"record {number}", value=format_record[:8])
-            return
 
 
 def _is_same_value(csv_value: Any, format_value: Any) -> bool:
@@ -714,47 +556,41 @@ def _is_same_value(csv_value: Any, format_value: Any) -> bool:
 
 
 def _check_wrong_requests(
-    server: ExaminedHapiServer,
-    collector: FindingCollector,
-    data_set_id: str,
-    info: dict[str, Any],
-    rows: list[list[str]],
+    server: ExaminedHapiServer, collector: FindingCollector, data_set_check: _DataSetCheck
 ) -> None:
-    parameter_names = [str(parameter["name"]) for parameter in info["parameters"]]
+    info, rows = data_set_check.info, data_set_check.rows
+    names = [str(name) for name in data_set_check.parameter_names]
     start = info["startDate"]
     stop = info["stopDate"]
     if rows:
         last_time = hapi.parse_hapi_time(rows[-1][0])
         start = rows[0][0]
         stop = hapi.format_hapi_time(min(last_time + 1, hapi.parse_hapi_time(stop)))
-    year_nanoseconds = 366 * 86_400 * hapi.SECOND_NANOSECONDS
-    earlier_time = hapi.parse_hapi_time(info["startDate"]) - year_nanoseconds
-    far_time = hapi.format_hapi_time(max(earlier_time, year_nanoseconds))
-    data = {"dataset": data_set_id, "start": start, "stop": stop}
-    repeated_names = f"{parameter_names[-1]},{parameter_names[-1]}"
+    earlier_time = hapi.parse_hapi_time(info["startDate"]) - YEAR_NANOSECONDS
+    data_set = {"dataset": data_set_check.data_set_id}
+    data = {**data_set, "start": start, "stop": stop}
     wrong_requests: list[tuple[str, dict[str, str], tuple[int, ...]]] = [
         (INVALID_VALUE, {}, (1400,)),
         ("catalog", {INVALID_VALUE: INVALID_VALUE}, (1401, 1400)),
         ("info", {}, (1400, 1406)),
         ("info", {"dataset": INVALID_VALUE}, (1406,)),
-        ("info", {"dataset": data_set_id, "parameters": INVALID_VALUE}, (1407,)),
+        ("info", {**data_set, "parameters": INVALID_VALUE}, (1407,)),
         ("data", {**data, "start": INVALID_VALUE}, (1402,)),
         ("data", {**data, "stop": INVALID_VALUE}, (1403,)),
         ("data", {**data, "start": stop, "stop": start}, (1404,)),
         ("data", {**data, "stop": start}, (1404,)),
-        ("data", {**data, "start": far_time}, (1405,)),
+        ("data", {**data, "start": hapi.format_hapi_time(max(earlier_time, EARLIEST_TIME))}, (1405,)),
         ("data", {**data, "parameters": INVALID_VALUE}, (1407,)),
         ("data", {**data, "format": INVALID_VALUE}, (1409,)),
         ("data", {**data, "include": INVALID_VALUE}, (1410,)),
-        ("data", {**data, "parameters": repeated_names}, (1411,)),
+        ("data", {**data, "parameters": f"{names[-1]},{names[-1]}"}, (1411,)),
     ]
-    if len(parameter_names) > 2:
-        reversed_names = f"{parameter_names[-1]},{parameter_names[1]}"
-        wrong_requests.append(("data", {**data, "parameters": reversed_names}, (1411,)))
+    if len(names) > 2:
+        wrong_requests.append(("data", {**data, "parameters": f"{names[-1]},{names[1]}"}, (1411,)))
     if server.version_numbers >= (3, 2):
         wrong_requests.append(("catalog", {"depth": INVALID_VALUE}, (1413,)))
     if server.version_numbers >= (3, 3):
-        wrong_requests.append(("info", {"dataset": data_set_id, "resolve_references": INVALID_VALUE}, (1412,)))
+        wrong_requests.append(("info", {**data_set, "resolve_references": INVALID_VALUE}, (1412,)))
     for endpoint, params, codes in wrong_requests:
         _check_wrong_request(server, collector, endpoint, params, codes)
     if server.client.send_request("POST", f"{server.url}/catalog").status < 400:
@@ -781,19 +617,13 @@ def _check_wrong_request(
     if answer.status < 400:
         collector.add_finding("hapi.refused", request_label, value=f"{answer.status}, {code}")
         return
+    expected_status = 404 if code in NOT_FOUND_CODES else 400
     if code not in expected_codes:
         collector.add_finding("hapi.code", request_label, value=code)
-    elif answer.status != _find_expected_http_status(code):
+    elif answer.status != expected_status:
         collector.add_finding("hapi.http-status", request_label, value=f"{answer.status}, {code}")
     if INVALID_VALUE.encode() in answer.body:
         collector.add_finding("hapi.echo", request_label)
-
-
-def _find_expected_http_status(hapi_code: int) -> int:
-    """Return the HTTP status that belongs to a code of HAPI."""
-    if hapi_code in NOT_FOUND_CODES:
-        return 404
-    return 500 if hapi_code >= 1500 else 400
 
 
 GROUP = CheckGroup(name="hapi", title="HAPI", checks=HAPI_CHECKS, run=_check_hapi_server, protocol="hapi")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hven.model.errors import UserError
 from hven.plugins.lint.client import LintHttpClient, LintRequestLimits, ServiceNotCheckableError
+from hven.plugins.series.time_texts import parse_time_as_nanoseconds
 
 if TYPE_CHECKING:
     from hven.plugins.lint.findings import CheckedRowCoverage
@@ -17,14 +19,7 @@ if TYPE_CHECKING:
 
 HAPI_2_NAMES = {"dataset": "id", "start": "time.min", "stop": "time.max"}  # names of parameters in HAPI 1 and 2
 SECOND_NANOSECONDS = 1_000_000_000
-_TIME_PATTERN = re.compile(
-    r"(\d{4})(?:-(?:(\d{3})|(\d\d)(?:-(\d\d))?))?(?:T(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d*))?)?)?)?Z?"
-)
-_DURATION_PATTERN = re.compile(
-    r"P(?=.)(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+(?:\.\d+)?)D)?"
-    r"(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?"
-)
-_UNIT_SECONDS = (31_536_000, 2_592_000, 604_800, 86_400, 3_600, 60, 1)
+_DATE_PATTERN = re.compile(r"\d{4}(?:-(?:\d{3}|\d\d(?:-\d\d)?))?(?:T|Z?$)")  # HAPI has no dates without hyphens
 
 
 class NotJsonError(UserError):
@@ -32,44 +27,22 @@ class NotJsonError(UserError):
 
 
 def parse_hapi_time(text: str) -> int:
-    """Parse a time into nanoseconds since the year 1.
+    """Parse a time into nanoseconds since 1970.
 
     Raises
     ------
     ValueError
         The text is not a time of HAPI.
     """
-    match = _TIME_PATTERN.fullmatch(text)
-    if match is None:
+    if not _DATE_PATTERN.match(text):
         raise ValueError(text)
-    numbers = [int(part or 0) for part in match.groups()[:7]]
-    year, day_of_year, month, day, hour, minute, second = numbers
-    date = dt.date(year, month or 1, day or 1)
-    if day_of_year:
-        date += dt.timedelta(days=day_of_year - 1)
-    if date.year != year or hour > 24 or minute > 59 or second > 60:
-        raise ValueError(text)
-    seconds = date.toordinal() * 86_400 + hour * 3600 + minute * 60 + second
-    fraction_nanoseconds = int((match[8] or "").ljust(9, "0")[:9])
-    return seconds * SECOND_NANOSECONDS + fraction_nanoseconds
+    return parse_time_as_nanoseconds(text)
 
 
 def format_hapi_time(nanoseconds: int) -> str:
-    """Format nanoseconds since the year 1 for a request."""
+    """Format nanoseconds since 1970 for a request."""
     seconds, fraction = divmod(nanoseconds, SECOND_NANOSECONDS)
-    day = dt.datetime.fromordinal(seconds // 86_400) + dt.timedelta(seconds=seconds % 86_400)
-    return f"{day.isoformat()}.{fraction:09d}Z"
-
-
-def parse_iso_duration(duration: str) -> float | None:
-    """Parse a duration of ISO 8601 into seconds; None if the text is not a duration.
-
-    A month counts 30 days, and a year 365.
-    """
-    match = _DURATION_PATTERN.fullmatch(duration)
-    if match is None:
-        return None
-    return sum(float(part) * length for part, length in zip(match.groups(), _UNIT_SECONDS, strict=True) if part)
+    return f"{np.datetime64(seconds, 's')}.{fraction:09d}Z"
 
 
 def parse_json_answer(answer: HttpAnswer) -> dict[str, Any]:
@@ -92,12 +65,9 @@ def parse_json_answer(answer: HttpAnswer) -> dict[str, Any]:
 def find_hapi_status_code(answer: HttpAnswer) -> int | None:
     """Return HAPI's status code in a document; None if there is none."""
     try:
-        status = parse_json_answer(answer).get("status")
-    except NotJsonError:
+        code = parse_json_answer(answer)["status"]["code"]
+    except (NotJsonError, KeyError, TypeError):
         return None
-    if not isinstance(status, dict):
-        return None
-    code = status.get("code")
     return code if isinstance(code, int) else None
 
 

@@ -1,4 +1,9 @@
-"""Show ``/hapi`` and ``/series/<id>`` as pages: the data sets of time series, and plots of single ones."""
+"""Show ``/hapi`` and ``/series/<id>`` as pages: the data sets of time series, and plots of single ones.
+
+The extension point ``series.concurrent_rows`` is for packages that find rows of other tables in the span of a time
+line. A module of the point has two functions. ``build_routes(context)`` routes ``/meanwhile``, which the script of the
+page requests. ``list_remote_keys(page_context)`` lists the remote tables that the script can query one by one.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from hven.model import plugins
 from hven.model.table import find_begin_and_end_time_columns
 from hven.plugins.series.table_series import list_spanned_ids, list_table_series
 from hven.plugins.series.time_texts import format_instant
-from hven.plugins.series.timelines.concurrent_searches import (
-    build_routes,
-    has_concurrent_searches,
-    list_remote_keys,
-)
 from hven.plugins.series.timelines.tile_preloading import list_tiles_to_preload
 from hven.portal.api.page_rows import build_table_address, render_page_response, to_unix_microseconds
 from hven.portal.api.pages import PortalPages, TemplateContext, build_error_responder, build_page_context
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from hven.model.table import Table
     from hven.portal.api.page_rows import RowPage
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 SERIES_FACE = "timelines"
+CONCURRENT_ROWS_POINT = "series.concurrent_rows"
 MAX_LAST_SAMPLES = 1000
 
 
@@ -123,6 +126,7 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         error_responder = build_error_responder(context, suggest_pages=True, has_switches=True)
         return error_responder(request, series_facts["fault"])
     page_context = build_page_context(request, context)
+    search_modules = plugins.load_extensions(CONCURRENT_ROWS_POINT)
     begins, ends = (
         "" if instant is None else format_instant(instant)[:16].replace("T", " ")
         for instant in (series_facts["start"], series_facts["stop"])
@@ -135,8 +139,8 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         begins=begins,
         ends=ends,
         data=data,
-        alone=not has_concurrent_searches(),
-        elsewhere=list_remote_keys(page_context),
+        alone=not search_modules,
+        elsewhere=[key for module in search_modules for key in module.list_remote_keys(page_context)],
         last=_build_last_samples_address(series_facts),
         tiles=list_tiles_to_preload(series_facts, request.query_params, data),
     )
@@ -195,7 +199,13 @@ def build_time_query_string(row: RowPage, table: Table) -> str:
     return f"_from={format_instant(begin_instant)}&_to={format_instant(end_instant)}"
 
 
-PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parents[1] / "pages")
+def build_concurrent_search_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route the searches of all packages that find rows of other tables."""
+    modules = plugins.load_extensions(CONCURRENT_ROWS_POINT)
+    return [route for module in modules for route in module.build_routes(context)]
+
+
+PAGES = PortalPages(build_routes=build_concurrent_search_routes, template_directory=Path(__file__).parents[1] / "pages")
 SERIES_LINKS = TableLinks(
     name="series",
     title="Time series",

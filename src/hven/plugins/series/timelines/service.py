@@ -19,12 +19,13 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from hven import __version__, services
+from hven import services
 from hven.model import LruCache
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
 from hven.plugins.series import pyramids, sample_sets
+from hven.plugins.series.sample_parameters import list_bin_centers
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import DAY_MICROSECONDS
 from hven.plugins.series.timelines import spectrum_channels as channels
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 
     from hven.model.table import ParameterBins, Table
     from hven.plugins.series.reductions import BinRecords
-    from hven.plugins.series.sample_sets import SampleDataSet, SampleParameter
+    from hven.plugins.series.sample_parameters import SampleParameter
+    from hven.plugins.series.sample_sets import SampleDataSet
     from hven.services.face import Paged
 
     Numbers = npt.NDArray[Any]
@@ -106,11 +108,8 @@ def build_timeline_routes(context: ServiceContext) -> Sequence[Route]:
 
     def answer_description(timeline_request: _TimelineRequest) -> Response:
         facts = orjson.dumps(_describe_data_set(timeline_request, timeline_request.require_data_set()))
-        access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
         # from the bytes, because `latest` changes within one state of the site, when the reductions are built
-        etag = services.compute_etag(facts)
-        is_public = access_key == "public" and timeline_request.principal.is_anonymous
-        headers = services.build_cache_headers(etag, is_public=is_public)
+        headers = services.build_cache_headers(services.compute_etag(facts), is_public=timeline_request.is_public)
         return services.answer_with_etag(timeline_request.request, headers, "application/json", facts)
 
     def answer_data(timeline_request: _TimelineRequest, params: services.RequestParams) -> Response:
@@ -118,23 +117,12 @@ def build_timeline_routes(context: ServiceContext) -> Sequence[Route]:
             return answer_description(timeline_request)
         request = timeline_request.request
         data_set = timeline_request.require_data_set()
-        access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
-        is_public = access_key == "public" and timeline_request.principal.is_anonymous
-        etag = services.compute_etag(
-            __version__,
-            timeline_request.published_state.version,
-            access_key,
-            timeline_request.base_url,
-            data_set.id,
-            data_set.response_variation_token,
-            sorted(params.values.items()),
-        )
-        headers = services.build_cache_headers(etag, is_public=is_public)
-        if services.is_unchanged(request, etag):
+        headers = timeline_request.build_cache_headers(data_set, params.values.items())
+        if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
-        can_cache = is_public and data_set.remote is None and request.method == "GET"
+        can_cache = timeline_request.is_public and data_set.remote is None and request.method == "GET"
         tile_cache = context.site.get_or_create(TimelineTileCache)
-        key = (etag, choose_encoding(request.headers.get("accept-encoding", "")))
+        key = (headers["etag"], choose_encoding(request.headers.get("accept-encoding", "")))
         cached_tile = tile_cache.find(key) if can_cache else None
         if cached_tile is not None:
             cached_body, cached_headers = cached_tile
@@ -167,25 +155,22 @@ def build_timeline_routes(context: ServiceContext) -> Sequence[Route]:
 
 def _describe_data_set(timeline_request: _TimelineRequest, data_set: SampleDataSet) -> dict[str, Any]:
     """Describe a data set for the page; times are microseconds since 1970."""
-    extent = timeline_request.find_time_extent(data_set)
-    drawn_parameters = _list_numeric_parameters(data_set)
+    extent = sample_sets.find_time_extent(timeline_request, data_set)
+    drawn_parameters = data_set.numeric_parameters
     picture_names = [parameter.name for parameter in data_set.parameters if parameter.has_url_values]
-    latest_stretch = find_span_after_last_gap(
-        timeline_request.context, timeline_request.principal, data_set, extent, timeline_request.published_state
-    )
     cadence = None
-    if extent.row_count:
-        cadence = round(pyramids.estimate_cadence(data_set, extent))
+    if extent is not None and extent.row_count:
+        cadence = round(data_set.estimate_cadence(extent))
     base_url = timeline_request.base_url
     table = data_set.table
     return {
         "id": data_set.id,
-        "title": data_set.series.title or table.title or data_set.id,
-        "description": data_set.series.description or table.description or "",
-        "start": extent.start,
-        "stop": extent.stop,
-        "latest": latest_stretch,
-        "rows": extent.row_count,
+        "title": data_set.title,
+        "description": data_set.description or "",
+        "start": extent.start if extent else None,
+        "stop": extent.stop if extent else None,
+        "latest": find_span_after_last_gap(timeline_request, data_set, extent) if extent else None,
+        "rows": extent.row_count if extent else 0,
         "cadence": cadence,
         "regular": bool(data_set.series.cadence),
         "time": data_set.time.name,
@@ -196,10 +181,6 @@ def _describe_data_set(timeline_request: _TimelineRequest, data_set: SampleDataS
         "das2": f"{base_url}/das2" if table.is_served_by("das2") else None,
         "path": data_set.series.path,
     }
-
-
-def _list_numeric_parameters(data_set: SampleDataSet) -> list[SampleParameter]:
-    return [parameter for parameter in data_set.parameters if parameter.value_kind in {"double", "integer"}]
 
 
 def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[str]:
@@ -214,7 +195,7 @@ def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[st
         if _is_spectrum(parameter):
             continue
         panel = str(parameter.column.unit)
-        if math.prod(parameter.dimensions) > 1 or not parameter.column.unit:
+        if parameter.element_count > 1 or not parameter.column.unit:
             panel = f"\n{parameter.name}"
         lines_by_panel.setdefault(panel, []).append(parameter.name)
     panels = []
@@ -228,42 +209,38 @@ def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[st
 
 def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
     column = parameter.column
-    element_count = math.prod(parameter.dimensions)
     description: dict[str, Any] = {
         "name": parameter.name,
         "label": column.label or parameter.name,
         "unit": column.unit or "",
         "description": column.description or "",
-        "elements": element_count,
+        "elements": parameter.element_count,
         "spectrum": _is_spectrum(parameter),
         "bins": None,
     }
     if parameter.bins and len(parameter.dimensions) == 1:
-        description["bins"] = _describe_channels(parameter.bins[-1], element_count)
+        description["bins"] = _describe_channels(parameter.bins[-1], parameter.element_count)
     return description
 
 
 def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None:
     """Describe channels: the same at all times, or the parameter that has those of each sample."""
     description = {"name": bins.label or bins.name, "unit": bins.unit or ""}
-    if isinstance(bins.centers, tuple) and len(bins.centers) == count:
-        return description | {"centers": bins.centers}
-    if isinstance(bins.ranges, tuple) and len(bins.ranges) == count:
-        return description | {"centers": [(low + high) / 2 for low, high in bins.ranges]}
-    if isinstance(bins.centers, str) and bins.centers:
+    if isinstance(bins.centers, str):
         return description | {"along": bins.centers}
-    return None
+    centers = list_bin_centers(bins)
+    return description | {"centers": centers} if len(centers) == count else None
 
 
 def _is_spectrum(parameter: SampleParameter) -> bool:
-    return math.prod(parameter.dimensions) > MAX_LINE_ELEMENTS or bool(parameter.bins)
+    return parameter.element_count > MAX_LINE_ELEMENTS or bool(parameter.bins)
 
 
 def _build_tile(
     timeline_request: _TimelineRequest, data_set: SampleDataSet, params: services.RequestParams
 ) -> tuple[bytes, dict[str, str]]:
     """Build a tile and the headers that describe it."""
-    parameters_by_name = {parameter.name: parameter for parameter in _list_numeric_parameters(data_set)}
+    parameters_by_name = {parameter.name: parameter for parameter in data_set.numeric_parameters}
     parameter = parameters_by_name.get(params.read_one("PARAMETER") or "")
     width = parse_value(params, WIDTH_PARAM)
     number = parse_value(params, TILE_PARAM)
@@ -277,7 +254,7 @@ def _build_tile(
     max_rows = parse_value(params, ROWS_PARAM)
     if _is_spectrum(parameter):
         channel_parameter = None
-        if math.prod(parameter.dimensions) <= channels.MAX_CHANNELS:
+        if parameter.element_count <= channels.MAX_CHANNELS:
             channel_parameter = parameters_by_name.get(_find_channel_parameter(parameter) or "")
         names = [parameter.name]
         if channel_parameter is not None:
@@ -298,19 +275,17 @@ def _read_tile_bins(
     """Read the bins of a tile: their indexes in the tile, and the bins."""
     begin = tile_number * BINS_PER_TILE * width
     end = begin + BINS_PER_TILE * width
-    extent = timeline_request.find_time_extent(data_set)
-    if extent.start is None or extent.stop is None or begin >= extent.stop or end <= extent.start:
+    extent = sample_sets.find_time_extent(timeline_request, data_set)
+    if extent is None or begin >= extent.stop or end <= extent.start:
         return
     parts = pyramids.read_bins(
-        timeline_request.context,
-        timeline_request.principal,
+        timeline_request,
         data_set,
         parameter_names,
         # within the samples: far outside of them the engine knows no times
         start=max(begin, extent.start),
         stop=min(end, extent.stop),
         bin_microseconds=width,
-        published_state=timeline_request.published_state,
     )
     for bins in parts:
         indexes = bins["number"] - tile_number * BINS_PER_TILE
@@ -322,7 +297,7 @@ def _write_line_tile(
     bin_chunks: Iterable[tuple[npt.NDArray[np.int64], BinRecords]], parameter: SampleParameter
 ) -> bytes:
     """Write a tile of lines: minimum, mean and maximum of each."""
-    line_count = 3 * math.prod(parameter.dimensions)
+    line_count = 3 * parameter.element_count
     tile_values = np.full((BINS_PER_TILE, line_count), np.nan)
     has_samples = np.zeros(BINS_PER_TILE, bool)
     for indexes, bins in bin_chunks:
@@ -342,7 +317,7 @@ def _write_spectrum_tile(
     use_peaks: bool,
 ) -> tuple[bytes, dict[str, str]]:
     """Write a tile of a spectrum, and the headers that describe its codes and channels."""
-    channel_count = math.prod(parameter.dimensions)
+    channel_count = parameter.element_count
     group_size = 1
     if channel_parameter is None:
         group_size = -(-channel_count // max_rows)

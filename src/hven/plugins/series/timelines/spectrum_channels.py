@@ -125,6 +125,3 @@ def _resample_to_axis(values: Numbers, edges: Numbers, axis: Numbers, *, use_pea
         elif 0 <= channel < values.shape[1]:
             resampled[:, row] = values[:, channel]
     return resampled
-
-
-__all__ = ["resample_spectra"]

@@ -99,6 +99,3 @@ def _list_widths_by_media_query(span_microseconds: int, bin_pixels: float) -> It
             max_pixels = min(PAGE_MARGIN_PIXELS + bin_pixels * span_microseconds / finer_width, max_pixels)
         if min_pixels < max_pixels:
             yield width, f"(min-width: {min_pixels:.1f}px) and (max-width: {max_pixels - 0.1:.1f}px)"
-
-
-__all__ = ["list_tiles_to_preload"]

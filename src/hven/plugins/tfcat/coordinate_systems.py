@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 MAX_FIELDS = 1000
+DAY_MICROSECONDS = 86_400_000_000
 
-_DAY_MICROSECONDS = 86_400_000_000  # microseconds
-_JULIAN_ORIGIN_MICROSECONDS = -2_440_587 * _DAY_MICROSECONDS - _DAY_MICROSECONDS // 2
+_JULIAN_ORIGIN_MICROSECONDS = -2_440_587 * DAY_MICROSECONDS - DAY_MICROSECONDS // 2
 TIME_COORDINATES: dict[str, tuple[int, str, str]] = {
     "unix": (0, "s", "UTC"),
     "jd": (_JULIAN_ORIGIN_MICROSECONDS, "d", "UTC"),
-    "mjd": (-40_587 * _DAY_MICROSECONDS, "d", "UTC"),
-    "mjd_cnes": (-7_305 * _DAY_MICROSECONDS, "d", "UTC"),
-    "mjd_nasa": (-587 * _DAY_MICROSECONDS, "d", "UTC"),
-    "cdf_tt2000": (10_957 * _DAY_MICROSECONDS, "ns", "TT"),
+    "mjd": (-40_587 * DAY_MICROSECONDS, "d", "UTC"),
+    "mjd_cnes": (-7_305 * DAY_MICROSECONDS, "d", "UTC"),
+    "mjd_nasa": (-587 * DAY_MICROSECONDS, "d", "UTC"),
+    "cdf_tt2000": (10_957 * DAY_MICROSECONDS, "ns", "TT"),
     "iso": (0, "us", "UTC"),
 }
 """time_coords_id -> its origin, microseconds from 1970 on a clock of its scale; its unit; its scale.
@@ -47,13 +47,14 @@ _TIME_UNITS = {
     "s": (10**6, 1),
     "min": (6 * 10**7, 1),
     "h": (36 * 10**8, 1),
-    "d": (_DAY_MICROSECONDS, 1),
+    "d": (DAY_MICROSECONDS, 1),
 }
 TIME_SCALES = ("GPS", "TAI", "TCB", "TCG", "TDB", "TT", "UT", "UTC", "UNKNOWN", "SCET", "SCLK")
 SPECTRAL_UNITS = {"frequency": "Hz", "wavelength": "m", "energy": "eV", "wavenumber": "m**-1"}
-_TIME_PATTERN = re.compile(r"(-?\d{4,6})-(\d\d)-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d*)?)?)?)?Z?", re.ASCII)
-_MIN_TIME_MICROSECONDS = -719_162 * _DAY_MICROSECONDS  # year 1
-_MAX_TIME_MICROSECONDS = 2_932_897 * _DAY_MICROSECONDS  # end of the year 9999
+_TIME_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d*)?)?)?)?Z?", re.ASCII)
+_JULIAN_ORIGIN_DATE = "-4712-01-01"  # in the Julian calendar
+_MIN_TIME_MICROSECONDS = -719_162 * DAY_MICROSECONDS  # year 1
+_MAX_TIME_MICROSECONDS = 2_932_897 * DAY_MICROSECONDS  # end of the year 9999
 
 
 class TfcatFault(NamedTuple):
@@ -144,16 +145,14 @@ class TfcatCrs:
             return time
         if self.scale == "GPS":
             return time + 19_000_000
-        epoch = _JULIAN_ORIGIN_MICROSECONDS + 2_443_144 * _DAY_MICROSECONDS
-        since = (time - epoch).astype(
-            np.float64
-        ) - 0.5003725 * _DAY_MICROSECONDS  # from 1977 on, when the scales agreed
+        epoch = _JULIAN_ORIGIN_MICROSECONDS + 2_443_144 * DAY_MICROSECONDS
+        since = (time - epoch).astype(np.float64) - 0.5003725 * DAY_MICROSECONDS  # from 1977 on, when the scales agreed
         if self.scale == "TCG":
             time = time - np.rint(6.969290134e-10 * since).astype(np.int64)
         if self.scale == "TCB":
             time = time - np.rint(1.550519768e-8 * since + 65.5).astype(np.int64)
         if self.scale in {"TCB", "TDB"}:  # exact to 30 microseconds
-            days = (time - (_JULIAN_ORIGIN_MICROSECONDS + 2_451_545 * _DAY_MICROSECONDS)) / _DAY_MICROSECONDS
+            days = (time - (_JULIAN_ORIGIN_MICROSECONDS + 2_451_545 * DAY_MICROSECONDS)) / DAY_MICROSECONDS
             anomaly = np.radians(357.53 + 0.98560028 * days)
             difference = 1657.0 * np.sin(anomaly) + 22.0 * np.sin(2.0 * anomaly)
             time = time - np.rint(difference).astype(np.int64)
@@ -196,8 +195,8 @@ def to_julian_dates(utc: Whole) -> Numbers:
     jd
         Days, shape (n,); NaN for `_time_scales.NO_TIME`.
     """
-    day, remainder = np.divmod(utc, _DAY_MICROSECONDS)
-    julian_dates = (day + 2_440_587.5) + remainder / _DAY_MICROSECONDS
+    day, remainder = np.divmod(utc, DAY_MICROSECONDS)
+    julian_dates = (day + 2_440_587.5) + remainder / DAY_MICROSECONDS
     return np.where(utc == time_scales.NO_TIME, np.nan, julian_dates)
 
 
@@ -214,26 +213,25 @@ def parse_tfcat_time(text: object) -> int | None:
     time
         Microseconds from 1970; None if the value is not a time.
     """
-    match = None
-    if isinstance(text, str) and len(text) < 64:
-        match = _TIME_PATTERN.fullmatch(text)
+    if not isinstance(text, str) or len(text) >= 64:
+        return None
+    shift_days = 0
+    if text.startswith(_JULIAN_ORIGIN_DATE):
+        shift_days = -2_440_588 - 10_957
+        text = text.replace(_JULIAN_ORIGIN_DATE, "2000-01-01")
+    match = _TIME_PATTERN.fullmatch(text)
     if match is None:
         return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-    if (year, month, day) == (-4712, 1, 1):
-        days = -2_440_588
-    else:
-        year_text = f"{year:05d}" if year < 0 else f"{year:04d}"
-        try:
-            date = np.datetime64(f"{year_text}-{month:02d}-{day:02d}", "D")
-        except ValueError:
-            return None
-        days = int(date.astype(np.int64))
+    hour, minute, second = (int(part or 0) for part in match.groups()[1:4])
     if hour > 24 or minute > 59 or second > 60:
         return None
-    microseconds = round(float(f"0{match[7] or '.0'}0") * 1e6)
+    try:
+        days = int(np.datetime64(match[1], "D").astype(np.int64)) + shift_days
+    except ValueError:
+        return None
     seconds = (hour * 60 + minute) * 60 + second
-    return days * _DAY_MICROSECONDS + seconds * 1_000_000 + microseconds
+    microseconds = round(float(f"0{match[5] or '.'}0") * 1e6)
+    return days * DAY_MICROSECONDS + seconds * 1_000_000 + microseconds
 
 
 def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:

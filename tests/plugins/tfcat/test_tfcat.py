@@ -20,8 +20,8 @@ import stilts
 from adql_runner import compute_expression, create_connection
 from hven.app._cli.verbs import build_typer_app
 from hven.model.errors import SourceError
-from hven.plugins.series.tfcat import source as tfcat
-from hven.plugins.series.tfcat import tfcat_features as facts
+from hven.plugins.tfcat import coordinate_systems as facts
+from hven.plugins.tfcat import source as tfcat
 from hven.query._table_files import open_table_file
 from hven.sources import SourceContext, file_kinds
 from hven.testing.format import write_document

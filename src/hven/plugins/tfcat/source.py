@@ -20,8 +20,8 @@ from hven.formats import TableMetadata
 from hven.model import DeviationKind, ReadDeviation, units
 from hven.model.errors import SourceError, TextPlace
 from hven.model.sky import time_scales
-from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant
-from hven.model.types import FLOAT64, ColumnType, parse_type
+from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant, parse_column_lines
+from hven.model.types import parse_type
 from hven.plugins.json_xml.json_records import (
     FORM_LIST,
     FORM_WHOLE,
@@ -31,8 +31,15 @@ from hven.plugins.json_xml.json_records import (
     read_records,
     split_document_at_records,
 )
-from hven.plugins.series.tfcat import tfcat_features
-from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFault
+from hven.plugins.tfcat import tfcat_features
+from hven.plugins.tfcat.coordinate_systems import (
+    TfcatCrs,
+    TfcatFault,
+    find_field_faults,
+    parse_tfcat_crs,
+    to_julian_dates,
+)
+from hven.plugins.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFeature
 from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
 from hven.sources.api.file_rows import FileByFileSource, FileOptions
 from hven.sources.api.rows import DataFile, build_source_batch
@@ -51,41 +58,16 @@ FILES = FileKindSignature(
     base_kind="json",
 )
 
-_FEATURE_COLUMNS = {
-    "id": (None, "meta.id", ID_UTYPE, "Identifier of the feature"),
-    "geometry_type": (
-        parse_type("string"),
-        "meta.code.class",
-        DERIVED_UTYPE,
-        "Kind of geometry of the feature",
-    ),
-    "time_min": (
-        FLOAT64,
-        "time.start;obs",
-        DERIVED_UTYPE,
-        "Start of the feature, as a Julian date (UTC)",
-    ),
-    "time_max": (FLOAT64, "time.end;obs", DERIVED_UTYPE, "End of the feature, as a Julian date (UTC)"),
-    "spectral_range_min": (
-        FLOAT64,
-        "em.freq;stat.min",
-        DERIVED_UTYPE,
-        "Lowest frequency of the feature",
-    ),
-    "spectral_range_max": (
-        FLOAT64,
-        "em.freq;stat.max",
-        DERIVED_UTYPE,
-        "Highest frequency of the feature",
-    ),
-    "geometry": (
-        ColumnType(datatype="char", arraysize="*", xtype="json"),
-        None,
-        GEOMETRY_UTYPE,
-        "Geometry of the feature in time and frequency, as TFCat (JSON)",
-    ),
-}
-_COLUMN_UNITS = {"time_min": "d", "time_max": "d", "spectral_range_min": "Hz", "spectral_range_max": "Hz"}
+_FEATURE_COLUMNS = parse_column_lines("""
+  id                 | string  |    | meta.id          | Identifier of the feature
+  geometry_type      | string  |    | meta.code.class  | Kind of geometry of the feature
+  time_min           | float64 | d  | time.start;obs   | Start of the feature, as a Julian date (UTC)
+  time_max           | float64 | d  | time.end;obs     | End of the feature, as a Julian date (UTC)
+  spectral_range_min | float64 | Hz | em.freq;stat.min | Lowest frequency of the feature
+  spectral_range_max | float64 | Hz | em.freq;stat.max | Highest frequency of the feature
+  geometry           | json    |    |                  | Geometry of the feature in time and frequency, as TFCat (JSON)
+""")
+_COLUMN_UTYPES = {"id": ID_UTYPE, "geometry": GEOMETRY_UTYPE}
 _FIELD_TYPES = {
     kind: parse_type(name)
     for kind, name in (("bool", "bool"), ("int", "int64"), ("float", "float64"), ("str", "string"))
@@ -133,7 +115,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 class _TfcatDocumentHead:
     """A document without its features."""
 
-    crs: tfcat_features.TfcatCrs
+    crs: TfcatCrs
     written_crs: dict[str, Any]  # the crs as it is written
     fields: dict[str, dict[str, Any]]
     properties: dict[str, Any]
@@ -243,20 +225,16 @@ class TfcatSource(FileByFileSource):
         """The columns of features, and those of properties with the names of these."""
         field_names = {name.lower() for name in self._fields}
         columns: list[tuple[Column, str | None]] = []
-        for name, (kind, ucd, utype, description) in _FEATURE_COLUMNS.items():
-            column = Column(
-                name=name,
-                type=kind or parse_type(self._id_type),
-                ucd=ucd,
-                utype=utype,
-                description=description,
-                indexed=name in _COLUMN_UNITS or name == "geometry_type",
-                unit=_COLUMN_UNITS.get(name),
-            )
+        for column in _FEATURE_COLUMNS:
+            name = column.name
+            utype = _COLUMN_UTYPES.get(name, DERIVED_UTYPE)
+            column = column.copy_with(utype=utype, indexed=utype == DERIVED_UTYPE)  # noqa: PLW2901
+            if name == "id":
+                column = column.copy_with(type=parse_type(self._id_type))  # noqa: PLW2901
             if name in field_names:
-                column = column.copy_with(name=f"tfcat_{name}")
+                column = column.copy_with(name=f"tfcat_{name}")  # noqa: PLW2901
             if name.startswith("time_"):
-                column = column.copy_with(frame="time", epoch=JD_EPOCH)
+                column = column.copy_with(frame="time", epoch=JD_EPOCH)  # noqa: PLW2901
             columns.append((column, None))
         for name, field in self._fields.items():
             unit = field.get("unit")
@@ -324,7 +302,7 @@ class TfcatSource(FileByFileSource):
                     good.append(at)
             if not good:
                 continue
-            jd = tfcat_features.to_julian_dates(utc).reshape(-1, 2)[good].T
+            jd = to_julian_dates(utc).reshape(-1, 2)[good].T
             good_features = [features[at] for at in good]
             arrays = self._build_arrays(good_features, document, jd, file_column_names)
             numbers = pa.array(np.array(good, np.int64) + part.first_number)
@@ -342,23 +320,23 @@ class TfcatSource(FileByFileSource):
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
             self.context.report_deviation(deviation)
 
-    def _parse_feature(self, text: pa.Scalar, document: _TfcatDocumentHead) -> tfcat_features.TfcatFeature:
+    def _parse_feature(self, text: pa.Scalar, document: _TfcatDocumentHead) -> TfcatFeature:
         try:
             feature = tfcat_features.parse_tfcat_feature(text.as_py(), document.crs, document.fields)
         except UnicodeDecodeError:
             faults = [TfcatFault("", "it is not UTF-8", "save the file as UTF-8")]
-            return tfcat_features.TfcatFeature(faults=faults)
+            return TfcatFeature(faults=faults)
         if self._id_type == "int64":
             if feature.id is not None and not _is_int64(feature.id):
                 why = f"{feature.id!r:.60} is not a whole number like the ids of the first features"
-                feature.faults.append(TfcatFault("id", why, "write `ids: string`"))
+                feature.add_fault("id", why, "write `ids: string`")
         elif feature.id is not None and not isinstance(feature.id, str):
             feature.id = json.dumps(feature.id)
         return feature
 
     def _build_arrays(
         self,
-        features: Sequence[tfcat_features.TfcatFeature],
+        features: Sequence[TfcatFeature],
         document: _TfcatDocumentHead,
         jd: Any,
         file_column_names: Sequence[str],
@@ -410,7 +388,7 @@ class TfcatSource(FileByFileSource):
         self.context.on_reject(rejected_row)
 
 
-def _add_faults_of_impossible_times(features: Sequence[tfcat_features.TfcatFeature], utc_times: Any) -> None:
+def _add_faults_of_impossible_times(features: Sequence[TfcatFeature], utc_times: Any) -> None:
     """Add a fault to the features with a time that UTC cannot tell."""
     has_no_time = (utc_times == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)
     reason = (
@@ -419,7 +397,7 @@ def _add_faults_of_impossible_times(features: Sequence[tfcat_features.TfcatFeatu
     for at in np.flatnonzero(has_no_time).tolist():
         feature = features[at]
         if not feature.faults and not math.isnan(feature.times[0]):
-            feature.faults.append(TfcatFault("geometry.coordinates", reason, "check its times"))
+            feature.add_fault("geometry.coordinates", reason, "check its times")
 
 
 def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
@@ -450,14 +428,14 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
             remedy="write an object of the type FeatureCollection with features, fields and crs, or one Feature with "
             "crs",
         )
-    system, faults = tfcat_features.parse_tfcat_crs(document.get("crs"))
+    system, faults = parse_tfcat_crs(document.get("crs"))
     fields = document.get("fields")
     properties = document.get("properties")
     if is_feature:
         properties = None
         if fields is None:
             fields = {}
-    faults += tfcat_features.find_field_faults(fields)
+    faults += find_field_faults(fields)
     if properties is not None and not isinstance(properties, dict):
         faults.append(TfcatFault("properties", "it is not an object", "write an object with title, authors .."))
     if faults or system is None:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "tests/formats"))
 
 from test_reference import write_answer
 
-PAGE = ROOT / "src/hven/plugins/series/docs/tfcat-format.md"
+PAGE = ROOT / "src/hven/plugins/tfcat/docs/tfcat-format.md"
 
 
 class TestTfcatSource(SourceContract):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError
 from hven.plugins.lint.file_reports import FileLintReport
-from hven.plugins.series.tfcat import source as tfcat_source
+from hven.plugins.tfcat import source as tfcat_source
 from hven.sources import RejectedRow, SourceContext
 
 if TYPE_CHECKING:
@@ -37,6 +37,3 @@ def validate_file(path: Path) -> FileLintReport:
         document_error = str(error)
     feature_count = accepted_count + len(rejects)
     return FileLintReport(item_name="feature", item_count=feature_count, rejects=rejects, document_error=document_error)
-
-
-__all__ = ["validate_file"]

@@ -12,35 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.plugins.series.tfcat.coordinate_systems import (
+from hven.plugins.tfcat.coordinate_systems import (
     TfcatCrs,
     TfcatFault,
-    find_field_faults,
     parse_tfcat_crs,
     parse_tfcat_time,
-    to_julian_dates,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = [
-    "CRS_UTYPE",
-    "DERIVED_UTYPE",
-    "GEOMETRY_UTYPE",
-    "ID_UTYPE",
-    "PROPERTIES_UTYPE",
-    "SCHEMA_URL",
-    "TfcatCrs",
-    "TfcatFault",
-    "TfcatFeature",
-    "add_crossing_faults",
-    "find_field_faults",
-    "parse_tfcat_crs",
-    "parse_tfcat_feature",
-    "parse_tfcat_time",
-    "to_julian_dates",
-]
+    Position = tuple[float, float]
 
 SCHEMA_URL = "https://voparis-ns.obspm.fr/maser/tfcat/v1.0/schema#"
 GEOMETRY_UTYPE, CRS_UTYPE, ID_UTYPE, PROPERTIES_UTYPE, DERIVED_UTYPE = (
@@ -97,7 +79,11 @@ class TfcatFeature:
     spectrum: tuple[float, float] = (0.0, 0.0)
     properties: dict[str, Any] = field(default_factory=dict)
     faults: list[TfcatFault] = field(default_factory=list)
-    rings: list[list[list[tuple[float, float]]]] = field(default_factory=list)
+    rings: list[list[list[Position]]] = field(default_factory=list)
+
+    def add_fault(self, json_path: str, reason: str, remedy: str) -> None:
+        """Add a fault."""
+        self.faults.append(TfcatFault(json_path, reason, remedy))
 
 
 class _GeometryError(ValueError):
@@ -197,7 +183,7 @@ def parse_tfcat_feature(
         json.dumps([feature.id, feature.properties], ensure_ascii=False).encode()
     except UnicodeEncodeError:
         reason = "it contains half of a surrogate pair, which is not a character"
-        feature.faults.append(TfcatFault("", reason, "write the character itself"))
+        feature.add_fault("", reason, "write the character itself")
     return feature
 
 
@@ -206,7 +192,7 @@ def _parse_feature_members(text: str, feature: TfcatFeature) -> dict[str, tuple[
     members_by_name: dict[str, tuple[Any, str]] = {}
     for name, value, raw in iterate_json_members(text):
         if name in members_by_name:
-            feature.faults.append(TfcatFault(f"{name:.60}", "it occurs twice", "remove one of them"))
+            feature.add_fault(f"{name:.60}", "it occurs twice", "remove one of them")
         members_by_name[name] = value, raw
     return members_by_name
 
@@ -216,12 +202,12 @@ def _check_feature_type_and_id(members_by_name: Mapping[str, tuple[Any, str]], f
     kind, _ = members_by_name.get("type", (None, ""))
     if kind != "Feature":
         reason = f"{kind!r:.60} is not a Feature"
-        feature.faults.append(TfcatFault("type", reason, 'write "type": "Feature"'))
+        feature.add_fault("type", reason, 'write "type": "Feature"')
     feature.id, _ = members_by_name.get("id", (None, ""))
     is_text_or_number = isinstance(feature.id, str | int | float) and not isinstance(feature.id, bool)
     if feature.id is not None and not is_text_or_number:
         remedy = "write a name or a number that is different for each feature"
-        feature.faults.append(TfcatFault("id", "it is neither a string nor a number", remedy))
+        feature.add_fault("id", "it is neither a string nor a number", remedy)
         feature.id = None
 
 
@@ -235,145 +221,128 @@ def _check_bounding_box(
     if has_four_items and (system.iso or all(_is_number(number) for number in box)):
         return
     remedy = "write [time, frequency, time, frequency] with the least and greatest values, or leave it out"
-    feature.faults.append(TfcatFault("bbox", "it is not a list of four numbers", remedy))
+    feature.add_fault("bbox", "it is not a list of four numbers", remedy)
 
 
 def _check_feature_geometry(geometry: Any, system: TfcatCrs, feature: TfcatFeature) -> None:
     """Check a geometry, and find the ranges of its positions."""
-    positions: list[tuple[float, float]] = []
+    reader = _GeometryReader(system, feature)
     try:
-        _check_geometry_and_collect_positions(geometry, "geometry", system, feature, positions)
+        reader.read_geometry(geometry, "geometry")
     except _GeometryError as error:
-        feature.faults.append(TfcatFault(*error.args))
+        feature.add_fault(*error.args)
         return
-    if positions:
-        times = [position[0] for position in positions]
-        frequencies = [position[1] for position in positions]
+    if reader.positions:
+        times, frequencies = zip(*reader.positions, strict=True)
         feature.times = (min(times), max(times))
         feature.spectrum = (min(frequencies), max(frequencies))
     elif feature.kind == "GeometryCollection":  # an empty one: it has no place (RFC 7946, 3.1.8)
         feature.times = feature.spectrum = (math.nan, math.nan)
     else:
-        feature.faults.append(TfcatFault("geometry", "it has no position", "leave the feature out"))
+        feature.add_fault("geometry", "it has no position", "leave the feature out")
 
 
 def _is_number(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e300  # type: ignore[arg-type]
 
 
-def _check_geometry_and_collect_positions(
-    geometry: Any,
-    json_path: str,
-    system: TfcatCrs,
-    feature: TfcatFeature,
-    positions: list[tuple[float, float]],
-    *,
-    depth: int = 0,
-) -> None:
-    """Check a geometry, and add its positions to `positions`."""
-    kind = _read_geometry_type(geometry, json_path)
-    if geometry.get("crs") is not None and parse_tfcat_crs(geometry["crs"])[0] != system:
-        remedy = "use one reference system for all features of a document"
-        raise _GeometryError(f"{json_path}.crs", "it is different from the document's crs", remedy)
-    if depth == 0:
-        feature.kind = kind
-    if kind == "GeometryCollection":
-        for number, member in enumerate(_list_geometries(geometry, json_path, depth)):
-            member_path = f"{json_path}.geometries[{number}]"
-            _check_geometry_and_collect_positions(member, member_path, system, feature, positions, depth=depth + 1)
-        return
-    coordinates = geometry.get("coordinates")
-    coordinates_path = f"{json_path}.coordinates"
-    position_lists = _iterate_position_lists(coordinates, COORDINATE_DEPTHS[kind], coordinates_path, system)
-    for path, line in position_lists:
-        positions += line
-        if kind.endswith("LineString") and len(line) < 2:
-            raise _GeometryError(path, f"a line needs at least two positions, not {len(line)}", "make it a Point")
-        if kind.endswith("Polygon"):
-            _check_and_collect_ring(path, line, feature, is_hole=not path.endswith("[0]"))
+class _GeometryReader:
+    """Checks the geometry of a feature, and collects its positions, and the rings of polygons.
 
+    Its methods raise `_GeometryError`.
+    """
 
-def _read_geometry_type(geometry: Any, json_path: str) -> str:
-    """Return the type of a geometry, or report that it is missing or unknown."""
-    if geometry is None:
-        raise _GeometryError(json_path, "it is missing", "give the feature a position in time and frequency")
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
-    if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
-        remedy = f"write one of {', '.join(GEOMETRY_TYPES)}"
-        raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is not a TFCat geometry type", remedy)
-    return kind
+    def __init__(self, system: TfcatCrs, feature: TfcatFeature) -> None:
+        self._system = system
+        self._feature = feature
+        self.positions: list[Position] = []
 
+    def read_geometry(self, geometry: Any, json_path: str, depth: int = 0) -> None:
+        """Read a geometry, at a depth of nesting."""
+        if geometry is None:
+            raise _GeometryError(json_path, "it is missing", "give the feature a position in time and frequency")
+        kind = geometry.get("type") if isinstance(geometry, dict) else None
+        if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
+            remedy = f"write one of {', '.join(GEOMETRY_TYPES)}"
+            raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is not a TFCat geometry type", remedy)
+        if geometry.get("crs") is not None and parse_tfcat_crs(geometry["crs"])[0] != self._system:
+            remedy = "use one reference system for all features of a document"
+            raise _GeometryError(f"{json_path}.crs", "it is different from the document's crs", remedy)
+        if depth == 0:
+            self._feature.kind = kind
+        if kind == "GeometryCollection":
+            self._read_collection(geometry.get("geometries"), f"{json_path}.geometries", depth)
+            return
+        coordinates_path = f"{json_path}.coordinates"
+        for path, line in self._iterate_lines(geometry.get("coordinates"), COORDINATE_DEPTHS[kind], coordinates_path):
+            self.positions += line
+            if kind.endswith("LineString") and len(line) < 2:
+                raise _GeometryError(path, f"a line needs at least two positions, not {len(line)}", "make it a Point")
+            if kind.endswith("Polygon"):
+                self._read_ring(path, line, is_hole=not path.endswith("[0]"))
 
-def _list_geometries(collection: Mapping[str, Any], json_path: str, depth: int) -> list[Any]:
-    """Return the geometries of a collection at a depth of nesting."""
-    geometries = collection.get("geometries")
-    if not isinstance(geometries, list):
-        reason = "they are missing" if geometries is None else "it is not a list"
-        raise _GeometryError(f"{json_path}.geometries", reason, "write a list of geometries")
-    if depth == MAX_COLLECTION_DEPTH:
-        reason = f"collections are nested more than {MAX_COLLECTION_DEPTH} levels deep"
-        raise _GeometryError("geometry", reason, "put their geometries into one collection")
-    return geometries
+    def _read_collection(self, geometries: Any, json_path: str, depth: int) -> None:
+        if not isinstance(geometries, list):
+            reason = "they are missing" if geometries is None else "it is not a list"
+            raise _GeometryError(json_path, reason, "write a list of geometries")
+        if depth == MAX_COLLECTION_DEPTH:
+            reason = f"collections are nested more than {MAX_COLLECTION_DEPTH} levels deep"
+            raise _GeometryError("geometry", reason, "put their geometries into one collection")
+        for number, member in enumerate(geometries):
+            self.read_geometry(member, f"{json_path}[{number}]", depth + 1)
 
+    def _iterate_lines(self, coordinates: Any, depth: int, json_path: str) -> Iterator[tuple[str, list[Position]]]:
+        """Yield lists of positions with their paths; a position that is not in a list gets a list for itself."""
+        if depth == 0:
+            yield json_path, [self._parse_position(coordinates, json_path)]
+            return
+        if not isinstance(coordinates, list):
+            reason = "it is missing" if coordinates is None else "it is not a list"
+            remedy = "check the brackets, whose number depends on the geometry type"
+            raise _GeometryError(json_path, reason, remedy)
+        members = [(member, f"{json_path}[{number}]") for number, member in enumerate(coordinates)]
+        if depth == 1:
+            yield json_path, [self._parse_position(member, path) for member, path in members]
+            return
+        for member, path in members:
+            yield from self._iterate_lines(member, depth - 1, path)
 
-def _iterate_position_lists(
-    coordinates: Any, depth: int, json_path: str, system: TfcatCrs
-) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """Yield lists of positions with their paths; a position that is not in a list gets a list for itself."""
-    if depth == 0:
-        yield json_path, [_parse_position(coordinates, json_path, system)]
-        return
-    if not isinstance(coordinates, list):
-        reason = "it is missing" if coordinates is None else "it is not a list"
-        remedy = "check the brackets, whose number depends on the geometry type"
-        raise _GeometryError(json_path, reason, remedy)
-    if depth == 1:
-        positions = [
-            _parse_position(member, f"{json_path}[{number}]", system) for number, member in enumerate(coordinates)
-        ]
-        yield json_path, positions
-        return
-    for number, member in enumerate(coordinates):
-        yield from _iterate_position_lists(member, depth - 1, f"{json_path}[{number}]", system)
+    def _parse_position(self, position: Any, json_path: str) -> Position:
+        if type(position) is not list or len(position) != 2:
+            reason = f"a position is a time and a frequency, not {json.dumps(position):.60}"
+            raise _GeometryError(json_path, reason, "write [time, frequency], two numbers")
+        time: Any = parse_tfcat_time(position[0]) if self._system.iso else position[0]
+        if not _is_number(time) or not _is_number(position[1]):
+            reason = f"{json.dumps(position):.60} is not a pair of finite numbers"
+            raise _GeometryError(json_path, reason, "write [time, frequency], two finite numbers")
+        return time, position[1]
 
-
-def _parse_position(position: Any, json_path: str, system: TfcatCrs) -> tuple[float, float]:
-    if type(position) is not list or len(position) != 2:
-        reason = f"a position is a time and a frequency, not {json.dumps(position):.60}"
-        raise _GeometryError(json_path, reason, "write [time, frequency], two numbers")
-    time: Any = parse_tfcat_time(position[0]) if system.iso else position[0]
-    if not _is_number(time) or not _is_number(position[1]):
-        reason = f"{json.dumps(position):.60} is not a pair of finite numbers"
-        raise _GeometryError(json_path, reason, "write [time, frequency], two finite numbers")
-    return time, position[1]
-
-
-def _check_and_collect_ring(
-    json_path: str, ring: list[tuple[float, float]], feature: TfcatFeature, *, is_hole: bool
-) -> None:
-    if len(ring) < 4:
-        reason = f"a ring needs at least four positions, with the first one repeated at its end, not {len(ring)}"
-        raise _GeometryError(json_path, reason, "make it a LineString")
-    if ring[0] != ring[-1]:
-        reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"
-        raise _GeometryError(json_path, reason, "repeat its first position at its end")
-    start, base = ring[0]
-    moved = [(float(t - start), float(f - base)) for t, f in ring]
-    area = sum(a[0] * b[1] - b[0] * a[1] for a, b in itertools.pairwise(moved))
-    if area == 0.0 and len(set(ring)) < 3:
-        raise _GeometryError(json_path, "the ring has no area", "make it a LineString")
-    orientation_remedy = "reverse its positions; outlines run counter-clockwise, and holes run clockwise"
-    if area < 0.0 and not is_hole:
-        raise _GeometryError(json_path, "the outline runs clockwise", orientation_remedy)
-    if area > 0.0 and is_hole:
-        raise _GeometryError(json_path, "the hole runs counter-clockwise", orientation_remedy)
-    if is_hole:
-        shell = feature.rings[-1][0][-1]  # the outline begins and ends there
-        time_shift = float(start - shell[0])
-        frequency_shift = float(base - shell[1])
-        feature.rings[-1].append([(t + time_shift, f + frequency_shift) for t, f in moved])
-    else:
-        feature.rings.append([[*moved, ring[0]]])
+    def _read_ring(self, json_path: str, ring: list[Position], *, is_hole: bool) -> None:
+        if len(ring) < 4:
+            reason = f"a ring needs at least four positions, with the first one repeated at its end, not {len(ring)}"
+            raise _GeometryError(json_path, reason, "make it a LineString")
+        if ring[0] != ring[-1]:
+            reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"
+            raise _GeometryError(json_path, reason, "repeat its first position at its end")
+        start, base = ring[0]
+        moved = [(float(t - start), float(f - base)) for t, f in ring]
+        area = sum(a[0] * b[1] - b[0] * a[1] for a, b in itertools.pairwise(moved))
+        if area == 0.0 and len(set(ring)) < 3:
+            raise _GeometryError(json_path, "the ring has no area", "make it a LineString")
+        if (area > 0.0 and is_hole) or (area < 0.0 and not is_hole):
+            raise _GeometryError(
+                json_path,
+                "the hole runs counter-clockwise" if is_hole else "the outline runs clockwise",
+                "reverse its positions; outlines run counter-clockwise, and holes run clockwise",
+            )
+        rings = self._feature.rings
+        if is_hole:
+            shell = rings[-1][0][-1]  # the outline begins and ends there
+            time_shift = float(start - shell[0])
+            frequency_shift = float(base - shell[1])
+            rings[-1].append([(t + time_shift, f + frequency_shift) for t, f in moved])
+        else:
+            rings.append([[*moved, ring[0]]])
 
 
 def add_crossing_faults(features: Sequence[TfcatFeature]) -> None:
@@ -417,7 +386,7 @@ def add_crossing_faults(features: Sequence[TfcatFeature]) -> None:
             text = f"a ring crosses itself or another one{place}"
         else:
             text = f"{reason.partition('[')[0]} (a ring is in a place that is not allowed){place}"
-        feature.faults.append(TfcatFault("geometry.coordinates", text, "split it into the parts of a MultiPolygon"))
+        feature.add_fault("geometry.coordinates", text, "split it into the parts of a MultiPolygon")
 
 
 def _convert_feature_properties(
@@ -426,13 +395,13 @@ def _convert_feature_properties(
     if properties is None:
         return
     if not isinstance(properties, dict):
-        feature.faults.append(TfcatFault("properties", "it is not an object", "write an object: name -> value"))
+        feature.add_fault("properties", "it is not an object", "write an object: name -> value")
         return
     for name, value in properties.items():
         json_path = f"properties.{name:.60}"
         if name not in field_definitions:
             remedy = f"add {json.dumps(name[:60])} to the document's fields: info, datatype, ucd"
-            feature.faults.append(TfcatFault(json_path, "no field describes it", remedy))
+            feature.add_fault(json_path, "no field describes it", remedy)
             continue
         kind = field_definitions[name].get("datatype", "str")
         property_value = None
@@ -444,7 +413,7 @@ def _convert_feature_properties(
             else:
                 reason = f"{json.dumps(value):.60} is not of type {kind}"
                 remedy = "write a value of this type, or change the datatype of the field"
-                feature.faults.append(TfcatFault(json_path, reason, remedy))
+                feature.add_fault(json_path, reason, remedy)
         feature.properties[name] = property_value
 
 

@@ -8,7 +8,7 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hven.plugins.series.tfcat import tfcat_features
+from hven.plugins.tfcat import coordinate_systems, tfcat_features
 from shared import EXAMPLES_FACTOR, ROOT
 
 sys.path.insert(0, str(ROOT / "tests/model"))
@@ -25,7 +25,7 @@ CRS = {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id
 )
 def test_areas_are_features_without_faults(walks: list[list[int]], steps: tuple[float, float]) -> None:
     dx, dy = steps
-    system, faults = tfcat_features.parse_tfcat_crs(CRS)
+    system, faults = coordinate_systems.parse_tfcat_crs(CRS)
     assert not faults
     for one in write_features([close_walk(walk) for walk in walks], line=False, dx=dx, dy=dy):
         feature = tfcat_features.parse_tfcat_feature(

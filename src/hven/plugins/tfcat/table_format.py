@@ -16,8 +16,8 @@ from hven.formats import TableFormat
 from hven.formats.api.json_cells import write_json_cells, write_json_document
 from hven.model import literal
 from hven.model.table import JD_EPOCH, MJD_EPOCH
-from hven.plugins.series.tfcat import tfcat_features
-from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE
+from hven.plugins.tfcat import tfcat_features
+from hven.plugins.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

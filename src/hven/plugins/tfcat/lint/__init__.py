@@ -1,0 +1,1 @@
+"""What `hven lint` validates: files of TFCat."""
