@@ -128,6 +128,7 @@ API_MODULES = frozenset(
         "hven.sources.api.cells",
         "hven.sources.api.documents",
         "hven.sources.api.fetched_files",
+        "hven.sources.api.file_access",
         "hven.sources.api.file_rows",
         "hven.sources.api.header_rows",
         "hven.sources.api.json_pages",
@@ -145,6 +146,7 @@ API_MODULES = frozenset(
         "hven.sources.kind_traits",
         "hven.sources.remote_stores",
         "hven.sources.site_programs",
+        "hven.sources.source_keys",
     ]
 )
 

@@ -18,7 +18,6 @@ from hven.query._table_files import open_table_file
 from hven.query.resolver import sesame
 from hven.sources import SourceContext, votable, xml
 from hven.sources import parquet as parquet_source
-from hven.sources._documents.document_values import InvalidDocumentError, extract_values
 from shared import shared
 
 OVERFLOW = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
@@ -163,17 +162,6 @@ def test_text_that_is_longer_than_its_field_says_is_written_with_a_field_that_fi
     with open_table_file(tmp_path / "a.vot") as (about, batches):
         assert about.columns[0].type == ColumnType("char", "*")
         assert [row["s"] for batch in batches for row in batch.to_pylist()] == ["abc"]
-
-
-def test_documents_of_rows_that_were_cut_off_are_broken():
-    want = [(["RESOURCE/TABLE/DATA/TABLEDATA/TR/TD"], "int", False)]
-    assert extract_values(document(table([(1, 2)])).encode(), "xml", want)[0] == [1]
-    with pytest.raises(InvalidDocumentError, match="truncated"):
-        extract_values(document(table([(1, 2)]), OVERFLOW).encode(), "xml", want)
-    with pytest.raises(InvalidDocumentError, match="an error: too busy"):
-        extract_values(document('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>').encode(), "xml", want)
-    other = OVERFLOW.join(("<a><t>1</t>", "</a>")).encode()
-    assert extract_values(other, "xml", [(["t"], "int", False)])[0] == [1], "no VOTable"
 
 
 @pytest.mark.parametrize("at_end", [True, False])

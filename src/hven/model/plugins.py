@@ -83,9 +83,9 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "api",
         "curator_process",
         "fits_headers",
-        "document_enrichment",
         "file_kinds",
         "row_grouping",
+        "source_keys",
         "site_programs",
         "file_readers",
         "http_client",
@@ -197,7 +197,7 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys`` or ``used_keys``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``source_keys`` or ``used_keys``.
     name
         Name of the plug-in.
 
@@ -215,7 +215,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys`` or ``verbs``.
+        A key of `PLUGIN_GROUPS`, ``table_keys``, ``source_keys``, ``used_keys`` or ``verbs``.
     name
         Name of the plug-in, or the key.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.model.errors import ForbiddenError, SourceError, UserError
-from hven.sources._documents.document_store import (
+from hven.plugins.enrichment.document_store import (
     STATE_BROKEN,
     STATE_FAILED,
     STATE_HERE,
@@ -19,16 +19,17 @@ from hven.sources._documents.document_store import (
     STATE_REFUSED,
     FetchedDocument,
 )
-from hven.sources._documents.document_values import InvalidDocumentError, extract_values
-from hven.sources._reading.file_listing import refuse_escaping_link
-from hven.sources._reading.service_client import ServiceClient, extract_error_text
+from hven.plugins.enrichment.document_values import extract_values
+from hven.sources.api.documents import InvalidDocumentError
+from hven.sources.api.file_access import refuse_escaping_link
+from hven.sources.api.services import ServiceClient, extract_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
-    from hven.sources._documents.document_store import DocumentStore
+    from hven.plugins.enrichment.document_store import DocumentStore
 
 MAX_CONSECUTIVE_FAILURES = 20  # after this many documents that the service fails to send, a run stops asking it
 PREFETCH_FACTOR = 8  # documents that are scheduled, for each that is fetched at a time

@@ -8,51 +8,44 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import tempfile
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from hven.model import plugins
 from hven.model.errors import SourceError, suggest_spelling
 from hven.model.table import Column
-from hven.model.types import STRING, TIMESTAMP, ColumnType, parse_type
+from hven.model.types import STRING, TIMESTAMP
+from hven.plugins.enrichment.document_fetch import DocumentFetcher, fetch_documents
+from hven.plugins.enrichment.document_store import (
+    STATE_HERE,
+    STATE_MISSING,
+    STATE_OLD,
+    STATE_WAITING,
+    DocumentStore,
+)
+from hven.plugins.enrichment.document_values import extract_values
+from hven.plugins.enrichment.enrichment_options import PLACEHOLDER_PATTERN, URL_HOST_PATTERN
 from hven.sources import (
     DescribedSource,
     DoubtfulTypesSource,
     FileListSource,
     IncrementalSource,
-    InputVersion,
     KeyLookupSource,
     MetadataSource,
     ProgressSource,
-    Source,
-    SourceContext,
 )
-from hven.sources._documents.document_fetch import DocumentFetcher, fetch_documents
-from hven.sources._documents.document_store import STATE_HERE, STATE_MISSING, STATE_OLD, STATE_WAITING, DocumentStore
-from hven.sources._documents.document_values import (
-    WHOLE_TEXT_KEY,
-    InvalidDocumentError,
-    extract_values,
-    list_document_forms,
-)
-from hven.sources._reading.service_client import (
-    AttemptCount,
-    Login,
-    ServiceClient,
-    SilenceSeconds,
-    Token,
-    resolve_authorization,
-)
+from hven.sources.api.documents import InvalidDocumentError
+from hven.sources.api.services import ServiceClient, resolve_authorization
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from hven.plugins.enrichment.enrichment_options import DocumentEnrichmentOptions
+    from hven.sources import InputVersion, Source, SourceContext
 
 STATE_COLUMN = "document.state"
 TIME_COLUMN = "document.time"
@@ -70,246 +63,6 @@ DOCUMENT_FACT_COLUMNS = (
 FIRST_LOOK_DOCUMENTS = 10  # documents that are fetched for a first look
 FIRST_LOOK_SECONDS = 20.0
 ROWS_PER_LOOKUP = 10_000  # documents of this many rows are looked up together
-_PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
-_BRACE_LIST_PATTERN = re.compile(r"\{([^{}]*,[^{}]*)\}")
-_URL_HOST_PATTERN = re.compile(r"https?://[^/{}?#]+/")
-
-
-def _wrap_key(value: object) -> object:
-    if isinstance(value, str | list):
-        return {"key": value}
-    return value
-
-
-def _expand_keys(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = _BRACE_LIST_PATTERN.search(value)
-    if match is None:
-        return [value]
-    before = value[: match.start()]
-    after = value[match.end() :]
-    return [before + word.strip() + after for word in match[1].split(",")]
-
-
-class DocumentColumn(BaseModel):
-    """A column whose values are taken from documents."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    key: Annotated[list[str], BeforeValidator(_expand_keys, json_schema_input_type=str | list[str])] = Field(
-        min_length=1,
-        description=(
-            "Keyword in the header or label (without the word HIERARCH), path in the record (`a.b.0`, or `a/b/@c` in "
-            "XML), or `*` for the whole text. If you write a list of keys, or a key with alternatives in braces, the "
-            "column is an array."
-        ),
-        examples=["ESO ISS PBL{12,13,23} START"],
-    )
-    type: str = Field(
-        "string", description="Type of a value: string (default), float64, int32, boolean ...", examples=["float64"]
-    )
-    unit: str | None = Field(None, description="Unit of the value, in VOUnits syntax.", examples=["s"])
-    ucd: str | None = Field(None, description="UCD of the value (UCD1+).", examples=["time.duration;obs.exposure"])
-    description: str | None = Field(None, description="One sentence for readers.", examples=["Local sidereal time"])
-    array: bool = Field(False, description="`true`: the value is an array even for a single key.", examples=[True])
-
-    @field_validator("type")
-    @classmethod
-    def _check_type(cls, value: str) -> str:
-        kind = parse_type(value)
-        if kind.is_array or not (kind.is_numeric or kind.is_string or str(kind) == "boolean"):
-            raise ValueError(
-                f"{value} is not a number, text or boolean; for an array, give a list of keys, and for a "
-                "time, use `map`"
-            )
-        return value
-
-    @property
-    def is_array(self) -> bool:
-        """Whether the values are arrays."""
-        return self.array or len(self.key) > 1
-
-    @property
-    def column_type(self) -> ColumnType:
-        """The type of the column."""
-        if not self.is_array:
-            return parse_type(self.type)
-        length = len(self.key)
-        if parse_type(self.type).is_string:
-            return parse_type(f"string[64x{length}]")
-        return parse_type(f"{self.type}[{length}]")
-
-    @property
-    def value_kind(self) -> str:
-        """The kind of the values, as `extract_values` knows it."""
-        kind = parse_type(self.type)
-        if kind.is_string:
-            return "text"
-        if pa.types.is_boolean(kind.arrow):
-            return "bool"
-        if pa.types.is_floating(kind.arrow):
-            return "float"
-        return "int"
-
-
-def _list_form_names(json_schema: dict[str, Any]) -> None:
-    """Add the names of forms to a JSON Schema."""
-    json_schema["enum"] = list_document_forms()
-
-
-class DocumentEnrichmentOptions(BaseModel):
-    """What a descriptor may state about the documents of its rows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str | None = Field(
-        None,
-        description=(
-            "Address of the documents, with the source's columns in braces. Each value is encoded as one part of the "
-            "address. The host must not contain a column."
-        ),
-        examples=["https://archive.example/hdr?DpId={dp_id}"],
-    )
-    file: str | None = Field(
-        None,
-        description="Instead of `url`, a path below the descriptor's directory.",
-        examples=["headers/{dp_id}.hdr"],
-    )
-    id: str = Field(
-        description=("Column that identifies the document. Hven stores the document under the column's value."),
-        examples=["dp_id"],
-    )
-    modified: str | None = Field(
-        None,
-        description=(
-            "Column (a time or a number) whose value changes when the document changes, so that Hven fetches the "
-            "document again. Hven fetches newer documents first."
-        ),
-        examples=["last_mod_date"],
-    )
-    format: str = Field(
-        "header",
-        description=(
-            "Format of the documents: `header` (a FITS header: cards of 80 columns, lines, the `<pre>` of a page, or "
-            "the beginning of a file), `json`, `xml`, or a form that a plug-in adds."
-        ),
-        examples=["json"],
-        json_schema_extra=_list_form_names,
-    )
-    columns: dict[
-        str,
-        Annotated[DocumentColumn, BeforeValidator(_wrap_key, json_schema_input_type=DocumentColumn | str | list[str])],
-    ] = Field(
-        min_length=1,
-        description=(
-            "The columns that Hven reads from each document, as `name: KEYWORD` or `name: {key: .., type: .., unit: "
-            "..}`."
-        ),
-        examples=[{"lst": {"key": "LST", "type": "float64", "unit": "s"}, "mode": "ESO INS MODE"}],
-    )
-    rate: float | None = Field(
-        None,
-        gt=0,
-        le=10_000,
-        description="Maximum number of documents per second. The limits in `[ceilings]` in hven.toml also apply.",
-        examples=[5],
-    )
-    at_once: int = Field(
-        4, ge=1, le=64, description=("Number of documents that Hven fetches at the same time."), examples=[8]
-    )
-    total: float = Field(
-        600.0,
-        gt=0,
-        description="Seconds that one run spends on fetching documents. The next run fetches the rest.",
-        examples=[1800],
-    )
-    again: float = Field(
-        86_400.0,
-        ge=0,
-        description="Number of seconds after which Hven retries a document that was missing, refused or broken.",
-        examples=[3600],
-    )
-    age: float | None = Field(
-        None,
-        gt=0,
-        description="Number of seconds after which Hven fetches a document again even if its row has not changed.",
-        examples=[604800],
-    )
-    bytes: int = Field(
-        4 << 20, gt=0, le=1 << 30, description=("Maximum size of one document in bytes."), examples=[100000]
-    )
-    seconds: SilenceSeconds = 30.0
-    tries: AttemptCount = 3
-    token: Token = None
-    login: Login = None
-
-    @field_validator("format")
-    @classmethod
-    def _check_format(cls, name: str) -> str:
-        form_names = list_document_forms()
-        if name in form_names:
-            return name
-        package = plugins.find_unused_package("documents", name)
-        if package is not None:
-            raise ValueError(f"{name!r} belongs to the plug-in package {package}, which `plugins` does not list")
-        *first_names, last_name = map(repr, form_names)
-        raise ValueError(f"Input should be {', '.join(first_names)} or {last_name}")
-
-    @model_validator(mode="after")
-    def _check_location(self) -> DocumentEnrichmentOptions:
-        if (self.url is None) == (self.file is None):
-            raise ValueError("write either `url` or `file`")
-        if self.url is not None and not _URL_HOST_PATTERN.match(self.url):
-            raise ValueError(
-                "`url` must begin with https:// or http:// and a host name that contains no column in braces"
-            )
-        if not _PLACEHOLDER_PATTERN.search(self.template):
-            raise ValueError("put a column of the source in braces; without one, all rows would have the same document")
-        return self
-
-    @property
-    def template(self) -> str:
-        """Where the documents are: a URL or a path, with columns in braces."""
-        return self.url or self.file or ""
-
-    @property
-    def required_columns(self) -> list[str]:
-        """Columns of the source that the documents need."""
-        names = [self.id]
-        if self.modified:
-            names.append(self.modified)
-        names += _PLACEHOLDER_PATTERN.findall(self.template)
-        return list(dict.fromkeys(names))
-
-
-def with_document_columns(
-    source_columns: Sequence[Column], enrich_options: Mapping[str, Any] | None
-) -> tuple[Column, ...]:
-    """Add the columns of documents to those of a source, before anything is fetched.
-
-    Parameters
-    ----------
-    source_columns
-        Columns of the source.
-    enrich_options
-        `enrich` of the source; None: it has no documents.
-
-    Returns
-    -------
-    columns
-        Those of the source first.
-
-    Raises
-    ------
-    SourceError
-        As for `RowDocuments`.
-    """
-    if enrich_options is None:
-        return tuple(source_columns)
-    options = DocumentEnrichmentOptions.model_validate(dict(enrich_options))
-    documents = RowDocuments(options, source_columns, SourceContext())
-    return (*source_columns, *documents.columns)
 
 
 class RowDocuments:
@@ -347,16 +100,10 @@ class RowDocuments:
                     f"enrich: the source has no column {name!r}",
                     remedy=suggest_spelling(name, names) or f"choose one of its columns: {', '.join(names[:12])}",
                 )
-        document_columns: list[Column] = []
-        for name, document_column in options.columns.items():
-            column = Column(
-                name=name,
-                type=document_column.column_type,
-                unit=document_column.unit,
-                ucd=document_column.ucd,
-                description=document_column.description,
-            )
-            document_columns.append(column)
+        document_columns = [
+            Column(name=name, type=column.column_type, unit=column.unit, ucd=column.ucd, description=column.description)
+            for name, column in options.columns.items()
+        ]
         self.columns = (*document_columns, *DOCUMENT_FACT_COLUMNS)
         twice = [column.name for column in self.columns if column.name in names]
         if twice:
@@ -411,7 +158,7 @@ class RowDocuments:
         return names, [None] * len(names)
 
     def _build_addresses(self, batch: pa.RecordBatch) -> list[str | None]:
-        parts = _PLACEHOLDER_PATTERN.split(self.options.template)
+        parts = PLACEHOLDER_PATTERN.split(self.options.template)
         columns = [_to_texts(batch.column(name)) for name in parts[1::2]]
         literals = parts[::2]
         fill_template = self._fill_path
@@ -488,7 +235,7 @@ class RowDocuments:
         if options.token:
             scheme = "Bearer"
         secret = resolve_authorization(options.token or options.login, self.context, scheme)
-        host = _URL_HOST_PATTERN.match(url)
+        host = URL_HOST_PATTERN.match(url)
         if host is not None:
             url = host[0]
         return ServiceClient(
@@ -569,24 +316,24 @@ class RowDocuments:
         source
             The source with more columns.
         """
-        abilities = [kind for contract, kind in _ENRICHED_CLASSES.items() if isinstance(source, contract)]
-        if abilities:
-            kind = type("Enriched", (*abilities, DocumentEnrichedSource), {})
-        else:
-            kind = DocumentEnrichedSource
-        enriched: DocumentEnrichedSource = kind(self, source)
-        return enriched
+        contracts = [contract for contract in _DELEGATING_METHODS if isinstance(source, contract)]
+        methods: dict[str, Any] = {}
+        for contract in contracts:
+            methods |= _DELEGATING_METHODS[contract]
+        enriched_class: type[DocumentEnrichedSource] = type("EnrichedSource", (DocumentEnrichedSource,), methods)
+        return enriched_class(self, source)
 
 
 def _to_sqlite_values(column: pa.Array) -> list[Any]:
     """Convert moments to values that SQLite orders as they are: numbers or texts; NaN is no moment."""
+    values: list[Any]
     if pa.types.is_floating(column.type):
-        numbers = column.to_pylist()
-        return [None if number is not None and math.isnan(number) else number for number in numbers]
-    if pa.types.is_integer(column.type):
-        integers: list[Any] = column.to_pylist()
-        return integers
-    return _to_texts(column)
+        values = [None if number is not None and math.isnan(number) else number for number in column.to_pylist()]
+    elif pa.types.is_integer(column.type):
+        values = column.to_pylist()
+    else:
+        values = _to_texts(column)
+    return values
 
 
 def _to_texts(column: pa.Array) -> list[str | None]:
@@ -682,13 +429,7 @@ class DocumentEnrichedSource:
         return schema
 
     def list_input_versions(self) -> list[InputVersion]:
-        """List the inputs that the source read.
-
-        Returns
-        -------
-        pins
-            Those of the source.
-        """
+        """List the inputs that the source read."""
         versions: list[InputVersion] = self.source.list_input_versions()
         return versions
 
@@ -698,94 +439,42 @@ class DocumentEnrichedSource:
         return size
 
 
-class _EnrichedIncrementalSource(DocumentEnrichedSource):
-    """A source with documents that can restrict itself to new rows."""
+def _delegate_call(method_name: str) -> Callable[..., Any]:
+    """Build a method that returns what the source returns."""
 
-    def can_filter_by(self, expression: str) -> bool:
-        """Ask the source; it does not know the values of documents."""
-        document_names = [column.name for column in self.documents.columns]
-        if any(name in expression for name in document_names):
-            return False
-        return bool(self.source.can_filter_by(expression))
+    def call_source(self: DocumentEnrichedSource, *arguments: Any) -> Any:
+        return getattr(self.source, method_name)(*arguments)
 
-    def select_since(self, expression: str, watermark: object | None) -> Source:
-        """Open the newer rows of the source, with their documents."""
-        return self.documents.wrap_source(self.source.select_since(expression, watermark))
+    return call_source
 
 
-class _EnrichedKeyLookupSource(DocumentEnrichedSource):
-    """A source with documents that returns rows by key."""
+def _delegate_selection(method_name: str) -> Callable[..., Source]:
+    """Build a method that opens some rows of the source, with their documents."""
 
-    def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Source:
-        """Open these rows, with their documents."""
-        return self.documents.wrap_source(self.source.select_keys(key_columns, keys))
+    def select_rows(self: DocumentEnrichedSource, *arguments: Any) -> Source:
+        return self.documents.wrap_source(getattr(self.source, method_name)(*arguments))
 
-
-class _EnrichedFileListSource(DocumentEnrichedSource):
-    """A source with documents that consists of files."""
-
-    def list_files(self) -> pa.Table:
-        """List the files of the source."""
-        return self.source.list_files()
-
-    def select_files(self, file_names: Collection[str]) -> Source:
-        """Open the rows of some files, with their documents."""
-        return self.documents.wrap_source(self.source.select_files(file_names))
+    return select_rows
 
 
-class _EnrichedProgressSource(DocumentEnrichedSource):
-    """A source with documents that counts bytes."""
-
-    def count_bytes_read(self) -> int:
-        """Return the bytes read so far."""
-        return int(self.source.count_bytes_read())
+def _can_filter_by(self: DocumentEnrichedSource, expression: str) -> bool:
+    """Ask the source, which does not know the values of documents."""
+    names_document_column = any(column.name in expression for column in self.documents.columns)
+    return not names_document_column and bool(self.source.can_filter_by(expression))
 
 
-class _EnrichedDoubtfulTypesSource(DocumentEnrichedSource):
-    """A source with documents that is not sure of types."""
-
-    def list_type_doubts(self) -> dict[str, tuple[str, str]]:
-        """Return the doubts of the source."""
-        type_doubts: dict[str, tuple[str, str]] = self.source.list_type_doubts()
-        return type_doubts
-
-
-class _EnrichedDescribedSource(DocumentEnrichedSource):
-    """A source with documents that has a title and a description."""
-
-    def read_title_and_description(self) -> tuple[str | None, str | None]:
-        """Return the title and the description of the source."""
-        title_and_description: tuple[str | None, str | None] = self.source.read_title_and_description()
-        return title_and_description
-
-
-class _EnrichedMetadataSource(DocumentEnrichedSource):
-    """A source with documents that has metadata besides its rows."""
-
-    def read_metadata(self) -> Any:
-        """Return the metadata of the source."""
-        return self.source.read_metadata()
-
-
-_ENRICHED_CLASSES: Mapping[Any, type[DocumentEnrichedSource]] = {
-    IncrementalSource: _EnrichedIncrementalSource,
-    KeyLookupSource: _EnrichedKeyLookupSource,
-    FileListSource: _EnrichedFileListSource,
-    ProgressSource: _EnrichedProgressSource,
-    DoubtfulTypesSource: _EnrichedDoubtfulTypesSource,
-    DescribedSource: _EnrichedDescribedSource,
-    MetadataSource: _EnrichedMetadataSource,
+# contract of a source -> methods by which a source with documents fulfils it
+_DELEGATING_METHODS: Mapping[Any, Mapping[str, Callable[..., Any]]] = {
+    IncrementalSource: {"can_filter_by": _can_filter_by, "select_since": _delegate_selection("select_since")},
+    KeyLookupSource: {"select_keys": _delegate_selection("select_keys")},
+    FileListSource: {"list_files": _delegate_call("list_files"), "select_files": _delegate_selection("select_files")},
+    **{
+        contract: {name: _delegate_call(name)}
+        for contract, name in (
+            (ProgressSource, "count_bytes_read"),
+            (DoubtfulTypesSource, "list_type_doubts"),
+            (DescribedSource, "read_title_and_description"),
+            (MetadataSource, "read_metadata"),
+        )
+    },
 }
-
-__all__ = [
-    "ADDRESS_COLUMN",
-    "DOCUMENT_FACT_COLUMNS",
-    "STATE_COLUMN",
-    "TIME_COLUMN",
-    "WHOLE_TEXT_KEY",
-    "DocumentColumn",
-    "DocumentEnrichedSource",
-    "DocumentEnrichmentOptions",
-    "RowDocuments",
-    "with_document_columns",
-]
