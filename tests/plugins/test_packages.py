@@ -95,7 +95,6 @@ API_MODULES = frozenset(
         "hven.query",
         "hven.query.query_queue",
         "hven.query.resolver",
-        "hven.query.resolver.bright",
         "hven.services",
         "hven.services.address_rewriting",
         "hven.services.addresses",

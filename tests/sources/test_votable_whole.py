@@ -15,7 +15,6 @@ from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import INT32, ColumnType
 from hven.query._table_files import open_table_file
-from hven.query.resolver import sesame
 from hven.sources import SourceContext, votable, xml
 from hven.sources import parquet as parquet_source
 from shared import shared
@@ -196,10 +195,3 @@ def test_a_parquet_file_says_in_its_footer_that_it_was_cut_off(tmp_path, overflo
             source.list_columns()
     else:
         assert [row["id"] for batch in source.read_batches() for row in batch.to_pylist()] == [1, 2]
-
-
-@pytest.mark.parametrize("status", ["", OVERFLOW])
-def test_the_resolver_takes_no_votable_for_an_answer(status):
-    """No name is resolved by a VOTable: Sesame's own documents are read, and nothing else."""
-    with pytest.raises(SourceError, match="VOTABLE"):
-        sesame.parse_sesame_answer(document(table([(1, 2)]), status).encode(), "Vega")

@@ -73,7 +73,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
     "identity": ("hven.site.auth",),
     "ingest_steps": (),
     "panes": (),
-    "resolvers": ("hven.query.resolver",),
+    "resolvers": (),
 }
 NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("api", "row_fetching"),

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import HvenError, OverloadedError, SourceError
-from hven.model.settings._sections import NameResolverSettings
+from hven.plugins.resolvers import sesame
+from hven.plugins.resolvers.settings import NameResolverSettings
 from hven.query import resolver
 from hven.query.resolver import _providers as asking
-from hven.query.resolver import sesame
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 from process_runner import wait_until
@@ -115,7 +115,9 @@ def url() -> Iterator[str]:
 def site(tmp_path: Path, url: str) -> Iterator[Site]:
     Sesame.asked.clear()
     settings = NameResolverSettings(remote=True, url=url, seconds=60)
-    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as made:
+    with open_tiny_site(
+        tmp_path, {"s.t": pa.table({"x": [1]})}, brought={"resolver": settings}, allow_private=True
+    ) as made:
         yield made
 
 
@@ -170,7 +172,9 @@ def test_garbage_is_said_to_be_garbage_and_never_unknown(site: Site, name: str) 
 @pytest.mark.parametrize("name", ["slow", "drip"])
 def test_a_slow_service_is_given_up_and_left_alone_for_a_while(tmp_path: Path, url: str, name: str) -> None:
     settings = NameResolverSettings(remote=True, url=url, seconds=0.6)
-    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as site:
+    with open_tiny_site(
+        tmp_path, {"s.t": pa.table({"x": [1]})}, brought={"resolver": settings}, allow_private=True
+    ) as site:
         Sesame.over.clear()
         Sesame.asked.clear()
         try:
@@ -221,7 +225,7 @@ def test_the_number_of_answers_kept_is_bounded(site: Site, monkeypatch: pytest.M
 def test_nothing_is_sent_unless_the_site_allows_it(tmp_path: Path, url: str) -> None:
     Sesame.asked.clear()
     with open_tiny_site(
-        tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=NameResolverSettings(url=url), allow_private=True
+        tmp_path, {"s.t": pa.table({"x": [1]})}, brought={"resolver": NameResolverSettings(url=url)}, allow_private=True
     ) as site:
         with pytest.raises(resolver.UnresolvedNameError, match=r"resolver.remote = true"):
             resolver.resolve_object_name("barnard", site=site)
@@ -233,7 +237,7 @@ def test_an_address_inside_is_not_asked(tmp_path: Path, url: str) -> None:
     Sesame.asked.clear()
     settings = NameResolverSettings(url=url, remote=True)
     with (
-        open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings) as site,
+        open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, brought={"resolver": settings}) as site,
         pytest.raises(OverloadedError, match="not on the public internet"),
     ):
         resolver.resolve_object_name("barnard", site=site)
@@ -256,3 +260,12 @@ def test_no_cut_answer_is_taken_for_a_position(length: int) -> None:
 def test_no_cut_text_is_taken_for_nothing(length: int) -> None:
     with pytest.raises(HvenError):
         sesame.parse_sesame_answer(TEXT[:length].encode(), "x")
+
+
+@pytest.mark.parametrize("status", ["", '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'])
+def test_no_votable_is_taken_for_an_answer(status: str) -> None:
+    """No name is resolved by a VOTable: Sesame's own documents are read, and nothing else."""
+    table = "<TABLE><FIELD name='id' datatype='int'/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA></TABLE>"
+    votable = f"<VOTABLE version='1.4'><RESOURCE type='results'>{table}{status}</RESOURCE></VOTABLE>"
+    with pytest.raises(SourceError, match="VOTABLE"):
+        sesame.parse_sesame_answer(votable.encode(), "Vega")

@@ -24,13 +24,13 @@ from hven.engines import ExecutionLimits, LiveRelation
 from hven.model import units
 from hven.model.deadlines import Deadline
 from hven.model.errors import ServiceError, TooLargeError, UserError, format_message
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_names
+from hven.plugins.resolvers.settings import get_resolver_settings
+from hven.query.resolver import NameProvider, NameRequest, ResolvedName, normalize_object_names
 from hven.site.auth import ANONYMOUS_PRINCIPAL, apply_access_control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.settings import Settings
     from hven.model.table import Column, Table
 
 MAX_NAME_TABLE_ROWS = 2_000_000  # each process keeps the names in memory
@@ -96,7 +96,7 @@ def find_objects_in_name_table(request: NameRequest) -> Sequence[ResolvedName]:
     age = 0.0
     if index.updated is not None:
         age = max(0.0, (datetime.now(UTC) - index.updated).total_seconds())
-    source = f"table {request.site.settings.resolver.table}"
+    source = f"table {get_resolver_settings(request.site.settings).table}"
     return [
         _build_resolved_name(index, row_number, is_main_name, source, age)
         for row_number, is_main_name in is_main_by_row.items()
@@ -158,7 +158,7 @@ def _build_coordinate_pair(longitude: Any, latitude: Any) -> tuple[float, float]
 
 def _get_current_name_index(request: NameRequest) -> _NameIndex:
     published_state = request.site.get_published_state()
-    name = request.site.settings.resolver.table or ""
+    name = get_resolver_settings(request.site.settings).table or ""
     access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
     version: str | None = None
     updated_text = ""
@@ -404,19 +404,12 @@ def _concat_alias_lists(lists: list[pa.Array]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), names.take(order))
 
 
-def _is_provider_enabled(settings: Settings) -> bool:
-    return settings.resolver.table is not None
-
-
-def _describe_name_source(settings: Settings) -> str:
-    return format_message("the table {table}", settings.resolver.table)
-
-
 PROVIDER = NameProvider(
     name="local",
     order=10,
-    offered=_is_provider_enabled,
-    place=_describe_name_source,
+    offered=lambda settings: get_resolver_settings(settings).table is not None,
+    place=lambda settings: format_message("the table {table}", get_resolver_settings(settings).table),
     remedy="name a table of objects (resolver.table in hven.toml)",
     find=find_objects_in_name_table,
+    name_table=lambda settings: get_resolver_settings(settings).table,
 )

@@ -12,13 +12,12 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before, so there are no entities
 
 from hven.model.errors import SourceError, format_message
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
+from hven.plugins.resolvers.settings import get_resolver_settings
+from hven.query.resolver import NameProvider, NameRequest, ResolvedName, normalize_object_name
 from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from hven.model.settings import Settings
 
 MAX_ANSWER_BYTES = 2 * 1024**2  # enough for an object with thousands of names
 MAX_ALIASES = 500
@@ -37,7 +36,7 @@ def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
         Sesame cannot be reached, or its answer cannot be parsed.
     """
     site_settings = request.site.settings
-    resolver_settings = site_settings.resolver
+    resolver_settings = get_resolver_settings(site_settings)
     url = f"{resolver_settings.url.rstrip('/')}/-oxpI/S?{quote(request.name.strip(), safe='')}"
     body = http_client.fetch_bytes(
         url,
@@ -182,20 +181,13 @@ def _build_sesame_error(description: str) -> SourceError:
     )
 
 
-def _is_provider_enabled(settings: Settings) -> bool:
-    return settings.resolver.remote
-
-
-def _describe_name_source(settings: Settings) -> str:
-    return format_message("SIMBAD through Sesame ({url})", settings.resolver.url)
-
-
 PROVIDER = NameProvider(
     name="sesame",
     order=50,
-    offered=_is_provider_enabled,
-    place=_describe_name_source,
+    offered=lambda settings: get_resolver_settings(settings).remote,
+    place=lambda settings: format_message("SIMBAD through Sesame ({url})", get_resolver_settings(settings).url),
     remedy="allow requests to SIMBAD (resolver.remote = true in hven.toml)",
     find=query_sesame,
     remote=True,
+    max_cache_days=lambda settings: get_resolver_settings(settings).keep_days,
 )

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import OverloadedError, ParamError
-from hven.model.settings._sections import NameResolverSettings
 from hven.model.table import Column, FrameRef, Table
 from hven.model.types import STRING
+from hven.plugins.resolvers.settings import NameResolverSettings
 from hven.query import resolver
-from hven.query.resolver._contract import normalize_object_names
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
@@ -103,7 +102,7 @@ def test_case_and_blanks_do_not_count(site: Site, data: st.DataObject) -> None:
 
 @given(st.lists(st.text(max_size=30), min_size=1))
 def test_a_column_of_names_is_spelt_as_each_of_them(names: list[str]) -> None:
-    assert normalize_object_names(pa.array(names)).to_pylist() == [
+    assert resolver.normalize_object_names(pa.array(names)).to_pylist() == [
         resolver.normalize_object_name(name) for name in names
     ]
 
@@ -153,7 +152,7 @@ def objects(**columns: Any) -> pa.Table:
 
 
 def small(tmp_path: Path, given: Any, table: str = "sky.objects") -> Site:
-    return open_tiny_site(tmp_path, {"sky.objects": given}, resolver=NameResolverSettings(table=table))
+    return open_tiny_site(tmp_path, {"sky.objects": given}, brought={"resolver": NameResolverSettings(table=table)})
 
 
 def test_an_array_of_names_and_names_that_are_nothing(tmp_path: Path) -> None:
