@@ -9,8 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from hven.model import plugins
-from hven.sources.source_keys import load_source_keys
-from plugin_needs import list_package_pages
+from plugin_needs import list_package_pages, require_source_key
 from shared import ROOT
 
 REFERENCE = ROOT / "docs/reference"
@@ -20,7 +19,6 @@ PAGES = [PAGE, *(page.read_text() for page in sorted((REFERENCE / "sources").glo
 BLOCKS = [(page, block) for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
 # pages of packages have descriptors, too
 EXAMPLES = [block for page, block in BLOCKS if page not in PACKAGE_PAGES or block.startswith("source:")]
-SOURCE_KEYS = frozenset(load_source_keys())
 OPTIONS = [
     (kind, name)
     for kind in plugins.list_plugins("sources")
@@ -57,7 +55,7 @@ def test_the_example_of_an_option_is_right(kind, name):
     model = plugins.load_plugin("sources", kind).Options
     (value, *_) = model.model_fields[name].examples
     bases = [entry for example in EXAMPLES for entry in read_sources(example) if entry["kind"] == kind]
-    bases = [{key: item for key, item in base.items() if key != "kind" and key not in SOURCE_KEYS} for base in bases]
+    bases = [{key: item for key, item in base.items() if key not in {"kind", "enrich"}} for base in bases]
     tries = [
         {key: item for key, item in base.items() if key != left_out} | {name: value}
         for base in bases
@@ -70,8 +68,8 @@ def test_the_example_of_an_option_is_right(kind, name):
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_have_the_options_that_they_use(example):
     for entry in read_sources(example):
-        for name in SOURCE_KEYS & entry.keys():
-            load_source_keys()[name].options_class.model_validate(entry.pop(name))
+        if "enrich" in entry:
+            require_source_key("enrich").options_class.model_validate(entry.pop("enrich"))
         plugins.load_plugin("sources", entry.pop("kind")).Options.model_validate(entry)
 
 
