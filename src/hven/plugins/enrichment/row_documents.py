@@ -60,8 +60,6 @@ DOCUMENT_FACT_COLUMNS = (
     Column(name=TIME_COLUMN, type=TIMESTAMP, ucd="time.processing", description="When the document was fetched (UTC)"),
     Column(name=ADDRESS_COLUMN, type=STRING, ucd="meta.ref", description="Address of the document"),
 )
-FIRST_LOOK_DOCUMENTS = 10  # documents that are fetched for a first look
-FIRST_LOOK_SECONDS = 20.0
 ROWS_PER_LOOKUP = 10_000  # documents of this many rows are looked up together
 
 
@@ -199,51 +197,20 @@ class RowDocuments:
         if self._has_begun:
             return
         self._has_begun = True
-        options = self.options
-        context = self.context
         service = None
-        if options.url is not None:
-            service = self._build_service(options.url)
-        fetcher = DocumentFetcher(
-            service=service,
-            directory=context.directory,
-            roots=context.allowed_roots,
-            document_form=options.format,
-            columns=self._specs,
-            byte_limit=options.bytes,
-            max_age_seconds=options.age,
-            retry_after_seconds=options.again,
-        )
-        duration_seconds = options.total
-        document_limit = None
-        if context.cache_directory is None:  # a first look
-            duration_seconds = min(options.total, FIRST_LOOK_SECONDS)
-            document_limit = FIRST_LOOK_DOCUMENTS
-        yield from fetch_documents(
-            self.store,
-            fetcher,
-            concurrency=options.at_once,
-            duration_seconds=duration_seconds,
-            document_limit=document_limit,
-            on_notice=context.on_notice,
-            on_progress=context.on_progress,
-        )
+        if self.options.url is not None:
+            service = self._build_service(self.options.url)
+        fetcher = DocumentFetcher(service=service, options=self.options, context=self.context, columns=self._specs)
+        yield from fetch_documents(self.store, fetcher)
 
     def _build_service(self, url: str) -> ServiceClient:
         options = self.options
-        scheme = "Basic"
-        if options.token:
-            scheme = "Bearer"
+        scheme = "Bearer" if options.token else "Basic"
         secret = resolve_authorization(options.token or options.login, self.context, scheme)
         host = URL_HOST_PATTERN.match(url)
         if host is not None:
             url = host[0]
-        return ServiceClient(
-            url,
-            self.context,
-            options=options,
-            authorization=secret,
-        )
+        return ServiceClient(url, self.context, options=options, authorization=secret)
 
     def build_document_columns(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """Build the columns that documents give to rows.
