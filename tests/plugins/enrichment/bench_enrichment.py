@@ -42,21 +42,21 @@ SAID = {
 class Rows:
     """The archive's table."""
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List id and change."""
         return [Column(name="id", type=STRING), Column(name="changed", type=INT64)]
 
-    def batches(self, columns: object = None, limit: object = None) -> object:
+    def read_batches(self, column_names: object = None, row_limit: object = None) -> object:
         """Yield all rows."""
         for at in range(0, DOCUMENTS, PAGE):
             numbers = range(at, at + PAGE)
             yield pa.record_batch({"id": [f"GRAVI.{number:06d}" for number in numbers], "changed": [*numbers]})
 
-    def pins(self) -> list[InputVersion]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name nothing."""
         return []
 
-    def size(self) -> int:
+    def estimate_size(self) -> int:
         """Count them."""
         return DOCUMENTS
 
@@ -110,7 +110,7 @@ def fetch(url: str, directory: str) -> None:
     context = SourceContext(cache_directory=Path(directory), allow_private=True)
     rows = Rows()
     said = DocumentEnrichmentOptions.model_validate({**SAID, "url": f"{url}/hdr?id={{id}}"})
-    source = RowDocuments(said, rows.columns(), context).wrap_source(rows)  # type: ignore[arg-type]
+    source = RowDocuments(said, rows.list_columns(), context).wrap_source(rows)  # type: ignore[arg-type]
     seen = 0
     for batch in source.read_batches(["id", STATE_COLUMN, "pbl", "mode", "lst"]):
         if not batch.num_rows:  # while documents are fetched
