@@ -1,4 +1,4 @@
-"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch; heads of files; pushes; headers of rows."""
+"""Sources: Python beside a descriptor, in its own process, against the same code called in the ingest itself; a small descriptor, checked; Elasticsearch; heads of files; pushes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from bench import documents, headers, heads, pushes
+from bench import documents, heads, pushes
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check_descriptor
 from hven.descriptor._merging import STANDARDS_DIRECTORY
@@ -61,8 +61,6 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield documents.journey()
     if only in "sources.heads" or only in "sources.granules":
         yield from heads.journeys(only)
-    if only in "sources.enrich":
-        yield headers.journey()
     yield from pushes.run(only)
 
 

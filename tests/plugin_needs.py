@@ -26,7 +26,7 @@ from hven.model import plugins
 from hven.model.settings import collect_setting_docs
 from hven.model.settings._validation import collect_settings_sections
 from hven.sources import file_kinds
-from hven.sources._documents.document_values import list_document_forms
+from hven.sources.source_keys import load_source_keys
 from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
@@ -238,6 +238,20 @@ def build_settings(name: str, **values: object) -> Any:
     return collect_settings_sections()[name].settings_class(**values)
 
 
+def has_source_key(name: str) -> bool:
+    """Return whether a package in use adds a key to sources; fail if none is absent that could add it."""
+    has_key = name in load_source_keys()
+    if not has_key and not list_absent_packages():
+        pytest.fail(f"no key of sources is called {name}")
+    return has_key
+
+
+def require_source_key(name: str) -> Any:
+    """Return the record of a key of sources, or skip the test if its package is absent."""
+    report_missing_plugins([] if has_source_key(name) else [name])
+    return load_source_keys()[name]
+
+
 def require_medium(path: Path) -> None:
     """Skip the test if no package in use opens a product file."""
     signature = path.read_bytes()[:SIGNATURE_BYTES]
@@ -279,9 +293,12 @@ def _list_missing_parts(source: dict[str, Any]) -> Iterator[str]:
     kind = source.get("kind")
     if isinstance(kind, str) and kind not in plugins.list_plugins("sources"):
         yield kind
-    form = source.get("enrich", {}).get("format", "header")
-    if form not in list_document_forms():
-        yield form
+    if "enrich" in source and not has_source_key("enrich"):
+        yield "enrich"
+    elif "enrich" in source:
+        form = source["enrich"].get("format", "header")
+        if form not in plugins.list_plugins("documents"):
+            yield form
     patterns = source.get("members") or source.get("files")
     for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
         extension = pattern.rpartition(".")[2]

@@ -38,12 +38,11 @@ from hven.model.types import BOOLEAN, INT32, INT64, TIMESTAMP
 from hven.portal import panes
 from hven.services.params import parse_value
 from hven.sources import ROW_NUMBER_COLUMN, RejectedRow, SourceContext, file_kinds
-from hven.sources._documents.document_values import InvalidDocumentError, extract_values
-from hven.sources.document_enrichment import DocumentEnrichmentOptions
+from hven.sources.api.documents import InvalidDocumentError
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
 from hven.testing.site import open_tiny_site
-from plugin_needs import create_descriptor
+from plugin_needs import create_descriptor, require_source_key
 from shared import ROOT
 
 PAGE = "".join(
@@ -575,14 +574,16 @@ def test_a_package_adds_its_parts_and_its_verb() -> None:
 
 @pytest.mark.usefixtures("package_place")
 def test_a_package_adds_a_form_of_documents(tmp_path: Path) -> None:
-    assert extract_values(b"seeing: 0.8\nmoon: 3", "log", [(["seeing"], "float", False)]) == ([0.8], "")
+    form = plugins.load_plugin("documents", "log").DOCUMENT
+    assert form.create_lookup(b"seeing: 0.8\nmoon: 3", ["seeing"])("seeing") == "0.8"
     with pytest.raises(InvalidDocumentError, match="it is not a log"):
-        extract_values(b"<html>", "log", [(["seeing"], "float", False)])
+        form.create_lookup(b"<html>", ["seeing"])
+    options_class = require_source_key("enrich").options_class
     options = {"url": "https://archive.example/{id}", "id": "id", "columns": {"a": "A"}}
-    assert DocumentEnrichmentOptions.model_validate({**options, "format": "log"}).format == "log"
-    assert "log" in DocumentEnrichmentOptions.model_json_schema()["properties"]["format"]["enum"]
+    assert options_class.model_validate({**options, "format": "log"}).format == "log"
+    assert "log" in options_class.model_json_schema()["properties"]["format"]["enum"]
     with pytest.raises(ValidationError, match=r"Input should be 'header', 'json', .*'log'"):
-        DocumentEnrichmentOptions.model_validate({**options, "format": "lgo"})
+        options_class.model_validate({**options, "format": "lgo"})
 
 
 @pytest.mark.usefixtures("package_place")

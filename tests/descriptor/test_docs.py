@@ -19,7 +19,6 @@ from hven.model.settings import Settings, collect_setting_docs, load_settings
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_settings_sections
 from hven.sources._reading.data_files import FileOptions
-from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
 from plugin_needs import list_absent_packages, list_package_pages
 from reference_pages import (
     KEY_SECTIONS,
@@ -64,14 +63,8 @@ def test_every_option_of_every_source(kind):
     keep_part(find_option_pages()[kind], f"<!-- options: {kind} -->", "<!-- /options -->", write_options(options))
 
 
-def test_every_option_of_files_and_documents():
-    page = REFERENCE / "sources.md"
-    for name, options in {
-        "of files": FileOptions,
-        "of documents": DocumentEnrichmentOptions,
-        "of columns of documents": DocumentColumn,
-    }.items():
-        keep_part(page, f"<!-- options: {name} -->", "<!-- /options -->", write_options(options))
+def test_every_option_of_files():
+    keep_part(REFERENCE / "sources.md", "<!-- options: of files -->", "<!-- /options -->", write_options(FileOptions))
 
 
 def test_every_kind_of_source_is_listed():

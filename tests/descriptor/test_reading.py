@@ -313,9 +313,6 @@ def test_the_schema_for_editors_has_every_key_and_resolves():
 @pytest.mark.parametrize(
     ("source", "accepted"),
     [
-        ({"kind": "csv", "files": "a.csv", "enrich": {"url": "https://a.example/{id}", "id": "id", "columns": {"x": "EXPTIME"}}}, True),
-        ({"kind": "csv", "files": "a.csv", "enrich": {"url": "https://a.example/{id}", "id": "id", "columns": {"x": {"key": "EXPTIME"}}}}, True),
-        ({"kind": "csv", "files": "a.csv", "enrich": {"url": "https://a.example/{id}", "id": "id", "columns": {"x": {"word": "EXPTIME"}}}}, False),
         ({"kind": "fixed", "files": "a.dat", "fields": {"name": "1-10", "flag": 12, "ra": {"bytes": "14-20", "unit": "deg"}}}, True),
         ({"kind": "fixed", "files": "a.dat", "fields": {"name": {"byte": "1-10"}}}, False),
         ({"url": "https://registry.example/oai"}, True),  # the standard of the table, or an included file, has the kind

@@ -101,7 +101,6 @@ API_MODULES = frozenset(
         "hven.query",
         "hven.query.query_queue",
         "hven.query.resolver",
-        "hven.query.resolver.bright",
         "hven.services",
         "hven.services.address_rewriting",
         "hven.services.addresses",
@@ -133,6 +132,7 @@ API_MODULES = frozenset(
         "hven.sources.api.cells",
         "hven.sources.api.documents",
         "hven.sources.api.fetched_files",
+        "hven.sources.api.file_access",
         "hven.sources.api.file_rows",
         "hven.sources.api.header_rows",
         "hven.sources.api.key_paging",
@@ -146,6 +146,7 @@ API_MODULES = frozenset(
         "hven.sources.kind_traits",
         "hven.sources.remote_stores",
         "hven.sources.site_programs",
+        "hven.sources.source_keys",
     ]
 )
 

@@ -9,17 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from hven.model import plugins
-from hven.sources._documents.document_store import (
-    STATE_BROKEN,
-    STATE_FAILED,
-    STATE_HERE,
-    STATE_MISSING,
-    STATE_OLD,
-    STATE_REFUSED,
-    STATE_WAITING,
-)
-from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
-from plugin_needs import list_absent_packages, list_package_pages
+from plugin_needs import list_absent_packages, list_package_pages, require_source_key
 from shared import ROOT
 
 REFERENCE = ROOT / "docs/reference"
@@ -42,14 +32,6 @@ def test_every_option_of_every_kind_is_explained(kind):
     (section,) = [section for section in sections if section]
     for option in plugins.load_plugin("sources", kind).Options.model_fields:
         assert f"`{option}`" in section.group(1), f"{kind}: {option}"
-
-
-def test_every_option_of_documents_is_explained():
-    section = re.search(r"^## Documents of rows\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
-    for option in (*DocumentEnrichmentOptions.model_fields, *DocumentColumn.model_fields):
-        assert f"| `{option}`" in section.group(1), option
-    for state in (STATE_HERE, STATE_OLD, STATE_WAITING, STATE_MISSING, STATE_REFUSED, STATE_BROKEN, STATE_FAILED):
-        assert f"| `{state}` |" in section.group(1), state
 
 
 def read_sources(example):
@@ -83,26 +65,11 @@ def test_the_example_of_an_option_is_right(kind, name):
     assert value != model.model_fields[name].default
 
 
-@pytest.mark.parametrize("name", DocumentEnrichmentOptions.model_fields)
-def test_the_example_of_an_option_of_documents_is_right(name):
-    base = {"url": "https://archive.example/{id}", "id": "id", "columns": {"mode": "MODE"}}
-    (value, *_) = DocumentEnrichmentOptions.model_fields[name].examples
-    DocumentEnrichmentOptions.model_validate(
-        {key: item for key, item in base.items() if (key, name) != ("url", "file")} | {name: value}
-    )
-
-
-@pytest.mark.parametrize("name", DocumentColumn.model_fields)
-def test_the_example_of_a_column_of_documents_is_right(name):
-    (value, *_) = DocumentColumn.model_fields[name].examples
-    DocumentColumn.model_validate({"key": "LST", name: value})
-
-
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_have_the_options_that_they_use(example):
     for entry in read_sources(example):
         if "enrich" in entry:
-            DocumentEnrichmentOptions.model_validate(entry.pop("enrich"))
+            require_source_key("enrich").options_class.model_validate(entry.pop("enrich"))
         plugins.load_plugin("sources", entry.pop("kind")).Options.model_validate(entry)
 
 

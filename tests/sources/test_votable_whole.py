@@ -15,10 +15,8 @@ from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import INT32, ColumnType
 from hven.query._table_files import open_table_file
-from hven.query.resolver import sesame
 from hven.sources import SourceContext, votable
 from hven.sources import parquet as parquet_source
-from hven.sources._documents.document_values import InvalidDocumentError, extract_values
 from shared import shared
 
 OVERFLOW = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
@@ -165,17 +163,6 @@ def test_text_that_is_longer_than_its_field_says_is_written_with_a_field_that_fi
         assert [row["s"] for batch in batches for row in batch.to_pylist()] == ["abc"]
 
 
-def test_documents_of_rows_that_were_cut_off_are_broken():
-    want = [(["RESOURCE/TABLE/DATA/TABLEDATA/TR/TD"], "int", False)]
-    assert extract_values(document(table([(1, 2)])).encode(), "xml", want)[0] == [1]
-    with pytest.raises(InvalidDocumentError, match="truncated"):
-        extract_values(document(table([(1, 2)]), OVERFLOW).encode(), "xml", want)
-    with pytest.raises(InvalidDocumentError, match="an error: too busy"):
-        extract_values(document('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>').encode(), "xml", want)
-    other = OVERFLOW.join(("<a><t>1</t>", "</a>")).encode()
-    assert extract_values(other, "xml", [(["t"], "int", False)])[0] == [1], "no VOTable"
-
-
 @pytest.mark.parametrize("overflow", [True, False])
 def test_a_parquet_file_says_in_its_footer_that_it_was_cut_off(tmp_path, overflow):
     column = Column(name="id", type=INT32)
@@ -191,10 +178,3 @@ def test_a_parquet_file_says_in_its_footer_that_it_was_cut_off(tmp_path, overflo
             source.list_columns()
     else:
         assert [row["id"] for batch in source.read_batches() for row in batch.to_pylist()] == [1, 2]
-
-
-@pytest.mark.parametrize("status", ["", OVERFLOW])
-def test_the_resolver_takes_no_votable_for_an_answer(status):
-    """No name is resolved by a VOTable: Sesame's own documents are read, and nothing else."""
-    with pytest.raises(SourceError, match="VOTABLE"):
-        sesame.parse_sesame_answer(document(table([(1, 2)]), status).encode(), "Vega")

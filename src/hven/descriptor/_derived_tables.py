@@ -16,8 +16,8 @@ from hven.descriptor.mapping import compile_mapping
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext
-from hven.sources.document_enrichment import with_document_columns
 from hven.sources.kind_traits import find_kind_traits
+from hven.sources.source_keys import list_all_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,15 +138,14 @@ class DescriptorTableResolver:
         source = spec.sources[0]
         columns = None
         if is_local_file_source(source):
-            columns = with_document_columns(
-                open_file_source(source, resource, self.settings).list_columns(), source.enrich
-            )
+            file_columns = open_file_source(source, resource, self.settings).list_columns()
+            columns = list_all_columns(file_columns, source.additions)
         elif source.kind == QUERY_SOURCE_KIND:
             query_columns = self.find_query_columns(str(source.options["adql"]), resource)
             if query_columns is None:
                 columns = None
             else:
-                columns = with_document_columns(query_columns, source.enrich)
+                columns = list_all_columns(query_columns, source.additions)
         if columns is None:
             return None
         return compile_mapping(spec, columns, resource).table

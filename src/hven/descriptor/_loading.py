@@ -69,8 +69,8 @@ from hven.model.resource import (
 )
 from hven.model.settings import Settings
 from hven.model.table import LocalizedText
-from hven.sources.document_enrichment import with_document_columns
 from hven.sources.kind_traits import find_kind_traits
+from hven.sources.source_keys import list_all_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -352,7 +352,7 @@ def _compile_table_over_source(
     traits = find_kind_traits(source.kind)
     if is_local_file_source(source) or traits.has_declared_columns:
         opened_source = open_file_source(source, resource, settings)
-        columns = with_document_columns(opened_source.list_columns(), source.enrich)
+        columns = list_all_columns(opened_source.list_columns(), source.additions)
         mapping = compile_mapping(spec, columns, resource)
         faults = list(with_type_doubt_warnings(mapping, opened_source, source).warnings)
         if traits.find_table_faults is not None:
@@ -363,7 +363,7 @@ def _compile_table_over_source(
     if source.kind == QUERY_SOURCE_KIND and isinstance(query, str):
         query_columns = derived_tables.find_query_columns(query, resource)
     if query_columns is not None:
-        mapping = compile_mapping(spec, with_document_columns(query_columns, source.enrich), resource)
+        mapping = compile_mapping(spec, list_all_columns(query_columns, source.additions), resource)
         return mapping.table, list(mapping.warnings)
     if spec.has_declared_columns:  # their observations can be checked without the source
         return None, _find_obscore_faults(spec, resource)

@@ -28,6 +28,7 @@ from hven.model.errors import HvenError, suggest_spelling
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, ColumnType
 from hven.sources import SourceContext
+from hven.sources.source_keys import load_source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -421,10 +422,10 @@ class _LookupTableReader:
         spec = read_source_spec(self._table_value, f"{self._key_path}.table", self._faults)
         if spec is None:
             return None
-        if spec.enrich is not None:
+        for name in spec.additions:
             self._add_error(
-                ".table.enrich: a lookup cannot have documents",
-                "remove 'enrich', which is only for sources of tables",
+                f".table.{name}: a lookup cannot have {load_source_keys()[name].noun}",
+                f"remove {name!r}, which is only for sources of tables",
             )
             return None
         try:

@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from hven.descriptor._keys import CollectionSection
 from hven.model import plugins
 from hven.model.errors import UserError
-from hven.sources.document_enrichment import DocumentEnrichmentOptions
+from hven.sources.source_keys import load_source_keys
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -54,12 +54,15 @@ def build_descriptor_json_schema() -> dict[str, Any]:
 
 def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
-    enrich = DocumentEnrichmentOptions.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
-    _relax_properties(enrich)
-    enrich["description"] = "documents that belong to the rows, one for each row: FITS headers, labels, records"
-    definitions["enrich"] = enrich
+    added_keys: dict[str, Any] = {}
+    for name, key in load_source_keys().items():
+        addition = key.options_class.model_json_schema(ref_template=f"#/$defs/{name}/$defs/{{model}}")
+        _relax_properties(addition)
+        addition["description"] = key.doc
+        definitions[name] = addition
+        added_keys[name] = {"$ref": f"#/$defs/{name}"}
     choices: list[dict[str, Any]] = [{"type": "string", "description": "a file or pattern whose name shows the kind"}]
-    option_names = {"enrich"}
+    option_names = set(added_keys)
     for kind in plugins.list_plugins("sources"):
         try:
             module = plugins.load_plugin("sources", kind)
@@ -75,14 +78,14 @@ def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
         if "FILES" not in vars(module):
             options["required"] = ["kind", *options.get("required", [])]
         if kind != "live":
-            options["properties"]["enrich"] = {"$ref": "#/$defs/enrich"}
+            options["properties"] |= added_keys
         definitions[f"source_{kind}"] = options
         choices.append({"$ref": f"#/$defs/source_{kind}"})
     definitions["source_without_kind"] = {
         "description": "options of a source whose kind is in the standard of its table, or in an included file",
         "type": "object",
         "propertyNames": {"enum": sorted(option_names)},
-        "properties": {"enrich": {"$ref": "#/$defs/enrich"}},
+        "properties": added_keys,
     }
     choices.append({"$ref": "#/$defs/source_without_kind"})
     return {"anyOf": choices}

@@ -21,7 +21,7 @@ from hven.model import plugins
 from hven.model.errors import TextPlace, UserError, suggest_spelling
 from hven.model.resource import SourceSpec
 from hven.sources import file_kinds
-from hven.sources.document_enrichment import DocumentEnrichmentOptions
+from hven.sources.source_keys import SourceKey, load_source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +53,18 @@ def read_source_spec(
         remedy = _explain_missing_kind(_find_first_file(value)) or f"write one of {known_kinds}"
         faults.add_error(f"{key_path} lacks the key 'kind'", value.place, remedy)
         return None
-    option_entries = LocatedYamlMap(
-        {key: option for key, option in value.items() if key not in {"kind", "enrich"}}, value.place
-    )
+    option_entries = LocatedYamlMap({key: option for key, option in value.items() if key != "kind"}, value.place)
+    additions: dict[str, Any] = {}
+    for key in list(option_entries):
+        unused_key_error = plugins.find_unused_plugin_error("source_keys", key)
+        if unused_key_error is not None:
+            faults.add_error(f"{key_path}: {unused_key_error.message}", key.place, unused_key_error.remedy)
+            return None
+        if key in load_source_keys():
+            additions[str(key)] = option_entries.pop(key)
     spec = _check_source_options(kind_name, option_entries, key_path, faults, kind_place=kind_place)
-    enrichment = value.get("enrich")  # type: ignore[call-overload]
-    if "enrich" in value:
-        return _read_enrichment(spec, enrichment, key_path, faults)
+    for name, addition in additions.items():
+        spec = _read_addition(spec, load_source_keys()[name], addition, f"{key_path}.{name}", faults)
     return spec
 
 
@@ -87,29 +92,26 @@ def _explain_missing_kind(file: str) -> str | None:
     return f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out"
 
 
-def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults: FaultCollector) -> SourceSpec | None:
-    """Read ``enrich``: the documents of a source's rows."""
+def _read_addition(
+    spec: SourceSpec | None, source_key: SourceKey, value: Any, key_path: str, faults: FaultCollector
+) -> SourceSpec | None:
+    """Read the value of a key that a plug-in package adds to sources."""
     if not isinstance(value, LocatedYamlMap):
-        faults.add_error(
-            f"{key_path}.enrich: expected a mapping, found {describe_value(value)}",
-            value.place,
-            "write `{url: .., id: .., columns: ..}`",
-        )
+        message = f"{key_path}: expected a mapping, found {describe_value(value)}"
+        faults.add_error(message, value.place, f"write `{source_key.example}`")
         return None
     options = to_python_value(value)
     if spec is None:
         return None
-    error_reporter = _OptionErrorReporter(DocumentEnrichmentOptions, value, f"{key_path}.enrich", "", faults)
+    error_reporter = _OptionErrorReporter(source_key.options_class, value, key_path, "", faults)
     if not error_reporter.validate_and_report(options):
         return None
     if spec.kind == "live":
-        faults.add_error(
-            f"{key_path}.enrich: a table that is read in place cannot have documents",
-            value.place,
-            "write `kind: sql` to copy the rows",
-        )
+        message = f"{key_path}: a table that is read in place cannot have {source_key.noun}"
+        faults.add_error(message, value.place, "write `kind: sql` to copy the rows")
         return None
-    return replace(spec, enrich=options)
+    name = key_path.rpartition(".")[2]
+    return replace(spec, additions={**spec.additions, name: options})
 
 
 def to_python_value(value: Any) -> Any:

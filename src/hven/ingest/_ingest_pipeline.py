@@ -351,9 +351,9 @@ class CollectionRun:
             return
         state.unread = dict(loader.unread_counts)
         state.waiting = {
-            str(number): entry.documents.pending_count
+            str(number): sum(addition.pending_count for addition in entry.additions)
             for number, entry in enumerate(loader.entries)
-            if entry.documents is not None
+            if entry.additions
         }
         if loader.watermark_tracker is not None:
             state.watermark = loader.watermark_tracker.collect_packed_watermarks()

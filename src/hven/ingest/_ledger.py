@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.site import Site
     from hven.sources import Source
-    from hven.sources.document_enrichment import RowDocuments
+    from hven.sources.source_keys import SourceAddition
 
     Places = npt.NDArray[np.int64]
 
@@ -57,15 +57,15 @@ class OpenedSource:
     ----------
     spec
         The entry of the descriptor.
-    documents
-        Documents of its rows (``enrich:``); None: it has none.
+    additions
+        What keys of plug-in packages add to its rows.
     """
 
     spec: SourceSpec
     source: Source
     columns: tuple[Column, ...]
     mapping: mappings.CompiledMapping
-    documents: RowDocuments | None = None
+    additions: Sequence[SourceAddition] = ()
 
 
 def build_ledger_schema(table: Table) -> pa.Schema:
@@ -216,8 +216,8 @@ class SyncState:
     fed
         Entry number -> state of a source that reports its changes.
     waiting
-        Entry number -> number of documents that were still to be fetched; their rows must be read again, even if they
-        did not change.
+        Entry number -> number of added values that a later run may still find (`SourceAddition.pending_count`); the
+        rows must be read again, even if they did not change.
     """
 
     signature: str

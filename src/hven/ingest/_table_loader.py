@@ -41,9 +41,9 @@ from hven.sources import (
     RejectedRow,
     SourceContext,
 )
-from hven.sources.document_enrichment import DocumentEnrichmentOptions, RowDocuments
 from hven.sources.kind_traits import find_kind_traits
 from hven.sources.row_grouping import ROW_COUNT_COLUMN
+from hven.sources.source_keys import open_additions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ DEFAULT_MAX_REJECTED_SHARE = 0.5  # share of rows that may be rejected, unless t
 MAX_REMEMBERED_REJECTS = 200_000  # unreadable rows that the loader remembers, to count each of them once
 TARGET_BATCH_BYTES = 64 * 1024**2  # approximate size of a batch; several batches are in memory at once
 MIN_BATCH_ROWS = 8192  # rows of a batch, however wide the rows are
-FETCH_STEP = "fetch"  # the step in which a run fetches the documents of rows
+FETCH_STEP = "fetch"  # the step in which a run fetches what belongs to rows
 EARLY_STOP_ROWS = 1_000_000  # after this many rows, a share of rejected rows that is too large ends the reading
 ESTIMATED_COLUMN_BYTES = 12  # of one value, for the size of a batch
 
@@ -153,22 +153,19 @@ def open_table_sources(spec: TableSpec, resource: CollectionSpec, context: Sourc
         options = module.Options.model_validate(dict(source_spec.options))
         source = module.open(options, context)
         columns = tuple(source.list_columns())
-        documents: RowDocuments | None = None
-        if source_spec.enrich is not None:
-            enrich_options = DocumentEnrichmentOptions.model_validate(dict(source_spec.enrich))
-            documents = RowDocuments(enrich_options, columns, context)
-            columns = (*columns, *documents.columns)
+        additions = open_additions(source_spec.additions, columns, context)
+        columns += tuple(column for addition in additions for column in addition.columns)
         compiled_mapping = mappings.compile_mapping(spec, columns, resource)
         mapping = mappings.with_type_doubt_warnings(compiled_mapping, source, source_spec)
-        entry = OpenedSource(spec=source_spec, source=source, columns=columns, mapping=mapping, documents=documents)
+        entry = OpenedSource(spec=source_spec, source=source, columns=columns, mapping=mapping, additions=additions)
         reading_context = _adapt_source_context(context, spec, entry)
         if reading_context is not None:
             if isinstance(source, ContextRebindableSource):
                 source = source.with_context(reading_context)
             else:
                 source = module.open(options, reading_context)
-        if documents is not None:
-            source = documents.wrap_source(source)
+        for addition in additions:
+            source = addition.wrap_source(source)
         entries.append(replace(entry, source=source))
     return entries
 

@@ -225,7 +225,7 @@ def _find_table_sample_faults(
 ) -> Iterator[Fault]:
     report = TableIngestReport(table=spec.table.qualified_name)
     has_remote_requests = any(
-        entry.documents or any(call.path is None for call in entry.mapping.calls) for entry in entries
+        entry.additions or any(call.path is None for call in entry.mapping.calls) for entry in entries
     )
     with RejectsFile(scratch / f"{spec.table.name}.csv") as rejects:
         loader = TableLoader(

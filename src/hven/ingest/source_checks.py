@@ -79,7 +79,7 @@ def find_source_faults(resource: CollectionSpec, directory: Path, settings: Sett
 
 
 def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Fault]:
-    secrets = _find_secret_names([dict(source.options), dict(source.enrich or {})])
+    secrets = _find_secret_names([dict(source.options), dict(source.additions)])
     for name in dict.fromkeys(secrets):
         try:
             resolve_secret(settings.directory, name)

@@ -144,6 +144,9 @@ class PluginPackage:
     table_keys
         Keys of tables that it adds to descriptors, each the place of a `hven.descriptor.api.keys.TableKey` as
         ``module:name``.
+    source_keys
+        Keys that it adds to sources in descriptors, whatever their kind, each the place of a
+        `hven.sources.source_keys.SourceKey` as ``module:name``. They add columns to the rows of a source.
     column_proposals
         Functions that propose attributes for columns that lack them, each as ``module:name``: ``propose(columns,
         published_table) -> Sequence[Mapping[str, str]]`` with the columns of an `hven.descriptor.PublishedTableInfo`.
@@ -249,6 +252,7 @@ class PluginPackage:
     settings: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     checks: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     table_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    source_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     column_proposals: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -75,7 +75,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-
     "identity": ("hven.site.auth",),
     "ingest_steps": (),
     "panes": (),
-    "resolvers": ("hven.query.resolver",),
+    "resolvers": (),
 }
 NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("api", "row_fetching"),
@@ -85,9 +85,9 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "api",
         "curator_process",
         "fits_headers",
-        "document_enrichment",
         "file_kinds",
         "row_grouping",
+        "source_keys",
         "site_programs",
         "file_readers",
         "http_client",
@@ -200,7 +200,8 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``used_keys`` or ``function_definitions``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``source_keys``, ``used_keys`` or
+        ``function_definitions``.
     name
         Name of the plug-in.
 
@@ -218,7 +219,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys``, ``verbs`` or ``function_definitions``.
+        A key of `PLUGIN_GROUPS`, ``table_keys``, ``source_keys``, ``used_keys``, ``verbs`` or ``function_definitions``.
     name
         Name of the plug-in, or the key.
 

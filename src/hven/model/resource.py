@@ -75,14 +75,14 @@ class SourceSpec:
     ----------
     place
         Place in the descriptor.
-    enrich
-        Settings of documents that belong to its rows; None if they have none.
+    additions
+        Keys that plug-in packages add to sources (`hven.model.plugins.PluginPackage.source_keys`), with their options.
     """
 
     kind: str
     options: Mapping[str, Any]
     place: TextPlace
-    enrich: Mapping[str, Any] | None = None
+    additions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_plugins
 from process_runner import wait_until
 
 GAZETTEER = Table(
@@ -192,6 +193,7 @@ def test_words_of_the_title_and_of_two_columns_count(site: Site) -> None:
 
 
 def test_places_lead_to_the_rows_around_them(site: Site) -> None:
+    require_plugins("resolvers", "bright")
     (mons,) = search_data(site, "olympus mons").place_matches
     spot, match = mons
     assert (spot.target, match.table.qualified_name) == ("Mars", "maps.main")
@@ -203,6 +205,7 @@ def test_places_lead_to_the_rows_around_them(site: Site) -> None:
 
 
 def test_what_is_hidden_is_neither_found_nor_counted(site: Site) -> None:
+    require_plugins("resolvers", "bright")
     policies = build_odd_rows_hidden_policies("number")
     assert search_data(site, "psz2", policies=policies).values == ()
     assert list_found_values(search_data(site, "NGC 5", policies=policies)) == [("NGC 5", 1)]

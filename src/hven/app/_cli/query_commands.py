@@ -1,11 +1,10 @@
-"""``hven query``, ``hven explain`` and ``hven resolve``: run ADQL from the shell, and look up names of objects."""
+"""``hven query`` and ``hven explain``: run ADQL from the shell."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import sys
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,12 +14,11 @@ import typer
 from hven import formats
 from hven import query as query_pipeline
 from hven.adql.adql_writer import write_adql
-from hven.app._cli.context import open_site, print_json
+from hven.app._cli.context import open_site
 from hven.app._cli.remote_query import RemoteQueryResult, run_remote_query
 from hven.model import plugins
 from hven.model.deadlines import pause_deadline
 from hven.model.errors import NotFoundError, UsageError, UserError
-from hven.query import resolver
 from hven.site import find_groups_and_aliases
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, with_known_groups_and_names
 from hven.site.auth.local import build_principal
@@ -189,51 +187,6 @@ def explain(
     """Print the plan of a query, and the text that the engine gets."""
     with open_site(context) as site:
         print(query_pipeline.explain_query(_read_query_or_stdin(adql), OWNER_PRINCIPAL, site=site))
-
-
-def resolve(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of an object, such as 'M 31'.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
-) -> None:
-    """Look up an object by name: position, other names, and source."""
-    with open_site(context) as site:
-        resolved_name = resolver.resolve_object_name(name, site=site)
-    if as_json:
-        print_json(asdict(resolved_name))
-        return
-    position_text = motion_text = None
-    if resolved_name.position is not None:
-        lon, lat = resolved_name.position
-        position_text = f"{lon:.8f} {lat:+.8f}"
-    if resolved_name.proper_motion is not None:
-        lon_motion, lat_motion = resolved_name.proper_motion
-        motion_text = f"{lon_motion:g} {lat_motion:+g} mas/yr"
-    rows = {
-        "name": resolved_name.name,
-        "kind": resolved_name.kind,
-        "position": position_text,
-        "frame": resolved_name.frame if position_text else None,
-        "epoch": resolved_name.epoch,
-        "proper motion": motion_text,
-        "other names": ", ".join(resolved_name.ids[:12]) or None,
-        "confidence": resolved_name.confidence,
-        "source": resolved_name.source,
-        "age": _format_age(resolved_name.age),
-        "note": resolved_name.note or None,
-    }
-    for title, text in rows.items():
-        if text is not None:
-            print(f"{title:14} {text}")
-
-
-def _format_age(age_seconds: float) -> str | None:
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if age_seconds >= 2 * size:
-            return f"{age_seconds / size:.0f} {unit}"
-    if age_seconds >= 1:
-        return f"{age_seconds:.0f} seconds"
-    return None
 
 
 def _preload_first_batch(result: QueryResult | RemoteQueryResult) -> Iterator[pa.RecordBatch]:

@@ -39,7 +39,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven query 'SELECT TOP 5 main_id FROM basic' --url https://simbad.cds.unistra.fr/simbad/sim-tap",
     ),
     "explain": ("hven explain 'SELECT name FROM stars.main WHERE vmag < 2'",),
-    "resolve": ("hven resolve 'M 31'", "hven resolve Sirius --json"),
     "status": ("hven status", "hven status --json"),
     "verify": ("hven verify", "hven verify stars --json"),
     "history": ("hven history stars", "hven history stars --rules --last 5 --json"),

@@ -35,7 +35,7 @@ VERBS_BY_HEADING = {
     },
     "Publish": {"ingest": "publish", "prepare": "preparation", "remove": "publish"},
     "Keep in sync": {"sync": "sync", "history": "publish", "diff": "sync", "rollback": "publish"},
-    "Query": {"query": "query_commands", "explain": "query_commands", "resolve": "query_commands"},
+    "Query": {"query": "query_commands", "explain": "query_commands"},
     "Protect": {"audit": "referees"},
     "Operate": {
         "serve": "serve",

@@ -230,9 +230,9 @@ class IncrementalSourceReader:
         entry_key = str(entry_number)
         if not self._may_have_changed(entry):
             return self._skip_source(entry_number, source)
-        # if documents of unchanged rows were missing, they may have come since
-        has_waiting_documents = bool(self.old_state.waiting.get(entry_key))
-        reads_everything = self.reads_everything or has_waiting_documents
+        # if values that keys add to unchanged rows were missing, they may have come since
+        has_pending_additions = bool(self.old_state.waiting.get(entry_key))
+        reads_everything = self.reads_everything or has_pending_additions
         if isinstance(source, FileListSource) and not reads_everything:
             return self._read_changed_files(entry_number, entry, source)
         key = self.ledger_comparison.ledger_writer.identity_columns[entry_number]

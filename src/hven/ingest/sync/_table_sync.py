@@ -386,7 +386,7 @@ class TableSync:
         """
         name = self.name
         run = self.run
-        if any(source.enrich is not None for source in self.spec.sources):  # a document may come without new inputs
+        if any(source.additions for source in self.spec.sources):  # their values may come without new inputs
             return None
         published_state = run.site.get_published_state()
         graph = TableDependencyGraph({**published_state.resources, run.resource.name: run.resource})

@@ -398,41 +398,6 @@ class JobLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NameResolverSettings:
-    """Where names of objects are looked up."""
-
-    table: str | None = define_setting(
-        None,
-        (
-            "a table on this site that contains object names and their positions, as schema.table. Everybody can look "
-            "up its public rows by name"
-        ),
-        pattern="^[^.\\s]+\\.[^.\\s]+$",
-        example="a table such as 'sky.objects'",
-    )
-    remote: bool = define_setting(
-        False,
-        (
-            "true: Hven sends names that this site does not know to Sesame (CDS). By default, Hven sends nothing to "
-            "other machines"
-        ),
-    )
-    url: str = define_setting(
-        "https://cds.unistra.fr/cgi-bin/nph-sesame",
-        "address of Sesame, or of a mirror of it",
-        pattern=URL_PATTERN,
-        example="an address such as 'https://cds.unistra.fr/cgi-bin/nph-sesame'",
-    )
-    seconds: float = define_setting(10.0, "time limit in seconds of a request to Sesame", gt=0, le=60)
-    keep_days: float = define_setting(
-        30.0,
-        "number of days for which each process caches responses from Sesame. It caches unknown names for up to a day",
-        ge=0,
-        le=36500,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSettings:
     """How collections are synchronised by themselves. Times in seconds."""
 

@@ -148,14 +148,6 @@ at_once = 16
 seconds = 60
 fresh = 3600
 """,
-    "resolver": """\
-[resolver]
-table = "names.objects"
-remote = true
-url = "https://sesame.example.org/cgi-bin/nph-sesame"
-seconds = 5
-keep_days = 90
-""",
     "everywhere": """\
 [everywhere]
 registry = "https://reg.example.org/tap"

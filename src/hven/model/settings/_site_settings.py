@@ -26,7 +26,6 @@ from hven.model.settings._sections import (
     InPlaceDatabaseLimits,
     JobLimits,
     LoginSettings,
-    NameResolverSettings,
     PortalSettings,
     ProjectSettings,
     QueryLimits,
@@ -141,7 +140,6 @@ class Settings:
     )
     limits: QueryLimits = define_setting(QueryLimits, "limits of a query")
     jobs: JobLimits = define_setting(JobLimits, "limits of asynchronous jobs, and how long Hven keeps the jobs")
-    resolver: NameResolverSettings = define_setting(NameResolverSettings, "where object names are looked up")
     schedule: ScheduleSettings = define_setting(
         ScheduleSettings, "how Hven synchronises collections automatically (`sync: {every: 1 h}` in a descriptor)"
     )

@@ -29,7 +29,6 @@ from hven.portal.api.table_places import (
     recognize_gazetteer_table,
 )
 from hven.query import resolver
-from hven.query.resolver import bright
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -200,7 +199,6 @@ def _find_named_places(
     except HvenError:
         resolved_name = None
     if resolved_name is not None and resolved_name.position is not None:
-        size = next((radius for sky_object, radius in bright.load_bright_objects() if sky_object == resolved_name), 0.0)
         longitude, latitude = resolved_name.position
         place = NamedPlace(
             name=resolved_name.name,
@@ -208,7 +206,7 @@ def _find_named_places(
             target="",
             longitude=longitude,
             latitude=latitude,
-            radius_degrees=max(size, DEFAULT_RADIUS_DEGREES),
+            radius_degrees=max(resolved_name.radius_degrees, DEFAULT_RADIUS_DEGREES),
         )
         places.append(place)
     return places

@@ -21,7 +21,6 @@ from hven.model.sky import bodies
 from hven.portal._explore.map_frames import classify_table_map
 from hven.portal._explore.search import NEAR_PARAMETER, TableSearch, build_column_ref, find_position_columns
 from hven.query import resolver
-from hven.query.resolver import bright
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -282,12 +281,13 @@ def complete_place_name(
     else:
         names = []
     suggestions = _suggest_row_names(table, names, table.position, prefix, runner)
-    name_table = _find_resolver_table(table, tables, runner)
-    if name_table is not None and name_table.position is not None:
-        name_columns = [column.name for column in _list_name_columns(name_table)]
-        suggestions += _suggest_row_names(name_table, name_columns, name_table.position, prefix, runner)
+    table_names = set(resolver.list_name_tables(runner.site.settings)) - {table.qualified_name.lower()}
+    for name_table in tables:
+        if name_table.qualified_name.lower() in table_names and name_table.position is not None:
+            name_columns = [column.name for column in _list_name_columns(name_table)]
+            suggestions += _suggest_row_names(name_table, name_columns, name_table.position, prefix, runner)
     if table.position is not None:
-        for name, sky_object, radius in bright.complete_object_name(prefix, MAX_SUGGESTIONS):
+        for name, sky_object in resolver.complete_object_name(prefix, MAX_SUGGESTIONS, runner.site.settings):
             if sky_object.position is not None:
                 longitude, latitude = sky_object.position
                 suggestion = PlaceNameSuggestion(
@@ -295,24 +295,12 @@ def complete_place_name(
                     note=sky_object.kind or "",
                     longitude=longitude,
                     latitude=latitude,
-                    radius_degrees=radius,
+                    radius_degrees=sky_object.radius_degrees,
                 )
                 suggestions.append(suggestion)
     # the first suggestion of a name wins, at the place of the last one
     distinct_suggestions = {suggestion.name.casefold(): suggestion for suggestion in reversed(suggestions)}
     return list(distinct_suggestions.values())[::-1][:MAX_SUGGESTIONS]
-
-
-def _find_resolver_table(table: Table, tables: Sequence[Table], runner: QueryRunner) -> Table | None:
-    """Return the table that the site's resolver uses, unless it is `table` itself."""
-    resolver_table = runner.site.settings.resolver.table
-    if not resolver_table:
-        return None
-    for candidate in tables:
-        is_resolver_table = candidate.qualified_name.lower() == resolver_table.lower()
-        if is_resolver_table and candidate.qualified_name != table.qualified_name:
-            return candidate
-    return None
 
 
 def complete_body_name(prefix: str) -> list[PlaceNameSuggestion]:

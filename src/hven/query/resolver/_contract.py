@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.auth import AccessPolicy
 
+DEFAULT_CACHE_DAYS = 30.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedName:
@@ -45,6 +47,8 @@ class ResolvedName:
         Seconds since the source gave the answer.
     note
         A remark for the user.
+    radius_degrees
+        Radius of the object in degrees; 0 for a point, and if its source does not state it.
     """
 
     name: str
@@ -58,6 +62,7 @@ class ResolvedName:
     source: str
     age: float = 0.0
     note: str = ""
+    radius_degrees: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +104,17 @@ class NameProvider:
         `HvenError` if it cannot tell.
     remote
         Whether it asks other services. Their answers are cached, and so are unknown names and failures.
+    max_cache_days
+        Returns for how many days the answers of a remote provider are cached.
+    is_general
+        Whether it knows enough names for ``ivo_simbadpoint``. A site that only has other providers does not offer this
+        function.
+    complete
+        Returns names that begin with what a user has typed, each with its object, which appears once: called with the
+        text, and the maximum number of names. Names that equal the text come first.
+    name_table
+        Returns the table of the site that has the names, as schema.table, from which pages complete names; None: there
+        is none.
     """
 
     name: str
@@ -108,6 +124,10 @@ class NameProvider:
     remedy: str
     find: Callable[[NameRequest], Sequence[ResolvedName]]
     remote: bool = False
+    max_cache_days: Callable[[Settings], float] = lambda _: DEFAULT_CACHE_DAYS
+    is_general: bool = True
+    complete: Callable[[str, int], Sequence[tuple[str, ResolvedName]]] = lambda *_: ()
+    name_table: Callable[[Settings], str | None] = lambda _: None
 
 
 def normalize_object_name(name: str) -> str:
@@ -127,6 +147,17 @@ def normalize_object_name(name: str) -> str:
 
 
 def normalize_object_names(names: pa.ChunkedArray | pa.Array) -> Any:
-    """Normalize a column of names in the same way as `normalize_object_name`."""
+    """Normalize a column of names in the same way as `normalize_object_name`.
+
+    Parameters
+    ----------
+    names
+        Names as users write them, of shape (names,).
+
+    Returns
+    -------
+    keys
+        The key of each name, of shape (names,).
+    """
     text = pc.utf8_upper(pc.utf8_normalize(names, form="NFKC"))
     return pc.replace_substring_regex(text, r"[\s\p{Z}]+", "")

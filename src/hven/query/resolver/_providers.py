@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 MAX_CACHED_ANSWERS = 10_000  # answers of remote providers that a process caches
 MAX_NAME_CHARACTERS = 200
-MAX_UNKNOWN_AGE_SECONDS = 86_400.0  # maximum age of a cached answer that a name is not known
+SECONDS_PER_DAY = 86_400.0
+MAX_UNKNOWN_AGE_SECONDS = SECONDS_PER_DAY  # maximum age of a cached answer that a name is not known
 RETRY_DELAY_SECONDS = 30.0  # time for which a provider that could not be reached is not asked again
 MAX_SAME_POSITION_ARCSEC = 1.0  # positions closer than this are the same
 MAX_SHOWN_CANDIDATES = 5
@@ -130,6 +131,11 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
         if provider not in providers:
             remedy = format_message(provider.remedy)
             remedies.append(format_message("the site's operators can {remedy}", remedy))
+    remedies += [
+        format_message("the site's operators can {remedy}", format_message("add {name!r} to `plugins`", package.name))
+        for package in plugins.list_unused_packages()
+        if package.resolvers
+    ]
     return UnresolvedNameError(
         format_message(
             "no service knows the name {name!r}; Hven queried {places}", name, place_list or format_message("nobody")
@@ -185,12 +191,45 @@ def can_resolve_names(settings: Settings) -> bool:
     settings
         Settings of the site.
     """
-    if settings.resolver.table is not None or settings.resolver.remote:
-        return True
-    return any(provider.name not in _BUILT_IN_PROVIDERS for provider in _list_enabled_providers(settings))
+    return any(provider.is_general for provider in _list_enabled_providers(settings))
 
 
-_BUILT_IN_PROVIDERS = ("bright", "local", "sesame", "solar")
+def complete_object_name(typed_text: str, max_names: int, settings: Settings) -> list[tuple[str, ResolvedName]]:
+    """Return names of objects that begin with what a user has typed, without requests to other services.
+
+    Parameters
+    ----------
+    typed_text
+        The typed text.
+    max_names
+        Maximum number of names of each provider.
+    settings
+        Settings of the site.
+
+    Returns
+    -------
+    names
+        Each name with its object.
+    """
+    providers = _list_enabled_providers(settings)
+    return [completion for provider in providers for completion in provider.complete(typed_text, max_names)]
+
+
+def list_name_tables(settings: Settings) -> list[str]:
+    """List the tables of a site in which names of objects are looked up.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+
+    Returns
+    -------
+    table_names
+        Names as schema.table, in lower case.
+    """
+    table_names = [provider.name_table(settings) for provider in _list_enabled_providers(settings)]
+    return [name.lower() for name in table_names if name]
 
 
 def _list_name_providers() -> list[NameProvider]:
@@ -266,7 +305,8 @@ def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tupl
     """
     state = request.site.get_or_create(_ResolverState)
     cache_key = (provider.name, request.name_key)
-    cached_answer = _find_cached_answer(state, cache_key, request)
+    max_cache_days = provider.max_cache_days(request.site.settings)
+    cached_answer = _find_cached_answer(state, cache_key, max_cache_days)
     if cached_answer is not None:
         return cached_answer
     with state.lock:
@@ -274,7 +314,7 @@ def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tupl
     with name_lock:
         try:
             # another thread may have stored it while this one waited for the lock
-            cached_answer = _find_cached_answer(state, cache_key, request)
+            cached_answer = _find_cached_answer(state, cache_key, max_cache_days)
             if cached_answer is not None:
                 return cached_answer
             return _request_provider_answer(state, provider, request, cache_key)
@@ -302,13 +342,13 @@ def _request_provider_answer(
 
 
 def _find_cached_answer(
-    state: _ResolverState, cache_key: tuple[str, str], request: NameRequest
+    state: _ResolverState, cache_key: tuple[str, str], max_cache_days: float
 ) -> tuple[ResolvedName, ...] | None:
     cached_answer = state.answer_cache.find(cache_key)
     if cached_answer is None:
         return None
     age_seconds = time.monotonic() - cached_answer.answer_time
-    max_age_seconds = request.site.settings.resolver.keep_days * 86_400
+    max_age_seconds = max_cache_days * SECONDS_PER_DAY
     if not cached_answer.resolved_names:
         max_age_seconds = min(max_age_seconds, MAX_UNKNOWN_AGE_SECONDS)
     if age_seconds > max_age_seconds:

@@ -222,6 +222,15 @@ def refuse_escaping_link(path: Path, name: str, allowed_roots: Iterable[Path]) -
 
     Otherwise a user who may write beside the data could publish any file of this machine.
 
+    Parameters
+    ----------
+    path
+        Path of the file.
+    name
+        The file, for the message.
+    allowed_roots
+        The allowed directories.
+
     Raises
     ------
     SourceError

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import OverloadedError, ParamError
-from hven.model.settings._sections import NameResolverSettings
 from hven.model.table import Column, FrameRef, Table
 from hven.model.types import STRING
+from hven.plugins.resolvers.settings import NameResolverSettings
+from hven.portal._explore import place_names
+from hven.portal._explore.page_queries import QueryRunner
 from hven.query import resolver
-from hven.query.resolver._contract import normalize_object_names
 from hven.site import Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
 from process_runner import run_hven
@@ -103,7 +105,7 @@ def test_case_and_blanks_do_not_count(site: Site, data: st.DataObject) -> None:
 
 @given(st.lists(st.text(max_size=30), min_size=1))
 def test_a_column_of_names_is_spelt_as_each_of_them(names: list[str]) -> None:
-    assert normalize_object_names(pa.array(names)).to_pylist() == [
+    assert resolver.normalize_object_names(pa.array(names)).to_pylist() == [
         resolver.normalize_object_name(name) for name in names
     ]
 
@@ -153,7 +155,7 @@ def objects(**columns: Any) -> pa.Table:
 
 
 def small(tmp_path: Path, given: Any, table: str = "sky.objects") -> Site:
-    return open_tiny_site(tmp_path, {"sky.objects": given}, resolver=NameResolverSettings(table=table))
+    return open_tiny_site(tmp_path, {"sky.objects": given}, brought={"resolver": NameResolverSettings(table=table)})
 
 
 def test_an_array_of_names_and_names_that_are_nothing(tmp_path: Path) -> None:
@@ -261,3 +263,21 @@ def test_a_setting_that_names_no_table_of_names(tmp_path: Path, table: str, said
         pytest.raises(OverloadedError, match=said),
     ):
         resolver.resolve_object_name("a1", site=site)
+
+
+def test_search_fields_complete_its_names(tmp_path: Path) -> None:
+    stars = Table(schema="s", name="t", columns=local_table().columns, position=("ra", "dec"))
+    with open_tiny_site(
+        tmp_path,
+        {"sky.objects": (local_table(columns=(Column(name="name", type=STRING, ucd="meta.id"), *stars.columns[1:])), objects()),
+         "s.t": (stars, objects())},
+        brought={"resolver": NameResolverSettings(table="Sky.Objects")},
+    ) as site:  # fmt: skip
+        published_state = site.get_published_state()
+        runner = QueryRunner(
+            site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=published_state
+        )
+        tables = tuple(published_state.get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
+        offered = place_names.complete_place_name("a 1", stars, runner, tables=tables)
+        assert [(item.name, item.note) for item in offered] == [("A 1", "10 -5")]
+        assert place_names.complete_place_name("a 1", stars, runner) == []

@@ -19,8 +19,8 @@ from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticTableCatalogue
 from hven.model.errors import BindError, OverloadedError
 from hven.model.settings import Settings
-from hven.model.settings._sections import NameResolverSettings
 from hven.model.table import Column, Table
+from hven.plugins.resolvers.settings import NameResolverSettings
 from hven.query import resolver
 from hven.services.faces._tapregext import write_table_access_xml
 from hven.site import Site
@@ -54,7 +54,7 @@ def stars() -> pa.Table:
 def site(tmp_path_factory: pytest.TempPathFactory, stars: pa.Table) -> Iterator[Site]:
     tables = {"sky.objects": build_places(("M  31", M31), ("M  33", M33)), "s.t": stars}
     with open_tiny_site(
-        tmp_path_factory.mktemp("s"), tables, resolver=NameResolverSettings(table="sky.objects")
+        tmp_path_factory.mktemp("s"), tables, brought={"resolver": NameResolverSettings(table="sky.objects")}
     ) as made:
         yield made
 
@@ -98,7 +98,9 @@ def test_it_is_a_point_like_any_other(site: Site) -> None:
 
 def test_a_plan_that_is_kept_follows_a_name_that_moves(tmp_path: Path) -> None:
     with open_tiny_site(
-        tmp_path, {"sky.objects": build_places(("A", M31))}, resolver=NameResolverSettings(table="sky.objects")
+        tmp_path,
+        {"sky.objects": build_places(("A", M31))},
+        brought={"resolver": NameResolverSettings(table="sky.objects")},
     ) as site:
         text = "SELECT COORD1(ivo_simbadpoint('a')) AS x"
         assert ask(site, text) == ask(site, text) == [(pytest.approx(M31.ra.deg),)]
@@ -153,9 +155,11 @@ def test_a_service_that_cannot_be_reached_is_no_fault_of_the_query(site: Site, m
 def test_it_is_declared_where_names_can_be_resolved(tmp_path: Path) -> None:
     form = "<form>ivo_simbadpoint(identifier VARCHAR) -&gt; POINT</form>"
     assert form not in write_table_access_xml(Settings(directory=tmp_path))
-    assert form in write_table_access_xml(Settings(directory=tmp_path, resolver=NameResolverSettings(remote=True)))
     assert form in write_table_access_xml(
-        Settings(directory=tmp_path, resolver=NameResolverSettings(table="sky.objects"))
+        Settings(directory=tmp_path, brought={"resolver": NameResolverSettings(remote=True)})
+    )
+    assert form in write_table_access_xml(
+        Settings(directory=tmp_path, brought={"resolver": NameResolverSettings(table="sky.objects")})
     )
 
 

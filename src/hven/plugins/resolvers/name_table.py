@@ -24,14 +24,13 @@ from hven.engines import ExecutionLimits, LiveRelation
 from hven.model import units
 from hven.model.deadlines import Deadline
 from hven.model.errors import ServiceError, TooLargeError, UserError, format_message
-from hven.model.literal import combine_chunks
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_names
+from hven.plugins.resolvers.settings import get_resolver_settings
+from hven.query.resolver import NameProvider, NameRequest, ResolvedName, normalize_object_names
 from hven.site.auth import ANONYMOUS_PRINCIPAL, apply_access_control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.settings import Settings
     from hven.model.table import Column, Table
 
 MAX_NAME_TABLE_ROWS = 2_000_000  # each process keeps the names in memory
@@ -56,14 +55,12 @@ COLUMN_ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 class _NameIndex:
     """The index of the names of one snapshot.
 
-    `keys` are sorted; `row_numbers` has the row of each key, and `is_main_name` tells whether it is the main name.
+    `name_rows` has the keys of names in their order, the row of each key, and whether it is the main name.
     """
 
     version_key: tuple[str | None, str]
     table: pa.Table
-    keys: pa.StringArray
-    row_numbers: pa.Array
-    is_main_name: pa.Array
+    name_rows: pa.Table
     updated: datetime | None
     frame: str
     epoch: float | None
@@ -86,35 +83,19 @@ def find_objects_in_name_table(request: NameRequest) -> Sequence[ResolvedName]:
         There is no such public table, or it has no names or positions.
     """
     index = _get_current_name_index(request)
-    sorted_keys = _SortedKeys(index.keys)
-    start = bisect_left(sorted_keys, request.name_key)
-    end = bisect_right(sorted_keys, request.name_key)
-    is_main_by_row: dict[int, bool] = {}
-    for position in range(start, end):
-        row_number = int(index.row_numbers[position].as_py())
-        is_main_name = bool(index.is_main_name[position].as_py())
-        is_main_by_row[row_number] = is_main_by_row.get(row_number, False) or is_main_name
+    keys = index.name_rows["key"]
+
+    def read_key(position: int) -> str:
+        return str(keys[position].as_py())
+
+    start = bisect_left(range(len(keys)), request.name_key, key=read_key)
+    end = bisect_right(range(len(keys)), request.name_key, lo=start, key=read_key)
+    matches = index.name_rows.slice(start, end - start).group_by("row").aggregate([("own", "any")])
     age = 0.0
     if index.updated is not None:
         age = max(0.0, (datetime.now(UTC) - index.updated).total_seconds())
-    source = f"table {request.site.settings.resolver.table}"
-    return [
-        _build_resolved_name(index, row_number, is_main_name, source, age)
-        for row_number, is_main_name in is_main_by_row.items()
-    ]
-
-
-class _SortedKeys:
-    """A sequence of sorted Arrow strings, for bisect."""
-
-    def __init__(self, keys: pa.StringArray) -> None:
-        self._keys = keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, index: int) -> str:
-        return str(self._keys[index].as_py())
+    source = f"table {get_resolver_settings(request.site.settings).table}"
+    return [_build_resolved_name(index, match["row"], match["own_any"], source, age) for match in matches.to_pylist()]
 
 
 def _build_resolved_name(
@@ -159,7 +140,7 @@ def _build_coordinate_pair(longitude: Any, latitude: Any) -> tuple[float, float]
 
 def _get_current_name_index(request: NameRequest) -> _NameIndex:
     published_state = request.site.get_published_state()
-    name = request.site.settings.resolver.table or ""
+    name = get_resolver_settings(request.site.settings).table or ""
     access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
     version: str | None = None
     updated_text = ""
@@ -344,23 +325,13 @@ def _build_sorted_index(
     updated_text: str,
     frame_and_epoch: tuple[str, float | None],
 ) -> _NameIndex:
-    row_count = len(columns_by_role["name"])
-    key_chunks = _list_chunks(normalize_object_names(columns_by_role["name"]))
-    row_numbers = [pa.array(np.arange(row_count))]
-    main_name_flags = [pa.array(np.ones(row_count, bool))]
+    names = columns_by_role["name"]
+    key_tables = [_build_key_rows(names, np.arange(len(names)), is_main_name=True)]
     combined_lists = [alias_list.combine_chunks() for alias_list in alias_lists]
     for combined_list in combined_lists:
-        aliases = pc.list_flatten(combined_list)
-        key_chunks += _list_chunks(normalize_object_names(aliases))
-        row_numbers.append(pc.list_parent_indices(combined_list).cast(pa.int64()))
-        main_name_flags.append(pa.array(np.zeros(len(aliases), bool)))
-    name_rows = pa.table(
-        {
-            "key": pa.chunked_array(key_chunks),
-            "row": pa.chunked_array(row_numbers),
-            "own": pa.chunked_array(main_name_flags),
-        }
-    )
+        row_numbers = pc.list_parent_indices(combined_list)
+        key_tables.append(_build_key_rows(pc.list_flatten(combined_list), row_numbers, is_main_name=False))
+    name_rows = pa.concat_tables(key_tables)
     has_key = pc.and_kleene(pc.is_valid(name_rows["key"]), pc.not_equal(name_rows["key"], ""))
     name_rows = name_rows.filter(has_key).sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
     if combined_lists:
@@ -372,19 +343,21 @@ def _build_sorted_index(
     return _NameIndex(
         version_key=version_key,
         table=pa.table(columns_by_role),
-        keys=combine_chunks(name_rows["key"]),
-        row_numbers=combine_chunks(name_rows["row"]),
-        is_main_name=combine_chunks(name_rows["own"]),
+        name_rows=name_rows,
         updated=updated,
         frame=frame,
         epoch=epoch,
     )
 
 
-def _list_chunks(values: Any) -> list[pa.Array]:
-    if isinstance(values, pa.ChunkedArray):
-        return list(values.chunks)
-    return [values]
+def _build_key_rows(names: Any, row_numbers: Any, *, is_main_name: bool) -> pa.Table:
+    """Build the rows of some names: their keys, and the rows that have them."""
+    columns = {
+        "key": normalize_object_names(names),
+        "row": pa.array(row_numbers).cast(pa.int64()),
+        "own": np.full(len(names), is_main_name),
+    }
+    return pa.table(columns)
 
 
 def _concat_alias_lists(lists: list[pa.Array]) -> pa.Array:
@@ -398,19 +371,12 @@ def _concat_alias_lists(lists: list[pa.Array]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), names.take(order))
 
 
-def _is_provider_enabled(settings: Settings) -> bool:
-    return settings.resolver.table is not None
-
-
-def _describe_name_source(settings: Settings) -> str:
-    return format_message("the table {table}", settings.resolver.table)
-
-
 PROVIDER = NameProvider(
     name="local",
     order=10,
-    offered=_is_provider_enabled,
-    place=_describe_name_source,
+    offered=lambda settings: get_resolver_settings(settings).table is not None,
+    place=lambda settings: format_message("the table {table}", get_resolver_settings(settings).table),
     remedy="name a table of objects (resolver.table in hven.toml)",
     find=find_objects_in_name_table,
+    name_table=lambda settings: get_resolver_settings(settings).table,
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.model.errors import ForbiddenError, SourceError, UserError
-from hven.sources._documents.document_store import (
+from hven.plugins.enrichment.document_store import (
     STATE_BROKEN,
     STATE_FAILED,
     STATE_HERE,
@@ -19,21 +19,25 @@ from hven.sources._documents.document_store import (
     STATE_REFUSED,
     FetchedDocument,
 )
-from hven.sources._documents.document_values import InvalidDocumentError, extract_values
-from hven.sources._reading.file_listing import refuse_escaping_link
-from hven.sources._reading.service_client import ServiceClient, extract_error_text
+from hven.plugins.enrichment.document_values import extract_values
+from hven.sources.api.documents import InvalidDocumentError
+from hven.sources.api.file_access import refuse_escaping_link
+from hven.sources.api.services import ServiceClient, extract_error_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-    from hven.sources._documents.document_store import DocumentStore
+    from hven.plugins.enrichment.document_store import DocumentStore
+    from hven.plugins.enrichment.enrichment_options import DocumentEnrichmentOptions
+    from hven.sources import SourceContext
 
 MAX_CONSECUTIVE_FAILURES = 20  # after this many documents that the service fails to send, a run stops asking it
 PREFETCH_FACTOR = 8  # documents that are scheduled, for each that is fetched at a time
 SAVE_INTERVAL_SECONDS = 2.0  # fetched documents are saved after this time
 SAVE_BATCH_SIZE = 500  # or after this number
+FIRST_LOOK_DOCUMENTS = 10  # documents that are fetched for a first look
+FIRST_LOOK_SECONDS = 20.0
 MIN_COUNT_FOR_RATE = 10  # a rate is reported from this number of documents on
 END_CARD = b"END" + b" " * 77
 
@@ -43,13 +47,9 @@ class DocumentFetcher:
     """The way in which one document is fetched and read."""
 
     service: ServiceClient | None
-    directory: Path
-    roots: Sequence[Path]
-    document_form: str
+    options: DocumentEnrichmentOptions
+    context: SourceContext
     columns: Sequence[tuple[Sequence[str], str, bool]]
-    byte_limit: int
-    max_age_seconds: float | None
-    retry_after_seconds: float
 
     def fetch_document(self, document_id: str, modified: Any, address: str) -> FetchedDocument:
         """Fetch a document, and extract its values."""
@@ -58,30 +58,27 @@ class DocumentFetcher:
                 body = self._read_local_file(address)
             else:
                 body = self._request_document(self.service, address)
-            values, doubt = extract_values(body, self.document_form, self.columns)
-        except _NoDocumentError as error:
+            values, doubt = extract_values(body, self.options.format, self.columns)
+        except (_NoDocumentError, InvalidDocumentError) as error:
+            state = STATE_BROKEN
+            if isinstance(error, _NoDocumentError):
+                state = error.state
             retry_time = time.time()
-            if error.state != STATE_FAILED:
-                retry_time += self.retry_after_seconds
-            return FetchedDocument(
-                id=document_id, modified=modified, state=error.state, note=str(error), due_time=retry_time
-            )
-        except InvalidDocumentError as error:
-            retry_time = time.time() + self.retry_after_seconds
-            return FetchedDocument(
-                id=document_id, modified=modified, state=STATE_BROKEN, note=str(error), due_time=retry_time
-            )
+            if state != STATE_FAILED:
+                retry_time += self.options.again
+            return FetchedDocument(id=document_id, modified=modified, state=state, note=str(error), due_time=retry_time)
         due_time = None
-        if self.max_age_seconds is not None:
-            due_time = time.time() + self.max_age_seconds
+        if self.options.age is not None:
+            due_time = time.time() + self.options.age
         return FetchedDocument(
             id=document_id, modified=modified, state=STATE_HERE, note=doubt, due_time=due_time, values=values, body=body
         )
 
     def _read_local_file(self, name: str) -> bytes:
-        path = self.directory / name
+        directory = self.context.directory
+        path = directory / name
         try:
-            refuse_escaping_link(path, name, (self.directory, *self.roots))
+            refuse_escaping_link(path, name, (directory, *self.context.allowed_roots))
             with path.open("rb") as file:
                 return self._read_document_bytes(iter(lambda: file.read(1 << 16), b""))
         except SourceError as error:
@@ -117,12 +114,12 @@ class DocumentFetcher:
         document = bytearray()
         for part in parts:
             document += part
-            if self.document_form == "header" and document.startswith(b"SIMPLE  ="):
+            if self.options.format == "header" and document.startswith(b"SIMPLE  ="):
                 header_end = _find_fits_header_end(document)
                 if header_end:
                     return bytes(document[:header_end])
-            if len(document) > self.byte_limit:
-                raise _NoDocumentError(STATE_BROKEN, f"it has more than {self.byte_limit:,} bytes")
+            if len(document) > self.options.bytes:
+                raise _NoDocumentError(STATE_BROKEN, f"it has more than {self.options.bytes:,} bytes")
         return bytes(document)
 
 
@@ -144,16 +141,7 @@ def _find_fits_header_end(document: bytearray) -> int:
     return at + 80
 
 
-def fetch_documents(
-    store: DocumentStore,
-    fetcher: DocumentFetcher,
-    *,
-    concurrency: int,
-    duration_seconds: float,
-    document_limit: int | None,
-    on_notice: Callable[[str], None] | None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Iterator[None]:
+def fetch_documents(store: DocumentStore, fetcher: DocumentFetcher) -> Iterator[None]:
     """Fetch the pending documents, newest first, until a time limit, and report what came and what is left.
 
     Yields
@@ -168,6 +156,7 @@ def fetch_documents(
     StorageError
         The disk is full.
     """
+    on_progress = fetcher.context.on_progress
     total = 0
     if on_progress is not None:
         total = store.count_pending()
@@ -176,16 +165,9 @@ def fetch_documents(
         if fetcher.service is not None:
             fetcher.service.check_address()
             stack.enter_context(fetcher.service.keep_connections())
-        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="documents")
+        pool = ThreadPoolExecutor(fetcher.options.at_once, thread_name_prefix="documents")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        run = _DocumentFetchRun(
-            store,
-            fetcher,
-            pool,
-            max_scheduled=PREFETCH_FACTOR * concurrency,
-            duration_seconds=duration_seconds,
-            document_limit=document_limit,
-        )
+        run = _DocumentFetchRun(store, fetcher, pool)
         stack.callback(run.save_documents)
         while run.schedule_documents():
             run.wait_for_document()
@@ -195,9 +177,9 @@ def fetch_documents(
                 if on_progress is not None:
                     on_progress(run.fetched_count, total)
                 yield
-    if on_notice is not None:
+    if fetcher.context.on_notice is not None:
         for notice in run.list_notices():
-            on_notice(notice)
+            fetcher.context.on_notice(notice)
 
 
 class _DocumentFetchRun:
@@ -211,21 +193,16 @@ class _DocumentFetchRun:
         Why the service is not asked any more; empty: it is.
     """
 
-    def __init__(
-        self,
-        store: DocumentStore,
-        fetcher: DocumentFetcher,
-        pool: ThreadPoolExecutor,
-        *,
-        max_scheduled: int,
-        duration_seconds: float,
-        document_limit: int | None,
-    ) -> None:
+    def __init__(self, store: DocumentStore, fetcher: DocumentFetcher, pool: ThreadPoolExecutor) -> None:
         self.store = store
         self.fetcher = fetcher
         self.pool = pool
-        self.max_scheduled = max_scheduled
-        self.document_limit = document_limit
+        self.max_scheduled = PREFETCH_FACTOR * fetcher.options.at_once
+        self.document_limit: int | None = None
+        duration_seconds = fetcher.options.total
+        if fetcher.context.cache_directory is None:  # a first look
+            self.document_limit = FIRST_LOOK_DOCUMENTS
+            duration_seconds = min(duration_seconds, FIRST_LOOK_SECONDS)
         self.start_time = time.monotonic()
         self.end_time = self.start_time + duration_seconds
         self.unsaved: list[FetchedDocument] = []

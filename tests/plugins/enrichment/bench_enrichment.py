@@ -13,15 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from bench.measure import Journey, against
 from hven.model.table import Column
 from hven.model.types import INT64, STRING
+from hven.plugins.enrichment.enrichment_options import DocumentEnrichmentOptions
+from hven.plugins.enrichment.row_documents import STATE_COLUMN, RowDocuments
 from hven.sources import InputVersion, SourceContext
-from hven.sources.document_enrichment import STATE_COLUMN, DocumentEnrichmentOptions, RowDocuments
+
+sys.path.insert(0, str(Path(__file__).parents[3]))  # this file is a program, too
+
+from bench.measure import Journey, against
+
+COMMAND = [sys.executable, __file__]
 
 DOCUMENTS, RATE, CARDS, PART = 100_000, 500.0, 400, 0.3
 PAGE = 10_000  # rows of a batch
@@ -35,35 +42,41 @@ SAID = {
 class Rows:
     """The archive's table."""
 
-    def columns(self) -> list[Column]:
+    def list_columns(self) -> list[Column]:
         """List id and change."""
         return [Column(name="id", type=STRING), Column(name="changed", type=INT64)]
 
-    def batches(self, columns: object = None, limit: object = None) -> object:
+    def read_batches(self, column_names: object = None, row_limit: object = None) -> object:
         """Yield all rows."""
         for at in range(0, DOCUMENTS, PAGE):
             numbers = range(at, at + PAGE)
             yield pa.record_batch({"id": [f"GRAVI.{number:06d}" for number in numbers], "changed": [*numbers]})
 
-    def pins(self) -> list[InputVersion]:
+    def list_input_versions(self) -> list[InputVersion]:
         """Name nothing."""
         return []
 
-    def size(self) -> int:
+    def estimate_size(self) -> int:
         """Count them."""
         return DOCUMENTS
+
+
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
+    """Run the one journey."""
+    if only in "sources.enrich":
+        yield journey()
 
 
 def journey() -> Journey:
     """Fetch all headers in two processes, of which the first is killed."""
     with (
         tempfile.TemporaryDirectory() as directory,
-        subprocess.Popen([sys.executable, "-m", __spec__.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+        subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
     ):  # fmt: skip
         assert server.stdin is not None
         assert server.stdout is not None
         url = server.stdout.readline().strip()
-        words = [sys.executable, "-m", __spec__.name, url, directory]
+        words = [*COMMAND, url, directory]
         begun, before = time.monotonic(), _spent()
         with subprocess.Popen(words) as first:
             while _count_documents(Path(directory)) < PART * DOCUMENTS and first.poll() is None:
@@ -97,7 +110,7 @@ def fetch(url: str, directory: str) -> None:
     context = SourceContext(cache_directory=Path(directory), allow_private=True)
     rows = Rows()
     said = DocumentEnrichmentOptions.model_validate({**SAID, "url": f"{url}/hdr?id={{id}}"})
-    source = RowDocuments(said, rows.columns(), context).wrap_source(rows)  # type: ignore[arg-type]
+    source = RowDocuments(said, rows.list_columns(), context).wrap_source(rows)  # type: ignore[arg-type]
     seen = 0
     for batch in source.read_batches(["id", STATE_COLUMN, "pbl", "mode", "lst"]):
         if not batch.num_rows:  # while documents are fetched

@@ -17,11 +17,13 @@ from hven.app._cli import progress
 from hven.ingest.api.runs import IngestProgress, ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DescriptorError, SourceError
+from hven.plugins.enrichment import document_fetch
+from hven.plugins.enrichment.document_values import extract_values
+from hven.plugins.enrichment.enrichment_options import DocumentEnrichmentOptions
+from hven.plugins.enrichment.row_documents import RowDocuments
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import FileListSource, IncrementalSource, SourceContext, _rate_limiting, csv
-from hven.sources._documents import document_fetch
-from hven.sources._documents.document_values import InvalidDocumentError, extract_values
-from hven.sources.document_enrichment import DocumentEnrichmentOptions, RowDocuments
+from hven.sources.api.documents import InvalidDocumentError
 from hven.testing.site import open_site_with_descriptor
 from plugin_needs import require_plugins
 from shared import shared
@@ -108,6 +110,23 @@ def test_records_of_json_and_xml():
     assert extract_values(bomb, "xml", [(["t"], "text", False)])[0] in ([None], [""])
     with pytest.raises(InvalidDocumentError):
         extract_values(b"<html><p></html>", "xml", want)
+
+
+def write_votable(*infos):
+    table = "<TABLE><FIELD name='id' datatype='int'/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA></TABLE>"
+    return f"<VOTABLE version='1.4'><RESOURCE type='results'>{table}{''.join(infos)}</RESOURCE></VOTABLE>".encode()
+
+
+def test_votables_that_were_cut_off_are_broken():
+    want = [(["RESOURCE/TABLE/DATA/TABLEDATA/TR/TD"], "int", False)]
+    overflow = '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
+    assert extract_values(write_votable(), "xml", want)[0] == [1]
+    with pytest.raises(InvalidDocumentError, match="truncated"):
+        extract_values(write_votable(overflow), "xml", want)
+    with pytest.raises(InvalidDocumentError, match="an error: too busy"):
+        extract_values(write_votable('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>'), "xml", want)
+    other = overflow.join(("<a><t>1</t>", "</a>")).encode()
+    assert extract_values(other, "xml", [(["t"], "int", False)])[0] == [1], "no VOTable"
 
 
 def test_real_headers_are_read():

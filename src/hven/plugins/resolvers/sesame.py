@@ -1,4 +1,4 @@
-"""The provider ``sesame``: asks SIMBAD through Sesame of the CDS, which answers in XML or text.
+"""The provider ``sesame``: asks SIMBAD through Sesame of the CDS, which answers in XML.
 
 It is used only if the site sets ``resolver.remote = true``.
 """
@@ -12,20 +12,18 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before, so there are no entities
 
 from hven.model.errors import SourceError, format_message
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
+from hven.plugins.resolvers.settings import get_resolver_settings
+from hven.query.resolver import NameProvider, NameRequest, ResolvedName, normalize_object_name
 from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from hven.model.settings import Settings
 
 MAX_ANSWER_BYTES = 2 * 1024**2  # enough for an object with thousands of names
 MAX_ALIASES = 500
 NOTHING_FOUND_PATTERN = re.compile(
     r"nothing found|not found|zero \(0\) answers|no (?:known|astronomical) object|unknown object", re.IGNORECASE
 )
-_POSITION_PATTERN = re.compile(r"%J\s+([0-9.]+)\s+([+-]?[0-9.]+)")
 
 
 def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
@@ -37,7 +35,7 @@ def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
         Sesame cannot be reached, or its answer cannot be parsed.
     """
     site_settings = request.site.settings
-    resolver_settings = site_settings.resolver
+    resolver_settings = get_resolver_settings(site_settings)
     url = f"{resolver_settings.url.rstrip('/')}/-oxpI/S?{quote(request.name.strip(), safe='')}"
     body = http_client.fetch_bytes(
         url,
@@ -50,22 +48,16 @@ def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
 
 
 def parse_sesame_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
-    """Parse an answer: XML (``-ox``) or text (``-o``), which its content distinguishes.
+    """Parse an answer in XML (``-ox``).
 
     Raises
     ------
     SourceError
-        It is neither.
+        It is something else.
     """
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
-    if text.startswith("<"):
-        return _parse_sesame_xml(body, text, name)
-    if text.startswith(("#", "%")):
-        return _parse_sesame_text(text, name)
-    raise _build_sesame_error("text that is neither XML nor in Sesame's text format")
-
-
-def _parse_sesame_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
+    if not text.startswith("<"):
+        raise _build_sesame_error("text that is not XML")
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise _build_sesame_error("an HTML page, or a document with entities")
     try:
@@ -77,18 +69,7 @@ def _parse_sesame_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedNam
     answers = root.findall(".//Resolver")
     for answer in answers:
         if answer.find("jradeg") is not None or answer.find("jdedeg") is not None:
-            longitude = _parse_coordinate(answer.findtext("jradeg"))
-            latitude = _parse_coordinate(answer.findtext("jdedeg"))
-            resolved = _build_resolved_name(
-                name,
-                answer.findtext("oname") or name,
-                (longitude, latitude),
-                proper_motion=_parse_proper_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE")),
-                ids=[" ".join((alias.text or "").split()) for alias in answer.findall("alias")],
-                kind=answer.findtext("otype"),
-                source_name=answer.get("name", ""),
-            )
-            return [resolved]
+            return [_build_resolved_name(name, answer)]
     info_text = " ".join((item.text or "") for item in root.iter("INFO"))
     if any(answer.findtext("oname") for answer in answers):
         raise SourceError(format_message("Sesame knows {name!r:.80}, but returns no position", name))
@@ -97,58 +78,22 @@ def _parse_sesame_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedNam
     return []
 
 
-def _parse_sesame_text(text: str, name: str) -> Sequence[ResolvedName]:
-    position_match = _POSITION_PATTERN.search(text)
-    lines = text.splitlines()
-    if position_match is None:
-        if NOTHING_FOUND_PATTERN.search(text) or any(line.startswith("#!") for line in lines):
-            return []
-        if any(line.startswith("#====Done") for line in lines):
-            return []
-        raise _build_sesame_error("incomplete text")
-    fields: dict[str, list[str]] = {}
-    for line in lines:
-        word, _, field_text = line.partition(" ")
-        if word.startswith("%"):
-            fields.setdefault(word, []).append(" ".join(field_text.split()))
-    numbers = (fields.get("%P") or [""])[0].split()
-    proper_motion = None
-    if len(numbers) >= 2:
-        proper_motion = _parse_proper_motion(numbers[0], numbers[1])
-    source_line = next((line for line in lines if line.startswith("#=")), "")
-    source = source_line.partition("=")[2].rstrip(": 0123456789").partition(":")[0]
-    resolved = _build_resolved_name(
-        name,
-        (fields.get("%I.0") or [name])[0],
-        (_parse_coordinate(position_match[1]), _parse_coordinate(position_match[2])),
-        proper_motion=proper_motion,
-        ids=fields.get("%I", []),
-        kind=(fields.get("%C.0") or [""])[0],
-        source_name=source.partition("=")[2] or source,
-    )
-    return [resolved]
-
-
-def _build_resolved_name(
-    name: str,
-    main_name: str,
-    position: tuple[float, float],
-    *,
-    proper_motion: tuple[float, float] | None,
-    ids: Sequence[str],
-    kind: str | None,
-    source_name: str,
-) -> ResolvedName:
-    if not (0 <= position[0] <= 360 and -90 <= position[1] <= 90):
-        raise _build_sesame_error(format_message("an impossible position: {lon} {lat}", *position))
-    main_name = " ".join(main_name.split())
+def _build_resolved_name(name: str, answer: ET.Element) -> ResolvedName:
+    longitude = _parse_coordinate(answer.findtext("jradeg"))
+    latitude = _parse_coordinate(answer.findtext("jdedeg"))
+    if not (0 <= longitude <= 360 and -90 <= latitude <= 90):
+        raise _build_sesame_error(format_message("an impossible position: {lon} {lat}", longitude, latitude))
+    main_name = " ".join((answer.findtext("oname") or name).split())
+    aliases = [" ".join((alias.text or "").split()) for alias in answer.findall("alias")]
+    kind = answer.findtext("otype")
+    source_name = answer.get("name", "")
     source_name = source_name.partition("=")[2] or source_name
     return ResolvedName(
         name=main_name,
-        position=(position[0] % 360.0, position[1]),
+        position=(longitude % 360.0, latitude),
         epoch=2000.0,  # SIMBAD gives ICRS positions at epoch 2000
-        proper_motion=proper_motion,
-        ids=tuple(dict.fromkeys(item for item in ids if item and item != main_name))[:MAX_ALIASES],
+        proper_motion=_parse_proper_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE")),
+        ids=tuple(dict.fromkeys(alias for alias in aliases if alias and alias != main_name))[:MAX_ALIASES],
         kind=kind.strip() if kind else None,
         confidence=1.0 if normalize_object_name(main_name) == normalize_object_name(name) else 0.95,
         source=f"Sesame: {source_name.strip() or 'SIMBAD'}",
@@ -182,20 +127,13 @@ def _build_sesame_error(description: str) -> SourceError:
     )
 
 
-def _is_provider_enabled(settings: Settings) -> bool:
-    return settings.resolver.remote
-
-
-def _describe_name_source(settings: Settings) -> str:
-    return format_message("SIMBAD through Sesame ({url})", settings.resolver.url)
-
-
 PROVIDER = NameProvider(
     name="sesame",
     order=50,
-    offered=_is_provider_enabled,
-    place=_describe_name_source,
+    offered=lambda settings: get_resolver_settings(settings).remote,
+    place=lambda settings: format_message("SIMBAD through Sesame ({url})", get_resolver_settings(settings).url),
     remedy="allow requests to SIMBAD (resolver.remote = true in hven.toml)",
     find=query_sesame,
     remote=True,
+    max_cache_days=lambda settings: get_resolver_settings(settings).keep_days,
 )

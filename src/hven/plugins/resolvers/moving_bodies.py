@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import format_message
 from hven.model.sky import bodies
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
+from hven.query.resolver import NameProvider, NameRequest, ResolvedName, normalize_object_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from hven.model.settings import Settings
 
 SOURCE_NAME = "Hven's list of Solar-System bodies (NAIF codes, IAU designations)"
 MOVING_BODY_NOTE = (
@@ -48,19 +46,12 @@ def find_solar_system_body(request: NameRequest) -> Sequence[ResolvedName]:
     return load_solar_system_bodies().get(request.name_key, ())
 
 
-def _is_provider_enabled(_: Settings) -> bool:
-    return True
-
-
-def _describe_name_source(_: Settings) -> str:
-    return format_message("the bodies of the Solar System")
-
-
 PROVIDER = NameProvider(
     name="solar",
     order=20,
-    offered=_is_provider_enabled,
-    place=_describe_name_source,
+    offered=lambda _: True,
+    place=lambda _: format_message("the bodies of the Solar System"),
     remedy="",
     find=find_solar_system_body,
+    is_general=False,
 )

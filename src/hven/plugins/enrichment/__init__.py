@@ -1,0 +1,1 @@
+"""Columns from the documents of rows: see README.md."""

@@ -1,0 +1,1 @@
+"""Positions of objects by their names: see README.md."""

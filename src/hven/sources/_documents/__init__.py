@@ -1,1 +1,0 @@
-"""Documents that belong to rows: fetch them, keep them, extract their values."""

@@ -1,0 +1,7 @@
+"""Files below the directory of a descriptor."""
+
+from __future__ import annotations
+
+from hven.sources._reading.file_listing import refuse_escaping_link
+
+__all__ = ["refuse_escaping_link"]
