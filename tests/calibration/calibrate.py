@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import site_probes
-from source_faults import Fault, draw_faults, run_git
+from source_faults import Fault, draw_faults, read_old_faults, run_git
 
 import tiers
 
@@ -260,9 +260,9 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
     lines = [
         "# Calibration of the first tier",
         "",
-        f"Do the tests find faults? {count} faults were drawn with the seed {SEED}: each changes one expression on a line that a fixing commit had",
-        "written. The program writes one fault at a time into a clone and runs the tests of the first tier that execute this line, until one fails.",
-        "A test counts if it passes without the fault.",
+        f"Do the tests find faults? Of the {len(read_old_faults(ROOT))} faults of the past in `tests/calibration/old_faults.toml`, {count} were drawn with the seed",
+        f"{SEED}. Each is written for the present code. The program puts one fault at a time into a clone and runs the tests of the first tier that execute",
+        "this place, until one fails. A test counts if it passes without the fault.",
         "",
         f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**; the tests should catch {MIN_CAUGHT_PERCENT} %.",
         "",
@@ -270,7 +270,7 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
         "|---|---|",
     ]
     for one in sorted(outcomes, key=lambda one: (one.caught, one.path, one.line)):
-        what = f"`{one.path.removeprefix('src/hven/')}:{one.line}` {one.what}".replace("|", "\\|")
+        what = f"{one.what} (`{one.path.removeprefix('src/hven/')}:{one.line}`)".replace("|", "\\|")
         by = (
             f"`{one.by[:120]}`"
             if one.caught
