@@ -28,7 +28,7 @@ from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
 from hven.sources import SourceContext
-from hven.sources.file_kinds import find_catalogue_signature, find_database_signature, find_service_signature
+from hven.sources.file_kinds import find_catalogue_signature, find_service_signature
 from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
@@ -185,11 +185,12 @@ def _find_serving_engine(source_kind: str) -> str:
 
 
 def _has_only_files(spec: TableSpec) -> bool:
-    """Return whether no source of a table needs a server."""
-    return all(
-        find_service_signature(source.kind) is None and find_database_signature(source.kind) is None
-        for source in spec.sources
-    )
+    """Return whether all sources of a table read files, so that no server and no site is needed."""
+    for source in spec.sources:
+        kind = plugins.load_plugin("sources", source.kind)
+        if "files" not in kind.Options.model_fields or find_service_signature(source.kind) is not None:
+            return False
+    return True
 
 
 def _find_service_source(spec: TableSpec) -> SourceSpec | None:
