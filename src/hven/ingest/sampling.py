@@ -24,6 +24,7 @@ from hven.ingest._table_loader import (
     has_byte_progress,
     open_table_sources,
 )
+from hven.ingest.source_checks import build_source_fault
 from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
@@ -105,11 +106,9 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
             except (HvenError, NotImplementedError) as error:
                 is_served_in_place = any(_find_serving_engine(source.kind) for source in spec.sources)
                 if isinstance(error, SourceError) and is_served_in_place:
-                    message = f"{error.place}: {error.message}" if error.place.file else error.message
-                    yield Fault(message=message, place=spec.place, remedy=error.remedy)
+                    yield build_source_fault(error, spec.place)
                 elif isinstance(error, SourceError) and _has_only_files(spec):
-                    message = f"{error.place}: {error.message}" if error.place.file else error.message
-                    yield Fault(message=message, place=spec.sources[0].place, remedy=error.remedy)
+                    yield build_source_fault(error, spec.sources[0].place)
                 elif isinstance(error, HvenError) and service is not None:
                     failed_addresses.add(service.options["url"])
                     yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
