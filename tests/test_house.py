@@ -21,7 +21,7 @@ LONGEST = 1000
 NEWLINE = b"\n"
 # who may import what, the local imports in functions included: driver -> rooms
 HELD = {
-    "duckdb": {"sources", "engines"},
+    "duckdb": {"sources", "engines", "plugins"},
     "psycopg": {"sources", "plugins"},
     "adbc_driver_manager": {"plugins"},
     "adbc_driver_postgresql": {"sources", "plugins"},
@@ -35,7 +35,7 @@ HELD = {
     "rich": {"app", "plugins"},
     "lxml": {"sources", "formats", "services", "portal", "plugins", "model", "descriptor", "testing"},
     "yaml": {"descriptor", "app", "sources", "plugins"},
-    "PIL": {"formats"},
+    "PIL": {"formats", "plugins"},
 }
 # heavy: a module that imports one of them at its top makes every start slow
 HEAVY = {"PIL", "astropy", "mocpy", "shapely", "cdshealpix", "duckdb", "psycopg", "sqlalchemy"}

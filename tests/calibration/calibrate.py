@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import site_probes
-from source_faults import Fault, draw_faults, run_git
+from source_faults import Fault, draw_faults, read_old_faults, run_git
 
 import tiers
 
@@ -254,15 +254,15 @@ def read_outcomes(path: Path) -> Iterator[Outcome]:
             continue
 
 
-def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
-    """Write the table of outcomes."""
+def write_page(outcomes: list[Outcome], commit: str, count: int, known_count: int) -> None:
+    """Write the table of the outcomes of faults that were drawn from all known ones."""
     caught = sum(one.caught for one in outcomes)
     lines = [
         "# Calibration of the first tier",
         "",
-        f"Do the tests find faults? {count} faults were drawn with the seed {SEED}: each changes one expression on a line that a fixing commit had",
-        "written. The program writes one fault at a time into a clone and runs the tests of the first tier that execute this line, until one fails.",
-        "A test counts if it passes without the fault.",
+        f"Do the tests find faults? Of the {known_count} faults of the past in `tests/calibration/old_faults.toml`, {count} were drawn with the seed",
+        f"{SEED}. Each is written for the present code. The program puts one fault at a time into a clone and runs the tests of the first tier that execute",
+        "this place, until one fails. A test counts if it passes without the fault.",
         "",
         f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**; the tests should catch {MIN_CAUGHT_PERCENT} %.",
         "",
@@ -270,7 +270,7 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
         "|---|---|",
     ]
     for one in sorted(outcomes, key=lambda one: (one.caught, one.path, one.line)):
-        what = f"`{one.path.removeprefix('src/hven/')}:{one.line}` {one.what}".replace("|", "\\|")
+        what = f"{one.what} (`{one.path.removeprefix('src/hven/')}:{one.line}`)".replace("|", "\\|")
         by = (
             f"`{one.by[:120]}`"
             if one.caught
@@ -291,6 +291,7 @@ def main() -> int:
     commit = run_git(ROOT, "rev-parse", "HEAD").strip()
     kept = CACHE / f"{commit[:10]}-{SEED}-{words.count}.jsonl"
     faults = draw_faults(ROOT, SEED, words.count)
+    known_count = len(read_old_faults(ROOT))
     if words.list:
         for fault in faults:
             print(f"{fault.kind} {fault.path}:{fault.line} {fault.what} ({fault.commit[:10]})")
@@ -328,7 +329,8 @@ def main() -> int:
                 file.write(json.dumps(vars(outcome)) + "\n")
             done[outcome.name] = outcome
             print(f"{'caught' if outcome.caught else 'NOT CAUGHT'} {outcome.path}:{outcome.line} {outcome.what} by {outcome.by or 'nothing'}, {outcome.seconds:.0f} s", flush=True)  # fmt: skip
-            write_page([done[one.name] for one in faults if one.name in done], commit, words.count)
+            outcomes = [done[one.name] for one in faults if one.name in done]
+            write_page(outcomes, commit, words.count, known_count)
     caught = sum(one.caught for one in done.values())
     print(f"{caught} of {len(done)} caught")
     return 0 if 100 * caught >= MIN_CAUGHT_PERCENT * len(done) else 1

@@ -83,7 +83,7 @@ def list_fix_commits(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[s
 
 
 def read_old_faults(root: Path) -> list[Fault]:
-    """Read the faults that Hven once had, rewritten for the present code.
+    """Read the faults that Hven once had, rewritten for the present code, but for those of deleted packages.
 
     Each has a ``name``, the source ``path``, the ``old`` text, which must occur once, and the ``new`` text, which has
     the fault.
@@ -96,6 +96,9 @@ def read_old_faults(root: Path) -> list[Fault]:
     faults, outdated = [], []
     for entry in tomllib.loads(OLD_FAULTS.read_text(encoding="utf-8"))["fault"]:
         path = root / entry["path"]
+        package = re.match(r"src/hven/plugins/\w+/", entry["path"])
+        if package and not (root / package[0] / "plugin.py").exists():
+            continue
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         faulty = text.replace(entry["old"], entry["new"])
         if text.count(entry["old"]) != 1 or not is_module(faulty):

@@ -24,6 +24,7 @@ from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN
 from hven.ingest._fingerprints import FINGERPRINT_METHOD, compute_row_fingerprints
 from hven.ingest._transform import is_row_number_used
 from hven.model.errors import StorageError, TextPlace
+from hven.model.resource import SourceSpec
 from hven.sources import ROW_NUMBER_COLUMN, build_file_list
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor import mapping as mappings
-    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.table import Column, Table
     from hven.site import Site
     from hven.sources import Source
@@ -175,6 +176,10 @@ def _to_json_without_places(value: Any) -> Any:
     """Convert a part of a descriptor to JSON, without its places."""
     if isinstance(value, TextPlace):
         return None
+    if isinstance(value, SourceSpec):
+        # stored signatures have the keys that packages add as members of the source, and sign that `enrich` is absent
+        members = {"kind": value.kind, "options": value.options, "place": value.place, "enrich": None}
+        value = {**members, **value.additions}
     if is_dataclass(value) and not isinstance(value, type):
         return {setting.name: _to_json_without_places(getattr(value, setting.name)) for setting in fields(value)}
     if isinstance(value, Mapping):

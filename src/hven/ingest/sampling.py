@@ -24,11 +24,12 @@ from hven.ingest._table_loader import (
     has_byte_progress,
     open_table_sources,
 )
+from hven.ingest.source_checks import build_source_fault
 from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
 from hven.sources import SourceContext
-from hven.sources.file_kinds import find_catalogue_signature, find_database_signature, find_service_signature
+from hven.sources.file_kinds import find_catalogue_signature, find_service_signature
 from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
@@ -105,11 +106,9 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
             except (HvenError, NotImplementedError) as error:
                 is_served_in_place = any(_find_serving_engine(source.kind) for source in spec.sources)
                 if isinstance(error, SourceError) and is_served_in_place:
-                    message = f"{error.place}: {error.message}" if error.place.file else error.message
-                    yield Fault(message=message, place=spec.place, remedy=error.remedy)
+                    yield build_source_fault(error, spec.place)
                 elif isinstance(error, SourceError) and _has_only_files(spec):
-                    message = f"{error.place}: {error.message}" if error.place.file else error.message
-                    yield Fault(message=message, place=spec.sources[0].place, remedy=error.remedy)
+                    yield build_source_fault(error, spec.sources[0].place)
                 elif isinstance(error, HvenError) and service is not None:
                     failed_addresses.add(service.options["url"])
                     yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
@@ -185,11 +184,12 @@ def _find_serving_engine(source_kind: str) -> str:
 
 
 def _has_only_files(spec: TableSpec) -> bool:
-    """Return whether no source of a table needs a server."""
-    return all(
-        find_service_signature(source.kind) is None and find_database_signature(source.kind) is None
-        for source in spec.sources
-    )
+    """Return whether all sources of a table read files, so that no server and no site is needed."""
+    for source in spec.sources:
+        kind = plugins.load_plugin("sources", source.kind)
+        if "files" not in kind.Options.model_fields or find_service_signature(source.kind) is not None:
+            return False
+    return True
 
 
 def _find_service_source(spec: TableSpec) -> SourceSpec | None:

@@ -59,9 +59,9 @@ class EngineRegistry:
         Bytes for each engine; None: `settings.limits.memory`.
     get_site_id
         Returns the identifier of the site, by which a database recognizes its own site; None: it is not needed.
-    is_fork_model
-        True: no engine but the embedded one is opened before `end_model` is called, because a connection to a database
-        may not get into a fork.
+    is_preloading
+        True: before `end_preloading` is called, only the embedded engine is opened, because a connection to a database
+        must not get into a fork.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class EngineRegistry:
         *,
         memory_bytes: int | None = None,
         get_site_id: Callable[[], str] | None = None,
-        is_fork_model: bool = False,
+        is_preloading: bool = False,
     ) -> None:
-        self.is_fork_model = is_fork_model
-        self._has_refused_engines = False  # of a model
+        self.is_preloading = is_preloading
+        self._has_refused_engines = False  # while the site was preloaded
         self._get_site_id = get_site_id
         self.default_engine = settings.engine
         self._settings = settings
@@ -105,12 +105,12 @@ class EngineRegistry:
         StorageError
             It cannot be opened now; the tables of other engines are served nevertheless.
         StorageUnavailableError
-            These are the engines of a model, which opens only the embedded one.
+            A server is preloading the site, so only the embedded engine can be opened.
         """
         engine = self._open_engines.get(engine_name)
         if engine is not None:
             return engine
-        if self.is_fork_model and engine_name != EMBEDDED_ENGINE:
+        if self.is_preloading and engine_name != EMBEDDED_ENGINE:
             self._has_refused_engines = True
             raise StorageUnavailableError(f"the engine {engine_name} is opened when the server's workers have started")
         with self._lock:
@@ -132,7 +132,7 @@ class EngineRegistry:
             self._open_engines[engine_name] = engine
             return engine
 
-    def end_model(self) -> bool:
+    def end_preloading(self) -> bool:
         """Open any engine from now on.
 
         Returns
@@ -140,7 +140,7 @@ class EngineRegistry:
         has_refused_engines
             Whether an engine was needed before.
         """
-        self.is_fork_model = False
+        self.is_preloading = False
         return self._has_refused_engines
 
     def _open_engine(self, engine_name: str) -> StorageEngine:

@@ -50,8 +50,8 @@ ENGINE_CHECK_INTERVAL_SECONDS = 3.0  # seconds between two checks of external en
 class Site(SingletonRegistry):
     """A site that is open in this process. Thread-safe; a context manager.
 
-    A server builds one before it forks its workers, so that they share its memory: a model, with `is_fork_model`. Then
-    `prepare_forks` closes what may not get into a fork, and each worker calls `start_watching`.
+    A server preloads a site: it builds the site with `is_preloading` before it forks its workers, so that they share
+    its memory. Then `prepare_forks` closes what must not get into a fork, and each worker calls `start_watching`.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ class Site(SingletonRegistry):
         False: `get_published_state` looks for changes itself, at most every quarter of a second.
     store
         The store of the site, if it is open; the site closes it.
-    is_fork_model
-        True: nothing opens a database besides the store, before `start_watching` is called.
+    is_preloading
+        True: before `start_watching` is called, the site opens no database except the store.
     engine_memory_bytes
         Bytes for each engine; None: `settings.limits.memory`.
 
@@ -83,7 +83,7 @@ class Site(SingletonRegistry):
         *,
         watch_for_changes: bool = False,
         store: StateStore | None = None,
-        is_fork_model: bool = False,
+        is_preloading: bool = False,
         engine_memory_bytes: int | None = None,
     ) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Site(SingletonRegistry):
                 settings,
                 memory_bytes=engine_memory_bytes,
                 get_site_id=self.store.get_site_id,
-                is_fork_model=is_fork_model,
+                is_preloading=is_preloading,
             )
         except BaseException:
             self.store.close()
@@ -163,7 +163,7 @@ class Site(SingletonRegistry):
         self.counters.join_server()
         self._status_file = ServerStatusFile(self.settings)
         self._is_starting = True
-        if self.engines.end_model():
+        if self.engines.end_preloading():
             self._published_state = None  # it lacks what other databases would have said
         self.refresh_published_state()
         self._is_starting = False
@@ -270,7 +270,7 @@ class Site(SingletonRegistry):
         return past_state
 
     def add_change_listener(
-        self, listener: Callable[[PublishedState], None], *, is_for_all_processes: bool = False
+        self, listener: Callable[[PublishedState], None], *, is_first_process_only: bool = False
     ) -> None:
         """Register a function that the watching thread calls with each new state.
 
@@ -280,11 +280,11 @@ class Site(SingletonRegistry):
         ----------
         listener
             Must return quickly.
-        is_for_all_processes
-            True: what it does serves all processes of a server, such as a file in ``var/``, so that only the first one
-            calls it. The others need less memory, because they do not execute its code.
+        is_first_process_only
+            True: only the first process of a server calls it, because the result serves all of them, such as a file in
+            ``var/``. The others need less memory, because they do not execute its code.
         """
-        self._change_listeners.append((listener, is_for_all_processes))
+        self._change_listeners.append((listener, is_first_process_only))
 
     def list_missing_indexes(self) -> list[str]:
         """List the indexes that the databases of live tables lack.
@@ -339,7 +339,7 @@ class Site(SingletonRegistry):
         resources = self._descriptor_watcher.map_last_good_resources()
         # where a thread inspects live tables, only new ones are inspected here
         new_only = self._watch_thread is not None or not self._live_tables.is_inspection_due()
-        if not self.engines.is_fork_model:
+        if not self.engines.is_preloading:
             self._live_tables.inspect_tables(resources, is_new_only=new_only)
         changed |= self._live_tables.change_count != self._live_change_count
         self._live_change_count = self._live_tables.change_count
@@ -508,8 +508,8 @@ class Site(SingletonRegistry):
                 published_state = self.refresh_published_state()
                 if published_state is not announced_state and self._change_listeners:
                     announced_state = published_state
-                    for listener, is_for_all_processes in self._change_listeners:
-                        if self._is_first_process or not is_for_all_processes:
+                    for listener, is_first_process_only in self._change_listeners:
+                        if self._is_first_process or not is_first_process_only:
                             listener(published_state)
             except Exception as error:  # noqa: BLE001  (without this thread no change would ever be seen)
                 self._record_failure("looking for changes failed", error)

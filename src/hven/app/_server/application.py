@@ -102,7 +102,7 @@ class ReloadingApplication:
 
     def start(self) -> None:
         """Begin what this process does besides answering."""
-        self._site.add_change_listener(self._problems.log_problem_changes, is_for_all_processes=True)
+        self._site.add_change_listener(self._problems.log_problem_changes, is_first_process_only=True)
         self._observers.update_observers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -92,42 +92,42 @@ def create_worker_application() -> ASGIApp:
     return worker_application
 
 
-_model: tuple[Site, ReloadingApplication] | None = None  # what the server has built for its workers
+_preloaded_application: tuple[Site, ReloadingApplication] | None = None  # what the server has built for its workers
 
 
 def _get_or_build_application() -> tuple[Site, ReloadingApplication]:
     """Return the site and the application that the server has built for its workers; build them if it has not.
 
-    They are built anew, too, if hven.toml is otherwise now: some settings are in force only from the start of a
+    They are also built anew if hven.toml has changed since, because some settings only apply from the start of a
     process.
     """
-    if _model is not None and _model[0].reloadable_settings.is_file_unchanged():
-        return _model
+    if _preloaded_application is not None and _preloaded_application[0].reloadable_settings.is_file_unchanged():
+        return _preloaded_application
     settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
-    if _model is not None and _model[0].settings == settings:
-        return _model
+    if _preloaded_application is not None and _preloaded_application[0].settings == settings:
+        return _preloaded_application
     # the server has opened the state: if it is missing now, that is an error
     mark_state_required(settings.var_directory, settings.store)
     site = Site(settings)
     return site, ReloadingApplication(site)
 
 
-def _build_model(settings: Settings, store: StateStore) -> None:
+def _preload_application(settings: Settings, store: StateStore) -> None:
     """Build the site and the application once for all workers, which are forks: they share its memory.
 
     A worker that is forked later reads what has changed since.
     """
-    global _model  # noqa: PLW0603  (forks have nothing else in common)
+    global _preloaded_application  # noqa: PLW0603  (forks have nothing else in common)
     thread_count = threading.active_count()
     with contextlib.suppress(HvenError):  # each worker tries it again, and reports the error
-        site = Site(settings, store=store, is_fork_model=True)
+        site = Site(settings, store=store, is_preloading=True)
         try:
             application = ReloadingApplication(site)
             site.prepare_forks()
             if threading.active_count() <= thread_count:  # workers would lack a thread that a plug-in has started
-                _model = site, application
+                _preloaded_application = site, application
         finally:
-            if _model is None:
+            if _preloaded_application is None:
                 site.close()
     gc.collect()
     gc.freeze()
@@ -162,7 +162,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         _preload_worker_modules(settings, store)
     finally:
         store.close()  # forks must not share its connections
-    _build_model(settings, store)
+    _preload_application(settings, store)
     release_library_pages()
     side_processes = start_side_processes(settings, store)
 

@@ -55,10 +55,10 @@ def list_open_files() -> set[str]:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Iterator[Site]:
+def preloaded_site(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "hven.toml").touch()
     open_tiny_site(tmp_path, {"s.stars": STARS}).close()
-    with Site(settings.load_settings(tmp_path, {}), is_fork_model=True) as made:
+    with Site(settings.load_settings(tmp_path, {}), is_preloading=True) as made:
         yield made
 
 
@@ -67,24 +67,24 @@ def count_rows(site: Site) -> int:
         return int(result.read_table()["n"][0].as_py())
 
 
-def test_a_fork_uses_what_was_built_and_no_connection_of_it(model: Site) -> None:
-    assert count_rows(model) == 3
-    state = model.get_published_state()
-    model.prepare_forks()
-    assert not [name for name in list_open_files() if name.startswith(str(model.settings.var_directory))]
+def test_a_fork_uses_what_was_built_and_no_connection_of_it(preloaded_site: Site) -> None:
+    assert count_rows(preloaded_site) == 3
+    state = preloaded_site.get_published_state()
+    preloaded_site.prepare_forks()
+    assert not [name for name in list_open_files() if name.startswith(str(preloaded_site.settings.var_directory))]
 
     def run() -> None:
-        model.start_watching()
-        assert model.get_published_state() is state
-        assert count_rows(model) == 3
-        model.close()
+        preloaded_site.start_watching()
+        assert preloaded_site.get_published_state() is state
+        assert count_rows(preloaded_site) == 3
+        preloaded_site.close()
 
     run_in_fork(run)
     run_in_fork(run)
 
 
-def test_a_fork_reads_what_has_changed(model: Site, tmp_path: Path) -> None:
-    model.prepare_forks()
+def test_a_fork_reads_what_has_changed(preloaded_site: Site, tmp_path: Path) -> None:
+    preloaded_site.prepare_forks()
 
     def publish() -> None:
         with Site(settings.load_settings(tmp_path, {})) as other:
@@ -92,10 +92,10 @@ def test_a_fork_reads_what_has_changed(model: Site, tmp_path: Path) -> None:
             publish_rows(other, table, STARS.slice(0, 2))
 
     def run() -> None:
-        model.start_watching()
-        assert model.get_published_state().tables_by_name["s.stars"].rows == 2
-        assert count_rows(model) == 2
-        model.close()
+        preloaded_site.start_watching()
+        assert preloaded_site.get_published_state().tables_by_name["s.stars"].rows == 2
+        assert count_rows(preloaded_site) == 2
+        preloaded_site.close()
 
     run_in_fork(publish)
     run_in_fork(run)
@@ -110,51 +110,53 @@ def test_a_model_opens_no_database_besides_the_store(tmp_path: Path) -> None:
         with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": "id,ra\n1,10\n2,20\n"}) as site:
             ingest_collection(site, "s")
         opened = other_engine.opened
-        with Site(settings.load_settings(tmp_path, {}), is_fork_model=True) as model:
-            state = model.get_published_state()
+        with Site(settings.load_settings(tmp_path, {}), is_preloading=True) as preloaded_site:
+            state = preloaded_site.get_published_state()
             relation = state.tables_by_name["s.stars"].relation
             assert relation is not None
             with pytest.raises(StorageUnavailableError, match="when the server's workers have started"):
-                model.engines.find_engine(relation)
-            model.prepare_forks()
+                preloaded_site.engines.find_engine(relation)
+            preloaded_site.prepare_forks()
             assert other_engine.opened == opened
 
             def run() -> None:
-                model.start_watching()
-                assert model.get_published_state() is not state, "another engine might have said more"
-                assert model.get_published_state().version == state.version
-                assert count_rows(model) == 2
-                model.close()
+                preloaded_site.start_watching()
+                assert preloaded_site.get_published_state() is not state, "another engine might have said more"
+                assert preloaded_site.get_published_state().version == state.version
+                assert count_rows(preloaded_site) == 2
+                preloaded_site.close()
 
             run_in_fork(run)
 
 
-def test_a_fork_that_cannot_read_the_store_does_not_start(model: Site) -> None:
+def test_a_fork_that_cannot_read_the_store_does_not_start(preloaded_site: Site) -> None:
     """What was published before the fork may be private by now."""
-    model.prepare_forks()
-    mark_state_required(model.settings.var_directory, model.settings.store)
-    (model.settings.var_directory / "hven.sqlite").rename(model.settings.var_directory / "away.sqlite")
+    preloaded_site.prepare_forks()
+    mark_state_required(preloaded_site.settings.var_directory, preloaded_site.settings.store)
+    (preloaded_site.settings.var_directory / "hven.sqlite").rename(
+        preloaded_site.settings.var_directory / "away.sqlite"
+    )
 
     def run() -> None:
         with pytest.raises(StorageError, match="is missing"):
-            model.start_watching()
+            preloaded_site.start_watching()
 
     run_in_fork(run)
 
 
-def test_only_the_first_process_prepares_what_all_use(model: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_process_prepares_what_all_use(preloaded_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hven.site._site.REFRESH_INTERVAL_SECONDS", 0.01)
     called: list[str] = []
 
     def note(name: str) -> Callable[[PublishedState], None]:
         return lambda _: called.append(name)
 
-    model.add_change_listener(note("all"), is_for_all_processes=True)
-    model.add_change_listener(note("own"))
-    model.prepare_forks()
+    preloaded_site.add_change_listener(note("all"), is_first_process_only=True)
+    preloaded_site.add_change_listener(note("own"))
+    preloaded_site.prepare_forks()
 
     def run(*, is_first_process: bool, expected: list[str]) -> None:
-        model.start_watching(is_first_process=is_first_process)
+        preloaded_site.start_watching(is_first_process=is_first_process)
         end = time.monotonic() + 60
         while called[-1:] != ["own"] and time.monotonic() < end:
             time.sleep(0.01)
@@ -168,18 +170,18 @@ def test_forks_count_in_rows_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_counter_memory` sets it: afterwards it is as it was
     create_counter_memory()
     (tmp_path / "hven.toml").touch()
-    with Site(settings.load_settings(tmp_path, {}), is_fork_model=True) as model:
-        model.prepare_forks()
+    with Site(settings.load_settings(tmp_path, {}), is_preloading=True) as preloaded_site:
+        preloaded_site.prepare_forks()
 
         def run() -> None:
-            model.start_watching()
-            model.counters.count_query_start()
-            model.counters.count_query_end(10, 0.5, None)
+            preloaded_site.start_watching()
+            preloaded_site.counters.count_query_start()
+            preloaded_site.counters.count_query_end(10, 0.5, None)
 
         run_in_fork(run)
-        model.counters.count_query_start()
-        assert model.counters.sum_processes().query_count == 1
-        assert model.counters.sum_processes().process_count == 2
+        preloaded_site.counters.count_query_start()
+        assert preloaded_site.counters.sum_processes().query_count == 1
+        assert preloaded_site.counters.sum_processes().process_count == 2
 
 
 def test_a_worker_uses_the_model_unless_the_settings_have_changed(
@@ -188,15 +190,15 @@ def test_a_worker_uses_the_model_unless_the_settings_have_changed(
     path = tmp_path / "hven.toml"
     path.write_text('title = "One"\n')
     monkeypatch.setenv(processes.SITE_DIRECTORY_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(processes, "_model", None)
+    monkeypatch.setattr(processes, "_preloaded_application", None)
     found = settings.load_settings(tmp_path)
-    processes._build_model(found, StateStore(found.var_directory, found.store))
-    assert processes._model is not None
-    site, application = processes._model
+    processes._preload_application(found, StateStore(found.var_directory, found.store))
+    assert processes._preloaded_application is not None
+    site, application = processes._preloaded_application
     assert isinstance(application, ReloadingApplication)
-    assert processes._get_or_build_application() is processes._model
+    assert processes._get_or_build_application() is processes._preloaded_application
     path.write_text('title = "One"  # still\n')
-    assert processes._get_or_build_application() is processes._model
+    assert processes._get_or_build_application() is processes._preloaded_application
     path.write_text('title = "Two"\n')
     other_site, _ = processes._get_or_build_application()
     assert other_site is not site
