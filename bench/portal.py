@@ -21,7 +21,6 @@ import duckdb
 
 from bench import maps, sights
 from bench.measure import CACHE, HVEN, Journey, Server, against, measure_seconds, median, pairs, serve_site
-from bench.strips import strips
 
 SITE = CACHE / "site-portal"
 ROWS = 1_153_779  # of the HFC
@@ -100,11 +99,8 @@ NEEDS = dict.fromkeys(
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    yield from strips(only)
     yield from maps.run(only=only)
     if only and only.startswith(("portal.map", "map")):
-        return
-    if only and only.startswith(("portal.strip", "strip")):
         return
     make_site(SITE)
     if not only or only in "portal.tree.counting":

@@ -129,6 +129,7 @@ PLUGIN = PluginPackage(
     name="night_sky",
     title="Plan observations of published targets",
     pages="hven_night_report:PAGES",
+    table_pages="hven_night_report:TABLE_PAGES",
     translations="hven_night_sky:night_texts",
     scripts="hven_night_sky:night_scripts",
     request_observers=("hven_night_report:FaultyObserver", "hven_night_report:NightObserver"),
@@ -144,6 +145,7 @@ from pathlib import Path
 from starlette.routing import Route
 
 from hven.portal.api.pages import PageContent, PortalPages, TemplateContext, build_page_endpoint
+from hven.portal.api.table_pages import TablePageExtension
 from hven.site import RequestObserver
 
 
@@ -167,9 +169,14 @@ def build_routes(context):
 PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "night_pages",
-    parts={"header": "moon.html"},
+    parts={"header": "moon.html", "table.overview": "stars.html"},
     compute_frame_value=lambda request, context: f"{request.url.path} of {context.site.settings.name}",
     word_search_path="/night",
+)
+TABLE_PAGES = TablePageExtension(
+    compute_value=lambda table_view, page_context: f"{table_view.table.name} at {page_context.request.query_params['_night']}",
+    parameters=("_night",),
+    rank_plot_columns=lambda table_view: ("dec", "ra", "magnitude"),
 )
 
 
@@ -239,6 +246,8 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
     (place / "night_pages").mkdir()
     (place / "night_pages/night.html").write_text(NIGHT_TEMPLATE, encoding="utf-8")
     (place / "night_pages/moon.html").write_text('<i id="moon">{{ frame_values.night_sky }}</i>\n', encoding="utf-8")
+    stars_template = '<i id="stars">{{ table_values.night_sky }}, {{ here }}?{{ state }}</i>\n'
+    (place / "night_pages/stars.html").write_text(stars_template, encoding="utf-8")
     (place / "night_scripts/parts").mkdir(parents=True)
     (place / "night_scripts/moon.js").write_text(NIGHT_SCRIPT, encoding="utf-8")
     (place / "night_scripts/parts/phases.js").write_text("export const phase = 'full';\n", encoding="utf-8")
@@ -416,6 +425,27 @@ def test_a_package_adds_parts_to_other_pages(plain_site: Path) -> None:
             assert f'<i id="moon">{path} of x</i>' in header
         plugins.select_plugin_packages([])
         assert "moon" not in client.ask("GET", "/help", headers={"accept": "text/html"}).text
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_adds_to_the_page_of_a_table(plain_site: Path) -> None:
+    folder = plain_site / "collections/stars"
+    folder.mkdir(parents=True)
+    (folder / "stars.yaml").write_text("collection: stars\ntitle: Stars\ntables: {main: {source: stars.csv}}\n")
+    (folder / "stars.csv").write_text("name,ra,dec\nVega,279,38\nSirius,101,-16\n")
+    (plain_site / "hven.toml").write_text('name = "x"\nplugins = ["night_sky"]\n', encoding="utf-8")
+    with Site(load_settings(plain_site, {})) as opened:
+        ingest_collection(opened, "stars")
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/collections/stars/main?_night=dusk&ra=1..200", headers={"accept": "text/html"}).text
+        assert '<i id="stars">main at dusk, http://vo.example/collections/stars/main?ra=1..200</i>' in page
+        assert 'data-first="dec;ra"' in page
+        assert "#fault-" not in page
+        plugins.select_plugin_packages([])
+        page = client.ask("GET", "/collections/stars/main?_night=dusk", headers={"accept": "text/html"}).text
+        assert 'id="stars"' not in page
+        assert 'data-first=""' in page
+        assert 'href="#fault-_night"' in page, "nobody reads it"
 
 
 @pytest.mark.usefixtures("portal_package_place")

@@ -159,11 +159,11 @@ PAGES = (
     "/histogram",
     "/header",
     "/places",
-    "/strip",
     "/names",
     "/script",
     "/download",
     "/take",
+    *(f"/{name}" for name in load_core_fixtures("TABLE_DATA")),
 )
 
 

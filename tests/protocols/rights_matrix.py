@@ -269,7 +269,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     f"{TABLE_ROUTE}/moc": ["", "_as=ascii", "_as=json", "_of=region&_place=60 -40 9", "_as=shape", "mag=1/60&_as=ascii"],
     f"{TABLE_ROUTE}/facets": [*SEARCHES, *(f"_of={column}" for column in COLUMNS), "_of=note&_like=zq", "_of=pi&_like=a"],
     f"{TABLE_ROUTE}/histogram": [*(f"_x={column}" for column in COLUMNS), "_x=mag&mag=1/60"],
-    f"{TABLE_ROUTE}/strip": [*SEARCHES, *(f"_only=row&_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing"))],
     f"{TABLE_ROUTE}/points": ["_x=ra&_y=dec", "_x=mag&_y=n&_c=release", "_x=release"],
     f"{TABLE_ROUTE}/names": ["_like=zq", "_like=id", "_like=no", "_like=note"],
     **{f"{TABLE_ROUTE}/{what}": [f"_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")] for what in ("row", "header", "place")},

@@ -267,26 +267,6 @@ def test_plots_are_in_the_units_that_people_read(sight_client: Client) -> None:
     assert {"name": "access_estsize", "label": "Size", "unit": "MB"} in json.loads(offered)
 
 
-def test_the_strip_calls_pairs_by_their_word(sight_client: Client) -> None:
-    assert ask(sight_client, f"{HERE}/strip")["time"]["label"] == "Time"
-    assert ask(sight_client, f"{HERE}/strip?lang=fr")["time"]["label"] == "Temps"
-    assert ask(sight_client, f"{HERE}/strip?_names=raw")["time"]["label"] == "time_min"
-    (part, *_) = ask(sight_client, "/collections/plain/main/strip?_names=raw")["parts"]
-    (plain, *_) = ask(sight_client, "/collections/plain/main/strip")["parts"]
-    assert plain["label"] == part["label"] == plain["column"], "without a word it has its name"
-
-
-def test_an_axis_of_light_has_no_infinite_end(sight_client: Client) -> None:
-    """Frequencies from 6e14 Hz on are counted in bins from 0 on: wavelengths that have no longest one."""
-    drawn = html.fromstring(ask(sight_client, "/collections/plain/main/strip?_only=drawn")["html"])
-    (found,) = drawn.xpath("//figure[@data-column='light']")
-    assert words(found.xpath("figcaption/small")) == ["nm"]
-    assert found.get("data-lows").startswith("0 1000000000000000.0 ")
-    assert words(found.xpath("div[@class='ends']/span")) == ["≥ 299.792", "9.67072"]
-    assert words(found.xpath(".//title"))[:2] == ["≥ 299.792 nm: 1 row", "299.792 \u2013 149.896 nm: 2 rows"]
-    assert "∞" not in drawn.text_content()
-
-
 def test_choices_and_chips_have_words(sight_client: Client) -> None:
     found = page(sight_client, f"{HERE}?quality=2&dataproduct_type=sc&_every=")
     assert words(found.xpath("//ul[@data-chips]/li/a")) == ["quality good ×", "Product spectral cube ×"]  # noqa: RUF001

@@ -27,6 +27,7 @@ from hven.portal._explore import search
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site
+from plugin_needs import load_core_fixtures
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title></script><!--"
 BIG = 10_000_000  # characters of one cell
@@ -49,7 +50,7 @@ NAMES = (
     "select", "UPPER", "n__min", "back\\slash",
 )  # fmt: skip
 ODD = "odd\" <i>&name;%41?#' ünï"
-PANES = ("rows", "count", "row", "facets", "histogram", "points", "places", "take", "strip")
+PANES = ("rows", "count", "row", "facets", "histogram", "points", "places", "take", *load_core_fixtures("TABLE_DATA"))
 
 DESCRIPTOR = write_descriptor(
     EVIL,

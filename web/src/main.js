@@ -25,7 +25,6 @@ const PANE_MODULES = {
   mosaic: () => import("./picture_gallery.js"),
   switches: () => import("./state_links.js"),
   sky: () => import("./sky_map.js"),
-  strip: () => import("./overview_strip.js"),
   body: () => import("./body_map.js"),
   columns: () => import("./column_chooser.js"),
   compare: () => import("./row_comparison.js"),

@@ -16,6 +16,7 @@ from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore.place_names import find_single_body, has_positions_on_body
 from hven.portal._explore.plots import build_histogram
 from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref, find_position_columns
+from hven.portal._explore.shaded_cells import draw_shaded_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +72,9 @@ def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | 
     else:
         return None
     if counts.any():
-        body = find_single_body(table, (), runner)
-        return GroundCoverage(body=body, paths=_draw_shaded_cells(counts), is_partial=is_partial)
+        tops = range(180 - CELL_DEGREES, -1, -CELL_DEGREES)  # rows begin in the south
+        paths = draw_shaded_cells(counts, tops, shade_count=SHADE_COUNT, cell_size=CELL_DEGREES)
+        return GroundCoverage(body=find_single_body(table, (), runner), paths=tuple(paths), is_partial=is_partial)
     return None
 
 
@@ -159,25 +161,6 @@ def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _F
     unwrapped_counts: _Floats = sums.cumsum(axis=0).cumsum(axis=1)[:row_count]
     counts: _Floats = unwrapped_counts[:, :column_count] + unwrapped_counts[:, column_count : 2 * column_count]
     return counts
-
-
-def _draw_shaded_cells(counts: _Floats) -> tuple[str, ...]:
-    """Draw cells in shades of the logarithm of their counts; equal neighbours in a row are joined."""
-    is_filled = counts > 0
-    level = np.zeros(counts.shape, np.int64)
-    logs = np.log1p(counts[is_filled])
-    shade_numbers = (SHADE_COUNT * logs / (logs.max() or 1.0)).astype(np.int64)
-    level[is_filled] = 1 + np.minimum(shade_numbers, SHADE_COUNT - 1)
-    paths = [""] * SHADE_COUNT
-    for row in range(counts.shape[0]):
-        edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
-        y = 180 - (row + 1) * CELL_DEGREES
-        for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            shade = int(level[row, begin])
-            if shade:
-                width = (end - begin) * CELL_DEGREES
-                paths[shade - 1] += f"M{begin * CELL_DEGREES} {y}h{width}v{CELL_DEGREES}h-{width}z"
-    return tuple(paths)
 
 
 def _format_day(julian_date: float) -> str | None:

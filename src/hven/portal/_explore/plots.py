@@ -77,13 +77,25 @@ class DensityGrid:
 
 
 def is_plottable(column: Column) -> bool:
-    """Return whether a column has numbers or times."""
+    """Return whether a column has numbers or times.
+
+    Parameters
+    ----------
+    column
+        A column of a table or of a result.
+    """
     kind = column.type
     return (kind.is_numeric or kind.is_timestamp) and not kind.is_array and not column.hidden
 
 
 def is_plotted_as_julian_date(column: Column) -> bool:
-    """Return whether the values of a column are plotted as Julian dates."""
+    """Return whether the values of a column are plotted as Julian dates.
+
+    Parameters
+    ----------
+    column
+        A column that `is_plottable`.
+    """
     return column.type.is_timestamp or column.epoch is not None
 
 
@@ -91,6 +103,20 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
     """Return the smallest and the largest value of a column in a search; None if there are no values.
 
     Without conditions, the published statistics have them, unless a policy hides rows from this reader.
+
+    Parameters
+    ----------
+    search
+        The search.
+    column
+        A column of numbers or times.
+    runner
+        Runs queries for the reader.
+
+    Returns
+    -------
+    value_range
+        The values in the stored unit, timestamps as Julian dates.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         published_table = runner.find_published_table(search.table)

@@ -247,8 +247,7 @@ class TableSearch:
         """Return the parameters of the address, in a fixed order."""
         parameters: list[tuple[str, str]] = []
         for name, values in self.conditions:
-            parameter = f'"{name}"' if name in PORTAL_PARAMETERS else name
-            parameters += [(parameter, value) for value in values]
+            parameters += [(quote_parameter_name(name), value) for value in values]
         if self.words:
             parameters.append((WORDS_PARAMETER, self.words))
         if self.near is not None:
@@ -527,6 +526,22 @@ def _to_literal(value: int | None) -> syntax_tree.Literal | None:
     if value is None:
         return None
     return syntax_tree.Literal(value)
+
+
+def quote_parameter_name(name: str) -> str:
+    """Write the name of a column as a parameter; in quotes, if it is that of another parameter.
+
+    Parameters
+    ----------
+    name
+        Name of a column.
+
+    Returns
+    -------
+    parameter
+        Name of the parameter.
+    """
+    return f'"{name}"' if name in PORTAL_PARAMETERS else name
 
 
 def quote_listed_name(name: str) -> str:

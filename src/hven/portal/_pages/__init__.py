@@ -272,7 +272,20 @@ def render_page(page: TemplateContext, frame: PageFrame) -> bytes:
 
 
 def render_page_part(part: TemplateContext, language: str) -> str:
-    """Render a part of a page, which has no frame."""
+    """Render a part of a page, which has no frame.
+
+    Parameters
+    ----------
+    part
+        The context of the template.
+    language
+        Language of the texts.
+
+    Returns
+    -------
+    html
+        The part.
+    """
     return load_templates(language).get_template(part.template).render(record_to_dict(part))
 
 

@@ -45,6 +45,7 @@ PAGE_PLACES = {
     "project.curators": PagePlace(template="project.html", variables=("one",)),
     "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state")),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
+    "table.overview": PagePlace(template="workspace.html", variables=("here", "state", "table_values")),
     "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
     "table.row": PagePlace(template="workspace.html"),
 }

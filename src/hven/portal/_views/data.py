@@ -43,10 +43,15 @@ from hven.services import datalinks
 from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from hven.model.table import LinkTemplate
     from hven.services.face import ServiceContext
+
+    TableDataBuilder = Callable[[TableView, PageContext], Mapping[str, Any]]
 
 MAX_FACETS = 12
 PICTURE_SEMANTICS = ("#preview", "#thumbnail")  # DataLink semantics of pictures
@@ -59,19 +64,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the routes of the panes' data."""
     path = "/collections/{name}/{table}"
 
-    def build_endpoint(
-        build_content: Callable[[TableView, PageContext], dict[str, Any]], *ignored_parameters: str
-    ) -> Callable[[PageContext], Any]:
-        async def answer_pane(page_context: PageContext) -> PageContent:
-            def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
-                table_view = read_table_view(page_context, ignored_parameters=ignored_parameters)
-                runner = table_view.runner.with_start_callback(running_queries.add_query)
-                return build_content(replace(table_view, runner=runner), page_context)
-
-            answer = await run_while_connected(page_context.request, build_answer)
-            return PageContent(json_content=answer)
-
-        return answer_pane
+    def build_endpoint(build_content: TableDataBuilder, *ignored_parameters: str) -> Callable[[Request], Any]:
+        return build_table_data_endpoint(build_content, context, ignored_parameters=ignored_parameters)
 
     endpoints = {
         "rows": build_endpoint(_answer_rows),
@@ -85,10 +79,40 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         "places": build_endpoint(_answer_row_places, "_view_at", "_c"),
         "points": build_endpoint(_answer_points, "_x", "_y", "_c"),
     }
-    routes = []
-    for name, endpoint in endpoints.items():
-        routes.append(Route(f"{path}/{name}", build_json_endpoint(endpoint, context)))
-    return routes
+    return [Route(f"{path}/{name}", endpoint) for name, endpoint in endpoints.items()]
+
+
+def build_table_data_endpoint(
+    build_content: TableDataBuilder, context: ServiceContext, *, ignored_parameters: Sequence[str] = ()
+) -> Callable[[Request], Awaitable[Response]]:
+    """Build an endpoint below the address of a table that answers with JSON.
+
+    Its queries are cancelled if the reader disconnects.
+
+    Parameters
+    ----------
+    build_content
+        Function that returns the content for the search in the address.
+    context
+        The service context of the site.
+    ignored_parameters
+        Names of parameters that are no part of the search.
+
+    Returns
+    -------
+    endpoint
+        The endpoint for a route of Starlette.
+    """
+
+    async def answer_request(page_context: PageContext) -> PageContent:
+        def build_answer(running_queries: RunningQueries) -> Mapping[str, Any]:
+            table_view = read_table_view(page_context, ignored_parameters=ignored_parameters)
+            runner = table_view.runner.with_start_callback(running_queries.add_query)
+            return build_content(replace(table_view, runner=runner), page_context)
+
+        return PageContent(json_content=await run_while_connected(page_context.request, build_answer))
+
+    return build_json_endpoint(answer_request, context)
 
 
 def read_whole_number_parameter(page_context: PageContext, name: str, default: int, max_value: int) -> int:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from hven.portal._condition_values import (
+    ConditionValue,
+    parse_number_and_unit,
+    parse_time_range,
+    split_condition_range,
+)
 from hven.portal._explore.column_labels import list_code_phrases
 from hven.portal._explore.count_trees import has_externally_written_rows, has_hidden_rows
 from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, Facet, FacetChoice, count_facet, write_choice_condition
@@ -11,6 +17,7 @@ from hven.portal._explore.value_files import ValueFileDirectory
 __all__ = [
     "COUNT_ITEM",
     "MAX_VALUE_CHARACTERS",
+    "ConditionValue",
     "Facet",
     "FacetChoice",
     "ValueFileDirectory",
@@ -19,5 +26,8 @@ __all__ = [
     "has_externally_written_rows",
     "has_hidden_rows",
     "list_code_phrases",
+    "parse_number_and_unit",
+    "parse_time_range",
+    "split_condition_range",
     "write_choice_condition",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS
+from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, render_page_part
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import can_edit_collection, can_edit_portal
 from hven.portal._pages.package_pages import PAGE_PLACES, PagePlace, PortalPages
@@ -49,5 +49,6 @@ __all__ = [
     "load_page_translations",
     "read_whole_number_parameter",
     "record_to_dict",
+    "render_page_part",
     "run_while_connected",
 ]

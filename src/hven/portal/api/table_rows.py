@@ -10,7 +10,9 @@ from hven.portal._explore.row_files import MAX_ROW_KEYS, select_rows_by_key
 from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, fetch_row, format_keys
 from hven.portal._explore.search import TableSearch
 from hven.portal._views.counts import find_row_noun
+from hven.portal._views.data import build_table_data_endpoint
 from hven.portal._views.page_addresses import build_table_path
+from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.search_form import build_condition_chips
 from hven.portal._views.table_page import build_cell_rows
 from hven.portal._views.table_view import (
@@ -32,6 +34,8 @@ __all__ = [
     "build_cell_rows",
     "build_column_headings",
     "build_condition_chips",
+    "build_page_line_search",
+    "build_table_data_endpoint",
     "build_table_path",
     "build_table_view",
     "cell_to_json",

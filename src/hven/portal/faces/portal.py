@@ -26,7 +26,6 @@ from hven.portal._views import (
     service_form,
     sitemap,
     statistics,
-    strip_data,
     table_page,
 )
 from hven.portal._views.keyword_page import render_keyword_page
@@ -53,7 +52,6 @@ PAGE_MODULES = (
     citation,
     collection,
     data,
-    strip_data,
     table_page,
     downloads,
     editor,

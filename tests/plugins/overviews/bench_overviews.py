@@ -1,4 +1,4 @@
-"""A table at first sight (group portal): six histograms, density in time and a map over 10^6 and 2 x 10^7 rows, beside DuckDB that counts the same."""
+"""A table at first sight (group overviews): six histograms, density in time and a map over 10^6 and 2 x 10^7 rows, beside DuckDB that counts the same."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 
 import duckdb
-
 from bench.measure import CACHE, HVEN, Journey, against, median, serve_site
+from bench.portal import _cpu, fetch_json
 
 SITE = CACHE / "site-strips"
 STATE = "made-1"
@@ -62,13 +62,11 @@ def _rows(rows: int) -> str:
         TIMESTAMP '1996-05-01' + to_seconds((hash(i + 5) % 630000000)::BIGINT) AS seen, {parts} FROM range({rows}) t(i)"""
 
 
-def strips(only: str) -> Iterator[Journey]:
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure one reader who brushes, another range each time; nothing remembered answers."""
     wanted = [name for name in SIZES if not only or only in f"portal.strip.{name}"]
     if not wanted:
         return
-    from bench.portal import _cpu, fetch_json
-
     make_site()
     ranges = random.Random(3)
     with serve_site(SITE) as server:

@@ -15,8 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model.errors import HvenError
-from hven.portal._condition_values import ConditionValue, parse_number_and_unit, parse_time_range, split_condition_range
-from hven.portal._explore.plots import is_plotted_as_julian_date
+from hven.portal.api.column_values import (
+    ConditionValue,
+    parse_number_and_unit,
+    parse_time_range,
+    split_condition_range,
+)
+from hven.portal.api.plots import is_plotted_as_julian_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

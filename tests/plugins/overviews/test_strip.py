@@ -13,9 +13,10 @@ from search_table import ROWS, TABLE
 
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
-from hven.portal._explore import overview_strip, parse_search
+from hven.plugins.overviews import overview_strip
+from hven.plugins.overviews.strip_bins import ColumnBins, choose_column_bins, to_float_values
+from hven.portal._explore import parse_search
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.strip_bins import ColumnBins, choose_column_bins, to_float_values
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies

@@ -17,10 +17,7 @@ from hven.engines import LiveRelation
 from hven.model import LruCache, RetryBackoffLog
 from hven.model.errors import TimeLimitError, TooLargeError
 from hven.model.table import find_begin_and_end_time_columns
-from hven.portal._explore.map_frames import find_map_frame
-from hven.portal._explore.plots import find_value_range, is_plottable
-from hven.portal._explore.search import TableSearch, build_column_ref
-from hven.portal._explore.strip_bins import (
+from hven.plugins.overviews.strip_bins import (
     MAX_TIME_BINS,
     UNIX_EPOCH_JULIAN_DATE,
     ColumnBins,
@@ -28,6 +25,10 @@ from hven.portal._explore.strip_bins import (
     round_up_bin_width,
     to_float_values,
 )
+from hven.portal.api.column_values import build_column_ref
+from hven.portal.api.plots import find_value_range, is_plottable
+from hven.portal.api.table_places import find_map_frame
+from hven.portal.api.table_rows import TableSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal.api.table_rows import QueryRunner
     from hven.site import PublishedTable
 
     _Values = Mapping[str, npt.NDArray[np.float64]]

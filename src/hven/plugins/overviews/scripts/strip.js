@@ -1,7 +1,7 @@
 // The overview of a table: histograms and a map that are brushed with pointer and keys and become conditions. They mark
 // the hovered and the chosen row.
-import { findElements, requireAncestor, createElement, findElement, readTableUrl, getEventTarget } from "./dom.js";
-/** @import {Workspace} from "./workspace.js" */
+import { findElements, requireAncestor, createElement, findElement, readTableUrl, getEventTarget } from "hven/dom.js";
+/** @import {Workspace} from "hven/workspace.js" */
 
 /**
  * @typedef {{at: Record<string, number>, map: [number, number] | null}} RowPosition

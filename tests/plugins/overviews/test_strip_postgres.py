@@ -12,14 +12,15 @@ from test_strip import ODD, create_query_runner
 
 from hven.engines import MemoryRelation, Snapshot
 from hven.model.table import Table
-from hven.plugins.postgres.settings import PostgresSettings
-from hven.portal._explore import overview_strip, parse_search
+from hven.plugins.overviews import overview_strip
+from hven.portal._explore import parse_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 from long_timeouts import long_page_timeouts  # noqa: F401  (a fixture for each test)
+from plugin_needs import build_settings, require_setting
 from postgres_cluster import run_server
 
 STARS = pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema)
@@ -41,8 +42,9 @@ def build_published_tables() -> dict[str, tuple[Table, pa.Table]]:
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site]]:
+    require_setting("postgres")
     with run_server() as address:
-        kept = PostgresSettings(url=f"postgresql://{address}")
+        kept = build_settings("postgres", url=f"postgresql://{address}")
         with (
             open_tiny_site(tmp_path_factory.mktemp("here"), build_published_tables()) as here,
             open_tiny_site(

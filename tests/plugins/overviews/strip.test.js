@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatMapPart, formatRange } from "../src/overview_strip.js";
+import { formatMapPart, formatRange } from "../../../src/hven/plugins/overviews/scripts/strip.js";
 
 test("bins are asked for as a range, whichever way they were brushed", () => {
   const [lows, highs] = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -14,27 +15,26 @@ import numpy as np
 from starlette.routing import Route
 
 from hven.model.errors import HvenError
-from hven.portal._explore import overview_strip, row_pages
-from hven.portal._explore.number_formatting import format_number, format_unit
-from hven.portal._explore.search import PORTAL_PARAMETERS, TableSearch
-from hven.portal._explore.strip_bins import format_bin_edge, to_float_values
-from hven.portal._pages import TemplateContext, render_page_part
-from hven.portal._views.disconnect import RunningQueries, run_while_connected
-from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
-from hven.portal._views.row_lines import build_page_line_search
-from hven.portal._views.table_view import TableView, read_table_view
+from hven.plugins.overviews import overview_strip
+from hven.plugins.overviews.strip_bins import format_bin_edge, to_float_values
+from hven.portal.api.page_rows import quote_parameter_name
+from hven.portal.api.pages import PortalPages, TemplateContext, render_page_part
+from hven.portal.api.plots import draw_shaded_cells, format_number, format_unit
+from hven.portal.api.table_pages import TablePageExtension
+from hven.portal.api.table_rows import TableSearch, build_page_line_search, build_table_data_endpoint, fetch_row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
     from hven.model.table import Column
-    from hven.portal._explore.column_labels import ColumnLabels
-    from hven.portal._explore.number_formatting import UnitScale
-    from hven.portal._explore.overview_strip import OverviewMap, OverviewStripCounts, OverviewStripLayout
-    from hven.portal._explore.search import SearchFault
-    from hven.portal._explore.strip_bins import ColumnBins
+    from hven.plugins.overviews.overview_strip import OverviewMap, OverviewStripCounts, OverviewStripLayout
+    from hven.plugins.overviews.strip_bins import ColumnBins
+    from hven.portal.api.pages import PageContext
+    from hven.portal.api.plots import UnitScale
+    from hven.portal.api.search_forms import SearchFault
+    from hven.portal.api.table_rows import TableView
     from hven.services.face import ServiceContext
 
 BAR_HEIGHT = 100  # in units of the drawing
@@ -95,62 +95,54 @@ class OverviewStripDrawing(TemplateContext):
         The overview.
     """
 
-    template = "strip.html"
+    template = "overviews/strip.html"
     strip: OverviewStrip
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the strip: its numbers, its drawing (``_only=drawn``), or one row's position (``_only=row&_row=KEY``)."""
-
-    async def answer_strip(page_context: PageContext) -> PageContent:
-        def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
-            table_view = read_table_view(page_context, ignored_parameters=(PART_PARAMETER,))
-            runner = table_view.runner.with_start_callback(running_queries.add_query)
-            table_view = replace(table_view, runner=runner)
-            part_name = page_context.request.query_params.get(PART_PARAMETER, "")
-            if part_name == "row":
-                return _locate_row_in_strip(table_view)
-            strip_content = build_overview_strip_content(table_view)
-            if part_name == "drawn":
-                return {"html": render_page_part(OverviewStripDrawing(strip=strip_content), page_context.language)}
-            return _overview_strip_to_json(strip_content)
-
-        strip_answer = await run_while_connected(page_context.request, build_answer)
-        return PageContent(json_content=strip_answer)
-
-    return [Route("/collections/{name}/{table}/strip", build_json_endpoint(answer_strip, context))]
+    endpoint = build_table_data_endpoint(_answer_strip, context, ignored_parameters=(PART_PARAMETER,))
+    return [Route("/collections/{name}/{table}/strip", endpoint)]
 
 
-def build_first_overview_strip(table_view: TableView, *, is_immediate: bool = False) -> OverviewStrip | None:
+def _answer_strip(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+    part_name = page_context.request.query_params.get(PART_PARAMETER, "")
+    if part_name == "row":
+        return _locate_row_in_strip(table_view)
+    strip = build_overview_strip(table_view)
+    if part_name == "drawn":
+        return {"html": render_page_part(OverviewStripDrawing(strip=strip), page_context.language)}
+    return _overview_strip_to_json(strip)
+
+
+def build_first_overview_strip(table_view: TableView, page_context: PageContext) -> OverviewStrip | None:
     """Return the strip for the first view of a page, or None if there is nothing to draw.
 
     It is counted now if that is quick; otherwise a script of the page fetches it.
     """
+    is_immediate = page_context.request.query_params.get(STRIP_PARAMETER, "") == "now"
     try:
         strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
         if not strip_layout.column_names:
             return None
         rows = table_view.runner.find_published_table(table_view.table).rows
         if is_immediate or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
-            return replace(build_overview_strip_content(table_view), rooms=_list_strip_parts(strip_layout))
+            return replace(build_overview_strip(table_view), rooms=_list_strip_parts(strip_layout))
     except HvenError:
         return None  # the page works without the strip
     return OverviewStrip(later=True, rooms=_list_strip_parts(strip_layout))
 
 
-def choose_default_plot_columns(table_view: TableView) -> str:
-    """Return the columns of a plot before the reader chooses any.
-
-    These are the two most informative columns, or else one of them with the time, or one alone.
-    """
+def rank_plot_columns(table_view: TableView) -> list[str]:
+    """Rank the columns that a plot begins with: the most informative ones, or else one of them with the time."""
     try:
         strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
     except HvenError:
-        return ""
+        return []
     names = [ranked.column.name for ranked in strip_layout.ranked_histograms]
     if len(names) < 2 and strip_layout.time is not None:
-        names = [strip_layout.time.column.name, *names]
-    return ";".join(names[:2])
+        return [strip_layout.time.column.name, *names]
+    return names
 
 
 def _list_strip_parts(strip_layout: OverviewStripLayout) -> str:
@@ -165,30 +157,22 @@ def _list_strip_parts(strip_layout: OverviewStripLayout) -> str:
     return " ".join(names)
 
 
-def build_overview_strip_content(table_view: TableView) -> OverviewStrip:
-    """Return the content of the strip of a search."""
+def build_overview_strip(table_view: TableView) -> OverviewStrip:
+    """Build the strip of a search."""
     strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
     line_view = build_page_line_search(table_view)
+    total_counts = matching_counts = None
     if strip_layout.column_names:
-        total_counts = overview_strip.count_overview_strip_rows(
+        total_counts = matching_counts = overview_strip.count_overview_strip_rows(
             line_view.build_all_lines_search(table_view), table_view.runner, strip_layout
         )
-    else:
-        total_counts = None
     is_narrowed = table_view.search.build_condition() is not None
     if is_narrowed and total_counts is not None:
         matching_counts = overview_strip.count_overview_strip_rows(line_view.search, table_view.runner, strip_layout)
-    else:
-        matching_counts = total_counts
-    strip = OverviewStrip(
-        late=matching_counts is None,
-        exact=matching_counts is not None and matching_counts.is_exact,
-        rows=None if matching_counts is None else matching_counts.rows,
-        observations=line_view.observation_key is not None,
-        faults=table_view.search.faults,
-    )
+    is_observed = line_view.observation_key is not None
+    strip = OverviewStrip(observations=is_observed, faults=table_view.search.faults)
     if matching_counts is None or total_counts is None:
-        return strip
+        return replace(strip, late=True)
     drawn_parts = []
     for at, column_bins in enumerate(strip_layout.bins):
         part_totals = total_counts.counts[at] if is_narrowed else None
@@ -198,7 +182,14 @@ def build_overview_strip_content(table_view: TableView) -> OverviewStrip:
     if strip_layout.overview_map is not None:
         map_totals = total_counts if is_narrowed else None
         map_part = _draw_overview_map(strip_layout.overview_map, matching_counts, map_totals, table_view)
-    return replace(strip, time=time_part, map=map_part, parts=drawn_parts)
+    return replace(
+        strip,
+        exact=matching_counts.is_exact,
+        rows=matching_counts.rows,
+        time=time_part,
+        map=map_part,
+        parts=drawn_parts,
+    )
 
 
 def _draw_histogram_part(
@@ -211,18 +202,16 @@ def _draw_histogram_part(
     search = table_view.search
     scale = table_view.labels.find_unit_scale(column)
     end_texts = _format_bin_ends(column_bins, scale)
-    name = _quote_parameter_name(column.name)
+    name = quote_parameter_name(column.name)
     written_values = dict(search.conditions).get(column.name)
-    replaced_names = {name, "_row"}
-    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in replaced_names]
+    other_parameters = _list_other_parameters(search, [name])
     bin_count = len(column_bins)
     band = None
-    if written_values is not None:
-        selected_band = column_bins.find_selected_bin_range(written_values)
-        if selected_band is not None:
-            band_begin, band_end = selected_band
-            band_width = max(bin_count * (band_end - band_begin), 0.1)
-            band = (round(bin_count * band_begin, 2), round(band_width, 2))
+    selected_band = column_bins.find_selected_bin_range(written_values or ())
+    if selected_band is not None:
+        band_begin, band_end = selected_band
+        band_width = max(bin_count * (band_end - band_begin), 0.1)
+        band = (round(bin_count * band_begin, 2), round(band_width, 2))
     links = []
     for at, count in enumerate(counts[1:].tolist()):
         if count:
@@ -239,16 +228,14 @@ def _draw_histogram_part(
     return {
         "column": column.name,
         "name": name,
-        "label": _label_bins(column, table_view.labels),
+        "label": _label_bins(column, table_view),
         "unit": "" if column_bins.is_time else format_unit(scale.unit),
         "title": table_view.labels.describe_column(column),
         "time": column_bins.is_time,
         "size": bin_count,
         "lows": column_bins.lows,
         "highs": column_bins.highs,
-        "counts": counts[1:].tolist(),
-        "missing": int(counts[0]),
-        "total": int(counts[1:].sum()),
+        **_count_part_rows(counts),
         "drawn": _draw_bars(counts[1:]),
         "every": "" if total_counts is None else _draw_bars(total_counts[1:]),
         "ends": _format_axis_ends(column_bins, end_texts, scale),
@@ -260,22 +247,25 @@ def _draw_histogram_part(
     }
 
 
-def _label_bins(column: Column, labels: ColumnLabels) -> str:
+def _list_other_parameters(search: TableSearch, names: Collection[str]) -> list[tuple[str, str]]:
+    """List the parameters of a search that links of a part keep: without the row and the part's own conditions."""
+    return [(key, value) for key, value in search.list_parameters() if key != "_row" and key not in names]
+
+
+def _count_part_rows(counts: npt.NDArray[np.int64]) -> dict[str, object]:
+    """Return the counts of a part, of which the first one is that of the rows without a value."""
+    return {"counts": counts[1:].tolist(), "missing": int(counts[0]), "total": int(counts[1:].sum())}
+
+
+def _label_bins(column: Column, table_view: TableView) -> str:
     """Return the label of a column, or of its pair if it is one of a pair ``x_min``, ``x_max`` with a label."""
-    stem = ""
+    labels = table_view.labels
     if column.name in labels.range_pairs and not labels.is_raw:
         stem = labels.range_pairs[column.name][0]
-    stem_label = labels.label_field(stem) if stem else ""
-    if stem_label != stem:
-        return stem_label
+        stem_label = labels.label_field(stem)
+        if stem_label != stem:
+            return stem_label
     return labels.label_column(column)
-
-
-def _quote_parameter_name(name: str) -> str:
-    """Return the name of a column as an address writes it."""
-    if name in PORTAL_PARAMETERS:
-        return f'"{name}"'
-    return name
 
 
 def _draw_bars(counts: npt.NDArray[np.int64]) -> str:
@@ -305,18 +295,11 @@ def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[st
         return list(zip(column_bins.lows, column_bins.highs, strict=True))
 
     def format_end(end: str) -> str:
-        if end:
-            value = scale.convert(float(end))
-        else:
-            value = math.inf
+        value = scale.convert(float(end)) if end else math.inf
         # the wavelength of frequency 0 is infinite: the bin is open
-        if math.isfinite(value):
-            return format_number(value)
-        return ""
+        return format_number(value) if math.isfinite(value) else ""
 
-    low_texts = map(format_end, column_bins.lows)
-    high_texts = map(format_end, column_bins.highs)
-    return list(zip(low_texts, high_texts, strict=True))
+    return [(format_end(low), format_end(high)) for low, high in zip(column_bins.lows, column_bins.highs, strict=True)]
 
 
 def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, str]], scale: UnitScale) -> list[str]:
@@ -354,9 +337,8 @@ def _draw_overview_map(
     search = table_view.search
     counts = matching_counts.counts[-1]
     mirrored = overview_map.kind == "sky"  # the sky as seen from below: east is on the left
-    fields = [_quote_parameter_name(field_name) for field_name in overview_map.fields]
-    replaced_names = {*fields, "_row"}
-    other_parameters = [(key, value) for key, value in search.list_parameters() if key not in replaced_names]
+    fields = [quote_parameter_name(field_name) for field_name in overview_map.fields]
+    other_parameters = _list_other_parameters(search, fields)
     west, south, east, north = overview_map.box
     side = (east - west) / column_count, (north - south) / row_count
     link_rows = row_count // CELLS_PER_LINK
@@ -364,7 +346,7 @@ def _draw_overview_map(
     link_cells = counts[1:].reshape(link_rows, CELLS_PER_LINK, link_columns, CELLS_PER_LINK)
     grid = link_cells.sum(axis=(1, 3))
     links = []
-    for grid_row, grid_column in zip(*(numbers.tolist() for numbers in np.nonzero(grid)), strict=True):
+    for grid_row, grid_column in np.argwhere(grid).tolist():
         first_column = grid_column * CELLS_PER_LINK
         first_row = grid_row * CELLS_PER_LINK
         link_west = west + first_column * side[0]
@@ -384,8 +366,7 @@ def _draw_overview_map(
     total_path = ""
     if total_counts is not None:
         cell_totals = total_counts.counts[-1][1:].reshape(row_count, column_count)
-        is_filled = cell_totals > 0
-        total_path = "".join(_draw_shaded_cells(is_filled, is_mirrored=mirrored))
+        total_path = "".join(_draw_cells(cell_totals > 0, is_mirrored=mirrored))
     conditions = dict(search.conditions)
     return {
         "kind": overview_map.kind,
@@ -397,10 +378,8 @@ def _draw_overview_map(
         "high": row_count,
         "coarse": CELLS_PER_LINK,
         "mirrored": mirrored,
-        "counts": counts[1:].tolist(),
-        "missing": int(counts[0]),
-        "total": int(counts[1:].sum()),
-        "drawn": _draw_shaded_cells(density, is_mirrored=mirrored),
+        **_count_part_rows(counts),
+        "drawn": _draw_cells(density, is_mirrored=mirrored),
         "every": total_path,
         "links": links,
         "asked": any(name in conditions for name in overview_map.fields),
@@ -408,42 +387,26 @@ def _draw_overview_map(
     }
 
 
+def _draw_cells(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
+    """Draw the cells of a map, whose rows begin in the south."""
+    drawn_counts = np.rot90(counts, 2) if is_mirrored else np.flipud(counts)
+    return draw_shaded_cells(drawn_counts, range(len(counts)), shade_count=SHADE_COUNT)
+
+
 def _format_range(low: float, high: float) -> str:
     return f"{format_bin_edge(round(low, 6))}..{format_bin_edge(round(high, 6))}"
 
 
-def _compute_density(counts: npt.NDArray[np.int64], overview_map: OverviewMap) -> npt.NDArray[np.float64]:
+def _compute_density(counts: npt.NDArray[np.int64], overview_map: OverviewMap) -> npt.NDArray[Any]:
     """Return the rows for each area of a cell at the equator: cells near the poles are smaller."""
     if not overview_map.is_periodic:
-        return counts.astype(np.float64)
+        return counts
     _, south, _, north = overview_map.box
     side = (north - south) / len(counts)
     middles = south + side * (np.arange(len(counts)) + 0.5)
-    cell_areas = np.maximum
-    density: npt.NDArray[np.float64] = counts / cell_areas(np.cos(np.radians(middles)), 0.05)[:, None]
+    cell_areas = np.maximum(np.cos(np.radians(middles)), 0.05)
+    density: npt.NDArray[np.float64] = counts / cell_areas[:, None]
     return density
-
-
-def _draw_shaded_cells(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
-    """Draw cells in shades of the logarithm of their counts, one path for each shade; equal neighbours are joined."""
-    is_filled = counts > 0
-    level = np.zeros(counts.shape, np.int64)
-    logs = np.log1p(counts[is_filled].astype(np.float64))
-    max_log = float(logs.max()) if len(logs) else 0.0
-    shade_numbers = (SHADE_COUNT * logs / (max_log or 1.0)).astype(np.int64)
-    level[is_filled] = 1 + np.minimum(shade_numbers, SHADE_COUNT - 1)
-    if is_mirrored:
-        level = np.fliplr(np.flipud(level))
-    else:
-        level = np.flipud(level)
-    paths = [""] * SHADE_COUNT
-    for row in range(len(level)):
-        edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
-        for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            shade = int(level[row, begin])
-            if shade:
-                paths[shade - 1] += f"M{begin} {row}h{end - begin}v1h-{end - begin}z"
-    return paths
 
 
 def _locate_row_in_strip(table_view: TableView) -> dict[str, Any]:
@@ -452,7 +415,7 @@ def _locate_row_in_strip(table_view: TableView) -> dict[str, Any]:
     row_position: dict[str, Any] = {"at": {}, "map": None}
     if not table_view.search.row or not strip_layout.column_names:
         return row_position
-    row = row_pages.fetch_row(TableSearch(table=table_view.table), table_view.runner, table_view.search.row)
+    row = fetch_row(TableSearch(table=table_view.table), table_view.runner, table_view.search.row)
     if not row.rows.num_rows:
         return row_position
     columns_by_name = {column.name: column for column in row.columns}
@@ -464,7 +427,7 @@ def _locate_row_in_strip(table_view: TableView) -> dict[str, Any]:
     for column_bins in strip_layout.bins:
         value = float(values.get(column_bins.column.name, np.array([np.nan]))[0])
         if not np.isnan(value):
-            parameter = _quote_parameter_name(column_bins.column.name)
+            parameter = quote_parameter_name(column_bins.column.name)
             row_position["at"][parameter] = round(100 * column_bins.compute_bin_axis_position(value), 2)
     overview_map = strip_layout.overview_map
     if overview_map is not None and all(column.name in values for column in overview_map.bounds):
@@ -496,3 +459,15 @@ def _overview_strip_to_json(strip: OverviewStrip) -> dict[str, Any]:
         "map": remove_drawing(strip.map),
         "parts": [remove_drawing(strip_part) for strip_part in strip.parts],
     }
+
+
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={"table.overview": "first_strip.html"},
+)
+TABLE_PAGES = TablePageExtension(
+    compute_value=build_first_overview_strip,
+    parameters=(STRIP_PARAMETER,),
+    rank_plot_columns=rank_plot_columns,
+)
