@@ -26,7 +26,7 @@ from hven.plugins.overviews.strip_bins import (
     to_float_values,
 )
 from hven.portal.api.column_values import build_column_ref
-from hven.portal.api.plots import find_value_range, is_plottable
+from hven.portal.api.plots import find_value_range, is_plottable, is_plotted_as_julian_date
 from hven.portal.api.table_places import find_map_frame
 from hven.portal.api.table_rows import TableSearch
 
@@ -110,17 +110,12 @@ class OverviewMap:
         """Return the longitudes and latitudes of the centres of rows; an interval may cross longitude 0."""
         west, south, east, north = (values[column.name] for column in self.bounds)
         if east is west:
-            lon = west
-            lat = south
+            lon, lat = west, south
         else:
-            width = east - west
-            if self.is_periodic:
-                width %= 360.0
+            width = (east - west) % 360.0 if self.is_periodic else east - west
             lon = west + width / 2
             lat = (south + north) / 2
-        if self.is_periodic:
-            lon = _wrap_longitudes(lon)
-        return lon, lat
+        return _wrap_longitudes(lon) if self.is_periodic else lon, lat
 
     def count_rows_by_cell(self, values: _Values) -> npt.NDArray[np.int64]:
         """Count rows by cell, from the south west eastwards.
@@ -237,13 +232,10 @@ class OverviewStripLayoutCache(LruCache[OverviewStripLayout]):
 
 def _build_overview_strip_layout(table: Table, runner: QueryRunner) -> OverviewStripLayout:
     item = runner.find_published_table(table)
-    begin, end = find_begin_and_end_time_columns(table)
-    time_columns = [column for column in (begin, end) if column is not None]
+    time_columns = [column for column in find_begin_and_end_time_columns(table) if column is not None]
     time = next((column for column in time_columns if not column.hidden), None)
     overview_map = _build_overview_map(table)
-    map_columns = {}
-    if overview_map is not None:
-        map_columns = {column.name: column for column in overview_map.bounds}
+    map_columns = {} if overview_map is None else {column.name: column for column in overview_map.bounds}
     used_names = {*map_columns, *(column.name for column in time_columns)}
     candidate_columns = [column for column in _list_histogram_candidates(table, item) if column.name not in used_names]
     columns = [*map_columns.values(), *candidate_columns]
@@ -264,30 +256,26 @@ def _build_overview_strip_layout(table: Table, runner: QueryRunner) -> OverviewS
     rows = pa.Table.from_batches(batches)
     values = {}
     value_bounds = {}
-    for at, column in enumerate(columns):
-        column_values = to_float_values(rows.column(at).combine_chunks(), column)
+    for column, column_rows in zip(columns, rows.columns, strict=True):
+        column_values = to_float_values(column_rows.combine_chunks(), column)
         values[column.name] = column_values
-        value_bounds[column.name] = _find_value_bounds(column, search, column_values, runner, is_complete=is_complete)
-    if time is None:
-        time_bins = None
-    else:
-        time_bins = choose_column_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
-    if overview_map is None:
-        fitted_map = None
-    else:
-        fitted_map = _zoom_to_rows(overview_map, values)
+        value_bounds[column.name] = _find_value_bounds(column, item, column_values, runner, is_complete=is_complete)
+    time_bins = None
     used_values: list[npt.NDArray[np.float64]] = []
-    if time_bins is not None and time is not None:
-        used_values.append(values[time.name])
-    if fitted_map is not None:
-        used_values += fitted_map.compute_row_centres(values)
+    if time is not None:
+        time_bins = choose_column_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
+    if time_bins is not None:
+        used_values.append(values[time_bins.column.name])
+    if overview_map is not None:
+        overview_map = _zoom_to_rows(overview_map, values)
+    if overview_map is not None:
+        used_values += overview_map.compute_row_centres(values)
     chosen_bins = _choose_histograms(candidate_columns, values, value_bounds, used_values)
     order = {column.name: at for at, column in enumerate(candidate_columns)}
-    parts = sorted(chosen_bins, key=lambda bins: order[bins.column.name])
     return OverviewStripLayout(
         time=time_bins,
-        overview_map=fitted_map,
-        histograms=tuple(parts),
+        overview_map=overview_map,
+        histograms=tuple(sorted(chosen_bins, key=lambda bins: order[bins.column.name])),
         ranked_names=tuple(bins.column.name for bins in chosen_bins),
     )
 
@@ -341,30 +329,28 @@ def _may_vary(column: Column, published_table: PublishedTable) -> bool:
 
 
 def _find_value_bounds(
-    column: Column, search: TableSearch, values: npt.NDArray[np.float64], runner: QueryRunner, *, is_complete: bool
+    column: Column,
+    published_table: PublishedTable,
+    values: npt.NDArray[np.float64],
+    runner: QueryRunner,
+    *,
+    is_complete: bool,
 ) -> tuple[float, float] | None:
     """Return the extremes of all values, if they are known without a query."""
-    finite = values[np.isfinite(values)]
-    published_table = runner.published_state.tables_by_name[search.table.qualified_name]
     if isinstance(published_table.relation, LiveRelation):
         return None  # other programs may have added values
+    finite = values[np.isfinite(values)]
     if is_complete and len(finite):
-        if not np.isinf(values).any():
-            return (float(finite.min()), float(finite.max()))
-        return None
-    published_table = runner.find_published_table(search.table)
+        return None if np.isinf(values).any() else (float(finite.min()), float(finite.max()))
     facts = published_table.statistics.get(column.name, {})
     if facts.get("minimum") is None or facts.get("maximum") is None:
         return None
-    value_range = find_value_range(search, column, runner)
+    value_range = find_value_range(TableSearch(table=published_table.table), column, runner)
     if value_range is None:
         return None
-    if column.type.is_timestamp:
-        epoch_offset = -UNIX_EPOCH_JULIAN_DATE
-    elif column.epoch is None:
-        epoch_offset = 0.0
-    else:
-        epoch_offset = column.epoch - UNIX_EPOCH_JULIAN_DATE
+    epoch_offset = 0.0
+    if is_plotted_as_julian_date(column):
+        epoch_offset = (column.epoch or 0.0) - UNIX_EPOCH_JULIAN_DATE
     return value_range[0] + epoch_offset, value_range[1] + epoch_offset
 
 
@@ -420,12 +406,8 @@ def _is_correlated(first_ranks: npt.NDArray[np.float64], second_ranks: npt.NDArr
     is_finite = np.isfinite(first_ranks) & np.isfinite(second_ranks)
     if is_finite.sum() < 20:
         return False
-    x = first_ranks[is_finite] - first_ranks[is_finite].mean()
-    y = second_ranks[is_finite] - second_ranks[is_finite].mean()
-    square_sums = (x * x).sum() * (y * y).sum()
-    norm = float(np.sqrt(square_sums))
-    covariance = float((x * y).sum())
-    return norm > 0 and abs(covariance) > MIN_DUPLICATE_CORRELATION * norm
+    correlation = np.corrcoef(first_ranks[is_finite], second_ranks[is_finite])[0, 1]
+    return bool(abs(correlation) > MIN_DUPLICATE_CORRELATION)
 
 
 def _build_overview_map(table: Table) -> OverviewMap | None:
