@@ -16,7 +16,7 @@ from browser_tab import BrowserTab
 from samp_hub import HUB_ADDRESS, TopcatClient
 from sky_map import find_isolated_source
 
-from plugin_needs import require_core_fixtures
+from plugin_needs import require_core_fixtures, require_query_editor
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -273,6 +273,7 @@ TYPO = "SELECT name, ra, dec, redshift, mas FROM sz.clusters WHERE redshift > 0.
 
 def run_query_journey(tab: BrowserTab, topcat: TopcatClient) -> None:
     """Correct a typo from its mark, run the query as a job, plot its rows, send them to another program."""
+    require_query_editor()
     page = tab.open_page("/adql")
     tab.write_query(TYPO)
     page.wait_for_selector(".cm-lintRange-error")

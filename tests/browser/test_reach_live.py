@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from browser_tab import BrowserTab
 
-from plugin_needs import load_core_fixtures
+from plugin_needs import list_query_addresses, load_core_fixtures
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -48,11 +48,10 @@ def test_all_pages_are_of_one_width(tab: BrowserTab) -> None:
     tab.page.set_viewport_size({"width": 1920, "height": 900})
     for path in (
         "/",
-        "/jobs",
+        *list_query_addresses("/jobs", "/adql"),
         "/login",
         "/collections/sz",
         "/collections/sz/clusters",
-        "/adql",
         "/help",
         *load_core_fixtures("SEARCH_FORMS"),
     ):

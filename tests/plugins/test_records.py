@@ -31,7 +31,7 @@ from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
 from hven.model.errors import DescriptorError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
-from hven.portal._pages.package_pages import build_word_search_address
+from hven.portal._pages.package_pages import find_page_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
 from hven.site import RequestObserverGroup, Site, prepare_request_observers
@@ -142,6 +142,7 @@ PORTAL_MODULE = '''\
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from hven.portal.api.pages import PageContent, PortalPages, TemplateContext, build_page_endpoint
@@ -172,6 +173,9 @@ PAGES = PortalPages(
     parts={"header": "moon.html", "table.overview": "stars.html"},
     compute_frame_value=lambda request, context: f"{request.url.path} of {context.site.settings.name}",
     word_search_path="/night",
+    query_editor_path="/night/query",
+    job_list_path="/night/jobs",
+    page_writers={"jobs": lambda request, context, types: PlainTextResponse(f"{context.site.settings.name}: {sorted(types)}")},
 )
 TABLE_PAGES = TablePageExtension(
     compute_value=lambda table_view, page_context: f"{table_view.table.name} at {page_context.request.query_params['_night']}",
@@ -451,9 +455,21 @@ def test_a_package_adds_to_the_page_of_a_table(plain_site: Path) -> None:
 @pytest.mark.usefixtures("portal_package_place")
 def test_words_of_other_pages_lead_to_the_search_of_a_package() -> None:
     plugins.select_plugin_packages(["night_sky"])
-    assert build_word_search_address("http://vo.example/sunny") == "http://vo.example/sunny/night"
+    assert find_page_address("word_search_path", "http://vo.example/sunny") == "http://vo.example/sunny/night"
     plugins.select_plugin_packages([])
-    assert build_word_search_address("http://vo.example/sunny") == ""
+    assert find_page_address("word_search_path", "http://vo.example/sunny") == ""
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_has_pages_of_queries_and_jobs(plain_site: Path) -> None:
+    (plain_site / "hven.toml").write_text('name = "x"\nplugins = ["night_sky"]\n', encoding="utf-8")
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/help", headers={"accept": "text/html"}).text
+        assert '<a href="http://vo.example/night/query">ADQL</a>' in page
+        assert '<a href="http://vo.example/night/jobs">Jobs</a>' in page
+        assert client.ask("GET", "/jobs", headers={"accept": "text/html"}).text.startswith("x: [")
+        assert client.ask("GET", "/jobs", headers={"accept": "application/json"}).text.startswith('{"types":')
 
 
 @pytest.mark.usefixtures("portal_package_place")

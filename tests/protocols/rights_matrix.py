@@ -242,7 +242,6 @@ SEARCHES = (
 COLUMNS = ("ident", "n", "ra", "release", "pi", "project", "category", "mag", "note", "file")
 TABLE_ROUTE = "/collections/{name}/{table}"
 VIEWS = [f"{TABLE_ROUTE}/{pane}" for pane in ("rows", "count", "facets", "places", "take", "download", "script", "moc")]
-EDITOR = ("answer", "check", "explain", "rows")
 QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/": ["", "lang=fr", "_json=1"],
     "/index.json": [""],
@@ -274,11 +273,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     **{f"{TABLE_ROUTE}/{what}": [f"_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")] for what in ("row", "header", "place")},
     f"{TABLE_ROUTE}/services/{{face}}": [""],
     f"{TABLE_ROUTE}/panes/{{pane}}": ["", "mag=1/60"],
-    "/adql": ["", urlencode({"QUERY": ALL})],
-    **{f"/adql/{what}": [urlencode({"QUERY": query, "_wait": "1"}) for query in (ALL, "SELECT nope FROM obs.main")] for what in EDITOR},
-    "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
-    "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
-    "/adql/words": ["", "q=zq"],
     "/archive": [urlencode({"QUERY": query, "FORMAT": kind}) for query in ("SELECT * FROM obs.main", "SELECT ident, note FROM obs.main", "SELECT url FROM obs.files") for kind in ("zip", "tar", "links")],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
@@ -529,7 +523,6 @@ VOLATILE_PATTERNS = (
 )
 # routes whose answers may differ under another policy: only their words are checked
 DIFFERING_ROUTES = {
-    "/adql/explain": "it says that there is a policy",
     "/metrics": "what others have asked",
     "/login": "a new session each time",
 }

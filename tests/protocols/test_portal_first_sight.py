@@ -15,6 +15,7 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
+from plugin_needs import list_query_addresses
 
 HERE = "/collections/cubes/epn_core"
 ROWS = 60
@@ -167,9 +168,10 @@ def test_units_are_typeset_in_forms_answers_and_lists_of_columns(sight_client: C
     assert [one.get("value") for one in options] == ["", "kg", "g", "solMass"], "an address has the unit's name"
     assert options[0].get("data-unit") == "10**14solMass"
     asked = "QUERY=SELECT+mass+FROM+plain.main"
-    assert words(page(sight_client, f"/adql/answer?{asked}").xpath("//th/small")) == [said]
-    assert ask(sight_client, f"/adql/histogram?{asked}&_x=mass")["unit"] == said
-    assert said in words(page(sight_client, "/adql").xpath("//li/small"))
+    for address in list_query_addresses("/adql"):
+        assert words(page(sight_client, f"{address}/answer?{asked}").xpath("//th/small")) == [said]
+        assert ask(sight_client, f"{address}/histogram?{asked}&_x=mass")["unit"] == said
+        assert said in words(page(sight_client, address).xpath("//li/small"))
     (column,) = ask(sight_client, "/collections/plain/main/rows?_cols=mass")["columns"]
     assert (column["unit"], column["stored_unit"], column["stored_text"]) == ("10**14solMass", "10**14solMass", said)
     assert dict(zip(column["units"], column["unit_texts"], strict=True))["solMass"] == "M☉"

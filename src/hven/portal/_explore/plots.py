@@ -34,9 +34,9 @@ QUERY_TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Rows by value: `counts` of bins of equal width from `low` to `high`; with `is_time`, in Julian dates.
+    """Rows of `column` by value: `counts` of bins of equal width from `low` to `high`; with `is_time`, in Julian dates.
 
-    With `scale`, the bins are of converted values.
+    `missing_count` rows have no value. With `scale`, the bins are of converted values.
     """
 
     column: Column
@@ -50,7 +50,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotPoints:
-    """Values of some columns, row by row; `has_more`: there are further rows.
+    """Values of some columns, row by row, with the `keys` of the rows; `has_more`: there are further rows.
 
     `errors` has the error columns of some of them, with their values.
     """
@@ -255,6 +255,18 @@ def find_error_column(column: Column, table: Table) -> Column | None:
 
     It is the one that a group names, or the one with the UCD ``stat.error;..`` of the column. If several columns have
     that UCD, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. The unit must be the same.
+
+    Parameters
+    ----------
+    column
+        A column of the table.
+    table
+        The table, or a result as a table.
+
+    Returns
+    -------
+    error_column
+        None if there is none.
     """
     candidates = {}
     for candidate in table.columns:

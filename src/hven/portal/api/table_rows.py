@@ -5,7 +5,7 @@ from __future__ import annotations
 from hven.portal._explore.cell_text import TextCell, build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns
-from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.page_queries import QUERY_TIMEOUT_SECONDS, QueryRunner
 from hven.portal._explore.row_files import MAX_ROW_KEYS, select_rows_by_key
 from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, fetch_row, format_keys
 from hven.portal._explore.search import TableSearch
@@ -27,6 +27,7 @@ from hven.portal._views.table_view import (
 __all__ = [
     "MAX_KEY_CHARACTERS",
     "MAX_ROW_KEYS",
+    "QUERY_TIMEOUT_SECONDS",
     "QueryRunner",
     "TableSearch",
     "TableView",

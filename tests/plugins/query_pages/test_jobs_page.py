@@ -15,7 +15,7 @@ from star_tables import PRIVATE_STARS, STARS, build_rows
 
 from hven.app._server import create_application
 from hven.jobs._worker import run_next_job
-from hven.portal.faces import _jobs_page
+from hven.plugins.query_pages import jobs_page
 from hven.site import Site
 from hven.site.auth.session import VISITOR_COOKIE
 from hven.testing.site import open_tiny_site
@@ -275,7 +275,7 @@ def test_why_a_job_failed_is_told_in_french(client: Client, site: Site) -> None:
 def test_older_jobs_are_a_page_further_and_none_is_lost(
     client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_jobs_page, "MAX_LISTED_JOBS", 2)
+    monkeypatch.setattr(jobs_page, "MAX_LISTED_JOBS", 2)
     visitor = Visitor(client)
     names = [visitor.begin(f"SELECT TOP {number} id FROM stars.main") for number in range(1, 6)][::-1]
     seen, path = [], "/jobs"

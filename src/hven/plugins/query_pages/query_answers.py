@@ -12,8 +12,7 @@ from hven import adql
 from hven.adql import syntax_tree
 from hven.adql.adql_writer import write_adql
 from hven.model.table import Table
-from hven.portal._explore.page_queries import QUERY_TIMEOUT_SECONDS, QueryRunner
-from hven.portal._explore.search import TableSearch
+from hven.portal.api.table_rows import QUERY_TIMEOUT_SECONDS, QueryRunner, TableSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,14 +7,14 @@ import { bracketMatching, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, linter, lintKeymap } from "@codemirror/lint";
 import { EditorState, Prec } from "@codemirror/state";
 import { drawSelection, EditorView, keymap, lineNumbers } from "@codemirror/view";
-import { QueryAnswer } from "./query_answer.js";
-import { findElements, createButton, requireElement, createElement, getEventTarget, describeError } from "./dom.js";
-import { highlightStyle, editorTheme } from "./editor_theme.js";
-import { addQuery, matchTable, findReplacementStart, formatFault, locateFault } from "./query_text.js";
+import { QueryAnswer } from "./editing/query_answer.js";
+import { findElements, createButton, requireElement, createElement, getEventTarget, describeError } from "hven/dom.js";
+import { highlightStyle, editorTheme } from "./editing/editor_theme.js";
+import { addQuery, matchTable, findReplacementStart, formatFault, locateFault } from "./editing/query_text.js";
 /** @import {Completion, CompletionContext} from "@codemirror/autocomplete" */
 /** @import {Diagnostic} from "@codemirror/lint" */
-/** @import {QueryFault, EditorWords} from "./query_text.js" */
-/** @import {Workspace} from "./workspace.js" */
+/** @import {QueryFault, EditorWords} from "./editing/query_text.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 const STORAGE_KEY = "hven.history";
 const RESEND_MILLISECONDS = 3000; // a second press within this time is a double click

@@ -10,9 +10,9 @@ import pyarrow as pa
 from hven import formats
 from hven.formats import ResultStatus
 from hven.model.errors import ParamError, format_message
-from hven.portal._explore import plots
-from hven.portal._explore.file_preview import read_first_rows
-from hven.portal._explore.plots import BIN_COUNT, DENSITY_CELLS, MAX_POINTS, DensityGrid, Histogram, PlotPoints
+from hven.plugins.query_pages.file_preview import read_first_rows
+from hven.portal.api import plots
+from hven.portal.api.plots import BIN_COUNT, DENSITY_CELLS, MAX_POINTS, DensityGrid, Histogram, PlotPoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

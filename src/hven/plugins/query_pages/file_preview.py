@@ -11,7 +11,7 @@ import pyarrow as pa
 from hven import formats
 from hven.model.errors import HvenError
 from hven.model.table import Table
-from hven.portal._explore.row_pages import RowPage
+from hven.portal.api.page_rows import RowPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

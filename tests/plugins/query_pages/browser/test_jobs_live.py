@@ -84,3 +84,29 @@ def test_a_phone_and_french(phone_tab: BrowserTab) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert phone_tab.find_accessibility_faults() == []
     phone_tab.save_screenshot("jobs-phone")
+
+
+def test_a_job_sent_twice_is_one_and_back_leads_back(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql?QUERY=SELECT+COUNT(*)+AS+n+FROM+aia.images")
+    page.wait_for_selector(".cm-content")
+    page.eval_on_selector("[data-job]", "(one) => { one.click(); one.click(); }")  # nothing can be done in between
+    page.wait_for_url("**/jobs**")
+    page.wait_for_selector("h2 .phase[data-phase=COMPLETED]")
+    first = page.url
+    page.go_back()
+    page.wait_for_selector(".cm-content")
+    assert "aia.images" in page.inner_text(".cm-content")
+    page.go_forward()
+    page.wait_for_selector("h2 .phase[data-phase=COMPLETED]")
+    assert page.url == first
+    listed = tab.open_page("/jobs")
+    assert listed.locator("tr:has-text('aia.images'), li:has-text('aia.images')").count() == 1, (
+        "a query that is sent twice is one job"
+    )
+
+
+def test_a_job_whose_time_is_over_says_so(tab: BrowserTab) -> None:
+    tab.expected = ("404",)
+    page = tab.open_page("/jobs?job=0123456789abcdef")
+    assert "no longer exists" in page.inner_text("[role=alert]")
+    assert page.locator("main a", has_text="All jobs").count() == 1

@@ -12,11 +12,12 @@ from search_table import ROWS, TABLE
 
 from hven import formats, query
 from hven.model.errors import BindError, ParamError
-from hven.portal._explore import job_results, plots, row_pages
-from hven.portal._explore.file_preview import read_first_rows
+from hven.plugins.query_pages import job_results
+from hven.plugins.query_pages.file_preview import read_first_rows
+from hven.plugins.query_pages.query_answers import build_answer_search
+from hven.portal._explore import plots, row_pages
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.plots import DensityGrid, PlotPoints
-from hven.portal._explore.query_answers import build_answer_search
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies

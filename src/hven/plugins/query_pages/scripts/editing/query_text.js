@@ -1,5 +1,5 @@
 // Functions on query texts: position of a fault, history, search in tables and columns.
-/** @import {Translate} from "./answers.js" */
+/** @import {Translate} from "hven/answers.js" */
 
 /**
  * @typedef {{

@@ -1,6 +1,6 @@
 // The list of jobs, refreshed while a job runs: at growing intervals, and not while the page is hidden.
-import { findElements, createElement, findElement, getEventTarget } from "./dom.js";
-/** @import {Workspace} from "./workspace.js" */
+import { findElements, createElement, findElement, getEventTarget } from "hven/dom.js";
+/** @import {Workspace} from "hven/workspace.js" */
 
 const FIRST_PAUSE_MILLISECONDS = 1000;
 const MAX_PAUSE_MILLISECONDS = 10_000;

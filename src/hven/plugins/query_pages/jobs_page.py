@@ -20,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from hven import adql, formats, services
 from hven.adql import syntax_tree
 from hven.adql.syntax_tree import walk_tree
+from hven.jobs import declared_types
 from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService, format_job_list_position
 from hven.model.errors import (
     ForbiddenError,
@@ -31,11 +32,10 @@ from hven.model.errors import (
     message_from_json,
 )
 from hven.model.params import collect_params
-from hven.portal._explore import job_results, plots_json
-from hven.portal._explore.cell_text import build_column_headings, format_cells
-from hven.portal._explore.file_preview import read_first_rows
-from hven.portal._explore.plots import PlotPoints, is_plottable
-from hven.portal._pages import (
+from hven.plugins.query_pages import job_form, job_results
+from hven.plugins.query_pages.file_preview import read_first_rows
+from hven.portal.api import plots
+from hven.portal.api.pages import (
     SAMP_HUB_ORIGINS,
     VARY_HEADERS,
     ErrorPage,
@@ -46,24 +46,28 @@ from hven.portal._pages import (
     get_message_translator,
     render_page,
 )
-from hven.portal._views import job_form
+from hven.portal.api.plots import PlotPoints, is_plottable
+from hven.portal.api.table_rows import build_column_headings, format_cells
 from hven.services import uws_documents
 from hven.services.addresses import get_client_address, is_cross_site, is_https
+from hven.services.face import create_route
 from hven.services.params import MAX_FORM_BYTES
 from hven.site.auth import recorded_rights
 from hven.site.auth.session import compute_visitor_hash, create_visitor_cookie
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.routing import Route
 
     from hven.jobs import JobDefinition
     from hven.model.params import RequestParams, UploadedFile
     from hven.model.table import Table
-    from hven.portal._explore.row_pages import RowPage
-    from hven.portal._views.job_form import JobForm
+    from hven.plugins.query_pages.job_form import JobForm
+    from hven.portal.api.page_rows import RowPage
+    from hven.portal.api.pages import MessageTranslator
     from hven.services.face import ServiceContext
     from hven.site.store import JobRecord, JobRef
 
@@ -179,7 +183,7 @@ class JobListPage(TemplateContext):
         The form of a new job, and the address to log in for it.
     """
 
-    template = "jobs.html"
+    template = "query_pages/jobs.html"
     who: str | None
     jobs: Sequence[JobEntry]
     older: str
@@ -194,26 +198,25 @@ class JobListPage(TemplateContext):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsPage:
-    """The endpoints of the page of jobs."""
+    """The answers of the page of jobs; all but `answer_job_form` take long, and run in threads."""
 
     context: ServiceContext
     job_types: Mapping[str, JobDefinition]
 
-    async def show_jobs(self, request: Request) -> Response:
+    def show_jobs(self, request: Request) -> Response:
         """Show the user's jobs; ``?job=ID`` shows one of them in full.
 
         ``?new=TYPE`` shows the form of a job type.
         """
         type_name = request.query_params.get("new", "")
+        new_job_form = None
         if type_name:
             job_type = self._find_job_type(type_name)
             new_job_form = job_form.build_job_form(job_type, self.context.identify_principal(request))
-        else:
-            new_job_form = None
-        return await self._render_page(request, new_job_form)
+        return self._render_page(request, new_job_form)
 
-    async def _render_page(self, request: Request, new_job_form: JobForm | None, status: int = 200) -> Response:
-        page = await anyio.to_thread.run_sync(self._build_page, request, new_job_form)
+    def _render_page(self, request: Request, new_job_form: JobForm | None, status: int = 200) -> Response:
+        page = self._build_page(request, new_job_form)
         frame = build_page_frame(request, self.context)
         if page.shown is not None and page.shown.error:
             message = get_message_translator(frame.said)(page.shown.error)
@@ -249,75 +252,59 @@ class JobsPage:
             raise ForbiddenError("the request comes from a page of another site", remedy="use the forms of this site")
         form_params = await services.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
         try:
-            return await self._apply_job_form(request, form_params)
+            return await anyio.to_thread.run_sync(self._apply_job_form, request, form_params)
         finally:
             form_params.close()
 
-    async def _apply_job_form(self, request: Request, form_params: RequestParams) -> Response:
+    def _apply_job_form(self, request: Request, form_params: RequestParams) -> Response:
         headers = {"cache-control": "no-store"}
         action = form_params.read_one("ACTION")
         if action is None:
             try:
-                name, cookie = await anyio.to_thread.run_sync(self._start_job, request, form_params)
+                name, cookie = self._start_job(request, form_params)
             except ParamError as error:
-                type_name = form_params.read_one("TYPE")
-                job_type = self.job_types.get(type_name or "")
+                job_type = self.job_types.get(form_params.read_one("TYPE") or "")
                 if job_type is None:
                     raise
-                translator = get_message_translator(build_page_frame(request, self.context).said)
-                request_id = services.get_request_id(request)
+                translator = self._find_translator(request)
                 fault = {
                     "name": error.name or "",
-                    "message": translator.translate_error(error, request_id),
+                    "message": translator.translate_error(error, services.get_request_id(request)),
                     "remedy": translator(error.remedy),
                 }
                 principal = self.context.identify_principal(request)
                 refused_form = job_form.build_job_form(job_type, principal, form_params, fault)
-                return await self._render_page(request, refused_form, 400)
+                return self._render_page(request, refused_form, 400)
             if cookie:
                 headers["set-cookie"] = cookie
             next_query = {"job": name}
         else:
-            job_id = form_params.read_one("JOB") or ""
-            next_query = await anyio.to_thread.run_sync(self._change_job, request, action.lower(), job_id)
-        base = find_portal_brand(request, self.context.site.settings).base
-        next_address = f"{base}/jobs"
+            next_query = self._change_job(request, action.lower(), form_params.read_one("JOB") or "")
+        next_address = f"{find_portal_brand(request, self.context.site.settings).base}/jobs"
         if next_query:
             next_address += f"?{urlencode(next_query)}"
         return Response(status_code=303, headers={**headers, "location": next_address})
 
-    async def send_plot_data(self, request: Request) -> Response:
-        """Return the data of a plot of a result, as JSON.
-
-        ``histogram`` takes ``_x``; ``points`` takes ``_x``, ``_y`` and ``_c``.
-        """
-        return await anyio.to_thread.run_sync(self._build_plot_data_response, request)
-
-    async def send_download(self, request: Request) -> Response:
-        """Send a result in another format (``_as``)."""
-        return await anyio.to_thread.run_sync(self._build_download_response, request)
+    def _find_translator(self, request: Request) -> MessageTranslator:
+        return get_message_translator(build_page_frame(request, self.context).said)
 
     def send_error_page(self, request: Request, error: Exception) -> Response:
         """Send an error as a page."""
-        frame = build_page_frame(request, self.context)
         http_status = services.find_http_status(error)
-        message_translator = get_message_translator(frame.said)
-        request_id = services.get_request_id(request)
-        message = message_translator.translate_error(error, request_id)
+        message = self._find_translator(request).translate_error(error, services.get_request_id(request))
+        frame = build_page_frame(request, self.context)
         body = render_page(ErrorPage(message=message, status=http_status), frame)
         headers = {**PAGE_HEADERS, **services.build_error_headers(error)}
         return services.answer_with_body(request, body, headers, http_status)
 
     def send_json_error(self, request: Request, error: Exception) -> Response:
         """Send an error as JSON."""
-        translator = get_message_translator(build_page_frame(request, self.context).said)
+        translator = self._find_translator(request)
         message = translator.translate_error(error, services.get_request_id(request))
         remedy = error.remedy if isinstance(error, HvenError) else ""
         body = orjson.dumps({"message": message, "remedy": translator(remedy)})
-        http_status = services.find_http_status(error)
-        error_headers = services.build_error_headers(error)
-        headers = {**error_headers, **PRIVATE_HEADERS, "content-type": "application/json"}
-        return Response(body, http_status, headers)
+        headers = {**services.build_error_headers(error), **PRIVATE_HEADERS, "content-type": "application/json"}
+        return Response(body, services.find_http_status(error), headers)
 
     # --- changing --------------------------------------------------------------------------------------------
 
@@ -466,18 +453,10 @@ class JobsPage:
         text = _find_job_parameter_value(job, "QUERY")
         if not text:
             text = ", ".join(f"{name}={value}" for name, value in job.parameters)
-        is_ended = job.ended is not None
-        if job.started is None:
-            start_time = None
-        else:
-            start_time = datetime.fromisoformat(job.started)
-        if job.ended:
-            end_time = datetime.fromisoformat(job.ended)
-        else:
-            end_time = datetime.now(UTC)
         elapsed_text = None
-        if start_time is not None:
-            elapsed_text = _format_duration((end_time - start_time).total_seconds())
+        if job.started is not None:
+            end_time = datetime.fromisoformat(job.ended) if job.ended else datetime.now(UTC)
+            elapsed_text = _format_duration((end_time - datetime.fromisoformat(job.started)).total_seconds())
         share = job.progress.get("share")
         percent = None
         if isinstance(share, int | float):
@@ -487,7 +466,7 @@ class JobsPage:
             type=job.type,
             what=" ".join(text.split())[:160] or job.type,
             phase=job.phase,
-            active=job.phase in {*ACTIVE_PHASES, "HELD"} and not is_ended,
+            active=job.phase in {*ACTIVE_PHASES, "HELD"} and job.ended is None,
             running=job.phase == "EXECUTING",
             created=uws_documents.format_time(job.created),
             elapsed=elapsed_text,
@@ -573,7 +552,7 @@ class JobsPage:
             "table": table_address,
             "formats": other_formats,
             "lines": client_lines,
-            "plotted": plots_json.axes_to_json(plottable_columns),
+            "plotted": plots.axes_to_json(plottable_columns),
         }
 
     def _find_result_table(
@@ -605,7 +584,11 @@ class JobsPage:
         _, path, media_type, (_, table) = result_table
         return path, media_type, table
 
-    def _build_plot_data_response(self, request: Request) -> Response:
+    def send_plot_data(self, request: Request) -> Response:
+        """Return the data of a plot of a result, as JSON.
+
+        ``histogram`` takes ``_x``; ``points`` takes ``_x``, ``_y`` and ``_c``.
+        """
         path, media_type, table = self._find_requested_result(request)
         plot_columns = []
         for name in ("_x", "_y", "_c"):
@@ -621,18 +604,19 @@ class JobsPage:
             raise ParamError("no column was named", name="_x", remedy="write _x=COLUMN")
         if request.url.path.endswith("/histogram"):
             result_histogram = job_results.build_result_histogram(path, media_type, plot_columns[0])
-            plot_json = plots_json.histogram_to_json(result_histogram, plot_columns[0])
+            plot_json = plots.histogram_to_json(result_histogram, plot_columns[0])
         else:
             plot_points = job_results.build_result_points_or_density(path, media_type, plot_columns, table)
             if isinstance(plot_points, PlotPoints):
-                plot_json = plots_json.points_to_json(plot_points, None)
+                plot_json = plots.points_to_json(plot_points, None)
             else:
                 point_count = None if plot_points is None else int(plot_points.counts.sum())
-                plot_json = plots_json.density_to_json(plot_points, plot_columns, point_count)
+                plot_json = plots.density_to_json(plot_points, plot_columns, point_count)
         body = orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY)
         return services.answer_with_body(request, body, {**PRIVATE_HEADERS, "content-type": "application/json"})
 
-    def _build_download_response(self, request: Request) -> Response:
+    def send_download(self, request: Request) -> Response:
+        """Send a result in another format (``_as``)."""
         path, media_type, _ = self._find_requested_result(request)
         file_format, options = formats.select_format(request.query_params.get("_as") or "votable")
         chunks = job_results.convert_result_file(path, media_type, file_format, options)
@@ -643,10 +627,8 @@ class JobsPage:
             "content-disposition": f'attachment; filename="{file_name}"',
             "x-content-type-options": "nosniff",
         }
-        all_chunks = itertools.chain
-        return StreamingResponse(
-            all_chunks((first_chunk,), chunks), media_type=file_format.media_types[0], headers=headers
-        )
+        all_chunks = itertools.chain((first_chunk,), chunks)
+        return StreamingResponse(all_chunks, media_type=file_format.media_types[0], headers=headers)
 
     # --- users -----------------------------------------------------------------------------------------------
 
@@ -717,3 +699,31 @@ def _format_duration(duration_seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {remaining_seconds:02d} s"
+
+
+def build_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route the form of ``/jobs``, and plots and downloads of results. The service of jobs serves the page itself."""
+    job_types = declared_types.load_served_job_types(context.site.settings)
+    page = JobsPage(context=context, job_types=job_types)
+
+    def build_data_route(name: str, respond: Callable[[Request], Response]) -> Route:
+        async def answer_request(request: Request) -> Response:
+            return await anyio.to_thread.run_sync(respond, request)
+
+        return create_route(f"/jobs/shown/{name}", answer_request, page.send_json_error)
+
+    return [
+        create_route("/jobs", page.answer_job_form, page.send_error_page, ["POST"]),
+        build_data_route("histogram", page.send_plot_data),
+        build_data_route("points", page.send_plot_data),
+        build_data_route("download", page.send_download),
+    ]
+
+
+def render_job_list(request: Request, context: ServiceContext, job_types: Mapping[str, JobDefinition]) -> Response:
+    """Render the page of the user's jobs of all types."""
+    page = JobsPage(context=context, job_types=job_types)
+    try:
+        return page.show_jobs(request)
+    except HvenError as error:
+        return page.send_error_page(request, error)

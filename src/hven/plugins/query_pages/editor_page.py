@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import anyio.to_thread
 from starlette.routing import Route
 
 from hven import formats, query, services
@@ -26,28 +26,27 @@ from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.model.errors import ParamError, QueryError, TimeLimitError, UserError, format_message
 from hven.model.table import Table
-from hven.portal._explore.cell_text import build_column_headings, format_cells
-from hven.portal._explore.plots import is_plottable
-from hven.portal._explore.plots_json import axes_to_json
-from hven.portal._explore.query_answers import build_answer_search
-from hven.portal._explore.row_pages import RowPage
-from hven.portal._pages import SAMP_HUB_ORIGINS, TemplateContext
-from hven.portal._pages.texts import load_page_translations
-from hven.portal._views import plot_data
-from hven.portal._views.disconnect import RunningQueries, run_while_connected
-from hven.portal._views.downloads import write_client_query_examples
-from hven.portal._views.page_formats import (
+from hven.plugins.query_pages.query_answers import build_answer_search
+from hven.portal.api.page_rows import RowPage, build_json_endpoint, build_query_runner
+from hven.portal.api.pages import (
+    SAMP_HUB_ORIGINS,
     PageContent,
     PageContext,
-    build_json_endpoint,
+    RunningQueries,
+    TemplateContext,
     build_page_endpoint,
     is_json_requested,
+    load_page_translations,
+    run_while_connected,
 )
-from hven.portal._views.table_view import build_query_runner, cell_to_json, columns_to_json
+from hven.portal.api.plots import axes_to_json, build_histogram_json, build_points_json, is_plottable
+from hven.portal.api.table_downloads import write_client_query_examples
+from hven.portal.api.table_rows import build_column_headings, cell_to_json, columns_to_json, format_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from hven.plugins.query_pages.query_answers import AnswerQueryRunner, QueryAnswerSearch
     from hven.services.face import ServiceContext
 
 MAX_SHOWN_ROWS = 1000  # rows of a result that a page shows
@@ -119,7 +118,7 @@ class QueryEditorPage(TemplateContext):
         Whether a script fetches the result, because the query takes long.
     """
 
-    template = "adql.html"
+    template = "query_pages/adql.html"
     text: str
     examples: Sequence[Mapping[str, object]]
     schemas: Sequence[Mapping[str, object]]
@@ -139,7 +138,7 @@ class QueryAnswerPart(TemplateContext):
         The result, or the error of the query, as in `QueryEditorPage`.
     """
 
-    template = "answer.html"
+    template = "query_pages/answer.html"
     answer: QueryPreview | None = None
     fault: Mapping[str, object] | None = None
 
@@ -147,49 +146,34 @@ class QueryAnswerPart(TemplateContext):
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the page and the answers for its editor."""
 
-    def run_in_thread(build_content: Callable[[PageContext], dict[str, Any]]) -> Callable[[PageContext], Any]:
-        async def answer_in_thread(page_context: PageContext) -> PageContent:
-            answer = await anyio.to_thread.run_sync(build_content, page_context)
-            return PageContent(json_content=answer)
-
-        return answer_in_thread
-
     def run_cancellable(
-        build_content: Callable[[PageContext, RunningQueries], object],
-    ) -> Callable[[PageContext], Any]:
+        build_content: Callable[[PageContext, RunningQueries], PageContent],
+    ) -> Callable[[PageContext], Awaitable[PageContent]]:
         async def answer_cancellable(page_context: PageContext) -> PageContent:
-            def build_answer(running_queries: RunningQueries) -> object:
-                return build_content(page_context, running_queries)
-
-            answer = await run_while_connected(page_context.request, build_answer)
-            return PageContent(json_content=answer)
+            return await run_while_connected(page_context.request, partial(build_content, page_context))
 
         return answer_cancellable
 
-    async def show_editor(page_context: PageContext) -> PageContent:
-        def build_page(running_queries: RunningQueries) -> PageContent:
-            return _build_editor_page(page_context, running_queries)
+    def build_data_endpoint(build_content: Callable[[PageContext, RunningQueries], object]) -> Any:
+        def build_page_content(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
+            return PageContent(json_content=build_content(page_context, running_queries))
 
-        return await run_while_connected(page_context.request, build_page)
-
-    async def show_answer(page_context: PageContext) -> PageContent:
-        def build_page(running_queries: RunningQueries) -> PageContent:
-            return _build_answer_page(page_context, running_queries)
-
-        return await run_while_connected(page_context.request, build_page)
+        return build_json_endpoint(run_cancellable(build_page_content), context)
 
     page_endpoint = build_page_endpoint(
-        show_editor, context, header_options={"allow_inline_styles": True, "connect_origins": SAMP_HUB_ORIGINS}
+        run_cancellable(_build_editor_page),
+        context,
+        header_options={"allow_inline_styles": True, "connect_origins": SAMP_HUB_ORIGINS},
     )
     return [
         Route("/adql", page_endpoint),
-        Route("/adql/answer", build_page_endpoint(show_answer, context)),
-        Route("/adql/check", build_json_endpoint(run_in_thread(_check_query), context)),
-        Route("/adql/explain", build_json_endpoint(run_in_thread(_explain_query), context)),
-        Route("/adql/words", build_json_endpoint(run_in_thread(_list_completions), context)),
-        Route("/adql/rows", build_json_endpoint(run_cancellable(_answer_rows), context)),
-        Route("/adql/histogram", build_json_endpoint(run_cancellable(_answer_histogram), context)),
-        Route("/adql/points", build_json_endpoint(run_cancellable(_answer_points), context)),
+        Route("/adql/answer", build_page_endpoint(run_cancellable(_build_answer_page), context)),
+        Route("/adql/check", build_data_endpoint(_check_query)),
+        Route("/adql/explain", build_data_endpoint(_explain_query)),
+        Route("/adql/words", build_data_endpoint(_list_completions)),
+        Route("/adql/rows", build_data_endpoint(_answer_rows)),
+        Route("/adql/histogram", build_data_endpoint(_answer_histogram)),
+        Route("/adql/points", build_data_endpoint(_answer_points)),
     ]
 
 
@@ -271,7 +255,7 @@ def _describe_table(table: Table) -> dict[str, object]:
     }
 
 
-def _check_query(page_context: PageContext) -> dict[str, Any]:
+def _check_query(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:  # noqa: ARG001
     """Check a query without running it; return its error and position, or its columns."""
     text = _read_query(page_context)
     if not text:
@@ -294,7 +278,7 @@ def _describe_fault(error: UserError, page_context: PageContext) -> dict[str, An
     return fault_facts
 
 
-def _list_completions(page_context: PageContext) -> dict[str, Any]:
+def _list_completions(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:  # noqa: ARG001
     """Return the completions of the editor: tables with columns, functions with signatures, and reserved words."""
     tables = [_describe_table(table) for table in page_context.catalogue.iterate_tables()]
     translations = load_page_translations(page_context.language)
@@ -309,7 +293,7 @@ def _list_completions(page_context: PageContext) -> dict[str, Any]:
     return {"tables": tables, "functions": functions, "words": sorted(RESERVED_WORDS)}
 
 
-def _explain_query(page_context: PageContext) -> dict[str, Any]:
+def _explain_query(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:  # noqa: ARG001
     """Return the plan of a query, with the number of rows that it would read."""
     plan = query.explain_query(
         _require_query(page_context),
@@ -369,14 +353,16 @@ def _run_query(
 
 
 def _answer_histogram(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
-    answer_search = build_answer_search(
-        _require_query(page_context), build_query_runner(page_context), running_queries.add_query
-    )
-    return plot_data.build_histogram_json(*answer_search, page_context)
+    return build_histogram_json(*_build_answer_search(page_context, running_queries), page_context)
 
 
 def _answer_points(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
-    answer_search = build_answer_search(
+    return build_points_json(*_build_answer_search(page_context, running_queries), page_context)
+
+
+def _build_answer_search(
+    page_context: PageContext, running_queries: RunningQueries
+) -> tuple[QueryAnswerSearch, AnswerQueryRunner]:
+    return build_answer_search(
         _require_query(page_context), build_query_runner(page_context), running_queries.add_query
     )
-    return plot_data.build_points_json(*answer_search, page_context)

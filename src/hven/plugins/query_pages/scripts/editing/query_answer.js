@@ -1,7 +1,7 @@
 // The answer of a query, below the editor. It is the part of the page that the server would render without scripts.
-import { findElements, createButton, createElement } from "./dom.js";
-import { isAllowedPicture, showThumbnail } from "./table_cells.js";
-/** @import {Workspace} from "./workspace.js" */
+import { findElements, createButton, createElement } from "hven/dom.js";
+import { isAllowedPicture, showThumbnail } from "hven/table_cells.js";
+/** @import {Workspace} from "hven/workspace.js" */
 
 const WAIT_MILLISECONDS = 150; // slower queries show their progress
 const JOB_OFFER_SECONDS = 3; // slower queries offer to run as a job
