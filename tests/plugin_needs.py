@@ -23,7 +23,7 @@ from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs
 from hven.model.settings._validation import collect_settings_sections
-from hven.portal._pages.package_pages import find_page_address
+from hven.portal._pages.package_pages import find_page_address, list_page_parts
 from hven.sources import file_kinds
 from hven.sources._documents.document_values import list_document_forms
 from shared import ROOT
@@ -92,6 +92,11 @@ def list_query_addresses(*addresses: str) -> list[str]:
 def require_query_editor() -> None:
     """Skip the test if no package in use has pages for queries and jobs."""
     report_missing_plugins([] if list_query_addresses("/") else ["a page for queries"])
+
+
+def require_page_part(place: str) -> None:
+    """Skip the test if no package in use adds to a place of pages (`hven.portal.api.pages.PAGE_PLACES`)."""
+    report_missing_plugins([] if list_page_parts(place) else [place])
 
 
 def require_core_fixtures(name: str) -> None:

@@ -9,6 +9,8 @@ from browser_site import REGION_COUNT
 from browser_tab import BrowserTab
 from sky_map import find_isolated_source
 
+from plugin_needs import require_page_part
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -153,6 +155,7 @@ def test_the_form_begins_at_its_beginning_when_a_row_opens(tab: BrowserTab) -> N
 
 
 def test_the_map_forgets_what_it_was_clicked_on(tab: BrowserTab) -> None:
+    require_page_part("table.map")
     page = tab.open_page("/collections/sz/clusters?_map=150,30,20")
     page.wait_for_selector(GRID)
     one = find_isolated_source(page)

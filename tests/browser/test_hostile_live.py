@@ -12,7 +12,7 @@ import pytest
 from browser_site import HOSTILE_TEXT, write_hostile_collection
 from browser_tab import BrowserTab, open_tab
 
-from plugin_needs import list_query_addresses
+from plugin_needs import list_query_addresses, require_page_part
 from process_runner import Server, run_hven, serve_site
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def evil(browser: Browser, evil_server: Server) -> Iterator[BrowserTab]:
 
 
 def test_nothing_of_a_descriptor_or_a_cell_is_run(evil: BrowserTab) -> None:
+    require_page_part("table.map")
     tab = evil
     said = listening(tab)
     page = tab.open_page("/")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from browser_tab import BrowserTab
 
-from plugin_needs import list_query_addresses, load_core_fixtures
+from plugin_needs import list_query_addresses, load_core_fixtures, require_page_part
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -161,6 +161,7 @@ def test_a_phone_has_cards_instead_of_columns(phone_tab: BrowserTab) -> None:
 
 
 def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone_tab: BrowserTab) -> None:
+    require_page_part("table.map")
     page = phone_tab.open_page("/collections/sz/clusters")
     phone_tab.wait_for_panes("parts")
     assert page.inner_text(".parts").split() == ["Rows", "Map", "Plot", "Search"]

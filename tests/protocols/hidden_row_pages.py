@@ -158,7 +158,6 @@ PAGES = (
     "/moc",
     "/histogram",
     "/header",
-    "/places",
     "/names",
     "/script",
     "/download",

@@ -241,7 +241,7 @@ SEARCHES = (
 )
 COLUMNS = ("ident", "n", "ra", "release", "pi", "project", "category", "mag", "note", "file")
 TABLE_ROUTE = "/collections/{name}/{table}"
-VIEWS = [f"{TABLE_ROUTE}/{pane}" for pane in ("rows", "count", "facets", "places", "take", "download", "script", "moc")]
+VIEWS = [f"{TABLE_ROUTE}/{pane}" for pane in ("rows", "count", "facets", "take", "download", "script", "moc")]
 QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/": ["", "lang=fr", "_json=1"],
     "/index.json": [""],

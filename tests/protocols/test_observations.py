@@ -300,13 +300,6 @@ def test_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:
     assert tree["I0"] + tree["I1"] == number
 
 
-def test_maps_say_that_they_count_files(client: Client) -> None:
-    for asked, files in ({}, True), ({"_files": "each"}, False):
-        found = fetch_page(client, "said/placed/places", **asked)
-        assert (found["files"], found["total"]) == (files, 40)
-        assert ("files" in fetch_page(client, "said/placed/rows", **asked)) is files
-
-
 def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:
     found = fetch_page(client, "cubes/main/count", quality="2", depth="9..10")
     (one,) = found["without"]

@@ -98,8 +98,9 @@ class SearchFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchCircle:
-    """A circle on the sphere of the table's positions, in degrees.
+    """A circle on the sphere of the table's positions.
 
+    `longitude`, `latitude` and `radius_degrees` are in degrees.
     `name` is the object that a resolver found the centre of; `radius_text` is a radius that was written as a length.
     """
 

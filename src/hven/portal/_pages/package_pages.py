@@ -47,6 +47,7 @@ PAGE_PLACES = {
     "project.curators": PagePlace(template="project.html", variables=("one",)),
     "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state")),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
+    "table.map": PagePlace(template="workspace.html", variables=("map", "has_map", "surveys", "taken")),
     "table.overview": PagePlace(template="workspace.html", variables=("here", "state", "table_values")),
     "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
     "table.row": PagePlace(template="workspace.html"),

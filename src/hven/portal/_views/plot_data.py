@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 
 
 def find_plot_column(table: Table, page_context: PageContext, parameter: str) -> Column | None:
-    """Find the column that a parameter names; None without the parameter.
+    """Find the column that a parameter names.
+
+    Parameters
+    ----------
+    table
+        The table.
+    page_context
+        The request.
+    parameter
+        Name of the parameter.
+
+    Returns
+    -------
+    column
+        None without the parameter.
 
     Raises
     ------

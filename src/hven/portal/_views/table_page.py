@@ -27,6 +27,7 @@ from hven.portal._explore.search_fields import list_display_units
 from hven.portal._explore.table_sentence import write_table_sentence
 from hven.portal._explore.table_standards import classify_table_standard
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
+from hven.portal._pages.package_pages import list_page_parts
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
 from hven.portal._views.dataset_metadata import build_schema_org_table_dataset
 from hven.portal._views.downloads import describe_download_links
@@ -268,7 +269,9 @@ def _list_collection_surveys(collection: str, page_context: PageContext) -> list
 
 
 def _classify_map(table_view: TableView) -> str:
-    """Return the kind of the map; an empty text if no row has a place on a body."""
+    """Return the kind of the map; an empty text if no row has a place on a body, or no package has maps."""
+    if not list_page_parts("table.map"):
+        return ""
     map_frame = find_map_frame(table_view.table)
     if map_frame is not None and has_only_nulls(map_frame.bounds, table_view.table, table_view.runner):
         return ""

@@ -10,7 +10,14 @@ from hven.portal._condition_values import (
 )
 from hven.portal._explore.column_labels import list_code_phrases
 from hven.portal._explore.count_trees import has_externally_written_rows, has_hidden_rows
-from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, Facet, FacetChoice, count_facet, write_choice_condition
+from hven.portal._explore.facets import (
+    MAX_VALUE_CHARACTERS,
+    Facet,
+    FacetChoice,
+    count_facet,
+    find_facet_columns,
+    write_choice_condition,
+)
 from hven.portal._explore.search import COUNT_ITEM, build_column_ref
 from hven.portal._explore.value_files import ValueFileDirectory
 
@@ -23,6 +30,7 @@ __all__ = [
     "ValueFileDirectory",
     "build_column_ref",
     "count_facet",
+    "find_facet_columns",
     "has_externally_written_rows",
     "has_hidden_rows",
     "list_code_phrases",

@@ -18,7 +18,7 @@ from hven.portal._explore.plots import (
 )
 from hven.portal._explore.plots_json import axes_to_json, density_to_json, histogram_to_json, points_to_json
 from hven.portal._explore.shaded_cells import draw_shaded_cells
-from hven.portal._views.plot_data import build_histogram_json, build_points_json
+from hven.portal._views.plot_data import build_histogram_json, build_points_json, find_plot_column
 
 __all__ = [
     "BIN_COUNT",
@@ -35,6 +35,7 @@ __all__ = [
     "density_to_json",
     "draw_shaded_cells",
     "find_error_column",
+    "find_plot_column",
     "find_value_range",
     "format_number",
     "format_unit",

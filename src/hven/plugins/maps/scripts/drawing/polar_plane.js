@@ -1,6 +1,6 @@
 // The projection of a body seen from above a pole.
 import { MapPlane, normalizeAngle } from "./map_plane.js";
-/** @import {Frame} from "./answers.js" */
+/** @import {Frame} from "hven/answers.js" */
 /** @import {Box, BoxEdges, MapView, Path} from "./map_plane.js" */
 
 /** Azimuthal equidistant projection: distances from the pole are true. */

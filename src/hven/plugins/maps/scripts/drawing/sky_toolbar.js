@@ -1,7 +1,7 @@
 // The toolbar of the sky map: search in a drawn region, or in the view.
-import { createButton, createElement } from "./dom.js";
+import { createButton, createElement } from "hven/dom.js";
 import { measureDistance } from "./geometry.js";
-/** @import {SkyMap} from "./sky_map.js" */
+/** @import {SkyMap} from "../sky.js" */
 
 /**
  * Create the buttons that search in a drawn region or in the view.

@@ -1,4 +1,4 @@
-"""Marks of maps besides the places of rows: names, colours by the values of a column, and features of the body."""
+"""Marks of the rows on maps: their names, and colours by the values of a column."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql import syntax_tree
-from hven.model.errors import HvenError
-from hven.portal._explore import facets, place_names
-from hven.portal._explore.search import build_column_ref
+from hven.portal.api.column_values import find_facet_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hven.model.table import Column, Table
-    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal.api.table_rows import QueryRunner
 
 MAX_COLOURS = 12  # values with a colour of their own; the others share one
 MAX_COLOUR_COLUMNS = 40  # columns to colour by
-MAX_FEATURES = 400  # of a body, the largest ones
 MAX_NAME_CHARACTERS = 80
 NAME_COLUMNS = ("title", "name", "feature_name", "main_id", "object_name", "object", "obs_title", "target_name")
-QUERY_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +65,7 @@ def list_row_names(rows: pa.Table, column: Column | None) -> tuple[str, ...]:
 
 def list_colour_columns(table: Table, runner: QueryRunner) -> list[Column]:
     """Return the columns that rows can be coloured by: choices, then principal numbers."""
-    choices = facets.find_facet_columns(table, runner)
+    choices = find_facet_columns(table, runner)
     excluded_names = {column.name for column in choices} | set(table.primary) | set(table.position or ())
     numbers = []
     for column in sorted(table.columns, key=lambda column: column.rank):
@@ -119,44 +112,3 @@ def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColou
 
 def _build_colouring(column: Column, **attributes: Any) -> RowColouring:
     return RowColouring(column=column.name, label=column.label or column.name, unit=column.unit or "", **attributes)
-
-
-def list_body_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return the largest named features of a body from the gazetteers: name, longitude, latitude, size in km.
-
-    Parameters
-    ----------
-    body
-        Name of the body.
-    runner
-        Runs queries for the reader.
-    tables
-        Tables that the reader may see.
-    """
-    body_features: list[dict[str, Any]] = []
-    for gazetteer in place_names.list_gazetteers(tables, runner) if body else ():
-        if gazetteer.size_column is None:
-            continue
-        columns = (gazetteer.name_column, gazetteer.longitude_column, gazetteer.latitude_column, gazetteer.size_column)
-        column_ref = build_column_ref(gazetteer.body_column)
-        lower_body = syntax_tree.FunctionCall("LOWER", (column_ref,))
-        body_condition = syntax_tree.Comparison("=", lower_body, syntax_tree.Literal(body.lower()))
-        schema_name = syntax_tree.Ident(gazetteer.table.schema, quoted=True)
-        source = syntax_tree.TableRef((schema_name, syntax_tree.Ident(gazetteer.table.name, quoted=True)))
-        size_ref = build_column_ref(gazetteer.size_column)
-        has_size = syntax_tree.NullPredicate(size_ref, negated=True)
-        condition = syntax_tree.join_conditions_with_and(body_condition, has_size)
-        items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
-        top = syntax_tree.Literal(MAX_FEATURES)
-        select = syntax_tree.Select(items, source, where=condition, top=top)
-        largest_first = syntax_tree.OrderItem(size_ref, descending=True)
-        query = syntax_tree.Query(select, order_by=(largest_first,))
-        try:
-            rows = runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
-        except HvenError:
-            continue  # the map is drawn without names
-        feature_columns = [rows.column(at).to_pylist() for at in range(4)]
-        for name, lon, lat, size in zip(*feature_columns, strict=True):
-            if None not in (name, lon, lat):
-                body_features.append({"name": name, "lon": lon % 360, "lat": lat, "size": size})
-    return body_features

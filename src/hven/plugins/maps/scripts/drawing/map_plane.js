@@ -1,5 +1,5 @@
 // The projection of a body's map: longitude and latitude, or angles on a disc, to canvas pixels; boxes under a point.
-/** @import {Frame} from "./answers.js" */
+/** @import {Frame} from "hven/answers.js" */
 
 /** @typedef {{west: number, east: number, south: number, north: number}} BoxEdges west > east crosses longitude 0 */
 /**

@@ -1,8 +1,8 @@
 // The overlays of the sky map: points and footprints of rows, counts of cells, chosen rows, the region of the search.
-import { applyOpacity, getViridisColour } from "./colours.js";
+import { applyOpacity, getViridisColour } from "hven/colours.js";
 import { applyAlpha } from "./map_legend.js";
 import { LAYER_COLOURS } from "./sky_layers.js";
-/** @import {SkyMap} from "./sky_map.js" */
+/** @import {SkyMap} from "../sky.js" */
 
 const [POINT_COLOUR, SHAPE_COLOUR, REGION_COLOUR, , CHOSEN_COLOUR] = LAYER_COLOURS;
 

@@ -1,19 +1,19 @@
 // The map of a planet, a moon or the Sun: rows as outlines, boxes and points on a base map with a grid, flat or from
 // above a pole; many rows are counted in cells. It is linked with the selection, and a drawn box becomes a search
 // condition.
-import { CHOSEN_COLOUR, describeCoordinates, listBodyLayers, REGION_COLOUR, ROW_COLOUR } from "./body_layers.js";
-import { getViridisColour } from "./colours.js";
-import { createButton, requireElement, createElement, readTableUrl, describeError } from "./dom.js";
-import { Gestures } from "./map_gestures.js";
-import { Globe, PLANET } from "./globe.js";
-import { describeCount, createLayerList, showRowList } from "./layer_list.js";
-import { applyAlpha, MapLegend, computePointSize } from "./map_legend.js";
-import { parseBoxes, MAX_ZOOM } from "./map_plane.js";
-import { paintShape } from "./offscreen_layer.js";
-/** @import {Places} from "./answers.js" */
-/** @import {Box, BoxEdges, MapPlane} from "./map_plane.js" */
-/** @import {ShapeStyle} from "./offscreen_layer.js" */
-/** @import {Workspace} from "./workspace.js" */
+import { CHOSEN_COLOUR, describeCoordinates, listBodyLayers, REGION_COLOUR, ROW_COLOUR } from "./drawing/body_layers.js";
+import { getViridisColour } from "hven/colours.js";
+import { createButton, requireElement, createElement, readTableUrl, describeError } from "hven/dom.js";
+import { Gestures } from "./drawing/map_gestures.js";
+import { Globe, PLANET } from "./drawing/globe.js";
+import { describeCount, createLayerList, showRowList } from "./drawing/layer_list.js";
+import { applyAlpha, MapLegend, computePointSize } from "./drawing/map_legend.js";
+import { parseBoxes, MAX_ZOOM } from "./drawing/map_plane.js";
+import { paintShape } from "./drawing/offscreen_layer.js";
+/** @import {Places} from "hven/answers.js" */
+/** @import {Box, BoxEdges, MapPlane} from "./drawing/map_plane.js" */
+/** @import {ShapeStyle} from "./drawing/offscreen_layer.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 const CLICK_RADIUS_PIXELS = 6; // also the size of points
 const MANY_BOXES = 300; // more boxes are drawn fainter

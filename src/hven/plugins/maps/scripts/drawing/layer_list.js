@@ -1,7 +1,7 @@
 // The list of map layers: sign, visibility, opacity; it is the map's legend, too.
-import { createButton, createElement, formatRowKey } from "./dom.js";
-/** @import {Layer, Translate} from "./answers.js" */
-/** @import {Workspace} from "./workspace.js" */
+import { createButton, createElement, formatRowKey } from "hven/dom.js";
+/** @import {Layer, Translate} from "hven/answers.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 export const MAX_LISTED_ROWS = 200; // rows listed under a point
 

@@ -1,6 +1,6 @@
 // Layers below and above the rows on a body's map: base map, grid, solar disc, names, scale bar. A layer has a method
 // `draw(ctx, plane, ratio)`.
-/** @import {Feature} from "./answers.js" */
+/** @import {Feature} from "hven/answers.js" */
 /** @import {MapPlane} from "./map_plane.js" */
 
 /**

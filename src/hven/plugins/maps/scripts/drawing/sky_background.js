@@ -1,7 +1,7 @@
 // The background of the sky map: the Aladin window, the survey, and the coverage of the rows; each reports its own
 // faults.
-import { findElements, createElement } from "./dom.js";
-/** @import {Workspace} from "./workspace.js" */
+import { findElements, createElement } from "hven/dom.js";
+/** @import {Workspace} from "hven/workspace.js" */
 
 const DISPLAY_PARAMETERS = { _row: null, _map: null, _plot: null, _sort: null, _cols: null };
 const SURVEY_TIMEOUT_MILLISECONDS = 8000; // for a survey's properties

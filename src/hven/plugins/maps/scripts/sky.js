@@ -2,7 +2,7 @@
 // search condition.
 // Aladin Lite (GPL-3, with its licence) is a separate file that this pane loads by its address; the rest of Hven is
 // BSD-3.
-import { createButton, requireElement, createElement, readTableUrl, describeError } from "./dom.js";
+import { createButton, requireElement, createElement, readTableUrl, describeError } from "hven/dom.js";
 import {
   findEnclosingCircle,
   parseCentre,
@@ -10,16 +10,16 @@ import {
   parseMapView,
   parseOutline,
   pairNumbers,
-} from "./geometry.js";
-import { describeCount, createLayerList, showRowList } from "./layer_list.js";
-import { MapLegend, computePointSize } from "./map_legend.js";
-import { createSkyMap, CoverageLayer, labelControls, SurveyBackground } from "./sky_background.js";
-import { CELL_OPACITY, LAYER_COLOURS, listSkyLayers } from "./sky_layers.js";
-import { createOverlays } from "./sky_overlays.js";
-import { createSkyToolbar } from "./sky_toolbar.js";
-/** @import {Places, Region} from "./answers.js" */
-/** @import {Outline, Position} from "./geometry.js" */
-/** @import {Workspace} from "./workspace.js" */
+} from "./drawing/geometry.js";
+import { describeCount, createLayerList, showRowList } from "./drawing/layer_list.js";
+import { MapLegend, computePointSize } from "./drawing/map_legend.js";
+import { createSkyMap, CoverageLayer, labelControls, SurveyBackground } from "./drawing/sky_background.js";
+import { CELL_OPACITY, LAYER_COLOURS, listSkyLayers } from "./drawing/sky_layers.js";
+import { createOverlays } from "./drawing/sky_overlays.js";
+import { createSkyToolbar } from "./drawing/sky_toolbar.js";
+/** @import {Places, Region} from "hven/answers.js" */
+/** @import {Outline, Position} from "./drawing/geometry.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 const CLICK_RADIUS_PIXELS = 8; // rows within this distance of a click are found
 const MOVE_DELAY_MILLISECONDS = 300; // after a move of the map

@@ -1,10 +1,10 @@
 // The colours of rows on maps: a choice of columns, and a legend with a switch for each value, or a scale for numbers
 // and counts.
-import { createElement } from "./dom.js";
-import { buildGradient, getViridisColour } from "./colours.js";
-import { RequestError } from "./workspace.js";
-/** @import {Colouring, Places} from "./answers.js" */
-/** @import {Workspace} from "./workspace.js" */
+import { createElement } from "hven/dom.js";
+import { buildGradient, getViridisColour } from "hven/colours.js";
+import { RequestError } from "hven/workspace.js";
+/** @import {Colouring, Places} from "hven/answers.js" */
+/** @import {Workspace} from "hven/workspace.js" */
 
 // distinguishable by everybody: after Okabe and Ito, and Tol; the last colour is for all other values
 export const PALETTE = [

@@ -1,10 +1,10 @@
 // The canvas of a body's map: view, moving, zooming, and layers from bottom to top.
-import { createElement } from "./dom.js";
+import { createElement } from "hven/dom.js";
 import { CoordinateGrid, BaseMap, FeatureNames, drawScaleBar } from "./body_map_layers.js";
 import { MAX_ZOOM, fitView, MapPlane } from "./map_plane.js";
 import { PolarPlane } from "./polar_plane.js";
 import { OffscreenLayer } from "./offscreen_layer.js";
-/** @import {Frame} from "./answers.js" */
+/** @import {Frame} from "hven/answers.js" */
 /** @import {MapLayer} from "./body_map_layers.js" */
 /** @import {Box, MapView} from "./map_plane.js" */
 

@@ -1,4 +1,4 @@
-"""The map of a body, part of the group portal: 100,000 outlines moved and zoomed in Chromium, pictures in a second beside the same map with none."""
+"""The map of a body, group maps: 100,000 outlines moved and zoomed in Chromium, pictures in a second beside the same map with none."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ MOVE = """() => new Promise((done) => {
 })"""
 
 
-def run(*, only: str = "") -> Iterator[Journey]:
+NEEDS = dict.fromkeys(("playwright", "chromium"), ("portal.map.moving",))
+
+
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journey, if its name has `only` in it."""
     if only and only not in "portal.map.moving":
         return

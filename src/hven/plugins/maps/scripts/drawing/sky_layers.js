@@ -1,7 +1,7 @@
 // The layers of the sky map.
-import { applyOpacity } from "./colours.js";
-/** @import {Layer} from "./answers.js" */
-/** @import {SkyMap} from "./sky_map.js" */
+import { applyOpacity } from "hven/colours.js";
+/** @import {Layer} from "hven/answers.js" */
+/** @import {SkyMap} from "../sky.js" */
 
 export const LAYER_COLOURS = ["#ffb26b", "#7fb0ff", "#9df09d", "#d98cff", "#ff5a36"];
 export const CELL_OPACITY = 0.85;

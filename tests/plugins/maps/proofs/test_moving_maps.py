@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # the collections are made there
+sys.path.insert(0, str(Path(__file__).parents[3] / "browser"))  # the collections are made there
 
 from browser_site import build_site
 

@@ -1,6 +1,6 @@
 // The layer list of a body's map.
-/** @import {Frame, Layer, Translate} from "./answers.js" */
-/** @import {BodyMap} from "./body_map.js" */
+/** @import {Frame, Layer, Translate} from "hven/answers.js" */
+/** @import {BodyMap} from "../body.js" */
 
 export const ROW_COLOUR = "#8fe6ff"; // visible on grey and on red ground
 export const CHOSEN_COLOUR = "#ff5a36";

@@ -17,17 +17,17 @@ from hven.adql import syntax_tree
 from hven.model import literal, shape_columns
 from hven.model.errors import UserError
 from hven.model.sky import Moc, Regions, healpix, region_files
-from hven.portal._explore import map_marks
-from hven.portal._explore.map_frames import MapFrame, find_map_frame
-from hven.portal._explore.row_pages import format_keys
-from hven.portal._explore.search import COUNT_ITEM, SearchCircle, build_column_ref, find_footprint_column, parse_search
+from hven.plugins.maps import row_marks
+from hven.portal.api.column_values import COUNT_ITEM, build_column_ref
+from hven.portal.api.page_rows import parse_search
+from hven.portal.api.table_places import MapFrame, SearchCircle, find_footprint_column, find_map_frame
+from hven.portal.api.table_rows import format_keys
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.search import TableSearch
+    from hven.portal.api.table_rows import QueryRunner, TableSearch
 
 MAX_INDIVIDUAL_ROWS = 4_000  # rows that are drawn one by one
 TARGET_CELLS = 1_500  # approximate number of cells of a view
@@ -75,7 +75,7 @@ class RowPlaces:
     shapes: tuple[str | None, ...] = ()
     outlines: tuple[list[list[float]], ...] = ()
     names: tuple[str, ...] = ()
-    colouring: map_marks.RowColouring | None = None
+    colouring: row_marks.RowColouring | None = None
 
 
 def find_row_places_on_sky(
@@ -204,18 +204,18 @@ def _build_map_view_condition(
 
 def _list_mark_columns(table: Table, colour_column: Column | None) -> list[Column]:
     """List the columns of the names and the colours of rows."""
-    name_column = map_marks.find_name_column(table)
+    name_column = row_marks.find_name_column(table)
     return [column for column in (name_column, colour_column) if column is not None]
 
 
 def _build_row_marks(rows: Any, table: Table, colour_column: Column | None) -> dict[str, Any]:
     """Return the names and the colours of rows."""
-    name_column = map_marks.find_name_column(table)
+    name_column = row_marks.find_name_column(table)
     if colour_column is None:
         colouring = None
     else:
-        colouring = map_marks.choose_row_colours(rows, colour_column, table)
-    return {"names": map_marks.list_row_names(rows, name_column), "colouring": colouring}
+        colouring = row_marks.choose_row_colours(rows, colour_column, table)
+    return {"names": row_marks.list_row_names(rows, name_column), "colouring": colouring}
 
 
 def _list_region_columns(table: Table) -> tuple[Column, ...]:
