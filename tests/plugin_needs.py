@@ -94,6 +94,11 @@ def require_query_editor() -> None:
     report_missing_plugins([] if list_query_addresses("/") else ["a page for queries"])
 
 
+def list_statistics_pages(*collections: str) -> list[str]:
+    """List the addresses of the statistics of collections; none if the package that has them is absent."""
+    return [f"/statistics/{name}" for name in collections] if list_page_parts("collection.links") else []
+
+
 def require_page_part(place: str) -> None:
     """Skip the test if no package in use adds to a place of pages (`hven.portal.api.pages.PAGE_PLACES`)."""
     report_missing_plugins([] if list_page_parts(place) else [place])

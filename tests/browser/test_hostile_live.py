@@ -12,7 +12,7 @@ import pytest
 from browser_site import HOSTILE_TEXT, write_hostile_collection
 from browser_tab import BrowserTab, open_tab
 
-from plugin_needs import list_query_addresses, require_page_part
+from plugin_needs import list_query_addresses, list_statistics_pages, require_page_part
 from process_runner import Server, run_hven, serve_site
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_nothing_of_a_descriptor_or_a_cell_is_run(evil: BrowserTab) -> None:
     page = tab.open_page("/")
     assert HOSTILE_TEXT in page.inner_text("main")
     unhurt(tab, said)
-    for path in ("/search?q=evil", "/collections/evil", "/statistics/evil"):
+    for path in ("/search?q=evil", "/collections/evil", *list_statistics_pages("evil")):
         page = tab.open_page(path)
         page.wait_for_selector("main h1")
         page.mouse.wheel(0, 5_000)

@@ -62,6 +62,7 @@ API_MODULES = frozenset(
         "hven.formats.media.api",
         "hven.formats.votable",
         "hven.ingest.api.changes",
+        "hven.ingest.api.quality",
         "hven.ingest.api.rows",
         "hven.ingest.api.runs",
         "hven.ingest.api.steps",

@@ -170,7 +170,7 @@ def build_routes(context):
 PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "night_pages",
-    parts={"header": "moon.html", "table.overview": "stars.html"},
+    parts={"header": "moon.html", "table.overview": "stars.html", "collection.coverage": "rows.html"},
     compute_frame_value=lambda request, context: f"{request.url.path} of {context.site.settings.name}",
     word_search_path="/night",
     query_editor_path="/night/query",
@@ -179,6 +179,7 @@ PAGES = PortalPages(
 )
 TABLE_PAGES = TablePageExtension(
     compute_value=lambda table_view, page_context: f"{table_view.table.name} at {page_context.request.query_params['_night']}",
+    compute_overview=lambda table, runner, page_context: f"{runner.find_published_table(table).rows} rows",
     parameters=("_night",),
     rank_plot_columns=lambda table_view: ("dec", "ra", "magnitude"),
 )
@@ -252,6 +253,7 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
     (place / "night_pages/moon.html").write_text('<i id="moon">{{ frame_values.night_sky }}</i>\n', encoding="utf-8")
     stars_template = '<i id="stars">{{ table_values.night_sky }}, {{ here }}?{{ state }}</i>\n'
     (place / "night_pages/stars.html").write_text(stars_template, encoding="utf-8")
+    (place / "night_pages/rows.html").write_text('<i id="rows">{{ seen.values.night_sky }}</i>', encoding="utf-8")
     (place / "night_scripts/parts").mkdir(parents=True)
     (place / "night_scripts/moon.js").write_text(NIGHT_SCRIPT, encoding="utf-8")
     (place / "night_scripts/parts/phases.js").write_text("export const phase = 'full';\n", encoding="utf-8")
@@ -444,6 +446,8 @@ def test_a_package_adds_to_the_page_of_a_table(plain_site: Path) -> None:
         page = client.ask("GET", "/collections/stars/main?_night=dusk&ra=1..200", headers={"accept": "text/html"}).text
         assert '<i id="stars">main at dusk, http://vo.example/collections/stars/main?ra=1..200</i>' in page
         assert 'data-first="dec;ra"' in page
+        collection_page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
+        assert '<i id="rows">2 rows</i>' in collection_page
         assert "#fault-" not in page
         plugins.select_plugin_packages([])
         page = client.ask("GET", "/collections/stars/main?_night=dusk", headers={"accept": "text/html"}).text

@@ -19,7 +19,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies
-from plugin_needs import list_query_addresses, list_word_pages, load_core_fixtures
+from plugin_needs import list_query_addresses, list_statistics_pages, list_word_pages, load_core_fixtures
 
 VISIBLE_ROWS = 60
 # as the policy of the application, for strangers
@@ -197,14 +197,14 @@ def iterate_start_addresses() -> Iterator[str]:
         "/health/ready",
         "/metrics",
         "/changes/stars.main",
-        "/statistics/stars",
+        *list_statistics_pages("stars"),
         "/index.json",
     ):
         yield path
     for path in (
         "/collections/stars/main.json",
         "/collections/stars.json",
-        "/statistics/stars.json",
+        *list_statistics_pages("stars.json"),
         "/collections/stars/descriptor",
         "/collections/stars/files",
     ):

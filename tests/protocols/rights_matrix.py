@@ -247,7 +247,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/index.json": [""],
     "/tree": ["", "_of=obs"],
     "/collections": [""],
-    "/statistics/{name}": [""],
     "/news": [""], "/news.json": [""], "/news.rss": [""], "/news.atom": [""], "/news/{name}": [""],
     "/access": [""],
     "/openapi.json": [""],

@@ -15,7 +15,7 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from plugin_needs import list_word_pages, load_core_fixtures
+from plugin_needs import list_statistics_pages, list_word_pages, load_core_fixtures
 
 CHOICES = 10_000
 WIDE = [f"c{at}" for at in range(300)]
@@ -93,7 +93,7 @@ def test_every_pane_answers_and_the_page_stays_small(client: Client, name: str) 
     assert sum(fetch_json(client, f"{here}/histogram?_x={x}")["counts"]) == (0 if name == "empty" else len(rows))
 
 
-@pytest.mark.parametrize("path", ["/", "/collections/odd", "/collections/odd/columns", "/collections/odd/downloads", "/statistics/odd", *list_word_pages("kind")])  # fmt: skip
+@pytest.mark.parametrize("path", ["/", "/collections/odd", "/collections/odd/columns", "/collections/odd/downloads", *list_statistics_pages("odd"), *list_word_pages("kind")])  # fmt: skip
 def test_pages_of_the_collection_stand_and_stay_small(client: Client, path: str) -> None:
     assert page(client, path)[0] < 40_000
 

@@ -15,7 +15,7 @@ from portal_site import build_site
 
 from hven.app._server import create_application
 from hven.portal._pages.texts import load_page_translations
-from plugin_needs import list_query_addresses, list_word_pages, load_core_fixtures
+from plugin_needs import list_query_addresses, list_statistics_pages, list_word_pages, load_core_fixtures
 from portal_templates import list_templates
 
 BEGIN = (
@@ -36,7 +36,7 @@ KINDS = {
     "/help/X/X",
     "/news",
     "/news/X",
-    "/statistics/X",
+    *list_statistics_pages("X"),
     "/collections/X/columns",
     "/collections/X/downloads",
     "/collections/X",

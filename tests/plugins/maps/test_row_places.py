@@ -13,8 +13,8 @@ import test_observations
 from asgi_client import Client
 from search_table import TABLE
 from test_dali_outlines import BOX, open_outline_site
+from test_map_frames import BOXES, DATA, DISC, NUMBER, SPOTS, asking, build_whole_discs, describe_whole_discs, site
 from test_observations import fetch_page
-from test_places import BOXES, DATA, DISC, NUMBER, SPOTS, asking, build_whole_discs, describe_whole_discs, site
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import UserError

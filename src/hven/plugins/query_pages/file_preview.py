@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from hven.model.table import Table
 from hven.portal.api.page_rows import RowPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 TEXT_BLOCK_BYTES = 1 << 20  # of the beginning of a text file
@@ -85,11 +85,8 @@ def _read_delimited_rows(path: Path, row_limit: int, delimiter: str) -> pa.Table
     parse_options = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     read_options = csv.ReadOptions(block_size=TEXT_BLOCK_BYTES)
     with csv.open_csv(path, read_options=read_options, parse_options=parse_options) as reader:
-        batch = next(_iterate_batches(reader), None)
-        if batch is None:
-            table = reader.schema.empty_table()
-        else:
-            table = pa.Table.from_batches([batch.slice(0, row_limit)])
+        batch = next(iter(reader), None)
+        table = reader.schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, row_limit)])
     plain_types = [(field.name, _simplify_arrow_type(field.type)) for field in table.schema]
     return table.cast(pa.schema(plain_types))
 
@@ -104,37 +101,29 @@ def _simplify_arrow_type(arrow_type: pa.DataType) -> pa.DataType:
     return arrow_type
 
 
-def _iterate_batches(reader: pa.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
-    yield from reader
-
-
 def _read_fits(path: Path, row_limit: int) -> pa.Table:
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
+    arrays = []
+    fields = []
     with fits.open(path, memmap=True) as file:
         table = file[1]
-        arrays: dict[str, pa.Array] = {}
-        units: dict[str, str] = {}
         for column in table.columns:
             raw = np.asarray(table.data[:row_limit].view(np.ndarray)[column.name])
-            if raw.dtype.kind == "S":
-                texts = [value.decode(errors="replace") for value in raw.tolist()]
-                arrays[column.name] = pa.array(texts, pa.string())
-                units[column.name] = ""
-                continue
-            values = table.data[column.name][:row_limit]
-            if values.ndim == 1 and values.dtype.kind in "iufb":
-                arrays[column.name] = pa.array(values.astype(values.dtype.newbyteorder("=")), from_pandas=True)
-            else:
-                arrays[column.name] = pa.array([str(value) for value in values], pa.string())
-            units[column.name] = column.unit or ""
-    names = list(arrays)
-    fields = []
-    for name in names:
-        metadata = {"unit": units[name]} if units[name] else None
-        fields.append(pa.field(name, arrays[name].type, metadata=metadata))
-    schema = pa.schema(fields)
-    return pa.Table.from_arrays([arrays[name] for name in names], schema=schema)
+            is_text = raw.dtype.kind == "S"
+            array = _convert_fits_values(raw if is_text else table.data[column.name][:row_limit])
+            metadata = {"unit": column.unit} if column.unit and not is_text else None
+            arrays.append(array)
+            fields.append(pa.field(column.name, array.type, metadata=metadata))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _convert_fits_values(values: np.ndarray[Any, Any]) -> pa.Array:
+    if values.dtype.kind == "S":
+        return pa.array([value.decode(errors="replace") for value in values.tolist()], pa.string())
+    if values.ndim == 1 and values.dtype.kind in "iufb":
+        return pa.array(values.astype(values.dtype.newbyteorder("=")), from_pandas=True)
+    return pa.array([str(value) for value in values], pa.string())
 
 
 _PREVIEW_READERS: dict[str, Callable[[Path, int], pa.Table]] = {

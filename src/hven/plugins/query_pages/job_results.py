@@ -105,11 +105,7 @@ def build_result_points_or_density(
             ranges = (y_range, x_range)
             counts, _, _ = np.histogram2d(y, x, DENSITY_CELLS, ranges)
             return DensityGrid(x=columns[0], y=columns[1], box=box, counts=counts.astype(np.int64))
-    error_columns = {}
-    for column in columns[:2]:
-        error_column = None if table is None else plots.find_error_column(column, table)
-        if error_column is not None:
-            error_columns[column.name] = error_column
+    error_columns = {} if table is None else plots.find_error_columns(columns, table)
     column_names = [column.name for column in columns]
     names = list(dict.fromkeys([*column_names, *(column.name for column in error_columns.values())]))
     values, has_more = _read_columns(path, media_type, names, MAX_POINTS)

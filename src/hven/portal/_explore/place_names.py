@@ -64,7 +64,13 @@ class GazetteerTable:
 
 
 def has_positions_on_body(table: Table) -> bool:
-    """Return whether the positions of a table are on a body, not on the sky."""
+    """Return whether the positions of a table are on a body, not on the sky.
+
+    Parameters
+    ----------
+    table
+        A table.
+    """
     if classify_table_map(table) == "body":
         return True
     return table.position is None and find_position_columns(table) is not None

@@ -223,11 +223,7 @@ def fetch_plot_points(
     for column in columns:
         if not column.type.is_string and not column.type.is_geometry:
             _check_plottable(column)
-    error_columns = {}
-    for column in columns[:2]:
-        error_column = find_error_column(column, search.table)
-        if error_column is not None:
-            error_columns[column.name] = error_column
+    error_columns = find_error_columns(columns, search.table)
     column_names = [column.name for column in columns]
     error_names = [error_column.name for error_column in error_columns.values()]
     names = list(dict.fromkeys([*column_names, *error_names, *search.table.primary]))
@@ -248,6 +244,25 @@ def fetch_plot_points(
         has_more=rows.num_rows > row_limit,
         errors=errors,
     )
+
+
+def find_error_columns(columns: Sequence[Column], table: Table) -> dict[str, Column]:
+    """Find the columns with the errors of the columns of both axes.
+
+    Parameters
+    ----------
+    columns
+        The columns of a plot, those of the axes first.
+    table
+        The table, or a result as a table.
+
+    Returns
+    -------
+    error_columns
+        Each column by the name of the one whose errors it has.
+    """
+    found_columns = {column.name: find_error_column(column, table) for column in columns[:2]}
+    return {name: error_column for name, error_column in found_columns.items() if error_column is not None}
 
 
 def find_error_column(column: Column, table: Table) -> Column | None:

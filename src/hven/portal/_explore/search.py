@@ -623,6 +623,11 @@ def find_position_columns(table: Table) -> tuple[str, str] | None:
     """Return the columns of longitude and latitude.
 
     These are the table's position on the sky, or else points on a body (UCDs ``pos.bodyrc``).
+
+    Parameters
+    ----------
+    table
+        A table.
     """
     if table.position is not None:
         return table.position

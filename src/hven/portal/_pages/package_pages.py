@@ -44,6 +44,8 @@ PAGE_PLACES = {
     "error.search": PagePlace(template="error.html", variables=("words",)),
     "news.curators": PagePlace(template="news.html", variables=("one",)),
     "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),
+    "collection.links": PagePlace(template="collection.html", variables=("collection",)),
+    "collection.coverage": PagePlace(template="collection.html", variables=("seen",)),
     "project.curators": PagePlace(template="project.html", variables=("one",)),
     "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state")),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),

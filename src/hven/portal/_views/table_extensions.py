@@ -10,6 +10,8 @@ from hven.model import plugins
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from hven.model.table import Table
+    from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._views.page_formats import PageContext
     from hven.portal._views.table_view import TableView
 
@@ -23,6 +25,9 @@ class TablePageExtension:
     compute_value
         Function that computes a value for the page of a table, which the templates of the package on this page have as
         ``table_values.PACKAGE``. None: the package has no such value.
+    compute_overview
+        Function that computes a value for a table in the page of its collection, which the templates of the package
+        there have as ``seen.values.PACKAGE``. None: the package has no such value.
     parameters
         Parameters of the page that only the package reads. They are no part of the search.
     rank_plot_columns
@@ -31,6 +36,7 @@ class TablePageExtension:
     """
 
     compute_value: Callable[[TableView, PageContext], object] | None = None
+    compute_overview: Callable[[Table, QueryRunner, PageContext], object] | None = None
     parameters: tuple[str, ...] = ()
     rank_plot_columns: Callable[[TableView], Sequence[str]] | None = None
 
@@ -47,6 +53,15 @@ def compute_table_values(table_view: TableView, page_context: PageContext) -> di
         package: extension.compute_value(table_view, page_context)
         for package, extension in load_table_extensions().items()
         if extension.compute_value is not None
+    }
+
+
+def compute_overview_values(table: Table, runner: QueryRunner, page_context: PageContext) -> dict[str, object]:
+    """Compute the values that packages give to a table in the page of its collection, by the names of the packages."""
+    return {
+        package: extension.compute_overview(table, runner, page_context)
+        for package, extension in load_table_extensions().items()
+        if extension.compute_overview is not None
     }
 
 

@@ -11,13 +11,14 @@ from hven.portal._explore.plots import (
     DensityGrid,
     Histogram,
     PlotPoints,
-    find_error_column,
+    find_error_columns,
     find_value_range,
     is_plottable,
     is_plotted_as_julian_date,
 )
 from hven.portal._explore.plots_json import axes_to_json, density_to_json, histogram_to_json, points_to_json
 from hven.portal._explore.shaded_cells import draw_shaded_cells
+from hven.portal._explore.time_ranges import find_time_range, format_julian_day
 from hven.portal._views.plot_data import build_histogram_json, build_points_json, find_plot_column
 
 __all__ = [
@@ -34,9 +35,11 @@ __all__ = [
     "build_points_json",
     "density_to_json",
     "draw_shaded_cells",
-    "find_error_column",
+    "find_error_columns",
     "find_plot_column",
+    "find_time_range",
     "find_value_range",
+    "format_julian_day",
     "format_number",
     "format_unit",
     "histogram_to_json",

@@ -10,12 +10,13 @@ from hven.portal._explore.place_names import (
     find_body_radius_km,
     find_features,
     find_single_body,
+    has_positions_on_body,
     list_body_features,
     list_gazetteers,
     locate_place_name,
     recognize_gazetteer_table,
 )
-from hven.portal._explore.search import SearchCircle, find_footprint_column
+from hven.portal._explore.search import SearchCircle, find_footprint_column, find_position_columns
 from hven.portal._pages.body_maps import has_installed_base_maps, list_base_maps
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "find_features",
     "find_footprint_column",
     "find_map_frame",
+    "find_position_columns",
     "find_single_body",
     "has_installed_base_maps",
+    "has_positions_on_body",
     "list_base_maps",
     "list_body_features",
     "list_gazetteers",

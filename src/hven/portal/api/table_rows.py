@@ -9,7 +9,7 @@ from hven.portal._explore.page_queries import QUERY_TIMEOUT_SECONDS, QueryRunner
 from hven.portal._explore.row_files import MAX_ROW_KEYS, select_rows_by_key
 from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, fetch_row, format_keys
 from hven.portal._explore.search import TableSearch
-from hven.portal._views.counts import find_row_noun
+from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_amounts
 from hven.portal._views.data import build_table_data_endpoint
 from hven.portal._views.page_addresses import build_table_path
 from hven.portal._views.row_lines import build_page_line_search
@@ -32,6 +32,7 @@ __all__ = [
     "TableSearch",
     "TableView",
     "TextCell",
+    "VisibleRowCounter",
     "build_cell_rows",
     "build_column_headings",
     "build_condition_chips",
@@ -52,4 +53,5 @@ __all__ = [
     "parse_table_search",
     "read_table_view",
     "select_rows_by_key",
+    "sum_amounts",
 ]

@@ -24,7 +24,6 @@ from hven.portal._views import (
     result_page,
     service_form,
     sitemap,
-    statistics,
     table_page,
 )
 from hven.portal._views.keyword_page import render_keyword_page
@@ -47,7 +46,6 @@ PAGE_MODULES = (
     home,
     news,
     help_pages,
-    statistics,
     citation,
     collection,
     data,

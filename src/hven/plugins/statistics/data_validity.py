@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.ingest.quality import format_percent, parse_flag_statistics
+from hven.ingest.api.quality import format_percent, parse_flag_statistics
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
-    from hven.ingest.quality import QualityFlagGroup, QualityFlagStatistics
+    from hven.ingest.api.quality import QualityFlagGroup, QualityFlagStatistics
     from hven.model.resource import CollectionSpec
     from hven.model.table import Table
-    from hven.portal._views.page_formats import PageContext
-    from hven.site.store.ingest_runs import IngestRun
+    from hven.portal.api.pages import PageContext
+    from hven.site.store import IngestRun
 
 MAX_TREND_RUNS = 20  # publications that a trend shows
 

@@ -1,25 +1,22 @@
-"""Summarise tables: the range in time, a small sky map, rows by year, and rows by the values of some columns."""
+"""Count the rows of tables by year, and by the values of some columns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hven.adql import syntax_tree
 from hven.model.table import find_begin_and_end_time_columns
-from hven.portal._explore import facets
-from hven.portal._explore.plots import find_value_range
-from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref
+from hven.portal.api.column_values import COUNT_ITEM, build_column_ref, count_facet, find_facet_columns
+from hven.portal.api.plots import find_time_range
+from hven.portal.api.table_rows import TableSearch
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from hven.model.table import Column, Table
-    from hven.portal._explore.facets import Facet
-    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal.api.column_values import Facet
+    from hven.portal.api.table_rows import QueryRunner
 
 MAX_DAYS = 200_000  # distinct days
 QUERY_TIMEOUT_SECONDS = 15.0
@@ -40,7 +37,6 @@ SUMMARY_COLUMNS = (
     "telescope",
 )
 UNIX_EPOCH_JULIAN_DAY = 2_440_588  # Julian day number of 1970-01-01
-MAX_SKY_CELLS = 800  # of the small sky map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +64,19 @@ def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) ->
     """Count the rows of a table by time and by the values of some columns."""
     search = TableSearch(table=table)
     begin, end = find_begin_and_end_time_columns(table)
-    if begin is not None:
-        time_range = find_time_range(table, runner)
-    else:
-        time_range = None
+    time_range = None if begin is None else find_time_range(table, runner)
     periods = _count_rows_by_period(search, begin, runner) if begin is not None else ()
     choices = []
     for column in choose_summary_columns(table, runner):
-        column_facet = facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)
+        column_facet = count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)
         if column_facet is not None and column_facet.choices:
             choices.append(column_facet)
     return TableSummary(
         table=table,
         row_count=row_count,
         time_column=begin or end,
-        begin=time_range[0] if time_range is not None else None,
-        end=time_range[1] if time_range is not None else None,
+        begin=time_range and time_range[0],
+        end=time_range and time_range[1],
         periods=periods,
         choices=tuple(choices),
     )
@@ -91,7 +84,7 @@ def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) ->
 
 def choose_summary_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     """Choose the columns by which rows are counted: well-known names first, then others with few values, by rank."""
-    facet_columns = {column.name: column for column in facets.find_facet_columns(table, runner)}
+    facet_columns = {column.name: column for column in find_facet_columns(table, runner)}
     known_columns = []
     for name in SUMMARY_COLUMNS:
         for column in table.columns:
@@ -101,31 +94,6 @@ def choose_summary_columns(table: Table, runner: QueryRunner) -> tuple[Column, .
     word_columns = [column for column in facet_columns.values() if column.type.is_string or column.enum]
     other_columns = [column for column in word_columns if column not in known_columns]
     return tuple([*known_columns, *other_columns][:6])
-
-
-def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None:
-    """Return the first and the last day of a table's rows; None if it has no times."""
-    begin, end = find_begin_and_end_time_columns(table)
-    if begin is None or end is None:
-        return None
-    search = TableSearch(table=table)
-    first = find_value_range(search, begin, runner)
-    last = find_value_range(search, end, runner)
-    if first is None or last is None:
-        return None
-    low = _format_day(first[0] + (begin.epoch or 0.0))
-    high = _format_day(last[1] + (end.epoch or 0.0))
-    if low is None or high is None:
-        return None
-    return (low, high)
-
-
-def _format_day(julian_date: float) -> str | None:
-    try:
-        since_epoch = timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DAY + 0.5)
-        return (datetime(1970, 1, 1, tzinfo=UTC) + since_epoch).strftime("%Y-%m-%d").rjust(10, "0")
-    except (OverflowError, ValueError):
-        return None
 
 
 def _count_rows_by_period(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[PeriodCount, ...]:
@@ -154,53 +122,3 @@ def _count_rows_by_period(search: TableSearch, column: Column, runner: QueryRunn
     np.add.at(sums, period_numbers, counts[is_valid])
     named_sums = zip(names, sums, strict=True)
     return tuple(PeriodCount(name=str(name), row_count=int(rows)) for name, rows in named_sums)
-
-
-def draw_moc_svg_path(moc: str) -> str:
-    """Draw a MOC (ASCII) on the whole sky, in the Hammer projection.
-
-    Return an SVG path in a box of 5.66 by 2.83 around 0, with east to the left.
-    """
-    if not moc.strip():
-        return ""
-    from cdshealpix import nested  # noqa: PLC0415  (slow to load, rarely needed)
-    from mocpy import MOC  # noqa: PLC0415  (slow to load, rarely needed)
-
-    ranges = np.asarray(MOC.from_string(moc).to_depth29_ranges, np.int64)
-    order = 4
-    for order in (4, 3, 2):
-        cell_width = 1 << 2 * (29 - order)
-        cell_ranges = [np.empty(0, np.int64)]
-        for begin, end in ranges.tolist():
-            cell_ranges.append(np.arange(begin // cell_width, -(-end // cell_width)))
-        cells = np.unique(np.concatenate(cell_ranges))
-        if cells.size <= MAX_SKY_CELLS:
-            break
-    if not cells.size:
-        return ""
-    lon, lat = nested.vertices(cells.astype(np.uint64), np.uint8(order))
-    paths = []
-    for longitudes, latitudes in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True):
-        paths += _draw_sky_cell(longitudes, latitudes)
-    return "".join(paths)
-
-
-def _draw_sky_cell(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-    """Draw one cell; a cell on the edge of the map is drawn at both sides."""
-    wrapped = (longitudes + 180) % 360 - 180
-    if np.ptp(wrapped) <= 180:
-        return [_write_projected_path(wrapped, latitudes)]
-    east = np.where(wrapped < 0, wrapped + 360, wrapped)
-    return [
-        _write_projected_path(np.clip(east, -180, 180), latitudes),
-        _write_projected_path(np.clip(east - 360, -180, 180), latitudes),
-    ]
-
-
-def _write_projected_path(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> str:
-    half_longitude = np.radians(-longitudes) / 2
-    latitude = np.radians(latitudes)
-    root = np.sqrt(1 + np.cos(latitude) * np.cos(half_longitude))
-    x = 2 * np.sqrt(2) * np.cos(latitude) * np.sin(half_longitude) / root
-    y = -np.sqrt(2) * np.sin(latitude) / root
-    return "M" + "L".join(f"{a:.2f} {b:.2f}" for a, b in zip(x, y, strict=True)) + "z"

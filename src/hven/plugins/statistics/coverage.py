@@ -6,17 +6,17 @@ Only rows that the reader may see are counted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hven.adql import syntax_tree
 from hven.model.table import find_begin_and_end_time_columns
-from hven.portal._explore.place_names import find_single_body, has_positions_on_body
-from hven.portal._explore.plots import build_histogram
-from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref, find_position_columns
-from hven.portal._explore.shaded_cells import draw_shaded_cells
+from hven.portal.api.column_values import COUNT_ITEM, build_column_ref
+from hven.portal.api.page_rows import build_histogram
+from hven.portal.api.plots import draw_shaded_cells, format_julian_day
+from hven.portal.api.table_places import find_position_columns, find_single_body, has_positions_on_body
+from hven.portal.api.table_rows import TableSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.model.table import Table
-    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal.api.table_rows import QueryRunner
 
 CELL_DEGREES = 5  # a divisor of 90
 MAX_BOXES = 300_000  # rows of a table whose boxes are drawn
 SHADE_COUNT = 3
 BAR_COUNT = 60
 QUERY_TIMEOUT_SECONDS = 5.0
-UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +123,7 @@ def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None
     if time_histogram.high <= time_histogram.low:
         return None
     base = column.epoch or 0.0
-    ends = [_format_day(value + base) for value in (time_histogram.low, time_histogram.high)]
+    ends = [format_julian_day(value + base) for value in (time_histogram.low, time_histogram.high)]
     if None in ends:
         return None
     max_count = max(time_histogram.counts)
@@ -161,14 +160,6 @@ def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _F
     unwrapped_counts: _Floats = sums.cumsum(axis=0).cumsum(axis=1)[:row_count]
     counts: _Floats = unwrapped_counts[:, :column_count] + unwrapped_counts[:, column_count : 2 * column_count]
     return counts
-
-
-def _format_day(julian_date: float) -> str | None:
-    try:
-        since_epoch = timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DATE)
-        return (datetime(1970, 1, 1, tzinfo=UTC) + since_epoch).strftime("%Y-%m-%d").rjust(10, "0")
-    except (OverflowError, ValueError):
-        return None
 
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
-from hven.portal._explore import coverage
+from hven.plugins.statistics import coverage
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -16,14 +17,16 @@ from starlette.routing import Route
 from hven import services
 from hven.engines import LiveRelation
 from hven.model.errors import HvenError
-from hven.portal._explore.facets import write_choice_condition
-from hven.portal._explore.table_summary import TableSummary, summarize_table
-from hven.portal._pages import TemplateContext
-from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_amounts
-from hven.portal._views.data_validity import describe_quality_flags
-from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
-from hven.portal._views.table_view import build_query_runner
+from hven.plugins.statistics import coverage
+from hven.plugins.statistics.data_validity import describe_quality_flags
+from hven.plugins.statistics.sky_drawing import draw_moc_svg_path
+from hven.plugins.statistics.table_summary import TableSummary, summarize_table
+from hven.portal.api.column_values import has_hidden_rows, write_choice_condition
+from hven.portal.api.page_rows import build_query_runner, build_table_address
+from hven.portal.api.pages import PageContent, PageContext, PortalPages, TemplateContext, build_page_endpoint
+from hven.portal.api.table_pages import TablePageExtension
+from hven.portal.api.table_places import classify_table_map, list_base_maps
+from hven.portal.api.table_rows import VisibleRowCounter, find_row_noun, sum_amounts
 from hven.services.source_dates import find_source_date
 from hven.site.auth import collect_row_filters
 
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec
     from hven.model.table import Table
-    from hven.portal._explore.column_labels import ColumnLabels
+    from hven.plugins.statistics.coverage import GroundCoverage, TimeCoverage
+    from hven.portal.api.table_rows import QueryRunner
     from hven.services.face import ServiceContext
     from hven.services.file_rows import CountWithNoun
 
@@ -58,7 +62,7 @@ class StatisticsPage(TemplateContext):
         The statistics of its tables, as in JSON.
     """
 
-    template = "statistics.html"
+    template = "statistics/statistics.html"
     collection: str
     resource: CollectionSpec
     amounts: Sequence[CountWithNoun]
@@ -132,11 +136,10 @@ def _describe_table(table: Table, page_context: PageContext, row_count: int | No
     except HvenError as error:
         log.info("no statistics of %s: %s", table.qualified_name, error)
         return table_facts
-    labels = page_context.build_column_labels(table)
     return table_facts | {
         "begin": table_summary.begin,
         "end": table_summary.end,
-        **_summary_to_json(table_summary, table_address, labels),
+        **_summary_to_json(table_summary, table_address, page_context),
     }
 
 
@@ -148,7 +151,8 @@ def _find_source_change_date(table: Table, page_context: PageContext) -> str | N
     return find_source_date(page_context.context.site, published_table)
 
 
-def _summary_to_json(table_summary: TableSummary, table_address: str, labels: ColumnLabels) -> dict[str, Any]:
+def _summary_to_json(table_summary: TableSummary, table_address: str, page_context: PageContext) -> dict[str, Any]:
+    labels = page_context.build_column_labels(table_summary.table)
     time_name = "" if table_summary.time_column is None else table_summary.time_column.name
     periods = []
     for period in table_summary.periods:
@@ -175,3 +179,49 @@ def _summary_to_json(table_summary: TableSummary, table_address: str, labels: Co
         }
         facet_entries.append(facet_facts)
     return {"periods": periods, "by": facet_entries}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageDrawings:
+    """Where and when the rows of a table are.
+
+    Attributes
+    ----------
+    sky
+        Path of the rows on the sky; empty for none.
+    ground, picture
+        Rows on a body, and its map.
+    line
+        Rows in time.
+    """
+
+    sky: str = ""
+    ground: GroundCoverage | None = None
+    picture: Mapping[str, str] | None = None
+    line: TimeCoverage | None = None
+
+
+def draw_coverages(table: Table, runner: QueryRunner, page_context: PageContext) -> CoverageDrawings:
+    """Draw where and when the rows of a table are, without those that the reader may not see."""
+    item = runner.find_published_table(table)
+    sky = ""
+    if item.coverage and not has_hidden_rows(table, runner) and classify_table_map(table) == "sky":
+        sky = draw_moc_svg_path(item.coverage)
+    if table.view is not None or item.relation is None or isinstance(item.relation, LiveRelation):
+        return CoverageDrawings(sky=sky)
+    try:
+        ground = coverage.draw_ground_coverage(table, runner)
+        line = coverage.draw_time_coverage(table, runner)
+    except HvenError as error:
+        log.info("the page of the collection is shown without the coverage of %s: %s", table.qualified_name, error)
+        return CoverageDrawings(sky=sky)
+    base_maps = list_base_maps(ground.body if ground else "", page_context.context.site.settings.directory)
+    return CoverageDrawings(sky=sky, ground=ground, picture=base_maps[0] if base_maps else None, line=line)
+
+
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={"collection.links": "statistics_link.html", "collection.coverage": "coverage.html"},
+)
+TABLE_PAGES = TablePageExtension(compute_overview=draw_coverages)
