@@ -657,6 +657,32 @@ def passages(page: str) -> list[str]:
     return text.partition("## Words of the code")[2].split("\n\n") if page == "glossary.md" else text.split("\n## ")
 
 
+MAX_WORDS = {"howto": 900, "explained": 1200}  # of a page, code and tables included
+
+
+def list_short_pages() -> Iterator[tuple[str, str, int]]:
+    """List the pages that are read as a whole: their name, their text by hand and how many words they may have."""
+    for folder, max_words in MAX_WORDS.items():
+        for page in sorted((ROOT / "docs" / folder).glob("*.md")):
+            yield f"{folder}/{page.name}", page.read_text(encoding="utf-8"), max_words
+    for readme in sorted(PACKAGES.glob("*/README.md")):
+        for group in readme.read_text(encoding="utf-8").split("\n#")[1:]:
+            if "How-to" in group.partition("\n")[0]:
+                for target in re.findall(r"\]\((docs/[^)#]+\.md)\)", group):
+                    text = (readme.parent / target).read_text(encoding="utf-8")
+                    yield f"{readme.parent.name}/{target}", text, MAX_WORDS["howto"]
+
+
+def test_pages_that_are_read_as_a_whole_are_short() -> None:
+    pages = list(list_short_pages())
+    assert len(pages) > 60
+    words = {
+        name: len(re.sub(r"<!-- (\w+) -->.*?<!-- (/|end of )\1 -->", "", text, flags=re.DOTALL).split())
+        for name, text, _ in pages
+    }
+    assert {name: words[name] for name, _, max_words in pages if words[name] > max_words} == {}
+
+
 @pytest.mark.parametrize(("page", "least"), [("life-of-a-query.md", 30), ("life-of-a-row.md", 30), ("glossary.md", 10)])
 def test_names_are_found_in_the_files_beside_them(page: str, least: int) -> None:
     wrong, found = [], 0

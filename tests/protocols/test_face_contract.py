@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hven.model.table import Column, Table
 from hven.model.types import STRING
 from hven.services.face import load_service_faces
 from hven.testing.face import FaceContract
+from shared import ROOT
 
 
 class TestCone(FaceContract):
@@ -89,6 +91,37 @@ class TestOfAThirdParty(example_plugins.load_test_class("bright")):  # type: ign
     def test_it_answers(self, tmp_path: Path) -> None:
         with self.open_request_sender(tmp_path) as ask:
             assert ask(self.path, {"LIMIT": "1.5", "RESPONSEFORMAT": "csv"}).text.splitlines()[1:] == ["a,83.6,22,1"]
+
+
+@pytest.fixture
+def _install_documented_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    page = (ROOT / "docs/howto/add-a-service.md").read_text(encoding="utf-8")
+    [code] = [
+        code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "build_routes=build_routes" in code
+    ]
+    directory = tmp_path / "plugins/row_count"
+    directory.mkdir(parents=True)
+    (directory / "hven_row_count.py").write_text(code, encoding="utf-8")
+    (directory / "pyproject.toml").write_text(
+        '[project]\nname = "hven-row-count"\nversion = "1"\n'
+        '[project.entry-points."hven.protocols"]\nrow_count = "hven_row_count"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(example_plugins, "PLUGIN_DIRECTORY", directory.parent)
+    with example_plugins.install_plugin("row_count", tmp_path / "site-packages"):
+        yield
+
+
+@pytest.mark.usefixtures("_install_documented_service")
+class TestDocumentedService(FaceContract):
+    """The example of the page about services at other addresses."""
+
+    name = "row_count"
+
+    def test_it_answers(self, tmp_path: Path) -> None:
+        with self.open_request_sender(tmp_path) as send_request:
+            answer = send_request("/row_count", {"TABLE": "tiny.stars", "RESPONSEFORMAT": "csv"})
+        assert answer.text.splitlines() == ["row_count", "2"]
 
 
 @pytest.mark.parametrize("name", plugins.list_plugins("protocols"))
