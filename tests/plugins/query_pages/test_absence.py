@@ -38,8 +38,6 @@ def directory(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "stars.yaml").write_text(DESCRIPTOR, encoding="utf-8")
     (folder / "stars.csv").write_text("name\nVega\n", encoding="utf-8")
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs/echo.yaml").write_text("title: Echo\ncommand: [/bin/echo]\n", encoding="utf-8")
     (tmp_path / "hven.toml").write_text('name = "x"\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "stars")
@@ -58,7 +56,7 @@ def test_pages_lead_to_queries_and_jobs_that_are_there(directory: Path, is_used:
         assert "All of them" in client.ask("GET", "/collections/stars", headers=HTML).text
         assert client.ask("GET", "/adql", headers=HTML).status == (200 if is_used else 404)
         listed = client.ask("GET", "/jobs", headers={"accept": "application/json"})
-        assert [kind["name"] for kind in json.loads(listed.body)["types"]] == ["echo"]
+        assert list(json.loads(listed.body)) == ["types"]
         shown = client.ask("GET", "/jobs", headers=HTML)
         assert (shown.status, shown.text.startswith("<!doctype html>")) == (200, is_used)
         assert client.ask("POST", "/jobs", body=b"ACTION=x").status == (400 if is_used else 405)
