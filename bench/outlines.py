@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from bench import footprints, peer, postgres, tapclient
+from bench import peer, postgres, tapclient
+from bench import regions as footprints
 from bench.measure import CACHE, Journey, against, serve_site
 
 SITE = CACHE / "site-postgres-footprints"

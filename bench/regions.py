@@ -1,127 +1,138 @@
-"""Regions: chain codes of the HFC's kind to polygons on the Sun, beside GEOS mending plain rings of the same pixels.
-
-The reference does less: it draws a ring through the pixels' centres in the plane of the image, and makes it valid. MOCs stand beside mocpy's.
-"""
+"""What a million footprints cost: points and circles against them, and an upload of ten thousand points; beside the same over positions."""
 
 from __future__ import annotations
 
+import itertools
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from pathlib import Path
+from urllib.parse import quote
 
-import astropy.units as u
 import numpy as np
-import shapely
-from mocpy import MOC
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from bench import footprints, holes
-from bench.measure import Journey, against
-from hven.model.sky import contours
+from bench.measure import CACHE, HVEN, Journey, Server, pairs, serve_site, tap
 
-ROWS = 20_000
-CORES = 2
-STEPS = np.array(contours.HELIO_STEPS)
-
-
-def codes(count: int, seed: int = 18) -> tuple[list[str], np.ndarray]:
-    """Make chain codes whose lengths are CHARM's (median 178, mean 338, 33 to 3,982 steps), and where each begins."""
-    rng = np.random.default_rng(seed)
-    digit = {tuple(step): str(k) for k, step in enumerate(STEPS.tolist())}
-    made, starts = [], []
-    while len(made) < count:
-        size = float(np.clip(np.exp(rng.normal(np.log(178), 1.1)), 33, 3982))
-        turn = np.linspace(0, 2 * np.pi, int(size * 2), endpoint=False)
-        far = np.ones_like(turn)
-        for wave in range(2, 12):
-            far += rng.normal(0, 0.5 / wave) * np.cos(wave * turn + rng.uniform(0, 6.3))
-        far *= size / 9.6
-        pixel = np.rint(np.stack([far * np.cos(turn), far * np.sin(turn)], axis=1)).astype(int)
-        move = np.roll(pixel, -1, axis=0) - pixel
-        path = []
-        for way in move:
-            while way.any():
-                step = np.sign(way)
-                path.append(digit[tuple(step.tolist())])
-                np.subtract(way, step, out=way)
-        if path:
-            made.append("".join(path))
-            starts.append(pixel[0] + rng.integers(-250, 250, 2) + 512)
-    return made, np.array(starts)
+SITE = CACHE / "site-footprints"
+ROWS, POINTS, CORNERS = 1_000_000, 10_000, 6
+DESCRIPTOR = """\
+collection: sky
+title: Footprints
+subjects: [surveys]
+tables:
+  fields:
+    source: {kind: parquet, file: fields.parquet}
+    primary: id
+    position: [ra, dec]
+    columns:
+      id: {type: int64, ucd: meta.id;meta.main}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+      s_region: {type: polygon, unit: deg, ucd: pos.outline;obs.field}
+"""
+POINT = "SELECT id FROM sky.fields WHERE 1 = CONTAINS(POINT({ra}, {dec}), s_region)"
+CIRCLE = "SELECT id FROM sky.fields WHERE 1 = INTERSECTS(s_region, CIRCLE({ra}, {dec}, 0.1))"
+CONE = "SELECT id, ABS(dec) AS b FROM sky.fields WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra}, {dec}, 0.6))"
+UPLOADED = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.u AS u JOIN sky.fields AS f ON 1 = CONTAINS(POINT(u.ra, u.dec), {})"
 
 
-def polygons(part: tuple[list[str], np.ndarray]) -> float:
-    """Make regions of an image of SOHO's EIT; give the seconds of CPU."""
-    disc = contours.DiscImage(507.9, 518.3, 2.63, 2.63, 985.9, 100.0, -3.0)
-    begun = time.process_time()
-    contours.build_regions_from_chain_codes(part[0], part[1][:, 0], part[1][:, 1], disc)
-    return time.process_time() - begun
+def draw_polygons() -> Path:
+    """Draw the polygons once: hexagons of 0.006 to 1.6 degrees, everywhere."""
+    folder = SITE / "collections" / "sky"
+    if (folder / "fields.parquet").exists():
+        return folder / "fields.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    lon, lat = positions(rng, ROWS)
+    radius = 10 ** rng.uniform(-2.2, 0.2, ROWS)
+    angle = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False) + rng.uniform(0, 1, (ROWS, 1))
+    reach = rng.uniform(0.5, 1, (ROWS, CORNERS)) * radius[:, None]
+    lats = np.clip(lat[:, None] + reach * np.sin(angle), -89.9, 89.9)
+    lons = (lon[:, None] + reach * np.cos(angle) / np.maximum(np.cos(np.radians(lats)), 0.02)) % 360
+    flat = np.stack([lons, lats], axis=2).round(6).ravel()
+    region = pa.ListArray.from_arrays(np.arange(0, len(flat) + 1, 2 * CORNERS, dtype=np.int32), flat)
+    pq.write_table(pa.table({"id": np.arange(ROWS), "ra": lon, "dec": lat, "s_region": region}), folder / "fields.part")  # fmt: skip
+    return (folder / "fields.part").rename(folder / "fields.parquet")
 
 
-def rings(part: tuple[list[str], np.ndarray]) -> float:
-    """Make valid polygons of rings through the pixels' centres."""
-    begun = time.process_time()
-    digits = np.frombuffer("".join(part[0]).encode(), np.uint8) - 48
-    size = np.array([len(code) for code in part[0]])
-    row = np.repeat(np.arange(len(size)), size)
-    walked = np.cumsum(STEPS[digits], axis=0)
-    first = np.cumsum(size) - size
-    place = walked - walked[first][row] + part[1][row]
-    shapely.make_valid(shapely.polygons(shapely.linearrings(place.astype(float), indices=row)))
-    return time.process_time() - begun
-
-
-def measure_repairs(texts: list[str], starts: np.ndarray) -> float:
-    """Count how many plain rings are mended in a second, by two processes."""
-    with ProcessPoolExecutor(CORES, mp_context=get_context("forkserver")) as pool:
-        list(pool.map(rings, [(texts[:10], starts[:10])] * CORES))  # imports
-        begun = time.perf_counter()
-        list(pool.map(rings, [(texts * 2, np.tile(starts, (2, 1)))] * CORES))
-        return 2 * CORES * len(texts) / (time.perf_counter() - begun)
-
-
-def mocs(only: str) -> Iterator[Journey]:
-    name = "regions.mocs"
-    if only not in name:
+def make_site() -> None:
+    """Make the site once."""
+    if (SITE / "var").exists():
         return
-    texts, starts = codes(200)
-    disc = contours.DiscImage(507.9, 518.3, 2.63, 2.63, 985.9, 100.0, -3.0)
-    made = contours.build_regions_from_chain_codes(texts, starts[:, 0], starts[:, 1], disc).regions
-    made = made.take((np.diff(made.rows) > 0) & (made.ring_counts == 1))
-    made.take([0]).to_mocs()  # imports
-    begun = time.process_time()
-    found, added = made.to_mocs()
-    rate = len(made) / (time.process_time() - begun)
-    begun = time.process_time()
-    for row, moc in enumerate(found):
-        some = slice(made.rings[row], made.rings[row + 1])
-        MOC.from_polygon(made.lon[some] * u.deg, made.lat[some] * u.deg, max_depth=moc.order)
-    known = len(made) / (time.process_time() - begun)
-    note = f"{len(made)} polygons of {len(made.lon) / len(made):.0f} corners, {100 * added.max():.1f} % added at most, order {np.median([moc.order for moc in found]):.0f}; per second of CPU; the reference is mocpy, at the same orders, one after the other"
-    yield against(name, rate, known, 8.0, unit="regions/s", higher=True, note=note)
+    folder = draw_polygons().parent
+    (SITE / "hven.toml").write_text('name = "footprints"\n')
+    (folder / "sky.yaml").write_text(DESCRIPTOR)
+    try:
+        subprocess.run([HVEN, "ingest", "sky", "--site", SITE], check=True, capture_output=True)
+    except BaseException:
+        shutil.rmtree(SITE / "var", ignore_errors=True)
+        raise
+
+
+def positions(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw positions, evenly over the sphere."""
+    return rng.uniform(0, 360, number), np.degrees(np.arcsin(rng.uniform(-1, 1, number)))
 
 
 def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
-    yield from footprints.journeys(only)
-    yield from mocs(only)
-    names = ("regions.codes", "regions.ingest", "regions.day", "regions.covered")
-    if not any(only in name for name in names):
+    """Ask for footprints and for positions, in turn."""
+    if not any(only in f"regions.{name}" for name in ("point", "circle", "upload")):
         return
-    texts, starts = codes(2_000)
-    yield from holes.journeys(only, (texts, starts), lambda: measure_repairs(texts, starts), big=big)
-    name = names[0]
-    if only not in name:
-        return
-    times = (ROWS * (10 if big else 1)) // len(texts)
-    parts = [(texts * 2, np.tile(starts, (2, 1)))] * (times // 2)
-    rows = sum(len(part[0]) for part in parts)
-    with ProcessPoolExecutor(CORES, mp_context=get_context("forkserver")) as pool:
-        list(pool.map(polygons, parts[:CORES]))  # imports
-        rates, spent = [], []
-        for work in (polygons, rings):
+    make_site()
+    rng = np.random.default_rng(5)
+    with serve_site(SITE) as server:
+        connection = server.connect()
+        places = itertools.starmap(lambda ra, dec: {"ra": f"{ra:.5f}", "dec": f"{dec:.5f}"}, zip(*positions(rng, 10_000), strict=True))  # fmt: skip
+
+        def seconds(text: str) -> float:
             begun = time.perf_counter()
-            spent.append(sum(pool.map(work, parts)))
-            rates.append(rows / (time.perf_counter() - begun))
-    length = np.array([len(text) for text in texts])
-    note = f"{rows} codes of {np.median(length):.0f} steps (mean {length.mean():.0f}, longest {length.max()}), {CORES} processes; {rows / spent[0] * CORES:.0f}/s if the processors did nothing else, goal 8,000"
-    yield against(name, rates[0], rates[1], 1.36, unit="regions/s", higher=True, note=note)
+            connection.request("GET", tap(text.format(**next(places)), "csv"))
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"{text}: {answer.status} {body[:300]!r}")
+            return (time.perf_counter() - begun) * 1e3
+
+        for name, text in (("point", POINT), ("circle", CIRCLE)):
+            if only in f"regions.{name}":
+                for one in (text, CONE) * 5:
+                    seconds(one)
+                value, reference, ratio = pairs(lambda: seconds(text), lambda: seconds(CONE), 60)  # noqa: B023
+                yield Journey(name=f"regions.{name}", value=value, unit="ms", reference=reference, ratio=ratio, target=2.0,
+                              note=f"of {ROWS:,} polygons (5 ms); reference: a cone with as many rows, by DuckDB, too")  # fmt: skip
+        if only in "regions.upload":
+            text = "ra,dec\n" + "".join(
+                f"{ra:.6f},{dec:.6f}\n" for ra, dec in zip(*positions(rng, POINTS), strict=True)
+            )
+            regions, circles = (UPLOADED.format(shape) for shape in ("f.s_region", "CIRCLE(f.ra, f.dec, 0.32)"))
+            for one in (regions, circles):
+                measure_upload(server, one, text)
+            value, reference, ratio = pairs(lambda: measure_upload(server, regions, text), lambda: measure_upload(server, circles, text), 7)  # fmt: skip
+            yield Journey(name="regions.upload", value=value, unit="s", reference=reference, ratio=ratio, target=2.0,
+                          note=f"{POINTS:,} points (1 s); reference: as many pairs with circles around positions")  # fmt: skip
+
+
+def measure_upload(server: Server, query: str, text: str) -> float:
+    """Send points and a query; return seconds."""
+    connection = server.connect()
+    bound = "points"
+    body = f'--{bound}\r\nContent-Disposition: form-data; name="u"; filename="u.csv"\r\nContent-Type: text/csv\r\n\r\n{text}\r\n--{bound}--\r\n'
+    begun = time.perf_counter()
+    connection.request(
+        "POST",
+        f"/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&UPLOAD={quote('u,param:u')}&QUERY={quote(query)}",
+        body,
+        {"content-type": f"multipart/form-data; boundary={bound}"},
+    )
+    answer = connection.getresponse()
+    body_ = answer.read()
+    taken = time.perf_counter() - begun
+    if answer.status != 200:
+        raise RuntimeError(f"{query}: {answer.status} {body_[:300]!r}")
+    return taken
+
+
+__all__ = ["CORNERS", "ROWS", "draw_polygons", "positions", "run"]

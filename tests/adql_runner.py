@@ -7,20 +7,50 @@ from functools import lru_cache
 import duckdb
 import pyarrow as pa
 
-from hven.adql import bind_query, parse_query
+from hven.adql import bind_expression, bind_query, parse_expression, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
 from hven.adql.scope import StaticTableCatalogue
 from hven.adql.sql_writer import SqlWriter, write_sql
+from hven.engines._engine_functions import iterate_engine_functions
 from hven.engines.duckdb.dialect import SQL_MACROS, UDF_SIGNATURES, DuckDBDialect
 from hven.engines.duckdb.udf_registry import UdfRegistry
-from hven.model.table import Table
+from hven.model.table import Column, Table
+from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, ColumnType
+
+TYPES = {
+    pa.float64(): FLOAT64,
+    pa.int64(): INT64,
+    pa.int32(): INT32,
+    pa.string(): STRING,
+    pa.timestamp("us"): TIMESTAMP,
+    pa.bool_(): BOOLEAN,
+}
 
 
 def create_connection() -> duckdb.DuckDBPyConnection:
-    """Create a DuckDB connection with all functions."""
+    """Create a DuckDB connection with all functions, also those of packages in use."""
     con = duckdb.connect()
-    UdfRegistry(con).define_named_functions(" ".join([*UDF_SIGNATURES, *SQL_MACROS]))
+    packages = list(iterate_engine_functions("duckdb"))
+    names = [name for package in packages for name in (*package.functions, *package.macros)]
+    UdfRegistry(con).define_named_functions(" ".join([*UDF_SIGNATURES, *SQL_MACROS, *names]))
     return con
+
+
+def compute_expression(con, text, units=None, **columns) -> pa.Array:
+    """Compute an expression over columns; units by name."""
+    table = pa.table(columns or {"nothing": [0]})
+    known = [
+        Column(
+            name=name,
+            type=TYPES.get(table.schema.field(name).type, ColumnType("double", "*")),
+            unit=(units or {}).get(name),
+        )
+        for name in table.schema.names
+    ]
+    bound = bind_expression(parse_expression(text), known)
+    con.register("t0", table)
+    written = write_expression(bound, DuckDBDialect())
+    return con.execute(f"SELECT {written} AS v FROM t0").to_arrow_table()["v"].combine_chunks()
 
 
 @lru_cache(maxsize=1)

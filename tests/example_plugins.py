@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from hven.adql import functions
 from hven.model import plugins
 from hven.portal._pages import load_templates
 from hven.portal._pages.texts import load_page_translations
@@ -30,14 +29,10 @@ def clear_caches() -> None:
     plugins._selection.discard_results()
     for one in (
         plugins._map_plugin_packages,
-        functions.load_plugin_functions,
         load_page_translations,
         load_templates,
     ):
         one.cache_clear()
-    for known in (functions.QUERY_FUNCTIONS, functions.MAPPING_FUNCTIONS):
-        for name in ("_entries", "names"):
-            vars(known).pop(name, None)
 
 
 @contextmanager

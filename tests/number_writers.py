@@ -16,6 +16,7 @@ from astropy.table import Table as AstropyTable
 from hven.formats import ResultStatus, TableMetadata, load_format
 from hven.model.table import Column
 from hven.model.types import parse_type
+from plugin_needs import require_plugins
 
 
 def name_type(values):
@@ -113,6 +114,7 @@ def write_sqlite(directory, values):
 
 
 def write_hdf5(directory, values):
+    require_plugins("media", "netcdf")
     import h5py
 
     kind = name_type(values)
@@ -124,6 +126,7 @@ def write_hdf5(directory, values):
 
 
 def write_netcdf(directory, values):
+    require_plugins("media", "netcdf")
     import h5netcdf
 
     kind = name_type(values)
@@ -140,6 +143,7 @@ def write_netcdf(directory, values):
 
 
 def write_cdf(directory, values):
+    require_plugins("media", "cdf")
     import cdflib.cdfwrite
 
     kind = name_type(values)

@@ -1,8 +1,9 @@
 """What tests need of plug-in packages, and which packages are absent: deleted from the checkout, or left out by HVEN_PLUGINS.
 
 A test of the core that uses a plug-in of a package declares it by `require_plugins`; it is skipped where the package is
-absent. Tests of the core that try all plug-ins of a group ask the tests of packages what these need
-(`load_core_fixtures`). `HVEN_PLUGINS= scripts/test` runs the tests of the core alone.
+absent. A test that fails because a plug-in is missing is skipped, too (`absent_plugins`). Tests of the core that try all
+plug-ins of a group ask the tests of packages what these need (`load_core_fixtures`). `HVEN_PLUGINS= scripts/test` runs the
+tests of the core alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.app._cli import verbs
 from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
@@ -33,6 +35,7 @@ PACKAGES = ROOT / "src/hven/plugins"
 PACKAGE_NAMES = tuple(package.name for package in plugins.list_plugin_packages())
 VERB_NAMES = frozenset([*verbs.VERB_MODULES, *verbs.VERB_GROUPS, *verbs.list_package_verbs()])
 _PACKAGE_LINK = re.compile(r"\]\([^)\s]*\bhven/plugins/(\w+)/")
+_REGION_FUNCTION = re.compile(r"\b(\w+_contour|contour_\w+|wcs_footprint|disc|chart|sun_[lb]0)\(")
 _SIBLING_LINK = re.compile(r"\]\((?:\.\./){1,2}(\w+)/docs/")  # on a page of a package
 
 
@@ -41,7 +44,7 @@ def list_absent_packages() -> frozenset[str]:
     """List the packages that pages link to, but that this process does not use."""
     pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md")]
     linked = {name for page in pages for name in _PACKAGE_LINK.findall(page)}
-    return frozenset(linked - {package.name for package in plugins.list_plugin_packages()})
+    return frozenset(linked - set(PACKAGE_NAMES))
 
 
 def load_core_fixtures(name: str) -> dict[str, Any]:
@@ -207,6 +210,36 @@ def load_drafter(name: str) -> Any:
     return drafters[name]
 
 
+def has_package_objects(field_name: str) -> bool:
+    """Return whether a package in use names objects in a field of its record; fail if no package is absent.
+
+    Parameters
+    ----------
+    field_name
+        A field of `hven.model.plugins.PluginPackage`: ``job_providers``.
+    """
+    has_objects = any(package.list_object_places(field_name) for package in plugins.list_plugin_packages())
+    if not has_objects and not list_absent_packages():
+        pytest.fail(f"no plug-in package has {field_name}")
+    return has_objects
+
+
+def require_package_objects(field_name: str) -> None:
+    """Skip the test if no package in use names objects in a field of its record."""
+    report_missing_plugins([] if has_package_objects(field_name) else [field_name])
+
+
+def require_functions(*names: str) -> None:
+    """Skip the test if functions of descriptors are missing because their package is absent.
+
+    Parameters
+    ----------
+    names
+        Names in any case.
+    """
+    report_missing_plugins([name for name in names if MAPPING_FUNCTIONS.find_function(name) is None])
+
+
 def require_verb(name: str) -> None:
     """Skip the test if a verb is missing because its package is absent."""
     report_missing_plugins([] if name in VERB_NAMES else [f"the verb {name}"])
@@ -241,9 +274,11 @@ def report_missing_plugins(missing: list[str]) -> None:
 
 
 def find_missing_plugins(directory: Path) -> list[str]:
-    """Find what the descriptors of a site name and no package in use has: kinds, forms of documents, endings of files."""
+    """Find what the descriptors of a site name and no package in use has: kinds, forms of documents, files, functions."""
     missing = set()
     for path in directory.glob("collections/*/*.yaml"):
+        names = set(_REGION_FUNCTION.findall(path.read_text(encoding="utf-8")))
+        missing |= {name for name in names if MAPPING_FUNCTIONS.find_function(name) is None}
         for source in _iterate_sources(yaml.safe_load(path.read_text(encoding="utf-8"))):
             missing |= set(_list_missing_parts(source))
     return sorted(missing)

@@ -22,8 +22,9 @@ How to: ``docs/howto/regions.md``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hven.model import plugins
 from hven.model.sky import (
     Circle,
     Moc,
@@ -31,7 +32,6 @@ from hven.model.sky import (
     Range,
     Regions,
     compute_angular_distance,
-    contours,
     frames,
     region_files,
 )
@@ -39,17 +39,6 @@ from hven.model.sky import (
 if TYPE_CHECKING:
     import os
 
-Contours = contours.ContourRegions
-Disc = contours.DiscImage
-Chart = contours.CylindricalMap
-HELIO = contours.HELIO_STEPS
-FREEMAN = contours.FREEMAN_STEPS
-chain_codes = contours.build_regions_from_chain_codes
-pixel_lists = contours.build_regions_from_pixel_lists
-masks = contours.build_regions_from_labels
-boxes = contours.build_regions_from_pixel_boxes
-directions = contours.build_regions_from_directions
-sun = contours.sun
 from_texts = region_files.parse_region_texts
 to_texts = region_files.write_region_texts
 from_geojson = region_files.parse_geojson
@@ -90,30 +79,40 @@ def read_regions(
     return region_files.parse_region_file(path.read_bytes(), name or path.name, make_valid=mend)
 
 
+def _map_package_names() -> dict[str, str]:
+    """Return the names that plug-in packages add, with the place of each object."""
+    return {name: place for package in plugins.list_plugin_packages() for name, place in package.sky_names.items()}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of a plug-in package when it is first used."""
+    place = _map_package_names().get(name)
+    if place is None:
+        unused_error = plugins.find_unused_plugin_error("sky_names", name)
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(str(unused_error) if unused_error else message)
+    globals()[name] = plugins.load_named_object(place, f"hven.sky.{name}")
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 __all__ = [
-    "FREEMAN",
-    "HELIO",
-    "Chart",
     "Circle",
-    "Contours",
-    "Disc",
     "Moc",
     "Polygon",
     "Range",
     "Regions",
-    "boxes",
-    "chain_codes",
     "compute_angular_distance",
-    "directions",
     "frames",
     "from_geojson",
     "from_texts",
-    "masks",
-    "pixel_lists",
     "read_moc",
     "read_regions",
-    "sun",
     "to_geojson",
     "to_texts",
     "write_moc",
 ]
+__all__ += list(_map_package_names())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import partial
 
 import astropy.units as u
 import erfa
@@ -14,31 +15,15 @@ from astropy.coordinates import (
     BaseBodycentricRepresentation,
     BaseGeodeticRepresentation,
     CartesianRepresentation,
-    SkyCoord,
     get_body_barycentric,
 )
-from astropy.io import fits
 from astropy.time import Time
-from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adql_runner import create_connection, write_expression
-from hven.adql import bind_expression, parse_expression
-from hven.engines.duckdb.dialect import DuckDBDialect
+from adql_runner import compute_expression, create_connection
 from hven.model.errors import BindError
 from hven.model.sky import bodies, footprints, time_scales
-from hven.model.table import Column
-from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, ColumnType
-
-TYPES = {
-    pa.float64(): FLOAT64,
-    pa.int64(): INT64,
-    pa.int32(): INT32,
-    pa.string(): STRING,
-    pa.timestamp("us"): TIMESTAMP,
-    pa.bool_(): BOOLEAN,
-}
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +34,7 @@ def con():
 @pytest.fixture
 def compute(con):
     """Compute an expression over columns; units by name."""
-
-    def run(text, units=None, **columns):
-        table = pa.table(columns or {"nothing": [0]})
-        known = [
-            Column(
-                name=name,
-                type=TYPES.get(table.schema.field(name).type, ColumnType("double", "*")),
-                unit=(units or {}).get(name),
-            )
-            for name in table.schema.names
-        ]
-        bound = bind_expression(parse_expression(text), known)
-        con.register("t0", table)
-        return (
-            con.execute(f"SELECT {write_expression(bound, DuckDBDialect())} AS v FROM t0")
-            .to_arrow_table()["v"]
-            .combine_chunks()
-        )
-
-    return run
+    return partial(compute_expression, con)
 
 
 def stamps(*texts):
@@ -400,46 +366,3 @@ def test_polygons_are_turned_as_asked(compute):
         assert sky == triangle
         assert body == [0.0, -10.0, 10.0, 0.0, 0.0, 10.0]
     assert compute("lonlat_box(a, 10, -5, 5, 'sky')", a=[350.0, 10.0, 170.0, None]).to_pylist() == [[350.0, -5.0, 350.0, 5.0, 10.0, 5.0, 10.0, -5.0], None, None, None]  # fmt: skip
-
-
-@pytest.mark.parametrize("projection", footprints.PROJECTIONS)
-def test_footprints_as_astropy(compute, projection):
-    names = (
-        "ctype1",
-        "ctype2",
-        "crval1",
-        "crval2",
-        "crpix1",
-        "crpix2",
-        "cd1_1",
-        "cd1_2",
-        "cd2_1",
-        "cd2_2",
-        "naxis1",
-        "naxis2",
-    )
-    draw = np.random.default_rng(5)
-    rows = []
-    for number in range(40):
-        angle, scale, swap = draw.uniform(0, 2 * np.pi), draw.uniform(1e-4, 0.02), number % 3 == 0
-        cd = scale * np.array([[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        centre = (draw.uniform(0, 360), draw.uniform(-89.9, 89.9))
-        cd, centre = (cd[::-1], centre[::-1]) if swap else (cd, centre)
-        kinds = (f"RA---{projection}", f"DEC--{projection}")
-        rows.append((*(kinds[::-1] if swap else kinds), *centre, 400.5, 512.0, *cd.ravel(), 800, 1024))
-    got = compute(
-        f"wcs_footprint({', '.join(names)})", **{name: [row[at] for row in rows] for at, name in enumerate(names)}
-    )
-    for row, polygon in zip(rows, got.to_pylist(), strict=True):
-        header = fits.Header(dict(zip([name.upper() for name in names], row, strict=True)))
-        wcs = WCS(header)
-        lons, lats = np.array(polygon).reshape(-1, 2).T
-        corners = SkyCoord(lons * u.deg, lats * u.deg)
-        ours = {tuple(round(float(x) * 2) / 2 for x in pair) for pair in zip(*wcs.world_to_pixel(corners), strict=True)}
-        assert ours == {(-0.5, -0.5), (799.5, -0.5), (799.5, 1023.5), (-0.5, 1023.5)}
-
-
-def test_images_of_other_axes_have_no_footprint(compute):
-    cards = "10, 20, 50, 50, -0.01, 0, 0, 0.01, 100, 100"
-    assert compute(f"wcs_footprint('GLON-TAN', 'GLAT-TAN', {cards})").to_pylist() == [None]
-    assert compute(f"wcs_footprint('RA---AIT', 'DEC--AIT', {cards})").to_pylist() == [None]

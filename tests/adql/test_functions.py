@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import itertools
 import math
 import re
 
@@ -23,6 +24,7 @@ from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, EvaluationError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, ColumnType
+from plugin_needs import list_absent_packages
 from shared import EXAMPLES_FACTOR, ROOT
 
 ONE = StaticTableCatalogue([Table(schema="s", name="one", columns=())])
@@ -56,7 +58,7 @@ def test_every_function_has_an_sql():
     missing = [
         entry.name
         for entry in MAPPING_FUNCTIONS
-        if entry.name not in DuckDBDialect.functions and entry.name not in special
+        if entry.name not in {*DuckDBDialect.functions, *special} and "duckdb" not in entry.sql
     ]
     assert missing == []
     methods = [text[1:] for text in DuckDBDialect.functions.values() if text.startswith(".")]
@@ -436,7 +438,12 @@ def test_infinity_and_nan_are_numbers():
 
 def test_the_reference_lists_every_function_as_it_is():
     text = (ROOT / "docs" / "reference" / "adql.md").read_text(encoding="utf-8")
-    assert text.partition("reference() -->\n\n")[2].rstrip() == write_function_reference().rstrip()
+    lines = text.partition("reference() -->\n\n")[2].rstrip().splitlines()
+    if list_absent_packages():  # the page has their functions, too
+        names = [re.match(r"\| `(\w+)\(", line) for line in lines]
+        is_known = [match is None or MAPPING_FUNCTIONS.find_function(match[1]) is not None for match in names]
+        lines = list(itertools.compress(lines, is_known))
+    assert lines == write_function_reference().rstrip().splitlines()
 
 
 # --- positions, spectra, MOCs: against astropy and mocpy

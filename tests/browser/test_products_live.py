@@ -20,7 +20,7 @@ from astropy.io import fits
 from browser_tab import BrowserTab, open_tab
 from samp_hub import HUB_ADDRESS, TopcatClient
 
-from plugin_needs import require_medium, require_page_part
+from plugin_needs import require_medium, require_page_part, require_plugins
 from process_runner import Server, run_hven, serve_site
 from shared import shared
 
@@ -223,6 +223,7 @@ def test_nine_wavelengths_of_a_day_leave_as_one_archive(
     tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
 ) -> None:
     """216 images, each the nearest to its hour by what a plain search over all of them finds."""
+    require_plugins("protocols", "archive")
     page = tab.open_page("/collections/sun/images")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(f"[data-count] b:text-is('{len(files[1])}')")
@@ -416,6 +417,8 @@ def test_files_of_all_kinds_are_sent_as_what_programs_read(
 ) -> None:
     if address.endswith(".qub"):
         require_medium(shared("data/planetary/cubes/v1477479472_1.qub"))
+    if address.endswith(".cdf"):
+        require_plugins("media", "cdf")
     topcat.client.bind_receive_notification("table.load.fits", topcat.receive_message)
     tab.allowed = (HUB_ADDRESS,)
     page = tab.open_page("/collections/clouds/main?_row=" + quote(json.dumps([ident])))

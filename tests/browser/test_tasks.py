@@ -26,7 +26,7 @@ from astropy.io import fits
 from astropy.table import Table
 from browser_tab import BrowserTab, open_tab
 
-from plugin_needs import list_word_pages, require_core_fixtures, require_page_part
+from plugin_needs import list_word_pages, require_core_fixtures, require_page_part, require_plugins
 from process_runner import Server, reserve_port, serve_site
 from shared import shared
 
@@ -155,6 +155,7 @@ def nearest(folder: Path) -> set[str]:
 
 
 def test_a_day_of_nine_channels_at_one_hour_in_one_archive(reader: Reader, sources: Path) -> None:
+    require_plugins("protocols", "archive")
     wanted = nearest(sources / "aia" / "data")
     assert len(wanted) == 216
     reader.table("aia", "Images of the Sun by SDO/AIA")
@@ -199,6 +200,7 @@ def of_nili_fossae(folder: Path) -> dict[str, float]:
 
 
 def test_cubes_with_olivine_of_a_place_at_the_turn_of_the_year_as_fits(reader: Reader, sources: Path) -> None:
+    require_plugins("protocols", "archive")
     wanted = of_nili_fossae(sources)
     assert len(wanted) > 1
     reader.search("Nili Fossae")

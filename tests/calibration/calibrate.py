@@ -11,14 +11,18 @@ continues.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
+import py_compile
+import queue
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import site_probes
-from source_faults import Fault, draw_faults, run_git
+from source_faults import Fault, draw_faults, read_old_faults, run_git
 
 import tiers
 
@@ -44,6 +48,7 @@ TESTS_PER_RUN = 300  # tests of one run
 TESTS_PER_MODULE = 5  # of each module, these run before its others
 MIN_PARALLEL_TESTS = 40  # tests of one run, from which two processes are worth it
 PROBE_TIMEOUT_SECONDS = 3600  # of the run that finds the tests
+CLONE_COUNT = 2  # faults that are tried at once, each in a clone of its own
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,11 @@ class Clone:
             source, target = ROOT / "src/hven/portal" / made, directory / "src/hven/portal" / made
             if source.exists() and not target.exists():
                 shutil.copytree(source, target)
+        # Python compares the hash of a source with the hash in its compiled file. Otherwise it would miss a fault that
+        # keeps the size of the file, within the same second.
+        compileall.compile_dir(
+            directory / "src", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+        )
         shared = directory.parent / "shared"
         if (ROOT.parent / "shared").exists() and not shared.exists():
             shared.symlink_to(ROOT.parent / "shared")
@@ -144,7 +154,7 @@ class Clone:
 
     def run_tier(self, tests: list[str]) -> str:
         """Run some modules or tests as the first tier does; return the first test that fails, or an empty text."""
-        names = self.directory.parent / "tests.txt"
+        names = self.directory.with_suffix(".txt")
         names.write_text("".join(f"{test}\n" for test in tests), encoding="utf-8")
         parallel = ("--forks", "2") if len(tests) > MIN_PARALLEL_TESTS else ("-n", "0")
         code, told = self.run_pytest(["-x", "--tier", "first", f"@{names}"], TIMEOUT_SECONDS, parallel)
@@ -244,15 +254,15 @@ def read_outcomes(path: Path) -> Iterator[Outcome]:
             continue
 
 
-def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
-    """Write the table of outcomes."""
+def write_page(outcomes: list[Outcome], commit: str, count: int, known_count: int) -> None:
+    """Write the table of the outcomes of faults that were drawn from all known ones."""
     caught = sum(one.caught for one in outcomes)
     lines = [
         "# Calibration of the first tier",
         "",
-        f"Do the tests find faults? {count} faults were drawn with the seed {SEED}: each changes one expression on a line that a fixing commit had",
-        "written. The program writes one fault at a time into a clone and runs the tests of the first tier that execute this line, until one fails.",
-        "A test counts if it passes without the fault.",
+        f"Do the tests find faults? Of the {known_count} faults of the past in `tests/calibration/old_faults.toml`, {count} were drawn with the seed",
+        f"{SEED}. Each is written for the present code. The program puts one fault at a time into a clone and runs the tests of the first tier that execute",
+        "this place, until one fails. A test counts if it passes without the fault.",
         "",
         f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**; the tests should catch {MIN_CAUGHT_PERCENT} %.",
         "",
@@ -260,7 +270,7 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
         "|---|---|",
     ]
     for one in sorted(outcomes, key=lambda one: (one.caught, one.path, one.line)):
-        what = f"`{one.path.removeprefix('src/hven/')}:{one.line}` {one.what}".replace("|", "\\|")
+        what = f"{one.what} (`{one.path.removeprefix('src/hven/')}:{one.line}`)".replace("|", "\\|")
         by = (
             f"`{one.by[:120]}`"
             if one.caught
@@ -281,6 +291,7 @@ def main() -> int:
     commit = run_git(ROOT, "rev-parse", "HEAD").strip()
     kept = CACHE / f"{commit[:10]}-{SEED}-{words.count}.jsonl"
     faults = draw_faults(ROOT, SEED, words.count)
+    known_count = len(read_old_faults(ROOT))
     if words.list:
         for fault in faults:
             print(f"{fault.kind} {fault.path}:{fault.line} {fault.what} ({fault.commit[:10]})")
@@ -291,21 +302,35 @@ def main() -> int:
         for fault in faults
         if fault.name not in done or (words.whole and not done[fault.name].caught and not done[fault.name].whole)
     ]
-    clone = Clone(CACHE / "clone/hven", commit)
+    clones: queue.Queue[Clone] = queue.Queue()
+    for number in range(CLONE_COUNT):
+        clones.put(Clone(CACHE / f"clone/hven-{number}", commit))
     kept.parent.mkdir(parents=True, exist_ok=True)
     notes = kept.with_suffix(".tests")
     if not (notes / "done").exists():
         shutil.rmtree(notes, ignore_errors=True)
+        clone = clones.get()
         clone.find_tests(faults, notes)
+        clones.put(clone)
         (notes / "done").touch()
     tests = site_probes.read_notes(notes)
-    for fault in left[: words.run]:
-        outcome = try_fault(clone, fault, tests[faults.index(fault)] - {""}, whole=words.whole)
-        with kept.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(vars(outcome)) + "\n")
-        done[fault.name] = outcome
-        print(f"{'caught' if outcome.caught else 'NOT CAUGHT'} {fault.path}:{fault.line} {fault.what} by {outcome.by or 'nothing'}, {outcome.seconds:.0f} s", flush=True)  # fmt: skip
-        write_page([done[one.name] for one in faults if one.name in done], commit, words.count)
+
+    def try_in_free_clone(fault: Fault) -> Outcome:
+        clone = clones.get()
+        try:
+            return try_fault(clone, fault, tests[faults.index(fault)] - {""}, whole=words.whole)
+        finally:
+            clones.put(clone)
+
+    with ThreadPoolExecutor(CLONE_COUNT) as executor:
+        for future in as_completed([executor.submit(try_in_free_clone, fault) for fault in left[: words.run]]):
+            outcome = future.result()
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(vars(outcome)) + "\n")
+            done[outcome.name] = outcome
+            print(f"{'caught' if outcome.caught else 'NOT CAUGHT'} {outcome.path}:{outcome.line} {outcome.what} by {outcome.by or 'nothing'}, {outcome.seconds:.0f} s", flush=True)  # fmt: skip
+            outcomes = [done[one.name] for one in faults if one.name in done]
+            write_page(outcomes, commit, words.count, known_count)
     caught = sum(one.caught for one in done.values())
     print(f"{caught} of {len(done)} caught")
     return 0 if 100 * caught >= MIN_CAUGHT_PERCENT * len(done) else 1

@@ -1,4 +1,4 @@
-"""Draw faults that tests should catch: fixing commits undone, and mutants of the lines that they changed."""
+"""Faults that tests should catch: faults of the past, put back by hand, and mutants of lines that corrections wrote."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import random
 import re
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 FIX_WORDS = re.compile(
     r"\b(mend|fix|fault|wrong|bug|refus|lost|lose|leak|crash|repair|any more|no longer|never|correct)\w*", re.IGNORECASE
 )
+OLD_FAULTS = Path(__file__).with_name("old_faults.toml")
 MAX_COMMITS = 3000  # commits, the newest first
 IGNORED_COMMITS = ".git-blame-ignore-revs"  # they renamed and formatted whole packages
 MAX_FAULTS_PER_FILE = 3
+MAX_FIXED_FILES = 6  # source files that a correction changes; a commit that changes more does something else, too
 OPPOSITE_OPERATORS: dict[type[ast.AST], str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
     ast.In: "not in", ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
@@ -29,9 +32,9 @@ class Fault:
     Attributes
     ----------
     name
-        The commit and the place; it identifies the fault in all runs.
+        The commit and the place, or the name of an old fault; it identifies the fault in all runs.
     kind
-        ``undone``: the source lines before a commit; ``mutant``: one changed expression.
+        ``old``: a fault that Hven once had, in the present code; ``mutant``: one changed expression.
     path
         The first file that it changes.
     line
@@ -39,7 +42,7 @@ class Fault:
     what
         The change in a few words.
     commit
-        The fixing commit.
+        The fixing commit of a mutant.
     tests
         The test modules that this commit changed.
     texts
@@ -65,11 +68,9 @@ def run_git(root: Path, *words: str, stdin: str | None = None, check: bool = Tru
 
 def list_fix_commits(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Yield commits that fixed something, with the sources and the test modules that they changed."""
-    told = run_git(
-        root, "log", f"--max-count={MAX_COMMITS}", "--no-merges", "--name-only", "--format=%x1e%H%x1f%s%x1f%b%x1f"
-    )
+    told = run_git(root, "log", f"--max-count={MAX_COMMITS}", "--no-merges", "--name-only", "--format=%x1e%H%x1f%s%x1f")
     for part in told.split("\x1e")[1:]:
-        commit, title, body, names = part.split("\x1f")
+        commit, title, names = part.split("\x1f")
         paths = [name for name in names.split("\n") if name]
         sources = tuple(
             name for name in paths if name.startswith("src/hven/") and name.endswith(".py") and (root / name).exists()
@@ -77,26 +78,50 @@ def list_fix_commits(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[s
         tests = tuple(
             name for name in paths if re.fullmatch(r"tests/(.*/)?test_\w+\.py", name) and (root / name).exists()
         )
-        if sources and tests and FIX_WORDS.search(f"{title} {body}"):
+        if tests and 0 < len(sources) <= MAX_FIXED_FILES and FIX_WORDS.search(title):
             yield commit, sources, tests
 
 
+def read_old_faults(root: Path) -> list[Fault]:
+    """Read the faults that Hven once had, rewritten for the present code, but for those of deleted packages.
+
+    Each has a ``name``, the source ``path``, the ``old`` text, which must occur once, and the ``new`` text, which has
+    the fault.
+
+    Raises
+    ------
+    ValueError
+        The source has changed, so a fault can no longer be put back; it names all such faults.
+    """
+    faults, outdated = [], []
+    for entry in tomllib.loads(OLD_FAULTS.read_text(encoding="utf-8"))["fault"]:
+        path = root / entry["path"]
+        package = re.match(r"src/hven/plugins/\w+/", entry["path"])
+        if package and not (root / package[0] / "plugin.py").exists():
+            continue
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        faulty = text.replace(entry["old"], entry["new"])
+        if text.count(entry["old"]) != 1 or not is_module(faulty):
+            outdated.append(entry["name"])
+            continue
+        line = text[: text.index(entry["old"])].count("\n") + 1
+        faults.append(Fault(entry["name"], "old", entry["path"], line, entry["what"], "", (), {entry["path"]: faulty}))
+    if outdated:
+        message = f"rewrite these faults in {OLD_FAULTS.name} for the present source: {', '.join(outdated)}"
+        raise ValueError(message)
+    return faults
+
+
 def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
-    """Draw the faults of a seed: a tenth of them are undone commits, as far as these can be undone, the others mutants.
+    """Draw the faults of a seed: faults of the past, and if there are fewer than the count, mutants.
 
     A mutant changes a line that a fixing commit wrote; renamed and formatted lines count as written by the commit before.
     """
     numbers = random.Random(seed)
-    fix_commits = list(list_fix_commits(root))
-    numbers.shuffle(fix_commits)
-    faults: list[Fault] = []
-    for commit, sources, tests in fix_commits:
-        if len(faults) * 10 >= count:
-            break
-        fault = undo_commit(root, commit, sources, tests)
-        if fault is not None:
-            faults.append(fault)
-    tests_by_commit = {commit: tests for commit, _, tests in fix_commits}
+    faults = read_old_faults(root)
+    numbers.shuffle(faults)
+    faults = faults[:count]
+    tests_by_commit = {commit: tests for commit, _, tests in list_fix_commits(root)}
     paths = sorted(run_git(root, "ls-files", "src/hven/*.py").split())
     for _ in range(MAX_FAULTS_PER_FILE):
         numbers.shuffle(paths)
@@ -109,47 +134,6 @@ def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
     return faults
 
 
-def undo_commit(root: Path, commit: str, sources: tuple[str, ...], tests: tuple[str, ...]) -> Fault | None:
-    """Undo the change of a commit in the sources, if it is one hunk that is still unchanged."""
-    patch = run_git(root, "show", "--format=", "-U3", commit, "--", *sources)
-    if len(re.findall(r"^@@", patch, re.MULTILINE)) != 1:
-        return None
-    path = sources[0] if len(sources) == 1 else next(iter(re.findall(r"^\+\+\+ b/(\S+)", patch, re.MULTILINE)))
-    if not list_added_lines(root, commit, path):
-        return None  # it only took lines away
-    applied = subprocess.run(["git", "-C", str(root), "apply", "-R", "--check", "-"], input=patch, text=True, capture_output=True, check=False)  # fmt: skip
-    if applied.returncode:
-        return None
-    hunk = re.search(r"^@@ -\S+ \+(\d+)", patch, re.MULTILINE)
-    assert hunk
-    text = revert_patch(root, patch, path)
-    if not is_module(text):
-        return None
-    return Fault(
-        f"{commit[:10]} undone",
-        "undone",
-        path,
-        int(hunk[1]),
-        "one hunk is as it was before",
-        commit,
-        tests,
-        {path: text},
-    )
-
-
-def revert_patch(root: Path, patch: str, path: str) -> str:
-    """Return the text of a file without the change of a patch; the checkout does not change."""
-    lines = (root / path).read_text(encoding="utf-8").split("\n")
-    body = re.split(r"^@@.*@@.*\n", patch, maxsplit=1, flags=re.MULTILINE)[1].rstrip("\n").split("\n")
-    body = [line for line in body if not line.startswith("\\")]
-    new = [line[1:] for line in body if line[:1] in " +" or not line]
-    old = [line[1:] for line in body if line[:1] in " -" or not line]
-    for at in range(len(lines) - len(new) + 1):
-        if lines[at : at + len(new)] == new:
-            return "\n".join([*lines[:at], *old, *lines[at + len(new) :]])
-    return ""
-
-
 def is_module(text: str) -> bool:
     """Return whether a text is a valid module."""
     try:
@@ -157,12 +141,6 @@ def is_module(text: str) -> bool:
     except SyntaxError:
         return False
     return bool(text)
-
-
-def list_added_lines(root: Path, commit: str, path: str) -> set[str]:
-    """List the lines that a commit wrote into a file."""
-    told = run_git(root, "show", "--format=", "-U0", commit, "--", path)
-    return {line[1:] for line in told.split("\n") if line.startswith("+") and not line.startswith("+++")}
 
 
 def draw_mutant(

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 from typer.main import get_command
@@ -142,6 +144,41 @@ class TestFileSource(example_plugins.load_test_class("labels")):  # type: ignore
         assert [(one.file, one.reason) for one in refused] == [("c.lbl", "the label has no END")]
         assert [pin.sha256 is not None for pin in source.list_input_versions()] == [True] * 4
 
+    def test_row_numbers_of_the_batches_count(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = self.write_source_files(tmp_path)
+        module = plugins.load_plugin("sources", self.kind)
+
+        def read_second_rows(_self: Any, _file: Any) -> Iterator[pa.RecordBatch]:
+            yield pa.record_batch({"PRODUCT_ID": ["x"], ROW_NUMBER_COLUMN: pa.array([5], pa.int64())})
+
+        monkeypatch.setattr(module.Labels, "read_file_batches", read_second_rows)
+        source = module.open(module.Options(**options | {"keys": ["PRODUCT_ID"]}), SourceContext(directory=tmp_path))
+        found = self.read_source_table(source, ["PRODUCT_ID", ROW_NUMBER_COLUMN])
+        assert set(found[ROW_NUMBER_COLUMN].to_pylist()) == {5}
+
+    @pytest.mark.parametrize("method", ["__init__", "list_columns", "read_file_batches"])
+    def test_check_reports_files_that_cannot_be_read(
+        self, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = plugins.load_plugin("sources", self.kind)
+        runner, program = CliRunner(), build_typer_app()
+        assert runner.invoke(program, ["init", str(tmp_path / "site")]).exit_code == 0
+        directory = tmp_path / "site/collections/c"
+        directory.mkdir(parents=True)
+        options = self.write_source_files(directory)
+        text = f"collection: c\ntitle: C\ntables:\n  t: {{source: {{kind: labels, files: '*.lbl', keys: {options['keys']}}}}}\n"
+        (directory / "c.yaml").write_text(text, encoding="utf-8")
+        command = ["--site", str(tmp_path / "site"), "check", "c"]
+        assert runner.invoke(program, command).exit_code == 0
+
+        def fail(*_: Any) -> Any:
+            raise SourceError("the disk turns too slowly", remedy="wait")
+
+        monkeypatch.setattr(module.Labels, method, fail)
+        result = runner.invoke(program, command)
+        assert result.exit_code == 1
+        assert "c.yaml:4:15: the disk turns too slowly; wait\n" in result.output
+
     def test_its_files_are_known_by_name_and_content(self, tmp_path: Path) -> None:
         self.write_source_files(tmp_path)
         assert (
@@ -233,7 +270,7 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
     [
         ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct it: the plugin 'counts' of hven.panes, at hven_counts.py:"),
         ("COUNT(*) AS stars", "COUNT(*) AS stars, nowhere", "BindError: line 1, column "),
-        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'"),
+        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'; correct it: its query or its template, in hven_counts"),
     ],
 )  # fmt: skip
 def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was: str, broken: str, told: str) -> None:
@@ -345,6 +382,19 @@ def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
         [("b", "functions")],
         [("c", "panes")],
     ]
+
+
+def test_a_source_without_open_and_a_service_without_table_are_reported(tmp_path: Path) -> None:
+    with example_plugins.install_plugin("nights", tmp_path / "nights"):
+        path = tmp_path / "nights/hven_nights.py"
+        path.write_text(path.read_text().replace("\ndef open(", "\ndef start("), encoding="utf-8")
+        [fault] = plugins.find_plugin_faults()
+    assert "hven_nights) has no function `open`" in fault.message
+    with example_plugins.install_plugin("bright", tmp_path / "bright"):
+        path = tmp_path / "bright/hven_bright.py"
+        path.write_text(path.read_text().replace("/bright/{table}", "/bright"), encoding="utf-8")
+        [fault] = plugins.find_plugin_faults()
+    assert "the path of the service bright lacks {table}: '/bright'" in fault.message
 
 
 @pytest.mark.parametrize(

@@ -126,12 +126,11 @@ BLOCKS = [
 BLOCK_COLUMNS = {
     "rows": "granule_uid: {type: string}, thumbnail_url: {type: string}, time_min: {type: float64}, "
     "n_files: {type: int64}, files: {type: string}, first_file: {type: string}",
-    "regions": "s_region: {type: polygon}",
 }
 
 
 def test_there_are_blocks_beside_the_examples() -> None:
-    assert {page for page, _ in BLOCKS} >= {"rows", "regions", "files"}
+    assert {page for page, _ in BLOCKS} >= {"rows", "files"}
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS)

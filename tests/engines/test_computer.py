@@ -140,8 +140,9 @@ def test_what_is_dear() -> None:
     tuple(int(part) for part in platform.release().split(".")[:2]) < (6, 12),
     reason="turns are nobody's to say before Linux 6.12",
 )
-def test_what_computes_there_has_short_turns(engine: DuckEngine) -> None:
+def test_what_computes_there_has_short_turns(site: Site, engine: DuckEngine) -> None:
     (process,) = engine.list_helper_processes()
+    rows_of(site)  # the process starts threads for its first query
     told = {thread.name: (thread / "sched").read_text() for thread in Path(f"/proc/{process}/task").iterdir()}
     turns = {name: found[1] for name, text in told.items() if (found := re.search(r"se\.slice +: +([0-9]+)", text))}
     short = {name for name, turn in turns.items() if turn == str(query_worker.TIME_SLICE_NANOSECONDS)}

@@ -156,6 +156,20 @@ def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):
     assert not wrong
 
 
+def test_duckdb_is_opened_by_the_first_query_and_not_before_a_fork(tmp_path):
+    engine = duckdb.open(tmp_path, memory=512 * 1024**2, threads=1)
+    assert engine._main_cursors is None
+    bound, prepared = plan_query(engine, "SELECT 1 + 1 AS n", ())
+    for _ in range(2):
+        execution = prepared.execute(bound.literal_values, {}, ExecutionLimits(batch_rows=100))
+        assert [batch.to_pydict() for batch in execution] == [{"n": [2]}]
+        execution.close()
+        assert engine._main_cursors is not None
+        engine.prepare_forks()
+        assert engine._main_cursors is None
+    engine.close()
+
+
 def test_a_late_cancel_hurts_nobody(engine, relations):
     bound, prepared = plan_query(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
     first = prepared.execute(bound.literal_values, relations, ExecutionLimits())

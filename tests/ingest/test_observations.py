@@ -14,6 +14,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DescriptorError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_functions
 
 
 def rows(site, adql):
@@ -102,6 +103,7 @@ def image(how):
 
 @pytest.mark.parametrize("hows", [("cd",), ("pc",), ("rota",), ("cd", "rota")])
 def test_footprints_from_headers_as_astropy(tmp_path, hows):
+    require_functions("wcs_footprint")
     with open_site_with_descriptor(tmp_path, IMAGES) as site:
         for how in hows:
             image(how).writeto(tmp_path / "collections" / "images" / f"{how}.fits")
@@ -114,6 +116,7 @@ def test_footprints_from_headers_as_astropy(tmp_path, hows):
 
 
 def test_an_image_without_cards_is_refused_with_their_names(tmp_path):
+    require_functions("wcs_footprint")
     with open_site_with_descriptor(tmp_path, IMAGES) as site:
         fits.PrimaryHDU(np.zeros((5, 5))).writeto(tmp_path / "collections" / "images" / "a.fits")
         with pytest.raises(DescriptorError, match=r"wcs_footprint\(\) does not find CTYPE1, CTYPE2, CRVAL1"):

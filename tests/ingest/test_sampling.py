@@ -145,3 +145,16 @@ def test_rows_that_no_reader_understands_count_too(tmp_path):
     rows = "ud\n" + "".join(f"word{row}\n" if row <= 7 else f"{row}\n" for row in range(1, 11))
     faults = check_and_ingest(tmp_path, text, {"a.csv": rows}, refused=True)
     assert any("7 of the first 10 rows would be rejected" in fault["message"] for fault in faults)
+
+
+def test_a_query_over_the_site_is_not_read(tmp_path):
+    descriptor = """\
+collection: a
+title: A
+tables:
+  main: {source: {kind: csv, files: a.csv}, columns: {x: int64}}
+  large: {source: {kind: query, adql: "SELECT x FROM a.main WHERE x > 1"}}
+"""
+    with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": "x\n1\n2\n"}):
+        (tmp_path / "hven.toml").write_text('name = "t"\n')
+    assert "1 descriptor: 0 errors, 0 warnings" in run_hven("--site", tmp_path, "check").stdout

@@ -30,7 +30,7 @@ from hven.model.params import collect_params
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
 from hven.site.auth import Principal
-from hven.site.store import JobRecord
+from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
 from hven.testing.site import open_tiny_site
 from process_runner import wait_until
@@ -66,6 +66,19 @@ def keep(site: Site, **limits: Any) -> JobSupervisor:
     return JobSupervisor(
         replace(site.settings, jobs=JobLimits(**limits)), worker_limit=1, idle_seconds=1.0, parent_pid=None
     )
+
+
+def test_the_supervisor_keeps_the_store_of_its_parent_and_closes_its_connections(site: Site) -> None:
+    """So that no fork of it has them; a store that is opened anew takes time and memory."""
+    store = StateStore(site.settings.var_directory, site.settings.store)
+    store.close()
+    supervisor = JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None, store=store)
+    for _ in range(2):
+        assert supervisor._get_store() is store
+        assert store.jobs.count_waiting() == 0
+        assert store._database.engine.pool.checkedin() == 1
+        supervisor._close_store()
+        assert store._database.engine.pool.checkedin() == 0
 
 
 # --- the queue -----------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ def test_fitsverify_has_nothing_to_say(tmp_path, pattern):
 def test_stilts_reads_the_same_numbers(tmp_path):
     """Of a CDF as FITS and as VOTable: what cdflib reads."""
     path = shared("data/helio/cdf/de2_ion2s_rpa_19830213_v01.cdf")
+    require_medium(path)
     names = ["ionTemperature", "ionDensity", "scPotential", "glat", "alt"]
     with open_product(path) as product:
         part = next(one for one in product.parts if isinstance(one, TablePart))

@@ -30,6 +30,7 @@ API_MODULES = frozenset(
         "hven.adql.functions",
         "hven.adql.reserved_words",
         "hven.adql.scope",
+        "hven.adql.signatures",
         "hven.adql.sql_writer",
         "hven.adql.syntax_tree",
         "hven.adql.value_kinds",
@@ -39,6 +40,7 @@ API_MODULES = frozenset(
         "hven.descriptor.api.key_proposals",
         "hven.descriptor.api.keys",
         "hven.descriptor.api.descriptor_sections",
+        "hven.descriptor.api.hfc_columns",
         "hven.descriptor.api.table_descriptions",
         "hven.descriptor.api.yaml_text",
         "hven.descriptor.value_schema",
@@ -47,6 +49,7 @@ API_MODULES = frozenset(
         "hven.descriptor.observations",
         "hven.engines",
         "hven.engines.api.dialects",
+        "hven.engines.api.engine_functions",
         "hven.engines.api.executions",
         "hven.engines.api.geometry_analysis",
         "hven.engines.api.query_analysis",
@@ -69,8 +72,9 @@ API_MODULES = frozenset(
         "hven.ingest.sync",
         "hven.ingest.sync.change_sets",
         "hven.jobs",
-        "hven.jobs.declared_types",
         "hven.jobs.job_service",
+        "hven.jobs.tap",
+        "hven.jobs.type_catalogue",
         "hven.model",
         "hven.model.deadlines",
         "hven.model.errors",
@@ -81,6 +85,8 @@ API_MODULES = frozenset(
         "hven.model.settings",
         "hven.model.shape_columns",
         "hven.model.sky",
+        "hven.model.sky.api.ragged_arrays",
+        "hven.model.sky.api.ring_geometry",
         "hven.model.table",
         "hven.model.types",
         "hven.model.units",
@@ -105,8 +111,6 @@ API_MODULES = frozenset(
         "hven.services.address_rewriting",
         "hven.services.addresses",
         "hven.services.api.positions",
-        "hven.services.archives",
-        "hven.services.api.archives",
         "hven.services.api.files",
         "hven.services.api.responses",
         "hven.services.api.threads",
@@ -116,6 +120,7 @@ API_MODULES = frozenset(
         "hven.services.datalinks",
         "hven.services.errors",
         "hven.services.face",
+        "hven.services.file_archives",
         "hven.services.file_preparation",
         "hven.services.file_rows",
         "hven.services.params",
@@ -137,14 +142,10 @@ API_MODULES = frozenset(
         "hven.sources.api.fetched_files",
         "hven.sources.api.file_rows",
         "hven.sources.api.header_rows",
-        "hven.sources.api.json_pages",
-        "hven.sources.api.json_records",
         "hven.sources.api.key_paging",
         "hven.sources.api.rows",
         "hven.sources.api.services",
-        "hven.sources.api.tap",
         "hven.sources.api.watermarks",
-        "hven.sources.api.xml_rows",
         "hven.sources.file_kinds",
         "hven.sources.file_readers",
         "hven.sources.fits_headers",
@@ -289,7 +290,8 @@ def test_nothing_outside_names_the_package(name: str) -> None:
         if name in load_record(other).uses or any(is_inside(point, name) for point in load_record(other).extensions)
         for folder in ("src/hven", "tests")
     )
-    assert [path for path in done.stdout.splitlines() if not path.startswith(own + users)] == []
+    data = ("tests/calibration/old_faults.toml",)  # those of a deleted package are passed over
+    assert [path for path in done.stdout.splitlines() if not path.startswith(own + users + data)] == []
 
 
 def test_tables_in_the_system_state_are_those_of_the_records() -> None:
@@ -310,6 +312,7 @@ def test_packages_use_each_other_without_cycles_and_at_most_two_deep() -> None:
 
     def measure_depth(name: str, users: tuple[str, ...] = ()) -> int:
         assert name not in users, f"{' -> '.join((*users, name))} is a cycle"
-        return max((1 + measure_depth(used, (*users, name)) for used in records[name].uses), default=0)
+        used_names = records.keys() & set(records[name].uses)  # a package that is used may be deleted
+        return max((1 + measure_depth(used, (*users, name)) for used in used_names), default=0)
 
     assert max(map(measure_depth, NAMES), default=0) <= 2

@@ -604,6 +604,7 @@ from hven.portal.api.landing_pages import LandingPageExtension, LinkedDocument
 
 NIGHT_PAGES = LandingPageExtension(
     list_documents=lambda address: [LinkedDocument(url=f"{address}/night.txt", type="text/night", name="The night")],
+    list_feeds=lambda address: [LinkedDocument(url=f"{address}/night.rss", type="text/feed", name="Nights")],
     negotiated_paths={"text/night": "night.txt"},
     build_headers=lambda _, citation: {"x-night": citation.title},
 )
@@ -633,6 +634,9 @@ def test_a_package_adds_to_pages_of_collections(package_place: Path, site: Path)
             "Stars",
             True,
         )
+        (feed_address,) = re.findall(r'type="text/feed" title="Changes" href="(.*?)"', page.text)
+        assert f'<a href="{feed_address}">Nights</a>' in page.text
+        assert feed_address.endswith("/collections/stars/night.rss")
         answer = client.ask("GET", "/collections/stars", headers={"accept": "text/night, text/html;q=0.5"})
         assert (answer.status, answer.headers["location"]) == (303, "stars/night.txt")
         assert client.ask("GET", "/collections/nothing", headers={"accept": "text/html"}).status == 404

@@ -35,11 +35,14 @@ PLUGIN = PluginPackage(
     protocols={"night": "hven_night_service"},
     file_services={"night": "hven_night_service:build_link"},
     file_preparations={"spectra": "hven_night_service:COPIES"},
+    file_archivers={"7z": "hven_night_service:ARCHIVER"},
     collection_folders=("nights",),
 )
 '''
 SERVICE = '''\
 """Images of the night."""
+
+from starlette.responses import PlainTextResponse
 
 from hven.model.params import Param
 from hven.model.table import (
@@ -105,6 +108,28 @@ def remove_stale_products(context, collection):
             copy.unlink()
 
 
+class Archive:
+    def __init__(self, addresses):
+        self.addresses = addresses
+        self.file_count = len(addresses)
+        self.missing_count = self.total_bytes = 0
+
+    def answer(self, request, kind, name, readme_lines):
+        return PlainTextResponse(f"{kind} {name} {dict(readme_lines)['Column']} {self.addresses}")
+
+
+class Archiver:
+    def get_max_files(self, settings):
+        return 3
+
+    def read_addresses(self, context, result, base_url, columns=(), link_template=None):
+        return [name for batch in result.iterate_batches() for name in batch.column(columns[0]).to_pylist()]
+
+    def plan(self, context, request, addresses):
+        return Archive(addresses)
+
+
+ARCHIVER = Archiver()
 COPIES = FilePreparation(
     create_input_describer=create_input_describer,
     prepare_file=prepare_file,
@@ -224,6 +249,15 @@ def test_pages_link_to_pages_about_files(tmp_path: Path) -> None:
         row = client.ask("GET", f"/collections/stars/main/row?{urlencode({'_row': json.dumps(['Vega'])})}")
         texts = {link["text"] for link in json.loads(row.body)["links"]}
         assert "The night of vega.txt" in texts
+
+
+def test_pages_offer_archives(tmp_path: Path) -> None:
+    with make_site(tmp_path) as site:
+        client = Client(create_application(site))
+        offers = json.loads(client.get("/collections/stars/main/take").text)
+        assert [script["name"] for script in offers["scripts"]] == ["7z"]
+        answer = client.get("/collections/stars/main/script?_as=7z")
+        assert answer.text == "7z stars.main id ['Vega']"
 
 
 def test_files_are_prepared_after_each_ingest(tmp_path: Path) -> None:

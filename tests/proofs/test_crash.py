@@ -54,7 +54,7 @@ tables:
 ZYGOTE = """
 import json, os, pathlib, signal, sys, threading
 import hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query, hven.descriptor.mapping
-from hven.ingest import _disk_space as disk_space
+from hven.ingest import _disk_space
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import Settings
@@ -187,7 +187,9 @@ def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
         return ((n, n * version * 1000 + n * (n - 1) // 2, 359.0), (10, 10 * version * 1000 + 45)), answer, target
 
     with zygote() as order:
-        calls = {verb: begun(verb, -1)[1]["calls"] for verb in KILLS}
+        answers = {verb: begun(verb, -1)[1] for verb in KILLS}
+        assert all("calls" in answer for answer in answers.values()), answers
+        calls = {verb: answer["calls"] for verb, answer in answers.items()}
         assert calls["ingest"] > 1000
         killed = 0
         states.add(before := query_published_state(site))

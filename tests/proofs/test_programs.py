@@ -106,6 +106,7 @@ class FitsProduct(NamedTuple):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     require_plugins("protocols", "conversions", "soda")
+    require_plugins("media", "cdf", "netcdf", "sav")
     require_medium(next(shared("data/planetary/cubes").glob("*.qub")))
     site = tmp_path_factory.mktemp("programs") / "site"
     run_hven("init", site)

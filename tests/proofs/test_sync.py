@@ -67,6 +67,7 @@ def make_site(
 
 def fetch_served_rows(server: Server) -> pa.Table:
     """Give the same rows and columns as `hfc.truth`, as the service answers them; asked of a process of it that has seen the last publication."""
+    require_plugins("protocols", "changes")
     settings = load_settings(server.site)
     store = StateStore(settings.var_directory, settings.store)
     state = store.read_published_snapshot_ids()[1]["hfc1ar.epn_core"]

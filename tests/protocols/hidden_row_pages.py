@@ -196,7 +196,6 @@ def iterate_start_addresses() -> Iterator[str]:
         "/health/fresh",
         "/health/ready",
         "/metrics",
-        "/changes/stars.main",
         *list_statistics_pages("stars"),
         "/index.json",
     ):

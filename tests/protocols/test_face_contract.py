@@ -68,16 +68,6 @@ class TestSia(FaceContract):
     rows = TestSia2.rows
 
 
-class TestArchive(FaceContract):
-    name = "archive"
-    table = TestSia2.table
-    rows = TestSia2.rows
-
-
-class TestChanges(FaceContract):
-    name = "changes"
-
-
 @pytest.fixture
 def _install_example_plugin(tmp_path: Path) -> Iterator[None]:
     with example_plugins.install_plugin("bright", tmp_path / "site-packages"):
@@ -136,8 +126,6 @@ def test_every_face_with_parameters_is_tried() -> None:
     assert {name for name, face in load_service_faces().items() if face.params} - package_faces == {
         "cone",
         "tap",
-        "archive",
-        "changes",
         "datalink",
         "sia",
         "sia2",

@@ -280,6 +280,7 @@ def test_what_does_not_fit_is_told_by_check(tmp_path):
 
 
 def test_the_feed_of_changes_does_not_tell_of_files(tmp_path):
+    require_plugins("protocols", "changes")
     folder = tmp_path / "collections" / "night"
     folder.mkdir(parents=True)
     (tmp_path / "hven.toml").write_text('name = "levels"\n[people]\ngroups = {survey = ["carl"]}\n')

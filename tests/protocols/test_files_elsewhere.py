@@ -23,7 +23,7 @@ from hven.services import collection_files
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from plugin_needs import has_setting, require_setting
+from plugin_needs import has_setting, require_plugins, require_setting
 
 MIB = 1 << 20
 BODY = random.Random(7).randbytes(3 * MIB + 321)
@@ -490,6 +490,7 @@ def test_two_roots_need_two_places(open_far_site):
 
 def test_files_without_checksums_are_told_apart(open_far_site, tmp_path):
     """Of one size and one time, as instruments write them: neither tags nor sums of archives are those of the other; a link within the roots has ranges, too."""
+    require_plugins("protocols", "archive")
     archive = tmp_path / "archive"
     archive.mkdir()
     for name in ("a.fits", "b.fits"):

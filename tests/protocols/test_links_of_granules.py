@@ -88,6 +88,7 @@ tables:
 def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
     """A row's file, that file as FITS and parts of it are of one kind, which the row says, its link, or at last the file's name."""
     require_plugins("protocols", "conversions")
+    require_plugins("media", "cdf")
     kinds = {"a.cdf": "ts", "b.oifits": "", "c.sav": "im#sp", "e.sav": "", "f.fits": "cube"}
     lines = "".join(f"{name[0]},data/{name},{kind}\n" for name, kind in kinds.items())
     site = open_site_with_descriptor(tmp_path, PRODUCTS, {"rows.csv": "id,file,dataproduct_type\n" + lines, **{f"data/{name}": "nothing" for name in kinds}})  # fmt: skip

@@ -17,7 +17,7 @@ from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from plugin_needs import list_statistics_pages
+from plugin_needs import list_statistics_pages, require_plugins
 
 CUBES = """\
 collection: cubes
@@ -292,13 +292,21 @@ def test_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:
     assert re.search(rf"<b>{len(build_observations())}</b>\s+files", release)
     twin = json.loads(client.get("/collections/cubes/releases/R1.json").body)
     assert [(one["rows"], one["noun"]) for one in twin["tables"]] == [(len(build_observations()), "files")]
-    for path in ("changes.atom", "changes.rss"):
-        assert f"main: {len(build_observations())} files<" in client.get(f"/collections/cubes/{path}").text, path
+    tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
+    assert tree["I0"] + tree["I1"] == number
+
+
+def test_records_say_that_they_count_files(client: Client) -> None:
+    require_plugins("protocols", "oai")
     for path in ("", "/releases/R1"):  # as OAI-PMH has it, too
         sizes = json.loads(client.get(f"/collections/cubes{path}/cite/datacite.json").body)["sizes"]
         assert sizes[0] == f"main: {len(build_observations())} files", path
-    tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
-    assert tree["I0"] + tree["I1"] == number
+
+
+def test_news_say_that_they_count_files(client: Client) -> None:
+    require_plugins("protocols", "atom")
+    for path in ("changes.atom", "changes.rss"):
+        assert f"main: {len(build_observations())} files<" in client.get(f"/collections/cubes/{path}").text, path
 
 
 def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:

@@ -25,7 +25,7 @@ from hven.model.table import FileRoot
 from hven.site import Site
 from hven.sources._stores import s3_store
 from hven.sources.remote_stores import open_remote_store
-from plugin_needs import load_core_fixtures
+from plugin_needs import load_core_fixtures, require_plugins
 
 TABLE = """\
 tables:
@@ -150,6 +150,7 @@ def members(client: Client, **more: str) -> tuple[dict[str, bytes], dict[str, di
 
 
 def test_archives_have_them(open_far_client, stored_root):
+    require_plugins("protocols", "archive")
     said, there = stored_root
     gone = () if said["root"].startswith("/") else ("never.fits",)  # on the disk it is not listed
     client = open_far_client(
@@ -177,6 +178,7 @@ def test_archives_have_them(open_far_client, stored_root):
 @pytest.mark.parametrize("form", ["zip", "tar"])
 def test_small_files_come_several_at_once_into_an_archive(open_far_client, form):
     """A server far away takes its time for each answer: an archive that asked one after the other took that time twenty times."""
+    require_plugins("protocols", "archive")
     files = {f"{number:02}.dat": bytes([number]) * 1000 for number in range(20)}
     with serve_http(ServedFiles({f"/{name}": body for name, body in files.items()})) as there:
         client = open_far_client(there.address, names=tuple(files), options=", proxied: true")
@@ -206,6 +208,7 @@ def test_small_files_come_several_at_once_into_an_archive(open_far_client, form)
 
 def test_what_breaks_off_in_an_archive_is_told_by_the_next(open_far_client):
     """Sizes are said beforehand: the connection is cut, and who asks again gets the others, with the reason."""
+    require_plugins("protocols", "archive")
     with serve_http(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
         client = open_far_client(
             there.address, names=("notes.txt", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"

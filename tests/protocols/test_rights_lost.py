@@ -22,7 +22,7 @@ from rights_matrix import list_routes
 from clocks import MovableClock
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
-from hven.jobs import declared_types
+from hven.jobs import type_catalogue
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model import settings
@@ -34,7 +34,7 @@ from job_programs import ECHO_PROGRAM
 from job_programs import write_job_type as declare
 from package_modules import load_package_modules
 from package_rights import merge_package_rights
-from plugin_needs import list_query_addresses
+from plugin_needs import has_package_objects, list_query_addresses
 from process_runner import wait_until
 
 FORM = "application/x-www-form-urlencoded"
@@ -246,9 +246,9 @@ def _query(collection: str) -> dict[str, str]:
 JOBS = {
     "tap": Line("/tap/async", lambda _, collection, __: _query(collection)),
     "table_update": Line("/tap/table-update", _table_update, shows=False, closed=frozenset({401})),
-    # of the site: a program that knows nothing but what it was sent
-    "echo": Line("/jobs/echo", lambda _, collection, __: {"WORD": f"sesame {collection}"}, shows=False),
 }  # fmt: skip
+if has_package_objects("job_providers"):  # of the site: a program that knows nothing but what it was sent
+    JOBS["echo"] = Line("/jobs/echo", lambda _, collection, __: {"WORD": f"sesame {collection}"}, shows=False)
 FILE_JOBS: dict[str, tuple[str, dict[str, str]]] = merge_package_rights("FILE_JOBS", {})
 FILE_ADDRESSES: dict[str, str] = merge_package_rights("FILE_ADDRESSES", {})
 
@@ -373,7 +373,7 @@ def list_job_addresses(world: World, line: Line, ident: str) -> list[str]:
 
 
 def test_every_kind_has_a_line(world: World) -> None:
-    assert set(declared_types.load_all_job_types(world.site.settings)) == set(JOBS), "a job type without a line in JOBS"
+    assert set(type_catalogue.load_all_job_types(world.site.settings)) == set(JOBS), "a job type without a line in JOBS"
     package_tables = {table.name for table in list_package_tables()}
     assert metadata.tables.keys() | package_tables == set(STORE), "a table of the store without a line in STORE"
     paths = {path.partition("/{job}")[0] for path in list_routes(world.site) if "{job}" in path}
@@ -580,11 +580,10 @@ def test_states_and_files_are_asked_anew(world: World, loser: Loser) -> None:
         for module in PACKAGE_REQUESTS
         for address in module.list_kept_addresses(lambda one: world.ask(one, headers).text, f"{name}.main")
     ]
-    archive = urlencode({"QUERY": f"SELECT obs_id, file FROM {name}.main", "FORMAT": "tar"})
     addresses = [
         *package_addresses,
         f"/collections/{name}/files/data/one.fits", f"/collections/{name}/headers/data/one.fits",
-        f"/datalink/{name}.main?ID=one", f"/archive?{archive}", f"/archive?TABLE={name}.main&ID=one&FORMAT=tar",
+        f"/datalink/{name}.main?ID=one",
         *(address.replace("{collection}", name) for address in FILE_ADDRESSES.values()),
     ]  # fmt: skip
     before = {address: world.ask(address, headers) for address in addresses}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hven.model import plugins
 from hven.services.face import load_service_faces
 
-SELECTABLE_FACES = {"tap", "changes", "cone", "portal", "files", "sia", "sia2", "ssa"}
+SELECTABLE_FACES = {"tap", "cone", "portal", "files", "sia", "sia2", "ssa"}
 
 
 def test_the_core_has_the_faces_that_serve_what_a_table_allows() -> None:

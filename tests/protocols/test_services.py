@@ -14,6 +14,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DescriptorError
 from hven.model.settings import load_settings
 from hven.site import Site
+from plugin_needs import require_plugins
 
 ROWS = "id,ra,dec,t_exptime\na,10,20,1\nb,11,21,2\n"
 TABLE = """
@@ -57,7 +58,6 @@ def test_each_face_answers_for_the_tables_that_are_offered_by_it(client: Client)
     } == {f"{name}.t" for name in by_tap}
     listed = client.get("/tap/tables").text
     assert {name for name in OFFERED if f"<name>{name}.t</name>" in listed} == by_tap
-    assert {name for name in OFFERED if client.get(f"/changes/{name}.t").status != 404} == by_tap
     assert {
         name
         for name in OFFERED
@@ -68,6 +68,12 @@ def test_each_face_answers_for_the_tables_that_are_offered_by_it(client: Client)
     assert {name for name in OFFERED if client.get(f"/collections/{name}").status == 200} == {"shown", "every"}
     rows = fetch_words(client, "SELECT DISTINCT obs_collection FROM ivoa.obscore")
     assert sorted(rows[1:]) == ["every", "seen"]
+
+
+def test_changes_come_with_tap(client: Client) -> None:
+    require_plugins("protocols", "changes")
+    answered = {name for name in OFFERED if client.get(f"/changes/{name}.t").status != 404}
+    assert answered == {"asked", "seen", "every"}
 
 
 def test_pages_and_answers_stay_public(client: Client) -> None:

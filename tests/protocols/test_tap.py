@@ -20,6 +20,7 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from lxml import etree
 
+from plugin_needs import require_plugins
 from requirements import require_program
 from shared import shared
 
@@ -59,6 +60,8 @@ def test_names_of_parameters_have_no_case(client: Client) -> None:
     ],
 )
 def test_parameters_that_a_service_does_not_know_change_no_row_and_are_told(client: Client, path: str) -> None:
+    if path.startswith("/changes/"):
+        require_plugins("protocols", "changes")
     path, _, query = path.partition("?")
     known, spurious = (
         parse_qsl(query),

@@ -17,6 +17,7 @@ from hven.model import settings
 from hven.services._user_content import choose_safe_media_type
 from hven.site import Site
 from job_programs import write_job_type
+from plugin_needs import require_package_objects
 
 FILES = {
     "x.js": ("text/javascript", True), "x.mjs": ("text/javascript", True), "x.css": ("text/css", True), "x.wasm": ("application/wasm", True),
@@ -72,6 +73,7 @@ def test_no_file_is_a_script_or_a_style(site: Site, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind", "loaded"), [("script", "text/javascript", True), ("page", "text/html", False)])  # fmt: skip
 def test_no_result_of_a_program_runs_here(site: Site, name: str, kind: str, loaded: bool) -> None:
+    require_package_objects("job_providers")
     client = Client(create_application(site))
     made = client.ask("POST", f"/jobs/{name}", body=urlencode({"PHASE": "RUN"}).encode(), headers={"content-type": "application/x-www-form-urlencoded"})  # fmt: skip
     while run_next_job(site):

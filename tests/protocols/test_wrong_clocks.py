@@ -18,6 +18,7 @@ from hven.portal._views import page_formats as answers
 from hven.site import Site
 from hven.site.store import _database as database
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import load_core_fixtures
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DESCRIPTOR = """\
@@ -42,9 +43,8 @@ ADDRESSES = [
     "/cone/cat.stars?RA=10&DEC=10&SR=1&RESPONSEFORMAT=csv",
     "/collections/cat",
     "/collections/cat/stars/rows",
-    "/changes/cat.stars?RESPONSEFORMAT=votable",
-    "/collections/cat/changes.atom",
     "/collections/cat/files/notes.txt",
+    *(address.format(collection="cat", table="cat.stars") for address in load_core_fixtures("PUBLICATION_ADDRESSES")),
 ]
 DAY = timedelta(days=1)
 FILED = TRUE - 30 * DAY  # the time that every file claims to be of, as files from an archive do

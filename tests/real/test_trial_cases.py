@@ -207,7 +207,7 @@ def test_every_file_has_an_expectation() -> None:
 
 @pytest.mark.parametrize("name", sorted(EXPECTATIONS))
 def test_a_case_keeps_its_values(name: str, tmp_path: Path) -> None:
-    if name in BESIDE_A_LABEL.values():
+    if name in BESIDE_A_LABEL.values() or name.endswith(".cdf"):
         require_medium(shared(CASES) / name)
     check_case(shared(CASES) / name, EXPECTATIONS[name], tmp_path / "site")
 

@@ -46,34 +46,6 @@ class TestFixed(SourceContract):
         return write_numbers("fixed", directory, values)
 
 
-class TestJsonLines(SourceContract):
-    kind = "json"
-    rows = ROWS
-
-    def write_source_files(self, directory):
-        (directory / "stars.jsonl").write_text(
-            '{"name": "Vega", "ra": 279.23, "n": 1}\n{"n": 2, "ra": 310.36, "name": "Deneb"}\n\n{"n": 3, "ra": null}\n'
-        )
-        return {"files": "stars.jsonl"}
-
-    def write_number_files(self, directory, values):
-        return write_numbers("json", directory, values)
-
-
-class TestJsonList(SourceContract):
-    kind = "json"
-    rows = [
-        {"id": 1, "a.b": "x", "a.list": [1.5, 2.0]},
-        {"id": 2, "a.b": None, "a.list": None},
-        {"id": 3, "a.b": "y]", "a.list": []},
-    ]
-
-    def write_source_files(self, directory):
-        text = '{"took": [1], "hits": {"hits": [\n {"id": 1, "a": {"b": "x", "list": [1.5, 2]}},\n {"id": 2},\n {"id": 3, "a": {"b": "y]", "list": []}}\n]}}'
-        (directory / "hits.json").write_text(text)
-        return {"files": "hits.json"}
-
-
 class TestFiles(SourceContract):
     kind = "files"
     rows = [
@@ -162,51 +134,6 @@ class TestFitsHeader(SourceContract):
         files = source.list_files().num_rows
         assert [pin.detail for pin in source.list_input_versions()] == ["header only"] * files
         assert (source.estimate_size(), source.count_bytes_read()) == (files, files)
-
-
-def _sample_cdf(place, number, title):
-    from cdflib import cdfwrite
-
-    file = cdfwrite.CDF(place, cdf_spec={"Compressed": 0}, delete=True)
-    file.write_globalattrs({"TITLE": {0: title}, "Version": {0: [number, "CDF_INT4"]}})
-    spec = {"Variable": "Epoch", "Data_Type": 31, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": []}
-    file.write_var(spec, var_attrs={"UNITS": "ms"}, var_data=np.array([729_166.0, 729_167.0]) * 86_400e3)
-    spec = {"Variable": "B", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": []}
-    file.write_var(spec, var_attrs={"UNITS": "nT", "DEPEND_0": "Epoch"}, var_data=np.array([1.5, 2.5], "f4") * number)
-    file.close()
-
-
-class TestProductHeader(SourceContract):
-    kind = "product"
-    rows = [{"TITLE": "field of 1", "Version": "1"}, {"TITLE": "field of 2", "Version": "2"}]
-
-    def write_source_files(self, directory):
-        for number in (1, 2):
-            _sample_cdf(directory / f"{number}.cdf", number, f"field of {number}")
-        return {"files": "*.cdf"}
-
-    test_input_versions_name_what_was_read = TestFitsHeader.test_input_versions_name_what_was_read
-
-
-class TestProductVariables(TestProductHeader):
-    rows = [
-        {"name": name, "type": kind, "sizes": "2", "UNITS": unit, "DEPEND_0": epoch}
-        for _ in (1, 2)
-        for name, kind, unit, epoch in (("Epoch", "CDF_EPOCH", "ms", None), ("B", "CDF_FLOAT", "nT", "Epoch"))
-    ]
-
-    def write_source_files(self, directory):
-        return super().write_source_files(directory) | {"mode": "variables"}
-
-
-class TestProductTable(TestProductHeader):
-    rows = [
-        {"Epoch": when - 678_941.0, "B": field} for number in (1, 2) for when, field in ((729_166.0, 1.5 * number), (729_167.0, 2.5 * number))
-    ]  # fmt: skip
-    test_input_versions_name_what_was_read = SourceContract.test_input_versions_name_what_was_read
-
-    def write_source_files(self, directory):
-        return super().write_source_files(directory) | {"part": "Epoch"}
 
 
 class TestPython(SourceContract):

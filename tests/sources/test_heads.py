@@ -7,9 +7,7 @@ import io
 import os
 import tarfile
 import threading
-import warnings
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +25,7 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext
 from hven.sources._reading import header_cache
 from hven.testing.site import open_site_with_descriptor
-from plugin_needs import create_descriptor
+from plugin_needs import create_descriptor, require_functions
 from shared import EXAMPLES_FACTOR, shared
 
 
@@ -223,48 +221,6 @@ def test_a_folder_that_cannot_be_listed_ends_the_ingest(tmp_path, monkeypatch, p
 # --- product files --------------------------------------------------------------------------------------------
 
 
-def test_attributes_of_cdf_are_those_that_cdflib_reads():
-    import cdflib
-
-    files = sorted(shared("data/helio/cdf").glob("*.cdf"))
-    found = read(open_source("product", files[0].parent, files="*.cdf"), None)
-    cards = read(open_source("product", files[0].parent, files="*.cdf", mode="cards"), ["file.name", "name", "keyword", "value"])  # fmt: skip
-    variables = read(open_source("product", files[0].parent, files="*.cdf", mode="variables"), ["file.name", "name", "sizes"])  # fmt: skip
-    assert len(found) == len(files) == 7
-    for row, path in zip(found, files, strict=True):
-        theirs = cdflib.CDF(path)
-        for word, values in theirs.globalattsget().items():
-            text = " ".join(map(str, values)).strip()
-            assert (row[word] or "") == text[:2000], (path.name, word)
-        said = theirs.cdf_info()
-        mine = {one["name"]: one["sizes"] for one in variables if one["file.name"] == path.name}
-        assert mine.keys() == {*said.zVariables, *said.rVariables}
-        for name in mine:
-            known = {card["keyword"]: card["value"] for card in cards if card["file.name"] == path.name and card["name"] == name}  # fmt: skip
-            for word, value in theirs.varattsget(name).items():
-                whole = " ".join(map(str, value if isinstance(value, list) else [value])).strip()
-                assert known.get(word, "") == whole[:2000] or not whole, (name, word)
-
-
-def test_attributes_of_netcdf_and_hdf5_are_those_that_h5py_reads():
-    import h5py
-
-    files = sorted(shared("data/helio/timeseries").glob("*.nc"))
-    found = read(open_source("product", files[0].parent, files="*.nc"))
-    variables = read(open_source("product", files[0].parent, files="*.nc", mode="variables"), ["file.name", "name", "sizes", "units", "long_name"])  # fmt: skip
-    for row, path in zip(found, files, strict=True):
-        with h5py.File(path) as theirs:
-            for word, value in theirs.attrs.items():
-                if word in row and isinstance(value, str | bytes):
-                    text = value.decode() if isinstance(value, bytes) else value
-                    assert (row[word] or "").strip() == text[:2000].strip(), word
-            for one in (line for line in variables if line["file.name"] == path.name):
-                theirs_one = theirs[one["name"]]
-                assert (one["sizes"] or "") == "x".join(map(str, theirs_one.shape))
-                unit = theirs_one.attrs.get("units")
-                assert one["units"] == (unit.decode() if isinstance(unit, bytes) else unit)
-
-
 def geotiff(path, size, keys, doubles, step, corner):
     from PIL import Image, TiffImagePlugin
 
@@ -278,6 +234,7 @@ def geotiff(path, size, keys, doubles, step, corner):
 
 def test_maps_in_geotiff_lie_where_they_say(tmp_path):
     """Longitudes and latitudes; metres of an equirectangular and a polar map of a sphere."""
+    require_functions("wcs_footprint")
     radius = 3_396_190.0
     degree = np.radians(1.0) * radius
     sphere = [(2057, 34736, 1, 0), (2049, 34737, 12, 0)]
@@ -317,6 +274,7 @@ OWN = b'<gml:Dictionary xmlns:gml="http://www.opengis.net/gml"><gml:GeographicCR
 
 def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
     """As GDAL writes them: latitudes first in EPSG's system, longitudes first in one of its own; the same places as of a GeoTIFF."""
+    require_functions("wcs_footprint")
     urn, own = "urn:ogc:def:crs:EPSG::4326", "gmljp2://xml/CRSDictionary.gml#ogrcrs1"
     said = {
         "1": (grid(urn, "19.75 100.25", "0 0.5", "-0.5 0"),),
@@ -344,6 +302,7 @@ def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
 
 def test_images_cover_what_headers_say():
     """Of FITS both kinds make the same footprint."""
+    require_functions("wcs_footprint")
     folder = shared("data/helio/images")
     (of_headers, of_images) = (
         {row["file.name"]: row["file.footprint"] for row in read(open_source(kind, folder, files="*.f*ts", mode=mode), ["file.name", "file.footprint"]) if not row["file.footprint"]["fault"]}
@@ -354,6 +313,7 @@ def test_images_cover_what_headers_say():
 
 
 def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
+    require_functions("wcs_footprint")
     maps = read(open_source("product", shared("data/planetary/maps"), files="*.tif", mode="images"), ["OBJECT", "width", "height", "file.footprint"])  # fmt: skip
     assert [(row["OBJECT"], row["width"], row["height"], row["file.footprint"]["fault"]) for row in maps] == [("Ceres", 1024, 512, 0), ("Mars", 1024, 512, 0)]  # fmt: skip
     picture = shared("data/helio/images") / "2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2"
@@ -377,38 +337,11 @@ def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
     assert len(rejects) >= 6
 
 
-def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
-    import scipy
-    from scipy.io import readsav
-
-    folder = Path(scipy.__file__).parent / "io/tests/data"
-    looked = 0
-    for path in sorted(folder.glob("*.sav")):
-        with warnings.catch_warnings(action="ignore"):
-            theirs = readsav(path) if path.name != "invalid_pointer.sav" else {}
-        (mine,) = read(open_source("product", tmp_path, files=str(path)))
-        for word, value in theirs.items():
-            shape = "x".join(map(str, reversed(np.shape(value)))) if np.ndim(value) else ""
-            assert mine[word].partition(" ")[2] == shape, (path.name, word)
-            looked += 1
-    if not looked:
-        pytest.skip("scipy's own tests are not installed")
-    assert looked > 50
-
-
-@pytest.mark.parametrize(
-    ("source", "kind", "column"),
-    [
-        ("data/helio/cdf", "product", "project"),
-        ("data/helio/timeseries/sci_gxrs-l2-irrad_g15_d20131028_truncated.nc", "product", "time_value"),
-        ("data/planetary/maps", "product", "width"),
-    ],
-)  # fmt: skip
-def test_new_writes_a_descriptor_that_is_right(tmp_path, source, kind, column):
+def test_new_writes_a_descriptor_that_is_right(tmp_path):
     settings = Settings(directory=tmp_path)
-    text = (path := create_descriptor(settings, "mine", str(shared(source)))).read_text()
-    assert f"kind: {kind}" in text
-    assert f"      {column}:" in text
+    text = (path := create_descriptor(settings, "mine", str(shared("data/planetary/maps")))).read_text()
+    assert "kind: product" in text
+    assert "      width:" in text
     assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 

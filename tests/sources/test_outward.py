@@ -126,10 +126,7 @@ def test_processes_share_their_turns(tmp_path):
 ONE_ATTEMPT = RequestOptions(seconds=20, tries=1)
 
 
-FIRST_LOOK_OPTIONS = {
-    "tap": {"table": "a.b"},
-    **load_core_fixtures("FIRST_LOOK_OPTIONS"),
-}
+FIRST_LOOK_OPTIONS = load_core_fixtures("FIRST_LOOK_OPTIONS")
 
 
 @pytest.mark.parametrize("kind", FIRST_LOOK_OPTIONS)

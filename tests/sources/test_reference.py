@@ -19,7 +19,7 @@ from hven.sources._documents.document_store import (
     STATE_WAITING,
 )
 from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
-from plugin_needs import list_package_pages
+from plugin_needs import list_absent_packages, list_package_pages
 from shared import ROOT
 
 REFERENCE = ROOT / "docs/reference"
@@ -107,6 +107,7 @@ def test_examples_have_the_options_that_they_use(example):
 
 
 def test_every_kind_has_an_example():
-    assert {entry["kind"] for example in EXAMPLES for entry in read_sources(example)} == set(
-        plugins.list_plugins("sources")
-    )
+    shown_kinds = {entry["kind"] for example in EXAMPLES for entry in read_sources(example)}
+    known_kinds = set(plugins.list_plugins("sources"))
+    assert known_kinds <= shown_kinds
+    assert shown_kinds == known_kinds or list_absent_packages()

@@ -33,8 +33,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fits": {"mode": "header", "files": "a.fits"},
     "product": {"mode": "header", "files": "a.fits"},
     "files": {"adql": "SELECT path FROM a.b", "checksums": True},
-    "rest": {"records": "items"},
-    "tap": {"table": "a.b"},
     "votable": {},
     **load_core_fixtures("HTTP_SOURCE_OPTIONS"),
 }
@@ -43,8 +41,6 @@ for _module in load_package_modules("source_servers"):
 VOTABLE = b'<VOTABLE version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE><FIELD name="a" datatype="int"/><DATA><TABLEDATA>'
 # how an answer of its service begins, and what follows without end
 BODIES: dict[str, tuple[bytes, bytes]] = {
-    "rest": (b'{"items":[', b'{"a":1},'),
-    "tap": (VOTABLE, b"<TR><TD>1</TD></TR>"),
     "votable": (VOTABLE, b"<TR><TD>1</TD></TR>"),
     **load_core_fixtures("HTTP_SOURCE_BODIES"),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from hven.model.table import Column
 from hven.model.types import INT32, ColumnType
 from hven.query._table_files import open_table_file
 from hven.query.resolver import sesame
-from hven.sources import SourceContext, votable, xml
+from hven.sources import SourceContext, votable
 from hven.sources import parquet as parquet_source
 from hven.sources._documents.document_values import InvalidDocumentError, extract_values
 from shared import shared
@@ -174,23 +174,6 @@ def test_documents_of_rows_that_were_cut_off_are_broken():
         extract_values(document('<INFO name="QUERY_STATUS" value="ERROR">too busy</INFO>').encode(), "xml", want)
     other = OVERFLOW.join(("<a><t>1</t>", "</a>")).encode()
     assert extract_values(other, "xml", [(["t"], "int", False)])[0] == [1], "no VOTable"
-
-
-@pytest.mark.parametrize("at_end", [True, False])
-def test_the_kind_xml_does_not_read_a_part_of_a_votable(tmp_path, at_end):
-    def rows(text):
-        (tmp_path / "a.xml").write_text(text)
-        options = xml.Options.model_validate({"files": "a.xml", "record": "TR", "fields": {"v": "*[1]"}})
-        return [
-            row
-            for batch in xml.open(options, SourceContext(directory=tmp_path)).read_batches()
-            for row in batch.to_pylist()
-        ]
-
-    assert rows(document('<INFO name="QUERY_STATUS" value="OK"/>', table([(1, 2), (3, 4)]))) == [{"v": 1}, {"v": 3}]
-    parts = (table([(1, 2)]), OVERFLOW)
-    with pytest.raises(SourceError, match=r"a.xml:1: the VOTable was truncated"):
-        rows(document(*(parts if at_end else reversed(parts))))
 
 
 @pytest.mark.parametrize("overflow", [True, False])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.ingest._report import TableChangeSummary
-from hven.ingest.api.runs import ingest_collection
-from hven.ingest.sync import change_sets, sync_collection
+from hven.ingest.sync import change_sets
 from hven.ingest.sync._row_differences import (
     CHANGE_COLUMN,
     CHANGED_COLUMNS_COLUMN,
@@ -19,62 +17,10 @@ from hven.ingest.sync._row_differences import (
     build_change_set,
     match_rows_by_key,
 )
-from hven.model.errors import NotFoundError
-from hven.testing.site import open_site_with_descriptor
-
-STARS = """
-collection: stars
-title: Stars
-tables:
-  main:
-    source: {kind: csv, files: "a.csv"}
-    primary: id
-    columns: {id: int32, name: string, mag: float64}
-"""
 
 
 def list_changes(rows):
     return sorted((row["id"], row[CHANGE_COLUMN], row[CHANGED_COLUMNS_COLUMN]) for row in rows.to_pylist())
-
-
-def test_each_publication_leaves_one(tmp_path):
-    with open_site_with_descriptor(
-        tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1\n2,b,2\n3,c,3\n"}, keep_snapshots=2
-    ) as site:
-        path = tmp_path / "collections" / "stars" / "a.csv"
-        ingest_collection(site, "stars")
-        first = site.store.read_published_snapshot_ids()[1]["stars.main"]
-        ids = [first]
-        for text in ("1,a,9\n2,b,2\n3,c,3\n4,d,4", "1,z,9\n3,c,3\n4,d,5", "1,z,1\n2,b,2\n3,c,3\n5,e,5"):
-            path.write_text(f"id,name,mag\n{text}\n")
-            sync_collection(site, "stars")
-            ids.append(site.store.read_published_snapshot_ids()[1]["stars.main"])
-        assert [one.after for one in change_sets.list_change_sets(site, "stars.main")] == ids[:0:-1]
-        assert list_changes(change_sets.find_changes_between(site, "stars.main", ids[2])) == [
-            (1, "changed", ["mag"]),
-            (2, "added", []),
-            (4, "removed", []),
-            (5, "added", []),
-        ]
-        # the snapshots are pruned, the change sets lead back all the same; row 2 went and came back
-        whole = change_sets.find_changes_between(site, "stars.main", first)
-        assert list_changes(whole.filter(pa.compute.not_equal(whole["id"], 2))) == [
-            (1, "changed", ["mag", "name"]),
-            (5, "added", []),
-        ]
-        assert whole.filter(pa.compute.equal(whole["id"], 2)).to_pylist() == [
-            {"id": 2, CHANGE_COLUMN: "changed", CHANGED_COLUMNS_COLUMN: None}
-        ]
-        assert change_sets.find_changes_between(site, "stars.main", ids[3]).num_rows == 0
-        site.store.roll_back("stars")
-        assert list_changes(change_sets.find_changes_between(site, "stars.main", ids[3])) == [
-            (1, "changed", ["mag"]),
-            (2, "removed", []),
-            (4, "added", []),
-            (5, "removed", []),
-        ]
-        with pytest.raises(NotFoundError, match=r"the changes of stars\.main since gone are no longer kept"):
-            change_sets.find_changes_between(site, "stars.main", "gone")
 
 
 tables = st.dictionaries(

@@ -13,7 +13,7 @@ from hven.adql._query_limits import TEXT_FUNCTIONS
 from hven.adql._type_checker import TypeChecker
 from hven.adql._unit_functions import (
     check_body_argument,
-    check_variant_argument,
+    check_word_argument,
     convert_argument_units,
     rewrite_resolving_power,
     rewrite_spectral_bound,
@@ -191,6 +191,8 @@ class FunctionBinder(TypeChecker, ABC):
         for index, arg in enumerate(args):
             args[index] = self._convert_argument(arg, signature.get_argument_parameter(index))
         args = convert_argument_units(self, node, signature, args)
+        if entry.words:
+            check_word_argument(self, entry, args)
         bind_special = SPECIAL_BINDERS.get(entry.name)
         if bind_special is not None:
             rewritten = bind_special(self, node, args)
@@ -648,19 +650,6 @@ SPECIAL_BINDERS: dict[str, Callable[[FunctionBinder, FunctionCall, list[Expr]], 
     "SPECTRAL_MAX": rewrite_spectral_bound,
     "SPECTRAL_STEP": rewrite_spectral_step,
     "RESOLVING_POWER": rewrite_resolving_power,
-    "ORIENTED": check_variant_argument,
-    "LONLAT_BOX": check_variant_argument,
-    "CHAIN_CONTOUR": check_variant_argument,
-    "CHAIN_AREA": check_variant_argument,
-    "CHAIN_LINE": check_variant_argument,
-    "TFCAT_BOUND": check_variant_argument,
-    "LIST_CONTOUR": check_variant_argument,
-    "GEOJSON_CONTOUR": check_variant_argument,
-    "CONTOUR_POLYGON": check_variant_argument,
-    "CONTOUR_QUALITY": check_variant_argument,
-    "CONTOUR_MOC": check_variant_argument,
-    "CONTOUR_FAULT": check_variant_argument,
-    "CONTOUR_BOUND": check_variant_argument,
     "PLANETOCENTRIC": check_body_argument,
 }
 

@@ -11,6 +11,7 @@ from functools import partial
 from hven.adql.signatures import FunctionDefinition, define_function
 
 _define_mapping_function = partial(define_function, "mapping")
+SPHERE_VIEWS = ("sky", "body")  # from inside the sphere, from outside
 _DISTANCE_PARAMETERS = "distance NUMERIC{km} [, unit TEXT LITERAL]"
 _SPECTRAL_RANGE_FORMS = (
     "(a NUMERIC, b NUMERIC, dest_unit TEXT LITERAL) -> DOUBLE",
@@ -20,10 +21,6 @@ _SPECTRAL_WIDTH_FORMS = tuple(
     text.replace("(a NUMERIC, b NUMERIC", "(x NUMERIC, width NUMERIC") for text in _SPECTRAL_RANGE_FORMS
 )
 _WEST_LONGITUDE_PARAMETERS = "west_min NUMERIC{deg?}, west_max NUMERIC{deg?}"
-_WCS_CARD_PARAMETERS = (
-    "ctype1 TEXT, ctype2 TEXT, crval1 NUMERIC, crval2 NUMERIC, crpix1 NUMERIC, crpix2 NUMERIC, cd1_1 NUMERIC, "
-    "cd1_2 NUMERIC, cd2_1 NUMERIC, cd2_2 NUMERIC, naxis1 NUMERIC, naxis2 NUMERIC"
-)
 
 MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
     # --- time
@@ -323,6 +320,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
             "from inside the sphere for 'sky', and from outside for 'body'."
         ),
         example="ORIENTED(POLYGON(0, 0, 10, 0, 10, 10), 'sky') is [10.0, 10.0, 10.0, 0.0, 0.0, 0.0]",
+        words=SPHERE_VIEWS,
     ),
     _define_mapping_function(
         "POLYGON_OF",
@@ -344,222 +342,6 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
             "if it is 180 degrees wide or more."
         ),
         example="LONLAT_BOX(350, 10, -5, 5, 'body') is [350.0, -5.0, 10.0, -5.0, 10.0, 5.0, 350.0, 5.0]",
-    ),
-    _define_mapping_function(
-        "WCS_FOOTPRINT",
-        f"({_WCS_CARD_PARAMETERS}) -> POLYGON",
-        doc=(
-            "Corners of an image, computed from its WCS cards and oriented for the sky. The axes must be RA and Dec in "
-            "the projection TAN, SIN, ARC, STG or ZEA, without distortions. In a descriptor, wcs_footprint() finds the "
-            "cards itself: CDi_j, PCi_j, or CDELTi with CROTA2. For FITS headers, it also supports all other "
-            "projections, distortions, the Sun and planets."
-        ),
-        example="AREA(WCS_FOOTPRINT('RA---TAN', 'DEC--TAN', 10, 20, 50.5, 50.5, -0.01, 0, 0, 0.01, 100, 100)) is "
-        "~0.9999238524",
-    ),
-    # --- contours
-    _define_mapping_function(
-        "SUN_L0",
-        "(t TIMESTAMP [, rotation NUMERIC]) -> DOUBLE",
-        doc=(
-            "Carrington longitude of the centre of the solar disc, seen from the Earth at a time in UTC; accurate to "
-            "0.01 degrees. If you also give the rotation number from a catalogue, Hven rejects contours of images "
-            "whose rotation number does not match their date."
-        ),
-        example="SUN_L0('2004-01-01T00:00:00') is ~164.58736323",
-        unit="deg",
-        ucd="pos.heliocentric",
-    ),
-    _define_mapping_function(
-        "SUN_B0",
-        "(t TIMESTAMP) -> DOUBLE",
-        doc="Heliographic latitude of the centre of the solar disc, seen from the Earth at a time in UTC.",
-        example="SUN_B0('2004-01-01T00:00:00') is ~-2.9515919520",
-        unit="deg",
-        ucd="pos.heliocentric",
-    ),
-    _define_mapping_function(
-        "DISC",
-        "(x NUMERIC, y NUMERIC, scale_x NUMERIC{arcsec?}, scale_y NUMERIC{arcsec?}, radius NUMERIC{arcsec?}, "
-        "lon NUMERIC{deg?}, lat NUMERIC{deg?} [, roll NUMERIC{deg?}]) -> DOUBLE[]",
-        doc=(
-            "An image of a body's disc, in which you can define contours. The arguments are the x and y of the centre "
-            "(the first pixel is 0), the arcseconds per pixel, the radius in arcseconds in this observation, the "
-            "longitude and latitude below the observer, and the roll angle."
-        ),
-        example="DISC(512, 512, 2.63, 2.63, 985.9, 120, -7) is [512.0, 512.0, 2.63, 2.63, 985.9, 120.0, -7.0, 0.0]",
-    ),
-    _define_mapping_function(
-        "CHART",
-        "(x NUMERIC, y NUMERIC, step_x NUMERIC{deg?}, step_y NUMERIC, lon NUMERIC{deg?}, lat NUMERIC{deg?} [, "
-        "equal INTEGER]) -> DOUBLE[]",
-        doc=(
-            "A map of a body, in which you can define contours. The arguments are a pixel's x and y (the first pixel "
-            "is 0), the degrees per pixel, and the longitude and latitude at this pixel. With 1 as the last argument, "
-            "all pixels have the same area, and step_y is a step in the sine of the latitude."
-        ),
-        example="CHART(0, 90, 1, 1, 0, 0) is [0.0, 90.0, 1.0, 1.0, 0.0, 0.0, 0.0]",
-    ),
-    _define_mapping_function(
-        "CHAIN_CONTOUR",
-        "(code TEXT, x NUMERIC, y NUMERIC, image ARRAY [, origin INTEGER, directions TEXT LITERAL]) -> CONTOUR",
-        doc=(
-            "The region of a chain code: the squares of its pixels and of the pixels that it encloses, cut off at the "
-            "limb. The arguments are the code, the x and y of its first pixel, an image made by DISC or CHART, the "
-            "number of an image's first pixel (0 or 1), and the directions, with y upwards: 'helio' (0 is left, then "
-            "anticlockwise), 'freeman' (0 is right), or the steps for 0 to 7, as in '1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 "
-            "1,1'."
-        ),
-        example="CONTOUR_PIXELS(CHAIN_CONTOUR('2460', 500, 500, DISC(512, 512, 2.63, 2.63, 985.9, 0, 0))) is 4",
-    ),
-    _define_mapping_function(
-        "CHAIN_AREA",
-        "(code TEXT, time NUMERIC, spectral NUMERIC, time_step NUMERIC, spectral_step NUMERIC [, directions "
-        "TEXT LITERAL]) -> TEXT",
-        doc="The area of a chain code in a dynamic spectrum, as a TFCat geometry (JSON: Polygon, "
-        "MultiPolygon): the squares of its pixels and of the pixels that it encloses. The arguments are "
-        "the code, the time and frequency of the centre of the first pixel, the steps from pixel to "
-        "pixel, and the directions as in chain_contour. NULL if the code contains other characters or is not closed.",
-        example="CHAIN_AREA('460', 100, 10, 1, 2) is "
-        '\'{"type":"Polygon","coordinates":[[[99.5,9],[101.5,9],[101.5,13],[99.5,13],[99.5,9]]]}\'',
-    ),
-    _define_mapping_function(
-        "CHAIN_LINE",
-        "(code TEXT, time NUMERIC, spectral NUMERIC, time_step NUMERIC, spectral_step NUMERIC [, directions "
-        "TEXT LITERAL]) -> TEXT",
-        doc="The line of a chain code, such as a skeleton, in a dynamic spectrum, as a TFCat geometry (JSON: "
-        "LineString, or Point for a single pixel). The arguments are the same as for chain_area.",
-        example="CHAIN_LINE('4465', 100, 10, 1, 2) is "
-        '\'{"type":"LineString","coordinates":[[100,10],[102,10],[102,12],[103,14]]}\'',
-    ),
-    _define_mapping_function(
-        "TFCAT_BOUND",
-        "(geometry TEXT, side TEXT LITERAL) -> DOUBLE",
-        doc=(
-            "One limit of a TFCat geometry, in the units of its reference system: 'start' or 'stop' for the time, "
-            "'low' or 'high' for the frequency."
-        ),
-        example="TFCAT_BOUND(CHAIN_LINE('4465', 100, 10, 1, 2), 'stop') is 103.0",
-    ),
-    _define_mapping_function(
-        "BOX_CONTOUR",
-        "(x0 NUMERIC, y0 NUMERIC, x1 NUMERIC, y1 NUMERIC, image ARRAY [, origin INTEGER]) -> CONTOUR",
-        doc=(
-            "The region of a box of pixels in an image made by DISC or CHART. The arguments are the first pixel's x "
-            "and y, the last pixel's x and y, and the image."
-        ),
-        example="CONTOUR_PIXELS(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 50",
-    ),
-    _define_mapping_function(
-        "LIST_CONTOUR",
-        "(points TEXT, image ARRAY [, origin INTEGER, unit TEXT LITERAL]) -> CONTOUR",
-        "(points ARRAY, image ARRAY [, origin INTEGER, unit TEXT LITERAL]) -> CONTOUR",
-        doc=(
-            "The region of a contour that is given as a list x1 y1 x2 y2 .., as text or as an array, in an image made "
-            "by DISC or CHART. By default, the numbers are pixels, joined by straight lines, as in chain_contour. With "
-            "'arcsec', they are angles from the centre of the disc, and everything that the line encloses is inside."
-        ),
-        example="CONTOUR_PIXELS(LIST_CONTOUR('10 10, 13 10, 13 12, 10 12', CHART(0, 0, 0.1, 0.1, 30, 0))) is 12",
-    ),
-    _define_mapping_function(
-        "GEOJSON_CONTOUR",
-        "(geometry TEXT [, longitudes TEXT LITERAL]) -> CONTOUR",
-        doc=(
-            "The region of a GeoJSON geometry (Polygon, MultiPolygon) on a body. Rings can run in either direction, "
-            "and everything that a self-crossing ring encloses is inside. With 'west', longitudes increase to the "
-            "west. In a source of kind json, types: {geometry: string} keeps the geometry as text."
-        ),
-        example='CONTOUR_AREA(GEOJSON_CONTOUR(\'{"type": "Polygon", "coordinates": [[[10, 0], [11, 0], [11, 1], [10, '
-        "1], [10, 0]]]}')) is ~0.9999555752",
-    ),
-    _define_mapping_function(
-        "MASK_CONTOUR",
-        "(path TEXT, label NUMERIC [, image ARRAY, directory TEXT LITERAL]) -> CONTOUR",
-        "(path TEXT, label NUMERIC, directory TEXT LITERAL) -> CONTOUR",
-        doc=(
-            "The region of the pixels with a given label in the first image of a FITS file. Hven reads each file, "
-            "which can be up to 512 MiB in size when unpacked, once for all its rows. A relative path starts at the "
-            "descriptor's directory. Without an image made by DISC or CHART, Hven takes the position of the solar disc "
-            "from the file's header."
-        ),
-        example="CONTOUR_FAULT(MASK_CONTOUR('no/such.fits', 1), 'name') is 'no_file'",
-    ),
-    _define_mapping_function(
-        "CONTOUR_POLYGON",
-        "(c CONTOUR [, part TEXT LITERAL]) -> POLYGON",
-        doc=(
-            "The corners of a contour's region, counter-clockwise as seen from outside, if the region is a single "
-            "polygon; NULL if it has several parts or holes. In that case, 'largest' returns the outline of the "
-            "largest part, and 'hull' returns the hull of all parts."
-        ),
-        example="AREA(CONTOUR_POLYGON(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)))) is ~1.0000126910",
-    ),
-    _define_mapping_function(
-        "CONTOUR_SHAPE",
-        "(c CONTOUR) -> REGION",
-        doc=(
-            "All parts of a contour's region, with their holes filled, as a DALI 1.2 list of shapes for a column of "
-            "type multishape."
-        ),
-        example="CONTOUR_SHAPE(BOX_CONTOUR(0, 0, 0, 0, DISC(0, 0, 1, 1, 0, 0, 0))) is NULL",
-    ),
-    _define_mapping_function(
-        "CONTOUR_MOC",
-        "(c CONTOUR [, part TEXT LITERAL]) -> MOC",
-        doc=(
-            "The HEALPix cells that a contour's region touches. Hven chooses their order so that their area is at most "
-            "1 % larger than the region's, or so that there are about 10,000 cells along the outline. With 'rest', the "
-            "result is NULL if the region is a single polygon, that is, if it has neither several parts nor holes."
-        ),
-        example="AREA(CONTOUR_MOC(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0)))) is ~0.5043465044",
-    ),
-    _define_mapping_function(
-        "CONTOUR_BOUND",
-        "(c CONTOUR, side TEXT LITERAL) -> DOUBLE",
-        doc=(
-            "One limit of a contour's region: 'west', 'east', 'south' or 'north'. Longitudes are from 0 to 360; if the "
-            "western limit is larger than the eastern limit, the region crosses longitude 0."
-        ),
-        example="CONTOUR_BOUND(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)), 'west') is ~29.5",
-        unit="deg",
-        ucd="pos",
-    ),
-    _define_mapping_function(
-        "CONTOUR_AREA",
-        "(c CONTOUR) -> DOUBLE",
-        doc="Area of a contour's region on the sphere, in square degrees.",
-        example="CONTOUR_AREA(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0))) is ~1.0000126910",
-        unit="deg**2",
-        ucd="phys.angArea",
-    ),
-    _define_mapping_function(
-        "CONTOUR_PIXELS",
-        "(c CONTOUR) -> BIGINT",
-        doc="Number of pixels in a contour's region, including those beyond the limb.",
-        example="CONTOUR_PIXELS(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 50",
-        ucd="meta.number;instr.pixel",
-    ),
-    _define_mapping_function(
-        "CONTOUR_QUALITY",
-        "(c CONTOUR [, part TEXT LITERAL]) -> TEXT",
-        doc=(
-            "How well a region represents its contour: 'exact', 'multi_part' (several parts or holes), "
-            "'clipped_at_limb', 'mended' (polygons that cross or touch themselves), or 'degenerate' (a line or a "
-            "point); NULL if there is no region. With 'hull' as the second argument, the result is 'hull' where "
-            "contour_polygon returns the hull."
-        ),
-        example="CONTOUR_QUALITY(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 'exact'",
-        ucd="meta.code.qual",
-    ),
-    _define_mapping_function(
-        "CONTOUR_FAULT",
-        "(c CONTOUR [, form TEXT LITERAL]) -> TEXT",
-        doc=(
-            "Why a contour has no region; NULL if it has one. With 'name', the reason is a single word: letter, open, "
-            "no_radius .."
-        ),
-        example="CONTOUR_FAULT(BOX_CONTOUR(0, 0, 9, 4, DISC(0, 0, 1, 1, 0, 0, 0))) is 'the radius of the disc is "
-        "missing, or is not above 0'",
-        ucd="meta.note",
+        words=SPHERE_VIEWS,
     ),
 )

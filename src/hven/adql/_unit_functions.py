@@ -1,4 +1,4 @@
-"""Convert arguments to the unit that a function expects, and bind the functions of spectra, contours and bodies."""
+"""Convert arguments to the unit that a function expects, and bind the functions of spectra and bodies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from hven.adql.syntax_tree import BinaryOperation, Expr, FunctionCall, Literal, 
 from hven.adql.value_kinds import classify_value, derive_meta, is_null_in_every_row, require_meta
 from hven.model import units
 from hven.model.errors import format_message, suggest_spelling
-from hven.model.sky import bodies, contours, footprints
+from hven.model.sky import bodies
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
-    from hven.adql.signatures import FunctionSignature
+    from hven.adql.signatures import FunctionDefinition, FunctionSignature
 
 _EXACT_META = ValueMetadata(FLOAT64, constant=True, nullable=False)
 
@@ -181,35 +181,16 @@ def _convert_width_unit(context: FunctionBindingContext, node: FunctionCall, x: 
     return _build_scaled_value(width, factor, value_unit)
 
 
-_POLYGON_CHOICES = ("largest", "hull")
-_ALLOWED_WORDS = {
-    "CHAIN_CONTOUR": ("helio", "freeman"),
-    "CHAIN_AREA": ("helio", "freeman"),
-    "CHAIN_LINE": ("helio", "freeman"),
-    "TFCAT_BOUND": ("start", "stop", "low", "high"),
-    "LIST_CONTOUR": ("pixel", "arcsec"),
-    "GEOJSON_CONTOUR": ("east", "west"),
-    "CONTOUR_POLYGON": _POLYGON_CHOICES,
-    "CONTOUR_QUALITY": _POLYGON_CHOICES,
-    "CONTOUR_MOC": ("rest",),
-    "CONTOUR_FAULT": ("name",),
-    "CONTOUR_BOUND": ("west", "east", "south", "north"),
-}
-
-
-def check_variant_argument(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> None:
+def check_word_argument(context: FunctionBindingContext, entry: FunctionDefinition, args: list[Expr]) -> None:
     """Check a literal that selects a variant, as in ``ORIENTED(p, 'sky')``: it must be one of the allowed words."""
     word_argument = args[-1]
     if len(args) < 2 or not isinstance(word_argument, Literal) or not isinstance(word_argument.value, str):
         return
     word = word_argument.value
-    allowed_words = _ALLOWED_WORDS.get(node.name, footprints.FOOTPRINT_VIEWS)
-    if word in allowed_words:
+    if word in entry.words or (entry.accepts_word is not None and entry.accepts_word(word)):
         return
-    if node.name.startswith("CHAIN") and contours.parse_chain_step_table(word) is not None:
-        return
-    message = format_message("{name} does not accept {value!r}", node.name.lower(), word)
-    remedy = suggest_spelling(word, allowed_words) or format_message("use one of {names}", ", ".join(allowed_words))
+    message = format_message("{name} does not accept {value!r}", entry.name.lower(), word)
+    remedy = suggest_spelling(word, entry.words) or format_message("use one of {names}", ", ".join(entry.words))
     context.raise_bind_error(message, word_argument.text_offset, remedy)
 
 

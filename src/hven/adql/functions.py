@@ -5,7 +5,6 @@ A function of a plug-in has its SQL in its own definition.
 
 from __future__ import annotations
 
-from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from hven.adql._user_functions import NUMBER_FORM, USER_DEFINED_FUNCTIONS
@@ -435,9 +434,9 @@ class FunctionSet:
     ) -> None:
         self._initial_entries = tuple(entries)
         self._load_more = load_more_entries
+        self._get_entries = plugins.cache_until_selection(self._map_entries)
 
-    @cached_property
-    def _entries(self) -> dict[str, FunctionDefinition]:
+    def _map_entries(self) -> dict[str, FunctionDefinition]:
         return {entry.name: entry for entry in (*self._initial_entries, *self._load_more())}
 
     def find_function(self, name: str) -> FunctionDefinition | None:
@@ -453,15 +452,16 @@ class FunctionSet:
         entry
             The definition; None if there is no such function.
         """
-        return self._entries.get(name) or self._entries.get(name.upper())
+        entries = self._get_entries()
+        return entries.get(name) or entries.get(name.upper())
 
     def __iter__(self) -> Iterator[FunctionDefinition]:
-        return iter(self._entries.values())
+        return iter(self._get_entries().values())
 
-    @cached_property
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of all functions in upper case."""
-        return tuple(self._entries)
+        return tuple(self._get_entries())
 
     @property
     def udfs(self) -> tuple[FunctionDefinition, ...]:
@@ -470,14 +470,14 @@ class FunctionSet:
         return tuple(entry for entry in self if entry.name not in standard_names and not entry.mapping)
 
 
-@cache
+@plugins.cache_until_selection
 def load_plugin_functions() -> tuple[FunctionDefinition, ...]:
     """Load the functions of plug-ins.
 
     Returns
     -------
     entries
-        The definitions in the order of their entry points.
+        The definitions: those of modules in the order of their entry points, then those of packages.
 
     Raises
     ------
@@ -487,7 +487,8 @@ def load_plugin_functions() -> tuple[FunctionDefinition, ...]:
     used_names = {entry.name for entry in STANDARD_FUNCTIONS + USER_DEFINED_FUNCTIONS}
     used_names |= {*NAME_RESOLVING_FUNCTIONS, *WINDOW_FUNCTIONS}
     plugin_entries: list[FunctionDefinition] = []
-    for plugin_name, entry in plugins.load_plugin_records("functions").items():
+    module_entries = plugins.load_plugin_records("functions").items()
+    for plugin_name, entry in (*module_entries, *plugins.iterate_package_objects("function_definitions")):
         if entry.name in used_names:
             message = format_message(
                 "the plugin {name!r} in hven.functions defines {function}, which already exists",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from hven.model.errors import UserError, format_message, join_messages, suggest_spelling
 from hven.model.types import (
@@ -24,7 +24,9 @@ from hven.model.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from hven.adql.syntax_tree import Expr, FunctionCall
 
 # type word of a parameter -> the kinds of values that it accepts, as `hven.adql.value_kinds` names them
 ACCEPTED_KINDS: dict[str, frozenset[str]] = {
@@ -155,6 +157,62 @@ class FunctionSignature:
         return self.parameters[min(argument_index, last_index)]
 
 
+class MappingCallContext(Protocol):
+    """A call in an expression of a descriptor, and the table of the expression."""
+
+    @property
+    def call(self) -> FunctionCall:
+        """The call as the descriptor has it."""
+
+    @property
+    def directory(self) -> str:
+        """The directory from which relative paths start."""
+
+    @property
+    def has_header_columns(self) -> bool:
+        """True if all sources of the table read headers of files, whose columns packages compute."""
+
+    @property
+    def has_selected_cards(self) -> bool:
+        """True if a source names the cards that it reads (``cards``)."""
+
+    @property
+    def is_on_body(self) -> bool:
+        """True if the positions of the table are on a body."""
+
+    def find_source_column(self, name: str) -> Expr | None:
+        """Find a column of the sources, for expressions.
+
+        Parameters
+        ----------
+        name
+            Its name; an exact match goes before one in another case.
+
+        Returns
+        -------
+        column
+            A reference to the column; None if there is none.
+        """
+
+    def expand_arguments(self) -> tuple[Expr, ...]:
+        """Replace the names in the arguments of the call by what they stand for.
+
+        Returns
+        -------
+        arguments
+            The arguments.
+        """
+
+    def raise_call_error(self, message: str, remedy: str) -> NoReturn:
+        """Report that the call is wrong, and end the expression.
+
+        Parameters
+        ----------
+        message, remedy
+            What is wrong, and how to correct it.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionDefinition:
     """The definition of one function.
@@ -180,8 +238,16 @@ class FunctionDefinition:
         A call and its result in SQL: ``LENGTH('été') is 3``. With ``~`` before it, the result is rounded to nine
         digits. Without a result, each call returns another one.
     sql
-        Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`. The template of the dialect,
-        if it has one, takes precedence.
+        Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`, or a function ``write(writer,
+        call)`` that returns the SQL of a bound call; the writer is a `hven.adql.sql_writer.SqlWriter`. What the dialect
+        has takes precedence.
+    words
+        The words that the last argument may be, if it is a literal text and not the only argument; empty: any.
+    accepts_word
+        Tells of another word whether the last argument may be it; None: it may not.
+    expand_call
+        Replaces a call as a descriptor has it before it is bound: ``expand(context)`` with a `MappingCallContext`;
+        None as its result leaves the call as it is.
     texts
         Language -> English text -> translation, for pages.
     """
@@ -194,7 +260,10 @@ class FunctionDefinition:
     ucd: str = ""
     volatile: bool = False
     example: str = ""
-    sql: Mapping[str, str] = field(default_factory=dict)
+    sql: Mapping[str, str | Callable[[Any, FunctionCall], str]] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    accepts_word: Callable[[str], bool] | None = None
+    expand_call: Callable[[MappingCallContext], Expr | None] | None = None
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property

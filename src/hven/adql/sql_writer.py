@@ -127,20 +127,29 @@ class SqlDialect(ABC):
         self.lenient = lenient
         self.max_text_bytes = MAX_TEXT_BYTES
 
-    def find_function_template(self, function_name: str) -> str:
+    def find_function_template(self, function_name: str) -> str | Callable[[SqlWriter, FunctionCall], str]:
         """Return the template of a function, from the dialect or from the definition of the function (plug-ins).
 
         Parameters
         ----------
         function_name
             The name of the function in upper case.
+
+        Returns
+        -------
+        template
+            A template as in `functions`, or the method or function that writes the SQL of a call.
         """
-        template = self.functions.get(function_name)
+        template: str | Callable[[SqlWriter, FunctionCall], str] | None = self.functions.get(function_name)
         if function_name not in self.functions:
             entry = MAPPING_FUNCTIONS.find_function(function_name)
             if entry is not None:
                 template = entry.sql.get(self.name)
-        return template or self.build_default_call_template(function_name)
+        template = template or self.build_default_call_template(function_name)
+        if isinstance(template, str) and template.startswith("."):
+            method: Callable[[SqlWriter, FunctionCall], str] = getattr(self, template[1:])
+            return method
+        return template
 
     def build_default_call_template(self, function_name: str) -> str:
         """Return the template of a function that the engine calls by the same name: a function beside a descriptor.
@@ -765,9 +774,8 @@ class SqlWriter:
             if order_independent_sql is not None:
                 return order_independent_sql
         template = self.dialect.find_function_template(node.name)
-        if template.startswith("."):
-            method_sql: str = getattr(self.dialect, template[1:])(self, node)
-            return method_sql
+        if not isinstance(template, str):
+            return template(self, node)
         args = [self.write_expression(arg) for arg in node.args]
         if node.distinct:
             args[0] = f"DISTINCT {args[0]}"

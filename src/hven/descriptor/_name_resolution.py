@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from hven.adql.binder import bind_condition, bind_expression, bind_query
 from hven.adql.functions import MAPPING_FUNCTIONS
@@ -27,14 +28,13 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.descriptor import _expression_trees as expression_trees
-from hven.descriptor import _image_functions as image_functions
 from hven.descriptor._column_expressions import parse_expression_with_depth_limit
 from hven.descriptor._manual_conversions import find_argument_conversions
 from hven.descriptor._row_groups import MAPPING_AGGREGATES, MAX_ARGUMENTS_BY_AGGREGATE, RowGrouping
 from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, PythonFunctionCall
 from hven.descriptor.value_schema import FaultCollector
 from hven.descriptor.written_yaml import LocatedYamlScalar, YamlFileText
-from hven.model import units
+from hven.model import plugins, units
 from hven.model.errors import BindError, ParseError, suggest_spelling
 from hven.model.resource import PythonFunction
 from hven.model.table import Column, Table
@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 COLLECTION_KEYS = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")
 REMOTE_SIZE_FUNCTION = "PRODUCT_SIZE"  # size of a file, or of an http resource, whose server is asked at ingest
 MAX_LISTED_NAMES = 12
-_FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, image_functions.FOOTPRINT_COLUMN: CONTOUR}
+PRODUCT_FUNCTIONS = frozenset({"PRODUCT_SIZE", "PRODUCT_MD5"})
+_FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, "file.footprint": CONTOUR}
+_HEADER_SOURCE_MODES = {("fits", "header"), ("product", "images")}  # sources with columns that packages compute
 
 
 class RunTimeText(str):
@@ -77,6 +79,51 @@ def with_place(text: str, place: TextPlace) -> LocatedYamlScalar:
         return text
     page = YamlFileText(place.file or "", "\n" * ((place.line or 1) - 1) + " " * ((place.column or 1) - 1) + text)
     return LocatedYamlScalar(text, page, len(page.text) - len(text), len(page.text), "made")
+
+
+@dataclass(frozen=True, slots=True)
+class _CallContext:
+    """The table in whose expression a function is called, for `FunctionDefinition.expand_call`."""
+
+    resolver: ExpressionNameResolver
+    call: FunctionCall
+    text: LocatedYamlScalar
+    key_path: str
+    target_columns: TargetColumns | None
+    offset: int
+
+    @property
+    def directory(self) -> str:
+        return str(self.resolver.resource.path.parent)
+
+    @property
+    def has_header_columns(self) -> bool:
+        return all(
+            (source.kind, source.options.get("mode")) in _HEADER_SOURCE_MODES for source in self.resolver.spec.sources
+        )
+
+    @property
+    def has_selected_cards(self) -> bool:
+        return any("cards" in source.options for source in self.resolver.spec.sources)
+
+    @property
+    def is_on_body(self) -> bool:
+        return self.resolver.spec.frame == "body"
+
+    def find_source_column(self, name: str) -> Expr | None:
+        column = self.resolver.find_column(Ident(name))
+        return None if column is None else expression_trees.build_column_ref(column.name, self.call.text_offset)
+
+    def expand_arguments(self) -> tuple[Expr, ...]:
+        return tuple(
+            self.resolver.expand_names(arg, self.text, self.key_path, self.target_columns, self.offset)
+            for arg in self.call.args
+        )
+
+    def raise_call_error(self, message: str, remedy: str) -> NoReturn:
+        place = self.text.locate_character(self.call.text_offset + self.offset)
+        self.resolver.faults.add_error(f"{self.key_path}: {message}", place, remedy)
+        raise FaultReportedError
 
 
 class ExpressionNameResolver:
@@ -244,7 +291,7 @@ class ExpressionNameResolver:
         return self.grouping.replace_keys_by_columns(tree)
 
     # the dispatch over the functions that only mappings have: one branch and one return for each of them
-    def _expand_call(  # noqa: PLR0911
+    def _expand_call(
         self,
         node: FunctionCall,
         text: LocatedYamlScalar,
@@ -262,24 +309,24 @@ class ExpressionNameResolver:
             raise FaultReportedError
         if node.name == "HEADER":
             return self.resolve_header_card(node, text, key_path, offset)
-        if node.name == "WCS_FOOTPRINT" and not node.args:
-            return image_functions.expand_footprint_call(self, node, text, key_path, offset)
-        has_directory = len(node.args) > 2 and isinstance(node.args[-1], Literal)
-        if node.name == image_functions.MASK_FUNCTION and not has_directory:
-            args = [self.expand_names(arg, text, key_path, target_columns, offset) for arg in node.args]
-            args.append(self.build_directory_literal(node))
-            return FunctionCall(node.name, tuple(args), text_offset=node.text_offset)
-        if node.name in image_functions.PRODUCT_FUNCTIONS and len(node.args) == 1:
+        if node.name in PRODUCT_FUNCTIONS and len(node.args) == 1:
             path = self.expand_names(node.args[0], text, key_path, target_columns, offset)
             return self._add_directory_to_file_call(node, path, text, key_path, offset)
         if node.name.lower() in self.python_functions:
             return self.plan_python_call(node, text, key_path, target_columns, offset)
-        if MAPPING_FUNCTIONS.find_function(node.name) is None:
+        function = MAPPING_FUNCTIONS.find_function(node.name)
+        if function is None:
             function_names = [*(name.lower() for name in MAPPING_FUNCTIONS.names), *self.python_functions]
             message = f"{key_path}: there is no function {node.name.lower()}"
-            self.faults.add_error(message, place, suggest_spelling(node.name, function_names))
+            unused_error = plugins.find_unused_plugin_error("function_definitions", node.name.lower())
+            if unused_error is not None:
+                self.faults.add_error(f"{key_path}: {unused_error.message}", place, unused_error.remedy)
+            else:
+                self.faults.add_error(message, place, suggest_spelling(node.name, function_names))
             raise FaultReportedError
-        return node
+        if function.expand_call is None:
+            return node
+        return function.expand_call(_CallContext(self, node, text, key_path, target_columns, offset)) or node
 
     def _add_directory_to_file_call(
         self, node: FunctionCall, path: Expr, text: LocatedYamlScalar, key_path: str, offset: int

@@ -37,10 +37,7 @@ def read_source_spec(
         kind_name = file_kinds.find_file_kind_by_name(value)
         if kind_name is None:
             message = f"{key_path}: no kind of source is known for {describe_value(value)}"
-            remedy = "write `{kind: csv, files: ...}`"
-            package = file_kinds.find_unused_package_of_file(value)
-            if package is not None:
-                remedy = f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out"
+            remedy = _explain_missing_kind(value) or "write `{kind: csv, files: ...}`"
             faults.add_error(message, value.place, remedy)
             return None
         files_key = LocatedYamlScalar("files", value.page, value.start, value.end)
@@ -53,7 +50,8 @@ def read_source_spec(
     kind_name = _find_source_kind(value)
     if kind_name is None:
         known_kinds = ", ".join(plugins.list_plugins("sources"))
-        faults.add_error(f"{key_path} lacks the key 'kind'", value.place, f"write one of {known_kinds}")
+        remedy = _explain_missing_kind(_find_first_file(value)) or f"write one of {known_kinds}"
+        faults.add_error(f"{key_path} lacks the key 'kind'", value.place, remedy)
         return None
     option_entries = LocatedYamlMap(
         {key: option for key, option in value.items() if key not in {"kind", "enrich"}}, value.place
@@ -70,12 +68,23 @@ def _find_source_kind(entries: LocatedYamlMap) -> str | None:
     kind_value = entries.get("kind")  # type: ignore[call-overload]
     if isinstance(kind_value, LocatedYamlScalar):
         return str(kind_value)
+    return file_kinds.find_file_kind_by_name(_find_first_file(entries))
+
+
+def _find_first_file(entries: LocatedYamlMap) -> str:
+    """Return the first name or pattern of files; an empty text: there is none."""
     first_file = entries.get("files")  # type: ignore[call-overload]
     if isinstance(first_file, LocatedYamlList) and first_file:
         first_file = first_file[0]
-    if isinstance(first_file, LocatedYamlScalar):
-        return file_kinds.find_file_kind_by_name(str(first_file))
-    return None
+    return str(first_file) if isinstance(first_file, LocatedYamlScalar) else ""
+
+
+def _explain_missing_kind(file: str) -> str | None:
+    """Explain how a file can be read that only a plug-in package reads; None: no package that is left out reads it."""
+    package = file_kinds.find_unused_package_of_file(file)
+    if package is None:
+        return None
+    return f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out"
 
 
 def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults: FaultCollector) -> SourceSpec | None:

@@ -635,6 +635,10 @@ class StorageEngine(QueryEvaluator, Protocol):
         """
         return
 
+    def prepare_forks(self) -> None:
+        """Close what a fork of this process would lack, such as threads; it is opened again when it is needed."""
+        return
+
     def list_helper_processes(self) -> Mapping[int, int]:
         """List the other processes that compute for this one, with the bytes that each held before its first query."""
         return {}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hven.engines._engine_functions import to_single_array
 from hven.model.sky import frames, sphere
 
 
@@ -55,12 +56,3 @@ def transform_shapes_to_frame(source_frame: Any, target_frame: Any, shapes: Any)
 def to_float_array(column: Any) -> Any:
     """Return a column as one numpy array of doubles."""
     return np.asarray(to_single_array(column).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def to_single_array(column: Any) -> Any:
-    """Return a column as one Arrow array."""
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return column.combine_chunks()

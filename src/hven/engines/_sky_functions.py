@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines import _position_functions as position_functions
-from hven.engines._position_functions import to_float_array, to_single_array
+from hven.engines._engine_functions import to_single_array
+from hven.engines._position_functions import to_float_array
 from hven.engines._query_analysis.shape_parsing import compute_shape_moc, parse_shape
 from hven.engines._region_cells import list_shape_coordinates
 from hven.model import cache_results, shape_columns

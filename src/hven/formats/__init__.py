@@ -190,7 +190,7 @@ class TableFormat:
     media_types
         Media types that RESPONSEFORMAT accepts, with parameters in any order. The first is the one that answers carry.
     extension
-        Extension of files, with the dot.
+        Extension of files, without the dot.
     write
         ``write(head, batches, end, options) -> Iterator[bytes]``; the writer calls `end` after the last batch. It must
         yield the head as soon as the first batch is there, before it asks for the second. When iterating `batches`

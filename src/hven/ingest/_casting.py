@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Return a column as one array."""
-    if isinstance(column, pa.Array):
-        return column
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    if column.num_chunks:
-        return pa.concat_arrays(column.chunks)
-    return pa.array([], column.type)
-
-
 # each pair of types has its own branch
 def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:  # noqa: C901, PLR0911
     """Cast values to `target_type`.

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.descriptor.mapping import SOURCE_RELATION
-from hven.ingest._casting import combine_chunks
 from hven.ingest._rules import INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
-from hven.model.sky import Moc, Regions, contours, region_files, sphere
+from hven.model.literal import combine_chunks
+from hven.model.sky import Moc, Regions, contour_faults, region_files, sphere
 from hven.sources import ROW_NUMBER_COLUMN
 
 if TYPE_CHECKING:
@@ -290,11 +290,11 @@ def _report_missing_regions(
                         row_mask=reason_mask,
                     )
             continue
-        fault_text = contours.FAULT_MESSAGES[name]
+        fault_text = contour_faults.FAULT_MESSAGES[name]
         generalized_text = re.sub(r"\{[^}]*\}", "..", fault_text)
         yield RuleViolation(
             rule=f"{OUTLINE_COLUMN}: contour {name}",
-            message=f"the contour does not define a region: {generalized_text}; {contours.FAULT_REMEDIES[name]}",
+            message=f"the contour does not define a region: {generalized_text}; {contour_faults.FAULT_REMEDIES[name]}",
             severity=WARNING_SEVERITY,
             row_mask=row_mask,
             column="contour" if generalized_text != fault_text else None,

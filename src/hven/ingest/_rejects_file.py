@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hven.model.errors import StorageError
-from hven.model.sky import contours
+from hven.model.sky import contour_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ def _describe_contour(value: object) -> object:
     if not isinstance(value, dict) or not value.keys() >= {"fault", "number", "pixels"}:
         return value
     if value["fault"]:
-        messages = list(contours.FAULT_MESSAGES.values())
+        messages = list(contour_faults.FAULT_MESSAGES.values())
         return messages[value["fault"] - 1].format(number=value["number"])
     if value["pixels"]:
         return f"a region of {value['pixels']:,} pixels"

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from hven.descriptor.mapping import SOURCE_RELATION
 from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN
-from hven.ingest._casting import combine_chunks
 from hven.ingest._transform import find_returned_row_positions
+from hven.model.literal import combine_chunks
 from hven.sources import ROW_NUMBER_COLUMN
 from hven.sources.row_grouping import AggregateColumn, RowGrouper
 

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 
 from hven.adql.syntax_tree import CaseExpression, FunctionCall, Select, walk_tree
 from hven.descriptor.mapping import SOURCE_RELATION, TARGET_RELATION
-from hven.ingest._casting import combine_chunks, find_out_of_bounds
+from hven.ingest._casting import find_out_of_bounds
 from hven.ingest._column_rules import ColumnRuleChecker
 from hven.ingest._contour_checks import find_contour_violations, replace_crossing_polygons
 from hven.ingest._obscore_checks import ObscoreRowValidator
 from hven.ingest._rules import ERROR_SEVERITY, INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.model.errors import DataError, HvenError
-from hven.model.literal import format_number
+from hven.model.literal import combine_chunks, format_number
 from hven.sources import ROW_NUMBER_COLUMN
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from hven.adql.syntax_tree import BoundQuery, ColumnRef, Select, SelectItem, walk_tree
 from hven.descriptor.mapping import SOURCE_RELATION
-from hven.ingest._casting import cast_values, combine_chunks
+from hven.ingest._casting import cast_values
 from hven.ingest._rejects_file import format_value_for_message
 from hven.model.errors import DataError, OperationCancelledError
-from hven.model.sky import contours
+from hven.model.literal import combine_chunks
+from hven.model.sky.api.ragged_arrays import map_in_threads
 from hven.sources import ROW_NUMBER_COLUMN
 from hven.sources.curator_process import CuratorCodeError, CuratorProcess, find_first_failing_row
 
@@ -210,7 +211,7 @@ class MappingTransform:
             piece = batch.slice(piece_start, piece_rows)
             return self.evaluator.evaluate_query(bound, {SOURCE_RELATION: piece, **self.mapping.lookups})
 
-        pieces = contours.map_in_threads(compute_piece, range(0, row_count, piece_rows))
+        pieces = map_in_threads(compute_piece, range(0, row_count, piece_rows))
         computed_table = pa.concat_tables(pieces)
         return computed_table, find_returned_row_positions(computed_table.column(ROW_NUMBER_COLUMN), batch)
 

@@ -24,6 +24,7 @@ from hven.ingest._table_loader import (
     has_byte_progress,
     open_table_sources,
 )
+from hven.ingest.source_checks import build_source_fault
 from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
@@ -56,8 +57,8 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
     """Yield an error for what most of the first rows of a table's files would be rejected for, and warnings.
 
     A service that cannot be read gives a warning, once for each address: it may answer again before the next ingest. A
-    catalogue that is served in place is not opened later, so its faults are reported here as errors. Other sources
-    that cannot be read give no fault here, because the check that opens them reports this.
+    catalogue that is served in place is not opened later, so its faults are reported here as errors. So are those of
+    files. A database that cannot be read gives no fault here, because another check connects to it.
 
     Parameters
     ----------
@@ -105,8 +106,9 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
             except (HvenError, NotImplementedError) as error:
                 is_served_in_place = any(_find_serving_engine(source.kind) for source in spec.sources)
                 if isinstance(error, SourceError) and is_served_in_place:
-                    message = f"{error.place}: {error.message}" if error.place.file else error.message
-                    yield Fault(message=message, place=spec.place, remedy=error.remedy)
+                    yield build_source_fault(error, spec.place)
+                elif isinstance(error, SourceError) and _has_only_files(spec):
+                    yield build_source_fault(error, spec.sources[0].place)
                 elif isinstance(error, HvenError) and service is not None:
                     failed_addresses.add(service.options["url"])
                     yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
@@ -179,6 +181,15 @@ def _find_serving_engine(source_kind: str) -> str:
     if signature is None:
         return ""
     return signature.engine
+
+
+def _has_only_files(spec: TableSpec) -> bool:
+    """Return whether all sources of a table read files, so that no server and no site is needed."""
+    for source in spec.sources:
+        kind = plugins.load_plugin("sources", source.kind)
+        if "files" not in kind.Options.model_fields or find_service_signature(source.kind) is not None:
+            return False
+    return True
 
 
 def _find_service_source(spec: TableSpec) -> SourceSpec | None:

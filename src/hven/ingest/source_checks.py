@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hven.model.errors import TextPlace
     from hven.model.resource import CollectionSpec, SourceSpec
     from hven.model.settings import Settings
     from hven.sources import DatabaseSignature
@@ -119,8 +120,26 @@ def _find_service_open_faults(source: SourceSpec, directory: Path, settings: Set
     try:
         module.open(module.Options.model_validate(dict(source.options)), context)
     except SourceError as error:
-        message = f"{error.place}: {error.message}" if error.place.file else error.message
-        yield Fault(message=message, place=source.place, remedy=error.remedy)
+        yield build_source_fault(error, source.place)
+
+
+def build_source_fault(error: SourceError, place: TextPlace) -> Fault:
+    """Build the fault of a source that cannot be read.
+
+    Parameters
+    ----------
+    error
+        The reason; if it has a place in a file, the message begins with it.
+    place
+        The place in the descriptor.
+
+    Returns
+    -------
+    fault
+        An error at the place in the descriptor.
+    """
+    message = f"{error.place}: {error.message}" if error.place.file else error.message
+    return Fault(message=message, place=place, remedy=error.remedy)
 
 
 def _list_server_addresses(source: SourceSpec) -> Iterator[tuple[str, str]]:

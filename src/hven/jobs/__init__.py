@@ -1,11 +1,12 @@
 """Jobs: UWS job types, the job service that clients talk to, and the supervisor and workers that run jobs.
 
 A job type is a module of this package, or one that the entry-point group ``hven.jobs`` names; it has `JOB`, a
-:class:`JobDefinition`.
+:class:`JobDefinition`. Packages can make further types of what a site declares (:class:`JobTypeProvider`).
 """
 
 from __future__ import annotations
 
-from hven.jobs._job_types import ACCESS_RULES_KEY, JobDefinition, JobTypeLimits, RunningJob
+from hven.jobs._job_types import ACCESS_RULES_KEY, JobDefinition, JobFailedError, JobTypeLimits, RunningJob
+from hven.jobs.type_catalogue import JobTypeProvider
 
-__all__ = ["ACCESS_RULES_KEY", "JobDefinition", "JobTypeLimits", "RunningJob"]
+__all__ = ["ACCESS_RULES_KEY", "JobDefinition", "JobFailedError", "JobTypeLimits", "JobTypeProvider", "RunningJob"]

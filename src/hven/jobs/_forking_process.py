@@ -29,14 +29,16 @@ class ForkingProcess:
         Settings of the site.
     parent
         Id of a process; this process ends when it ends; None: there is none.
+    store
+        The store of the site without connections, as the parent has opened it; None: it is opened here.
     """
 
-    def __init__(self, settings: Settings, parent: int | None) -> None:
+    def __init__(self, settings: Settings, parent: int | None, store: StateStore | None = None) -> None:
         self._settings = settings
         self._reloadable_settings = ReloadableSettings(settings)
         self._parent = parent
         self._stopping = False
-        self._store: StateStore | None = None
+        self._store = store
 
     def _set_up_process(self, process_name: str) -> None:
         """Name this process, and let SIGTERM and SIGINT end it."""
@@ -66,9 +68,9 @@ class ForkingProcess:
         return self._store
 
     def _close_store(self) -> None:
+        """Close the connections; the next use of the store opens another one."""
         if self._store is not None:
             self._store.close()
-            self._store = None
 
     def _fork_child(self, run_child: Callable[[int], object], description: str, log: logging.Logger) -> int:
         """Run a function in a fork; see `child_processes.fork_process`."""

@@ -63,7 +63,7 @@ class JobDefinition:
     Attributes
     ----------
     name
-        Name of its module, or of its file (``jobs/NAME.yaml`` of the site).
+        Name of its module, or of what the site declares.
     title, description
         Texts for people.
     params
@@ -72,8 +72,8 @@ class JobDefinition:
         Names of parameters whose value is a file of the request, in the part with the same name.
     run
         Does the work: returns when it is done, and raises an error if it fails. It writes all its files by
-        `RunningJob.open_result_file` or `RunningJob.adopt_file_as_result`. It is a function, a
-        `hven.jobs._program_runner.ProgramRunner` or a `hven.jobs._remote_jobs.RemoteJobRunner`.
+        `RunningJob.open_result_file` or `RunningJob.adopt_file_as_result`. It is a function or
+        an object that is called like one.
     check
         Checks the parameters and the names of the files before a job may run; raises `ParamError`.
     on_drop

@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.jobs import declared_types
+from hven.jobs import type_catalogue
 from hven.jobs._job_types import JobFailedError, RunningJob
 from hven.jobs.job_service import FINAL_PHASES, get_job_directory
 from hven.model import errors
@@ -69,7 +69,7 @@ def run_next_job(
     stop_event
         If it is set meanwhile, the job is requeued unchanged.
     """
-    job = site.store.jobs.claim_job(declared_types.map_running_job_limits(site.settings))
+    job = site.store.jobs.claim_job(type_catalogue.map_running_job_limits(site.settings))
     if job is None:
         return False
     _run_job(site, job, policies, stop_event or threading.Event())
@@ -83,7 +83,7 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_
 
     def run_work() -> None:
         try:
-            job_type = declared_types.find_job_type(site.settings, job.type)
+            job_type = type_catalogue.find_job_type(site.settings, job.type)
             job_type.run(running_job)
             thread_errors.append(None)
         except BaseException as error:  # noqa: BLE001  (`_record_job_end` reports all errors)
@@ -174,7 +174,7 @@ def _requeue_job(site: Site, running_job: RunningJob) -> None:
 def _call_on_drop(site: Site, running_job: RunningJob) -> None:
     """Inform the type of a job that was aborted or destroyed while its worker stopped, because nobody else will."""
     job = running_job.job
-    on_drop = declared_types.find_job_type(site.settings, job.type).on_drop
+    on_drop = type_catalogue.find_job_type(site.settings, job.type).on_drop
     phase = site.store.jobs.find_phases([job.id]).get(job.id)
     if on_drop is not None and phase in {None, "ABORTED"}:
         on_drop(site, replace(job, progress=running_job.progress), phase is None)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.jobs import declared_types
+from hven.jobs import type_catalogue
 from hven.jobs._completion_estimate import CompletionEstimate, estimate_completion
 from hven.jobs._job_types import ACCESS_RULES_KEY, INPUT_FILES_DIRECTORY, create_job_directory, list_input_files
 from hven.model.errors import (
@@ -208,7 +208,7 @@ class JobService:
         UnauthenticatedError
             The type is only for users who are logged in.
         """
-        job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
+        job_definition = type_catalogue.find_job_type(self.site.settings, self.job_type)
         if job_definition.access != "public" and requester.principal.name is None:
             raise UnauthenticatedError(
                 format_message("jobs of the type {kind} are only for users with an account here", self.job_type),
@@ -247,7 +247,7 @@ class JobService:
         return list(dict.fromkeys(job_ids))
 
     def _enqueue_job(self, job: JobRecord, *, allowed_phases: Sequence[str]) -> str | None:
-        job_type = declared_types.find_job_type(self.site.settings, self.job_type)
+        job_type = type_catalogue.find_job_type(self.site.settings, self.job_type)
         type_limit = job_type.quota.waiting_limit
         return self.site.store.jobs.enqueue_job(
             job.id, allowed_phases=allowed_phases, queue_limit=self.site.settings.jobs.queued, type_limit=type_limit
@@ -500,7 +500,7 @@ class JobService:
         if job.phase in {"PENDING", "HELD"}:
             current_job = jobs.get_job(job.id)  # its parameters may have come with this request
             files_directory = get_job_directory(self.site.settings, job.id) / INPUT_FILES_DIRECTORY
-            job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
+            job_definition = type_catalogue.find_job_type(self.site.settings, self.job_type)
             params = collect_params(current_job.parameters)
             self._check_parameters(job_definition, params, list_input_files(files_directory))
         queued_phase = self._enqueue_job(job, allowed_phases=("PENDING", "HELD"))
@@ -531,7 +531,7 @@ class JobService:
     def _call_on_drop(self, job: JobRecord, *, is_destroyed: bool) -> None:
         """Inform the job type that a job is dropped while no worker has it."""
         try:
-            job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
+            job_definition = type_catalogue.find_job_type(self.site.settings, self.job_type)
         except HvenError:  # the declaration of the type is gone, and with it what there is to do
             return
         if job_definition.on_drop is not None:
@@ -598,7 +598,7 @@ class JobService:
         requested_seconds = params.read_integer("EXECUTIONDURATION")
         if requested_seconds is None:
             return None
-        job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
+        job_definition = type_catalogue.find_job_type(self.site.settings, self.job_type)
         type_limit = job_definition.quota.duration_limit_seconds or 2**31
         max_seconds = min(self.site.settings.jobs.seconds_hard, type_limit)
         # 0 asks for the longest time (section 2.1.7)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.model.settings import Settings
-    from hven.site.store import JobRecord, JobStore
+    from hven.site.store import JobRecord, JobStore, StateStore
 
 log = logging.getLogger("hven.jobs")
 
@@ -48,7 +48,12 @@ STRAY_FILE_SECONDS = 3600.0  # after this time, files that belong to no job are 
 
 
 def run_job_supervisor(
-    settings: Settings, *, worker_limit: int, idle_seconds: float | None = None, parent_pid: int | None = None
+    settings: Settings,
+    *,
+    worker_limit: int,
+    idle_seconds: float | None = None,
+    parent_pid: int | None = None,
+    store: StateStore | None = None,
 ) -> None:
     """Supervise the jobs of a site until SIGTERM or SIGINT.
 
@@ -62,18 +67,30 @@ def run_job_supervisor(
         A worker without work ends after this time; None: the site's setting.
     parent_pid
         Id of a process; the supervisor ends when it ends.
+    store
+        The store of the site without connections, as the parent has opened it; None: it is opened here.
     """
     if idle_seconds is None:
         idle_seconds = settings.jobs.idle
-    supervisor = JobSupervisor(settings, worker_limit=worker_limit, idle_seconds=idle_seconds, parent_pid=parent_pid)
+    supervisor = JobSupervisor(
+        settings, worker_limit=worker_limit, idle_seconds=idle_seconds, parent_pid=parent_pid, store=store
+    )
     supervisor.run()
 
 
 class JobSupervisor(ForkingProcess):
     """The supervisor of a site's jobs: see `run_job_supervisor`."""
 
-    def __init__(self, settings: Settings, *, worker_limit: int, idle_seconds: float, parent_pid: int | None) -> None:
-        super().__init__(settings, parent_pid)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        worker_limit: int,
+        idle_seconds: float,
+        parent_pid: int | None,
+        store: StateStore | None = None,
+    ) -> None:
+        super().__init__(settings, parent_pid, store)
         self._worker_limit = worker_limit
         self._idle_seconds = idle_seconds
         self._heartbeats_by_pid: dict[int, child_processes.ProcessHeartbeat] = {}

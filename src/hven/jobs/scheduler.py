@@ -64,6 +64,7 @@ def run_scheduler(
     settings: Settings,
     *,
     parent_pid: int | None = None,
+    store: StateStore | None = None,
     lease_seconds: float = RUN_LEASE_SECONDS,
     synchronize: Callable[[Site, str], str | None] | None = None,
 ) -> None:
@@ -77,12 +78,16 @@ def run_scheduler(
         Settings of the site.
     parent_pid
         Id of a process; the scheduler ends when it ends.
+    store
+        The store of the site without connections, as the parent has opened it; None: it is opened here.
     lease_seconds
         Time without a sign of life after which other machines take over.
     synchronize
         A function that follows a source, and returns a line about it; None: `hven.ingest.sync`.
     """
-    scheduler = SyncScheduler(settings, parent_pid=parent_pid, lease_seconds=lease_seconds, synchronize=synchronize)
+    scheduler = SyncScheduler(
+        settings, parent_pid=parent_pid, store=store, lease_seconds=lease_seconds, synchronize=synchronize
+    )
     scheduler.run()
 
 
@@ -96,8 +101,9 @@ class SyncScheduler(ForkingProcess):
         parent_pid: int | None,
         lease_seconds: float,
         synchronize: Callable[[Site, str], str | None] | None,
+        store: StateStore | None = None,
     ) -> None:
-        super().__init__(settings, parent_pid)
+        super().__init__(settings, parent_pid, store)
         self._lease_seconds = lease_seconds
         self._synchronize = synchronize
         self._lease: Lease | None = None

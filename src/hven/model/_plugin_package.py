@@ -195,10 +195,30 @@ class PluginPackage:
         What `hven prepare` and its job type make of files before clients request them, by the words of the key
         ``prepare``, each the place of a `hven.services.file_preparation.FilePreparation` as ``module:name``. Products
         are in `collection_folders`.
+    file_archivers
+        What packs files into archives, by the kind of archive (``zip``), each the place of a
+        `hven.services.file_archives.FileArchiver` as ``module:name``. Pages and services offer the files of rows in
+        archives of these kinds.
     file_services
         Services of rows' own files, by their names, each the place of a function ``build_link(table) -> LinkTemplate |
         None`` as ``module:name``. Results of queries describe such a service by the link, whose semantics are the name
         of the descriptor; None: they do not. ObsCore leads to the links of a row if its file has such a service.
+    function_definitions
+        Functions of queries and of expressions in descriptors, by their names in lower case, each the place of a
+        `hven.adql.signatures.FunctionDefinition` as ``module:name``. (`functions` has modules with one function each.)
+    engine_functions
+        What engines need to compute these functions, by the names of the engines, each the place of a
+        `hven.engines.api.engine_functions.EngineFunctions` as ``module:name``.
+    job_providers
+        Job types that the package makes of what a site declares, each the place of an object of the protocol
+        `hven.jobs.JobTypeProvider` as ``module:name``.
+    header_columns
+        Columns that sources which read headers of files can have by this package: ``file.footprint``. Each is the
+        place of a function ``compute(headers, longitudes) -> pa.Array`` as ``module:name``, with the cards of each
+        header by their keywords, and the option ``longitudes`` of the source. Without the package, the column is
+        empty.
+    sky_names
+        Names that it adds to `hven.sky`, each the place of an object as ``module:name``.
     identifiers
         Place of a class that knows the DOIs of collections and releases, a `hven.site.PersistentIdentifiers`, as
         ``module:name``. Its argument is the database of the system state. Empty: the package gives no DOIs.
@@ -247,7 +267,13 @@ class PluginPackage:
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
     file_preparations: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    file_archivers: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     file_services: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    function_definitions: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    engine_functions: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    job_providers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    header_columns: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    sky_names: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
 
     def __post_init__(self) -> None:

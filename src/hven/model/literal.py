@@ -136,7 +136,7 @@ def cast_to_storage_type(array: pa.Array, column_type: ColumnType) -> pa.Array:
     pyarrow.ArrowInvalid
         A value does not fit (2**40 in an ``int``).
     """
-    array = _combine_chunks(array)
+    array = combine_chunks(array)
     target_type = column_type.arrow
     source_type = array.type
     if source_type.equals(target_type):
@@ -156,14 +156,18 @@ def cast_to_storage_type(array: pa.Array, column_type: ColumnType) -> pa.Array:
     return array.cast(target_type)
 
 
-def _combine_chunks(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return an array in one piece."""
+def combine_chunks(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array; a single chunk is not copied.
+
+    Parameters
+    ----------
+    array
+        A column (n,) of any type.
+    """
     if not isinstance(array, pa.ChunkedArray):
         return array
-    array = array.combine_chunks()
-    if not isinstance(array, pa.ChunkedArray):
-        return array
-    # there are no chunks, or too many values for `combine_chunks`
+    if array.num_chunks == 1:
+        return array.chunk(0)
     if array.num_chunks:
         return pa.concat_arrays(array.chunks)
     return pa.array([], array.type)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "OWN_LOCATION",
     "PLUGIN_GROUPS",
     "RECORD_NAMES",
     "SELECTION_VARIABLE",
@@ -32,6 +33,7 @@ __all__ = [
     "PluginPackage",
     "StoreTables",
     "Verb",
+    "build_unused_package_error",
     "cache_until_selection",
     "describe_error_origin",
     "explain_unused_key",
@@ -94,7 +96,6 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "whole_files",
     ),
     "jobs": (
-        "declared_types",
         "job_service",
         "child_processes",
         "hang_detector",
@@ -105,6 +106,7 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "schedule_planning",
         "scheduler",
         "snapshot_verification",
+        "type_catalogue",
     ),
     "identity": ("permit", "session"),
 }
@@ -129,6 +131,7 @@ RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its recor
     "plugins": (PACKAGE_RECORD_NAME, "PluginPackage"),
 }
 SOURCE_DIRECTORY = Path(__file__).parents[2]
+OWN_LOCATION = "Hven itself"  # of an error that no plug-in raised
 
 
 class _PackageSelection:
@@ -197,7 +200,7 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys`` or ``used_keys``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``used_keys`` or ``function_definitions``.
     name
         Name of the plug-in.
 
@@ -215,7 +218,7 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys`` or ``verbs``.
+        A key of `PLUGIN_GROUPS`, ``table_keys``, ``used_keys``, ``verbs`` or ``function_definitions``.
     name
         Name of the plug-in, or the key.
 
@@ -227,6 +230,24 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     package = find_unused_package(group, name)
     if package is None:
         return None
+    return build_unused_package_error(name, package)
+
+
+def build_unused_package_error(name: str, package: str) -> UserError:
+    """Build the error of something whose package the settings leave out.
+
+    Parameters
+    ----------
+    name
+        Name of the plug-in, or what the site declares for the package.
+    package
+        Name of the package.
+
+    Returns
+    -------
+    error
+        Its message names the package, and its remedy tells how to add it.
+    """
     message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml does not list"
     return UserError(message, remedy=f"add {package!r} to `plugins`")
 
@@ -760,13 +781,13 @@ def describe_error_origin(error: BaseException) -> str:
         The place, for a log: ``hven-bright, at hven_bright.py:12``.
     """
     plugins_by_package = _map_plugin_packages()
-    location = own_location = "Hven itself"
+    location = OWN_LOCATION
     for frame, line in traceback.walk_tb(error.__traceback__):
         root = str(frame.f_globals.get("__name__")).partition(".")[0]
         if root in plugins_by_package:
             location = f"{plugins_by_package[root]}, at {Path(frame.f_code.co_filename).name}:{line}"
         elif root == "hven":
-            location = own_location
+            location = OWN_LOCATION
     return location
 
 
@@ -825,6 +846,9 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
     if class_name not in class_names:
         message = f"{where} has no {record_name} of the class {class_name}"
         raise UserError(message, remedy="see docs/howto/extend.md for an example")
+    if entry.group == "hven.sources" and not callable(vars(module).get("open")):
+        message = f"{where} has no function `open`"
+        raise UserError(message, remedy="see docs/reference/sources.md for an example")
     return module
 
 

@@ -80,9 +80,10 @@ class TablePane:
                     pane_template.render(pane=self, rows=rows, cut=result.overflow, faults=[])
             except Exception as error:  # noqa: BLE001  (code of an extension)
                 message = f"the pane {self.name!r} fails for {table.qualified_name}: {type(error).__name__}: {error}"
-                faults_found.append(
-                    Fault(message=message, remedy=f"correct it: {plugins.describe_error_origin(error)}")
-                )
+                place = plugins.describe_error_origin(error)
+                if place == plugins.OWN_LOCATION:  # what fails there is what the pane gave it
+                    place = f"its query or its template, in {self.ask.__module__}"
+                faults_found.append(Fault(message=message, remedy=f"correct it: {place}"))
         return faults_found
 
 

@@ -379,7 +379,7 @@ class ServiceFace:
     list_usage_examples
         Lists further examples for a table, from the address of the site.
     build_routes
-        Builds its other routes.
+        Builds its other routes. A server calls it before it forks its workers, which lack any thread that it starts.
     texts
         Language -> English text -> translated text, for pages.
     capability_type
@@ -431,7 +431,7 @@ class ServiceFace:
     applies: Callable[[Table], bool] = lambda _: False
     is_selectable: bool = False
     build_links: Callable[[Table, ServiceContext], Sequence[LinkTemplate]] | None = None
-    missing_requirement: str = "what this service needs"
+    missing_requirement: str = "columns that this service needs"
     build_query: Ask | None = None
     path: str = ""
     error_responder: ErrorResponder = VOTABLE_ERRORS
@@ -457,7 +457,10 @@ class ServiceFace:
     test_query: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
-        """Make `applies` return False for tables on which it fails."""
+        """Check the path, and make `applies` return False for tables on which it fails."""
+        if self.build_query is not None and "{table}" not in self.path:
+            message = f"the path of the service {self.name} lacks {{table}}: {self.path!r}"
+            raise ValueError(message)
         object.__setattr__(self, "applies", plugins.wrap_plugin_predicate(self.applies))
 
     @property

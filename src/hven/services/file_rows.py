@@ -90,20 +90,43 @@ def find_observation_columns(table: Table, published_table: PublishedTable) -> t
     return ()
 
 
+def can_have_observation_columns(table: Table) -> bool:
+    """Return whether a table has such columns, if its rows allow it; this reads no rows.
+
+    Parameters
+    ----------
+    table
+        Table as the reader sees it.
+    """
+    return len(table.primary) == 1 and (table.observation is not None or _find_guessable_columns(table) is not None)
+
+
+def _map_visible_columns(table: Table) -> dict[str, Column]:
+    return {column.name.lower(): column for column in table.columns if not column.hidden}
+
+
+def _find_guessable_columns(table: Table) -> tuple[Column, Column] | None:
+    """Find the column with the names of observations, and the one with the addresses of files."""
+    observation_column = _map_visible_columns(table).get(NAME)
+    file_columns = list_file_link_columns(table)
+    if observation_column is None or not file_columns:
+        return None
+    return observation_column, file_columns[0]
+
+
 def _guess_observation_columns(table: Table, published_table: PublishedTable) -> tuple[str, ...]:
     """Guess the columns that name an observation where the descriptor does not declare them.
 
     Rows are files of observations where names of observations repeat and addresses of files do not.
     """
-    visible_columns = {column.name.lower(): column for column in table.columns if not column.hidden}
-    observation_column = visible_columns.get(NAME)
-    file_columns = list_file_link_columns(table)
-    if observation_column is None or not file_columns:
+    columns = _find_guessable_columns(table)
+    if columns is None:
         return ()
+    observation_column, file_column = columns
     observation_statistics = published_table.statistics.get(observation_column.name, {})
     observation_count = observation_statistics.get("distinct")
     null_count = observation_statistics.get("nulls")
-    file_count = published_table.statistics.get(file_columns[0].name, {}).get("distinct")
+    file_count = published_table.statistics.get(file_column.name, {}).get("distinct")
     if not isinstance(observation_count, int) or not isinstance(null_count, int) or not isinstance(file_count, int):
         return ()
     row_count = published_table.rows or 0
@@ -113,7 +136,7 @@ def _guess_observation_columns(table: Table, published_table: PublishedTable) ->
     if file_count < MIN_FILES_PER_ROW * row_count:
         return ()
     begin_column, _ = find_begin_and_end_time_columns(table)
-    observation_columns = [observation_column, begin_column, visible_columns.get(INSTRUMENT)]
+    observation_columns = [observation_column, begin_column, _map_visible_columns(table).get(INSTRUMENT)]
     names = [column.name for column in observation_columns if column is not None]
     return tuple(dict.fromkeys(names))
 

@@ -59,11 +59,21 @@ class EngineRegistry:
         Bytes for each engine; None: `settings.limits.memory`.
     get_site_id
         Returns the identifier of the site, by which a database recognizes its own site; None: it is not needed.
+    is_preloading
+        True: before `end_preloading` is called, only the embedded engine is opened, because a connection to a database
+        must not get into a fork.
     """
 
     def __init__(
-        self, settings: Settings, *, memory_bytes: int | None = None, get_site_id: Callable[[], str] | None = None
+        self,
+        settings: Settings,
+        *,
+        memory_bytes: int | None = None,
+        get_site_id: Callable[[], str] | None = None,
+        is_preloading: bool = False,
     ) -> None:
+        self.is_preloading = is_preloading
+        self._has_refused_engines = False  # while the site was preloaded
         self._get_site_id = get_site_id
         self.default_engine = settings.engine
         self._settings = settings
@@ -94,10 +104,15 @@ class EngineRegistry:
             There is no engine of that name.
         StorageError
             It cannot be opened now; the tables of other engines are served nevertheless.
+        StorageUnavailableError
+            A server is preloading the site, so only the embedded engine can be opened.
         """
         engine = self._open_engines.get(engine_name)
         if engine is not None:
             return engine
+        if self.is_preloading and engine_name != EMBEDDED_ENGINE:
+            self._has_refused_engines = True
+            raise StorageUnavailableError(f"the engine {engine_name} is opened when the server's workers have started")
         with self._lock:
             opening_lock = self._opening_locks.setdefault(engine_name, threading.Lock())
         # each engine has its own lock: waiting for one database does not delay requests to others
@@ -116,6 +131,17 @@ class EngineRegistry:
             self._open_failures.pop(engine_name, None)
             self._open_engines[engine_name] = engine
             return engine
+
+    def end_preloading(self) -> bool:
+        """Open any engine from now on.
+
+        Returns
+        -------
+        has_refused_engines
+            Whether an engine was needed before.
+        """
+        self.is_preloading = False
+        return self._has_refused_engines
 
     def _open_engine(self, engine_name: str) -> StorageEngine:
         if engine_name.startswith(LIVE_ENGINE_PREFIX):  # each database that is read in place has its own engine

@@ -50,6 +50,9 @@ ENGINE_CHECK_INTERVAL_SECONDS = 3.0  # seconds between two checks of external en
 class Site(SingletonRegistry):
     """A site that is open in this process. Thread-safe; a context manager.
 
+    A server preloads a site: it builds the site with `is_preloading` before it forks its workers, so that they share
+    its memory. Then `prepare_forks` closes what must not get into a fork, and each worker calls `start_watching`.
+
     Parameters
     ----------
     settings
@@ -57,6 +60,10 @@ class Site(SingletonRegistry):
     watch_for_changes
         True: a thread keeps `get_published_state` fresh, so that no request of a server waits for a rebuild.
         False: `get_published_state` looks for changes itself, at most every quarter of a second.
+    store
+        The store of the site, if it is open; the site closes it.
+    is_preloading
+        True: before `start_watching` is called, the site opens no database except the store.
     engine_memory_bytes
         Bytes for each engine; None: `settings.limits.memory`.
 
@@ -71,17 +78,26 @@ class Site(SingletonRegistry):
     """
 
     def __init__(
-        self, settings: Settings, *, watch_for_changes: bool = False, engine_memory_bytes: int | None = None
+        self,
+        settings: Settings,
+        *,
+        watch_for_changes: bool = False,
+        store: StateStore | None = None,
+        is_preloading: bool = False,
+        engine_memory_bytes: int | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.reloadable_settings = ReloadableSettings(settings)
         http_client.set_host_rate_limits(settings.ceilings, settings.var_directory / "turns")
-        self.store = StateStore(settings.var_directory, settings.store)
+        self.store = store or StateStore(settings.var_directory, settings.store)
         try:
             self.store.claim_data_directory(settings.data_directory)
             self.engines = EngineRegistry(
-                settings, memory_bytes=engine_memory_bytes, get_site_id=self.store.get_site_id
+                settings,
+                memory_bytes=engine_memory_bytes,
+                get_site_id=self.store.get_site_id,
+                is_preloading=is_preloading,
             )
         except BaseException:
             self.store.close()
@@ -108,18 +124,53 @@ class Site(SingletonRegistry):
         self._start_time = format_current_time()
         self._own_tables_by_owner: dict[str, tuple[float, tuple[PublishedTable, ...]]] = {}
         self._past_states: dict[tuple[str, str], tuple[float, PastPublishedState]] = {}
-        self._change_listeners: list[Callable[[PublishedState], None]] = []
+        # with those that only the first process of a server calls
+        self._change_listeners: list[tuple[Callable[[PublishedState], None], bool]] = []
+        self._is_first_process = True
         self._closing = threading.Event()
         self._settings_changed = threading.Event()  # for the thread that checks engines
         self._watch_thread: threading.Thread | None = None
         self._status_file: ServerStatusFile | None = None
+        self._is_starting = False
         if watch_for_changes:
-            self._status_file = ServerStatusFile(settings)
-            self.refresh_published_state()
-            self.check_snapshot_files()
-            self._watch_thread = threading.Thread(target=self._watch_for_changes, name="holdings", daemon=True)
-            self._watch_thread.start()
-            threading.Thread(target=self._watch_engines, name="engines", daemon=True).start()
+            self.start_watching()
+
+    def prepare_forks(self) -> None:
+        """Build what the forks of this process share, and close the connections and threads that they would lack.
+
+        Of a model only: this process uses it no more.
+        """
+        self.refresh_published_state()
+        self.check_snapshot_files()
+        self.embedded_engine.prepare_forks()
+        self.store.close()
+
+    def start_watching(self, *, is_first_process: bool = True) -> None:
+        """Keep `get_published_state` fresh in a thread from now on; a fork first reads what has changed.
+
+        Parameters
+        ----------
+        is_first_process
+            Whether this process does what one process does for all of a server: see `add_change_listener`.
+
+        Raises
+        ------
+        StorageError
+            The system state cannot be read now: what was built before the fork may be public no more.
+        """
+        self._is_first_process = is_first_process
+        self._start_time = format_current_time()
+        self.counters.join_server()
+        self._status_file = ServerStatusFile(self.settings)
+        self._is_starting = True
+        if self.engines.end_preloading():
+            self._published_state = None  # it lacks what other databases would have said
+        self.refresh_published_state()
+        self._is_starting = False
+        self.check_snapshot_files()
+        self._watch_thread = threading.Thread(target=self._watch_for_changes, name="holdings", daemon=True)
+        self._watch_thread.start()
+        threading.Thread(target=self._watch_engines, name="engines", daemon=True).start()
 
     @property
     def identifiers(self) -> PersistentIdentifiers:
@@ -218,7 +269,9 @@ class Site(SingletonRegistry):
                 raise build_unknown_version_error(version_text)
         return past_state
 
-    def add_change_listener(self, listener: Callable[[PublishedState], None]) -> None:
+    def add_change_listener(
+        self, listener: Callable[[PublishedState], None], *, is_first_process_only: bool = False
+    ) -> None:
         """Register a function that the watching thread calls with each new state.
 
         Without that thread it is never called.
@@ -227,8 +280,11 @@ class Site(SingletonRegistry):
         ----------
         listener
             Must return quickly.
+        is_first_process_only
+            True: only the first process of a server calls it, because the result serves all of them, such as a file in
+            ``var/``. The others need less memory, because they do not execute its code.
         """
-        self._change_listeners.append(listener)
+        self._change_listeners.append((listener, is_first_process_only))
 
     def list_missing_indexes(self) -> list[str]:
         """List the indexes that the databases of live tables lack.
@@ -283,7 +339,8 @@ class Site(SingletonRegistry):
         resources = self._descriptor_watcher.map_last_good_resources()
         # where a thread inspects live tables, only new ones are inspected here
         new_only = self._watch_thread is not None or not self._live_tables.is_inspection_due()
-        self._live_tables.inspect_tables(resources, is_new_only=new_only)
+        if not self.engines.is_preloading:
+            self._live_tables.inspect_tables(resources, is_new_only=new_only)
         changed |= self._live_tables.change_count != self._live_change_count
         self._live_change_count = self._live_tables.change_count
         site_problems = (*self._engine_problems, *self._live_tables.list_problems())
@@ -294,7 +351,7 @@ class Site(SingletonRegistry):
                 self._select_served_records(missing_files)
                 changed = True
         except HvenError as error:
-            if self._published_state is None:
+            if self._published_state is None or self._is_starting:
                 raise
             site_problems = (str(error), *site_problems)
         if changed or self._published_state is None or site_problems != self._known_problems or self._has_failed:
@@ -451,8 +508,9 @@ class Site(SingletonRegistry):
                 published_state = self.refresh_published_state()
                 if published_state is not announced_state and self._change_listeners:
                     announced_state = published_state
-                    for listener in self._change_listeners:
-                        listener(published_state)
+                    for listener, is_first_process_only in self._change_listeners:
+                        if self._is_first_process or not is_first_process_only:
+                            listener(published_state)
             except Exception as error:  # noqa: BLE001  (without this thread no change would ever be seen)
                 self._record_failure("looking for changes failed", error)
 

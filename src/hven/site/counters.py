@@ -93,29 +93,41 @@ class ProcessCounters:
     Only the event loop counts requests; any thread counts queries, under a lock that is held for a few additions.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self) -> None:
         self._memory: mmap.mmap | bytearray = bytearray(COUNTERS_PER_PROCESS * 8)
         # the file stays open as long as the process lives, because the lock on its row belongs to the file
         self._memory_file: int | None = None
-        row_number: int | None = None
-        if path is not None:
-            self._memory_file = _open_counter_memory(path)
-        if self._memory_file is not None:
-            row_number = _lock_free_counter_row(self._memory_file)
-        if self._memory_file is not None and row_number is not None:
-            self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
-        row_offset = (row_number or 0) * COUNTERS_PER_PROCESS * 8
+        self._process_id = 0  # the process that has joined the server
         # access takes half as long as to an item of a memoryview
-        self._row = (ctypes.c_double * COUNTERS_PER_PROCESS).from_buffer(self._memory, row_offset)
-        # the process that had the row before is dead
-        self._row[_RUNNING_OFFSET] = self._row[_RUNNING_QUERIES_OFFSET] = 0.0
+        self._row = (ctypes.c_double * COUNTERS_PER_PROCESS).from_buffer(self._memory)
         self._lock = threading.Lock()
 
     @classmethod
     def open_for_process(cls) -> ProcessCounters:
         """Return the counters of the server to which this process belongs; without a server, private ones."""
+        counters = cls()
+        counters.join_server()
+        return counters
+
+    def join_server(self) -> None:
+        """Count in the memory of the server to which this process belongs; a fork calls this once more."""
         path = os.environ.get(SHARED_MEMORY_VARIABLE)
-        return cls(Path(path) if path else None)
+        if not path or self._process_id == os.getpid():
+            return
+        self._process_id = os.getpid()
+        if self._memory_file is not None:  # the lock on its row belongs to the process that was forked
+            os.close(self._memory_file)
+        self._memory_file = _open_counter_memory(Path(path))
+        row_number = None
+        if self._memory_file is not None:
+            row_number = _lock_free_counter_row(self._memory_file)
+        if self._memory_file is None or row_number is None:
+            return
+        self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
+        row_offset = row_number * COUNTERS_PER_PROCESS * 8
+        self._row = (ctypes.c_double * COUNTERS_PER_PROCESS).from_buffer(self._memory, row_offset)
+        # the process that had the row before is dead
+        self._row[_RUNNING_OFFSET] = self._row[_RUNNING_QUERIES_OFFSET] = 0.0
 
     # --- counting --------------------------------------------------------------------------------------------
 

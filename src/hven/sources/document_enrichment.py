@@ -47,7 +47,7 @@ from hven.sources._reading.service_client import (
     ServiceClient,
     SilenceSeconds,
     Token,
-    resolve_authorization,
+    resolve_token_or_login,
 )
 
 if TYPE_CHECKING:
@@ -484,10 +484,7 @@ class RowDocuments:
 
     def _build_service(self, url: str) -> ServiceClient:
         options = self.options
-        scheme = "Basic"
-        if options.token:
-            scheme = "Bearer"
-        secret = resolve_authorization(options.token or options.login, self.context, scheme)
+        secret = resolve_token_or_login(options.token, options.login, self.context)
         host = _URL_HOST_PATTERN.match(url)
         if host is not None:
             url = host[0]

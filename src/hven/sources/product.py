@@ -31,22 +31,7 @@ if TYPE_CHECKING:
 # what other kinds read by its content is theirs: FITS and plain text; files of plug-in packages are in their records
 TRAITS = SourceKindTraits(reads_local_files=True)
 FILES = FileKindSignature(
-    extensions=(
-        "cdf",
-        "nc",
-        "nc4",
-        "h5",
-        "hdf5",
-        "sav",
-        "idlsav",
-        "tif",
-        "tiff",
-        "jp2",
-    ),
-    leading_pattern=(
-        rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]"
-        rb"|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  "
-    ),
+    extensions=("tif", "tiff", "jp2"), leading_pattern=rb"II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  "
 )
 
 
@@ -133,6 +118,5 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         context,
         header_files,
         None if options.part is None else str(options.part),
-        stonyhurst=options.longitudes == "stonyhurst",
-        west=options.longitudes == "west",
+        longitudes=options.longitudes,
     )

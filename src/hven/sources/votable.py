@@ -17,7 +17,7 @@ from hven.sources._reading.data_files import DataFile, DecompressedStream, FileO
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.file_listing import find_data_files
 from hven.sources._reading.file_rows import FileByFileSource
-from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_authorization
+from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_token_or_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,9 +106,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
 def _find_files(options: Options, context: SourceContext) -> Sequence[DataFile]:
     if options.url is None:
         return find_data_files(options, context.directory, context.allowed_roots)
-    secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
-        options.login, context, "Basic"
-    )
+    secret = resolve_token_or_login(options.token, options.login, context)
     service = ServiceClient(
         options.url,
         context,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from hven.sources import ROW_NUMBER_COLUMN
 from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
 from hven.sources._reading.file_rows import FileByFileSource
 
@@ -45,12 +46,13 @@ class WholeFileSource(FileByFileSource):
         Parameters
         ----------
         file
-            Its `open()` returns its bytes, unpacked; `path` is where it lies.
+            Its `open_stream()` opens it for reading, unpacked; `path` is where it lies.
 
         Yields
         ------
         batch
-            Rows in the order of the file.
+            Rows in the order of the file. If a file has rows that the batches leave out, a column
+            `hven.sources.ROW_NUMBER_COLUMN` (int64) has the numbers of the rows, from 1.
         """
 
     def _list_column_names(self) -> Sequence[str]:
@@ -63,11 +65,13 @@ class WholeFileSource(FileByFileSource):
         file_column_names: Sequence[str],
         row_limit: int | None,  # noqa: ARG002
     ) -> Iterator[pa.RecordBatch]:
-        first = 1
+        row_count = 0
         for batch in self.read_file_batches(file):
-            yield build_source_batch(
-                column_names, {name: batch.column(name) for name in file_column_names}, batch.num_rows, first, file
-            )
-            first += batch.num_rows
+            row_numbers: pa.Array | int = row_count + 1
+            if ROW_NUMBER_COLUMN in batch.schema.names:
+                row_numbers = batch.column(ROW_NUMBER_COLUMN)
+            values = {name: batch.column(name) for name in file_column_names}
+            yield build_source_batch(column_names, values, batch.num_rows, row_numbers, file)
+            row_count += batch.num_rows
         file.read_to_end()
         file.compute_sha256()  # of a reader that jumps about in it

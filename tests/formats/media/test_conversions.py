@@ -158,22 +158,3 @@ def test_complex_columns(tmp_path, letter):
             assert np.array_equal(data["many"], many)
             assert [each.tolist() for each in data["odd"]] == [each.tolist() for each in odd]
             assert data["one"].dtype.kind == "c"
-
-
-def test_complex_variables_are_taken_apart(tmp_path):
-    h5py = pytest.importorskip("h5py")
-    cube = (np.arange(24) - 2j * np.arange(24)).reshape(2, 3, 4).astype("c8")
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["gain"] = cube
-        file["plain"] = np.arange(6.0).reshape(2, 3)
-    with (
-        open_product(tmp_path / "a.h5") as product,
-        fits.open(io.BytesIO(b"".join(write_product_as_fits(product).read_chunks()))) as opened,
-    ):
-        real, imaginary, plain = (one.data for one in opened if one.data is not None)
-        assert [one.name for one in product.arrays] == ["gain_real", "gain_imag", "plain"]
-        assert np.array_equal(real + 1j * imaginary, cube)
-        assert plain.shape == (2, 3)
-        part = next(one for one in product.arrays if one.name == "gain_imag")
-        window = (slice(1, 2), slice(0, 2), slice(1, 3))
-        assert np.array_equal(part.read(window), cube.imag[window])

@@ -26,7 +26,9 @@ from hven.plugins.baskets import basket_contents, basket_store
 from hven.plugins.baskets.basket_contents import Basket, BasketTablePart
 from hven.plugins.baskets.basket_store import BasketStore, parse_basket_cookie
 from hven.services import scripts
+from hven.services.file_archives import load_file_archivers
 from hven.site import Site
+from plugin_needs import require_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +128,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
             (directory / "collections" / name / path).write_text(said)
     for name in "abc":
         (directory / f"collections/maps/maps/{name}.fits").write_bytes(name.encode() * 500)
-    (directory / "hven.toml").write_text('name = "baskets"\ntitle = "Baskets"\n[limits]\narchive_files = 20\n')
+    (directory / "hven.toml").write_text('name = "baskets"\ntitle = "Baskets"\n')
     with Site(settings.load_settings(directory)) as site:
         for name in files:
             ingest_collection(site, name)
@@ -191,13 +193,14 @@ def test_a_search_that_is_not_understood_any_more_finds_nothing_instead_of_all(s
     (part,) = somebody.twin()["parts"]
     assert part["rows"] == 1
     assert part["searches"][0]["faults"][0]["field"] == "colour"
-    for way in ("table?_of=maps/main", "files?_as=zip", "files?_as=links"):
+    for way in ("table?_of=maps/main", *(f"files?_as={kind}" for kind in ("links", *load_file_archivers()))):
         refused = somebody.get(f"/basket/{way}")
         assert refused.status == 400
         assert "colour" in refused.text
 
 
 def test_files_of_all_collections_in_one_archive_that_cites_each(anna: Reader) -> None:
+    require_plugins("protocols", "archive")
     anna.post(SET=text({"maps/main": ["a.fits", "b.fits"], "night/main": [("d", 1)]}))
     with zipfile.ZipFile(io.BytesIO(anna.get("/basket/files?_as=zip").body)) as packed:
         names = packed.namelist()

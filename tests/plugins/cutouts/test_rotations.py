@@ -26,7 +26,7 @@ from hven.services import file_preparation
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from plugin_needs import require_query_editor
+from plugin_needs import require_plugins, require_query_editor
 
 HTML = "text/html,application/xhtml+xml"
 CUBE = "/collections/cubes/cube"
@@ -53,6 +53,7 @@ def fetch_cube_answers(client: Client) -> dict[str, bytes]:
 
 def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
     """With copies and without; and the copies are what is read: one with another value gives it."""
+    require_plugins("media", "netcdf")
     client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
     before = fetch_cube_answers(client)
     for path in ("parts.fits", "whole.fits", "packed.fits", "maps.nc"):
@@ -127,6 +128,7 @@ def test_the_budget_of_the_disk_is_told_before(tmp_path: Path) -> None:
 
 
 def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
+    require_plugins("media", "netcdf")
     with make_prepared_site(tmp_path) as site:
         client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", "parts.fits")

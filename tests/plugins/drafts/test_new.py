@@ -22,6 +22,7 @@ from hven.plugins.drafts.column_guesses import split_heading_unit, to_adql_ident
 from hven.plugins.drafts.drafting import create_descriptor, write_table_draft
 from hven.sources import SourceContext, file_kinds
 from hven.sources import fits as sources_fits
+from plugin_needs import require_functions, require_plugins
 from shared import shared
 
 
@@ -456,6 +457,7 @@ def test_refusals(tmp_path):
 
 
 def test_outlines_of_geojson_become_polygons(home):
+    require_plugins("sources", "json")
     ring = [[10, 5], [12, 5], [12, 6], [10, 6], [10, 5]]
     line = {"type": "Feature", "id": 1, "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
     (home / "a.geojson").write_text(json.dumps(line) + "\n")
@@ -482,6 +484,7 @@ HOLES += "".join(f"ch_{n},{'4' * n}66{'0' * n}22,{400 + n},500,{2 * n + 4},374.8
 @pytest.mark.parametrize("standard", [None, "epn-tap"])
 def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
     """The whole of a table by HFC's names, as its views have them: the descriptor is checked and ingested as it was proposed."""
+    require_functions("chain_contour")
     from hven import query
     from hven.ingest.api.runs import ingest_collection
     from hven.site.auth import OWNER_PRINCIPAL
@@ -505,6 +508,7 @@ def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
 
 
 def test_chain_codes_without_their_image_say_what_is_missing(tmp_path, home):
+    require_functions("chain_contour")
     (tmp_path / "codes.csv").write_text("ID,CC,CC_X_PIX,CC_Y_PIX\n" + "a,4444666600002222,5,5\n" * 3)
     text = write_table_draft("codes", "csv", {"files": "codes.csv"}, tmp_path)
     assert "CC is a chain code on an image, and the image's centre, scale, radius, date are not in this table" in text

@@ -21,6 +21,7 @@ from hven.model.settings import Settings
 from hven.plugins.drafts.drafting import create_descriptor
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
+from plugin_needs import require_functions
 
 SKY = (
     ("RA---TAN", "DEC--TAN", 83.6, 22.0), ("RA---SIN", "DEC--SIN", 359.99, -40.0), ("GLON-CAR", "GLAT-CAR", 10.0, 0.0),
@@ -72,6 +73,7 @@ def to_icrs(header, x, y):
 
 @pytest.mark.parametrize("standard", [None, "obscore", "epn-tap"])
 def test_images_of_the_sky_have_footprints_and_their_centres(tmp_path, standard):
+    require_functions("wcs_footprint")
     headers = write_images(tmp_path / "images")
     _text, table, rows = publish(tmp_path, standard)
     assert table["map"]["s_region"] == "wcs_footprint()"
@@ -119,6 +121,7 @@ def test_reference_values_are_positions_where_the_axes_say_so(tmp_path):
 
 def test_a_structure_is_no_value_of_a_message(tmp_path):
     """What the reader keeps of an image without a footprint is told in words, wherever a row is shown."""
+    require_functions("wcs_footprint")
     write_images(tmp_path / "images", (SKY[0], ("RA---XYZ", "DEC--XYZ", 10.0, 5.0)))
     (tmp_path / "collections").mkdir()
     (tmp_path / "hven.toml").write_text("")

@@ -19,8 +19,10 @@ from hven.model.settings import Settings
 from hven.plugins.drafts.drafting import create_descriptor
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
+from plugin_needs import require_functions
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from plugin_needs import require_plugins
 from shared import shared
 
 #: source, standard, rows published, left out or rejected
@@ -149,6 +151,7 @@ def test_addresses_and_formats(draft_source):
 
 
 def test_a_footprint_by_the_cards_of_an_image(draft_source):
+    require_functions("wcs_footprint")
     import numpy as np
     from astropy.coordinates import SkyCoord
     from astropy.io import fits
@@ -239,6 +242,7 @@ def test_a_number_sign_in_a_value_is_no_comment(tmp_path):
 
 
 def test_a_column_of_the_same_name_with_other_words_is_another_thing(tmp_path):
+    require_plugins("sources", "json")
     item = {
         "type": "Feature",
         "id": "a1",

@@ -22,6 +22,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_plugins
 
 SDO = """
 collection: sdo
@@ -214,6 +215,7 @@ def test_conditions(client: Client, given: dict[str, str], count: int) -> None:
 
 
 def test_archives_of_selected_rows(client: Client) -> None:
+    require_plugins("protocols", "archive")
     services = fetch_answer(client, f"{NAME}/services")["data"]
     (tar, packed) = [{one["name"]: one["value"] for one in service["parameters"]} for service in services]
     assert (tar["archiveType"], packed["archiveType"]) == ("tar", "zip")
@@ -235,6 +237,7 @@ def test_archives_of_selected_rows(client: Client) -> None:
 
 def test_archives_of_rows_with_several_files_at_old_paths(client: Client) -> None:
     """As the scripts of GAIA-DEM take them: one by one, and together."""
+    require_plugins("protocols", "archive")
     (row, other) = fetch_answer(
         client, "/ws_SDO_DEM/records", sort="{'ordersList': [{'field': 'date_obs', 'direction': 'ASC'}]}"
     )["data"]

@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
-from hven.jobs import declared_types
+from hven.jobs import type_catalogue
 from hven.model import plugins
 from hven.model.settings import load_settings
 from hven.plugins.hips import surveys
@@ -62,7 +62,7 @@ def directory(tmp_path: Path) -> Path:
         client = Client(create_application(site))
         assert client.get(PROPERTIES).status == 200
         assert "hips/maps" in client.ask("GET", "/collections/sky/main", headers=HTML).text
-        assert declared_types.map_running_job_limits(site.settings)["hips"] == 1
+        assert type_catalogue.map_running_job_limits(site.settings)["hips"] == 1
     return tmp_path
 
 

@@ -15,7 +15,7 @@ from hven.ingest.sync import change_sets, sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import http_client
 from hven.testing.site import open_site_with_descriptor
-from plugin_needs import build_settings
+from plugin_needs import build_settings, require_plugins
 from postgres_cluster import run_cluster
 from process_runner import serve_site, wait_until
 from sync_states import read_sync_states
@@ -66,6 +66,7 @@ def write(site, facts):
 @pytest.mark.slow
 @pytest.mark.parametrize(("there", "here"), [("duckdb", "duckdb"), ("postgres", "duckdb"), ("duckdb", "postgres")])
 def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeypatch):
+    require_plugins("protocols", "changes")
     monkeypatch.setenv("KEPT", database)
     dice = random.Random(7)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(ROWS)}
@@ -175,6 +176,7 @@ def count_received_bytes(monkeypatch):
 @pytest.mark.slow
 def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
     """A few per mille of the rows changed; by `HVEN_PROOF=full` of a big table."""
+    require_plugins("protocols", "changes")
     many, few = (1_000_000, 1000) if os.environ.get("HVEN_PROOF") == "full" else (30_000, 60)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(many)}
     with open_site_with_descriptor(tmp_path / "there", THERE.format(engine="duckdb"), {"a.csv": ""}) as source:

@@ -9,8 +9,8 @@ import pytest
 from faulty_proxy import replace_answer, run_proxy
 from hven.model.errors import SourceError
 from hven.plugins.mirroring import source as hven_kind
+from hven.plugins.tap_source import tap_client
 from hven.sources import ChangeFeedSource, SourceContext, _rate_limiting
-from hven.sources._reading import tap_client
 from hven.testing.source import SourceContract
 from process_runner import run_hven, serve_site
 

@@ -15,6 +15,7 @@ from hven.plugins.mirroring import mirror_descriptors as mirroring
 from hven.plugins.mirroring import verb as mirror
 from hven.site import Site
 from hven.sources import http_client
+from plugin_needs import require_plugins
 from process_runner import Server, run_hven, serve_site, wait_until
 
 STARS = """
@@ -151,6 +152,7 @@ def test_files_come_along(origin: Server, copy: Path) -> None:
 
 
 def test_a_second_run_takes_what_changed(origin: Server, copy: Path) -> None:
+    require_plugins("protocols", "changes")
     place = origin.site / "collections" / "stars"
     again = run_hven("mirror", origin.url, "stars", "--site", copy)
     assert "stars: as it was" in again.stdout

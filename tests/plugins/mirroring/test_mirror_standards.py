@@ -13,6 +13,7 @@ import yaml
 from hven.model.settings import load_settings
 from hven.plugins.mirroring import mirror_descriptors as mirroring
 from hven.site import Site
+from plugin_needs import require_plugins
 from process_runner import Server, run_hven, serve_site, wait_until
 
 IMAGES = """
@@ -208,6 +209,7 @@ def test_flags_come_with_the_rows_and_are_counted(origin: Server, copy: Path) ->
 
 
 def test_it_is_followed(origin: Server, copy: Path) -> None:
+    require_plugins("protocols", "changes")
     (origin.site / "collections" / "images" / "images.csv").write_text(images(200).replace("im003,4.5", "im003,4.6"))
     state = origin.get("/changes/images.main")[1]["hven-snapshot"]
     run_hven("sync", "images", "--site", origin.site)

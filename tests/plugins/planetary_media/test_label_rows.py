@@ -22,7 +22,7 @@ from hven.sources import SourceContext
 from hven.sources.csv import Options
 from hven.sources.csv import open as open_csv
 from hven.testing.site import open_site_with_descriptor
-from plugin_needs import create_descriptor
+from plugin_needs import create_descriptor, require_functions
 from shared import EXAMPLES_FACTOR, shared
 
 
@@ -61,6 +61,7 @@ def test_labels_and_tables_of_pds():
 
 def test_maps_have_their_places(tmp_path):
     """The map of a label covers what its bounds say."""
+    require_functions("wcs_footprint")
     said = {
         "PDS_VERSION_ID": "PDS3", "RECORD_TYPE": "FIXED_LENGTH", "RECORD_BYTES": 40, "^IMAGE": '"map.img"', "TARGET_NAME": "MARS", "OBJECT": "IMAGE", "LINES": 20, "LINE_SAMPLES": 40,
         "SAMPLE_TYPE": "UNSIGNED_INTEGER", "SAMPLE_BITS": 8, "END_OBJECT": "IMAGE",

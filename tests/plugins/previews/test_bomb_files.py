@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
+from plugin_needs import require_plugins
+
 MEBIBYTE = 1024**2
 MAX_GROWTH = 512 * MEBIBYTE  # of a process that reads all bombs one after the other
 HUGE = 200_000  # on a side
@@ -130,6 +132,7 @@ def write_nested_hdf5(path: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, int]]:
+    require_plugins("media", "cdf", "netcdf")
     site = tmp_path_factory.mktemp("bombs") / "site"
     folder = site / "collections" / "bombs" / "data"
     folder.mkdir(parents=True)

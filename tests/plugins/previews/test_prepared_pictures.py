@@ -24,6 +24,7 @@ from plugin_needs import require_plugins
 
 def test_pictures_are_made_of_what_is_new_and_what_failed_is_named(tmp_path: Path) -> None:
     require_plugins("protocols", "cubes")
+    require_plugins("media", "netcdf")
     with make_prepared_site(tmp_path, "prepare: [previews, spectra]") as site:
         client = Client(create_application(site))
         ingest_collection(site, "cubes")  # what waits already is asked for once
@@ -64,6 +65,7 @@ def test_pictures_are_made_of_what_is_new_and_what_failed_is_named(tmp_path: Pat
 
 
 def test_a_job_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    require_plugins("media", "netcdf")
     with make_prepared_site(tmp_path) as site:
         around, shares = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), list[float]()
         with pytest.raises(OperationCancelledError):

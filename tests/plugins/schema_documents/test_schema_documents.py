@@ -249,6 +249,7 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
 
 def test_erddap_of_netcdf_is_published(site, tmp_path):
     """Values of variables over time, by their own fills; times come as MJD, and other kinds of data sets are told what to do."""
+    require_plugins("media", "netcdf")
     data = site.collections_directory / "x/data"
     data.mkdir(parents=True)
     with h5netcdf.File(data / "buoy_1.nc", "w") as file:

@@ -18,7 +18,7 @@ from hven.model import units
 from hven.model.settings import Settings
 from hven.model.units import strip_idl_markup
 from hven.site import Site
-from plugin_needs import create_descriptor
+from plugin_needs import create_descriptor, require_plugins
 from shared import shared
 
 COUNT = 60
@@ -84,6 +84,7 @@ def write_netcdf(path: Path) -> None:
 
 @pytest.mark.parametrize(("ending", "write"), [("cdf", write_cdf), ("nc", write_netcdf)])
 def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: str, write: Any) -> None:
+    require_plugins("media", "cdf", "netcdf")
     (tmp_path / "hven.toml").write_text("")
     home = tmp_path / "collections/abc/data"
     home.mkdir(parents=True)
@@ -142,6 +143,7 @@ def test_the_markup_of_idl(text: str, plain: str, unit: str | None) -> None:
 
 
 def test_files_of_archives_pass_check_with_their_series(tmp_path: Path) -> None:
+    require_plugins("media", "cdf")
     (tmp_path / "hven.toml").write_text("")
     for number, name in enumerate(("rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf", "psp_fld_l2_mag_rtn_1min_20200104_v02.cdf", "ac_h2_sis_20101105_v06.cdf")):  # fmt: skip
         settings = Settings(directory=tmp_path)

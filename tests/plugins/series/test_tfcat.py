@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 from decimal import Decimal
+from functools import partial
 
 import erfa
 import numpy as np
@@ -16,14 +17,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import stilts
+from adql_runner import compute_expression, create_connection
 from hven.app._cli.verbs import build_typer_app
 from hven.model.errors import SourceError
-from hven.model.sky import contours
 from hven.plugins.series.tfcat import source as tfcat
 from hven.plugins.series.tfcat import tfcat_features as facts
 from hven.query._table_files import open_table_file
 from hven.sources import SourceContext, file_kinds
 from hven.testing.format import write_document
+from plugin_needs import require_functions
 from shared import EXAMPLES_FACTOR, shared
 
 CRS = {
@@ -101,10 +103,10 @@ def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
 
 def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refused_here(tmp_path):
     """As do we: of the corpus' own documents, and of shapes that were drawn here."""
-    drawn = contours.write_chain_codes_as_tfcat(
-        pa.array(["4444666600002222", "2460", "55", ""]), *np.full((2, 4), 100.0), (np.ones(4), -np.ones(4)), contours.HELIO_STEPS, as_lines=False
-    )  # fmt: skip
-    lines = contours.write_chain_codes_as_tfcat(pa.array(["4465", ""]), *np.full((2, 2), 100.0), (np.ones(2), np.ones(2)), contours.HELIO_STEPS, as_lines=True)  # fmt: skip
+    require_functions("chain_area", "chain_line")
+    compute = partial(compute_expression, create_connection())
+    drawn = compute("chain_area(code, 100, 100, 1, -1)", code=["4444666600002222", "2460", "55", ""])
+    lines = compute("chain_line(code, 100, 100, 1, 1)", code=["4465", ""])
     shapes = [json.loads(one) for one in [*drawn.to_pylist(), *lines.to_pylist()] if one] + [NOWHERE]
     good = source(
         tmp_path / "a.json", catalogue(*(feature(one, {"quality": 1}, id=at) for at, one in enumerate(shapes)))

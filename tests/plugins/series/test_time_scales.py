@@ -17,6 +17,7 @@ from hven.model.errors import SourceError
 from hven.model.sky import time_scales
 from hven.model.table import TimeDecoding, TimeSeriesSpec
 from hven.plugins.series.file_time_samples import FileTimeSamples
+from plugin_needs import require_plugins
 
 SCALES = ("TAI", "TT", "TDB", "GPS")
 
@@ -81,6 +82,7 @@ def test_the_file_says_it_or_the_descriptor(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scale", ["TAI", "GPS", "UTC", ""])
 def test_units_of_netcdf_say_it(tmp_path: Path, scale: str) -> None:
+    require_plugins("media", "netcdf")
     seconds = np.array([0, 10, 870_000_000], "i8")
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file.attrs["Conventions"] = "CF-1.8"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hven.model.table import RowAccessPolicy
 
 # checks that many sites do not need: each is imported when it is run, because that takes half of the time of a check
-JOB_TYPE_CHECK = "hven.jobs.declared_types:find_job_declaration_faults"
+JOB_TYPE_CHECK = "hven.jobs.type_catalogue:find_unused_type_faults"
 STATE_CHECK = "hven.site.state_faults:find_state_faults"
 PUBLISHED_ROWS_CHECK = "hven.app._cli.published_checks:check_published_collections"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

@@ -19,7 +19,7 @@ from hven.app import _server as server  # first: it chooses the allocator of Arr
 from hven.app._cli.context import load_site_settings
 from hven.app._server import processes
 from hven.app._server.logging_setup import LOGGING_CONFIG
-from hven.jobs import declared_types, job_supervisor
+from hven.jobs import job_supervisor, type_catalogue
 from hven.model import plugins
 from hven.model.errors import UsageError
 from hven.model.settings import find_exposed_files, find_unavailable_section_faults
@@ -44,7 +44,7 @@ def serve(
     for plugin_fault in plugins.find_plugin_faults():
         raise plugin_fault
     # faults of job types are reported here, where the operator sees them, and not by a background process
-    declared_types.load_all_job_types(site_settings)
+    type_catalogue.load_all_job_types(site_settings)
     for fault in [
         *find_unavailable_section_faults(site_settings),
         *find_state_faults(site_settings, host=host, port=port),

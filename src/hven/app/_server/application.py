@@ -19,7 +19,6 @@ from hven.app._server import worker_load
 from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
 from hven.app._server.problem_log import SiteProblemLog
 from hven.app._server.request_middleware import RequestMiddleware
-from hven.app._server.worker_server import is_first_worker
 from hven.jobs import child_processes
 from hven.jobs.health import SiteHealthMonitor
 from hven.portal.faces.portal import send_not_found
@@ -71,17 +70,23 @@ def create_application(
     ASGIApp
         An application for `hven.app._server.serve_site`, or for any ASGI server.
     """
-    return ReloadingApplication(site, policies, identify_principal)
+    application = ReloadingApplication(site, policies, identify_principal)
+    application.start()
+    return application
 
 
 class ReloadingApplication:
     """The application with the present settings.
 
-    It is built again, in some milliseconds, after the site has loaded new settings.
+    It is built again, in some milliseconds, after the site has loaded new settings. The process that answers calls
+    `start` first; it may be a fork of the process that built the application.
     """
 
     def __init__(
-        self, site: Site, policies: Sequence[AccessPolicy], identify_principal: Callable[[Request], Principal]
+        self,
+        site: Site,
+        policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
+        identify_principal: Callable[[Request], Principal] = get_request_principal,
     ) -> None:
         self._site = site
         self._policies = policies
@@ -93,16 +98,19 @@ class ReloadingApplication:
         self._application = self._build()
 
     def _build(self) -> ASGIApp:
-        if is_first_worker():
-            self._site.add_change_listener(self._problems.log_problem_changes)
-        self._observers.update_observers()
         return _build_application(self._site, self._policies, self._identify, self._started, self._observers)
+
+    def start(self) -> None:
+        """Begin what this process does besides answering."""
+        self._site.add_change_listener(self._problems.log_problem_changes, is_first_process_only=True)
+        self._observers.update_observers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the faces."""
         if self._site.settings is not self._settings:
             self._settings = self._site.settings
             self._application = self._build()
+            self.start()
         await self._application(scope, receive, send)
 
 

@@ -21,9 +21,10 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 
 from hven import formats
-from hven.app._server.application import create_application
+from hven.app._server.application import ReloadingApplication
+from hven.app._server.library_pages import release_library_pages
 from hven.app._server.logging_setup import LOGGING_CONFIG, strip_log_record_details
-from hven.app._server.worker_server import WorkerServer, raise_connection_limit
+from hven.app._server.worker_server import WorkerServer, is_first_worker, raise_connection_limit
 from hven.jobs import child_processes, job_supervisor, scheduler
 from hven.jobs.hang_detector import compute_load_factor
 from hven.model import deadlines, plugins
@@ -75,14 +76,12 @@ def create_worker_application() -> ASGIApp:
     _limit_malloc_arenas()
     memory_watchdog.end_process = _end_worker_over_memory_limit
     try:
-        settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
-        # the server has opened the state: if it is missing now, that is an error
-        mark_state_required(settings.var_directory, settings.store)
-        site = Site(settings, watch_for_changes=True)
+        site, worker_application = _get_or_build_application()
+        worker_application.start()
+        site.start_watching(is_first_process=is_first_worker())
         if os.environ.get("HVEN_AFTER_CRASH"):
             site.store.verifications.request_full_verification()
         site.engines.embedded_engine.delegate_long_queries()
-        worker_application = create_application(site)
     except HvenError as error:
         log.error("%s", error)  # noqa: TRY400  (the message tells the operator all: no traceback)
         raise SystemExit(SITE_ERROR_EXIT_CODE) from None
@@ -91,6 +90,47 @@ def create_worker_application() -> ASGIApp:
     # interpreter's lock.
     gc.freeze()
     return worker_application
+
+
+_preloaded_application: tuple[Site, ReloadingApplication] | None = None  # what the server has built for its workers
+
+
+def _get_or_build_application() -> tuple[Site, ReloadingApplication]:
+    """Return the site and the application that the server has built for its workers; build them if it has not.
+
+    They are also built anew if hven.toml has changed since, because some settings only apply from the start of a
+    process.
+    """
+    if _preloaded_application is not None and _preloaded_application[0].reloadable_settings.is_file_unchanged():
+        return _preloaded_application
+    settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
+    if _preloaded_application is not None and _preloaded_application[0].settings == settings:
+        return _preloaded_application
+    # the server has opened the state: if it is missing now, that is an error
+    mark_state_required(settings.var_directory, settings.store)
+    site = Site(settings)
+    return site, ReloadingApplication(site)
+
+
+def _preload_application(settings: Settings, store: StateStore) -> None:
+    """Build the site and the application once for all workers, which are forks: they share its memory.
+
+    A worker that is forked later reads what has changed since.
+    """
+    global _preloaded_application  # noqa: PLW0603  (forks have nothing else in common)
+    thread_count = threading.active_count()
+    with contextlib.suppress(HvenError):  # each worker tries it again, and reports the error
+        site = Site(settings, store=store, is_preloading=True)
+        try:
+            application = ReloadingApplication(site)
+            site.prepare_forks()
+            if threading.active_count() <= thread_count:  # workers would lack a thread that a plug-in has started
+                _preloaded_application = site, application
+        finally:
+            if _preloaded_application is None:
+                site.close()
+    gc.collect()
+    gc.freeze()
 
 
 def _end_worker_over_memory_limit(held_bytes: int) -> None:
@@ -122,7 +162,9 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         _preload_worker_modules(settings, store)
     finally:
         store.close()  # forks must not share its connections
-    side_processes = start_side_processes(settings)
+    _preload_application(settings, store)
+    release_library_pages()
+    side_processes = start_side_processes(settings, store)
 
     def stop_side_processes() -> None:  # all at once, because each may take a while
         for side_process in side_processes:
@@ -218,16 +260,23 @@ class SupervisedSideProcess:
                 time.sleep(0.02)
 
 
-def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[SupervisedSideProcess]:
-    """Start the side processes of a site: the job supervisor and the scheduler."""
+def start_side_processes(
+    settings: Settings, store: StateStore | None = None, *, with_jobs: bool = True
+) -> list[SupervisedSideProcess]:
+    """Start the side processes of a site: the job supervisor and the scheduler.
+
+    They use the store, which has no connections, or open it if it is None.
+    """
     # The forks run jobs and syncs, and returned memory of staged rows too late (386 MB instead of 173 MB).
     _limit_malloc_arenas()
 
     def run_jobs(parent_pid: int) -> None:
-        job_supervisor.run_job_supervisor(settings, worker_limit=settings.job_workers, parent_pid=parent_pid)
+        job_supervisor.run_job_supervisor(
+            settings, worker_limit=settings.job_workers, parent_pid=parent_pid, store=store
+        )
 
     def run_schedule(parent_pid: int) -> None:
-        scheduler.run_scheduler(settings, parent_pid=parent_pid)
+        scheduler.run_scheduler(settings, parent_pid=parent_pid, store=store)
 
     side_processes = []
     if with_jobs and settings.job_workers:

@@ -53,6 +53,9 @@ EXPOSED_HEADERS = (
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 MAX_HEADER_BYTES = 500  # bytes of a request header that observers of requests get
 HTTP_1_0_VERSIONS = {"1", "1.0"}  # ASGI says 1.0; Granian says 1
+# Time in which a client can read the error message at the end of a broken answer: when the server cuts the connection,
+# it drops what it has not written to the socket yet.
+CUT_DELAY_SECONDS = 0.25
 CLIENT_CLOSED_STATUS = 499  # logged if the client closed the connection before the answer began
 
 
@@ -208,6 +211,8 @@ class RequestMiddleware:
             if not exchange.status:
                 log_service_error(error, exchange.request_id)
             if exchange.is_broken and not exchange.is_ended_by_closing(scope["http_version"]):
+                if exchange.status:
+                    await asyncio.sleep(CUT_DELAY_SECONDS)
                 raise
             if exchange.is_broken:
                 # This client cannot tell a cut from an end, but a cut can lose the error message that was sent last.

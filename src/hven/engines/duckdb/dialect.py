@@ -25,7 +25,7 @@ from hven.adql.syntax_tree import (
 from hven.adql.value_kinds import require_meta
 from hven.engines._dialect import FUNCTION_TEMPLATES, TOLERANCE_DEGREES, WHITESPACE_SQL, EngineDialect
 from hven.engines._sky_functions import FUNCTION_SIGNATURES
-from hven.engines.duckdb import contour_functions, mapping_functions, time_functions
+from hven.engines.duckdb import mapping_functions, time_functions
 from hven.engines.duckdb.exact_comparisons import ExactComparisonDialect
 from hven.model.types import FLOAT32, FLOAT64, POLYGON, ColumnType
 
@@ -121,7 +121,6 @@ SQL_MACROS: tuple[str, ...] = (
         "pattern, new, 'g') END"
     ),
     *mapping_functions.MAPPING_MACROS,
-    *contour_functions.CONTOUR_MACROS,
     *time_functions.TIME_MACROS,
 )
 TOO_LONG_SQL = "error('a text of more than {} bytes would be built')"
@@ -134,7 +133,6 @@ MAX_REPEATED_CHARACTERS = 120
 UDF_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     **FUNCTION_SIGNATURES,
     **mapping_functions.MAPPING_SIGNATURES,
-    **contour_functions.CONTOUR_SIGNATURES,
     **time_functions.TIME_SIGNATURES,
 }
 
@@ -159,9 +157,7 @@ TIME_FORMATS = (
 )
 
 
-class DuckDBDialect(
-    mapping_functions.MappingDialect, contour_functions.ContourDialect, ExactComparisonDialect, EngineDialect
-):
+class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, EngineDialect):
     """DuckDB 1.5."""
 
     name = "duckdb"
@@ -220,7 +216,6 @@ class DuckDBDialect(
         "PARSE_TIME": ".write_parse_time",
         "ROW_NUMBER": "row_number() OVER ()",
         **mapping_functions.MAPPING_TEMPLATES,
-        **contour_functions.CONTOUR_TEMPLATES,
     }
 
     def write_float_text(self, sql: str, type_: ColumnType) -> str:

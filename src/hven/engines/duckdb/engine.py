@@ -26,7 +26,6 @@ from hven.engines._snapshot_files import (
     is_path_absent,
     remove_abandoned_directory,
 )
-from hven.engines.duckdb import contour_functions
 from hven.engines.duckdb.accessible_rows import AccessibleRows, AccessPolicyPlan, SnapshotSubset, find_accessible_rows
 from hven.engines.duckdb.checksum_verification import verify_snapshot_files
 from hven.engines.duckdb.dialect import DuckDBDialect
@@ -43,6 +42,7 @@ from hven.engines.duckdb.snapshot_files import (
 )
 from hven.engines.duckdb.snapshot_merging import SnapshotMergeStaging
 from hven.engines.duckdb.staging import DuckSnapshotStaging
+from hven.engines.duckdb.udf_registry import has_parallel_functions
 from hven.model import LruCache, deadlines
 from hven.model.errors import BindError, StorageError, StorageUnavailableError, format_message
 
@@ -90,14 +90,7 @@ class DuckEngine(StorageEngine):
         except OSError as error:
             message = f"the snapshots' directory {directory} cannot be created: {error.strerror}"
             raise StorageError(message, remedy="check the permissions of the site's directory") from error
-        self._spill_directory = directory / f".spill-{os.getpid()}"
-        config = _build_duckdb_settings(self._memory_setting, thread_count, self._spill_directory)
-        self._connection = deadlines.call_with_low_priority(
-            deadlines.QUERY_NICENESS, lambda: duckdb.connect(":memory:", config=config)
-        )
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
-        self._cursors = CursorPool(self._connection)
+        self._main_cursors: CursorPool | None = None  # see `_cursors`
         self._single_thread_cursors: CursorPool | None = None
         self._deadline_watcher = DeadlineWatcher()
         self._lock = threading.Lock()
@@ -171,7 +164,7 @@ class DuckEngine(StorageEngine):
         }
         most_rows = max(map(len, relations.values()), default=0)
         cursors = self._cursors
-        if contour_functions.CONTOUR_FUNCTION_MARK in sql or (is_lenient and most_rows <= ONE_THREAD_ROWS):
+        if (is_lenient and most_rows <= ONE_THREAD_ROWS) or has_parallel_functions(sql):
             cursors = self._get_single_thread_cursors()
         run_locally = partial(
             DuckExecution, cursors, self._deadline_watcher, memory_limit=self._memory_setting, **execution_arguments
@@ -190,6 +183,33 @@ class DuckEngine(StorageEngine):
             )
         return run_locally()
 
+    @property
+    def _cursors(self) -> CursorPool:
+        """Cursors of the DuckDB instance, which is created for the first query.
+
+        A server creates this object before it forks its workers, and DuckDB's threads would not be in the forks.
+        """
+        if self._main_cursors is None:
+            with self._lock:
+                if self._main_cursors is None:
+                    self._main_cursors = self._create_cursors(self._thread_count)
+        return self._main_cursors
+
+    def _create_cursors(self, thread_count: int | None) -> CursorPool:
+        if self._is_closed:
+            raise StorageUnavailableError("the embedded engine is closed")
+        config = _build_duckdb_settings(self._memory_setting, thread_count, self._spill_directory)
+        connection = deadlines.call_with_low_priority(
+            deadlines.QUERY_NICENESS, lambda: duckdb.connect(":memory:", config=config)
+        )
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        return CursorPool(connection)
+
+    @property
+    def _spill_directory(self) -> Path:
+        return self.directory / f".spill-{os.getpid()}"
+
     def _get_single_thread_cursors(self) -> CursorPool:
         """Return cursors of a DuckDB instance that has one thread.
 
@@ -200,11 +220,7 @@ class DuckEngine(StorageEngine):
         """
         with self._lock:
             if self._single_thread_cursors is None:
-                config = _build_duckdb_settings(self._memory_setting, 1, self._spill_directory)
-                connection = duckdb.connect(":memory:", config=config)
-                connection.execute("SET enable_external_access = false")
-                connection.execute("SET lock_configuration = true")
-                self._single_thread_cursors = CursorPool(connection)
+                self._single_thread_cursors = self._create_cursors(1)
             return self._single_thread_cursors
 
     def delegate_long_queries(self) -> None:
@@ -214,6 +230,14 @@ class DuckEngine(StorageEngine):
         """
         process_options = {"directory": self.directory, "memory": self._memory_bytes, "threads": self._thread_count}
         self._query_process = QueryProcess(self._deadline_watcher, process_options)
+
+    def prepare_forks(self) -> None:
+        """Close the DuckDB instances; see `hven.engines.StorageEngine.prepare_forks`."""
+        for cursors in filter(None, (self._main_cursors, self._single_thread_cursors)):
+            cursors.close()
+        self._main_cursors = self._single_thread_cursors = None
+        self._open_snapshots.clear()
+        shutil.rmtree(self._spill_directory, ignore_errors=True)
 
     def list_helper_processes(self) -> Mapping[int, int]:
         """List the process that executes long queries; see `hven.engines.StorageEngine.list_helper_processes`."""
@@ -411,7 +435,7 @@ class DuckEngine(StorageEngine):
             self._release_cursors()
 
     def _release_cursors(self) -> None:
-        for cursors in filter(None, (self._cursors, self._single_thread_cursors)):
+        for cursors in filter(None, (self._main_cursors, self._single_thread_cursors)):
             cursors.forget_snapshots()
         self.accessible_rows_cache = LruCache(self.access_cache_bytes)
 
@@ -514,7 +538,7 @@ class DuckEngine(StorageEngine):
         if self._query_process is not None:
             self._query_process.close()
         self._deadline_watcher.close()
-        for cursors in filter(None, (self._cursors, self._single_thread_cursors)):
+        for cursors in filter(None, (self._main_cursors, self._single_thread_cursors)):
             cursors.close()
         self._open_snapshots.clear()
         for path in list(self._held_locks):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.value_kinds import classify_type
+from hven.engines._engine_functions import to_numpy, to_single_array
 from hven.model import shape_columns
 from hven.model.sky import bodies, footprints, time_scales
 
@@ -121,7 +122,6 @@ MAPPING_TEMPLATES: dict[str, str] = {
     "ORIENTED": ".write_oriented_shape",
     "POLYGON_OF": ".write_polygon_of",
     "LONLAT_BOX": ".write_lonlat_box",
-    "WCS_FOOTPRINT": ".write_wcs_footprint",
 }
 
 # : A value stands for "no answer", and a macro turns it into NULL: DuckDB accepts no NULL from a function for arguments
@@ -138,23 +138,10 @@ MAPPING_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_oriented": (("DOUBLE[]", "VARCHAR"), "DOUBLE[]"),
     "hven_oriented_text": (("VARCHAR", "VARCHAR"), "VARCHAR"),
     "hven_polygon_of": (("VARCHAR", "VARCHAR"), "DOUBLE[]"),
-    "hven_wcs_": (("VARCHAR", "VARCHAR", *("DOUBLE",) * 10), "DOUBLE[]"),
 }
 
 
 _STC_FRAMES = {"ICRS", "FK4", "FK5", "GALACTIC", "ECLIPTIC", "UNKNOWNFRAME"}  # frames of STC-S that `outlines` reads
-
-
-def to_single_array(column: Any) -> Any:
-    """Return a column, which may be in chunks, as one Arrow array."""
-    if isinstance(column, pa.ChunkedArray):
-        return column.combine_chunks()
-    return column
-
-
-def to_numpy(column: Any) -> Any:
-    """Return a column without nulls as a NumPy array."""
-    return np.asarray(to_single_array(column).to_numpy(zero_copy_only=False))
 
 
 def _wrap_time_function(function: Callable[[Any], Any]) -> Callable[[Any], pa.Array]:
@@ -249,47 +236,6 @@ def _extract_polygons(region: Any, frame: Any) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(polygon_outlines.numbers))
 
 
-def _classify_wcs_axes(column: Any) -> tuple[Any, Any, Any]:
-    """Return for each CTYPE whether it is a right ascension, whether it is a declination, and its projection."""
-    encoded = to_single_array(column).dictionary_encode()
-    axis_types = [axis_type.upper() for axis_type in encoded.dictionary.to_pylist()]
-    type_numbers = to_numpy(encoded.indices)
-    is_right_ascension = np.array([axis_type.startswith("RA") for axis_type in axis_types], bool)
-    is_declination = np.array([axis_type.startswith("DEC") for axis_type in axis_types], bool)
-    projection_names = [axis_type[4:].strip("-")[:3] for axis_type in axis_types]
-    projections = np.array(projection_names, dtype="U3").reshape(-1)
-    return is_right_ascension[type_numbers], is_declination[type_numbers], projections[type_numbers]
-
-
-def _compute_wcs_footprints(*card_columns: Any) -> pa.Array:
-    """Compute the corners of images, in degrees.
-
-    The columns are the cards CTYPE1 and 2, CRVAL1 and 2, CRPIX1 and 2, CD1_1, CD1_2, CD2_1, CD2_2, NAXIS1 and 2. An
-    image has no corners if its axes are not right ascension and declination, in one order or the other.
-    """
-    ctype1, ctype2, *number_columns = card_columns
-    is_ra1, is_dec1, projection = _classify_wcs_axes(ctype1)
-    is_ra2, is_dec2, _ = _classify_wcs_axes(ctype2)
-    crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (
-        to_numpy(column).astype(np.float64) for column in number_columns
-    )
-    is_swapped = is_dec1 & is_ra2
-    has_sky_axes = is_ra1 & is_dec2 | is_swapped
-    reversed_crval = np.stack([crval2, crval1], -1)
-    crval = np.where(is_swapped[:, None], reversed_crval, np.stack([crval1, crval2], -1))
-    crpix = np.stack([crpix1, crpix2], -1)
-    cd_rows = (np.stack([cd11, cd12], -1), np.stack([cd21, cd22], -1))
-    cd = np.stack(cd_rows, -2)
-    cd = np.where(is_swapped[:, None, None], cd[:, ::-1, :], cd)
-    naxis = np.stack([naxis1, naxis2], -1)
-    corners = footprints.compute_wcs_corners(projection, crval, crpix, cd, naxis)
-    is_valid = has_sky_axes & np.isfinite(corners).all(axis=1)
-    corner_counts = np.where(is_valid, 8, 0)
-    starts = np.concatenate([[0], np.cumsum(corner_counts)])
-    oriented = footprints.orient_polygons(starts, corners[is_valid].ravel(), from_outside=False)
-    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(oriented))
-
-
 MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_tai_": _wrap_time_function(time_scales.utc_to_tai),
     "hven_utc_": _wrap_time_function(time_scales.tai_to_utc),
@@ -302,7 +248,6 @@ MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_oriented": _orient_polygons,
     "hven_oriented_text": _orient_region_texts,
     "hven_polygon_of": _extract_polygons,
-    "hven_wcs_": _compute_wcs_footprints,
 }
 
 
@@ -411,10 +356,3 @@ class MappingDialect:
             f"{east} AND {south} < {north}"
         )
         return f"CASE WHEN {condition_sql} THEN list_value({numbers_sql}) END"
-
-    def write_wcs_footprint(self: Any, writer: Any, node: Any) -> str:
-        """Write WCS_FOOTPRINT of all its cards."""
-        axis_texts = [writer.write_expression(arg) for arg in node.args[:2]]
-        number_texts = self.write_doubles(writer, node.args[2:])
-        corners_sql = f"hven_wcs_({', '.join([*axis_texts, *number_texts])})"
-        return f"nullif({corners_sql}, CAST([] AS DOUBLE[]))"

@@ -12,12 +12,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from hven.engines import _sky_functions
+from hven.engines._engine_functions import EngineFunction, iterate_engine_functions
 from hven.engines._sky_functions import skip_null_rows
-from hven.engines.duckdb import contour_functions, mapping_functions, time_functions
-from hven.engines.duckdb.dialect import SQL_MACROS, UDF_SIGNATURES
+from hven.engines.duckdb import mapping_functions, time_functions
+from hven.engines.duckdb.dialect import SQL_MACROS, UDF_SIGNATURES, DuckDBDialect
+from hven.model import plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import duckdb
     import pyarrow as pa
@@ -32,15 +34,18 @@ class UdfRegistry:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._lock = threading.RLock()
-        self._undefined: dict[str, Any] = dict(UDF_SIGNATURES)
-        for macro_sql in SQL_MACROS:
-            macro_name = macro_sql.partition("(")[0].split()[-1]
-            self._undefined[macro_name] = macro_sql
+        self._undefined: dict[str, EngineFunction | str] = {
+            name: EngineFunction(*signature, UDFS[name]) for name, signature in UDF_SIGNATURES.items()
+        }
+        self._undefined |= _name_macros(SQL_MACROS)
+        self._has_package_functions = False
 
     def define_named_functions(self, sql: str) -> None:
         """Define the functions that SQL names, for all cursors of the instance; they are not stored."""
         with self._lock:
-            for name in re.findall(r"hven_\w+", sql):
+            for name in _NAME_PATTERN.findall(sql):
+                if name not in _OWN_NAMES and not self._has_package_functions:
+                    self._add_package_functions()
                 definition = self._undefined.get(name)
                 if not definition:
                     continue
@@ -49,12 +54,36 @@ class UdfRegistry:
                     self.define_named_functions(macro_body)  # the functions that a macro names must exist
                     self._connection.execute(definition)
                 else:
-                    argument_types, result_type = definition
-                    function = _wrap_with_signature(skip_null_rows(UDFS[name]), len(argument_types))
+                    argument_types: list[Any] = list(definition.argument_types)
+                    function = _wrap_with_signature(skip_null_rows(definition.compute), len(argument_types))
                     self._connection.create_function(
-                        name, function, list(argument_types), result_type, **_VECTORIZED_OPTIONS
+                        name, function, argument_types, definition.result_type, **_VECTORIZED_OPTIONS
                     )
                 del self._undefined[name]
+
+    def _add_package_functions(self) -> None:
+        """Add the functions of packages, when a query first names a function that is not Hven's own."""
+        self._has_package_functions = True
+        for package_functions in iterate_engine_functions(DuckDBDialect.name):
+            self._undefined |= package_functions.functions
+            self._undefined |= _name_macros(package_functions.macros)
+
+
+def has_parallel_functions(sql: str) -> bool:
+    """Return whether SQL calls functions of packages that compute on all cores themselves."""
+    package_names = set(_NAME_PATTERN.findall(sql)) - _OWN_NAMES
+    return bool(package_names) and not package_names.isdisjoint(_list_parallel_functions())
+
+
+@plugins.cache_until_selection
+def _list_parallel_functions() -> frozenset[str]:
+    package_functions = iterate_engine_functions(DuckDBDialect.name)
+    return frozenset(name for functions in package_functions for name in functions.parallel_functions)
+
+
+def _name_macros(statements: Iterable[str]) -> dict[str, str]:
+    """Return statements that define macros, by the names of the macros."""
+    return {statement.partition("(")[0].split()[-1]: statement for statement in statements}
 
 
 def _wrap_with_signature(function: Callable[..., pa.Array], parameter_count: int) -> Callable[..., pa.Array]:
@@ -76,6 +105,7 @@ _VECTORIZED_OPTIONS: Any = {"type": "arrow", "side_effects": False, "null_handli
 UDFS: dict[str, Callable[..., pa.Array]] = {
     **_sky_functions.SKY_FUNCTIONS,
     **mapping_functions.MAPPING_FUNCTIONS,
-    **contour_functions.CONTOUR_FUNCTIONS,
     **time_functions.TIME_FUNCTIONS,
 }
+_NAME_PATTERN = re.compile(r"hven_\w+")
+_OWN_NAMES = frozenset([*UDFS, *_name_macros(SQL_MACROS)])

@@ -15,7 +15,15 @@ from hven.formats.media._conversions import write_product_as_fits, write_product
 from hven.formats.media._cutouts import StreamedFile, cut_product
 from hven.formats.media._external_tables import open_product_with_row_reader
 from hven.formats.media._pixel_windows import CutoutSelection, find_window
-from hven.formats.media._product import ArrayPart, Axis, HeaderCard, OpenProductFile, Part, TablePart
+from hven.formats.media._product import (
+    ArrayPart,
+    Axis,
+    DataSetMetadata,
+    HeaderCard,
+    OpenProductFile,
+    Part,
+    TablePart,
+)
 from hven.formats.media._rasters import open_raster
 from hven.formats.media._remote_files import Place, RemotePath
 from hven.formats.media._sample_tables import open_sample_table
@@ -234,7 +242,7 @@ def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
     message = format_message("Hven cannot explore the format of {name}", name)
     extension = name.lower().rpartition(".")[2]
     for package in plugins.list_unused_packages():
-        for files in package.files:
+        for files in package.files if package.media else ():
             begins_alike = files.leading_pattern and re.match(files.leading_pattern, signature)
             if begins_alike or extension in files.extensions:
                 remedy = format_message(
@@ -255,6 +263,7 @@ __all__ = [
     "ArrayPart",
     "Axis",
     "CutoutSelection",
+    "DataSetMetadata",
     "HeaderCard",
     "OpenProductFile",
     "Part",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.formats.media._product import HeaderCard
-from hven.model.sky import bodies
+from hven.model.sky import bodies, footprints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # letters of CTYPE (Marmo et al. 2018, Earth and Space Science 5, 640)
 _BODY_CODES = {
@@ -149,4 +150,21 @@ def find_body_ctype_code(body_name: str) -> str:
     return _BODY_CODES.get(body.name, kinds.get(kind, "OB"))
 
 
-__all__ = ["find_body_ctype_code", "write_map_projection_cards"]
+def create_sky_mapping(cards: Iterable[HeaderCard]) -> Callable[[], footprints.ImageWcs | None] | None:
+    """Create the function that builds the mapping of an array between pixels and directions.
+
+    Parameters
+    ----------
+    cards
+        Cards with WCS.
+
+    Returns
+    -------
+    create_sky_mapping
+        None: the cards have no WCS.
+    """
+    card_values = {card.keyword: card.value for card in cards}
+    return partial(footprints.build_image_wcs, card_values) if "CTYPE1" in card_values else None
+
+
+__all__ = ["create_sky_mapping", "find_body_ctype_code", "write_map_projection_cards"]

@@ -5,13 +5,13 @@ Nothing is read before it is requested.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from hven.model.table import Column, TimeSeriesMetadata
 
     Window = Sequence[slice]
-    # microseconds since 1970, and the nanoseconds below them
-    Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
 
+# microseconds since 1970, and the nanoseconds below them
+Instants: TypeAlias = "tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]"
 MISSING_INSTANT = -(2**63)  # stands for a missing time
 
 
@@ -228,6 +228,26 @@ class ProductVariable:
     cards: tuple[HeaderCard, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSetMetadata:
+    """What a file says of the data set of which it is a part, for drafts of descriptors.
+
+    Attributes
+    ----------
+    name
+        Name under which archives know the data set; None: unknown.
+    title, description
+        None: the file states none.
+    credits
+        Texts by keys of descriptors: ``creators``, ``acknowledgement``.
+    """
+
+    name: str | None = None
+    title: str | None = None
+    description: str | None = None
+    credits: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True, kw_only=True, weakref_slot=True)
 class OpenProductFile:
     """An open file.
@@ -247,6 +267,8 @@ class OpenProductFile:
         with access to one need not have access to the others.
     list_variables
         List the variables of the file; None: the medium has none.
+    describe_data_set
+        Describe the data set of which the file is a part.
     deviations
         What is not read, narrowed or reinterpreted, as far as it is known when the file is opened.
     """
@@ -257,6 +279,7 @@ class OpenProductFile:
     close: Callable[[], None] = lambda: None
     companion_files: tuple[Place, ...] = ()
     list_variables: Callable[[], Iterator[ProductVariable]] | None = None
+    describe_data_set: Callable[[], DataSetMetadata] = DataSetMetadata
     deviations: Sequence[ReadDeviation] = ()
 
     def __enter__(self) -> Self:
@@ -315,7 +338,9 @@ __all__ = [
     "MISSING_INSTANT",
     "ArrayPart",
     "Axis",
+    "DataSetMetadata",
     "HeaderCard",
+    "Instants",
     "OpenProductFile",
     "Part",
     "ProductVariable",

@@ -18,7 +18,7 @@ import numpy as np
 from hven.formats.media import _map_projections as map_projections
 from hven.formats.media._product import ArrayPart, Axis, HeaderCard, OpenProductFile
 from hven.model.errors import SourceError, format_message
-from hven.model.sky import bodies, footprints
+from hven.model.sky import bodies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -156,17 +156,13 @@ def _create_product(
     if bands > 1:
         axes.insert(0, Axis(name="BAND", size=bands))
     cards = tuple(wcs_cards)
-    card_values = {card.keyword: card.value for card in cards}
-    create_sky_mapping = None
-    if "CTYPE1" in card_values:
-        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
     image = ArrayPart(
         index=0,
         axes=tuple(axes),
         dtype=dtype,
         read=partial(_refuse_to_read_pixels, name),
         cards=cards,
-        create_sky_mapping=create_sky_mapping,
+        create_sky_mapping=map_projections.create_sky_mapping(cards),
     )
     return OpenProductFile(medium=medium, parts=(image,), cards=tuple(label_cards))
 

@@ -105,6 +105,29 @@ def convert_library_errors(name: str, title: str) -> Iterator[None]:
             ) from None
 
 
+def create_unpacked_size_error(name: str, max_bytes: int, remedy: str = "") -> TooLargeError:
+    """Create the error for a file that unpacks to more than a limit.
+
+    Parameters
+    ----------
+    name
+        Name of the file, or a description of the part that is too large.
+    max_bytes
+        The limit.
+    remedy
+        What to do about it.
+
+    Returns
+    -------
+    error
+        The error, to be raised.
+    """
+    message = format_message(
+        "{name} is larger than {most} MB after decompression, which is the limit", name, max_bytes >> 20
+    )
+    return TooLargeError(message, remedy=remedy)
+
+
 def copy_to_disk(file: Place) -> tuple[Path, Callable[[], None]]:
     """Return a path on the disk for readers that need one.
 
@@ -150,5 +173,6 @@ __all__ = [
     "ArrayLayout",
     "convert_library_errors",
     "copy_to_disk",
+    "create_unpacked_size_error",
     "read_window_values",
 ]

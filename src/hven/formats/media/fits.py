@@ -44,8 +44,9 @@ from hven.formats.media._number_types import format_arraysize
 from hven.formats.media._product import StoredHdu
 from hven.formats.media._remote_files import RemoteFileReader
 from hven.formats.media._spectral_axes import convert_stokes_to_names
+from hven.formats.media._stored_arrays import create_unpacked_size_error
 from hven.formats.media._window_reads import compute_strides, read_window
-from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
+from hven.model.errors import HvenError, SourceError, format_message
 from hven.model.sky import footprints
 from hven.model.table import Column
 from hven.model.types import ColumnType
@@ -179,14 +180,8 @@ def _unpack_file(file: Place, name: str) -> Any:
                 while chunk := stream.read(1 << 20):
                     spool.write(chunk)
                     if spool.tell() > MAX_UNPACKED_BYTES:
-                        raise TooLargeError(  # noqa: TRY301
-                            format_message(
-                                "{name} is larger than {most} MB after decompression, which is the limit",
-                                name,
-                                MAX_UNPACKED_BYTES >> 20,
-                            ),
-                            remedy=format_message("leave large files uncompressed, or compress their tiles (fpack)"),
-                        )
+                        remedy = format_message("leave large files uncompressed, or compress their tiles (fpack)")
+                        raise create_unpacked_size_error(name, MAX_UNPACKED_BYTES, remedy)  # noqa: TRY301
             spool.flush()
         except BaseException:
             spool.close()

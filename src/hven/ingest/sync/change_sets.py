@@ -191,31 +191,6 @@ def find_change_chain(site: Site, table: str, since: str, until: str | None = No
     return None
 
 
-def find_changes_between(site: Site, table: str, since: str, until: str | None = None) -> pa.Table:
-    """Return the changes between two snapshots of a table, from stored change sets or by a comparison.
-
-    Raises
-    ------
-    NotFoundError
-        Neither the change sets nor the two snapshots are kept any more; or there is no such table.
-    """
-    change_chain = find_change_chain(site, table, since, until)
-    if change_chain:
-        return join_change_sets([change_set.load_rows() for change_set in change_chain])
-    target = until or site.store.read_published_snapshot_ids()[1].get(table)
-    if target is None:
-        raise NotFoundError(f"there is no table {table!r}")
-    try:
-        old_record = site.store.get_record(since)
-        new_record = site.store.get_record(target)
-    except NotFoundError as error:
-        raise NotFoundError(
-            f"the changes of {table} since {since} are no longer kept",
-            remedy="read the whole table, and continue from its current snapshot",
-        ) from error
-    return compare_snapshot_records(site, old_record, new_record)[0]
-
-
 def compare_snapshot_records(
     site: Site, old_record: SnapshotRecord, new_record: SnapshotRecord
 ) -> tuple[pa.Table, TableChangeSummary]:
@@ -324,13 +299,14 @@ def _get_changes_directory(site: Site, table: str) -> Path:
 
 __all__ = [
     "ADDED_CHANGE",
+    "CHANGED_CHANGE",
     "CHANGED_COLUMNS_COLUMN",
     "CHANGE_COLUMN",
+    "REMOVED_CHANGE",
     "ChangeSet",
     "compare_snapshot_records",
     "delete_old_change_sets",
     "find_change_chain",
-    "find_changes_between",
     "join_change_sets",
     "list_change_sets",
     "store_change_set",

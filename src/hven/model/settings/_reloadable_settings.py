@@ -53,6 +53,10 @@ class ReloadableSettings:
         self.problem: str | None = None
         self._last_stamp = self._read_file_stamp()
 
+    def is_file_unchanged(self) -> bool:
+        """Return whether the file is as it was at the last look."""
+        return self._read_file_stamp() == self._last_stamp
+
     def reload_if_changed(self, more_restart_settings: Iterable[str] = ()) -> bool:
         """Reload the file if it changed since the last look.
 

@@ -240,10 +240,6 @@ class QueryLimits:
         gt=0,
         le=1440,
     )
-    archive_files: int = define_setting(20_000, "maximum number of files in an archive", ge=1)
-    archive_bytes: int = define_setting(
-        100 * 1024**3, ("maximum size in bytes of all files in an archive"), ge=1, size=True
-    )
     copy_rows: int = define_setting(
         2_000_000, ("maximum number of rows that one query can copy from one engine to another"), ge=1
     )

@@ -4,7 +4,7 @@ The import is light: it needs numpy and Arrow only. Some of the names are module
 """
 
 from hven.model.sky import _bodies as bodies
-from hven.model.sky import _contours as contours
+from hven.model.sky import _contour_faults as contour_faults
 from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
 from hven.model.sky import _healpix as healpix
@@ -35,7 +35,7 @@ __all__ = [
     "bodies",
     "build_shape_from_array",
     "compute_angular_distance",
-    "contours",
+    "contour_faults",
     "footprints",
     "frames",
     "has_shape_inside",

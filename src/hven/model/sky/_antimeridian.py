@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._flat_maps import POLE_LATITUDE_DEGREES, choose_edge_tolerance, extract_multipolygons
-from hven.model.sky._pixel_corners import find_outline_rings
+from hven.model.sky._outline_rings import find_outline_rings
 from hven.model.sky._projection_planes import REPEATED_VERTEX, clean_regions, find_vertex_faults
 from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets
 from hven.model.sky._regions import Regions

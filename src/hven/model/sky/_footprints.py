@@ -1,4 +1,4 @@
-"""Orient the polygons of outlines, and compute outlines from the WCS cards of images."""
+"""Orient the polygons of outlines, and convert between pixels and positions of images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.sky._image_wcs import (
+    ImageAxes,
+    ImageWcs,
+    ImageWcsError,
+    build_image_wcs,
+    compute_scale_matrix,
+    find_header_number,
+    identify_image_axes,
+    parse_image_wcs,
+)
 from hven.model.sky._ragged_arrays import (
     compute_offsets,
     compute_reversed_indexes,
@@ -13,42 +23,33 @@ from hven.model.sky._ragged_arrays import (
     split_into_blocks,
     take_successor_values,
 )
-from hven.model.sky._sphere import RADIANS_PER_DEGREE, to_lon_lat
+from hven.model.sky._sphere import RADIANS_PER_DEGREE
 from hven.model.sky._thread_pool import map_in_threads
-from hven.model.sky._wcs_footprints import ImageWcs, build_image_wcs, build_regions_from_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     Numbers = npt.NDArray[np.float64]
 
 __all__ = [
     "FOOTPRINT_VIEWS",
-    "PROJECTIONS",
+    "ImageAxes",
     "ImageWcs",
+    "ImageWcsError",
     "build_image_wcs",
-    "build_regions_from_headers",
-    "compute_wcs_corners",
+    "compute_scale_matrix",
+    "find_header_number",
     "find_oriented_corner_order",
+    "identify_image_axes",
     "is_clockwise",
     "orient_polygons",
+    "parse_image_wcs",
 ]
 
 FOOTPRINT_VIEWS = ("sky", "body")
 MIN_ORIENTED_AREA_STERADIANS = 1e-13  # a polygon without more area than this to one side has no orientation
 _BLOCK_CORNERS = 1 << 15  # corners at a time
 _ROUNDING_STERADIANS = 4e-6  # rounding error of single precision, for each corner
-#: From the distance on the plane to the native latitude, radians (FITS WCS paper II, section 5.1).
-_NATIVE_LATITUDES: dict[str, Callable[[Numbers], Numbers]] = {
-    "TAN": lambda r: np.arctan2(1.0, r),
-    "SIN": np.arccos,
-    "ARC": lambda r: np.pi / 2 - r,
-    "STG": lambda r: np.pi / 2 - 2 * np.arctan(r / 2),
-    "ZEA": lambda r: np.pi / 2 - 2 * np.arcsin(r / 2),
-}
-PROJECTIONS = tuple(_NATIVE_LATITUDES)
 
 
 def orient_polygons(offsets: npt.NDArray[np.int64], coordinates: Numbers, *, from_outside: bool) -> Numbers:
@@ -158,51 +159,3 @@ def _compute_signed_areas(pairs: Numbers, sizes: npt.NDArray[np.int64], dtype: t
             projected_area = projected_area + turn * middle
         areas[has_corners] = projected_area / sizes[has_corners]
     return areas
-
-
-def compute_wcs_corners(
-    projection: npt.NDArray[np.str_], crval: Numbers, crpix: Numbers, cd: Numbers, naxis: Numbers
-) -> Numbers:
-    """Compute the outer corners of images by their zenithal WCS (FITS WCS paper II), LONPOLE 180.
-
-    Parameters
-    ----------
-    projection
-        One of `PROJECTIONS` for each image; shape (n,). Distortions are ignored.
-    crval, crpix, naxis
-        Degrees (longitude first), pixels, pixels; shape (n, 2).
-    cd
-        Degrees per pixel; shape (n, 2, 2), row 0 for the longitude.
-
-    Returns
-    -------
-    numpy.ndarray
-        lon, lat of four corners; shape (n, 8); NaN where a corner has no position on the sky, or the projection is
-        unknown.
-    """
-    high = naxis + 0.5
-    low = np.full(len(naxis), 0.5)
-    corners = ((low, low), (high[:, 0], low), (high[:, 0], high[:, 1]), (low, high[:, 1]))
-    pixels = np.stack([np.stack(corner, -1) for corner in corners], 1)
-    plane = np.einsum("nij,nkj->nki", cd, pixels - crpix[:, None, :])
-    x = plane[..., 0]
-    y = plane[..., 1]
-    r = np.radians(np.hypot(x, y))
-    phi = np.arctan2(x, -y)
-    theta = np.full(r.shape, np.nan)
-    with np.errstate(invalid="ignore"):
-        for name in PROJECTIONS:
-            rows = projection == name
-            if rows.any():
-                theta[rows] = _NATIVE_LATITUDES[name](r[rows])
-    lon0 = np.radians(crval[:, :1])
-    lat0 = np.radians(crval[:, 1:])
-    turn = phi - np.pi
-    across = -np.cos(theta) * np.sin(turn)
-    along = np.sin(theta) * np.cos(lat0) - np.cos(theta) * np.sin(lat0) * np.cos(turn)
-    up = np.sin(theta) * np.sin(lat0) + np.cos(theta) * np.cos(lat0) * np.cos(turn)
-    ahead = lon0 + np.arctan2(across, along)
-    flat = np.hypot(across, along)
-    directions = np.stack([flat * np.cos(ahead), flat * np.sin(ahead), up], -1)
-    lon, lat = to_lon_lat(directions)
-    return np.stack([lon, lat], -1).reshape(len(naxis), 8)

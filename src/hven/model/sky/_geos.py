@@ -32,9 +32,18 @@ def build_multipolygons(xy: Numbers, ring_offsets: Indexes, part_offsets: Indexe
 
 
 def extract_ragged_polygon_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
-    """Return x, y of the polygons among shapes, and the offsets of their open rings, parts and rows.
+    """Take polygons apart.
 
-    The first ring of a part is its shell.
+    Parameters
+    ----------
+    shapes
+        Shapes of shapely, one for each row; those that are not polygons are left out.
+
+    Returns
+    -------
+    xy, ring_offsets, part_offsets, row_offsets
+        Corners, shape (m, 2), and the offsets of open rings among them, of parts among the rings, and of rows among the
+        parts. The first ring of a part is its shell.
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
@@ -64,9 +73,21 @@ def merge_enclosed_faces(
     is_inverted: Flags,
     grid_size: float,
 ) -> Any:
-    """Cut rings where they cross, and unite the faces that lie in all rings of a part; (n,).
+    """Cut rings where they cross, and unite the faces that lie in all rings of a part.
 
-    A ring contains the faces that it winds round, or all others where `is_inverted` says so.
+    Parameters
+    ----------
+    xy, ring_offsets, part_offsets, row_offsets
+        Polygons, as `extract_ragged_polygon_arrays` returns them, shapes (m, 2), (r + 1,), (p + 1,) and (n + 1,).
+    is_inverted
+        Whether each ring contains the faces that it does not wind round, shape (r,).
+    grid_size
+        Distance of the grid to which corners are rounded, in the unit of the plane; 0: they are not.
+
+    Returns
+    -------
+    shapes
+        Shapes of shapely, shape (n,).
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 

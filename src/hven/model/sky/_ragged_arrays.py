@@ -17,33 +17,90 @@ if TYPE_CHECKING:
 
 
 def compute_offsets(sizes: npt.ArrayLike) -> Indexes:
-    """Return the offsets of rows of these sizes: 0, and the end of each row; shape (n + 1,)."""
+    """Compute the offsets of rows.
+
+    Parameters
+    ----------
+    sizes
+        The number of elements of each row, shape (n,).
+
+    Returns
+    -------
+    offsets
+        0, and the end of each row; shape (n + 1,).
+    """
     ends = np.concatenate([[0], np.cumsum(sizes)])
     offsets: Indexes = ends.astype(np.int64)
     return offsets
 
 
 def compute_row_indexes(offsets: Indexes) -> Indexes:
-    """Return the row of each element."""
+    """Compute the row of each element.
+
+    Parameters
+    ----------
+    offsets
+        Where each row begins among all elements, and the end; shape (n + 1,).
+
+    Returns
+    -------
+    row
+        Shape (m,).
+    """
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def compute_element_numbers(sizes: npt.ArrayLike) -> tuple[Indexes, Indexes]:
-    """Return the row of each element of rows of these sizes, and its number in the row, from 0."""
+    """Compute the row of each element, and its number in the row.
+
+    Parameters
+    ----------
+    sizes
+        The number of elements of each row, shape (n,).
+
+    Returns
+    -------
+    row, number
+        The numbers in a row begin at 0; shape (m,).
+    """
     offsets = compute_offsets(sizes)
     row = compute_row_indexes(offsets)
     return row, np.arange(offsets[-1]) - offsets[row]
 
 
 def gather_element_indexes(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
-    """Return the elements of `rows`, one row after the other, and their offsets."""
+    """Find the elements of some rows, one row after the other.
+
+    Parameters
+    ----------
+    offsets
+        Where each row begins among all elements, and the end; shape (n + 1,).
+    rows
+        Indexes of rows, shape (k,).
+
+    Returns
+    -------
+    elements, offsets
+        Indexes of the elements, shape (m,), and the offsets of the k rows among these, shape (k + 1,).
+    """
     size = offsets[rows + 1] - offsets[rows]
     row, number = compute_element_numbers(size)
     return offsets[rows][row] + number, compute_offsets(size)
 
 
 def compute_successor_indexes(offsets: Indexes) -> Indexes:
-    """Return the next element of each element in its row; the first follows the last."""
+    """Find the next element of each element in its row; the first follows the last.
+
+    Parameters
+    ----------
+    offsets
+        Where each row begins among all elements, and the end; shape (n + 1,).
+
+    Returns
+    -------
+    successors
+        Indexes of elements, shape (m,).
+    """
     successors = np.arange(1, offsets[-1] + 1)
     has_elements = offsets[1:] > offsets[:-1]
     successors[offsets[1:][has_elements] - 1] = offsets[:-1][has_elements]

@@ -5,6 +5,7 @@ The addresses below ``/basket`` or ``/basket/TOKEN`` are ``files``, ``table`` (`
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from hven import formats, services
 from hven.adql.adql_writer import quote_adql_name
-from hven.formats import InfoElement
+from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.plugins.baskets.basket_contents import Basket
 from hven.plugins.baskets.basket_rows import (
@@ -29,13 +30,15 @@ from hven.plugins.baskets.basket_rows import (
 from hven.portal.api import table_downloads
 from hven.portal.api.pages import PageContext, build_error_responder, build_page_context
 from hven.portal.api.table_downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_TIMEOUT_SECONDS, CitationText
-from hven.services import archives, scripts
+from hven.services import scripts
+from hven.services.api.files import PieceStreamResponse, stream_file_pieces
 from hven.services.citations import write_bibtex, write_citation_sentence
 from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.file_archives import load_file_archivers
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -87,7 +90,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def list_archive_and_script_kinds(views: Sequence[TableView]) -> list[str]:
     """List the scripts and archives that offer the files of any of some tables."""
     available = {packing for view in views for packing in table_downloads.list_archive_and_script_kinds(view)}
-    all_packings = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS)
+    all_packings = (*load_file_archivers(), *scripts.SCRIPT_FORMATS)
     return [packing for packing in all_packings if packing in available]
 
 
@@ -219,8 +222,9 @@ def _check_basket_searches(basket_table: BasketTable) -> BasketTable:
 def _answer_files(page_context: PageContext) -> Response:
     """Answer with the files themselves, or with a script or a list of them."""
     kind = page_context.request.query_params.get(FORMAT_PARAMETER) or "zip"
-    if kind not in {*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS}:
-        names = ", ".join((*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS))
+    kinds = (*load_file_archivers(), *scripts.SCRIPT_FORMATS)
+    if kind not in kinds:
+        names = ", ".join(kinds)
         message = format_message("{name}={value} is not valid", FORMAT_PARAMETER, kind[:40])
         raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("use one of {names}", names))
     requested_basket = find_requested_basket(page_context)
@@ -228,7 +232,7 @@ def _answer_files(page_context: PageContext) -> Response:
     basket_tables = [table for table in checked_tables if table_downloads.list_archive_and_script_kinds(table.view)]
     if not basket_tables:
         raise ParamError("nothing in this basket links to files", name="", remedy="download its rows instead")
-    if kind in archives.ARCHIVE_KINDS:
+    if kind in load_file_archivers():
         return _answer_archive(page_context, basket_tables, requested_basket, kind)
     return _answer_script(page_context, basket_tables, requested_basket, kind)
 
@@ -237,28 +241,18 @@ def _answer_archive(
     page_context: PageContext, basket_tables: Sequence[BasketTable], requested_basket: RequestedBasket, kind: str
 ) -> Response:
     """Write the files of all tables as one archive."""
+    archiver = load_file_archivers()[kind]
     all_addresses: list[str] = []
     readme_lines = [("Basket", requested_basket.address)]
     for basket_table in basket_tables:
         links = list_link_columns(basket_table.view.table)
         link_column = links[0] if links else None
-        addresses, column = table_downloads.list_file_addresses(basket_table.view, page_context, link_column)
+        addresses, column = table_downloads.list_file_addresses(archiver, basket_table.view, page_context, link_column)
         all_addresses += addresses
         table_name = basket_table.view.table.qualified_name
         readme_lines.append(("Table", f"{table_name}, column {column}, {len(addresses):,} files"))
-        if len(all_addresses) > page_context.context.site.settings.limits.archive_files:
-            raise archives.build_archive_too_large_error(page_context.context)
-    plan = archives.plan_archive(page_context.context, page_context.request, all_addresses)
-    settings = page_context.context.site.settings
-    title = settings.title or settings.name
-    return archives.answer_archive(
-        page_context.request,
-        plan,
-        archive_kind=kind,
-        archive_name=BASKET_FILE_STEM,
-        site_title=title,
-        readme_lines=readme_lines,
-    )
+    archive = archiver.plan(page_context.context, page_context.request, all_addresses)
+    return archive.answer(page_context.request, kind, BASKET_FILE_STEM, readme_lines)
 
 
 def _answer_script(
@@ -270,9 +264,8 @@ def _answer_script(
         raise ParamError(
             "no column of these tables links to files", name=FORMAT_PARAMETER, remedy="download them as one archive"
         )
-    sign_url = page_context
-    script_formats = scripts.create_script_formats(sign_url.context.build_url_signer(sign_url.request) or str)
-    script_format = script_formats[kind]
+    sign_url = page_context.context.build_url_signer(page_context.request) or str
+    script_format = scripts.create_script_formats(sign_url)[kind]
     infos = [InfoElement(name="Basket", value=requested_basket.address)]
     linked_names = [basket_table.view.table.qualified_name for basket_table in linked]
     infos += [InfoElement(name="Files", value=f"of {table_name}") for table_name in linked_names]
@@ -284,7 +277,28 @@ def _answer_script(
     infos.append(InfoElement(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {page_context.base}"))
     file_name = f"{BASKET_FILE_STEM}-{kind}{script_format.extension}"
     headers = _build_download_headers(script_format.media_types[0], file_name)
-    return archives.answer_listing(page_context.request, script_format, _read_file_links(linked), infos, headers)
+    batches = _read_file_links(linked)
+    first_batches = list(itertools.islice(batches, 1))  # an error in it has its own response
+    has_overflow = False
+
+    def limit_rows() -> Iterator[pa.RecordBatch]:
+        nonlocal has_overflow
+        remaining_rows = scripts.MAX_SCRIPT_FILES
+        for batch in itertools.chain(first_batches, batches):
+            yield batch.slice(0, remaining_rows)
+            if batch.num_rows > remaining_rows:
+                has_overflow = True
+                return
+            remaining_rows -= batch.num_rows
+
+    def build_status() -> ResultStatus:
+        return ResultStatus(row_count=scripts.MAX_SCRIPT_FILES, overflow=has_overflow)
+
+    def write_pieces() -> Generator[bytes | None]:
+        yield None  # the rest runs in a thread, which may wait for rows
+        yield from script_format.write(TableMetadata(columns=(), infos=infos), limit_rows(), build_status, {})
+
+    return PieceStreamResponse(page_context.request, 200, headers, stream_file_pieces(write_pieces()))
 
 
 def _read_file_links(basket_tables: Sequence[BasketTable]) -> Iterator[pa.RecordBatch]:

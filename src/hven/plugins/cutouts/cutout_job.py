@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import tarfile
+import zipfile
 from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.jobs import JobDefinition
 from hven.model.errors import HvenError, OperationCancelledError
 from hven.plugins.cutouts import cutouts
-from hven.services.api.archives import ArchiveMember, CrcCache
-from hven.services.archives import ARCHIVE_KINDS
-from hven.services.collection_files import PIECE_BYTES
 from hven.services.face import ServiceContext
 from hven.services.params import parse_value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from hven.jobs import RunningJob
@@ -86,26 +85,29 @@ def _write_cutout_archive(work: RunningJob, archive_kind: str, cuts: Sequence[tu
     members = []
     for job_result in work.results:
         path = work.directory / job_result["file"]
-        file_stat = path.stat()
-        name = names.get(job_result["file"]) or f"{job_result['id']}{path.suffix}"
-        read_range = partial(_read_range, path)
-        members.append(ArchiveMember(f"cuts/{name}", file_stat.st_size, file_stat.st_mtime, "", read_range))
-    create_layout, media_type = ARCHIVE_KINDS[archive_kind]
-    layout = create_layout(members, CrcCache())
+        members.append((path, f"cuts/{names.get(path.name) or job_result['id'] + path.suffix}"))
+    media_type = cutouts.PACKAGE_MEDIA_TYPES[archive_kind]
     with work.open_result_file("package", media_type=media_type, extension=f".{archive_kind}") as file:
-        for chunk in layout.stream_byte_range(0, layout.size):
-            if work.stopped.is_set():
-                raise OperationCancelledError("the job was stopped")
-            if chunk is not None:  # a None precedes each slow step
-                file.write(chunk)
+        if archive_kind == "zip":
+            with zipfile.ZipFile(file, "w") as zip_archive:
+                _add_members(work, members, zip_archive.write)
+        else:
+            with tarfile.open(fileobj=file, mode="w") as tar_archive:
+                _add_members(work, members, partial(tar_archive.add, filter=_remove_owner))
 
 
-def _read_range(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while start < stop and (piece := file.read(min(PIECE_BYTES, stop - start))):
-            start += len(piece)
-            yield piece
+def _add_members(
+    work: RunningJob, members: Sequence[tuple[Path, str]], add_file: Callable[[Path, str], object]
+) -> None:
+    for path, name in members:
+        if work.stopped.is_set():
+            raise OperationCancelledError("the job was stopped")
+        add_file(path, name)
+
+
+def _remove_owner(tar_info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out the account of the server to which a file belongs, and its permissions."""
+    return tar_info.replace(mtime=int(tar_info.mtime), mode=0o644, uid=0, gid=0, uname="", gname="")
 
 
 def _write_text_result(work: RunningJob, result_name: str, text: str) -> None:

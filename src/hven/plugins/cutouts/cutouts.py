@@ -45,7 +45,6 @@ from hven.plugins.cutouts import cutout_params, rotations
 from hven.services import collection_files, datalinks, remote_files
 from hven.services.addresses import find_table
 from hven.services.api.files import PieceStreamResponse, stream_file_pieces
-from hven.services.archives import ARCHIVE_KINDS
 from hven.services.errors import ErrorResponder, find_http_status
 from hven.services.params import parse_values
 
@@ -73,8 +72,9 @@ MAX_LISTED_PARTS = 50  # parts of a file that are listed as values of PART
 
 _AXIS_KIND_BY_PARAMETER = {"BAND": "spectral", "TIME": "time", "POL": "polarization"}
 CUTOUT_PARAMS = (cutout_params.ID_PARAM, cutout_params.TABLE_PARAM, *cutout_params.CUTOUT_PARAMS)
+PACKAGE_MEDIA_TYPES = {"zip": "application/zip", "tar": "application/x-tar"}
 PACKAGE_PARAM = Param(
-    name="PACKAGE", allowed=tuple(ARCHIVE_KINDS), description="additional archive of all cut-outs: zip or tar"
+    name="PACKAGE", allowed=tuple(PACKAGE_MEDIA_TYPES), description="additional archive of all cut-outs: zip or tar"
 )
 
 

@@ -15,16 +15,10 @@ from pydantic import Field
 
 from hven.model.errors import SourceError, TextPlace, suggest_spelling
 from hven.model.table import Column
+from hven.plugins.json_xml.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, parse_json_document
+from hven.plugins.json_xml.json_records import find_list_start
+from hven.plugins.json_xml.json_schema import LEAF_CELL, JsonLeafColumn
 from hven.sources import AvailableTable, ServiceUrlSignature, Source, SourceContext
-from hven.sources.api.json_pages import (
-    LEAF_CELL,
-    JsonLeafColumn,
-    JsonPage,
-    PagedJsonOptions,
-    PagedJsonSource,
-    find_list_start,
-    parse_json_document,
-)
 from hven.sources.api.rows import Texts
 from hven.sources.api.services import BrokenAnswerError, Secret, resolve_authorization
 from hven.sources.api.watermarks import Watermark, WatermarkSource, parse_watermark

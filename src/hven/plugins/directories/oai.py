@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.plugins.directories.oai_harvest import HarvestOptions, OaiHarvest
-from hven.sources.api.json_pages import JsonNodeSummary
-from hven.sources.api.xml_rows import XmlFieldOptions, XmlSource
+from hven.plugins.json_xml.json_schema import JsonNodeSummary
+from hven.plugins.json_xml.xml_rows import XmlFieldOptions, XmlSource
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from hven.model import split_address
 from hven.model.errors import SourceError, UserError
+from hven.plugins.json_xml.xml_rows import find_local_name
 from hven.sources.api.rows import DataFile, Texts
 from hven.sources.api.services import (
     BrokenAnswerError,
@@ -26,9 +27,8 @@ from hven.sources.api.services import (
     RunBudget,
     ServiceClient,
     extract_error_text,
-    resolve_authorization,
+    resolve_token_or_login,
 )
-from hven.sources.api.xml_rows import find_local_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -133,10 +133,7 @@ class OaiHarvest:
         hosts = dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url)
         hosts_text = ", ".join(hosts)
         self._budget = RunBudget(options, f"the harvest of {hosts_text:.200}", "or harvest fewer registries at a time")
-        scheme = "Basic"
-        if options.token:
-            scheme = "Bearer"
-        self._secret = resolve_authorization(options.token or options.login, context, scheme)
+        self._secret = resolve_token_or_login(options.token, options.login, context)
 
     # --- files ---------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="directories",
     title="Read entries of LDAP, Elasticsearch, OAI-PMH and STAC as rows",
+    uses=("json_xml",),
     sources={
         "elastic": "hven.plugins.directories.elastic",
         "ldap": "hven.plugins.directories.ldap",

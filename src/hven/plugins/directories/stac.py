@@ -10,8 +10,8 @@ from urllib.parse import urljoin
 from pydantic import Field
 
 from hven.model.errors import SourceError, suggest_spelling
+from hven.plugins.json_xml.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, set_query_parameters
 from hven.sources import AvailableTable, ServiceUrlSignature, Source, SourceContext
-from hven.sources.api.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, set_query_parameters
 from hven.sources.api.rows import Texts
 from hven.sources.api.watermarks import Watermark, WatermarkSource, parse_watermark
 

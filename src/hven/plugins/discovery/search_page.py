@@ -121,7 +121,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def start_counting(published_state: PublishedState) -> None:
         threading.Thread(target=count_public_values, args=(published_state,), name="words", daemon=True).start()
 
-    context.site.add_change_listener(start_counting)
+    context.site.add_change_listener(start_counting, is_first_process_only=True)
     endpoint = build_page_endpoint(show_search, context)
     return [
         Route(SEARCH_PATH, endpoint),

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.model.sky import contours
+from hven.adql.functions import MAPPING_FUNCTIONS
+from hven.descriptor.api.hfc_columns import HFC_COLUMN_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +64,8 @@ def recognize_chain_code(columns: Sequence[SourceColumn]) -> ChainCode | None:
     chain
         None: there is none, or it lies in a dynamic spectrum.
     """
+    if MAPPING_FUNCTIONS.find_function("CHAIN_CONTOUR") is None:  # the package that has it is not in use
+        return None
     columns_by_name = {fact.source.upper(): fact for fact in columns}
     code, x, y = (_find_hfc_columns(columns_by_name, role) for role in ("chain", "x", "y"))
     if (
@@ -145,7 +148,7 @@ def propose_contour_region(proposer: MappingProposer) -> None:
 
 def _find_hfc_columns(columns_by_name: Mapping[str, SourceColumn], role: str) -> list[SourceColumn]:
     """Find the columns that HFC's names say."""
-    for words in contours.HFC_COLUMN_NAMES[role]:
+    for words in HFC_COLUMN_NAMES[role]:
         names = words.split(",")
         if all(name in columns_by_name for name in names):
             return [columns_by_name[name] for name in names]

@@ -336,12 +336,13 @@ def _check_mapped_kind(kind: str) -> None:
 
 def _guess_file_kind(source_file: Path) -> str:
     """Guess the kind of source by the first bytes of a file, else by its name, else by its ending."""
-    kind = file_kinds.detect_file_kind(source_file) or file_kinds.find_file_kind_by_name(source_file.name)
-    if kind:
+    detected_kind = file_kinds.detect_file_kind(source_file)
+    kind = detected_kind or file_kinds.find_file_kind_by_name(source_file.name)
+    package = file_kinds.find_unused_package_of_file(source_file.name)
+    if kind and (package is None or detected_kind != "csv"):  # all text begins like csv
         return kind
     if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS):
         return "product"
-    package = file_kinds.find_unused_package_of_file(source_file.name)
     if package is not None:
         raise UserError(
             f"no kind of source is known for {source_file.name}",

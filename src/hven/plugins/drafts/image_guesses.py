@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.descriptor.api.key_proposals import ColumnGuess
 from hven.model.table import Column
 from hven.model.types import FLOAT64, parse_type
@@ -34,6 +35,8 @@ def detect_image_coverage(
     Return None if the images have no such cards, or differ.
     """
     if (kind, options.get("mode")) not in _HEADER_SOURCE_MODES:
+        return None
+    if MAPPING_FUNCTIONS.find_function("WCS_FOOTPRINT") is None:  # the package that has it is not in use
         return None
     axis_types: list[str] = []
     for name in ("CTYPE1", "CTYPE2", "ZTYPE1", "ZTYPE2"):

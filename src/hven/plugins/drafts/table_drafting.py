@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from hven.descriptor.api.hfc_columns import HFC_COLUMN_NAMES
 from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, load_table_keys, quote_source_name
 from hven.engines import load_engine_record
 from hven.model import LruCache, ReadDeviation, add_deviation, plugins
 from hven.model.errors import SourceError, UserError
-from hven.model.sky import contours
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.plugins.drafts import database_tables, source_credits
@@ -244,6 +244,7 @@ class TableDrafter:
             guessed_options = self._source.list_guessed_options()
             if guessed_options:
                 self._options = {**self._options, **guessed_options}
+            if guessed_options.get("units"):
                 guess_notes.append(
                     "the record below the names contains units; Hven uses them, and does not read the record as "
                     "a row (`units: true`)"
@@ -255,7 +256,7 @@ class TableDrafter:
 
     def _keep_chain_codes_as_text(self) -> None:
         """Open the source again if it takes the digits of a chain code for a number."""
-        chain_code_names = contours.HFC_COLUMN_NAMES["chain"]
+        chain_code_names = HFC_COLUMN_NAMES["chain"]
         chain_code_columns = [
             column.name
             for column in self._source.list_columns()

@@ -24,7 +24,7 @@ from hven.plugins.hats import hats_layout
 from hven.plugins.hats.web_catalogues import WebHatsClient
 from hven.sources import CatalogueSignature, InputVersion
 from hven.sources.api.fetched_files import FetchedFile
-from hven.sources.api.services import RequestOptions, RunBudget, ServiceClient, resolve_authorization
+from hven.sources.api.services import RequestOptions, RunBudget, ServiceClient, resolve_token_or_login
 from hven.sources.remote_stores import NoRangesError
 
 if TYPE_CHECKING:
@@ -274,9 +274,7 @@ class _RemoteCatalogueFolder:
         self._options = options
         self._context = context
         self._budget = RunBudget(options, options.path, "or choose a smaller catalogue")
-        self._secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
-            options.login, context, "Basic"
-        )
+        self._secret = resolve_token_or_login(options.token, options.login, context)
         self._ranges = WebHatsClient(allow_private=context.allow_private, secret=self._secret)
 
     def read_file(self, name: str) -> bytes | None:

@@ -22,9 +22,9 @@ from hven.model import literal
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message, suggest_spelling
 from hven.model.params import MAX_INT64
 from hven.plugins.heritage.table_endpoints import list_endpoints
-from hven.services import archives
 from hven.services.address_rewriting import load_address_rewriters
 from hven.services.errors import ErrorResponder
+from hven.services.file_archives import load_file_archivers
 from hven.services.params import parse_utc_time
 
 if TYPE_CHECKING:
@@ -139,9 +139,10 @@ def _answer_subpath(sitools_request: SitoolsRequest, subpath: str) -> Mapping[st
         return {"success": True, "total": _count_rows(sitools_request, condition), "offset": 0, "count": 0}
     if subpath == "records":
         return _answer_records(sitools_request, condition)
-    if subpath in endpoint.archives:
-        return _answer_archive(sitools_request, condition, endpoint.archives[subpath])
-    known_names = ["count", "records", "services", *endpoint.archives]
+    archive_kinds = _map_archive_kinds(endpoint)
+    if subpath in archive_kinds:
+        return _answer_archive(sitools_request, condition, archive_kinds[subpath])
+    known_names = ["count", "records", "services", *archive_kinds]
     message = format_message("the data set {name} has no {rest}", endpoint.path, subpath[:60])
     raise NotFoundError(message, remedy=suggest_spelling(subpath, known_names) or ", ".join(known_names))
 
@@ -304,9 +305,15 @@ def _name_sql_type(column_type: ColumnType) -> str:
     return SQL_TYPES.get(column_type.datatype, TEXT_SQL_TYPE)
 
 
+def _map_archive_kinds(endpoint: TableEndpoint) -> dict[str, str]:
+    """Map the names of the archives to their kinds, those that a plug-in package in use writes."""
+    archivers = load_file_archivers()
+    return {name: kind for name, kind in endpoint.archives.items() if kind in archivers}
+
+
 def _describe_archive_services(endpoint: TableEndpoint) -> Iterator[dict[str, Any]]:
     """Describe the archives as services of the data set."""
-    for name, archive_kind in endpoint.archives.items():
+    for name, archive_kind in _map_archive_kinds(endpoint).items():
         parameter_values = {
             "url": ("PARAMETER_ATTACHMENT", f"/{name}"),
             "archiveType": ("PARAMETER_INTERN", archive_kind),
@@ -400,39 +407,25 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     base_url = services.get_base_url(request, settings)
     column_names = [column.name for column in _list_visible_columns(table)]
     query_tree = syntax_tree.build_table_query(table, column_names, condition)
-    with sitools_request.run_query(query_tree, settings.limits.archive_files) as result:
-        row_addresses = _list_file_addresses(result, base_url)
-        if result.overflow:
-            raise archives.build_archive_too_large_error(context)
+    archiver = load_file_archivers()[archive_kind]
+    with sitools_request.run_query(query_tree, archiver.get_max_files(settings)) as result:
+        address_columns = _list_address_columns(result)
+        row_addresses = archiver.read_addresses(context, result, base_url, address_columns)
     new_prefixes: dict[str, str] = {}
     for rewriter in load_address_rewriters(settings):
         new_prefixes |= rewriter.map_path_prefixes()
     addresses = [_resolve_old_address(new_prefixes, base_url, address) for address in row_addresses]
     archive_name = re.sub(r"[^A-Za-z0-9_.-]+", "_", table.qualified_name)
-    return archives.answer_archive(
-        request,
-        archives.plan_archive(context, request, addresses),
-        archive_kind=archive_kind,
-        archive_name=archive_name,
-        site_title=settings.title or settings.name,
-        readme_lines=[("Data set", sitools_request.endpoint.path), ("Asked at", base_url)],
-    )
+    archive = archiver.plan(context, request, addresses)
+    readme_lines = [("Data set", sitools_request.endpoint.path), ("Asked at", base_url)]
+    return archive.answer(request, archive_kind, archive_name, readme_lines)
 
 
-def _list_file_addresses(result: QueryResult, base_url: str) -> list[str]:
-    """List the addresses of files of rows: of all columns with such addresses, if there are several."""
-    ucds = [(column.ucd or "").lower() for column in result.columns]
-    address_ucds = {index: ucd for index, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url")}
-    address_indexes = [index for index, ucd in address_ucds.items() if "meta.preview" not in ucd]
-    if len(address_indexes) < 2:
-        address_column = archives.choose_address_column(result, None)
-        return archives.read_file_addresses(result, address_column, base_url)
-    addresses: list[str] = []
-    for batch in result.iterate_batches():
-        columns = [batch.column(index).to_pylist() for index in address_indexes]
-        for row_addresses in zip(*columns, strict=True):
-            addresses.extend(str(address) for address in row_addresses if address)
-    return addresses
+def _list_address_columns(result: QueryResult) -> list[str]:
+    """List the columns with addresses of files if there are several; one is chosen otherwise."""
+    ucds = {column.name: (column.ucd or "").lower() for column in result.columns}
+    names = [name for name, ucd in ucds.items() if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd]
+    return names if len(names) > 1 else []
 
 
 def _resolve_old_address(new_prefixes: Mapping[str, str], base_url: str, address: str) -> str:

@@ -7,6 +7,7 @@ from hven.model.plugins import PluginPackage, Verb
 PLUGIN = PluginPackage(
     name="mirroring",
     title="Copy public collections of other Hven sites, and follow their changes",
+    uses=("tap_source",),
     sources={"hven": "hven.plugins.mirroring.source"},
     protocols={"descriptors": "hven.plugins.mirroring.service"},
     verbs={

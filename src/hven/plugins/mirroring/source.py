@@ -21,6 +21,8 @@ from pydantic import Field
 
 from hven.model import plugins
 from hven.model.errors import SourceError
+from hven.plugins.tap_source.tap_client import TapClient, has_overflow, list_tap_tables
+from hven.plugins.tap_source.tap_rows import TapSource
 from hven.sources import (
     AvailableTable,
     ServiceUrlSignature,
@@ -44,7 +46,6 @@ from hven.sources.api.services import (
     extract_error_text,
     resolve_authorization,
 )
-from hven.sources.api.tap import TapClient, TapSource, has_overflow, list_tap_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
-from hven.formats.media.api import ArrayLayout, normalize_length_unit, write_map_projection_cards
+from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_length_unit, write_map_projection_cards
 from hven.model.errors import SourceError, format_message
-from hven.model.sky import footprints
 from hven.plugins.planetary_media import pvl_labels
 from hven.plugins.planetary_media.record_tables import RecordField, create_fixed_record_table
 from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
@@ -80,12 +79,9 @@ def open_isis(file: Place) -> OpenProductFile:
     dtype, read = _create_cube_reader(file, core, sizes, np.dtype(f"{order}{kind}"), scale)
     band_axis = _create_band_axis(_find_object(cube, "BANDBIN"), sizes[0])
     wcs_cards = write_map_projection_cards(_convert_mapping_to_pds3(cube), origin_pixel=0.5)
-    create_sky_mapping = None
     if wcs_cards:
         line_axis = Axis(name="LATITUDE", size=sizes[1], kind="latitude")
         sample_axis = Axis(name="LONGITUDE", size=sizes[2], kind="longitude")
-        card_values = {card.keyword: card.value for card in wcs_cards}
-        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
     else:
         line_axis = Axis(name="LINE", size=sizes[1])
         sample_axis = Axis(name="SAMPLE", size=sizes[2])
@@ -95,7 +91,7 @@ def open_isis(file: Place) -> OpenProductFile:
         axes=(band_axis, line_axis, sample_axis),
         dtype=dtype,
         read=read,
-        create_sky_mapping=create_sky_mapping,
+        create_sky_mapping=create_sky_mapping(wcs_cards),
         cards=tuple(wcs_cards),
     )
     parts: list[Part] = [cube_array]

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
-from hven.formats.media.api import ArrayLayout, normalize_length_unit, write_map_projection_cards
+from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_length_unit, write_map_projection_cards
 from hven.model.errors import SourceError, format_message
-from hven.model.sky import footprints
 from hven.plugins.planetary_media import pvl_labels
 from hven.plugins.planetary_media.label_values import find_companion_file, parse_label_constant
 from hven.plugins.planetary_media.record_tables import RecordField, create_delimited_table, create_fixed_record_table
@@ -366,12 +365,9 @@ def _create_image_array(stored_object: _LabelledObject, map_projection: dict[str
     if map_projection:
         wcs_cards = write_map_projection_cards(map_projection)
     axes = list(_create_axes(names, list(shape), label_object))
-    create_sky_mapping = None
     if wcs_cards:
         axes[-1] = Axis(name="LONGITUDE", size=samples, kind="longitude", unit="deg")
         axes[-2] = Axis(name="LATITUDE", size=lines, kind="latitude", unit="deg")
-        card_values = {card.keyword: card.value for card in wcs_cards}
-        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
     return ArrayPart(
         index=index,
         name=name,
@@ -380,7 +376,7 @@ def _create_image_array(stored_object: _LabelledObject, map_projection: dict[str
         read=read,
         unit=_read_unit(label_object, "UNIT", "SAMPLE_UNIT"),
         cards=(*wcs_cards, *label_object.list_cards()),
-        create_sky_mapping=create_sky_mapping,
+        create_sky_mapping=create_sky_mapping(wcs_cards),
     )
 
 

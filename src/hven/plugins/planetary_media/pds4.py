@@ -20,9 +20,8 @@ from hven.formats.media import (
     ProductFileFormat,
     convert_to_wavelengths,
 )
-from hven.formats.media.api import ArrayLayout, normalize_length_unit, write_map_projection_cards
+from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_length_unit, write_map_projection_cards
 from hven.model.errors import SourceError, format_message
-from hven.model.sky import footprints
 from hven.plugins.planetary_media.label_values import RadixInteger, find_companion_file, parse_label_constant
 from hven.plugins.planetary_media.record_tables import RecordField, create_delimited_table, create_fixed_record_table
 from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
@@ -218,12 +217,9 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     cards = []
     if map_projection and len(shape) >= 2:
         cards = write_map_projection_cards(map_projection, origin_pixel=0.5)
-    places = None
     if cards:
         axes[-1] = Axis(name="LONGITUDE", size=shape[-1], kind="longitude", unit="deg")
         axes[-2] = Axis(name="LATITUDE", size=shape[-2], kind="latitude", unit="deg")
-        card_values = {card.keyword: card.value for card in cards}
-        places = partial(footprints.build_image_wcs, card_values)
     unit = str(element.findtext("Element_Array/unit") or "").strip() or None
     return ArrayPart(
         index=index,
@@ -232,7 +228,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         dtype=value_type,
         read=read,
         unit=unit,
-        create_sky_mapping=places,
+        create_sky_mapping=create_sky_mapping(cards),
         cards=tuple(cards),
         role=_find_array_role(title) if index else "data",
     )

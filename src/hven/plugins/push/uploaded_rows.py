@@ -19,6 +19,7 @@ from hven.model.errors import (
     format_message,
     suggest_spelling,
 )
+from hven.plugins.push.flat_xml import parse_flat_xml_records
 from hven.sources import RejectedRow, SourceContext, file_kinds
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _write_records_as_json(path: Path, format_kind: str, columns: Mapping[str, A
     if format_kind == "json":
         document = _parse_json_or_json_lines(data)
     else:
-        document = plugins.load_plugin("sources", "xml").parse_flat_xml_records(data)
+        document = parse_flat_xml_records(data)
     rows = [document] if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceError("the request body is JSON, but not a list of objects", remedy=ACCEPTED_FORMATS_REMEDY)

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from hven import adql, formats, services
 from hven.adql import syntax_tree
 from hven.adql.syntax_tree import walk_tree
-from hven.jobs import declared_types
+from hven.jobs import type_catalogue
 from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService, format_job_list_position
 from hven.model.errors import (
     ForbiddenError,
@@ -703,7 +703,7 @@ def _format_duration(duration_seconds: float) -> str:
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the form of ``/jobs``, and plots and downloads of results. The service of jobs serves the page itself."""
-    job_types = declared_types.load_served_job_types(context.site.settings)
+    job_types = type_catalogue.load_served_job_types(context.site.settings)
     page = JobsPage(context=context, job_types=job_types)
 
     def build_data_route(name: str, respond: Callable[[Request], Response]) -> Route:

@@ -15,9 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.descriptor.api.hfc_columns import HFC_COLUMN_NAMES
 from hven.model import plugins
 from hven.model.errors import UsageError, UserError, suggest_spelling
-from hven.model.sky import Regions, contours, footprints, region_files
+from hven.model.sky import Regions, footprints, region_files
+from hven.plugins.image_regions import contours
+from hven.plugins.image_regions.header_footprints import build_regions_from_headers
 from hven.sources import SourceContext, file_kinds
 
 if TYPE_CHECKING:
@@ -150,7 +153,7 @@ class _ContourTable:
         if option_value is not None:
             words = [word.strip() for word in option_value.split(",")]
             return ",".join(word if word in self.names else names_by_upper.get(word.upper(), word) for word in words)
-        for default_names in contours.HFC_COLUMN_NAMES[option]:
+        for default_names in HFC_COLUMN_NAMES[option]:
             matched_names = [names_by_upper.get(name) for name in default_names.split(",")]
             if all(matched_names):
                 return ",".join(str(matched_name) for matched_name in matched_names)
@@ -190,7 +193,7 @@ class _ContourTable:
         return f"{suggestion} the columns are {', '.join(self.names)}".lstrip()
 
     def _build_missing_column_error(self, option: str) -> UsageError:
-        default_names = " or ".join(contours.HFC_COLUMN_NAMES[option])
+        default_names = " or ".join(HFC_COLUMN_NAMES[option])
         return UsageError(
             f"{self.path} has no column named {default_names}",
             remedy=f"give --{option} NAME; the columns are {', '.join(self.names)}",
@@ -384,7 +387,7 @@ def _read_observer_positions(table: _ContourTable, options: ContourTableOptions)
         return lon, lat
     date = table.resolve_option_value("date")
     if date is None:
-        default_names = (*contours.HFC_COLUMN_NAMES["observer"], *contours.HFC_COLUMN_NAMES["date"])
+        default_names = (*HFC_COLUMN_NAMES["observer"], *HFC_COLUMN_NAMES["date"])
         raise UsageError(
             f"{table.path} has no position of the observer: no column is named {' or '.join(default_names)}",
             remedy="give --observer LON,LAT (the point below the observer), or --date NAME for an observer on the "
@@ -496,7 +499,7 @@ def _read_image_disc_geometry(header: Any, options: ContourTableOptions) -> cont
         return replace(disc, lon=observer[0], lat=observer[1])
     rotation = _parse_option_numbers(options, "rotation", 1)
     if rotation is None:
-        rotation_numbers = contours.find_header_number(cards, "CAR_ROT")
+        rotation_numbers = footprints.find_header_number(cards, "CAR_ROT")
     else:
         rotation_numbers = rotation[0]
     if contours.sun.is_carrington_rotation_mismatch(rotation_numbers, contours.find_observation_date(cards)).any():
@@ -546,7 +549,7 @@ def _build_footprint_region(path: Path, header: Any) -> region_files.ParsedRegio
             f"{path}: the image has no labels, because its values are not integers, and no footprint, because its "
             "header has no coordinates"
         )
-    result = _build_parsed_regions(footprints.build_regions_from_headers([cards]), [path.stem])
+    result = _build_parsed_regions(build_regions_from_headers([cards]), [path.stem])
     frame = "ICRS" if image_geometry.image_axes.kind == "sky" else None
     return region_files.ParsedRegions(result.regions, result.faults, result.names, frame)
 

@@ -7,6 +7,7 @@ from hven.model.plugins import PluginPackage, Verb
 PLUGIN = PluginPackage(
     name="region_files",
     title="Convert files of contours and regions to formats of the Virtual Observatory",
+    uses=("image_regions",),
     verbs={
         "region": Verb(
             function="hven.plugins.region_files.verb:region",

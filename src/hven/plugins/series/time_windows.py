@@ -21,7 +21,7 @@ from hven.model.table import Column, ParameterBins
 from hven.model.types import TIMESTAMP
 from hven.sources import InputVersion, SourceContext
 from hven.sources.api.rows import Texts, build_source_batch, resolve_column_names, split_batches
-from hven.sources.api.services import RunBudget, ServiceClient, ServiceOptions, resolve_authorization
+from hven.sources.api.services import RunBudget, ServiceClient, ServiceOptions, resolve_token_or_login
 from hven.sources.api.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ class TimeWindowSource(WatermarkSource):
     def __init__(self, options: TimeWindowOptions, context: SourceContext) -> None:
         self.options = options
         self.context = context
-        secret = resolve_authorization(options.token, context, "Bearer")
-        if not secret:
-            secret = resolve_authorization(options.login, context, "Basic")
+        secret = resolve_token_or_login(options.token, options.login, context)
         self.service = ServiceClient(
             options.url,
             context,

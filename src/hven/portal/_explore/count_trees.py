@@ -210,7 +210,7 @@ def _write_leaves(files: ValueFileDirectory, owner: Hashable, key: Hashable, lea
 def _build_cache_key(
     table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int, access_key: str
 ) -> tuple[object, ...]:
-    item = runner.find_published_table(table)
+    item = runner.published_state.tables_by_name[table.qualified_name]
     if has_hidden_rows(table, runner):
         row_scope = access_key
     else:
@@ -239,7 +239,7 @@ def has_hidden_rows(table: Table, runner: QueryRunner) -> bool:
     if runner.has_hidden_rows(table):
         return True
     published_tables = runner.published_state.tables_by_name
-    read_names = runner.find_published_table(table).read_tables
+    read_names = published_tables[table.qualified_name].read_tables
     read_tables = [published_tables[name].table for name in read_names if name in published_tables]
     return any(runner.has_hidden_rows(read_table) for read_table in read_tables)
 

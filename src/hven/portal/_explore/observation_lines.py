@@ -17,7 +17,12 @@ from hven.model.errors import HvenError
 from hven.portal._explore import row_files
 from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref
-from hven.services.file_rows import classify_column, find_observation_columns, list_file_link_columns
+from hven.services.file_rows import (
+    can_have_observation_columns,
+    classify_column,
+    find_observation_columns,
+    list_file_link_columns,
+)
 from hven.services.scripts import ADDRESS_COLUMNS
 
 if TYPE_CHECKING:
@@ -67,6 +72,8 @@ class ObservationFile:
 
 def find_observation_key_columns(table: Table, runner: QueryRunner) -> ObservationKeyColumns | None:
     """Find the columns that name the observations of a table; None if each row is an observation."""
+    if not can_have_observation_columns(table):
+        return None
     item = runner.find_published_table(table)
     names = find_observation_columns(table, item)
     if not names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import anyio.to_thread
 from starlette.routing import Route
@@ -38,6 +38,7 @@ from hven.portal._views.help_pages import NOTE_CACHE, list_collection_help_pages
 from hven.portal._views.landing_pages import (
     build_landing_page_headers,
     build_tombstone_page,
+    list_collection_feeds,
     wrap_with_document_negotiation,
 )
 from hven.portal._views.overview_pictures import summarize_collections_in_time
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._views.citation import CitationDescription
     from hven.portal._views.dataset_metadata import ReleaseDescription
+    from hven.portal._views.landing_pages import LinkedDocument
     from hven.portal._views.table_links import TableLinkMenu
     from hven.portal.panes import TablePane
     from hven.services.face import ServiceContext, UsageExample
@@ -212,6 +214,8 @@ class CollectionPage(TemplateContext):
         First and last day of all tables.
     changes
         The last publications.
+    feeds
+        Feeds with its changes.
     releases
         Its releases.
     timing
@@ -236,6 +240,7 @@ class CollectionPage(TemplateContext):
     strip: Sequence[Mapping[str, object]]
     time: tuple[str, str] | None
     changes: Sequence[Mapping[str, object]]
+    feeds: Sequence[LinkedDocument]
     releases: Sequence[ReleaseDescription]
     timing: str | None
     examples: Sequence[Mapping[str, object]]
@@ -370,6 +375,7 @@ def _build_collection_page(description: CollectionDescription, page_context: Pag
         strip=(),
         time=time_range,
         changes=publications,
+        feeds=list_collection_feeds(f"{page_context.base}/collections/{quote(description.name)}"),
         releases=releases,
         timing=None if timing is None else str(timing),
         examples=examples[:12],

@@ -21,7 +21,8 @@ from hven.portal._views.counts import VisibleRowCounter, find_row_noun
 from hven.portal._views.dataset_metadata import list_column_ranges
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 from hven.portal._views.table_view import build_query_runner
-from hven.services import archives, scripts
+from hven.services import scripts
+from hven.services.file_archives import load_file_archivers
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _build_downloads_page(description: CollectionDescription, page_context: Page
             query = urlencode({"_as": name, "_all": "1"})
             format_links.append({"name": label, "url": f"{table_address}/download?{query}"})
         if list_link_columns(table_model):
-            kinds = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS)
+            kinds = (*load_file_archivers(), *scripts.SCRIPT_FORMATS)
         else:
             kinds = ()
         table_downloads = {

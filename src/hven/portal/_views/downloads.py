@@ -39,8 +39,9 @@ from hven.portal._views.page_formats import (
     build_page_context,
 )
 from hven.portal._views.table_view import TableView, read_table_view
-from hven.services import archives, scripts
+from hven.services import scripts
 from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.file_archives import load_file_archivers
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from hven.portal._explore import TableSearch
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
+    from hven.services.file_archives import FileArchive, FileArchiver
 
 FORMAT_PARAMETER, LINK_PARAMETER, KEY_PARAMETER, ALL_COLUMNS_PARAMETER, WITH_KEYS_PARAMETER = (
     "_as",
@@ -289,7 +291,6 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
     total = row_pages.count_rows(table_view.search, table_view.runner)
     link_columns = list_link_columns(table_view.table)
     link_column = _choose_link_column(link_columns, page_context)
-    file_summary = None
     file_facts = None
     file_count = total.rows
     if link_column is not None:
@@ -327,9 +328,11 @@ def _describe_archive(
         return None
     if not list_archive_and_script_kinds(table_view) or table_view.search.faults:
         return None
-    plan, _ = _plan_archive(table_view, page_context)
-    missing_count = len(plan.entries)
-    return {"files": plan.file_count, "bytes": plan.total_bytes, "missing": missing_count - plan.file_count}
+    archiver = next(iter(load_file_archivers().values()), None)
+    if archiver is None:
+        return None
+    archive, _ = _plan_archive(archiver, table_view, page_context)
+    return {"files": archive.file_count, "bytes": archive.total_bytes, "missing": archive.missing_count}
 
 
 def _region_to_json(search: TableSearch) -> dict[str, Any] | None:
@@ -443,7 +446,7 @@ def list_archive_and_script_kinds(table_view: TableView) -> list[str]:
     kinds
         Kinds of archives and names of script formats; empty if no file belongs to the rows.
     """
-    archive_kinds = list(archives.ARCHIVE_KINDS)
+    archive_kinds = list(load_file_archivers())
     if list_link_columns(table_view.table):
         return [*archive_kinds, *scripts.SCRIPT_FORMATS]
     if table_view.table.effective_links and table_view.table.identifier_column is not None:
@@ -469,8 +472,7 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
 
     def answer_archive(page_context: PageContext, keys: Sequence[str], kind: str) -> Response:
         table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
-        plan, column = _plan_archive(table_view, page_context)
-        settings = page_context.context.site.settings
+        archive, column = _plan_archive(load_file_archivers()[kind], table_view, page_context)
         table_address = build_table_address(page_context.base, table_view.table)
         search_address = f"{table_address}?{urlencode(table_view.search.list_parameters())}"
         readme_lines = [
@@ -479,18 +481,11 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
             ("Query", write_adql(table_view.search.build_query())),
             ("Page", search_address),
         ]
-        return archives.answer_archive(
-            page_context.request,
-            plan,
-            archive_kind=kind,
-            archive_name=build_file_stem(table_view),
-            site_title=settings.title or settings.name,
-            readme_lines=readme_lines,
-        )
+        return archive.answer(page_context.request, kind, build_file_stem(table_view), readme_lines)
 
     async def send_files(request: Request) -> Response:
         kind = request.query_params.get(FORMAT_PARAMETER, "")
-        if kind not in archives.ARCHIVE_KINDS:
+        if kind not in load_file_archivers():
             return await stream_list(request)
         page_context = build_page_context(request, context)
         keys = await _read_marked_row_keys(request)
@@ -500,15 +495,15 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
     return wrap_endpoint_with_error_responses(send_files, build_error_responder(context))
 
 
-def _plan_archive(table_view: TableView, page_context: PageContext) -> tuple[archives.ArchivePlan, str]:
-    """Plan an archive of the files of a search."""
+def _plan_archive(archiver: FileArchiver, table_view: TableView, page_context: PageContext) -> tuple[FileArchive, str]:
+    """Plan an archive of the files of a search; also return the column that names them."""
     link_column = _choose_link_column(list_link_columns(table_view.table), page_context)
-    file_addresses, column = list_file_addresses(table_view, page_context, link_column)
-    return archives.plan_archive(page_context.context, page_context.request, file_addresses), column
+    file_addresses, column = list_file_addresses(archiver, table_view, page_context, link_column)
+    return archiver.plan(page_context.context, page_context.request, file_addresses), column
 
 
 def list_file_addresses(
-    table_view: TableView, page_context: PageContext, column: Column | None
+    archiver: FileArchiver, table_view: TableView, page_context: PageContext, column: Column | None
 ) -> tuple[list[str], str]:
     """List the addresses of the files of a search, and the column that names them.
 
@@ -516,6 +511,8 @@ def list_file_addresses(
 
     Parameters
     ----------
+    archiver
+        What makes an archive of the files.
     table_view
         The search of the reader.
     page_context
@@ -545,17 +542,13 @@ def list_file_addresses(
     else:
         columns = [table.identifier_column.name] if table.identifier_column is not None else []
         query = table_view.search.build_query(columns=columns)
-    max_files = page_context.context.site.settings.limits.archive_files
+    context = page_context.context
+    max_files = archiver.get_max_files(context.site.settings)
+    link_template = None if column is None else column.link
     with table_view.runner.run_query(query, row_limit=max_files, timeout_seconds=QUERY_TIMEOUT_SECONDS) as result:
-        if column is not None and column.link:
-            file_addresses = []
-            for batch in result.iterate_batches():
-                file_addresses += [text for text in scripts.fill_link_template(batch, column.link) if text]
-        else:
-            file_addresses = archives.read_file_addresses(result, result.columns[0].name, page_context.base)
-        if result.overflow:
-            raise archives.build_archive_too_large_error(page_context.context)
-        return file_addresses, result.columns[0].name
+        column_name = result.columns[0].name
+        base_url = page_context.base
+        return archiver.read_addresses(context, result, base_url, (column_name,), link_template), column_name
 
 
 def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitable[Response]]:
@@ -612,8 +605,8 @@ def _start_download_query(
     page_context: PageContext, keys: Sequence[str]
 ) -> tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]:
     table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
-    format_name = page_context.request
-    file_format, options = formats.select_format(format_name.query_params.get(FORMAT_PARAMETER) or "votable")
+    format_name = page_context.request.query_params.get(FORMAT_PARAMETER) or "votable"
+    file_format, options = formats.select_format(format_name)
     query = _choose_search_columns(table_view, page_context).build_query()
     row_limit = page_context.context.site.settings.limits.maxrec_hard
     result = table_view.runner.run_query(query, row_limit=row_limit, timeout_seconds=QUERY_TIMEOUT_SECONDS)
@@ -655,9 +648,8 @@ def _start_script_query(
         row_limit=scripts.MAX_SCRIPT_FILES,
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
-    sign_url = page_context.context
-    script_formats = scripts.create_script_formats(sign_url.build_url_signer(page_context.request) or str)
-    script_format = script_formats[script_kind]
+    sign_url = page_context.context.build_url_signer(page_context.request) or str
+    script_format = scripts.create_script_formats(sign_url)[script_kind]
     script_options = row_files.build_download_script_options(column)
     file_name = f"{build_file_stem(table_view)}-{script_kind}{script_format.extension}"
     return result, script_format, script_options, infos, file_name

@@ -130,7 +130,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def start_counting(published_state: PublishedState) -> None:
         threading.Thread(target=endpoints.count_public_tree, args=(published_state,), name="tree", daemon=True).start()
 
-    context.site.add_change_listener(start_counting)
+    context.site.add_change_listener(start_counting, is_first_process_only=True)
     front = build_page_endpoint(
         endpoints.show_home,
         context,

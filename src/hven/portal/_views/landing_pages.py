@@ -57,6 +57,8 @@ class LandingPageExtension:
     ----------
     list_documents
         Lists documents that describe a collection or a release, from the address of its page. The page links them.
+    list_feeds
+        Lists feeds with the changes of a collection, from the address of its page. The page links them.
     negotiated_paths
         Media type -> path of a document, relative to the address of the page. A client that prefers the media type to
         those of the page is redirected.
@@ -68,6 +70,7 @@ class LandingPageExtension:
     """
 
     list_documents: Callable[[str], Sequence[LinkedDocument]] = lambda _: ()
+    list_feeds: Callable[[str], Sequence[LinkedDocument]] = lambda _: ()
     negotiated_paths: Mapping[str, str] = field(default_factory=dict)
     build_headers: Callable[[PageContext, CitationMetadata], Mapping[str, str]] = lambda *_: {}
     build_tombstone: Callable[[PageContext, str, str], PageContent | None] = lambda *_: None
@@ -82,6 +85,11 @@ def load_landing_page_extensions() -> Sequence[LandingPageExtension]:
 def list_landing_page_documents(address: str) -> list[LinkedDocument]:
     """List the documents that describe a collection or a release, from the address of its page."""
     return [document for extension in load_landing_page_extensions() for document in extension.list_documents(address)]
+
+
+def list_collection_feeds(address: str) -> list[LinkedDocument]:
+    """List the feeds with the changes of a collection, from the address of its page."""
+    return [feed for extension in load_landing_page_extensions() for feed in extension.list_feeds(address)]
 
 
 def build_landing_page_headers(page_context: PageContext, citation_metadata: CitationMetadata) -> dict[str, str]:

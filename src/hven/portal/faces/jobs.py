@@ -11,7 +11,7 @@ import anyio.to_thread
 from starlette.responses import JSONResponse
 
 from hven import services
-from hven.jobs import declared_types
+from hven.jobs import type_catalogue
 from hven.portal._views.page_formats import build_error_responder
 from hven.services import uws
 from hven.services.face import ServiceContext, ServiceFace, create_route
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of all job types that are declared when the server starts."""
     settings = context.site.settings
-    types = declared_types.load_served_job_types(settings)
+    types = type_catalogue.load_served_job_types(settings)
     limit = settings.limits.upload + MAX_FORM_BYTES
 
     async def list_types(request: Request) -> Response:

@@ -24,6 +24,7 @@ from hven.engines import ExecutionLimits, LiveRelation
 from hven.model import units
 from hven.model.deadlines import Deadline
 from hven.model.errors import ServiceError, TooLargeError, UserError, format_message
+from hven.model.literal import combine_chunks
 from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_names
 from hven.site.auth import ANONYMOUS_PRINCIPAL, apply_access_control
 
@@ -371,9 +372,9 @@ def _build_sorted_index(
     return _NameIndex(
         version_key=version_key,
         table=pa.table(columns_by_role),
-        keys=_combine_chunks(name_rows["key"]),
-        row_numbers=_combine_chunks(name_rows["row"]),
-        is_main_name=_combine_chunks(name_rows["own"]),
+        keys=combine_chunks(name_rows["key"]),
+        row_numbers=combine_chunks(name_rows["row"]),
+        is_main_name=combine_chunks(name_rows["own"]),
         updated=updated,
         frame=frame,
         epoch=epoch,
@@ -384,13 +385,6 @@ def _list_chunks(values: Any) -> list[pa.Array]:
     if isinstance(values, pa.ChunkedArray):
         return list(values.chunks)
     return [values]
-
-
-def _combine_chunks(values: Any) -> Any:
-    combined = values.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray) and combined.num_chunks:
-        return combined.chunk(0)
-    return combined
 
 
 def _concat_alias_lists(lists: list[pa.Array]) -> pa.Array:

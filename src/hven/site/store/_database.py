@@ -610,11 +610,17 @@ class StateDatabase:
         counter_name
             Key of the counter.
         """
-        options: dict[str, Any] = {}
-        if not self.is_sqlite:
-            options["isolation_level"] = "AUTOCOMMIT"
-        with self._translate_errors(), self.engine.connect().execution_options(**options) as connection:
-            meta_values = self._read_meta_values(connection, counter_name)
+        if self.is_sqlite:
+            keys = ("format", *self._package_values, counter_name)
+            places = ", ".join("?" * len(keys))
+            rows = self._fetch_raw_rows(f"SELECT key, value FROM meta WHERE key IN ({places})", keys)
+            meta_values = {row[0]: row[1] for row in rows}
+        else:
+            with (
+                self._translate_errors(),
+                self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+            ):
+                meta_values = self._read_meta_values(connection, counter_name)
         self._check_formats(meta_values)
         return int(meta_values[counter_name])
 
@@ -685,13 +691,17 @@ class StateDatabase:
         if not self.is_sqlite:
             with self.begin_read() as connection:
                 return connection.exec_driver_sql(query_text.replace("?", "%s"), values).first()
+        return next(iter(self._fetch_raw_rows(query_text, values)), None)
+
+    def _fetch_raw_rows(self, query_text: str, values: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """Return the rows of a query in SQLite, without SQLAlchemy: it takes most of the time, and memory to run."""
         with self._translate_errors():
             try:
                 with closing(self.engine.raw_connection()) as raw:
-                    first_row: Sequence[Any] | None = raw.cursor().execute(query_text, values).fetchone()
+                    rows: Sequence[Sequence[Any]] = raw.cursor().execute(query_text, values).fetchall()
             except sqlite3.Error as error:
                 raise exc.DBAPIError(query_text, values, error) from error
-        return first_row
+        return rows
 
     def close(self) -> None:
         """Close the connections."""

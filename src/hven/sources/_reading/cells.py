@@ -115,7 +115,20 @@ def is_number(text: str) -> bool:
 
 
 def replace_null_words(text: pa.Array, null_words: Sequence[str]) -> pa.Array:
-    """Replace empty strings and null words with null."""
+    """Replace empty strings and null words with null.
+
+    Parameters
+    ----------
+    text
+        Texts of cells, shape (n,).
+    null_words
+        Words that stand for a missing value.
+
+    Returns
+    -------
+    text
+        The other texts, shape (n,).
+    """
     if null_words:
         value_set = pa.array(["", *null_words], pa.string())
         words = pc.is_in(text, value_set=value_set)

@@ -19,7 +19,7 @@ from pyarrow import csv
 
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, TextPlace
-from hven.model.literal import TIME_SYNTAX_HELP, can_lose_digits, find_rounded_integers
+from hven.model.literal import TIME_SYNTAX_HELP, can_lose_digits, combine_chunks, find_rounded_integers
 from hven.model.types import build_type_from_arrow
 from hven.sources import RejectedRow
 from hven.sources._reading.array_cells import is_list_type, parse_json_arrays
@@ -137,7 +137,7 @@ def parse_delimited_block(
     total = table.num_rows + len(ragged)
     converter = _ColumnConverter(data, layout, table_reader)
     for name in column_names:
-        cells = _combine_chunks(table.column(name))
+        cells = combine_chunks(table.column(name))
         converter.convert_column(name, cells)
     if not ragged and not converter.faults:
         return ParsedBlock(converter.arrays, total, total, rounded=converter.rounded, respelt=converter.respelt)
@@ -377,14 +377,6 @@ def _describe_ragged_row(row: csv.InvalidRow) -> _Reject:
     )
 
 
-def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    if column.num_chunks:
-        return pa.concat_arrays(column.chunks)
-    return pa.array([], column.type)
-
-
 def explain_unparsable_text(arrow_type: pa.DataType) -> str:
     """Return the reason why text is no value of a type.
 
@@ -407,7 +399,22 @@ def explain_unparsable_text(arrow_type: pa.DataType) -> str:
 
 
 def explain_unparsable_value(value: str | None, arrow_type: pa.DataType, reason: str) -> str:
-    """Phrase why a text is no value of a type, or that a number is too large for it."""
+    """Phrase why a text is no value of a type, or that a number is too large for it.
+
+    Parameters
+    ----------
+    value
+        The text.
+    arrow_type
+        The type.
+    reason
+        Why a text is no value of the type, if it is not a number that is too large.
+
+    Returns
+    -------
+    reason
+        The words.
+    """
     if value is not None and pa.types.is_floating(arrow_type) and is_number(value):
         return TOO_LARGE_REASON.format(build_type_from_arrow(arrow_type))
     return reason
@@ -422,6 +429,11 @@ def build_rounding_deviation(column: str, count: int, file: str, row: int | None
         The column and the file.
     count, row, value
         Count of the rounded numbers; data row and text of the first one.
+
+    Returns
+    -------
+    deviation
+        The report, with a remedy.
     """
     return ReadDeviation(
         kind=DeviationKind.PRECISION,

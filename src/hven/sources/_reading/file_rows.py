@@ -49,16 +49,39 @@ class FileSource(ABC):
 
     @abstractmethod
     def list_columns(self) -> list[Column]:
-        """List the columns."""
+        """List the columns.
+
+        Returns
+        -------
+        columns
+            Columns of all files.
+        """
 
     def list_files(self) -> pa.Table:
-        """List the files with size and time, as they are now, or as this run saw them."""
+        """List the files with size and time, as they are now, or as this run saw them.
+
+        Returns
+        -------
+        files
+            A row for each file (`hven.sources.build_file_list`).
+        """
         if isinstance(self.files, FileListing):
             return (self.files if self.context.run_name else self.files.refresh_stats()).to_arrow_table()
         return build_file_list(file.copy_unread().build_unread_version() for file in self.files)
 
     def select_files(self, file_names: Collection[str]) -> Self:
-        """Select the rows of these files; guesses stay as they are."""
+        """Select the rows of these files; guesses stay as they are.
+
+        Parameters
+        ----------
+        file_names
+            Names of files.
+
+        Returns
+        -------
+        source
+            A copy of this source.
+        """
         self.list_columns()  # guesses are cached, and copied with the source
         selection = copy.copy(self)
         selection.read_count = 0
@@ -74,13 +97,25 @@ class FileSource(ABC):
         return [file.build_input_version() for file in self.files]
 
     def estimate_size(self) -> int:
-        """Count the bytes on disk."""
+        """Count the bytes on disk.
+
+        Returns
+        -------
+        size
+            Bytes of all files.
+        """
         if isinstance(self.files, FileListing):
             return self.files.total_bytes
         return sum(file.size for file in self.files)
 
     def count_bytes_read(self) -> int:
-        """Count the bytes on disk read so far."""
+        """Count the bytes on disk read so far.
+
+        Returns
+        -------
+        size
+            Bytes, compressed where the files are.
+        """
         if isinstance(self.files, FileListing):
             return self.files.bytes_read
         return sum(file.bytes_read_from_disk for file in self.files)

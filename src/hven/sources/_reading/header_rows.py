@@ -15,11 +15,10 @@ import pyarrow as pa
 from pydantic import Field
 
 import hven
-from hven.model import units
+from hven.model import plugins, units
 from hven.model.errors import SourceError, UpstreamError
-from hven.model.sky import footprints
 from hven.model.table import Column
-from hven.model.types import CONTOUR, build_type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, SourceContext
 from hven.sources._reading.cells import replace_null_markers
 from hven.sources._reading.data_files import DataFile, FileOptions, Texts, find_file_fact_type, resolve_column_names
@@ -103,8 +102,8 @@ class FileHeaderSource(FileSource):
         Options and context of the source.
     structure
         Keywords that are no columns unless the descriptor requests them.
-    stonyhurst, west_positive
-        Meaning of the longitudes of footprints (`hven.model.sky.footprints.build_regions_from_headers`).
+    longitudes
+        The option ``longitudes`` of the source, for columns that packages compute (`PluginPackage.header_columns`).
 
     Common
     ------
@@ -124,12 +123,10 @@ class FileHeaderSource(FileSource):
         files: Sequence[DataFile] | None = None,
         *,
         structure: frozenset[str] = frozenset(),
-        stonyhurst: bool = False,
-        west_positive: bool = False,
+        longitudes: str | None = None,
     ) -> None:
         super().__init__(options, context, files)
-        self.stonyhurst = stonyhurst
-        self.west_positive = west_positive
+        self.longitudes = longitudes or ""
         self._structure = structure
         self.cards: list[str] | None = None
         if options.cards is not None:
@@ -278,7 +275,7 @@ class FileHeaderSource(FileSource):
                 arrays[name] = pa.array(row_numbers, pa.int64())
             elif name == FOOTPRINT_COLUMN:
                 headers: list[Any] = [row.get(FOOTPRINT_COLUMN, row) for _, _, row in rows]
-                arrays[name] = self._compute_footprints(headers)
+                arrays[name] = self._compute_package_column(name, headers)
             elif name in FILE_FACT_COLUMNS:
                 facts = [file.find_fact(name) for _, file, _ in rows]
                 arrays[name] = pa.array(facts, find_file_fact_type(name))
@@ -317,12 +314,13 @@ class FileHeaderSource(FileSource):
         null_words = list_null_words(self.nulls, name)
         return replace_null_markers(cells, null_words)
 
-    def _compute_footprints(self, headers: Sequence[Mapping[str, Value]]) -> pa.Array:
-        """Compute the regions that images cover from their WCS cards."""
-        footprints_found = footprints.build_regions_from_headers(
-            headers, stonyhurst=self.stonyhurst, west_positive=self.west_positive
-        )
-        return footprints_found.to_arrow(CONTOUR.arrow)
+    def _compute_package_column(self, name: str, headers: Sequence[Mapping[str, Value]]) -> pa.Array:
+        """Compute a column of the headers by the package that has it; without it, the column is empty."""
+        for column_name, compute in plugins.iterate_package_objects("header_columns"):
+            if column_name == name:
+                column: pa.Array = compute(headers, self.longitudes)
+                return column
+        return pa.nulls(len(headers), find_file_fact_type(name))
 
     def _reject_row(self, reject: RejectedRow, error: SourceError | None) -> None:
         if self.context.on_reject is None:

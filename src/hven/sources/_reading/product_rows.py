@@ -6,7 +6,7 @@ The rows of the tables in such files are read, too.
 from __future__ import annotations
 
 import math
-import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -26,7 +26,7 @@ from hven.sources._reading.text_rows import list_null_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.formats.media import HeaderCard, OpenProductFile
+    from hven.formats.media import DataSetMetadata, HeaderCard, OpenProductFile
     from hven.model.table import TimeSeriesMetadata
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile, FileOptions
@@ -74,17 +74,9 @@ class _ProductHeaderSource(FileHeaderSource):
         files: Sequence[DataFile] | None,
         part: str | None,
         *,
-        stonyhurst: bool,
-        west: bool,
+        longitudes: str | None,
     ) -> None:
-        super().__init__(
-            options,
-            context,
-            files,
-            structure=frozenset(_COMMENTARY_KEYWORDS),
-            stonyhurst=stonyhurst,
-            west_positive=west,
-        )
+        super().__init__(options, context, files, structure=frozenset(_COMMENTARY_KEYWORDS), longitudes=longitudes)
         self.part = part
 
     def build_cache_key(self) -> str:
@@ -258,7 +250,6 @@ class ProductTableSource(FileByFileSource):
         self._part = part
         self._nulls = nulls
         self._column_list: list[Column] | None = None
-        self._card_texts: dict[str, str] | None = None
 
     def list_columns(self) -> list[Column]:
         """List the columns of the table in the first file."""
@@ -277,37 +268,23 @@ class ProductTableSource(FileByFileSource):
                 return None
             return table.collect_sample_metadata()
 
-    def _read_card_texts(self) -> dict[str, str]:
-        """Read the cards of the first file as texts; an ISTP attribute with several entries has the whole text."""
-        if self._card_texts is None:
-            card_texts: dict[str, str] = {}
-            with self._open_product(self.files[0]) as product:
-                for card in reversed(product.cards):
-                    words = str(card.value or "").split()
-                    card_texts[card.keyword.upper()] = " ".join(words)
-            self._card_texts = card_texts
-        return self._card_texts
+    @cached_property
+    def _data_set(self) -> DataSetMetadata:
+        """What the first file says of its data set."""
+        with self._open_product(self.files[0]) as product:
+            return product.describe_data_set()
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
-        """Return title and description by the global attributes of ISTP."""
-        card_texts = self._read_card_texts()
-        if "LOGICAL_SOURCE" not in card_texts:
-            return None, None
-        title = card_texts.get("LOGICAL_SOURCE_DESCRIPTION") or card_texts.get("TITLE")
-        return title or None, card_texts.get("TEXT") or None
+        """Return title and description of the data set."""
+        return self._data_set.title, self._data_set.description
 
     def list_credits(self) -> dict[str, str]:
-        """Return the makers of the data, and the wanted acknowledgement, by the global attributes of ISTP."""
-        card_texts = self._read_card_texts()
-        if "LOGICAL_SOURCE" not in card_texts:
-            return {}
-        people = re.sub(r"\s*\([^()]*@[^()]*\)", "", card_texts.get("PI_NAME", ""))
-        credit_texts = {"creators": people, "acknowledgement": card_texts.get("ACKNOWLEDGEMENT", "")}
-        return {key: text for key, text in credit_texts.items() if text}
+        """Return the makers of the data, and the wanted acknowledgement."""
+        return dict(self._data_set.credits)
 
     def read_dataset_name(self) -> str | None:
-        """Return the name under which archives know these data (Logical_source)."""
-        return self._read_card_texts().get("LOGICAL_SOURCE") or None
+        """Return the name under which archives know these data."""
+        return self._data_set.name
 
     def _report_unread(self, product: OpenProductFile, table: TablePart) -> None:
         """Report what is not read of the first file; other tables only where the descriptor chooses none."""

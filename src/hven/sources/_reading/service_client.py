@@ -559,3 +559,21 @@ def resolve_authorization(secret_name: str | None, context: SourceContext, schem
     if scheme == "Basic":
         value = base64.b64encode(value.encode()).decode()
     return f"{scheme} {value}"
+
+
+def resolve_token_or_login(token: str | None, login: str | None, context: SourceContext) -> str | None:
+    """Resolve the secret of a bearer token, or else that of a login, for the authorization.
+
+    Parameters
+    ----------
+    token, login
+        Names of secrets, ``$NAME``; None: there is none.
+    context
+        Context of the source, which resolves secrets.
+
+    Returns
+    -------
+    value
+        Value of the header Authorization; None without a secret.
+    """
+    return resolve_authorization(token, context, "Bearer") or resolve_authorization(login, context, "Basic")

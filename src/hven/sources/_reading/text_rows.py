@@ -43,7 +43,20 @@ Nulls = Annotated[dict[str, list[str]], BeforeValidator(_normalize_null_option)]
 
 
 def list_null_words(nulls: Mapping[str, Sequence[str]], column_name: str) -> tuple[str, ...]:
-    """List the words that stand for a missing value in a column."""
+    """List the words that stand for a missing value in a column.
+
+    Parameters
+    ----------
+    nulls
+        Words by names of columns; those of ``*`` are for all columns.
+    column_name
+        Name of the column.
+
+    Returns
+    -------
+    words
+        Words of all columns, and of this one.
+    """
     return (*nulls.get("*", ()), *nulls.get(column_name, ()))
 
 

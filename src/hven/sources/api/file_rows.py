@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hven.sources._reading.data_files import FileOptions, find_file_fact_type
-from hven.sources._reading.file_rows import FileByFileSource, FilesAsRowsSource
+from hven.sources._reading.file_rows import FileByFileSource, FilesAsRowsSource, FileSource
 
-__all__ = ["FileByFileSource", "FileOptions", "FilesAsRowsSource", "find_file_fact_type"]
+__all__ = ["FileByFileSource", "FileOptions", "FileSource", "FilesAsRowsSource", "find_file_fact_type"]

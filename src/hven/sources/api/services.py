@@ -19,6 +19,7 @@ from hven.sources._reading.service_client import (
     Token,
     extract_error_text,
     resolve_authorization,
+    resolve_token_or_login,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "Token",
     "extract_error_text",
     "resolve_authorization",
+    "resolve_token_or_login",
 ]

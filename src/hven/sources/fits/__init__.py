@@ -96,8 +96,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
             options.hdu,
             context,
             find_remote_or_archived_files(options, context, FILES.extensions),
-            stonyhurst=options.longitudes == "stonyhurst",
-            west_positive=options.longitudes == "west",
+            longitudes=options.longitudes,
         )
     require_local_files(options)
     return FitsTableSource(options, options.hdu, context, options.null)

@@ -33,17 +33,9 @@ class FitsHeaderSource(FileHeaderSource):
         context: SourceContext,
         files: Sequence[DataFile] | None = None,
         *,
-        stonyhurst: bool = False,
-        west_positive: bool = False,
+        longitudes: str | None = None,
     ) -> None:
-        super().__init__(
-            options,
-            context,
-            files,
-            structure=_STRUCTURE_KEYWORDS,
-            stonyhurst=stonyhurst,
-            west_positive=west_positive,
-        )
+        super().__init__(options, context, files, structure=_STRUCTURE_KEYWORDS, longitudes=longitudes)
         self.hdus: list[int | str] = [0]
         if isinstance(hdu, list):
             self.hdus = hdu

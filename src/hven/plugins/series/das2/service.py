@@ -818,7 +818,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
         pyramids.request_missing_pyramids(context, data_sets.values(), published_state)
 
     if not context.collections:  # a portal has no data sets that the site has not
-        context.site.add_change_listener(request_pyramids)
+        context.site.add_change_listener(request_pyramids, is_first_process_only=True)
     document_builders = {
         "/das2/catalog.json": _answer_catalog_node,
         "/das2/catalog/{path:path}": _answer_catalog_node,

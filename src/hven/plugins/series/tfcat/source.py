@@ -22,19 +22,19 @@ from hven.model.errors import SourceError, TextPlace
 from hven.model.sky import time_scales
 from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant
 from hven.model.types import FLOAT64, ColumnType, parse_type
-from hven.plugins.series.tfcat import tfcat_features
-from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFault
-from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
-from hven.sources.api.file_rows import FileByFileSource, FileOptions
-from hven.sources.api.json_pages import find_list_start
-from hven.sources.api.json_records import (
+from hven.plugins.json_xml.json_records import (
     FORM_LIST,
     FORM_WHOLE,
     HEAD_BYTES,
     JsonRecordLayout,
-    read_document_around_records,
+    find_list_start,
     read_records,
+    split_document_at_records,
 )
+from hven.plugins.series.tfcat import tfcat_features
+from hven.plugins.series.tfcat.tfcat_features import DERIVED_UTYPE, GEOMETRY_UTYPE, ID_UTYPE, TfcatFault
+from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
+from hven.sources.api.file_rows import FileByFileSource, FileOptions
 from hven.sources.api.rows import DataFile, build_source_batch
 
 if TYPE_CHECKING:
@@ -435,7 +435,7 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
         form = JsonRecordLayout(FORM_WHOLE)
         document = _parse_document(head.removeprefix(b"\xef\xbb\xbf"), b"", 1, file)
     else:
-        before, behind, line = read_document_around_records(file, form.path)
+        before, behind, line, _ = split_document_at_records(file, form.path, keep_records=False)
         document = _parse_document(before, behind, line, file)
     kind = None
     if isinstance(document, dict):

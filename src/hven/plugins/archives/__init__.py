@@ -1,0 +1,1 @@
+"""Archives (ZIP, TAR) of the files to which rows lead."""

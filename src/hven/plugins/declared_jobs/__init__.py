@@ -1,0 +1,1 @@
+"""Job types that a site declares: its own programs, and services elsewhere."""

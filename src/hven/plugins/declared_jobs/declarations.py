@@ -1,0 +1,548 @@
+"""Read the job types of a site: each ``jobs/NAME.yaml`` declares a program, or a service elsewhere."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hven.descriptor.value_schema import (
+    DescriptorSection,
+    FaultCollector,
+    LocatedKeyValues,
+    OneOrMore,
+    Required,
+    RetypedText,
+    Text,
+    describe_value,
+)
+from hven.descriptor.written_yaml import (
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
+    parse_yaml_file,
+    read_yaml_file,
+)
+from hven.jobs import JobDefinition, JobTypeLimits
+from hven.model import plugins
+from hven.model.errors import DescriptorError, Fault, ParamError, TextPlace, suggest_spelling
+from hven.model.params import Param, RequestParams, collect_params
+from hven.model.settings import JOB_TYPES_DIRECTORY, URL_PATTERN, Settings, parse_byte_size
+from hven.model.types import parse_type
+from hven.plugins.declared_jobs.program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
+from hven.plugins.declared_jobs.remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
+from hven.sources.site_programs import PROGRAM_PATH
+
+TYPE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+PARAMETER_NAME_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
+RESULT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+RESERVED_PARAMETERS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "DEPENDS_ON", "PARENT")
+
+
+def _parse_program_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[Any, ...] | None:
+    """Read a program and its arguments; the arguments of a list inside the list are used together or not at all."""
+    if not isinstance(value, LocatedYamlList):
+        faults.add_error(
+            f"{key_path} must be a list of the program and its arguments, not {describe_value(value)}",
+            value.place,
+            "write [bin/program, '{NAME}']",
+        )
+        return None
+    arguments: list[Any] = []
+    for member in value:
+        if isinstance(member, LocatedYamlList):
+            group = [_parse_program_argument(part, key_path, faults) for part in member]
+            arguments.append(tuple(argument for argument in group if argument is not None))
+            continue
+        argument = _parse_program_argument(member, key_path, faults)
+        if argument is not None:
+            arguments.append(argument)
+    if not arguments or isinstance(arguments[0], tuple):
+        faults.add_error(f"{key_path} must begin with the program", value.place)
+        return None
+    return tuple(arguments)
+
+
+def _parse_program_argument(value: Any, key_path: str, faults: FaultCollector) -> LocatedYamlScalar | None:
+    if isinstance(value, LocatedYamlScalar) and not value.is_null:
+        return value
+    remedy = "put the argument in quotes: '{...}'" if isinstance(value, LocatedYamlMap) else ""
+    faults.add_error(f"{key_path}: an argument must be text, not {describe_value(value)}", value.place, remedy)
+    return None
+
+
+class JobParameterSection(DescriptorSection, empty=True):
+    """A parameter of the job."""
+
+    type: Literal["int16", "int32", "int64", "float32", "float64", "string", "timestamp", "bool"]
+    "type of the value (default: string)"
+    file: bool
+    "true: the value is a file, sent with the request as the part with this name"
+    required: bool
+    "true: a job without it is refused"
+    many: bool
+    "true: it may be given several times"
+    default: RetypedText
+    "value if the request has none"
+    allowed: OneOrMore[RetypedText]
+    "allowed values"
+    minimum: float
+    "smallest value of a number"
+    maximum: float
+    "largest value of a number"
+    pattern: Text
+    "regular expression that the whole text must match"
+    unit: Text
+    "unit of a number"
+    description: Text
+    "what it means"
+
+
+class JobResultSection(DescriptorSection):
+    """A file that the program makes."""
+
+    file: Required[Text]
+    "path relative to the program's directory"
+    type: Required[Text]
+    "media type"
+    optional: bool
+    "true: the file may be missing"
+
+
+class JobLimitSection(DescriptorSection):
+    """What a job of this type may use."""
+
+    seconds: Annotated[int, Field(ge=1)]
+    "time limit of a job"
+    cpu: Annotated[int, Field(ge=1)]
+    "seconds of processor time for each process of the program"
+    memory: RetypedText
+    "address space of each process of the program, such as 2 GiB"
+    disk: RetypedText
+    "maximum size of each file that it writes, or of each result that is fetched, such as 1 GiB"
+    running: Annotated[int, Field(ge=1)]
+    "maximum number of jobs that run at the same time on the whole site"
+    waiting: Annotated[int, Field(ge=1)]
+    "maximum number of waiting and running jobs of one user or address; further jobs are HELD"
+
+
+class JobTypeSection(DescriptorSection):
+    """A type of job."""
+
+    title: Required[Text]
+    "title in one line"
+    description: Text
+    "what it does"
+    access: Literal["public", "private"]
+    "private: only for users who are logged in"
+    command: Annotated[list[str], _parse_program_arguments]
+    "the program and its arguments; {NAME} stands for a parameter"
+    remote: Text
+    "address of the job list of another service, such as https://other.example/tap/async"
+    send: dict[str, RetypedText]
+    "parameters that are always sent to the other service"
+    params: dict[str, JobParameterSection]
+    "the parameters of a job"
+    results: dict[str, JobResultSection]
+    "name of each result, and its file"
+    environment: dict[str, RetypedText]
+    "environment variables of the program; $NAME stands for a variable in the environment of the service"
+    limits: JobLimitSection
+    "what a job may use"
+
+
+class DeclaredJobTypes:
+    """The job types that a site declares."""
+
+    def list_names(self, settings: Settings) -> list[str]:
+        """List the names of the files; see `hven.jobs.JobTypeProvider`."""
+        return [path.stem for path in _list_job_declaration_files(settings)]
+
+    def find_job_type(self, settings: Settings, type_name: str) -> JobDefinition | None:
+        """Read one declaration; see `hven.jobs.JobTypeProvider`."""
+        path = settings.job_types_directory / f"{type_name}.yaml"
+        if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
+            return None
+        declared_type, faults = _load_cached_declaration(path, settings)
+        if declared_type is None or faults:
+            raise DescriptorError(faults)
+        return declared_type
+
+    def load_job_types(self, settings: Settings) -> dict[str, JobDefinition]:
+        """Read all declarations; see `hven.jobs.JobTypeProvider`."""
+        readings = [_load_cached_declaration(path, settings) for path in _list_job_declaration_files(settings)]
+        faults = [fault for _, file_faults in readings for fault in file_faults]
+        if faults:
+            raise DescriptorError(faults)
+        return {job_type.name: job_type for job_type, _ in readings if job_type is not None}
+
+
+DECLARED_JOB_TYPES = DeclaredJobTypes()
+
+
+def _list_job_declaration_files(settings: Settings) -> list[Path]:
+    declarations_directory = settings.job_types_directory
+    if declarations_directory.is_dir():
+        return sorted(declarations_directory.glob("*.yaml"))
+    return []
+
+
+def _load_cached_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
+    """Read a declaration, or return the cached result if the file is unchanged."""
+    try:
+        file_stat = path.stat()
+    except OSError:
+        place = TextPlace(file=f"{JOB_TYPES_DIRECTORY}/{path.name}")
+        return None, [Fault(message="the file no longer exists", place=place)]
+    file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
+    cached_reading = _DECLARATION_CACHE.get(path)
+    # a fault may disappear without a change of the file, such as a program that did not exist
+    if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
+        cached_reading = _DECLARATION_CACHE[path] = (file_stamp, *_parse_declaration_file(path, settings))
+    return cached_reading[1:]
+
+
+_DECLARATION_CACHE: dict[Path, tuple[tuple[int, int, int], JobDefinition | None, list[Fault]]] = {}
+
+
+def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
+    display_path = f"{JOB_TYPES_DIRECTORY}/{path.name}"
+    faults = FaultCollector()
+    page = read_yaml_file(path, display_path, faults.faults)
+    root = None if page is None else parse_yaml_file(page, faults.faults)
+    if root is None:
+        if page is not None and not faults.faults:
+            faults.add_error("the file is empty", page.locate_index(0), "write `title: ...` and `command: [...]`")
+        return None, faults.list_sorted()
+    fields = JobTypeSection.record.read_section(root, "", faults)
+    if fields is None:
+        return None, faults.list_sorted()
+    name = path.stem
+    if not TYPE_NAME_PATTERN.fullmatch(name):
+        faults.add_error(
+            f"{name!r}, the name of the file, is not a valid name for a job type",
+            fields.place,
+            "begin with a lower-case letter, and use only lower-case letters, digits, - and _",
+        )
+    elif name in plugins.list_plugins("jobs"):
+        faults.add_error(f"there is already a job type {name!r}", fields.place, "give the file a different name")
+    job_type = _build_job_type(name, fields, settings, faults)
+    sorted_faults = faults.list_sorted()
+    return (None if sorted_faults else job_type), sorted_faults
+
+
+def _build_job_type(
+    type_name: str, fields: LocatedKeyValues, settings: Settings, faults: FaultCollector
+) -> JobDefinition | None:
+    params, files, patterns = _parse_param_sections(fields, faults)
+    limits: Mapping[str, Any] = fields.get("limits", {})
+    sizes = {key: _parse_size_limit(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
+    if ("command" in fields.places) == ("remote" in fields.places):
+        faults.add_error(
+            "a type must have either `command` or `remote`",
+            fields.place,
+            "write `command: [bin/program]` or `remote: https://...`",
+        )
+        return None
+    type_key, excluded_keys = "command", ["send"]
+    if "remote" in fields:
+        type_key, excluded_keys = "remote", ["results", "environment"]
+    for key in excluded_keys:
+        if key in fields.places:
+            faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], "remove it")
+    runner: ProgramRunner | RemoteJobRunner | None = None
+    if "command" in fields:
+        runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
+    elif "remote" in fields:
+        runner = _build_remote_runner(fields, params, files, sizes, faults)
+    if runner is None:
+        return None
+    all_params = tuple(params.values())
+    quota = JobTypeLimits(
+        running_limit=limits.get("running"),
+        waiting_limit=limits.get("waiting"),
+        duration_limit_seconds=limits.get("seconds"),
+    )
+    return JobDefinition(
+        name=type_name,
+        title=str(fields.get("title", type_name)),
+        description=str(fields["description"]).strip() if "description" in fields else None,
+        params=all_params,
+        files=files,
+        run=runner,
+        check=_build_parameter_check(all_params, files, patterns),
+        on_drop=runner.send_abort_or_delete if isinstance(runner, RemoteJobRunner) else None,
+        quota=quota,
+        access=fields.get("access", "public"),
+        is_served=True,
+    )
+
+
+def _parse_param_sections(
+    fields: LocatedKeyValues, faults: FaultCollector
+) -> tuple[dict[str, Param], tuple[str, ...], dict[str, re.Pattern[str]]]:
+    """Read the parameters of a job type, the names of those that are files, and their patterns."""
+    params_by_name: dict[str, Param] = {}
+    files: list[str] = []
+    patterns: dict[str, re.Pattern[str]] = {}
+    for key, section in fields.get("params", {}).items():
+        key_path = f"params.{key}"
+        if not PARAMETER_NAME_PATTERN.fullmatch(key):
+            faults.add_error(
+                f"{key_path}: the name of a parameter must be in capitals: {str(key).upper()!r}",
+                key.place,
+                "begin with a letter, and use only letters, digits and _",
+            )
+            continue
+        if key in RESERVED_PARAMETERS:
+            faults.add_error(
+                f"{key_path}: every job already has a parameter {key}", key.place, "choose a different name"
+            )
+            continue
+        name = str(key)
+        if section.get("file"):
+            files.append(name)
+        _check_key_conflicts(key_path, section, faults)
+        if "pattern" in section:
+            try:
+                patterns[name] = re.compile(section["pattern"])
+            except re.error as error:
+                faults.add_error(f"{key_path}.pattern is not a regular expression: {error}", section.places["pattern"])
+        param = _build_declared_param(name, section)
+        params_by_name[name] = param
+        if param.default is not None:
+            try:
+                _check_parameter_value(param, param.default, patterns.get(name))
+            except ParamError as error:
+                faults.add_error(f"{key_path}.default: {error.message}", section.places["default"], error.remedy)
+    return params_by_name, tuple(files), patterns
+
+
+def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: FaultCollector) -> None:
+    """Report keys that exclude each other: a file has no type, and only numbers have limits."""
+    places = section.places
+    if section.get("file"):
+        for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
+            if excluded_key in places:
+                faults.add_error(f"{key_path}: a file cannot have '{excluded_key}'", places[excluded_key], "remove it")
+    type_text = section.get("type", "string")
+    if not parse_type(type_text).is_numeric:
+        for limit_key in ("minimum", "maximum"):
+            if limit_key in places:
+                message = f"{key_path}.{limit_key} is only for numbers, but this is a {type_text}"
+                faults.add_error(message, places[limit_key])
+
+
+def _build_declared_param(parameter_name: str, section: LocatedKeyValues) -> Param:
+    def read_text(key: str) -> str | None:
+        return str(section[key]) if key in section else None
+
+    allowed_words = tuple(str(word) for word in section.get("allowed", ()))
+    return Param(
+        name=parameter_name,
+        type=parse_type(section.get("type", "string")),
+        unit=read_text("unit"),
+        description=read_text("description"),
+        default=read_text("default"),
+        required=bool(section.get("required")),
+        many=bool(section.get("many")),
+        allowed=allowed_words,
+        minimum=section.get("minimum"),
+        maximum=section.get("maximum"),
+    )
+
+
+def _parse_size_limit(text: LocatedYamlScalar | None, key_path: str, faults: FaultCollector) -> int | None:
+    if text is None:
+        return None
+    byte_count = parse_byte_size(str(text))
+    if isinstance(byte_count, int) and byte_count > 0:
+        return byte_count
+    faults.add_error(
+        f"{key_path} must be a number of bytes, not {describe_value(text)}",
+        text.place,
+        "write a size such as 2 GiB or 500M",
+    )
+    return None
+
+
+def _build_program_runner(
+    fields: LocatedKeyValues,
+    params: Mapping[str, Param],
+    files: Sequence[str],
+    limits: Mapping[str, Any],
+    *,
+    sizes: Mapping[str, int | None],
+    settings: Settings,
+    faults: FaultCollector,
+) -> ProgramRunner | None:
+    """Build the runner of a program; None if the declaration has no program that can run."""
+    arguments: tuple[Any, ...] = fields["command"]
+    for member in arguments:
+        for part in member if isinstance(member, tuple) else (member,):
+            _check_placeholders(part, params, faults)
+    program = _find_program(arguments[0], settings, faults)
+    outputs = _parse_output_files(fields, faults)
+    if program is None:
+        return None
+    plain_arguments = [_convert_argument_to_text(member) for member in arguments[1:]]
+    environment = {str(key): str(value) for key, value in fields.get("environment", {}).items()}
+    return ProgramRunner(
+        argv=(program, *plain_arguments),
+        params=tuple(params.values()),
+        files=files,
+        outputs=outputs,
+        environment=environment,
+        cpu_limit_seconds=limits.get("cpu"),
+        memory_limit_bytes=sizes["memory"],
+        file_limit_bytes=sizes["disk"],
+    )
+
+
+def _convert_argument_to_text(member: Any) -> str | tuple[str, ...]:
+    """Convert an argument, or a group of arguments, to text without places."""
+    if isinstance(member, tuple):
+        return tuple(str(part) for part in member)
+    return str(member)
+
+
+def _check_placeholders(argument: Any, params: Mapping[str, Param], faults: FaultCollector) -> None:
+    """Report the placeholders of an argument that name no parameter."""
+    for placeholder in PLACEHOLDER_PATTERN.finditer(argument):
+        name = placeholder[1]
+        if name not in params:
+            faults.add_error(
+                f"command: there is no parameter {name}",
+                argument.locate_character(placeholder.start()),
+                suggest_spelling(name, params) or "add it to 'params'",
+            )
+
+
+def _parse_output_files(fields: LocatedKeyValues, faults: FaultCollector) -> dict[str, ProgramOutputFile]:
+    """Read the files that become results of a job."""
+    outputs: dict[str, ProgramOutputFile] = {}
+    for key, section in fields.get("results", {}).items():
+        if not RESULT_NAME_PATTERN.fullmatch(key) or key in {"stdout", "stderr"}:
+            faults.add_error(
+                f"results.{key} is not a valid name for a result",
+                key.place,
+                "use letters, digits, - and _, but not stdout or stderr",
+            )
+        file = section.get("file")
+        if file is None:
+            continue
+        path = Path(file)
+        if path.is_absolute() or ".." in path.parts:
+            faults.add_error(
+                f"results.{key}.file must be below the program's directory",
+                file.place,
+                "write a path that does not begin with / and has no ..",
+            )
+        if "type" in section:
+            required = not section.get("optional", False)
+            outputs[str(key)] = ProgramOutputFile(file=str(file), media_type=str(section["type"]), required=required)
+    return outputs
+
+
+def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: FaultCollector) -> str | None:
+    """Find a program: a path relative to the directory of the declaration, or a name in PATH."""
+    if PLACEHOLDER_PATTERN.search(program_word):
+        faults.add_error(
+            "command: the program itself cannot be a parameter", program_word.place, "write the path of the program"
+        )
+        return None
+    if "/" in program_word:
+        path = (settings.job_types_directory / str(program_word)).resolve()
+        if path.is_file() and os.access(path, os.X_OK):
+            return str(path)
+        reason = "is not executable" if path.exists() else "does not exist"
+        faults.add_error(
+            f"command: {program_word} {reason}",
+            program_word.place,
+            f"check {JOB_TYPES_DIRECTORY}/{program_word}; to make a file executable, run chmod +x",
+        )
+        return None
+    program_path = shutil.which(program_word, path=PROGRAM_PATH)
+    if program_path is None:
+        faults.add_error(
+            f"command: there is no program {program_word} in {PROGRAM_PATH}",
+            program_word.place,
+            f"for your own program, write ./{program_word}, a path relative to {JOB_TYPES_DIRECTORY}/",
+        )
+    return program_path
+
+
+def _build_remote_runner(
+    fields: LocatedKeyValues,
+    params: Mapping[str, Param],
+    files: Sequence[str],
+    sizes: Mapping[str, int | None],
+    faults: FaultCollector,
+) -> RemoteJobRunner | None:
+    """Build the runner of a service elsewhere; None if its address has a fault."""
+    url: LocatedYamlScalar = fields["remote"]
+    if not re.match(URL_PATTERN, url):
+        faults.add_error(
+            f"`remote` must be an address, not {describe_value(url)}",
+            url.place,
+            "write an address such as https://other.example/tap/async",
+        )
+        return None
+    forwarded_parameters: frozenset[str] | None = None
+    if "params" in fields.places:
+        forwarded_parameters = frozenset(params) - frozenset(files)
+    result_limit_bytes = sizes["disk"]
+    if result_limit_bytes is None:
+        result_limit_bytes = DEFAULT_RESULT_LIMIT_BYTES
+    fixed_parameters = {str(key): str(value) for key, value in fields.get("send", {}).items()}
+    return RemoteJobRunner(
+        url=url.rstrip("/"),
+        fixed_parameters=fixed_parameters,
+        forwarded_parameters=forwarded_parameters,
+        result_limit_bytes=result_limit_bytes,
+    )
+
+
+# --- parameters of a request -------------------------------------------------------------------------------------
+
+
+def _build_parameter_check(
+    declared_params: Sequence[Param], files: Sequence[str], patterns: Mapping[str, re.Pattern[str]]
+) -> Callable[[RequestParams, Collection[str]], None]:
+    """Build a function that checks the parameters and files of a request for a job."""
+
+    def check_parameters(params: RequestParams, request_files: Collection[str]) -> None:
+        for param in declared_params:
+            name = param.name
+            if name in files:
+                if param.required and name not in request_files:
+                    remedy = f"send it as the part {name} of a multipart request"
+                    raise ParamError(f"the file {name} is missing", name=name, remedy=remedy)
+                continue
+            values = [value for value in params.read_all(name) if value != ""]
+            if param.required and not values and param.default is None:
+                raise ParamError(f"{name} is missing", name=name, remedy=param.description or "give it a value")
+            if not param.many:
+                params.read_one(name)  # refuses several values
+            for value in values:
+                _check_parameter_value(param, value, patterns.get(name))
+
+    return check_parameters
+
+
+def _check_parameter_value(param: Param, value: str, pattern: re.Pattern[str] | None) -> None:
+    single_params = collect_params([(param.name, value)])
+    single_params.check_values([param])
+    if param.type.is_integer:
+        single_params.read_integer(param.name, minimum=-(10**18))
+    if param.type.is_numeric:
+        single_params.read_number(param.name, minimum=param.minimum, maximum=param.maximum)
+    if pattern is not None and not pattern.fullmatch(value):
+        raise ParamError(
+            f"{param.name}={value!r:.60} is not valid",
+            name=param.name,
+            remedy=f"write a value that matches {pattern.pattern}",
+        )

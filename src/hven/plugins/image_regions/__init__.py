@@ -1,0 +1,1 @@
+"""Regions on the sphere that are made of pixels: contours, labels and footprints of images."""

@@ -1,0 +1,1 @@
+"""A source that reads tables and queries of other TAP services."""
