@@ -1,4 +1,4 @@
-"""The map of a body, group maps: 100,000 outlines moved and zoomed in Chromium, pictures in a second beside the same map with none."""
+"""The map of a body, group sky_maps: 100,000 outlines moved and zoomed in Chromium, pictures in a second beside the same map with none."""
 
 from __future__ import annotations
 

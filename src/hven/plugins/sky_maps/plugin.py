@@ -5,9 +5,9 @@ from __future__ import annotations
 from hven.model.plugins import PluginPackage
 
 PLUGIN = PluginPackage(
-    name="maps",
+    name="sky_maps",
     title="Show the rows of tables on maps of the sky and of bodies",
-    pages="hven.plugins.maps.places_page:PAGES",
-    scripts="hven.plugins.maps:scripts",
-    translations="hven.plugins.maps:texts",
+    pages="hven.plugins.sky_maps.places_page:PAGES",
+    scripts="hven.plugins.sky_maps:scripts",
+    translations="hven.plugins.sky_maps:texts",
 )

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from hven.model.errors import ParamError, format_message
 from hven.model.sky import bodies
-from hven.plugins.maps import row_marks, row_places
+from hven.plugins.sky_maps import row_marks, row_places
 from hven.portal.api.page_rows import NEAR_PARAMETER, parse_search
 from hven.portal.api.pages import PortalPages
 from hven.portal.api.plots import find_plot_column

@@ -21,7 +21,7 @@ from hven.model.errors import UserError
 from hven.model.sky import Regions, region_files
 from hven.model.table import Column, Table
 from hven.model.types import parse_type
-from hven.plugins.maps import row_places
+from hven.plugins.sky_maps import row_places
 from hven.portal._explore import map_frames, parse_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search import TableSearch

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatSurveyName } from "../../../src/hven/plugins/maps/scripts/drawing/sky_background.js";
-import { parseCentre, measureDistance, containsPosition, parseMapView, parseOutline } from "../../../src/hven/plugins/maps/scripts/drawing/geometry.js";
-import { describeCount } from "../../../src/hven/plugins/maps/scripts/drawing/layer_list.js";
-import { MapLegend } from "../../../src/hven/plugins/maps/scripts/drawing/map_legend.js";
-import { parseBoxes, fitView, MapPlane } from "../../../src/hven/plugins/maps/scripts/drawing/map_plane.js";
-import { PolarPlane } from "../../../src/hven/plugins/maps/scripts/drawing/polar_plane.js";
+import { formatSurveyName } from "../../../src/hven/plugins/sky_maps/scripts/drawing/sky_background.js";
+import { parseCentre, measureDistance, containsPosition, parseMapView, parseOutline } from "../../../src/hven/plugins/sky_maps/scripts/drawing/geometry.js";
+import { describeCount } from "../../../src/hven/plugins/sky_maps/scripts/drawing/layer_list.js";
+import { MapLegend } from "../../../src/hven/plugins/sky_maps/scripts/drawing/map_legend.js";
+import { parseBoxes, fitView, MapPlane } from "../../../src/hven/plugins/sky_maps/scripts/drawing/map_plane.js";
+import { PolarPlane } from "../../../src/hven/plugins/sky_maps/scripts/drawing/polar_plane.js";
 import { createWorkspace } from "../../../web/test/page.js";
 
 const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };

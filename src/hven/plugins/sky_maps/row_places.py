@@ -17,7 +17,7 @@ from hven.adql import syntax_tree
 from hven.model import literal, shape_columns
 from hven.model.errors import UserError
 from hven.model.sky import Moc, Regions, healpix, region_files
-from hven.plugins.maps import row_marks
+from hven.plugins.sky_maps import row_marks
 from hven.portal.api.column_values import COUNT_ITEM, build_column_ref
 from hven.portal.api.page_rows import parse_search
 from hven.portal.api.table_places import MapFrame, SearchCircle, find_footprint_column, find_map_frame
