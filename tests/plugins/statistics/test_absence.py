@@ -20,7 +20,7 @@ title: Stars
 tables:
   main:
     source: stars.csv
-    columns: {seen: {type: timestamp, ucd: time.start}}
+    columns: {name: {type: string}, seen: {type: timestamp, ucd: time.start}}
 """
 PAGE = "/collections/stars"
 HTML = {"accept": "text/html"}
