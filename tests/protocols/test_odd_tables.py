@@ -15,7 +15,7 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from plugin_needs import list_statistics_pages, list_word_pages, load_core_fixtures
+from plugin_needs import list_statistics_pages, list_word_pages
 
 CHOICES = 10_000
 WIDE = [f"c{at}" for at in range(300)]
@@ -34,15 +34,7 @@ title: {fr: Des choses}
 description: {en: Things, fr: Des choses}
 tables:
 """
-PANES = (
-    "rows",
-    "count",
-    "facets",
-    "take",
-    "histogram?_x={x}",
-    "points?_x={x}&_y={x}",
-    *load_core_fixtures("TABLE_DATA"),
-)
+PANES = ("rows", "count", "facets", "take", "histogram?_x={x}", "points?_x={x}&_y={x}")
 
 
 @pytest.fixture(scope="module")
