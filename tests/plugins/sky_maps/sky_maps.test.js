@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatSurveyName } from "../../../src/hven/plugins/sky_maps/scripts/drawing/sky_background.js";
-import { parseCentre, measureDistance, containsPosition, parseMapView, parseOutline } from "../../../src/hven/plugins/sky_maps/scripts/drawing/geometry.js";
+import {
+  parseCentre,
+  measureDistance,
+  containsPosition,
+  parseMapView,
+  parseOutline,
+} from "../../../src/hven/plugins/sky_maps/scripts/drawing/geometry.js";
 import { describeCount } from "../../../src/hven/plugins/sky_maps/scripts/drawing/layer_list.js";
 import { MapLegend } from "../../../src/hven/plugins/sky_maps/scripts/drawing/map_legend.js";
 import { parseBoxes, fitView, MapPlane } from "../../../src/hven/plugins/sky_maps/scripts/drawing/map_plane.js";

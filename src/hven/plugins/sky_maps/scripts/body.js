@@ -1,7 +1,13 @@
 // The map of a planet, a moon or the Sun: rows as outlines, boxes and points on a base map with a grid, flat or from
 // above a pole; many rows are counted in cells. It is linked with the selection, and a drawn box becomes a search
 // condition.
-import { CHOSEN_COLOUR, describeCoordinates, listBodyLayers, REGION_COLOUR, ROW_COLOUR } from "./drawing/body_layers.js";
+import {
+  CHOSEN_COLOUR,
+  describeCoordinates,
+  listBodyLayers,
+  REGION_COLOUR,
+  ROW_COLOUR,
+} from "./drawing/body_layers.js";
 import { getViridisColour } from "hven/colours.js";
 import { createButton, requireElement, createElement, readTableUrl, describeError } from "hven/dom.js";
 import { Gestures } from "./drawing/map_gestures.js";
