@@ -19,9 +19,8 @@ from typing import Any
 
 import duckdb
 
-from bench import maps, sights
+from bench import sights
 from bench.measure import CACHE, HVEN, Journey, Server, against, measure_seconds, median, pairs, serve_site
-from bench.strips import strips
 
 SITE = CACHE / "site-portal"
 ROWS = 1_153_779  # of the HFC
@@ -91,21 +90,12 @@ OF_DUCKDB = {
 
 NEEDS = dict.fromkeys(
     ("playwright", "chromium"),
-    (
-        *(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table")),
-        "portal.map.moving",
-    ),
+    (*(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table")),),
 )
 
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    yield from strips(only)
-    yield from maps.run(only=only)
-    if only and only.startswith(("portal.map", "map")):
-        return
-    if only and only.startswith(("portal.strip", "strip")):
-        return
     make_site(SITE)
     if not only or only in "portal.tree.counting":
         yield measure_tree_count()
@@ -423,7 +413,7 @@ def _first(tables: list[Any]) -> Any:
 
 def measure_pages_in_chromium(server: Server, only: str) -> Iterator[Journey]:
     """Open pages in Chromium with nothing remembered: bytes over the wire, and first contentful paint."""
-    if only and not any(only in name for name in NEEDS["chromium"] if name != "portal.map.moving"):
+    if only and not any(only in name for name in NEEDS["chromium"]):
         return
     from playwright.sync_api import sync_playwright
 

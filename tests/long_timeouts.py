@@ -15,6 +15,7 @@ import pytest
 
 import hven.portal
 from hven.jobs.health import SiteHealthMonitor
+from plugin_needs import load_core_fixtures
 
 LONG_SECONDS = 100.0
 CONSTANT_PATTERN = re.compile(r"[A-Z_]*(WAIT|TIMEOUT)_SECONDS")
@@ -32,8 +33,9 @@ OTHER_CONSTANTS = frozenset(
 
 
 def iterate_modules() -> Iterator[ModuleType]:
-    for module in pkgutil.walk_packages(hven.portal.__path__, "hven.portal."):
-        yield importlib.import_module(module.name)
+    names = [module.name for module in pkgutil.walk_packages(hven.portal.__path__, "hven.portal.")]
+    for name in (*names, *load_core_fixtures("PAGE_TIMEOUT_MODULES")):
+        yield importlib.import_module(name)
 
 
 def iterate_functions(module: ModuleType) -> Iterator[FunctionType]:

@@ -25,6 +25,7 @@ from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs
 from hven.model.settings._validation import collect_settings_sections
+from hven.portal._pages.package_pages import find_page_address, list_page_parts
 from hven.sources import file_kinds
 from hven.sources.source_keys import load_source_keys
 from shared import ROOT
@@ -84,6 +85,26 @@ def list_word_pages(words: str) -> list[str]:
         What is searched for, as it stands in an address.
     """
     return [address.replace("{words}", words) for address in load_core_fixtures("WORD_PAGES")]
+
+
+def list_query_addresses(*addresses: str) -> list[str]:
+    """List addresses of the pages for queries and jobs; none if the package that has them is absent."""
+    return list(addresses) if find_page_address("query_editor_path", "/") else []
+
+
+def require_query_editor() -> None:
+    """Skip the test if no package in use has pages for queries and jobs."""
+    report_missing_plugins([] if list_query_addresses("/") else ["a page for queries"])
+
+
+def list_statistics_pages(*collections: str) -> list[str]:
+    """List the addresses of the statistics of collections; none if the package that has them is absent."""
+    return [f"/statistics/{name}" for name in collections] if list_page_parts("collection.links") else []
+
+
+def require_page_part(place: str) -> None:
+    """Skip the test if no package in use adds to a place of pages (`hven.portal.api.pages.PAGE_PLACES`)."""
+    report_missing_plugins([] if list_page_parts(place) else [place])
 
 
 def require_core_fixtures(name: str) -> None:

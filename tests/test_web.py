@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ PACKAGE_STYLES = sorted(ROOT.glob("src/hven/plugins/*/scripts/**/*.css"))
 PACKAGE_TESTS = sorted(ROOT.glob("tests/plugins/*/*.test.js"))
 MODULES = WEB / "node_modules"
 CACHE = MODULES / ".cache"
+MACRO_IMPORT_PATTERN = re.compile(r'{% import "([^"]+)" as (\w+)')
 JUDGES = {
     "types": (MODULES / "typescript/bin/tsc", "--project", WEB),
     "rules": (
@@ -89,3 +92,24 @@ def test_no_line_of_a_template_is_too_long_to_be_read() -> None:
         for number, line in enumerate(path.read_text().split("\n"), 1)
     }
     assert {place: length for place, length in lines.items() if length > 160} == {}
+
+
+def test_templates_use_macros_that_exist() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in list_templates()}
+    imports = {
+        (path, alias, source) for path, text in texts.items() for source, alias in MACRO_IMPORT_PATTERN.findall(text)
+    }
+    missing = [
+        f"{path.name}: {alias}.{name} of {source}"
+        for path, alias, source in sorted(imports)
+        for name in re.findall(rf"\b{alias}\.(\w+)\(", texts[path])
+        if f"{{% macro {name}(" not in _find_template_text(texts, source)
+    ]
+    assert missing == []
+
+
+def _find_template_text(texts: dict[Path, str], name: str) -> str:
+    package, _, file_name = name.rpartition("/")
+    return next(
+        text for path, text in texts.items() if path.name == file_name and path.parents[1].name == (package or "portal")
+    )

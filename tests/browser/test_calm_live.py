@@ -9,6 +9,8 @@ from browser_site import REGION_COUNT
 from browser_tab import BrowserTab
 from sky_map import find_isolated_source
 
+from plugin_needs import require_page_part
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -153,6 +155,7 @@ def test_the_form_begins_at_its_beginning_when_a_row_opens(tab: BrowserTab) -> N
 
 
 def test_the_map_forgets_what_it_was_clicked_on(tab: BrowserTab) -> None:
+    require_page_part("table.map")
     page = tab.open_page("/collections/sz/clusters?_map=150,30,20")
     page.wait_for_selector(GRID)
     one = find_isolated_source(page)
@@ -201,45 +204,3 @@ def test_a_density_is_not_all_dark(tab: BrowserTab) -> None:
         }
         return every > 1000 && dark < every / 4;
     }""")
-
-
-def test_the_menu_of_programs_hides_no_rows(tab: BrowserTab) -> None:
-    page = tab.open_page("/adql?QUERY=SELECT+TOP+5+name,ra,dec+FROM+sz.clusters")
-    page.wait_for_selector("[data-answer] tbody tr")
-    page.wait_for_selector("[data-pane=samp]:not([hidden])")
-    page.wait_for_selector(".cm-content")  # above it: what is below moves when it comes
-    place = """() => {
-        const [menu, rest] = ['[data-pane=samp] > summary', '.take'].map((one) => document.querySelector(one).getBoundingClientRect());
-        return [menu.x, menu.y - rest.y];
-    }"""
-    before = page.evaluate(place)
-    page.click("summary:text-is('SAMP')")
-    page.wait_for_function(
-        "() => document.querySelector('[data-samp]').getBoundingClientRect().bottom <= document.querySelector('[data-answer] table.rows').getBoundingClientRect().top"
-    )
-    assert page.evaluate(place) == before, "what was pressed stays where it is, whatever else of the page comes or goes"
-    page.click("summary:text-is('SAMP')")
-    page.wait_for_function("() => document.querySelector('.take').style.marginBottom === ''")
-
-
-def test_tables_stand_above_examples_on_a_phone(phone_tab: BrowserTab) -> None:
-    page = phone_tab.open_page("/adql")
-    page.wait_for_selector(".cm-content")
-    tops = page.evaluate(
-        "['.cm-editor', '.tables-aside', '.examples'].map((one) => document.querySelector(one).getBoundingClientRect().top)"
-    )
-    assert tops == sorted(tops)
-
-
-def test_the_button_of_a_mark_has_the_colours_of_the_site(tab: BrowserTab) -> None:
-    page = tab.open_page("/adql")
-    page.emulate_media(color_scheme="dark")
-    tab.write_query("SELECT mas FROM sz.clusters")
-    page.wait_for_selector("#fault:has-text('mas')")
-    page.wait_for_selector(".cm-lintRange-error")
-    page.hover(".cm-lintRange-error")
-    page.wait_for_selector(".cm-tooltip .cm-diagnosticAction")
-    ours, theirs = page.evaluate(
-        "['.actions button', '.cm-diagnosticAction'].map((one) => getComputedStyle(document.querySelector(one)).backgroundColor)"
-    )
-    assert ours == theirs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from browser_tab import BrowserTab
 
-from plugin_needs import list_word_pages, load_core_fixtures
+from plugin_needs import list_query_addresses, list_statistics_pages, list_word_pages, load_core_fixtures
 
 PAGES = {
     "/": "h1",
@@ -13,14 +13,12 @@ PAGES = {
     "/news": "h1",
     "/health": "h1",
     "/login": "h1",
-    "/jobs": "h1",
     "/collections/sz": "h1",
-    "/statistics/records": "h1",
+    **dict.fromkeys(list_statistics_pages("records"), "h1"),
     "/collections/omega/epn_core?solar_longitude=350..10&_plot=c1min%3Bc2min&_map=0,0,180&_row=%5B%220172_2_nc%22%5D": ".detail dt",
     "/collections/sz/clusters?_map=150,30,20&_compare=%5B%22PSZ2%20G000.04%2B45.13%22%5D&_compare=%5B%22PSZ2%20G000.13%2B78.04%22%5D": ".compared td",
     "/collections/stars/main?vmag=..-90": ".live .empty",
     "/collections/stars/main?vmag=bright": ".fault",
-    "/adql?QUERY=SELECT+TOP+5+name,ra,dec,simbad+FROM+sz.clusters": "[data-answer] tbody tr",
     "/collections/nothing": "h1",
     **load_core_fixtures("BROWSER_PAGES"),
 }
@@ -45,10 +43,9 @@ FRENCH = [
     "/",
     "/collections/sz",
     "/collections/omega/epn_core",
-    "/adql",
-    "/jobs",
+    *list_query_addresses("/adql", "/jobs"),
     *load_core_fixtures("SEARCH_FORMS"),
-    "/statistics/records",
+    *list_statistics_pages("records"),
 ]
 
 
@@ -70,7 +67,7 @@ def test_pages_speak_french(tab: BrowserTab) -> None:
     page.wait_for_selector(".menu summary:text-is('Télécharger')")
 
 
-STILL = ["/", *list_word_pages("cubes"), "/help", "/news", "/collections/sz", "/statistics/records", "/collections/sz/clusters?redshift=0.5..", "/adql?QUERY=SELECT+TOP+5+name+FROM+sz.clusters", "/jobs", *load_core_fixtures("SEARCH_FORMS")]  # fmt: skip
+STILL = ["/", *list_word_pages("cubes"), "/help", "/news", "/collections/sz", *list_statistics_pages("records"), "/collections/sz/clusters?redshift=0.5..", *list_query_addresses("/adql?QUERY=SELECT+TOP+5+name+FROM+sz.clusters", "/jobs"), *load_core_fixtures("SEARCH_FORMS")]  # fmt: skip
 
 
 def test_pages_are_read_without_scripts(scriptless_tab: BrowserTab) -> None:

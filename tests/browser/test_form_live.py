@@ -165,7 +165,7 @@ def test_few_choices_stand_in_place_of_their_field(tab: BrowserTab) -> None:
     column = page.get_attribute(".in-field", "data-facet")
     assert page.locator(f"[data-choices='{column}']").is_hidden()
     tick = page.locator(".in-field .choice input").first
-    with page.expect_response("**/strip?*"):  # what waits for its answer is pale
+    with page.expect_response("**/count?*"):  # what waits for its answer is pale
         tick.press("Space")
     page.wait_for_url(f"**{column}=*")
     page.wait_for_selector(".in-field .choice input:checked")

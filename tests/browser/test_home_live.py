@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from browser_tab import BrowserTab
 
-from plugin_needs import list_word_pages
+from plugin_needs import list_statistics_pages, list_word_pages
 from process_runner import wait_until
 
-PAGES = ["/", *list_word_pages("magnitude"), "/collections/stars", "/statistics/stars", "/news", "/help"]
+PAGES = ["/", *list_word_pages("magnitude"), "/collections/stars", *list_statistics_pages("stars"), "/news", "/help"]
 
 
 @pytest.mark.parametrize(("theme", "paths"), [("light", PAGES[:1]), ("dark", PAGES)], ids=["light", "dark"])
@@ -92,8 +92,9 @@ def test_switching_the_language_keeps_the_search(tab: BrowserTab) -> None:
 def test_pictures(tab: BrowserTab) -> None:
     tab.open_page("/")
     tab.save_screenshot("home")
-    tab.open_page("/statistics/stars")
-    tab.save_screenshot("statistics")
+    for path in list_statistics_pages("stars"):
+        tab.open_page(path)
+        tab.save_screenshot("statistics")
 
 
 def test_pictures_of_cards_come_without_a_reload(tab: BrowserTab) -> None:

@@ -16,7 +16,7 @@ from browser_tab import BrowserTab
 from samp_hub import HUB_ADDRESS, TopcatClient
 from sky_map import find_isolated_source
 
-from plugin_needs import require_core_fixtures
+from plugin_needs import require_core_fixtures, require_page_part, require_query_editor
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -233,6 +233,7 @@ def test_a_day_of_sdo_and_the_keywords_of_an_image(tab: BrowserTab) -> None:
 
 def clusters(tab: BrowserTab) -> None:
     """Look at clusters on the sky, click one: its row lights up, and leads to what others know of it."""
+    require_page_part("table.map")
     page = tab.open_page("/collections/sz/clusters?_map=150,30,20")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
@@ -273,6 +274,7 @@ TYPO = "SELECT name, ra, dec, redshift, mas FROM sz.clusters WHERE redshift > 0.
 
 def run_query_journey(tab: BrowserTab, topcat: TopcatClient) -> None:
     """Correct a typo from its mark, run the query as a job, plot its rows, send them to another program."""
+    require_query_editor()
     page = tab.open_page("/adql")
     tab.write_query(TYPO)
     page.wait_for_selector(".cm-lintRange-error")

@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 from browser_tab import BrowserTab, open_tab
 
-from plugin_needs import require_core_fixtures
+from plugin_needs import require_core_fixtures, require_page_part
 from process_runner import Server, run_hven, serve_site
 
 if TYPE_CHECKING:
@@ -225,6 +225,7 @@ def test_few_rows_leave_room_for_what_is_below(names_tab: BrowserTab) -> None:
 
 
 def test_a_collection_shows_where_and_when_its_rows_are(names_tab: BrowserTab) -> None:
+    require_page_part("collection.coverage")
     page = names_tab.open_page("/collections/omega")
     assert page.locator("svg[aria-label='Where the rows are on Mars'] path.there").count() > 0
     assert page.locator(".little-line time").all_inner_texts()[0] == "2004-01-14"

@@ -20,7 +20,7 @@ from astropy.io import fits
 from browser_tab import BrowserTab, open_tab
 from samp_hub import HUB_ADDRESS, TopcatClient
 
-from plugin_needs import require_medium, require_plugins
+from plugin_needs import require_medium, require_page_part, require_plugins
 from process_runner import Server, run_hven, serve_site
 from shared import shared
 
@@ -298,6 +298,7 @@ def test_headers_are_read_as_tables_and_those_of_all_files_searched(
 
 
 def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: BrowserTab) -> None:
+    require_page_part("table.map")
     page = tab.open_page("/collections/clouds/fields?_map=52,31,4")
     page.wait_for_selector(GRID)
     page.wait_for_function("() => window.hven?.aladin")

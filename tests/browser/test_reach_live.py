@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from browser_tab import BrowserTab
 
-from plugin_needs import load_core_fixtures
+from plugin_needs import list_query_addresses, load_core_fixtures, require_page_part
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -48,11 +48,10 @@ def test_all_pages_are_of_one_width(tab: BrowserTab) -> None:
     tab.page.set_viewport_size({"width": 1920, "height": 900})
     for path in (
         "/",
-        "/jobs",
+        *list_query_addresses("/jobs", "/adql"),
         "/login",
         "/collections/sz",
         "/collections/sz/clusters",
-        "/adql",
         "/help",
         *load_core_fixtures("SEARCH_FORMS"),
     ):
@@ -162,11 +161,12 @@ def test_a_phone_has_cards_instead_of_columns(phone_tab: BrowserTab) -> None:
 
 
 def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone_tab: BrowserTab) -> None:
+    require_page_part("table.map")
     page = phone_tab.open_page("/collections/sz/clusters")
     phone_tab.wait_for_panes("parts")
     assert page.inner_text(".parts").split() == ["Rows", "Map", "Plot", "Search"]
     page.wait_for_selector("table.live tr[data-key]")
-    phone_tab.wait_for_panes("strip", "form")  # what comes later moves what is below it
+    phone_tab.wait_for_panes("form", *load_core_fixtures("TABLE_PANES"))  # what comes later moves what is below it
     for name, part in (("Plot", "#plot"), ("Search", "#refine"), ("Map", "#map"), ("Rows", "#rows")):
         page.click(f".parts a:text-is('{name}')")
         page.wait_for_function(

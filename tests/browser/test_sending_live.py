@@ -20,6 +20,7 @@ from browser_tab import BrowserTab
 from mocpy import MOC
 from samp_hub import HUB_ADDRESS, ConsentDialog, TopcatClient
 
+from plugin_needs import require_query_editor
 from process_runner import run_hven, serve_site
 from requirements import require_program
 
@@ -45,6 +46,7 @@ def rows_at(address: str) -> Any:
 
 
 def test_the_answer_of_a_query(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
+    require_query_editor()
     page = connect_samp(tab, f"/adql?QUERY={BRIGHT.replace(' ', '+').replace('<', '%3C')}", "[data-answer] tbody tr")
     page.click("text=The table")
     page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
@@ -64,6 +66,7 @@ def test_the_answer_of_a_query(tab: BrowserTab, consent: ConsentDialog, topcat: 
 
 
 def test_the_result_of_a_job(tab: BrowserTab, topcat: TopcatClient) -> None:
+    require_query_editor()
     page = tab.open_page("/adql")
     tab.write_query(BRIGHT)
     page.click("text=Run as a job")

@@ -26,7 +26,7 @@ from astropy.io import fits
 from astropy.table import Table
 from browser_tab import BrowserTab, open_tab
 
-from plugin_needs import list_word_pages, require_core_fixtures, require_plugins
+from plugin_needs import list_word_pages, require_core_fixtures, require_page_part, require_plugins
 from process_runner import Server, reserve_port, serve_site
 from shared import shared
 
@@ -303,6 +303,7 @@ def test_a_day_of_the_radioheliograph_at_one_frequency(reader: Reader, sources: 
 
 
 def test_active_regions_of_a_day_on_the_sun(reader: Reader, sources: Path) -> None:
+    require_page_part("table.map")
     base = sqlite3.connect(sources / "hfc.sqlite")
     wanted = base.execute(
         "SELECT ID_AR, FEAT_CARR_LONG_DEG, FEAT_CARR_LAT_DEG FROM ACTIVEREGIONS a JOIN OBSERVATIONS o ON a.OBSERVATIONS_ID = o.ID_OBSERVATIONS WHERE o.DATE_OBS LIKE '2022-04-19%'"

@@ -42,7 +42,7 @@ from hven.sources.api.documents import InvalidDocumentError
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
 from hven.testing.site import open_tiny_site
-from plugin_needs import create_descriptor, require_source_key
+from plugin_needs import create_descriptor, list_query_addresses, require_source_key
 from shared import ROOT
 
 PAGE = "".join(
@@ -88,8 +88,9 @@ class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[
             told = ask("/tap/capabilities").text
             assert "<form>airmass(altitude DOUBLE PRECISION) -&gt; DOUBLE PRECISION</form>" in told
             assert told.index("<form>airmass(") > told.index("<form>median(")  # our own first
-            words = {lang: ask("/adql/words", {"lang": lang}).json()["functions"][-1] for lang in ("en", "fr")}
-            assert [word["description"].split()[0] for word in words.values()] == ["Relative", "Masse"]
+            for address in list_query_addresses("/adql/words"):
+                words = {lang: ask(address, {"lang": lang}).json()["functions"][-1] for lang in ("en", "fr")}
+                assert [word["description"].split()[0] for word in words.values()] == ["Relative", "Masse"]
             assert (
                 "did you mean 'AIRMASS'?"
                 in ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT airmas(dec) AS x FROM tiny.stars"}).text

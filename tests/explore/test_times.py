@@ -10,10 +10,9 @@ import pytest
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.portal._explore import plots, plots_json, search_fields
-from hven.portal._explore.coverage import draw_time_coverage
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search import parse_search
-from hven.portal._explore.table_summary import find_time_range, summarize_table
+from hven.portal._explore.time_ranges import find_time_range
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
@@ -60,11 +59,6 @@ def test_days_are_dates_by_metadata(site: Site) -> None:
     )
     table = site.get_published_state().tables_by_name["night.main"].table
     assert find_time_range(table, road) == ("2004-01-01", "2005-01-31")
-    counted = summarize_table(table, road, 2)
-    assert [(one.name, one.row_count) for one in counted.periods] == [("2004-01", 1), ("2005-01", 1)]
-    drawn = draw_time_coverage(table, road)
-    assert drawn is not None
-    assert (drawn.begin, drawn.end) == ("2004-01-01", "2005-01-30")
     assert {search_fields.classify_form_field(one, table) for one in table.columns[1:]} == {"time"}
     assert "mjd_obs >= 53005.0 AND mjd_obs < 53006.0" in parse_search([("mjd_obs", "2004-01-01")], table).write_adql()
 
@@ -92,12 +86,12 @@ def test_a_word_is_no_date(site: Site) -> None:
     ] == ["'soon' is not a date"]
 
 
-def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site: Site) -> None:
+def test_plots_draw_dates(site: Site) -> None:
     road = QueryRunner(
         site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
     )
     table = site.get_published_state().tables_by_name["night.main"].table
-    search = parse_search([("mjd_obs", summarize_table(table, road, 1).periods[0].name)], table)
+    search = parse_search([("mjd_obs", "2004-01")], table)
     begin, end = table.find_column("mjd_obs"), table.find_column("exp_mjd_end")
     drawn = plots_json.histogram_to_json(plots.build_histogram(search, begin, road), begin)
     assert (drawn["low"], sum(drawn["counts"]), drawn["time"]) == (2453005.75, 1, True)

@@ -12,12 +12,9 @@ from hven.descriptor import check_descriptor
 from hven.formats.votable import write_votable
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
-from hven.portal._explore import map_places
-from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.search import TableSearch
 from hven.query import build_result_metadata as heading
 from hven.site import Site
-from hven.site.auth._access_control import DEFAULT_POLICIES, OWNER_PRINCIPAL
+from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
 from plugin_needs import build_settings
 from postgres_cluster import run_server
@@ -249,16 +246,3 @@ def test_an_unknown_frame_beside_a_known_one_is_told(tmp_path):
             found = ingest_collection(site, "maps").tables["maps.epn_core"].findings.values()
         told = {one.rule: one.count for one in found if "unknown" in one.rule}
         assert told == ({"footprint.unknown": 1} if count else {})
-
-
-def test_maps_of_the_sky_draw_shapes_of_numbers(tmp_path):
-    with open_outline_site(tmp_path, BOX.format(view="sky"), "celestial") as site:
-        ingest_collection(site, "maps")
-        site.refresh_published_state()
-        holdings = site.get_published_state()
-        asking = QueryRunner(site=site, principal=OWNER_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=holdings)
-        found = map_places.find_row_places_on_sky(
-            TableSearch(table=holdings.tables_by_name["maps.epn_core"].table), asking
-        )
-        assert found.shapes[0] == "polygon 10 5 10 6 12 6 12 5"
-        assert len(found.shapes) == 3

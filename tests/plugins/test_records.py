@@ -31,7 +31,7 @@ from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
 from hven.model.errors import DescriptorError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
-from hven.portal._pages.package_pages import build_word_search_address
+from hven.portal._pages.package_pages import find_page_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
 from hven.site import RequestObserverGroup, Site, prepare_request_observers
@@ -129,6 +129,7 @@ PLUGIN = PluginPackage(
     name="night_sky",
     title="Plan observations of published targets",
     pages="hven_night_report:PAGES",
+    table_pages="hven_night_report:TABLE_PAGES",
     translations="hven_night_sky:night_texts",
     scripts="hven_night_sky:night_scripts",
     request_observers=("hven_night_report:FaultyObserver", "hven_night_report:NightObserver"),
@@ -141,9 +142,11 @@ PORTAL_MODULE = '''\
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from hven.portal.api.pages import PageContent, PortalPages, TemplateContext, build_page_endpoint
+from hven.portal.api.table_pages import TablePageExtension
 from hven.site import RequestObserver
 
 
@@ -167,9 +170,18 @@ def build_routes(context):
 PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "night_pages",
-    parts={"header": "moon.html"},
+    parts={"header": "moon.html", "table.overview": "stars.html", "collection.coverage": "rows.html"},
     compute_frame_value=lambda request, context: f"{request.url.path} of {context.site.settings.name}",
     word_search_path="/night",
+    query_editor_path="/night/query",
+    job_list_path="/night/jobs",
+    page_writers={"jobs": lambda request, context, types: PlainTextResponse(f"{context.site.settings.name}: {sorted(types)}")},
+)
+TABLE_PAGES = TablePageExtension(
+    compute_value=lambda table_view, page_context: f"{table_view.table.name} at {page_context.request.query_params['_night']}",
+    compute_overview=lambda table, runner, page_context: f"{runner.find_published_table(table).rows} rows",
+    parameters=("_night",),
+    rank_plot_columns=lambda table_view: ("dec", "ra", "magnitude"),
 )
 
 
@@ -239,6 +251,9 @@ def install_package(place: Path, text: str = PACKAGE, report: str = REPORT) -> N
     (place / "night_pages").mkdir()
     (place / "night_pages/night.html").write_text(NIGHT_TEMPLATE, encoding="utf-8")
     (place / "night_pages/moon.html").write_text('<i id="moon">{{ frame_values.night_sky }}</i>\n', encoding="utf-8")
+    stars_template = '<i id="stars">{{ table_values.night_sky }}, {{ here }}?{{ state }}</i>\n'
+    (place / "night_pages/stars.html").write_text(stars_template, encoding="utf-8")
+    (place / "night_pages/rows.html").write_text('<i id="rows">{{ seen.values.night_sky }}</i>', encoding="utf-8")
     (place / "night_scripts/parts").mkdir(parents=True)
     (place / "night_scripts/moon.js").write_text(NIGHT_SCRIPT, encoding="utf-8")
     (place / "night_scripts/parts/phases.js").write_text("export const phase = 'full';\n", encoding="utf-8")
@@ -419,11 +434,46 @@ def test_a_package_adds_parts_to_other_pages(plain_site: Path) -> None:
 
 
 @pytest.mark.usefixtures("portal_package_place")
+def test_a_package_adds_to_the_page_of_a_table(plain_site: Path) -> None:
+    folder = plain_site / "collections/stars"
+    folder.mkdir(parents=True)
+    (folder / "stars.yaml").write_text("collection: stars\ntitle: Stars\ntables: {main: {source: stars.csv}}\n")
+    (folder / "stars.csv").write_text("name,ra,dec\nVega,279,38\nSirius,101,-16\n")
+    (plain_site / "hven.toml").write_text('name = "x"\nplugins = ["night_sky"]\n', encoding="utf-8")
+    with Site(load_settings(plain_site, {})) as opened:
+        ingest_collection(opened, "stars")
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/collections/stars/main?_night=dusk&ra=1..200", headers={"accept": "text/html"}).text
+        assert '<i id="stars">main at dusk, http://vo.example/collections/stars/main?ra=1..200</i>' in page
+        assert 'data-first="dec;ra"' in page
+        collection_page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
+        assert '<i id="rows">2 rows</i>' in collection_page
+        assert "#fault-" not in page
+        plugins.select_plugin_packages([])
+        page = client.ask("GET", "/collections/stars/main?_night=dusk", headers={"accept": "text/html"}).text
+        assert 'id="stars"' not in page
+        assert 'data-first=""' in page
+        assert 'href="#fault-_night"' in page, "nobody reads it"
+
+
+@pytest.mark.usefixtures("portal_package_place")
 def test_words_of_other_pages_lead_to_the_search_of_a_package() -> None:
     plugins.select_plugin_packages(["night_sky"])
-    assert build_word_search_address("http://vo.example/sunny") == "http://vo.example/sunny/night"
+    assert find_page_address("word_search_path", "http://vo.example/sunny") == "http://vo.example/sunny/night"
     plugins.select_plugin_packages([])
-    assert build_word_search_address("http://vo.example/sunny") == ""
+    assert find_page_address("word_search_path", "http://vo.example/sunny") == ""
+
+
+@pytest.mark.usefixtures("portal_package_place")
+def test_a_package_has_pages_of_queries_and_jobs(plain_site: Path) -> None:
+    (plain_site / "hven.toml").write_text('name = "x"\nplugins = ["night_sky"]\n', encoding="utf-8")
+    with Site(load_settings(plain_site, {})) as opened:
+        client = Client(create_application(opened))
+        page = client.ask("GET", "/help", headers={"accept": "text/html"}).text
+        assert '<a href="http://vo.example/night/query">ADQL</a>' in page
+        assert '<a href="http://vo.example/night/jobs">Jobs</a>' in page
+        assert client.ask("GET", "/jobs", headers={"accept": "text/html"}).text.startswith("x: [")
+        assert client.ask("GET", "/jobs", headers={"accept": "application/json"}).text.startswith('{"types":')
 
 
 @pytest.mark.usefixtures("portal_package_place")

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import pytest
 from sky_site import DESCRIPTOR, create_site, publish_stars
 
-from plugin_needs import list_word_pages
+from plugin_needs import list_query_addresses, list_word_pages
 from process_runner import HVEN_COMMAND, serve_site
 
 pytestmark = pytest.mark.slow
@@ -121,7 +121,7 @@ class Reader:
 
     def page(self, chance: random.Random) -> None:
         path = chance.choice(["/", "/collections/sky", "/collections/sky/stars", "/collections/sky/stars/rows?_from=10", "/collections/sky/stars?kind=k1", "/health",
-                              "/collections/sky/stars/facets", "/tap/tables", "/tap/capabilities", *list_word_pages("star"), "/adql"])  # fmt: skip
+                              "/collections/sky/stars/facets", "/tap/tables", "/tap/capabilities", *list_word_pages("star"), *list_query_addresses("/adql")])  # fmt: skip
         status, body = self.ask("GET", path)
         assert status == 200, (path, body[:300])
 

@@ -19,7 +19,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies
-from plugin_needs import list_word_pages, load_core_fixtures
+from plugin_needs import list_query_addresses, list_statistics_pages, list_word_pages, load_core_fixtures
 
 VISIBLE_ROWS = 60
 # as the policy of the application, for strangers
@@ -158,12 +158,11 @@ PAGES = (
     "/moc",
     "/histogram",
     "/header",
-    "/places",
-    "/strip",
     "/names",
     "/script",
     "/download",
     "/take",
+    *(f"/{name}" for name in load_core_fixtures("TABLE_DATA")),
 )
 
 
@@ -172,7 +171,7 @@ def iterate_start_addresses() -> Iterator[str]:
     for query in QUERIES:
         for form in ("csv", "votable", "json"):
             yield "/tap/sync?" + urlencode({"LANG": "ADQL", "FORMAT": form, "QUERY": query})
-        for page in ("answer", "check", "explain", "rows", "histogram", "points"):
+        for page in list_query_addresses("answer", "check", "explain", "rows", "histogram", "points"):
             yield f"/adql/{page}?" + urlencode(
                 {"query": query, "QUERY": query, "column": "mag", "x": "mag", "y": "steps"}
             )
@@ -197,14 +196,14 @@ def iterate_start_addresses() -> Iterator[str]:
         "/health/fresh",
         "/health/ready",
         "/metrics",
-        "/statistics/stars",
+        *list_statistics_pages("stars"),
         "/index.json",
     ):
         yield path
     for path in (
         "/collections/stars/main.json",
         "/collections/stars.json",
-        "/statistics/stars.json",
+        *list_statistics_pages("stars.json"),
         "/collections/stars/descriptor",
         "/collections/stars/files",
     ):

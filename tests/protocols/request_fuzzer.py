@@ -62,7 +62,6 @@ VALID_QUERIES = {  # what an address needs to answer with more than a fault
     "/tap/sync": QUERY, "/tap/async": QUERY, "/cone/{table}": b"RA=10&DEC=10&SR=1", "/collections/{name}/{table}/histogram": b"_x=single",
     "/collections/{name}/{table}/points": b"_x=single&_y=mjd", "/collections/{name}/{table}/facets": b"_of=name", "/login": b"name=a&token=b&next=c",
     "/collections/{name}/{table}/header": b"id=1", "/collections/{name}/{table}/row": b"id=1", "/collections/{name}/{table}/place": b"id=1",
-    **{f"/adql/{word}": QUERY for word in ("answer", "check", "explain", "histogram", "points", "rows")}, "/adql": QUERY,
     **load_core_fixtures("VALID_QUERIES"),
 }  # fmt: skip
 # the edges of what a value may be: dates, numbers, texts, bytes that are no text

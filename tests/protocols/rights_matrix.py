@@ -241,14 +241,12 @@ SEARCHES = (
 )
 COLUMNS = ("ident", "n", "ra", "release", "pi", "project", "category", "mag", "note", "file")
 TABLE_ROUTE = "/collections/{name}/{table}"
-VIEWS = [f"{TABLE_ROUTE}/{pane}" for pane in ("rows", "count", "facets", "places", "take", "download", "script", "moc")]
-EDITOR = ("answer", "check", "explain", "rows")
+VIEWS = [f"{TABLE_ROUTE}/{pane}" for pane in ("rows", "count", "facets", "take", "download", "script", "moc")]
 QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/": ["", "lang=fr", "_json=1"],
     "/index.json": [""],
     "/tree": ["", "_of=obs"],
     "/collections": [""],
-    "/statistics/{name}": [""],
     "/news": [""], "/news.json": [""], "/news.rss": [""], "/news.atom": [""], "/news/{name}": [""],
     "/access": [""],
     "/openapi.json": [""],
@@ -267,17 +265,11 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     f"{TABLE_ROUTE}/moc": ["", "_as=ascii", "_as=json", "_of=region&_place=60 -40 9", "_as=shape", "mag=1/60&_as=ascii"],
     f"{TABLE_ROUTE}/facets": [*SEARCHES, *(f"_of={column}" for column in COLUMNS), "_of=note&_like=zq", "_of=pi&_like=a"],
     f"{TABLE_ROUTE}/histogram": [*(f"_x={column}" for column in COLUMNS), "_x=mag&mag=1/60"],
-    f"{TABLE_ROUTE}/strip": [*SEARCHES, *(f"_only=row&_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing"))],
     f"{TABLE_ROUTE}/points": ["_x=ra&_y=dec", "_x=mag&_y=n&_c=release", "_x=release"],
     f"{TABLE_ROUTE}/names": ["_like=zq", "_like=id", "_like=no", "_like=note"],
     **{f"{TABLE_ROUTE}/{what}": [f"_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")] for what in ("row", "header", "place")},
     f"{TABLE_ROUTE}/services/{{face}}": [""],
     f"{TABLE_ROUTE}/panes/{{pane}}": ["", "mag=1/60"],
-    "/adql": ["", urlencode({"QUERY": ALL})],
-    **{f"/adql/{what}": [urlencode({"QUERY": query, "_wait": "1"}) for query in (ALL, "SELECT nope FROM obs.main")] for what in EDITOR},
-    "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
-    "/adql/points": [urlencode({"QUERY": ALL, "_x": "mag", "_y": "n"})],
-    "/adql/words": ["", "q=zq"],
     "/datalink/{table}": ["", "&".join(f"ID=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")), *(f"ID=id{word}&RESPONSEFORMAT=csv" for word in HIDDEN), "ID=y2030&ID=zqembargo.fits&MAXREC=1"],
     "/datalink/{table}/capabilities": [""],
     **{f"/hapi{what}": [""] for what in ("", "/about", "/capabilities", "/{path:path}")},
@@ -525,7 +517,6 @@ VOLATILE_PATTERNS = (
 )
 # routes whose answers may differ under another policy: only their words are checked
 DIFFERING_ROUTES = {
-    "/adql/explain": "it says that there is a policy",
     "/metrics": "what others have asked",
     "/login": "a new session each time",
 }

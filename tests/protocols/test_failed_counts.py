@@ -17,7 +17,7 @@ from hven.model._failures import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, STALE_S
 from hven.model.errors import TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
-from hven.portal._explore import collection_overviews, facets, overview_strip, page_queries, parse_search
+from hven.portal._explore import collection_overviews, facets, page_queries, parse_search
 from hven.portal._explore.count_trees import CountTreeCache
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
@@ -186,13 +186,6 @@ def test_counts_of_a_state_that_were_late_are_asked_again(
     found = asking.fetch_cached_until_change(asked, TABLE, timeout_seconds=1.0)
     assert found is not None
     assert found.column(0).to_pylist() == [60]
-
-
-def test_a_strip_that_was_late_is_laid_out_again(asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch) -> None:
-    assert overview_strip.find_overview_strip_layout(TABLE, asking) == overview_strip.OverviewStripLayout()
-    busy.undo()
-    clock.now += FIRST_PAUSE_SECONDS
-    assert overview_strip.find_overview_strip_layout(TABLE, asking) != overview_strip.OverviewStripLayout()
 
 
 def test_a_card_that_lacks_something_is_made_again(

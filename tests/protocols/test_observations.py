@@ -17,7 +17,7 @@ from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from plugin_needs import require_plugins
+from plugin_needs import list_statistics_pages, require_plugins
 
 CUBES = """\
 collection: cubes
@@ -271,15 +271,7 @@ def test_an_observation_needs_its_columns_and_a_key(said: str, fault: str, tmp_p
     )
 
 
-def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:
-    for asked in ({}, {"quality": "2..3"}):
-        rows = fetch_page(client, "cubes/main/rows", **asked)
-        strip = fetch_page(client, "cubes/main/strip", **asked)
-        assert (strip["rows"], strip["observations"]) == (rows["total"], True)
-        assert strip["time"]["total"] == rows["total"]
-        assert sum(strip["time"]["counts"]) == rows["total"]
-    each = fetch_page(client, "cubes/main/strip", _files="each")
-    assert (each["rows"], each["observations"]) == (len(build_observations()), False)
+def test_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:
     number = len(groups(build_observations()))
     page = client.ask("GET", "/collections/cubes", headers={"accept": "text/html"}).text
     assert f"<b>{number}</b> observations, {len(build_observations())} files" in page
@@ -289,10 +281,10 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
     home = client.ask("GET", "/", headers={"accept": "text/html"}).text
     assert f"<b>{number}</b> observations" in home
     assert f"<b>{len(build_observations())}</b> rows" not in home
-    assert (
-        f"<b>{number}</b> observations" in client.ask("GET", "/statistics/cubes", headers={"accept": "text/html"}).text
-    )
-    for path in ("/statistics/cubes", "/collections/cubes/downloads"):
+    statistics_pages = list_statistics_pages("cubes")
+    for path in statistics_pages:
+        assert f"<b>{number}</b> observations" in client.ask("GET", path, headers={"accept": "text/html"}).text
+    for path in (*statistics_pages, "/collections/cubes/downloads"):
         each = client.ask("GET", path, headers={"accept": "text/html"}).text
         assert re.search(rf"<b>{len(build_observations())}</b>\s+files", each), path
         assert not re.search(rf"<b>{len(build_observations())}</b>\s+rows", each), path
@@ -302,9 +294,6 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
     assert [(one["rows"], one["noun"]) for one in twin["tables"]] == [(len(build_observations()), "files")]
     tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
     assert tree["I0"] + tree["I1"] == number
-    drawn = fetch_page(client, "cubes/main/strip", _only="drawn")["html"]
-    assert f"{number} observations" in drawn
-    assert " rows" not in drawn
 
 
 def test_records_say_that_they_count_files(client: Client) -> None:
@@ -318,13 +307,6 @@ def test_news_say_that_they_count_files(client: Client) -> None:
     require_plugins("protocols", "atom")
     for path in ("changes.atom", "changes.rss"):
         assert f"main: {len(build_observations())} files<" in client.get(f"/collections/cubes/{path}").text, path
-
-
-def test_maps_say_that_they_count_files(client: Client) -> None:
-    for asked, files in ({}, True), ({"_files": "each"}, False):
-        found = fetch_page(client, "said/placed/places", **asked)
-        assert (found["files"], found["total"]) == (files, 40)
-        assert ("files" in fetch_page(client, "said/placed/rows", **asked)) is files
 
 
 def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:

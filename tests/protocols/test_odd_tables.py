@@ -15,7 +15,7 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from plugin_needs import list_word_pages
+from plugin_needs import list_statistics_pages, list_word_pages
 
 CHOICES = 10_000
 WIDE = [f"c{at}" for at in range(300)]
@@ -34,7 +34,7 @@ title: {fr: Des choses}
 description: {en: Things, fr: Des choses}
 tables:
 """
-PANES = ("rows", "count", "facets", "strip", "strip?_only=drawn", "take", "histogram?_x={x}", "points?_x={x}&_y={x}")
+PANES = ("rows", "count", "facets", "take", "histogram?_x={x}", "points?_x={x}&_y={x}")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_every_pane_answers_and_the_page_stays_small(client: Client, name: str) 
     assert sum(fetch_json(client, f"{here}/histogram?_x={x}")["counts"]) == (0 if name == "empty" else len(rows))
 
 
-@pytest.mark.parametrize("path", ["/", "/collections/odd", "/collections/odd/columns", "/collections/odd/downloads", "/statistics/odd", *list_word_pages("kind")])  # fmt: skip
+@pytest.mark.parametrize("path", ["/", "/collections/odd", "/collections/odd/columns", "/collections/odd/downloads", *list_statistics_pages("odd"), *list_word_pages("kind")])  # fmt: skip
 def test_pages_of_the_collection_stand_and_stay_small(client: Client, path: str) -> None:
     assert page(client, path)[0] < 40_000
 
@@ -107,8 +107,6 @@ def test_of_ten_thousand_choices_few_are_shown_and_all_are_found(client: Client)
 def test_a_constant_or_an_empty_column_is_no_question_and_no_plot(client: Client) -> None:
     for name in ("constant", "empty"):
         assert fetch_json(client, f"/collections/odd/{name}/facets")["facets"] == []
-        strip = fetch_json(client, f"/collections/odd/{name}/strip")
-        assert (strip["time"], strip["map"], strip["parts"]) == (None, None, [])
     _, found = page(client, "/collections/odd/one")
     assert not found.xpath("//p[@data-alike]/*"), "of one row nothing is said to be alike in all"
 

@@ -18,6 +18,7 @@ from hven.model.types import FLOAT64, INT32, STRING, ColumnType
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_query_editor
 
 HERE = "/collections/mars/cubes"
 ROWS = 400
@@ -178,6 +179,7 @@ def test_points_come_with_their_errors(reader: Client, column: str, error: str, 
 
 
 def test_a_job_is_called_by_the_tables_that_it_asks(reader: Client) -> None:
+    require_query_editor()
     text = "WITH one AS (SELECT * FROM mars.cubes) SELECT TOP 1 a.id FROM one AS a JOIN mars.cubes AS b ON a.id = b.id"
     begun = reader.post("/jobs", QUERY=text)
     assert begun.status == 303

@@ -38,13 +38,13 @@ from hven.model.errors import (
 from hven.model.units import compute_unit_factor
 from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_catalogue_files, list_languages, load_page_translations
 from hven.portal._pages.translation import get_message_translator
-from plugin_needs import load_core_fixtures
+from plugin_needs import load_core_fixtures, require_query_editor
 
 OTHERS = list_languages()[1:]
 CONTEXTS = {"pages", "browser", "columns", "faults"}
 ROOMS = (
     "model/errors.py", "portal/_explore", "portal/conditions.py", "portal/_condition_values.py", "portal/_views", "portal/faces/portal.py",
-    "portal/faces/_jobs_page.py", "portal/faces/login.py", "adql", "query", "jobs/job_service.py", "site/auth/_recorded_rights.py", "site/history.py", "model/units/_vounits.py",
+    "portal/faces/login.py", "adql", "query", "jobs/job_service.py", "site/auth/_recorded_rights.py", "site/history.py", "model/units/_vounits.py",
     "model/units/_unit_conversion.py", "services/errors.py", *load_core_fixtures("TRANSLATED_MODULES"),
 )  # fmt: skip
 TABLES = frozenset({
@@ -295,6 +295,7 @@ def test_an_error_is_told_in_the_language_of_the_page(client: Client) -> None:
 
 
 def test_the_editors_mark(client: Client) -> None:
+    require_query_editor()
     asked = "/adql/check?QUERY=SELECT+FROM+tap_schema.tables"
     french = json.loads(client.ask("GET", asked, headers=FRENCH).text)["fault"]
     english = json.loads(client.ask("GET", asked).text)["fault"]
@@ -308,6 +309,7 @@ def test_the_editors_mark(client: Client) -> None:
 
 
 def test_what_was_meant_can_be_written_in_every_language(client: Client) -> None:
+    require_query_editor()
     asked = "/adql/check?QUERY=SELECT+table_nam+FROM+tap_schema.tables"
     for headers in ({}, FRENCH):
         assert json.loads(client.ask("GET", asked, headers=headers).text)["fault"]["meant"] == "table_name"

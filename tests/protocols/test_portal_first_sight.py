@@ -15,6 +15,7 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
+from plugin_needs import list_query_addresses
 
 HERE = "/collections/cubes/epn_core"
 ROWS = 60
@@ -167,9 +168,10 @@ def test_units_are_typeset_in_forms_answers_and_lists_of_columns(sight_client: C
     assert [one.get("value") for one in options] == ["", "kg", "g", "solMass"], "an address has the unit's name"
     assert options[0].get("data-unit") == "10**14solMass"
     asked = "QUERY=SELECT+mass+FROM+plain.main"
-    assert words(page(sight_client, f"/adql/answer?{asked}").xpath("//th/small")) == [said]
-    assert ask(sight_client, f"/adql/histogram?{asked}&_x=mass")["unit"] == said
-    assert said in words(page(sight_client, "/adql").xpath("//li/small"))
+    for address in list_query_addresses("/adql"):
+        assert words(page(sight_client, f"{address}/answer?{asked}").xpath("//th/small")) == [said]
+        assert ask(sight_client, f"{address}/histogram?{asked}&_x=mass")["unit"] == said
+        assert said in words(page(sight_client, address).xpath("//li/small"))
     (column,) = ask(sight_client, "/collections/plain/main/rows?_cols=mass")["columns"]
     assert (column["unit"], column["stored_unit"], column["stored_text"]) == ("10**14solMass", "10**14solMass", said)
     assert dict(zip(column["units"], column["unit_texts"], strict=True))["solMass"] == "M☉"
@@ -265,26 +267,6 @@ def test_plots_are_in_the_units_that_people_read(sight_client: Client) -> None:
     assert ask(sight_client, f"{HERE}/histogram?_x=access_estsize&_names=raw")["unit"] == "kbyte"
     offered = page(sight_client, HERE).xpath("//div[@data-pane='plot']/script/text()")[0]
     assert {"name": "access_estsize", "label": "Size", "unit": "MB"} in json.loads(offered)
-
-
-def test_the_strip_calls_pairs_by_their_word(sight_client: Client) -> None:
-    assert ask(sight_client, f"{HERE}/strip")["time"]["label"] == "Time"
-    assert ask(sight_client, f"{HERE}/strip?lang=fr")["time"]["label"] == "Temps"
-    assert ask(sight_client, f"{HERE}/strip?_names=raw")["time"]["label"] == "time_min"
-    (part, *_) = ask(sight_client, "/collections/plain/main/strip?_names=raw")["parts"]
-    (plain, *_) = ask(sight_client, "/collections/plain/main/strip")["parts"]
-    assert plain["label"] == part["label"] == plain["column"], "without a word it has its name"
-
-
-def test_an_axis_of_light_has_no_infinite_end(sight_client: Client) -> None:
-    """Frequencies from 6e14 Hz on are counted in bins from 0 on: wavelengths that have no longest one."""
-    drawn = html.fromstring(ask(sight_client, "/collections/plain/main/strip?_only=drawn")["html"])
-    (found,) = drawn.xpath("//figure[@data-column='light']")
-    assert words(found.xpath("figcaption/small")) == ["nm"]
-    assert found.get("data-lows").startswith("0 1000000000000000.0 ")
-    assert words(found.xpath("div[@class='ends']/span")) == ["≥ 299.792", "9.67072"]
-    assert words(found.xpath(".//title"))[:2] == ["≥ 299.792 nm: 1 row", "299.792 \u2013 149.896 nm: 2 rows"]
-    assert "∞" not in drawn.text_content()
 
 
 def test_choices_and_chips_have_words(sight_client: Client) -> None:

@@ -15,14 +15,13 @@ from portal_site import build_site
 
 from hven.app._server import create_application
 from hven.portal._pages.texts import load_page_translations
-from plugin_needs import list_word_pages, load_core_fixtures
+from plugin_needs import list_query_addresses, list_statistics_pages, list_word_pages, load_core_fixtures
 from portal_templates import list_templates
 
 BEGIN = (
     "/",
     "/login",
-    "/jobs",
-    "/adql?QUERY=SELECT+*+FROM+images.main",
+    *list_query_addresses("/adql?QUERY=SELECT+*+FROM+images.main"),
     "/collections/images/main?exposure=1..3&_q=a&_sort=-seen",
     *list_word_pages("sun"),
     *load_core_fixtures("LINKED_PAGES"),
@@ -31,15 +30,13 @@ BEGIN = (
 KINDS = {
     "/",
     "/login",
-    "/jobs",
-    "/adql",
     "/health",
     "/help",
     "/help/X",
     "/help/X/X",
     "/news",
     "/news/X",
-    "/statistics/X",
+    *list_statistics_pages("X"),
     "/collections/X/columns",
     "/collections/X/downloads",
     "/collections/X",

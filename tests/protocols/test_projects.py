@@ -18,7 +18,7 @@ from hven.model import settings
 from hven.model.errors import BindError, DescriptorError, ParamError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
-from plugin_needs import list_word_pages
+from plugin_needs import list_query_addresses, list_statistics_pages, list_word_pages
 from process_runner import run_hven, wait_until
 
 if TYPE_CHECKING:
@@ -218,8 +218,8 @@ def test_a_site_with_a_hidden_project_answers_as_one_without(tmp_path: Path) -> 
         asked += [
             "/projects", "/projects.json", "/projects/hesiod", "/projects/hesiod.json", "/collections/psz2", "/collections/psz2.json", "/collections/psz2/main",
             "/collections/psz2_r4/main", "/collections/psz2/main/rows", "/collections/psz2/files", "/collections/psz2/changes.atom", "/collections/psz2/descriptor",
-            "/statistics/psz2", "/changes/psz2.main", "/cone/psz2.main?RA=1&DEC=1&SR=1", *list_word_pages("clusters"), *list_word_pages("hesiod"), "/news", "/news.rss", "/news.atom",
-            "/tap/tables", "/tap/capabilities", "/tap/examples", "/tree", "/health", "/metrics", "/openapi.json", "/adql", "/robots.txt", "/sitemap.xml", "/",
+            *list_statistics_pages("psz2"), "/changes/psz2.main", "/cone/psz2.main?RA=1&DEC=1&SR=1", *list_word_pages("clusters"), *list_word_pages("hesiod"), "/news", "/news.rss", "/news.atom",
+            "/tap/tables", "/tap/capabilities", "/tap/examples", "/tree", "/health", "/metrics", "/openapi.json", *list_query_addresses("/adql"), "/robots.txt", "/sitemap.xml", "/",
         ]  # fmt: skip
         assert [
             address

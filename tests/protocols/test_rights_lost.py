@@ -34,7 +34,7 @@ from job_programs import ECHO_PROGRAM
 from job_programs import write_job_type as declare
 from package_modules import load_package_modules
 from package_rights import merge_package_rights
-from plugin_needs import has_package_objects
+from plugin_needs import has_package_objects, list_query_addresses
 from process_runner import wait_until
 
 FORM = "application/x-www-form-urlencoded"
@@ -276,7 +276,7 @@ JOBS |= {name: _operator_job(name) for name in OPERATOR_JOBS}
 # tables of the store: what outlives a request there, and where that is tried
 STORE = {
     "jobs": "the jobs of this module",
-    "visits": "whose list a job without an owner is on: test_jobs_page.py",
+    "visits": "whose list a job without an owner is on: test_jobs_page.py of query_pages",
     "user_tables": "test_own_tables_are_their_owners",
     "retired": "the same, for a moment",
     "results": "test_a_persistent_address_closes_with_its_table",
@@ -368,7 +368,8 @@ def list_job_addresses(world: World, line: Line, ident: str) -> list[str]:
             part = path.rpartition("/{name}")[0].rpartition("/")[2] if path.endswith("/{name}") else ""
             found += [path.replace("{job}", ident).replace("{name}", name) for name in holes.get(part, [""])]
     assert len(found) >= 10
-    return [*found, f"/jobs?job={ident}", *(f"/jobs/shown/{what}?job={ident}&_as=csv" for what in ("download", "points?_x=ra", "histogram?_x=ra"))]  # fmt: skip
+    shown = (f"/jobs/shown/{what}?job={ident}&_as=csv" for what in ("download", "points?_x=ra", "histogram?_x=ra"))
+    return [*found, *list_query_addresses(f"/jobs?job={ident}", *shown)]
 
 
 def test_every_kind_has_a_line(world: World) -> None:
@@ -492,7 +493,7 @@ def test_a_job_of_nobody_closes_with_its_table(world: World, kind: str, access: 
     before = place.read_text()
     place.write_text(DESCRIPTOR.format(name="free", access=access, level=""))
     world.site.refresh_published_state()
-    for address in (there, f"{line.path}/{ident}", f"/jobs/shown/download?job={ident}"):
+    for address in (there, f"{line.path}/{ident}", *list_query_addresses(f"/jobs/shown/download?job={ident}")):
         answer = world.ask(address, {})
         assert answer.status == 403, address
         assert not find_shown_words(answer, "free")

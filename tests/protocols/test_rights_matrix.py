@@ -22,6 +22,8 @@ from rights_matrix import (
     open_rights_site,
 )
 
+from plugin_needs import list_query_addresses
+
 QUICK = (
     "the owner", "anonymous", "named by an alias", "delegate", "referee", "referee whose invitation has ended", "member who left the project",
     "with a token that was revoked",
@@ -49,7 +51,8 @@ def test_no_plan_quotes_the_policy_of_its_table(tmp_path: Path) -> None:
     with stop_policy_clock(lambda: NOW), open_rights_site(tmp_path, [*rows, last], policy) as here:
         assert "zqopen" in here.ask(anna, build_query(ALL)).text
         query = "SELECT n FROM obs.main WHERE mag < 30"
-        for ask in (RightsRequest("/adql/explain?" + urlencode({"QUERY": query})), build_query(query, EXPLAIN="1")):
+        plans = list_query_addresses("/adql/explain?" + urlencode({"QUERY": query}))
+        for ask in (*map(RightsRequest, plans), build_query(query, EXPLAIN="1")):
             answer = here.ask(anna, ask)
             assert answer.status == 200
             assert "DuckDB" in answer.text

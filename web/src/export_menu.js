@@ -143,7 +143,8 @@ class ExportMenu {
     const formatItems = options.formats.map((exportFormat) =>
       this.createItem(exportFormat.label, "download", exportFormat.name),
     );
-    updateEntries(requireElement(container, "[data-formats]"), [...formatItems, this.createJobItem(options.adql)]);
+    const jobItems = this.findJobList() ? [this.createJobItem(options.adql)] : [];
+    updateEntries(requireElement(container, "[data-formats]"), [...formatItems, ...jobItems]);
     const scripts = findElement(container, "[data-scripts]");
     if (scripts) {
       const filesText = options.files
@@ -205,6 +206,11 @@ class ExportMenu {
     const address = `${this.tableUrl}/${path}?${this.buildParameters({ _as: format })}`;
     const link = () => createElement("a", { href: address, download: "", textContent: countText });
     return createElement("li", {}, this.markedOnly ? createPostForm(address, this.getMarks, countText) : link());
+  }
+
+  /** Find the page of jobs, which the menu of the page links to if there is one. */
+  findJobList() {
+    return findElement(document, `header a[href="${this.workspace.base}/jobs"]`);
   }
 
   /**

@@ -131,6 +131,27 @@ def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
     return job_types
 
 
+def load_served_job_types(settings: Settings) -> dict[str, JobDefinition]:
+    """Load the job types whose jobs clients can create at ``/jobs``.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+
+    Returns
+    -------
+    types
+        The definitions by name.
+
+    Raises
+    ------
+    DescriptorError
+        Declarations have faults; the error has all of them.
+    """
+    return {name: kind for name, kind in load_all_job_types(settings).items() if kind.is_served}
+
+
 def map_running_job_limits(settings: Settings) -> dict[str, int]:
     """Return the largest number of jobs that may run at the same time, for the types that limit it.
 

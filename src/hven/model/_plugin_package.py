@@ -176,6 +176,9 @@ class PluginPackage:
     table_links
         Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
         as ``module:name``.
+    table_pages
+        Place of what it adds to the pages of tables besides templates and links, a
+        `hven.portal.api.table_pages.TablePageExtension`, as ``module:name``; empty: nothing.
     scripts
         Folder with its scripts and style sheets for browsers, as ``module:folder``. A module at the top of the folder
         is a pane: ``moon.js`` exports a function ``mount(element, workspace)`` for elements with
@@ -262,6 +265,7 @@ class PluginPackage:
     used_keys: tuple[str, ...] = ()
     pages: str = field(default="", metadata=_NAMES_OBJECTS)
     table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    table_pages: str = field(default="", metadata=_NAMES_OBJECTS)
     scripts: str = ""
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)

@@ -36,6 +36,8 @@ class ConditionValue:
 
     Attributes
     ----------
+    text, text_offset
+        The value, and its position in the text.
     is_quoted
         Whether the value is in quotes; if so, it is no keyword such as ``null``.
     is_literal
@@ -202,7 +204,22 @@ def _parse_condition_value(text: str, offset: int) -> tuple[ConditionValue, int]
 def split_condition_range(
     word: ConditionValue, operator: str, text: str
 ) -> tuple[ConditionValue | None, ConditionValue | None]:
-    """Split a range into its ends. A single value is both ends; an open end is None."""
+    """Split a range into its ends. A single value is both ends; an open end is None.
+
+    Parameters
+    ----------
+    word
+        The value, which may be a range.
+    operator
+        The operator before the value, such as ``=``.
+    text
+        The whole condition, for messages.
+
+    Returns
+    -------
+    ends
+        The lower and the upper end.
+    """
     if ".." in word.text:
         sign = ".."
     elif "/" in word.text and not _is_slash_of_unit(word.text):
@@ -244,7 +261,20 @@ def _is_slash_of_unit(text: str) -> bool:
 
 
 def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float, str]:
-    """Read a number and its unit (``''`` if it has none). A whole number keeps all its digits."""
+    """Read a number and its unit (``''`` if it has none). A whole number keeps all its digits.
+
+    Parameters
+    ----------
+    word
+        The value.
+    text
+        The whole condition, for messages.
+
+    Returns
+    -------
+    number_and_unit
+        The number in that unit, and the unit.
+    """
     number_match = _NUMBER_PATTERN.fullmatch(word.text)
     if number_match is None:
         _raise_parse_error(
@@ -274,8 +304,17 @@ def parse_time_range(
 
     Parameters
     ----------
+    low, high
+        The ends; None for an open end.
+    text
+        The whole condition, for messages.
     is_timestamp_column
         True: the column has timestamps; False: it has Julian dates.
+
+    Returns
+    -------
+    ends
+        The ends for the column; None for an open end.
     """
     if low is not None and low is high and "~" in low.text:
         return _parse_date_with_margin(low, text, as_timestamps=is_timestamp_column)

@@ -216,8 +216,16 @@ class ServiceContext:
         params
             Parameters of the request.
         """
-        if not is_html_requested(request, params):
-            return None
+        return self.get_page_writer(name) if is_html_requested(request, params) else None
+
+    def get_page_writer(self, name: str) -> Paged | None:
+        """Return the function that writes a face's answer as a page; None if there is none.
+
+        Parameters
+        ----------
+        name
+            Name of the face.
+        """
         for face in self.faces.values():
             if name in face.page_writers:
                 return face.page_writers[name]

@@ -26,7 +26,7 @@ from hven.services import file_preparation
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from plugin_needs import require_plugins
+from plugin_needs import require_plugins, require_query_editor
 
 HTML = "text/html,application/xhtml+xml"
 CUBE = "/collections/cubes/cube"
@@ -165,6 +165,7 @@ def test_operators_alone_ask_for_it(site: Site) -> None:
 
 
 def test_the_page_of_a_cube_offers_it_to_operators(tmp_path: Path) -> None:
+    require_query_editor()
     with make_prepared_site(tmp_path) as site:
         client = Client(create_application(site))
         token = {"authorization": f"Bearer {site.store.users.add_account('olga')}", "accept": HTML}

@@ -15,7 +15,7 @@ import numpy as np
 
 from hven.model.table import find_begin_and_end_time_columns
 from hven.plugins.federated_search import global_search
-from hven.portal.api.page_rows import NEAR_PARAMETER, PORTAL_PARAMETERS, REGION_PARAMETER, to_unix_microseconds
+from hven.portal.api.page_rows import NEAR_PARAMETER, REGION_PARAMETER, quote_parameter_name, to_unix_microseconds
 from hven.portal.api.table_places import (
     BODY_COLUMNS,
     classify_table_map,
@@ -214,8 +214,8 @@ def _build_time_conditions(table: Table, time_and_place: TimeAndPlace) -> list[t
     start = format_instant(time_and_place.begin)
     stop = format_instant(time_and_place.end)
     if begin.name == end.name:
-        return [(_quote_parameter_name(begin.name), f"{start}..{stop}")]
-    return [(_quote_parameter_name(begin.name), f"..{stop}"), (_quote_parameter_name(end.name), f"{start}..")]
+        return [(quote_parameter_name(begin.name), f"{start}..{stop}")]
+    return [(quote_parameter_name(begin.name), f"..{stop}"), (quote_parameter_name(end.name), f"{start}..")]
 
 
 def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> list[tuple[str, str]]:
@@ -229,14 +229,14 @@ def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: 
         return []
     west, south, east, north = time_and_place.body_box
     box = [
-        (_quote_parameter_name(map_frame.fields[0]), f"{west:.6g}..{east:.6g}"),
-        (_quote_parameter_name(map_frame.fields[1]), f"{south:.6g}..{north:.6g}"),
+        (quote_parameter_name(map_frame.fields[0]), f"{west:.6g}..{east:.6g}"),
+        (quote_parameter_name(map_frame.fields[1]), f"{south:.6g}..{north:.6g}"),
     ]
     if east - west >= 360:
         box = box[1:]
     column = _find_body_column(table)
     if column is not None:
-        return [(_quote_parameter_name(column.name), time_and_place.body), *box]
+        return [(quote_parameter_name(column.name), time_and_place.body), *box]
     if find_single_body(table, (), runner) == time_and_place.body:
         return box
     return []
@@ -318,9 +318,3 @@ def _to_finite_float(value: object) -> float | None:
     if isinstance(value, int | float) and math.isfinite(value):
         return float(value)
     return None
-
-
-def _quote_parameter_name(name: str) -> str:
-    if name in PORTAL_PARAMETERS:
-        return f'"{name}"'
-    return name

@@ -6,21 +6,21 @@ tables without a count yet are marked as late. With ``_wait=1`` the answer waits
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from starlette.routing import Route
 
 from hven.plugins.federated_search import coincident_rows
-from hven.portal.api.page_rows import build_json_endpoint, build_table_address, list_collection_titles
-from hven.portal.api.pages import PageContent, PageContext, RunningQueries, run_while_connected
-from hven.portal.api.table_rows import TableView, fetch_row, read_table_view
+from hven.portal.api.page_rows import build_table_address, list_collection_titles
+from hven.portal.api.table_rows import build_table_data_endpoint, fetch_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.plugins.federated_search.global_search import TableQueryOutcome
+    from hven.portal.api.pages import PageContext
+    from hven.portal.api.table_rows import TableView
     from hven.services.face import ServiceContext
 
 QUICK_TIMEOUT_SECONDS = 0.2  # of an answer without ``_wait=1``
@@ -29,16 +29,8 @@ COUNT_TIMEOUT_SECONDS = 5.0
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route."""
-
-    async def answer_surroundings(page_context: PageContext) -> PageContent:
-        def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
-            table_view = read_table_view(page_context, ignored_parameters=("_wait",))
-            runner = table_view.runner.with_start_callback(running_queries.add_query)
-            return _describe_coincident_rows(replace(table_view, runner=runner), page_context)
-
-        return PageContent(json_content=await run_while_connected(page_context.request, build_answer))
-
-    return [Route("/collections/{name}/{table}/else", build_json_endpoint(answer_surroundings, context))]
+    endpoint = build_table_data_endpoint(_describe_coincident_rows, context, ignored_parameters=("_wait",))
+    return [Route("/collections/{name}/{table}/else", endpoint)]
 
 
 def _describe_coincident_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:

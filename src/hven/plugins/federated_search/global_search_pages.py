@@ -41,6 +41,7 @@ from hven.portal.api.pages import (
     build_error_responder,
     build_page_endpoint,
     build_redirect,
+    find_page_address,
     load_page_translations,
     record_to_dict,
 )
@@ -262,6 +263,12 @@ def _parse_search(
     return search, sent_conditions
 
 
+def _build_editor_address(adql: str, page_context: PageContext) -> str:
+    """Build the address of the page for queries with a query; empty if no package has such a page."""
+    query_editor = find_page_address("query_editor_path", page_context.base)
+    return f"{query_editor}?{urlencode({'QUERY': adql})}" if query_editor else ""
+
+
 def _build_search_page(page_context: PageContext) -> PageContent:
     kind = _read_standard_kind(page_context)
     runner = build_query_runner(page_context)
@@ -300,7 +307,7 @@ def _build_search_page(page_context: PageContext) -> PageContent:
     local_tables = [target.table for target in answered_targets if target.service is None]
     local_searches = [parse_search(sent_values, table) for table in local_tables if table is not None]
     adql = global_search.write_union_query(local_searches, kind) if local_searches else search.write_adql()
-    adql_address = f"{page_context.base}/adql?{urlencode({'QUERY': adql})}" if local_searches else ""
+    adql_address = _build_editor_address(adql, page_context) if local_searches else ""
     sections = global_search.FORM_SECTIONS[kind]
     labels = page_context.build_column_labels(search.table)
     column_names = [name for names in sections.values() for name in names]

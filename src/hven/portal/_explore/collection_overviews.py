@@ -16,7 +16,7 @@ from hven.model.errors import HvenError
 from hven.portal._explore.cell_text import ADDRESS_PATTERN
 from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref
-from hven.portal._explore.table_summary import find_time_range
+from hven.portal._explore.time_ranges import find_time_range
 from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:

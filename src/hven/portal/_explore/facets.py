@@ -88,6 +88,13 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     """Return the columns with few distinct values: texts, whole numbers and booleans.
 
     Sizes, addresses and media types of files are left out.
+
+    Parameters
+    ----------
+    table
+        A table.
+    runner
+        Runs queries for the reader.
     """
     item = runner.find_published_table(table)
     statistics = item.statistics

@@ -39,7 +39,8 @@ _UNIT_PATTERN = re.compile(f"(?:{'|'.join((*_UNIT_SYMBOLS, *_BYTE_UNIT_SYMBOLS))
 class UnitScale:
     """The unit in which numbers are shown, and the factor of the conversion.
 
-    With `is_inverse`, the factor is divided by the number, as for frequencies shown as wavelengths.
+    With `is_inverse`, the factor is divided by the number, as for frequencies shown as wavelengths. With
+    `is_sexagesimal`, angles are shown in hours or degrees, minutes and seconds.
     """
 
     unit: str
@@ -48,7 +49,18 @@ class UnitScale:
     is_sexagesimal: bool = False
 
     def convert(self, value: float) -> float:
-        """Convert a number."""
+        """Convert a number.
+
+        Parameters
+        ----------
+        value
+            The number in the stored unit.
+
+        Returns
+        -------
+        converted
+            The number in the shown unit.
+        """
         if not self.is_inverse:
             return value * self.factor
         if value:
@@ -156,7 +168,18 @@ def _drop_sign_of_zero(text: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """Format one number, with a power of ten if it is very large or small."""
+    """Format one number, with a power of ten if it is very large or small.
+
+    Parameters
+    ----------
+    value
+        The number, in any unit.
+
+    Returns
+    -------
+    text
+        The number with `SHOWN_DIGITS` digits.
+    """
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "NaN")
     if value and not MIN_PLAIN_NUMBER <= abs(value) < MAX_PLAIN_NUMBER:
@@ -174,7 +197,18 @@ def format_number(value: float) -> str:
 
 
 def format_unit(unit: str) -> str:
-    """Format a unit for people: ``10**14.solMass`` as 10¹⁴ M☉, ``km.s-1`` as km s⁻¹."""
+    """Format a unit for people: ``10**14.solMass`` as 10¹⁴ M☉, ``km.s-1`` as km s⁻¹.
+
+    Parameters
+    ----------
+    unit
+        A unit of VOUnits.
+
+    Returns
+    -------
+    text
+        The unit with symbols and raised powers.
+    """
     if not unit or "/" in unit:
         return _UNIT_PATTERN.sub(_replace_unit_name, unit)
     power = _POWER_OF_TEN_PATTERN.match(unit)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_SUGGESTIONS = 20  # names that a field offers
 MAX_NAME_CHARACTERS = 100
+MAX_FEATURES = 400  # of a body, the largest ones
 QUERY_TIMEOUT_SECONDS = 3.0
 BODY_COLUMNS = ("body", "target_name", "target", "planet")
 _BODY_SUFFIX_PATTERN = re.compile(r"(.+?)\s*\(([^()]+)\)")
@@ -62,7 +63,13 @@ class GazetteerTable:
 
 
 def has_positions_on_body(table: Table) -> bool:
-    """Return whether the positions of a table are on a body, not on the sky."""
+    """Return whether the positions of a table are on a body, not on the sky.
+
+    Parameters
+    ----------
+    table
+        A table.
+    """
     if classify_table_map(table) == "body":
         return True
     return table.position is None and find_position_columns(table) is not None
@@ -534,3 +541,44 @@ def _build_source(table: Table) -> syntax_tree.FromItem:
 
 def _get_lower_case_ucd(column: Column) -> str:
     return (column.ucd or "").lower()
+
+
+def list_body_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Return the largest named features of a body from the gazetteers: name, longitude, latitude, size in km.
+
+    Parameters
+    ----------
+    body
+        Name of the body.
+    runner
+        Runs queries for the reader.
+    tables
+        Tables that the reader may see.
+    """
+    body_features: list[dict[str, Any]] = []
+    for gazetteer in list_gazetteers(tables, runner) if body else ():
+        if gazetteer.size_column is None:
+            continue
+        columns = (gazetteer.name_column, gazetteer.longitude_column, gazetteer.latitude_column, gazetteer.size_column)
+        column_ref = build_column_ref(gazetteer.body_column)
+        lower_body = syntax_tree.FunctionCall("LOWER", (column_ref,))
+        body_condition = syntax_tree.Comparison("=", lower_body, syntax_tree.Literal(body.lower()))
+        schema_name = syntax_tree.Ident(gazetteer.table.schema, quoted=True)
+        source = syntax_tree.TableRef((schema_name, syntax_tree.Ident(gazetteer.table.name, quoted=True)))
+        size_ref = build_column_ref(gazetteer.size_column)
+        has_size = syntax_tree.NullPredicate(size_ref, negated=True)
+        condition = syntax_tree.join_conditions_with_and(body_condition, has_size)
+        items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
+        top = syntax_tree.Literal(MAX_FEATURES)
+        select = syntax_tree.Select(items, source, where=condition, top=top)
+        largest_first = syntax_tree.OrderItem(size_ref, descending=True)
+        query = syntax_tree.Query(select, order_by=(largest_first,))
+        try:
+            rows = runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
+        except HvenError:
+            continue  # the map is drawn without names
+        feature_columns = [rows.column(at).to_pylist() for at in range(4)]
+        for name, lon, lat, size in zip(*feature_columns, strict=True):
+            if None not in (name, lon, lat):
+                body_features.append({"name": name, "lon": lon % 360, "lat": lat, "size": size})
+    return body_features

@@ -34,9 +34,9 @@ QUERY_TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Rows by value: `counts` of bins of equal width from `low` to `high`; with `is_time`, in Julian dates.
+    """Rows of `column` by value: `counts` of bins of equal width from `low` to `high`; with `is_time`, in Julian dates.
 
-    With `scale`, the bins are of converted values.
+    `missing_count` rows have no value. With `scale`, the bins are of converted values.
     """
 
     column: Column
@@ -50,7 +50,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotPoints:
-    """Values of some columns, row by row; `has_more`: there are further rows.
+    """Values of some columns, row by row, with the `keys` of the rows; `has_more`: there are further rows.
 
     `errors` has the error columns of some of them, with their values.
     """
@@ -77,13 +77,25 @@ class DensityGrid:
 
 
 def is_plottable(column: Column) -> bool:
-    """Return whether a column has numbers or times."""
+    """Return whether a column has numbers or times.
+
+    Parameters
+    ----------
+    column
+        A column of a table or of a result.
+    """
     kind = column.type
     return (kind.is_numeric or kind.is_timestamp) and not kind.is_array and not column.hidden
 
 
 def is_plotted_as_julian_date(column: Column) -> bool:
-    """Return whether the values of a column are plotted as Julian dates."""
+    """Return whether the values of a column are plotted as Julian dates.
+
+    Parameters
+    ----------
+    column
+        A column that `is_plottable`.
+    """
     return column.type.is_timestamp or column.epoch is not None
 
 
@@ -91,6 +103,20 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
     """Return the smallest and the largest value of a column in a search; None if there are no values.
 
     Without conditions, the published statistics have them, unless a policy hides rows from this reader.
+
+    Parameters
+    ----------
+    search
+        The search.
+    column
+        A column of numbers or times.
+    runner
+        Runs queries for the reader.
+
+    Returns
+    -------
+    value_range
+        The values in the stored unit, timestamps as Julian dates.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         published_table = runner.find_published_table(search.table)
@@ -197,11 +223,7 @@ def fetch_plot_points(
     for column in columns:
         if not column.type.is_string and not column.type.is_geometry:
             _check_plottable(column)
-    error_columns = {}
-    for column in columns[:2]:
-        error_column = find_error_column(column, search.table)
-        if error_column is not None:
-            error_columns[column.name] = error_column
+    error_columns = find_error_columns(columns, search.table)
     column_names = [column.name for column in columns]
     error_names = [error_column.name for error_column in error_columns.values()]
     names = list(dict.fromkeys([*column_names, *error_names, *search.table.primary]))
@@ -224,11 +246,42 @@ def fetch_plot_points(
     )
 
 
+def find_error_columns(columns: Sequence[Column], table: Table) -> dict[str, Column]:
+    """Find the columns with the errors of the columns of both axes.
+
+    Parameters
+    ----------
+    columns
+        The columns of a plot, those of the axes first.
+    table
+        The table, or a result as a table.
+
+    Returns
+    -------
+    error_columns
+        Each column by the name of the one whose errors it has.
+    """
+    found_columns = {column.name: find_error_column(column, table) for column in columns[:2]}
+    return {name: error_column for name, error_column in found_columns.items() if error_column is not None}
+
+
 def find_error_column(column: Column, table: Table) -> Column | None:
     """Find the column with the errors of a column.
 
     It is the one that a group names, or the one with the UCD ``stat.error;..`` of the column. If several columns have
     that UCD, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. The unit must be the same.
+
+    Parameters
+    ----------
+    column
+        A column of the table.
+    table
+        The table, or a result as a table.
+
+    Returns
+    -------
+    error_column
+        None if there is none.
     """
     candidates = {}
     for candidate in table.columns:

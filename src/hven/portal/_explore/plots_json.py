@@ -36,7 +36,14 @@ def histogram_to_json(
 ) -> dict[str, Any]:
     """Return a histogram as JSON; None as `histogram` means that the column has no values.
 
-    Without `labels`, as for results of queries, columns have the names of the query.
+    Parameters
+    ----------
+    histogram
+        The counts.
+    column
+        The column.
+    labels
+        Labels of the columns; None: columns have the names of the query.
     """
     facts = {"column": column.name, **_label_axis(column, labels, None if histogram is None else histogram.scale)}
     if histogram is None:
@@ -72,7 +79,17 @@ def _label_axis(column: Column, labels: ColumnLabels | None, unit_scale: UnitSca
 def axes_to_json(
     columns: Sequence[Column], labels: ColumnLabels | None = None, scales: Sequence[UnitScale | None] = ()
 ) -> list[dict[str, Any]]:
-    """Return the axes of some columns as JSON."""
+    """Return the axes of some columns as JSON.
+
+    Parameters
+    ----------
+    columns
+        The columns.
+    labels
+        Labels of the columns; None: columns have their own names.
+    scales
+        The scales of the shown units; None stands for the stored unit.
+    """
     axis_scales = [*scales, *([None] * (len(columns) - len(scales)))]
     return [
         {
@@ -90,7 +107,19 @@ def points_to_json(
     labels: ColumnLabels | None = None,
     chosen_units: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Return points as JSON, row by row, in the units of `choose_plot_unit_scale`."""
+    """Return points as JSON, row by row, in the units of `choose_plot_unit_scale`.
+
+    Parameters
+    ----------
+    plot_points
+        The points.
+    total_rows
+        Number of rows; None if it is not known.
+    labels
+        Labels of the columns; None: columns have their own names.
+    chosen_units
+        Columns with the units that the reader chose.
+    """
     scales = [choose_plot_unit_scale(column, labels, chosen_units) for column in plot_points.columns]
     values = []
     stored_columns = zip(plot_points.columns, plot_points.values.columns, scales, strict=True)
@@ -140,7 +169,19 @@ def density_to_json(
     total_rows: int | None,
     labels: ColumnLabels | None = None,
 ) -> dict[str, Any]:
-    """Return a density as JSON; None means that there are no values."""
+    """Return a density as JSON; None means that there are no values.
+
+    Parameters
+    ----------
+    density_grid
+        The counts.
+    columns
+        The columns of both axes.
+    total_rows
+        Number of rows; None if it is not known.
+    labels
+        Labels of the columns; None: columns have their own names.
+    """
     if density_grid is None:
         empty_values: list[list[Any]] = [[] for _ in columns]
         return {"axes": axes_to_json(columns, labels), "density": None, "values": empty_values, "keys": []}

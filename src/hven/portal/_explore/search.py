@@ -98,8 +98,9 @@ class SearchFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchCircle:
-    """A circle on the sphere of the table's positions, in degrees.
+    """A circle on the sphere of the table's positions.
 
+    `longitude`, `latitude` and `radius_degrees` are in degrees.
     `name` is the object that a resolver found the centre of; `radius_text` is a radius that was written as a length.
     """
 
@@ -247,8 +248,7 @@ class TableSearch:
         """Return the parameters of the address, in a fixed order."""
         parameters: list[tuple[str, str]] = []
         for name, values in self.conditions:
-            parameter = f'"{name}"' if name in PORTAL_PARAMETERS else name
-            parameters += [(parameter, value) for value in values]
+            parameters += [(quote_parameter_name(name), value) for value in values]
         if self.words:
             parameters.append((WORDS_PARAMETER, self.words))
         if self.near is not None:
@@ -529,6 +529,22 @@ def _to_literal(value: int | None) -> syntax_tree.Literal | None:
     return syntax_tree.Literal(value)
 
 
+def quote_parameter_name(name: str) -> str:
+    """Write the name of a column as a parameter; in quotes, if it is that of another parameter.
+
+    Parameters
+    ----------
+    name
+        Name of a column.
+
+    Returns
+    -------
+    parameter
+        Name of the parameter.
+    """
+    return f'"{name}"' if name in PORTAL_PARAMETERS else name
+
+
 def quote_listed_name(name: str) -> str:
     """Write the name of a column as an item of a list; in quotes, if it would be read otherwise without them."""
     has_separator = bool(set(name) & set(',"'))
@@ -607,6 +623,11 @@ def find_position_columns(table: Table) -> tuple[str, str] | None:
     """Return the columns of longitude and latitude.
 
     These are the table's position on the sky, or else points on a body (UCDs ``pos.bodyrc``).
+
+    Parameters
+    ----------
+    table
+        A table.
     """
     if table.position is not None:
         return table.position

@@ -17,8 +17,8 @@ from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_f
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
 from hven.portal._pages.package_pages import (
-    build_word_search_address,
     compute_frame_values,
+    find_page_address,
     list_page_parts,
     load_package_pages,
 )
@@ -169,7 +169,22 @@ def build_page_security_headers(
 
 
 def build_page_frame(request: Request, context: ServiceContext, *, has_switches: bool = False) -> PageFrame:
-    """Build the frame of a page; `has_switches`: links to other languages and themes keep the query of the address."""
+    """Build the frame of a page.
+
+    Parameters
+    ----------
+    request
+        The request of the page.
+    context
+        The context of the service.
+    has_switches
+        True: links to other languages and themes keep the query of the address.
+
+    Returns
+    -------
+    frame
+        The frame, with the rights and the language of the reader.
+    """
     brand = find_portal_brand(request, context.site.settings)
     base = brand.base
     colours = brand.colours
@@ -214,7 +229,9 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         own_path=_build_login_return_path(request, context.site.settings, base),
         edits=list_editing_rights(principal, context, brand),
         projects_here=bool(list_visible_projects(principal, context.site.settings)),
-        word_search=build_word_search_address(base),
+        word_search=find_page_address("word_search_path", base),
+        query_editor=find_page_address("query_editor_path", base),
+        job_list=find_page_address("job_list_path", base),
         frame_values=compute_frame_values(request, context),
     )
 
@@ -266,13 +283,39 @@ def build_frame_etag_text(frame: PageFrame) -> str:
 
 
 def render_page(page: TemplateContext, frame: PageFrame) -> bytes:
-    """Render a page in the reader's language."""
+    """Render a page in the reader's language.
+
+    Parameters
+    ----------
+    page
+        The context of its template.
+    frame
+        The frame of the page.
+
+    Returns
+    -------
+    html
+        The page in UTF-8.
+    """
     template = load_templates(frame.said).get_template(page.template)
     return template.render(record_to_dict(frame) | record_to_dict(page)).encode()
 
 
 def render_page_part(part: TemplateContext, language: str) -> str:
-    """Render a part of a page, which has no frame."""
+    """Render a part of a page, which has no frame.
+
+    Parameters
+    ----------
+    part
+        The context of the template.
+    language
+        Language of the texts.
+
+    Returns
+    -------
+    html
+        The part.
+    """
     return load_templates(language).get_template(part.template).render(record_to_dict(part))
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.services.face import ServiceContext
+    from hven.services.face import Paged, ServiceContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +44,13 @@ PAGE_PLACES = {
     "error.search": PagePlace(template="error.html", variables=("words",)),
     "news.curators": PagePlace(template="news.html", variables=("one",)),
     "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),
+    "collection.links": PagePlace(template="collection.html", variables=("collection",)),
+    "collection.coverage": PagePlace(template="collection.html", variables=("seen",)),
     "project.curators": PagePlace(template="project.html", variables=("one",)),
     "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state")),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
+    "table.map": PagePlace(template="workspace.html", variables=("map", "has_map", "surveys", "taken")),
+    "table.overview": PagePlace(template="workspace.html", variables=("here", "state", "table_values")),
     "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
     "table.row": PagePlace(template="workspace.html"),
 }
@@ -70,6 +76,15 @@ class PortalPages:
     word_search_path
         Path of a page that searches for the words in its parameter ``q``. Other pages link words to it, such as the
         subjects of a collection. Empty: the package has no such page.
+    query_editor_path
+        Path of a page for queries, with examples at ``#examples``; the parameter ``QUERY`` is the query that it shows.
+        Other pages link queries to it. Empty: the package has no such page.
+    job_list_path
+        Path of a page of the user's jobs. Forms of other pages create jobs by POST of ``QUERY``, or of ``TYPE`` and the
+        parameters of that type. Empty: the package has no such page.
+    page_writers
+        Functions that write answers of services as pages, for browsers, by the names of the services: see
+        `hven.services.face.ServiceFace.page_writers`.
 
     Raises
     ------
@@ -82,6 +97,9 @@ class PortalPages:
     parts: Mapping[str, str] = field(default_factory=dict)
     compute_frame_value: Callable[[Request, ServiceContext], object] | None = None
     word_search_path: str = ""
+    query_editor_path: str = ""
+    job_list_path: str = ""
+    page_writers: Mapping[str, Paged] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown_places = sorted(self.parts.keys() - PAGE_PLACES.keys())
@@ -120,11 +138,38 @@ def list_page_parts(place: str) -> tuple[str, ...]:
     )
 
 
-def build_word_search_address(base: str) -> str:
-    """Build the address of the page that searches by words.
+class PageWriterMap(Mapping[str, "Paged"]):
+    """Functions that write answers of services as pages, by the names of the services.
 
     Parameters
     ----------
+    own_writers
+        The portal's own functions; those of packages are added.
+    """
+
+    def __init__(self, own_writers: Mapping[str, Paged]) -> None:
+        self._own_writers = own_writers
+
+    def _collect_writers(self) -> Mapping[str, Paged]:
+        return ChainMap(dict(self._own_writers), *(dict(pages.page_writers) for pages in load_package_pages().values()))
+
+    def __getitem__(self, name: str) -> Paged:
+        return self._collect_writers()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._collect_writers())
+
+    def __len__(self) -> int:
+        return len(self._collect_writers())
+
+
+def find_page_address(path_field: str, base: str) -> str:
+    """Find the address of a page of a package to which other pages link.
+
+    Parameters
+    ----------
+    path_field
+        The field of `PortalPages` with the path of the page: ``word_search_path``.
     base
         Address of the site or the portal.
 
@@ -133,8 +178,8 @@ def build_word_search_address(base: str) -> str:
     address
         The address, without a query; empty if no package in use has such a page.
     """
-    paths = [pages.word_search_path for pages in load_package_pages().values() if pages.word_search_path]
-    return f"{base}{paths[0]}" if paths else ""
+    paths = filter(None, (getattr(pages, path_field) for pages in load_package_pages().values()))
+    return next((f"{base}{path}" for path in paths), "")
 
 
 def compute_frame_values(request: Request, context: ServiceContext) -> dict[str, object]:

@@ -84,6 +84,8 @@ class PageFrame:
         Whether the user may see any project.
     word_search
         Address of the page that searches by words; empty if there is none.
+    query_editor, job_list
+        Addresses of the pages for queries and of jobs; empty if there are none.
     frame_values
         Values of plug-in packages (`PortalPages.compute_frame_value`), by the names of the packages.
     """
@@ -111,6 +113,8 @@ class PageFrame:
     edits: tuple[str, ...]
     projects_here: bool
     word_search: str
+    query_editor: str
+    job_list: str
     frame_values: Mapping[str, object]
 
 

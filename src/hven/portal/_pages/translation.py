@@ -31,11 +31,30 @@ class MessageTranslator:
         return self._translate(format_message(message)) or message
 
     def translate_message_and_remedy(self, error: HvenError) -> dict[str, str]:
-        """Return the translated message and remedy of an error."""
+        """Return the translated message and remedy of an error.
+
+        Parameters
+        ----------
+        error
+            The error.
+        """
         return {"message": self(error.message), "remedy": self(error.remedy)}
 
     def translate_error(self, error: BaseException, request_id: str = "") -> str:
-        """Translate the text that `hven.services.write_error_message` writes for an error."""
+        """Translate the text that `hven.services.write_error_message` writes for an error.
+
+        Parameters
+        ----------
+        error
+            The error.
+        request_id
+            Identifier of the request, which messages of internal errors name.
+
+        Returns
+        -------
+        message
+            The message in the language of the translator.
+        """
         return self(services.write_error_message(error, request_id))
 
     def _translate(self, message: TranslatableMessage) -> str | None:
@@ -58,7 +77,13 @@ class MessageTranslator:
 
 @plugins.cache_until_selection
 def get_message_translator(language: str = DEFAULT_LANGUAGE) -> MessageTranslator:
-    """Return the translator to a language; the one to English returns messages unchanged."""
+    """Return the translator to a language; the one to English returns messages unchanged.
+
+    Parameters
+    ----------
+    language
+        Code of the language.
+    """
     return MessageTranslator(language)
 
 

@@ -17,15 +17,14 @@ from hven.jobs.schedule_planning import build_recurrence
 from hven.model.errors import HvenError, NotFoundError
 from hven.model.table import FILES_UTYPE
 from hven.portal import panes
-from hven.portal._explore import TableSearch, coverage, observation_lines, row_pages
+from hven.portal._explore import TableSearch, observation_lines, row_pages
 from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.count_trees import has_hidden_rows
 from hven.portal._explore.first_columns import choose_initial_columns
-from hven.portal._explore.map_frames import classify_table_map
 from hven.portal._explore.plots import is_plottable
-from hven.portal._explore.table_summary import draw_moc_svg_path, find_time_range
-from hven.portal._pages import PageLink, TemplateContext, body_maps
+from hven.portal._explore.time_ranges import find_time_range
+from hven.portal._pages import PageLink, TemplateContext
 from hven.portal._pages.editing_rights import can_edit_collection
 from hven.portal._views.citation import describe_citation, gather_citation_metadata
 from hven.portal._views.counts import VisibleRowCounter, sum_amounts
@@ -45,6 +44,7 @@ from hven.portal._views.landing_pages import (
 from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
+from hven.portal._views.table_extensions import compute_overview_values
 from hven.portal._views.table_links import list_table_link_menus, load_table_links
 from hven.portal._views.table_view import ConstantColumnSummary, build_query_runner, describe_constant_columns
 from hven.sources.kind_traits import list_mirrored_site_addresses
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Schema, Table
     from hven.portal._explore.cell_text import ColumnHeading, TextCell
     from hven.portal._explore.collection_overviews import RowPicture
-    from hven.portal._explore.coverage import GroundCoverage, TimeCoverage
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._views.citation import CitationDescription
     from hven.portal._views.dataset_metadata import ReleaseDescription
@@ -180,8 +179,8 @@ class TableOverview:
         Columns and cells of the first rows.
     alike
         Columns with the same value in all rows.
-    sky, ground, picture, line
-        Path of the rows on the sky, empty for none; rows on a body, and its map; rows in time.
+    values
+        Values that packages compute (`TablePageExtension.compute_overview`), by the names of the packages.
     time
         First and last day.
     ranges
@@ -193,10 +192,7 @@ class TableOverview:
     headings: Sequence[ColumnHeading] = ()
     first: Sequence[Sequence[TextCell | None]] = ()
     alike: ConstantColumnSummary = field(default_factory=ConstantColumnSummary)
-    sky: str = ""
-    ground: GroundCoverage | None = None
-    picture: Mapping[str, str] | None = None
-    line: TimeCoverage | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
     time: tuple[str, str] | None = None
     ranges: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     file_pages: Sequence[FilePageList] = ()
@@ -427,15 +423,9 @@ def _build_table_overview(table: Table, runner: QueryRunner, page_context: PageC
     try:
         if not is_partial:
             overview.ranges = list_column_ranges(item, table)
-            if item.coverage and classify_table_map(table) == "sky":
-                overview.sky = draw_moc_svg_path(item.coverage)
+        overview.values = compute_overview_values(table, runner, page_context)
         if not is_live and (table.view is None) and item.relation is not None:
             overview.time = find_time_range(table, runner)
-            overview.ground = coverage.draw_ground_coverage(table, runner)
-            overview.line = coverage.draw_time_coverage(table, runner)
-            body = overview.ground.body if overview.ground else ""
-            base_maps = body_maps.list_base_maps(body, page_context.context.site.settings.directory)
-            overview.picture = base_maps[0] if base_maps else None
             search = TableSearch(table=table)
             observation_key = observation_lines.find_observation_key_columns(table, runner)
             columns = tuple(column.name for column in search.list_shown_columns())

@@ -36,7 +36,17 @@ class VisibleRowCounter:
     async def count_rows_of_tables(
         self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
     ) -> dict[str, int | None]:
-        """Return the row counts by qualified name; None if not counted: for a view, or while the service is busy."""
+        """Return the row counts by qualified name; None if not counted: for a view, or while the service is busy.
+
+        Parameters
+        ----------
+        published_state
+            The published state of the site.
+        tables
+            The tables.
+        principal
+            The reader.
+        """
         row_counts = {
             table.qualified_name: published_state.tables_by_name[table.qualified_name].rows for table in tables
         }
@@ -59,6 +69,20 @@ class VisibleRowCounter:
         """Count the observations of tables whose rows are files of observations, by qualified name.
 
         The count is None if the time was too short.
+
+        Parameters
+        ----------
+        published_state
+            The published state of the site.
+        tables
+            The tables.
+        principal
+            The reader.
+
+        Returns
+        -------
+        observation_counts
+            Counts of the tables whose rows are files of observations.
         """
         runner = QueryRunner(
             site=self._context.site,
@@ -104,6 +128,11 @@ def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) ->
     ----------
     tables
         Each table with its row count, whether its rows are files of observations, and its number of observations.
+
+    Returns
+    -------
+    amounts
+        A count for each noun.
     """
     sums: dict[str, int] = {}
     for table, rows, observed, lines in tables:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -14,13 +14,10 @@ from starlette.routing import Route
 
 from hven import services
 from hven.model.errors import OverloadedError, ParamError, format_message
-from hven.model.sky import bodies
-from hven.portal._explore import facets, map_frames, map_marks, map_places, parse_search, place_names, row_pages
+from hven.portal._explore import facets, place_names, row_pages
 from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.reference_links import list_reference_links
-from hven.portal._explore.search import NEAR_PARAMETER
-from hven.portal._pages import body_maps
 from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import plot_data, row_header, search_form
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
@@ -43,10 +40,15 @@ from hven.services import datalinks
 from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from hven.model.table import LinkTemplate
     from hven.services.face import ServiceContext
+
+    TableDataBuilder = Callable[[TableView, PageContext], Mapping[str, Any]]
 
 MAX_FACETS = 12
 PICTURE_SEMANTICS = ("#preview", "#thumbnail")  # DataLink semantics of pictures
@@ -59,19 +61,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the routes of the panes' data."""
     path = "/collections/{name}/{table}"
 
-    def build_endpoint(
-        build_content: Callable[[TableView, PageContext], dict[str, Any]], *ignored_parameters: str
-    ) -> Callable[[PageContext], Any]:
-        async def answer_pane(page_context: PageContext) -> PageContent:
-            def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
-                table_view = read_table_view(page_context, ignored_parameters=ignored_parameters)
-                runner = table_view.runner.with_start_callback(running_queries.add_query)
-                return build_content(replace(table_view, runner=runner), page_context)
-
-            answer = await run_while_connected(page_context.request, build_answer)
-            return PageContent(json_content=answer)
-
-        return answer_pane
+    def build_endpoint(build_content: TableDataBuilder, *ignored_parameters: str) -> Callable[[Request], Any]:
+        return build_table_data_endpoint(build_content, context, ignored_parameters=ignored_parameters)
 
     endpoints = {
         "rows": build_endpoint(_answer_rows),
@@ -82,13 +73,42 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         "facets": build_endpoint(_answer_facets, "_of", "_like"),
         "histogram": build_endpoint(_answer_histogram, "_x"),
         "names": build_endpoint(_answer_name_suggestions, "_like"),
-        "places": build_endpoint(_answer_row_places, "_view_at", "_c"),
         "points": build_endpoint(_answer_points, "_x", "_y", "_c"),
     }
-    routes = []
-    for name, endpoint in endpoints.items():
-        routes.append(Route(f"{path}/{name}", build_json_endpoint(endpoint, context)))
-    return routes
+    return [Route(f"{path}/{name}", endpoint) for name, endpoint in endpoints.items()]
+
+
+def build_table_data_endpoint(
+    build_content: TableDataBuilder, context: ServiceContext, *, ignored_parameters: Sequence[str] = ()
+) -> Callable[[Request], Awaitable[Response]]:
+    """Build an endpoint below the address of a table that answers with JSON.
+
+    Its queries are cancelled if the reader disconnects.
+
+    Parameters
+    ----------
+    build_content
+        Function that returns the content for the search in the address.
+    context
+        The service context of the site.
+    ignored_parameters
+        Names of parameters that are no part of the search.
+
+    Returns
+    -------
+    endpoint
+        The endpoint for a route of Starlette.
+    """
+
+    async def answer_request(page_context: PageContext) -> PageContent:
+        def build_answer(running_queries: RunningQueries) -> Mapping[str, Any]:
+            table_view = read_table_view(page_context, ignored_parameters=ignored_parameters)
+            runner = table_view.runner.with_start_callback(running_queries.add_query)
+            return build_content(replace(table_view, runner=runner), page_context)
+
+        return PageContent(json_content=await run_while_connected(page_context.request, build_answer))
+
+    return build_json_endpoint(answer_request, context)
 
 
 def read_whole_number_parameter(page_context: PageContext, name: str, default: int, max_value: int) -> int:
@@ -494,84 +514,3 @@ def _answer_name_suggestions(table_view: TableView, page_context: PageContext) -
         for suggestion in suggestions
     ]
     return {"names": names}
-
-
-def _answer_row_places(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    """Return where the rows are.
-
-    ``_view_at`` is the shown part of the map: ``lon,lat,radius`` on the sky, ``west,south,east,north`` on a body.
-    ``_c`` is a column to colour by.
-    """
-    map_kind = map_frames.classify_table_map(table_view.table)
-    if not map_kind:
-        raise ParamError("this table has no positions", name="", remedy="plot its rows instead")
-    colour_column = plot_data.find_plot_column(table_view.table, page_context, "_c")
-    text = page_context.request.query_params.get("_view_at", "")
-    body_facts: dict[str, Any] = {}
-    if map_kind == "body":
-        view_box = _parse_map_box(text) if text else None
-        row_places = map_places.find_row_places_on_body(table_view.search, table_view.runner, view_box, colour_column)
-        body_facts = _describe_body_map(table_view, page_context)
-    else:
-        if text:
-            search = parse_search([(NEAR_PARAMETER, text)], table_view.table)
-            view = search.near
-        else:
-            view = None
-        row_places = map_places.find_row_places_on_sky(table_view.search, table_view.runner, view, colour_column)
-    colour_columns = map_marks.list_colour_columns(table_view.table, table_view.runner)
-    labels = table_view.labels
-    colours = [{"name": column.name, "label": labels.label_column(column)} for column in colour_columns]
-    colouring = None if row_places.colouring is None else asdict(row_places.colouring)
-    return {
-        "kind": map_kind,
-        "total": row_places.total_rows,
-        "files": build_page_line_search(table_view).observation_key is not None,
-        "lon": row_places.longitudes,
-        "lat": row_places.latitudes,
-        "counts": row_places.counts,
-        "radius": row_places.cell_radius_degrees,
-        "keys": row_places.keys,
-        "shapes": row_places.shapes,
-        "outlines": row_places.outlines,
-        "names": row_places.names,
-        "colouring": colouring,
-        "colours": colours,
-        "frame": None,
-        **body_facts,
-    }
-
-
-def _describe_body_map(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    """Return the frame, the body, the base maps and the named features of the map of a body."""
-    map_frame = map_frames.find_map_frame(table_view.table)
-    body_name = ""
-    if map_frame is not None and not map_frame.radius:
-        body_name = place_names.find_single_body(
-            table_view.table, table_view.search.list_parameters(), table_view.runner
-        )
-    radius_km = None
-    for body in bodies.iterate_solar_system_bodies():
-        if body.name.casefold() == body_name.casefold():
-            radius_km = None if body.radii is None else body.radii[0]
-            break
-    tables = tuple(page_context.catalogue.iterate_tables())
-    return {
-        "frame": None if map_frame is None else asdict(map_frame),
-        "body": body_name,
-        "km": radius_km,
-        "grounds": body_maps.list_base_maps(body_name, page_context.context.site.settings.directory),
-        "uninstalled": not body_maps.has_installed_base_maps(),
-        "features": map_marks.list_body_features(body_name, table_view.runner, tables),
-    }
-
-
-def _parse_map_box(text: str) -> tuple[float, float, float, float]:
-    """Read the shown part of a body."""
-    try:
-        west, south, east, north = (float(number) for number in text.split(","))
-    except ValueError:
-        message = format_message("{name}={value}: west, south, east and north were expected", "_view_at", text[:60])
-        remedy = format_message("{name}={value}", "_view_at", "0,-90,360,90")
-        raise ParamError(message, name="_view_at", remedy=remedy) from None
-    return west, south, east, north

@@ -135,7 +135,20 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def write_client_query_examples(text: str, base: str) -> list[dict[str, str]]:
-    """Write a query as lines for common programs; every part is quoted as its language needs it."""
+    """Write a query as lines for common programs; every part is quoted as its language needs it.
+
+    Parameters
+    ----------
+    text
+        The query.
+    base
+        Address of the site or the portal.
+
+    Returns
+    -------
+    lines
+        The ``name`` of each program and its ``text``.
+    """
     if "--" not in text and "'" not in text and '"' not in text:
         query = " ".join(text.split())
     else:

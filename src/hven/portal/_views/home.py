@@ -22,7 +22,7 @@ from hven.portal._explore.count_trees import CountTreeCache, CountTreeNode
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._pages import TemplateContext
 from hven.portal._pages.markdown import read_translated_file, render_markdown
-from hven.portal._pages.package_pages import build_word_search_address
+from hven.portal._pages.package_pages import find_page_address
 from hven.portal._views.collection import collection_to_json, describe_collection, list_picture_strip_entries
 from hven.portal._views.counts import VisibleRowCounter, count_observation_lines_by_table
 from hven.portal._views.help_pages import NOTE_CACHE, find_collection_thumbnail_address, list_visible_collections
@@ -452,7 +452,7 @@ def _find_branch_address(branch: CountTreeNode, page_context: PageContext) -> st
     schemas = {table.schema for table in tables}
     if len(schemas) == 1:
         return f"{page_context.base}/collections/{quote(schemas.pop())}"
-    search_address = build_word_search_address(page_context.base)
+    search_address = find_page_address("word_search_path", page_context.base)
     return f"{search_address}?{urlencode({'q': branch.name or ''})}" if search_address else ""
 
 

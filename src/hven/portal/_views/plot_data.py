@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 
 
 def find_plot_column(table: Table, page_context: PageContext, parameter: str) -> Column | None:
-    """Find the column that a parameter names; None without the parameter.
+    """Find the column that a parameter names.
+
+    Parameters
+    ----------
+    table
+        The table.
+    page_context
+        The request.
+    parameter
+        Name of the parameter.
+
+    Returns
+    -------
+    column
+        None without the parameter.
 
     Raises
     ------
@@ -43,6 +57,22 @@ def build_histogram_json(
 ) -> dict[str, Any]:
     """Build the histogram of the column ``_x``.
 
+    Parameters
+    ----------
+    search
+        The search.
+    runner
+        Runs queries for the reader.
+    page_context
+        The request, whose parameters name the columns.
+    labels
+        Labels of the columns; None: columns have their own names.
+
+    Returns
+    -------
+    json_content
+        The data of the plot.
+
     Raises
     ------
     ParamError
@@ -60,6 +90,22 @@ def build_points_json(
     search: TableSearch, runner: QueryRunner, page_context: PageContext, labels: ColumnLabels | None = None
 ) -> dict[str, Any]:
     """Build the points of the two or three columns ``_x``, ``_y``, ``_c``; a density map of too many points.
+
+    Parameters
+    ----------
+    search
+        The search.
+    runner
+        Runs queries for the reader.
+    page_context
+        The request, whose parameters name the columns.
+    labels
+        Labels of the columns; None: columns have their own names.
+
+    Returns
+    -------
+    json_content
+        The data of the plot.
 
     Raises
     ------

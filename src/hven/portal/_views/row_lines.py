@@ -107,7 +107,18 @@ class PageLineSearch:
 
 
 def build_page_line_search(table_view: TableView) -> PageLineSearch:
-    """Build the line view of a page."""
+    """Build the line view of a page.
+
+    Parameters
+    ----------
+    table_view
+        The table and the search.
+
+    Returns
+    -------
+    line_view
+        The search of the lines.
+    """
     search = table_view.search
     observation_key = observation_lines.find_observation_key_columns(table_view.table, table_view.runner)
     active_key = None if search.each else observation_key

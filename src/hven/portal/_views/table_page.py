@@ -27,7 +27,7 @@ from hven.portal._explore.search_fields import list_display_units
 from hven.portal._explore.table_sentence import write_table_sentence
 from hven.portal._explore.table_standards import classify_table_standard
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
-from hven.portal._views import strip_data
+from hven.portal._pages.package_pages import list_page_parts
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
 from hven.portal._views.dataset_metadata import build_schema_org_table_dataset
 from hven.portal._views.downloads import describe_download_links
@@ -35,6 +35,7 @@ from hven.portal._views.page_addresses import build_table_address, build_table_p
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.search_form import build_condition_chips, build_search_form, describe_relaxed_searches
+from hven.portal._views.table_extensions import choose_plot_columns, compute_table_values, list_table_parameters
 from hven.portal._views.table_links import list_table_link_menus
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from hven.portal._explore.search import SearchFault
     from hven.portal._views.downloads import DownloadLinks
     from hven.portal._views.search_form import SearchForm
-    from hven.portal._views.strip_data import OverviewStrip
     from hven.portal._views.table_links import TableLinkMenu
     from hven.portal._views.table_view import ConstantColumnSummary
     from hven.portal.panes import TablePane
@@ -167,8 +167,8 @@ class TablePage(TemplateContext):
         Downloads.
     panes, links
         All panes, and the links of the table that packages add, by kind.
-    strip
-        Overview of the rows; None if there is nothing to draw.
+    table_values
+        Values that packages compute (`TablePageExtension.compute_value`), by the names of the packages.
     map, has_map, surveys
         What a map shows, empty for no map; whether it is open; addresses of its surveys, separated by spaces.
     plotted, plot_first, has_plot
@@ -221,7 +221,7 @@ class TablePage(TemplateContext):
     taken: DownloadLinks
     panes: Sequence[TablePane]
     links: Sequence[TableLinkMenu]
-    strip: OverviewStrip | None
+    table_values: Mapping[str, object]
     map: str
     has_map: bool
     surveys: str
@@ -236,7 +236,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def show_workspace(page_context: PageContext) -> PageContent:
 
         def build_page() -> PageContent:
-            table_view = read_table_view(page_context, ignored_parameters=(strip_data.STRIP_PARAMETER,))
+            table_view = read_table_view(page_context, ignored_parameters=list_table_parameters())
             return _build_table_page(table_view, page_context)
 
         return await anyio.to_thread.run_sync(build_page)
@@ -269,7 +269,9 @@ def _list_collection_surveys(collection: str, page_context: PageContext) -> list
 
 
 def _classify_map(table_view: TableView) -> str:
-    """Return the kind of the map; an empty text if no row has a place on a body."""
+    """Return the kind of the map; an empty text if no row has a place on a body, or no package has maps."""
+    if not list_page_parts("table.map"):
+        return ""
     map_frame = find_map_frame(table_view.table)
     if map_frame is not None and has_only_nulls(map_frame.bounds, table_view.table, table_view.runner):
         return ""
@@ -352,7 +354,6 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         (media_type, f"{table_address}/download?_as={name}")
         for name, media_type in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
     ]
-    is_strip_immediate = page_context.request.query_params.get(strip_data.STRIP_PARAMETER, "") == "now"
     searched_part = search.copy_with(row="", rest=(), order=(), columns=(), units=())
     files = line_view.lines_to_json(files_of, table_view)
     releases = _list_release_links(f"{collection}.{table_view.table.name}", table_view, page_context)
@@ -383,7 +384,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         pages=_build_page_links(table_view, row_page, size, total.rows),
         lost=table_view.is_state_lost,
         plotted=plotted_axes,
-        plot_first=strip_data.choose_default_plot_columns(table_view),
+        plot_first=";".join(choose_plot_columns(table_view)),
         has_plot=any(name == "_plot" for name, _ in search.rest),
         map=_classify_map(table_view),
         surveys=" ".join(all_surveys),
@@ -400,7 +401,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         taken=describe_download_links(table_view, page_context),
         panes=panes.list_panes(),
         links=list_table_link_menus(table_view.table, page_context),
-        strip=strip_data.build_first_overview_strip(table_view, is_immediate=is_strip_immediate),
+        table_values=compute_table_values(table_view, page_context),
         state_pairs=search.list_parameters(),
         choosable=_list_choosable_columns(table_view, shown_names, uninformative_names),
         raw=table_view.labels.is_raw,

@@ -12,6 +12,7 @@ from hven.portal._views.downloads import (
     build_streaming_endpoint,
     list_archive_and_script_kinds,
     list_file_addresses,
+    write_client_query_examples,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "count_files_and_bytes",
     "list_archive_and_script_kinds",
     "list_file_addresses",
+    "write_client_query_examples",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hven.portal._explore.map_frames import classify_table_map, find_map_frame
-from hven.portal._explore.map_marks import list_body_features
+from hven.portal._explore.map_frames import MapFrame, classify_table_map, find_map_frame
 from hven.portal._explore.place_names import (
     BODY_COLUMNS,
     complete_body_name,
@@ -11,15 +10,19 @@ from hven.portal._explore.place_names import (
     find_body_radius_km,
     find_features,
     find_single_body,
+    has_positions_on_body,
+    list_body_features,
     list_gazetteers,
     locate_place_name,
     recognize_gazetteer_table,
 )
-from hven.portal._explore.search import find_footprint_column
-from hven.portal._pages.body_maps import list_base_maps
+from hven.portal._explore.search import SearchCircle, find_footprint_column, find_position_columns
+from hven.portal._pages.body_maps import has_installed_base_maps, list_base_maps
 
 __all__ = [
     "BODY_COLUMNS",
+    "MapFrame",
+    "SearchCircle",
     "classify_table_map",
     "complete_body_name",
     "find_body_column",
@@ -27,7 +30,10 @@ __all__ = [
     "find_features",
     "find_footprint_column",
     "find_map_frame",
+    "find_position_columns",
     "find_single_body",
+    "has_installed_base_maps",
+    "has_positions_on_body",
     "list_base_maps",
     "list_body_features",
     "list_gazetteers",

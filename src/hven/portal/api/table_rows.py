@@ -5,12 +5,14 @@ from __future__ import annotations
 from hven.portal._explore.cell_text import TextCell, build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns
-from hven.portal._explore.page_queries import QueryRunner
+from hven.portal._explore.page_queries import QUERY_TIMEOUT_SECONDS, QueryRunner
 from hven.portal._explore.row_files import MAX_ROW_KEYS, select_rows_by_key
 from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, fetch_row, format_keys
 from hven.portal._explore.search import TableSearch
-from hven.portal._views.counts import find_row_noun
+from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_amounts
+from hven.portal._views.data import build_table_data_endpoint
 from hven.portal._views.page_addresses import build_table_path
+from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.search_form import build_condition_chips
 from hven.portal._views.table_page import build_cell_rows
 from hven.portal._views.table_view import (
@@ -25,13 +27,17 @@ from hven.portal._views.table_view import (
 __all__ = [
     "MAX_KEY_CHARACTERS",
     "MAX_ROW_KEYS",
+    "QUERY_TIMEOUT_SECONDS",
     "QueryRunner",
     "TableSearch",
     "TableView",
     "TextCell",
+    "VisibleRowCounter",
     "build_cell_rows",
     "build_column_headings",
     "build_condition_chips",
+    "build_page_line_search",
+    "build_table_data_endpoint",
     "build_table_path",
     "build_table_view",
     "cell_to_json",
@@ -47,4 +53,5 @@ __all__ = [
     "parse_table_search",
     "read_table_view",
     "select_rows_by_key",
+    "sum_amounts",
 ]

@@ -1,17 +1,18 @@
 """Serve jobs other than queries: ``/jobs`` lists the types of this site, ``/jobs/TYPE`` is a job list of UWS 1.1.
 
-A browser that opens ``/jobs`` gets a page of the reader's jobs of every type (`_jobs_page`).
+If a package has a page of jobs, a browser that opens ``/jobs`` gets this page.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from starlette.responses import JSONResponse
 
 from hven import services
 from hven.jobs import type_catalogue
-from hven.portal.faces._jobs_page import JobsPage
+from hven.portal._views.page_formats import build_error_responder
 from hven.services import uws
 from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.services.params import MAX_FORM_BYTES, describe_param
@@ -29,15 +30,14 @@ if TYPE_CHECKING:
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of all job types that are declared when the server starts."""
     settings = context.site.settings
-    types = {name: kind for name, kind in type_catalogue.load_all_job_types(settings).items() if kind.is_served}
+    types = type_catalogue.load_served_job_types(settings)
     limit = settings.limits.upload + MAX_FORM_BYTES
-
-    page = JobsPage(context=context, job_types=types)
 
     async def list_types(request: Request) -> Response:
         accept = request.headers.get("accept", "").lower()
-        if "text/html" in accept and "application/json" not in accept:
-            return await page.show_jobs(request)
+        write_page = context.get_page_writer(FACE.name)
+        if write_page is not None and "text/html" in accept and "application/json" not in accept:
+            return await anyio.to_thread.run_sync(write_page, request, context, types)
         jobs_address = f"{services.get_base_url(request, settings)}/jobs"
 
         def is_visible(kind: JobDefinition) -> bool:
@@ -48,16 +48,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"cache-control": "no-store", "vary": "accept, authorization, cookie"}
         return JSONResponse(type_list, headers=headers)
 
-    route = create_route("/jobs", list_types, page.send_error_page)
-    route_list = [
-        route,
-        create_route("/jobs", page.answer_job_form, page.send_error_page, ["POST"]),
-        *(
-            create_route(f"/jobs/shown/{plot_kind}", page.send_plot_data, page.send_json_error)
-            for plot_kind in ("histogram", "points")
-        ),
-        create_route("/jobs/shown/download", page.send_download, page.send_json_error),
-    ]
+    route_list = [create_route("/jobs", list_types, build_error_responder(context))]
     for name in types:
         route_list += uws.build_job_routes(
             f"/jobs/{name}", name, context.site, context.identify_principal, byte_limit=limit

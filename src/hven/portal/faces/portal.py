@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.portal._pages.package_pages import load_package_pages
+from hven.portal._pages.package_pages import PageWriterMap, load_package_pages
 from hven.portal._views import (
     assets,
     citation,
@@ -17,7 +17,6 @@ from hven.portal._views import (
     collection_parts,
     data,
     downloads,
-    editor,
     help_pages,
     home,
     news,
@@ -25,8 +24,6 @@ from hven.portal._views import (
     result_page,
     service_form,
     sitemap,
-    statistics,
-    strip_data,
     table_page,
 )
 from hven.portal._views.keyword_page import render_keyword_page
@@ -49,14 +46,11 @@ PAGE_MODULES = (
     home,
     news,
     help_pages,
-    statistics,
     citation,
     collection,
     data,
-    strip_data,
     table_page,
     downloads,
-    editor,
     service_form,
     pane,
     result_page,
@@ -100,8 +94,5 @@ FACE = ServiceFace(
     applies=lambda _: True,
     build_routes=build_routes,
     list_capabilities=_list_capabilities,
-    page_writers={
-        "datalink": render_link_page,
-        "keywords": render_keyword_page,
-    },
+    page_writers=PageWriterMap({"datalink": render_link_page, "keywords": render_keyword_page}),
 )

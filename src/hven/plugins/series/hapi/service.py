@@ -518,8 +518,7 @@ def build_hapi_routes(context: ServiceContext) -> Sequence[Route]:
         return await _answer_sample_data(_HapiRequest(request, context, "data"))
 
     async def answer_front_page(request: Request) -> Response:
-        writers = (face.page_writers.get(FACE.name) for face in context.faces.values())
-        write_page = next((writer for writer in writers if writer is not None), None)
+        write_page = context.get_page_writer(FACE.name)
         hapi_request = _HapiRequest(request, context)
         if write_page is None or "json" in request.headers.get("accept", ""):
             return _answer_json(request, _build_about_document(hapi_request))

@@ -1,0 +1,1 @@
+"""Show how the rows of a table spread: histograms and a small map above the rows."""

@@ -1,0 +1,1 @@
+"""Let readers write queries in the portal, and follow their jobs."""

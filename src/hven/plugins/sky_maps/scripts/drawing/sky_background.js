@@ -1,0 +1,219 @@
+// The background of the sky map: the Aladin window, the survey, and the coverage of the rows; each reports its own
+// faults.
+import { findElements, createElement } from "hven/dom.js";
+/** @import {Workspace} from "hven/workspace.js" */
+
+const DISPLAY_PARAMETERS = { _row: null, _map: null, _plot: null, _sort: null, _cols: null };
+const SURVEY_TIMEOUT_MILLISECONDS = 8000; // for a survey's properties
+
+/**
+ * Create the image of the drawn sky that the package contains, for use without other surveys.
+ * @param {any} A
+ * @param {string} address
+ */
+function createDrawnSky(A, address) {
+  const options = { cooFrame: "equatorial", maxOrder: 0, tileSize: 512, imgFormat: "png" };
+  return A.imageHiPS(address, { id: "drawn", name: "drawn", ...options });
+}
+
+/**
+ * Create Aladin's map with the drawn sky.
+ * @param {any} A
+ * @param {HTMLElement} element
+ * @param {string} sky
+ * @param {number[]} where longitude, latitude, field of view
+ */
+export function createSkyMap(A, element, sky, [lon, lat, fieldOfView]) {
+  return A.aladin(element, {
+    log: false,
+    survey: createDrawnSky(A, sky),
+    target: `${lon} ${lat}`,
+    fov: fieldOfView,
+    cooFrame: "ICRSd",
+    projection: "AIT",
+    gridColor: "#6f7aa8",
+    fullScreen: false,
+    showCooGrid: true,
+    showFrame: true,
+    showContextMenu: false,
+    showCooGridControl: false,
+    showGotoControl: false,
+    showLayersControl: false,
+    showProjectionControl: false,
+    showReticle: false,
+    showSettingsControl: false,
+    showShareControl: false,
+    showSimbadPointerControl: false,
+    showStatusBar: false,
+  });
+}
+
+/**
+ * Create the place of a fault. Each source has its own, because responses arrive in any order.
+ * @param {string} name
+ */
+function createFault(name) {
+  return createElement("p", { className: `fault ${name}`, role: "status" });
+}
+
+/** The survey below all layers. */
+export class SurveyBackground {
+  requestNumber = 0;
+  faultElement = createFault("lacking");
+  /** The choice of surveys, if there are any.
+   * @type {HTMLSelectElement | null} */
+  surveySelect = null;
+
+  /**
+   * @param {any} A
+   * @param {any} aladin
+   * @param {HTMLElement} container
+   * @param {Workspace} workspace
+   */
+  constructor(A, aladin, container, { t }) {
+    this.A = A;
+    this.aladin = aladin;
+    this.sky = container.dataset.sky ?? "";
+    this.t = t;
+    this.surveys = (container.dataset.surveys ?? "").split(" ").filter(Boolean);
+    if (!this.surveys.length) return;
+    const options = this.surveys.map((address) => new Option(formatSurveyName(address), address));
+    const surveySelect = createElement(
+      "select",
+      { "aria-label": t("Survey") },
+      new Option(t("drawn sky"), ""),
+      ...options,
+    );
+    surveySelect.value = this.surveys[0];
+    surveySelect.addEventListener("change", () => this.showSurvey(surveySelect.value));
+    this.surveySelect = surveySelect;
+  }
+
+  begin() {
+    if (this.surveys.length) this.showSurvey(this.surveys[0]);
+  }
+
+  /**
+   * Show a survey; if it does not load, the drawn sky stays.
+   * @param {string} address
+   */
+  async showSurvey(address) {
+    const { A, aladin } = this;
+    const ownNumber = ++this.requestNumber;
+    this.faultElement.textContent = "";
+    if (!address) return aladin.setBaseImageLayer(createDrawnSky(A, this.sky));
+    try {
+      const signal = AbortSignal.timeout(SURVEY_TIMEOUT_MILLISECONDS);
+      const response = await fetch(`${address.replace(/\/$/, "")}/properties`, { signal, credentials: "omit" });
+      if (!response.ok) throw new Error(`HTTP ${response.status}`);
+      if (ownNumber !== this.requestNumber) return; // the user has chosen another one meanwhile
+      aladin.setBaseImageLayer(A.imageHiPS(address, { errorCallback: () => this.showMissing(address, ownNumber) }));
+    } catch {
+      this.showMissing(address, ownNumber);
+    }
+  }
+
+  /**
+   * Report that a survey is missing, and show the drawn sky.
+   * @param {string} name
+   * @param {number} ownNumber
+   */
+  showMissing(name, ownNumber) {
+    if (ownNumber !== this.requestNumber) return;
+    this.aladin.setBaseImageLayer(createDrawnSky(this.A, this.sky));
+    if (this.surveySelect) this.surveySelect.value = "";
+    this.faultElement.textContent = this.t("The survey {name} cannot be read: the drawn sky is shown", { name });
+  }
+}
+
+/**
+ * Format the end of a survey's address, which distinguishes it from others.
+ * @param {string} address
+ */
+export function formatSurveyName(address) {
+  return new URL(address).pathname.split("/").filter(Boolean).slice(-2).join(" ") || address;
+}
+
+/** The cells that contain rows of the search; requested when the layer is shown. */
+export class CoverageLayer {
+  isVisible = false;
+  opacity = 0;
+  /** @type {any} */
+  moc = null;
+  faultElement = createFault("lacking uncovered");
+
+  /**
+   * @param {any} A
+   * @param {any} aladin
+   * @param {string} colour
+   * @param {string} path
+   * @param {Workspace} workspace
+   */
+  constructor(A, aladin, colour, path, workspace) {
+    this.A = A;
+    this.aladin = aladin;
+    this.colour = colour;
+    this.path = path;
+    this.workspace = workspace;
+  }
+
+  /**
+   * Show or hide the coverage.
+   * @param {boolean} isVisible
+   * @param {number} opacity
+   */
+  setVisible(isVisible, opacity) {
+    const wasVisible = this.isVisible;
+    this.isVisible = isVisible;
+    this.opacity = opacity;
+    if (this.moc) this.moc.opacity = opacity;
+    if (isVisible && !wasVisible) this.draw();
+    else if (!isVisible) this.clear();
+  }
+
+  clear() {
+    if (this.moc) this.aladin.removeOverlay(this.moc);
+    this.moc = null;
+  }
+
+  async draw() {
+    this.faultElement.textContent = "";
+    if (!this.isVisible) return;
+    const options = { state: this.workspace.state.withChanges(DISPLAY_PARAMETERS), pane: "sky-coverage" };
+    const cells = await this.workspace.fetchJson(this.path, options).catch((error) => {
+      this.faultElement.textContent = error.message;
+      return null;
+    });
+    this.clear();
+    if (!cells || !this.isVisible) return;
+    const style = { color: this.colour, opacity: this.opacity, fill: true, edge: false, lineWidth: 1 };
+    this.moc = this.A.MOCFromJSON(cells, { ...style, name: "coverage" });
+    this.aladin.addMOC(this.moc);
+  }
+}
+
+/**
+ * Label Aladin's controls, which only have icons.
+ * @param {HTMLElement} element
+ * @param {Workspace} workspace
+ */
+export function labelControls(element, { t }) {
+  for (const image of findElements(element, "img:not([alt])", HTMLImageElement)) image.alt = "";
+  /** @type {Record<string, string>} */
+  const labelsByClass = {
+    "aladin-location-copy": t("Copy the position"),
+    "aladin-fullScreen-control": t("Whole screen"),
+    "aladin-fullScreenControl": t("Whole screen"),
+  };
+  /** @type {Record<string, string>} */
+  const labelsByTag = { select: t("Frame of coordinates"), input: t("Position") };
+  for (const control of findElements(element, "button, select, input, .aladin-btn")) {
+    if (control.textContent?.trim() && control.localName !== "select") continue;
+    if (control.getAttribute("aria-label")) continue;
+    const knownClass = Object.keys(labelsByClass).find((className) => control.classList.contains(className));
+    const label = knownClass
+      ? labelsByClass[knownClass]
+      : (labelsByTag[control.localName] ?? (control.title || t("Control of the map")));
+    control.setAttribute("aria-label", label);
+  }
+}

@@ -1,0 +1,1 @@
+"""Show what collections contain: rows by year and instrument, and where and when they are."""
