@@ -19,7 +19,6 @@ TIMEOUT_MESSAGE = "its server does not respond in time"
 MISSING_MESSAGE = "the server that keeps it no longer has it"
 REFUSED_MESSAGE = "the server that keeps it does not send it"
 CHANGED_MESSAGE = "it changed while Hven was reading it"
-REDIRECTED_MESSAGE = "the server that keeps it redirects to another place"
 _PATTERN_SIGN_PATTERN = re.compile(r"\[[^\]/]+\]|.", re.DOTALL)
 LATER_REMEDY, OWNER_REMEDY = "try again later", "report this to the operators of this site"
 

@@ -14,13 +14,13 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from hven.model import split_address
 from hven.model.errors import UpstreamError, UserError
-from hven.sources._stores.file_facts import (
+from hven.plugins.file_servers.listed_files import select_files
+from hven.plugins.file_servers.web_store import WebStore, build_refusal_error
+from hven.sources.remote_stores import (
     OWNER_REMEDY,
     RemoteFileFacts,
     find_directory_before_wildcard,
-    is_pattern_match,
 )
-from hven.sources._stores.web_store import WebStore, build_refusal_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -98,11 +98,7 @@ class S3Store(WebStore):
         facts_by_path: dict[str, RemoteFileFacts] = {}
         for below in {find_directory_before_wildcard(pattern) for pattern in patterns}:
             facts_by_path |= self._list_files_by_prefix(f"{self._prefix}{below}/" if below else self._prefix)
-        yield from (
-            (path, fact)
-            for path, fact in sorted(facts_by_path.items())
-            if is_pattern_match(path, patterns, ignore_patterns)
-        )
+        yield from select_files(facts_by_path, patterns, ignore_patterns)
 
     def _list_files_by_prefix(self, prefix: str) -> Iterator[tuple[str, RemoteFileFacts]]:
         from lxml import etree  # noqa: PLC0415  (for those who list)

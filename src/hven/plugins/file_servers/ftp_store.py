@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 from hven.model import split_address
 from hven.model.errors import UpstreamError, UserError
+from hven.plugins.file_servers.listed_files import select_files
 from hven.sources import http_client
-from hven.sources._stores.file_facts import (
+from hven.sources.remote_stores import (
     OWNER_REMEDY,
     REFUSED_MESSAGE,
     RemoteFileFacts,
@@ -22,7 +23,6 @@ from hven.sources._stores.file_facts import (
     build_timeout_error,
     build_unreachable_error,
     find_directory_before_wildcard,
-    is_pattern_match,
 )
 
 if TYPE_CHECKING:
@@ -93,11 +93,7 @@ class FtpStore:
                 else:
                     deep = pattern.count("/")
                 self._walk_directories(ftp, find_directory_before_wildcard(pattern), deep, facts_by_path)
-            yield from (
-                (path, fact)
-                for path, fact in sorted(facts_by_path.items())
-                if is_pattern_match(path, patterns, ignore_patterns)
-            )
+            yield from select_files(facts_by_path, patterns, ignore_patterns)
 
     def _walk_directories(
         self, ftp: ftplib.FTP, subdirectory: str, max_depth: int, facts_by_path: dict[str, RemoteFileFacts]

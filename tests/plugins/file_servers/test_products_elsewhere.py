@@ -22,8 +22,8 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
 from hven.model.errors import UpstreamError, UserError
 from hven.model.table import FileRoot
+from hven.plugins.file_servers import s3_store
 from hven.site import Site
-from hven.sources._stores import s3_store
 from hven.sources.remote_stores import open_remote_store
 from plugin_needs import load_core_fixtures, require_plugins
 

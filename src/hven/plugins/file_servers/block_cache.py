@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
 from pathlib import Path
@@ -27,6 +26,7 @@ from hven.model.errors import (
     format_message,
 )
 from hven.model.settings import resolve_secret
+from hven.services.remote_files import RemoteFileState
 from hven.sources.remote_stores import (
     CHANGED_MESSAGE,
     LATER_REMEDY,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import FileRoot
-    from hven.sources.remote_stores import RemoteFileFacts, RemoteStore
+    from hven.sources.remote_stores import RemoteStore
 
 T = TypeVar("T")
 BLOCK_BYTES = MEBIBYTE
@@ -63,37 +63,6 @@ THREAD_WAIT_SECONDS = 2.0  # time after which a further thread is told to try ag
 FAILURE_MEMORY_SECONDS = 600.0  # time in which archives leave out a file that could not be read
 ACCESS_TIME_RESOLUTION_SECONDS = 60.0  # the time of a block's last use is updated at most this often
 DISK_SECTOR_BYTES = 512  # unit of `st_blocks`
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteFileState:
-    """State of a file on another server: its root, its path below the root and its size in bytes.
-
-    `key` identifies this state of this file.
-    """
-
-    root: FileRoot
-    path: str
-    file_fact: RemoteFileFacts
-    bytes: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFileRanges:
-    """Byte ranges of a state of a file on another server (`hven.formats.media.ByteRanges`)."""
-
-    blocks: RemoteBlockCache
-    file: RemoteFileState
-
-    @property
-    def length(self) -> int:
-        """Size of the file in bytes."""
-        return self.file.bytes
-
-    def read_spans(self, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False) -> Iterator[bytes]:
-        """Read up to `span_bytes` bytes at each of some offsets."""
-        return self.blocks.read_spans(self.file, span_bytes, offsets, read_ahead=read_ahead)
 
 
 class RemoteBlockCache:
