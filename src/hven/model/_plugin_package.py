@@ -216,6 +216,9 @@ class PluginPackage:
         empty.
     sky_names
         Names that it adds to `hven.sky`, each the place of an object as ``module:name``.
+    external_accounts
+        Place of a class that knows the accounts of people who log in elsewhere, a `hven.site.auth.ExternalAccounts`, as
+        ``module:name``. Empty: none.
     remote_stores
         Classes that read files on other servers, by the schemes of addresses (``ftp``), each the place of a
         `hven.sources.remote_stores.RemoteStore` as ``module:name``.
@@ -276,6 +279,7 @@ class PluginPackage:
     job_providers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     header_columns: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     sky_names: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    external_accounts: str = field(default="", metadata=_NAMES_OBJECTS)
     remote_stores: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     remote_file_cache: str = field(default="", metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
