@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hven.model import plugins
 from hven.model.errors import SourceError, UserError
@@ -18,6 +18,8 @@ from hven.sources._stores.file_facts import (
     REFUSED_MESSAGE,
     NoRangesError,
     RemoteFileFacts,
+    RemoteStore,
+    WebStore,
     build_changed_file_error,
     build_missing_file_error,
     build_timeout_error,
@@ -28,7 +30,7 @@ from hven.sources._stores.file_facts import (
 from hven.sources._stores.remote_files import ARCHIVE_EXTENSIONS, expand_archives, list_remote_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile
@@ -58,133 +60,6 @@ __all__ = [
     "require_local_files",
 ]
 IDLE_TIMEOUT_SECONDS = 60.0  # that a server may be silent while heads are read
-
-
-class RemoteStore(Protocol):
-    """The files below a root on another server.
-
-    A class in `hven.model.plugins.PluginPackage.remote_stores` is called with the address of a root, its options, and
-    the parameters `allow_private` and `timeout_seconds` of `open_remote_store`.
-
-    Raises
-    ------
-    UpstreamError
-        The server is away, refuses, has no such file, or has another one than `fetch_facts` says; words for readers,
-        without its name.
-    UpstreamTimeoutError
-        It does not respond in time.
-    NoRangesError
-        It gives whole files alone.
-    """
-
-    def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Request size, time and tag.
-
-        Parameters
-        ----------
-        path
-            Below the root, without a slash at its begin.
-
-        Returns
-        -------
-        fact
-            What is not said is None.
-
-        Raises
-        ------
-        UpstreamError
-            See above.
-        """
-
-    def fetch_facts_and_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
-        """Request size, time and tag, with the first bytes where one request returns both.
-
-        Parameters
-        ----------
-        path
-            Below the root.
-        size
-            Bytes at most.
-
-        Returns
-        -------
-        fact, bytes
-            What is not said is None; empty: they are to be asked for.
-
-        Raises
-        ------
-        UpstreamError
-            See above.
-        """
-
-    def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """Read a part of a file.
-
-        Parameters
-        ----------
-        path
-            Below the root.
-        start_offset, end_offset
-            The first byte, and that behind the last.
-        fact
-            What was said of the file: of another state nothing is given.
-
-        Yields
-        ------
-        part
-            Some bytes.
-
-        Raises
-        ------
-        UpstreamError
-            See above.
-        """
-
-    def list_files(
-        self, patterns: Sequence[str], ignore_patterns: Sequence[str], /
-    ) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """List files.
-
-        Parameters
-        ----------
-        patterns, ignore_patterns
-            Of paths: those that one of the first means, and none of the second.
-
-        Yields
-        ------
-        path, fact
-            In the order of the paths.
-
-        Raises
-        ------
-        UserError
-            The server lists nothing.
-        """
-
-
-class WebStore(RemoteStore, Protocol):
-    """The files below the address of a web server."""
-
-    def read_small_file(self, path: str, byte_limit: int) -> bytes | None:
-        """Read a small file.
-
-        Parameters
-        ----------
-        path
-            Path below the root.
-        byte_limit
-            Bytes at most.
-
-        Returns
-        -------
-        data
-            The content; None: there is no such file.
-
-        Raises
-        ------
-        UpstreamError
-            See above; or the file has more bytes.
-        """
 
 
 @plugins.cache_until_selection

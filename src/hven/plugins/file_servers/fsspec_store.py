@@ -50,10 +50,10 @@ class FsspecStore:
             ) from error
         if "endpoint_url" in options:
             http_client.resolve_url(options["endpoint_url"], allow_private=allow_private)
-        scheme = split_address(address).scheme
-        host = split_address(address).hostname
-        if scheme in {"hdfs", "webhdfs", "sftp", "ssh", "smb"} and host is not None:
-            http_client.resolve_host(host, split_address(address).port or 22, allow_private=allow_private)
+        parts = split_address(address)
+        scheme = parts.scheme
+        if scheme in {"hdfs", "webhdfs", "sftp", "ssh", "smb"} and parts.hostname is not None:
+            http_client.resolve_host(parts.hostname, parts.port or 22, allow_private=allow_private)
         try:
             words: dict[str, Any] = {
                 key: {"true": True, "false": False}.get(value, value) for key, value in options.items()

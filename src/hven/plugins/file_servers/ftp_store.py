@@ -88,10 +88,7 @@ class FtpStore:
         with self._borrow_connection() as ftp:
             facts_by_path: dict[str, RemoteFileFacts] = {}
             for pattern in patterns:
-                if "**" in pattern:
-                    deep = MAX_DEPTH
-                else:
-                    deep = pattern.count("/")
+                deep = MAX_DEPTH if "**" in pattern else pattern.count("/")
                 self._walk_directories(ftp, find_directory_before_wildcard(pattern), deep, facts_by_path)
             yield from select_files(facts_by_path, patterns, ignore_patterns)
 
@@ -126,32 +123,27 @@ class FtpStore:
     def _borrow_connection(self) -> Iterator[ftplib.FTP]:
         """Lend a connection; a broken one is closed, others stay open for the next request."""
         ftp = None
+        is_usable = False
         try:
             ftp = self._take_idle_connection() or self._open_connection()
             yield ftp
-        except (UpstreamError, GeneratorExit):
-            self._return_connection(ftp, is_usable=False)
-            raise
+            is_usable = True
         except TimeoutError as error:
-            self._return_connection(ftp, is_usable=False)
             raise build_timeout_error() from error
         except (ftplib.error_perm, ftplib.error_proto, ftplib.error_reply, ValueError) as error:
-            self._return_connection(ftp, is_usable=False)
             raise UpstreamError(REFUSED_MESSAGE, remedy=OWNER_REMEDY) from error
         except (ftplib.error_temp, OSError, EOFError) as error:
-            self._return_connection(ftp, is_usable=False)
             raise build_unreachable_error() from error
-        self._return_connection(ftp, is_usable=True)
+        finally:
+            if ftp is not None:
+                self._return_connection(ftp, is_usable=is_usable)
 
     def _take_idle_connection(self) -> ftplib.FTP | None:
         while True:
             with self._lock:
-                if self._idle_connections:
-                    ftp = self._idle_connections.pop()
-                else:
-                    ftp = None
-            if ftp is None:
-                return None
+                if not self._idle_connections:
+                    return None
+                ftp = self._idle_connections.pop()
             try:
                 ftp.voidcmd("TYPE I")
             except (ftplib.Error, OSError, EOFError):
@@ -175,9 +167,7 @@ class FtpStore:
             raise
         return ftp
 
-    def _return_connection(self, ftp: ftplib.FTP | None, *, is_usable: bool) -> None:
-        if ftp is None:
-            return
+    def _return_connection(self, ftp: ftplib.FTP, *, is_usable: bool) -> None:
         with self._lock:
             if is_usable and len(self._idle_connections) < MAX_IDLE_CONNECTIONS:
                 self._idle_connections.append(ftp)

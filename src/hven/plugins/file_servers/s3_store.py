@@ -139,16 +139,10 @@ class S3Store(WebStore):
 
 def _parse_entry(entry: object) -> RemoteFileFacts:
     """Read an entry of a list; times have whole seconds, as those of the file itself."""
-    texts_by_tag: dict[str, str] = {}
-    for name in ("Size", "LastModified", "ETag"):
-        texts_by_tag[name] = entry.findtext(f"{{*}}{name}") or ""  # type: ignore[attr-defined]
+    tags = ("Size", "LastModified", "ETag")
+    size, moment, tag = (entry.findtext(f"{{*}}{name}") or "" for name in tags)  # type: ignore[attr-defined]
     try:
-        moment = dt.datetime.fromisoformat(texts_by_tag["LastModified"]).astimezone(dt.UTC)
-        modified = moment.replace(tzinfo=None, microsecond=0)
+        modified = dt.datetime.fromisoformat(moment).astimezone(dt.UTC).replace(tzinfo=None, microsecond=0)
     except ValueError:
         modified = None
-    return RemoteFileFacts(
-        bytes=int(texts_by_tag["Size"]) if texts_by_tag["Size"].isdigit() else None,
-        modified=modified,
-        tag=texts_by_tag["ETag"] or None,
-    )
+    return RemoteFileFacts(bytes=int(size) if size.isdigit() else None, modified=modified, tag=tag or None)

@@ -175,8 +175,7 @@ class _LoginEndpoints:
                 raise ForbiddenError("on this site, only the owner sets passwords", remedy="ask the owner for one")
             if new_password != form_values.get("again", new_password).strip():
                 raise UserError("the two new passwords differ", remedy="write the same password twice")
-            old_password = form_values
-            check_password = partial(self.accounts.check_account_secret, account, old_password.get("old", "").strip())
+            check_password = partial(self.accounts.check_account_secret, account, form_values.get("old", "").strip())
             check_token_only = partial(check_password, can_be_password=False)
             await services.verify_proof(
                 request, self.site.store, account, check_password, verify_token=check_token_only, may_be_password=True
@@ -209,31 +208,13 @@ class _LoginEndpoints:
             )
         return principal.name, await _read_short_form(request)
 
-    def render_login(
-        self,
-        request: Request,
-        *,
-        problem: HvenError | None = None,
-        next_path: str = "",
-        made: str = "",
-        changed: bool = False,
-    ) -> Response:
+    def render_login(self, request: Request, **page_options: Any) -> Response:
+        """Render the page for the reader; `page_options` are parameters of `render_login_page`."""
         principal = self.context.identify_principal(request)
         name = principal.impersonator or principal.name
-        if name is not None:
-            tokens = [_token_to_json(grant) for grant in self.site.store.grants.list_grants("token", subject=name)]
-        else:
-            tokens = []
-        return render_login_page(
-            request,
-            self.context,
-            problem=problem,
-            name=name,
-            tokens=tokens,
-            next_path=next_path,
-            made=made,
-            changed=changed,
-        )
+        grants = [] if name is None else self.site.store.grants.list_grants("token", subject=name)
+        tokens = [_token_to_json(grant) for grant in grants]
+        return render_login_page(request, self.context, name=name, tokens=tokens, **page_options)
 
     async def log_out(self, request: Request) -> Response:
         self.check_same_site(request)
@@ -265,8 +246,7 @@ class _LoginEndpoints:
 
 async def _read_short_form(request: Request) -> Mapping[str, str]:
     """Read a form or a JSON object with a few short texts."""
-    media_type = request
-    if media_type.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
         params = await services.read_params(request, MAX_BODY_BYTES)
         return {name.lower(): params.read_one(name) or "" for name in params.values}
     try:
