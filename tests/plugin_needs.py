@@ -245,7 +245,7 @@ def require_verb(name: str) -> None:
     report_missing_plugins([] if name in VERB_NAMES else [f"the verb {name}"])
 
 
-def build_settings(name: str, **values: object) -> Any:
+def build_settings(name: str, /, **values: object) -> Any:
     """Build a section of hven.toml as the settings of a site have it; skip the test if its package is absent.
 
     Parameters

@@ -93,6 +93,7 @@ API_MODULES = frozenset(
         "hven.portal.api.column_values",
         "hven.portal.api.page_rows",
         "hven.portal.api.landing_pages",
+        "hven.portal.api.login_pages",
         "hven.portal.api.markdown_pages",
         "hven.portal.api.pages",
         "hven.portal.api.plots",

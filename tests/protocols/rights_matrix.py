@@ -306,7 +306,7 @@ QUERY_STRINGS |= {
     path: [""]
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
-        "/assets/ground/{name}", "/login/oidc/{name}", "/login/oidc/{name}/back",
+        "/assets/ground/{name}",
         "/results/{ident}", "/results/{ident}/rows",
     )
 }  # fmt: skip

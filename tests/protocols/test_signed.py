@@ -16,12 +16,12 @@ from asgi_client import Answer, Client
 from hven.app._server.application import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
-from hven.model.settings._sections import AccountGroupSettings, IdentityProviderSettings
+from hven.model.settings._sections import AccountGroupSettings
 from hven.site import Site
 from hven.site.auth import _signed_addresses as signed_addresses
 from hven.site.auth._signed_addresses import remove_signature
 from hven.testing.site import open_tiny_site
-from plugin_needs import list_query_addresses
+from plugin_needs import build_settings, list_query_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,8 +117,9 @@ def test_one_address_for_one_reader(client: Client, token: str) -> None:
 
 
 def test_groups_of_a_provider_count_as_in_the_session(night_site: Site) -> None:
-    ours = IdentityProviderSettings(name="ours", issuer="x", client_id="y")
-    night_site.settings = replace(night_site.settings, identity=(ours,), people=AccountGroupSettings())
+    ours = build_settings("identity", name="ours", issuer="x", client_id="y")
+    brought = {**night_site.settings.brought, "identity": (ours,)}
+    night_site.settings = replace(night_site.settings, brought=brought, people=AccountGroupSettings())
     facts = {"provider": "ours", "groups": ["spica"], "seen": time.time()}
     token = night_site.store.users.add_account("bob")
     night_site.store.grants.add_grant("identity", subject="bob", object="x bob", actor="ours", facts=facts)

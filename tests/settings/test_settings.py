@@ -254,7 +254,7 @@ def test_an_engine_brings_its_settings(tmp_path):
     assert "hven.toml:6: node.0.name: is missing" in said
 
 
-@pytest.mark.parametrize("section", ["portals", "projects", "identity", "readers"])
+@pytest.mark.parametrize("section", ["portals", "projects", "readers"])
 def test_a_list_of_what_has_sections_by_name_says_how_to_write_them(tmp_path, section):
     (fault,) = faults(tmp_path, f'title = "x"\n[[{section}]]\nname = "mars"\n')
     assert (

@@ -30,9 +30,6 @@ BOMB_BYTES = 4096 * MEBIBYTE
 
 # what each kind that asks a server needs beside the address
 OPTIONS: dict[str, dict[str, Any]] = {
-    "fits": {"mode": "header", "files": "a.fits"},
-    "product": {"mode": "header", "files": "a.fits"},
-    "files": {"adql": "SELECT path FROM a.b", "checksums": True},
     "votable": {},
     **load_core_fixtures("HTTP_SOURCE_OPTIONS"),
 }

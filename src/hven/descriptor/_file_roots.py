@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from hven.adql.adql_writer import write_adql, write_adql_literal
 from hven.descriptor._column_expressions import parse_placeholder, parse_written_expression, split_template
+from hven.model import plugins
 from hven.model.table import FileRoot
-from hven.sources.remote_stores import REMOTE_SCHEMES, can_open_scheme
+from hven.sources.remote_stores import find_scheme_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hven.descriptor._collection_context import CollectionContext
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
+    from hven.model.errors import TextPlace
 
 WEB_SCHEMES = ("http", "https")
 
@@ -54,7 +56,7 @@ def read_file_root(
             message = f"{root_text} is outside the site, and not in `roots` in hven.toml"
             remedy = f'ask the site\'s operators to add it to hven.toml: roots = ["{directory}"]'
     else:
-        message, remedy = _find_address_problem(file_root)
+        message, remedy = _find_address_problem(file_root, root_text.place, faults)
     if message:
         faults.add_error(f"files.root: {message}", root_text.place, remedy)
         return None
@@ -81,7 +83,7 @@ def _read_path_prefix(file_fields: LocatedKeyValues, faults: FaultCollector) -> 
     return str(path) if path.parts else ""
 
 
-def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
+def _find_address_problem(file_root: FileRoot, place: TextPlace, faults: FaultCollector) -> tuple[str, str]:
     """Return what is wrong with an address, and the remedy; two empty texts if nothing is."""
     address = file_root.address
     try:
@@ -98,10 +100,13 @@ def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
             "the address contains spaces, or has . or .. as a part",
             "write the complete address, without these parts and spaces",
         )
-    if not can_open_scheme(str(file_root.scheme)):
-        return (
-            f"Hven cannot open addresses that begin with {file_root.scheme}://"
-        ), f"use one of {', '.join(REMOTE_SCHEMES)}"
+    scheme_error = find_scheme_error(file_root.scheme)
+    if scheme_error is None:
+        return "", ""
+    if plugins.find_unused_package("remote_stores", str(file_root.scheme)) is None:
+        return scheme_error.message, scheme_error.remedy
+    # only a warning: what was published stays at its address, although its files cannot be read
+    faults.add_warning(f"files.root: {scheme_error.message}", place, scheme_error.remedy)
     return "", ""
 
 

@@ -222,6 +222,15 @@ class PluginPackage:
         empty.
     sky_names
         Names that it adds to `hven.sky`, each the place of an object as ``module:name``.
+    external_accounts
+        Place of a class that knows the accounts of people who log in elsewhere, a `hven.site.auth.ExternalAccounts`, as
+        ``module:name``. Empty: none.
+    remote_stores
+        Classes that read files on other servers, by the schemes of addresses (``ftp``), each the place of a
+        `hven.sources.remote_stores.RemoteStore` as ``module:name``.
+    remote_file_cache
+        Place of the class through which services read these files, a `hven.services.remote_files.RemoteFileCache`, as
+        ``module:name``. Its argument is the settings of the site. Empty: none.
     identifiers
         Place of a class that knows the DOIs of collections and releases, a `hven.site.PersistentIdentifiers`, as
         ``module:name``. Its argument is the database of the system state. Empty: the package gives no DOIs.
@@ -278,6 +287,9 @@ class PluginPackage:
     job_providers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     header_columns: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     sky_names: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    external_accounts: str = field(default="", metadata=_NAMES_OBJECTS)
+    remote_stores: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    remote_file_cache: str = field(default="", metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
 
     def __post_init__(self) -> None:

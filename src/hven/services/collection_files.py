@@ -45,8 +45,8 @@ from hven.model.errors import (
 from hven.model.table import FILES_UTYPE, Column, Table, TemplateExpression, find_file_root
 from hven.model.types import STRING
 from hven.services import remote_files
-from hven.services._remote_blocks import RemoteFileRanges
 from hven.services.addresses import ADDRESS_CHARACTERS
+from hven.services.remote_files import RemoteFileRanges
 from hven.site import record_sent_data
 from hven.site.auth import OWNER_PRINCIPAL, can_see_whole_collection, impersonation
 
@@ -744,8 +744,8 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
     remote_state = remote_files.request_file_state(context, row, with_first_block=True)
     if remote_state is None:
         return Path(find_file_path(context.site.settings, row))
-    block_cache = remote_files.get_remote_block_cache(context)
-    ranges_by_path: dict[str, RemoteFileRanges | None] = {str(row["path"]): RemoteFileRanges(block_cache, remote_state)}
+    file_cache = remote_files.get_remote_file_cache(context)
+    ranges_by_path: dict[str, RemoteFileRanges | None] = {str(row["path"]): RemoteFileRanges(file_cache, remote_state)}
 
     def find_companion(path: str) -> RemoteFileRanges | None:
         if path in ranges_by_path:
@@ -755,7 +755,7 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
         if path in found_files.rows or path in found_files.refused:
             state = remote_files.request_file_state(context, found_files.get_row(path), with_first_block=True)
             if state is not None:
-                ranges = RemoteFileRanges(block_cache, state)
+                ranges = RemoteFileRanges(file_cache, state)
         ranges_by_path[path] = ranges
         return ranges
 
@@ -899,7 +899,7 @@ def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, 
     yield None
     file = remote_files.request_file_state(context, row)
     assert file is not None  # noqa: S101  (the file is remote)
-    remote_block_cache = remote_files.get_remote_block_cache(context)
+    file_cache = remote_files.get_remote_file_cache(context)
     with remote_files.add_file_path_to_errors(row):
         for offset in range(start, min(stop, file.bytes), PIECE_BYTES):
             yield None
@@ -907,7 +907,7 @@ def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, 
             # one whole piece: a span is cut off only at the end of the file
             piece_bytes = min(PIECE_BYTES, remaining_bytes)
             has_more = remaining_bytes > PIECE_BYTES
-            (piece,) = remote_block_cache.read_spans(file, piece_bytes, [offset], read_ahead=has_more)
+            (piece,) = file_cache.read_spans(file, piece_bytes, [offset], read_ahead=has_more)
             yield piece
 
 

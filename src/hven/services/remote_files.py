@@ -1,5 +1,7 @@
 """Request the state of collections' files on other servers, and check that it is the published one.
 
+A plug-in package reads the files (`hven.model.plugins.PluginPackage.remote_file_cache`).
+
 Common
 ------
 context
@@ -11,23 +13,24 @@ row
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from hven.model import plugins
 from hven.model.errors import HvenError, StorageUnavailableError, UpstreamError, format_message
 from hven.model.table import find_file_root
-from hven.services._remote_blocks import RemoteBlockCache
-from hven.sources.remote_stores import LATER_REMEDY
+from hven.sources.remote_stores import LATER_REMEDY, OWNER_REMEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
     from concurrent.futures import Future
 
     from hven.model.table import FileRoot
-    from hven.services._remote_blocks import RemoteFileState
     from hven.services.face import ServiceContext
+    from hven.sources.remote_stores import RemoteFileFacts
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -35,10 +38,96 @@ MAX_CONCURRENT_CALLS = 8  # threads of one request that wait for other servers
 FILES_PER_REQUEST = 64  # files on other servers whose states are requested concurrently
 
 
-def get_remote_block_cache(context: ServiceContext) -> RemoteBlockCache:
-    """Return the site's cache of blocks of files on other servers."""
-    block_cache: RemoteBlockCache = context.site.get_or_create(RemoteBlockCache, context.site.settings)
-    return block_cache
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFileState:
+    """State of a file on another server: its root, its path below the root and its size in bytes.
+
+    `key` identifies this state of this file.
+    """
+
+    root: FileRoot
+    path: str
+    file_fact: RemoteFileFacts
+    bytes: int
+    key: str
+
+
+class RemoteFileCache(Protocol):
+    """What reads files on other servers for all readers of a site."""
+
+    async def get_file_state(self, root: FileRoot, path: str) -> RemoteFileState:
+        """Request the current state of a file.
+
+        Raises
+        ------
+        UpstreamError
+            The server does not give the file, or does not respond in time.
+        OverloadedError
+            Too many requests wait for other servers.
+        """
+
+    def start_file_state_request(
+        self, root: FileRoot, path: str, *, with_first_block: bool = False
+    ) -> Future[RemoteFileState]:
+        """Begin to request the current state of a file.
+
+        With `with_first_block`, the request also fetches the first bytes of a file whose state is not cached.
+        """
+
+    def preload_first_block(self, root: FileRoot, path: str) -> None:
+        """Begin to fetch the first bytes of a file that is needed soon; an error is raised when the file is read."""
+
+    def wait_for_future(self, future: Future[Any]) -> Any:
+        """Wait in a thread for a request that runs, and return its result."""
+
+    def find_recent_failure(self, root: FileRoot, path: str) -> UpstreamError | None:
+        """Return why a file could not be read a short time ago; None if it was not tried or succeeded."""
+
+    def read_spans(
+        self, file: RemoteFileState, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False
+    ) -> Iterator[bytes]:
+        """Yield up to `span_bytes` bytes at each of some offsets, in a thread."""
+
+    def stream_pieces(self, file: RemoteFileState, begin: int, end: int) -> AsyncGenerator[bytes]:
+        """Yield the bytes from `begin` to before `end`, as fast as the client takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFileRanges:
+    """Byte ranges of a state of a file on another server (`hven.formats.media.RemoteFileBytes`)."""
+
+    cache: RemoteFileCache
+    file: RemoteFileState
+
+    @property
+    def length(self) -> int:
+        """Size of the file in bytes."""
+        return self.file.bytes
+
+    def read_spans(self, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False) -> Iterator[bytes]:
+        """Read up to `span_bytes` bytes at each of some offsets."""
+        return self.cache.read_spans(self.file, span_bytes, offsets, read_ahead=read_ahead)
+
+
+@plugins.cache_until_selection
+def _load_cache_class() -> Any:
+    """Load the class of the first package in use that has one; None: no package has."""
+    return next((cache_class for _, cache_class in plugins.iterate_package_objects("remote_file_cache")), None)
+
+
+def get_remote_file_cache(context: ServiceContext) -> RemoteFileCache:
+    """Return what reads files on other servers for the site.
+
+    Raises
+    ------
+    UpstreamError
+        No package in use reads them.
+    """
+    cache_class = _load_cache_class()
+    if cache_class is None:
+        raise UpstreamError("the file's server cannot be used", remedy=OWNER_REMEDY)
+    file_cache: RemoteFileCache = context.site.get_or_create(cache_class, context.site.settings)
+    return file_cache
 
 
 def find_remote_root(row: dict[str, Any]) -> tuple[FileRoot, str] | None:
@@ -120,10 +209,10 @@ def request_file_state(
     remote_root = find_remote_root(row)
     if remote_root is None:
         return None
-    block_cache = get_remote_block_cache(context)
     with add_file_path_to_errors(row):
-        file_request = block_cache.start_file_state_request(*remote_root, with_first_block=with_first_block)
-        return require_unchanged_remote_file(row, block_cache.wait_for_future(file_request))
+        file_cache = get_remote_file_cache(context)
+        file_request = file_cache.start_file_state_request(*remote_root, with_first_block=with_first_block)
+        return require_unchanged_remote_file(row, file_cache.wait_for_future(file_request))
 
 
 def create_read_ahead_call(context: ServiceContext, row: dict[str, Any]) -> Callable[[], None] | None:
@@ -139,7 +228,12 @@ def create_read_ahead_call(context: ServiceContext, row: dict[str, Any]) -> Call
     remote_root = find_remote_root(row)
     if remote_root is None:
         return None
-    return partial(get_remote_block_cache(context).preload_first_block, *remote_root)
+    return partial(_preload_file, context, *remote_root)
+
+
+def _preload_file(context: ServiceContext, root: FileRoot, path: str) -> None:
+    with suppress(UpstreamError):  # it is raised again when the file is read
+        get_remote_file_cache(context).preload_first_block(root, path)
 
 
 def request_file_states(
@@ -159,26 +253,29 @@ def request_file_states(
         Rows in the same order; an error in place of a row if its server does not give the file, or if the file could
         not be read a short time ago.
     """
-    block_cache = get_remote_block_cache(context)
     results: list[dict[str, Any] | HvenError] = []
+    try:
+        file_cache = get_remote_file_cache(context)
+    except UpstreamError as error:
+        return [error] * len(file_rows)
     for start in range(0, len(file_rows), FILES_PER_REQUEST):
         file_requests: list[tuple[dict[str, Any], FileRoot, str, Future[RemoteFileState] | None]] = []
         for row in file_rows[start : start + FILES_PER_REQUEST]:
             root, path_below = find_file_root(row["path"], row["roots"])
             file_request = None
             if row["bytes"] is None or row["modified"] is None:
-                file_request = block_cache.start_file_state_request(root, path_below)
+                file_request = file_cache.start_file_state_request(root, path_below)
             file_requests.append((row, root, path_below, file_request))
         for row, root, path_below, file_request in file_requests:
             try:
                 with add_file_path_to_errors(row):
-                    failure = block_cache.find_recent_failure(root, path_below)
+                    failure = file_cache.find_recent_failure(root, path_below)
                     if failure is not None:
                         raise failure
                     if file_request is None:
                         results.append(row)
                     else:
-                        file_state = require_unchanged_remote_file(row, block_cache.wait_for_future(file_request))
+                        file_state = require_unchanged_remote_file(row, file_cache.wait_for_future(file_request))
                         results.append(_with_remote_file_state(row, file_state))
             except HvenError as error:
                 results.append(error)

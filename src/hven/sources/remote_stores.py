@@ -1,10 +1,11 @@
-"""Read files on remote servers: one interface for facts, bytes and lists, whatever the protocol."""
+"""Read files on remote servers: one interface for facts, bytes and lists. Plug-in packages have the protocols."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from hven.model.errors import SourceError
+from hven.model import plugins
+from hven.model.errors import SourceError, UserError
 from hven.model.table import FileRoot
 from hven.sources._reading.data_files import COMPRESSED_EXTENSIONS
 from hven.sources._reading.file_listing import find_data_files
@@ -14,21 +15,22 @@ from hven.sources._stores.file_facts import (
     LATER_REMEDY,
     MEBIBYTE,
     OWNER_REMEDY,
+    REFUSED_MESSAGE,
     NoRangesError,
     RemoteFileFacts,
+    RemoteStore,
+    WebStore,
     build_changed_file_error,
+    build_missing_file_error,
     build_timeout_error,
+    build_unreachable_error,
     find_directory_before_wildcard,
     is_pattern_match,
 )
-from hven.sources._stores.fsspec_store import FSSPEC_SCHEMES, FsspecStore
-from hven.sources._stores.ftp_store import FtpStore
 from hven.sources._stores.remote_files import ARCHIVE_EXTENSIONS, expand_archives, list_remote_files
-from hven.sources._stores.s3_store import S3Store
-from hven.sources._stores.web_store import WebStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile
@@ -40,133 +42,53 @@ __all__ = [
     "LATER_REMEDY",
     "MEBIBYTE",
     "OWNER_REMEDY",
-    "REMOTE_SCHEMES",
+    "REFUSED_MESSAGE",
     "DirectoryStore",
     "NoRangesError",
     "RemoteFileFacts",
     "RemoteStore",
     "WebStore",
     "build_changed_file_error",
+    "build_missing_file_error",
     "build_timeout_error",
-    "can_open_scheme",
+    "build_unreachable_error",
     "find_directory_before_wildcard",
     "find_remote_or_archived_files",
+    "find_scheme_error",
     "is_pattern_match",
     "open_remote_store",
     "require_local_files",
 ]
 IDLE_TIMEOUT_SECONDS = 60.0  # that a server may be silent while heads are read
-REMOTE_SCHEMES = ("http", "https", "ftp", "s3", "s3a", *FSSPEC_SCHEMES)
 
 
-class RemoteStore(Protocol):
-    """The files below a root on another server.
-
-    Raises
-    ------
-    UpstreamError
-        The server is away, refuses, has no such file, or has another one than `fetch_facts` says; words for readers,
-        without its name.
-    UpstreamTimeoutError
-        It does not respond in time.
-    NoRangesError
-        It gives whole files alone.
-    """
-
-    def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Request size, time and tag.
-
-        Parameters
-        ----------
-        path
-            Below the root, without a slash at its begin.
-
-        Returns
-        -------
-        fact
-            What is not said is None.
-
-        Raises
-        ------
-        UpstreamError
-            See above.
-        """
-
-    def fetch_facts_and_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
-        """Request size, time and tag, with the first bytes where one request returns both.
-
-        Parameters
-        ----------
-        path
-            Below the root.
-        size
-            Bytes at most.
-
-        Returns
-        -------
-        fact, bytes
-            What is not said is None; empty: they are to be asked for.
-
-        Raises
-        ------
-        UpstreamError
-            See above.
-        """
-
-    def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """Read a part of a file.
-
-        Parameters
-        ----------
-        path
-            Below the root.
-        start_offset, end_offset
-            The first byte, and that behind the last.
-        fact
-            What was said of the file: of another state nothing is given.
-
-        Yields
-        ------
-        part
-            Some bytes.
-
-        Raises
-        ------
-        UpstreamError
-            See above.
-        """
-
-    def list_files(
-        self, patterns: Sequence[str], ignore_patterns: Sequence[str], /
-    ) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """List files.
-
-        Parameters
-        ----------
-        patterns, ignore_patterns
-            Of paths: those that one of the first means, and none of the second.
-
-        Yields
-        ------
-        path, fact
-            In the order of the paths.
-
-        Raises
-        ------
-        UserError
-            The server lists nothing.
-        """
+@plugins.cache_until_selection
+def _load_store_classes() -> Mapping[str, Any]:
+    """Load the classes of the packages in use by the schemes of addresses."""
+    return dict(plugins.iterate_package_objects("remote_stores"))
 
 
-def can_open_scheme(scheme: str) -> bool:
-    """Return whether files can be read by a scheme.
+def find_scheme_error(scheme: str | None) -> UserError | None:
+    """Find why files cannot be read by a scheme.
 
     Parameters
     ----------
     scheme
         ``https``, ``ftp``, ``s3`` ..
+
+    Returns
+    -------
+    error
+        Its message names a package that the settings leave out; None: a package in use reads such files.
     """
-    return scheme in REMOTE_SCHEMES
+    schemes = _load_store_classes()
+    if scheme in schemes:
+        return None
+    remedy = "install a plug-in package that reads files of other servers"
+    if schemes:
+        remedy = f"use one of {', '.join(schemes)}"
+    unused_error = plugins.find_unused_plugin_error("remote_stores", str(scheme))
+    return unused_error or UserError(f"Hven cannot open addresses that begin with {scheme}://", remedy=remedy)
 
 
 def open_remote_store(
@@ -188,27 +110,29 @@ def open_remote_store(
     Returns
     -------
     store
-        For threads.
+        For threads; a `WebStore` for ``http`` and ``https``.
 
     Raises
     ------
     SourceError
         A library is missing.
     UserError
-        A secret, or a host, is not known.
+        A secret, or a host, is not known; or no package in use reads such files.
     ForbiddenError
         Its address is private.
     """
+    scheme_error = find_scheme_error(root.scheme)
+    if scheme_error is not None:
+        raise scheme_error
     options: Mapping[str, str] = {
         key: resolve_secret(value) if value.startswith("$") and resolve_secret is not None else value
         for key, value in root.options.items()
     }
-    kinds: dict[str, Any] = {"http": WebStore, "https": WebStore, "ftp": FtpStore, "s3": S3Store, "s3a": S3Store}
-    kind = kinds.get(str(root.scheme), FsspecStore)
-    opened_store: RemoteStore = kind(
+    store_class = _load_store_classes()[str(root.scheme)]
+    remote_store: RemoteStore = store_class(
         root.address, options, allow_private=allow_private, timeout_seconds=timeout_seconds
     )
-    return opened_store
+    return remote_store
 
 
 def find_remote_or_archived_files(
@@ -242,10 +166,11 @@ def find_remote_or_archived_files(
     if options.root:
         address = options.root.rstrip("/")
         root = FileRoot(address=address, path_prefix="", options=options.options, redirects_clients=False)
-        if root.scheme is None or not can_open_scheme(root.scheme):
-            raise SourceError(
+        if root.scheme not in _load_store_classes():
+            unused_error = plugins.find_unused_plugin_error("remote_stores", str(root.scheme))
+            raise unused_error or SourceError(
                 f"Hven cannot read from {options.root}",
-                remedy=f"write `root` with one of these schemes: {', '.join(REMOTE_SCHEMES)}",
+                remedy=f"write `root` with one of these schemes: {', '.join(_load_store_classes())}",
             )
         remote_store = open_remote_store(
             root,

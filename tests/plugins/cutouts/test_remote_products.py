@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from asgi_client import Client
 from astropy.io import fits
-from test_products_elsewhere import CUBE, IMAGE, TABLE, open_far_client, stored_root  # noqa: F401
 
 from hven.plugins.cutouts import rotations
 from hven.services import remote_files
 from hven.services.face import ServiceContext
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import remote_stores
+from remote_products import CUBE, IMAGE, TABLE, open_far_client, stored_root  # noqa: F401
 
 OBSERVED = f"""\
 services: [tap, obscore, datalink, soda, sia, files]

@@ -6,7 +6,7 @@ Here those that stand in sections.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping  # noqa: TC003  (types of fields are read when they are checked)
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,7 +28,14 @@ PICTURE_PATH_PATTERN = RELATIVE_PATH_PATTERN.removesuffix("$") + r"\.(svg|png|jp
 
 
 def build_setting_metadata(
-    doc: str, *, example: str = "another form", placed: str = "", size: bool = False, is_list: bool = False, **rule: Any
+    doc: str,
+    *,
+    example: str = "another form",
+    placed: str = "",
+    size: bool = False,
+    is_list: bool = False,
+    is_section_name: bool = False,
+    **rule: Any,
 ) -> dict[str, Any]:
     """Describe a field of hven.toml, as its `metadata`; without a default it is required.
 
@@ -44,6 +51,8 @@ def build_setting_metadata(
         Bytes, which may be written ``2 GiB``.
     is_list
         Several values, which a variable has between commas.
+    is_section_name
+        The name of an entry of a repeated section, which stands in its heading: ``[readers.NAME]``.
     rule
         Bounds of `pydantic.Field`.
 
@@ -52,7 +61,15 @@ def build_setting_metadata(
     metadata
         For `dataclasses.field`.
     """
-    return {"doc": doc, "example": example, "placed": placed, "size": size, "many": is_list, "rule": rule}
+    metadata = {"doc": doc, "example": example, "placed": placed, "size": size, "many": is_list, "rule": rule}
+    return metadata | {"is_section_name": is_section_name}
+
+
+def has_section_name(settings_class: Any) -> bool:
+    """Return whether entries of a section have names of their own, as in ``[readers.NAME]``."""
+    if not is_dataclass(settings_class):
+        return False
+    return any(item.metadata.get("is_section_name") for item in fields(settings_class))
 
 
 def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
@@ -95,7 +112,8 @@ class SettingsSection:
     doc
         Its line of documentation.
     is_repeated
-        There may be several: ``[[name]]``.
+        There may be several: ``[[name]]``; or ``[name.NAME]``, if a field of `settings_class` is the name of its
+        section.
     previous_setting
         The setting that it is documented behind.
     required_modules
@@ -320,7 +338,9 @@ class DescriptorPythonLimits:
 class SampleReaderProgram:
     """A program that reads files of samples which Hven cannot: ``[readers.NAME]``."""
 
-    name: str = field(metadata=build_setting_metadata("its name is that of the section: [readers.NAME]"))
+    name: str = field(
+        metadata=build_setting_metadata("its name is that of the section: [readers.NAME]", is_section_name=True)
+    )
     command: tuple[str, ...] = field(
         metadata=build_setting_metadata(
             (
@@ -598,63 +618,12 @@ class LoginSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityProviderSettings:
-    """A provider of OpenID Connect by whom readers log in: ``[identity.NAME]``."""
-
-    name: str = field(metadata=build_setting_metadata("its name is that of the section: [identity.NAME]"))
-    issuer: str = field(
-        metadata=build_setting_metadata(
-            "address of the provider, as it appears in its tokens, for example https://aai.egi.eu/auth/realms/egi",
-            pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]+$",
-            example="an address such as 'https://aai.example.org'",
-        )
-    )
-    client_id: str = field(metadata=build_setting_metadata("the site's identifier at the provider"))
-    client_secret: str | None = define_setting(
-        None,
-        "$NAME of the secret that contains the password that the provider assigned to this site, if there is one",
-        pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
-        example="'$NAME' of a secret",
-    )
-    title: str | None = define_setting(
-        None, ("name of the provider on the page /login. Default: the name of the provider in hven.toml")
-    )
-    scope: str = define_setting("openid profile", "scope that Hven requests from the provider")
-    audience: tuple[str, ...] = define_setting(
-        (), ("audiences that Hven accepts in tokens from programs, in addition to client_id")
-    )
-    groups: str | None = define_setting(None, "claim that contains a person's groups")
-    group_names: Mapping[str, str] = define_setting(
-        dict,
-        (
-            "names of groups in policies, as `name at the provider = name in policies`. Other groups keep their names, "
-            "except that Hven ignores groups whose names contain a colon"
-        ),
-    )
-    account: str | None = define_setting(
-        None,
-        (
-            "claim that contains the account name for a new person, for example preferred_username. Use it only if the "
-            "provider never assigns the same name to two people. Default: Hven generates names"
-        ),
-    )
-    accounts: Mapping[str, str] = define_setting(
-        dict, "accounts of persons, as `identifier at the provider (sub) = name of the account`"
-    )
-    join: bool = define_setting(
-        False,
-        (
-            "true: everybody whom the provider knows gets an account at the first log-in. false: only the persons in "
-            "`accounts` have one"
-        ),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSettings:
     """People who share collections: ``[projects.NAME]``. Who is a member, and in which role, the store knows."""
 
-    name: str = field(metadata=build_setting_metadata("its name is that of the section: [projects.NAME]"))
+    name: str = field(
+        metadata=build_setting_metadata("its name is that of the section: [projects.NAME]", is_section_name=True)
+    )
     title: str | None = define_setting(None, "name of the project for readers")
     description: str | None = define_setting(None, "one paragraph about the project")
     contact: str | None = define_setting(None, "person or address for questions")
@@ -782,7 +751,9 @@ class PortalSettings:
         Accounts that operate its collections, and no others.
     """
 
-    name: str = field(metadata=build_setting_metadata("its name is that of the section: [portals.NAME]"))
+    name: str = field(
+        metadata=build_setting_metadata("its name is that of the section: [portals.NAME]", is_section_name=True)
+    )
     host: str | None = define_setting(
         None,
         "host name of the portal, for example medoc.example.org. Alternatively, give `path`",

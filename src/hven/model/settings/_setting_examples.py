@@ -188,20 +188,6 @@ own_passwords = false
 proxy_header = "X-Remote-User"
 proxies = ["127.0.0.1", "10.1.0.0/24"]
 """,
-    "identity": """\
-[identity.egi]
-issuer = "https://aai.egi.eu/auth/realms/egi"
-client_id = "hven"
-client_secret = "$EGI_SECRET"
-title = "EGI Check-in"
-scope = "openid email profile"
-audience = ["hven-programs"]
-groups = "eduperson_entitlement"
-group_names = {"urn:mace:egi.eu:group:spica" = "spica"}
-account = "preferred_username"
-accounts = {"a1b2c3@egi.eu" = "anna"}
-join = true
-""",
     "registry": """\
 [registry]
 organisation = "Uraniborg"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, TextPlace, UserError, find_close_match, suggest_spelling
 from hven.model.settings._secrets import resolve_secret
+from hven.model.settings._sections import has_section_name
 from hven.model.settings._site_settings import Settings
 from hven.model.settings._validation import (
-    NAMED_SECTION_CLASSES,
     build_settings_file_model,
     collect_setting_metadata,
     collect_settings_sections,
@@ -183,7 +183,7 @@ def _convert_byte_sizes(data: dict[str, Any]) -> None:
 def _list_named_sections() -> set[str]:
     """Return the sections whose entries have names of their own, as in ``[readers.NAME]``."""
     sections = collect_settings_sections().items()
-    return {name for name, section in sections if section.settings_class in NAMED_SECTION_CLASSES}
+    return {name for name, section in sections if has_section_name(section.settings_class)}
 
 
 def _find_invalid_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,6 @@ from hven.model.settings._sections import (
     FederatedSearchSettings,
     FileCacheSettings,
     HealthSettings,
-    IdentityProviderSettings,
     InPlaceDatabaseLimits,
     JobLimits,
     LoginSettings,
@@ -286,9 +285,6 @@ class Settings:
         AccountGroupSettings, "groups and other names of accounts, for policies"
     )
     login: LoginSettings = define_setting(LoginSettings, "how readers log in")
-    identity: tuple[IdentityProviderSettings, ...] = define_setting(
-        (), "OpenID Connect providers with which readers log in, each with its own name"
-    )
     tree: CountTreeSettings = define_setting(CountTreeSettings, "the tree with counts on the home page")
     registry: RegistrySettings = define_setting(
         RegistrySettings, "what the site publishes about itself for registries of the Virtual Observatory (/oai)"

@@ -12,14 +12,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
-from hven.model.settings._sections import (
-    IdentityProviderSettings,
-    PortalSettings,
-    ProjectSettings,
-    SampleReaderProgram,
-    SettingsSection,
-    build_setting_metadata,
-)
+from hven.model.settings._sections import SettingsSection, build_setting_metadata, has_section_name
 from hven.model.settings._setting_examples import SECTION_EXAMPLES
 from hven.model.settings._site_settings import Settings
 
@@ -29,12 +22,6 @@ if TYPE_CHECKING:
 
 _BYTE_UNIT_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _BYTE_SIZE_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
-NAMED_SECTION_CLASSES = (
-    PortalSettings,
-    ProjectSettings,
-    IdentityProviderSettings,
-    SampleReaderProgram,
-)  # each in a section with its name: [portals.NAME]
 _NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,40}$"
 
 
@@ -215,8 +202,7 @@ def _build_section_model(name: str, *settings_classes: type) -> type[BaseModel]:
     for settings_class in settings_classes:
         hints = _evaluate_annotations(settings_class)
         for item in fields(settings_class):
-            is_section_name = settings_class in NAMED_SECTION_CLASSES and item.name == "name"
-            if not item.metadata or is_section_name:
+            if not item.metadata or item.metadata.get("is_section_name"):
                 continue
             toml_type = _to_toml_type(hints[item.name], item.name)
             is_required = item.default is item.default_factory is MISSING
@@ -241,7 +227,7 @@ def _to_toml_type(hint: Any, setting_name: str) -> Any:
         return dict[inner[0], inner[1]]  # type: ignore[valid-type]
     if origin is not tuple:
         return hint
-    if inner[0] in NAMED_SECTION_CLASSES:
+    if has_section_name(inner[0]):
         key = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
         return dict[key, _build_section_model(f"{setting_name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
     item_type: Any = inner[0]
@@ -283,7 +269,7 @@ def _build_section_values(section: SettingsSection, toml_values: Any) -> Any:
         own_values = {name: value for name, value in toml_values.items() if name in names}
         return section.settings_class(**_convert_lists_to_tuples(own_values))
     entries = toml_values
-    if section.settings_class in NAMED_SECTION_CLASSES:
+    if has_section_name(section.settings_class):
         entries = [{"name": key, **item} for key, item in toml_values.items()]
     return tuple(section.settings_class(**_convert_lists_to_tuples(item)) for item in entries)
 

@@ -9,11 +9,21 @@ import datetime as dt
 import io
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from hven.model.errors import HvenError, SourceError, StorageError, TextPlace, UpstreamError, format_message
+from hven.model.table import FileRoot
 from hven.plugins.hats import hats_catalogues as catalogues
 from hven.plugins.hats import hats_layout
-from hven.sources.remote_stores import CHANGED_MESSAGE, NoRangesError, RemoteFileFacts, WebStore
+from hven.sources.remote_stores import (
+    CHANGED_MESSAGE,
+    NoRangesError,
+    RemoteFileFacts,
+    open_remote_store,
+)
+
+if TYPE_CHECKING:
+    from hven.sources.remote_stores import WebStore
 
 IDLE_TIMEOUT_SECONDS = 20.0
 RANGE_TIMEOUT_SECONDS = 120.0  # for one range
@@ -89,12 +99,14 @@ class WebHatsClient:
     def _find_store(self, address: str) -> WebStore:
         store = self._stores.get(address)
         if store is None:
-            store = self._stores[address] = WebStore(
-                address,
-                {} if self._secret is None else {"authorization": self._secret},
+            options = {} if self._secret is None else {"authorization": self._secret}
+            opened_store = open_remote_store(
+                FileRoot(address=address, options=options),
+                resolve_secret=None,
                 allow_private=self._allow_private,
                 timeout_seconds=IDLE_TIMEOUT_SECONDS,
             )
+            store = self._stores[address] = cast("WebStore", opened_store)
         return store
 
     def open_folder(self, address: str) -> WebHatsFolder:

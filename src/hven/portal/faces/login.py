@@ -6,12 +6,9 @@ their password.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import anyio.to_thread
 import orjson
@@ -21,22 +18,22 @@ from hven import services
 from hven.model.errors import (
     ForbiddenError,
     HvenError,
-    NotFoundError,
     ParamError,
     TooManyRequestsError,
     UnauthenticatedError,
     UserError,
     format_message,
 )
-from hven.portal._pages import (
-    TemplateContext,
-    build_page_frame,
-    build_page_security_headers,
-    get_message_translator,
-    render_page,
-)
 from hven.portal._views import access_page
-from hven.services.addresses import build_session_cookie, get_host_url, is_cross_site
+from hven.portal._views.login_page import (
+    JSON_MEDIA_TYPE,
+    build_login_redirect,
+    is_json_client,
+    render_login_page,
+    sanitize_return_path,
+    send_login_error,
+)
+from hven.services.addresses import build_session_cookie, is_cross_site
 from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site.auth import change_password, impersonation
 from hven.site.auth.local import (
@@ -55,67 +52,25 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.site.auth import OpenIdProvider
     from hven.site.store import AccessGrant
 
-PENDING_LOGIN_COOKIE = "hven_oidc"  # the cookie of a log-in that is in progress
 MAX_BODY_BYTES = 8192  # of a request
-JSON_MEDIA_TYPE = "application/json"
 DEFAULT_TOKEN_DAYS = 90  # validity of a token
-# an address on this site, however a browser reads it, in characters that a header may contain
-_LOCAL_PATH_PATTERN = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginPage(TemplateContext):
-    """The page to log in, or the account of the user.
-
-    Attributes
-    ----------
-    name
-        The account; None if nobody is logged in.
-    tokens, made
-        Its tokens, and the new one, which is shown once.
-    changed, own_passwords
-        Whether the password was changed just now, and whether users set their own passwords.
-    failed, given
-        Why the log-in failed, ``often`` or ``wrong``, and the account that was written.
-    next
-        Path to which the log-in leads.
-    problem
-        Message of an error.
-    providers
-        Names and titles of the identity providers.
-    """
-
-    template = "login.html"
-    name: str | None
-    tokens: Sequence[Mapping[str, object]]
-    made: str
-    changed: bool
-    own_passwords: bool
-    failed: str | None
-    given: str
-    next: str
-    problem: str
-    providers: Sequence[tuple[str, str]]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the routes of ``/login`` (GET: the user and the form; POST: begin a session) and ``/logout`` (POST)."""
     endpoints = _LoginEndpoints(context)
     routes = access_page.build_routes(context)
-    route = create_route("/login", endpoints.show_login, _send_error)
+    route = create_route("/login", endpoints.show_login, send_login_error)
     return [
         *routes,
         route,
-        create_route("/login", endpoints.log_in, _send_error, ["POST"]),
-        create_route("/login/oidc/{name}", endpoints.redirect_to_provider, _send_error),
-        create_route("/login/oidc/{name}/back", endpoints.finish_provider_login, _send_error),
-        create_route("/login/tokens", endpoints.create_token, _send_error, ["POST"]),
-        create_route("/login/tokens/end", endpoints.revoke_token, _send_error, ["POST"]),
-        create_route("/login/password", endpoints.set_password, _send_error, ["POST"]),
-        create_route("/logout", endpoints.log_out, _send_error, ["POST"]),
+        create_route("/login", endpoints.log_in, send_login_error, ["POST"]),
+        create_route("/login/tokens", endpoints.create_token, send_login_error, ["POST"]),
+        create_route("/login/tokens/end", endpoints.revoke_token, send_login_error, ["POST"]),
+        create_route("/login/password", endpoints.set_password, send_login_error, ["POST"]),
+        create_route("/logout", endpoints.log_out, send_login_error, ["POST"]),
     ]
 
 
@@ -137,17 +92,17 @@ class _LoginEndpoints:
             begin_session = partial(self.accounts.begin_session, *parse_authorization(authorization))
             name, proof = await anyio.to_thread.run_sync(begin_session)
             return self.send_session_proof(request, name, proof)
-        if _is_json_client(request):
+        if is_json_client(request):
             return _send_json({"name": principal})
-        return self.render_login(request, next_path=_sanitize_return_path(request.query_params.get("next", "")))
+        return self.render_login(request, next_path=sanitize_return_path(request.query_params.get("next", "")))
 
     async def log_in(self, request: Request) -> Response:
         self.check_same_site(request)
         form_values = await _read_short_form(request)
-        is_program = _is_json_client(request) or "username" in form_values  # SSO 2.0: #tls-with-password
+        is_program = is_json_client(request) or "username" in form_values  # SSO 2.0: #tls-with-password
         claimed_name = (form_values.get("name") or form_values.get("username", "")).strip()
         token = (form_values.get("token") or form_values.get("password", "")).strip()
-        next_path = _sanitize_return_path(form_values.get("next", ""))
+        next_path = sanitize_return_path(form_values.get("next", ""))
         check_token = partial(self.accounts.begin_session, claimed_name or None, token)
         try:
             # a password needs a name
@@ -162,10 +117,11 @@ class _LoginEndpoints:
         except (UnauthenticatedError, TooManyRequestsError) as error:
             if is_program:
                 raise
-            return _render_login_page(request, self.context, error=error, given=claimed_name, next_path=next_path)
+            return render_login_page(request, self.context, error=error, given=claimed_name, next_path=next_path)
         if is_program:
             return self.send_session_proof(request, name, proof)
-        return self.redirect(request, {"set-cookie": self.build_login_cookie(request, proof)}, next_path)
+        headers = {"set-cookie": self.build_login_cookie(request, proof)}
+        return build_login_redirect(request, self.site.settings, headers, next_path)
 
     def send_session_proof(self, request: Request, name: str, proof: str) -> Response:
         """Give a program its session, as a cookie and as a bearer token."""
@@ -174,68 +130,10 @@ class _LoginEndpoints:
             "x-vo-bearer": proof,
             "x-vo-authenticated": name,
         }
-        if _is_json_client(request):
+        if is_json_client(request):
             return _send_json({"name": name, "seconds": round(SESSION_SECONDS)}, headers)
         return Response(
             f"logged in as {name}\n", headers={**headers, "cache-control": "no-store"}, media_type="text/plain"
-        )
-
-    async def redirect_to_provider(self, request: Request) -> Response:
-        """Send a browser to a provider of OpenID Connect."""
-        try:
-            provider, return_address = self.find_provider(request)
-            address, pending_state = await anyio.to_thread.run_sync(provider.begin_login, return_address)
-        except HvenError as error:
-            return _render_login_page(request, self.context, problem=error)
-        next_path = _sanitize_return_path(request.query_params.get("next", ""))
-        pending_state = f"{provider.provider_settings.name}|{pending_state}|{next_path}"
-        headers = {
-            "location": address,
-            "set-cookie": self.build_pending_login_cookie(request, pending_state),
-            "cache-control": "no-store",
-        }
-        return Response(None, 303, headers)
-
-    async def finish_provider_login(self, request: Request) -> Response:
-        """Begin the session of a user who comes back from a provider."""
-        try:
-            provider, return_address = self.find_provider(request)
-            provider_cookie = unquote(request.cookies.get(PENDING_LOGIN_COOKIE, ""))
-            name, _, pending_state = provider_cookie.partition("|")
-            pending_state, _, next_path = pending_state.partition("|")
-            query_params = dict(request.query_params)
-            own_state = pending_state if name == provider.provider_settings.name else ""
-            finish_login = partial(provider.finish_login, self.site.store, return_address, query_params, own_state)
-            state_key = query_params.get("state", "")[:128]
-            account = await services.verify_proof(
-                request, self.site.store, state_key, finish_login, may_be_password=True
-            )
-            proof = await anyio.to_thread.run_sync(self.site.store.sessions.begin_session, account, SESSION_SECONDS)
-        except HvenError as error:
-            response = _render_login_page(request, self.context, problem=error)
-        else:
-            login_cookie = self.build_login_cookie(request, proof)
-            response = self.redirect(request, {"set-cookie": login_cookie}, _sanitize_return_path(next_path))
-        response.headers.append("set-cookie", self.build_pending_login_cookie(request, None))
-        return response
-
-    def find_provider(self, request: Request) -> tuple[OpenIdProvider, str]:
-        provider = self.accounts.openid_providers.get(request.path_params["name"])
-        if provider is None:
-            raise NotFoundError("there is no such provider", remedy="see the list of providers at /login")
-        return (
-            provider,
-            f"{get_host_url(request, self.site.settings)}/login/oidc/{provider.provider_settings.name}/back",
-        )
-
-    def build_pending_login_cookie(self, request: Request, pending_state: str | None) -> str:
-        return build_session_cookie(
-            request,
-            self.site.settings,
-            pending_state,
-            "/login/oidc",
-            cookie_name=PENDING_LOGIN_COOKIE,
-            max_age_seconds=600,
         )
 
     async def create_token(self, request: Request) -> Response:
@@ -255,7 +153,7 @@ class _LoginEndpoints:
             purpose=form_values.get("purpose", ""),
         )
         grant, token = await anyio.to_thread.run_sync(make_token)
-        if _is_json_client(request):
+        if is_json_client(request):
             return _send_json({"token": token, **_token_to_json(grant)})
         return self.render_login(request, made=token)
 
@@ -264,9 +162,9 @@ class _LoginEndpoints:
         token_id = form_values.get("id", "")
         revoke = partial(revoke_personal_token, self.site.store, token_id, revoked_by=account, account=account)
         await anyio.to_thread.run_sync(revoke)
-        if _is_json_client(request):
+        if is_json_client(request):
             return _send_json({"id": form_values["id"]})
-        return self.redirect(request, {})
+        return build_login_redirect(request, self.site.settings, {})
 
     async def set_password(self, request: Request) -> Response:
         """Set a password, if the user knows the old one or the account's token; all other sessions end."""
@@ -277,8 +175,7 @@ class _LoginEndpoints:
                 raise ForbiddenError("on this site, only the owner sets passwords", remedy="ask the owner for one")
             if new_password != form_values.get("again", new_password).strip():
                 raise UserError("the two new passwords differ", remedy="write the same password twice")
-            old_password = form_values
-            check_password = partial(self.accounts.check_account_secret, account, old_password.get("old", "").strip())
+            check_password = partial(self.accounts.check_account_secret, account, form_values.get("old", "").strip())
             check_token_only = partial(check_password, can_be_password=False)
             await services.verify_proof(
                 request, self.site.store, account, check_password, verify_token=check_token_only, may_be_password=True
@@ -287,10 +184,10 @@ class _LoginEndpoints:
             apply_change = partial(change_password, self.site.store, account, stored_password, changed_by=account)
             await anyio.to_thread.run_sync(apply_change)
         except HvenError as error:
-            if _is_json_client(request):
+            if is_json_client(request):
                 raise
             return self.render_login(request, problem=error)
-        if _is_json_client(request):
+        if is_json_client(request):
             response = _send_json({"name": account})
         else:
             response = self.render_login(request, changed=True)
@@ -311,40 +208,13 @@ class _LoginEndpoints:
             )
         return principal.name, await _read_short_form(request)
 
-    def render_login(
-        self,
-        request: Request,
-        *,
-        problem: HvenError | None = None,
-        next_path: str = "",
-        made: str = "",
-        changed: bool = False,
-    ) -> Response:
+    def render_login(self, request: Request, **page_options: Any) -> Response:
+        """Render the page for the reader; `page_options` are parameters of `render_login_page`."""
         principal = self.context.identify_principal(request)
         name = principal.impersonator or principal.name
-        if name is not None:
-            tokens = [_token_to_json(grant) for grant in self.site.store.grants.list_grants("token", subject=name)]
-        else:
-            tokens = []
-        return _render_login_page(
-            request,
-            self.context,
-            problem=problem,
-            name=name,
-            tokens=tokens,
-            next_path=next_path,
-            made=made,
-            changed=changed,
-        )
-
-    def redirect(self, request: Request, headers: Mapping[str, str], path: str = "") -> Response:
-        host_url = get_host_url(request, self.site.settings)
-        site_prefix = host_url.removesuffix(self.site.settings.root_path)
-        if path:
-            location = f"{site_prefix}{path}"
-        else:
-            location = f"{services.get_base_url(request, self.site.settings)}/login"
-        return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": location})
+        grants = [] if name is None else self.site.store.grants.list_grants("token", subject=name)
+        tokens = [_token_to_json(grant) for grant in grants]
+        return render_login_page(request, self.context, name=name, tokens=tokens, **page_options)
 
     async def log_out(self, request: Request) -> Response:
         self.check_same_site(request)
@@ -352,10 +222,10 @@ class _LoginEndpoints:
         if proof is not None:
             await anyio.to_thread.run_sync(self.site.store.sessions.end_session, proof)
         headers = {"set-cookie": self.build_login_cookie(request, None)}
-        if _is_json_client(request):
+        if is_json_client(request):
             response = _send_json({"name": None}, headers)
         else:
-            response = self.redirect(request, headers)
+            response = build_login_redirect(request, self.site.settings, headers)
         if impersonation.IMPERSONATION_COOKIE in request.cookies:
             expired_cookie = build_session_cookie(
                 request, self.site.settings, None, cookie_name=impersonation.IMPERSONATION_COOKIE
@@ -374,17 +244,9 @@ class _LoginEndpoints:
         return build_session_cookie(request, self.site.settings, proof)
 
 
-def _sanitize_return_path(path: str) -> str:
-    """Return a path of this site; an empty text for any other address."""
-    if _LOCAL_PATH_PATTERN.fullmatch(path):
-        return path
-    return ""
-
-
 async def _read_short_form(request: Request) -> Mapping[str, str]:
     """Read a form or a JSON object with a few short texts."""
-    media_type = request
-    if media_type.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
         params = await services.read_params(request, MAX_BODY_BYTES)
         return {name.lower(): params.read_one(name) or "" for name in params.values}
     try:
@@ -395,72 +257,6 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
     if not isinstance(json_values, dict) or not all(isinstance(value, str) for value in json_values.values()):
         raise ParamError("the body is not a JSON object with strings", remedy='send {"name": "anna", "token": "..."}')
     return json_values
-
-
-def _send_error(request: Request, error: Exception) -> Response:
-    status = services.find_http_status(error)
-    message = services.write_error_message(error, services.get_request_id(request))
-    error_headers = services.build_error_headers(error)
-    headers = {**error_headers, **_build_token_challenge_header(error), "cache-control": "no-store"}
-    if _is_json_client(request):
-        return Response(services.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
-    return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
-
-
-def _build_token_challenge_header(error: BaseException) -> Mapping[str, str]:
-    """Build a challenge that asks for a token; with ``Bearer``, browsers open no dialog."""
-    if isinstance(error, UnauthenticatedError):
-        return {"www-authenticate": 'Bearer realm="hven"'}
-    return {}
-
-
-def _render_login_page(
-    request: Request,
-    context: ServiceContext,
-    *,
-    error: UnauthenticatedError | TooManyRequestsError | None = None,
-    problem: HvenError | None = None,
-    name: str | None = None,
-    tokens: Sequence[Mapping[str, object]] = (),
-    given: str = "",
-    next_path: str = "",
-    made: str = "",
-    changed: bool = False,
-) -> Response:
-    frame = build_page_frame(request, context)
-    if error is None:
-        failure_kind = None
-    elif isinstance(error, TooManyRequestsError):
-        failure_kind = "often"
-    else:
-        failure_kind = "wrong"
-    if problem is None:
-        problem_text = ""
-    else:
-        message_translator = get_message_translator(frame.said)
-        request_id = services.get_request_id(request)
-        problem_text = message_translator.translate_error(problem, request_id)
-    providers = [(provider.name, provider.title or provider.name) for provider in context.site.settings.identity]
-    page = LoginPage(
-        name=name,
-        tokens=tokens,
-        made=made,
-        changed=changed,
-        own_passwords=context.site.settings.login.own_passwords,
-        failed=failure_kind,
-        given=given,
-        next=next_path,
-        problem=problem_text,
-        providers=providers,
-    )
-    body = render_page(page, frame)
-    headers = {**build_page_security_headers(), "cache-control": "no-store"}
-    shown_error = error or problem
-    if shown_error is None:
-        return services.answer_with_body(request, body, headers)
-    error_headers = services.build_error_headers(shown_error)
-    all_headers = {**headers, **error_headers, **_build_token_challenge_header(shown_error)}
-    return services.answer_with_body(request, body, all_headers, services.find_http_status(shown_error))
 
 
 def _token_to_json(grant: AccessGrant) -> dict[str, Any]:
@@ -477,11 +273,6 @@ def _send_json(value: Mapping[str, object], headers: Mapping[str, str] | None = 
 def _is_browser(request: Request) -> bool:
     """Return whether the client is a browser."""
     return "text/html" in request.headers.get("accept", "")
-
-
-def _is_json_client(request: Request) -> bool:
-    media_types = request.headers.get("accept", "") + request.headers.get("content-type", "")
-    return JSON_MEDIA_TYPE in media_types.lower()
 
 
 FACE = ServiceFace(name="login", title="Sessions", build_routes=build_routes, is_usage_counted=False, is_site_wide=True)

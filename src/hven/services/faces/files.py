@@ -132,13 +132,13 @@ async def _answer_file(context: ServiceContext, request: Request) -> Response:
         headers["cache-control"] = "no-cache" if is_public else "private, no-store"
         return RedirectResponse(f"{root.address}/{percent_encode(path_below)}", headers=headers)
     record_sent_data(file_collections=[row["collection"]])
-    block_cache = remote_files.get_remote_block_cache(context)
     remote_file = None
     etag = f'"{row["tag"]}"'
     modified = remote_files.get_modification_time(row)
     if root.scheme is not None:
         with remote_files.add_file_path_to_errors(row):
-            file_state = block_cache.get_file_state(root, path_below)
+            file_cache = remote_files.get_remote_file_cache(context)
+            file_state = file_cache.get_file_state(root, path_below)
             remote_file = remote_files.require_unchanged_remote_file(row, await file_state)
         etag = f'"{remote_file.key}"'
         modified = remote_file.file_fact.modified
@@ -153,7 +153,7 @@ async def _answer_file(context: ServiceContext, request: Request) -> Response:
     # a date does not allow ranges: two states of a file may have the same (RFC 9110, section 13.1.5)
     allows_range = request.headers.get("if-range", etag) == etag
     if remote_file is not None:
-        stream_remote_pieces = partial(block_cache.stream_pieces, remote_file)
+        stream_remote_pieces = partial(file_cache.stream_pieces, remote_file)
         return answer_file(
             request, remote_file.bytes, stream_remote_pieces, media_type, headers, allows_range=allows_range
         )

@@ -30,7 +30,7 @@ from hven.site.auth._access_control import (
     with_service_and_portal_policies,
     with_single_table_policy,
 )
-from hven.site.auth._openid_connect import OpenIdProvider
+from hven.site.auth._external_accounts import ExternalAccounts
 from hven.site.auth._passwords import change_password
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "AccessPolicy",
     "AccessScope",
     "DescriptorAccessPolicy",
-    "OpenIdProvider",
+    "ExternalAccounts",
     "People",
     "Principal",
     "apply_access_control",

@@ -1,7 +1,7 @@
 """Local accounts as an identity provider: ``Authorization: Bearer``, HTTP Basic with the account's name, or a cookie.
 
 The secret in any of them is the account's token, a personal token, a session, a password (Basic and ``/login``), or a
-token of OpenID Connect (Bearer).
+token of another site (Bearer), which a plug-in package verifies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import NotFoundError, UnauthenticatedError, UserError
 from hven.site.auth import _passwords as passwords
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, Principal
-from hven.site.auth._openid_connect import OpenIdProvider, list_recorded_provider_groups, parse_unverified_issuer
+from hven.site.auth._external_accounts import list_external_groups, open_external_accounts
 from hven.site.auth.session import SESSION_SECONDS, find_cookie_value
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ class LocalIdentityProvider:
     def __init__(self, store: StateStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self.openid_providers: dict[str, OpenIdProvider] = {}
-        for provider_number, provider_settings in enumerate(settings.identity):
-            self.openid_providers[provider_settings.name] = OpenIdProvider(settings, provider_number)
+        self._external_accounts = open_external_accounts(store, settings)
 
     def identify(self, headers: Mapping[str, str]) -> Principal | None:
         """Identify the user that a request's headers prove.
@@ -108,7 +106,7 @@ class LocalIdentityProvider:
         """
         principal = None
         if account is None and secret.count(".") == 2:
-            return self._verify_provider_token(secret)
+            return self._verify_external_token(secret)
         if len(secret) <= MAX_SECRET_CHARACTERS:
             principal = self._find_session_or_token(secret)
             if principal is None:
@@ -195,14 +193,13 @@ class LocalIdentityProvider:
             return None
         return self.build_principal(owner)
 
-    def _verify_provider_token(self, token: str) -> Principal:
-        """Return the user for whom a provider issued a token."""
-        issuer = parse_unverified_issuer(token)
-        for openid_provider in self.openid_providers.values():
-            if openid_provider.provider_settings.issuer == issuer:
-                claims = openid_provider.verify_token(token)
-                account = openid_provider.find_or_create_account(self._store, claims)
-                return self.build_principal(account, *openid_provider.list_groups(claims))
+    def _verify_external_token(self, token: str) -> Principal:
+        """Return the user for whom another site issued a token."""
+        for external_accounts in self._external_accounts:
+            account_and_groups = external_accounts.verify_token(token)
+            if account_and_groups is not None:
+                account, groups = account_and_groups
+                return self.build_principal(account, *groups)
         message = "this site does not accept tokens from this issuer"
         raise UnauthenticatedError(message, remedy="log in at /login, and create a token")
 
@@ -230,8 +227,8 @@ def build_principal(account: str, store: StateStore, settings: Settings, *groups
         Groups that result from how the user logged in.
     """
     grants = store.grants.list_grants(subject=account)
-    provider_groups = list_recorded_provider_groups(grants, settings)
-    return Principal(name=account, groups=frozenset({f"user:{account}", *groups, *provider_groups}))
+    external_groups = list_external_groups(grants, settings)
+    return Principal(name=account, groups=frozenset({f"user:{account}", *groups, *external_groups}))
 
 
 def create_personal_token(

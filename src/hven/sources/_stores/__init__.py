@@ -1,1 +1,1 @@
-"""Servers that keep files, which are asked for facts and bytes: by http, ftp, and the protocols of fsspec."""
+"""Files in directories, archives and on servers, with their facts."""

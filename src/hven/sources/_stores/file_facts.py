@@ -1,16 +1,16 @@
-"""The facts of a file on a server, and the errors for what the server does not send."""
+"""The facts of a file on a server, what reads it, and the errors for what the server does not send."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hven.model.errors import UpstreamError, UpstreamTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
 MEBIBYTE = 1 << 20
@@ -19,7 +19,6 @@ TIMEOUT_MESSAGE = "its server does not respond in time"
 MISSING_MESSAGE = "the server that keeps it no longer has it"
 REFUSED_MESSAGE = "the server that keeps it does not send it"
 CHANGED_MESSAGE = "it changed while Hven was reading it"
-REDIRECTED_MESSAGE = "the server that keeps it redirects to another place"
 _PATTERN_SIGN_PATTERN = re.compile(r"\[[^\]/]+\]|.", re.DOTALL)
 LATER_REMEDY, OWNER_REMEDY = "try again later", "report this to the operators of this site"
 
@@ -43,6 +42,133 @@ class RemoteFileFacts:
 
 class NoRangesError(UpstreamError):
     """The server only sends whole files, and no parts of them."""
+
+
+class RemoteStore(Protocol):
+    """The files below a root on another server.
+
+    A class in `hven.model.plugins.PluginPackage.remote_stores` is called with the address of a root, its options, and
+    the parameters `allow_private` and `timeout_seconds` of `hven.sources.remote_stores.open_remote_store`.
+
+    Raises
+    ------
+    UpstreamError
+        The server is away, refuses, has no such file, or has another one than `fetch_facts` says; words for readers,
+        without its name.
+    UpstreamTimeoutError
+        It does not respond in time.
+    NoRangesError
+        It gives whole files alone.
+    """
+
+    def fetch_facts(self, path: str) -> RemoteFileFacts:
+        """Request size, time and tag.
+
+        Parameters
+        ----------
+        path
+            Below the root, without a slash at its begin.
+
+        Returns
+        -------
+        fact
+            What is not said is None.
+
+        Raises
+        ------
+        UpstreamError
+            See above.
+        """
+
+    def fetch_facts_and_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
+        """Request size, time and tag, with the first bytes where one request returns both.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        size
+            Bytes at most.
+
+        Returns
+        -------
+        fact, bytes
+            What is not said is None; empty: they are to be asked for.
+
+        Raises
+        ------
+        UpstreamError
+            See above.
+        """
+
+    def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
+        """Read a part of a file.
+
+        Parameters
+        ----------
+        path
+            Below the root.
+        start_offset, end_offset
+            The first byte, and that behind the last.
+        fact
+            What was said of the file: of another state nothing is given.
+
+        Yields
+        ------
+        part
+            Some bytes.
+
+        Raises
+        ------
+        UpstreamError
+            See above.
+        """
+
+    def list_files(
+        self, patterns: Sequence[str], ignore_patterns: Sequence[str], /
+    ) -> Iterator[tuple[str, RemoteFileFacts]]:
+        """List files.
+
+        Parameters
+        ----------
+        patterns, ignore_patterns
+            Of paths: those that one of the first means, and none of the second.
+
+        Yields
+        ------
+        path, fact
+            In the order of the paths.
+
+        Raises
+        ------
+        UserError
+            The server lists nothing.
+        """
+
+
+class WebStore(RemoteStore, Protocol):
+    """The files below the address of a web server."""
+
+    def read_small_file(self, path: str, byte_limit: int) -> bytes | None:
+        """Read a small file.
+
+        Parameters
+        ----------
+        path
+            Path below the root.
+        byte_limit
+            Bytes at most.
+
+        Returns
+        -------
+        data
+            The content; None: there is no such file.
+
+        Raises
+        ------
+        UpstreamError
+            See above; or the file has more bytes.
+        """
 
 
 def build_missing_file_error() -> UpstreamError:

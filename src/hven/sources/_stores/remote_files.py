@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote
 
 from hven.formats.media import RemotePath
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hven.sources import InputVersion
+    from hven.sources._stores.file_facts import RemoteStore
 
 BLOCK_BYTES = 32 << 10  # requested at a time
 MAX_CACHED_BLOCKS = 64  # of a file
@@ -57,19 +58,6 @@ class _RemoteStat(NamedTuple):
     st_mtime: float
     st_mtime_ns: int
     st_dev: int
-
-
-class _RemoteStore(Protocol):
-    def fetch_facts_and_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
-        """See `hven.sources.remote_stores.RemoteStore`."""
-
-    def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """See `hven.sources.remote_stores.RemoteStore`."""
-
-    def list_files(
-        self, patterns: Sequence[str], ignore_patterns: Sequence[str], /
-    ) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """See `hven.sources.remote_stores.RemoteStore`."""
 
 
 class _BlockwiseFileBytes:
@@ -173,7 +161,7 @@ class RangedRemoteFile(_RemoteDataFile):
         Facts as the server listed them; None: the server is asked.
     """
 
-    def __init__(self, store: _RemoteStore, address: str, path: str, fact: RemoteFileFacts | None) -> None:
+    def __init__(self, store: RemoteStore, address: str, path: str, fact: RemoteFileFacts | None) -> None:
         super().__init__(path, Path(address, path), f"{address}/{quote(path)}")
         self._store = store
         self._fact = fact
@@ -409,7 +397,7 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
 
 
 def list_remote_files(
-    store: _RemoteStore, address: str, patterns: Sequence[str], ignore_patterns: Sequence[str]
+    store: RemoteStore, address: str, patterns: Sequence[str], ignore_patterns: Sequence[str]
 ) -> list[DataFile]:
     """List files of another server; a path without wildcards is taken as it is, and requested when it is read.
 

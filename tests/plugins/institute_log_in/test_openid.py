@@ -20,15 +20,15 @@ from hven.app._server import create_application
 from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.model.errors import HvenError, StorageUnavailableError, UnauthenticatedError
 from hven.model.settings import load_settings
+from hven.plugins.institute_log_in.openid_provider import OpenIdProvider
 from hven.site import Site
-from hven.site.auth import OpenIdProvider
 from hven.site.auth.local import LocalIdentityProvider
 from hven.testing.site import open_tiny_site
 from process_runner import reserve_port
 from requirements import find_node, require
 
 HERE = Path(__file__).parent
-MODULE = HERE.parents[1] / "web" / "node_modules" / "oidc-provider" / "lib" / "index.js"
+MODULE = HERE.parents[2] / "web" / "node_modules" / "oidc-provider" / "lib" / "index.js"
 ISSUER = "https://aai.example.org"
 TOML = """allow_private = true
 [identity.ours]
@@ -70,7 +70,7 @@ def settle(site: Site, tmp_path: Path, issuer: str, more: str = "join = true") -
     place.mkdir(exist_ok=True)
     (place / "hven.toml").write_text(TOML.format(issuer=issuer, more=more))
     said = load_settings(place, {})
-    site.settings = replace(site.settings, identity=said.identity, allow_private=True)
+    site.settings = replace(site.settings, brought=said.brought, allow_private=True)
 
 
 class Browser:
@@ -217,7 +217,7 @@ def provider(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ope
     settle(site, tmp_path, ISSUER)
     said: dict[str, Any] = {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/keys"}
     keys = {"keys": [KEY.as_dict(private=False), {"kty": "odd"}, "no key"]}
-    found = OpenIdProvider(site.settings, 0)
+    found = OpenIdProvider(site.settings, site.settings.brought["identity"][0])
     monkeypatch.setattr(found, "_request_json", lambda _, url: keys if url.endswith("/keys") else said)
     return found
 

@@ -19,8 +19,8 @@ from joserfc import jwk, jwt
 
 from hven.model.errors import UnauthenticatedError
 from hven.model.settings import load_settings
+from hven.plugins.institute_log_in.openid_provider import OpenIdProvider
 from hven.site import Site
-from hven.site.auth import OpenIdProvider
 from hven.testing.site import open_tiny_site
 
 ISSUER, OTHER_ISSUER = "https://aai.example.org", "https://evil.example.org"
@@ -81,18 +81,18 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     place.mkdir()
     (place / "hven.toml").write_text(TOML.format(ours=ISSUER, other=OTHER_ISSUER))
     with open_tiny_site(tmp_path / "site", {"stars.main": pa.table({"id": ["a"]})}) as found:
-        found.settings = replace(found.settings, identity=load_settings(place, {}).identity)
+        found.settings = replace(found.settings, brought=load_settings(place, {}).brought)
         yield found
 
 
 @pytest.fixture
 def ours(site: Site, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    return Provider(OpenIdProvider(site.settings, 0), ISSUER, monkeypatch)
+    return Provider(OpenIdProvider(site.settings, site.settings.brought["identity"][0]), ISSUER, monkeypatch)
 
 
 @pytest.fixture
 def other_provider(site: Site, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    return Provider(OpenIdProvider(site.settings, 1), OTHER_ISSUER, monkeypatch)
+    return Provider(OpenIdProvider(site.settings, site.settings.brought["identity"][1]), OTHER_ISSUER, monkeypatch)
 
 
 def sign_token(nonce: str, key: Any = KEY, head: dict[str, Any] | None = None, **more: Any) -> str:

@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 from hven.model import split_address
 from hven.model.errors import UpstreamError, UserError
+from hven.plugins.file_servers.listed_files import select_files
 from hven.sources import http_client
-from hven.sources._stores.file_facts import (
+from hven.sources.remote_stores import (
     OWNER_REMEDY,
     REFUSED_MESSAGE,
     RemoteFileFacts,
@@ -22,7 +23,6 @@ from hven.sources._stores.file_facts import (
     build_timeout_error,
     build_unreachable_error,
     find_directory_before_wildcard,
-    is_pattern_match,
 )
 
 if TYPE_CHECKING:
@@ -88,16 +88,9 @@ class FtpStore:
         with self._borrow_connection() as ftp:
             facts_by_path: dict[str, RemoteFileFacts] = {}
             for pattern in patterns:
-                if "**" in pattern:
-                    deep = MAX_DEPTH
-                else:
-                    deep = pattern.count("/")
+                deep = MAX_DEPTH if "**" in pattern else pattern.count("/")
                 self._walk_directories(ftp, find_directory_before_wildcard(pattern), deep, facts_by_path)
-            yield from (
-                (path, fact)
-                for path, fact in sorted(facts_by_path.items())
-                if is_pattern_match(path, patterns, ignore_patterns)
-            )
+            yield from select_files(facts_by_path, patterns, ignore_patterns)
 
     def _walk_directories(
         self, ftp: ftplib.FTP, subdirectory: str, max_depth: int, facts_by_path: dict[str, RemoteFileFacts]
@@ -130,32 +123,27 @@ class FtpStore:
     def _borrow_connection(self) -> Iterator[ftplib.FTP]:
         """Lend a connection; a broken one is closed, others stay open for the next request."""
         ftp = None
+        is_usable = False
         try:
             ftp = self._take_idle_connection() or self._open_connection()
             yield ftp
-        except (UpstreamError, GeneratorExit):
-            self._return_connection(ftp, is_usable=False)
-            raise
+            is_usable = True
         except TimeoutError as error:
-            self._return_connection(ftp, is_usable=False)
             raise build_timeout_error() from error
         except (ftplib.error_perm, ftplib.error_proto, ftplib.error_reply, ValueError) as error:
-            self._return_connection(ftp, is_usable=False)
             raise UpstreamError(REFUSED_MESSAGE, remedy=OWNER_REMEDY) from error
         except (ftplib.error_temp, OSError, EOFError) as error:
-            self._return_connection(ftp, is_usable=False)
             raise build_unreachable_error() from error
-        self._return_connection(ftp, is_usable=True)
+        finally:
+            if ftp is not None:
+                self._return_connection(ftp, is_usable=is_usable)
 
     def _take_idle_connection(self) -> ftplib.FTP | None:
         while True:
             with self._lock:
-                if self._idle_connections:
-                    ftp = self._idle_connections.pop()
-                else:
-                    ftp = None
-            if ftp is None:
-                return None
+                if not self._idle_connections:
+                    return None
+                ftp = self._idle_connections.pop()
             try:
                 ftp.voidcmd("TYPE I")
             except (ftplib.Error, OSError, EOFError):
@@ -179,9 +167,7 @@ class FtpStore:
             raise
         return ftp
 
-    def _return_connection(self, ftp: ftplib.FTP | None, *, is_usable: bool) -> None:
-        if ftp is None:
-            return
+    def _return_connection(self, ftp: ftplib.FTP, *, is_usable: bool) -> None:
         with self._lock:
             if is_usable and len(self._idle_connections) < MAX_IDLE_CONNECTIONS:
                 self._idle_connections.append(ftp)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model import split_address
 from hven.model.errors import SourceError, UpstreamError, UserError
+from hven.plugins.file_servers.listed_files import select_files
 from hven.sources import http_client
-from hven.sources._stores.file_facts import (
+from hven.sources.remote_stores import (
     MEBIBYTE,
     OWNER_REMEDY,
     REFUSED_MESSAGE,
@@ -18,31 +19,10 @@ from hven.sources._stores.file_facts import (
     build_timeout_error,
     build_unreachable_error,
     find_directory_before_wildcard,
-    is_pattern_match,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-# what reads this machine's disk (file, dir, zip, git ..) or goes past our guards (http, ftp) is not among them
-FSSPEC_SCHEMES = (
-    "gs",
-    "gcs",
-    "abfs",
-    "abfss",
-    "az",
-    "adl",
-    "oss",
-    "tos",
-    "oci",
-    "hdfs",
-    "webhdfs",
-    "sftp",
-    "ssh",
-    "smb",
-    "hf",
-    "memory",
-)
 
 
 class FsspecStore:
@@ -70,10 +50,10 @@ class FsspecStore:
             ) from error
         if "endpoint_url" in options:
             http_client.resolve_url(options["endpoint_url"], allow_private=allow_private)
-        scheme = split_address(address).scheme
-        host = split_address(address).hostname
-        if scheme in {"hdfs", "webhdfs", "sftp", "ssh", "smb"} and host is not None:
-            http_client.resolve_host(host, split_address(address).port or 22, allow_private=allow_private)
+        parts = split_address(address)
+        scheme = parts.scheme
+        if scheme in {"hdfs", "webhdfs", "sftp", "ssh", "smb"} and parts.hostname is not None:
+            http_client.resolve_host(parts.hostname, parts.port or 22, allow_private=allow_private)
         try:
             words: dict[str, Any] = {
                 key: {"true": True, "false": False}.get(value, value) for key, value in options.items()
@@ -115,32 +95,20 @@ class FsspecStore:
         """List the files that patterns match."""
         facts_by_path: dict[str, RemoteFileFacts] = {}
         for pattern in patterns:
-            if "**" in pattern:
-                deep = None
-            else:
-                deep = (
-                    pattern.count("/")
-                    - (
-                        find_directory_before_wildcard(pattern).count("/") + 1
-                        if find_directory_before_wildcard(pattern)
-                        else 0
-                    )
-                    + 1
-                )
+            directory = find_directory_before_wildcard(pattern)
+            max_depth = None
+            if "**" not in pattern:
+                max_depth = pattern.removeprefix(directory).lstrip("/").count("/") + 1
             try:
                 infos_by_name = self._filesystem.find(
-                    f"{self._root}/{find_directory_before_wildcard(pattern)}".rstrip("/"), maxdepth=deep, detail=True
+                    f"{self._root}/{directory}".rstrip("/"), maxdepth=max_depth, detail=True
                 )
             except Exception as error:
                 raise _translate_error(error) from error
             facts_by_path |= {
                 name.removeprefix(self._root).lstrip("/"): _parse_info(info) for name, info in infos_by_name.items()
             }
-        yield from (
-            (path, fact)
-            for path, fact in sorted(facts_by_path.items())
-            if is_pattern_match(path, patterns, ignore_patterns)
-        )
+        yield from select_files(facts_by_path, patterns, ignore_patterns)
 
 
 def _parse_info(info: Mapping[str, Any]) -> RemoteFileFacts:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from hven.model.settings import Settings
+    from hven.plugins.institute_log_in.settings import IdentityProviderSettings
     from hven.site.store import AccessGrant, StateStore
 
 # a token is signed with the provider's own keys, never with "none"
@@ -43,8 +44,8 @@ _GROUP_NAME_PATTERN = re.compile(r"[^:\s]{1,255}")
 class OpenIdProvider:
     """One OpenID Connect provider. Thread-safe."""
 
-    def __init__(self, settings: Settings, provider_number: int) -> None:
-        self.provider_settings = settings.identity[provider_number]
+    def __init__(self, settings: Settings, provider_settings: IdentityProviderSettings) -> None:
+        self.provider_settings = provider_settings
         self._settings = settings
         self._lock = threading.Lock()
         self._provider_metadata: Mapping[str, Any] = {}
@@ -405,46 +406,6 @@ class OpenIdProvider:
             f"{self.provider_settings.name} {reason}",
             remedy="log in again; if the error persists, report it to the site's operators",
         )
-
-
-def parse_unverified_issuer(token: str) -> object:
-    """Return the issuer that a token names; nothing of the token is verified.
-
-    Parameters
-    ----------
-    token
-        A text that may be a JWT.
-    """
-    payload = token[:MAX_TOKEN_CHARACTERS].split(".")[1]
-    padding = "=" * (-len(payload) % 4)
-    try:
-        token_claims = json.loads(base64.urlsafe_b64decode(payload + padding))
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(token_claims, dict):
-        return token_claims.get("iss")
-    return None
-
-
-def list_recorded_provider_groups(grants: list[AccessGrant], settings: Settings) -> set[str]:
-    """Return the groups that providers stated for an account at its last log-in.
-
-    Parameters
-    ----------
-    grants
-        Grants of the account.
-    settings
-        Settings of the site.
-    """
-    provider_names = {provider.name for provider in settings.identity}
-    current_time = time.time()
-    groups: set[str] = set()
-    for grant in grants:
-        if grant.kind != IDENTITY_GRANT_KIND or grant.facts["provider"] not in provider_names:
-            continue
-        if current_time < grant.facts["seen"] + GROUP_LIFETIME_SECONDS:
-            groups.update(grant.facts["groups"])
-    return groups
 
 
 def _is_recently_recorded(identity_grant: AccessGrant, account: str, facts: Mapping[str, Any]) -> bool:

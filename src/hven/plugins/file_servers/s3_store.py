@@ -14,13 +14,13 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from hven.model import split_address
 from hven.model.errors import UpstreamError, UserError
-from hven.sources._stores.file_facts import (
+from hven.plugins.file_servers.listed_files import select_files
+from hven.plugins.file_servers.web_store import WebStore, build_refusal_error
+from hven.sources.remote_stores import (
     OWNER_REMEDY,
     RemoteFileFacts,
     find_directory_before_wildcard,
-    is_pattern_match,
 )
-from hven.sources._stores.web_store import WebStore, build_refusal_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -98,11 +98,7 @@ class S3Store(WebStore):
         facts_by_path: dict[str, RemoteFileFacts] = {}
         for below in {find_directory_before_wildcard(pattern) for pattern in patterns}:
             facts_by_path |= self._list_files_by_prefix(f"{self._prefix}{below}/" if below else self._prefix)
-        yield from (
-            (path, fact)
-            for path, fact in sorted(facts_by_path.items())
-            if is_pattern_match(path, patterns, ignore_patterns)
-        )
+        yield from select_files(facts_by_path, patterns, ignore_patterns)
 
     def _list_files_by_prefix(self, prefix: str) -> Iterator[tuple[str, RemoteFileFacts]]:
         from lxml import etree  # noqa: PLC0415  (for those who list)
@@ -143,16 +139,10 @@ class S3Store(WebStore):
 
 def _parse_entry(entry: object) -> RemoteFileFacts:
     """Read an entry of a list; times have whole seconds, as those of the file itself."""
-    texts_by_tag: dict[str, str] = {}
-    for name in ("Size", "LastModified", "ETag"):
-        texts_by_tag[name] = entry.findtext(f"{{*}}{name}") or ""  # type: ignore[attr-defined]
+    tags = ("Size", "LastModified", "ETag")
+    size, moment, tag = (entry.findtext(f"{{*}}{name}") or "" for name in tags)  # type: ignore[attr-defined]
     try:
-        moment = dt.datetime.fromisoformat(texts_by_tag["LastModified"]).astimezone(dt.UTC)
-        modified = moment.replace(tzinfo=None, microsecond=0)
+        modified = dt.datetime.fromisoformat(moment).astimezone(dt.UTC).replace(tzinfo=None, microsecond=0)
     except ValueError:
         modified = None
-    return RemoteFileFacts(
-        bytes=int(texts_by_tag["Size"]) if texts_by_tag["Size"].isdigit() else None,
-        modified=modified,
-        tag=texts_by_tag["ETag"] or None,
-    )
+    return RemoteFileFacts(bytes=int(size) if size.isdigit() else None, modified=modified, tag=tag or None)

@@ -15,10 +15,9 @@ from urllib.parse import quote, unquote
 from hven.model import split_address
 from hven.model.errors import UpstreamError, UserError
 from hven.sources import http_client
-from hven.sources._stores.file_facts import (
+from hven.sources.remote_stores import (
     LATER_REMEDY,
     OWNER_REMEDY,
-    REDIRECTED_MESSAGE,
     REFUSED_MESSAGE,
     NoRangesError,
     RemoteFileFacts,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from hven.sources.http_client import StreamedAnswer
 
 MAX_REDIRECTS = 3  # redirects, all below the root
+REDIRECTED_MESSAGE = "the server that keeps it redirects to another place"
 _CONTENT_RANGE_PATTERN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -62,23 +62,7 @@ class WebStore:
         weakref.finalize(self, self._connections.close)
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Request size, time and tag.
-
-        Parameters
-        ----------
-        path
-            Path below the address.
-
-        Returns
-        -------
-        fact
-            What the server does not say is None.
-
-        Raises
-        ------
-        UpstreamError
-            See `hven.sources.remote_stores.RemoteStore`.
-        """
+        """Request size, time and tag."""
         with self._request("HEAD", path, {}) as answer:
             if answer.status in {200, 204}:
                 return _parse_headers(answer.headers, answer.headers.get("content-length", ""))
@@ -107,29 +91,7 @@ class WebStore:
         return self.fetch_facts(path), b""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """Read bytes of this state of the file.
-
-        Parameters
-        ----------
-        path
-            Path below the address.
-        start_offset, end_offset
-            The first byte, and the one after the last.
-        fact
-            The state, as `fetch_facts` returned it.
-
-        Yields
-        ------
-        part
-            Bytes, in order.
-
-        Raises
-        ------
-        NoRangesError
-            The server gives whole files only.
-        UpstreamError
-            See `hven.sources.remote_stores.RemoteStore`; or the file has another state.
-        """
+        """Read bytes of this state of the file."""
         if fact.tag is None or fact.tag.startswith("W/"):
             tag = {}
         else:
@@ -157,25 +119,7 @@ class WebStore:
                     return
 
     def read_small_file(self, path: str, byte_limit: int) -> bytes | None:
-        """Read a small file.
-
-        Parameters
-        ----------
-        path
-            Path below the root.
-        byte_limit
-            Bytes at most.
-
-        Returns
-        -------
-        data
-            The content; None: there is no such file.
-
-        Raises
-        ------
-        UpstreamError
-            See `hven.sources.remote_stores.RemoteStore`; or the file has more bytes.
-        """
+        """Read a small file, as `hven.sources.remote_stores.WebStore` says."""
         with self._request("GET", path, {}) as answer:
             if answer.status in {404, 410}:
                 return None
@@ -202,13 +146,7 @@ class WebStore:
             yield part
 
     def list_files(self, _patterns: Sequence[str], _ignore: Sequence[str]) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """Refuse: a web server lists nothing that programs could rely on.
-
-        Raises
-        ------
-        UserError
-            Always.
-        """
+        """Refuse: a web server lists nothing that programs could rely on."""
         raise UserError(
             "a web server does not list its files",
             remedy="list the files in a table, and write `from: TABLE` and `path: '{file}'`",

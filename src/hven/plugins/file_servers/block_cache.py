@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
 from pathlib import Path
@@ -27,6 +26,7 @@ from hven.model.errors import (
     format_message,
 )
 from hven.model.settings import resolve_secret
+from hven.services.remote_files import RemoteFileState
 from hven.sources.remote_stores import (
     CHANGED_MESSAGE,
     LATER_REMEDY,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import FileRoot
-    from hven.sources.remote_stores import RemoteFileFacts, RemoteStore
+    from hven.sources.remote_stores import RemoteStore
 
 T = TypeVar("T")
 BLOCK_BYTES = MEBIBYTE
@@ -63,37 +63,6 @@ THREAD_WAIT_SECONDS = 2.0  # time after which a further thread is told to try ag
 FAILURE_MEMORY_SECONDS = 600.0  # time in which archives leave out a file that could not be read
 ACCESS_TIME_RESOLUTION_SECONDS = 60.0  # the time of a block's last use is updated at most this often
 DISK_SECTOR_BYTES = 512  # unit of `st_blocks`
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteFileState:
-    """State of a file on another server: its root, its path below the root and its size in bytes.
-
-    `key` identifies this state of this file.
-    """
-
-    root: FileRoot
-    path: str
-    file_fact: RemoteFileFacts
-    bytes: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFileRanges:
-    """Byte ranges of a state of a file on another server (`hven.formats.media.ByteRanges`)."""
-
-    blocks: RemoteBlockCache
-    file: RemoteFileState
-
-    @property
-    def length(self) -> int:
-        """Size of the file in bytes."""
-        return self.file.bytes
-
-    def read_spans(self, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False) -> Iterator[bytes]:
-        """Read up to `span_bytes` bytes at each of some offsets."""
-        return self.blocks.read_spans(self.file, span_bytes, offsets, read_ahead=read_ahead)
 
 
 class RemoteBlockCache:
@@ -221,20 +190,14 @@ class RemoteBlockCache:
                 if read_ahead and later_block <= final_block:
                     self._start_block_fetch(file, later_block, final_block)
             parts = [read_part(block, offset, byte_count) for block, offset, byte_count in _split_at_blocks(start, end)]
-            if len(parts) == 1:
-                yield parts[0]
-            else:
-                yield b"".join(parts)
+            yield b"".join(parts)
 
     def _start_block_run_fetch(
         self, file: RemoteFileState, run: tuple[int, int], final_block: int, *, read_ahead: bool = False
     ) -> None:
         """Begin to fetch the missing blocks of a run; with `read_ahead`, also what one request fetches behind it."""
         first_block, last_block = run
-        if read_ahead:
-            last_wanted_block = final_block
-        else:
-            last_wanted_block = last_block
+        last_wanted_block = final_block if read_ahead else last_block
         for block in range(first_block, last_block + 1):
             if not self._has_block(file, block):
                 self._start_block_fetch(file, block, last_wanted_block)
@@ -282,7 +245,7 @@ class RemoteBlockCache:
 
     def _fetch_span(self, file: RemoteFileState, begin: int, end: int) -> bytes:
         try:
-            store = self._open_store(_make_root_key(file.root), file.root)
+            store = self._open_store(file.root)
             parts = store.read_range(file.path, begin, end, file.file_fact)
             with contextlib.closing(parts):  # type: ignore[type-var]  # all stores return generators
                 span_content = b"".join(parts)
@@ -327,7 +290,8 @@ class RemoteBlockCache:
             raise _build_overloaded_error()
         return self._thread_pool.submit(call)
 
-    def _open_store(self, root_key: str, root: FileRoot) -> RemoteStore:
+    def _open_store(self, root: FileRoot) -> RemoteStore:
+        root_key = _make_root_key(root)
         with self._lock:
             if root_key not in self._stores:
                 self._stores[root_key] = open_remote_store(
@@ -345,7 +309,7 @@ class RemoteBlockCache:
         if known_error is not None and time.monotonic() < expiry_time:
             raise type(known_error)(known_error.message, remedy=known_error.remedy) from known_error
         try:
-            remote_store = self._open_store(root_key, root)
+            remote_store = self._open_store(root)
             if with_first_block:
                 facts, first_bytes = remote_store.fetch_facts_and_beginning(path, BLOCK_BYTES)
             else:
@@ -459,7 +423,7 @@ class RemoteBlockCache:
         """Fetch blocks in one request, and write each to disk as soon as it is complete."""
         begin = first_block * BLOCK_BYTES
         end = min((last_block + 1) * BLOCK_BYTES, file.bytes)
-        store = self._open_store(_make_root_key(file.root), file.root)
+        store = self._open_store(file.root)
         parts = store.read_range(file.path, begin, end, file.file_fact)
         with contextlib.closing(parts):  # type: ignore[type-var]  # all stores return generators
             pending_bytes = memoryview(b"")

@@ -1,0 +1,1 @@
+"""Files of web and FTP servers and of object stores."""

@@ -1,0 +1,1 @@
+"""Log-in with accounts of institutes, by OpenID Connect."""
