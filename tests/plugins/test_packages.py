@@ -125,6 +125,7 @@ API_MODULES = frozenset(
         "hven.services.tasks",
         "hven.services.uws",
         "hven.site",
+        "hven.site.api.state_tables",
         "hven.site.api.store_tables",
         "hven.site.auth",
         "hven.site.history",

@@ -45,6 +45,13 @@ def list_package_tables() -> list[sa.Table]:
     return tables
 
 
+def read_package_values(connection: sa.Connection) -> dict[str, str]:
+    """Read the keys and values of `meta` about packages."""
+    meta = sa.table("meta", sa.column("key"), sa.column("value"))
+    query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.startswith(PACKAGE_KEY_PREFIX))
+    return {row.key: row.value for row in connection.execute(query)}
+
+
 def update_package_tables(
     connection: sa.Connection, stored_values: Mapping[str, str], display_address: str
 ) -> dict[str, str]:
@@ -94,13 +101,8 @@ def update_package_tables(
     return values
 
 
-def find_absent_package_tables(connection: sa.Connection, meta_values: Mapping[str, str]) -> dict[str, list[str]]:
+def find_absent_package_tables(connection: sa.Connection) -> dict[str, list[str]]:
     """Find the tables with rows of packages that this process does not use.
-
-    Parameters
-    ----------
-    meta_values
-        Keys and values of `meta`.
 
     Returns
     -------
@@ -111,10 +113,9 @@ def find_absent_package_tables(connection: sa.Connection, meta_values: Mapping[s
     for package in plugins.list_installed_packages():
         if package.store_tables is not None:
             names_by_package[package.name] = set(package.store_tables.names)
-    for key, value in meta_values.items():
-        if key.startswith(PACKAGE_KEY_PREFIX):
-            names = names_by_package.setdefault(key.removeprefix(PACKAGE_KEY_PREFIX), set())
-            names.update(json.loads(value)["tables"])
+    for key, value in read_package_values(connection).items():
+        names = names_by_package.setdefault(key.removeprefix(PACKAGE_KEY_PREFIX), set())
+        names.update(json.loads(value)["tables"])
     inspector = sa.inspect(connection)
     tables = {}
     for package_name in sorted(names_by_package.keys() - list_store_tables().keys()):
@@ -130,10 +131,10 @@ def has_rows(connection: sa.Connection, table: sa.TableClause) -> bool:
     return connection.execute(query).first() is not None
 
 
-def list_package_tables_with_rows(connection: sa.Connection, meta_values: Mapping[str, str]) -> list[sa.Table]:
+def list_package_tables_with_rows(connection: sa.Connection) -> list[sa.Table]:
     """List the tables with rows of all packages, also of those that this process does not use."""
     used_tables = [table for table in list_package_tables() if has_rows(connection, table)]
-    absent_names = [name for names in find_absent_package_tables(connection, meta_values).values() for name in names]
+    absent_names = [name for names in find_absent_package_tables(connection).values() for name in names]
     reflected_metadata = sa.MetaData()
     if absent_names:
         reflected_metadata.reflect(connection, only=absent_names)
