@@ -228,7 +228,18 @@ class _UserTableSnapshotRow:
 
 
 def user_table_record_from_row(row: Any) -> SnapshotRecord:
-    """Convert a row of `user_tables` to a record."""
+    """Convert a row of `user_tables` to a record.
+
+    Parameters
+    ----------
+    row
+        An object with the columns as attributes.
+
+    Returns
+    -------
+    record
+        The record.
+    """
     return snapshot_record_from_row(_UserTableSnapshotRow(row, row.snapshot, row.created))
 
 
