@@ -28,6 +28,7 @@ API_MODULES = frozenset(
         "hven.adql",
         "hven.adql.adql_writer",
         "hven.adql.functions",
+        "hven.adql.grouping",
         "hven.adql.reserved_words",
         "hven.adql.scope",
         "hven.adql.signatures",
