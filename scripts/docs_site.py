@@ -60,7 +60,9 @@ def build_navigation() -> list[Any]:
     for readme in sorted(PACKAGES.glob("*/README.md")):
         for title, pages in read_package_pages(readme).items():
             group, _, subgroup = title.partition(": ")
-            entries = next(entry[subgroup] for entry in groups[group] if isinstance(entry, dict) and subgroup in entry)
+            entries = groups[group]
+            if subgroup:
+                entries = next(entry[subgroup] for entry in entries if isinstance(entry, dict) and subgroup in entry)
             entries.extend(pages)
     return navigation
 

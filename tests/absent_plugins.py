@@ -10,6 +10,7 @@ import pytest
 MISSING_PLUGIN = re.compile(
     r"'(?P<name>\w+)' belongs to the plug-in package|there is no source '(?P<kind>\w+)'"
     r"|addresses that begin with (?P<scheme>\w+)://"
+    r"|(?P<planner>tables of several engines) \([\w, ]+\), and no plug-in package"
 )
 
 
@@ -32,5 +33,5 @@ def _skip_without_package() -> Generator[None, object, object]:
             from plugin_needs import list_absent_packages  # it imports much of Hven
 
             if list_absent_packages():
-                pytest.skip(f"no plug-in package in use has {match[match.lastgroup]}")
+                pytest.skip(f"no plug-in package in use has {match[match.lastgroup or 0]}")
         raise

@@ -244,7 +244,7 @@ def test_a_map_that_lacks_many_modules_is_not_selected_by(read_recording, monkey
 
 def test_what_a_run_did_not_execute_is_known(folder):
     unexecuted = coverage_map.find_unexecuted(folder)
-    assert "src/hven/app/_cli/backups.py" in unexecuted
+    assert "src/hven/app/_cli/delegate.py" in unexecuted
     assert "src/hven/services/faces/cone.py" not in unexecuted
 
 

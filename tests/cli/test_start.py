@@ -57,7 +57,7 @@ INGEST = SITE | {"duckdb", "lxml"}
 SERVICES = INGEST | {"starlette"}
 NEEDED: dict[str, frozenset[str]] = (
     dict.fromkeys(("init", "referees"), frozenset())  # they open the site only when they run
-    | dict.fromkeys(("verify", "backups", "project_members", "delegate"), SITE)
+    | dict.fromkeys(("verify", "project_members", "delegate"), SITE)
     | {"query_commands": SITE | {"lxml"}}
     | dict.fromkeys(("publish", "status_commands"), INGEST)
     | dict.fromkeys(

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from asgi_client import Client
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp
 from typer.testing import CliRunner
 
 from example_plugins import clear_caches
+from hven import query
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.app._server.request_middleware import RequestMiddleware
@@ -29,14 +31,24 @@ from hven.descriptor import list_missing_metadata, load_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
-from hven.model.errors import DescriptorError
+from hven.model.errors import DescriptorError, UserError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
 from hven.portal._pages.package_pages import find_page_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
 from hven.site import RequestObserverGroup, Site, prepare_request_observers
 from hven.site.store import StateStore
+from hven.testing.site import build_table_from_arrow, publish_rows
+from second_engine import OTHER_NAME, register_other_engine
 
+FEDERATED_PLANNER = """\
+from hven.model.errors import UserError
+
+
+def plan_on_first_engine(bound_query, engines, engines_by_table, relations, limits):
+    places = ", ".join(f"{table} in {engine}" for table, engine in sorted(engines_by_table.items()))
+    raise UserError(f"{places}: {len(relations)} relations, {limits.copy_rows} rows")
+"""
 PACKAGE = '''\
 """A package with settings, a check, and an extension point to which it adds a module of its own."""
 
@@ -680,6 +692,25 @@ def test_a_package_gives_dois(site: Path) -> None:
     with Site(load_settings(site, {})) as opened_site:
         assert opened_site.identifiers.map_dois() == {}
         assert opened_site.identifiers.find_citation("night") is None
+
+
+def test_a_package_plans_queries_over_several_engines(package_place: Path, site: Path) -> None:
+    record = PACKAGE.replace(
+        "    identifiers=", '    federated_planner="hven_night_plans:plan_on_first_engine",\n    identifiers='
+    )
+    (package_place / "hven_night_sky.py").write_text(record, encoding="utf-8")
+    (package_place / "hven_night_plans.py").write_text(FEDERATED_PLANNER, encoding="utf-8")
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    (site / "hven.toml").write_text('plugins = ["night_sky"]\n', encoding="utf-8")
+    rows = pa.table({"star": [1, 2, 3]})
+    with register_other_engine(), Site(load_settings(site, {})) as opened_site:
+        publish_rows(opened_site, build_table_from_arrow("sky.stars", rows), rows)
+        publish_rows(opened_site, build_table_from_arrow("obs.logs", rows), rows, engine_name=OTHER_NAME)
+        opened_site.refresh_published_state()
+        text = "SELECT s.star FROM sky.stars AS s JOIN obs.logs AS l ON s.star = l.star"
+        with pytest.raises(UserError, match=r"obs\.logs in other, sky\.stars in duckdb: 2 relations, 2000000 rows"):
+            query.explain_query(text, site=opened_site)
 
 
 @pytest.mark.parametrize(

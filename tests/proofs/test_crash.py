@@ -23,15 +23,17 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.site.archive import write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.site.restoration import verify_archive
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import load_core_fixtures
+from shared import ROOT
 
 FULL = os.environ.get("HVEN_PROOF") == "full"  # scripts/proof runs the full one: a thousand kills
+BACKUPS = load_core_fixtures("BACKUPS")  # empty if the package is absent
 KILLS = {
     verb: count if FULL else count // 100
     for verb, count in {"ingest": 400, "sync": 200, "rollback": 100, "backup": 100, "restore": 100, "gc": 100}.items()
+    if BACKUPS or verb not in {"backup", "restore"}
 }
 
 DESCRIPTOR = """\
@@ -60,15 +62,17 @@ from hven.ingest.sync import sync_collection
 from hven.model.settings import Settings
 from hven.query import user_tables
 from hven.site import Site
-from hven.site.archive import write_backup
-from hven.site.restoration import restore_archive
 
+sys.path.append(sys.argv[1])
+from plugin_needs import load_core_fixtures
+
+BACKUPS = load_core_fixtures("BACKUPS")
 VERBS = {
     "ingest": lambda site, order: ingest_collection(site, "cat"),
     "sync": lambda site, order: sync_collection(site, "cat", accept_changes=True),
     "rollback": lambda site, order: site.store.roll_back("cat"),
-    "backup": lambda site, order: write_backup(site, pathlib.Path(order["archive"])),
-    "restore": lambda site, order: restore_archive(pathlib.Path(order["archive"]), pathlib.Path(order["place"])),
+    "backup": lambda site, order: BACKUPS["write"](site, pathlib.Path(order["archive"])),
+    "restore": lambda site, order: BACKUPS["restore"](pathlib.Path(order["archive"]), pathlib.Path(order["place"])),
     "gc": lambda site, order: (user_tables.delete_expired_user_tables(site), _disk_space.delete_ingest_leftovers(site)),
 }
 
@@ -117,7 +121,10 @@ for line in sys.stdin:
 @contextmanager
 def zygote():
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(ZYGOTE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(ZYGOTE), str(ROOT / "tests")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -169,7 +176,8 @@ def write(site, text: str) -> None:
 def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
     chance = random.Random(20261120)
     (tmp_path / "hven.toml").write_text('name = "crashes"\n')
-    write_backup(site, tmp_path / "whole.hven")
+    if BACKUPS:
+        BACKUPS["write"](site, tmp_path / "whole.hven")
     archived = query_published_state(site)
     states = {archived}  # all that were ever whole
     deaths = [verb for verb, count in KILLS.items() for _ in range(count)]
@@ -204,7 +212,7 @@ def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
             else:
                 assert now == before or (verb == "rollback" and now in states)
             if verb == "backup" and target.exists():  # it is there when it is whole
-                verify_archive(target)
+                BACKUPS["verify"](target)
             if verb == "restore" and (target / "hven.toml").exists():  # with its settings it is a site
                 with Site(Settings(directory=target)) as restored:
                     assert query_published_state(restored) == archived

@@ -26,7 +26,7 @@ from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from plugin_needs import require_plugins
+from plugin_needs import VERB_NAMES, require_plugins
 from postgres_cluster import run_server as postgres
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
@@ -65,6 +65,8 @@ VERBS = {
     "check": ["check", "cat", "--tests"],
     "query": ["query", "SELECT COUNT(*) AS n FROM cat.stars"],
 }
+if "backup" not in VERB_NAMES:
+    del VERBS["backup"], VERBS["restore"]
 HERE = [verb for verb in VERBS if verb != "away"]
 # where the rows are before, and two verbs; those of two engines are a move from each to the other against every verb, and moves against each other
 ALL = [("duckdb", *pair) for pair in itertools.combinations_with_replacement(HERE, 2)]
@@ -78,8 +80,8 @@ PAIRS += [("two engines", *pair) for pair in (MOVES if FULL else [MOVES[DAY % le
 ZYGOTE = """
 import contextlib, importlib, io, json, os, sys
 from pathlib import Path
-import hven.app._cli, hven.app._cli.publish, hven.app._cli.backups, hven.app._cli.sync, hven.app._cli.query_commands, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
-import hven.descriptor.mapping, hven.site.archive, hven.site.restoration, hven.app._cli.verify
+import hven.app._cli, hven.app._cli.publish, hven.app._cli.sync, hven.app._cli.query_commands, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
+import hven.descriptor.mapping, hven.app._cli.verify
 from hven.ingest import _disk_space as disk_space
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
@@ -94,8 +96,8 @@ with contextlib.suppress(ImportError, UserError):  # without the engine postgres
 
 def gc(place):  # what a server does from time to time, and an ingest at its end
     with Site(load_settings(Path(place), {})) as site:
-        user_tables.delete_expired_tables(site)
-        _disk_space.delete_leftovers(site)
+        user_tables.delete_expired_user_tables(site)
+        disk_space.delete_ingest_leftovers(site)
     return 0
 
 def work(words, gate, answer):
@@ -182,8 +184,9 @@ def prepared_site(
             require_plugins("engines", "postgres")
             told += f'[postgres]\nurl = "postgresql://{stack.enter_context(postgres())}"\n'
         (place / "hven.toml").write_text(told)
-        for words in (["ingest", "cat"], ["backup", str(out / "archive.hven")]):
-            assert run_together(["--site", str(place), *words])[0][0] == 0
+        assert run_together(["--site", str(place), "ingest", "cat"])[0][0] == 0
+        if "backup" in VERBS:
+            assert run_together(["--site", str(place), "backup", str(out / "archive.hven")])[0][0] == 0
         yield place
 
 

@@ -16,12 +16,12 @@ from hven.model.plugins import PluginPackage, StoreTables
 from hven.model.settings import create_site_directory, load_settings
 from hven.site import Site
 from hven.site.api.store_tables import StateDatabase, StoreTableSet
-from hven.site.archive import write_backup
-from hven.site.restoration import restore_archive
 from hven.site.state_faults import find_state_faults
 from hven.site.store import StateStore
+from plugin_needs import load_core_fixtures, require_core_fixtures
 from postgres_cluster import run_server
 
+BACKUPS = load_core_fixtures("BACKUPS")
 OLD_TABLES = StoreTableSet()
 notes = OLD_TABLES.define_table("notes", "number int key\ntext text")
 NEW_TABLES = StoreTableSet({1: lambda connection: connection.execute(sa.text("ALTER TABLE notes ADD COLUMN by TEXT"))})
@@ -150,13 +150,14 @@ def test_a_package_whose_definitions_cannot_be_loaded_stops_nothing(
 
 
 def test_rows_of_an_absent_package_are_exported(install: Callable[..., None], tmp_path: Path, url: str | None) -> None:
+    require_core_fixtures("BACKUPS")
     install(RECORD)
     with closing(StateStore(tmp_path, url)) as store:
         store.get_or_create(Notebook).add("clouds")
     install()
     with closing(StateStore(tmp_path, url)) as store:
         assert store.find_absent_package_tables() == {"notebook": ["notes"]}
-        with store.open_export("label", include_rows=True) as export:
+        with store.get_or_create(BACKUPS["StateCopies"]).open_export("label", include_rows=True) as export:
             tables = {name: list(lines) for name, lines in export.iterate_tables()}
     assert tables["notes"] == ['{"number": 1, "text": "clouds"}']
 
@@ -164,6 +165,7 @@ def test_rows_of_an_absent_package_are_exported(install: Callable[..., None], tm
 def test_backups_contain_the_rows_and_check_names_an_absent_package(
     install: Callable[..., None], tmp_path: Path
 ) -> None:
+    require_core_fixtures("BACKUPS")
     install(RECORD)
     settings = load_settings(create_site_directory(tmp_path / "site", name="Uraniborg"), {})
     with Site(settings) as site:
@@ -171,10 +173,10 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
         assert site.store.find_absent_package_tables() == {}
     whole, left_out, gone = (tmp_path / f"{name}.tar" for name in ("whole", "left_out", "gone"))
     with Site(settings) as site:
-        write_backup(site, whole)
+        BACKUPS["write"](site, whole)
     install(RECORD, names=["notebook_2"])
     with Site(settings) as site:
-        write_backup(site, left_out)
+        BACKUPS["write"](site, left_out)
     [fault] = find_state_faults(settings)
     assert str(fault) == (
         "the system state has rows of the plug-in package notebook (notes), which `plugins` in hven.toml does not "
@@ -183,25 +185,27 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
     )
     assert fault.severity == "warning"
     with pytest.raises(StorageError, match=r"a table 'notes'.*add the plug-in package 'notebook', to which it belongs"):
-        restore_archive(whole, tmp_path / "without")
+        BACKUPS["restore"](whole, tmp_path / "without")
     install()
     with Site(settings) as site:
-        write_backup(site, gone)
+        BACKUPS["write"](site, gone)
     assert "package notebook (notes), which is not installed" in str(find_state_faults(settings)[0])
     with pytest.raises(StorageError, match=r"a table 'notes'.*use the version of Hven that wrote it"):
-        restore_archive(gone, tmp_path / "without")
+        BACKUPS["restore"](gone, tmp_path / "without")
     install(RECORD)
     for path in (whole, left_out, gone):
-        restore_archive(path, tmp_path / path.stem)
+        BACKUPS["restore"](path, tmp_path / path.stem)
         with Site(load_settings(tmp_path / path.stem, {})) as site:
             assert site.store.get_or_create(Notebook).list_notes() == ["clouds"]
 
 
 def test_a_backup_without_such_rows_needs_no_package(install: Callable[..., None], tmp_path: Path) -> None:
+    require_core_fixtures("BACKUPS")
+    require_core_fixtures("BACKUPS")
     install(RECORD)
     settings = load_settings(create_site_directory(tmp_path / "site", name="Uraniborg"), {})
     with Site(settings) as site:
-        write_backup(site, tmp_path / "backup.tar")
+        BACKUPS["write"](site, tmp_path / "backup.tar")
     install(RECORD, names=[])
     assert find_state_faults(settings) == []
-    restore_archive(tmp_path / "backup.tar", tmp_path / "again")
+    BACKUPS["restore"](tmp_path / "backup.tar", tmp_path / "again")

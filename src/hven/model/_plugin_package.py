@@ -234,6 +234,12 @@ class PluginPackage:
     identifiers
         Place of a class that knows the DOIs of collections and releases, a `hven.site.PersistentIdentifiers`, as
         ``module:name``. Its argument is the database of the system state. Empty: the package gives no DOIs.
+    federated_planner
+        Place of a function that plans queries over tables of several engines, as ``module:name``:
+        ``plan(bound_query, engines, engines_by_table, relations, limits) -> QueryPlan``. It gets the bound query, which
+        reads only what the user may see, the `hven.site.EngineRegistry`, the names of the engines and the relations of
+        the tables by their qualified names, and the `hven.model.settings.QueryLimits`. Tables in memory have no engine.
+        Empty: none; the site then refuses such queries unless another package plans them.
 
     Raises
     ------
@@ -291,6 +297,7 @@ class PluginPackage:
     remote_stores: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     remote_file_cache: str = field(default="", metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
+    federated_planner: str = field(default="", metadata=_NAMES_OBJECTS)
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

@@ -16,11 +16,10 @@ from hven import adql
 from hven.adql import lexer, syntax_tree
 from hven.adql.functions import NAME_RESOLVING_FUNCTIONS
 from hven.engines import LiveRelation, MemoryRelation, Snapshot
-from hven.model import LruCache
-from hven.model.errors import HvenError, ParseError
+from hven.model import LruCache, plugins
+from hven.model.errors import HvenError, ParseError, UserError, format_message
 from hven.query import resolver
 from hven.query._data_origin import build_data_origin_infos
-from hven.query._federated_plan import FederatedPlan
 from hven.query._service_descriptors import write_service_descriptors
 from hven.site import TAP_SCHEMA, anonymize_for_referee
 from hven.site.auth import DEFAULT_POLICIES, AccessScope, apply_access_control
@@ -270,6 +269,8 @@ def plan_on_engines(
     ------
     BindError, StorageError
         An engine refuses the query, or cannot be opened.
+    UserError
+        The tables are in several engines, and no plug-in package plans such queries.
     """
     homes: dict[str, str] = {}
     for name, relation in relations.items():
@@ -280,7 +281,22 @@ def plan_on_engines(
         return engines.embedded_engine.plan_query(bound_query)
     if len(engine_names) == 1:
         return engines.get_engine_for_users(engine_names.pop()).plan_query(bound_query)
-    return FederatedPlan(bound_query, engines, homes, relations, limits)
+    for _, plan_federated_query in plugins.iterate_package_objects("federated_planner"):
+        plan: QueryPlan = plan_federated_query(bound_query, engines, homes, relations, limits)
+        return plan
+    raise _build_missing_planner_error(engine_names)
+
+
+def _build_missing_planner_error(engine_names: set[str]) -> UserError:
+    message = format_message(
+        "the query joins tables of several engines ({engines}), and no plug-in package in use plans such queries",
+        ", ".join(sorted(engine_names)),
+    )
+    remedy = "query each engine on its own; the site's operators can move the collections into one engine (hven move)"
+    for package in plugins.list_unused_packages():
+        if package.federated_planner:
+            remedy += f", or add {package.name!r} to `plugins`"
+    return UserError(message, remedy=remedy)
 
 
 def plan_without_policies(request: QueryRequest) -> QueryPlan:

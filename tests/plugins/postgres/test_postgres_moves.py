@@ -17,7 +17,6 @@ from hven.model.settings import create_site_directory, load_settings
 from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import parse_type
 from hven.site import Site
-from hven.site.archive import write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.engine import STARS_TABLE, make_star_table
 from hven.testing.site import publish_rows
@@ -127,7 +126,7 @@ def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, 
         for name in ("sky", "odd"):
             move_collection_to_engine(site, name, "postgres")
     before = answers(site)
-    write_backup(site, tmp_path / "whole.tar")
+    run_hven("backup", tmp_path / "whole.tar", "--site", site.settings.directory)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS empty_{home}")
         connection.execute(f"CREATE DATABASE empty_{home}")
@@ -145,7 +144,7 @@ def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, 
 
 
 def test_a_restoration_without_its_database_leaves_nothing(site: Site, tmp_path: Path) -> None:
-    write_backup(site, tmp_path / "whole.tar")
+    run_hven("backup", tmp_path / "whole.tar", "--site", site.settings.directory)
     told = run_hven(
         "restore",
         tmp_path / "whole.tar",

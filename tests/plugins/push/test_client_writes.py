@@ -36,12 +36,10 @@ from hven.plugins.push.client_writes import ClientWriteRequest, ClientWriteResul
 from hven.plugins.push.push_store import ClientPush, ClientPushStore
 from hven.plugins.push.store_tables import pushed
 from hven.site import Site
-from hven.site.archive import write_backup
 from hven.site.auth import OWNER_PRINCIPAL, Principal
-from hven.site.restoration import restore_archive
 from hven.site.store import build_lease_name
 from hven.testing.site import open_site_with_descriptor
-from plugin_needs import build_settings
+from plugin_needs import build_settings, load_core_fixtures, require_core_fixtures
 from postgres_cluster import run_cluster
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
@@ -152,9 +150,11 @@ def test_what_was_pushed_stays_whatever_is_done(site: Site, tmp_path: Path) -> N
     for again in (ingest_collection, sync_collection):
         again(site, "night")
         assert rows(site) == there
+    require_core_fixtures("BACKUPS")
+    backups = load_core_fixtures("BACKUPS")
     for data in (True, False):
-        write_backup(site, tmp_path / f"{data}.tar", include_rows=data)
-        restore_archive(tmp_path / f"{data}.tar", tmp_path / f"restored-{data}")
+        backups["write"](site, tmp_path / f"{data}.tar", include_rows=data)
+        backups["restore"](tmp_path / f"{data}.tar", tmp_path / f"restored-{data}")
         with Site(replace(site.settings, directory=tmp_path / f"restored-{data}")) as other:
             if not data:
                 ingest_collection(other, "night")

@@ -45,12 +45,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
     "diff": ("hven diff stars 2026-11-01", "hven diff stars R4 R6 --json"),
     "rollback": ("hven rollback stars", "hven rollback stars.main 20261120T080000000-1a2b --json"),
     "move": ("hven move stars --to postgres", "hven move stars --to duckdb --json"),
-    "backup": ("hven backup /backups/mysite.tar", "hven backup /backups/mysite.tar --no-data --json"),
-    "restore": (
-        "hven restore /backups/mysite.tar newsite",
-        "hven restore /backups/mysite.tar newsite --engine duckdb --json",
-        "hven restore /backups/mysite.tar --check",
-    ),
     "remove": ("hven remove stars", "hven remove stars --purge --json"),
     "audit": ("hven audit", "hven audit --object omega --by tycho --most 200 --json"),
     "schema": ("hven schema", "hven schema --output descriptor.schema.json"),

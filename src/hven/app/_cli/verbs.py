@@ -43,8 +43,6 @@ VERBS_BY_HEADING = {
         "status": "status_commands",
         "verify": "verify",
         "move": "publish",
-        "backup": "backups",
-        "restore": "backups",
     },
 }
 VERB_MODULES = {name: module for verbs in VERBS_BY_HEADING.values() for name, module in verbs.items()}

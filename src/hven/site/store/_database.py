@@ -18,7 +18,7 @@ from sqlalchemy import exc
 
 from hven.model import plugins
 from hven.model.errors import OverloadedError, StorageError, StorageUnavailableError
-from hven.site.store._package_tables import PACKAGE_KEY_PREFIX, update_package_tables
+from hven.site.store._package_tables import PACKAGE_KEY_PREFIX, read_package_values, update_package_tables
 from hven.site.store._table_definitions import define_table
 
 if TYPE_CHECKING:
@@ -527,8 +527,7 @@ class StateDatabase:
 
     def _update_packages(self, connection: sa.Connection) -> None:
         """Create or upgrade the tables of plug-in packages."""
-        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.startswith(PACKAGE_KEY_PREFIX))
-        stored_values = {row.key: row.value for row in connection.execute(query)}
+        stored_values = read_package_values(connection)
         self._package_values = update_package_tables(connection, stored_values, self.display_address)
         for key, value in self._package_values.items():
             if key not in stored_values:

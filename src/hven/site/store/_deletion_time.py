@@ -96,7 +96,18 @@ class DeletionClock:
 
 
 def compute_trusted_clock_state(connection: sa.Connection) -> TrustedClockState:
-    """Return what is known of the time now; part of the caller's transaction."""
+    """Return what is known of the time now; part of the caller's transaction.
+
+    Parameters
+    ----------
+    connection
+        Connection of the caller's transaction.
+
+    Returns
+    -------
+    state
+        The time by which things are deleted, and what is known of a leap of the clock.
+    """
     clock_time = read_shared_clock(connection)
     stored_time = _read_stored_time(connection)
     if stored_time is None:
@@ -105,7 +116,18 @@ def compute_trusted_clock_state(connection: sa.Connection) -> TrustedClockState:
 
 
 def format_timestamp(timestamp: float) -> str:
-    """Return seconds since 1970 as ISO text in UTC, in the form of the store's times."""
+    """Return a time as ISO text in UTC, in the form of the store's times.
+
+    Parameters
+    ----------
+    timestamp
+        Seconds since 1970.
+
+    Returns
+    -------
+    text
+        The text, with microseconds.
+    """
     time_text = datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="microseconds")
     return time_text.replace("+00:00", "Z")
 

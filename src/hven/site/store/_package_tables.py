@@ -38,11 +38,24 @@ def load_table_set(package_name: str, tables: StoreTables) -> StoreTableSet:
 
 
 def list_package_tables() -> list[sa.Table]:
-    """List the definitions of all tables of the packages that this process uses."""
+    """List the definitions of all tables of the packages that this process uses.
+
+    Returns
+    -------
+    tables
+        The definitions, sorted so that each follows those that it refers to.
+    """
     tables: list[sa.Table] = []
     for name, store_tables in list_store_tables().items():
         tables += load_table_set(name, store_tables).metadata.sorted_tables
     return tables
+
+
+def read_package_values(connection: sa.Connection) -> dict[str, str]:
+    """Read the keys and values of `meta` about packages."""
+    meta = sa.table("meta", sa.column("key"), sa.column("value"))
+    query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.startswith(PACKAGE_KEY_PREFIX))
+    return {row.key: row.value for row in connection.execute(query)}
 
 
 def update_package_tables(
@@ -94,13 +107,8 @@ def update_package_tables(
     return values
 
 
-def find_absent_package_tables(connection: sa.Connection, meta_values: Mapping[str, str]) -> dict[str, list[str]]:
+def find_absent_package_tables(connection: sa.Connection) -> dict[str, list[str]]:
     """Find the tables with rows of packages that this process does not use.
-
-    Parameters
-    ----------
-    meta_values
-        Keys and values of `meta`.
 
     Returns
     -------
@@ -111,10 +119,9 @@ def find_absent_package_tables(connection: sa.Connection, meta_values: Mapping[s
     for package in plugins.list_installed_packages():
         if package.store_tables is not None:
             names_by_package[package.name] = set(package.store_tables.names)
-    for key, value in meta_values.items():
-        if key.startswith(PACKAGE_KEY_PREFIX):
-            names = names_by_package.setdefault(key.removeprefix(PACKAGE_KEY_PREFIX), set())
-            names.update(json.loads(value)["tables"])
+    for key, value in read_package_values(connection).items():
+        names = names_by_package.setdefault(key.removeprefix(PACKAGE_KEY_PREFIX), set())
+        names.update(json.loads(value)["tables"])
     inspector = sa.inspect(connection)
     tables = {}
     for package_name in sorted(names_by_package.keys() - list_store_tables().keys()):
@@ -125,15 +132,39 @@ def find_absent_package_tables(connection: sa.Connection, meta_values: Mapping[s
 
 
 def has_rows(connection: sa.Connection, table: sa.TableClause) -> bool:
-    """Return whether a table has any row."""
+    """Return whether a table has any row.
+
+    Parameters
+    ----------
+    connection
+        Connection of the caller's transaction.
+    table
+        The table.
+
+    Returns
+    -------
+    has_rows
+        Whether it has any.
+    """
     query = sa.select(sa.literal(1)).select_from(table).limit(1)
     return connection.execute(query).first() is not None
 
 
-def list_package_tables_with_rows(connection: sa.Connection, meta_values: Mapping[str, str]) -> list[sa.Table]:
-    """List the tables with rows of all packages, also of those that this process does not use."""
+def list_package_tables_with_rows(connection: sa.Connection) -> list[sa.Table]:
+    """List the tables with rows of all packages, also of those that this process does not use.
+
+    Parameters
+    ----------
+    connection
+        Connection of the caller's transaction.
+
+    Returns
+    -------
+    tables
+        Their definitions; those of packages that this process does not use are read from the database.
+    """
     used_tables = [table for table in list_package_tables() if has_rows(connection, table)]
-    absent_names = [name for names in find_absent_package_tables(connection, meta_values).values() for name in names]
+    absent_names = [name for names in find_absent_package_tables(connection).values() for name in names]
     reflected_metadata = sa.MetaData()
     if absent_names:
         reflected_metadata.reflect(connection, only=absent_names)
@@ -141,7 +172,18 @@ def list_package_tables_with_rows(connection: sa.Connection, meta_values: Mappin
 
 
 def find_package_of_table(table_name: str) -> str | None:
-    """Find the installed package that has a table; None: there is none."""
+    """Find the installed package that has a table.
+
+    Parameters
+    ----------
+    table_name
+        Name of the table.
+
+    Returns
+    -------
+    name
+        Name of the package; None: there is none.
+    """
     for package in plugins.list_installed_packages():
         if package.store_tables is not None and table_name in package.store_tables.names:
             return package.name

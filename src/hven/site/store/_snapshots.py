@@ -83,7 +83,18 @@ class PublicationEvent:
 
 
 def snapshot_record_to_row(record: SnapshotRecord) -> dict[str, Any]:
-    """Convert a record to a row of `snapshots`."""
+    """Convert a record to a row of `snapshots`.
+
+    Parameters
+    ----------
+    record
+        The record.
+
+    Returns
+    -------
+    values
+        Values by the names of the columns, without the number.
+    """
     body = {"snapshot": asdict(record.snapshot), "table": table_to_json(record.table), "provenance": record.provenance}
     return {
         "id": record.id,
@@ -99,6 +110,16 @@ def snapshot_record_to_row(record: SnapshotRecord) -> dict[str, Any]:
 
 def snapshot_record_from_row(row: Any) -> SnapshotRecord:
     """Convert a row of `snapshots` to a record.
+
+    Parameters
+    ----------
+    row
+        An object with the columns as attributes.
+
+    Returns
+    -------
+    record
+        The record.
 
     Raises
     ------

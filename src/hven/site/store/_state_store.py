@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,7 +13,6 @@ from hven.model import SingletonRegistry
 from hven.model.errors import NotFoundError, StorageError
 from hven.site.store import _leases as leases
 from hven.site.store import _snapshot_pointers as pointer_moves
-from hven.site.store import _state_copies as state_copies
 from hven.site.store._database import (
     StateDatabase,
     build_state_address,
@@ -39,6 +38,7 @@ from hven.site.store._descriptors import DescriptorStore
 from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
 from hven.site.store._leases import Lease, LeaseStore
+from hven.site.store._package_tables import find_absent_package_tables
 from hven.site.store._releases import ReleaseStore
 from hven.site.store._result_records import CitedResultStore
 from hven.site.store._schedules import SyncScheduleStore
@@ -57,8 +57,7 @@ from hven.site.store._verifications import SnapshotVerificationStore
 from hven.site.store.ingest_runs import IngestRunStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from hven.engines import Snapshot
@@ -154,7 +153,7 @@ class StateStore:
             Names of the tables, by the names of their packages.
         """
         with self._database.begin_read() as connection:
-            return state_copies.find_absent_tables(connection)
+            return find_absent_package_tables(connection)
 
     @property
     def display_address(self) -> str:
@@ -617,62 +616,6 @@ class StateStore:
                 row_condition = dependent_table.c.snapshot.in_(deleted_ids)
                 connection.execute(sa.delete(dependent_table).where(row_condition))
             return deleted_snapshots
-
-    # --- backup ----------------------------------------------------------------------------------------------
-
-    def open_export(self, backup_label: str, *, include_rows: bool) -> AbstractContextManager[state_copies.StateExport]:
-        """Open the present state for a backup.
-
-        Until `unpin_snapshots`, what is published now is not pruned.
-
-        Parameters
-        ----------
-        backup_label
-            Name of the pin.
-        include_rows
-            Include the records that are useful only together with their rows and files.
-
-        Returns
-        -------
-        export
-            The caller closes it.
-        """
-        return state_copies.open_export(self._database, backup_label, include_rows=include_rows)
-
-    def unpin_snapshots(self, backup_label: str) -> None:
-        """Release the snapshots that a backup has pinned.
-
-        Parameters
-        ----------
-        backup_label
-            As for `open_export`.
-        """
-        state_copies.unpin_snapshots(self._database, backup_label)
-
-    def import_rows(
-        self, tables: Mapping[str, Iterable[Mapping[str, Any]]], restored_records: Mapping[str, SnapshotRecord]
-    ) -> None:
-        """Insert the rows of a backup into this store, which must be empty.
-
-        Parameters
-        ----------
-        tables
-            Rows by the name of the store's table.
-        restored_records
-            Snapshots as they were staged here, by their old id.
-        """
-        state_copies.import_rows(self._database, tables, restored_records)
-
-    def check_empty(self) -> None:
-        """Check that the store is empty.
-
-        Raises
-        ------
-        ConflictError
-            The store is not empty.
-        """
-        with self._database.begin_read() as connection:
-            state_copies.check_empty(connection)
 
     # --- the data directory -------------------------------------------------------------------------------------
 

@@ -35,13 +35,13 @@ class UserTableStore:
         query = sa.select(user_tables).where(user_tables.c.owner == owner, is_current)
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(user_tables.c.name))
-            return [(_user_table_record_from_row(row), row.expires) for row in rows]
+            return [(user_table_record_from_row(row), row.expires) for row in rows]
 
     def list_user_tables(self) -> list[tuple[SnapshotRecord, str]]:
         """Return the tables of all users with their times of expiry, including expired ones."""
         query = sa.select(user_tables).order_by(user_tables.c.owner, user_tables.c.name)
         with self._database.begin_read() as connection:
-            return [(_user_table_record_from_row(row), row.expires) for row in connection.execute(query)]
+            return [(user_table_record_from_row(row), row.expires) for row in connection.execute(query)]
 
     def count_rows_of_other_tables(self, owner: str, table_name: str, *, table_limit: int) -> int:
         """Count the rows of the owner's other tables, as a first check before an upload is read.
@@ -227,7 +227,19 @@ class _UserTableSnapshotRow:
         self.created = created
 
 
-def _user_table_record_from_row(row: Any) -> SnapshotRecord:
+def user_table_record_from_row(row: Any) -> SnapshotRecord:
+    """Convert a row of `user_tables` to a record.
+
+    Parameters
+    ----------
+    row
+        An object with the columns as attributes.
+
+    Returns
+    -------
+    record
+        The record.
+    """
     return snapshot_record_from_row(_UserTableSnapshotRow(row, row.snapshot, row.created))
 
 

@@ -18,11 +18,12 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
 from hven.model.settings import Settings, create_site_directory, load_settings
+from hven.plugins.backups.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
+from hven.plugins.backups.restoration import restore_archive, verify_archive
+from hven.plugins.backups.state_copies import StateCopies
 from hven.site import Site
-from hven.site.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.site.restoration import restore_archive, verify_archive
-from hven.site.store import JobRecord, StateStore
+from hven.site.store import JobRecord
 from hven.site.store import _database as db
 from plugin_needs import require_plugins, require_setting
 from postgres_cluster import run_server
@@ -335,7 +336,7 @@ def test_into_an_empty_database_and_back(archive: Path, tmp_path: Path, monkeypa
             db.metadata.drop_all(connection)
         engine.dispose()
         monkeypatch.setenv("HVEN_STORE", url)
-        monkeypatch.setattr(StateStore, "import_rows", _broken)
+        monkeypatch.setattr(StateCopies, "import_rows", _broken)
         with pytest.raises(StorageError):
             restore_archive(archive, tmp_path / "three")
         monkeypatch.undo()

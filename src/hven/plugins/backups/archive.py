@@ -31,12 +31,13 @@ import pyarrow as pa
 
 import hven
 from hven.model.errors import ConflictError, NotFoundError, StorageError
-from hven.site.store._database import STATE_FORMAT
+from hven.plugins.backups.state_copies import StateCopies
+from hven.site.api.state_tables import STATE_FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from hven.site._site import Site
+    from hven.site import Site
     from hven.site.store import SnapshotRecord
 
 ARCHIVE_FORMAT = 1  # format of archives
@@ -76,6 +77,7 @@ def write_backup(
     if path.exists():
         raise ConflictError(f"{path} already exists", remedy="give a different name, or move the file away")
     label = secrets.token_hex(6)
+    state_copies = site.store.get_or_create(StateCopies)
     partial_path = path.with_name(f".{path.name}.{label}.part")
     try:
         with partial_path.open("xb") as file:
@@ -85,7 +87,7 @@ def write_backup(
                 header = _build_header(site, include_rows)
                 archive_writer.add_text(HEADER_MEMBER, json.dumps(header, indent=1))
                 _add_site_files(archive_writer, site, path)
-                with site.store.open_export(label, include_rows=include_rows) as state:
+                with state_copies.open_export(label, include_rows=include_rows) as state:
                     for name, lines in state.iterate_tables():
                         archive_writer.add_lines(f"state/{name}.jsonl", lines)
                 _add_snapshots(archive_writer, site, state.snapshot_records, notify_table or _ignore_progress)
@@ -99,7 +101,7 @@ def write_backup(
         remedy = "free space on the disk, or choose a different directory that is writable"
         raise StorageError(f"the backup {path} cannot be written: {reason}", remedy=remedy) from error
     finally:
-        site.store.unpin_snapshots(label)
+        state_copies.unpin_snapshots(label)
         partial_path.unlink(missing_ok=True)
     return {**header, "bytes": path.stat().st_size}
 

@@ -22,7 +22,12 @@ from hven.engines.row_fetching import FetchBudget, FetchingExecution, build_colu
 from hven.model.errors import TooLargeError, format_message
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
-from hven.query._federation_analysis import JoinKey, TableUse, analyse_federated_query, replace_foreign_tables
+from hven.plugins.federated_queries.federation_analysis import (
+    JoinKey,
+    TableUse,
+    analyse_federated_query,
+    replace_foreign_tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

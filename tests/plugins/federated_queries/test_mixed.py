@@ -14,8 +14,8 @@ from hven import query
 from hven.model.errors import HvenError, StorageError, TooLargeError
 from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Table, build_columns_from_arrow
+from hven.plugins.federated_queries.federated_plan import FederatedPlan
 from hven.query import _planning
-from hven.query._federated_plan import FederatedPlan
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies

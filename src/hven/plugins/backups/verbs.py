@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import format_size, open_site, print_json
+from hven.app.api import format_size, open_site, print_json
 from hven.model.errors import UsageError
-from hven.site import archive, restoration
+from hven.plugins.backups import archive, restoration
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 

@@ -17,12 +17,11 @@ import pyarrow as pa
 from hven.model import settings as site_settings
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
 from hven.model.settings import SECRETS_FILE
-from hven.site._site import Site
-from hven.site.archive import ARCHIVE_FORMAT, CHECKSUMS_MEMBER, HEADER_MEMBER, ChecksumReader
+from hven.plugins.backups.archive import ARCHIVE_FORMAT, CHECKSUMS_MEMBER, HEADER_MEMBER, ChecksumReader
+from hven.plugins.backups.state_copies import StateCopies
+from hven.site import Site
+from hven.site.api.state_tables import STATE_FORMAT, snapshot_record_from_row, user_table_record_from_row
 from hven.site.store import StateStore
-from hven.site.store._database import STATE_FORMAT
-from hven.site.store._snapshots import snapshot_record_from_row
-from hven.site.store._state_copies import read_user_table_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -284,11 +283,11 @@ class _SiteRestoration:
         settings = self._set_engine_in_settings_file(site_settings.load_settings(self.directory))
         data_directory = settings.data_directory
         with closing(StateStore(settings.var_directory, settings.store)) as store:
-            store.check_empty()
+            store.get_or_create(StateCopies).check_empty()
         with Site(settings) as site:
             try:
                 self._restore_rows_and_jobs(site, data_directory)
-                site.store.import_rows(self.rows_by_table, self.restored_records)
+                site.store.get_or_create(StateCopies).import_rows(self.rows_by_table, self.restored_records)
             except BaseException:
                 site.engines.drop_snapshots(record.snapshot for record in self.restored_records.values())
                 site.store.release_data_directory()
@@ -341,7 +340,7 @@ class _SiteRestoration:
         snapshot_rows = self.rows_by_table.get("snapshots", ())
         user_table_rows = self.rows_by_table.get("user_tables", ())
         stored_records = [snapshot_record_from_row(_ArchivedRow(row)) for row in snapshot_rows]
-        stored_records += [read_user_table_record(_ArchivedRow(row)) for row in user_table_rows]
+        stored_records += [user_table_record_from_row(_ArchivedRow(row)) for row in user_table_rows]
         return {record.id: record for record in stored_records}
 
     def _restore_snapshot(self, site: Site, record: SnapshotRecord, file: Any) -> None:

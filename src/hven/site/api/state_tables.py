@@ -1,0 +1,31 @@
+"""All tables of the system state, for packages that copy it: those of Hven, and those of plug-in packages."""
+
+from __future__ import annotations
+
+from hven.site.store._database import STATE_FORMAT, StateDatabase, metadata
+from hven.site.store._deletion_time import compute_trusted_clock_state, format_timestamp
+from hven.site.store._package_tables import (
+    find_package_of_table,
+    has_rows,
+    list_package_tables,
+    list_package_tables_with_rows,
+)
+from hven.site.store._releases import PIN_LABEL_PREFIX
+from hven.site.store._snapshots import snapshot_record_from_row, snapshot_record_to_row
+from hven.site.store._user_table_records import user_table_record_from_row
+
+__all__ = [
+    "PIN_LABEL_PREFIX",
+    "STATE_FORMAT",
+    "StateDatabase",
+    "compute_trusted_clock_state",
+    "find_package_of_table",
+    "format_timestamp",
+    "has_rows",
+    "list_package_tables",
+    "list_package_tables_with_rows",
+    "metadata",
+    "snapshot_record_from_row",
+    "snapshot_record_to_row",
+    "user_table_record_from_row",
+]
