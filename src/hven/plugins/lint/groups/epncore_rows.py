@@ -302,7 +302,7 @@ EPNCORE_ROW_CHECKS = build_lint_checks(
         "epn.target-time",
         "warning",
         f"{STANDARD_NAME} sec. 2.3",
-        "the the light arrived before it left the target the target",
+        "the light arrived before it left the target",
         "set target_time to the earlier time, which is the time minus distance divided by c",
         "",
     ),

@@ -147,7 +147,7 @@ UWS_CHECKS = build_lint_checks(
         "uws.abort",
         "error",
         "UWS 1.1 sec. 2.1.3",
-        "an aborted job is not ABORTED",
+        "an aborted job does not have the phase ABORTED",
         "change its phase to ABORTED after PHASE=ABORT",
         "E_PHUR",
     ),

@@ -100,7 +100,7 @@ METADATA_CHECKS = build_lint_checks(
         "warning",
         "UCD1+ 1.5; DALI 1.1 sec. 3.3",
         "a position has no angular unit",
-        "declare the unit deg, or whatever the unit of the values is",
+        "declare the unit of the values, such as deg",
         "",
     ),
     (

@@ -170,7 +170,7 @@ OBSCORE_CHECKS = build_lint_checks(
         "warning",
         f"{STANDARD_NAME} appendix B.6.2",
         "a wavelength is not in metres",
-        "write metres in vacuum: 5.5e-7, not 550 or 5500",
+        "write the wavelength in vacuum in metres: 5.5e-7, not 550 or 5500",
         "E_RANG",
     ),
     (

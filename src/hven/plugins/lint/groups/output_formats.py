@@ -43,7 +43,7 @@ OUTPUT_CHECKS = build_lint_checks(
         "error",
         STANDARD_NAME,
         "a response is not in the format of its media type",
-        "write the format of the media type",
+        "send the format that the media type names",
         "",
     ),
     (

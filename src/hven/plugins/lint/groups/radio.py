@@ -37,7 +37,7 @@ RADIO_CHECKS = build_lint_checks(
         "radio.type",
         "error",
         STANDARD_NAME,
-        "a column's kind of type differs from the extension",
+        "a column contains numbers instead of text, or text instead of numbers",
         "use numbers for quantities, and text for words",
         "",
     ),

@@ -126,7 +126,7 @@ HAPI_CHECKS = build_lint_checks(
         "hapi.subset",
         "error",
         STANDARD_PREFIX + "3.6.1",
-        "an /info for some of the parameters lists other parameters",
+        "a request to /info for some parameters returns different parameters",
         "list the time and the requested parameters",
         "",
     ),
@@ -168,7 +168,7 @@ HAPI_CHECKS = build_lint_checks(
         "error",
         STANDARD_PREFIX + "3.7.5",
         "the JSON samples differ from the CSV samples, or do not match /info",
-        "write the header object with the key data",
+        "add the key data to the header object",
         "",
     ),
     (
