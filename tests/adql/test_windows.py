@@ -259,7 +259,7 @@ def write_window_functions():
         example = f"`{call}` is `{said.replace('None', 'NULL')}`"
         entry = WINDOW_FUNCTIONS.get(name)
         if entry is None:
-            lines.append(f"| `{name}` | | same as the aggregate | {example} |")
+            lines.append(f"| `{name}` | | value of the aggregate function over the frame | {example} |")
             continue
         (form,) = entry.signatures
         result = {"SAME": "type of its argument"}.get(form.result, form.result)

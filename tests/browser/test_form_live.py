@@ -104,7 +104,7 @@ def test_a_number_that_rows_did_not_wait_for_comes_later(tab: BrowserTab) -> Non
     tab.page.route("**/stars/main/count?*", hold)
     with tab.page.expect_request("**/stars/main/count?*"):
         page = tab.open_page("/collections/stars/main?vmag=..8")
-    page.wait_for_selector("[data-count]:has-text('more than 100 rows, they are being counted')")
+    page.wait_for_selector("[data-count]:has-text('more than 100 rows, still being counted')")
     assert page.get_attribute("table.live", "aria-rowcount") == "-1", "nobody knows it yet"
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
@@ -127,7 +127,7 @@ def test_rows_that_nobody_could_count_have_no_number(tab: BrowserTab) -> None:
     tab.page.route("**/stars/main/rows?*", remove_total)
     tab.page.route("**/stars/main/count?*", remove_total)
     page = tab.open_page("/collections/stars/main?vmag=..8")
-    page.wait_for_selector("[data-count]:has-text('more than 100 rows, counting them takes too long')")
+    page.wait_for_selector("[data-count]:has-text('more than 100 rows, counting all of them takes too long')")
 
 
 def test_choices_that_are_known_stand_before_they_are_counted(tab: BrowserTab) -> None:

@@ -184,7 +184,7 @@ def test_a_rows_header_is_that_of_its_file(names_tab: BrowserTab) -> None:
     page.locator('tr[data-key="[\\"2.fits\\"]"] td').nth(2).click()
     page.wait_for_selector(".detail h2:text-is('2.fits')")
     page.click(".detail button:text-is('Header')")
-    page.wait_for_selector("dialog.header p:has-text('not here')")
+    page.wait_for_selector("dialog.header p:has-text('not available here')")
 
 
 def test_what_is_looked_for_among_choices_stays(names_tab: BrowserTab) -> None:

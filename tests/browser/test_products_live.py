@@ -212,7 +212,7 @@ def asks(page: Page, **fields: str) -> None:
     for name, text in fields.items():
         field = f"input[name='{name}']"
         if not page.is_visible(field):
-            chosen = page.locator(f"[data-facet='{name.removeprefix('_to.')}'] button:text-is('write it')")
+            chosen = page.locator(f"[data-facet='{name.removeprefix('_to.')}'] button:text-is('enter a value')")
             folded = page.locator("details", has=page.locator(field)).first.locator("summary").first
             (chosen if chosen.is_visible() else folded).click()
         page.fill(field, text)
@@ -233,7 +233,7 @@ def test_nine_wavelengths_of_a_day_leave_as_one_archive(
     asks(page, _every="1 h")
     page.wait_for_selector("[data-count] b:text-is('216')")
     page.click(".menu > summary:text-is('Files')")
-    page.wait_for_selector("[data-files]:has-text('An archive has 216')")
+    page.wait_for_selector("[data-files]:has-text('An archive contains 216')")
     with page.expect_download() as waiting:
         page.click("text=All in one ZIP")
     path = Path(waiting.value.path())
@@ -320,7 +320,7 @@ def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: Browse
     page.mouse.click(box["x"] + x, box["y"] + y)
     page.wait_for_selector(f".under b:has-text('{len(list_fields_at(lon, lat))} rows under this point')")
     assert set(page.locator(".under li").all_inner_texts()) == list_fields_at(lon, lat)
-    page.click(".under button:text-is('All rows whose footprint holds this point')")
+    page.click(".under button:text-is('All rows whose footprint contains this point')")
     page.wait_for_function("() => new URLSearchParams(location.search).get('_in')?.startsWith('POINT ')")
     point = page.evaluate("new URLSearchParams(location.search).get('_in')").split()[1:]
     query = f"SELECT name FROM clouds.fields WHERE 1 = CONTAINS(POINT({', '.join(point)}), s_region)"

@@ -201,7 +201,7 @@ def test_what_is_on_the_screen_is_shared_cited_and_kept(tab: BrowserTab) -> None
     assert page.input_value("[data-searches] input") == "Clusters: redshift 0.5.."
     page.fill("[data-searches] input", "Far <clusters>")
     page.keyboard.press("Enter")
-    page.wait_for_selector("[data-searches] [role=status]:text-is('Kept')")
+    page.wait_for_selector("[data-searches] [role=status]:text-is('Saved')")
     kept = page.url
     page = tab.open_page("/")
     page.wait_for_selector(".kept-searches a:text-is('Far <clusters>')")

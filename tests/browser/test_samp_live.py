@@ -113,7 +113,7 @@ def test_a_hub_that_vanishes(tab: BrowserTab, hub: SAMPHubServer) -> None:
     page = connect_samp(tab, "/collections/stars/main")
     page.wait_for_selector("[data-samp] select")
     hub.stop()
-    page.wait_for_selector("[data-samp] p:has-text('The hub has gone')")
+    page.wait_for_selector("[data-samp] p:has-text('The hub has closed')")
     page.wait_for_selector(GRID)
     assert page.is_visible("[data-samp] button:text-is('Connect')")
 

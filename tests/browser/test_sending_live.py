@@ -135,7 +135,9 @@ def test_a_file_goes_as_what_it_is(tab: BrowserTab, topcat: TopcatClient) -> Non
 def test_what_no_program_takes_is_said(tab: BrowserTab, topcat: TopcatClient) -> None:
     page = connect_samp(tab, "/collections/stars/main", GRID)
     page.click("text=The region that the rows cover")
-    page.wait_for_selector("[data-samp] p:has-text('No program here takes this: coverage.load.moc.fits')")
+    page.wait_for_selector(
+        "[data-samp] p:has-text('No connected program accepts this message: coverage.load.moc.fits')"
+    )
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_a_heading_filters_sorts_and_hides(tab: BrowserTab) -> None:
     page.wait_for_selector("th:has-text('vmag') .more.filtered")
     assert "vmag=..4" in page.url
     page.click("th:has-text('vmag') .more")
-    page.click(".column-menu button:text-is('Falling')")
+    page.click(".column-menu button:text-is('Descending')")
     page.wait_for_selector("th[aria-sort=descending]:has-text('vmag')")
     page.click("th:has-text('name') .more")
     page.click(".column-menu button:text-is('Hide')")

@@ -163,7 +163,7 @@ def test_a_day_of_nine_channels_at_one_hour_in_one_archive(reader: Reader, sourc
     reader.choose("select[name=_each]", "filter")
     reader.writes(_every="1 h")
     reader.click(".menu > summary:text-is('Files')")
-    reader.page.wait_for_selector("[data-files]:has-text('An archive has 216')")
+    reader.page.wait_for_selector("[data-files]:has-text('An archive contains 216')")
     found = read_archive_files(reader.takes("text=All in one ZIP").path())
     reader.done("medoc")
     assert found.keys() == wanted

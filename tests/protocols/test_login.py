@@ -127,7 +127,7 @@ def test_what_is_refused(client: Client, token: str, star_site: Site) -> None:
         assert client.ask("POST", "/login", body=raw, headers=JSON).status in {400, 413}
     page = client.ask("POST", "/login", body=urlencode({"name": "<b>", "token": "x"}).encode(), headers=FORM)
     assert page.status == 401
-    assert "do not match" in page.text
+    assert "Wrong account name" in page.text
     assert "<b>" not in page.text
     for method in ("PUT", "DELETE"):
         assert client.ask(method, "/login").status == 405

@@ -52,7 +52,7 @@ def change(star_site: Site, old: str, new: str = WORDS, again: str | None = None
 def test_a_password_of_ones_own(star_site: Site, token: str) -> None:
     mine, elsewhere = session(star_site), session(star_site)
     answer = change(star_site, token, **mine)
-    assert (answer.status, "Your password is changed" in answer.text) == (200, True), answer.text
+    assert (answer.status, "Your password has been changed" in answer.text) == (200, True), answer.text
     accounts = LocalIdentityProvider(star_site.store, star_site.settings)
     now = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
     assert accounts.identify(now).name == "anna"  # type: ignore[union-attr]

@@ -227,7 +227,7 @@ def test_faults_have_their_place(tmp_path: Path, policy: str, column: int, messa
 @pytest.mark.usefixtures("policy_site")
 def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
     assert (
-        'night.main: rows are visible to everybody, from release on; whoever is named in "pi" or coi; members of the group spica;'
+        'night.main: rows are visible to everybody, from release on; everybody who is named in "pi" or coi; members of the group spica;'
         " members of the group that project names; everybody, where category = 'CALIB'"
     ) in run_hven("check", "--site", tmp_path).stdout
 

@@ -157,7 +157,7 @@ def test_an_operator_sees_what_another_sees_and_nothing_mixes(roles_site: Site, 
     assert lines
     assert lines[0].what == "sees as"
     assert lines[0].facts["until"].endswith(" UTC")
-    assert "readers who are not logged in" in client.ask("GET", "/", headers=see_as(client, olga, "anonymous")).text
+    assert "as an anonymous reader does" in client.ask("GET", "/", headers=see_as(client, olga, "anonymous")).text
 
 
 def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_nobody_gets_more_than_they_have(roles_site: Site, client: Client) -> No
     assert look(client, personal, "anna").status == 403, "a token that leaked opens no more"
     for page, names in (("olga", ("anna", "group:spica", "project:hesiod:owner")), ("ines", ("project:hesiod:reader",)), ("anna", ())):  # fmt: skip
         text = client.ask("GET", "/access", headers=session(roles_site, page)).text
-        assert ("See as somebody else" in text) == bool(names)
+        assert ("See the site as somebody else" in text) == bool(names)
         assert all(f'<option value="{name}">' in text for name in names)
     assert '<option value="anna">' not in client.ask("GET", "/access", headers=ines).text
 

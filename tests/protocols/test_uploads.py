@@ -253,7 +253,9 @@ def test_names_that_differ_in_case_alone_are_told_apart(client: Client, content:
     )
     assert answer.status == 200
     assert "<TD>1</TD><TD>2</TD>" in answer.text
-    assert "the upload 't' has several columns 'A', but for case: this one is A_2" in html.unescape(answer.text)
+    assert "the names of several columns of the upload 't' differ only in case: 'A' is now A_2" in html.unescape(
+        answer.text
+    )
 
 
 @pytest.mark.parametrize("form", ["tabledata", "binary", "binary2"])

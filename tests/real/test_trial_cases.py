@@ -228,7 +228,7 @@ def test_no_measured_value_is_the_fill_of_hapi(tmp_path: Path) -> None:
     settings = load_settings(tmp_path)
     descriptor = create_descriptor(settings, "ends", str(shared(CASES) / "B102-both-ends.parquet"))
     draft = descriptor.read_text()
-    assert "i reaches -2147483648: if that stands for no value, map it" in draft
+    assert "i reaches -2147483648: if this marks a missing value, map it" in draft
     descriptor.write_text(draft.replace("  main:\n", "  main:\n    series: {time: time_value}\n", 1))
     with Site(settings) as site:
         ingest_collection(site, "ends")

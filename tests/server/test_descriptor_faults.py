@@ -42,7 +42,7 @@ def test_health_says_it(faulty_server: ServerProcess) -> None:
     assert check == {
         "name": "descriptors",
         "state": "warning",
-        "reason": "a descriptor has faults; the last valid one is used",
+        "reason": "a descriptor has faults; its last valid version is used",
     }
 
 

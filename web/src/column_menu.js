@@ -63,8 +63,8 @@ function openMenu(menuButton, column, columns, { state, t }) {
   const bar = createElement(
     "p",
     { className: "bar" },
-    createButton(t("Rising"), () => applyChanges({ _sort: firstName })),
-    createButton(t("Falling"), () => applyChanges({ _sort: `-${firstName}` })),
+    createButton(t("Ascending"), () => applyChanges({ _sort: firstName })),
+    createButton(t("Descending"), () => applyChanges({ _sort: `-${firstName}` })),
     createButton(t("Hide"), () => applyChanges({ _cols: otherNames.join(",") || null })),
   );
   menu.append(createElement("button", { textContent: t("Apply") }), bar);

@@ -227,7 +227,7 @@ class ExportMenu {
       {},
       jobForm,
       " ",
-      createElement("small", { textContent: t("for results that take long") }),
+      createElement("small", { textContent: t("for results that take a long time") }),
     );
   }
 }
@@ -243,7 +243,7 @@ export function describeFiles({ files: count, bytes, sized, most: maximum }, { t
     sized < count ? t("{files} files, {size} and more", formatValues()) : t("{files} files, {size}", formatValues());
   const countText = bytes === null ? t("{files} files", { files: formatNumber(count) }) : sizeText;
   return count > maximum
-    ? `${countText}; ${t("a script has the first {count}", { count: formatNumber(maximum) })}`
+    ? `${countText}; ${t("a script contains only the first {count}", { count: formatNumber(maximum) })}`
     : countText;
   function formatValues() {
     return { files: formatNumber(count), size: formatBytes(bytes ?? 0, language) };
@@ -257,12 +257,12 @@ export function describeFiles({ files: count, bytes, sized, most: maximum }, { t
  */
 export function describeArchive({ files: count, bytes, missing }, { t, language }) {
   const formatNumber = (/** @type {number} */ value) => value.toLocaleString(language);
-  const archiveText = t("An archive has {files} files, {size}", {
+  const archiveText = t("An archive contains {files} files, {size}", {
     files: formatNumber(count),
     size: formatBytes(bytes, language),
   });
   return missing
-    ? `${archiveText}; ${t("{missing} are not here for you: it lists them", { missing: formatNumber(missing) })}`
+    ? `${archiveText}; ${t("{missing} are not available to you; the archive lists them", { missing: formatNumber(missing) })}`
     : archiveText;
 }
 

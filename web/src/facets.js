@@ -193,7 +193,7 @@ class FacetPanel {
       opener.hidden = true;
       requireElement(homeField, "input, select").focus();
     };
-    const opener = createButton(this.workspace.t("write it"), openField, { className: "link" });
+    const opener = createButton(this.workspace.t("enter a value"), openField, { className: "link" });
     return opener;
   }
 
@@ -214,7 +214,7 @@ class FacetPanel {
   createValueSearch(fieldset, facet) {
     const { searchTexts, workspace } = this;
     const { column } = facet;
-    const placeholder = workspace.t("look for others");
+    const placeholder = workspace.t("find other values");
     const field = createElement("input", { type: "search", placeholder, ariaLabel: `${facet.label}: ${placeholder}` });
     let timer = 0;
     const searchValues = async () => {

@@ -70,5 +70,5 @@ export function describeLowerBound({ minimum, isTimedOut, rows }, workspace) {
     rows === undefined
       ? t("more than {count} rows", { count: minimumText })
       : t("more than {count} observations", { count: minimumText });
-  return `${bound}, ${isTimedOut ? t("counting them takes too long") : t("they are being counted")}`;
+  return `${bound}, ${isTimedOut ? t("counting all of them takes too long") : t("still being counted")}`;
 }

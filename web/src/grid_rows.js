@@ -273,7 +273,7 @@ export function createRelaxedList(relaxedSearches, workspace) {
       : t("without {condition}: {count} rows", values);
     const rangedChips = left.filter(({ range }) => range);
     const rangeTexts = rangedChips.map((chip) =>
-      t("{column} there: {range}", { column: getConditionLabel(chip, t), range: chip.range }),
+      t("{column} of these rows: {range}", { column: getConditionLabel(chip, t), range: chip.range }),
     );
     const changes = Object.fromEntries(left.map(({ name }) => [name, null]));
     return createElement(

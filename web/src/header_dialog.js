@@ -78,10 +78,10 @@ class HeaderDialog {
    */
   async addFileHeader(headerRequest) {
     const { t } = this;
-    this.statusElement.textContent = t("Looking for the header of its file ...");
+    this.statusElement.textContent = t("Looking for the header of the row's file ...");
     try {
       const fileHeader = await headerRequest;
-      const missingText = t("The header of its file is not here: these are the columns of the table.");
+      const missingText = t("The header of the row's file is not available here. These are the columns of the table.");
       this.statusElement.textContent = fileHeader?.file ? "" : missingText;
       if (!fileHeader?.file) return;
       for (const hdu of fileHeader.hdus) {

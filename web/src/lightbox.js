@@ -29,7 +29,7 @@ export function openLightbox({ href, text }, t) {
     href,
     rel: "noopener",
     target: "_blank",
-    textContent: t("Open the picture by itself"),
+    textContent: t("Open the picture in a new tab"),
   });
   const closeButton = createButton(t("Close"), () => dialog.close(), { className: "quiet" });
   image.addEventListener("error", () =>

@@ -74,20 +74,20 @@ export async function reachHub(ping, showText, t, retry) {
 export function explainSilence(reason, t) {
   if (reason === "refused")
     return t(
-      "Your browser does not let this page reach programs on this computer, so nobody knows whether a SAMP hub is there. Allow it at the sign beside the page's address (local network, or apps on this device), then connect again; or open this address in the program:",
+      "Your browser does not let this page reach programs on this computer, so the page cannot find a SAMP hub. Click the icon beside the page's address, allow access to the local network (or to apps on this device), and connect again. Or open this address in the program:",
     );
   if (reason !== "missing")
     return t(
-      "Your browser asked whether this page may reach programs on this computer, and was not answered. Connect again, and allow it; or open this address in the program:",
+      "Your browser asked whether this page may reach programs on this computer, but got no answer. Connect again, and allow access. Or open this address in the program:",
     );
   const isSafari = /^((?!chrom|android).)*safari/i.test(navigator.userAgent);
   let hint = "";
   if (location.protocol === "https:" && isSafari)
-    hint = ` ${t("Safari lets no secure page speak to a hub: use another browser.")}`;
+    hint = `${t("In Safari, secure pages (https) cannot connect to a hub. Use another browser.")} `;
   // newer browsers refuse pages without https
-  else if (!isSecureContext) hint = ` ${t("Some browsers let only secure pages (https) speak to a hub.")}`;
+  else if (!isSecureContext) hint = `${t("Some browsers let only secure pages (https) connect to a hub.")} `;
   const advice = t(
-    "No SAMP hub answers on this computer. Start TOPCAT or Aladin, then connect again; or open this address in the program:",
+    "No SAMP hub answers on this computer. Start TOPCAT or Aladin, then connect again. Or open this address in the program:",
   );
-  return `${advice}${hint}`;
+  return `${hint}${advice}`; // the address follows the advice
 }

@@ -77,7 +77,7 @@ class PictureGallery {
       moreButton.hidden = !page.more || cards.childElementCount >= MAX_CARDS;
       message.textContent = cards.childElementCount ? "" : workspace.t("No row meets all of these conditions.");
       if (cards.childElementCount >= MAX_CARDS)
-        message.textContent = workspace.t("The first {count} are shown: narrow the search down.", { count: MAX_CARDS });
+        message.textContent = workspace.t("Only the first {count} are shown. Narrow the search.", { count: MAX_CARDS });
       if (number === 0 && page.rows.length) workspace.setLoadedRows(page);
     } catch (/** @type {any} */ error) {
       this.nextPage = number;

@@ -361,7 +361,9 @@ class PlotPane {
     this.legendElement.append(`${t("rows")}: 1 `, createScaleStrip(densityScale.ramp), ` ${maxText}`);
     const rowCount = counts.flat().reduce((sum, count) => sum + count, 0);
     const rowsText = this.workspace.formatNumber(rowCount); // rows without both values are not drawn
-    this.message.textContent = t("{total} rows, as a density: dark few, bright many", { total: rowsText });
+    this.message.textContent = t("{total} rows, drawn as a density from dark (few) to bright (many)", {
+      total: rowsText,
+    });
   }
 
   /**

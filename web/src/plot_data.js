@@ -169,7 +169,7 @@ export function computeErrorEnds(value, size, isLog, axisStart) {
  */
 export function describePoints(pointCount, { axes, more: hasMore }, { t, number }) {
   const errorNames = axes.slice(0, 2).flatMap((axis) => (axis.error ? [axis.error.name] : []));
-  const errorText = errorNames.length ? `, ${t("bars: {names}", { names: errorNames.join(", ") })}` : "";
+  const errorText = errorNames.length ? `, ${t("error bars: {names}", { names: errorNames.join(", ") })}` : "";
   const rowText = t("{total} rows", { total: number(pointCount) });
-  return `${rowText}${hasMore ? `, ${t("the first of more")}` : ""}${errorText}`;
+  return `${rowText}${hasMore ? `, ${t("only the first rows")}` : ""}${errorText}`;
 }

@@ -34,7 +34,7 @@ class SampMenu extends SampSender {
     });
     client.on("gone", () => {
       this.sentTable = null;
-      this.showMessage(workspace.t("The hub has gone"));
+      this.showMessage(workspace.t("The hub has closed"));
       this.draw();
     });
     client.on("message", ({ sender, mtype, params }) => {
@@ -167,7 +167,7 @@ class SampMenu extends SampSender {
       retry,
     );
     if (reason) return this.showMissingHub(reason);
-    this.showMessage(t("Asking the hub: allow this page there"));
+    this.showMessage(t("Waiting for the hub. If the hub asks, allow this page"));
     const { origin } = location;
     const metadata = { "samp.description.text": origin, "samp.documentation.url": origin };
     try {
@@ -229,7 +229,7 @@ class SampMenu extends SampSender {
         const key = sentTable.keys[Number(params.row)];
         if (key) this.chooseRow(key);
         const program = client.clients.find((candidate) => candidate.id === sender)?.name ?? sender;
-        this.showMessage(t("{program} points at a row", { program }));
+        this.showMessage(t("{program} has highlighted a row", { program }));
       } else if (mtype === "table.select.rowList") {
         /** @type {string[]} */
         const rows = params["row-list"] ?? [];

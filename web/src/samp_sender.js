@@ -55,7 +55,8 @@ export class SampSender {
    */
   async send({ mtype, params }) {
     const takers = this.listTakers(mtype);
-    if (!takers.length) throw new Error(this.workspace.t("No program here takes this: {mtype}", { mtype }));
+    if (!takers.length)
+      throw new Error(this.workspace.t("No connected program accepts this message: {mtype}", { mtype }));
     const isLoad = mtype.includes(".load."); // programs fetch the address without our cookie
     await this.client.notify(
       mtype,
@@ -90,7 +91,8 @@ export class SampSender {
   async sendTable() {
     const { t } = this.workspace;
     const { table: url, keys } = await this.fetchTableAddress();
-    if (!url) throw new Error(t("The query is too long for an address: run it as a job, and send its result"));
+    if (!url)
+      throw new Error(t("The query is too long for an address. Run it as a job, and send the result of the job"));
     await this.send({ mtype: "table.load.votable", params: { url, "table-id": url, name: this.name } });
     this.sentTable = { id: url, url, keys };
   }
@@ -153,7 +155,7 @@ export class SampSender {
   chooseFileMessage(url, fields, dataLinks) {
     const { format, messages } = chooseFileMessages(url, fields, dataLinks);
     if (!messages.length)
-      throw new Error(this.workspace.t("Programs are told of no files of this kind: {format}", { format }));
+      throw new Error(this.workspace.t("There is no SAMP message for files of this format: {format}", { format }));
     return messages.find(({ mtype }) => this.listTakers(mtype).length) ?? messages[0];
   }
 

@@ -41,7 +41,7 @@ class SharePane {
       {},
       this.nameInput,
       " ",
-      createElement("button", { textContent: t("Keep this search") }),
+      createElement("button", { textContent: t("Save this search") }),
     );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -49,7 +49,7 @@ class SharePane {
     });
     const explanation = createElement("p", {
       className: "soft",
-      textContent: t("In this browser alone; they stand on the first page, too."),
+      textContent: t("Searches are saved only in this browser. They also appear on the first page."),
     });
     requireElement(container, "[data-searches]").append(form, this.message, this.listElement, explanation);
     if ("share" in navigator) this.offerSharing();
@@ -84,7 +84,7 @@ class SharePane {
     const { t } = this.workspace;
     const address = `${location.pathname}${location.search}`;
     const isSaved = this.searches.save({ name: this.nameInput.value.trim() || this.title, address });
-    this.message.textContent = isSaved ? t("Kept") : t("This browser keeps nothing for this site.");
+    this.message.textContent = isSaved ? t("Saved") : t("This browser does not save data for this site.");
     showSavedSearches(this.listElement, this.searches, t);
   }
 }

@@ -109,7 +109,7 @@ test("what is drawn of points is said", () => {
     { axes, values: [], keys: [], more: true },
     { t, number: (value) => value.toLocaleString("en") },
   );
-  assert.equal(description, "1,200 rows, the first of more, bars: e_b");
+  assert.equal(description, "1,200 rows, only the first rows, error bars: e_b");
 });
 
 test("a small histogram shows what is there at all", () => {

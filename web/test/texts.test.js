@@ -35,10 +35,13 @@ test("files are counted, with their size as far as it is known", () => {
     describeFiles({ column: "", files: 1200, bytes: 5000, sized: 1200, most: 5000, ...facts }, { t, language: "en" });
   assert.equal(describe({}), "1,200 files, 5 kB");
   assert.equal(describe({ sized: 3 }), "1,200 files, 5 kB and more");
-  assert.equal(describe({ bytes: null, most: 1000 }), "1,200 files; a script has the first 1,000");
+  assert.equal(describe({ bytes: null, most: 1000 }), "1,200 files; a script contains only the first 1,000");
   const describeArchiveOf = (missing) => describeArchive({ files: 1200, bytes: 5000, missing }, { t, language: "en" });
-  assert.equal(describeArchiveOf(0), "An archive has 1,200 files, 5 kB");
-  assert.equal(describeArchiveOf(2), "An archive has 1,200 files, 5 kB; 2 are not here for you: it lists them");
+  assert.equal(describeArchiveOf(0), "An archive contains 1,200 files, 5 kB");
+  assert.equal(
+    describeArchiveOf(2),
+    "An archive contains 1,200 files, 5 kB; 2 are not available to you; the archive lists them",
+  );
 });
 
 test("language and colours change, the rest of the address stays", () => {
@@ -66,10 +69,10 @@ test("pictures are shown of the page's own origin and of those that the site nam
 test("rows that nobody has counted have a bound, and no number of their own", () => {
   const workspace = { t, formatNumber: (value) => value.toLocaleString("en") };
   const count = { total: null, exact: false, rows: undefined, minimum: 100, isTimedOut: false };
-  assert.equal(describeLowerBound(count, workspace), "more than 100 rows, they are being counted");
+  assert.equal(describeLowerBound(count, workspace), "more than 100 rows, still being counted");
   assert.equal(
     describeLowerBound({ ...count, rows: null, isTimedOut: true }, workspace),
-    "more than 100 observations, counting them takes too long",
+    "more than 100 observations, counting all of them takes too long",
   );
 });
 

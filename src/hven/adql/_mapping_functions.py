@@ -37,7 +37,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         f"(jd NUMERIC{{d?}}, {_DISTANCE_PARAMETERS}) -> TIMESTAMP",
         f"(t TIMESTAMP, {_DISTANCE_PARAMETERS}) -> TIMESTAMP",
         doc=(
-            "The time at which the light left the target, which is a timestamp or a Julian date minus the light time. "
+            "The time at which the light left the target: the given timestamp or Julian date minus the light time. "
             "From 1972 on, Hven takes leap seconds into account."
         ),
         example="CAST(TARGET_TIME('2004-01-01T12:00:00', 299792.458, 'km') AS VARCHAR) is '2004-01-01T11:59:59'",

@@ -611,7 +611,7 @@ def _describe_policy_alternative(alternative: Expr) -> str:
     for part in parts:
         if isinstance(part, InPredicate) and find_policy_word(part.operand) == READER_WORD:
             people_sources = " or ".join(map(_write_people_operand, list_in_predicate_values(part)))
-            reader_phrases.append(f"whoever is named in {people_sources}")
+            reader_phrases.append(f"everybody who is named in {people_sources}")
         elif isinstance(part, InPredicate) and GROUPS_WORD in map(find_policy_word, list_in_predicate_values(part)):
             group_value = part.operand
             if isinstance(group_value, Literal):

@@ -333,23 +333,39 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
         define_function(
             "window", "RANK", "() -> BIGINT", doc="Rank with gaps: equal rows have the same rank.", ucd="meta.number"
         ),
-        define_function("window", "DENSE_RANK", "() -> BIGINT", doc="Rank without gaps.", ucd="meta.number"),
-        define_function("window", "PERCENT_RANK", "() -> DOUBLE", doc="The relative rank, (rank - 1) / (rows - 1)."),
-        define_function("window", "CUME_DIST", "() -> DOUBLE", doc="Fraction of the rows that do not come later."),
+        define_function(
+            "window",
+            "DENSE_RANK",
+            "() -> BIGINT",
+            doc="Rank without gaps: equal rows have the same rank, and the next rank is higher by 1.",
+            ucd="meta.number",
+        ),
+        define_function(
+            "window",
+            "PERCENT_RANK",
+            "() -> DOUBLE",
+            doc="Relative rank: (rank - 1) / (number of rows in the partition - 1).",
+        ),
+        define_function(
+            "window",
+            "CUME_DIST",
+            "() -> DOUBLE",
+            doc="Fraction of the partition's rows that do not come after this row.",
+        ),
         define_function(
             "window",
             "NTILE",
             "(n INTEGER LITERAL) -> BIGINT",
             doc=(
-                "The part to which the row belongs, from 1 to n, if the rows are divided into n parts of nearly equal "
-                "size."
+                "Number, from 1 to n, of the part that contains the row. The partition is divided into n parts of "
+                "nearly equal size."
             ),
         ),
         define_function(
             "window",
             "LAG",
             "(x ORDERED [, n INTEGER LITERAL]) -> SAME",
-            doc="Value of x in the n-th row before this row (default: 1); NULL if there is no such row.",
+            doc="Value of x in the n-th row before this row; NULL if there is no such row. By default, n is 1.",
             unit="same",
             ucd="same",
         ),
@@ -357,12 +373,17 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "LEAD",
             "(x ORDERED [, n INTEGER LITERAL]) -> SAME",
-            doc="Value of x in the n-th row after this row (default: 1); NULL if there is no such row.",
+            doc="Value of x in the n-th row after this row; NULL if there is no such row. By default, n is 1.",
             unit="same",
             ucd="same",
         ),
         define_function(
-            "window", "FIRST_VALUE", "(x ORDERED) -> SAME", doc="Value of x in the first row.", unit="same", ucd="same"
+            "window",
+            "FIRST_VALUE",
+            "(x ORDERED) -> SAME",
+            doc="Value of x in the frame's first row.",
+            unit="same",
+            ucd="same",
         ),
         define_function(
             "window",
@@ -379,7 +400,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "NTH_VALUE",
             "(x ORDERED, n INTEGER LITERAL) -> SAME",
-            doc="Value of x in the n-th row; NULL if the frame has fewer rows.",
+            doc="Value of x in the frame's n-th row; NULL if the frame has fewer rows.",
             unit="same",
             ucd="same",
         ),

@@ -76,7 +76,7 @@ def check_body_frame(
             faults.add_error(
                 f"{frame_label}.crs: the frame is for {body}, but {key} names {other_body}",
                 place,
-                "correct whichever names the wrong body",
+                "correct the one that names the wrong body",
             )
     frame_description = constants_by_column.get("spatial_coordinate_description", "").lower()
     if frame.graphic:
@@ -93,7 +93,7 @@ def check_body_frame(
     if frame.graphic and frame.flattening > 0.0:
         max_difference_degrees = np.degrees(frame.flattening)  # of tan(graphic) (c/a)^2 = tan(centric)
         faults.add_warning(
-            f"{frame_label}.crs: its latitudes are planetographic, up to {max_difference_degrees:.2f} degrees from "
+            f"{frame_label}.crs: the latitudes are planetographic, up to {max_difference_degrees:.2f} degrees from "
             "planetocentric latitudes, which regions and the EPN-TAP frame 'body' use",
             place,
             f"convert them under `map` with planetocentric(lat, {body!r})",
@@ -101,7 +101,7 @@ def check_body_frame(
     if frame.west:
         faults.add_warning(
             (
-                f"{frame_label}.crs: its longitudes increase to the west, but those of regions and EPN-TAP increase "
+                f"{frame_label}.crs: the longitudes increase to the west, but those of regions and EPN-TAP increase "
                 "to the east"
             ),
             place,

@@ -162,7 +162,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "orientation",
-        "a counter-clockwise polygon: as seen from inside with `of: sky`, from outside with `of: body`",
+        "a polygon whose corners run counter-clockwise, as seen from inside (`of: sky`) or from outside (`of: body`)",
         "{check: orientation, of: body, columns: s_region}",
         {"s_region": COUNTER_CLOCKWISE_ON_SKY},
         {"s_region": CLOCKWISE_ON_SKY},

@@ -34,8 +34,8 @@ class PublishedFilesSection(
     "with 'from': the path of the file below the root, as a template over the row, for example '{year}/{name}.fits'"
     size: Expression
     (
-        "with 'from': the size in bytes, as an expression over the row. If the size is unknown, Hven requests it when "
-        "a reader needs it"
+        "with 'from': the size in bytes, as an expression over the row. If the size is unknown, Hven requests it from "
+        "the other server when a reader needs the size"
     )
     sha256: Expression
     "with 'from': the SHA-256 checksum in hexadecimal digits, as an expression over the row"

@@ -75,8 +75,8 @@ class LookupSection(DescriptorSection):
 
     from_: Required[OneOrMore[Expression]]
     (
-        "expression over the source's columns, whose value Hven looks up in the table. If the table has several key "
-        "columns, write a list of expressions"
+        "expression over the source's columns. Hven looks up the expression's value in the table. If the table has "
+        "several key columns, write a list of expressions"
     )
     table: Source
     "the look-up table: a file in the descriptor's directory, or a source with its 'kind'"
@@ -109,7 +109,10 @@ class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
-    "constants, as 'column: value'. Hven interprets each value, exactly as written, with the column's type"
+    (
+        "constants, as 'column: value'. Hven does not evaluate templates or expressions in a value, but only converts "
+        "the value to the column's type"
+    )
     text: dict[str, Text]
     (
         "templates, as 'column: \"{orbit}_{cube}\"'. Each pair of braces contains a name or an expression, for example "
@@ -217,12 +220,12 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
-    """Similar columns that a loop creates. Hven replaces {b} in their names and values."""
+    """Similar columns that a loop creates. In their names and values, Hven replaces {b} with each value of b."""
 
     each: Required[FreeMap]
     (
-        "the values of {b}, for example {b: [u, g, r]}. If there are several lists, Hven reads them in parallel, so "
-        "they must have the same length"
+        "the values of b, for example {b: [u, g, r]}. You can use a different name instead of b. If there are several "
+        "lists, each round takes the next value of every list, so the lists must have the same length"
     )
     columns: dict[str, ColumnSection]
     "columns that the loop adds"
@@ -425,7 +428,7 @@ class EmbargoTermSection(DescriptorSection, short="default", name="term"):
     """Months or a date, which can depend on the row, as in {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
-    "expression over the source's columns, whose value Hven looks up in 'values', ignoring case"
+    "expression over the source's columns. Hven looks up the expression's value in 'values', ignoring case"
     values: dict[str, RetypedText]
     "number of months, or the date, for each value of 'from'"
     default: RetypedText
@@ -444,13 +447,19 @@ class EmbargoSection(DescriptorSection):
         "a modified Julian date"
     )
     months: Required[EmbargoTermSection]
-    "number of calendar months, for example 12. It can depend on the row, for example on its obs_collection"
+    "number of calendar months, for example 12. The number can depend on the row, for example on its obs_collection"
     exempt: Condition
     "condition over the source's columns. For rows that meet it, for example calibrators, Hven adds no months"
     not_before: EmbargoTermSection
-    "earliest release date of all rows. A date without a time means 23:59:59 on that day"
+    (
+        "date before which no row becomes public, except rows that meet 'delivered'. A date without a time means "
+        "23:59:59 on that day"
+    )
     delivered: Condition
-    ("condition over the source's columns. Rows that meet it keep their own release date, or have none")
+    (
+        "condition over the source's columns. For rows that meet it, Hven computes no release date. These rows keep "
+        "the date from the source or 'map', if there is one"
+    )
     column: Text
     (
         "column with the release dates. Default: obs_release_date. If the source or 'map' gives a row a date in this "
@@ -510,7 +519,7 @@ class ForeignKeySection(DescriptorSection, short="target", name="key"):
     """A foreign key: columns whose values refer to rows of another table."""
 
     columns: Converted[OneOrMore[Text]]
-    "columns of this table. Default: the column that has the entry's name"
+    "columns of this table. Default: the column with the same name as this entry of 'keys'"
     target: Converted[Required[Text]]
     "the other table, written as TABLE or SCHEMA.TABLE"
     target_columns: Converted[OneOrMore[Text]]
@@ -632,7 +641,7 @@ class VocabularySection(DescriptorSection, short="values"):
 
 
 class AccessSection(DescriptorSection, short="rows"):
-    """Who can see the rows, who can know that they have files, and who can download these files."""
+    """Who can see the rows, who can know that the rows have files, and who can download these files."""
 
     rows: Text
     (
@@ -713,13 +722,13 @@ class TableSection(
     "the rows that Hven creates from each source row, if it creates several"
     group_by: Local[OneOrMore[Text]]
     (
-        "source columns, names in 'let', or expressions. Rows in which all of these have the same values become one "
-        "row. All other values must be aggregates, or must be the same within a group"
+        "source columns, names in 'let', or expressions. Rows with the same values for all of these become one row. "
+        "All other values must be aggregates, or must be the same within a group"
     )
     for_each: Local[OneOrMore[Text]]
     (
-        "array columns of the source, which Hven reads in parallel. Each element becomes a row, and each.index is the "
-        "element's number"
+        "array columns of the source. Each row takes the elements at the same place in all these arrays, and "
+        "each.index is the number of that place, from 1"
     )
     rules: Local[dict[str, Annotated[ValidationRuleSection, _read_rule_section]]]
     "conditions that rows must meet, in addition to types, nulls, bounds and the standard's rules"
@@ -778,8 +787,8 @@ class TableSection(
     "coordinate and time systems that columns refer to"
     access: Local[AccessSection]
     (
-        "who can see which rows, who can know that they have files, and who can download the files. Write 'public', "
-        "'private', 'members', a condition, or {rows: .., files: .., take: ..}"
+        "who can see which rows, who can know that the rows have files, and who can download the files. Write "
+        "'public', 'private', 'members', a condition, or {rows: .., files: .., take: ..}"
     )
     index: Mirrored[int]
     "position of the table in lists of tables"
@@ -787,8 +796,8 @@ class TableSection(
     "in a standard: what each value of 'frame' changes"
     obscore: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     (
-        "adds the rows to ivoa.obscore as observations. It defines the columns of ivoa.obscore by expressions over "
-        "this table's columns. Write {} if they all follow from this table's standard"
+        "adds the rows to ivoa.obscore as observations. Expressions over this table's columns give the values of the "
+        "columns of ivoa.obscore. Write {} if this table's standard determines all these values"
     )
     obscore_radio: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     "the expressions for ivoa.obscore_radio, made from 'radio' in 'obscore'"
@@ -807,10 +816,10 @@ class TableSection(
 
 
 class TablesLoopSection(DescriptorSection):
-    """Similar tables that a loop creates. Hven replaces {b} in their names and values."""
+    """Similar tables that a loop creates. In their names and values, Hven replaces {b} with each value of b."""
 
     each: Required[FreeMap]
-    "the values of {b}"
+    "the values of b, for example {b: [u, g, r]}. You can use a different name instead of b"
     tables: Required[dict[str, TableSection]]
     "tables that the loop adds"
 

@@ -24,6 +24,6 @@ class DerivedLinkSection(
         "time_min and time_max"
     )
     other_time: OneOrMore[Text]
-    "names of these columns in the other table, if they are different there"
+    "names of the time columns in the other table, if they differ from those in this table"
     level: Text
     "column of both tables whose value is larger in the derived row. Default: calib_level, or processing_level"

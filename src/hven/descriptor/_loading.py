@@ -273,8 +273,8 @@ def _find_private_view_faults(resource: CollectionSpec) -> list[Fault]:
                 continue
             private_tables.add(view_name)
             message = (
-                f"tables.{spec.table.name}: the view is public, but it reads private tables, and only users who can "
-                f"see those can see the view: {', '.join(private_references)}"
+                f"tables.{spec.table.name}: the view is public, but it reads private tables "
+                f"({', '.join(private_references)}), so only users who can see these tables can see the view"
             )
             remedy = "write `access: private` here, or make those tables public"
             warnings.append(Fault(message=message, place=spec.place, remedy=remedy, severity="warning"))

@@ -134,7 +134,10 @@ def read_sync_policy(
         deletion_method = "column"
     if deletion_method in {"none", "column"} and watermark is None and "deletions" in sync_fields.places:
         faults.add_warning(
-            f"{where}: without a watermark, Hven reads everything and removes rows that have disappeared",
+            (
+                f"{where}: 'deletions' has no effect without a watermark: Hven reads everything, and removes rows that "
+                "have disappeared"
+            ),
             sync_fields.places["deletions"],
             "give 'watermark', or remove 'deletions'",
         )

@@ -190,7 +190,7 @@ def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_tabl
     index_purposes = {copies[name]: "the key" for name in primary[:1] if name in copies}
     for column in table.columns:
         if column.indexed and column.name in copies:
-            index_purposes[copies[column.name]] = "the indexed column"
+            index_purposes[copies[column.name]] = "the column"
     hints = list(live_source.list_missing_index_hints(inspected_table, position_columns, index_purposes))
     if table.position is not None and position_columns is None:
         message = (

@@ -199,8 +199,8 @@ def compile_obscore_view_member(
             [
                 Fault(
                     message=(
-                        f"{view_name}: {file_fact_names[0]} is a fact about the source file, which is known only "
-                        "during the ingest"
+                        f"{view_name}: {file_fact_names[0]} is a property of the source file, so its value is "
+                        "known only during the ingest"
                     ),
                     place=view_spec.place,
                     remedy="store it in a column of the table, and use that column here",

@@ -54,8 +54,8 @@ MAX_ALERTS_SHOWN = 10
 
 # reasons for everybody, which name nothing private
 STATE_REASONS = {
-    STALE_STATE: "no successful run since {succeeded}; it should run {timing}",
-    FAILING_STATE: "the last run failed; the published rows stay",
+    STALE_STATE: "no run has succeeded since {succeeded} (schedule: {timing})",
+    FAILING_STATE: "the last run failed; the published rows are unchanged",
     HELD_STATE: "rolled back; to continue, run `hven sync {collection}` or `hven schedule resume {collection}`",
     PAUSED_STATE: "paused; to continue, run `hven schedule resume {collection}`",
 }
@@ -71,11 +71,11 @@ FULL_DISK_REASON = "the disk is full; results of jobs and new data cannot be sto
 LOW_DISK_REASON = "the disk is nearly full"
 READ_ONLY_DISK_REASON = "the disk is read-only; published data are served, but no jobs start and nothing is published"
 OUTDATED_SETTINGS_REASON = "hven.toml has changed since the server started; a restart is needed"
-CLOCK_AHEAD_REASON = "the machine's clock has jumped ahead; nothing is deleted by its time for a day"
+CLOCK_AHEAD_REASON = "the machine's clock has jumped ahead; for a day, Hven deletes no expired data"
 INVALID_SETTINGS_REASON = "hven.toml has faults; the previous settings apply"
-INVALID_DESCRIPTOR_REASON = "a descriptor has faults; the last valid one is used"
-COUNT_FAILURE_REASON = "some counts for pages failed; Hven will try them again"
-MISSING_DESCRIPTOR_REASON = "a descriptor has faults, and there is no earlier valid one; its collection has no page"
+INVALID_DESCRIPTOR_REASON = "a descriptor has faults; its last valid version is used"
+COUNT_FAILURE_REASON = "some counts for the pages failed; Hven will repeat them"
+MISSING_DESCRIPTOR_REASON = "a descriptor has faults and no earlier valid version, so its collection has no page"
 PUBLIC_REASONS = (
     UNREADABLE_STATE_REASON,
     UNREADABLE_ROWS_REASON,

@@ -293,7 +293,8 @@ def list_upload_warnings(uploaded_tables: UploadedTables) -> list[InfoElement]:
     for table, _ in uploaded_tables.values():
         renamed_columns = [column for column in table.columns if column.label is not None]
         warnings += [
-            f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}"
+            f"the names of several columns of the upload {table.name!r} differ only in case: {column.label!r} is now "
+            f"{column.name}"
             for column in renamed_columns
         ]
     for name, deviations in uploaded_tables.deviations.items():

@@ -345,7 +345,7 @@ class NamedFileSource:
         digest = hashlib.sha256()
         if fact.bytes is None:
             raise SourceError(
-                f"{self._root.address}/{path}: its server does not state its size", remedy="write `checksums: false`"
+                f"{self._root.address}/{path}: the server does not state the size", remedy="write `checksums: false`"
             )
         if fact.bytes:
             for part in self._store.read_range(path, 0, fact.bytes, fact):

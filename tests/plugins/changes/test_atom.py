@@ -172,7 +172,7 @@ def test_set_back(tmp_path: Path) -> None:
         made.store.roll_back("stars")
         made.refresh_published_state()
         assert entries(read(Client(create_application(made)))) == [
-            "main: set back",
+            "main: rolled back",
             "main: 0 rows added, 1 changed, 0 removed",
             "main: 1 row",
         ]

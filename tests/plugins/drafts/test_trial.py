@@ -91,7 +91,7 @@ def test_what_each_face_would_make_of_it(trial_site: Site, people: dict[str, dic
     page = unescape(give(client, STARS, "stars.csv", {**people["cleo"], "accept-language": "fr", "accept": "text/html"}).text)  # fmt: skip
     assert "Ce que chaque service en ferait" in page
     assert "Le premier descripteur est sans défaut." in page
-    assert "ne peut pas : il manque à la table" in page
+    assert "ne peut pas le servir : il manque à la table" in page
     without = give(client, b"n,word\n1,a\n2,b\n", "a.csv", {**people["cleo"], "accept": "application/json"})
     assert not next(one for one in json.loads(without.text)["told"]["tables"][0]["faces"] if one["name"] == "cone")["serves"]  # fmt: skip
     assert not list(trial_site.settings.collections_directory.iterdir()), "nothing of it is kept"

@@ -256,7 +256,7 @@ def test_a_key_that_is_there_twice(tmp_path):
         ("", r"the file is empty"),
         ("name,ra\n1,2\n", r"a.json:1: JSON begins with { or \[, not with 'name,ra'"),
         (b"\xff\xfe{\x00}\x00", r"UTF-16"),
-        ("[]", r"there are no records from which to find the columns"),
+        ("[]", r"there are no records from which Hven can determine the columns"),
     ],
 )
 def test_files_that_stop_midway_or_are_no_json(text, message, tmp_path):

@@ -116,7 +116,7 @@ def test_numbers_of_rows_are_told_only_as_estimates(server: Server) -> None:
     told = json.loads(run_hven("status", "--json", "--site", server.site).stdout)
     row = next(row for row in told["tables"] if row["table"] == "ops.cubes")
     assert (row["rows"], row["estimate"], row["kind"]) == (None, 500, "live")
-    assert "no index serves cones on ra, dec" in told["hints"][0]
+    assert "no index supports cone searches on ra, dec" in told["hints"][0]
     assert 'CREATE INDEX CONCURRENTLY ON "public"."cubes" ("dec", "ra")' in told["hints"][0]
     shown = run_hven("status", "--site", server.site).stdout
     assert "ops.cubes (live)" in shown
@@ -189,7 +189,7 @@ def test_a_curator_begins_from_the_table(server: Server, database: PostgresClust
         assert words in text, text
     checked = run_hven("--site", site, "check", "runs", **said).stdout
     assert "0 errors" in checked
-    assert "no index serves cones on ra, dec: CREATE INDEX" in checked.replace("; CREATE", ": CREATE")
+    assert "no index supports cone searches on ra, dec: CREATE INDEX" in checked.replace("; CREATE", ": CREATE")
     assert "runs.yaml:" in checked
     assert "50" in run_hven("--site", site, "query", "SELECT COUNT(*) AS n FROM runs.main", **said).stdout
     refused = run_hven("--site", site, "ingest", "runs", expected_code=1, **said)

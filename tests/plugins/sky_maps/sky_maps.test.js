@@ -38,7 +38,7 @@ test("a map says what it counts: rows, or files of observations, which are the l
   assert.equal(describe({}), "18 rows in view");
   assert.equal(describe({ files: true }), "18 files in view");
   assert.equal(describe({ files: true, shown: 5 }), "18 files, 5 of them drawn");
-  assert.equal(describe({ files: true, cells: true, total: 1800 }), "1,800 files in view, as counts of cells");
+  assert.equal(describe({ files: true, cells: true, total: 1800 }), "1,800 files in view, drawn as counts per cell");
   assert.deepEqual(
     [describe({ total: 1, shown: 1 }), describe({ total: 1, shown: 1, files: true })],
     ["1 row", "1 file"],

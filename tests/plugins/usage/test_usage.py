@@ -379,7 +379,7 @@ def test_wrong_months(site: Site, since: str | None, until: str | None) -> None:
 def test_a_collection_that_is_gone_or_renamed_keeps_what_was_counted(site: Site) -> None:
     _put(site, "2026-02", "planets")
     found = report(site, "2026-01", "2026-03", today=date(2026, 4, 1))
-    assert any("planets: no longer published" in note for note in found.notes)
+    assert any("planets: these collections are no longer published" in note for note in found.notes)
     dataset = usage_reports.build_counter_dataset_report(found, build_context(site))["report-datasets"][0]
     assert dataset["dataset-title"] == "planets"
     assert dataset["dataset-id"] == [{"type": "proprietary", "value": "planets"}]

@@ -175,7 +175,7 @@ def _read_axis_values(array: ArrayPart, axis_number: int, param_name: str) -> np
     values = array.axes[axis_number].read_values
     if values is None:
         raise SourceError(
-            format_message("{name} cannot cut the array: the file gives no values for its pixels", param_name)
+            format_message("{name} cannot cut the array: the file gives no coordinates for its pixels", param_name)
         )
     return values()
 

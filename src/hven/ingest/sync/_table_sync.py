@@ -491,7 +491,7 @@ class TableSync:
         if old_state.signature != state.signature:
             return explain_unusable_ledger(base_record, self.run.resource, loader)
         if old_state.contended:
-            return f"{old_state.contended:,} rows were rejected because other rows had their values"
+            return f"{old_state.contended:,} rows were rejected because other rows had the same unique values"
         lines = ledgers.read_ledger(self.run.site, self.name, old_state.ledger)
         if lines is None or lines.schema != ledgers.build_ledger_schema(loader.table):
             return "the ledger is lost"

@@ -424,8 +424,8 @@ class ScheduleSettings:
     runs: int = define_setting(
         2,
         (
-            "number of collections that all machines that share the store synchronise at once. 0: this server "
-            "synchronises none"
+            "maximum number of collections that are synchronised at once, on all machines that share the store. 0: "
+            "this server synchronises none"
         ),
         ge=0,
         le=64,

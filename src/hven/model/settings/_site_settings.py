@@ -128,7 +128,7 @@ class Settings:
         "what Python code next to a descriptor (`functions:`, `source: python`) can use in its own process",
     )
     readers: tuple[SampleReaderProgram, ...] = define_setting(
-        (), "programs that read files of samples (`reader:` in a data set), each with its own name"
+        (), "a program that reads files of samples (`reader:` in a data set). Each program has its own name"
     )
     live: InPlaceDatabaseLimits = define_setting(
         InPlaceDatabaseLimits, "limits, in each process, for each database whose tables are published as live tables"
@@ -137,7 +137,7 @@ class Settings:
         FileCacheSettings,
         "limits for published files on other servers (`root:` in `files:`) that this site passes on",
     )
-    limits: QueryLimits = define_setting(QueryLimits, "limits of a query")
+    limits: QueryLimits = define_setting(QueryLimits, "limits of queries, uploads and user tables")
     jobs: JobLimits = define_setting(JobLimits, "limits of asynchronous jobs, and how long Hven keeps the jobs")
     schedule: ScheduleSettings = define_setting(
         ScheduleSettings, "how Hven synchronises collections automatically (`sync: {every: 1 h}` in a descriptor)"
@@ -181,8 +181,8 @@ class Settings:
         (),
         (
             "directories outside the site that can also contain its files. Symbolic links among the site's data files, "
-            "published files and included descriptors can point into these directories. Hven rejects links that point "
-            "anywhere else"
+            "published files and included descriptors can point into these directories. Hven rejects links to "
+            "other places outside the site"
         ),
         max_length=50,
     )
@@ -225,15 +225,15 @@ class Settings:
     rules: Mapping[str, Literal["error", "warning", "info", "off"]] = define_setting(
         dict,
         (
-            "severity of rules, by the rules' names: error, warning, info or off. It applies to all collections that "
-            "do not set the severity themselves"
+            "severity of each rule, by the rule's name: error, warning, info or off. This setting applies to all "
+            "collections that do not set the severity themselves"
         ),
     )
     accent: str | None = define_setting(
         None,
         (
-            "accent colour of the pages, for example #0b5cad. If the colour is too light, or too dark for dark pages, "
-            "Hven changes it until text in this colour is readable"
+            "accent colour of the pages, for example #0b5cad. If the colour is too light for light pages, or too "
+            "dark for dark pages, Hven adjusts it until text in this colour is readable"
         ),
         pattern=COLOUR_PATTERN,
         example="a colour such as '#0b5cad'",
@@ -252,8 +252,8 @@ class Settings:
     )
     text: str = define_setting(
         "home.md",
-        "Markdown file for the home page, next to hven.toml. Readers of French get home.fr.md, if this file is next to "
-        "home.md",
+        "Markdown file for the home page, next to hven.toml. French-speaking readers get home.fr.md if this file is "
+        "next to home.md",
         pattern=RELATIVE_PATH_PATTERN,
         example="a file beside hven.toml, such as 'home.md'",
     )
@@ -276,7 +276,7 @@ class Settings:
         None, ("one line at the bottom of all pages, for example to state who funds the site")
     )
     language: Literal["en", "fr"] = define_setting(
-        "en", "language of pages for readers whose own languages are not available: en or fr"
+        "en", "language of the pages for readers whose own language is not available: en or fr"
     )
     access: Literal["public", "private"] = define_setting(
         "public", "access to collections that do not set `access` themselves: public or private"
@@ -291,10 +291,10 @@ class Settings:
     )
     results: CitedResultSettings = define_setting(CitedResultSettings, "persistent addresses of results")
     portals: tuple[PortalSettings, ...] = define_setting(
-        (), "several portals over the same collections, each with its own name"
+        (), "one of several portals over the same collections. Each portal has its own name"
     )
     projects: tuple[ProjectSettings, ...] = define_setting(
-        (), "projects of people who share collections, each with its own name"
+        (), "a project: a group of people who share collections. Each project has its own name"
     )
     brought: Mapping[str, Any] = field(default_factory=dict)
 

@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 def backup(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The archive to write; it must not exist.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup file to write. It must not exist.")],
     without_data: Annotated[
         bool,
         typer.Option("--no-data", help="Leave out rows and jobs. Save only what is needed to ingest the rows again."),
@@ -36,7 +36,7 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that `hven backup` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup file that `hven backup` wrote.")],
     directory: Annotated[
         Path | None,
         typer.Argument(
@@ -51,7 +51,7 @@ def restore(
         ),
     ] = None,
     check_only: Annotated[
-        bool, typer.Option("--check", help="Read the whole archive and compare the checksums, but restore nothing.")
+        bool, typer.Option("--check", help="Read the whole file and compare the checksums, but restore nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:

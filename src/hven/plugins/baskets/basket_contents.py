@@ -190,8 +190,8 @@ def decode_inline_basket(token: str) -> Basket:
 def build_basket_not_found_error() -> NotFoundError:
     """Build the error of an unknown token."""
     return NotFoundError(
-        "there is no basket at this address, or it was not opened for a year",
-        remedy="ask the person who shared it for a new one",
+        "there is no basket at this address; a shared basket is deleted a year after it was last opened",
+        remedy="ask the person who shared the basket for a new address",
     )
 
 

@@ -262,7 +262,9 @@ def _answer_script(
     linked = [basket_table for basket_table in basket_tables if list_link_columns(basket_table.view.table)]
     if not linked:
         raise ParamError(
-            "no column of these tables links to files", name=FORMAT_PARAMETER, remedy="download them as one archive"
+            "no column of these tables links to files",
+            name=FORMAT_PARAMETER,
+            remedy="download the files as one archive",
         )
     sign_url = page_context.context.build_url_signer(page_context.request) or str
     script_format = scripts.create_script_formats(sign_url)[kind]

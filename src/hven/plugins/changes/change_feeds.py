@@ -223,7 +223,9 @@ def _resolve_state_name(
         )
     state = next((event.state for event in all_events if event.at <= instant), {})
     if table_name not in state:
-        raise GoneError(f"{param_name}={state_name}: {table_name} was not yet published then", remedy=READ_ALL_REMEDY)
+        raise GoneError(
+            f"{param_name}={state_name}: {table_name} was not yet published at that time", remedy=READ_ALL_REMEDY
+        )
     return state[table_name]
 
 
@@ -416,7 +418,7 @@ def _find_changed_rows(request: ChangeFeedRequest) -> pa.Table:
     except NotFoundError as error:
         raise GoneError(error.message, remedy=READ_ALL_REMEDY) from error
     if not set(table.primary) <= set(change_set.column_names):
-        raise GoneError(f"{table.qualified_name} had a different key then", remedy=READ_ALL_REMEDY)
+        raise GoneError(f"{table.qualified_name} had a different key at that time", remedy=READ_ALL_REMEDY)
     change_kinds = change_set.column(change_sets.CHANGE_COLUMN).cast(pa.string())
     masked_columns: set[str] = set().union(*collect_column_masks([table], request.principal).values())
     name_lists = change_set.column(change_sets.CHANGED_COLUMNS_COLUMN)

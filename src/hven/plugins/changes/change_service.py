@@ -43,7 +43,7 @@ CHANGES_PARAMS = (
         name="SINCE",
         description=(
             "name of a state from the feed, a snapshot, or a time (ISO 8601, UTC); "
-            "without it, the answer has no rows, but the name of the present state"
+            "without it, the response contains no rows, only the name of the current state"
         ),
     ),
     Param(name="UNTIL", description="end of the changes, in the same forms (default: the published state)"),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ATOM_MEDIA_TYPE = "application/atom+xml"
 RSS_MEDIA_TYPE = "application/rss+xml"
 MAX_ENTRIES = 50  # of a feed
-ACTION_WORDS = {"publish": "published", "rollback": "set back", "remove": "removed"}
+ACTION_WORDS = {"publish": "published", "rollback": "rolled back", "remove": "removed"}
 
 
 class FeedTable(NamedTuple):

@@ -214,7 +214,7 @@ class _EditEndpoints:
         if name in visible_names:
             raise ForbiddenError(
                 "only curators of a collection may edit its texts",
-                remedy="ask one of them: health.operators, administrators of its portal, and curators of its project",
+                remedy="ask an operator (health.operators), an administrator of its portal or a curator of its project",
             )
         raise NotFoundError(
             format_message("there is no collection {name!r} here", name[:80]),
@@ -232,7 +232,7 @@ class _EditEndpoints:
         if not is_portal_editor and not editable_collections:
             raise ForbiddenError(
                 "only curators may edit texts on this site",
-                remedy="ask one of them: health.operators, administrators of portals, and curators of projects",
+                remedy="ask an operator (health.operators), an administrator of a portal or a curator of a project",
             )
         brand = page_context.brand
         home = is_portal_editor and (operates or not editable_texts.is_shared_file(brand.text, brand, self.settings))
@@ -342,7 +342,7 @@ class _EditEndpoints:
         new_texts = {part.name: texts[part.name] for part in text.parts if part.name in texts}
         if any(_has_conflict(part, texts, bases) for part in text.parts):
             raise ConflictError(
-                "the text was changed since you began", remedy="compare both versions, and publish yours again"
+                "somebody has changed the text since you began", remedy="compare both versions, and publish yours again"
             )
         if text.subject.endswith(f":news/{editable_texts.NEW_NAME}"):
             text = editable_texts.assign_news_file(text, new_texts, day)

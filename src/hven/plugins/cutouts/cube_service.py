@@ -52,7 +52,7 @@ PART_PARAM = Param(name="PART", description="index or name of the part of the fi
 THROUGH_PARAM = Param(name="THROUGH", type=INT32, description="number of the axis along which slices are taken")
 AT_PARAM = Param(name="AT", many=True, description="axis:pixel for each axis that is kept at one pixel")
 SLICE_PARAM = Param(name="SLICE", type=INT32, description="number of a slice, from 1")
-OVER_PARAM = Param(name="OVER", type=INT32, description="number of the slice by which it is divided")
+OVER_PARAM = Param(name="OVER", type=INT32, description="number of the slice by which the requested slice is divided")
 WINDOW_PARAM = Param(name="WINDOW", description="first and last x, first and last y of the requested part, from 1")
 SIZE_PARAM = Param(
     name="SIZE",

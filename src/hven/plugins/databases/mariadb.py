@@ -92,7 +92,8 @@ _REMEDIES_BY_ERROR = {
         "no longer has an account"
     ),
     ERROR_CONNECTION_LOST: (
-        "check the server and its log, or raise `seconds`, its longest silence; the next run starts from the beginning"
+        "check the server and its log, or raise `seconds`, the longest time that Hven waits for a byte; the next run "
+        "starts from the beginning"
     ),
     2003: "check the host and the port, and that the server listens there",
     ERROR_NOT_ENCRYPTED: (

@@ -87,8 +87,8 @@ class Options(BaseModel):
     each: str | None = Field(
         None,
         description=(
-            "A column. Each of its values becomes a row, and an entry that has no value becomes one row. If another "
-            "column has several values, Hven joins them with `; `."
+            "A column. Each value that an entry has in this column becomes a row, and an entry without a value becomes "
+            "one row. If another column has several values, Hven joins them with `; `."
         ),
         examples=["member_of"],
     )

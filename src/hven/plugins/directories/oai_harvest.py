@@ -92,8 +92,8 @@ class HarvestOptions(RequestOptions):
         86_400.0,
         ge=0,
         description=(
-            "Because clocks differ, each harvest requests all changes since this many seconds before the previous "
-            "harvest."
+            "Each harvest also requests the changes from this many seconds before the previous harvest, because clocks "
+            "differ."
         ),
         examples=[172800],
     )

@@ -384,8 +384,8 @@ def _select_described_source(description: TableSetDescription) -> tuple[str, dic
     if len(sources) != 1:
         raise UsageError(
             (
-                f"the {description.kind} describes {len(sources)} tables with rows, but a standard is mapped from one "
-                "table"
+                f"the {description.kind} describes {len(sources)} tables with rows, but Hven can map only one to a "
+                "standard"
             ),
             remedy="choose one with --table",
         )

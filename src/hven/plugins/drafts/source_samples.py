@@ -93,7 +93,7 @@ def add_null_word_options(
             codes.append(-1)
         for code in codes:
             remedy = _suggest_null_mapping(kind, guess, code)
-            notes.append(f"{guess.column.name} reaches {format_number(code)}: if that stands for no value, {remedy}")
+            notes.append(f"{guess.column.name} reaches {format_number(code)}: if this marks a missing value, {remedy}")
     return options, notes[:MAX_NULL_NOTES]
 
 

@@ -124,7 +124,10 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
         raise SourceError(f"the {description.kind} describes no table", remedy="check the file")
     if len(tables) > MAX_TABLES:
         raise UsageError(
-            (f"the {description.kind} describes {len(tables):,} tables, but at most {MAX_TABLES} at once"),
+            (
+                f"the {description.kind} describes {len(tables):,} tables, but Hven can draft at most {MAX_TABLES} at "
+                "once"
+            ),
             remedy="choose some of them with --table 'NAME*'",
         )
     return replace(description, tables=tables)

@@ -55,7 +55,10 @@ DOCUMENT_FACT_COLUMNS = (
         name=STATE_COLUMN,
         type=STRING,
         ucd="meta.code",
-        description="here, old (Hven could not fetch a newer one yet), waiting, missing, refused, broken, failed",
+        description=(
+            "State of the document: here, old (a newer one is not fetched yet), waiting, missing, refused, broken or "
+            "failed"
+        ),
     ),
     Column(name=TIME_COLUMN, type=TIMESTAMP, ucd="time.processing", description="When the document was fetched (UTC)"),
     Column(name=ADDRESS_COLUMN, type=STRING, ucd="meta.ref", description="Address of the document"),

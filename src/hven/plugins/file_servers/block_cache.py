@@ -321,7 +321,7 @@ class RemoteBlockCache:
         except HvenError as error:  # clients need not know what the owner of the site must correct
             raise UpstreamError("the file's server cannot be used", remedy=OWNER_REMEDY) from error
         if facts.bytes is None:
-            raise UpstreamError("the file's server does not report its size", remedy=OWNER_REMEDY)
+            raise UpstreamError("the server does not report the size of the file", remedy=OWNER_REMEDY)
         state_text = "\0".join(map(str, (root_key, path, facts.bytes, facts.modified, facts.tag)))
         state_digest = hashlib.blake2b(state_text.encode("utf-8", "surrogateescape"), digest_size=20)
         key = state_digest.hexdigest()

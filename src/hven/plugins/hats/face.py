@@ -233,7 +233,7 @@ def _describe_openapi_paths() -> dict[str, Any]:
             f"{POINT_MAP_FILE}, {hats_layout.COMMON_METADATA_FILE}"
         ),
         "order": "HEALPix order",
-        "dir": "pixel number, rounded down to ten thousands",
+        "dir": "pixel number, rounded down to a multiple of 10,000",
         "pixel": "nested index",
     }
     query_params = {

@@ -6,7 +6,7 @@ from hven.model.plugins import PluginPackage
 
 PLUGIN = PluginPackage(
     name="hats",
-    title="Keep, publish and read large tables as Parquet files by pieces of the sky (HATS)",
+    title="Keep, publish and read large tables as Parquet files, each for a part of the sky (HATS)",
     engines={"hats": "hven.plugins.hats.engine"},
     sources={"hats": "hven.plugins.hats.source"},
     protocols={"hats": "hven.plugins.hats.face"},

@@ -147,7 +147,7 @@ class WebHatsClient:
         fact = store.fetch_facts(name)
         if fact.bytes is None:
             raise UpstreamError(
-                format_message("the server of {path} does not state its size", path), remedy=RANGES_REMEDY
+                format_message("the server does not state the size of {path}", path), remedy=RANGES_REMEDY
             )
         return (
             fact.bytes,

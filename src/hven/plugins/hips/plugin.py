@@ -6,7 +6,7 @@ from hven.model.plugins import PluginPackage, Verb
 
 PLUGIN = PluginPackage(
     name="hips",
-    title="Make HiPS of images and cubes, and list those of a site",
+    title="Make HiPS of images and cubes, and list the HiPS of a site",
     uses=("previews",),
     protocols={"hips": "hven.plugins.hips.hips_service"},
     jobs={"hips": "hven.plugins.hips.survey_job"},

@@ -113,7 +113,7 @@ CHAIN_CONTOUR = _define_mapping_function(
         "The region of a chain code: the squares of its pixels and of the pixels that it encloses, cut off at the "
         "limb. The arguments are the code, the x and y of its first pixel, an image made by DISC or CHART, the "
         "number of an image's first pixel (0 or 1), and the directions, with y upwards: 'helio' (0 is left, then "
-        "anticlockwise), 'freeman' (0 is right), or the steps for 0 to 7, as in '1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 "
+        "counter-clockwise), 'freeman' (0 is right), or the steps for 0 to 7, as in '1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 "
         "1,1'."
     ),
     example="CONTOUR_PIXELS(CHAIN_CONTOUR('2460', 500, 500, DISC(512, 512, 2.63, 2.63, 985.9, 0, 0))) is 4",

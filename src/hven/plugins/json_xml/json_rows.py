@@ -286,7 +286,7 @@ class JsonSource(ABC):
         sampled_leaves = [leaf for leaf in all_leaves if leaf.name not in self._ignored_columns]
         if not sampled_leaves or not node.value_kinds:
             raise SourceError(
-                "there are no records from which to find the columns",
+                "there are no records from which Hven can determine the columns",
                 place=TextPlace(file=self._title),
                 remedy="give the path of their list with `records:`",
             )

@@ -152,7 +152,7 @@ class XmlSource(JsonFileSource):
             several = [path for path in path_counts if len(path) == 2]
         if not several:
             raise SourceError(
-                "there are no records from which to find the columns",
+                "there are no records from which Hven can determine the columns",
                 place=TextPlace(file=file.name),
                 remedy="give the name of their element with `record:`",
             )

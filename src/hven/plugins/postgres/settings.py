@@ -51,8 +51,8 @@ class PostgresSettings:
     pool: int = define_setting(10, "number of connections for queries in each process", ge=1, le=1000)
     reaches: int = define_setting(
         DEFAULT_COPY_BYTES,
-        "maximum size in the database of copies of the rows that policies allow readers to see. Default: 16 GiB. 0: "
-        "Hven makes no copies, so query times can reveal hidden rows",
+        "maximum total size of the copies that Hven makes, in the database, of the rows that readers are allowed to "
+        "see. Default: 16 GiB. 0: Hven makes no copies, so query times can reveal hidden rows",
         ge=0,
         size=True,
     )

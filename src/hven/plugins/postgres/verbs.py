@@ -44,7 +44,8 @@ def fdw(
     apply_setup: Annotated[
         bool,
         typer.Option(
-            "--apply", help="Set up the tables, if the engine's role may; otherwise an administrator must run the SQL."
+            "--apply",
+            help="Set up the tables, if the engine's role is allowed to. If not, an administrator must run the SQL.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,

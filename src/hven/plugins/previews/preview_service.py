@@ -89,7 +89,7 @@ PICTURE_PARAMS = (
         type=INTERVAL_TYPE,
         unit="MHz",
         many=True,
-        description="frequencies of planes that are not chosen automatically",
+        description="frequencies of the planes that Hven leaves out when it chooses planes",
     ),
     Param(
         name="DIAMETER",
@@ -101,7 +101,7 @@ PICTURE_PARAMS = (
         description="diameters of calibrators, in the order of the files and their targets",
     ),
     Param(name="STAR", many=True, description="name of a calibrator, if not all targets of the files are calibrators"),
-    Param(name="BESIDE", many=True, description="paths of further files that are drawn next to it"),
+    Param(name="BESIDE", many=True, description="paths of further files that are drawn next to the first file"),
 )
 
 

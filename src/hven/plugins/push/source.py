@@ -1,4 +1,4 @@
-"""Read the rows that clients push to ``/push/schema.table``. Hven keeps them; for each key, the last row counts."""
+"""Read rows that clients push to ``/push/schema.table``. Of rows with the same key, Hven publishes only the last."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class PushedRowSource:
         if not context.key_columns:
             raise SourceError(
                 "rows can be pushed only into tables with a key",
-                remedy="write `primary` with columns that are copied from those that clients send",
+                remedy="write `primary` with columns that Hven copies unchanged from those that clients send",
             )
         return PushedRowSource(self.options, context)
 

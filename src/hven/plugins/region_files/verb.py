@@ -154,7 +154,7 @@ def region(
         typer.Option(
             "--view",
             help=(
-                "Vertices run anticlockwise as seen from inside (sky), or from outside (body, the default for "
+                "Vertices run counter-clockwise as seen from inside (sky), or from outside (body, the default for "
                 "contours)."
             ),
         ),

@@ -49,7 +49,7 @@ class NameResolverSettings:
 RESOLVER_SECTION = SettingsSection(
     name="resolver",
     settings_class=NameResolverSettings,
-    doc="where object names are looked up",
+    doc="where Hven looks up object names",
     previous_setting="jobs",
     example_text="""\
 [resolver]

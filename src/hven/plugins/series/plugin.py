@@ -6,7 +6,7 @@ from hven.model.plugins import PluginPackage
 
 PLUGIN = PluginPackage(
     name="series",
-    title="Serve samples in time by HAPI and das2, and plot them",
+    title="Serve time series through HAPI and das2, and plot them",
     sources={
         "das2": "hven.plugins.series.das2.source",
         "granules": "hven.plugins.series.granule_source",

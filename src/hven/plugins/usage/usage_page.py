@@ -166,7 +166,7 @@ def _list_curated_collections(page_context: PageContext) -> set[str] | None:
     if not own_collections:
         raise ForbiddenError(
             "only curators may see the usage",
-            remedy="ask one of them: health.operators, administrators of portals, and curators of projects",
+            remedy="ask an operator (health.operators), an administrator of a portal or a curator of a project",
         )
     return own_collections
 

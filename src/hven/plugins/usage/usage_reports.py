@@ -199,7 +199,8 @@ def read_usage_report(
     removed_collections = sorted({key.collection for key in sums if key.collection} - known_names)
     if removed_collections:
         notes.append(
-            f"{', '.join(removed_collections)}: no longer published, or renamed; the counts stay under the old name"
+            f"{', '.join(removed_collections)}: these collections are no longer published, or have new names; the "
+            "counts stay under the old names"
         )
     return UsageReport(since=first, until=last, created_on=report_date, sums=sums, notes=tuple(notes))
 

@@ -78,7 +78,7 @@ class DeletionClock:
         trusted_text = format_timestamp(current_time.trusted_time)[:19]
         trusted_until = format_timestamp(current_time.leap_start + LEAP_TRUST_SECONDS)[:19]
         return (
-            f"the clock has jumped from {trusted_text} to {clock_text}; Hven deletes nothing by its time until "
+            f"the clock has jumped from {trusted_text} to {clock_text}; Hven deletes no expired data until "
             f"{trusted_until}"
         )
 

@@ -466,7 +466,7 @@ def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: Tex
         return 0
     if len(rows[0]) > MAX_COLUMNS:
         raise SourceError(
-            f"a record has {len(rows[0]):,} fields",
+            f"a record has {len(rows[0]):,} fields; at most {MAX_COLUMNS:,} are allowed",
             place=place,
             remedy=f"check whether this is a table, and whether its delimiter is {delimiter!r}",
         )

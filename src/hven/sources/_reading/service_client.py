@@ -92,8 +92,8 @@ AttemptCount = Annotated[
     Field(
         ge=1,
         le=20,
-        description="How many times Hven tries a request that might succeed after a pause, because the service sent "
-        "no response, status 503, or a truncated response.",
+        description="Maximum number of attempts for a request whose failure may be temporary: the service sent no "
+        "response, status 503, or a truncated response.",
         examples=[3],
     ),
 ]

@@ -190,7 +190,7 @@ class RangedRemoteFile(_RemoteDataFile):
                 raise OSError(2, f"{fault.message} ({self._url})") from fault
         fact = self._fact
         if fact.bytes is None:
-            raise OSError(22, f"its server does not state its size ({self._url})")
+            raise OSError(22, f"its server does not state the size of the file ({self._url})")
         moment = 0.0
         if fact.modified is not None:
             moment = (fact.modified - _EPOCH).total_seconds()

@@ -171,17 +171,17 @@ def test_files_of_an_observation_go_in_together(tab: BrowserTab) -> None:
 def test_the_panel_of_a_row_puts_it_in_and_takes_it_out(tab: BrowserTab) -> None:
     page = table(tab)
     page.locator(f"{GRID} td:nth-child(3)").nth(4).click()
-    page.click(".acts button:text-is('Into the basket')")
+    page.click(".acts button:text-is('Add to the basket')")
     has(page, 1)
     page.wait_for_selector(f"{GRID}[data-at='4'] input:checked")
-    page.click(".acts button:text-is('Out of the basket')")
+    page.click(".acts button:text-is('Remove from the basket')")
     page.wait_for_selector(f"{GRID}[data-at='4'] input:not(:checked)")
     require_core_fixtures("SEARCH_FORMS")
     tab.expected = ("404",)  # pictures that nobody made
     page = tab.open_page("/search/epn?target_name=Mars")  # rows of several tables
     tab.wait_for_panes("basket", "everywhere", "detail")
     page.locator("tr[data-at]:not([data-at='']) td:nth-child(2)").first.click()
-    page.click(".acts button:text-is('Into the basket')")
+    page.click(".acts button:text-is('Add to the basket')")
     has(page, 1)
     tab.follow_link("a.basket")
     assert page.locator("main .part").count() == 1

@@ -64,7 +64,7 @@ def test_without_scripts(scriptless_tab: BrowserTab) -> None:
         if page.locator(".job .phase[data-phase=COMPLETED]").count():
             break
         page.wait_for_timeout(200)
-        scriptless_tab.follow_link("text=Look again")
+        scriptless_tab.follow_link("text=Refresh")
     assert page.locator(".job tbody tr").count() == 7
 
 

@@ -234,7 +234,7 @@ def test_a_part_that_fails_is_told_and_asked_again(tab: BrowserTab) -> None:
     tab.page.route("**/series/**", refuse)
     page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
     page.wait_for_function("() => document.querySelector('.timeline .told').textContent.includes('too many at once')")
-    assert "asked again in" in page.inner_text(".timeline .told")
+    assert "tries again in" in page.inner_text(".timeline .told")
     page.wait_for_function("() => !document.querySelector('.timeline .told').textContent")
     page.wait_for_selector(BUSY)
     assert len(failed) == 3

@@ -136,7 +136,7 @@ def test_all_footprints_that_hold_a_point_of_mars(tab: BrowserTab) -> None:
     middles = [((one["box"][0] + one["box"][2]) / 2, (one["box"][1] + one["box"][3]) / 2) for one in every]
     lon, lat = next((x, y) for x, y in middles if 5 < x < 355 and abs(y) < 85)
     press(page, lon, lat)
-    page.click(".under button:text-is('All rows whose footprint holds this point')")
+    page.click(".under button:text-is('All rows whose footprint contains this point')")
     page.wait_for_function("() => new URLSearchParams(location.search).get('_in')?.startsWith('POINT ')")
     point = page.evaluate("new URLSearchParams(location.search).get('_in')").split()
     assert math.dist(map(float, point[1:]), (lon, lat)) < 1
@@ -173,14 +173,14 @@ def test_a_box_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
 
 def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: BrowserTab) -> None:
     page = open_map(tab, f"{SUN}?_map=1")
-    assert "as counts of cells" in page.inner_text(".map .told")
+    assert "as counts per cell" in page.inner_text(".map .told")
     found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", f"{SUN}/places")
     assert sum(found["counts"]) == found["total"] > 100_000
     count, shape = max(zip(found["counts"], found["shapes"], strict=True))
     west, south, east, north = (float(one) for one in shape.split())
     press(page, (west + east) / 2, (south + north) / 2)
     page.wait_for_url("**c1=*")
-    page.wait_for_selector(".map .told:not(:has-text('as counts of cells')):has-text('rows')")
+    page.wait_for_selector(".map .told:not(:has-text('as counts per cell')):has-text('rows')")
     assert count > 1
 
 

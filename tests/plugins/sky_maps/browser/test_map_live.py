@@ -31,7 +31,7 @@ def test_a_chosen_row_lights_up_and_a_clicked_source_is_chosen(tab: BrowserTab) 
 def test_what_is_seen_becomes_a_condition(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=80,0,20")
     wait_for_map(page)
-    page.click("text=Search in what is seen")
+    page.click("text=Search in the visible area")
     page.wait_for_selector("[data-count] b:not(:text-is('5,000')):not(:has-text('~'))")
     assert "_near=" in page.url
     found = int(page.inner_text("[data-count] b").replace(",", ""))
@@ -42,4 +42,4 @@ def test_what_is_seen_becomes_a_condition(tab: BrowserTab) -> None:
 def test_many_rows_are_counts_of_cells(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=0,0,180")
     wait_for_map(page)
-    page.wait_for_selector(".map .told:has-text('as counts of cells')")
+    page.wait_for_selector(".map .told:has-text('as counts per cell')")

@@ -169,7 +169,7 @@ class Basket {
     const { basket, owner } = this;
     const parts = on ? addToBasket(basket.parts, part) : removeFromBasket(basket.parts, part);
     if (!parts) {
-      this.showMessage(this.workspace.t("The basket is full: put in a search instead of its rows"), true);
+      this.showMessage(this.workspace.t("The basket is full. Add a search instead of its rows"), true);
       return this.markRows();
     }
     this.setBasket({ ...basket, owner, parts, fresh: !owner });
@@ -265,7 +265,8 @@ function createBasketButton({ tableUrl, keys }, workspace) {
   const { t } = workspace;
   const table = getTableName(tableUrl, workspace.base);
   const isInBasket = () => findBasketPart(loadBasket().parts, table).lines.flat().includes(keys[0]);
-  const updateLabel = () => (basketButton.textContent = isInBasket() ? t("Out of the basket") : t("Into the basket"));
+  const updateLabel = () =>
+    (basketButton.textContent = isInBasket() ? t("Remove from the basket") : t("Add to the basket"));
   const basketButton = createButton("", () => {
     workspace.emit("ticked", { of: table, line: [...new Set(keys)], on: !isInBasket() });
     updateLabel();

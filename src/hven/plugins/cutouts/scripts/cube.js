@@ -57,7 +57,7 @@ export class CubePane {
     this.canvas = createElement("canvas", {
       className: "slice",
       role: "img",
-      "aria-label": t("Image of a slice; arrow keys move over it, Enter takes the spectrum"),
+      "aria-label": t("Image of a slice: arrow keys move over it, Enter shows the spectrum"),
     });
     this.picture = new CubeImage(this.canvas);
     this.readout = createElement("p", { className: "readout", "aria-live": "off" });

@@ -91,7 +91,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if not is_curator_or_operator(page_context.principal, context):
             raise ForbiddenError(
                 "only curators may try files here",
-                remedy="ask to become a curator of a project, or one of health.operators in hven.toml",
+                remedy="ask to become a curator of a project, or to be added to health.operators in hven.toml",
             )
 
     async def show_form(page_context: PageContext) -> PageContent:

@@ -79,7 +79,7 @@ class MultiTableSearch {
       isFinished = true;
       this.pendingCount -= 1;
       line.dataset.status = status;
-      statusCell.replaceChildren(this.statusTexts[status] ?? t("left"));
+      statusCell.replaceChildren(this.statusTexts[status] ?? t("cancelled"));
       if (message) statusCell.append(" ", createElement("small", { className: "soft", textContent: message }));
       this.foldLine(line);
       this.showTotal();
@@ -88,7 +88,7 @@ class MultiTableSearch {
       workspace.cancelRequest(pane);
       finish("left", "");
     });
-    statusCell.replaceChildren(t("is being asked ..."), " ", cancelButton);
+    statusCell.replaceChildren(t("being queried ..."), " ", cancelButton);
     line.dataset.status = "asked";
     this.pendingCount += 1;
     try {

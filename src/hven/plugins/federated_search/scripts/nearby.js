@@ -73,7 +73,7 @@ class NearbyRows {
   showTables({ begin, end, place, lines, left_out: leftOut }) {
     const { t } = this.workspace;
     const timeText = begin ? t("from {begin} to {end}", { begin: formatMinute(begin), end: formatMinute(end) }) : "";
-    const leftOutText = leftOut ? t("{count} tables were not asked", { count: leftOut }) : "";
+    const leftOutText = leftOut ? t("{count} tables were not queried", { count: leftOut }) : "";
     const noneText = lines.length ? "" : t("Nothing else.");
     this.element.hidden = !timeText && !place;
     this.message.textContent = [timeText, place ? t("at this place") : "", noneText, leftOutText]

@@ -137,7 +137,7 @@ epn.reference | warning | EPN-TAP 2.0 sec. 3
     an internal_reference names a granule that does not exist
     use values of granule_uid in this table
 epn.target-time | warning | EPN-TAP 2.0 sec. 2.3
-    the the light arrived before it left the target the target
+    the light arrived before it left the target
     set target_time to the earlier time, which is the time minus distance divided by c
 """)
 PRODUCT_TYPES = ["im", "ma", "sp", "ds", "sc", "pr", "pf", "vo", "mo", "cu", "ts", "ca", "ci", "sv", "ev"]

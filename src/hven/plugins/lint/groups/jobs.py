@@ -71,7 +71,7 @@ uws.same | error | TAP 1.1 sec. 2.3
     the asynchronous result differs from the synchronous one
     run both kinds of queries with the same code
 uws.abort | error | UWS 1.1 sec. 2.1.3 | E_PHUR
-    an aborted job is not ABORTED
+    an aborted job does not have the phase ABORTED
     change its phase to ABORTED after PHASE=ABORT
 uws.delete | error | UWS 1.1 sec. 2.2.3.2 | E_HTDE E_DECO E_DENO E_DEMO
     a deleted job still exists, or a job cannot be deleted

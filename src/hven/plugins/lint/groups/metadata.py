@@ -49,7 +49,7 @@ meta.table-description | warning | TAP 1.1 sec. 4; Registry practice
     describe what its rows represent
 meta.angle-unit | warning | UCD1+ 1.5; DALI 1.1 sec. 3.3
     a position has no angular unit
-    declare the unit deg, or whatever the unit of the values is
+    declare the unit of the values, such as deg
 meta.time-type | warning | DALI 1.1 sec. 3.3.3
     according to its UCD, a string is a time, but it does not have the xtype timestamp
     set xtype timestamp

@@ -77,7 +77,7 @@ obscore.negative | error | ObsCore 1.1 appendix B | E_RANG
     write sizes, resolutions, exposures and numbers of pixels >= 0 (or -1 for data that are not binned)
 obscore.wavelength | warning | ObsCore 1.1 appendix B.6.2 | E_RANG
     a wavelength is not in metres
-    write metres in vacuum: 5.5e-7, not 550 or 5500
+    write the wavelength in vacuum in metres: 5.5e-7, not 550 or 5500
 obscore.media-type | warning | ObsCore 1.1 sec. 4.7
     an access_format is not a media type
     write type/subtype

@@ -30,7 +30,7 @@ output.media-type | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
     respond with the requested media type
 output.unreadable | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
     a response is not in the format of its media type
-    write the format of the media type
+    send the format that the media type names
 output.serialization | warning | TAPRegExt 1.0 sec. 2.3
     a VOTable does not use the serialisation of the declared format
     use the serialisation that the ivo-id specifies

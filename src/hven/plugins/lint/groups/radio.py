@@ -24,7 +24,7 @@ radio.missing-column | error | ObsCore radio extension (draft 2025-09)
     a column of the extension is missing
     add the column, with NULL where there is no value
 radio.type | error | ObsCore radio extension (draft 2025-09)
-    a column's kind of type differs from the extension
+    a column contains numbers instead of text, or text instead of numbers
     use numbers for quantities, and text for words
 radio.unit | error | ObsCore radio extension (draft 2025-09)
     a column's unit differs from the extension

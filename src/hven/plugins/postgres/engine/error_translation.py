@@ -301,7 +301,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     if needs_password:
         reason = "does not ask this user for a password, which PostgreSQL allows only for superusers"
         remedy = (
-            "write a password in url under [[foreign]] that the other server asks for, or let a superuser run: "
+            "under [[foreign]], write a url with the password that the other server asks for, or let a superuser run: "
             "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
         )
     elif is_login_refused:

@@ -684,7 +684,7 @@ def list_missing_index_hints(
     position_columns
         The columns of longitude and latitude of the source, if they are plain ones.
     uses_by_column
-        Column of the source -> what it is to users: ``the key``, ``an indexed column``.
+        Column of the source -> what it is to users: ``the key``, ``the column``.
     """
     if table_info.kind in {"v", "f"}:
         return []
@@ -705,12 +705,12 @@ def list_missing_index_hints(
                 "even faster"
             )
         hints_found.append(
-            MissingIndexHint(message=f"no index serves cones on {', '.join(position_columns)}", remedy=remedy)
+            MissingIndexHint(message=f"no index supports cone searches on {', '.join(position_columns)}", remedy=remedy)
         )
     for column, use in uses_by_column.items():
         if not _has_leading_index(table_info, column):
             remedy = f"CREATE INDEX CONCURRENTLY ON {table} ({_quote_name(column)})"
-            hints_found.append(MissingIndexHint(message=f"no index serves {use} {column}", remedy=remedy))
+            hints_found.append(MissingIndexHint(message=f"no index supports searches by {use} {column}", remedy=remedy))
     return hints_found
 
 

@@ -246,7 +246,7 @@ class QueryEditor {
         planElement.hidden = true;
         this.view.focus();
       });
-      const title = createElement("h2", { textContent: t("How it would be run") });
+      const title = createElement("h2", { textContent: t("How Hven would run the query") });
       planElement.replaceChildren(title, createElement("pre", { tabIndex: 0, textContent: plan }), close);
     } catch (error) {
       planElement.replaceChildren(createLine(describeError(error), "fault"));

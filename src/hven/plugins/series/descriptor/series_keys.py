@@ -116,7 +116,7 @@ class TimeSeriesSection(
     hints={"dataset": "id", "columns": "parameters", "variables": "parameters", "filter": "where"},
     name="series",
 ):
-    """A data set of HAPI and das2: samples in time."""
+    """A HAPI and das2 data set: samples over time."""
 
     id: Text
     "name of the data set, for example a name that clients already use. Default: schema_table"
@@ -166,7 +166,7 @@ class TimeSeriesSection(
         "stopDate is this much later than the last sample"
     )
     stamp: Literal["begin", "center", "end", "other"]
-    "which moment of a sample its time refers to. Default: 'center'"
+    "moment within each sample to which the sample's time refers. Default: 'center'"
     bins: dict[str, OneOrMore[ArrayBinsSection]]
     (
         "what the elements of array columns mean, with one map for each dimension, for example {flux: {name: "

@@ -178,7 +178,7 @@ def write_outlier_notes(
         expression = f"CASE WHEN {condition} THEN {name} END"
         notes.append(
             f"{guess.column.name} reaches from {bounds}, and the source calls {condition} valid: "
-            f"if the others stand for no value, map it: `{guess.column.name}: {expression}`"
+            f"if the other values mark missing values, map it: `{guess.column.name}: {expression}`"
         )
     if len(notes) > MAX_NOTES:
         return [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more columns like these"]

@@ -64,7 +64,7 @@ hapi.bins | error | HAPI 3.3 sec. 3.6.18
     the bins do not match the parameter's size
     write a center or a range for each element of each dimension
 hapi.subset | error | HAPI 3.3 sec. 3.6.1
-    an /info for some of the parameters lists other parameters
+    a request to /info for some parameters returns different parameters
     list the time and the requested parameters
 hapi.record | error | HAPI 3.3 sec. 3.7
     a CSV line does not match /info
@@ -83,7 +83,7 @@ hapi.binary | error | HAPI 3.3 sec. 3.7.4
     write little-endian doubles, 4-byte integers, and strings of their full length
 hapi.json | error | HAPI 3.3 sec. 3.7.5
     the JSON samples differ from the CSV samples, or do not match /info
-    write the header object with the key data
+    add the key data to the header object
 hapi.header | error | HAPI 3.3 sec. 3.7.2
     the header before the samples differs from /info
     with include=header, write the content of /info in lines that begin with #

@@ -83,7 +83,7 @@ export class Timeline {
     this.tiles.on("busy", ({ busy: isBusy }) => this.setBusy(isBusy));
     this.tiles.on("fault", ({ message, wait }) => {
       const failureText = this.t("A part could not be loaded: {why}", { why: message });
-      const retryText = wait ? this.t("it is asked again in {count} s", { count: wait }) : "";
+      const retryText = wait ? this.t("Hven tries again in {count} s", { count: wait }) : "";
       this.message.textContent = [failureText, retryText].filter(Boolean).join("; ");
     });
     this.tiles.on("tile", () => {
@@ -137,13 +137,13 @@ export class Timeline {
   build() {
     const { t } = this;
     this.choicesElement = createElement("div", { className: "choices", role: "group", "aria-label": t("Shown") });
-    const label = t("Time series; arrow keys move, + and - zoom, 0 shows all");
+    const label = t("Time series: arrow keys move, + and - zoom, 0 shows all");
     Object.assign(this.stack, { className: "stack", tabIndex: 0, role: "group", ariaLabel: label });
     listenToKeys(this.stack, this);
     Object.assign(this.gallery, { className: "gallery", ariaLive: "polite" });
     this.requests = new ServiceRequests(this);
     const hintText = t(
-      "Drag: move · wheel: zoom · Shift and drag: zoom into it · double click: farther · click: this moment",
+      "Drag: move · wheel: zoom · Shift and drag: zoom in on an interval · double click: zoom out · click: choose a moment",
     );
     this.container.append(
       createTimeToolbar(this),
@@ -272,7 +272,7 @@ export class Timeline {
   applyFields() {
     const [from, to] = [this.fromField, this.toField].map((field) => parseTime(field.value));
     if (from < to) this.show(from, to);
-    else this.message.textContent = this.t("Write times as 2003-10-28T11:00, the first before the second");
+    else this.message.textContent = this.t("Write times as 2003-10-28T11:00, with the earlier time first");
   }
 
   /**
@@ -390,7 +390,7 @@ export async function mount(container, workspace) {
   const facts = JSON.parse(requireElement(container, "script", HTMLScriptElement).textContent ?? "");
   if (facts.start === null || !facts.parameters.length) {
     requireElement(container, ".told").textContent = workspace.t(
-      facts.start === null ? "It has no samples." : "It has no numbers that can be drawn.",
+      facts.start === null ? "This time series has no samples." : "This time series has no numbers that can be drawn.",
     );
     return;
   }

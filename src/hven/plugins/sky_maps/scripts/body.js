@@ -65,7 +65,7 @@ export class BodyMap {
       (value) => workspace.formatNumber(value),
     );
     const { canvas, container: mapElement } = this.globe;
-    canvas.setAttribute("aria-label", t("Map: arrows move it, + and - zoom, 0 shows all"));
+    canvas.setAttribute("aria-label", t("Map: arrow keys move it, + and - zoom, 0 shows all"));
     mapElement.after(this.rowList);
     const [lon, lat, zoom, colour = "", pole = ""] = (state.get("_map") ?? "").split(",");
     if ([lon, lat, zoom].every((part) => part && Number.isFinite(Number(part)))) {

@@ -58,7 +58,7 @@ export class CubeControls {
     const stepper = createElement(
       "div",
       { className: "walk" },
-      createStepButton(-1, "‹", t("Slice before")),
+      createStepButton(-1, "‹", t("Previous slice")),
       this.sliceSlider,
       createStepButton(1, "›", t("Next slice")),
       this.playButton,
@@ -174,7 +174,7 @@ export class CubeControls {
         this.colourMap = value;
         repaint();
       }),
-      createElement("label", {}, reverseCheckbox, ` ${t("turned")}`),
+      createElement("label", {}, reverseCheckbox, ` ${t("reversed")}`),
       this.createSelect(t("Stretch"), listOptions(STRETCHES), this.stretch, (value) => {
         this.stretch = value;
         repaint();
@@ -245,7 +245,7 @@ export class CubeControls {
       ? [` ÷ ${formatSliceValue(axis, divisor - 1)} `, createButton(t("no ratio"), () => cube.setDivisor(null))]
       : [
           createButton(t("Ratio to this slice"), () => cube.setDivisor(slice + 1), {
-            title: t("Divide what is shown next by this slice"),
+            title: t("Divide the slices that you show next by this slice"),
           }),
         ];
     this.ratioElement.replaceChildren(...ratioControls);

@@ -49,7 +49,7 @@ export class ConcurrentRows {
     this.element = createElement(
       "details",
       { className: "meanwhile", open: timeline.workspace.state.get("_else") !== "0" },
-      createElement("summary", { textContent: t("What else is there of this time?") }),
+      createElement("summary", { textContent: t("What else is there from this time?") }),
       this.ownLines,
       this.remoteLines,
       this.remoteButton,
@@ -132,7 +132,7 @@ export class ConcurrentRows {
     const canvas = createElement("canvas", {
       height: HEIGHT_PIXELS,
       role: "img",
-      "aria-label": t("When the rows of {name} begin", { name: createLine.title }),
+      "aria-label": t("Start times of the rows of {name}", { name: createLine.title }),
     });
     if (createLine.counts) this.drawnLines.push({ line: createLine, canvas });
     const hasSpectra = this.timeline.facts.parameters.some((parameter) => parameter.spectrum);

@@ -43,7 +43,7 @@ export async function showPictures(timeline) {
     gallery.replaceChildren(
       ...(links.length
         ? links
-        : [createElement("p", { className: "soft", textContent: t("There is no picture of this moment.") })]),
+        : [createElement("p", { className: "soft", textContent: t("There is no picture from this moment.") })]),
     );
   } catch (error) {
     gallery.textContent = describeError(error);

@@ -138,6 +138,6 @@ export class ServiceRequests {
     const links = listFileUrls(request).map(([name, url]) =>
       createElement("a", { href: url, download: "", textContent: name }),
     );
-    this.filesElement.replaceChildren(t("What is shown, as a file:"), ...links.flatMap((link) => [" ", link]));
+    this.filesElement.replaceChildren(t("Download what is shown:"), ...links.flatMap((link) => [" ", link]));
   }
 }

@@ -27,7 +27,7 @@ export function listBodyLayers(body) {
     body.globe.rowOpacity = isVisible ? opacity : 0;
     body.globe.scheduleDraw();
   };
-  const countHint = t("where there are many: counts of cells, dark few, bright many");
+  const countHint = t("if there are many rows: counts per cell, from dark (few) to bright (many)");
   return [
     { name: t("Picture of the body"), sign: "area", colour: "#8a7766", set: createLayerSetter(body.globe.baseMap) },
     { name: t("Rows"), sign: "line", colour: ROW_COLOUR, description: countHint, set: setRows },

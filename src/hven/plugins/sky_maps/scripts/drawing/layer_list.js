@@ -65,8 +65,8 @@ export function describeCount({ total, shown, cells, files }, workspace) {
   const values = { total: workspace.formatNumber(total), shown: workspace.formatNumber(shown) };
   if (cells)
     return files
-      ? t("{total} files in view, as counts of cells", values)
-      : t("{total} rows in view, as counts of cells", values);
+      ? t("{total} files in view, drawn as counts per cell", values)
+      : t("{total} rows in view, drawn as counts per cell", values);
   if (total === 1) return files ? t("1 file") : t("1 row");
   if (shown < total)
     return files ? t("{total} files, {shown} of them drawn", values) : t("{total} rows, {shown} of them drawn", values);
@@ -111,7 +111,7 @@ export function showRowList(element, rowKeys, workspace, position = null, names 
       _row: null,
     });
   const searchButtons = position
-    ? [" ", createButton(t("All rows whose footprint holds this point"), searchHere, { className: "link" })]
+    ? [" ", createButton(t("All rows whose footprint contains this point"), searchHere, { className: "link" })]
     : [];
   element.append(
     createElement("p", { className: "bar" }, heading, ...searchButtons, " ", close),

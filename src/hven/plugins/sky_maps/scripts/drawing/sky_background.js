@@ -122,7 +122,9 @@ export class SurveyBackground {
     if (ownNumber !== this.requestNumber) return;
     this.aladin.setBaseImageLayer(createDrawnSky(this.A, this.sky));
     if (this.surveySelect) this.surveySelect.value = "";
-    this.faultElement.textContent = this.t("The survey {name} cannot be read: the drawn sky is shown", { name });
+    this.faultElement.textContent = this.t("The survey {name} cannot be read, so the map shows the drawn sky", {
+      name,
+    });
   }
 }
 
@@ -202,18 +204,18 @@ export function labelControls(element, { t }) {
   /** @type {Record<string, string>} */
   const labelsByClass = {
     "aladin-location-copy": t("Copy the position"),
-    "aladin-fullScreen-control": t("Whole screen"),
-    "aladin-fullScreenControl": t("Whole screen"),
+    "aladin-fullScreen-control": t("Full screen"),
+    "aladin-fullScreenControl": t("Full screen"),
   };
   /** @type {Record<string, string>} */
-  const labelsByTag = { select: t("Frame of coordinates"), input: t("Position") };
+  const labelsByTag = { select: t("Coordinate frame"), input: t("Position") };
   for (const control of findElements(element, "button, select, input, .aladin-btn")) {
     if (control.textContent?.trim() && control.localName !== "select") continue;
     if (control.getAttribute("aria-label")) continue;
     const knownClass = Object.keys(labelsByClass).find((className) => control.classList.contains(className));
     const label = knownClass
       ? labelsByClass[knownClass]
-      : (labelsByTag[control.localName] ?? (control.title || t("Control of the map")));
+      : (labelsByTag[control.localName] ?? (control.title || t("Map control")));
     control.setAttribute("aria-label", label);
   }
 }

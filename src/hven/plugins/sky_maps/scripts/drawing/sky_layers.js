@@ -36,7 +36,7 @@ export function listSkyLayers(sky) {
       overlay.setColor(applyOpacity(colour, opacity));
     };
   };
-  const cellHint = t("where there are many: counts of cells, dark few, bright many");
+  const cellHint = t("if there are many rows: counts per cell, from dark (few) to bright (many)");
   /** @type {Layer} */
   const coverageLayer = {
     name: t("Coverage"),
@@ -44,7 +44,7 @@ export function listSkyLayers(sky) {
     colour: COVERAGE_COLOUR,
     on: false,
     opacity: 0.4,
-    description: t("cells of the sky that rows lie in (MOC)"),
+    description: t("cells of the sky that contain rows (MOC)"),
     set: (isVisible, opacity) => sky.coverage.setVisible(isVisible, opacity),
   };
   return [

@@ -23,7 +23,7 @@ export function createSkyToolbar(sky) {
     { className: "bar" },
     createButton(t("Draw a circle"), startDrawing("circle")),
     createButton(t("Draw a polygon"), startDrawing("poly")),
-    createButton(t("Search in what is seen"), searchView),
+    createButton(t("Search in the visible area"), searchView),
   );
 }
 
