@@ -1,13 +1,7 @@
 // The map of a planet, a moon or the Sun: rows as outlines, boxes and points on a base map with a grid, flat or from
 // above a pole; many rows are counted in cells. It is linked with the selection, and a drawn box becomes a search
 // condition.
-import {
-  CHOSEN_COLOUR,
-  describeCoordinates,
-  listBodyLayers,
-  REGION_COLOUR,
-  ROW_COLOUR,
-} from "./drawing/body_layers.js";
+import { CHOSEN_COLOUR, describeCoordinates, listLayers, REGION_COLOUR, ROW_COLOUR } from "./drawing/body_layers.js";
 import { getViridisColour } from "hven/colours.js";
 import { createButton, requireElement, createElement, readTableUrl, describeError } from "hven/dom.js";
 import { Gestures } from "./drawing/map_gestures.js";
@@ -81,7 +75,7 @@ export class BodyMap {
     );
     this.gestures = new Gestures(canvas, this.listGestureHandlers());
     this.pictureSelect = createElement("select", { "aria-label": t("Picture of the body") });
-    mapElement.before(this.createToolbar(), createLayerList(t, listBodyLayers(this)));
+    mapElement.before(this.createToolbar(), createLayerList(t, listLayers(this)));
     mapElement.after(this.legend.element);
     selection.on("change", ({ name }) => this.handleSelection(name));
     state.on("change", () => this.refresh());

@@ -11,7 +11,7 @@ export const REGION_COLOUR = "#9df09d";
  * @param {BodyMap} body
  * @returns {Layer[]}
  */
-export function listBodyLayers(body) {
+export function listLayers(body) {
   const { t } = body.workspace;
   const createOpacitySetter =
     (/** @type {"chosen" | "region"} */ name) => (/** @type {boolean} */ isVisible, /** @type {number} */ opacity) => {
