@@ -109,10 +109,7 @@ class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
-    (
-        "constants, as 'column: value'. Hven does not evaluate templates or expressions in a value, but only converts "
-        "the value to the column's type"
-    )
+    "constants, as 'column: value'. Hven converts each value to the column's type, and evaluates nothing in it"
     text: dict[str, Text]
     (
         "templates, as 'column: \"{orbit}_{cube}\"'. Each pair of braces contains a name or an expression, for example "
