@@ -60,8 +60,8 @@ from hven.ingest import _disk_space
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import Settings
-from hven.query import user_tables
 from hven.site import Site
+from hven.site.user_tables import delete_expired_user_tables
 
 sys.path.append(sys.argv[1])
 from plugin_needs import load_core_fixtures
@@ -73,7 +73,7 @@ VERBS = {
     "rollback": lambda site, order: site.store.roll_back("cat"),
     "backup": lambda site, order: BACKUPS["write"](site, pathlib.Path(order["archive"])),
     "restore": lambda site, order: BACKUPS["restore"](pathlib.Path(order["archive"]), pathlib.Path(order["place"])),
-    "gc": lambda site, order: (user_tables.delete_expired_user_tables(site), _disk_space.delete_ingest_leftovers(site)),
+    "gc": lambda site, order: (delete_expired_user_tables(site), _disk_space.delete_ingest_leftovers(site)),
 }
 
 def work(order):

@@ -88,15 +88,15 @@ from hven.ingest.sync import sync_collection
 from hven.model import plugins
 from hven.model.errors import UserError
 from hven.model.settings import load_settings
-from hven.query import user_tables
 from hven.site import Site
+from hven.site.user_tables import delete_expired_user_tables
 
 with contextlib.suppress(ImportError, UserError):  # without the engine postgres, or its drivers
     importlib.import_module(f"{plugins.load_plugin('engines', 'postgres').__name__}.storage_engine")
 
 def gc(place):  # what a server does from time to time, and an ingest at its end
     with Site(load_settings(Path(place), {})) as site:
-        user_tables.delete_expired_user_tables(site)
+        delete_expired_user_tables(site)
         disk_space.delete_ingest_leftovers(site)
     return 0
 

@@ -25,9 +25,9 @@ from hven.jobs import snapshot_verification
 from hven.jobs.health import SiteHealthMonitor
 from hven.model import settings
 from hven.model.errors import StorageError, StorageUnavailableError
-from hven.query import user_tables
 from hven.site import Site
 from hven.site.auth import Principal
+from plugin_needs import load_core_fixtures, require_core_fixtures
 from process_runner import wait_until
 from shared import EXAMPLES_FACTOR
 
@@ -231,11 +231,13 @@ def test_what_was_made_from_it_goes_back_with_it(site: Site) -> None:
 
 
 def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None:
+    require_core_fixtures("USER_TABLES")
+    user_tables = load_core_fixtures("USER_TABLES")
     site.store.users.add_account("anna")
     anna = Principal(name="anna")
     given = tmp_path / "mine.csv"
     given.write_text("n,word\n1,one\n2,two\n")
-    user_tables.store_user_table(site, anna, "mine", given)
+    user_tables["store"](site, anna, "mine", given)
 
     def mine() -> list[dict[str, object]]:
         with contextlib.closing(
@@ -243,7 +245,7 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
         ) as result:
             return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
-    kept = user_tables.find_user_table(site, anna, "mine").snapshot
+    kept = user_tables["find"](site, anna, "mine").snapshot
     assert kept.id in {
         record.id for record in snapshot_verification.find_snapshots_to_verify(site.settings, site.store)[0]
     }
@@ -255,9 +257,9 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
     with pytest.raises(StorageUnavailableError, match=r"the rows of tap_user\.mine are damaged"):
         mine()
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
-    user_tables.store_user_table(site, anna, "mine", given)
+    user_tables["store"](site, anna, "mine", given)
     assert [row["n"] for row in mine()] == [1, 2]
-    user_tables.delete_user_table(site, anna, "mine")
+    user_tables["delete"](site, anna, "mine")
     assert set(site.store.verifications.list_verifications()) == {
         get_current_snapshot(site).id,
         get_current_snapshot(site, "a.other").id,

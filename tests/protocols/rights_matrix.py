@@ -298,8 +298,6 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/login": [""],
     "/projects": [""], "/projects.json": [""], "/projects/{name}": [""],
     "/referee/{secret}": [""],
-    "/tap/user_tables/{table}": [""],
-    "/tap/load": [""],
 }  # fmt: skip
 # routes that show no rows, or none without a body: tested as all others
 QUERY_STRINGS |= {
@@ -766,6 +764,7 @@ def _compare_further_requests(
                 signed = RightsRequest(json.loads(given.body)["url"].partition("vo.example")[2])
                 answers.append(here.ask(NOBODY, signed))  # a signed address shows what its creator sees
             matrix.judge("signed addresses", who, ask, *answers)
+    if who.account and "user_tables" in plugins.list_plugins("protocols"):
         for here in {id(one): one for one in (whole, twin)}.values():
             kept = here.ask(
                 who,

@@ -22,6 +22,7 @@ from hven.site.auth import change_password
 from hven.site.auth import local as accounts
 from hven.site.store import StateStore
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_plugins
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"accept": "application/json"}
@@ -89,6 +90,7 @@ def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str,
 
 
 def test_a_token_that_may_only_read(client: Client, site: Site, anna: str) -> None:
+    require_plugins("protocols", "user_tables")
     _, token = accounts.create_personal_token(site.store, "anna", "read", 1, created_by="anna")
     assert send(client, "/login", {}, username="anna", password=token).headers["x-vo-bearer"] == token, (
         "no more than it"

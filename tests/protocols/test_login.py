@@ -24,6 +24,7 @@ from hven.site.auth import change_password, session
 from hven.site.store import StateStore
 from hven.site.store._database import format_current_time
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_plugins
 
 CSV = b"id,mine\ns1,10\n"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -69,6 +70,7 @@ def begun(client: Client, token: str) -> dict[str, str]:
 
 
 def test_a_session_from_its_beginning_to_its_end(client: Client, token: str) -> None:
+    require_plugins("protocols", "user_tables")
     page = client.get("/login")
     assert page.status == 200
     assert '<form method="post" action="http://vo.example/login">' in page.text
@@ -181,6 +183,7 @@ def test_the_link_in_the_head_leads_back(star_site: Site, token: str, asked: str
 
 
 def test_foreign_pages_have_no_use_of_a_cookie(client: Client, token: str) -> None:
+    require_plugins("protocols", "user_tables")
     mine = begun(client, token)
     assert client.ask("PUT", "/tap/user_tables/list", body=CSV, headers=mine).status == 201
     evil = {**mine, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
@@ -214,6 +217,7 @@ def test_foreign_pages_have_no_use_of_a_cookie(client: Client, token: str) -> No
 
 
 def test_behind_https_the_cookie_is_secure_and_named_origins_are_trusted(star_site: Site, token: str) -> None:
+    require_plugins("protocols", "user_tables")
     star_site.settings = replace(
         star_site.settings,
         public_url="https://vo.example.org/hven",

@@ -15,6 +15,7 @@ from hven.model.errors import DescriptorError
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_plugins
 
 CSV = b"id,mine\ns1,10\n"
 
@@ -32,6 +33,7 @@ def client(site: Site, *proxies: str) -> Client:
 
 
 def test_its_own_proxy_is_believed(site: Site) -> None:
+    require_plugins("protocols", "user_tables")
     told = client(site, "10.0.0.0/8", "127.0.0.1")
     mine = {"x-remote-user": "Anna"}
     answer = told.ask("GET", "/tap/tables", headers=mine)

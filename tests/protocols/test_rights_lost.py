@@ -25,7 +25,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.jobs import type_catalogue
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_supervisor import JobSupervisor
-from hven.model import settings
+from hven.model import plugins, settings
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store._database import metadata
@@ -34,7 +34,7 @@ from job_programs import ECHO_PROGRAM
 from job_programs import write_job_type as declare
 from package_modules import load_package_modules
 from package_rights import merge_package_rights
-from plugin_needs import has_package_objects, list_query_addresses
+from plugin_needs import has_package_objects, list_query_addresses, require_plugins
 from process_runner import wait_until
 
 FORM = "application/x-www-form-urlencoded"
@@ -245,8 +245,9 @@ def _query(collection: str) -> dict[str, str]:
 
 JOBS = {
     "tap": Line("/tap/async", lambda _, collection, __: _query(collection)),
-    "table_update": Line("/tap/table-update", _table_update, shows=False, closed=frozenset({401})),
 }  # fmt: skip
+if "user_tables" in plugins.list_plugins("protocols"):
+    JOBS["table_update"] = Line("/tap/table-update", _table_update, shows=False, closed=frozenset({401}))
 if has_package_objects("job_providers"):  # of the site: a program that knows nothing but what it was sent
     JOBS["echo"] = Line("/jobs/echo", lambda _, collection, __: {"WORD": f"sesame {collection}"}, shows=False)
 FILE_JOBS: dict[str, tuple[str, dict[str, str]]] = merge_package_rights("FILE_JOBS", {})
@@ -537,6 +538,7 @@ def test_a_signed_address_shows_what_its_reader_may_see_now(world: World, loser:
 
 
 def test_own_tables_are_their_owners(world: World) -> None:
+    require_plugins("protocols", "user_tables")
     hana = _give("member", "hana", object="hesiod", role="reader")(world)
     kept = world.ask("/tap/user_tables/mine", hana, "PUT", "id,note\none,mine alone\n", content_type="text/csv")
     assert kept.status == 201

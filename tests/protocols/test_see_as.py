@@ -23,7 +23,7 @@ from hven.model import settings
 from hven.model.settings._sections import HealthSettings
 from hven.site import Site
 from hven.site.auth import impersonation
-from plugin_needs import list_query_addresses
+from plugin_needs import list_query_addresses, require_plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,6 +193,7 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
 
 
 def test_nothing_is_changed_and_nothing_of_theirs_is_shown(roles_site: Site, client: Client) -> None:
+    require_plugins("protocols", "user_tables")
     anna, olga = session(roles_site, "anna"), session(roles_site, "olga")
     assert client.ask("PUT", "/tap/user_tables/list", body=b"id\n1\n", headers=anna).status == 201
     body = urlencode({"LANG": "ADQL", "QUERY": "SELECT id FROM night.main"}).encode()

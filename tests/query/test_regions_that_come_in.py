@@ -12,9 +12,11 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import DeviationKind, shape_columns
 from hven.model.errors import SourceError, UserError
 from hven.model.types import parse_type
-from hven.query import uploads, user_tables
+from hven.query import uploads
+from hven.site.auth import Principal
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import load_core_fixtures, require_core_fixtures
 
 TEXTS = {
     "CIRCLE ICRS 10 20 0.5": True,
@@ -139,11 +141,13 @@ def test_uploads_make_them_null_and_say_so(site, tmp_path, kind, cases):
 
 
 def test_tables_of_users_are_refused_with_them(site, tmp_path):
+    require_core_fixtures("USER_TABLES")
+    site.store.users.add_account("anna")
     path = votable(tmp_path / "u.vot", "polygon", ["1 1 2 1 2 2", "1 2 3 4"])
     with pytest.raises(
         SourceError, match=r"cannot be stored without changes: r: a polygon is three corners or more.*row 2"
     ):
-        user_tables._read_table_file(site, "u", path)
+        load_core_fixtures("USER_TABLES")["store"](site, Principal(name="anna"), "u", path)
 
 
 MOCS = {"6/23510-23520": True, "0/0-11 3/": True, "6/x": False}

@@ -19,7 +19,6 @@ from hven.jobs import snapshot_verification
 from hven.jobs.health import SiteHealthMonitor
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model.errors import NotFoundError
-from hven.query import user_tables as own
 from hven.site import Site
 from hven.site.store import JobRecord, SnapshotVerification, StateStore
 from hven.site.store import _database as db
@@ -28,6 +27,7 @@ from hven.site.store import _user_table_records as user_tables
 from hven.site.store import _verifications as verifications
 from hven.site.store._deletion_time import LEAP_TRUST_SECONDS, MAX_LEAP_SECONDS, TrustedClockState, format_timestamp
 from hven.site.store._schedules import create_alert
+from hven.site.user_tables import delete_expired_user_tables
 from hven.testing.site import open_tiny_site
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -112,7 +112,7 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
                 again._delete_expired_jobs()
                 wall.passed(20)
             again._close_store()
-    own.delete_expired_user_tables(site)
+    delete_expired_user_tables(site)
     change_sets.delete_old_change_sets(site, "s")
     assert store.jobs.find_phases(["short", "week"]) == {"short": "COMPLETED", "week": "COMPLETED"}
     assert (kept / "one.arrow").exists()

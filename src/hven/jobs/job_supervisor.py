@@ -21,10 +21,10 @@ from hven.jobs._worker import HEARTBEAT_TIMEOUT_SECONDS, MAX_ATTEMPTS, WorkerSto
 from hven.jobs.hang_detector import HungProcessDetector
 from hven.jobs.job_service import UNARCHIVED_PHASES, format_sortable_timestamp, get_job_directory
 from hven.model.errors import HvenError
-from hven.query import user_tables
 from hven.site import Site
 from hven.site.auth import invitations
 from hven.site.store import format_current_time
+from hven.site.user_tables import delete_user_table_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -312,4 +312,4 @@ def _remove_user_table_leftovers(settings: Settings, _parent: int) -> None:
     child_processes.set_process_name("hven-tidy")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with Site(settings) as site:
-        user_tables.delete_user_table_leftovers(site)
+        delete_user_table_leftovers(site)

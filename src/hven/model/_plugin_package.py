@@ -23,7 +23,7 @@ class Verb:
     ----------
     function
         Place of the function as ``module:name``. Its parameters are options and arguments of typer; the first line of
-        its docstring is the help text.
+        its docstring is the help text. A verb with verbs of its own names a ``typer.Typer``.
     after
         The verb behind which ``hven --help`` lists this one; it stands at the end if there is no such verb.
     heading
@@ -31,12 +31,15 @@ class Verb:
     examples
         Command lines, as a user types them, for the help of the verb and the page of the command line. Together they
         show each option.
+    group_help
+        Help text of a verb with verbs of its own; empty: it has none.
     """
 
     function: str
     after: str = ""
     heading: str = ""
     examples: tuple[str, ...] = ()
+    group_help: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -404,6 +404,8 @@ class ServiceFace:
         and a region as POS has it (None: the whole images). It yields the identifier of a row with values of the
         columns of SIA, which offers these cut-outs; ``url`` is a path below the address of the site. None: it makes
         none.
+    list_tap_capabilities
+        Lists capabilities that it adds to those of TAP, from the context and the address of the TAP service.
     file_pages
         Its pages about files; None: it has none.
     list_surveys
@@ -447,6 +449,7 @@ class ServiceFace:
     list_table_operations: Callable[[Table], Iterable[ServiceOperation]] = lambda _: ()
     build_address_rewriter: Callable[[ServiceContext], Callable[[Scope], Scope | None]] | None = None
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
+    list_tap_capabilities: Callable[[ServiceContext, str], Iterable[Capability]] = lambda *_: ()
     list_image_cutouts: ListCutouts | None = None
     file_pages: FilePages | None = None
     list_surveys: Callable[[ServiceContext, str, str], Iterable[str]] = lambda *_: ()

@@ -18,12 +18,13 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
 from hven.model.settings import Settings, create_site_directory, load_settings
+from hven.plugins.backups import archive as archive_module
 from hven.plugins.backups.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
 from hven.plugins.backups.restoration import restore_archive, verify_archive
 from hven.plugins.backups.state_copies import StateCopies
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.site.store import JobRecord
+from hven.site.store import JobRecord, SnapshotRecord
 from hven.site.store import _database as db
 from plugin_needs import require_plugins, require_setting
 from postgres_cluster import run_server
@@ -196,12 +197,16 @@ def test_a_backup_while_an_ingest_prunes(backed_up_site: Path, tmp_path: Path, m
     site_copy = tmp_path / "site"
     shutil.copytree(backed_up_site, site_copy)
     with Site(Settings(directory=site_copy, keep_snapshots=1)) as site:
+        add_snapshots = archive_module._add_snapshots
 
-        def meanwhile(_: str) -> None:
-            ingest_collection(site, "things")
-            ingest_collection(site, "things")
+        def ingest_before_each_snapshot(archive_writer: Any, _: Site, records: list[SnapshotRecord]) -> None:
+            for record in records:
+                ingest_collection(site, "things")
+                ingest_collection(site, "things")
+                add_snapshots(archive_writer, site, [record])
 
-        write_backup(site, tmp_path / "x.tar", notify_table=meanwhile)
+        monkeypatch.setattr(archive_module, "_add_snapshots", ingest_before_each_snapshot)
+        write_backup(site, tmp_path / "x.tar")
     assert verify_archive(tmp_path / "x.tar")["data"]
     restore_archive(tmp_path / "x.tar", tmp_path / "again")
 

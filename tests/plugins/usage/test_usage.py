@@ -278,6 +278,7 @@ def test_a_service_may_leave_its_answers_uncounted(site: Site, monkeypatch: pyte
 
 
 def test_readers_tables_are_nobodys_business(site: Site, client: Client) -> None:
+    require_plugins("protocols", "user_tables")
     token = site.store.users.add_account("olga")
     try:
         head = {"authorization": f"Bearer {token}", "content-type": "text/csv"}

@@ -90,12 +90,6 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven referee list --json",
         "hven referee end 2",
     ),
-    "tables": (
-        "hven tables --json",
-        "hven tables show anna targets --json",
-        "hven tables expire anna targets --days 90",
-        "hven tables drop anna targets",
-    ),
 }
 
 

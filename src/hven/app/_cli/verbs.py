@@ -22,8 +22,6 @@ from hven.app._cli.verb_examples import VERB_EXAMPLES, format_verb_examples
 from hven.model import plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hven.model.plugins import Verb
 DEFAULT_HEADING = "Operate"  # of verbs whose record names neither a heading nor a verb that exists
 # heading of `hven --help` -> verb -> its module in this package
@@ -55,7 +53,6 @@ VERB_GROUPS = {
     "token": ("accounts", "Personal tokens of accounts.", "Protect"),
     "delegate": ("delegate", "Delegations: who may see somebody else's rows.", "Protect"),
     "referee": ("referees", "Private addresses for referees of unpublished collections.", "Protect"),
-    "tables": ("accounts", "Tables that readers store on this site.", "Protect"),
 }
 VERSION_OPTION = "--version"
 # A function at the top level of a module, with its docstring. The head of the function has no empty line, and its last
@@ -136,19 +133,22 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
         return app
     places = _list_builtin_verb_functions()
     examples = dict(VERB_EXAMPLES)
+    group_helps = {name: help_text for name, (_, help_text, _) in VERB_GROUPS.items()}
     if not verb or verb not in places:
         places = _insert_package_verbs(places)
-        examples |= {name: record.examples for name, record in list_package_verbs().items()}
+        package_verbs = list_package_verbs()
+        examples |= {name: record.examples for name, record in package_verbs.items()}
+        group_helps |= {name: record.group_help for name, record in package_verbs.items() if record.group_help}
     if verb in places:
         places = {verb: places[verb]}
     for name, place in places.items():
         is_loaded = verb in {None, name}
         epilog = format_verb_examples(examples.get(name, ())) if is_loaded else None
-        if name in VERB_GROUPS:
-            group = resolve_name(place) if is_loaded else typer.Typer()
-            app.add_typer(group, name=name, help=VERB_GROUPS[name][1], epilog=epilog)
+        if name in group_helps:
+            group = _load_verb(place) if is_loaded else typer.Typer()
+            app.add_typer(group, name=name, help=group_helps[name], epilog=epilog)
         elif is_loaded:
-            app.command(name, epilog=epilog)(_load_verb_function(place))
+            app.command(name, epilog=epilog)(_load_verb(place))
         else:
             app.command(name, help=_read_verb_docstring(place))(lambda: None)
     return app
@@ -182,13 +182,13 @@ def _insert_package_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
     return {name: places[name] for name in names}
 
 
-def _load_verb_function(function_place: str) -> Callable[..., None]:
-    """Load the function of a verb."""
+def _load_verb(function_place: str) -> Any:
+    """Load the function of a verb, or the group of its verbs."""
     if function_place.startswith(f"{__package__}."):
-        return resolve_name(function_place)  # type: ignore[no-any-return]
+        return resolve_name(function_place)
     module_name, _, name = function_place.partition(":")
     module = plugins.import_hven_module(module_name, f"hven {name}")
-    return vars(module)[name]  # type: ignore[no-any-return]
+    return vars(module)[name]
 
 
 def _read_verb_docstring(function_place: str) -> str | None:

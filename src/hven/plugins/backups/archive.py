@@ -35,7 +35,7 @@ from hven.plugins.backups.state_copies import StateCopies
 from hven.site.api.state_tables import STATE_FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Generator, Iterator
 
     from hven.site import Site
     from hven.site.store import SnapshotRecord
@@ -46,9 +46,7 @@ EXCLUDED_NAMES = {"var", "secrets.toml", ".git"}
 _CHUNK_BYTES = 1 << 20
 
 
-def write_backup(
-    site: Site, path: Path, *, include_rows: bool = True, notify_table: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+def write_backup(site: Site, path: Path, *, include_rows: bool = True) -> dict[str, Any]:
     """Write an archive of a site. It contains the state of one moment.
 
     Parameters
@@ -59,8 +57,6 @@ def write_backup(
         A file that does not exist yet; it appears when it is complete.
     include_rows
         False: without rows; after a restoration the collections are ingested from their sources again.
-    notify_table
-        Called with the name of each table, from this thread.
 
     Returns
     -------
@@ -90,7 +86,7 @@ def write_backup(
                 with state_copies.open_export(label, include_rows=include_rows) as state:
                     for name, lines in state.iterate_tables():
                         archive_writer.add_lines(f"state/{name}.jsonl", lines)
-                _add_snapshots(archive_writer, site, state.snapshot_records, notify_table or _ignore_progress)
+                _add_snapshots(archive_writer, site, state.snapshot_records)
                 _add_job_files(archive_writer, site, state.job_ids)
                 archive_writer.add_text(CHECKSUMS_MEMBER, json.dumps(archive_writer.checksums, indent=0))
             file.flush()
@@ -104,10 +100,6 @@ def write_backup(
         state_copies.unpin_snapshots(label)
         partial_path.unlink(missing_ok=True)
     return {**header, "bytes": path.stat().st_size}
-
-
-def _ignore_progress(_: str) -> None:
-    return
 
 
 def _build_header(site: Site, include_rows: bool) -> dict[str, Any]:
@@ -231,22 +223,15 @@ def _add_site_files(archive_writer: _ArchiveWriter, site: Site, archive: Path) -
                 archive_writer.add_file(f"site/{path.relative_to(root)}", path)
 
 
-def _add_snapshots(
-    archive_writer: _ArchiveWriter, site: Site, records: list[SnapshotRecord], notify_table: Callable[[str], None]
-) -> None:
+def _add_snapshots(archive_writer: _ArchiveWriter, site: Site, records: list[SnapshotRecord]) -> None:
     for record in records:
-        notify_table(record.table.qualified_name)
         engine = site.engines.find_engine(record.snapshot)
-        batches = _wrap_batches_as_generator(engine.read_rows(record.snapshot))
+        batches = (batch for batch in engine.read_rows(record.snapshot))
         row_count = archive_writer.add_rows(f"rows/{record.id}.arrow", record.table.arrow_schema, batches)
         if row_count != record.snapshot.rows:
             table_name = record.table.qualified_name
             message = f"only {row_count:,} of {record.snapshot.rows:,} rows of {table_name} could be read"
             raise StorageError(message, remedy="ingest the table again")
-
-
-def _wrap_batches_as_generator(batches: Any) -> Generator[pa.RecordBatch]:
-    yield from batches
 
 
 def _add_job_files(archive_writer: _ArchiveWriter, site: Site, job_ids: list[str]) -> None:

@@ -10,6 +10,7 @@ import tarfile
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from hven.site.api.state_tables import STATE_FORMAT, snapshot_record_from_row, u
 from hven.site.store import StateStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from hven.model.settings import Settings
     from hven.site.store import SnapshotRecord
@@ -163,9 +164,7 @@ def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
             yield member, file
 
 
-def restore_archive(
-    path: Path, directory: Path, *, engine: str | None = None, notify_table: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+def restore_archive(path: Path, directory: Path, *, engine: str | None = None) -> dict[str, Any]:
     """Restore a site from an archive.
 
     Parameters
@@ -177,8 +176,6 @@ def restore_archive(
         is in it.
     engine
         Engine for all rows, whatever engine they were in.
-    notify_table
-        Called with the name of each table, from this thread.
 
     Returns
     -------
@@ -207,7 +204,7 @@ def restore_archive(
         partial_directory.mkdir(parents=True)
         if (directory / SECRETS_FILE).is_file():
             shutil.copy2(directory / SECRETS_FILE, partial_directory / SECRETS_FILE)
-        restoration = _SiteRestoration(path, partial_directory, engine, notify_table or (lambda _: None))
+        restoration = _SiteRestoration(path, partial_directory, engine)
         with _explain_archive_errors(path):
             collections = restoration.restore_site()
         for item in _list_restored_items(partial_directory):
@@ -261,11 +258,10 @@ def _write_local_setting_notices(settings: Settings) -> Iterator[str]:
 class _SiteRestoration:
     """One restoration, into a directory whose contents are moved up at the end."""
 
-    def __init__(self, path: Path, directory: Path, engine: str | None, on_table: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, directory: Path, engine: str | None) -> None:
         self.path = path
         self.directory = directory
         self.engine = engine
-        self.on_table = on_table
         self.rows_by_table: dict[str, list[dict[str, Any]]] = {}
         self.restored_records: dict[str, SnapshotRecord] = {}
         self.notices: list[str] = []
@@ -327,7 +323,6 @@ class _SiteRestoration:
                 record = records.get(PurePosixPath(member.name).stem)
                 if record is None:
                     raise SourceError(f"{self.path} was changed: it has no record of {member.name}")
-                self.on_table(record.table.qualified_name)
                 self._restore_snapshot(site, record, file)
             elif member.name.startswith("jobs/"):
                 self._write_member(data_directory, member, file, member.name)
@@ -339,8 +334,8 @@ class _SiteRestoration:
     def _read_records(self) -> dict[str, SnapshotRecord]:
         snapshot_rows = self.rows_by_table.get("snapshots", ())
         user_table_rows = self.rows_by_table.get("user_tables", ())
-        stored_records = [snapshot_record_from_row(_ArchivedRow(row)) for row in snapshot_rows]
-        stored_records += [user_table_record_from_row(_ArchivedRow(row)) for row in user_table_rows]
+        stored_records = [snapshot_record_from_row(SimpleNamespace(**row)) for row in snapshot_rows]
+        stored_records += [user_table_record_from_row(SimpleNamespace(**row)) for row in user_table_rows]
         return {record.id: record for record in stored_records}
 
     def _restore_snapshot(self, site: Site, record: SnapshotRecord, file: Any) -> None:
@@ -376,13 +371,6 @@ class _SiteRestoration:
         with target.open("xb") as out:
             shutil.copyfileobj(file, out, _CHUNK_BYTES)
         target.chmod(member.mode & 0o777)
-
-
-class _ArchivedRow:
-    """A row of an archive, in the form of a row of the store."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.__dict__.update(values)
 
 
 __all__ = ["restore_archive", "verify_archive"]

@@ -11,6 +11,7 @@ from hven.services._vosi import (
     write_capabilities,
     write_capability,
     write_schema_xml,
+    write_vosi_table_document,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "write_capabilities",
     "write_capability",
     "write_schema_xml",
+    "write_vosi_table_document",
 ]

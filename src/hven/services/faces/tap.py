@@ -31,7 +31,7 @@ from hven.services import uws
 from hven.services._threads import hold_turn
 from hven.services._uploads import UploadReader
 from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route, create_route
-from hven.services.faces import _tapregext, _user_tables
+from hven.services.faces import _tapregext
 from hven.services.params import MAX_FORM_BYTES
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ def build_tap_routes(context: ServiceContext) -> Sequence[Route]:
         create_route("/tap/availability", answer_availability),
         *uws.build_job_routes("/tap/async", "tap", site, context.identify_principal, byte_limit=byte_limit),
         create_route("/tap/examples", documents.answer_examples),
-        *_user_tables.build_user_table_routes(context),
     ]
 
 
@@ -304,7 +303,7 @@ def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capab
             attributes_xml='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
             extension_xml=_tapregext.write_table_access_xml(settings, catalogue.list_names()),
         ),
-        *_user_tables.list_user_table_capabilities(tap_url, settings),
+        *(capability for face in context.faces.values() for capability in face.list_tap_capabilities(context, tap_url)),
     ]
 
 

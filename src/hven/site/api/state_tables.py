@@ -1,4 +1,4 @@
-"""All tables of the system state, for packages that copy it: those of Hven, and those of plug-in packages."""
+"""Tables of the system state that belong to the core, for packages that copy the state or write users' tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from hven.site.store._package_tables import (
 )
 from hven.site.store._releases import PIN_LABEL_PREFIX
 from hven.site.store._snapshots import snapshot_record_from_row, snapshot_record_to_row
-from hven.site.store._user_table_records import user_table_record_from_row
+from hven.site.store._user_table_records import (
+    retired_snapshot_from_row,
+    schedule_table_deletion,
+    user_table_record_from_row,
+)
 
 __all__ = [
     "PIN_LABEL_PREFIX",
@@ -25,6 +29,8 @@ __all__ = [
     "list_package_tables",
     "list_package_tables_with_rows",
     "metadata",
+    "retired_snapshot_from_row",
+    "schedule_table_deletion",
     "snapshot_record_from_row",
     "snapshot_record_to_row",
     "user_table_record_from_row",

@@ -14,7 +14,6 @@ from hven.site.store._releases import Release
 from hven.site.store._schedules import CollectionAlert, SyncScheduleRecord, create_alert
 from hven.site.store._snapshots import PublicationEvent, SnapshotRecord
 from hven.site.store._state_store import StateStore, build_lease_name
-from hven.site.store._user_table_records import check_quota
 from hven.site.store._verifications import SnapshotVerification
 from hven.site.store.ingest_runs import IngestRun
 
@@ -36,7 +35,6 @@ __all__ = [
     "StateStore",
     "SyncScheduleRecord",
     "build_lease_name",
-    "check_quota",
     "create_alert",
     "format_current_time",
     "get_process_holder",

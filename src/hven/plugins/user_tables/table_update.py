@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.jobs._job_types import JobDefinition
+from hven.jobs import JobDefinition
 from hven.model.errors import ParamError
 from hven.model.params import Param
-from hven.query import user_tables
+from hven.plugins.user_tables import table_writing
 
 if TYPE_CHECKING:
-    from hven.jobs._job_types import RunningJob
+    from hven.jobs import RunningJob
 
 PARAMS = (
     Param(name="TABLE", required=True, description="the table, as tap_user.NAME"),
@@ -33,10 +33,10 @@ def run_index_job(running_job: RunningJob) -> None:
     unique_text = (params.read_one("UNIQUE") or "false").lower()
     if unique_text not in {"true", "false"}:
         raise ParamError(f"UNIQUE={unique_text!r:.40} is not valid", name="UNIQUE", remedy="write true or false")
-    user_tables.index_user_table_column(
+    table_writing.index_user_table_column(
         running_job.site,
         running_job.principal,
-        user_tables.parse_user_table_name(table_text or ""),
+        table_writing.parse_user_table_name(table_text or ""),
         column_name or "",
         is_unique=unique_text == "true",
         is_cancelled=running_job.stopped.is_set,

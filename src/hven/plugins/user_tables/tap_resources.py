@@ -1,4 +1,4 @@
-"""Serve user tables below ``/tap`` by two conventions that pyvo supports.
+"""Resources of user tables below ``/tap``, by two conventions that pyvo supports.
 
 DaCHS has PUT, GET and DELETE ``user_tables/NAME``. CADC's YouCat has PUT and DELETE ``tables/NAME``,
 POST ``load/NAME``, and jobs at ``table-update`` that index a column.
@@ -15,13 +15,12 @@ import anyio.to_thread
 from starlette.responses import Response
 
 from hven import adql, services
-from hven.model.errors import StorageError, TooLargeError, UnauthenticatedError
-from hven.query import user_tables
-from hven.services import _vosi as vosi
-from hven.services import _vosi_table as vosi_table
+from hven.model.errors import StorageError, TooLargeError
+from hven.plugins.user_tables import table_writing, vosi_table
 from hven.services import uws
+from hven.services.api import vosi
 from hven.services.errors import TEXT_LINE_ERRORS
-from hven.services.face import create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.services.params import MAX_FORM_BYTES
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.services.face import ServiceContext
     from hven.site import Site
     from hven.site.auth import Principal
 
@@ -48,7 +45,7 @@ def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
         return await _store_body(request, _store_user_table, 201)
 
     async def answer_load(request: Request) -> Response:
-        return await _store_body(request, user_tables.append_user_table_rows, 200)
+        return await _store_body(request, table_writing.append_user_table_rows, 200)
 
     async def _store_body(request: Request, store_table: Callable[..., Table], status: int) -> Response:
         principal, name = _find_owner_and_name(request)
@@ -61,14 +58,14 @@ def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def answer_get(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
-        user_table = await anyio.to_thread.run_sync(user_tables.find_user_table, site, principal, name)
+        user_table = await anyio.to_thread.run_sync(table_writing.find_user_table, site, principal, name)
         body = vosi.write_vosi_table_document(user_table.table, quote_name=adql.quote_adql_name)
         headers = {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"}
         return services.answer_with_body(request, body, headers)
 
     async def answer_delete(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
-        await anyio.to_thread.run_sync(user_tables.delete_user_table, site, principal, name)
+        await anyio.to_thread.run_sync(table_writing.delete_user_table, site, principal, name)
         return _answer_text(f"Dropped user table {name}\n")
 
     async def explain_load(request: Request) -> Response:
@@ -76,15 +73,11 @@ def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
         return _answer_text("POST a table to load/NAME\n")
 
     def _find_owner_and_name(request: Request) -> tuple[Principal, str]:
-        return _require_account(request), user_tables.parse_user_table_name(request.path_params["table"])
+        return _require_account(request), table_writing.parse_user_table_name(request.path_params["table"])
 
     def _require_account(request: Request) -> Principal:
         principal = context.identify_principal(request)
-        if principal.name is None:
-            raise UnauthenticatedError(
-                "only users with an account here can keep tables",
-                remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
-            )
+        table_writing.require_owner(principal)
         return principal
 
     return [
@@ -99,8 +92,9 @@ def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def list_user_table_capabilities(tap_url: str, settings: Settings) -> list[vosi.Capability]:
+def list_user_table_capabilities(context: ServiceContext, tap_url: str) -> list[vosi.Capability]:
     """List the capabilities of user tables, which no standard has yet, under the identifiers of CADC's YouCat."""
+    settings = context.site.settings
     if not settings.limits.user_tables:
         return []
     security_methods = vosi.list_security_methods(settings, is_login_required=True)
@@ -120,7 +114,7 @@ def _answer_text(text: str, status: int = 200) -> Response:
 
 
 def _store_user_table(site: Site, principal: Principal, name: str, path: Path) -> Table:
-    return user_tables.store_user_table(site, principal, name, path, vosi_table.read_vosi_table(path))
+    return table_writing.store_user_table(site, principal, name, path, vosi_table.read_vosi_table(path))
 
 
 def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
@@ -142,3 +136,12 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> None:
         ) from None
     except OSError as error:
         raise StorageError(f"the table cannot be stored: {error.strerror}", remedy="try again later") from error
+
+
+FACE = ServiceFace(
+    name="user_tables",
+    title="User tables",
+    build_routes=build_user_table_routes,
+    list_tap_capabilities=list_user_table_capabilities,
+    is_usage_counted=False,
+)

@@ -1,4 +1,4 @@
-"""Tables that users store in the service.
+"""Store, extend, index and delete the tables that users keep in the service.
 
 Uploaded files become snapshots that belong to their owner, within a quota and for a limited time.
 """
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.descriptor.tables import find_position_columns
+from hven.descriptor.api.column_names import find_position_columns
 from hven.model import units
 from hven.model.errors import (
     ConflictError,
@@ -27,9 +27,11 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
+from hven.plugins.user_tables.table_records import UserTableWriter, check_quota
 from hven.query import uploads
 from hven.site import USER_SCHEMA
-from hven.site.store import SnapshotRecord, check_quota, format_current_time
+from hven.site.store import SnapshotRecord, format_current_time
+from hven.site.user_tables import delete_expired_user_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -119,11 +121,12 @@ def store_user_table(
     ConflictError
         Another request is writing the same table.
     """
-    owner = _require_owner(principal)
+    owner = require_owner(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         limits = site.settings.limits
-        other_row_count = site.store.user_tables.count_rows_of_other_tables(owner, name, table_limit=limits.user_tables)
+        writer = site.store.get_or_create(UserTableWriter)
+        other_row_count = writer.count_rows_of_other_tables(owner, name, limits)
         if empty_table is not None:
             uploaded_table = empty_table
             rows = empty_table.arrow_schema.empty_table()
@@ -175,13 +178,14 @@ def append_user_table_rows(site: Site, principal: Principal, name: str, path: Pa
     TooLargeError, ConflictError
         As in `store_user_table`.
     """
-    owner = _require_owner(principal)
+    owner = require_owner(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         record = find_user_table(site, principal, name)
         table = record.table
         limits = site.settings.limits
-        other_row_count = site.store.user_tables.count_rows_of_other_tables(owner, name, table_limit=limits.user_tables)
+        writer = site.store.get_or_create(UserTableWriter)
+        other_row_count = writer.count_rows_of_other_tables(owner, name, limits)
         stored_row_count = other_row_count + record.snapshot.rows
         uploaded_table, rows = _read_table_file(site, name, path, expected_columns=table.columns)
         check_quota("rows", stored_row_count + rows.num_rows, limits.user_rows)
@@ -234,7 +238,7 @@ def index_user_table_column(
     SourceError
         Values must be unique, and are not.
     """
-    owner = _require_owner(principal)
+    owner = require_owner(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         record = find_user_table(site, principal, name)
@@ -272,10 +276,10 @@ def delete_user_table(site: Site, principal: Principal, name: str) -> None:
     name
         A name as `parse_user_table_name` takes it.
     """
-    owner = _require_owner(principal)
+    owner = require_owner(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
-        site.store.user_tables.delete_table(owner, name)
+        site.store.get_or_create(UserTableWriter).delete_table(owner, name)
     time.sleep(PROPAGATION_SECONDS)
 
 
@@ -301,50 +305,30 @@ def find_user_table(site: Site, principal: Principal, name: str) -> SnapshotReco
     NotFoundError
         The user has no table of this name.
     """
-    for record, _ in site.store.user_tables.list_owner_tables(_require_owner(principal)):
+    for record, _ in site.store.user_tables.list_owner_tables(require_owner(principal)):
         if record.table.name.lower() == name.lower():
             return record
     raise NotFoundError(format_message("you have no table {name!r:.120}", name))
 
 
-def delete_expired_user_tables(site: Site) -> int:
-    """Delete expired tables, and the files that no query can begin to read any more.
+def require_owner(principal: Principal) -> str:
+    """Return the name under which a user can keep tables.
 
     Parameters
     ----------
-    site
-        The site that stores them.
+    principal
+        The user.
 
     Returns
     -------
-    count
-        Number of deleted tables.
+    owner
+        Name of the account.
+
+    Raises
+    ------
+    UnauthenticatedError
+        The user is not logged in.
     """
-    count, expired_snapshots = site.store.user_tables.delete_expired_tables_and_sessions(
-        site.store.deletion_clock.get_trusted_time()
-    )
-    for snapshot in expired_snapshots:
-        site.embedded_engine.remove_snapshot(snapshot)
-    return count
-
-
-def delete_user_table_leftovers(site: Site) -> None:
-    """Delete expired tables, and the files of processes that were killed while they wrote.
-
-    Parameters
-    ----------
-    site
-        The site that stores them.
-    """
-    delete_expired_user_tables(site)
-    try:
-        with site.store.leases.hold_lease("files", description="tidying"):
-            site.embedded_engine.remove_leftovers(site.store.list_kept_snapshot_paths())
-    except ConflictError:
-        return  # an ingest is publishing, or deletes such files itself
-
-
-def _require_owner(principal: Principal) -> str:
     if principal.name is None:
         raise UnauthenticatedError(
             "only users with an account here can keep tables",
@@ -449,13 +433,7 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
         with site.store.leases.hold_lease(
             "files", description="a change of a user's table", wait_seconds=LEASE_TIMEOUT_SECONDS
         ):
-            replaced_snapshots = site.store.user_tables.save_table(
-                record,
-                expiry_text,
-                table_limit=limits.user_tables,
-                row_limit=limits.user_rows,
-                byte_limit=limits.user_bytes,
-            )
+            replaced_snapshots = site.store.get_or_create(UserTableWriter).save_table(record, expiry_text, limits)
             site.embedded_engine.note_published_snapshot(snapshot)
     except BaseException:
         site.embedded_engine.remove_snapshot(snapshot)
@@ -540,11 +518,10 @@ def _format_column_names(table: Table) -> str:
 __all__ = [
     "PROPAGATION_SECONDS",
     "append_user_table_rows",
-    "delete_expired_user_tables",
     "delete_user_table",
-    "delete_user_table_leftovers",
     "find_user_table",
     "index_user_table_column",
     "parse_user_table_name",
+    "require_owner",
     "store_user_table",
 ]

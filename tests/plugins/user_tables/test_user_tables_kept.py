@@ -32,11 +32,12 @@ from hven.app._server import create_application
 from hven.engines.duckdb.staging import DuckSnapshotStaging
 from hven.model.errors import DescriptorError, StorageError
 from hven.model.settings import QueryLimits, Settings
-from hven.query import user_tables as own
+from hven.plugins.user_tables import table_writing
 from hven.site import Site
 from hven.site import _site as holdings_site
 from hven.site.auth import Principal
 from hven.site.store import _user_table_records as user_tables
+from hven.site.user_tables import delete_expired_user_tables, delete_user_table_leftovers
 from hven.testing.site import open_tiny_site
 
 NUMBER = 3_000
@@ -51,7 +52,7 @@ def star_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     # there is one process here, which looks often: nobody waits for others to know
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(holdings_site, "REFRESH_INTERVAL_SECONDS", 0.01)
-        patch.setattr(own, "PROPAGATION_SECONDS", 0.02)
+        patch.setattr(table_writing, "PROPAGATION_SECONDS", 0.02)
         with open_tiny_site(
             tmp_path_factory.mktemp("site"), {"stars.main": (STARS, build_rows(500))}, limits=limits
         ) as site:
@@ -207,7 +208,7 @@ def test_statistics_and_coverage_are_those_of_the_rows(anna: Person, star_site: 
     from mocpy import MOC
 
     assert anna.ask("PUT", "/tap/user_tables/sky", parquet()).status == 201
-    found = own.find_user_table(star_site, Principal(name="anna"), "sky").snapshot
+    found = table_writing.find_user_table(star_site, Principal(name="anna"), "sky").snapshot
     assert found.statistics["ra"]["minimum"] == RA.min()
     assert found.statistics["dec"]["maximum"] == DEC.max()
     assert MOC.from_string(found.coverage).contains_lonlat(RA * units.deg, DEC * units.deg).all()
@@ -473,7 +474,7 @@ def test_files_go_when_nobody_can_begin_to_read_them(
     )
     monkeypatch.setattr(user_tables, "RETIREMENT_SECONDS", 0.0)
     assert anna.ask("DELETE", "/tap/user_tables/gone").status == 200
-    own.delete_expired_user_tables(star_site)
+    delete_expired_user_tables(star_site)
     assert len(list(folder.iterdir())) == 1
     (row,) = [path for path in star_site.store.list_kept_snapshot_paths() if path.startswith("tap_user.gone/")]
     assert (star_site.settings.var_directory / "snapshots" / row).is_dir()
@@ -485,7 +486,7 @@ def test_an_upload_that_is_published_while_others_sweep(anna: Person, star_site:
 
     def sweep() -> None:
         while not over.is_set():
-            own.delete_user_table_leftovers(star_site)
+            delete_user_table_leftovers(star_site)
             time.sleep(0.01)
 
     thread = threading.Thread(target=sweep)

@@ -356,9 +356,9 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
 
 def _remove_leftovers(site: Site, folder: Path) -> bool:
     """Remove what nobody knows, unless somebody else is at the files at this moment, and tell whether all of it is gone."""
-    from hven.query import user_tables
+    from hven.site.user_tables import delete_user_table_leftovers
 
-    user_tables.delete_user_table_leftovers(site)
+    delete_user_table_leftovers(site)
     return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.list_kept_snapshot_paths()}
 
 
