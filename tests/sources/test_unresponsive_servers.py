@@ -30,6 +30,9 @@ BOMB_BYTES = 4096 * MEBIBYTE
 
 # what each kind that asks a server needs beside the address
 OPTIONS: dict[str, dict[str, Any]] = {
+    "fits": {"mode": "header", "files": "a.fits"},
+    "product": {"mode": "header", "files": "a.fits"},
+    "files": {"adql": "SELECT path FROM a.b", "checksums": True},
     "votable": {},
     **load_core_fixtures("HTTP_SOURCE_OPTIONS"),
 }
@@ -51,6 +54,10 @@ def address_option(kind: str) -> str | None:
     """Name the option of a kind that may be an address; None: it has none."""
     fields = plugins.load_plugin("sources", kind).Options.model_fields
     return next((name for name in ADDRESS_OPTIONS if name in fields), None)
+
+
+if remote_stores.find_scheme_error("http") is not None:  # the package that reads files of servers is absent
+    OPTIONS = {kind: options for kind, options in OPTIONS.items() if address_option(kind) != "root"}
 
 
 @dataclass

@@ -40,9 +40,18 @@ FILES_PER_REQUEST = 64  # files on other servers whose states are requested conc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFileState:
-    """State of a file on another server: its root, its path below the root and its size in bytes.
+    """State of a file on another server.
 
-    `key` identifies this state of this file.
+    Attributes
+    ----------
+    root, path
+        Root of the file, and its path below the root.
+    file_fact
+        What the server states.
+    bytes
+        Size.
+    key
+        Identifies this state of this file.
     """
 
     root: FileRoot
@@ -58,6 +67,16 @@ class RemoteFileCache(Protocol):
     async def get_file_state(self, root: FileRoot, path: str) -> RemoteFileState:
         """Request the current state of a file.
 
+        Parameters
+        ----------
+        root, path
+            Root of the file, and its path below the root.
+
+        Returns
+        -------
+        file_state
+            The state.
+
         Raises
         ------
         UpstreamError
@@ -71,30 +90,114 @@ class RemoteFileCache(Protocol):
     ) -> Future[RemoteFileState]:
         """Begin to request the current state of a file.
 
-        With `with_first_block`, the request also fetches the first bytes of a file whose state is not cached.
+        Parameters
+        ----------
+        root, path
+            Root of the file, and its path below the root.
+        with_first_block
+            Whether the request also fetches the first bytes of a file whose state is not cached.
+
+        Returns
+        -------
+        file_request
+            Has the state, or an error as `get_file_state` raises it.
+
+        Raises
+        ------
+        OverloadedError
+            Too many requests wait for other servers.
         """
 
     def preload_first_block(self, root: FileRoot, path: str) -> None:
-        """Begin to fetch the first bytes of a file that is needed soon; an error is raised when the file is read."""
+        """Begin to fetch the first bytes of a file that is needed soon; an error is raised when the file is read.
+
+        Parameters
+        ----------
+        root, path
+            Root of the file, and its path below the root.
+        """
 
     def wait_for_future(self, future: Future[Any]) -> Any:
-        """Wait in a thread for a request that runs, and return its result."""
+        """Wait in a thread for a request that runs.
+
+        Parameters
+        ----------
+        future
+            A request, as `start_file_state_request` returns it.
+
+        Returns
+        -------
+        result
+            Result of the request.
+
+        Raises
+        ------
+        OverloadedError
+            Too many threads wait for other servers.
+        """
 
     def find_recent_failure(self, root: FileRoot, path: str) -> UpstreamError | None:
-        """Return why a file could not be read a short time ago; None if it was not tried or succeeded."""
+        """Find why a file could not be read a short time ago.
+
+        Parameters
+        ----------
+        root, path
+            Root of the file, and its path below the root.
+
+        Returns
+        -------
+        error
+            None if it was not tried or succeeded.
+        """
 
     def read_spans(
         self, file: RemoteFileState, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False
     ) -> Iterator[bytes]:
-        """Yield up to `span_bytes` bytes at each of some offsets, in a thread."""
+        """Read bytes at some offsets, in a thread.
+
+        Parameters
+        ----------
+        file
+            State of the file.
+        span_bytes
+            Bytes of each span; the end of the file cuts a span off.
+        offsets
+            Offsets of the first bytes.
+        read_ahead
+            Whether the bytes behind the spans are needed next.
+
+        Yields
+        ------
+        span
+            The spans, in the order of the offsets.
+        """
 
     def stream_pieces(self, file: RemoteFileState, begin: int, end: int) -> AsyncGenerator[bytes]:
-        """Yield the bytes from `begin` to before `end`, as fast as the client takes them."""
+        """Read the bytes from `begin` to before `end`, as fast as the client takes them.
+
+        Parameters
+        ----------
+        file
+            State of the file.
+        begin, end
+            Offset of the first byte, and the one behind the last.
+
+        Yields
+        ------
+        piece
+            Bytes, in order.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFileRanges:
-    """Byte ranges of a state of a file on another server (`hven.formats.media.RemoteFileBytes`)."""
+    """Byte ranges of a state of a file on another server (`hven.formats.media.RemoteFileBytes`).
+
+    Attributes
+    ----------
+    cache, file
+        What reads the file, and the state.
+    """
 
     cache: RemoteFileCache
     file: RemoteFileState
@@ -105,7 +208,18 @@ class RemoteFileRanges:
         return self.file.bytes
 
     def read_spans(self, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False) -> Iterator[bytes]:
-        """Read up to `span_bytes` bytes at each of some offsets."""
+        """Read bytes at some offsets, in a thread.
+
+        Parameters
+        ----------
+        span_bytes, offsets, read_ahead
+            As for `RemoteFileCache.read_spans`.
+
+        Yields
+        ------
+        span
+            The spans, in the order of the offsets.
+        """
         return self.cache.read_spans(self.file, span_bytes, offsets, read_ahead=read_ahead)
 
 

@@ -19,7 +19,7 @@ from hven.sources._stores.file_facts import (
     NoRangesError,
     RemoteFileFacts,
     RemoteStore,
-    WebStore,
+    WebFileStore,
     build_changed_file_error,
     build_missing_file_error,
     build_timeout_error,
@@ -47,7 +47,7 @@ __all__ = [
     "NoRangesError",
     "RemoteFileFacts",
     "RemoteStore",
-    "WebStore",
+    "WebFileStore",
     "build_changed_file_error",
     "build_missing_file_error",
     "build_timeout_error",
@@ -110,7 +110,7 @@ def open_remote_store(
     Returns
     -------
     store
-        For threads; a `WebStore` for ``http`` and ``https``.
+        For threads; a `WebFileStore` for ``http`` and ``https``.
 
     Raises
     ------
@@ -166,9 +166,8 @@ def find_remote_or_archived_files(
     if options.root:
         address = options.root.rstrip("/")
         root = FileRoot(address=address, path_prefix="", options=options.options, redirects_clients=False)
-        if root.scheme not in _load_store_classes():
-            unused_error = plugins.find_unused_plugin_error("remote_stores", str(root.scheme))
-            raise unused_error or SourceError(
+        if root.scheme is None:
+            raise SourceError(
                 f"Hven cannot read from {options.root}",
                 remedy=f"write `root` with one of these schemes: {', '.join(_load_store_classes())}",
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql.syntax_tree import ColumnRef, Comparison, Expr, FunctionCall, Ident, Literal, ValueMetadata
 from hven.model.types import BOOLEAN, INT32
-from hven.site.auth import AccessPolicy, DescriptorAccessPolicy
+from hven.site.auth import DEFAULT_POLICIES, AccessPolicy
 
 if TYPE_CHECKING:
     from hven.model.table import Table
@@ -73,4 +73,4 @@ def build_odd_rows_hidden_policies(column_name: str = "n") -> tuple[AccessPolicy
     policies
         The policies in the order of their evaluation.
     """
-    return (DescriptorAccessPolicy(), OddRowsHiddenPolicy(column_name))
+    return (*DEFAULT_POLICIES, OddRowsHiddenPolicy(column_name))

@@ -119,7 +119,7 @@ class WebStore:
                     return
 
     def read_small_file(self, path: str, byte_limit: int) -> bytes | None:
-        """Read a small file, as `hven.sources.remote_stores.WebStore` says."""
+        """Read a small file, as `hven.sources.remote_stores.WebFileStore` says."""
         with self._request("GET", path, {}) as answer:
             if answer.status in {404, 410}:
                 return None
@@ -164,8 +164,6 @@ class WebStore:
 
     @contextmanager
     def _request_url(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[StreamedAnswer]:
-        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
-
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 with http_client.stream_answer(
@@ -185,11 +183,8 @@ class WebStore:
                     url = answer.location
                     if not self._is_below_root(url):
                         raise UpstreamError(REDIRECTED_MESSAGE, remedy=OWNER_REMEDY)
-        except (UserError, httpx.HTTPError) as error:
-            is_timeout = isinstance(error, http_client.NoAnswerError) or isinstance(
-                error.__cause__ or error, httpx.TimeoutException
-            )
-            raise (build_timeout_error() if is_timeout else build_unreachable_error()) from error
+        except UserError as error:
+            raise (build_timeout_error() if http_client.is_timeout(error) else build_unreachable_error()) from error
         raise UpstreamError(REDIRECTED_MESSAGE, remedy=OWNER_REMEDY)
 
     def _is_below_root(self, url: str) -> bool:

@@ -23,7 +23,7 @@ from hven.sources.remote_stores import (
 )
 
 if TYPE_CHECKING:
-    from hven.sources.remote_stores import WebStore
+    from hven.sources.remote_stores import WebFileStore
 
 IDLE_TIMEOUT_SECONDS = 20.0
 RANGE_TIMEOUT_SECONDS = 120.0  # for one range
@@ -43,7 +43,7 @@ class WebHatsFolder:
     """A catalogue behind an address (`hven.plugins.hats.hats_catalogues.CatalogueFolder`)."""
 
     address: str
-    store: WebStore
+    store: WebFileStore
 
     def read_file(self, name: str) -> bytes | None:
         """See `hats_catalogues.CatalogueFolder.read_file`."""
@@ -81,7 +81,7 @@ class WebHatsClient:
     def __init__(self, *, allow_private: bool, secret: str | None = None) -> None:
         self._allow_private = allow_private
         self._secret = secret
-        self._stores: dict[str, WebStore] = {}
+        self._stores: dict[str, WebFileStore] = {}
 
     @staticmethod
     def find_cause(error: HvenError) -> HvenError:
@@ -96,7 +96,7 @@ class WebHatsClient:
             return error.__cause__
         return error
 
-    def _find_store(self, address: str) -> WebStore:
+    def _find_store(self, address: str) -> WebFileStore:
         store = self._stores.get(address)
         if store is None:
             options = {} if self._secret is None else {"authorization": self._secret}
@@ -106,7 +106,7 @@ class WebHatsClient:
                 allow_private=self._allow_private,
                 timeout_seconds=IDLE_TIMEOUT_SECONDS,
             )
-            store = self._stores[address] = cast("WebStore", opened_store)
+            store = self._stores[address] = cast("WebFileStore", opened_store)
         return store
 
     def open_folder(self, address: str) -> WebHatsFolder:
@@ -119,7 +119,7 @@ class WebHatsClient:
         """
         return WebHatsFolder(address, self._find_store(address))
 
-    def _locate_file(self, path: str) -> tuple[WebStore, str]:
+    def _locate_file(self, path: str) -> tuple[WebFileStore, str]:
         """Return the server of a file, and the file's name there."""
         address, dataset, name = path.rpartition(f"/{hats_layout.DATASET_DIRECTORY}/")
         store = self._find_store(address)
@@ -174,7 +174,7 @@ class WebHatsClient:
 class RangedWebFile(io.RawIOBase):
     """A file that is read by ranges, as Arrow asks for it."""
 
-    def __init__(self, store: WebStore, name: str, path: str, size: int, stamp: str) -> None:
+    def __init__(self, store: WebFileStore, name: str, path: str, size: int, stamp: str) -> None:
         modified, _, tag = stamp.partition("|")
         if modified:
             when = dt.datetime.fromisoformat(modified)

@@ -19,7 +19,7 @@ from hven.portal._pages import (
     render_page,
 )
 from hven.services.addresses import build_session_cookie, get_host_url
-from hven.site.auth._external_accounts import list_login_links
+from hven.site.auth import list_login_links
 from hven.site.auth.session import SESSION_SECONDS
 
 if TYPE_CHECKING:
@@ -71,7 +71,13 @@ class LoginPage(TemplateContext):
 
 
 def sanitize_return_path(path: str) -> str:
-    """Return a path of this site; an empty text for any other address."""
+    """Return a path of this site; an empty text for any other address.
+
+    Parameters
+    ----------
+    path
+        What a request states.
+    """
     if _LOCAL_PATH_PATTERN.fullmatch(path):
         return path
     return ""
@@ -88,7 +94,22 @@ def build_login_redirect(request: Request, settings: Settings, headers: Mapping[
 
 
 async def begin_browser_session(request: Request, context: ServiceContext, account: str, return_path: str) -> Response:
-    """Begin the session of a browser whose user is known, and lead it to a path of this site."""
+    """Begin the session of a browser whose user is known.
+
+    Parameters
+    ----------
+    request, context
+        The request, and the context of its service.
+    account
+        Name of the account.
+    return_path
+        Where the browser goes then; the page to log in instead of another address than a path of this site.
+
+    Returns
+    -------
+    response
+        A redirect with the cookie of the session.
+    """
     proof = await anyio.to_thread.run_sync(context.site.store.sessions.begin_session, account, SESSION_SECONDS)
     settings = context.site.settings
     headers = {"set-cookie": build_session_cookie(request, settings, proof)}
@@ -96,7 +117,20 @@ async def begin_browser_session(request: Request, context: ServiceContext, accou
 
 
 def send_login_error(request: Request, error: Exception) -> Response:
-    """Answer an error as text, or as JSON."""
+    """Answer an error as text, or as JSON.
+
+    Parameters
+    ----------
+    request
+        The request that failed.
+    error
+        Its error.
+
+    Returns
+    -------
+    response
+        The message, with the status and the headers of the error.
+    """
     status = services.find_http_status(error)
     message = services.write_error_message(error, services.get_request_id(request))
     error_headers = services.build_error_headers(error)
@@ -126,7 +160,26 @@ def render_login_page(
     made: str = "",
     changed: bool = False,
 ) -> Response:
-    """Render the page with its status; `error` and `problem` say why a log-in or a change failed."""
+    """Render the page.
+
+    Parameters
+    ----------
+    request, context
+        The request, and the context of its service.
+    error, given
+        Why a log-in failed, and the account that was written.
+    problem
+        Why something else failed.
+    name, tokens, made, changed
+        As for `LoginPage`.
+    next_path
+        Path to which the log-in leads.
+
+    Returns
+    -------
+    response
+        The page with the status of the error.
+    """
     frame = build_page_frame(request, context)
     if error is None:
         failure_kind = None

@@ -16,7 +16,6 @@ from hven.site.auth._access_control import (
     PROJECT_ROLES,
     AccessPolicy,
     AccessScope,
-    DescriptorAccessPolicy,
     People,
     Principal,
     apply_access_control,
@@ -30,7 +29,7 @@ from hven.site.auth._access_control import (
     with_service_and_portal_policies,
     with_single_table_policy,
 )
-from hven.site.auth._external_accounts import ExternalAccounts
+from hven.site.auth._external_accounts import ExternalAccounts, list_login_links
 from hven.site.auth._passwords import change_password
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "PROJECT_ROLES",
     "AccessPolicy",
     "AccessScope",
-    "DescriptorAccessPolicy",
     "ExternalAccounts",
     "People",
     "Principal",
@@ -54,6 +52,7 @@ __all__ = [
     "impersonation",
     "invitations",
     "is_table_visible",
+    "list_login_links",
     "recorded_rights",
     "signed_addresses",
     "with_known_groups_and_names",

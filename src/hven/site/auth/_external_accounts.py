@@ -49,6 +49,11 @@ class ExternalAccounts(Protocol):
             Grants of the account.
         settings
             Settings of the site.
+
+        Returns
+        -------
+        groups
+            Names of groups, which policies use.
         """
 
     @staticmethod
@@ -59,6 +64,11 @@ class ExternalAccounts(Protocol):
         ----------
         settings
             Settings of the site.
+
+        Returns
+        -------
+        links
+            Path and title of each.
         """
 
 
@@ -78,5 +88,16 @@ def list_external_groups(grants: Sequence[AccessGrant], settings: Settings) -> A
 
 
 def list_login_links(settings: Settings) -> Sequence[tuple[str, str]]:
-    """List where people log in elsewhere, as `ExternalAccounts.list_login_links` does."""
+    """List where people log in elsewhere.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+
+    Returns
+    -------
+    links
+        Path and title of each, as `ExternalAccounts.list_login_links` of the packages in use returns them.
+    """
     return [link for accounts in _load_account_classes() for link in accounts.list_login_links(settings)]

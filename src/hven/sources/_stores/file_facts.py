@@ -146,7 +146,7 @@ class RemoteStore(Protocol):
         """
 
 
-class WebStore(RemoteStore, Protocol):
+class WebFileStore(RemoteStore, Protocol):
     """The files below the address of a web server."""
 
     def read_small_file(self, path: str, byte_limit: int) -> bytes | None:
