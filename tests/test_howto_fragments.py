@@ -102,7 +102,9 @@ def test_commands_in_sentences_have_verbs_and_options_that_exist(page: Path) -> 
         if verb not in VERBS and leads_to_absent_package(text):
             continue  # a page that uses a verb of a package links to the package
         assert verb in VERBS, command
-        known = {option for parameter in VERBS[verb].params for option in parameter.opts}
+        subverbs = getattr(VERBS[verb], "commands", {})
+        params = [*VERBS[verb].params, *(subverbs[words[0]].params if words and words[0] in subverbs else ())]
+        known = {option for parameter in params for option in parameter.opts}
         assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, command
 
 

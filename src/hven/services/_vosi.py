@@ -264,7 +264,24 @@ def write_vosi_table_document(
     detail: str | None = None,
     find_statistics: Callable[[Table], TableStatistics | None] = find_no_statistics,
 ) -> bytes:
-    """Write a single table (VOSI 1.1, section 4.3)."""
+    """Write a single table (VOSI 1.1, section 4.3).
+
+    Parameters
+    ----------
+    table
+        The table.
+    quote_name
+        Quotes a name, if ADQL needs it.
+    detail
+        ``stats``: with statistics of its columns.
+    find_statistics
+        Finds the statistics of a table; None if it has none.
+
+    Returns
+    -------
+    document
+        The XML document.
+    """
     content = _write_table_content_xml(table, quote_name, find_statistics(table), detail=detail)
     return (
         f'{XML_DECLARATION}<vosi:table xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI_NAMESPACE} '
