@@ -2,7 +2,7 @@
 
 `python tests/package_figures.py [FIGURE]`. A package is a package or module directly under src/hven. A package import
 is a pair of packages with at least one import, also for types. Size is counted in tokens, so formatting, comments and
-long texts do not matter. A module is public if no part of its path below its package begins with an underscore.
+docstrings do not matter. A module is public if no part of its path below its package begins with an underscore.
 Folders of plug-ins are left out where their modules have equal names on purpose.
 """
 
@@ -30,6 +30,9 @@ IGNORED_TOKENS = {
     tokenize.ENCODING,
     tokenize.ENDMARKER,
 }
+LONG_TEXT_CHARACTERS = 500  # a longer text in code counts by its length, because it may be code of another language
+CHARACTERS_PER_TOKEN = 4
+DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass
@@ -37,6 +40,7 @@ class PackageFigures:
     """The figures; lists have an entry for each occurrence, so that a failing test can name it."""
 
     tokens: Counter[str] = field(default_factory=Counter)
+    plugin_tokens: Counter[str] = field(default_factory=Counter)
     package_imports: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     public: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     private_imports: list[str] = field(default_factory=list)
@@ -89,8 +93,20 @@ def list_imports(node: ast.AST, modules: set[str]) -> list[str]:
     return []
 
 
-def _count_tokens(text: str) -> int:
-    return sum(token.type not in IGNORED_TOKENS for token in tokenize.generate_tokens(io.StringIO(text).readline))
+def count_tokens(text: str) -> int:
+    """Count the tokens of a module. Of a long text that is no docstring, each `CHARACTERS_PER_TOKEN` count as one."""
+    docstring_places = set()
+    for node, _ in _iterate_nodes(ast.parse(text)):
+        if isinstance(node, DOCUMENTED_NODES) and ast.get_docstring(node, clean=False) is not None:
+            docstring_places.add((node.body[0].lineno, node.body[0].col_offset))
+    token_count = 0
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        is_long = token.type == tokenize.STRING and len(token.string) > LONG_TEXT_CHARACTERS
+        if is_long and token.start not in docstring_places:
+            token_count += len(token.string) // CHARACTERS_PER_TOKEN
+        elif token.type not in IGNORED_TOKENS:
+            token_count += 1
+    return token_count
 
 
 @cache
@@ -102,7 +118,10 @@ def measure_source() -> PackageFigures:
     for module, path in paths.items():
         own = find_package(module)
         text = path.read_text(encoding="utf-8")
-        found.tokens[own] += _count_tokens(text)
+        token_count = count_tokens(text)
+        found.tokens[own] += token_count
+        if own == "plugins" and module.count(".") > 1:
+            found.plugin_tokens[module.split(".")[2]] += token_count
         if module.count(".") > 1 and not is_private(module):
             found.public[own].append(module)
         if path.name not in {"__init__.py", "api.py"} and own not in PLUGIN_PACKAGES:
@@ -194,7 +213,9 @@ if __name__ == "__main__":
         "function_imports": len(it.function_imports),
         "attribute_probes": len(it.attribute_probes),
         "public": {one: len(those) for one, those in it.public.items()},
+        "core_tokens": sum(it.tokens.values()) - it.tokens["plugins"],
         "tokens_by_room": dict(it.tokens.most_common()),
+        "tokens_by_plugin": dict(it.plugin_tokens.most_common()),
     }
     if len(sys.argv) > 1:  # each thing of one kind
         told = getattr(it, sys.argv[1])

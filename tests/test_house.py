@@ -106,6 +106,8 @@ def test_the_floors_name_every_room():
     assert {room(path) for path in MODULES} - {"__init__"} <= words
 
 
+MAX_CORE_TOKENS = 1_000_000  # of all packages but the plug-ins
+MAX_PLUGIN_TOKENS = {"postgres": 120_000, "series": 120_000}  # of others: 80,000
 PUBLIC = 12  # modules of a room
 # what is still to be mended (docs/decisions/012-packages.md): these come down with each step, and go
 ARROWS, PAST, INSIDE, REUSED, HIDDEN, PROBES = 79, 0, 0, 2, 7, 10
@@ -118,6 +120,14 @@ def test_rooms_are_few_and_little_joined():
     # what plug-in packages import is held by their own list (tests/plugins/test_packages.py)
     pairs = sorted(pair for pair in found.package_imports if pair[0] != "plugins")
     assert len(pairs) <= ARROWS, pairs
+
+
+@FIGURES
+def test_the_core_and_each_plug_in_package_are_small():
+    found = measure_source()
+    assert sum(found.tokens.values()) - found.tokens["plugins"] <= MAX_CORE_TOKENS
+    large = {name: count for name, count in found.plugin_tokens.items() if count > MAX_PLUGIN_TOKENS.get(name, 80_000)}
+    assert large == {}
 
 
 @FIGURES
