@@ -35,6 +35,8 @@ class ParameterBins:
         Lowest and highest value of each element, or a column of these.
     label, description
         For people.
+    scale_type
+        ``linear`` or ``log``: the scale of their axis in plots; None: not stated.
     """
 
     name: str
@@ -44,10 +46,13 @@ class ParameterBins:
     label: str | None = None
     description: str | None = None
     of: tuple[str, ...] = ()
+    scale_type: str | None = None
 
     def __repr__(self) -> str:
-        # digests of the layout of files are made of this text and stored with what was derived from the files
-        return f"Bins({', '.join(f'{item.name}={getattr(self, item.name)!r}' for item in fields(self))})"
+        # digests of the layout of files are made of this text and stored with what was derived from the files, so a
+        # scale type that is not stated leaves the text as it was before there were scale types
+        items = [item for item in fields(self) if item.name != "scale_type" or self.scale_type]
+        return f"Bins({', '.join(f'{item.name}={getattr(self, item.name)!r}' for item in items)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +158,8 @@ class TimeSeriesSpec:
     vectors
         Of parameters that are vectors, by their names in small letters: the system, and what elements are; none: x, y,
         z.
+    scale_types
+        ``linear`` or ``log``, the scales of parameters in plots, by their names in small letters.
     file
         The path of the file of a row in which its samples stand; empty: the row is a sample.
     reader
@@ -182,6 +189,7 @@ class TimeSeriesSpec:
     bins: Mapping[str, tuple[ParameterBins, ...]] = field(default_factory=dict)
     colors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     vectors: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    scale_types: Mapping[str, str] = field(default_factory=dict)
     file: Template = ()
     reader: FileReaderSpec | None = None
     part: str | None = None
@@ -201,12 +209,15 @@ class ArrayAxisMetadata:
         Of the quantity.
     centers
         A value for each element; or the name of the column that has them for each sample.
+    scale_type
+        ``linear`` or ``log``: the scale of the axis in plots (SCALETYP); None: not stated.
     """
 
     name: str
     unit: str | None = None
     label: str | None = None
     centers: tuple[float, ...] | str = ()
+    scale_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +236,8 @@ class TimeSeriesMetadata:
         Least and greatest value that is right (VALIDMIN, VALIDMAX) of columns of single numbers.
     systems
         Coordinate systems of columns that are vectors (COORDINATE_SYSTEM).
+    scale_types
+        ``linear`` or ``log``: the scales of columns in plots (SCALETYP).
     """
 
     time: str
@@ -232,6 +245,7 @@ class TimeSeriesMetadata:
     axes: Mapping[str, tuple[ArrayAxisMetadata, ...]] = field(default_factory=dict)
     valid: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     systems: Mapping[str, str] = field(default_factory=dict)
+    scale_types: Mapping[str, str] = field(default_factory=dict)
 
 
 __all__ = [

@@ -45,7 +45,8 @@ tables:
       - id: {name}_all
         das2: {path}/all
         parameters: [lh, mag, swept, stokes, count]
-        bins: {{lh: {{name: Frequency of the channel, unit: MHz, centers: [10, 12, 14, 16, 18, 20, 22.5, 24]}}, stokes: [{{name: polarisation, centers: [0, 1]}}, {{name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5, 6, 7, 8]}}]}}
+        scale_types: {{lh: log, MAG: linear}}
+        bins: {{lh: {{name: Frequency of the channel, unit: MHz, centers: [10, 12, 14, 16, 18, 20, 22.5, 24], scale_type: log}}, stokes: [{{name: polarisation, centers: [0, 1]}}, {{name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5, 6, 7, 8]}}]}}
       - id: {name}_stokes
         das2: {path}/stokes
         parameters: [stokes]

@@ -150,6 +150,24 @@ def test_lines_and_spectra_of_other_tags_have_packets_of_their_own(
         np.testing.assert_array_equal(values["mag"], matrix(source, "mag"))
 
 
+@pytest.mark.parametrize("resolution", ["0", "60"])
+def test_scales_are_said_of_values_and_of_their_axis(client: Client, resolution: str) -> None:
+    """The stated scale of an axis wins over what its range suggests: these channels are no wide range."""
+    stream = data(client, ALL, params="lh", resolution=resolution)
+    assert (stream.properties["yScaleType"], stream.properties["zScaleType"]) == ("log", "log")
+    stream = data(client, ALL, resolution=resolution)
+    assert not {"yScaleType", "zScaleType"} & {*stream.properties}, "lines would inherit the scale of the channels"
+    said = {plane.name: plane.properties for packet in stream.packets for plane in packet.planes}
+    for name in ("lh", "lh.max") if resolution == "60" else ("lh",):
+        assert (said[name]["yScaleType"], said[name]["zScaleType"]) == ("log", "log")
+    assert (said["mag"]["yScaleType"], "zScaleType" in said["mag"]) == ("linear", False)
+    assert not {"yScaleType", "zScaleType"} & {*said["count"], *said["stokes_1"]}
+    assert data(client, ALL, params="mag").properties["yScaleType"] == "linear"
+    newer = client.get("/das2/server", server="dataset", dataset=ALL, **WHOLE, **{"format.version": "3"}).body
+    assert newer.count(b'<p name="scaleType">log</p>') == 2
+    assert newer.count(b'<p name="scaleType">linear</p>') == 1
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_doubles_are_written_whole_in_24_characters(version: int) -> None:
     """Some have 25 characters without an exponent, and some 24 with one, which leaves no room for a space."""

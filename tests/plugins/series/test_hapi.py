@@ -676,6 +676,7 @@ tables:
         cube: [{name: f, centers: [1, 2, 3]}]
         ragged: [{name: f, centers: [1, 2, 3]}, {name: g, centers: [1, 2]}]
       vectors: {short: {system: GSE, components: [x, y]}, flux: GSM}
+      scale_types: {short: log, flux: log, at: log}
 """
 
 
@@ -694,6 +695,7 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
         "tables.t.series.bins.cube: 1 of 2 dimensions of cube (int16[3x2]) have bins",
         "tables.t.series.bins.ragged: 2 of 1 dimensions of ragged (int32[*]) have bins",
         "tables.t.series.vectors.short: 2 components, but short is float64",
+        "tables.t.series.scale_types.at: at must have numbers, not timestamp",
     ]
     path.write_text(BAD.partition("      bins:")[0])
     with Site(found) as made:

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from asgi_client import Client
 
+from das2_streams import parse_stream
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
+from hven.descriptor.api.key_proposals import ColumnGuess
 from hven.ingest.api.runs import ingest_collection
 from hven.model import units
 from hven.model.settings import Settings
+from hven.model.table import Column, TimeSeriesMetadata
+from hven.model.types import parse_type
 from hven.model.units import strip_idl_markup
+from hven.plugins.series.descriptor.series_proposals import write_series_proposal
 from hven.site import Site
 from plugin_needs import create_descriptor, require_plugins
 from shared import shared
@@ -31,10 +37,10 @@ DENSITY[7] = -77.0  # below VALIDMIN
 FLAGS = RANDOM.integers(0, 3, COUNT).astype("i4")
 ENERGY = np.array([10.0, 20.0, 40.0, 80.0], "f4")
 VARIABLES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
-    "Energy": (ENERGY, {"VAR_TYPE": "support_data", "UNITS": "keV", "LABLAXIS": "Energy", "CATDESC": "Energies"}),
+    "Energy": (ENERGY, {"VAR_TYPE": "support_data", "UNITS": "keV", "LABLAXIS": "Energy", "CATDESC": "Energies", "SCALETYP": "LOG "}),
     "flux": (FLUX, {"VAR_TYPE": "data", "DISPLAY_TYPE": "spectrogram", "UNITS": "s!E-1!Ncm!E-2!Nster!E-1!NkeV!E-1!N", "LABLAXIS": "J!DH+!N", "CATDESC": "Proton flux", "SCALETYP": "log", "DEPEND_1": "Energy"}),
-    "B": (FIELD, {"VAR_TYPE": "data", "DISPLAY_TYPE": "time_series", "UNITS": "nT", "LABLAXIS": "B GSE", "CATDESC": "Magnetic field", "COORDINATE_SYSTEM": "GSE"}),
-    "density": (DENSITY, {"VAR_TYPE": "data", "DISPLAY_TYPE": "time_series", "UNITS": "cm!E-3!N", "LABLAXIS": "n", "CATDESC": "Density"}),
+    "B": (FIELD, {"VAR_TYPE": "data", "DISPLAY_TYPE": "time_series", "UNITS": "nT", "LABLAXIS": "B GSE", "CATDESC": "Magnetic field", "COORDINATE_SYSTEM": "GSE", "SCALETYP": "unknown"}),
+    "density": (DENSITY, {"VAR_TYPE": "data", "DISPLAY_TYPE": "time_series", "UNITS": "cm!E-3!N", "LABLAXIS": "n", "CATDESC": "Density", "SCALETYP": "linear"}),
     "flag": (FLAGS, {"VAR_TYPE": "support_data", "UNITS": "none", "LABLAXIS": "Quality", "CATDESC": "Quality"}),
     "spin": (FLAGS, {"VAR_TYPE": "data", "DISPLAY_TYPE": "no_plot", "UNITS": " ", "CATDESC": "Spins"}),
 }  # fmt: skip
@@ -107,7 +113,8 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
     assert (series["id"], series["time"], series["cadence"]) == ("XX_H0_ABC", "epoch", "16 s")
     assert series["parameters"] == ["flux", "b", "density"], "support data and what is not to be shown stay out"
     assert series["vectors"] == {"b": "GSE"}
-    assert series["bins"]["flux"] == {"name": "Energy", "unit": "keV", "label": "Energies", "centers": [10.0, 20.0, 40.0, 80.0]}  # fmt: skip
+    assert series["bins"]["flux"] == {"name": "Energy", "unit": "keV", "label": "Energies", "centers": [10.0, 20.0, 40.0, 80.0], "scale_type": "log"}  # fmt: skip
+    assert series["scale_types"] == {"flux": "log", "density": "linear"}
     assert "density reaches from -77 to" in text
     assert "CASE WHEN density >= 0 AND density <= 100 THEN density END" in text
     with Site(Settings(directory=tmp_path)) as site:
@@ -121,6 +128,18 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
         assert (shown["density"]["label"], shown["b"]["coordinateSystemName"]) == ("n", "GSE")
         given = {"dataset": "XX_H0_ABC", "start": info["startDate"], "stop": info["stopDate"], "format": "json"}
         rows = json.loads(client.get("/hapi/data", **given).body)["data"]
+        times = {"start_time": info["startDate"], "end_time": info["stopDate"]}
+        stream = parse_stream(client.get("/das2/server", server="dataset", dataset="XX_H0_ABC", **times).body)
+        spectra = parse_stream(
+            client.get("/das2/server", server="dataset", dataset="XX_H0_ABC", params="flux", **times).body
+        )
+        facts = json.loads(client.get("/series/XX_H0_ABC").body)
+    assert (spectra.properties["yScaleType"], spectra.properties["zScaleType"]) == ("log", "log")
+    said = {plane.name: plane.properties for packet in stream.packets for plane in packet.planes}
+    assert (said["flux"]["yScaleType"], said["flux"]["zScaleType"], said["density"]["yScaleType"]) == ("log", "log", "linear")  # fmt: skip
+    assert "yScaleType" not in said["b_1"]
+    assert [(one["name"], one["scale"]) for one in facts["parameters"]] == [("flux", "log"), ("b", None), ("density", "linear")]  # fmt: skip
+    assert facts["parameters"][0]["bins"]["scale"] == "log"
     times = np.array([row[0].rstrip("Z") for row in rows], "M8[ms]")
     wanted = np.datetime64("2016-12-30T00:00:00", "ms") + np.arange(COUNT) * np.timedelta64(16_000, "ms")
     assert np.abs(times - wanted).max() <= np.timedelta64(1, "ms")
@@ -128,6 +147,17 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
     np.testing.assert_array_equal(density, np.where(np.float32(-1e31) == DENSITY, np.nan, DENSITY.astype("f8")))
     flux = np.array([[np.nan if cell is None else float(cell) for cell in row[1]] for row in rows])
     np.testing.assert_array_equal(flux, np.where(np.float32(-1e31) == FLUX, np.nan, FLUX.astype("f8")))
+
+
+def test_scales_of_texts_are_not_proposed() -> None:
+    stated = {"word": "linear", "rate": "log", "gone": "log"}
+    metadata = TimeSeriesMetadata(time="t", data=("word", "rate"), scale_types=stated)
+    types = {"t": "timestamp", "word": "string", "rate": "float32"}
+    guesses = [
+        ColumnGuess(source=name, column=Column(name=name, type=parse_type(text))) for name, text in types.items()
+    ]
+    lines = write_series_proposal(metadata, guesses, pa.array([]), None)
+    assert yaml.safe_load("\n".join(lines))["series"]["scale_types"] == {"rate": "log"}
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,16 @@ def test_channels_that_change_stand_where_they_are() -> None:
     assert axis is not None
     assert (axis[2], changes, picture.shape) == (True, [], (50, 20))
     assert np.allclose(picture.max(axis=0), spectra.max(axis=1))
+    for stated, lowest, is_log in (
+        ("linear", 1.0, False),
+        ("log", 1.0, True),
+        ("log", 990.0, True),
+        ("log", 0.0, False),
+    ):
+        centers = np.tile(np.linspace(lowest, 1000, 8), (2, 1))
+        _, axis, _ = resample_spectra(np.ones((2, 8)), centers, 50, use_peaks=True, scale_type=stated)
+        assert axis is not None
+        assert axis[2] == is_log
     picture, axis, _ = resample_spectra(np.ones((3, 4)), np.full((3, 4), np.nan), 50, use_peaks=True)
     assert axis is None
     assert np.isnan(picture).all()
@@ -264,6 +274,16 @@ def test_bytes_are_numbers(picture: Any) -> None:
     most = np.abs(values - np.median(values)).max()
     assert np.abs(found - values).max() <= max(most * 0.14, 1e-30)
     assert np.isfinite(found).all()
+
+
+def test_bytes_of_logarithmic_values_resolve_their_logarithms() -> None:
+    rng = np.random.default_rng(7)
+    picture = 10.0 ** rng.uniform(-3, 5, (40, 50))
+    picture[0, :3] = [0, -1, np.nan]
+    codes, headers = encode_values_as_bytes(picture, is_logarithmic=True)
+    found = values_of(codes, headers)
+    assert (found[0, 0], codes[0, 2], found[0, 1] < 0) == (0, 0, True)
+    assert np.abs(np.log10(found[1:] / picture[1:])).max() < 0.1
 
 
 def test_what_has_no_samples_is_empty_and_what_is_wrong_is_told(client: Client) -> None:

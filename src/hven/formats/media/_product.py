@@ -65,6 +65,8 @@ class Axis:
     read_file_values
         Read the same values as the file has them, in `unit`: velocities, frequencies, lengths. None: they are those of
         `read_values`.
+    scale_type
+        ``linear`` or ``log``: the scale of the axis in plots; None: the file states none.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Axis:
     unit: str | None = None
     read_values: Callable[[], npt.NDArray[Any]] | None = None
     read_file_values: Callable[[], npt.NDArray[Any]] | None = None
+    scale_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +113,8 @@ class ArrayPart:
     source_part_index
         Index of the part (such as a table with the values in its cells) of which this is another view; None: this is a
         part itself.
+    scale_type
+        ``linear`` or ``log``: the scale of the values in plots; None: the file states none.
     """
 
     index: int
@@ -125,6 +130,7 @@ class ArrayPart:
     create_sky_mapping: Callable[[], footprints.ImageWcs | None] | None = None
     role: str = "data"
     source_part_index: int | None = None
+    scale_type: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -278,8 +278,15 @@ def collect_sample_metadata(
         system = istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM")
         if variable.cell_shape == (3,) and system:
             systems[variable.column_name] = system
+    scale_types = {}
+    for variable in data:
+        scale_type = istp.read_scale_type(variable.attributes)
+        if scale_type is not None:
+            scale_types[variable.column_name] = scale_type
     data_names = tuple(variable.column_name for variable in data)
-    return TimeSeriesMetadata(time=clock.column_name, data=data_names, axes=axes, valid=ranges, systems=systems)
+    return TimeSeriesMetadata(
+        time=clock.column_name, data=data_names, axes=axes, valid=ranges, systems=systems, scale_types=scale_types
+    )
 
 
 def round_bin_centers(values: npt.NDArray[Any], size: int) -> tuple[float, ...]:
@@ -316,11 +323,15 @@ def describe_axis(variable: TableVariable, centers: tuple[float, ...] | str) -> 
     Returns
     -------
     axis
-        Name, unit and label are those of the column of the variable.
+        Name, unit and label are those of the column of the variable; its attributes state the scale type.
     """
     column = variable.create_column()
     return ArrayAxisMetadata(
-        name=column.name, unit=column.unit, label=column.label or column.description, centers=centers
+        name=column.name,
+        unit=column.unit,
+        label=column.label or column.description,
+        centers=centers,
+        scale_type=istp.read_scale_type(variable.attributes),
     )
 
 

@@ -332,6 +332,7 @@ def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
                 unit=variable.unit,
                 cards=_convert_attributes_to_cards(variable.attributes),
                 role="support" if istp.is_support_variable(variable.attributes) else "data",
+                scale_type=istp.read_scale_type(variable.attributes),
             )
             index += 1
 
@@ -410,7 +411,16 @@ def _create_axes(variable: _CdfVariable, variables_by_name: dict[str, _CdfVariab
         if not istp.is_metadata_variable(axis_variable.attributes):
             has_described_axis = True
         read_axis = cache(partial(_read_axis_values, axis_variable))
-        axes.append(Axis(name=axis_variable.name, size=size, unit=axis_variable.unit, read_values=read_axis))
+        scale_type = istp.read_scale_type(axis_variable.attributes)
+        axes.append(
+            Axis(
+                name=axis_variable.name,
+                size=size,
+                unit=axis_variable.unit,
+                read_values=read_axis,
+                scale_type=scale_type,
+            )
+        )
     return tuple(axes) if has_described_axis else ()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hven.formats.media import HeaderCard
 
+SCALE_TYPES = {"linear", "log"}  # values of SCALETYP
 SUPPORT_TYPES = {"support_data", "metadata", "ignore_data"}  # values of VAR_TYPE; the other one is "data"
 _NO_UNIT_WORDS = {"", "none", "unitless", "dimensionless", "n/a", "na", "null", "1"}
 
@@ -64,6 +65,12 @@ def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
     if label and label.lower() != name.lower():
         return label
     return None
+
+
+def read_scale_type(attributes: Mapping[str, Any]) -> str | None:
+    """Read the scale of a variable in plots (SCALETYP), ``linear`` or ``log``; None if there is none."""
+    scale_type = read_text_attribute(attributes, "SCALETYP").lower()
+    return scale_type if scale_type in SCALE_TYPES else None
 
 
 def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float | None] | None:

@@ -574,6 +574,7 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
             unit=variable.read_text_attribute("units") or None,
             cards=(*cards, *_list_attribute_cards(variable.attributes)),
             create_sky_mapping=create_sky_mapping(cards),
+            scale_type=istp.read_scale_type(variable.attributes),
         )
         index += 1
 
@@ -642,6 +643,7 @@ def _create_axis(
         return Axis(name=dim, size=size)
     read_values = cache(partial(coordinate.read_values, (slice(0, size),)))
     unit = coordinate.read_text_attribute("units")
+    scale_type = istp.read_scale_type(coordinate.attributes)
     search_text = f"{dim} {coordinate.read_text_attribute('standard_name')}".lower()
     if coordinate.is_time:
         return Axis(name=dim, size=size, kind="time", unit="d", read_values=read_values)
@@ -653,8 +655,9 @@ def _create_axis(
             unit=unit,
             read_values=lambda: convert_to_wavelengths(read_values(), "", unit),
             read_file_values=read_values,
+            scale_type=scale_type,
         )
-    return Axis(name=dim, size=size, unit=unit or None, read_values=read_values)
+    return Axis(name=dim, size=size, unit=unit or None, read_values=read_values, scale_type=scale_type)
 
 
 def _write_lon_lat_grid_cards(

@@ -33,6 +33,8 @@ class SampleParameter:
         Value that marks a missing one.
     bins
         What the elements stand for, one for each dimension; empty: not known.
+    scale_type
+        ``linear`` or ``log``: the scale of its values in plots; None: not stated.
     """
 
     column: Column
@@ -41,6 +43,7 @@ class SampleParameter:
     byte_length: int = 0
     fill: str | None = "NaN"
     bins: tuple[ParameterBins, ...] = ()
+    scale_type: str | None = None
 
     @property
     def name(self) -> str:
@@ -84,6 +87,17 @@ def has_text_arrays(column_type: ColumnType) -> bool:
         Type of a column.
     """
     return column_type.is_array and column_type.datatype in {"char", "unicodeChar"}
+
+
+def can_have_scale(column_type: ColumnType) -> bool:
+    """Return whether values of a type can have a scale in plots: numbers can, and texts and times cannot.
+
+    Parameters
+    ----------
+    column_type
+        Type of a column.
+    """
+    return not (column_type.is_string or column_type.is_timestamp or has_text_arrays(column_type))
 
 
 def build_time_parameter(column: Column) -> SampleParameter:

@@ -259,7 +259,7 @@ def _build_parameters(
         if isinstance(parameter, str):
             left_out.append((column.name, parameter))
         else:
-            parameters.append(parameter)
+            parameters.append(replace(parameter, scale_type=series.scale_types.get(column.name.lower())))
     return tuple(parameters), tuple(left_out)
 
 

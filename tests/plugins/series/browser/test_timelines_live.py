@@ -52,6 +52,19 @@ tables:
       moment: {ucd: time.epoch}
       total: {}
     series: {cadence: 60 s}
+  scaled:
+    title: Rates of counts
+    source: {kind: parquet, files: ../../scaled.parquet}
+    columns:
+      moment: {ucd: time.epoch}
+      flux: {type: "float32[8]", unit: W}
+      rate: {unit: 1/s}
+      other: {unit: 1/s}
+      below: {unit: K}
+    series:
+      cadence: 10 s
+      bins: {flux: {name: energy, unit: keV, centers: [10, 11, 12, 13, 14, 15, 16, 17], scale_type: log}}
+      scale_types: {flux: log, rate: log, other: linear, below: log}
   bursts:
     title: Bursts
     source: {kind: csv, file: ../../bursts.csv}
@@ -85,6 +98,12 @@ def sun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     two_days = SLIVERS + np.concatenate([np.arange(1440), 365 * 1440 + np.arange(600)]) * 60 * SECOND
     slivers = {"moment": pa.array(two_days).cast(pa.timestamp("us")), "total": np.arange(float(len(two_days)))}
     pq.write_table(pa.table(slivers), site / "slivers.parquet")
+    decades = np.tile(10.0 ** np.arange(-2, 6), (2000, 1)).astype("f4")
+    decades[:, 0] = 0
+    at = np.arange(2000)
+    rates = {"rate": np.where(at % 2, 0.0, 10.0 ** (at / 500)), "other": 10.0 ** (at / 500), "below": -1.0 - at}
+    scaled = {"moment": pa.array(START + at * 10 * SECOND).cast(pa.timestamp("us")), "flux": list(decades), **rates}
+    pq.write_table(pa.table(scaled), site / "scaled.parquet")
     lines = [f"{day},{day + 120 / 86_400},20e6,21.5e6" for day in (2452940.75, 2452941.75)]  # 06:00 of two days
     (site / "bursts.csv").write_text("\n".join(["time_min,time_max,spectral_range_min,spectral_range_max", *lines, ""]))
     text = DESCRIPTOR.replace("CENTERS", ", ".join(str(10 + at) for at in range(WIDE)))
@@ -358,3 +377,29 @@ def test_it_opens_with_the_latest_samples_and_shows_all_of_them_on_demand(tab: B
     page.click(".bar button:text-is('All of it')")
     low, high = view(page)
     assert low < SLIVERS / 1e6 < SLIVERS / 1e6 + 365 * 86_400 < high
+
+
+def test_stated_scales_are_those_of_axes_and_colours(tab: BrowserTab) -> None:
+    """Zeros are drawn like the lowest value; where nothing is above 0, the axis stays linear."""
+    page = tab.open_page("/series/sun_scaled?_p=flux,rate,other,below")
+    page.wait_for_selector(BUSY)
+    panels = page.evaluate(
+        "() => window.hven.timeline.panels.map((one) => [one.parameters.map((p) => p.name), one.isLog])"
+    )
+    assert panels == [[["flux"], True], [["rate"], True], [["other"], False], [["below"], False]]
+    low, high = page.evaluate("() => window.hven.timeline.panels[1].yRange")
+    assert (-1 < low <= 0, 3.99 < high < 4.5) == (True, True)
+    shown = [tuple(colour(page, "2003-10-28T02:00:00Z", np.log10(10 + at))) for at in range(8)]
+    assert shown[0] == shown[1]
+    assert len(set(shown[1:])) == 7
+    green = [one[1] for one in shown[1:]]
+    steps = np.diff(green)
+    assert (steps > 10).all(), "each decade has its colour"
+    said = page.evaluate(
+        "() => window.hven.timeline.panels[0].describeAt(Date.parse('2003-10-28T02:00:00Z') / 1000, 1)"
+    )
+    assert said.endswith(" 0 W")
+    page.locator(".panel select").nth(2).select_option("linear")
+    page.wait_for_selector(BUSY)
+    linear = [tuple(colour(page, "2003-10-28T02:00:00Z", np.log10(10 + at))) for at in range(8)]
+    assert len(set(linear[:4])) == 1

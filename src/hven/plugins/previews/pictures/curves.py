@@ -61,6 +61,7 @@ class Curve(NamedTuple):
     axis_labels: tuple[str, str]
     kind: str
     description: str
+    scale_type: str | None = None  # of the values
 
 
 def create_array_curve(array: ArrayPart, errors: ArrayPart | None) -> Curve:
@@ -87,7 +88,7 @@ def create_array_curve(array: ArrayPart, errors: ArrayPart | None) -> Curve:
     description = f"part {array.index} {array.name}".strip()
     if value_count < count:
         description += f", first {value_count} of {count} values"
-    return Curve(x, [("", values, error)], (name or default_name, label), kind, description)
+    return Curve(x, [("", values, error)], (name or default_name, label), kind, description, array.scale_type)
 
 
 def create_cube_spectrum(array: ArrayPart) -> Curve:
@@ -207,7 +208,16 @@ def create_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PL
         description += f", {len(values):,} of {table_part.row_count:,} rows"
     if len(lines) == 1:
         lines = [("", *lines[0][1:])]
-    return Curve(values, lines, (name, label), kind, description)
+    return Curve(values, lines, (name, label), kind, description, _find_common_scale_type(table_part, ys))
+
+
+def _find_common_scale_type(table_part: TablePart, columns: Sequence[Column]) -> str | None:
+    """Return the scale that the file states for all of these columns; None if there is none."""
+    metadata = table_part.collect_sample_metadata() if table_part.collect_sample_metadata is not None else None
+    if metadata is None:
+        return None
+    scale_types = {metadata.scale_types.get(column.name) for column in columns}
+    return scale_types.pop() if len(scale_types) == 1 else None
 
 
 def _list_numeric_columns(table_part: TablePart) -> list[Column]:
@@ -385,8 +395,11 @@ def _convert_times_to_mjd(values: Numbers, column: Column, table: TablePart) -> 
 def draw_curve(curve: Curve, look: PictureStyle, title: str) -> tuple[PictureCanvas, str]:
     """Draw the lines of a curve."""
     x_range = _choose_axis_range(curve.x, 0.0, 0.0)
-    y_range = _choose_axis_range(np.concatenate([y for _, y, _ in curve.lines]))
-    sheet, frame = create_curve_canvas(look, x_range, y_range, (curve.kind, ""))
+    all_values = np.concatenate([y for _, y, _ in curve.lines])
+    is_log_axis = curve.scale_type == "log" and bool((all_values > 0).any())
+    convert = _compute_logarithms if is_log_axis else np.asarray
+    y_range = _choose_axis_range(convert(all_values))
+    sheet, frame = create_curve_canvas(look, x_range, y_range, (curve.kind, "log" if is_log_axis else ""))
     if look.axes:
         frame.draw_axes(curve.axis_labels, has_grid=True)
     layer = frame.create_layer()
@@ -395,21 +408,30 @@ def draw_curve(curve: Curve, look: PictureStyle, title: str) -> tuple[PictureCan
     for number, (_, y, error) in enumerate(curve.lines):
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         if error is not None and has_room:
-            layer.draw_error_bars(curve.x, y - error, y + error, (168, 178, 192))
+            layer.draw_error_bars(curve.x, convert(y - error), convert(y + error), (168, 178, 192))
+        line_x, line_y = curve.x, convert(y)
         if curve.kind == "time" and has_room:
-            layer.draw_points(curve.x, y, colour, 1.8)
-        line_x, line_y = curve.x, y
+            layer.draw_points(line_x, line_y, colour, 1.8)
         if curve.kind == "time":
-            line_x, line_y = _insert_nan_at_gaps(curve.x, y)
+            line_x, line_y = _insert_nan_at_gaps(line_x, line_y)
         layer.draw_curve(line_x, line_y, colour, line_width)
     layer.merge_into_canvas()
     if any(np.isfinite(y).any() for _, y, _ in curve.lines):
         description = curve.description
     else:
         description = f"{curve.description}, no values"
+    omitted_count = int((all_values <= 0).sum())
+    if is_log_axis and omitted_count:
+        description += f", without {omitted_count:,} values that are not above 0"
     line_names = [name for name, _, _ in curve.lines]
     label_curve_canvas(sheet, frame, look, title=title, description=description, line_names=line_names)
     return sheet, description
+
+
+def _compute_logarithms(values: Numbers) -> Numbers:
+    """Compute logarithms to base 10; NaN for numbers that are not above 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(values > 0, np.log10(values), np.nan)
 
 
 def _insert_nan_at_gaps(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
@@ -544,8 +566,9 @@ def draw_dynamic_spectrum(
     if x[-1] < x[0]:
         values = values[:, ::-1]
         x = x[::-1]
-    values, normalization = _normalize_channels(values)
-    is_log_axis = bool(y[0] > 0 and y[-1] / y[0] > _LOG_AXIS_RATIO)
+    values, normalization = _normalize_channels(values, array.scale_type)
+    axis_scale = axes[1].scale_type
+    is_log_axis = bool(y[0] > 0 and (axis_scale == "log" if axis_scale else y[-1] / y[0] > _LOG_AXIS_RATIO))
     if is_log_axis:
         y = np.log10(y)
     stretch = choose_stretch(values, look, "inferno")
@@ -577,14 +600,18 @@ def draw_dynamic_spectrum(
     return sheet, words
 
 
-def _normalize_channels(values: Numbers) -> tuple[Numbers, str]:
-    """Return logarithms of values of a large range, or else each channel without its median; and which of the two."""
+def _normalize_channels(values: Numbers, scale_type: str | None) -> tuple[Numbers, str]:
+    """Return logarithms, or else each channel without its median; and which of the two.
+
+    If the file does not state the scale of the values, those of a large range become logarithms.
+    """
     positive_values = values[np.isfinite(values) & (values > 0)]
-    if len(positive_values) > 0.5 * values.size:
+    wants_logarithms = scale_type == "log" and len(positive_values) > 0
+    if scale_type is None and len(positive_values) > 0.5 * values.size:
         low, high = np.log10(np.percentile(positive_values, (2, 98)))
-        if high - low > _LOG_RANGE_DECADES / 2:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.where(values > 0, np.log10(values), np.nan), "logarithms"
+        wants_logarithms = bool(high - low > _LOG_RANGE_DECADES / 2)
+    if wants_logarithms:
+        return _compute_logarithms(values), "logarithms"
     filled = np.isfinite(values).any(1)
     values[filled] -= np.nanmedian(values[filled], 1)[:, None]
     return values, "each channel less its median"

@@ -67,6 +67,7 @@ PARAMETER_ALIASES = {
 }
 TRUE_WORDS = {"true", "1", "yes", "t"}
 MAX_LINE_ELEMENTS = 16  # elements of an array without bins that are shown as lines
+WIDE_AXIS_RATIO = 30  # if the highest center is this many times the lowest, the axis is logarithmic
 EXAMPLE_SAMPLES = 2_000  # samples of an example, about
 CACHE_HEADERS = {"cache-control": "no-cache", "vary": "authorization, cookie, host", "access-control-allow-origin": "*"}
 TEXT_HEADERS = {**CACHE_HEADERS, "content-type": "text/plain; charset=utf-8"}
@@ -505,11 +506,11 @@ def _build_stream_properties(
             "yLabel": _format_label(first.axis_name, first.axis_unit),
             "zLabel": first.label,
         }
-        if min(first.axis_values) > 0 and max(first.axis_values) > 30 * min(first.axis_values):
-            stream_properties["yScaleType"] = "log"
     elif len(parameters) == 1:
         stream_properties["yLabel"] = first.label
-    return stream_properties
+    # planes inherit the properties of the stream, so it has only the scales that all planes state
+    common_scales = set.intersection(*(set(plane.scale_properties.items()) for plane in planes))
+    return stream_properties | dict(sorted(common_scales))
 
 
 def _format_duration(seconds: float) -> str:
@@ -577,15 +578,24 @@ def _build_parameter_planes(
     label = _format_label(column.label or parameter.name, column.unit)
     *_, line_count, element_count = (1, 1, *parameter.dimensions)
     plane = Das2PacketPlane(
-        identifier, parameter.name, (0, element_count), column.unit, label=label, summary=column.description or ""
+        identifier,
+        parameter.name,
+        (0, element_count),
+        column.unit,
+        label=label,
+        summary=column.description or "",
+        scale_type=parameter.scale_type or "",
     )
     is_one_of_several = line_count > 1
     if len(parameter.dimensions) == 2 or parameter.bins or element_count > MAX_LINE_ELEMENTS:
         axis = parameter.bins[-1] if parameter.bins else None
+        centers = moving_axis_values or list_bin_centers(axis)
+        is_wide_axis = bool(centers) and min(centers) > 0 and max(centers) > WIDE_AXIS_RATIO * min(centers)
         plane = plane._replace(
-            axis_values=moving_axis_values or list_bin_centers(axis) or tuple(map(float, range(1, element_count + 1))),
+            axis_values=centers or tuple(map(float, range(1, element_count + 1))),
             axis_name=axis.label or axis.name if axis else "index",
             axis_unit=axis.unit if axis else None,
+            axis_scale_type=(axis.scale_type if axis else None) or ("log" if is_wide_axis else ""),
         )
     elif parameter.dimensions:  # each of a few elements without bins is a line
         line_count, element_count = element_count, 1

@@ -82,6 +82,8 @@ class Das2PacketPlane(NamedTuple):
         Label of its axis in pictures.
     summary
         Description.
+    scale_type, axis_scale_type
+        ``linear`` or ``log``: the scales of its values, and of the axis of its elements, in plots; empty: not stated.
     """
 
     name: str
@@ -95,6 +97,15 @@ class Das2PacketPlane(NamedTuple):
     operation: str = ""
     label: str = ""
     summary: str = ""
+    scale_type: str = ""
+    axis_scale_type: str = ""
+
+    @property
+    def scale_properties(self) -> dict[str, str]:
+        """Properties with the scales of its axes in plots."""
+        if self.axis_values is None:
+            return {"yScaleType": self.scale_type}
+        return {"yScaleType": self.axis_scale_type, "zScaleType": self.scale_type}
 
     def select_values(self, values: Mapping[str, Numbers]) -> Numbers:
         """Return its values, shape (rows, elements)."""
@@ -393,6 +404,7 @@ def _describe_packet(
             "double:fill": f"{FILL_VALUE:g}",
             f"{letter}Label": plane.label,
             f"{letter}Summary": plane.summary,
+            **plane.scale_properties,
             "source": plane.source,
             "operation": plane.operation,
         }
@@ -450,7 +462,12 @@ def _describe_dataset(
         for index, (plane, item_size) in enumerate(group):
             if index == 0:
                 quoted_name = quote_attribute(variable)
-                properties = {"label": plane.label, "summary": plane.summary, "operation": plane.operation}
+                properties = {
+                    "label": plane.label,
+                    "summary": plane.summary,
+                    "scaleType": plane.scale_type,
+                    "operation": plane.operation,
+                }
                 properties_text = _write_properties(properties, 3)
                 elements.append(f"  <data physDim={quoted_name} name={quoted_name}>\n{properties_text}")
             use = _VALUE_USES[plane.operation]
@@ -469,7 +486,7 @@ def _describe_dataset(
 def _describe_axis(plane: Das2PacketPlane, axis_values: Sequence[float]) -> str:
     """Describe the axis of the elements of a dataset of das 3.0."""
     name = quote_attribute(build_das2_identifier(plane.axis_name))
-    properties_text = _write_properties({"label": plane.axis_name}, 3)
+    properties_text = _write_properties({"label": plane.axis_name, "scaleType": plane.axis_scale_type}, 3)
     unit = quote_attribute(format_units(plane.axis_unit))
     return f"""  <coord physDim={name} name={name} axis="y">
 {properties_text}    <scalar use="center" semantic="real" index="-;{len(axis_values)}" units={unit}>

@@ -16,7 +16,7 @@ series: {parameters: [pressure, temperature], cadence: 1 s}
     KeyReferenceSection(
         "series",
         "series",
-        keys="id das2 title description time parameters where cadence ahead stamp bins colors vectors",
+        keys="id das2 title description time parameters where cadence ahead stamp bins colors vectors scale_types",
         example="""\
 series:
   id: weather
@@ -32,6 +32,7 @@ series:
   bins: {flux: {name: frequency, unit: MHz, centers: [10, 20, 40]}}
   colors: {quality: {good: green, "bad.*": "#FF0000"}}
   vectors: {b: GSE}
+  scale_types: {flux: log}
 """,
     ),
     KeyReferenceSection(
@@ -95,6 +96,7 @@ series:
       ranges: [[10, 11], [11, 12]]
       label: f
       description: Frequency at the centre of the channel
+      scale_type: linear
 """,
     ),
     KeyReferenceSection(

@@ -5,9 +5,13 @@ from typing import Literal
 from hven.descriptor.api.keys import Duration
 from hven.descriptor.value_schema import Condition, DescriptorSection, OneOrMore, Required, RetypedText, Text
 
+ScaleType = Literal["linear", "log"]
+
 
 class ArrayBinsSection(
-    DescriptorSection, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}, name="bins"
+    DescriptorSection,
+    hints={"centres": "centers", "units": "unit", "min_max": "ranges", "scale": "scale_type"},
+    name="bins",
 ):
     """The meaning of an array's elements, for example frequency or energy channels."""
 
@@ -29,6 +33,8 @@ class ArrayBinsSection(
     "label of the axis"
     description: Text
     "description for readers"
+    scale_type: ScaleType
+    "scale of the axis in plots. Default: log if the highest centre is more than 30 times the lowest"
 
 
 class TimePartSection(DescriptorSection, short="of", name="part"):
@@ -113,7 +119,13 @@ class VectorSection(
 class TimeSeriesSection(
     DescriptorSection,
     short="time",
-    hints={"dataset": "id", "columns": "parameters", "variables": "parameters", "filter": "where"},
+    hints={
+        "dataset": "id",
+        "columns": "parameters",
+        "variables": "parameters",
+        "filter": "where",
+        "scales": "scale_types",
+    },
     name="series",
 ):
     """A HAPI and das2 data set: samples over time."""
@@ -181,4 +193,9 @@ class TimeSeriesSection(
     (
         "coordinate systems of parameters that are vectors, or single components of vectors, for example {b: GSE, lat: "
         "{system: HGI, components: latitude}}"
+    )
+    scale_types: dict[str, ScaleType]
+    (
+        "scales of parameters in plots, for example {flux: log}. Default: lines have a scale that fits their values, "
+        "and the colours of spectra are linear"
     )

@@ -21,6 +21,7 @@ from hven.model.table import (
     find_begin_and_end_time_columns,
     is_time_column,
 )
+from hven.plugins.series.sample_parameters import can_have_scale
 from hven.plugins.series.table_series import TableSeries, list_table_series
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ MAX_SERIES_ID_CHARACTERS = 200
 PLAIN_SERIES_KEYS = ("title", "description", "part", "version", "parameters", "cadence", "ahead", "stamp")
 PLAIN_CLOCK_KEYS = ("unit", "since", "scale")
 PLAIN_VARIABLE_KEYS = ("of", "element", "fill", "unit", "description", "label")
-PLAIN_BINS_KEYS = ("name", "unit", "label", "description")
+PLAIN_BINS_KEYS = ("name", "unit", "label", "description", "scale_type")
 GRANULE_SOURCE_KIND = "granules"
 
 
@@ -75,7 +76,8 @@ def check_table_series(series_path: str, table: Table, faults: FaultCollector) -
             _check_series_of_files(series_path, series, table, faults)
             continue
         place = _find_series_key_place(series, "time")
-        for name in (series.time, *series.parameters, *series.bins, *series.colors, *series.vectors):
+        named_columns = (*series.parameters, *series.bins, *series.colors, *series.vectors, *series.scale_types)
+        for name in (series.time, *named_columns):
             if name and name.lower() not in columns_by_name:
                 message = f"{series_path}: the table has no column {name!r}"
                 column_names = [column.name for column in table.columns]
@@ -91,6 +93,11 @@ def check_table_series(series_path: str, table: Table, faults: FaultCollector) -
                     f"{series_path}.vectors.{name}: {len(components)} components, but {column.name} is {column.type}"
                 )
                 faults.add_error(message, series.places["vectors"], f"write {count} components")
+        for name in series.scale_types:
+            column = columns_by_name.get(name)
+            if column is not None and not can_have_scale(column.type):
+                message = f"{series_path}.scale_types.{name}: {column.name} must have numbers, not {column.type}"
+                faults.add_error(message, series.places["scale_types"], f"remove {name}")
         for name, parameter_bins in series.bins.items():
             column = columns_by_name.get(name.lower())
             if column is not None:
@@ -250,9 +257,16 @@ def _build_series_file_spec(time_series: TimeSeriesSpec) -> dict[str, Any]:
     recipe["clock"] = asdict(time_series.clock)
     recipe["variables"] = {key: asdict(parameter) for key, parameter in time_series.variables.items()}
     recipe["bins"] = {
-        key: [asdict(dimension_bins) for dimension_bins in parameter_bins]
+        key: [_build_bins_recipe(dimension_bins) for dimension_bins in parameter_bins]
         for key, parameter_bins in time_series.bins.items()
     }
+    return recipe
+
+
+def _build_bins_recipe(dimension_bins: ParameterBins) -> dict[str, Any]:
+    """Write the meaning of elements, without the scale type, which changes plots and nothing that is read."""
+    recipe = asdict(dimension_bins)
+    del recipe["scale_type"]
     return recipe
 
 
@@ -330,6 +344,9 @@ class _TimeSeriesReader:
                 for name, vector_fields in fields.get("vectors", {}).items()
                 if "system" in vector_fields
             },
+            scale_types={
+                str(name).lower(): str(scale_type) for name, scale_type in fields.get("scale_types", {}).items()
+            },
             places=dict(fields.places),
             **_convert_plain_values(fields, PLAIN_SERIES_KEYS),
         )
@@ -373,7 +390,7 @@ class _TimeSeriesReader:
         used_columns: list[LocatedYamlScalar] = []
         if "of" in self._clock_fields:
             used_columns.append(self._clock_fields["of"])
-        for key in ("parameters", "bins", "colors", "vectors"):
+        for key in ("parameters", "bins", "colors", "vectors", "scale_types"):
             used_columns += self._fields.get(key, ())
         for bin_fields in itertools.chain.from_iterable(self._bins_by_column.values()):
             first_texts = list(bin_fields.get("centers", ())[:1])

@@ -18,6 +18,7 @@ from hven.descriptor.api.key_proposals import (
 )
 from hven.model import units
 from hven.model.literal import format_number
+from hven.plugins.series.sample_parameters import can_have_scale
 from hven.sources import TimeSamplesSource
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, SampledRange
-    from hven.model.table import TimeSeriesMetadata
+    from hven.model.table import ArrayAxisMetadata, TimeSeriesMetadata
 
 DAY_SECONDS = 86_400.0
 MAX_NOTES = 6
@@ -84,7 +85,15 @@ def write_series_proposal(
     vectors = {names[name]: system for name, system in sample_metadata.systems.items() if name in names}
     if vectors:
         series_keys["vectors"] = vectors
-    lines = ["    series:  # guessed: by VAR_TYPE, DISPLAY_TYPE and DEPEND_n of the file; HAPI and das2 serve it"]
+    scale_types = {
+        guess.column.name: sample_metadata.scale_types[guess.source]
+        for guess in guesses
+        if guess.source in sample_metadata.scale_types and can_have_scale(guess.column.type)
+    }
+    if scale_types:
+        series_keys["scale_types"] = scale_types
+    attributes = "VAR_TYPE, DISPLAY_TYPE, SCALETYP and DEPEND_n"
+    lines = [f"    series:  # guessed: by {attributes} of the file; HAPI and das2 serve it"]
     for key, value in series_keys.items():
         if isinstance(value, dict | list):
             line = f"      {key}: {format_yaml_flow_value(value)}"
@@ -116,24 +125,26 @@ def _describe_bins(sample_metadata: TimeSeriesMetadata, names: Mapping[str, str]
     for name in sample_metadata.data:
         if name not in sample_metadata.axes or name not in names:
             continue
-        axes = [
-            _describe_axis(axis.name, axis.unit, axis.label, axis.centers, names) for axis in sample_metadata.axes[name]
-        ]
+        axes = [_describe_axis(axis, names) for axis in sample_metadata.axes[name]]
         bins[names[name]] = axes
         if len(axes) == 1:
             bins[names[name]] = axes[0]
     return bins
 
 
-def _describe_axis(
-    name: str, unit: str | None, label: str | None, centers: Sequence[float] | str, names: Mapping[str, str]
-) -> dict[str, Any]:
+def _describe_axis(axis: ArrayAxisMetadata, names: Mapping[str, str]) -> dict[str, Any]:
     values: str | list[float]
-    if isinstance(centers, str):
-        values = names.get(centers, centers)
+    if isinstance(axis.centers, str):
+        values = names.get(axis.centers, axis.centers)
     else:
-        values = list(centers)
-    axis_keys = {"name": name, "unit": units.normalize_unit(unit), "label": label, "centers": values}
+        values = list(axis.centers)
+    axis_keys = {
+        "name": axis.name,
+        "unit": units.normalize_unit(axis.unit),
+        "label": axis.label,
+        "centers": values,
+        "scale_type": axis.scale_type,
+    }
     return {key: value for key, value in axis_keys.items() if value}
 
 

@@ -366,14 +366,15 @@ function addMargin([begin, end]) {
 }
 
 /**
- * Group parameters of one unit into panels.
+ * Group parameters of one unit and scale into panels.
  * @param {Parameter[]} parameters
  */
 function groupByUnit(parameters) {
   /** @type {Map<string, Parameter[]>} */
   const groups = new Map();
   for (const parameter of parameters) {
-    const key = parameter.unit && parameter.elements === 1 ? parameter.unit : `\n${parameter.name}`;
+    const isAlone = !parameter.unit || parameter.elements > 1;
+    const key = isAlone ? `\n${parameter.name}` : `${parameter.unit} ${parameter.scale}`;
     groups.set(key, [...(groups.get(key) ?? []), parameter]);
   }
   return [...groups.values()].flatMap((group) =>

@@ -4,8 +4,9 @@ Tiles lie on a grid that begins in 1970, so that moving and returning clients ge
 the minimum, mean and maximum of each line (float32; NaN: no sample, infinity: samples without a value). A tile of a
 spectrum has a row of bytes for each channel, or group of channels: code 0 is no sample, 1 samples without a value. For
 other codes the headers have the parameters of ``value = zero + scale * sinh(bend * (code - 128) / 126)``, which has as
-many steps near the median as near the extremes. Where channels change with time, rows are evenly spaced from ``x-low``
-to ``x-high`` (``x-log``: in their logarithms), and ``x-changes`` has the bins where the channels change.
+many steps near the median (near 0 if the scale of the parameter is logarithmic) as near the extremes. Where channels
+change with time, rows are evenly spaced from ``x-low`` to ``x-high`` (``x-log``: in their logarithms), and
+``x-changes`` has the bins where the channels change.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[st
     for parameter in parameters:
         if _is_spectrum(parameter):
             continue
-        panel = str(parameter.column.unit)
+        panel = f"{parameter.column.unit} {parameter.scale_type}"
         if parameter.element_count > 1 or not parameter.column.unit:
             panel = f"\n{parameter.name}"
         lines_by_panel.setdefault(panel, []).append(parameter.name)
@@ -216,6 +217,7 @@ def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
         "description": column.description or "",
         "elements": parameter.element_count,
         "spectrum": _is_spectrum(parameter),
+        "scale": parameter.scale_type,
         "bins": None,
     }
     if parameter.bins and len(parameter.dimensions) == 1:
@@ -225,7 +227,7 @@ def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
 
 def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None:
     """Describe channels: the same at all times, or the parameter that has those of each sample."""
-    description = {"name": bins.label or bins.name, "unit": bins.unit or ""}
+    description = {"name": bins.label or bins.name, "unit": bins.unit or "", "scale": bins.scale_type}
     if isinstance(bins.centers, str):
         return description | {"along": bins.centers}
     centers = list_bin_centers(bins)
@@ -339,13 +341,15 @@ def _write_spectrum_tile(
             centers[indexes] = _find_channel_centers_per_bin(bins, channel_parameter.name)
     headers = {"x-together": str(group_size)}
     if channel_parameter is not None:
-        resampled, axis, changes = channels.resample_spectra(picture, centers, max_rows, use_peaks=use_peaks)
+        resampled, axis, changes = channels.resample_spectra(
+            picture, centers, max_rows, use_peaks=use_peaks, scale_type=parameter.bins[-1].scale_type
+        )
         picture = resampled.T
         if axis is not None:
             low, high, is_logarithmic = axis
             headers |= {"x-low": repr(low), "x-high": repr(high), "x-log": repr(int(is_logarithmic))}
             headers["x-changes"] = ",".join(map(str, changes[:MAX_CHANNEL_CHANGES]))
-    codes, code_headers = encode_values_as_bytes(picture)
+    codes, code_headers = encode_values_as_bytes(picture, is_logarithmic=parameter.scale_type == "log")
     codes[has_samples] = np.maximum(codes[has_samples], 1)
     return _write_npy(np.ascontiguousarray(codes.T)), headers | code_headers
 
@@ -410,13 +414,17 @@ def _group_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Nu
         return grouped / count
 
 
-def encode_values_as_bytes(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
+def encode_values_as_bytes(
+    picture: Numbers, *, is_logarithmic: bool = False
+) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
     """Encode numbers as bytes, so that half of them lie within half of the codes.
 
     Parameters
     ----------
     picture
         Numbers; those that are not finite are no values.
+    is_logarithmic
+        Whether codes are finest at 0 instead of at the median, so that they resolve the logarithms of all numbers.
 
     Returns
     -------
@@ -432,7 +440,7 @@ def encode_values_as_bytes(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dic
         return empty_codes, {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
     sampling_step = max(values.size // MAX_SAMPLED_VALUES, 1)
     sampled_values = values[::sampling_step].astype(np.float64)
-    zero = float(np.median(sampled_values))
+    zero = 0.0 if is_logarithmic else float(np.median(sampled_values))
     highest = float(values.max())
     lowest = float(values.min())
     max_deviation = max(highest - zero, zero - lowest)

@@ -18,7 +18,7 @@ LOGARITHMIC_RANGE_FACTOR = 30  # if the highest center is this many times the lo
 
 
 def resample_spectra(
-    values: Numbers, centers: Numbers, max_rows: int, *, use_peaks: bool
+    values: Numbers, centers: Numbers, max_rows: int, *, use_peaks: bool, scale_type: str | None = None
 ) -> tuple[Numbers, tuple[float, float, bool] | None, list[int]]:
     """Resample spectra with different channels to the rows of one axis.
 
@@ -32,6 +32,8 @@ def resample_spectra(
         Maximum number of rows.
     use_peaks
         Whether a row of several channels has their maximum instead of their mean.
+    scale_type
+        ``linear`` or ``log``: the scale of the axis; None: logarithmic if the range of the channels is wide.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def resample_spectra(
         empty_picture = np.full((1, len(values)), np.nan)
         return empty_picture, None, []
     changes = _find_channel_changes(centers, bin_indexes)
-    is_logarithmic = _is_wide_range(centers)
+    is_logarithmic = _is_logarithmic_axis(centers, scale_type)
     runs = []
     for first, last in pairwise([bin_indexes[0], *changes, len(values)]):
         is_in_run = (bin_indexes >= first) & (bin_indexes < last)
@@ -80,10 +82,12 @@ def _find_channel_changes(centers: Numbers, bin_indexes: npt.NDArray[np.int64]) 
     return changes
 
 
-def _is_wide_range(centers: Numbers) -> bool:
+def _is_logarithmic_axis(centers: Numbers, scale_type: str | None) -> bool:
+    """Return whether an axis has the stated scale, or a wide range; one with a center at 0 or below is linear."""
     lowest = float(np.nanmin(centers))
     highest = float(np.nanmax(centers))
-    return lowest > 0 and highest > LOGARITHMIC_RANGE_FACTOR * lowest
+    is_wanted = scale_type == "log" if scale_type else highest > LOGARITHMIC_RANGE_FACTOR * lowest
+    return lowest > 0 and is_wanted
 
 
 def _compute_channel_edges(centers: Numbers, *, is_logarithmic: bool) -> tuple[Numbers, Numbers]:

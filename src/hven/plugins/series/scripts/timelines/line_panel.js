@@ -14,7 +14,7 @@ const LOG_RATIO = 500; // ratio of maximum to minimum from which an axis is loga
 const LINE_COLOURS = ["--accent", "--mark", "--soft"];
 
 /**
- * A panel with lines of parameters that share a unit.
+ * A panel with lines of parameters that share a unit and a scale.
  * @typedef {{name: string, times: number[], low: number[], mean: number[], high: number[], fills: number[]}} SeriesLine
  * `fills` are the times of samples without a value
  */
@@ -80,11 +80,13 @@ export class LinePanel extends TimePanel {
         if (line.times[index] < from || line.times[index] > to) continue;
         low = Math.min(low, line.low[index]);
         high = Math.max(high, line.high[index]);
-        if (line.low[index] > 0) minPositive = Math.min(minPositive, line.low[index]);
+        const positive = [line.low[index], line.mean[index], line.high[index]].find((value) => value > 0);
+        if (positive) minPositive = Math.min(minPositive, positive);
       }
     }
     if (low > high) return;
-    if (low > 0 && high > LOG_RATIO * low) this.suggestLogScale();
+    const { scale } = this.parameters[0];
+    if (scale ? scale === "log" && high > 0 : low > 0 && high > LOG_RATIO * low) this.suggestLogScale();
     if (this.isLog) {
       if (!Number.isFinite(minPositive)) [minPositive, high] = [0.1, 1]; // no positive values
       return this.setValueRange(minPositive / 1.3, Math.max(high, minPositive * 1.1) * 1.3);

@@ -10,9 +10,12 @@ import { RequestError, EventEmitter } from "hven/workspace.js";
  *   description: string,
  *   elements: number,
  *   spectrum: boolean,
- *   bins: {name: string, unit: string, centers?: number[], along?: string} | null,
+ *   scale: ScaleType,
+ *   bins: {name: string, unit: string, scale: ScaleType, centers?: number[], along?: string} | null,
  * }} Parameter
+ * `scale` is that of the values, `bins.scale` that of the channels
  */
+/** @typedef {"linear" | "log" | null} ScaleType null: not stated */
 /**
  * @typedef {{low: number, high: number, log: boolean, changes: number[]}} ChannelAxis
  * rows of a tile with changing channels lie evenly between `low` and `high`; `changes` are the bins at which channels
@@ -232,6 +235,28 @@ export class SeriesTiles extends EventEmitter {
       }, waitMilliseconds + 1);
     this.emit("fault", { message: error.message, wait: isPermanent ? 0 : Math.round(waitMilliseconds / 1000) });
   }
+}
+
+/**
+ * Map columns of pixels to bins of a tile; -1: a gap.
+ * @param {Tile} tile
+ * @param {number} binsPerSample bins that a sample extends over
+ * @param {number} width
+ */
+export function mapBins(tile, binsPerSample, width) {
+  const binByColumn = new Int32Array(width).fill(-1);
+  const hasSamples = new Uint8Array(BINS_PER_TILE);
+  for (let values = 0; values < tile.rows; values++) {
+    for (let bin = 0; bin < BINS_PER_TILE; bin++) {
+      if (tile.values[values * BINS_PER_TILE + bin]) hasSamples[bin] = 1;
+    }
+  }
+  let lastBin = -Infinity;
+  for (let column = 0; column < width; column++) {
+    if (hasSamples[column]) lastBin = column;
+    if (column - lastBin < binsPerSample) binByColumn[column] = lastBin;
+  }
+  return binByColumn;
 }
 
 /**

@@ -4,7 +4,7 @@ import { drawShapes } from "./tfcat_features.js";
 import { TimePanel } from "./time_panel.js";
 import { formatUnit, formatNumber } from "hven/axis_scale.js";
 import { getColour } from "hven/plot_drawing.js";
-import { BINS_PER_TILE, FILL_CODE, chooseBinWidth } from "./series_tiles.js";
+import { BINS_PER_TILE, FILL_CODE, chooseBinWidth, mapBins } from "./series_tiles.js";
 import { COLOUR_MAPS, STRETCHES, colourValues, computeCountedLimits, getColourTable } from "hven/colour_maps.js";
 /** @import uPlot from "uplot" */
 /** @import {Parameter, Tile} from "./series_tiles.js" */
@@ -43,7 +43,9 @@ export class SpectrogramPanel extends TimePanel {
     this.channelAxis =
       (isSorted || parameter.bins?.along) && parameter.bins ? parameter.bins : { name: t("channel"), unit: "" };
     const [low, high] = [Math.min(...this.centers), Math.max(...this.centers)];
-    this.isLog = Boolean(isSorted) && low > 0 && high > 30 * low;
+    const scale = parameter.bins?.scale;
+    this.isLog = Boolean(isSorted) && low > 0 && (scale ? scale === "log" : high > 30 * low);
+    if (parameter.scale === "log") this.stretch = "logarithm";
     this.isScaleChosen = !parameter.bins?.along;
     this.chooseRange();
     this.nameElement.append(
@@ -97,7 +99,7 @@ export class SpectrogramPanel extends TimePanel {
         this.colourMap = value;
       }),
       createSelect(t("Stretch"), listOptions(Object.keys(STRETCHES)), this.stretch, (value) => {
-        this.stretch = value;
+        [this.stretch, this.limits] = [value, null];
       }),
       createSelect(
         t("Limits"),
@@ -111,6 +113,15 @@ export class SpectrogramPanel extends TimePanel {
       createElement("span", { className: "colours" }, this.lowLabel, this.colourBar, this.highLabel),
       this.blankLabel,
     );
+  }
+
+  /** Whether colours are even in the logarithms of values: if these have this scale, and some are positive. */
+  get hasLogColours() {
+    return this.parameter.scale === "log" && this.stretch === "logarithm" && !(Number(this.limits?.[0]) <= 0);
+  }
+
+  get colourTable() {
+    return getColourTable(this.colourMap, this.hasLogColours ? "linear" : this.stretch);
   }
 
   get unit() {
@@ -209,7 +220,8 @@ export class SpectrogramPanel extends TimePanel {
       }
     }
     if (!countedValues.length) return;
-    this.limits = computeCountedLimits(countedValues, this.share);
+    const positiveValues = this.hasLogColours ? countedValues.filter(([value]) => value > 0) : [];
+    this.limits = computeCountedLimits(positiveValues.length ? positiveValues : countedValues, this.share);
     this.drawLegend();
   }
 
@@ -218,7 +230,7 @@ export class SpectrogramPanel extends TimePanel {
     if (!this.limits) return;
     [this.lowLabel.textContent, this.highLabel.textContent] = this.limits.map((limit) => formatNumber(limit, 3));
     const values = Float32Array.from({ length: 128 }, (_, index) => index / 127);
-    const pixels = colourValues(values, 128, getColourTable(this.colourMap, this.stretch), [0, 1]);
+    const pixels = colourValues(values, 128, this.colourTable, [0, 1]);
     this.colourBar.getContext("2d")?.putImageData(new ImageData(pixels, 128), 0, 0);
   }
 
@@ -286,13 +298,15 @@ export class SpectrogramPanel extends TimePanel {
     const binsPerSample = this.timeline.countBinsPerSample(tile.width);
     const width = BINS_PER_TILE + binsPerSample - 1;
     const sourceBins = mapBins(tile, binsPerSample, width);
-    const colours = getColourTable(this.colourMap, this.stretch);
-    const scale = (colours.length - 1) / (limits[1] - limits[0] || 1);
+    const colours = this.colourTable;
+    const toScale = (/** @type {number} */ value) => (this.hasLogColours ? Math.log10(Math.max(value, 0)) : value);
+    const [lowest, highest] = limits.map(toScale);
+    const scale = (colours.length - 1) / (highest - lowest || 1);
     const pixelByCode = Uint32Array.from({ length: 256 }, (_, code) => {
       if (code === FILL_CODE) return BLANK_PIXEL;
       const value = tile.decoded?.[code] ?? NaN;
       return value === value
-        ? colours[Math.min(Math.max(Math.round((value - limits[0]) * scale), 0), colours.length - 1)]
+        ? colours[Math.min(Math.max(Math.round((toScale(value) - lowest) * scale), 0), colours.length - 1)]
         : 0;
     });
     const tileRows = this.mapRows(tile, height);
@@ -354,28 +368,6 @@ export class SpectrogramPanel extends TimePanel {
     const channel = formatNumber(this.isLog ? 10 ** height : height / this.factor, 4);
     return `${channel} ${formatUnit(this.channelAxis.unit)}  ·  ${valueText}`;
   }
-}
-
-/**
- * Map columns of pixels to bins of a tile; -1: a gap.
- * @param {Tile} tile
- * @param {number} binsPerSample bins that a sample extends over
- * @param {number} width
- */
-function mapBins(tile, binsPerSample, width) {
-  const binByColumn = new Int32Array(width).fill(-1);
-  const hasSamples = new Uint8Array(BINS_PER_TILE);
-  for (let values = 0; values < tile.rows; values++) {
-    for (let bin = 0; bin < BINS_PER_TILE; bin++) {
-      if (tile.values[values * BINS_PER_TILE + bin]) hasSamples[bin] = 1;
-    }
-  }
-  let lastBin = -Infinity;
-  for (let column = 0; column < width; column++) {
-    if (hasSamples[column]) lastBin = column;
-    if (column - lastBin < binsPerSample) binByColumn[column] = lastBin;
-  }
-  return binByColumn;
 }
 
 /**
