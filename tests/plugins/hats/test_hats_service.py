@@ -35,7 +35,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.plugins.hats import hats_layout, tilings
 from hven.plugins.hats.settings import HatsSettings
 from hven.site import Site
-from hven.site.auth import OWNER_PRINCIPAL, DescriptorAccessPolicy
+from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site, publish_rows
 from plugin_needs import build_settings
@@ -540,9 +540,7 @@ def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:
     with query.run_query("SELECT id FROM stars.main WHERE ra IS NOT NULL", site=site, policies=policies, maxrec=ROWS) as result:  # fmt: skip
         assert sorted(rows["id"].to_pylist()) == sorted(result.read_table()["id"].to_pylist())
     assert not any(value % 2 for value in rows["n"].to_pylist())
-    third = Client(
-        create_application(site, policies=(DescriptorAccessPolicy(), *build_odd_rows_hidden_policies("id")[1:]))
-    )
+    third = Client(create_application(site, policies=(*DEFAULT_POLICIES, *build_odd_rows_hidden_policies("id")[1:])))
     check_refusal(third.get(f"/hats/stars/{half.state}/hats.properties"), 410)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hven.plugins.tfcat import coordinate_systems, tfcat_features
 from shared import EXAMPLES_FACTOR, ROOT
 
-sys.path.insert(0, str(ROOT / "tests/model"))
-
-from test_chain_features import close_walk, write_features
+sys.path.insert(0, str(ROOT / "tests/plugins/image_regions"))
+chain_features = pytest.importorskip("test_chain_features", reason="this needs the tests of image_regions")
+close_walk, write_features = chain_features.close_walk, chain_features.write_features
 
 CRS = {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", "spectral_coords": {"type": "frequency", "unit": "MHz"}, "ref_position_id": "GEOCENTER"}}  # fmt: skip
 
