@@ -270,17 +270,13 @@ def write_page(outcomes: list[Outcome], commit: str, count: int, known_count: in
         "",
         f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**; the tests should catch {MIN_CAUGHT_PERCENT} %.",
         "",
-        "| fault | caught by |",
-        "|---|---|",
+        "fault (its name in that file) | caught by",
+        "---|---",
     ]
-    for one in sorted(outcomes, key=lambda one: (one.caught, one.path, one.line)):
-        what = f"{one.what} (`{one.path.removeprefix('src/hven/')}:{one.line}`)".replace("|", "\\|")
-        by = (
-            f"`{one.by[:120]}`"
-            if one.caught
-            else f"**nothing**, {one.modules} tests and modules{' (all that execute it)' if one.whole else ''}"
-        )
-        lines.append(f"| {what} | {by.replace('|', chr(92) + '|')} |")
+    for one in sorted(outcomes, key=lambda one: (one.caught, one.name)):
+        module, _, test = one.by.partition("[")[0].rpartition("::")
+        by = f"`{Path(module).stem}::{test}`" if one.caught else "**nothing**"
+        lines.append(f"{one.name} | {by}")
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
