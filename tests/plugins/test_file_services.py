@@ -24,6 +24,7 @@ from hven.portal._views.page_formats import build_page_context
 from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
+from plugin_needs import require_page_part
 
 PACKAGE = '''\
 """A package with a service that has HiPS of images."""
@@ -114,6 +115,7 @@ def site_directory(tmp_path: Path) -> Path:
 
 
 def test_maps_of_tables_show_surveys_of_services(site_directory: Path) -> None:
+    require_page_part("table.map")
     with Site(load_settings(site_directory)) as site:
         client = Client(create_application(site))
         page = client.ask("GET", "/collections/stars/main", headers={"accept": "text/html"}).text

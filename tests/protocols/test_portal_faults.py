@@ -157,7 +157,7 @@ def test_every_name_has_its_value() -> None:
 # --- texts that know what they were made of ------------------------------------------------------------------------------
 
 anything = st.text(max_size=60) | st.sampled_from([
-    "{name}", "{0.__class__}", "{", "}}", "'", '"', "; ", "the end of the text", "there is no query", "no column 'x' in a.b", "nobody",
+    "{name}", "{0.__class__}", "{", "}}", "'", '"', "; ", "the end of the text", "the query is missing", "no column 'x' in a.b", "nobody",
 ])  # fmt: skip
 
 
@@ -225,8 +225,8 @@ def test_texts_are_joined(several: list[str]) -> None:
         (format_message("expected {expected}, found {found}", format_message("a comma or FROM"), format_message("the number {raw}", 5)), "attendu : une virgule ou FROM ; trouvé : le nombre 5"),
         (format_message("expected {expected}, found {found}", format_message("WHEN"), "'x'"), "attendu : WHEN ; trouvé : 'x'"),
         (join_messages("{one}; {other}", [format_message("{name}: {message}", name, format_message("{text!r} is not a number", "x")) for name in ("ra", "dec", "z")]), "ra : 'x' n'est pas un nombre ; dec : 'x' n'est pas un nombre ; z : 'x' n'est pas un nombre"),
-        (UserError("there is no query", place=TextPlace(file="q.adql", line=2)), "q.adql:2 : il n'y a pas de requête"),
-        ("there is no query", "il n'y a pas de requête"),
+        (UserError("the query is missing", place=TextPlace(file="q.adql", line=2)), "q.adql:2 : il manque la requête"),
+        ("the query is missing", "il manque la requête"),
     ],
 )  # fmt: skip
 def test_messages_in_messages(english: str | UserError, french: str) -> None:
@@ -326,10 +326,10 @@ def test_programs_read_english(client: Client) -> None:
 
 
 def test_an_error_keeps_its_own_words() -> None:
-    error = ParamError("there is no query", remedy="write one, or begin with an example")
+    error = ParamError("the query is missing", remedy="send QUERY by POST, as to /tap/sync")
     assert get_message_translator("fr").translate_message_and_remedy(error) == {
-        "message": "il n'y a pas de requête",
-        "remedy": "écrivez-en une, ou partez d'un exemple",
+        "message": "il manque la requête",
+        "remedy": "envoyez QUERY par POST, comme à /tap/sync",
     }
-    assert str(error) == "there is no query; write one, or begin with an example"
+    assert str(error) == "the query is missing; send QUERY by POST, as to /tap/sync"
     assert get_message_translator("en").translate_message_and_remedy(UserError("x")) == {"message": "x", "remedy": ""}

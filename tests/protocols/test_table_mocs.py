@@ -15,6 +15,7 @@ from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_page_part
 
 NUMBER = 1500
 COLUMNS = (
@@ -64,6 +65,7 @@ def test_regions_of_a_table(client: Client, tmp_path: Path) -> None:
 
 
 def test_surveys_are_asked_by_the_pages_of_maps_alone(client: Client) -> None:
+    require_page_part("table.map")
     page = client.ask("GET", "/collections/stars/main", headers={"accept": "text/html"})
     assert 'data-surveys="https://hips.example.org/DSS"' in page.text
     policy = page.headers["content-security-policy"]

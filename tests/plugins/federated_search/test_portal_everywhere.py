@@ -24,7 +24,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from plugin_needs import require_plugins
+from plugin_needs import require_page_part, require_plugins
 from process_runner import wait_until
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")
@@ -389,6 +389,11 @@ def test_one_map_of_all_rows(sights: tuple[Client, list[str], str]) -> None:
         "other/far.epn_core #1",
     ]
     assert found["shapes"] == ["1 3 2 4"] * 4
+
+
+def test_the_page_has_a_map_if_all_rows_are_of_one_body(sights: tuple[Client, list[str], str]) -> None:
+    require_page_part("table.map")
+    reader = sights[0]
     assert 'data-pane="body"' in reader.get("/search/epn", target_name="Moon").text
     for asked in ("", "target_name=Moon,Mars", "dataproduct_type=im", "target_name=nothing+known"):
         assert 'data-pane="body"' not in reader.ask("GET", f"/search/epn?{asked}").text, asked

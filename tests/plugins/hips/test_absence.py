@@ -19,6 +19,7 @@ from hven.plugins.hips import surveys
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
+from plugin_needs import require_page_part
 from process_runner import run_hven
 
 SKY = """
@@ -61,9 +62,15 @@ def directory(tmp_path: Path) -> Path:
         surveys.build_hips_survey(context, OWNER_PRINCIPAL, "sky", "maps", order=3)
         client = Client(create_application(site))
         assert client.get(PROPERTIES).status == 200
-        assert "hips/maps" in client.ask("GET", "/collections/sky/main", headers=HTML).text
         assert type_catalogue.map_running_job_limits(site.settings)["hips"] == 1
     return tmp_path
+
+
+def test_maps_of_tables_offer_the_hips_of_the_package(directory: Path) -> None:
+    require_page_part("table.map")
+    with Site(load_settings(directory)) as site:
+        client = Client(create_application(site))
+        assert "hips/maps" in client.ask("GET", "/collections/sky/main", headers=HTML).text
 
 
 def test_the_rest_is_served_and_a_hips_is_kept(directory: Path) -> None:

@@ -32,7 +32,7 @@ from hven.plugins.previews.pictures import PictureStyle
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from plugin_needs import require_plugins
+from plugin_needs import require_page_part, require_plugins
 from requirements import is_available
 from shared import shared
 
@@ -194,7 +194,7 @@ def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(
     assert np.asarray(cell)[..., 3].any()
 
 
-def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
+def test_it_is_listed_and_said(client: Client) -> None:
     record = client.get("/hipslist").text
     for line in (
         "creator_did          = ivo://example.org/sky/hips/mixed",
@@ -206,11 +206,15 @@ def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
     ):
         assert f"{line}\n" in record + "\n"
     assert client.get(f"{AT}/properties").text.strip() in record
-    page = client.ask("GET", "/collections/sky/main", headers={"accept": "text/html"}).text
-    assert f'data-surveys="https://vo.example{AT}"' in page
     tile = client.get(f"{AT}/Norder3/Allsky.png")
     again = client.ask("GET", f"{AT}/Norder3/Allsky.png", headers={"if-none-match": tile.headers["etag"]})
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
+
+
+def test_it_is_offered_to_maps(client: Client) -> None:
+    require_page_part("table.map")
+    page = client.ask("GET", "/collections/sky/main", headers={"accept": "text/html"}).text
+    assert f'data-surveys="https://vo.example{AT}"' in page
 
 
 def test_registries_are_told_of_the_list(client: Client) -> None:
