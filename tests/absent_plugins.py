@@ -32,5 +32,5 @@ def _skip_without_package() -> Generator[None, object, object]:
             from plugin_needs import list_absent_packages  # it imports much of Hven
 
             if list_absent_packages():
-                pytest.skip(f"no plug-in package in use has {match[match.lastgroup]}")
+                pytest.skip(f"no plug-in package in use has {match[match.lastgroup or 0]}")
         raise
