@@ -17,6 +17,7 @@ from hven.adql import bind_query, parse_query
 from hven.adql._window_examples import WINDOW_EXAMPLES
 from hven.adql.functions import WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
 from hven.adql.scope import StaticTableCatalogue
+from hven.adql.syntax_tree import WindowExpression, walk_tree
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
@@ -149,6 +150,15 @@ def test_frames_as_python_cuts_them(rows, unit, start, end, descending):
         assert m == min(known, default=None)
         if unit == "ROWS":
             assert f == (frame[0] if frame else None)
+
+
+@pytest.mark.parametrize("order", ["1.5 + 0", "'a' || 'b'"])
+def test_groups_over_a_constant_order_are_one_group(order):
+    query = f"SELECT COUNT(*) OVER (ORDER BY {order} GROUPS BETWEEN 1 PRECEDING AND CURRENT ROW) AS n FROM s.t"
+    assert query_rows(query, ROWS) == [(5,)] * 5
+    bound = bind_query(parse_query(query), StaticTableCatalogue([TABLE]))
+    (window,) = (node for node in walk_tree(bound.query) if isinstance(node, WindowExpression))
+    assert window.order_by, "PostgreSQL refuses GROUPS without an order"
 
 
 def test_named_windows_serve_order_by_and_groups():

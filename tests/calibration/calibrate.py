@@ -48,6 +48,7 @@ TESTS_PER_RUN = 300  # tests of one run
 TESTS_PER_MODULE = 5  # of each module, these run before its others
 MIN_PARALLEL_TESTS = 40  # tests of one run, from which two processes are worth it
 PROBE_TIMEOUT_SECONDS = 3600  # of the run that finds the tests
+MAX_UNSTABLE_TESTS = 10  # tests that may fail without the fault, before a fault is given up
 CLONE_COUNT = 2  # faults that are tried at once, each in a clone of its own
 
 
@@ -152,12 +153,16 @@ class Clone:
         print(told.strip().splitlines()[-1])
         self.restore()
 
-    def run_tier(self, tests: list[str]) -> str:
-        """Run some modules or tests as the first tier does; return the first test that fails, or an empty text."""
+    def run_tier(self, tests: list[str], unstable: list[str]) -> str:
+        """Run some modules or tests as the first tier does; return the first test that fails, or an empty text.
+
+        Tests of `unstable` are left out: they fail without the fault, too.
+        """
         names = self.directory.with_suffix(".txt")
         names.write_text("".join(f"{test}\n" for test in tests), encoding="utf-8")
+        left_out = [f"--deselect={test.partition('@')[0]}" for test in unstable]
         parallel = ("--forks", "2") if len(tests) > MIN_PARALLEL_TESTS else ("-n", "0")
-        code, told = self.run_pytest(["-x", "--tier", "first", f"@{names}"], TIMEOUT_SECONDS, parallel)
+        code, told = self.run_pytest(["-x", "--tier", "first", *left_out, f"@{names}"], TIMEOUT_SECONDS, parallel)
         found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", told, re.MULTILINE)
         if found:
             return found[1].strip()
@@ -223,20 +228,19 @@ def order_tests(fault: Fault, tests: set[str]) -> list[list[str]]:
 def try_fault(clone: Clone, fault: Fault, tests: set[str], *, whole: bool) -> Outcome:
     """Run the tests that may catch a fault until one fails."""
     begun, count, by = time.monotonic(), 0, ""
+    unstable: list[str] = []
     batches = order_tests(fault, tests) if tests else order_modules(clone.directory, fault, whole=whole)
     for batch in batches:
-        left = list(batch)
-        while left and not by:
+        count += len(batch)
+        while not by and len(unstable) < MAX_UNSTABLE_TESTS:
             clone.write(fault)
-            failed = clone.run_tier(left)
-            count += len(left)
+            failed = clone.run_tier(batch, unstable)
             if not failed:
                 break
             if failed.startswith(("pytest ended", "the run took")) or clone.passes(failed):
                 by = failed
-            else:  # it also fails without the fault: skip it and run the modules after it
-                names = {failed, failed.partition("::")[0]} & set(left)
-                left = left[min(map(left.index, names)) + 1 :] if names else []
+            else:
+                unstable.append(failed)
         if by:
             break
     clone.restore()
@@ -266,17 +270,13 @@ def write_page(outcomes: list[Outcome], commit: str, count: int, known_count: in
         "",
         f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**; the tests should catch {MIN_CAUGHT_PERCENT} %.",
         "",
-        "| fault | caught by |",
-        "|---|---|",
+        "fault (its name in that file) | caught by",
+        "---|---",
     ]
-    for one in sorted(outcomes, key=lambda one: (one.caught, one.path, one.line)):
-        what = f"{one.what} (`{one.path.removeprefix('src/hven/')}:{one.line}`)".replace("|", "\\|")
-        by = (
-            f"`{one.by[:120]}`"
-            if one.caught
-            else f"**nothing**, {one.modules} tests and modules{' (all that execute it)' if one.whole else ''}"
-        )
-        lines.append(f"| {what} | {by.replace('|', chr(92) + '|')} |")
+    for one in sorted(outcomes, key=lambda one: (one.caught, one.name)):
+        module, _, test = one.by.partition("[")[0].rpartition("::")
+        by = f"`{Path(module).stem}::{test}`" if one.caught else "**nothing**"
+        lines.append(f"{one.name} | {by}")
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -80,6 +80,7 @@ def test_every_guess_of_the_table_is_valid():
         ("SpType", None, "src.spType"), ("z", None, "src.redshift"), ("z", "mag", "phot.mag"), ("RV", "km/s", "spect.dopplerVeloc;pos.heliocentric"), ("MJD", "d", "time.epoch;obs"), ("epoch", "yr", "time.epoch"), ("flag", None, "meta.code"),
         ("period", "d", "time.period"), ("Teff", "K", "phys.temperature.effective"), ("radius", "solRad", "phys.size.radius"), ("mass", "solMass", "phys.mass"), ("access_url", None, "meta.ref.url"), ("filename", None, "meta.id;meta.file"),
         ("incidence_min", "deg", "pos.incidenceAng;stat.min"), ("c7x", None, None), ("ra", "mas/yr", "pos.pm"), ("q1", "Jy", "phot.flux.density"), ("name", "K", None), ("dec", "m", None), ("x_err", "mm", "stat.error;pos.cartesian.x"),
+        ("bibcode", None, "meta.bib.bibcode"),
     ],
 )  # fmt: skip
 def test_guesses(name, unit, expected):
@@ -164,3 +165,8 @@ def test_every_replacement_that_is_offered_is_valid():
     for new in _ucd._UCD1_REPLACEMENTS.values():
         assert units.list_ucd_problems(new) == []
     assert "is UCD1" in units.list_ucd_problems("CODE_WHATEVER")[0]
+
+
+def test_a_reference_of_any_form_is_not_taken_for_a_bibcode():
+    (problem,) = units.list_ucd_problems("REFER_CODE")
+    assert problem.endswith("write 'meta.ref'")

@@ -69,6 +69,8 @@ def found(client: Client, *pairs: str) -> str:
         (["POS=10,10;ICRS", "SIZE=0.5"], "ab"),
         (["POS=359.9,10", "SIZE=30"], "ab"),
         (["POS=-0.1,10", "SIZE=30"], "ab"),
+        (["POS=370,10"], "a"),
+        (["POS=-350,10"], "a"),
         (["BAND=6e-7"], "a"),
         (["BAND=7e-7/1e-6"], "ab"),
         (["BAND=/5e-7,0.25"], "ac"),

@@ -9,6 +9,7 @@ import hashlib
 import io
 import lzma
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "gz": gzip.compress,
     "bz2": bz2.compress,
+    "bz2 in small blocks": partial(bz2.compress, compresslevel=1),
     "xz": lzma.compress,
     "zst": zstandard.compress,
 }

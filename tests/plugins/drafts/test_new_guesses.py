@@ -148,9 +148,10 @@ def test_check_believes_what_the_columns_say(tmp_path):
     assert "pos.galactic.lat" in faults[0]
 
 
-def test_the_draft_of_a_standard_takes_the_date_of_the_observation(tmp_path):
+@pytest.mark.parametrize("other", ["date_rf0", "event"], ids=["of a reference", "of something"])
+def test_the_draft_of_a_standard_takes_the_date_of_the_observation(tmp_path, other):
     rows = "".join(f"{n},2019-01-0{n},2020-02-0{n},2021-03-0{n}\n" for n in range(1, 9))
-    (tmp_path / "a.csv").write_text("id,date_rf0,date_obs,date\n" + rows)
+    (tmp_path / "a.csv").write_text(f"id,{other},date_obs,date\n" + rows)
     (tmp_path / "collections").mkdir()
     settings = Settings(directory=tmp_path)
     path = create_descriptor(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")

@@ -17,7 +17,9 @@ from asgi_client import Client
 from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
+from typer.testing import CliRunner
 
+from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
@@ -293,6 +295,17 @@ def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
     told = orjson.loads(client.ask("GET", f"/jobs{path}/results/made", headers=who["olga"]).body)
     assert (told["images"], told["name"]) == (2, "job")
     assert client.get("/collections/sky/hips/job/properties").status == 200
+
+
+def test_the_verb_takes_patterns_of_files(client: Client, site: Site) -> None:
+    words = ["--site", str(site.settings.directory), "hips", "sky", "images/slope*.fits", "--name", "slopes", "--json"]
+    told = CliRunner().invoke(build_typer_app("hips"), [*words, "--order", "4"])
+    assert told.exit_code == 0, told.output
+    (made,) = orjson.loads(told.stdout)
+    assert (made["name"], made["images"], made["left_out"]) == ("slopes", 2, {})
+    told = CliRunner().invoke(build_typer_app("hips"), [*words[:4], "--name", "slopes", "--drop"])
+    assert told.exit_code == 0, told.output
+    assert client.get("/collections/sky/hips/slopes/properties").status == 404
 
 
 def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, service_context: ServiceContext) -> None:

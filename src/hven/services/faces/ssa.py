@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.adql_writer import write_adql_literal
 from hven.formats import InfoElement
 from hven.model.errors import ParamError
-from hven.model.params import Param, wrap_angle
+from hven.model.params import Param
 from hven.model.types import FLOAT64, INT32, ColumnType
 from hven.services.errors import ErrorResponder, write_votable_error
 from hven.services.face import ServiceFace, ServiceQuery, UsageExample
@@ -226,8 +225,6 @@ def _write_position_condition(pos: str, size: float | None) -> str:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
         raise ParamError(f"POS={pos!r:.60} is not a position", name="POS", remedy=remedy)
     lon, lat = coordinates
-    with suppress(ValueError):  # the parser of regions reports it
-        lon = repr(wrap_angle(float(lon), 0, 360))
     diameter = DEFAULT_DIAMETER_DEGREES if size is None else size
     return write_region_condition(f"CIRCLE {lon} {lat} {min(diameter / 2, 180.0)!r}")
 
