@@ -159,7 +159,7 @@ def test_from_the_page_to_the_page(
     assert (answer.status_code, "belongs to a different person" in answer.text) == (401, True)
     site.store.users.remove_account("anna")
     assert anna.ask("/tap/tables", accept="*/*").status_code == 401
-    site.settings = replace(site.settings, identity=())
+    site.settings = replace(site.settings, brought={**site.settings.brought, "identity": ()})
     assert LocalIdentityProvider(site.store, site.settings).build_principal("anna").groups == {"user:anna"}
 
 

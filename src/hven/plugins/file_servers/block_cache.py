@@ -97,8 +97,7 @@ class RemoteBlockCache:
         OverloadedError
             Too many requests wait for other servers.
         """
-        file_state: RemoteFileState = await _wait_for_shared_future(self.start_file_state_request(root, path))
-        return file_state
+        return await _wait_for_shared_future(self.start_file_state_request(root, path))
 
     def start_file_state_request(
         self, root: FileRoot, path: str, *, with_first_block: bool = False
@@ -524,7 +523,7 @@ class RemoteBlockCache:
             excess_bytes -= disk_bytes
 
 
-async def _wait_for_shared_future(future: Future[Any]) -> Any:
+async def _wait_for_shared_future(future: Future[T]) -> T:
     """Wait for a future that others wait for, too: a cancellation ends only this wait."""
     async_future = asyncio.wrap_future(future)
     async_future.add_done_callback(_mark_exception_retrieved)
@@ -550,9 +549,7 @@ def _make_root_key(root: FileRoot) -> str:
 
 def _group_blocks(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Group the blocks of spans into runs, each with its first and last block, as single requests fetch them."""
-    blocks: set[int] = set()
-    for begin, end in spans:
-        blocks.update(range(begin // BLOCK_BYTES, -(-end // BLOCK_BYTES)))
+    blocks = {block for begin, end in spans for block in range(begin // BLOCK_BYTES, -(-end // BLOCK_BYTES))}
     runs: list[tuple[int, int]] = []
     for block in sorted(blocks):
         continues_run = bool(runs) and block == runs[-1][1] + 1

@@ -29,6 +29,7 @@ from hven.sources.remote_stores import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from hven.sources.http_client import StreamedAnswer
 
@@ -52,12 +53,12 @@ class WebStore:
         self._address = address.rstrip("/")
         self._allow_private = allow_private
         self._timeout_seconds = timeout_seconds
-        credentials = f"{options.get('user', '')}:{options.get('password', '')}"
-        if "user" in options:
-            basic = f"Basic {base64.b64encode(credentials.encode()).decode()}"
-        else:
-            basic = None
-        self._secret = f"Bearer {options['token']}" if "token" in options else options.get("authorization", basic)
+        self._secret = options.get("authorization")
+        if "token" in options:
+            self._secret = f"Bearer {options['token']}"
+        elif self._secret is None and "user" in options:
+            credentials = f"{options['user']}:{options.get('password', '')}"
+            self._secret = f"Basic {base64.b64encode(credentials.encode()).decode()}"
         self._connections = http_client.HttpConnections(timeout_seconds)
         weakref.finalize(self, self._connections.close)
 
@@ -152,11 +153,9 @@ class WebStore:
             remedy="list the files in a table, and write `from: TABLE` and `path: '{file}'`",
         )
 
-    @contextmanager
-    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[StreamedAnswer]:
+    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> AbstractContextManager[StreamedAnswer]:
         """Send a request, and follow redirects within the root."""
-        with self._request_url(method, f"{self._address}/{quote(path)}", headers) as answer:
-            yield answer
+        return self._request_url(method, f"{self._address}/{quote(path)}", headers)
 
     def _sign_request(self, method: str, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
         """Add the authorization for one address."""

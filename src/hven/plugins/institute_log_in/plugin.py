@@ -9,5 +9,6 @@ PLUGIN = PluginPackage(
     title="Log in with the account of an institute (OpenID Connect)",
     protocols={"institute_login": "hven.plugins.institute_log_in.login_service"},
     settings={"identity": "hven.plugins.institute_log_in.settings:IDENTITY_SECTION"},
+    translations="hven.plugins.institute_log_in:texts",
     external_accounts="hven.plugins.institute_log_in.institute_accounts:InstituteAccounts",
 )

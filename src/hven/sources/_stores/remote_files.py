@@ -108,10 +108,8 @@ class _BlockwiseFileBytes:
 
 def _cut_blocks(data: bytes, first_number: int) -> dict[int, bytes]:
     """Cut bytes into blocks by their numbers; the first byte begins the block `first_number`."""
-    blocks: dict[int, bytes] = {}
-    for number, at in enumerate(range(0, len(data), BLOCK_BYTES), first_number):
-        blocks[number] = data[at : at + BLOCK_BYTES]
-    return blocks
+    offsets = range(0, len(data), BLOCK_BYTES)
+    return {number: data[at : at + BLOCK_BYTES] for number, at in enumerate(offsets, first_number)}
 
 
 class _RemoteDataFile(DataFile):
