@@ -78,7 +78,7 @@ def test_the_shell_says_what_the_readme_says(walked_site: WalkedSite) -> None:
     first, people, seen, second, changed, files = walked_site.told
     assert "3 descriptors: 0 errors, 0 warnings" in first
     assert "R4 of followup: followup_r4.targets" in first
-    assert "anna is curator of hesiod" in people
+    assert "anna has the role curator in hesiod" in people
     assert re.search(r"lowz +Nearby clusters +1 +0 +1 +0", people)
     assert "followup" not in seen.partition("table_name")[2]
     assert "R6 of psz2: psz2_r6.files, psz2_r6.main" in second

@@ -153,7 +153,7 @@ def test_what_is_not_known_matches_nothing(site: Site) -> None:
         ("POS=CIRCLE 1 91 2", "the latitude 91.0 is not between -90 and 90 degrees"),
         ("POS=POLYGON 1 2 3 4", "UsageFault: POS='POLYGON 1 2 3 4': "),
         ("POS=CIRCLE NaN 2 1", "UsageFault: POS='CIRCLE NaN 2 1': "),
-        ("TIME=2 1", "UsageFault: TIME='2 1' is empty: its end is before its start"),
+        ("TIME=2 1", "UsageFault: TIME='2 1' is an empty interval, because its end is before its start"),
         ("TIME=NaN", "UsageFault: TIME='NaN' has an end that is not a number"),
         (
             "BAND=red",

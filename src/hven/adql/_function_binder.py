@@ -619,7 +619,7 @@ class FunctionBinder(TypeChecker, ABC):
                 message = format_message("{name}: {message}", "MOC", error)
                 self.raise_bind_error(message, literal.text_offset, "write a MOC such as '6/1 2-4 7/20'")
         elif isinstance(literal.value, int) and not 0 <= literal.value <= healpix.MAX_ORDER:
-            message = format_message("MOC: there is no order {value}", literal.value)
+            message = format_message("MOC: {value} is not a valid order", literal.value)
             remedy = format_message("use an order from 0 to {order}", healpix.MAX_ORDER)
             self.raise_bind_error(message, literal.text_offset, remedy)
         return None

@@ -242,7 +242,7 @@ def _parse_interval(text: str, param: Param) -> tuple[float, float]:
         message = f"{param.name}={text!r:.60} has an end that is not a number"
         raise ParamError(message, name=param.name, remedy="write -Inf or +Inf for an open end")
     if not low <= high:
-        message = f"{param.name}={text!r:.60} is empty: its end is before its start"
+        message = f"{param.name}={text!r:.60} is an empty interval, because its end is before its start"
         raise ParamError(message, name=param.name, remedy="write the smaller number first")
     return low, high
 

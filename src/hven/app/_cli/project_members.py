@@ -89,7 +89,7 @@ def add_member(
         site.store.grants.add_grant("member", subject=account, object=project_name, role=role, actor="owner")
         row = _member_to_json(account, _list_member_grants(site, project_name)[account])
     remark = f"; {row['told']}" if row["told"] else ""
-    print(f"{account} is {row['role']} of {project_name}{remark}")
+    print(f"{account} has the role {row['role']} in {project_name}{remark}")
 
 
 @project.command("remove-member")

@@ -168,7 +168,7 @@ def _require_axis_number(array: ArrayPart, axis_kind: str, param_name: str) -> i
             return axis_number
     kinds = ", ".join(axis.kind or axis.name or "pixels" for axis in reversed(array.axes))
     message = format_message("{name} cannot cut the array: its axes are {kinds}", param_name, kinds)
-    raise ParamError(message, name=param_name, remedy=format_message("leave it out, or cut by pixels"))
+    raise ParamError(message, name=param_name, remedy=format_message("leave it out, or define the cut-out in pixels"))
 
 
 def _read_axis_values(array: ArrayPart, axis_number: int, param_name: str) -> npt.NDArray[np.generic]:

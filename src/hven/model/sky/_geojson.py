@@ -198,7 +198,9 @@ def _parse_geojson_document(document: str | bytes | Mapping[str, Any]) -> Mappin
         kind = None
     if kind not in GEOJSON_TYPES or not isinstance(document, dict):
         known_types = ", ".join(GEOJSON_TYPES)
-        raise GeoJsonError(f"the document's type is {kind!r:.40}, which is not a GeoJSON type: {known_types}")
+        raise GeoJsonError(
+            f"the document's type is {kind!r:.40}, but it must be one of the GeoJSON types {known_types}"
+        )
     return document
 
 

@@ -283,7 +283,7 @@ class _EditEndpoints:
     async def change_text(self, kind: str, page_context: PageContext) -> PageContent:
         await anyio.to_thread.run_sync(self.find_editable_text, page_context, kind)
         if is_cross_site(page_context.request, self.settings):
-            raise ForbiddenError("the request comes from a page of another site", remedy="use the form on this page")
+            raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         return await anyio.to_thread.run_sync(self._apply_text_change, page_context, kind, params)
 

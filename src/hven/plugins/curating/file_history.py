@@ -233,7 +233,9 @@ def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
         message = format_message("the files of the site cannot be written: {why}", reason)
         return ForbiddenError(message, remedy="ask the site's operators to change this")
     message = format_message("the text cannot be written: {why}", reason)
-    return StorageError(message, remedy="publish it when there is disk space; Hven keeps it as a draft")
+    return StorageError(
+        message, remedy="publish the text when there is disk space again; until then, Hven keeps it as a draft"
+    )
 
 
 def _build_relative_name(path: Path, root: Path) -> str:

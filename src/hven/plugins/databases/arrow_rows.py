@@ -168,7 +168,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def list_available_tables(self) -> list[AvailableTable]:
         """List the tables that this user may read; numbers of rows are estimates."""
         if not self.dialect.tables_sql:
-            raise SourceError("Hven cannot list the tables of this database", remedy="choose one with --table NAME")
+            raise SourceError("Hven cannot list the tables of this database", remedy="choose a table with --table NAME")
         with self._open_session() as session:
             rows = session.query_rows(self.dialect.tables_sql)
         tables: list[AvailableTable] = []

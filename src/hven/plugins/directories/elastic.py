@@ -436,7 +436,7 @@ def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> t
     for word in query:
         if word not in allowed_keys:
             raise SourceError(
-                f"a search has no key {word!r}",
+                f"{word!r} is not a valid key of a search",
                 remedy=suggest_spelling(word, sorted(allowed_keys)) or "begin the search with the key `query`",
             )
     return dict(query), address

@@ -387,7 +387,7 @@ def _select_described_source(description: TableSetDescription) -> tuple[str, dic
                 f"the {description.kind} describes {len(sources)} tables with rows, but Hven can map only one to a "
                 "standard"
             ),
-            remedy="choose one with --table",
+            remedy="choose a table with --table",
         )
     return str(sources[0].pop("kind")), sources[0]
 

@@ -313,10 +313,10 @@ class _HipsBuilder:
         finally:
             self.close_images()
         if not self.coverage_cells:
-            raise SourceError(format_message("none of the {count} images has values", len(self.files)))
+            raise SourceError(format_message("none of the {count} images contains pixel values", len(self.files)))
         self.survey.used_images = sorted(used)
         for name in self.files.keys() - used - self.survey.omitted_images.keys():
-            self.survey.omitted_images[name] = str(format_message("it has no values"))
+            self.survey.omitted_images[name] = str(format_message("it contains no pixel values"))
         stretch = choose_stretch(np.concatenate(self.sampled_values).astype(np.float64), look)
         tile_paths = sorted(self.directory.rglob("Npix*.fits"))
         for path_number, path in enumerate(tile_paths):

@@ -95,7 +95,7 @@ def _unpack_members(
                 if remaining_bytes < 0:
                     raise TooLargeError(
                         format_message(
-                            "the files in the archive are larger than {most:,} bytes in total after unpacking",
+                            "the unpacked files of the archive exceed {most:,} bytes in total",
                             byte_limit,
                         ),
                         remedy="send several smaller archives",

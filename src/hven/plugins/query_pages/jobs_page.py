@@ -249,7 +249,7 @@ class JobsPage:
         ``ACTION`` is abort or delete, ``JOB`` the id.
         """
         if is_cross_site(request, self.context.site.settings):
-            raise ForbiddenError("the request comes from a page of another site", remedy="use the forms of this site")
+            raise ForbiddenError("the request comes from a page on another site", remedy="use the forms of this site")
         form_params = await services.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
         try:
             return await anyio.to_thread.run_sync(self._apply_job_form, request, form_params)

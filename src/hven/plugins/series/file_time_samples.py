@@ -306,7 +306,7 @@ class FileTimeSamples:
         if other_count is not None and self._time_series.parameters:
             raise SourceError(
                 format_message(
-                    "{name} in {file} has {there} values, but there are {count} times",
+                    "{name} in {file} has {there} values, but the number of sample times is {count}",
                     name,
                     self._name,
                     other_count,

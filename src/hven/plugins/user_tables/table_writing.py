@@ -369,7 +369,7 @@ def _read_table_file(
     for deviations in uploaded_tables.deviations.values():
         if deviations:
             raise SourceError(
-                format_message("the table cannot be stored without changes: {message}", str(deviations[0])),
+                format_message("storing the table would change it: {message}", str(deviations[0])),
                 remedy="correct the values, or leave out the column",
             )
     (uploaded_table,) = uploaded_tables.values()

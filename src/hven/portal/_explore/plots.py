@@ -347,7 +347,7 @@ def build_density_grid(
 
 def _check_plottable(column: Column) -> None:
     if not is_plottable(column):
-        message = format_message("{name} has no numbers or times", column.name)
+        message = format_message("the column {name} contains neither numbers nor times", column.name)
         raise UserError(message, remedy="choose a numeric column")
 
 

@@ -236,7 +236,7 @@ class _LoginEndpoints:
     def check_same_site(self, request: Request) -> None:
         if is_cross_site(request, self.site.settings):
             raise ForbiddenError(
-                "the request comes from a page of another site",
+                "the request comes from a page on another site",
                 remedy="use the form at /login, or send a token with each request",
             )
 

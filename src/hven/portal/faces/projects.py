@@ -176,7 +176,7 @@ class _ProjectEndpoints:
         project, own_role = self.find_project(page_context)
         if is_cross_site(page_context.request, self.site.settings):
             raise ForbiddenError(
-                "the request comes from a page of another site", remedy="use the form on the project page"
+                "the request comes from a page on another site", remedy="use the form on the project page"
             )
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         await anyio.to_thread.run_sync(self.apply_membership_change, project, own_role, page_context, params)

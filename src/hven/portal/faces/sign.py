@@ -39,7 +39,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         principal = context.identify_principal(request)
         if is_cross_site(request, site.settings):
             raise ForbiddenError(
-                "the request comes from a page of another site", remedy="send the request from a page of this site"
+                "the request comes from a page on another site", remedy="send the request from a page of this site"
             )
         if principal.is_anonymous:
             raise UnauthenticatedError(

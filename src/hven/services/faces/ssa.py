@@ -136,7 +136,7 @@ def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
         remedy = f"write metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
         raise ParamError(f"{name}={text!r:.60} is not a range of wavelengths", name=name, remedy=remedy) from None
     if not low <= high:
-        raise ParamError(f"{name}={text!r:.60} is empty: its end is before its start", name=name)
+        raise ParamError(f"{name}={text!r:.60} is an empty interval, because its end is before its start", name=name)
     return low, high
 
 
@@ -152,7 +152,7 @@ def _parse_time_range(text: str) -> tuple[float, float]:
     if high_text:
         _, end = _parse_time_span(high_text, text)
     if not begin <= end:
-        raise ParamError(f"TIME={text!r:.60} is empty: its end is before its start", name="TIME")
+        raise ParamError(f"TIME={text!r:.60} is an empty interval, because its end is before its start", name="TIME")
     return begin, end
 
 

@@ -101,7 +101,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def run_trial(page_context: PageContext) -> PageContent:
         check_curator(page_context)
         if is_cross_site(page_context.request, settings):
-            raise ForbiddenError("the request comes from a page of another site", remedy="use the form on this page")
+            raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
         params = await services.read_params(page_context.request, max_file_bytes)
         try:
             file = params.files.get("file")
