@@ -292,10 +292,14 @@ def _build_missing_planner_error(engine_names: set[str]) -> UserError:
         "the query joins tables of several engines ({engines}), and no plug-in package in use plans such queries",
         ", ".join(sorted(engine_names)),
     )
-    remedy = "query each engine on its own; the site's operators can move the collections into one engine (hven move)"
-    for package in plugins.list_unused_packages():
-        if package.federated_planner:
-            remedy += f", or add {package.name!r} to `plugins`"
+    package_name = next((package.name for package in plugins.list_unused_packages() if package.federated_planner), None)
+    if package_name is None:
+        remedy = "query each engine separately, or move the collections to one engine (hven move)"
+    else:
+        remedy = format_message(
+            "query each engine separately, add {name} to `plugins`, or move the collections to one engine (hven move)",
+            package_name,
+        )
     return UserError(message, remedy=remedy)
 
 
