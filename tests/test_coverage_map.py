@@ -155,7 +155,7 @@ def test_tests_helpers_and_data_select_who_uses_them():
     selector = Selector(CoverageMap("HEAD", {}, {}))
     assert selector.select([(CONE, CONE, None)]).tests == {CONE}
     assert "tests/protocols/test_cone.py" not in selector.select([("tests/second_engine.py", "", None)]).tests
-    assert "tests/query/test_mixed.py" in selector.select([("tests/second_engine.py", "", None)]).tests
+    assert "tests/operations/test_held.py" in selector.select([("tests/second_engine.py", "", None)]).tests
     assert selector.select([("tests/formats/conftest.py", "", None)]).tests == {"tests/formats"}
     assert any("clocks" in reason for reason in selector.select([("tests/clocks.py", "", None)]).whole)
     assert "tests/test_howto.py" in selector.select([("docs/howto/extend.md", "", None)]).tests

@@ -89,6 +89,8 @@ def test_commands_have_verbs_and_options_that_exist(page: Path) -> None:
         first = 2 if words[0] == "--site" else 0
         end = next((at for at, word in enumerate(words) if word in SHELL_OPERATORS), len(words))
         verb, *arguments = words[first:end]
+        if verb not in VERBS and leads_to_absent_package(page.read_text(encoding="utf-8")):
+            continue
         assert verb in VERBS, words
         VERBS[verb].make_context(verb, arguments)
 
