@@ -239,6 +239,15 @@ def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
         resolver.resolve_object_name("a1", site=site)
 
 
+def test_positions_in_a_unit_that_is_no_angle_are_refused(tmp_path: Path) -> None:
+    columns = (Column(name="name", type=STRING), Column(name="ra", unit="m"), Column(name="dec", unit="deg"))
+    with (
+        small(tmp_path, (local_table(columns=columns), objects())) as site,
+        pytest.raises(OverloadedError, match="the column ra cannot be converted to deg"),
+    ):
+        resolver.resolve_object_name("a1", site=site)
+
+
 def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
     columns = (
         Column(name="name", type=STRING),
