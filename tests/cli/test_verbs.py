@@ -479,3 +479,17 @@ def test_only_the_verb_that_is_called_is_loaded():
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "hven.site" not in done.stdout.splitlines()[-1]
     assert "hven.app._cli.init" in done.stdout.splitlines()[-1]
+
+
+def test_a_verb_of_a_package_may_have_verbs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "night_verbs.py").write_text(
+        "import typer\n\nnight = typer.Typer()\n\n\n@night.command('show')\ndef show(number: int) -> None:\n"
+        "    print(f'night {number}')\n\n\n@night.command('list')\ndef list_nights() -> None:\n    print('all nights')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    record = Verb(function="night_verbs:night", group_help="Nights of observations.", after="status")
+    monkeypatch.setattr(verbs, "list_package_verbs", lambda: {"night": record})
+    told = CliRunner().invoke(verbs.build_typer_app("night"), ["night", "show", "7"])
+    assert (told.exit_code, told.stdout) == (0, "night 7\n")
+    listed = CliRunner().invoke(verbs.build_typer_app("--help"), ["--help"]).stdout
+    assert re.search(r"Operate:\n(?: .*\n)* +night +Nights of observations\.", listed)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from asgi_client import Client
+from starlette.applications import Starlette
 
 import example_plugins
 from hven.descriptor import load_standard_descriptor
 from hven.model import plugins
+from hven.model.settings import Settings
 from hven.model.table import Column, Table
 from hven.model.types import STRING
-from hven.services.face import load_service_faces
+from hven.services.face import Capability, ServiceContext, ServiceFace, load_service_faces
+from hven.services.faces import tap
+from hven.site import Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.testing.face import FaceContract
 from shared import ROOT
 
@@ -131,3 +138,16 @@ def test_every_face_with_parameters_is_tried() -> None:
         "sia2",
         "ssa",
     }
+
+
+def test_a_face_adds_capabilities_to_those_of_tap(tmp_path: Path) -> None:
+    def list_night_capabilities(_: ServiceContext, tap_url: str) -> list[Capability]:
+        return [Capability(standard_id="ivo://night.example/plans", url=f"{tap_url}/plans")]
+
+    night = ServiceFace(name="night", title="Nights", list_tap_capabilities=list_night_capabilities)
+    with Site(Settings(directory=tmp_path)) as site:
+        context = replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL, ()), faces={"night": night})
+        route = next(route for route in tap.build_tap_routes(context) if route.path == "/tap/capabilities")
+        document = Client(Starlette(routes=[route])).get("/tap/capabilities").text
+    assert 'standardID="ivo://night.example/plans"' in document
+    assert "/tap/plans</accessURL>" in document
