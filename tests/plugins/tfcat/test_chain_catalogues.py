@@ -12,8 +12,8 @@ from hypothesis import strategies as some
 from hven.plugins.tfcat import coordinate_systems, tfcat_features
 from shared import EXAMPLES_FACTOR, ROOT
 
-sys.path.insert(0, str(ROOT / "tests/plugins/image_regions"))
-chain_features = pytest.importorskip("test_chain_features", reason="this needs the tests of image_regions")
+sys.path += [str(path.parent) for path in ROOT.glob("tests/plugins/*/test_chain_features.py")]
+chain_features = pytest.importorskip("test_chain_features", reason="this needs the tests of chain codes")
 close_walk, write_features = chain_features.close_walk, chain_features.write_features
 
 CRS = {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", "spectral_coords": {"type": "frequency", "unit": "MHz"}, "ref_position_id": "GEOCENTER"}}  # fmt: skip
