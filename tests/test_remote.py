@@ -249,7 +249,7 @@ def test_hven_new_takes_an_address(tmp_path, site):
 
 @pytest.mark.parametrize("path", ["/drip", "/slowly"])
 def test_a_server_that_never_ends_is_given_up(tmp_path, site, path):
-    with pytest.raises(UserError, match=r"has not sent everything within 0\.4 s"):
+    with pytest.raises(UserError, match=r"did not send the whole response within 0\.4 s"):
         http_client.download_file(site + path, tmp_path, allow_private=True, total_timeout_seconds=0.4)
     assert list(tmp_path.iterdir()) == []
 
@@ -265,7 +265,7 @@ def test_time_that_is_over_before_there_is_a_connection_ends_it_too(tmp_path, si
 
     monkeypatch.setattr(socket, "create_connection", slow)
     begun = len(Pages.seen)
-    with pytest.raises(UserError, match=r"has not sent everything within 0\.2 s"):
+    with pytest.raises(UserError, match=r"did not send the whole response within 0\.2 s"):
         http_client.download_file(site + path, tmp_path, allow_private=True, total_timeout_seconds=0.2)
     assert len(Pages.seen) == begun, "nothing is asked any more"
 

@@ -90,7 +90,7 @@ def test_target_time_of_timestamps_and_julian_dates(compute):
         ("light_time(d)", {}, "(column d) has no unit"),
         ("light_time(d)", {"d": "deg"}, "deg cannot be converted to km"),
         ("light_time(d, 'parsnip')", {}, "parsnip"),
-        ("light_time(d, 'km')", {"d": "au"}, "is in au, but the call gives km"),
+        ("light_time(d, 'km')", {"d": "au"}, "is in au, but the call states the unit km"),
         ("lon_360(d)", {"d": "km"}, "km cannot be converted to deg"),
         ("resolving_power(d, d2)", {"d": "nm", "d2": "Hz"}, "cannot be converted"),
         ("spectral_min(d, d2, 'Hz')", {}, "has no unit"),

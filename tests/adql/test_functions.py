@@ -548,7 +548,7 @@ def test_frames_of_polygons_and_of_nothing():
     points = [evaluate_expression(f"ivo_geom_transform('ICRS', 'FK4', POINT({a}, {b}))") for a, b in corners]
     assert polygon == pytest.approx([number for point in points for number in point], abs=1e-12)
     assert evaluate_expression("ivo_geom_transform('ICRS', 'FK4', NULL)") is None
-    with pytest.raises(BindError, match=r"no frame .Galactic.*GALACTIC"):
+    with pytest.raises(BindError, match=r".Galactic. is not a known frame.*GALACTIC"):
         evaluate_expression("ivo_geom_transform('ICRS', 'Galactic', POINT(1, 2))")
 
 

@@ -74,11 +74,11 @@ def test_metadata_of_the_first_part_stands():
         ),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT id, id + 1 FROM a) SELECT id FROM a",
-            "UNION combines rows of 1 columns",
+            "both sides of UNION must have the same number of columns, but they have 1 and",
         ),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT 'x' FROM a) SELECT id FROM a",
-            "is a number (id) on the left and a string",
+            "is a number (id) on the left, but a string",
         ),
         (
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION SELECT nothing FROM a) SELECT id FROM a",

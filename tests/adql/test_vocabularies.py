@@ -79,7 +79,7 @@ def test_it_matches_columns():
         ("gavo_vocmatch('uat', 'moons', 'a')", "for another vocabulary, write its terms: x IN ('a', 'b')"),
         (
             "gavo_vocmatch('product-type', 'imag', 'a')",
-            "no term 'imag' in the vocabulary product-type; did you mean 'image'?",
+            "the vocabulary product-type has no term 'imag'; did you mean 'image'?",
         ),
         ("gavo_vocmatch('product-type', 'qqq', 'a')", "use one of its terms: spatially-resolved-dataset, image"),
         ("gavo_vocmatch('product-type', 'a' || 'b', 'a')", "argument 2 (term) must be written as a literal"),

@@ -190,7 +190,7 @@ def test_what_is_known_of_them():
         ("SELECT MAX(RANK() OVER (ORDER BY x)) FROM s.t", "is not allowed in the argument of MAX"),
         ("SELECT SUM(RANK() OVER (ORDER BY x)) OVER () FROM s.t", "is not allowed in a window"),
         ("SELECT g, RANK() OVER (ORDER BY x) FROM s.t GROUP BY g", "column 'x' is neither in GROUP BY"),
-        ("SELECT RANK() FROM s.t", "RANK is a window function; write RANK"),
+        ("SELECT RANK() FROM s.t", "RANK is a window function and needs OVER; write RANK"),
         ("SELECT UPPER(g) OVER () FROM s.t", "UPPER is not allowed before OVER"),
         ("SELECT RANKK() OVER () FROM s.t", "did you mean 'RANK'"),
         ("SELECT RANK(DISTINCT x) OVER () FROM s.t", "DISTINCT"),
@@ -204,11 +204,11 @@ def test_what_is_known_of_them():
         ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "the window has no ORDER BY to form them; add ORDER BY"),
         (
             "SELECT SUM(x) OVER (ORDER BY g RANGE 1 PRECEDING) FROM s.t",
-            "RANGE with distances needs ORDER BY with one number",
+            "RANGE with distances needs an ORDER BY with exactly one numeric column",
         ),
         (
             "SELECT SUM(x) OVER (ORDER BY x, id RANGE 1 PRECEDING) FROM s.t",
-            "RANGE with distances needs ORDER BY with one number",
+            "RANGE with distances needs an ORDER BY with exactly one numeric column",
         ),
         ("SELECT SUM(x) OVER v FROM s.t WINDOW w AS (ORDER BY x)", "no window 'v'"),
         ("SELECT SUM(x) OVER ww FROM s.t WINDOW w AS (ORDER BY x)", "no window 'ww'; did you mean 'w'?"),

@@ -394,4 +394,4 @@ def test_a_store_that_is_damaged(site: Path) -> None:
         (site / "var" / extra).unlink(missing_ok=True)
     told = run_hven("status", "--site", site, expected_code=3).stderr
     assert "hven.sqlite" in told
-    assert "restore it from a backup" in told
+    assert "restore the system state from a backup" in told

@@ -104,7 +104,7 @@ def test_what_is_not_kept_is_told(site_directory: Path, site: Site, client: Clie
     assert "still finds the same rows" in client.get(path(whole)).text
     gone = client.get(f"{path(made)}/rows")
     assert gone.status == 410
-    assert "no longer kept: psz2.main" in gone.text
+    assert "no longer keeps the old states of psz2.main" in gone.text
 
 
 def test_a_page_says_one_row_where_there_is_one(client: Client) -> None:

@@ -57,7 +57,7 @@ def test_what_is_right(tmp_path: Path) -> None:
             "registry: two records have the id ivo://idoc/x; give each record its own id",
         ),
         ("{also: [no uri]}", "registry.also: 'no uri' is not a URI"),
-        ("{related: [{type: IsFriendOf}]}", "registry.related: 'IsFriendOf' is not a relation"),
+        ("{related: [{type: IsFriendOf}]}", "registry.related: 'IsFriendOf' is not a VOResource relation"),
         ("{related: [{type: IsPartOf, id: x}]}", "registry.related: 'x' is not an identifier"),
         ("{related: [{title: x}]}", "lacks the key 'type'"),
     ],

@@ -267,9 +267,9 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "broken", "told"),
     [
-        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct it: the plugin 'counts' of hven.panes, at hven_counts.py:"),
+        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct the pane: the plugin 'counts' of hven.panes, at hven_counts.py:"),
         ("COUNT(*) AS stars", "COUNT(*) AS stars, nowhere", "BindError: line 1, column "),
-        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'; correct it: its query or its template, in hven_counts"),
+        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'; correct the pane: its query or its template, in hven_counts"),
     ],
 )  # fmt: skip
 def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was: str, broken: str, told: str) -> None:
@@ -290,7 +290,9 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
         assert said.exit_code == 1
         with FaceContract().open_request_sender(tmp_path / "served") as ask:  # its error takes no page with it
             assert ask("/collections/tiny/stars").status_code == 200
-            assert ("applies" in was) == ("a plugin's test failed, in the plugin 'counts' of hven.panes" in caplog.text)
+            assert ("applies" in was) == (
+                "a plugin's test failed (error in the plugin 'counts' of hven.panes" in caplog.text
+            )
 
 
 def test_check_has_nothing_to_say_of_a_pane_that_works(tmp_path: Path) -> None:
@@ -349,7 +351,7 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ),
         (
             f"{MAKES}'scalar', 'A', '() -> TEXT', doc='')",
-            "cannot be loaded: UserError: A: there is no group 'scalar' of functions; use one of math, ",
+            "cannot be loaded: UserError: A: 'scalar' is not a group of functions; use one of math, ",
         ),
     ],
 )

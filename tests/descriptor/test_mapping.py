@@ -346,7 +346,10 @@ def test_lookups_by_several_keys(engine, directory, entries):
         ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges from 1 and from 3 overlap"),
         ("{from: n, table: x.csv, low: v, high: k, value: v}", "before it begins"),
         ("{from: n, table: x.csv, default: none}", "'none' is not a number"),
-        ("{from: [n, f], table: x.csv, key: [k, v], value: v}", "each of several keys must be text or a whole number"),
+        (
+            "{from: [n, f], table: x.csv, key: [k, v], value: v}",
+            "with several keys, each must be text or a whole number",
+        ),
     ],
 )
 def test_faults_of_lookups(directory, said, told):

@@ -69,5 +69,5 @@ def test_it_is_checked_with_its_place_and_all_faults_at_once(outcome: dict[str, 
     assert outcome["faults"] == [
         "1:11 audience must be text, not a map",
         "2:7 room must be a whole number, not 'big'",
-        "3:1 the descriptor has no key 'sponser'",
+        "3:1 'sponser' is not a valid key of the descriptor",
     ]

@@ -176,7 +176,7 @@ def test_what_rows_cover(asking: QueryRunner, site: Site, tmp_path: Path) -> Non
         [row["dec"] for row in shown] * units.deg,
         max_norder=search_regions.ROW_COVERAGE_ORDER,
     ), "cells of hidden rows are not told"
-    with pytest.raises(UserError, match="the search has no place"):
+    with pytest.raises(UserError, match="the search contains no place"):
         search_regions.build_region_moc(few)
 
 

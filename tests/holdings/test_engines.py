@@ -237,7 +237,7 @@ def test_the_verb(tmp_path: Path, other_engine: Any) -> None:
     run_hven("ingest", "things", "--site", tmp_path)
     told = run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
     assert "things.a: 3 rows are now in other" in told
-    assert "to prevent this, add `engine: other` to its descriptor" in told
+    assert "to prevent this, add `engine: other` to the descriptor" in told
     other_engine.away = True
     assert "engine other: the other database does not respond" in run_hven("status", "--site", tmp_path).stdout
     other_engine.away = False

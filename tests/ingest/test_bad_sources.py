@@ -106,7 +106,7 @@ def test_a_type_that_changed_midway(published_collection):
 def test_most_of_a_type_changed(published_collection):
     published_collection.put([{**one, "n": "many" if one["n"] >= 50 else one["n"]} for one in GOOD])
     message = published_collection.check_ingest_fails()
-    assert "150 of 200 rows of cat.t were rejected, more than 50%" in message
+    assert "150 of 200 rows of cat.t were rejected, more than the limit of 50%" in message
     assert "row 51" in message
 
 

@@ -39,13 +39,13 @@ GOOD = 'import pyarrow.compute as pc\n\ndef f(v) -> "float64":\n    return pc.mu
 AT = "    if 17.5 in v.to_pylist():\n"  # of row 17
 BAD = {  # what the function does at a row, and how it is told
     "raise": ("        1 / 0\n", ["ZeroDivisionError: division by zero (f.py:6)", "in row 17 of d.csv, with 17.5"]),
-    "exit": ("        os._exit(3)\n", ["it ended its process with exit code 3", "in row 17"]),
+    "exit": ("        os._exit(3)\n", ["the Python code ended its process with exit code 3", "in row 17"]),
     "leave": ("        sys.exit('enough')\n", ["SystemExit: enough", "in row 17"]),
-    "loop": (f"        {LOOP}\n", ["it gave no response within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
-    "segfault": ("        ctypes.string_at(0)\n", ["its process ended with SIGSEGV: a fault in compiled code", "in row 17"]),
-    "killed": ("        os.kill(os.getpid(), 9)\n", ["its process ended with SIGKILL", "in row 17"]),
-    "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["it needed more than 536,870,912 bytes of memory (python.memory in hven.toml)", "in row 17"]),
-    "array": ("        __import__('numpy').ones(2**28)\n", ["it needed more than 536,870,912 bytes of memory", "in row 17"]),
+    "loop": (f"        {LOOP}\n", ["the Python code gave no response within 2 s and was stopped (python.seconds in hven.toml)", "in row 17"]),
+    "segfault": ("        ctypes.string_at(0)\n", ["the process ended with SIGSEGV: a fault in compiled code", "in row 17"]),
+    "killed": ("        os.kill(os.getpid(), 9)\n", ["the process ended with SIGKILL", "in row 17"]),
+    "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["the Python code needed more than 536,870,912 bytes of memory (python.memory in hven.toml)", "in row 17"]),
+    "array": ("        __import__('numpy').ones(2**28)\n", ["the Python code needed more than 536,870,912 bytes of memory", "in row 17"]),
     "list": ("        return [1.0] * len(v)\n", ["the function f returned list, not an Arrow array"]),
     "short": ("        return v[1:]\n", ["the function f returned 19 values for 20 rows"]),
 }  # fmt: skip
@@ -157,7 +157,9 @@ def test_nothing_of_the_servers_environment_is_seen_but_where_things_are(tmp_pat
 
 def test_code_that_closes_the_way_to_its_process_is_stopped(tmp_path):
     (tmp_path / "f.py").write_text("import os, time\n\ndef f():\n    os.closerange(3, 1 << 20)\n    time.sleep(1e6)\n")
-    with pytest.raises(CuratorCodeError, match="it closed its connection to Hven, so Hven stopped its process"):
+    with pytest.raises(
+        CuratorCodeError, match="the Python code closed its connection to Hven, so Hven stopped the process"
+    ):
         CuratorProcess().call_function(tmp_path / "f.py", "f", [])
 
 
@@ -225,8 +227,14 @@ def test_a_file_that_cannot_be_imported_is_told_at_ingest(home, loops):
     loops(file.parent)
     for text, words in (
         ("import nothing_of_that_name\n" + GOOD, "f.py cannot be imported: ModuleNotFoundError"),
-        (GOOD + "\nimport os\nos._exit(5)\n", "f.py cannot be imported: it ended its process with exit code 5"),
-        (GOOD + f"\nimport os\nif True:\n        {LOOP}\n", "f.py cannot be imported: it gave no response within 2 s"),
+        (
+            GOOD + "\nimport os\nos._exit(5)\n",
+            "f.py cannot be imported: the Python code ended its process with exit code 5",
+        ),
+        (
+            GOOD + f"\nimport os\nif True:\n        {LOOP}\n",
+            "f.py cannot be imported: the Python code gave no response within 2 s",
+        ),
         (GOOD + "\ndel f\n", "f.py has no function 'f'"),
     ):
         file.write_text(text)
@@ -248,12 +256,12 @@ tables:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("os._exit(0)", r"rows\(\) after 2,500 rows: it ended its process with exit code 0"),
-        (LOOP.replace(" " * 8, " " * 4), r"rows\(\) after 2,500 rows: it gave no response within 2 s"),
-        ("ctypes.string_at(0)", r"rows\(\) after 2,500 rows: its process ended with SIGSEGV"),
+        ("os._exit(0)", r"rows\(\) after 2,500 rows: the Python code ended its process with exit code 0"),
+        (LOOP.replace(" " * 8, " " * 4), r"rows\(\) after 2,500 rows: the Python code gave no response within 2 s"),
+        ("ctypes.string_at(0)", r"rows\(\) after 2,500 rows: the process ended with SIGSEGV"),
         (
             "[bytearray(2**26) for _ in range(1000)]",
-            r"rows\(\) after 2,500 rows: it needed more than 536,870,912 bytes",
+            r"rows\(\) after 2,500 rows: the Python code needed more than 536,870,912 bytes",
         ),
         ("1 / 0", r"w\.py:6: ZeroDivisionError in rows\(\): division by zero"),
         ("sys.exit(1)", r"rows\(\) after 2,500 rows: SystemExit: 1"),

@@ -124,7 +124,7 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
         data.write_text(lines)
         with pytest.raises(
             DataError,
-            match=r"6 of 10 rows of cat.stars were rejected, more than 50%; most often: dec is not a latitude.*stars.csv row 1: dec = 95",
+            match=r"6 of 10 rows of cat.stars were rejected, more than the limit of 50%; most often: dec is not a latitude.*stars.csv row 1: dec = 95",
         ):
             ingest_collection(site, "cat")
         data.write_text("id,ra,dec,mag,name\n")

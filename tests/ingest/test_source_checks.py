@@ -78,7 +78,7 @@ def test_secrets_that_others_can_read_are_told_of_one_collection_too(tmp_path, m
         database.execute("CREATE TABLE x (x TEXT)")
     source = f"{{kind: sql, file: {tmp_path}/a.db, table: x}}"
     faults = check_source(tmp_path, source, code=0, secrets="A = 'b'\n", mode=mode)
-    assert any("every account on this machine can read it" in fault["message"] for fault in faults) is told
+    assert any("every account on this machine can read the file" in fault["message"] for fault in faults) is told
 
 
 @pytest.mark.parametrize(

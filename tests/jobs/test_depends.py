@@ -112,7 +112,7 @@ def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: Job
     assert found.phase == "ERROR"
     assert found.error == {
         "kind": "fatal",
-        "message": f"this job waited for the job {first.id}, which {said}; run that job again, then this one",
+        "message": f"this job waited for the job {first.id}, which {said}; run that job again, and then this job",
     }
     assert f"the job {second.id}, which ended in an error" in str(reload_job(site, third).error)
     assert found.ended is not None

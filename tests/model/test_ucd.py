@@ -42,7 +42,7 @@ def test_good_ucds(text):
     ("text", "why"),
     [
         ("em.opt.V", "may not come first"), ("phot.mag;stat.error", "'stat.error' may only come first"), ("pos.gal.lon", "write 'pos.galactic.lon'"), ("POS_EQ_RA_MAIN", "write 'pos.eq.ra;meta.main'"),
-        ("pos.eq.rra", "did you mean 'pos.eq.ra'"), ("phot.mag; em.opt.V", "must not contain spaces: write 'phot.mag;em.opt.V'"), ("meta.id;", "empty word"), ("pos..eq", "is not a UCD word"), ("%", "is not a UCD word"), ("ivoa:foo", "no word 'foo'"), ("meta.main", "may not come first"),
+        ("pos.eq.rra", "did you mean 'pos.eq.ra'"), ("phot.mag; em.opt.V", "must not contain spaces: write 'phot.mag;em.opt.V'"), ("meta.id;", "a word is missing"), ("pos..eq", "is not a UCD word"), ("%", "is not a UCD word"), ("ivoa:foo", "no word 'foo'"), ("meta.main", "may not come first"),
     ],
 )  # fmt: skip
 def test_bad_ucds_say_why(text, why):

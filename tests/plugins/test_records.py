@@ -523,7 +523,7 @@ def test_a_place_that_pages_do_not_have_is_a_fault(portal_package_place: Path) -
     clear_caches()
     messages = {fault.message for fault in plugins.find_plugin_faults()}
     assert messages
-    assert all("pages have no place 'roof': use one of header, " in message for message in messages)
+    assert all("'roof' is not a place on a page; use one of header, " in message for message in messages)
 
 
 @pytest.mark.usefixtures("portal_package_place")

@@ -127,7 +127,7 @@ def test_its_value_is_checked(tmp_path: Path) -> None:
     assert find_faults(tmp_path, DESCRIPTOR) == []
     for written, message in {
         "lengths: name": "tables.main.source.lengths: expected a mapping, found 'name'",
-        "lengths: {off: name}": "tables.main.source.lengths has no option 'off'",
+        "lengths: {off: name}": "'off' is not a valid option of tables.main.source.lengths",
         "lengths: {of: title}": "lengths: the source has no column 'title'",
     }.items():
         faults = find_faults(tmp_path, DESCRIPTOR.replace("lengths: {of: name}", written))

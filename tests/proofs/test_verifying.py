@@ -180,7 +180,7 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     assert site.get_published_state().version != version  # what readers keep of before is not taken for this
     (damage,) = site.get_published_state().damages
     assert (damage.table, damage.snapshot, damage.served_snapshot) == ("a.main", new.id, old.id)
-    assert f"the snapshot {old.id} is served instead; to restore them, run `hven ingest a`" in damage.owner_message
+    assert f"the snapshot {old.id} is served instead; to restore the rows, run `hven ingest a`" in damage.owner_message
     (told,) = site.store.schedules.list_alerts()
     assert (told.kind, told.collection) == ("damaged", "a")
     assert (

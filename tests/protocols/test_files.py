@@ -136,7 +136,7 @@ def test_faults_have_their_place(tmp_path):
         ingest_collection(site, "paper")
     told = [str(fault) for fault in caught.value.faults]
     assert any("paper.yaml:4:5: files: /etc/passwd is not in the descriptor's directory" in line for line in told)
-    assert any("has no key 'titel'; did you mean 'title'?" in line for line in told)
+    assert any("'titel' is not a valid key of files; did you mean 'title'?" in line for line in told)
     with (
         open_site_with_descriptor(tmp_path / "two", PAPER.replace("README.md", "README.txt"), {}) as site,
         pytest.raises(Exception, match="no file") as error,

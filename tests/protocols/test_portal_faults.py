@@ -326,10 +326,10 @@ def test_programs_read_english(client: Client) -> None:
 
 
 def test_an_error_keeps_its_own_words() -> None:
-    error = ParamError("the query is missing", remedy="send QUERY by POST, as to /tap/sync")
+    error = ParamError("the query is missing", remedy="send QUERY by POST, as you would to /tap/sync")
     assert get_message_translator("fr").translate_message_and_remedy(error) == {
         "message": "il manque la requête",
         "remedy": "envoyez QUERY par POST, comme à /tap/sync",
     }
-    assert str(error) == "the query is missing; send QUERY by POST, as to /tap/sync"
+    assert str(error) == "the query is missing; send QUERY by POST, as you would to /tap/sync"
     assert get_message_translator("en").translate_message_and_remedy(UserError("x")) == {"message": "x", "remedy": ""}

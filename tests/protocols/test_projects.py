@@ -168,7 +168,7 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         twice = run_hven("project", "add-member", "hesiod", "bob", "--role", "owner", "--site", tmp_path).stdout
         assert (
             twice
-            == "bob has the role reader in hesiod; several roles (reader and owner); the one with the fewest rights applies\n"
+            == "bob has the role reader in hesiod; several roles (reader and owner); the role with the fewest rights applies\n"
         )
         shown = json.loads(run_hven("project", "show", "hesiod", "--json", "--site", tmp_path).stdout)
         assert {(one["account"], one["role"]) for one in shown} == {("anna", "curator"), ("bob", "reader")}

@@ -157,7 +157,7 @@ def test_what_is_not_known_matches_nothing(site: Site) -> None:
         ("TIME=NaN", "UsageFault: TIME='NaN' has an end that is not a number"),
         (
             "BAND=red",
-            "UsageFault: BAND='red' is not an interval; write one number or two in m, such as 1 2 or -Inf 2",
+            "UsageFault: BAND='red' is not an interval; write one or two numbers in m, such as 1 2 or -Inf 2",
         ),
         ("BAND=1 2 3", "BAND='1 2 3' is not an interval"),
         ("DPTYPE=spectrum", "UsageFault: DPTYPE='spectrum' is not valid; use one of image, cube"),

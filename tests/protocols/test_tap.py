@@ -69,7 +69,7 @@ def test_parameters_that_a_service_does_not_know_change_no_row_and_are_told(clie
     )
     answers = [client.ask("GET", path, urlencode([*known, *more]).encode()) for more in ([], spurious)]
     warning = etree.fromstring(answers[1].body).find(".//v:INFO[@name='warning']", V).get("value")
-    assert warning.startswith("not used: DUMMY, N\\x00\\n<UMBER; known parameters: ")
+    assert warning.startswith("parameters that are not used: DUMMY, N\\x00\\n<UMBER; known parameters: ")
     assert re.sub(rb'<INFO name="warning".*?/>\n', b"", answers[1].comparable_body) == answers[0].comparable_body
     assert answers[0].headers["etag"] != answers[1].headers["etag"]
     csv = client.ask("GET", path, urlencode([*known, *spurious, ("RESPONSEFORMAT", "csv")]).encode())

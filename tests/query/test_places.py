@@ -66,12 +66,12 @@ def test_a_remembered_plan_says_the_place_in_the_text_that_was_sent(site):
 @pytest.mark.parametrize(
     ("shape", "at", "why"),
     [
-        ("CIRCLE(0, 0, -1)", 14, "the radius of a CIRCLE is -1; give a radius of 0 or more"),
-        ("CIRCLE(POINT(1, 2), -0.5)", 21, "the radius of a CIRCLE is -0.5"),
-        ("POINT(0, 95)", 10, "the latitude of a POINT is 95; give a latitude from -90 to 90"),
-        ("POINT('ICRS', 0, -90.5)", 18, "the latitude of a POINT is -90.5"),
-        ("POLYGON(1, 2, 3, 91, 5, 6)", 18, "the latitude of a POLYGON is 91"),
-        ("BOX(1, -91, 2, 3)", 8, "the latitude of a BOX is -91"),
+        ("CIRCLE(0, 0, -1)", 14, "the radius of a CIRCLE cannot be -1; give a radius of 0 or more"),
+        ("CIRCLE(POINT(1, 2), -0.5)", 21, "the radius of a CIRCLE cannot be -0.5"),
+        ("POINT(0, 95)", 10, "the latitude of a POINT cannot be 95; give a latitude from -90 to 90"),
+        ("POINT('ICRS', 0, -90.5)", 18, "the latitude of a POINT cannot be -90.5"),
+        ("POLYGON(1, 2, 3, 91, 5, 6)", 18, "the latitude of a POLYGON cannot be 91"),
+        ("BOX(1, -91, 2, 3)", 8, "the latitude of a BOX cannot be -91"),
     ],
 )
 def test_constants_that_are_no_shape_are_refused_where_they_stand(site, shape, at, why):
@@ -85,7 +85,7 @@ def test_a_remembered_plan_takes_no_such_constant(site):
     good = "SELECT id FROM big.main WHERE CONTAINS(POINT(x, x), CIRCLE(1.5, {}, 1)) = 1"
     assert run_query(good.format("1.5"), site=site).read_table().num_rows == 1
     assert run_query(good.format("80.0"), site=site).read_table().num_rows == 0
-    with pytest.raises(BindError, match="the latitude of a CIRCLE is 95"):
+    with pytest.raises(BindError, match="the latitude of a CIRCLE cannot be 95"):
         run_query(good.format("95.0"), site=site)
     assert run_query(good.format("1.5"), site=site).read_table().num_rows == 1
 
@@ -100,7 +100,7 @@ def test_circles_of_rows_with_a_negative_radius_hold_nothing(site):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("SELECT id FROM TAP_UPLOAD.t", "line 1, column 16: no table 'TAP_UPLOAD.t': this request uploads none; send the table with UPLOAD=t,param:t"),
+        ("SELECT id FROM TAP_UPLOAD.t", "line 1, column 16: there is no table 'TAP_UPLOAD.t', because this request uploads no tables; send the table with UPLOAD=t,param:t"),
         ("SELECT gaiafunc(x) FROM big.main", "no function GAIAFUNC; see the functions"),
         ("SELECT sqr(x) FROM big.main", "did you mean 'SQRT'?"),
         ("SELECT IN_UNIT(DISTANCE(0, 0, x, x), 'degrees') FROM big.main", "'degrees' is not the VOUnits spelling of this unit; write 'deg'"),
@@ -121,4 +121,4 @@ def test_uploads_that_came_are_named(site):
     uploads = {"TAP_UPLOAD.mine": (table, pa.table({"n": [1]}, schema=table.arrow_schema))}
     with pytest.raises(BindError) as caught:
         run_query("SELECT * FROM TAP_UPLOAD.other", site=site, uploads=uploads)
-    assert "no table 'TAP_UPLOAD.other': this request uploads TAP_UPLOAD.mine; " in str(caught.value)
+    assert "there is no table 'TAP_UPLOAD.other'; this request uploads TAP_UPLOAD.mine; " in str(caught.value)

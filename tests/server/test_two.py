@@ -54,7 +54,7 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
     run_hven("ingest", "cat", "--site", site)
     with serve_site(site, workers=1, log="one.log") as one:
         with serve_site(site, workers=1, log="two.log") as two:
-            assert "also serves this site; both share its data, jobs and schedule" in two.log.read_text()
+            assert "also serves this site; both processes share its data, jobs and schedule" in two.log.read_text()
             for number in range(12):
                 begin((one, two)[number % 2])
             for server in (one, two):

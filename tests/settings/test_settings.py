@@ -120,10 +120,10 @@ tables = ["a"]
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('name = "x\nport = 1\n', "hven.toml:1:10: not TOML: Illegal character '\\n'"),
-        ("name = x\n", "hven.toml:1:8: not TOML: Invalid value"),
-        ('name = "a"\nname = "b"\n', "hven.toml:2:11: not TOML: Cannot overwrite a value"),
-        ("[limits\n", "hven.toml:1:8: not TOML"),
+        ('name = "x\nport = 1\n', "hven.toml:1:10: the file is not valid TOML: Illegal character '\\n'"),
+        ("name = x\n", "hven.toml:1:8: the file is not valid TOML: Invalid value"),
+        ('name = "a"\nname = "b"\n', "hven.toml:2:11: the file is not valid TOML: Cannot overwrite a value"),
+        ("[limits\n", "hven.toml:1:8: the file is not valid TOML"),
     ],
 )
 def test_bad_toml(tmp_path, text, said):
@@ -132,7 +132,7 @@ def test_bad_toml(tmp_path, text, said):
 
 def test_bad_bytes(tmp_path):
     (tmp_path / "hven.toml").write_bytes(b'name = "x"\ntitle = "caf\xe9"\n')
-    with pytest.raises(DescriptorError, match=r"hven\.toml:2: not UTF-8"):
+    with pytest.raises(DescriptorError, match=r"hven\.toml:2: the file is not UTF-8"):
         load_settings(tmp_path, {})
 
 
@@ -325,8 +325,8 @@ path = "x"
         "hven.toml:1: logo: '../x.svg' is not valid; expected a picture beside hven.toml, such as 'logo.svg'" in found
     )
     assert "hven.toml:3: portals.none.titel: there is no such setting; did you mean 'title'?" in found
-    assert any(fault.startswith("hven.toml:2: portals.none: it has neither host nor path") for fault in found)
-    assert any(fault.startswith("hven.toml:4: portals.both: it has both a host and a path") for fault in found)
+    assert any(fault.startswith("hven.toml:2: portals.none: the portal has neither host nor path") for fault in found)
+    assert any(fault.startswith("hven.toml:4: portals.both: the portal has both a host and a path") for fault in found)
     assert any(fault.startswith("hven.toml:7: portals.again: portals.both already uses x.y") for fault in found)
     assert any(fault.startswith("hven.toml:9: portals.taken: /tap is the path of a service") for fault in found)
     assert any("portals.Bad" in fault for fault in found)

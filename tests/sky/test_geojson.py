@@ -116,11 +116,11 @@ def test_the_other_hand_is_turned_and_told():
         (polygon([(0, 0), (1, 0)]), "a ring has fewer than three vertices"),
         (polygon([(None, 0), (1, 0), (1, 1)]), "a longitude or latitude is not a number"),
         (polygon([("a", 0), (1, 0), (1, 1)]), "a position is not a pair of numbers"),
-        (polygon([(0, 0), (1e9, 0), (1, 1)]), "a longitude is beyond ten turns: 1e+09"),
+        (polygon([(0, 0), (1e9, 0), (1, 1)]), "a longitude is beyond 3600 degrees: 1e+09"),
         (polygon([(0, 0), (1, 0), (2, 0)]), "self-intersection"),
         ({"type": "Point", "coordinates": [1, 2]}, "a Point has no area"),
         ({"type": "Polygon"}, "coordinates are not lists of lists of positions"),
-        ({"type": "Square"}, "'Square' is not a GeoJSON geometry type"),
+        ({"type": "Square"}, "the type of a geometry is 'Square', but it must be one of"),
         ({"type": "GeometryCollection"}, "geometries is not a list, or is nested too deeply"),
     ],
 )
@@ -139,7 +139,7 @@ def test_what_is_no_region_is_said_by_row(geometry, fault):
     [
         ("", "the document is empty"),
         ("{", "the document is not JSON: unexpected end of data: line 1 column 2"),
-        ("[]", "the document's type is None, which is not a GeoJSON type: FeatureCollection"),
+        ("[]", "the document's type is None, but it must be one of the GeoJSON types FeatureCollection"),
         ('{"type": "x"}', "the document's type is 'x'"),
         ('{"type": "FeatureCollection"}', "features is not a list of objects"),
     ],

@@ -77,7 +77,7 @@ def test_frames_of_the_sky_are_turned():
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("foo", "'foo' is not a shape: Position, Circle"),
+        ("foo", "'foo' is not a shape; use Position, Circle"),
         ("point 1 2", "a point has no area"),
         ("Position ICRS 1 2", "a point has no area"),
         ("polygon 0 0 10 10 10 0 0 10", "self-intersection at 5.000000 +5.057515"),
@@ -123,7 +123,7 @@ def test_mocs_of_mocpy(tmp_path):
 
 def test_what_is_no_moc():
     for data, said in (
-        (b'{"6": [1', "a MOC in JSON is an object of orders"),
+        (b'{"6": [1', "a MOC in JSON must be an object of orders"),
         (b'{"30": [1]}', "order 30 is above 29"),
         (b"SIMPLE  =   x", "the FITS file has no table"),
         (
@@ -180,7 +180,7 @@ def test_ds9_and_casa():
     ("data", "said"),
     [
         (b" \n", "the file is empty"),
-        (b"hello", "Hven cannot read regions from this file, but from GeoJSON, DS9"),
+        (b"hello", "Hven cannot read regions from this file; it reads GeoJSON, DS9"),
         (b'{"a": 1}', "Hven cannot read regions from this file"),
         (b'{"type": "x"}', "the document's type is 'x'"),
     ],

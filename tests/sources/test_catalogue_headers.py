@@ -260,7 +260,7 @@ def test_names_of_the_descriptor_replace_those_of_a_header(tmp_path):
     path.write_text("# 1 NUMBER  Number\n# 2 FLUX  Flux [count]\n1 2.5\n2 3.5\n")
     assert read_rows(path, names=["n", "f"])[0] == {"n": 1, "f": 2.5}
     assert open_table(path, names=["n", "f"]).list_columns()[1].unit == "count"
-    with pytest.raises(SourceError, match="`names` has 3 names, but the header has 2 fields"):
+    with pytest.raises(SourceError, match="`names` contains 3 names, but the header has 2 fields"):
         open_table(path, names=["a", "b", "c"]).list_columns()
 
 

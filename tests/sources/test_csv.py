@@ -142,7 +142,8 @@ def test_each_file_has_its_own_record_of_units(write):
     assert source.list_guessed_options() == {}, "a row of the second file would be taken for its units"
     assert [row["id"] for row in rows(first.parent / "a?.csv")] == [1, 11, 12]
     with pytest.raises(
-        SourceError, match="record below the names contains '11', which is not a unit as `units: true` states"
+        SourceError,
+        match="record below the names contains '11', which is not a unit, although `units: true` announces units",
     ):
         rows(first.parent / "a?.csv", units=True)
     write("id,flux\n,mJy\n11,2.5\n12,3.5\n", "a2.csv")
@@ -153,7 +154,7 @@ def test_each_file_has_its_own_record_of_units(write):
 @pytest.mark.parametrize(
     ("values", "options", "said"),
     [
-        (["1.5", "2", "n.m.", "4"], {}, "3 of the 4 sampled values are numbers, but not row 3 'n.m.'"),
+        (["1.5", "2", "n.m.", "4"], {}, "3 of the 4 sampled values are numbers; exceptions: row 3 'n.m.'"),
         (["1.5", "2", "n.m.", "x4"], {}, None),
         (["1,5", "2", "3,25"], {}, "write `decimal: ','` in the source"),
         (["1,5", "2", "3,25"], {"pointed": 0.5}, None),
@@ -163,7 +164,7 @@ def test_each_file_has_its_own_record_of_units(write):
         (
             ["2011-02-03", "2011-02-04", "2011-02-05", "lost"],
             {},
-            "dates in the format ISO 8601, but not row 4 'lost'; map the column with parse_time(v)",
+            "dates in the format ISO 8601; exceptions: row 4 'lost'; map the column with parse_time(v)",
         ),
         (["2011-02-03", "lost"], {}, None),
     ],
@@ -321,22 +322,22 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         ("a,b\n1,x\n".encode("utf-16"), {}, "NUL bytes.*encoding: utf-16"),
         (b"a,b,c\n1,2,3\n4,5,6\n", {"delimiter": ";"}, "delimiter ';' gives a single column; write `delimiter: comma`, which gives 3 columns"),
         (b"a,b\n1,2\n", {"delimiter": "::"}, "more than one character"),
-        (b"a,b\n1,2\n", {"names": ["x", "y", "z"], "header": True}, "`names` has 3 names, but the header has 2"),
+        (b"a,b\n1,2\n", {"names": ["x", "y", "z"], "header": True}, "`names` contains 3 names, but the header has 2"),
         (b"a,b\n1,2\n", {"types": {"c": "int32"}}, "no column 'c'"),
         (b"a,b\n1,2\n", {"types": {"a": "number"}}, "no type 'number'"),
-        (b"a,b,c\n" + b"1,2\n1,2,3,4\n1\n" * 9, {}, r"a\.csv:1: no delimiter splits all lines into the same number of fields \(comma: 1 to 4\)"),
+        (b"a,b,c\n" + b"1,2\n1,2,3,4\n1\n" * 9, {}, r"a\.csv:1: no delimiter splits all lines into the same number of fields; with the delimiter comma, the lines have 1 to 4 fields"),
         (b"1989 1  2 3\n1989 1 B 2 3\n1989 1 B 2 3 4\n" * 9, {}, "kind: fixed"),
         (b'{"type": "FeatureCollection"}\n', {}, "looks like JSON"),
         (b"<!DOCTYPE html><html></html>\n", {}, "looks like XML or HTML"),
         (b'<resource schema="mars">\n', {}, r"looks like a DaCHS resource descriptor .*; give `hven new` the data .*from-dachs\.md"),
-        (b"\n\n<html>\n<body>404</body></html>\n", {}, r"a\.csv:3: this looks like XML or HTML"),
+        (b"\n\n<html>\n<body>404</body></html>\n", {}, r"a\.csv:3: the file looks like XML or HTML"),
         (b"<h1>Not found</h1>\n", {}, "looks like XML or HTML"),
         (b"<observations>\n <o/>\n</observations>\n", {}, "looks like XML or HTML, .*; write `kind: votable` for a VOTable and `kind: xml` for other XML"),
         (b"|Sx||1187|\n<stream>\n", {}, "looks like a das2 or das3 stream"),
         (b"[00]000088<stream>\n[01]000412<packet>\n", {}, "looks like a das2 or das3 stream"),
         (b"title = a\nrights = b\nregime = c, d\nsky = e\n", {}, "looks like lines of `key = value`"),
         (b"def f(a, b):\n    return a\nf(1, 2)\nx\ny\n", {}, "looks like running text or a program"),
-        (b"label\n" * 3000 + bytes(range(1, 256)) * 99, {"encoding": "latin-1"}, "a.csv is binary"),
+        (b"label\n" * 3000 + bytes(range(1, 256)) * 99, {"encoding": "latin-1"}, "a.csv is a binary file"),
         (b"\x89HDF\r\n\x1a\n\0\0", {}, "a.csv is an HDF5 or netCDF 4 file"),
         (b"1," * 20_000 + b"1\n", {}, "a record has 20,001 fields"),
         (b'a,b\n1,"never closed\n' + b"2,y\n" * 2_000_000, {}, r"a\.csv:\d+: a quoted value begins here and does not end"),
@@ -352,7 +353,7 @@ def test_faults_of_a_file_are_told_with_place_and_remedy(write, monkeypatch, con
 def test_a_resource_descriptor_of_dachs_is_known_by_its_name(tmp_path):
     path = tmp_path / "q.rd"
     path.write_text('<?xml version="1.0"?>\n<!-- Mars -->\n<resource schema="mars"/>\n')
-    with pytest.raises(SourceError, match=r"q\.rd:1: this looks like a DaCHS resource descriptor .*from-dachs\.md"):
+    with pytest.raises(SourceError, match=r"q\.rd:1: the file looks like a DaCHS resource descriptor .*from-dachs\.md"):
         rows(path)
 
 
@@ -409,7 +410,7 @@ def test_a_file_without_a_column_is_told(tmp_path):
     (tmp_path / "1.csv").write_text("x,y\n1,2\n")
     (tmp_path / "2.csv").write_text("x,z\n1,2\n")
     source = csv.open(csv.Options(files=["*.csv"]), SourceContext(directory=tmp_path))
-    with pytest.raises(SourceError, match=r"2\.csv: there is no column 'y', but 1\.csv has one"):
+    with pytest.raises(SourceError, match=r"2\.csv: the file has no column 'y', unlike 1\.csv"):
         list(source.read_batches())
 
 

@@ -190,7 +190,7 @@ def test_tables_are_chosen_by_number_or_name(tmp_path):
     ]
     with pytest.raises(
         SourceError,
-        match=r"a\.fits: there is no table HDU 'three' among 4 HDUs; choose one of its tables: 2 ONE, 3 TWO",
+        match=r"a\.fits: there is no table HDU 'three' in the file, which has 4 HDUs; choose one of its tables: 2 ONE, 3 TWO",
     ):
         open_source(path, hdu="three").list_columns()
 
@@ -205,7 +205,7 @@ def test_broken_files_are_told(tmp_path):
     with pytest.raises(SourceError, match="not a FITS file"):
         open_source(path).list_columns()
     theirs.PrimaryHDU(np.zeros(3)).writeto(path, overwrite=True)
-    with pytest.raises(SourceError, match="there is no table among 1 HDU; write `mode: header`"):
+    with pytest.raises(SourceError, match="there is no table in the file, which has 1 HDU; write `mode: header`"):
         open_source(path).list_columns()
 
 
@@ -324,7 +324,7 @@ def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
         {"A": 3, ROW_NUMBER_COLUMN: 3},
     ]
     assert [(item.file, item.row) for item in rejects] == [("2.fits", 2)]
-    with pytest.raises(SourceError, match=r"2\.fits: not a FITS file"):
+    with pytest.raises(SourceError, match=r"2\.fits: the file is not a FITS file"):
         table(open_source(tmp_path / "*.fits", mode="header", cards=["A"]))
 
 

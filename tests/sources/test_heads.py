@@ -102,7 +102,7 @@ def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatc
 
     monkeypatch.setattr(source, "read_header", growing)
     assert read(source) == [{"N": 0}, {"N": 2}]
-    assert [(one.file, one.reason) for one in rejects] == [("1.fits", "changed while Hven was reading it")]
+    assert [(one.file, one.reason) for one in rejects] == [("1.fits", "the file changed while Hven was reading it")]
 
 
 def test_one_in_ten_that_cannot_be_read_and_one_that_is_gone(tmp_path):

@@ -231,7 +231,7 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
         options=ONE_ATTEMPT,
         authorization="Basic YTpi",
     )
-    with pytest.raises(SourceError, match="did not return a token, but status 401"):
+    with pytest.raises(SourceError, match=r"returned no token \(status 401\)"):
         _request_service(fake, service)
     service._allow_private = False
     with pytest.raises(SourceError, match="over plain http, where others can read it"):

@@ -181,16 +181,18 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
     assert str(fault) == (
         "the system state has rows of the plug-in package notebook (notes), which `plugins` in hven.toml does not "
         "list; "
-        "add 'notebook' to `plugins` to use them; backups contain them"
+        "add 'notebook' to `plugins` to use these rows; backups contain them"
     )
     assert fault.severity == "warning"
-    with pytest.raises(StorageError, match=r"a table 'notes'.*add the plug-in package 'notebook', to which it belongs"):
+    with pytest.raises(
+        StorageError, match=r"a table 'notes'.*add the plug-in package 'notebook', to which the table belongs"
+    ):
         BACKUPS["restore"](whole, tmp_path / "without")
     install()
     with Site(settings) as site:
         BACKUPS["write"](site, gone)
     assert "package notebook (notes), which is not installed" in str(find_state_faults(settings)[0])
-    with pytest.raises(StorageError, match=r"a table 'notes'.*use the version of Hven that wrote it"):
+    with pytest.raises(StorageError, match=r"a table 'notes'.*use the version of Hven that wrote the archive"):
         BACKUPS["restore"](gone, tmp_path / "without")
     install(RECORD)
     for path in (whole, left_out, gone):

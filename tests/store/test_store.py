@@ -345,7 +345,7 @@ def test_what_was_published_later_is_newer_whatever_the_clock_said(store):
 
 def test_errors_of_the_database_are_told_in_plain_words(tmp_path):
     (tmp_path / "hven.sqlite").write_bytes(b"no database " * 1000)
-    with pytest.raises(StorageError, match=r"damaged.*restore it from a backup"):
+    with pytest.raises(StorageError, match=r"damaged.*restore the system state from a backup"):
         StateStore(tmp_path)
     with pytest.raises(StorageError, match="cannot be used"):
         StateStore(tmp_path, "nonsense")

@@ -421,7 +421,7 @@ class ExpressionBinder(WindowBinder, ABC):
         operand, converted_subquery = self.make_comparable(operand, bound_subquery, "IN", subquery.text_offset)
         if converted_subquery is not bound_subquery:
             operand_name = self.describe_expression(operand, name_only=True)
-            message = format_message("IN compares {value} with booleans", operand_name)
+            message = format_message("IN cannot compare {value} with booleans", operand_name)
             self.raise_bind_error(message, subquery.text_offset, "write SELECT CAST(.. AS INTEGER)")
         return operand, bound_subquery
 

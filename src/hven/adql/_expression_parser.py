@@ -390,11 +390,13 @@ class ExpressionParser(WindowParser, ABC):
                 return
             message = "|| joins strings"
             if letter:
-                message = format_message("|| joins strings; this is {said}", describe_kind_letter(letter))
+                message = format_message("|| joins strings, but this operand is {said}", describe_kind_letter(letter))
             remedy = "turn it into a string with CAST(x AS VARCHAR)" if letter == "n" else ""
             self.raise_parse_error(message, remedy, text_offset=text_offset)
         if letter and letter != "n":
-            message = format_message("{op} needs numbers; this is {said}", operator, describe_kind_letter(letter))
+            message = format_message(
+                "{op} needs numbers, but this operand is {said}", operator, describe_kind_letter(letter)
+            )
             remedy = "join strings with ||" if letter == "s" and operator == "+" else ""
             self.raise_parse_error(message, remedy, text_offset=text_offset)
 
@@ -483,7 +485,7 @@ class ExpressionParser(WindowParser, ABC):
         self.token_index += 1
         if self.tags[self.token_index] == "[":
             self.raise_parse_error(
-                "an element of an array has no elements",
+                "an array element cannot be indexed again",
                 "write all indices of an array in one pair of brackets: a[i, j]",
             )
         self.depth -= 1
@@ -495,12 +497,14 @@ class ExpressionParser(WindowParser, ABC):
         signs: list[tuple[str, int]] = []
         while (tag := self.tags[self.token_index]) in {"-", "+", "~"}:
             if tag != "~" and signs and signs[-1][0] != "~":
-                self.raise_parse_error("two signs in a row", "put the inner one in parentheses: -(-x)")
+                self.raise_parse_error(
+                    "a sign cannot directly follow another sign", "put the inner sign in parentheses: -(-x)"
+                )
             if tag == "~" and self.is_adql_2_0:
                 self.raise_unexpected_token("a value (ADQL 2.0)")
             signs.append((tag, self.text_offsets[self.token_index]))
             if len(signs) > MAX_NESTING_DEPTH:
-                self.raise_parse_error("too many operators in a row", "write ~~x as x")
+                self.raise_parse_error("too many operators follow each other", "write ~~x as x")
             self.token_index += 1
         operand_index = self.token_index
         node = self.parse_primary()
@@ -508,7 +512,9 @@ class ExpressionParser(WindowParser, ABC):
         letter = infer_kind_letter(node)
         if letter and letter != "n":
             last_sign, _ = signs[-1]
-            message = format_message("{op} needs a number; this is {said}", last_sign, describe_kind_letter(letter))
+            message = format_message(
+                "{op} needs a number, but this operand is {said}", last_sign, describe_kind_letter(letter)
+            )
             self.raise_parse_error(message, text_offset=self.text_offsets[operand_index])
         for sign, text_offset in reversed(signs):
             node = UnaryOperation(sign, node, text_offset=text_offset)

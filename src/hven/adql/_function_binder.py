@@ -114,7 +114,7 @@ class FunctionBinder(TypeChecker, ABC):
         """Refuse a function that this service does not have, or that needs OVER."""
         name = node.name.upper()
         if name in WINDOW_FUNCTIONS:
-            message = format_message("{name} is a window function", name)
+            message = format_message("{name} is a window function and needs OVER", name)
             window_remedy = format_message("write {name}(..) OVER (ORDER BY ..)", name)
             self.raise_bind_error(message, node.text_offset, window_remedy)
         remedy = FOREIGN_FUNCTION_REMEDIES.get(name, "")
@@ -127,7 +127,9 @@ class FunctionBinder(TypeChecker, ABC):
         if node.distinct or node.star:
             quantifier = "DISTINCT" if node.distinct else "*"
             message = format_message(
-                "{what} is allowed only in aggregate functions, and {name} is not one", quantifier, function_name
+                "{what} is allowed only in aggregate functions, but {name} is not an aggregate function",
+                quantifier,
+                function_name,
             )
             self.raise_bind_error(message, node.text_offset)
 
@@ -177,8 +179,8 @@ class FunctionBinder(TypeChecker, ABC):
             outer_scope = outer_scope.outer_scope
         if read_sources & outer_sources and not read_sources & own_sources:
             function_name = node.name.upper()
-            message = format_message("{name} uses only columns of the outer query", function_name)
-            remedy = "move it to the outer query, or use a column of this subquery's FROM in it"
+            message = format_message("{name} in this subquery uses only columns of the outer query", function_name)
+            remedy = "move the function to the outer query, or use a column of this subquery's FROM as its argument"
             self.raise_bind_error(message, node.text_offset, remedy)
 
     def bind_call_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:
@@ -372,7 +374,7 @@ class FunctionBinder(TypeChecker, ABC):
             if not all(classify_value(arg) in {"number", "null"} for arg in coordinates):
                 coordinates = args  # some corners are point values: the others must stay points too
             elif len(coordinates) % 2:
-                message = format_message("POLYGON has {count} coordinates, so one is missing", len(coordinates))
+                message = format_message("POLYGON has an odd number of coordinates ({count})", len(coordinates))
                 self.raise_bind_error(message, node.text_offset, "give the longitude and latitude of each corner")
         if len(coordinates) >= 2 and all(classify_value(arg) != "point" for arg in coordinates):
             self._check_coordinate_bounds(name, coordinates)
@@ -417,7 +419,7 @@ class FunctionBinder(TypeChecker, ABC):
             return
         signed_value = sign * number.value
         if not minimum <= signed_value <= maximum:
-            message = format_message("{name} is {value}", quantity_name, signed_value)
+            message = format_message("{name} cannot be {value}", quantity_name, signed_value)
             self.raise_bind_error(message, arg.text_offset, remedy)
         if number.slot >= 0:
             if sign < 0:  # the slot holds the number without its sign
@@ -512,7 +514,7 @@ class FunctionBinder(TypeChecker, ABC):
         for arg in args[:2]:
             frame_name = arg.value if isinstance(arg, Literal) else None
             if frame_name not in frames.ROTATION_FRAMES:
-                message = format_message("{name}: there is no frame {frame!r}", node.name, frame_name)
+                message = format_message("{name}: {frame!r} is not a known frame", node.name, frame_name)
                 remedy = suggest_spelling(str(frame_name), frames.ROTATION_FRAMES)
                 remedy = remedy or format_message("use one of {names}", ", ".join(frames.ROTATION_FRAMES))
                 self.raise_bind_error(message, arg.text_offset, remedy)
@@ -523,13 +525,13 @@ class FunctionBinder(TypeChecker, ABC):
         for bound in args[1:3]:
             if not require_meta(bound).constant:
                 message = format_message(
-                    "{name}: the bounds must be the same in every row, but this one is not", node.name
+                    "{name}: the bounds must be the same in every row, but this bound depends on the row", node.name
                 )
                 self.raise_bind_error(message, bound.text_offset)
         bin_argument = args[3]
         bin_count = bin_argument.value if isinstance(bin_argument, Literal) else None
         if not isinstance(bin_count, int) or not 1 <= bin_count <= MAX_HISTOGRAM_BINS:
-            message = format_message("{name}: {number} bins are not possible", node.name, bin_count)
+            message = format_message("{name}: the number of bins cannot be {number}", node.name, bin_count)
             self.raise_bind_error(
                 message, bin_argument.text_offset, format_message("use 1 to {most} bins", MAX_HISTOGRAM_BINS)
             )
@@ -575,7 +577,7 @@ class FunctionBinder(TypeChecker, ABC):
         known_terms = terms_by_vocabulary[vocabulary]
         if term not in known_terms:
             message = format_message(
-                "{name}: no term {term!r} in the vocabulary {vocabulary}", node.name, written_term, vocabulary
+                "{name}: the vocabulary {vocabulary} has no term {term!r}", node.name, vocabulary, written_term
             )
             first_terms = ", ".join(list(known_terms)[:MAX_NAMED_COLUMNS])
             remedy = suggest_spelling(term, known_terms) or format_message(
@@ -600,9 +602,9 @@ class FunctionBinder(TypeChecker, ABC):
         delimiter = args[1]
         if not require_meta(delimiter).constant:
             message = format_message(
-                "{name}: the delimiter must be the same in every row, but this one is not", node.name.upper()
+                "{name}: the delimiter must be the same in every row, but it depends on the row", node.name.upper()
             )
-            remedy = "write it as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
+            remedy = "write the delimiter as a string, or join it to the values: IVO_STRING_AGG(value || delimiter, '')"
             self.raise_bind_error(message, delimiter.text_offset, remedy)
         return None
 

@@ -192,7 +192,7 @@ class QueryParser(FromParser):
             return remove_parentheses(query)
         word = str(self.values[self.token_index])
         if is_statement_keyword(word):
-            message = format_message("{word} is not accepted; only queries are", word.upper())
+            message = format_message("{word} is not accepted, because only queries are accepted", word.upper())
             self.raise_parse_error(message, "write SELECT; ADQL has no other statement")
         if tag == "WITH":
             self.raise_nested_with()

@@ -524,7 +524,7 @@ def check_row_policy(policy_tree: Expr, columns: Sequence[Column] | None, policy
         policy_word = find_policy_word(node)
         if policy_word is not None and id(node) not in allowed_ids:
             raise BindError(
-                format_message("{word} is not allowed here in a policy", policy_word),
+                format_message("{word} is not allowed at this place in a policy", policy_word),
                 text=policy_text,
                 offset=node.text_offset,
                 remedy=WORD_USES[policy_word],

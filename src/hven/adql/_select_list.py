@@ -214,7 +214,7 @@ class SelectList:
             )
             if type_ is None:
                 message = format_message(
-                    "{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right",
+                    "{op}: column {number} is {kind} ({name}) on the left, but {other} ({its_name}) on the right",
                     node.op,
                     number,
                     value_kinds.KIND_PHRASES[left_kind],

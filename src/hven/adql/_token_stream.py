@@ -224,7 +224,7 @@ class TokenStream:
         i = self.token_index
         if previous_tag == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
             return format_message(
-                "leave out the comma before {found}, or write what should follow it", self.describe_token(i)
+                "leave out the comma before {found}, or add the missing item after the comma", self.describe_token(i)
             )
         if tag != ",":
             return ""

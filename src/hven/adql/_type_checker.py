@@ -180,7 +180,7 @@ class TypeChecker:
             remedy = "convert one of the two with CAST"
             if isinstance(text_operand, Literal) and _is_numeric_text(text_operand.value):
                 remedy = format_message("write {value} without quotes", text_operand.value)
-            message = format_message("{op} compares {left} with {right}", operator, left_phrase, right_phrase)
+            message = format_message("{op} cannot compare {left} with {right}", operator, left_phrase, right_phrase)
             self.raise_bind_error(message, text_offset, remedy)
         message = format_message("{op} cannot compare {left} with {right}", operator, left_phrase, right_phrase)
         raise self.build_bind_error(message, text_offset)
@@ -332,7 +332,7 @@ class TypeChecker:
         else:
             if name_only:
                 return kind_phrase
-            return format_message("this is {have}", kind_phrase)
+            return format_message("this expression is {have}", kind_phrase)
         if name_only:
             return format_message("{have} ({name})", kind_phrase, name)
         return format_message("{name} is {have}", name, kind_phrase)

@@ -75,7 +75,7 @@ def _convert_argument_unit(
         _raise_missing_unit(context, node, target_unit, arg)
     if call_unit is not None and not is_unit_optional and not units.is_same_unit(arg_unit, call_unit):
         message = format_message(
-            "{name}: {value} is in {have}, but the call gives {said}",
+            "{name}: {value} is in {have}, but the call states the unit {said}",
             node.name.lower(),
             context.describe_expression(arg, name_only=True),
             arg_unit,
@@ -99,7 +99,7 @@ def _raise_missing_unit(context: FunctionBindingContext, node: FunctionCall, tar
     if function_name in {"light_time", "target_time"}:
         remedy = format_message("give the unit in the call: {word}(.., 'au')", function_name)
     else:
-        remedy = format_message("give the unit with in_unit, or write {wanted}", target_unit)
+        remedy = format_message("use a value that has a unit, such as {wanted}", target_unit)
     arg_phrase = context.describe_expression(arg, name_only=True)
     message = format_message("{name}: {value} has no unit", function_name, arg_phrase)
     context.raise_bind_error(message, arg.text_offset, remedy)

@@ -148,7 +148,7 @@ class WindowBinder(FunctionBinder, ABC):
             )
         if frame.unit == "RANGE" and distances and not _has_numeric_order(order_items):
             self.raise_bind_error(
-                "RANGE with distances needs ORDER BY with one number",
+                "RANGE with distances needs an ORDER BY with exactly one numeric column",
                 frame.text_offset,
                 "order the window by one numeric column, or write ROWS",
             )

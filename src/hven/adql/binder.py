@@ -287,7 +287,7 @@ class QueryBinder(JoinBinder):
             for order_item in order:
                 if not isinstance(order_item.expr, Literal):
                     self.raise_bind_error(
-                        "ORDER BY after SELECT DISTINCT sorts by selected columns only",
+                        "ORDER BY after SELECT DISTINCT can use only selected columns",
                         order_item.text_offset,
                         "also select the expression",
                     )
@@ -337,7 +337,10 @@ class QueryBinder(JoinBinder):
         right_width = len(right_list.columns)
         if left_width != right_width:
             message = format_message(
-                "{op} combines rows of {one} columns with rows of {other}", node.op, left_width, right_width
+                "both sides of {op} must have the same number of columns, but they have {one} and {other}",
+                node.op,
+                left_width,
+                right_width,
             )
             remedy = "select the same number of columns on both sides"
             self.raise_bind_error(message, node.right.text_offset, remedy)
@@ -851,10 +854,12 @@ class QueryBinder(JoinBinder):
         missing_name = f"{UPLOAD_SCHEMA}.{name}"
         if uploaded_names:
             name_list = ", ".join(uploaded_names)
-            message = format_message("no table {name!r}: this request uploads {names}", missing_name, name_list)
+            message = format_message(
+                "there is no table {name!r}; this request uploads {names}", missing_name, name_list
+            )
             remedy = nearest_remedy or remedy
         else:
-            message = format_message("no table {name!r}: this request uploads none", missing_name)
+            message = format_message("there is no table {name!r}, because this request uploads no tables", missing_name)
         self.raise_bind_error(message, node.text_offset, remedy)
 
     def bind_view(self, node: TableRef, table: Table) -> tuple[FromItem, VisibleColumns]:

@@ -516,7 +516,7 @@ def load_plugin_functions() -> tuple[FunctionDefinition, ...]:
                 plugin_name,
                 entry.name,
             )
-            raise UserError(message, remedy="give it another name")
+            raise UserError(message, remedy="give the function another name")
         used_names.add(entry.name)
         plugin_entries.append(entry)
     return tuple(plugin_entries)

@@ -395,7 +395,7 @@ def define_function(group: str, name: str, *signatures: str, **facts: Any) -> Fu
         The group or a type word is unknown.
     """
     if group not in FUNCTION_GROUPS:
-        message = format_message("{name}: there is no group {group!r} of functions", name, group)
+        message = format_message("{name}: {group!r} is not a group of functions", name, group)
         remedy = format_message("use one of {names}", ", ".join(FUNCTION_GROUPS))
         raise UserError(message, remedy=remedy)
     parsed_signatures = tuple(parse_function_signature(name, text) for text in signatures)

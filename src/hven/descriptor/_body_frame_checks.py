@@ -65,7 +65,9 @@ def check_body_frame(
     if bodies.find_solar_system_body(body) is None:
         known_names = [known_body.name for known_body in bodies.iterate_solar_system_bodies()]
         hint = suggest_spelling(body, known_names)
-        remedy = hint or "ignore this if it is a body of your own; Hven takes its name from the WKT"
+        remedy = (
+            hint or "ignore this warning if you defined the body yourself; Hven takes the name of the body from the WKT"
+        )
         faults.add_warning(f"{frame_label}.crs: the size and shape of the body are not known: {body!r}", place, remedy)
     other_bodies = {"refposition": refposition, "target_name": constants_by_column.get("target_name")}
     for key, other_body in other_bodies.items():
@@ -76,7 +78,7 @@ def check_body_frame(
             faults.add_error(
                 f"{frame_label}.crs: the frame is for {body}, but {key} names {other_body}",
                 place,
-                "correct the one that names the wrong body",
+                "correct the key that names the wrong body",
             )
     frame_description = constants_by_column.get("spatial_coordinate_description", "").lower()
     if frame.graphic:

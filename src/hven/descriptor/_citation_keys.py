@@ -175,7 +175,7 @@ def _read_person_identifiers(fields: LocatedKeyValues, key_path: str, faults: Fa
         (
             "orcid",
             parse_orcid,
-            "write sixteen digits, such as 0000-0002-1825-0097 (the last one is a checksum); look it up at orcid.org",
+            "write sixteen digits, such as 0000-0002-1825-0097 (the last digit is a checksum); look it up at orcid.org",
         ),
         (
             "ror",

@@ -89,7 +89,7 @@ def parse_expression_with_depth_limit(text: str, *, is_condition: bool = False) 
             f"more than {MAX_EXPRESSION_DEPTH} nested operations",
             text=text,
             offset=0,
-            remedy="name parts of it under `let`",
+            remedy="name parts of the expression under `let`",
         )
     return tree
 

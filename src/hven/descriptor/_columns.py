@@ -101,7 +101,7 @@ def _build_column(name: str, fields: LocatedKeyValues, key_path: str, faults: Fa
             column_type = parse_type(type_text)
         except ValueError:
             faults.add_error(
-                f"{key_path}: there is no type {str(type_text)!r}", type_text.place, _suggest_type(type_text)
+                f"{key_path}: {str(type_text)!r} is not a known type", type_text.place, _suggest_type(type_text)
             )
             del fields["type"]
     if "unit" in fields:
@@ -198,7 +198,7 @@ def check_column_references(
             if not hint and known_names:
                 hint = f"use one of {', '.join(known_names)}"
             elif not hint:
-                hint = f"there are no {key}s"
+                hint = f"define the {key} under '{key}s'"
             faults.add_error(f"{column_path}: there is no {key} {str(fields[key])!r}", fields[key].place, hint)
         if "link" in fields:
             _check_link_template(fields["link"], f"{column_path}.link", known_columns, faults)

@@ -322,7 +322,7 @@ class GranuleCompiler:
             for _, key_meta in keys:
                 if not (key_meta.type.is_string or key_meta.type.is_integer):
                     names.faults.add_error(
-                        f"{key_path}.from: each of several keys must be text or a whole number, not {key_meta.type}",
+                        f"{key_path}.from: with several keys, each must be text or a whole number, not {key_meta.type}",
                         setting.place,
                     )
                     raise FaultReportedError
@@ -487,8 +487,8 @@ class GranuleCompiler:
             source = None
         if isinstance(converted, FunctionCall) and converted.name == "POLYGON_OF" and converted.args[0] is tree:
             message = (
-                f"{name}: this is not one polygon in the column's frame; with columns: {{{name}: {{type: "
-                f"'adql:REGION'}}}} all regions are kept as text"
+                f"{name}: the region is not one polygon in the column's frame; to keep all regions as text, write "
+                f"`columns: {{{name}: {{type: 'adql:REGION'}}}}`"
             )
             source_name = source or min(self.origins[name], default=name)
             is_region = meta.type.xtype is not None

@@ -484,9 +484,9 @@ class SyncSection(
     DescriptorSection,
     empty=True,
     hints={
-        "key": "primary of the table",
-        "every": "every under sync: of the collection, beside tables:",
-        "cron": "cron under sync: of the collection, beside tables:",
+        "key": "'primary' of the table",
+        "every": "'every' under the collection's 'sync', beside 'tables'",
+        "cron": "'cron' under the collection's 'sync', beside 'tables'",
         "delete": "deletions",
         "flag": "deletions: {column: ..}",
     },

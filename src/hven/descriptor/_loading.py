@@ -628,7 +628,7 @@ def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> No
             faults.add_error(f"there is no service {str(service)!r}", service.place, remedy)
         elif service not in served_names:
             message = f"services: Hven does not offer {str(service)!r} yet"
-            faults.add_warning(message, service.place, "remove it for now")
+            faults.add_warning(message, service.place, "remove the service for now")
     if services and served_names.isdisjoint(services):
         message = "services: Hven does not offer any of these services yet, so the collection has no services"
         faults.add_error(message, services[0].place, "name another service, or remove 'services'")
@@ -715,7 +715,7 @@ def _check_collection_name(
     is_in_site = path.parent.parent.resolve() == settings.collections_directory.resolve()
     if is_in_site and path.parent.name != name:
         message = f"the collection is called {str(name)!r}, but its directory is called {path.parent.name!r}"
-        faults.add_error(message, name.place, "give both the same name")
+        faults.add_error(message, name.place, "give the collection and its directory the same name")
 
 
 def _read_tables(

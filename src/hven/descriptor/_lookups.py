@@ -441,7 +441,7 @@ class _LookupTableReader:
             return None
         if rows.num_rows > MAX_LOOKUP_ROWS:
             message = f".table has {rows.num_rows:,} rows; a lookup may have at most {MAX_LOOKUP_ROWS:,}"
-            self._add_error(message, "join it in a 'query' source")
+            self._add_error(message, "join the table in a 'query' source")
             return None
         return rows, columns, names
 

@@ -256,7 +256,7 @@ class MappingCompiler:
             conditions = [where, lookup.build_unmatched_condition()]
             yield RowCheck(
                 name=f"lookup.{lookup.column}",
-                message=f"{lookup.column}: {lookup.label} has no such key",
+                message=f"{lookup.column}: the key is not in {lookup.label}",
                 severity="error",
                 bound=self._bind_source_query([], source, conditions),
                 relation_name=SOURCE_RELATION,

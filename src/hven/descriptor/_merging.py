@@ -139,7 +139,7 @@ def _find_included_file(
     faults = result.faults
     if "\0" in include or len(str(include)) > MAX_PATH_CHARACTERS:
         remedy = f"write at most {MAX_PATH_CHARACTERS} characters, without NUL"
-        faults.add_error("this is not a valid file path", include.place, remedy)
+        faults.add_error("the path under 'include' is not a valid file path", include.place, remedy)
         return None
     directory = include_chain[-1].parent
     path = directory / str(include)
@@ -362,7 +362,7 @@ def apply_standard_to_table(
         for word in ("optional", "frame"):
             if word in table and "variants" not in table:
                 message = f"{word!r} has an effect only with a standard"
-                faults.add_error(message, table.find_key(word).place, "add 'standard', or remove it")
+                faults.add_error(message, table.find_key(word).place, f"add 'standard', or remove {word!r}")
         return _drop_keys(table, {"optional", "frame"})  # type: ignore[no-any-return]
     standard_paths = list_standards(settings)
     site_standards = settings.directory / "standards"
@@ -385,7 +385,7 @@ def apply_standard_to_table(
         standard_table_name = next(iter(tables))
     if standard_table_name not in tables:  # the table's own name chooses one of several
         known_tables = [str(known_name) for known_name in tables]
-        remedy = suggest_spelling(str(key), known_tables) or f"its tables: {', '.join(known_tables)}"
+        remedy = suggest_spelling(str(key), known_tables) or f"use one of its tables: {', '.join(known_tables)}"
         faults.add_error(f"the standard {name} has no table {str(key)!r}", key.place, remedy)
         return table
     base: LocatedYamlMap = tables[standard_table_name]
@@ -629,7 +629,7 @@ def _check_loop_keys(
     for key in loop:
         if key not in known_keys:
             remedy = suggest_spelling(key, known_keys) or f"use one of {', '.join(known_keys)}"
-            faults.add_error(f"{key_path}for has no key {str(key)!r}", key.place, remedy)
+            faults.add_error(f"{str(key)!r} is not a valid key of {key_path}for", key.place, remedy)
 
 
 def _count_keys_and_values(value: Any) -> int:
@@ -689,7 +689,7 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
     if len(lengths) > 1:
         counts = ", ".join(f"{name} has {len(values)}" for name, values in lists.items())
         faults.add_error(
-            f"{key_path}for.each: lists that are read together must have the same length: {counts}", each.place
+            f"{key_path}for.each: lists that are read together must have the same length, but {counts}", each.place
         )
         return []
     round_count = max(lengths)

@@ -138,7 +138,7 @@ def _find_flags_column(
     for column in table_columns:
         if column.name.lower() == name.lower():
             if column.name != name:
-                message = f"{key_path}.flags: 'columns' spells it {column.name!r}"
+                message = f"{key_path}.flags: 'columns' spells this name {column.name!r}"
                 faults.add_error(message, flag_fields["column"].place, f"write `flags: {column.name}`")
             return column
     return None

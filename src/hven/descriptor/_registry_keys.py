@@ -282,7 +282,9 @@ def _read_registry_relation(relation_fields: LocatedKeyValues, faults: FaultColl
     relation = OLD_RELATION_NAMES.get(relation_fields["type"], str(relation_fields["type"]))
     if relation not in VORESOURCE_RELATIONS:
         remedy = suggest_spelling(relation, VORESOURCE_RELATIONS) or f"use one of {', '.join(VORESOURCE_RELATIONS)}"
-        faults.add_error(f"registry.related: {relation!r} is not a relation", relation_fields["type"].place, remedy)
+        faults.add_error(
+            f"registry.related: {relation!r} is not a VOResource relation", relation_fields["type"].place, remedy
+        )
     identifier = None
     if "id" in relation_fields:
         identifier = str(relation_fields["id"])

@@ -61,7 +61,7 @@ def check_setting_targets(
         if setting.column in column_names:
             continue
         if standard and setting.column in list_optional_columns(standard):
-            hint = f"add it to 'optional', because {standard} has it"
+            hint = f"add the column to 'optional', because the standard {standard} defines it"
         else:
             hint = suggest_spelling(setting.column, column_names) or "describe it under 'columns'"
         message = f"{key_path}.{setting.how}: the table has no column {setting.column!r}"

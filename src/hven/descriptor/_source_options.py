@@ -272,7 +272,7 @@ class _OptionErrorReporter:
             remedy = suggest_spelling(option_name, known_names)
             if not remedy and known_names:
                 remedy = f"use one of {', '.join(known_names)}"
-            message = f"{self._key_path}{self._owner_text} has no option {option_name!r}"
+            message = f"{option_name!r} is not a valid option of {self._key_path}{self._owner_text}"
             self._faults.add_error(message, key_place or place, remedy)
         elif option_error["type"] == "missing":
             self._faults.add_error(f"{self._key_path}{self._owner_text} lacks the option {path[-1]!r}", place)

@@ -124,7 +124,7 @@ def _suggest_replacement(term_record: Mapping[str, object]) -> str | None:
         words = []
     if words:
         return f"write {' or '.join(words)}"
-    return "choose another one"
+    return "choose another term"
 
 
 def find_subject_faults(resource: CollectionSpec, settings: Settings, terms: SubjectTermList) -> list[Fault]:

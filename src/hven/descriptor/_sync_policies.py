@@ -214,7 +214,7 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
             faults.add_error(
                 f"sync.zone: there is no time zone {str(zone)!r}",
                 zone.place,
-                suggest_spelling(zone, time_zones) or "Europe/Vienna, UTC",
+                suggest_spelling(zone, time_zones) or "write a name such as Europe/Vienna or UTC",
             )
         if cron is None:
             faults.add_warning("sync.zone has no effect without 'cron'", zone.place, "remove it")

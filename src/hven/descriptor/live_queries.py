@@ -91,7 +91,7 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
         faults.append(Fault(message=message, place=spec.sources[1].place, remedy=remedy))
     if spec.sync:
         message = f"{key_path}.sync: a table that is read in place is always as current as its database"
-        faults.append(Fault(message=message, place=spec.place, remedy="remove it", severity="warning"))
+        faults.append(Fault(message=message, place=spec.place, remedy="remove 'sync'", severity="warning"))
     if spec.flags is not None and not spec.flags.is_supplied:
         message = f"{key_path}.flags: the rows of a table that is read in place are not checked, so nothing sets flags"
         remedy = "write `kind: sql` to copy and check the rows"

@@ -122,7 +122,7 @@ def rewrite_obscore_as_table(
     for key in value:
         if key not in _KEYS_BY_VIEW[view_name]:
             faults.add_error(
-                f"{view_name} has no key {str(key)!r}",
+                f"{str(key)!r} is not a valid key of {view_name}",
                 key.place,
                 suggest_spelling(key, _KEYS_BY_VIEW[view_name]) or f"use one of {', '.join(_KEYS_BY_VIEW[view_name])}",
             )

@@ -232,7 +232,9 @@ class _TableReader:
         for setting in self._settings:
             if setting.column.lower() == flags_column.column.lower():
                 message = f"{self._key_path}.{setting.how}: {flags_column.column} gets its value from the rules"
-                self._faults.add_error(message, setting.place, "remove it, or choose another name under 'flags'")
+                self._faults.add_error(
+                    message, setting.place, f"remove {flags_column.column} here, or choose another name under 'flags'"
+                )
                 return
         initial_value = ColumnMapping(column=flags_column.column, how="set", value="0", place=flags_column.place)
         self._settings = (*self._settings, initial_value)
@@ -508,7 +510,10 @@ class _TableReader:
                 target = f"{self._collection_context.schema}.{target}"
             target_columns = tuple(map(str, key_fields.get("target_columns", own_columns)))
             if len(target_columns) != len(own_columns):
-                message = f"{foreign_key_path}: {len(own_columns)} columns here, {len(target_columns)} there"
+                message = (
+                    f"{foreign_key_path}: the numbers of columns differ: {len(own_columns)} in this table, "
+                    f"{len(target_columns)} in the target table"
+                )
                 self._faults.add_error(message, key_fields.place)
             yield ForeignKey(
                 id=str(name),

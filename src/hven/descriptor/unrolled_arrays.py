@@ -71,10 +71,13 @@ def expand_array_columns(
             )
         else:
             arrays = [column.name for column in columns if _is_list(column)]
+            remedy = "remove 'for_each', because the source has no arrays"
+            if arrays:
+                remedy = f"use one of its arrays: {', '.join(arrays[:12])}"
             faults.add_error(
                 f"{key_path}: the source has no column {name!r}",
                 place,
-                suggest_spelling(name, arrays) or f"its arrays: {', '.join(arrays[:12]) or 'none'}",
+                suggest_spelling(name, arrays) or remedy,
             )
     unrolled = tuple(dict.fromkeys(array_names))
     return [_to_element_column(column) if column.name in unrolled else column for column in columns], unrolled

@@ -872,11 +872,13 @@ class SectionKeySchema:
                     faults.add_warning(f"{name}: {unused_error.message}", key.place, unused_error.remedy)
                     continue
                 if key.lower() in self.key_hints:
-                    hint = f"did you mean {self.key_hints[key.lower()]!r}?"
+                    hint = _format_key_hint(self.key_hints[key.lower()])
                 else:
                     hint = suggest_spelling(key, value_readers)
                 faults.add_error(
-                    f"{name} has no key {str(key)!r}", key.place, hint or f"use one of {', '.join(value_readers)}"
+                    f"{str(key)!r} is not a valid key of {name}",
+                    key.place,
+                    hint or f"use one of {', '.join(value_readers)}",
                 )
                 continue
             key_value = value_readers[key](item, f"{key_path}.{key}" if key_path else str(key), faults)
@@ -899,3 +901,10 @@ class SectionKeySchema:
         if self.short_key:
             model = model | self.key_types[self.short_key]
         return model | None if self.may_be_empty else model
+
+
+def _format_key_hint(key_hint: str) -> str:
+    """Ask whether another key is meant; a hint that says more than the key contains its own quotes."""
+    if not key_hint.startswith("'"):
+        key_hint = repr(key_hint)
+    return f"did you mean {key_hint}?"

@@ -442,7 +442,7 @@ class _YamlTreeBuilder:
                 Fault(
                     message=f"the YAML tag {tag_text} has no meaning here",
                     place=self.page.locate_index(start),
-                    remedy="remove it",
+                    remedy="remove the tag",
                 )
             )
         value: Value
@@ -549,7 +549,7 @@ def _build_syntax_fault(page: YamlFileText, error: yaml.YAMLError) -> Fault:
     mark = marked_error.problem_mark or marked_error.context_mark
     problem = marked_error.problem or str(error)
     if mark is None:
-        return Fault(message=f"not YAML: {problem}", place=TextPlace(file=page.name))
+        return Fault(message=f"the text is not valid YAML: {problem}", place=TextPlace(file=page.name))
     index = min(mark.index, len(page.text))
     likely_cause = _find_syntax_error_cause(page, marked_error, problem, index)
     if likely_cause is not None:
@@ -559,7 +559,7 @@ def _build_syntax_fault(page: YamlFileText, error: yaml.YAMLError) -> Fault:
     if marked_error.context and opening_mark is not None and opening_mark.line != mark.line:
         context_text = f" ({marked_error.context}, line {opening_mark.line + 1})"
     return Fault(
-        message=f"not YAML: {problem}{context_text}",
+        message=f"the text is not valid YAML: {problem}{context_text}",
         place=page.locate_index(index),
         remedy="put quotes around values that contain ': ', ' #' or a comma within { }, or that begin with one of "
         "[ { * & ! | > ' \" % @",

@@ -840,7 +840,9 @@ def load_live_engine_module() -> Any:
     module_names = [record.live for record in load_engine_records() if record.live]
     if not module_names:
         unused_error = plugins.find_unused_plugin_error("sources", LIVE_SOURCE_KIND)
-        raise unused_error or UserError("no engine reads databases in place", remedy="install one that does")
+        raise unused_error or UserError(
+            "no installed engine can read databases in place", remedy="install an engine that reads databases in place"
+        )
     return plugins.import_hven_module(module_names[0], "what reads databases in place")
 
 

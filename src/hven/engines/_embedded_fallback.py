@@ -152,8 +152,8 @@ class EmbeddedFallbackExecution(FetchingExecution):
             if isinstance(require_relation(self._relations, name), MemoryRelation):
                 continue
             message = (
-                f"{self._fallback_plan.reason} cannot be computed by the database, and more than "
-                f"{self._fetch_limit_text} of {name} would have to be fetched for it"
+                f"{self._fallback_plan.reason} cannot be computed by the database; to compute it in Hven, more than "
+                f"{self._fetch_limit_text} of {name} would have to be fetched"
             )
             too_many = TooLargeError(message, remedy="add a condition that narrows the table (position, key, time)")
             budget = FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes)

@@ -176,7 +176,8 @@ def build_duplicate_key_error(
         key_texts.append(f"{', '.join(value_texts)} ({times} times)")
     message = (
         f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is not unique: {key_count:,} "
-        f"key{'s are' if key_count > 1 else ' is'} in {row_count:,} rows; first: {'; '.join(key_texts)}"
+        f"key{'s occur' if key_count > 1 else ' occurs'} more than once, in {row_count:,} rows; first: "
+        f"{'; '.join(key_texts)}"
     )
     return DataError(
         message, remedy="remove the duplicates with `where:` or `group_by:`, or choose other columns as the primary key"

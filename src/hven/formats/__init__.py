@@ -165,7 +165,7 @@ class TableStream:
             message = "the result was truncated (QUERY_STATUS=OVERFLOW), so rows are missing"
             if row_count:
                 message = format_message(
-                    "the result was truncated (QUERY_STATUS=OVERFLOW) after {number:,} rows, but there are more",
+                    "the result was truncated (QUERY_STATUS=OVERFLOW) after {number:,} rows, but more rows exist",
                     row_count,
                 )
             remedy = (

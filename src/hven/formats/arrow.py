@@ -170,7 +170,7 @@ def _choose_type(arrow_field: pa.Field, field_metadata: Mapping[str, str]) -> Co
         return build_type_from_arrow(arrow_field.type)
     except ValueError as error:
         message = f"column {arrow_field.name!r} is {arrow_field.type}, which a table cannot contain"
-        raise SourceError(message, remedy="leave it out, or split it into columns of plain types") from error
+        raise SourceError(message, remedy="leave the column out, or split it into columns of plain types") from error
 
 
 def _convert_arrow_batches(

@@ -62,8 +62,8 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
         used_bytes = measure_directory_bytes(site.settings.var_directory)
         if used_bytes + needed_bytes > budget:
             raise StorageError(
-                f"{collection} needs about {_format_bytes(needed_bytes)}, and {site.settings.var_directory} "
-                f"already uses {_format_bytes(used_bytes)} of its {_format_bytes(budget)}",
+                f"{collection} needs about {_format_bytes(needed_bytes)}, but {site.settings.var_directory} "
+                f"already uses {_format_bytes(used_bytes)} of its budget of {_format_bytes(budget)}",
                 remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or delete what you do "
                 "not need with hven remove --purge",
             )

@@ -63,7 +63,7 @@ class ObscoreRowValidator:
                 row_mask[row_positions] = np.asarray(violation.row_mask)
                 message = violation.message
                 if is_required_rule:
-                    message = f"{message}: such rows are not in ivoa.obscore"
+                    message = f"{message}, so these rows are not in ivoa.obscore"
                 values: pa.Array | None = None
                 if row_mask.any():
                     values = _take_observation_values(

@@ -763,7 +763,7 @@ class TableLoader:
             rejected_share = report.rejected / report.read
         if rejected_share > self.max_rejected_share and (is_final or report.read > EARLY_STOP_ROWS):
             raise DataError(
-                f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than "
+                f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than the limit of "
                 f"{self.max_rejected_share:.0%}{self._describe_most_frequent_error()}",
                 place=self.spec.place,
                 remedy=f"correct the descriptor or the data; the rows are in {self.rejects.path}",

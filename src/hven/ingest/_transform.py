@@ -177,7 +177,8 @@ class MappingTransform:
                 values, misfits = cast_values(values, target_field.type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
-                    f"the column {name} is {target_field.type}, but {values.type} cannot be converted to that: {error}"
+                    f"the column {name} is {target_field.type}, but {values.type} cannot be converted to this "
+                    f"type: {error}"
                 ) from error
             if misfits is not None:
                 misfit_masks[name] = misfits
@@ -267,7 +268,8 @@ class ConstantColumns:
                 value, misfits = cast_values(constants[column_name], target_type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
-                    f"the column {column_name} is {target_type}, but its value cannot be converted to that: {error}"
+                    f"the column {column_name} is {target_type}, but its value cannot be converted to this type: "
+                    f"{error}"
                 ) from error
             is_misfit = misfits is not None and bool(pc.any(misfits).as_py())
             if value.null_count == 0:

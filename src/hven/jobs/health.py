@@ -774,10 +774,10 @@ def _check_disk_space(site: Site) -> HealthCheckResult:
             name="disk", state="warning", message=READ_ONLY_DISK_REASON, reason=READ_ONLY_DISK_REASON
         )
     if usage.free < MIN_FREE_DISK_BYTES:
-        message = f"{usage.free / 1e6:.0f} MB are free; results of jobs and new data cannot be stored"
+        message = f"{usage.free / 1e6:.0f} MB of disk space are free, so results of jobs and new data cannot be stored"
         return _build_check_result("disk", "warning", message, FULL_DISK_REASON)
     if usage.free < LOW_DISK_SHARE * usage.total and usage.free < LOW_DISK_BYTES:
-        message = f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}"
+        message = f"{usage.free / 1e9:.1f} GB of disk space are free ({usage.free / usage.total:.0%})"
         return _build_check_result("disk", "warning", message, LOW_DISK_REASON)
     return HealthCheckResult(name="disk")
 

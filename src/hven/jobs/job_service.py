@@ -195,7 +195,9 @@ class JobService:
         if not is_added:
             shutil.rmtree(job_directory, ignore_errors=True)
             message = format_message("you have {open:,} jobs that have not ended, which is the limit", limits.open)
-            raise ForbiddenError(message, remedy="wait until some have ended, or delete jobs that are PENDING or HELD")
+            raise ForbiddenError(
+                message, remedy="wait until some jobs have ended, or delete jobs that are PENDING or HELD"
+            )
         if should_run:
             self._enqueue_job(job, allowed_phases=("PENDING",))
         return job
@@ -235,7 +237,7 @@ class JobService:
                 raise ParamError(
                     format_message("{role}={name!r:.80} is not a job", parameter_name, job_id),
                     name=parameter_name,
-                    remedy="give the id of a job, of any type",
+                    remedy="give the id of a job of any type",
                 ) from None
         if len(job_ids) > MAX_DEPENDENCIES:
             raise ParamError(

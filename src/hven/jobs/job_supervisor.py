@@ -252,7 +252,7 @@ class JobSupervisor(ForkingProcess):
         for job_id in deleted_ids:
             self._delete_job_directory(job_id)
         if deleted_ids:
-            log.info("removed %d jobs of invitations that have ended", len(deleted_ids))
+            log.info("removed %d jobs whose invitations have ended", len(deleted_ids))
 
     def _get_deletion_time(self) -> str:
         """Return the time that decides on deletions; log once if the machine's clock has leapt."""

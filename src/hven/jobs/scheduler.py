@@ -57,7 +57,7 @@ VERIFICATION_INTERVAL_SECONDS = 2.0  # between two checks for snapshots to verif
 STALE_CHECK_INTERVAL_SECONDS = 30.0  # between two checks for stale data
 MAX_PENDING_SECONDS = 600.0  # a run may be due this long before an alert says that its data are stale
 SHUTDOWN_GRACE_SECONDS = 8.0  # runs get this long to end when the scheduler stops
-DEAD_PROCESS_MESSAGE = "its process died ({how}); it may have needed more memory than was available"
+DEAD_PROCESS_MESSAGE = "the process of the run died ({how}); it may have needed more memory than was available"
 
 
 def run_scheduler(
@@ -171,7 +171,11 @@ class SyncScheduler(ForkingProcess):
                 )
             except ConflictError:
                 return False
-            log.info("running the schedules of %s, %s at once", self._settings.directory, self._settings.schedule.runs)
+            log.info(
+                "running the schedules of %s, with at most %s runs at a time",
+                self._settings.directory,
+                self._settings.schedule.runs,
+            )
             self._last_times["renew"] = time.monotonic()
             self._leader_since = self._get_store().schedules.get_database_time()
         return self._lease is not None
@@ -231,7 +235,7 @@ class SyncScheduler(ForkingProcess):
 
         before, after = store.schedules.update_schedule(collection, plan_schedule)
         if after is not None and (before is None or before.timing != after.timing):
-            log.info("%s: %s, next at %s", collection, recurrence, format_unix_timestamp(after.due))
+            log.info("%s: %s, next run at %s", collection, recurrence, format_unix_timestamp(after.due))
 
     def _has_no_schedule(self, collection: str) -> bool:
         """Return whether a collection has no schedule any more; a descriptor with faults does not tell."""
@@ -294,8 +298,8 @@ class SyncScheduler(ForkingProcess):
                 continue  # its run became due a moment ago, because no server ran before or others come first
             last_success = max(schedule.succeeded or 0.0, last_published or 0.0)
             message = (
-                f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, and it "
-                f"should run {recurrence}"
+                f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, but its "
+                f"schedule is {recurrence}"
             )
 
             def alert_if_stale(
@@ -382,7 +386,7 @@ class SyncScheduler(ForkingProcess):
         stopped_outcome = SyncRunOutcome(
             kind=STOPPED_OUTCOME,
             phase=ABORTED_PHASE,
-            message="the server was stopped; the run continues on the next one",
+            message="the server was stopped; the run continues when a server starts again",
         )
         try:
             store = self._get_store()

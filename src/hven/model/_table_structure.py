@@ -697,12 +697,12 @@ def table_from_json(data: Mapping[str, Any]) -> Table:
     """
     version = data.get("version")
     if version != TABLE_JSON_VERSION:
-        message = f"a table record of version {version!r}; this Hven reads version {TABLE_JSON_VERSION}"
+        message = f"the table record has version {version!r}, but this Hven reads version {TABLE_JSON_VERSION}"
         raise ValueError(message)
     attributes = {name: value for name, value in data.items() if name != "version"}
     table = _record_from_json(Table, attributes)
     if not isinstance(table, Table):
-        message = "no table record"
+        message = "the object is not a table record"
         raise TypeError(message)
     return table
 
@@ -769,7 +769,7 @@ def _record_from_json(record_class: type, data: Mapping[str, Any]) -> Any:
     field_names = {item.name for item in fields(record_class)}
     unknown_names = sorted(set(data) - field_names)
     if unknown_names:
-        message = f"a {record_class.__name__} record with {', '.join(unknown_names)}: it was written by a newer Hven"
+        message = f"a newer Hven wrote this {record_class.__name__} record, which contains {', '.join(unknown_names)}"
         raise ValueError(message)
     attributes = {name: _value_from_json(record_class, name, value) for name, value in data.items()}
     return record_class(**attributes)

@@ -54,7 +54,7 @@ class ProgressMonitor:
             The computation is no longer needed.
         """
         if self.is_cancelled():
-            raise OperationCancelledError("it was stopped")
+            raise OperationCancelledError("the operation was stopped")
         self.on_progress(completed_fraction)
 
 

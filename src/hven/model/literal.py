@@ -739,7 +739,7 @@ def fold_values_into_lists(
         if (lengths % 2).any():
             row = int(np.argmax(lengths % 2))
             row_text = str(format_row(row)) if format_row else ""
-            raise InvalidLiteralError(row, row_text, column_type, "it has an odd number of parts")
+            raise InvalidLiteralError(row, row_text, column_type, "the complex value has an odd number of parts")
         offsets = offsets // 2
         flat_values = pa.FixedSizeListArray.from_arrays(flat_values, 2)
     if pa.types.is_fixed_size_list(storage_type):
@@ -767,7 +767,7 @@ def _fold_fixed_lists(
         row = int(np.argmax(is_invalid))
         text = str(format_row(row)) if format_row else ""
         raise InvalidLiteralError(
-            row, text, column_type, f"{size} values were expected, but there are {int(lengths[row])}"
+            row, text, column_type, f"the array must have {size} elements, but has {int(lengths[row])}"
         )
     if has_nulls and len(flat_values) != size * len(lengths):  # null rows need values, too
         first_positions = np.repeat(offsets[:-1], size)

@@ -335,7 +335,7 @@ def load_named_object(place: str, purpose: str) -> Any:
     module = _import_named_module(module_name, purpose)
     if name not in vars(module):
         message = f"{purpose} names {place}, but {module_name} has no {name}"
-        raise UserError(message, remedy="correct it, or uninstall it")
+        raise UserError(message, remedy="correct the package, or uninstall it")
     return vars(module)[name]
 
 
@@ -398,7 +398,7 @@ def locate_named_folder(place: str, purpose: str) -> Path:
         if folder.is_dir():
             return folder
     message = f"{purpose} names {place}, but there is no such folder"
-    raise UserError(message, remedy="correct it, or uninstall it")
+    raise UserError(message, remedy="correct the package, or uninstall it")
 
 
 def _import_named_module(name: str, purpose: str) -> ModuleType:
@@ -411,7 +411,7 @@ def _import_named_module(name: str, purpose: str) -> ModuleType:
         if name.startswith("hven."):
             raise
         message = f"{purpose} names {name}, which cannot be loaded: {type(error).__name__}: {error}"
-        raise UserError(message, remedy="correct it, or uninstall it") from error
+        raise UserError(message, remedy="correct the package, or uninstall it") from error
 
 
 def explain_unused_key(key: str) -> UserError | None:
@@ -508,7 +508,8 @@ def _find_lacking_packages(
         missing_names = " and ".join(name for name in package.uses if name not in usable_names)
         if missing_names:
             message = f"the plug-in package {package.name} is left out, because it uses {missing_names}"
-            yield UserError(message, remedy=f"install {missing_names}, and add it to `plugins` if that names packages")
+            remedy = f"install {missing_names}; if `plugins` lists packages, add {missing_names} to the list"
+            yield UserError(message, remedy=remedy)
 
 
 @cache_until_selection
@@ -814,7 +815,7 @@ def wrap_plugin_predicate(predicate: Callable[[T], object]) -> Callable[[T], boo
             return bool(predicate(candidate))
         except Exception as error:
             where = describe_error_origin(error)
-            log.exception("a plugin's test failed, in %s", where)
+            log.exception("a plugin's test failed (error in %s)", where)
             return False
 
     return is_test_passed
@@ -838,7 +839,7 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
         module: object = entry.load()
     except Exception as error:
         message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
-        raise UserError(message, remedy="correct it, or uninstall it") from error
+        raise UserError(message, remedy="correct the plugin, or uninstall it") from error
     if not isinstance(module, ModuleType):
         raise UserError(f"{where} must name a module")
     record_name, class_name = RECORD_NAMES.get(entry.group.removeprefix("hven."), ("__name__", "str"))

@@ -242,7 +242,7 @@ def split_condition_range(
         )
     first, _, last = word.text.partition(sign)
     if not first.strip() and not last.strip():
-        remedy = format_message("give at least one: 10{sign} or {sign}20", sign)
+        remedy = format_message("give at least one end: 10{sign} or {sign}20", sign)
         _raise_parse_error("the range has no ends", text, word.text_offset, remedy)
     low = high = None
     if first.strip():
@@ -281,7 +281,7 @@ def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float,
             format_message("{text!r} is not a number", word.text),
             text,
             word.text_offset,
-            "write a number, perhaps with a unit: 2.5, 1e14, 2um; or a range: 1/2, ..2um",
+            "write a number with or without a unit (2.5, 1e14, 2um), or a range (1/2, ..2um)",
         )
     unit = number_match[2].replace("µ", "u").replace("μ", "u").replace("Å", "Angstrom").replace("°", "deg")
     if unit:
@@ -361,7 +361,7 @@ def _parse_date_with_margin(word: ConditionValue, text: str, *, as_timestamps: b
             format_message("{text!r} is not a duration", context.strip()),
             text,
             text_offset,
-            "write T~30 min; units: s, min, h, d, yr",
+            "write T~30 min; the units are s, min, h, d and yr",
         )
     range_begin = IntervalEnd(value=_to_column_time(first, as_timestamps))
     range_end = IntervalEnd(value=_to_column_time(last, as_timestamps), is_closed=begin == end)

@@ -193,7 +193,7 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
         if missing_names:
             present_names = ", ".join(row_by_name)[:100]
             message = format_message(
-                "TAP_SCHEMA.{table} has no values of {names}; its columns are {there}",
+                "TAP_SCHEMA.{table} contains no values of {names}; its columns are {there}",
                 table,
                 ", ".join(missing_names),
                 present_names,
@@ -597,7 +597,7 @@ class _ConditionBuilder:
                     "use a unit that can be converted to {want}, the unit of {name}", column_unit, column.name
                 )
             else:
-                remedy = format_message("leave out the unit, because {name} has none", column.name)
+                remedy = format_message("leave out the unit, because {name} has no unit", column.name)
             self._raise_parse_error(str(error), text_offset, remedy)
         raise AssertionError
 

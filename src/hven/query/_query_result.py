@@ -523,7 +523,7 @@ def build_unused_parameter_warnings(
     if len(names) > MAX_NAMED_PARAMETERS:
         unused_names += f" and {len(names) - MAX_NAMED_PARAMETERS} more"
     known_names = ", ".join(param.name for param in declared_params)
-    text = f"not used: {unused_names}; known parameters: {known_names}"
+    text = f"parameters that are not used: {unused_names}; known parameters: {known_names}"
     return (InfoElement(name=WARNING_INFO_NAME, value=text),)
 
 

@@ -162,7 +162,7 @@ def _check_no_column_dropped(column_names: Iterable[str], table: Table) -> None:
         if all(column.name != name for column in table.columns):
             raise SourceError(
                 format_message("column {name!r} has a type that a table cannot have", name),
-                remedy="leave it out, or split it into several columns",
+                remedy="leave out the column, or split it into several columns",
             )
 
 

@@ -326,11 +326,11 @@ def repeat_cited_query(
     if not availability.all_kept and not uses_current_state:
         raise GoneError(
             format_message(
-                "the rows of {ident} are no longer kept: {tables}",
+                "the rows of {ident} are no longer available, because Hven no longer keeps the old states of {tables}",
                 cited_result.id,
                 ", ".join(availability.lost_tables),
             ),
-            remedy="open its page to see what the same query finds now",
+            remedy="open the page of the result to see what the same query finds now",
         )
     if uses_current_state:
         published_state = site.get_published_state()
@@ -367,8 +367,8 @@ def _find_cited_state(
     if _has_snapshots(past_state, body["snapshots"]):
         return past_state
     raise GoneError(
-        "the states of its tables are no longer available together",
-        remedy="open its page to see what the same query finds now",
+        "the states of the tables in this result are no longer available together",
+        remedy="open the page of the result to see what the same query finds now",
     )
 
 

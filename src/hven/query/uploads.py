@@ -148,7 +148,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
 def _check_upload_table_name(name: str) -> None:
     if name.lower().startswith(f"{UPLOAD_SCHEMA.lower()}."):
         raise _build_upload_error(
-            format_message("UPLOAD names its table {name!r:.120}, with the schema", name),
+            format_message("the table name {name!r:.120} in UPLOAD contains the schema", name),
             format_message("leave out {schema}: UPLOAD={name:.80},...", UPLOAD_SCHEMA, name.partition(".")[2]),
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > 128:
@@ -261,7 +261,7 @@ def read_uploads(
                 raise
             except Exception as error:  # the reader, which may be a plug-in, fails for an unforeseen file
                 blamed_place = plugins.describe_error_origin(error)
-                logger.exception("the upload %s broke its reader, in %s", reference.name, blamed_place)
+                logger.exception("the reader of the upload %s failed, in %s", reference.name, blamed_place)
                 raise SourceError(
                     format_message(
                         "the upload {name!r} cannot be read: its reader failed ({reason})",
@@ -352,7 +352,7 @@ def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Read
                 pa.chunked_array(chunks, rows.schema.field(column_number).type),
             )
         for reason, (count, row) in faults_by_reason.items():
-            message = format_message("{reason}: read as null", reason)
+            message = format_message("{reason}, so the value is read as null", reason)
             add_deviation(
                 deviations,
                 ReadDeviation(kind=DeviationKind.GEOMETRY, column=column.name, count=count, row=row, message=message),
@@ -423,7 +423,7 @@ def check_upload_columns(table: Table) -> None:
                 message = "the name of a column, {name!r:.80}, begins or ends with a blank"
             else:
                 message = "the name of a column, {name!r:.80}, cannot be written in a query"
-            raise SourceError(format_message(message, name), remedy="rename it")
+            raise SourceError(format_message(message, name), remedy="rename the column")
         earlier_name = names_by_lower.get(name.lower())
         names_by_lower[name.lower()] = name
         if earlier_name is not None:
@@ -433,7 +433,7 @@ def check_upload_columns(table: Table) -> None:
                 message = format_message(
                     "two columns differ only in case ({other!r}): {name!r:.80}", earlier_name, name
                 )
-            raise SourceError(message, remedy="rename one")
+            raise SourceError(message, remedy="rename one of the columns")
 
 
 # --- plain files of uploads -------------------------------------------------------------------------------------
@@ -472,7 +472,9 @@ def _find_request_part(
     if request_file is None:
         remedy: str = "send the file in a POST request with multipart/form-data"
         if request_files:
-            remedy = format_message("use one of its files: {there:.200}", ", ".join(sorted(request_files)))
+            remedy = format_message(
+                "use one of the files in the request: {there:.200}", ", ".join(sorted(request_files))
+            )
         raise _build_upload_error(
             format_message(
                 "UPLOAD={name},{uri:.120}: the request has no file {part!r:.80}", reference.name, reference.uri, part
@@ -572,7 +574,7 @@ def _read_chunk(stream: Any, upload_name: str, compression: str | None) -> bytes
                 upload_name,
                 compression,
             ),
-            remedy="send it again",
+            remedy="send the file again",
         ) from error
 
 

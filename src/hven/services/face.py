@@ -601,7 +601,7 @@ class ServiceFace:
             table = find_table(request.path_params["table"], catalogue)
             if not self.applies(table):
                 raise NotFoundError(
-                    f"{table.qualified_name} has no {self.missing_requirement}", remedy="query it with TAP"
+                    f"{table.qualified_name} has no {self.missing_requirement}", remedy="query the table with TAP"
                 )
             return published_state, table
 

@@ -236,7 +236,7 @@ def _parse_interval(text: str, param: Param) -> tuple[float, float]:
         raise ParamError(
             f"{param.name}={text!r:.60} is not an interval",
             name=param.name,
-            remedy=f"write one number or two{unit_text}, such as 1 2 or -Inf 2",
+            remedy=f"write one or two numbers{unit_text}, such as 1 2 or -Inf 2",
         ) from None
     if math.isnan(low) or math.isnan(high):
         message = f"{param.name}={text!r:.60} has an end that is not a number"

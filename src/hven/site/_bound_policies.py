@@ -416,7 +416,8 @@ class AccessPolicyBinder:
         self, table: Table, snapshot: Relation | None, bound_facts: dict[str, PolicyRowFacts]
     ) -> PolicyRowFacts:
         if not isinstance(snapshot, Snapshot) or self._find_engine is None:
-            raise UserError("its rows are read in place, so they can change without notice", remedy="ingest the table")
+            message = "the rows of the table are read in place, so they can change without notice"
+            raise UserError(message, remedy="ingest the table")
         key = f"{table.qualified_name} {snapshot.id}"
         cached_facts = self._facts_by_snapshot.get(key)
         bound_facts[key] = cached_facts or self._build_row_facts(table, snapshot)

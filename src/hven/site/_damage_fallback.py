@@ -32,7 +32,7 @@ class DamagedSnapshot:
     @property
     def owner_message(self) -> str:
         """The message to the owner, with the remedy."""
-        remedy = f"to restore them, run `hven ingest {self.collection}` or `hven sync {self.collection}`"
+        remedy = f"to restore the rows, run `hven ingest {self.collection}` or `hven sync {self.collection}`"
         if self.served_snapshot is None:
             return f"the rows of {self.table} cannot be read: {self.reason}; {remedy}"
         return (

@@ -112,7 +112,8 @@ class EngineRegistry:
             return engine
         if self.is_preloading and engine_name != EMBEDDED_ENGINE:
             self._has_refused_engines = True
-            raise StorageUnavailableError(f"the engine {engine_name} is opened when the server's workers have started")
+            message = f"the engine {engine_name} is opened only after the server's workers have started"
+            raise StorageUnavailableError(message)
         with self._lock:
             opening_lock = self._opening_locks.setdefault(engine_name, threading.Lock())
         # each engine has its own lock: waiting for one database does not delay requests to others

@@ -101,7 +101,7 @@ class RequestObserverGroup:
                 observer.record_request(request)
             except Exception as error:
                 where = plugins.describe_error_origin(error)
-                log.exception("a request could not be recorded, in %s", where)
+                log.exception("a request could not be recorded (error in %s)", where)
 
     def start(self) -> None:
         """Start what works beside requests."""

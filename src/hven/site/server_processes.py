@@ -146,7 +146,7 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
                 raise ConflictError(
                     f"restart needed: {server_process.display_name} uses {name} {server_value}, but this command "
                     f"uses {own_value}; "
-                    "its users would not see the published rows",
+                    "the users of that process would not see the published rows",
                     remedy="restart or stop that process, or undo the change of the setting; nothing was changed",
                 )
     if engine == EMBEDDED_ENGINE:
@@ -159,7 +159,11 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
             return
         if time.monotonic() > deadline:
             blocking_server = blocking_servers[0]
-            reason = blocking_server.problem or blocking_server.engines.get(engine) or "it does not know that engine"
+            reason = (
+                blocking_server.problem
+                or blocking_server.engines.get(engine)
+                or "the process does not know that engine"
+            )
             raise ConflictError(
                 f"{blocking_server.display_name} cannot read rows in {engine}: {reason}",
                 remedy="restart that process with the settings and secrets of this command, or stop it; nothing was "

@@ -64,10 +64,10 @@ def _find_absent_packages(tables_by_package: Mapping[str, Sequence[str]]) -> lis
     faults = []
     for name, tables in tables_by_package.items():
         reason = "is not installed"
-        remedy = "install it to use them; backups contain them"
+        remedy = "install the package to use these rows; backups contain them"
         if name in installed_names:
             reason = "`plugins` in hven.toml does not list"
-            remedy = f"add {name!r} to `plugins` to use them; backups contain them"
+            remedy = f"add {name!r} to `plugins` to use these rows; backups contain them"
         message = f"the system state has rows of the plug-in package {name} ({', '.join(tables)}), which {reason}"
         faults.append(Fault(message=message, remedy=remedy, severity="warning"))
     return faults
@@ -87,7 +87,7 @@ def _find_absent_engines(records: Mapping[str, SnapshotRecord]) -> list[Fault]:
             examples += f" and {len(tables) - MAX_NAMED_TABLES} others"
         unused_error = plugins.find_unused_plugin_error("engines", name)
         reason = f"there is no engine {name!r}"
-        remedy = "install the plug-in package that has it, or ingest the collections with another engine"
+        remedy = "install the plug-in package of this engine, or ingest the collections with another engine"
         if unused_error is not None:
             reason = unused_error.message
             remedy = f"{unused_error.remedy}, or ingest the collections with another engine"

@@ -87,7 +87,8 @@ class HostRateLimiter:
             pause = self._reserve_turn(host.lower(), 1 / rate, max_wait_seconds)
         if pause > max_wait_seconds:
             raise ServiceBusyError(
-                f"Hven sends {host} at most {rate:g} requests a second, and the next one would wait {pause:.0f} s",
+                f"Hven sends at most {rate:g} requests a second to {host}, and the next request would have to wait "
+                f"{pause:.0f} s",
                 pause,
                 remedy="try again later, or set a higher rate under [ceilings] in hven.toml",
             )

@@ -254,7 +254,7 @@ class DelimitedTextSource(TextFileSource):
         for name in file_column_names:
             if name not in dialect.names:
                 raise SourceError(
-                    f"there is no column {name!r}, but {self.files[0].name} has one",
+                    f"the file has no column {name!r}, unlike {self.files[0].name}",
                     place=TextPlace(file=file.name),
                     remedy="add the file to `ignore`, or make it a separate source entry",
                 )
@@ -292,7 +292,7 @@ class DelimitedTextSource(TextFileSource):
         if delimiter is not None and delimiter not in DELIMITERS_BY_WORD and len(delimiter) > 1:
             raise SourceError(
                 f"the delimiter {options.delimiter!r} has more than one character",
-                remedy=f"write one character, or a word: {', '.join(DELIMITERS_BY_WORD)}",
+                remedy=f"write one character, or one of the words {', '.join(DELIMITERS_BY_WORD)}",
             )
         step = max(1, len(self.files) // 5)
         dialects: list[TextDialect] = []

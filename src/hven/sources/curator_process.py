@@ -218,7 +218,8 @@ class CuratorProcess:
                     continue
                 self.stop_process()
                 raise CuratorCodeError(
-                    f"it gave no response within {timeout_seconds:g} s and was stopped (python.seconds in hven.toml)",
+                    f"the Python code gave no response within {timeout_seconds:g} s and was stopped (python.seconds in "
+                    "hven.toml)",
                     was_answered=False,
                 )
             message = self._channel.recv_bytes()
@@ -229,7 +230,8 @@ class CuratorProcess:
             if error["memory"]:
                 self.stop_process()  # its state cannot be trusted
                 raise CuratorCodeError(
-                    f"it needed more than {self.limits.memory:,} bytes of memory (python.memory in hven.toml)",
+                    f"the Python code needed more than {self.limits.memory:,} bytes of memory (python.memory in "
+                    "hven.toml)",
                     error["line"],
                 )
             raise CuratorCodeError(error["text"], error["line"])
@@ -254,9 +256,9 @@ class CuratorProcess:
         code = process.poll()
         self.stop_process()
         if code is None:
-            return CuratorCodeError("it closed its connection to Hven, so Hven stopped its process")
+            return CuratorCodeError("the Python code closed its connection to Hven, so Hven stopped the process")
         if code >= 0:
-            return CuratorCodeError(f"it ended its process with exit code {code} (perhaps by os._exit)")
+            return CuratorCodeError(f"the Python code ended its process with exit code {code} (perhaps by os._exit)")
         if -code in set(signal.Signals):
             name = signal.Signals(-code).name
         else:
@@ -266,7 +268,7 @@ class CuratorProcess:
             if name == "SIGKILL"
             else ": a fault in compiled code, perhaps because there was no memory left"
         )
-        return CuratorCodeError(f"its process ended with {name}{why}")
+        return CuratorCodeError(f"the process ended with {name}{why}")
 
     def _start_process(self) -> None:
         ours, theirs = socket.socketpair()

@@ -223,7 +223,7 @@ class _ReaderProcess:
         line = json.dumps(request).encode() + b"\n"
         while line:
             if not _wait_until_ready(self._request_pipe, end_time, select.POLLOUT):
-                raise self._build_error("it does not read the requests that Hven sends", end_time)
+                raise self._build_error("the program does not read the requests that Hven sends", end_time)
             line = line[os.write(self._request_pipe, line) :]
         stream = _LimitedPipe(self._answer_pipe, end_time)
         try:
@@ -234,7 +234,7 @@ class _ReaderProcess:
                     batch.validate(full=True)
                     row_count += batch.num_rows
                     if row_count > row_limit:
-                        complaint = f"it returned more rows than the {row_limit:,} that Hven requested"
+                        complaint = f"the program returned more rows than the {row_limit:,} that Hven requested"
                         raise _ReaderError(complaint)  # noqa: TRY301  (the handler below completes it)
                     batches.append(batch)
                 return pa.Table.from_batches(batches, read.schema)
@@ -242,9 +242,9 @@ class _ReaderProcess:
             raise self._build_error(str(fault), end_time) from None
         except (pa.ArrowException, OSError, ValueError, EOFError) as fault:
             if stream.is_ended:
-                reason = "it ended without a response"
+                reason = "the program ended without a response"
             else:
-                reason = f"its output is not an Arrow stream: {fault}"
+                reason = f"the output of the program is not an Arrow stream: {fault}"
             raise self._build_error(reason, end_time) from None
 
     def _build_error(self, complaint: str, end_time: float = 0.0) -> _ReaderError:
@@ -252,18 +252,18 @@ class _ReaderProcess:
         is_late = bool(end_time) and time.monotonic() >= end_time
         code = None
         wait_seconds = 0.0
-        if complaint.startswith("it ended"):
+        if complaint.startswith("the program ended"):
             wait_seconds = 0.5
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._supervisor.wait(wait_seconds)
         if code is not None:
-            complaint = f"it ended with exit code {code}"
+            complaint = f"the program ended with exit code {code}"
             if code > 128:
-                complaint = f"it ended by signal {code - 128}"
+                complaint = f"the program was ended by signal {code - 128}"
             if code - 128 in SIGNAL_EXPLANATIONS:
                 complaint = f"{complaint}: {SIGNAL_EXPLANATIONS[code - 128]}"
         elif is_late:
-            complaint = f"it gave no response within {self.spec.timeout_seconds:g} s, and was stopped"
+            complaint = f"the program gave no response within {self.spec.timeout_seconds:g} s, and was stopped"
         with contextlib.suppress(OSError), self._stderr_path.open("rb") as file:
             stderr_bytes = self._stderr_path.stat().st_size
             file.seek(max(0, stderr_bytes - 10 * MAX_STDERR_CHARACTERS))
@@ -301,12 +301,14 @@ class _LimitedPipe:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= self._remaining_bytes:
-            raise _ReaderError(f"its output is not an Arrow stream, or has more than {MAX_ANSWER_BYTES >> 20} MiB")
+            raise _ReaderError(
+                f"the output of the program is not an Arrow stream, or has more than {MAX_ANSWER_BYTES >> 20} MiB"
+            )
         self._remaining_bytes -= size
         data = bytearray()
         while len(data) < size:
             if not _wait_until_ready(self._descriptor, self._end_time):
-                raise _ReaderError("its response is incomplete")
+                raise _ReaderError("the response of the program is incomplete")
             chunk = os.read(self._descriptor, size - len(data))
             if not chunk:
                 self.is_ended = True

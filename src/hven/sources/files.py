@@ -184,11 +184,13 @@ class DirectoryFileSource(FilesAsRowsSource):
             stat_after = file.path.stat()
         except OSError as error:
             raise SourceError(
-                f"cannot be read: {error.strerror}", place=TextPlace(file=file.name), remedy="check its permissions"
+                f"the file cannot be read: {error.strerror}",
+                place=TextPlace(file=file.name),
+                remedy="check its permissions",
             ) from error
         if (stat_after.st_size, stat_after.st_mtime_ns) != before:
             raise SourceError(
-                "changed while Hven was reading it",
+                "the file changed while Hven was reading it",
                 place=TextPlace(file=file.name),
                 remedy="ingest again when the file is complete",
             )
@@ -296,7 +298,9 @@ class NamedFileSource:
 
     def _query_files(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
         if self._context.run_query is None or self.options.adql is None:
-            raise SourceError("a query for files needs a site", remedy="ingest the collection with `hven ingest`")
+            raise SourceError(
+                "a query that lists files can run only in a site", remedy="ingest the collection with `hven ingest`"
+            )
         missing_count = 0
         for batch in self._context.run_query(self.options.adql):
             for row in batch.to_pylist():

@@ -227,7 +227,7 @@ def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, fil
             return None
         if not cards and hdu_index == 0 and not block.startswith(b"SIMPLE  ="):
             raise SourceError(
-                "not a FITS file: it does not begin with SIMPLE",
+                "the file is not a FITS file: it does not begin with SIMPLE",
                 place=TextPlace(file=file),
                 remedy="check the file, or add it to `ignore`",
             )
@@ -235,13 +235,13 @@ def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, fil
             return None  # special records after the last HDU
         if len(block) < BLOCK_BYTES and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
             raise SourceError(
-                f"ends within the header of HDU {hdu_index}",
+                f"the file ends within the header of HDU {hdu_index}",
                 place=TextPlace(file=file),
                 remedy="download the file again",
             )
         if len(cards) * 80 >= MAX_HEADER_BYTES:
             raise SourceError(
-                f"the header of HDU {hdu_index} has more than {MAX_HEADER_BYTES:,} bytes without an END",
+                f"the header of HDU {hdu_index} has more than {MAX_HEADER_BYTES:,} bytes without an END card",
                 place=TextPlace(file=file),
                 remedy="download the file again",
             )
@@ -272,7 +272,7 @@ def _refuse_absurd_sizes(header: HduHeader, file: str) -> HduHeader:
             )
     if header.data_bytes > 1 << 56:
         raise SourceError(
-            f"HDU {header.index} declares axes with more bytes than any file has",
+            f"HDU {header.index} declares more bytes of data than any file can have",
             place=TextPlace(file=file),
             remedy="download the file again",
         )

@@ -158,7 +158,8 @@ def guess_fixed_width_options(options: Mapping[str, object], context: SourceCont
         for block in text.read_blocks():
             if b"\t" in block.data:
                 raise SourceError(
-                    f"{file.name} has tabs, so its columns are not at fixed bytes", remedy="read it with --kind csv"
+                    f"{file.name} contains tabs, so its columns are not at fixed bytes",
+                    remedy="read the file with --kind csv",
                 )
             filled = _mark_filled_places(block.data, filled, counts_characters=single)
             scanned_bytes += len(block.data)
@@ -346,9 +347,11 @@ class FixedWidthTextSource(TextFileSource):
         if stated_count is not None and stated_count != self._record_count:
             message = (
                 f"{PurePath(path).name} states {stated_count:,} records for {name}, but Hven has read "
-                f"{self._record_count:,}"
+                f"{self._record_count:,} records"
             )
-            remedy = "if the file was cut off, get it again; if not, read all of its parts (`files:` may be a pattern)"
+            remedy = (
+                "if the file is truncated, download it again; if not, read all of its parts (`files:` may be a pattern)"
+            )
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy)
             self.context.report_deviation(deviation)
 

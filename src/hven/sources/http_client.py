@@ -149,7 +149,7 @@ def download_file(
             expected = None
         if expected is not None and expected > byte_limit:
             raise TooLargeError(
-                f"{_redact_url(url)} has {expected:,} bytes, more than {byte_limit:,}",
+                f"{_redact_url(url)} has {expected:,} bytes, which is more than the limit of {byte_limit:,}",
                 remedy="download it yourself and use the file",
             )
         path = directory / _choose_file_name(response, final)
@@ -336,7 +336,8 @@ def send_request_once(
             if len(body) > byte_limit:
                 raise TooLargeError(f"{_redact_url(url)} returned more than {byte_limit:,} bytes")
             if time.monotonic() > end:
-                raise UserError(f"the response from {_redact_url(url)} does not end", remedy="try again later")
+                message = f"the response from {_redact_url(url)} was not complete within the time limit"
+                raise UserError(message, remedy="try again later")
     return HttpAnswer(status=response.status_code, headers=_collect_headers(response), body=bytes(body), url=url)
 
 
@@ -480,7 +481,7 @@ def stream_answer(
             url = answer.location
     raise UserError(
         f"{_redact_url(start)} redirects too often ({MAX_REDIRECTS} redirects)",
-        remedy="write the address at the end of the redirects",
+        remedy="write the address at which the redirects end",
     )
 
 
@@ -545,7 +546,7 @@ class _DownloadAnswer:
             elapsed_seconds = time.monotonic() - self.start_time
             is_over = is_over or elapsed_seconds >= self.total_timeout_seconds
         if error is not None and is_over:
-            message = f"{_redact_url(self.url)} has not sent everything within {self.total_timeout_seconds:g} s"
+            message = f"{_redact_url(self.url)} did not send the whole response within {self.total_timeout_seconds:g} s"
             raise UserError(message, remedy="try again later, or download it yourself and use the file") from error
 
     def _follow_redirects(self) -> tuple[httpx.Response, str]:
@@ -574,7 +575,7 @@ class _DownloadAnswer:
             return response, url
         raise UserError(
             f"{_redact_url(self.url)} redirects too often ({MAX_REDIRECTS} redirects)",
-            remedy="write the address at the end of the redirects",
+            remedy="write the address at which the redirects end",
         )
 
     def _raise_if_late(self, event_name: str, _: object) -> None:

@@ -101,7 +101,7 @@ class ParquetSource(FileByFileSource):
             for name in file_column_names:
                 if name not in paths:
                     raise SourceError(
-                        f"there is no column {name!r}, but {self.files[0].name} has one",
+                        f"the file has no column {name!r}, unlike {self.files[0].name}",
                         place=TextPlace(file=file.name),
                         remedy="add the file to `ignore`",
                     )
@@ -133,7 +133,7 @@ class ParquetSource(FileByFileSource):
                 first += batch.num_rows
                 self.read_count += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
-            message = f"cannot be read after row {first - 1}: {error}"
+            message = f"the file cannot be read after row {first - 1}: {error}"
             raise SourceError(message, place=TextPlace(file=file.name), remedy="download the file again") from error
         finally:
             opened.close()

@@ -356,7 +356,7 @@ class FunctionRowReader:
         names = declared_names or list(getattr(first_item, "_fields", ()))
         if not names:
             remedy = "yield dictionaries, or write `columns:` in the source"
-            raise SourceError("tuples have no names", place=place, remedy=remedy)
+            raise SourceError("the rows are tuples, which do not name their columns", place=place, remedy=remedy)
         return names
 
     def _collect_rows_into_batches(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
@@ -401,7 +401,7 @@ class FunctionRowReader:
                 if unknown:
                     reason = f"unknown column {min(unknown)!r}, which the first rows do not have"
             elif not isinstance(row, (tuple, list)) or len(row) != len(names):
-                reason = f"not {len(names)} values"
+                reason = f"not a row of {len(names)} values"
             if reason:
                 bad.add(at)
                 self._reject(first_row_number + at, None, str(row)[:200], reason)

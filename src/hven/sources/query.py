@@ -40,7 +40,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         Nobody here can run queries (the context has no `query`).
     """
     if context.run_query is None:
-        raise SourceError("a query source needs a site to run in", remedy="ingest the collection with `hven ingest`")
+        raise SourceError("a query source can run only in a site", remedy="ingest the collection with `hven ingest`")
     return QuerySource(options.adql, context)
 
 
@@ -105,5 +105,7 @@ class QuerySource:
         if self._first_batch is None:
             if described:
                 return list(described)
-            raise SourceError("the query returned nothing, not even an empty table", remedy="run it with `hven query`")
+            raise SourceError(
+                "the query returned nothing, not even an empty table", remedy="run the query with `hven query`"
+            )
         return build_columns_from_arrow(self._first_batch.schema, described)

@@ -212,5 +212,5 @@ def require_local_files(options: HeaderSourceOptions) -> None:
     ):
         raise SourceError(
             "Hven reads rows of tables only from files next to the descriptor",
-            remedy="remove `root` and `members` and unpack archives, or set a mode that reads headers",
+            remedy="remove `root` and `members`, and unpack archives; or set a mode that reads headers",
         )

@@ -163,9 +163,9 @@ class VotableSource(FileByFileSource):
     @cached_property
     def _columns(self) -> list[Column]:
         if not self._table_metadata.columns:
-            remedy = "choose another table with `table:`, if there is one"
+            remedy = "choose another table with `table:`, if the file has several"
             raise SourceError(
-                "the TABLE has no FIELD, so there are no rows", place=TextPlace(file=self.files[0].name), remedy=remedy
+                "the TABLE has no FIELD, so it has no columns", place=TextPlace(file=self.files[0].name), remedy=remedy
             )
         return [column.copy_with(type=column.type.unbounded_text_type) for column in self._table_metadata.columns]
 
@@ -203,7 +203,7 @@ class VotableSource(FileByFileSource):
                     column.name not in fields_by_name or fields_by_name[column.name].type.arrow != column.type.arrow
                 ):
                     if column.name not in fields_by_name:
-                        difference = f"there is no field {column.name!r}, but {self.files[0].name} has one"
+                        difference = f"the file has no field {column.name!r}, unlike {self.files[0].name}"
                     else:
                         difference = f"the type of field {column.name!r} is different from that in {self.files[0].name}"
                     raise SourceError(

@@ -137,7 +137,7 @@ SELECT s.id, p.id FROM stars AS s, photometry AS p ORDER BY id
 
 --# ORDER BY something else after DISTINCT
 SELECT DISTINCT ra FROM stars ORDER BY dec
---! line 1, column 40: ORDER BY after SELECT DISTINCT sorts by selected columns only; also select the expression
+--! line 1, column 40: ORDER BY after SELECT DISTINCT can use only selected columns; also select the expression
 
 --# ORDER BY something else after UNION
 SELECT ra FROM stars UNION SELECT flux FROM photometry ORDER BY dec
@@ -145,11 +145,11 @@ SELECT ra FROM stars UNION SELECT flux FROM photometry ORDER BY dec
 
 --# UNION of other widths
 SELECT ra, dec FROM stars UNION SELECT id FROM photometry
---! line 1, column 33: UNION combines rows of 2 columns with rows of 1; select the same number of columns on both sides
+--! line 1, column 33: both sides of UNION must have the same number of columns, but they have 2 and 1; select the same number of columns on both sides
 
 --# UNION of other kinds
 SELECT ra FROM stars UNION SELECT name FROM stars
---! line 1, column 35: UNION: column 1 is a number (ra) on the left and a string (name) on the right; convert one of the two with CAST
+--! line 1, column 35: UNION: column 1 is a number (ra) on the left, but a string (name) on the right; convert one of the two with CAST
 
 --# subquery with two columns
 SELECT * FROM stars WHERE id IN (SELECT id, flux FROM photometry)

@@ -66,7 +66,7 @@ SELECT ra dec rmag FROM stars
 
 --# 17
 SELECT ra, dec, FROM stars
---! line 1, column 17: expected a value, found FROM; leave out the comma before FROM, or write what should follow it
+--! line 1, column 17: expected a value, found FROM; leave out the comma before FROM, or add the missing item after the comma
 
 --# 18
 SELECT ra,, dec FROM stars
@@ -350,7 +350,7 @@ SELECT ra FROM stars WHERE id = '5'
 
 --# 88
 SELECT name + 'x' FROM stars
---! line 1, column 15: + needs numbers; this is a string; join strings with ||
+--! line 1, column 15: + needs numbers, but this operand is a string; join strings with ||
 
 --# 90
 SELECT ra FROM stars WHERE seen > TIMESTAMP '2020-01-01'
@@ -406,7 +406,7 @@ SELECT ra FROM stars MINUS SELECT ra FROM stars
 
 --# 103
 SELECT ra FROM stars UNION SELECT ra, dec FROM stars
---! line 1, column 28: UNION combines rows of 1 columns with rows of 2; select the same number of columns on both sides
+--! line 1, column 28: both sides of UNION must have the same number of columns, but they have 1 and 2; select the same number of columns on both sides
 
 --# 104
 SELECT ra FROM stars ORDER BY ra UNION SELECT ra FROM stars
@@ -426,19 +426,19 @@ SELECT ra FROM stars WERE ra > 3
 
 --# 108
 INSERT INTO stars VALUES (1)
---! line 1, column 1: INSERT is not accepted; only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: INSERT is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
 
 --# 109
 DROP TABLE stars
---! line 1, column 1: DROP is not accepted; only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: DROP is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
 
 --# 110
 UPDATE stars SET ra = 1
---! line 1, column 1: UPDATE is not accepted; only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: UPDATE is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
 
 --# 111
 EXPLAIN SELECT ra FROM stars
---! line 1, column 1: EXPLAIN is not accepted; only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: EXPLAIN is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
 
 --# 112
 SELECT ra INTO x FROM stars

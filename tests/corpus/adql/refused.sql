@@ -30,7 +30,7 @@ SELECT
 
 --# a comma too many
 SELECT a, FROM t
---! line 1, column 11: expected a value, found FROM; leave out the comma before FROM, or write what should follow it
+--! line 1, column 11: expected a value, found FROM; leave out the comma before FROM, or add the missing item after the comma
 
 --# a second query
 SELECT a FROM t; SELECT b FROM t
@@ -38,7 +38,7 @@ SELECT a FROM t; SELECT b FROM t
 
 --# another statement
 DROP TABLE t
---! line 1, column 1: DROP is not accepted; only queries are; write SELECT; ADQL has no other statement
+--! line 1, column 1: DROP is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
 
 --# LIMIT
 SELECT a FROM t LIMIT 10
@@ -142,7 +142,7 @@ SELECT a[1:2] FROM t
 
 --# two pairs of brackets
 SELECT a[1][2] FROM t
---! line 1, column 12: an element of an array has no elements; write all indices of an array in one pair of brackets: a[i, j]
+--! line 1, column 12: an array element cannot be indexed again; write all indices of an array in one pair of brackets: a[i, j]
 
 --# bracket without end
 SELECT a[1 FROM t
@@ -202,7 +202,7 @@ SELECT a FROM t WHERE 1 < a < 2
 
 --# two signs
 SELECT - -a FROM t
---! line 1, column 10: two signs in a row; put the inner one in parentheses: -(-x)
+--! line 1, column 10: a sign cannot directly follow another sign; put the inner sign in parentheses: -(-x)
 
 --# LIKE with ESCAPE
 SELECT a FROM t WHERE a LIKE 'x' ESCAPE '!'
@@ -218,15 +218,15 @@ SELECT CAST(a AS FLOAT) FROM t
 
 --# number joined
 SELECT 'a' || -1 FROM t
---! line 1, column 15: || joins strings; this is a number; turn it into a string with CAST(x AS VARCHAR)
+--! line 1, column 15: || joins strings, but this operand is a number; turn it into a string with CAST(x AS VARCHAR)
 
 --# text in arithmetic
 SELECT 'a' * 2 FROM t
---! line 1, column 8: * needs numbers; this is a string
+--! line 1, column 8: * needs numbers, but this operand is a string
 
 --# text plus text
 SELECT 'a' + 'b' FROM t
---! line 1, column 8: + needs numbers; this is a string; join strings with ||
+--! line 1, column 8: + needs numbers, but this operand is a string; join strings with ||
 
 --# too few arguments
 SELECT MOD(a) FROM t

@@ -200,7 +200,7 @@ def test_a_cdf_that_unpacks_to_more_than_it_says_is_bounded(tmp_path, monkeypatc
     ("at", "word", "message"),
     [
         (12, b"\xff" * 8, "damaged|label states|none"),
-        (-16, b"\0\0\0\2", r"cannot read the compression of .*\(type 2\)"),
+        (-16, b"\0\0\0\2", r"has the compression type 2, which Hven cannot read"),
     ],
 )
 def test_damaged_records_of_the_compression_are_told(tmp_path, at, word, message):
@@ -295,11 +295,11 @@ def test_scales_groups_and_times_of_netcdf(tmp_path):
     assert np.array_equal(found[0].data, wanted[:, 1:3, 2:3], equal_nan=True)
     with h5py.File(tmp_path / "outside.nc", "w") as file:
         file["x"] = h5py.ExternalLink("a.nc", "/model/t")
-    with pytest.raises(SourceError, match="values in other files"):
+    with pytest.raises(SourceError, match="are in other files"):
         open_product(tmp_path / "outside.nc")
     with h5py.File(tmp_path / "raw.nc", "w") as file:
         file.create_dataset("x", (4, 4), "u1", external=[("/etc/hostname", 0, 16)])
-    with pytest.raises(SourceError, match="values in other files"):
+    with pytest.raises(SourceError, match="are in other files"):
         open_product(tmp_path / "raw.nc")
 
 

@@ -244,7 +244,7 @@ BAD = {
     "outside": (lambda found: [*found[:-1], ("site/../../x", b""), found[-1]], SourceError, "does not belong in a backup"),
     "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "after the end"),
     "newer": (change_members(HEADER_MEMBER, change_json(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
-    "newer store": (change_members(HEADER_MEMBER, change_json(store=99)), UserError, "system state 99"),
+    "newer store": (change_members(HEADER_MEMBER, change_json(store=99)), UserError, "state format 99"),
     "other tar": (lambda found: found[1:], SourceError, "not a Hven backup"),
     "head": (change_members(HEADER_MEMBER, lambda _: b"[]"), SourceError, "was changed: hven-backup.json"),
     "sums": (change_members(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "was changed: checksums.json"),

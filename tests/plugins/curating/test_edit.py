@@ -311,8 +311,8 @@ def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, edit
     path, who = "/medoc/edit/collections/sun", people["mia"]
     form = open_editor(client, path, who)
     for wrong, message in (
-        ("collection: sun\ntitle: The sun\nnonsense: 1\n", "has no key 'nonsense'"),
-        ("title: [", "not YAML"),
+        ("collection: sun\ntitle: The sun\nnonsense: 1\n", "'nonsense' is not a valid key of the descriptor"),
+        ("title: [", "not valid YAML"),
     ):
         file.write_text(wrong)
         answer = send(client, path, who, "publish", form, title__en="Another")

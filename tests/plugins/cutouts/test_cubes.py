@@ -196,8 +196,8 @@ def test_half_of_the_bytes(client):
 @pytest.mark.parametrize(
     ("name", "params", "status", "words"),
     [
-        ("parts.fits", {"slice": 31}, 400, "slice 31 does not exist: the slices are 1 to 30"),
-        ("parts.fits", {"slice": 0}, 400, "slice 0 does not exist: the slices are 1 to 30"),
+        ("parts.fits", {"slice": 31}, 400, "slice 31 does not exist; the slices are numbered from 1 to 30"),
+        ("parts.fits", {"slice": 0}, 400, "slice 0 does not exist; the slices are numbered from 1 to 30"),
         ("parts.fits", {"slice": "x"}, 400, "SLICE"),
         ("parts.fits", {"slice": 1, "over": 99}, 400, "99"),
         ("parts.fits", {"slice": 1, "window": "1 2 3"}, 400, "WINDOW"),

@@ -139,7 +139,7 @@ def test_a_watermark_that_goes_backwards(open_database_site):
     report = sync_collection(site, "s")
     assert change(report).changed == 10
     assert any(
-        "no row has a watermark any longer; the last one was 1000.0: everything was read" in one
+        "no row has a watermark any longer (the last watermark was 1000.0), so everything was read" in one
         for one in report.warnings
     )
     assert not sync_collection(site, "s").has_changes

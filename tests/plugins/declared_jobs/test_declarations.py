@@ -108,9 +108,9 @@ C = "title: T\ncommand: [./p.py]\n"
 FAULTS = [
     ("", "jobs/bad.yaml:1:1: the file is empty"),
     ("command: [./p.py]\n", "jobs/bad.yaml:1:1: the descriptor lacks the key 'title'"),
-    ("title: T\n", "jobs/bad.yaml:1:1: a type must have either `command` or `remote`"),
-    (C + "remote: https://a.example/x\n", "jobs/bad.yaml:1:1: a type must have either `command` or `remote`"),
-    (C + "param: {}\n", "jobs/bad.yaml:3:1: the descriptor has no key 'param'; did you mean 'params'?"),
+    ("title: T\n", "jobs/bad.yaml:1:1: a job type must have either `command` or `remote`"),
+    (C + "remote: https://a.example/x\n", "jobs/bad.yaml:1:1: a job type must have either `command` or `remote`"),
+    (C + "param: {}\n", "jobs/bad.yaml:3:1: 'param' is not a valid key of the descriptor; did you mean 'params'?"),
     ("title: T\ncommand: ./p.py\n", "jobs/bad.yaml:2:10: command must be a list of the program and its arguments"),
     ("title: T\ncommand: []\n", "jobs/bad.yaml:2:10: command must begin with the program"),
     ("title: T\ncommand: [./nothing.py]\n", "jobs/bad.yaml:2:11: command: ./nothing.py does not exist"),
@@ -124,7 +124,7 @@ FAULTS = [
     ),
     (
         "title: T\ncommand: [./p.py, '--x={WIDHT}']\nparams: {WIDTH: }\n",
-        "jobs/bad.yaml:2:24: command: there is no parameter WIDHT; did you mean 'WIDTH'?",
+        "jobs/bad.yaml:2:24: command: the job type has no parameter WIDHT; did you mean 'WIDTH'?",
     ),
     (
         "title: T\ncommand: [./p.py, {A: 1}]\n",
@@ -138,14 +138,17 @@ FAULTS = [
     (C + "params: {A: {type: number}}\n", "jobs/bad.yaml:3:20: params.A.type must be one of"),
     (
         C + "params: {A: {minimum: 3}}\n",
-        "jobs/bad.yaml:3:14: params.A.minimum is only for numbers, but this is a string",
+        "jobs/bad.yaml:3:14: params.A.minimum is only for numbers, but the type is string",
     ),
     (
         C + "params: {A: {type: int32, default: x}}\n",
         "jobs/bad.yaml:3:27: params.A.default: A='x' is not a whole number",
     ),
     (C + "params: {A: {pattern: '['}}\n", "jobs/bad.yaml:3:14: params.A.pattern is not a regular expression"),
-    (C + "params: {A: {file: true, default: x}}\n", "jobs/bad.yaml:3:26: params.A: a file cannot have 'default'"),
+    (
+        C + "params: {A: {file: true, default: x}}\n",
+        "jobs/bad.yaml:3:26: params.A: a parameter that is a file cannot have the key 'default'",
+    ),
     (
         C + "results: {r: {file: /etc/passwd, type: text/plain}}\n",
         "jobs/bad.yaml:3:21: results.r.file must be below the program's directory",

@@ -156,7 +156,7 @@ def test_a_refusal_is_told(site: Site, remote_server: Server) -> None:
     write_job_type(site.settings.directory, "far", f"title: Far\nremote: {remote_server.url}/jobs/sleep\n")
     job = job_of(site, "far", ("SECONDS", "1000"))
     assert run_next_job(site)
-    assert "does not run the job: it returned status 400: " in str(reload_job(site, job).error)
+    assert "did not start the job: it returned status 400: " in str(reload_job(site, job).error)
     assert "SECONDS=1000 is out of range" in str(reload_job(site, job).error)
 
 

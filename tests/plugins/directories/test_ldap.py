@@ -145,14 +145,17 @@ def test_pages(slapd: LdapServer, page: int) -> None:
 def test_budgets(slapd: LdapServer) -> None:
     many = {"base": f"ou=many,{SUFFIX}", "filter": "(cn=*)", "columns": {"cn": "cn"}}
     for budget, told in (
-        ({"entries": 600}, r"127\.0\.0\.1 has more than 600 entries; use a stricter `filter`"),
+        ({"entries": 600}, r"127\.0\.0\.1 returned more than 600 entries; use a stricter `filter`"),
         ({"bytes": 20_000}, r"sends more than `bytes` allows"),
     ):
         with pytest.raises(SourceError, match=told):
             rows(slapd.options(**many, **budget))
     for said, told in (
         ({"page": 9_999}, r"adminLimitExceeded"),
-        ({"base": SUFFIX, "filter": "(objectClass=*)"}, r"did not return all of dc=example,dc=org: sizeLimitExceeded"),
+        (
+            {"base": SUFFIX, "filter": "(objectClass=*)"},
+            r"did not return all entries below dc=example,dc=org: sizeLimitExceeded",
+        ),
     ):  # a part is never taken for the whole
         with pytest.raises(SourceError, match=told):
             rows(
@@ -196,7 +199,9 @@ def test_who_may_not(slapd: LdapServer) -> None:
 def test_what_is_elsewhere(slapd: LdapServer) -> None:
     with pytest.raises(SourceError, match=r"has no ou=none,dc=example,dc=org"):
         rows(people(slapd, base=f"ou=none,{SUFFIX}"))
-    with pytest.raises(SourceError, match=r"did not return all of dc=example,dc=net: ldap://elsewhere\.example\.net"):
+    with pytest.raises(
+        SourceError, match=r"did not return all entries below dc=example,dc=net: ldap://elsewhere\.example\.net"
+    ):
         rows(people(slapd, base="dc=example,dc=net"))
     told: list[str] = []
     assert rows(people(slapd, base=f"ou=other,{SUFFIX}"), on_notice=told.append) == []

@@ -114,8 +114,14 @@ def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
     ("links", "message"),
     [
         ([], "has no link to its items or to an API"),
-        ([{"rel": "item", "href": "./gone/a.json"}], "none of its 1 items is in its directory"),
-        ([{"rel": "item", "href": "../../../../../etc/hostname"}], "none of its 1 items is in its directory"),
+        (
+            [{"rel": "item", "href": "./gone/a.json"}],
+            "none of the 1 items that the collection links is in its directory",
+        ),
+        (
+            [{"rel": "item", "href": "../../../../../etc/hostname"}],
+            "none of the 1 items that the collection links is in its directory",
+        ),
     ],
 )
 def test_collections_without_items(site, tmp_path, links, message):

@@ -367,7 +367,7 @@ def test_fixed_width_text_is_cut_where_all_lines_are_blank(tmp_path):
     with pytest.raises(SourceError, match=r"no column of .*b\.dat is blank in all lines"):
         create_descriptor(site, "y", str(tmp_path / "b.dat"), kind="fixed")
     (tmp_path / "c.dat").write_text("abc\tdef\n")
-    with pytest.raises(SourceError, match="has tabs"):
+    with pytest.raises(SourceError, match="contains tabs"):
         create_descriptor(site, "y", str(tmp_path / "c.dat"), kind="fixed")
 
 
@@ -398,9 +398,9 @@ def test_columns_that_are_nearly_something_else_are_told(home):
     lines = [f"{n},{'3.4?' if n == 17 else n / 7},{n % 28 + 1:02}/{1 + n % 12:02}/2020,A{n}\n" for n in range(100)]
     (home / "a.csv").write_text("id,flux,seen,name\n" + "".join(lines).replace("13/01/2020", "2020-01-13"))
     text = write_table_draft("x", "csv", {"files": "a.csv"}, home)
-    assert "99 of the 100 sampled values are numbers, but not row 18 '3.4?'; write `null: {flux: ['3.4?']}`" in text
+    assert "99 of the 100 sampled values are numbers; exceptions: row 18 '3.4?'; write `null: {flux: ['3.4?']}`" in text
     assert (
-        "its dates have 2 formats, %d/%m/%Y and ISO 8601; map the column with coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))"
+        "the dates have 2 formats, %d/%m/%Y and ISO 8601; map the column with coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))"
         in text
     )
     (home / "x.yaml").write_text(text)

@@ -146,10 +146,10 @@ def test_from_bibtex_and_a_csv(tmp_path: Path) -> None:
     ("files", "paper", "told", "code"),
     [
         ({"a.csv": "x\n1\n", "b.csv": "x\n1\n"}, "2019A&A...622A..60B", "several files that could be the table: a.csv, b.csv", 2),
-        ({"note.txt": "x"}, "2019A&A...622A..60B", "has no table", 1),
+        ({"note.txt": "x"}, "2019A&A...622A..60B", "contains no table", 1),
         ({"a.csv": "x\n1\n"}, "Brahe 2019", "'Brahe 2019' is neither a DOI nor a bibcode", 2),
         ({"a.csv": ""}, "10.5072/x", "", 1),
-        ({}, "10.5072/x", "has no table", 1),
+        ({}, "10.5072/x", "contains no table", 1),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_leaves_nothing(

@@ -170,7 +170,7 @@ def test_a_footprint_by_the_cards_of_an_image(draft_source):
 def test_a_standard_that_is_none_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     (tmp_path / "collections").mkdir()
-    with pytest.raises(UsageError, match="no mapping can be guessed for 'epntap'") as caught:
+    with pytest.raises(UsageError, match="Hven cannot guess a mapping to the standard 'epntap'") as caught:
         create_descriptor(Settings(directory=tmp_path), "a", str(tmp_path / "a.csv"), standard="epntap")
     assert "epn-tap" in caught.value.remedy
     assert not (tmp_path / "collections" / "a").exists()

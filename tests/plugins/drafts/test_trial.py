@@ -101,7 +101,7 @@ def test_what_each_face_would_make_of_it(trial_site: Site, people: dict[str, dic
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        (b"", "a.csv", "there is no file"),
+        (b"", "a.csv", "the file is empty"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a.png", ""),
         (b"<?xml version='1.0'?><VOTABLE><RESOURCE><TABLE>", "a.vot", ""),
     ],

@@ -502,8 +502,11 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
         ("{id: dp_id, columns: {a: A}}", "write either `url` or `file`"),
         ("{url: 'https://{dp_id}/x', id: dp_id, columns: {a: A}}", "a host name that contains no column in braces"),
         ("{url: 'https://a.example/x', id: dp_id, columns: {a: A}}", "all rows would have the same document"),
-        ("{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}", "not a number, text or boolean"),
-        ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "has no option 'column'"),
+        (
+            "{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}",
+            "not the type of a number, a text or a boolean",
+        ),
+        ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "'column' is not a valid option of"),
         ("{file: '{dp_id}', columns: {a: A}}", "lacks the option 'id'"),
         ("{file: '{dp_id}', id: dp_id, columns: {a: A}, token: hunter2}", "put the token into a secret"),
         ("[1]", "expected a mapping"),

@@ -69,8 +69,8 @@ def spoil_queries_with(part: str, body: bytes, status: int = 200) -> object:
 
 ERROR = votable("x:c", info='<INFO name="QUERY_STATUS" value="ERROR">no table a.epn_core</INFO>')
 WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is told
-    "columns": (votable("schema_name:c description:c", ("a", "b")), "has no values of table_name"),
-    "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "has no values of"),
+    "columns": (votable("schema_name:c description:c", ("a", "b")), "contains no values of table_name"),
+    "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "contains no values of"),
     "other": (votable("table_name:c column_name:c datatype:c", ("b.epn_core", "x", "INT")), "no table a.epn_core"),
     "nameless": (votable(""), "no table a.epn_core"),
     "page": (b"<html><body>It works!", "without a VOTable"),

@@ -148,7 +148,7 @@ def test_a_range_asks_for_the_state_of_its_file_once(open_far_site):
 def test_a_list_of_a_server_is_taken_by_patterns(open_far_site, stored_file):
     root, there = stored_file
     if root.startswith("http"):
-        with pytest.raises(Exception, match="a web server does not list its files; list the files in a table"):
+        with pytest.raises(Exception, match="Hven cannot list the files of a web server; list the files in a table"):
             open_far_site(f'files: [{{root: "{root}", files: "*/*.fits"}}]\n')
         return
     if there is not None:

@@ -183,7 +183,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
 ) -> None:
     home = collection(tmp_path / "out")
     file_server.files = list_served_files(home)
-    with pytest.raises(SourceError, match=r"so its rows are not a table.*, stars, which is next to it"):
+    with pytest.raises(SourceError, match=r"so its rows are not a table.*, stars, which is in the same directory"):
         create_descriptor(
             settings.load_settings(site),
             "far",
@@ -263,7 +263,7 @@ def _narrow_column_type(where: Path) -> None:
 
 HARM = {
     "a gap": (lambda where: min(where.rglob("Npix=*.parquet")).unlink(), "has no file"),
-    "another type": (_narrow_column_type, "the column mag is float here, but double in"),
+    "another type": (_narrow_column_type, "the column mag has the type float in this file, but double in"),
     "positions of other columns": (_swap_coordinates, "positions in this file are outside the partition of the file"),
     "no catalogue": (lambda where: (where / "hats.properties").unlink(), "is not a HATS catalogue"),
 }
@@ -356,7 +356,7 @@ def test_an_empty_directory_is_a_gap(tmp_path: Path, file_server: ServedFiles, p
 
 
 def test_properties_that_name_columns_that_are_not_there_are_told_of(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="hats_col_ra=alpha, but there is no such column") as fault:
+    with pytest.raises(SourceError, match=r"hats_col_ra=alpha, but the file .* has no such column") as fault:
         adopt(tmp_path, catalogue(tmp_path / "far", hats_col_ra="alpha"))
     assert "hats.properties" in str(fault.value)
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
@@ -397,7 +397,7 @@ def test_a_type_that_changes_behind_a_file_without_values_is_told_of(tmp_path: P
         table = pq.read_table(path, partitioning=None)
         values = pa.nulls(len(table)) if kind == pa.null() else table["mag"].cast(kind)
         pq.write_table(table.set_column(4, "mag", values), path)
-    with pytest.raises(SourceError, match="the column mag is string here, but double in") as fault:
+    with pytest.raises(SourceError, match="the column mag has the type string in this file, but double in") as fault:
         adopt(tmp_path, where)
     assert str(last) in str(fault.value)
 

@@ -244,7 +244,7 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
     ("was", "becomes", "told"),
     [
         ("path: [/search.votable,", "path: [search.votable,", "is not a path"),
-        ("param.radius", "param.radus", "there is no parameter 'radus'"),
+        ("param.radius", "param.radus", "the endpoint has no parameter 'radus'"),
         ("exp_date_updated >= param", "exp_date_update >= param", "exp_date_update"),
         ("in: deg", "in: m", "radius.in"),
         ("default: 30", "default: thirty", "'thirty' is not of type float64"),

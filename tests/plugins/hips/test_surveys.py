@@ -144,7 +144,7 @@ def test_what_cannot_be_in_it_is_named_and_left_out(mixed_survey: surveys.HipsSu
     assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube", "deep"}
     assert "no image with a position on the sky" in why["nowhere"]
     assert "not the sky" in why["mars"]
-    assert why["blank"] == "it has no values"
+    assert why["blank"] == "it contains no pixel values"
     assert "cube" in why["cube"]
     assert "empty" in why["empty"]
     assert str(mixed_survey.place) not in str(mixed_survey.left_out)

@@ -235,7 +235,7 @@ def test_an_index_of_several_columns_is_used(engine, years):
 def test_keys_stay_unique_over_all_partitions(engine):
     table = YEARS.copy_with(name="twice")
     rows = build_sky(3000).set_column(0, "id", pa.array(np.arange(3000) % 2999))
-    with pytest.raises(DataError, match="not unique: 1 key is in 2 rows; first: id = 0"):
+    with pytest.raises(DataError, match="not unique: 1 key occurs more than once, in 2 rows; first: id = 0"):
         stage_table(engine.engine, table, rows)
     with connection(engine) as con:
         left = con.execute(

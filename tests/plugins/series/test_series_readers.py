@@ -168,11 +168,11 @@ def running(directory: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
-        ("rubbish", "its output is not an Arrow stream"),
+        ("rubbish", "the output of the program is not an Arrow stream"),
         ("numbers", "not an Arrow stream"),
-        ("dies", "it ended with exit code 3; its last message: ValueError: no such record in x_1.npy"),
-        ("killed", "it ended by signal 9: it was killed, probably because it used too much memory"),
-        ("endless", "it returned more rows than the "),
+        ("dies", "the program ended with exit code 3; its last message: ValueError: no such record in x_1.npy"),
+        ("killed", "the program was ended by signal 9: it was killed, probably because it used too much memory"),
+        ("endless", "the program returned more rows than the "),
         ("large", "or has more than 64 MiB"),
         ("hungry", "its last message: MemoryError"),
         ("other", "returned columns that differ from its schema: time timestamp[us]"),
@@ -233,7 +233,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
         assert json.loads(answer.body)["status"]["code"] == 1500
         # the others of the catalog are there, and nobody waits once more
         assert json.loads(client.get("/hapi/catalog").body)["catalog"] == []
-        assert "it gave no response within 6 s, and was stopped" in answer.text
+        assert "the program gave no response within 6 s, and was stopped" in answer.text
         pids = (tmp_path / "mode.pids").read_text().split() if (tmp_path / "mode.pids").exists() else []
         wait_until(lambda: not any(Path("/proc", pid).exists() for pid in pids))
         wait_until(lambda: len(running(tmp_path)) <= 1)

@@ -383,7 +383,7 @@ def test_the_pause_that_a_service_asks_for_is_kept(proxy):
     source.list_columns()
     assert time.monotonic() - begun >= 1
     proxy.coming_changes += [refuse_as_busy(Retry_After="86400")]
-    with pytest.raises(SourceError, match="asks to wait 86400 s"):
+    with pytest.raises(SourceError, match="asks clients to wait 86400 s"):
         open_source(proxy.url, table="far.stars").list_columns()
 
 

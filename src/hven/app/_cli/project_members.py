@@ -134,7 +134,7 @@ def _member_to_json(account: str, member_grants: list[AccessGrant]) -> dict[str,
     roles = sorted((grant.role for grant in member_grants), key=PROJECT_ROLES.index)
     distinct_roles = dict.fromkeys(roles)
     if len(distinct_roles) > 1:
-        warning = f"several roles ({' and '.join(distinct_roles)}); the one with the fewest rights applies"
+        warning = f"several roles ({' and '.join(distinct_roles)}); the role with the fewest rights applies"
     else:
         warning = ""
     return {

@@ -291,8 +291,8 @@ def move(
         if recurrence:
             next_run = f"sync or ingest (schedule: {recurrence})"
         print(
-            f"the next {next_run} moves it back to {configured_engine}; to prevent this, add "
-            f"`engine: {engine_name}` to its descriptor"
+            f"the next {next_run} moves {name} back to {configured_engine}; to prevent this, add "
+            f"`engine: {engine_name}` to the descriptor"
         )
 
 

@@ -265,7 +265,7 @@ def _print_sync_problems(collections: Iterable[CollectionStatus]) -> None:
                 failure_text = f"the last run ({format_time(collection.ended or collection.started)})"
             else:
                 failure_text = f"consecutive failures {collection.failures}"
-            print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'it was stopped'}")
+            print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'the run was stopped'}")
         if collection.held or collection.paused:
             since = format_time(collection.held or collection.paused)
             print(f"{collection.state}: {collection.collection}, since {since}: {collection.reason}")

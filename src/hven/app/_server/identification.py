@@ -355,7 +355,10 @@ class RequestAuthenticator:
         is_proxy = address is not None and any(address in network for network in self._proxies)
         if header_count != 1 or not is_proxy:
             log.warning(
-                "ignored %s from %s, which is not in login.proxies or sent it several times", header_name, address
+                "ignored the header %s from %s, because this address is not in login.proxies or sent the header "
+                "several times",
+                header_name,
+                address,
             )
             raise UnauthenticatedError(
                 "only the site's proxy may state who is logged in", remedy="send the request through the proxy"

@@ -154,7 +154,9 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     store = StateStore(settings.var_directory, settings.store).mark_state_required()
     logging.config.dictConfig(LOGGING_CONFIG)
     for server_process in list_server_processes(settings)[:1]:
-        log.info("%s also serves this site; both share its data, jobs and schedule", server_process.display_name)
+        log.info(
+            "%s also serves this site; both processes share its data, jobs and schedule", server_process.display_name
+        )
     os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
     counters.create_counter_memory()
     prepare_request_observers()

@@ -87,8 +87,9 @@ class TableDescriptionRequest:
             ) from error
         if len(data) > MAX_DOCUMENT_BYTES:
             raise SourceError(
-                f"{self.path.name} has more than {MAX_DOCUMENT_BYTES >> 20} MiB: it is not a description of tables",
-                remedy="give --kind if it contains data",
+                f"{self.path.name} has more than {MAX_DOCUMENT_BYTES >> 20} MiB, so it cannot be a description of "
+                "tables",
+                remedy="give --kind if the file contains data",
             )
         return data
 

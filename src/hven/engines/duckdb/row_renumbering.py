@@ -131,7 +131,7 @@ def merge_index_entries(
         Number of entries.
     """
     if old_entries.rows is None or new_entries.rows is None:
-        raise TypeError("an index without row numbers cannot be merged by them")
+        raise TypeError("an index without row numbers cannot be merged by row numbers")
     old_rows = old_entries.rows
     entry_count = len(old_rows)
     total = len(new_entries.rows)

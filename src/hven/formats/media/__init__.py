@@ -254,7 +254,7 @@ def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
 
 def _create_unknown_medium_error(reason: TranslatableMessage) -> SourceError:
     titles = ", ".join(medium.title for medium in list_product_file_formats().values())
-    return SourceError(reason, remedy=format_message("convert it to one of these formats: {kinds}", titles))
+    return SourceError(reason, remedy=format_message("convert the file to one of these formats: {kinds}", titles))
 
 
 __all__ = [

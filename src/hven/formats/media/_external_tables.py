@@ -184,7 +184,7 @@ class _ReaderFunctionTable:
             if values.shape != (size,):
                 raise SourceError(
                     format_message(
-                        "{column} in {name} has {size} elements, but {count} bins",
+                        "{column} in {name} has {size} elements, but the number of its bins is {count}",
                         field.name,
                         self._name,
                         size,

@@ -159,7 +159,9 @@ def _require_sky_mapping(array: ArrayPart, selection: CutoutSelection) -> footpr
     reason = format_message("the header of the image gives no coordinates for its pixels")
     if needs_sky:
         reason = format_message("the header of the image gives no position on the sky")
-    raise ParamError(reason, name="POS", remedy=format_message("cut it by pixels, with PIXELS_1 and PIXELS_2"))
+    raise ParamError(
+        reason, name="POS", remedy=format_message("define the cut-out in pixels, with PIXELS_1 and PIXELS_2")
+    )
 
 
 def _require_axis_number(array: ArrayPart, axis_kind: str, param_name: str) -> int:
@@ -167,8 +169,10 @@ def _require_axis_number(array: ArrayPart, axis_kind: str, param_name: str) -> i
         if axis.kind == axis_kind:
             return axis_number
     kinds = ", ".join(axis.kind or axis.name or "pixels" for axis in reversed(array.axes))
-    message = format_message("{name} cannot cut the array: its axes are {kinds}", param_name, kinds)
-    raise ParamError(message, name=param_name, remedy=format_message("leave it out, or define the cut-out in pixels"))
+    message = format_message("{name} cannot cut the array: the axes of the array are {kinds}", param_name, kinds)
+    raise ParamError(
+        message, name=param_name, remedy=format_message("leave out {name}, or define the cut-out in pixels", param_name)
+    )
 
 
 def _read_axis_values(array: ArrayPart, axis_number: int, param_name: str) -> npt.NDArray[np.generic]:

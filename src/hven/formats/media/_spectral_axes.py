@@ -191,7 +191,7 @@ def _convert_velocities(values: Numbers, quantity: str, scale: float, cards: Map
         rest_wavelength = None
     if rest_wavelength is None:
         raise SourceError(
-            format_message("the velocities have no rest frequency"),
+            format_message("the header gives no rest frequency for the velocities"),
             remedy=format_message("add RESTFRQ or RESTWAV to the header"),
         )
     if quantity in {"ZOPT", "BETA"}:

@@ -289,7 +289,10 @@ def _select_array_elements(table: TablePart, column: Column, values: Values, int
     if table.row_count != 1:
         table_name = table.name or str(table.index)
         raise ParamError(
-            format_message("each row of {name} has its own {column}", table_name, column.name), name="BAND"
+            format_message(
+                "BAND cannot cut {name}, because each row has its own array {column}", table_name, column.name
+            ),
+            name="BAND",
         )
     (batch,) = table.read_batches(0, 1)
     column_values = values(batch.column(column.name).flatten())
@@ -334,9 +337,9 @@ def _find_spectral_column(table: TablePart, param_name: str) -> tuple[Column, Va
     candidates += [candidate for candidate in numeric_columns if _SPECTRAL_COLUMN_PATTERN.fullmatch(candidate.name)]
     if not candidates:
         raise ParamError(
-            format_message("{name} cannot cut the table: no column has wavelengths", param_name),
+            format_message("{name} cannot cut the table: no column contains wavelengths", param_name),
             name=param_name,
-            remedy=format_message("leave it out"),
+            remedy=format_message("leave out {name}", param_name),
         )
     column = candidates[0]
     first_letter = column.name.lower()[:1]
@@ -359,9 +362,9 @@ def _find_time_column(table: TablePart, param_name: str, cards: Sequence[HeaderC
         with suppress(SourceError):
             return column, create_time_converter(column, (*table.cards, *cards))
     raise ParamError(
-        format_message("{name} cannot cut the table: no column has times", param_name),
+        format_message("{name} cannot cut the table: no column contains times", param_name),
         name=param_name,
-        remedy=format_message("leave it out"),
+        remedy=format_message("leave out {name}", param_name),
     )
 
 

@@ -144,7 +144,7 @@ def open_fits(file: Place) -> OpenProductFile:
             parts = tuple(_create_parts(headers, hdus, size, stream))
             if not parts and size % BLOCK_BYTES:
                 # the handler below closes what is open
-                message = format_message("it ends in the middle of a header, after {size} bytes", size)
+                message = format_message("the file ends in the middle of a header, after {size} bytes", size)
                 raise SourceError(message)  # noqa: TRY301
             if parts and parts[0].index == 0:
                 cards = parts[0].cards
@@ -251,7 +251,9 @@ def _create_parts(
             file_info = hdu.fileinfo()
             end = file_info["datLoc"] + file_info["datSpan"]
         if 0 < size <= end - BLOCK_BYTES:  # padding may be missing
-            raise SourceError(format_message("it ends in the middle of HDU {number}, after {size} bytes", index, size))
+            raise SourceError(
+                format_message("the file ends in the middle of HDU {number}, after {size} bytes", index, size)
+            )
         if end == size:  # there is no further header
             return
         index += 1
@@ -498,7 +500,8 @@ def _compute_axis_coordinates(
                 return values, str(wcs.wcs.cunit[number - 1])
             except Exception as fault:  # noqa: BLE001  (wcslib has a class for each of its errors, of no common kind)
                 reason = " ".join(str(fault).split())[:200]
-                raise SourceError(format_message("the axis {axis} has no values: {reason}", number, reason)) from None
+                message = format_message("the values of the axis {axis} cannot be computed: {reason}", number, reason)
+                raise SourceError(message) from None
     step = _to_number_or_default(card_values.get(f"CDELT{number}", card_values.get(f"CD{number}_{number}", 1.0)), 1.0)
     if f"CDELT{number}" in card_values:
         step *= _to_number_or_default(card_values.get(f"PC{number}_{number}", 1.0), 1.0)

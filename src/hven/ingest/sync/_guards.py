@@ -54,8 +54,8 @@ def check_change_limits(
         removes_all_rows = word == "removed" and count == published_row_count
         if is_too_much or removes_all_rows:
             raise ChangeLimitExceededError(
-                f"{count:,} of {published_row_count:,} rows of {change.table} would be {word}, more than "
-                f"{share:.0%}: nothing was published",
+                f"{count:,} of {published_row_count:,} rows of {change.table} would be {word} (the limit is "
+                f"{share:.0%}), so nothing was published",
                 place=place,
                 remedy=f"check the source; if it is right, run the command again with --accept (or write `guard: "
                 f"{{{word}: ..}}` under `sync:`)",

@@ -210,7 +210,9 @@ class IncrementalSourceReader:
             last_watermark = unpack_watermark(self.old_state.watermark.get(str(entry)))
             largest = self.watermark_tracker.largest_by_entry.get(entry)
             if largest is None:
-                raise FullReadNeededError(f"no row has a watermark any longer; the last one was {last_watermark}")
+                raise FullReadNeededError(
+                    f"no row has a watermark any longer (the last watermark was {last_watermark})"
+                )
             if largest < last_watermark:
                 raise FullReadNeededError(f"the watermark went backwards, from {last_watermark} to {largest}")
         if not self.is_complete:

@@ -163,7 +163,7 @@ def find_sync_conflict(site: Site, collection: str) -> ConflictError | None:
     if collection in site.store.map_held_collections():
         return ConflictError(
             f"{collection} is on hold after `hven rollback`",
-            remedy=f"run hven schedule resume {collection} to end this",
+            remedy=f"run hven schedule resume {collection} to end the hold",
         )
     if collection not in site.store.list_publication_times():
         return ConflictError(
@@ -336,7 +336,7 @@ class TableSync:
                 raise
             except FullReadNeededError as reason:
                 self.must_read_everything = True
-                self.report.warnings.append(f"{self.name}: {reason}: everything was read")
+                self.report.warnings.append(f"{self.name}: {reason}, so everything was read")
             except RecomputeNeededError as reason:
                 self.recompute_reason = str(reason)
                 self.keyed_refresh = None

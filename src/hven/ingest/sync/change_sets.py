@@ -204,7 +204,7 @@ def compare_snapshot_records(
     name = new_record.table.qualified_name
     old_name = old_record.table.qualified_name
     if old_name != name:
-        raise NotFoundError(f"{old_record.id} belongs to {old_name}, but {new_record.id} to {name}")
+        raise NotFoundError(f"{old_record.id} belongs to {old_name}, but {new_record.id} belongs to {name}")
     change = TableChangeSummary(table=name, rows=new_record.snapshot.rows)
     primary = new_record.table.primary
     schema = to_nullable_schema(new_record.table.arrow_schema)

@@ -42,7 +42,7 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
         except OSError:
             continue
         if mode & forbidden_mode:
-            message = "every account on this machine can read it"
+            message = "every account on this machine can read the file"
             place = TextPlace(file=str(path))
             faults.append(
                 Fault(

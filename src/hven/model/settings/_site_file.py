@@ -122,7 +122,7 @@ def _parse_settings_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         place = TextPlace(file=SETTINGS_FILE, line=line)
-        fault = Fault(message="not UTF-8", place=place, remedy="save the file as UTF-8")
+        fault = Fault(message="the file is not UTF-8", place=place, remedy="save the file as UTF-8")
         raise DescriptorError([fault]) from None
     try:
         return text, tomllib.loads(text)
@@ -137,7 +137,7 @@ def _parse_settings_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str
         message = str(error).partition(" (at ")[0]
         place = TextPlace(file=SETTINGS_FILE, line=line, column=column)
         remedy = 'put text in double quotes: name = "x"'
-        faults.append(Fault(message=f"not TOML: {message}", place=place, remedy=remedy))
+        faults.append(Fault(message=f"the file is not valid TOML: {message}", place=place, remedy=remedy))
         raise DescriptorError(faults) from None
 
 
@@ -278,7 +278,8 @@ def _find_settings_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
     login = data.get("login")
     if isinstance(login, dict) and login.get("proxy_header") and not login.get("proxies"):
         remedy = 'write proxies = ["127.0.0.1"]'
-        faults.append(_build_settings_fault(file_text, "login.proxy_header", "has no effect without `proxies`", remedy))
+        message = "the setting has no effect without `proxies`"
+        faults.append(_build_settings_fault(file_text, "login.proxy_header", message, remedy))
     faults += _find_defaults_above_limits(data, file_text)
     faults += _find_portal_faults(data, file_text)
     faults += _find_remote_service_faults(data, file_text)
@@ -340,7 +341,7 @@ def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
         addresses = [portal.get("host"), portal.get("path")]
         places = [str(address).lower() for address in addresses if address]
         if len(places) != 1:
-            reason = "it has neither host nor path" if not places else "it has both a host and a path"
+            reason = "the portal has neither host nor path" if not places else "the portal has both a host and a path"
             yield _build_settings_fault(file_text, key, reason, 'write either host = "x.example.org" or path = "/x"')
         first = str(portal.get("path") or "").split("/")[1:2]
         if first and first[0].lower() in RESERVED_PATHS:
@@ -348,7 +349,10 @@ def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
         for place in places:
             if place in keys_by_place:
                 yield _build_settings_fault(
-                    file_text, key, f"{keys_by_place[place]} already uses {place}", "give each portal its own"
+                    file_text,
+                    key,
+                    f"{keys_by_place[place]} already uses {place}",
+                    "give each portal a different host or path",
                 )
             keys_by_place.setdefault(place, key)
 
@@ -415,7 +419,7 @@ def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
         except UserError as error:
             faults.append(_build_settings_fault(file_text, section.name, error.message, error.remedy))
     for key, package in _find_unused_settings(tomllib.loads(file_text)):
-        message = f"belongs to the plug-in package {package}, which `plugins` does not list"
+        message = f"the setting belongs to the plug-in package {package}, which `plugins` does not list"
         remedy = f"add {package!r} to `plugins`, or remove the setting"
         faults.append(_build_settings_fault(file_text, key, message, remedy, severity="warning"))
     unused_error = plugins.find_unused_plugin_error("engines", settings.engine)

@@ -328,7 +328,8 @@ def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
             yield from _iterate_polygons(member, depth + 1)
         return
     if kind not in _GEOMETRY_TYPES:
-        raise GeoJsonError(f"{kind!r:.40} is not a GeoJSON geometry type: {', '.join(_GEOMETRY_TYPES)}")
+        known_types = ", ".join(_GEOMETRY_TYPES)
+        raise GeoJsonError(f"the type of a geometry is {kind!r:.40}, but it must be one of {known_types}")
     if kind not in {"Polygon", "MultiPolygon"}:
         raise GeoJsonError(f"a {kind} has no area")
     parts = geometry.get("coordinates")
@@ -350,7 +351,7 @@ def _parse_ring(positions: Any) -> Numbers:
     if np.abs(lat).max() > 90.0:
         raise GeoJsonError(f"a latitude is beyond 90 degrees: {lat[np.abs(lat).argmax()]:g}")
     if np.abs(lon).max() > 3600.0:
-        raise GeoJsonError(f"a longitude is beyond ten turns: {lon[np.abs(lon).argmax()]:g}")
+        raise GeoJsonError(f"a longitude is beyond 3600 degrees: {lon[np.abs(lon).argmax()]:g}")
     return vertices
 
 

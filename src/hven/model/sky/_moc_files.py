@@ -99,7 +99,7 @@ def _read_json_moc(text: str) -> Moc:
             numbers = " ".join(str(int(cell)) for cell in order_cells)
             words.append(f"{int(order)}/{numbers}")
     except (ValueError, TypeError, AttributeError):
-        message = 'a MOC in JSON is an object of orders and lists of cells: {"6": [1, 2]}'
+        message = 'a MOC in JSON must be an object of orders and lists of cells: {"6": [1, 2]}'
         raise ValueError(message) from None
     return Moc.parse(" ".join(words))
 

@@ -141,7 +141,7 @@ class RegionColumn:
             numbers = np.array(vertices, dtype=np.float64).reshape(len(vertices), 2)
         except (TypeError, ValueError):
             message = (
-                "regions are lists of rows of parts of rings of (longitude, latitude): "
+                "regions must be lists of rows of parts of rings of (longitude, latitude): "
                 "[[[[(0, 0), (1, 0), (1, 1)]]]] is one region of one ring"
             )
             raise ValueError(message) from None
@@ -206,7 +206,7 @@ class RegionColumn:
             part_offsets = offsets[0][np.append(True, has_rings)]
             offsets = [compute_offsets(has_rings), part_offsets, offsets[1]]
         if len(offsets) != 3:
-            message = "regions are lists of parts, which are lists of rings, which are lists of points"
+            message = "regions must be lists of parts, which are lists of rings, which are lists of points"
             raise ValueError(message)
         if pa.types.is_struct(array.type):
             lon, lat = (array.field(name).to_numpy() for name in ("x", "y"))
@@ -246,7 +246,7 @@ class RegionColumn:
         shapes = np.where(shapely.is_missing(shapes), shapely.MultiPolygon(), shapes)
         kinds = set(shapely.get_type_id(shapes).tolist())
         if not kinds <= {3, 6}:
-            message = "regions are polygons and multipolygons"
+            message = "regions must be polygons or multipolygons"
             raise ValueError(message)
         xy, rings, parts, rows = extract_ragged_polygon_arrays(shapes)
         return cls(xy[:, 0], xy[:, 1], rings, parts, rows)

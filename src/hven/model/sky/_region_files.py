@@ -141,7 +141,7 @@ def parse_region_file(data: bytes, name: str = "", *, make_valid: bool = False) 
         raise ValueError(message)
     file_format = detect_region_format(data, name)
     if file_format is None:
-        message = f"Hven cannot read regions from this file, but from {READABLE_FORMATS}"
+        message = f"Hven cannot read regions from this file; it reads {READABLE_FORMATS}"
         raise ValueError(message)
     if file_format == "moc":
         regions, faults = build_regions_from_mocs({0: read_moc(data)})
@@ -224,7 +224,7 @@ def _convert_drawn_region(drawn_region: Any, shape_word: str) -> Regions:
         return _build_centered_shape(drawn_region, shape_word, drawn_region.radius)
     if shape_word in {"Ellipse", "Rectangle"}:
         return _build_centered_shape(drawn_region, shape_word, drawn_region.width, drawn_region.height)
-    message = f"Hven does not read a {shape_word}"
+    message = f"Hven cannot read the shape {shape_word}"
     if shape_word in {"Point", "Line", "Text"}:
         message = f"a {shape_word.lower()} has no area"
     raise ValueError(message)

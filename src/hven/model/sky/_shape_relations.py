@@ -144,7 +144,7 @@ def _compute_boundary_distance(shape: Shape, lon: float, lat: float) -> float:
         boundary_distances = shape.ring.compute_boundary_distances([lon], [lat])
         return float(boundary_distances[0])
     if not isinstance(shape, Range):
-        message = f"no boundary of a {type(shape).__name__}"
+        message = f"Hven cannot compute distances to the boundary of a {type(shape).__name__}"
         raise TypeError(message)
     return float(shape.compute_boundary_distances(lon, lat)[0])
 
@@ -267,5 +267,5 @@ def _sample_shape_border(shape: Shape) -> tuple[list[float], list[float]]:
         side_lons = [middle.lon, middle.lon, shape.lon1, shape.lon2]
         side_lats = [shape.lat1, shape.lat2, middle.lat, middle.lat]
         return [*lons, *side_lons], [*lats, *side_lats]
-    message = f"no border of a {type(shape).__name__}"
+    message = f"Hven cannot compute the border of a {type(shape).__name__}"
     raise TypeError(message)

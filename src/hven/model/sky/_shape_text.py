@@ -184,7 +184,7 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
         name = word.lower() if kind == "pos" else word
         is_allowed = name in {"circle", "range", "polygon"} or (name == "point" and kind == "multishape")
         if not is_allowed:
-            message = f"{word!r} is not a shape: circle, range or polygon"
+            message = f"{word!r} is not a shape; use circle, range or polygon"
             raise ShapeTextError(message, offset)
         parts.append(_build_shape_from_numbers(name, reader.read_numbers(), offset, side=side))
         if kind != "multishape" and reader.peek_word():
@@ -266,10 +266,10 @@ def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedSh
         message = "an empty string is not a region"
         raise ShapeTextError(message, offset)
     if kind not in _STCS_SHAPES:
-        message = f"{word!r} is not a shape: Position, Circle, Polygon, Box or Union"
+        message = f"{word!r} is not a shape; use Position, Circle, Polygon, Box or Union"
         raise ShapeTextError(message, offset)
     if kind == "CONVEX" or kind in {"INTERSECTION", "NOT", "DIFFERENCE", "ELLIPSE", "POSITIONINTERVAL"}:
-        message = f"the region {word} is not supported: write Position, Circle, Polygon, Box, AllSky or a Union of them"
+        message = f"the region {word} is not supported; use Position, Circle, Polygon, Box, AllSky or a Union of them"
         raise ShapeTextError(message, offset)
     _skip_fill_factor(reader)
     frame = _read_stcs_frame(reader, outer_frame)
@@ -309,7 +309,7 @@ def _read_stcs_frame(reader: _WordReader, outer_frame: str | None) -> str | None
         offset = reader.offset
         flavour = reader.take_word()
         if flavour.upper() != "SPHERICAL2":
-            message = f"{flavour} coordinates are not supported: SPHERICAL2 only"
+            message = f"{flavour} coordinates are not supported; use SPHERICAL2"
             raise ShapeTextError(message, offset)
     word = reader.peek_word()
     if word and _parse_number(word) is None and word != "(" and word.upper() not in _STCS_SHAPES:
@@ -345,7 +345,7 @@ def _skip_stcs_trailer(reader: _WordReader) -> None:
         offset = reader.offset
         unit = reader.take_word()
         if unit.lower() not in {"deg", "degree", "degrees"}:
-            message = f"the unit {unit!r} is not supported: deg only"
+            message = f"the unit {unit!r} is not supported; use deg"
             raise ShapeTextError(message, offset)
     while reader.peek_word().upper() in {"ERROR", "RESOLUTION", "SIZE", "PIXSIZE"}:
         reader.take_word()

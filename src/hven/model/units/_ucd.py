@@ -71,7 +71,7 @@ def _find_ucd_problems(text: str) -> tuple[str, ...]:
 def _find_ucd_word_problem(word: str, place: int) -> str | None:
     """Return what is wrong with a word of a UCD, at a place counted from 0."""
     if not word:
-        return "there is an empty word: two semicolons, or one at an end"
+        return "a word is missing: the UCD contains two semicolons in a row, or a semicolon at an end"
     match = _WORD_PATTERN.fullmatch(word)
     if match is None:
         return f"{word!r} is not a UCD word: use letters, digits, '-' and '_', with dots between them"

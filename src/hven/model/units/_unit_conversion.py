@@ -151,7 +151,7 @@ def compute_unit_factor(source_unit: str | None, target_unit: str | None) -> flo
             _describe_dimension(bases2),
         )
         if any("(" in symbol or symbol in {"mag", "dB", "'dex'"} for symbol, _ in (*bases1, *bases2)):
-            message = format_message("{message} (a logarithm has no factor)", message)
+            message = format_message("{message} (logarithmic units have no conversion factor)", message)
         raise ValueError(message)
     ratio = scale1 / scale2
     round_one = float(f"{ratio:.12g}")  # 3600, not 3600.0000000000005

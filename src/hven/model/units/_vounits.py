@@ -379,7 +379,7 @@ class _UnitParser:
         self.take_token()
         if name == "sqrt":
             if inner_scale != 1.0:
-                raise self.build_error("a number inside sqrt()")
+                raise self.build_error("a number is not allowed inside sqrt()")
             power = self.parse_power()
             return [(symbol, each / 2 * power * sign) for symbol, each in inner]
         if name == "log10":
@@ -391,7 +391,7 @@ class _UnitParser:
     def parse_power(self) -> Fraction:
         power = self.parse_unlimited_power()
         if abs(power) > _MAX_POWER:  # BJD-2454900
-            raise self.build_error(format_message("a power of {found}", power))
+            raise self.build_error(format_message("a power of {found} is too large", power))
         return power
 
     def parse_unlimited_power(self) -> Fraction:
@@ -426,7 +426,7 @@ class _UnitParser:
             self.skip_spaces()
             below = Fraction(self.read_digits())
             if below == 0:
-                raise self.build_error("a power divided by zero")
+                raise self.build_error("a power is divided by zero")
             exponent /= below
         self.skip_spaces()
         if self.peek_token()[1] != ")":
@@ -626,6 +626,6 @@ def parse_unit(text: str | None) -> ParsedUnit:
         raise ValueError(message) from None
     factors = combine_unit_factors(raw_factors)
     if not (scale > 0.0 and math.isfinite(scale)):
-        message = format_message("{text!r} is not a unit: its scale is {scale:g}", text, scale)
+        message = format_message("{text!r} is not a unit: its scale is {scale:g}, which is not possible", text, scale)
         raise ValueError(message)
     return ParsedUnit(scale, factors, parser.is_strict, str(text) if parser.is_strict else write_unit(scale, factors))

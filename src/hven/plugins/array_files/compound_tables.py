@@ -99,7 +99,9 @@ def _iterate_datasets(
         if isinstance(member, h5py.Dataset):
             is_external = bool(member.external) or member.is_virtual
         if is_external:
-            raise SourceError(format_message("{name} has values in other files, which Hven does not read", name))
+            raise SourceError(
+                format_message("some values of {name} are in other files, which Hven does not read", name)
+            )
         if isinstance(member, h5py.Dataset):
             yield group_path + title, member
         elif isinstance(member, h5py.Group) and depth < MAX_GROUP_DEPTH:

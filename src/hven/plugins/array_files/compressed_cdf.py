@@ -64,8 +64,10 @@ def unpack_cdf(path: Path, name: str) -> Path:
         if kind != CCR_RECORD_TYPE or record != CPR_RECORD_TYPE or size < begin - 8:
             raise SourceError(format_message("{name} is a damaged CDF file: it has no compression record", name))
         if compression not in {RLE_COMPRESSION, GZIP_COMPRESSION}:
-            message = format_message("Hven cannot read the compression of {name} (type {number})", name, compression)
-            raise SourceError(message, remedy=format_message("decompress it with cdfconvert -compression none"))
+            message = format_message(
+                "{name} has the compression type {number}, which Hven cannot read", name, compression
+            )
+            raise SourceError(message, remedy=format_message("decompress the file with cdfconvert -compression none"))
         if unpacked_bytes > MAX_UNPACKED_BYTES:
             raise _create_too_large_error(name)
         packed_file.seek(begin)
@@ -93,7 +95,9 @@ def _write_unpacked(pieces: Iterator[bytes], unpacked_file: IO[bytes], declared_
         unpacked_file.write(piece)
     if size < declared_bytes:
         raise SourceError(
-            format_message("{name} has {there} bytes, but its label states {end}", name, size, declared_bytes),
+            format_message(
+                "{name} has {there} bytes, but its label states a size of {end} bytes", name, size, declared_bytes
+            ),
             remedy=format_message("download the file again; it is truncated"),
         )
 
@@ -103,7 +107,7 @@ def _read_number(file: BinaryIO, size: int) -> int:
 
 
 def _create_too_large_error(name: str) -> TooLargeError:
-    remedy = format_message("leave large files uncompressed, or compress each of their variables")
+    remedy = format_message("leave large files uncompressed, or compress their variables instead of the whole file")
     return create_unpacked_size_error(name, MAX_UNPACKED_BYTES, remedy)
 
 

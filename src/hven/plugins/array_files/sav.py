@@ -146,7 +146,10 @@ def read_variable_cards(file: Place) -> Iterator[HeaderCard]:
         if start[:3] != b"SR\x00" or start[3] not in (4, 6):
             raise SourceError(
                 format_message(
-                    "{name} is damaged, or not a valid {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"
+                    "{name} is damaged, or not a valid {title} file: {reason}",
+                    file.name,
+                    "IDL SAVE",
+                    "its first bytes are not valid",
                 )
             )
         for _ in range(100 * MAX_PARTS):

@@ -67,7 +67,7 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
         if expected_checksums is not None:
             raise SourceError(f"{path} was changed: {name} comes after the end of the backup")
         if not header and name != HEADER_MEMBER:
-            raise SourceError(f"{path} is not a Hven backup", remedy="give a file that hven backup FILE wrote")
+            raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
         if name in member_checksums or not _is_valid_member_name(name):
             raise SourceError(f"{path} was changed: it contains {name!r:.120}, which does not belong in a backup")
         checksum_reader = ChecksumReader(file)
@@ -81,7 +81,7 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
             pass
         member_checksums[name] = [member.size, checksum_reader.digest]
     if not header:
-        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that hven backup FILE wrote")
+        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
     if expected_checksums is None:
         remedy = "copy it again; if there is no complete copy, it cannot be restored"
         raise SourceError(f"{path} is incomplete: its end is missing", remedy=remedy)
@@ -107,12 +107,12 @@ def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
     archive_format = header.get("backup")
     store_format = header.get("store")
     if not isinstance(archive_format, int) or not isinstance(store_format, int):
-        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that hven backup FILE wrote")
+        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
     if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
         version = header.get("hven")
         raise UserError(
-            f"{path} was written by Hven {version} (format {archive_format}, system state "
-            f"{store_format}); this Hven supports formats {ARCHIVE_FORMAT} and {STATE_FORMAT}",
+            f"{path} was written by Hven {version} (archive format {archive_format}, state format {store_format}); "
+            f"this version of Hven supports archive format {ARCHIVE_FORMAT} and state format {STATE_FORMAT}",
             remedy=f"restore it with Hven {version} or newer",
         )
 
@@ -143,7 +143,7 @@ def _explain_archive_errors(path: Path) -> Iterator[None]:
         reason = str(error)
         if any(phrase in reason for phrase in ("not a", "invalid header", "empty")):
             message = f"{path} is not a Hven backup, or is damaged: {reason}"
-            raise SourceError(message, remedy="give a file that hven backup FILE wrote") from error
+            raise SourceError(message, remedy="give a file that `hven backup` wrote") from error
         remedy = "copy it again; if there is no complete copy, it cannot be restored"
         raise SourceError(f"{path} is incomplete: {reason}", remedy=remedy) from error
 
@@ -193,7 +193,7 @@ def restore_archive(path: Path, directory: Path, *, engine: str | None = None) -
         The disk or a database fails. What was there before stays as it was.
     """
     if not _is_absent_or_empty_directory(directory):
-        remedy = f"give a directory that does not exist, or has at most a {SECRETS_FILE}"
+        remedy = f"give a directory that does not exist, or that contains nothing but {SECRETS_FILE}"
         raise ConflictError(f"{directory} is not empty", remedy=remedy)
     header = verify_archive(path)
     # inside the directory: the user may have no right to write above it, or it may be a mount

@@ -226,8 +226,10 @@ def _build_unknown_table_error(table_name: str) -> StorageError:
     message = f"the archive has a table {table_name!r} that this Hven does not know"
     package = find_package_of_table(table_name)
     if package is None:
-        return StorageError(message, remedy="use the version of Hven that wrote it")
-    remedy = f"add the plug-in package {package!r}, to which it belongs, to `plugins` in hven.toml or to HVEN_PLUGINS"
+        return StorageError(message, remedy="use the version of Hven that wrote the archive")
+    remedy = (
+        f"add the plug-in package {package!r}, to which the table belongs, to `plugins` in hven.toml or to HVEN_PLUGINS"
+    )
     return StorageError(message, remedy=remedy)
 
 

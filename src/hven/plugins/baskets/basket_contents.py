@@ -158,7 +158,9 @@ def parse_basket(text: str | bytes) -> Basket:
         parts = list(map(_parse_basket_part, basket_data["parts"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ParamError(
-            "this is not a basket", name="BASKET", remedy="tick rows in a table, or open the link of a basket"
+            "the request does not contain a valid basket",
+            name="BASKET",
+            remedy="tick rows in a table, or open the link of a basket",
         ) from error
     basket = Basket()
     for part in parts:
@@ -286,4 +288,4 @@ def _require_nonempty_text(value: object) -> str:
 
 
 def _build_basket_limit_error(message: str) -> ParamError:
-    return ParamError(message, name="BASKET", remedy="add a search instead of its rows")
+    return ParamError(message, name="BASKET", remedy="add a search to the basket instead of the rows that it finds")

@@ -203,7 +203,8 @@ def _resolve_state_name(
     if name in {current_snapshot, *(event.state[table_name] for event in events)}:
         if state_scope_key != scope_key:
             raise GoneError(
-                f"{param_name}={state_name}: the rows of {table_name} that you may see are not known or have changed",
+                f"{param_name}={state_name}: the rows of {table_name} that you may see differ, or may differ, from "
+                "those in this state",
                 remedy=READ_ALL_REMEDY,
             )
         return name

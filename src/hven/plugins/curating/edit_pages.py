@@ -342,7 +342,8 @@ class _EditEndpoints:
         new_texts = {part.name: texts[part.name] for part in text.parts if part.name in texts}
         if any(_has_conflict(part, texts, bases) for part in text.parts):
             raise ConflictError(
-                "somebody has changed the text since you began", remedy="compare both versions, and publish yours again"
+                "somebody has changed the text since you began to edit it",
+                remedy="compare both versions, and publish yours again",
             )
         if text.subject.endswith(f":news/{editable_texts.NEW_NAME}"):
             text = editable_texts.assign_news_file(text, new_texts, day)

@@ -171,7 +171,7 @@ def _check_writable(path: Path, root: Path) -> None:
     has_write_bit = bool(path.stat().st_mode & 0o222)
     if not path.is_file() or not has_write_bit or not os.access(path, os.W_OK):
         message = format_message("{file} is read-only", _build_relative_name(path, root))
-        raise ForbiddenError(message, remedy="ask the site's operators to change this")
+        raise ForbiddenError(message, remedy="ask the site's operators to give Hven write permission")
 
 
 def _stage_file(path: Path, data: bytes) -> Path:
@@ -231,7 +231,7 @@ def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         message = format_message("the files of the site cannot be written: {why}", reason)
-        return ForbiddenError(message, remedy="ask the site's operators to change this")
+        return ForbiddenError(message, remedy="ask the site's operators to give Hven write permission")
     message = format_message("the text cannot be written: {why}", reason)
     return StorageError(
         message, remedy="publish the text when there is disk space again; until then, Hven keeps it as a draft"

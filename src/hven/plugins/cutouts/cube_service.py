@@ -171,7 +171,9 @@ def _write_tile(
     for name, slice_number in (("SLICE", number), ("OVER", divisor_number)):
         if slice_number is not None and not 1 <= slice_number <= cube_view.depth:
             message = format_message(
-                "slice {number} does not exist: the slices are 1 to {depth}", slice_number, cube_view.depth
+                "slice {number} does not exist; the slices are numbered from 1 to {depth}",
+                slice_number,
+                cube_view.depth,
             )
             raise ParamError(message, name=name)
     box = (0, cube_view.width, 0, cube_view.height)
@@ -210,7 +212,7 @@ def _parse_axis_pixel(text: str) -> tuple[int, int]:
     axis, _, pixel = text.partition(":")
     if not (axis.isascii() and axis.isdigit() and pixel.isascii() and pixel.isdigit() and len(text) < 20):
         raise ParamError(
-            format_message("AT={text} is not an axis and a pixel", text[:40]),
+            format_message("AT={text} does not consist of an axis and a pixel", text[:40]),
             name="AT",
             remedy="write axis:pixel, such as 4:1",
         )
@@ -224,7 +226,7 @@ def _parse_numbers(name: str, text: str | None, count: int | None = None) -> lis
         parsed_numbers = []
     has_wrong_count = count is not None and len(parsed_numbers) != count
     if not parsed_numbers or has_wrong_count or not all(map(math.isfinite, parsed_numbers)):
-        message = format_message("{name}={text} does not have the expected numbers", name, (text or "")[:60])
+        message = format_message("{name}={text} does not contain the required numbers", name, (text or "")[:60])
         raise ParamError(message, name=name)
     return parsed_numbers
 

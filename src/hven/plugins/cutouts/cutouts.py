@@ -161,11 +161,11 @@ def parse_cutout_requests(params: RequestParams, *, is_single_only: bool = False
         message = format_message(
             "{name} is given several times, but a request can create only one cut-out", repeated_name
         )
-        remedy = format_message("request each of them separately, or all of them with /soda/async")
+        remedy = format_message("request each cut-out separately, or all cut-outs together with /soda/async")
         raise MultipleValuesError(message, name=repeated_name, remedy=remedy)
     if count > MAX_CUTOUTS:
         message = format_message("{count} cut-outs are requested; the limit is {most}", count, MAX_CUTOUTS)
-        raise TooLargeError(message, remedy=format_message("request fewer at a time"))
+        raise TooLargeError(message, remedy=format_message("request fewer cut-outs at a time"))
     part = parsed_values["PART"]
     cutout_requests = []
     for row_identifier, shape, band, time in itertools.product(*values_by_name.values()):
@@ -245,7 +245,7 @@ def _find_row_tables(
     tables = [table for table in schema_tables if table.has_row_files]
     if not tables:
         raise ParamError(
-            format_message("ID={ident} does not name its table", row_identifier[:100]),
+            format_message("ID={ident} does not contain the name of a table", row_identifier[:100]),
             name="ID",
             remedy=format_message("add TABLE=schema.table"),
         )

@@ -250,7 +250,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         except pa.ArrowException:
             if not is_parsable_cell_type(kind):
                 raise SourceError(
-                    f"{self.source_name}, column {name}: values are not {self._columns[name].type}"
+                    f"{self.source_name}, column {name}: some values are not of type {self._columns[name].type}"
                 ) from None
             values = values.cast(pa.string())
         if self._fields[name].value_kind == KIND_TIME:
@@ -439,7 +439,9 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Select the rows of some blocks."""
         summing = self.dialect.summing
         if summing is None:
-            raise SourceError(f"{self.source_name} has no blocks", remedy="write `deletions: compare`")
+            raise SourceError(
+                f"{self.source_name} cannot compute checksums of blocks of rows", remedy="write `deletions: compare`"
+            )
         texts = write_block_conditions_sql(key_columns, [str(block) for block in block_ids], summing)
         return self._copy_source(portions=(SqlCondition(sql=text) for text in texts))
 

@@ -250,7 +250,9 @@ class DatabaseSource(WatermarkSource):
         texts = [_to_text(value) for value in values]
         text = pa.array(texts, pa.string())
         if not is_parsable_cell_type(kind):
-            raise SourceError(f"{self.source_name}, column {name}: values are not {self._columns[name].type}")
+            raise SourceError(
+                f"{self.source_name}, column {name}: some values are not of type {self._columns[name].type}"
+            )
         array, faults = parse_cells(text, kind)
         if faults is None:
             return array

@@ -78,8 +78,8 @@ _REMEDIES_BY_ERROR = {
     1044: "grant its user SELECT on the database",
     1049: "check the name of the database in the address",
     1115: (
-        "set `encoding` to one that SHOW CHARACTER SET lists there; for an old server, write `?charset=utf8` in the "
-        "address"
+        "set `encoding` to a character set that SHOW CHARACTER SET lists; for an old server, write `?charset=utf8` in "
+        "the address"
     ),
     1142: "grant its user SELECT on the table",
     1143: "grant its user SELECT on the table",
@@ -203,8 +203,8 @@ class _MariadbSession:
             link._read_packet()  # noqa: SLF001
         fields = [link._read_packet(FieldDescriptorPacket) for _ in range(columns)]  # noqa: SLF001
         if not columns or places:
-            fault = "it gives no rows" if not columns else "it has placeholders for values"
-            raise SourceError(f"{self.what}: {fault}", remedy="write a SELECT without ?")
+            fault = "it returns no rows" if not columns else "it has placeholders for values"
+            raise SourceError(f"{self.what}: {fault}", remedy="write a SELECT without ? placeholders")
         link._read_packet()  # noqa: SLF001
         return statement, fields
 

@@ -59,7 +59,8 @@ class SqliteSource(KeyPagedDatabaseSource):
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise SourceError(
-                    f"{self.source_name} has two columns {twice!r}", remedy="give them different names with AS"
+                    f"{self.source_name} has two columns with the name {twice!r}",
+                    remedy="give them different names with AS",
                 )
             rows = cursor.fetchall()
             declared = self._declared_types

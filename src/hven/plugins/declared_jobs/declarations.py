@@ -242,7 +242,7 @@ def _build_job_type(
     sizes = {key: _parse_size_limit(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
     if ("command" in fields.places) == ("remote" in fields.places):
         faults.add_error(
-            "a type must have either `command` or `remote`",
+            "a job type must have either `command` or `remote`",
             fields.place,
             "write `command: [bin/program]` or `remote: https://...`",
         )
@@ -327,12 +327,16 @@ def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: Fault
     if section.get("file"):
         for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
             if excluded_key in places:
-                faults.add_error(f"{key_path}: a file cannot have '{excluded_key}'", places[excluded_key], "remove it")
+                faults.add_error(
+                    f"{key_path}: a parameter that is a file cannot have the key '{excluded_key}'",
+                    places[excluded_key],
+                    "remove it",
+                )
     type_text = section.get("type", "string")
     if not parse_type(type_text).is_numeric:
         for limit_key in ("minimum", "maximum"):
             if limit_key in places:
-                message = f"{key_path}.{limit_key} is only for numbers, but this is a {type_text}"
+                message = f"{key_path}.{limit_key} is only for numbers, but the type is {type_text}"
                 faults.add_error(message, places[limit_key])
 
 
@@ -415,7 +419,7 @@ def _check_placeholders(argument: Any, params: Mapping[str, Param], faults: Faul
         name = placeholder[1]
         if name not in params:
             faults.add_error(
-                f"command: there is no parameter {name}",
+                f"command: the job type has no parameter {name}",
                 argument.locate_character(placeholder.start()),
                 suggest_spelling(name, params) or "add it to 'params'",
             )
@@ -439,7 +443,7 @@ def _parse_output_files(fields: LocatedKeyValues, faults: FaultCollector) -> dic
             faults.add_error(
                 f"results.{key}.file must be below the program's directory",
                 file.place,
-                "write a path that does not begin with / and has no ..",
+                "write a path that does not begin with / and does not contain ..",
             )
         if "type" in section:
             required = not section.get("optional", False)

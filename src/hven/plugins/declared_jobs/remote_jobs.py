@@ -202,7 +202,7 @@ class RemoteJobRunner:
         if answer.status >= 400:
             client.send_and_ignore_errors("DELETE", job_url)
             raise _RemoteJobGoneError(
-                f"{self._host} does not run the job: it returned status "
+                f"{self._host} did not start the job: it returned status "
                 f"{answer.status}{_extract_answer_excerpt(answer)}"
             )
 

@@ -269,7 +269,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             yield from self._read_point_in_time(resume_token)
         elif resume_token is not None:
             raise SourceError(
-                f"{self.source_name} cannot continue where it stopped", remedy="start again from the beginning"
+                f"{self.source_name} cannot continue where the previous read stopped",
+                remedy="start again from the beginning",
             )
         else:
             yield from self._read_scroll()
@@ -327,7 +328,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         answer = self._request_document(method, url)
         if not isinstance(answer, dict) or not isinstance(answer.get(key), str):
             raise SourceError(
-                f"{self.source_name} cannot open a point in time: {str(answer)[:200]}", remedy="check its version"
+                f"{self.source_name} cannot open a point in time: {str(answer)[:200]}",
+                remedy="check the version of the server",
             )
         return str(answer[key])
 

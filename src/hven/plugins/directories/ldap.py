@@ -203,7 +203,7 @@ class LdapSource:
                 if result["result"]:  # it goes on elsewhere, or ends before all is told
                     reason = ", ".join(result["referrals"] or ()) or result["description"]
                     raise SourceError(
-                        f"{host} did not return all of {options.base}: {reason}",
+                        f"{host} did not return all entries below {options.base}: {reason}",
                         remedy="if the message names another directory, set `url` to that directory; if not, set a "
                         "smaller `sync: page` or a stricter `filter`, or ask its operators for more rights",
                     )
@@ -216,7 +216,7 @@ class LdapSource:
                 count += len(entries)
                 if count > options.entries:
                     raise SourceError(
-                        f"{host} has more than {options.entries:,} entries",
+                        f"{host} returned more than {options.entries:,} entries",
                         remedy="use a stricter `filter`, or raise `entries`",
                     )
                 yield entries

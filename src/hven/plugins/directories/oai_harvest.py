@@ -368,7 +368,7 @@ class _OaiRepository:
                 raise self._build_invalid_answer_error("it returned the same resumption token twice")
             tokens.add(text)
             arguments = {"verb": "ListRecords", "resumptionToken": text}
-        raise self._build_invalid_answer_error(f"its list does not end after {MAX_ANSWERS:,} responses")
+        raise self._build_invalid_answer_error(f"its list of records has not ended after {MAX_ANSWERS:,} responses")
 
     def _parse_record(self, element: etree._Element) -> tuple[str, etree._Element] | None:
         header = element.find(f"{OAI_NAMESPACE}header")

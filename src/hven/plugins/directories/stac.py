@@ -169,7 +169,8 @@ class StacSource(PagedJsonSource, WatermarkSource):
         if filters:
             if not self._has_filters:
                 raise SourceError(
-                    f"{self.source_name} does not accept filters, because it does not list CQL2",
+                    f"{self.source_name} does not accept filters, because it does not list CQL2 among its "
+                    "conformance classes",
                     remedy="leave out `filter`, and choose rows with `where`",
                 )
             if isinstance(options.filter, dict):

@@ -167,7 +167,8 @@ def _build_item_source_options(
     existing_items = [path for path in item_paths if path.is_file() and path.resolve().is_relative_to(resolved_parent)]
     if item_paths and not existing_items:
         raise SourceError(
-            f"none of its {len(item_paths)} items is in its directory: {item_paths[0].name} ...",
+            f"none of the {len(item_paths)} items that the collection links is in its directory; the first is "
+            f"{item_paths[0].name}",
             remedy="copy the whole catalogue",
         )
     if existing_items:

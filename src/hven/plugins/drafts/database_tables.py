@@ -116,10 +116,11 @@ def _store_secret(path: Path, name: str, value: str) -> None:
                 file.write(f"{line_break}{name} = {json.dumps(value)}\n")  # JSON's texts are TOML's
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(
-            f"{path}: {type(error).__name__}", remedy="write one line for each secret: NAME = 'value'"
+            f"{path} cannot be read or written: {type(error).__name__}",
+            remedy="write one line for each secret: NAME = 'value'",
         ) from error
     if stored_value != value:
-        raise SourceError(f"there is another secret {name} in {path}", remedy="remove or rename it there")
+        raise SourceError(f"{path} already contains a different secret {name}", remedy="remove or rename it there")
 
 
 def find_key_guesses(facts: DatabaseTableFacts, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:

@@ -96,7 +96,10 @@ def create_descriptor(
     if not REGULAR_IDENTIFIER_PATTERN.fullmatch(name) or to_adql_identifier(name) != name.lower():
         raise UsageError(
             f"{name!r} cannot be the name of a collection",
-            remedy=f"use only letters, digits and _, and no ADQL word: {to_adql_identifier(name, 'data')}",
+            remedy=(
+                f"choose a name such as {to_adql_identifier(name, 'data')}, which contains only letters, digits and _, "
+                "and is not an ADQL word"
+            ),
         )
     directory = settings.collections_directory / name
     path = directory / f"{name}.yaml"
@@ -329,7 +332,7 @@ def _check_mapped_kind(kind: str) -> None:
     database = file_kinds.find_database_signature(kind)
     if database is not None and database.copying_kind:
         raise UsageError(
-            "Hven does not guess how to map a table that is published in place to a standard",
+            "Hven cannot guess a mapping to a standard for a table that is published in place",
             remedy="leave out --live or --standard",
         )
 

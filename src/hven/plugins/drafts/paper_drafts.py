@@ -69,7 +69,7 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
     size = sum(path.stat().st_size for path in paper_files)
     if size > MAX_COPIED_BYTES:
         raise TooLargeError(
-            f"{folder} has {size:,} bytes; at most {MAX_COPIED_BYTES:,} are copied",
+            f"the files in {folder} have {size:,} bytes; Hven copies at most {MAX_COPIED_BYTES:,} bytes",
             remedy="run hven new --from FILE without --paper; then Hven reads the files where they are",
         )
     data_folder = directory / "data"
@@ -98,7 +98,8 @@ def _choose_table_file(files: Sequence[Path], source: str) -> Path:
         if table_files:
             return table_files[0]
     raise NotFoundError(
-        f"{source} has no table", remedy=f"add a file that ends in {', '.join(TABLE_EXTENSIONS)}, or write --from FILE"
+        f"{source} contains no table",
+        remedy=f"add a file that ends in {', '.join(TABLE_EXTENSIONS)}, or write --from FILE",
     )
 
 

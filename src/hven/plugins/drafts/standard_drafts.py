@@ -324,7 +324,7 @@ def find_full_standard_name(standard: str, settings: Settings | None = None) -> 
     if not matching_standards:
         hint = suggest_spelling(standard, [*PROPOSERS_BY_STANDARD, *supported_standards])
         raise UsageError(
-            f"no mapping can be guessed for {standard!r}",
+            f"Hven cannot guess a mapping to the standard {standard!r}",
             remedy=hint or f"use one of {', '.join(PROPOSERS_BY_STANDARD)}",
         )
     return max(matching_standards)

@@ -118,7 +118,7 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
             raise UsageError(
                 f"the {description.kind} describes no table {request.table}",
                 remedy=suggest_spelling(request.table, table_names)
-                or f"it has {', '.join(table_names[:MAX_LISTED_TABLES])}",
+                or f"choose one of its tables: {', '.join(table_names[:MAX_LISTED_TABLES])}",
             )
     if not tables:
         raise SourceError(f"the {description.kind} describes no table", remedy="check the file")

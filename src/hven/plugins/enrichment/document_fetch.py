@@ -260,7 +260,7 @@ class _DocumentFetchRun:
             host = self.fetcher.service.host
         if self.give_up_reason:
             yield (
-                f"documents: Hven stopped asking {host} after {MAX_CONSECUTIVE_FAILURES} failures in a row: "
+                f"documents: Hven stopped asking {host} after {MAX_CONSECUTIVE_FAILURES} consecutive failures: "
                 f"{self.give_up_reason}"
             )
         if remaining:

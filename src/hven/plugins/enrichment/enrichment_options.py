@@ -62,8 +62,8 @@ class DocumentColumn(BaseModel):
         kind = parse_type(value)
         if kind.is_array or not (kind.is_numeric or kind.is_string or str(kind) == "boolean"):
             raise ValueError(
-                f"{value} is not a number, text or boolean; for an array, give a list of keys, and for a "
-                "time, use `map`"
+                f"{value} is not the type of a number, a text or a boolean; for an array, give a list of keys; "
+                "for a time, use `map`"
             )
         return value
 
@@ -211,7 +211,9 @@ class DocumentEnrichmentOptions(BaseModel):
                 "`url` must begin with https:// or http:// and a host name that contains no column in braces"
             )
         if not PLACEHOLDER_PATTERN.search(self.template):
-            raise ValueError("put a column of the source in braces; without one, all rows would have the same document")
+            raise ValueError(
+                "put a column of the source in braces; without a column, all rows would have the same document"
+            )
         return self
 
     @property

@@ -108,7 +108,10 @@ class RowDocuments:
         self.columns = (*document_columns, *DOCUMENT_FACT_COLUMNS)
         twice = [column.name for column in self.columns if column.name in names]
         if twice:
-            raise SourceError(f"enrich: the source already has a column {twice[0]!r}", remedy="give it another name")
+            raise SourceError(
+                f"enrich: the source already has a column {twice[0]!r}",
+                remedy="give one of the two columns another name",
+            )
         self._specs = [(column.key, column.value_kind, column.is_array) for column in options.columns.values()]
         self._form = json.dumps([options.format, self._specs])
         self._store: DocumentStore | None = None

@@ -337,7 +337,8 @@ class FederatedExecution(FetchingExecution):
                 fetch.engine,
                 self._plan.host_engine,
             ),
-            remedy="narrow that table by a condition, or by a key of a small table (EXPLAIN shows what is copied); "
+            remedy="restrict the rows of that table with a condition, or with a join on a key of a small table "
+            "(EXPLAIN shows what is copied); "
             "the site's operators can move both collections into one engine (hven move), or raise "
             "limits.copy_rows and limits.copy_bytes",
         )

@@ -224,7 +224,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def _read_standard_kind(page_context: PageContext) -> str:
     kind = str(page_context.request.path_params["kind"]).removesuffix(".json")
     if kind not in global_search.STANDARD_KINDS:
-        message = format_message("there is no form {kind!r:.40}", kind)
+        message = format_message("there is no search form {kind!r:.40}", kind)
         raise NotFoundError(message, remedy="use /search/epn or /search/obscore")
     return kind
 
@@ -438,7 +438,7 @@ def _search_one_table(page_context: PageContext) -> PageContent:
     targets = global_search.list_searchable_tables(kind, runner, list(page_context.catalogue.iterate_tables()))
     target = next((candidate for candidate in targets if candidate.key == key), None)
     if target is None:
-        message = format_message("there is no table {key!r} to query", key[:80])
+        message = format_message("{key!r} is not a table of this search", key[:80])
         raise ParamError(message, name=TABLE_PARAMETER, remedy=format_message("see /search/{kind} for the list", kind))
     if not sent_values and target.service is not None:
         raise UserError(

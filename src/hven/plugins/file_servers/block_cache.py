@@ -410,7 +410,8 @@ class RemoteBlockCache:
     ) -> None:
         if file.bytes > self._limits.cache // 2:
             raise UpstreamError(
-                "the file's server does not support byte ranges, and the file is large", remedy=OWNER_REMEDY
+                "the file's server does not support byte ranges, and the file is too large to be fetched whole",
+                remedy=OWNER_REMEDY,
             )
         with self._lock_blocks(file, "whole", blocks) as missing_blocks:
             if missing_blocks:

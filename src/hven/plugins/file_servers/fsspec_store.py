@@ -60,7 +60,9 @@ class FsspecStore:
             }
             self._filesystem, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False, **words)
         except ImportError as error:
-            raise SourceError(f"{scheme}:// needs another package: {error}", remedy=f"install it: {error}") from error
+            raise SourceError(
+                f"{scheme}:// needs a package that is not installed: {error}", remedy=f"install the package: {error}"
+            ) from error
         self._root = str(self._root).rstrip("/")
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:

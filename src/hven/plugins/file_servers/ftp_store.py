@@ -105,7 +105,10 @@ class FtpStore:
             elif entry_facts.get("type") == "dir" and path.count("/") < max_depth:
                 inside.append(path)
             if len(facts_by_path) > MAX_FILES:
-                raise UserError(f"there are more than {MAX_FILES:,} files", remedy="choose fewer files with `files`")
+                raise UserError(
+                    f"the directory on the server contains more than {MAX_FILES:,} files",
+                    remedy="choose fewer files with `files`",
+                )
         for path in inside:
             self._walk_directories(ftp, path, max_depth, facts_by_path)
 

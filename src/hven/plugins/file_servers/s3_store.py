@@ -48,10 +48,10 @@ class S3Store(WebStore):
     ) -> None:
         strange = next((name for name in options if name not in S3_OPTIONS), None)
         if strange is not None:
-            raise UserError(f"S3 has no option {strange!r}", remedy=f"choose from {', '.join(S3_OPTIONS)}")
+            raise UserError(f"{strange!r} is not a valid option of S3", remedy=f"choose from {', '.join(S3_OPTIONS)}")
         parts = split_address(address)
         if not _BUCKET_PATTERN.fullmatch(parts.netloc):
-            raise UserError("this is not a valid bucket name", remedy="write s3://bucket or s3://bucket/path")
+            raise UserError("the address contains no valid bucket name", remedy="write s3://bucket or s3://bucket/path")
         self._region = options.get("region") or "us-east-1"
         base = options.get("endpoint_url", "").rstrip("/")
         if not base and "." not in parts.netloc:
@@ -115,12 +115,12 @@ class S3Store(WebStore):
                 for part in answer.parts:
                     body += part
                     if len(body) > MAX_LIST_PAGE_BYTES:
-                        raise UpstreamError("the list of its files does not end", remedy=OWNER_REMEDY)
+                        raise UpstreamError("the server's list of files does not end", remedy=OWNER_REMEDY)
             parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
             try:
                 page = etree.fromstring(bytes(body), parser)
             except etree.XMLSyntaxError as error:
-                raise UpstreamError("its list of files is not an S3 list", remedy=OWNER_REMEDY) from error
+                raise UpstreamError("the server's list of files is not an S3 list", remedy=OWNER_REMEDY) from error
             plain = unquote_plus if page.findtext("{*}EncodingType") == "url" else str
             for entry in page.iterfind("{*}Contents"):
                 path = plain(entry.findtext("{*}Key") or "")

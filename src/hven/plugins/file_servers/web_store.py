@@ -149,7 +149,7 @@ class WebStore:
     def list_files(self, _patterns: Sequence[str], _ignore: Sequence[str]) -> Iterator[tuple[str, RemoteFileFacts]]:
         """Refuse: a web server lists nothing that programs could rely on."""
         raise UserError(
-            "a web server does not list its files",
+            "Hven cannot list the files of a web server",
             remedy="list the files in a table, and write `from: TABLE` and `path: '{file}'`",
         )
 

@@ -72,7 +72,7 @@ def parse_catalogue_properties(data: bytes, file_name: str = hats_layout.PROPERT
     properties = parse_property_lines(data)
     if "dataproduct_type" not in properties:
         raise SourceError(
-            format_message("not a HATS catalogue: dataproduct_type is missing"),
+            format_message("the file is not from a HATS catalogue: dataproduct_type is missing"),
             place=TextPlace(file=file_name),
             remedy=hats_layout.READ_NOTE_REMEDY,
         )
@@ -380,9 +380,9 @@ def _create_catalogue_type_error(properties: Mapping[str, str], properties_place
     )
     main_address = properties.get("hats_primary_table_url", "").rstrip("/")
     main_catalogue = main_address.rpartition("/")[2].strip(".")
-    remedy = "give the catalogue of objects or sources itself, which is next to it"
+    remedy = "give the catalogue of objects or sources itself, which is in the same directory"
     if main_catalogue:
-        remedy = f"give the catalogue of objects or sources itself, {main_catalogue}, which is next to it"
+        remedy = f"give the catalogue of objects or sources itself, {main_catalogue}, which is in the same directory"
     return SourceError(message, place=TextPlace(file=properties_place), remedy=remedy)
 
 

@@ -23,12 +23,12 @@ class HatsSettings:
 
     roots: tuple[str, ...] = define_setting(
         (),
-        "directories of catalogues, which must have the same paths in the cluster. Hven writes new snapshots below the "
+        "directories of catalogues. In the cluster, they must have the same paths. Hven writes new snapshots below the "
         "first directory",
     )
     near_bytes: int = define_setting(
         DEFAULT_LOCAL_BYTES,
-        "maximum size of the files that a query can read on this server. Default: 512 MB",
+        "maximum number of bytes that a query can read from files on this server. Default: 512 MB",
         ge=0,
         size=True,
     )

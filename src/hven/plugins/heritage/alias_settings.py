@@ -91,7 +91,7 @@ set = {VERB = "2"}
 [[alias]]
 path = "/search.votable"
 to = "/tap/sync"
-query = "SELECT * FROM stars.main {where}"
+query = "SELECT * FROM stars.main WHERE {where}"
 where = {updated_from = "date_updated >= ?"}
 """,
     find_faults=_find_query_faults,

@@ -24,11 +24,11 @@ class EndpointParameterSection(
     ucd: Text
     "UCD1+"
     description: Text
-    "what the parameter is, without an article, for example right ascension"
+    "meaning of the parameter, in a few words, for example right ascension"
     default: RetypedText
     "value that Hven uses if a request does not have the parameter"
     required: bool
-    "true: Hven rejects requests that do not have this parameter"
+    "whether Hven rejects requests without this parameter"
     values: OneOrMore[RetypedText]
     "the only valid values"
     minimum: float

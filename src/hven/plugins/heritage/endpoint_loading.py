@@ -87,7 +87,7 @@ def find_endpoint_path_conflicts(
                 if path_owner == endpoint_label or not is_reported or not endpoint.place:
                     continue
                 message = f"{table.qualified_name}.endpoints.{endpoint.name}: {path} is also an address of {path_owner}"
-                yield Fault(message=message, place=endpoint.place, remedy="give one of them another path")
+                yield Fault(message=message, place=endpoint.place, remedy="give one of the two endpoints another path")
 
 
 def _iterate_endpoints(resource: CollectionSpec) -> Iterator[tuple[Table, TableEndpoint]]:
@@ -175,7 +175,7 @@ class _EndpointReader:
             self._faults.add_error(message, fields.place, remedies[self._kind])
         if len(set(page_columns)) > 1:
             message = f"{self._key_path}.path: its addresses must all end with the same column"
-            self._faults.add_error(message, fields.places["path"], "write an endpoint for each")
+            self._faults.add_error(message, fields.places["path"], "write one endpoint for each column")
 
     def _read_format_name(self) -> str | None:
         """Read ``format``, and check that ``votable`` stands with the format of that name alone."""
@@ -202,7 +202,7 @@ class _EndpointReader:
         match = _PAGE_PATH_PATTERN.fullmatch(path_text)
         if match is None:
             message = f"{key_path}: the address of a page must end with a column name in braces"
-            self._faults.add_error(message, path_text.place, "write /detail/exposure/{exp_id}")
+            self._faults.add_error(message, path_text.place, "write an address such as /detail/exposure/{exp_id}")
             return "", None
         prefix, written_column = match.groups()
         column_names = self._column_names or ()
@@ -319,7 +319,7 @@ class _EndpointReader:
             prefix = ".".join(part.name for part in node.qualifier).lower()
             name = node.name.name
             if prefix == PARAM_PREFIX and name.lower() not in param_names:
-                message = f"{key_path}: there is no parameter {name!r}"
+                message = f"{key_path}: the endpoint has no parameter {name!r}"
                 hint = suggest_spelling(name, param_names)
             elif prefix == "" and self._column_names is not None and name.lower() not in lower_case_names:
                 message = f"{key_path}: the table has no column {name!r}"

@@ -544,7 +544,7 @@ def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_t
         return _build_cadence_condition(name, values, sitools_request.endpoint)
     needed_values = 2 if "BETWEEN" in comparison else 1
     if len(values) < needed_values:
-        message = format_message("{filter} has no value", filter_text[:60])
+        message = format_message("the filter {filter} lacks a value", filter_text[:60])
         raise ParamError(message, name=name[:60], remedy="write DATE_BETWEEN|column|from|to")
     column = _find_column(sitools_request.table, name.rpartition(",")[2])
     return _build_comparison(column, comparison, values)
@@ -587,7 +587,7 @@ def _parse_date_literal(column: Column, text: str) -> syntax_tree.Literal:
         message = format_message("{value} is not a time", text[:60])
         raise ParamError(message, name=column.name, remedy="write YYYY-MM-DDThh:mm:ss")
     if not column.type.is_timestamp:
-        message = format_message("{column} is not a column of times", column.name)
+        message = format_message("the column {column} does not contain times", column.name)
         raise ParamError(message, name=column.name, remedy="use NUMERIC_BETWEEN to compare numbers")
     return syntax_tree.Literal(parsed_time)
 

@@ -102,7 +102,7 @@ def write_hips3d_survey(
             return None
         survey_and_values = _CubeTileWriter(cube, directory, progress).write_all_tiles(order)
         if survey_and_values is None:
-            raise SourceError(format_message("{name} has no value", name))
+            raise SourceError(format_message("{name} contains no pixel values", name))
         survey, values = survey_and_values
         stretch = choose_stretch(values.astype(np.float64), look or PictureStyle())
         survey.used_images = [name]

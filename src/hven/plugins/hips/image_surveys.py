@@ -137,7 +137,7 @@ def _find_sky_image(product: OpenProductFile) -> _SkyImage:
     if array is None or sky_mapping is None:
         raise SourceError(format_message("it has no image with a position on the sky in its header"))
     if sky_mapping.image_axes.kind != "sky":
-        raise SourceError(format_message("it shows a body or the Sun's disc, not the sky"))
+        raise SourceError(format_message("it shows a planetary body or the Sun's disc, not the sky"))
     kinds = [axis.kind for axis in array.axes]
     up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
     image = _SkyImage(array, sky_mapping, across, up, product.close)

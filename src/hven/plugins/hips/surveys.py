@@ -463,7 +463,7 @@ def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> t
             omitted_images[name] = str(error)
             continue
         if medium is None or "fits" not in medium.name or not isinstance(place, Path):
-            omitted_images[name] = str(format_message("Hipsgen reads only FITS files on this machine"))
+            omitted_images[name] = str(format_message("Hipsgen reads only FITS files that are on this machine"))
             continue
         extension = "fits.gz" if name.endswith(".gz") else "fits"
         (image_directory / f"{number:07}.{extension}").symlink_to(place)

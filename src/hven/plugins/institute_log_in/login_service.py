@@ -89,7 +89,9 @@ class _ProviderEndpoints:
         """Find the provider of an address, and the address to which it sends browsers back."""
         name = request.path_params["name"]
         if name not in self.providers:
-            raise NotFoundError("there is no such provider", remedy="see the list of providers at /login")
+            raise NotFoundError(
+                "there is no login provider with this name", remedy="see the list of providers at /login"
+            )
         return self.providers[name], f"{get_host_url(request, self.site.settings)}/login/oidc/{name}/back"
 
     def build_pending_login_cookie(self, request: Request, pending_state: str | None) -> str:

@@ -338,7 +338,9 @@ class OpenIdProvider:
         issuer = self.provider_settings.issuer
         provider_metadata = self._request_json("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
         if provider_metadata.get("issuer") != issuer:
-            message = f"the issuer that {self.provider_settings.name} names is different from the one in the settings"
+            message = (
+                f"the issuer that {self.provider_settings.name} names is different from the issuer in the settings"
+            )
             raise StorageUnavailableError(message, remedy="report this to the site's operators")
         keys = self._request_json("GET", str(provider_metadata.get("jwks_uri"))).get("keys")
         imported_keys = []

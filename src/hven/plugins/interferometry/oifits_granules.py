@@ -260,7 +260,9 @@ def _read_columns(
     body = stream.read(width * count)
     stream.skip_bytes(data_bytes - width * count)
     if len(body) < width * count:
-        raise SourceError(f"ends within {header.name}", place=TextPlace(file=file), remedy="download the file again")
+        raise SourceError(
+            f"the file ends within {header.name}", place=TextPlace(file=file), remedy="download the file again"
+        )
     rows = np.frombuffer(body, np.uint8).reshape(count, width)
     columns_by_name: dict[str, Any] = {}
     for name in wanted_columns:
@@ -357,7 +359,7 @@ class _GranuleBuilder:
                 self._add_table_rows(table)
         if not self.granules:
             raise SourceError(
-                "has no row of data",
+                "the file contains no rows of data",
                 place=TextPlace(file=file),
                 remedy="check the file, or add it to `ignore`",
             )

@@ -43,8 +43,8 @@ class Options(PagedJsonOptions):
     body: dict[str, Any] | None = Field(
         None,
         description=(
-            "A JSON document, to which Hven adds the page parameters, and which it sends by POST. Default: Hven sends "
-            "GET requests."
+            "A JSON document. Hven adds the page parameters to it, and sends it by POST. Default: Hven sends GET "
+            "requests."
         ),
         examples=[{"instrument": "OMEGA"}],
     )
@@ -70,7 +70,7 @@ class Options(PagedJsonOptions):
     offset: str | None = Field(
         None,
         description=(
-            "Name of the parameter for the number of records before the page. The list ends at an empty page."
+            "Name of the parameter that states how many records precede the page. The list ends at an empty page."
         ),
         examples=["skip"],
     )
@@ -82,8 +82,8 @@ class Options(PagedJsonOptions):
     newer: dict[str, str] = Field(
         default_factory=dict,
         description=(
-            "Parameters that select only new records. Write each parameter under the column that `sync: watermark` "
-            "names."
+            "Parameters that select only new records. For each column of `sync: watermark`, write the parameter that "
+            "selects newer records."
         ),
         examples=[{"updated": "modified_since"}],
     )
@@ -254,7 +254,7 @@ def _find_json_value_at_path(document: Any, path: Any) -> Any:
 def _require_integer(value: Any, path: str, source_name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise SourceError(
-            f"{source_name} has no number of records at {path}: {str(value)[:60]!r}",
+            f"{source_name}: the value at {path} is not a number of records: {str(value)[:60]!r}",
             remedy="leave out `count`",
         )
     return value

@@ -214,7 +214,7 @@ class XmlSource(JsonFileSource):
         nodes = path(element)
         if not isinstance(nodes, list):
             raise SourceError(
-                f"each: {self.options.each!r} finds {nodes!r} instead of nodes",
+                f"each: {self.options.each!r} returns the value {nodes!r} instead of nodes",
                 remedy="write a path from the record, such as position/band",
             )
         return nodes

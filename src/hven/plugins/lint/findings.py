@@ -136,7 +136,7 @@ class FindingCollector:
     ) -> None:
         """Add a finding of the check `code`; `detail` follows the check's own sentence."""
         if not code.startswith(f"{self.group}."):
-            raise LookupError(f"{code} is not of the group {self.group}")
+            raise LookupError(f"{code} is not in the group {self.group}")
         check = self._checks[code]
         finding_key = (code, table.lower(), column.lower())
         earlier_finding = self._findings_by_key.get(finding_key)

@@ -123,7 +123,7 @@ def _build_region_shape(shape_kind: str, numbers: list[float]) -> RegionShape:
     expected_count = NUMBERS_PER_SHAPE.get(shape_kind)
     if shape_kind == "polygon":
         if len(numbers) % 2:
-            raise ValueError(f"a polygon has {len(numbers)} numbers, which must be pairs")
+            raise ValueError(f"a polygon has an odd number of coordinates, {len(numbers)}")
         if len(numbers) < 6:
             raise ValueError(f"a polygon has {len(numbers) // 2} corners, but needs at least three")
     elif expected_count is None:

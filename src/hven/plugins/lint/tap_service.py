@@ -195,7 +195,7 @@ class ExaminedTapService:
         try:
             votable_document = votable.parse_votable(answer.body)
         except NotXmlError as error:
-            raise QueryRefusedError(f"status {answer.status}, and no VOTable: {error}") from error
+            raise QueryRefusedError(f"the response with status {answer.status} is not a VOTable: {error}") from error
         if votable_document.error_message is not None:
             raise QueryRefusedError(votable_document.error_message or f"status {answer.status} without a message")
         if answer.status != 200:

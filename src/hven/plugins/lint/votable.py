@@ -257,7 +257,7 @@ def _unpack_cell(data: bytes, offset: int, cell_field: VOTableField) -> tuple[An
         byte_count = (count + 7) // 8
     end = offset + byte_count
     if count < 0 or end > len(data):
-        raise ValueError(f"a cell of {cell_field.name} reaches beyond the end")
+        raise ValueError(f"a cell of {cell_field.name} extends beyond the end of the data")
     return _decode_cell(data[offset:end], cell_field, code, count), end
 
 

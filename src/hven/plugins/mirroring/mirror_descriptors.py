@@ -217,7 +217,7 @@ def write_mirror_descriptor(
         body["files"] = [dict(file_entry) for file_entry in files]
     if not table_descriptions and not files:
         raise NothingToMirrorError(
-            f"{name} at {url} has no tables or files that can be copied",
+            f"{name} at {url} contains neither tables nor files that can be copied",
             remedy="copy the tables that its views read, and define the same views in a collection of this site",
         )
     if sync_interval is not None:
@@ -237,11 +237,14 @@ def _parse_remote_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
             foreign_document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SourceError(
-            f"{url} returned a descriptor of {name} that is not YAML", remedy="check that the address is a Hven site"
+            f"{url} returned a descriptor of {name} that is not YAML",
+            remedy="check that the address belongs to a Hven site",
         ) from error
     is_of_collection = isinstance(foreign_document, dict) and foreign_document.get("collection") == name
     if not is_of_collection or not _COLLECTION_NAME_PATTERN.fullmatch(name):
-        raise SourceError(f"{url} returned no descriptor of {name!r}", remedy="check that the address is a Hven site")
+        raise SourceError(
+            f"{url} returned no descriptor of {name!r}", remedy="check that the address belongs to a Hven site"
+        )
     return dict(foreign_document)
 
 

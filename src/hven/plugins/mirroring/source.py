@@ -154,21 +154,22 @@ class RemoteHvenSource(TapSource):
         key = [column.name for column in head.columns if column.name not in {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN}]
         if CHANGE_COLUMN not in table.column_names or not key:
             raise SourceError(
-                f"the feed of {self.source_name} has no column `{CHANGE_COLUMN}`, or no key",
+                f"the feed of {self.source_name} lacks the column `{CHANGE_COLUMN}` or the key columns",
                 remedy="check the Hven version of that site",
             )
         kinds = table.column(CHANGE_COLUMN)
         unknown_kinds = set(pc.unique(kinds).to_pylist()) - CHANGE_KINDS
         if unknown_kinds:
             raise SourceError(
-                f"the feed of {self.source_name} has unknown kinds of changes: "
+                f"the feed of {self.source_name} contains changes of unknown kinds: "
                 f"{', '.join(map(repr, sorted(map(str, unknown_kinds))))}",
                 remedy="check the Hven version of that site",
             )
         missing = [name for name in key if name not in self._columns]
         if missing:
             raise SourceError(
-                f"{self.source_name} needs its key to follow changes, but {missing[0]} is not in `columns`",
+                f"`columns` does not contain {missing[0]}, a key column that Hven needs to follow the changes of "
+                f"{self.source_name}",
                 remedy=f"add {', '.join(missing)} to `columns`",
             )
         typed = pa.table({name: table.column(name).cast(self._columns[name].type.arrow) for name in key})

@@ -60,7 +60,7 @@ def mirror(
     """
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is not the address of a site", remedy="write hven mirror https://host")
+        raise UsageError(f"{url!r} is not the address of a site", remedy="run hven mirror https://host")
     if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
         create_site_directory(Path(context.obj))
     results: list[dict[str, Any]] = []
@@ -132,7 +132,8 @@ def _fetch_collection_names(base_url: str, settings: Settings) -> list[str]:
         collection_names = [str(entry["name"]) for entry in entries]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise SourceError(
-            f"{base_url} is not a Hven site: it has no list of collections", remedy="give the address of its first page"
+            f"{base_url} is not a Hven site: it has no list of collections",
+            remedy="give the address of the site's first page",
         ) from error
     if not collection_names:
         raise SourceError(f"{base_url} has no public collection")
@@ -160,7 +161,7 @@ def _mirror_descriptor(
     if response.status != 200:
         raise SourceError(
             f"{address} returned status {response.status}: there is no public collection {collection_name!r}",
-            remedy="check the name, and the version of the other site: an older Hven cannot be mirrored",
+            remedy="check the name, and the version of the other site: Hven cannot mirror sites with an older version",
         )
     collection_directory = settings.collections_directory / collection_name
     path = collection_directory / f"{collection_name}.yaml"
@@ -170,7 +171,7 @@ def _mirror_descriptor(
         if not old_text.startswith(f"{mirror_descriptors.MIRROR_FILE_MARK}{base_url}/"):
             raise ConflictError(
                 f"{path} is not a mirror of {base_url}",
-                remedy="remove it, or give the names of the collections to mirror",
+                remedy="remove the file, or give the names of the collections to mirror",
             )
     remote_text = response.body.decode("utf-8", "replace")
     files = list(_mirror_files(base_url, collection_name, collection_directory, settings, omission_notes))
@@ -210,7 +211,7 @@ def _mirror_files(
             continue
         path = PurePosixPath(unquote(quoted_path))
         if not _is_safe_mirror_path(path, collection_name):
-            raise SourceError(f"{address} names a file {str(path)!r} that cannot be written")
+            raise SourceError(f"the file list {address} contains a path that is not allowed: {str(path)!r}")
         target = collection_directory / path
         if not target.is_file() or _compute_checksum(target) != checksum:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +222,7 @@ def _mirror_files(
             if _compute_checksum(downloaded_file) != checksum:
                 downloaded_file.unlink()
                 raise SourceError(
-                    f"the checksum of {url} is different from the one in the list", remedy="run the command again"
+                    f"the checksum of {url} differs from the checksum in the list", remedy="run the command again"
                 )
             downloaded_file.replace(target)
         file_entry = {"files": glob.escape(str(path))}

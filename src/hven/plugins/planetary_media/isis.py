@@ -61,7 +61,9 @@ def open_isis(file: Place) -> OpenProductFile:
     if cube is not None:
         core = _find_object(cube, "CORE")
     if cube is None or core is None or core.get("^CORE") is not None:
-        raise SourceError(format_message("{name} is not an ISIS cube that contains its pixels", file.name))
+        raise SourceError(
+            format_message("{name} is not an ISIS cube, or does not contain the pixels of the cube", file.name)
+        )
     core_objects: dict[str, PvlLabel] = dict(core.objects)
     sizes = []
     if "DIMENSIONS" in core_objects:
@@ -70,7 +72,9 @@ def open_isis(file: Place) -> OpenProductFile:
     pixel_type_name = str(core_objects.get("PIXELS", core).get("TYPE")).upper()
     kind, nulls, lowest_valid = _PIXEL_TYPES.get(pixel_type_name, ("", (), None))
     if not kind or min(sizes, default=0) < 1:
-        raise SourceError(format_message("{name} is not an ISIS cube that contains its pixels", file.name))
+        raise SourceError(
+            format_message("{name} is not an ISIS cube, or does not contain the pixels of the cube", file.name)
+        )
     pixels = core_objects["PIXELS"]
     order = ">" if str(pixels.get("BYTEORDER")).upper() == "MSB" else "<"
     factor = float(pixels.find_number("MULTIPLIER") or 1.0)

@@ -72,7 +72,7 @@ def find_companion_file(folder: Place, name: str) -> Place:
     is_plain_name = re.fullmatch(r"[\w .+~()-]+", name) and name not in {".", ".."}
     if not is_plain_name:
         raise SourceError(
-            format_message("the label points to a file elsewhere, {name!r}", name[:100]),
+            format_message("the label points to {name!r}, which is not in the folder of the label", name[:100]),
             remedy=format_message("put the file next to the label"),
         )
     label_folder = folder.resolve()
@@ -80,7 +80,7 @@ def find_companion_file(folder: Place, name: str) -> Place:
         if path.is_file():
             if path.resolve().parent != label_folder:
                 raise SourceError(
-                    format_message("the label points to a file elsewhere, {name!r}", name[:100]),
+                    format_message("the label points to {name!r}, which is not in the folder of the label", name[:100]),
                     remedy=format_message("put the file next to the label"),
                 )
             return path

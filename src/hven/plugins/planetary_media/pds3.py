@@ -191,7 +191,7 @@ def _read_value_scale(
 
 def _require_sizes(values: list[Any], name: str, minimum: int = 1) -> list[int]:
     if not values or any(isinstance(size, bool) or not isinstance(size, int) or size < minimum for size in values):
-        raise SourceError(format_message("the sizes of {name} are not numbers: {sizes}", name, str(values)[:60]))
+        raise SourceError(format_message("the sizes of {name} are not valid: {sizes}", name, str(values)[:60]))
     return [int(size) for size in values]
 
 
@@ -241,11 +241,13 @@ def _read_qube_layout(label_object: PvlLabel, name: str, available_bytes: int) -
     sizes = _require_sizes(label_object.list_values("CORE_ITEMS"), name)
     names = [str(word).upper() for word in label_object.list_values("AXIS_NAME")]
     if len(sizes) != 3 or len(names) != 3:
-        raise SourceError(format_message("{name} has {count} axes, but Hven reads only 3", name, len(sizes)))
+        raise SourceError(
+            format_message("{name} has {count} axes, but Hven reads only cubes with 3 axes", name, len(sizes))
+        )
     suffix_items = label_object.list_values("SUFFIX_ITEMS") or [0, 0, 0]
     suffix_sizes = _require_sizes(suffix_items, name, 0)
     if len(suffix_sizes) != 3:
-        raise SourceError(format_message("the sizes of {name} are not numbers: {sizes}", name, str(suffix_sizes)))
+        raise SourceError(format_message("the sizes of {name} are not valid: {sizes}", name, str(suffix_sizes)))
     core_bytes = int(label_object.find_number("CORE_ITEM_BYTES") or 0)
     suffix_bytes = int(label_object.find_number("SUFFIX_BYTES") or core_bytes)
     row = sizes[0] * core_bytes + suffix_sizes[0] * suffix_bytes
@@ -333,7 +335,7 @@ def _create_image_array(stored_object: _LabelledObject, map_projection: dict[str
     label_object, path, offset, name, index = stored_object
     encoding = str(label_object.get("ENCODING_TYPE") or "N/A").upper()
     if encoding not in {"N/A", "NONE"}:
-        raise SourceError(format_message("{name} is compressed as {kind}, which Hven cannot read", name, encoding))
+        raise SourceError(format_message("{name} uses the compression {kind}, which Hven cannot read", name, encoding))
     declared_sizes = [label_object.find_number("LINES"), label_object.find_number("LINE_SAMPLES")]
     lines, samples = _require_sizes(declared_sizes, name)
     bands = int(label_object.find_number("BANDS") or 1)

@@ -125,7 +125,7 @@ def _parse_label(file: Place) -> Any:
     from lxml import etree  # noqa: PLC0415  (the standard library's parser does not limit entities)
 
     if file.stat().st_size > MAX_LABEL_BYTES:
-        raise SourceError(format_message("the label of {name} has no end", file.name))
+        raise SourceError(format_message("the end of the label of {name} is missing", file.name))
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
@@ -331,7 +331,7 @@ def _create_table(element: Any, path: Place, index: int) -> TablePart:
     kind = element.tag.removeprefix("Table_")
     record = element.find(f"Record_{kind}")
     if record is None:
-        raise SourceError(format_message("the table {name} has no columns, or no rows", title))
+        raise SourceError(format_message("the table {name} lacks columns or rows", title))
     _collect_fields(record, 0, kind, fields)
     leaves = [leaf for leaf in element if leaf.text and leaf.text.strip() and not len(leaf)]
     cards = tuple(HeaderCard(leaf.tag, " ".join(leaf.text.split())) for leaf in leaves)

@@ -131,7 +131,7 @@ def create_fixed_record_table(
         The file is shorter, or a field ends behind its record.
     """
     if not fields or record_bytes < 1 or record_count < 0 or offset < 0:
-        raise SourceError(format_message("the table {name} has no columns, or no rows", name))
+        raise SourceError(format_message("the table {name} lacks columns or rows", name))
     end = offset + record_bytes * record_count
     file_bytes = path.stat().st_size
     missing_bytes = end - file_bytes
@@ -139,14 +139,18 @@ def create_fixed_record_table(
         if max(field.offset + field.size for field in fields) > record_bytes - missing_bytes:
             record_count = record_count - 1
     elif missing_bytes > 0:
-        message = format_message("{name} has {there} bytes, but its label states {end}", path.name, file_bytes, end)
-        raise SourceError(message, remedy=format_message("download the file again, or use its own label"))
+        message = format_message(
+            "{name} has {there} bytes, but its label describes {end} bytes", path.name, file_bytes, end
+        )
+        raise SourceError(
+            message, remedy=format_message("download the file again, or use the label that belongs to the file")
+        )
     for field in fields:
         step_bytes = field.step_bytes or field.size
         last = field.offset + (field.item_count - 1) * step_bytes + field.size
         if field.offset < 0 or field.size < 1 or field.item_count < 1 or last > record_bytes:
             raise SourceError(
-                format_message("the field {field} of {name} ends beyond the end of its record", field.name, name)
+                format_message("the field {field} of {name} extends beyond the end of its record", field.name, name)
             )
     columns = _make_names_distinct([field.column for field in fields])
     schema = pa.schema([column.arrow_field for column in columns])
@@ -343,7 +347,7 @@ def create_delimited_table(
         The table has no fields.
     """
     if not fields or math.prod(field.item_count for field in fields) != 1 or offset < 0:
-        raise SourceError(format_message("the table {name} has no columns, or no rows", name))
+        raise SourceError(format_message("the table {name} lacks columns or rows", name))
     columns = _make_names_distinct([field.column for field in fields])
     schema = pa.schema([column.arrow_field for column in columns])
 

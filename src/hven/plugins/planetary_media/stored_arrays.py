@@ -82,8 +82,12 @@ def create_window_reader(
     end = layout.offset + last_value_offset + layout.dtype.itemsize
     file_bytes = path.stat().st_size
     if layout.offset < 0 or min(strides) < 1 or end > file_bytes:
-        message = format_message("{name} has {there} bytes, but its label states {end}", path.name, file_bytes, end)
-        raise SourceError(message, remedy=format_message("download the file again, or use its own label"))
+        message = format_message(
+            "{name} has {there} bytes, but its label describes {end} bytes", path.name, file_bytes, end
+        )
+        raise SourceError(
+            message, remedy=format_message("download the file again, or use the label that belongs to the file")
+        )
     native_type = layout.dtype.newbyteorder("=")
     if scale.is_vax:
         native_type = np.dtype("f4")

@@ -180,15 +180,15 @@ def _check_privileges(
         ).fetchone()
     except psycopg.Error as error:
         message = error_translation.extract_error_message(error)
-        remedy = "grant USAGE on the schema in that database"
+        remedy = "in that database, grant USAGE on the schema to this user"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     if not can_select:
-        message = f"{user_name} may not read it {target.database_name}"
+        message = f"{user_name} may not read the table {target.database_name}"
         remedy = f"in that database, run GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     elif can_write:
-        message = f"{user_name} may write it {target.database_name}"
-        remedy = "map to a role that has only SELECT"
+        message = f"{user_name} may write to the table {target.database_name}"
+        remedy = "use a role that has only SELECT in the user mapping"
         findings.append(ForeignSetupFinding(about=about, level="warning", message=message, remedy=remedy))
     return can_select, findings
 
@@ -268,7 +268,7 @@ def _check_table_reading(
         )
     else:
         yield ForeignSetupFinding(
-            about=about, level="ok", message="conditions on its columns are sent to the remote server"
+            about=about, level="ok", message="conditions on the table's columns are sent to the remote server"
         )
 
 

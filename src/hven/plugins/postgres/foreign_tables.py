@@ -337,7 +337,8 @@ def apply_foreign_setup(target: ForeignTableSpec, url: str, server_name: str) ->
         except psycopg.errors.DependentObjectsStillExist as error:
             message = f"{target.name}: {error_translation.extract_error_message(error)}"
             remedy = (
-                "drop the objects that depend on it, or use ALTER FOREIGN TABLE; hven fdw --check shows the differences"
+                "drop the objects that depend on the table, or use ALTER FOREIGN TABLE; hven fdw --check shows the "
+                "differences"
             )
             raise UserError(message, remedy=remedy) from error
         except psycopg.Error as error:
@@ -407,7 +408,9 @@ def write_missing_tables_remedy(target: ForeignTableSpec, missing_tables: Sequen
     """Write the remedy for tables that do not exist in the other database."""
     qualified_name = next((name for name in missing_tables if name.startswith(f"{target.remote_schema}.")), None)
     if qualified_name is not None:
-        return f"write {qualified_name.partition('.')[2]!r} in tables, without the schema, which namespace gives"
+        return (
+            f"write {qualified_name.partition('.')[2]!r} in tables, without the schema, which is the value of namespace"
+        )
     return (
         f"check namespace and tables of [[foreign]] {target.name}, and what {target.user_name or 'its user'} "
         f"may see there"

@@ -198,6 +198,6 @@ def adopt(
     if as_json:
         print_json({"schema": postgres_settings.namespace, "adopted": removed_site_id, "tables": table_names})
         return
-    print(f"the schema {postgres_settings.namespace!r} {server.server_name} is this site's")
+    print(f"the schema {postgres_settings.namespace!r} {server.server_name} now belongs to this site")
     if table_names:
-        print(f"{len(table_names)} tables of the other site are in it: a later ingest removes them")
+        print(f"{len(table_names)} tables of the other site are in the schema; a later ingest removes them")

@@ -218,8 +218,10 @@ class _ClientRowWrite(ClientWrite):
             raise ParamError("the request body contains no rows", remedy="send at least one row")
         if write.key is not None and self.sent_rows.num_rows != 1:
             raise ParamError(
-                format_message("the address names one row, but {count:,} were sent", self.sent_rows.num_rows),
-                remedy="send one row, or leave out the key",
+                format_message(
+                    "the address names one row, but the request contains {count:,} rows", self.sent_rows.num_rows
+                ),
+                remedy="send one row, or leave the key out of the address",
             )
 
     # --- under the collection's lease -----------------------------------------------------------------------------
@@ -293,16 +295,17 @@ class _ClientRowWrite(ClientWrite):
         self._check_if_match(existing_rows, missing_mask)
         if is_post and not missing_mask.all():
             raise KeyTakenError(
-                format_message("there is already a row {key}", format_first_masked_key(keys, ~missing_mask)),
-                remedy="use PUT to change it",
+                format_message("a row with the key {key} already exists", format_first_masked_key(keys, ~missing_mask)),
+                remedy="use PUT to change the row",
             )
         if not is_post and missing_mask.any():
             raise NotFoundError(
                 format_message(
-                    "clients have not sent a row with the key {key}, or have deleted it",
+                    "no client has sent a row with the key {key}, or the row has been deleted",
                     format_first_masked_key(keys, missing_mask),
                 ),
-                remedy="use POST to add it; if the row comes from another source of the table, change it there",
+                remedy="use POST to add the row; if the row comes from another source of the table, change "
+                "it in that source",
             )
         is_deletion = write.action == DELETE_ACTION
         if is_deletion:
@@ -341,7 +344,7 @@ class _ClientRowWrite(ClientWrite):
         for name in set(pushed_rows.key).intersection(self.sent_rows.column_names):
             if self.sent_rows.column(name).to_pylist() != keys.column(name).to_pylist():
                 raise ParamError(
-                    format_message("{name} cannot be changed, because it identifies the row", name),
+                    format_message("the value of {name} cannot be changed, because it identifies the row", name),
                     remedy="delete the row, and send a new one",
                 )
 
@@ -358,7 +361,7 @@ class _ClientRowWrite(ClientWrite):
             state = compute_row_state_digest(existing_rows)
         if not state or not is_if_match_met(expected_state, state):
             raise PreconditionFailedError(
-                "another client has changed the row in the meantime" if state else "there is no such row",
+                "another client has changed the row in the meantime" if state else "the row does not exist",
                 remedy="request the row again, and check whether the change still applies",
             )
 
@@ -409,7 +412,7 @@ def find_pushed_row_or_file(site: Site, table_name: str, key: Sequence[str]) -> 
     existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.parse_key(key))
     if missing_mask.any():
         raise NotFoundError(
-            format_message("clients have not sent a row with the key {key!r:.120}, or have deleted it", path)
+            format_message("no client has sent a row with the key {key!r:.120}, or the row has been deleted", path)
         )
     row = existing_rows.drop_columns([DELETED_COLUMN]).to_pylist()[0]
     return row, compute_row_state_digest(existing_rows)

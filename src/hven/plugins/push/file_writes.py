@@ -129,7 +129,7 @@ def find_file_target(site: Site, resource: CollectionSpec, source: SourceSpec, p
     is_below_root = existing_path.resolve().is_relative_to(root_directory) and not target_path.is_symlink()
     if relative_path is None or not is_below_root or target_path.is_dir():
         raise NotFoundError(
-            format_message("files here cannot have the name {path!r:.120}", path),
+            format_message("the descriptor does not allow a file with the name {path!r:.120}", path),
             remedy="use a name that `files` in the descriptor allows",
         )
     return CollectionFileTarget(get_spool_directory(site), resource.name, target_path)
@@ -146,15 +146,20 @@ class ClientFileWrite(ClientWrite):
         self.sent_files: list[tuple[str, Path | None]] = [(name, write.body)]
         if not name and write.action == POST_ACTION and write.body is not None and is_zipfile(write.body):
             if write.expected_state is not None:
-                raise ParamError("If-Match cannot be used with an archive", remedy="send its files with PUT")
+                raise ParamError(
+                    "If-Match cannot be used with an archive",
+                    remedy="send the files of the archive one by one with PUT",
+                )
             self.sent_files = []
             for file_name, path in unpack_zip_archive(write.body, self.site.settings.limits.upload):
                 target_name = resolve_name_in_pattern_directory(source.options, file_name)
                 self.sent_files.append((target_name, path))
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
             raise ParamError(
-                "PUT sends a file to its path, and DELETE removes it",
-                remedy="send one file at a time, or several with POST as a ZIP archive",
+                "the address names no file, or the body does not match the method",
+                remedy="send one file with PUT to its path, remove one file with DELETE and no body, or send "
+                "several files with "
+                "POST as a ZIP archive",
             )
 
     def may_change_source(self, entry: OpenedSource) -> bool:
@@ -261,8 +266,8 @@ class ClientFileWrite(ClientWrite):
             new_digest = compute_file_digest(body) if body is not None else ""
             if target.digest != new_digest:
                 raise KeyTakenError(
-                    format_message("there is already a file {path!r:.120}", name),
-                    remedy="use PUT to replace it",
+                    format_message("the file {path!r:.120} already exists", name),
+                    remedy="use PUT to replace the file",
                 )
         if write.action == DELETE_ACTION and not target.digest:
             raise NotFoundError(format_message("there is no file {path!r:.120}", name))

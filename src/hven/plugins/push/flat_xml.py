@@ -21,7 +21,7 @@ def parse_flat_xml_records(data: bytes) -> list[dict[str, str | None]]:
     try:
         root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
     except etree.XMLSyntaxError as error:
-        raise SourceError(f"not XML: {error.msg}") from error
+        raise SourceError(f"the text is not XML: {error.msg}") from error
     child_elements = list(root.iterchildren(etree.Element))
     has_records = any(len(record) or record.attrib for record in child_elements)
     rows: list[dict[str, str | None]] = []

@@ -122,7 +122,9 @@ class PushedRows:
             texts = texts[0].split("/")
         if len(texts) != len(self.key):
             raise NotFoundError(
-                format_message("the key of a row must have {count} parts: {names}", len(self.key), "/".join(self.key))
+                format_message(
+                    "the key of a row must have {count} parts, in the form {names}", len(self.key), "/".join(self.key)
+                )
             )
         arrays = []
         for name, text in zip(self.key, texts, strict=True):
@@ -155,8 +157,8 @@ class PushedRows:
         for name in self.key:
             if name not in arrays or arrays[name].null_count:
                 raise ParamError(
-                    format_message("rows without {name} have no key", name),
-                    remedy="send its value in each row",
+                    format_message("at least one row has no value of {name}, which is part of the key", name),
+                    remedy="send this value in each row",
                 )
         keys = pa.table([arrays[name] for name in self.key], list(self.key))
         distinct_keys = keys.group_by(list(self.key)).aggregate([])

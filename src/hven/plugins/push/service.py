@@ -77,15 +77,16 @@ def build_push_routes(context: ServiceContext) -> Sequence[Route]:
             return principal, push_target[1].table.qualified_name
         if principal.name is None:
             raise UnauthenticatedError(
-                "only users with an account here can write", remedy="send the header Authorization: Bearer TOKEN"
+                "only users with an account on this site can write",
+                remedy="send the header Authorization: Bearer TOKEN",
             )
         catalogue = site.get_published_state().get_catalogue(principal, context.policies)
         table_name = services.find_table(name, catalogue).qualified_name
         if push_target is None:
             message = format_message("clients cannot write rows to {table}", table_name)
-            raise NotFoundError(message, remedy="add `source: {kind: push}` to its descriptor")
+            raise NotFoundError(message, remedy="add `source: {kind: push}` to the table in the descriptor")
         message = format_message("{who} may not write to {table}", principal.name, table_name)
-        raise ForbiddenError(message, remedy="add the account to `writers` in its descriptor")
+        raise ForbiddenError(message, remedy="add the account to `writers` in the descriptor")
 
     async def answer_write(request: Request) -> Response:
         principal, table_name = check_write_access(request)
@@ -180,7 +181,7 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | N
                 await file.write(chunk)
     except TooLargeError:
         message = format_message("a request may have at most {most:,} bytes", byte_limit)
-        raise TooLargeError(message, remedy="send it in parts") from None
+        raise TooLargeError(message, remedy="send the data in several requests") from None
     except OSError as error:
         raise StorageError(f"the request cannot be stored: {error.strerror}", remedy="try again later") from error
     if not byte_count:

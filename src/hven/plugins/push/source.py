@@ -78,7 +78,7 @@ class Options(BaseModel):
         if kind is None:
             raise ValueError(f"there is no column {self.ids!r} in `columns`")
         if not (parse_type(kind).is_integer or parse_type(kind).is_string):
-            raise ValueError(f"ids: {self.ids} is {kind}, but Hven assigns only whole numbers and strings")
+            raise ValueError(f"ids: the type of {self.ids} is {kind}, but Hven assigns only whole numbers and strings")
         return self
 
     @property
@@ -236,8 +236,8 @@ def cast_to_declared_schema(piece: pa.Table, options: Options) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             pushed_type = piece.schema.field(item.name).type
             raise SourceError(
-                f"{item.name} was pushed as {pushed_type}, but its values are not {options.columns[item.name]}: "
-                f"{error}",
+                f"the values of {item.name} were pushed as {pushed_type} and cannot be converted to "
+                f"{options.columns[item.name]}: {error}",
                 remedy="declare the column with its earlier type, or correct the rows before you change the type",
             ) from error
     return pa.table(arrays, schema=options.schema)
@@ -282,7 +282,7 @@ def _find_push_faults(
         faults.append(Fault(message=message, place=spec.place, remedy=remedy))
     elif ids is not None and ids not in key_origins:
         message = (
-            f"{key_path}.source.ids: {ids} is not part of the primary key, so it cannot give a key to rows without one"
+            f"{key_path}.source.ids: {ids} is not part of the primary key, so Hven cannot use it to assign keys to rows"
         )
         remedy = f"write `ids: {min(key_origins)}`, or `primary: {ids}`"
         faults.append(Fault(message=message, place=source.place, remedy=remedy))

@@ -49,7 +49,7 @@ def unpack_zip_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, P
             if len(members) > MAX_ARCHIVE_MEMBERS:
                 raise TooLargeError(
                     format_message("an archive may contain at most {most:,} files", MAX_ARCHIVE_MEMBERS),
-                    remedy="send it in parts",
+                    remedy="send several smaller archives",
                 )
             if not members:
                 raise SourceError("the archive contains no file", remedy="create the archive again")

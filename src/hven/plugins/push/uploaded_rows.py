@@ -267,7 +267,7 @@ def _match_column_names(names: Sequence[str], columns: Mapping[str, Any]) -> dic
             )
         if column_name in matched_names.values():
             raise SourceError(
-                format_message("the column {name!r:.80} is sent twice", column_name), remedy="send it once"
+                format_message("the column {name!r:.80} is sent twice", column_name), remedy="send the column once"
             )
         matched_names[name] = column_name
     return matched_names
@@ -292,11 +292,13 @@ def _iterate_within_limits(
         byte_count += batch.nbytes
         if row_count > row_limit:
             raise TooLargeError(
-                format_message("Hven accepts at most {most:,} rows at once", row_limit), remedy="send them in parts"
+                format_message("Hven accepts at most {most:,} rows at once", row_limit),
+                remedy="send the rows in several requests",
             )
         if byte_count > byte_limit:
             raise TooLargeError(
-                format_message("the rows take up more than {size:,} bytes", byte_limit), remedy="send them in parts"
+                format_message("the rows take up more than {size:,} bytes", byte_limit),
+                remedy="send the rows in several requests",
             )
         yield batch
 

@@ -137,7 +137,7 @@ class ClientWrite:
         if self.collection in self.site.store.map_held_collections():
             raise KeyTakenError(
                 format_message("{collection} is on hold after a rollback", self.collection),
-                remedy="ask the site's operators to resume it with hven schedule resume",
+                remedy="ask the site's operators to resume the collection with hven schedule resume",
             )
 
     def create_report(self, run: str) -> IngestReport:
@@ -159,7 +159,9 @@ class ClientWrite:
             return None
         if earlier_push.digest != self.digest or earlier_push.by != self.account_name:
             raise KeyTakenError(
-                format_message("the Idempotency-Key {token!r:.60} was used for another request", write.idempotency_key),
+                format_message(
+                    "the Idempotency-Key {token!r:.60} was already used for another request", write.idempotency_key
+                ),
                 remedy="use a new key for each new request",
             )
         return build_replayed_result(earlier_push)
@@ -190,7 +192,9 @@ class ClientWrite:
         if first_fault.offenders:
             first_offender = f" (first: {first_fault.offenders[0]})"
         raise RowsRefusedError(
-            format_message("rows would be rejected: {message}{first}", first_fault.message, first_offender),
+            format_message(
+                "Hven would reject rows of the request: {message}{first}", first_fault.message, first_offender
+            ),
             report,
             remedy="correct the rows and send them again; nothing was written",
         )

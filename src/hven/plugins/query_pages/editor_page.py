@@ -181,8 +181,8 @@ def _read_query(page_context: PageContext) -> str:
     query_params = page_context.request.query_params
     text = query_params.get("QUERY") or query_params.get("query") or ""
     if len(text) > MAX_QUERY_CHARACTERS:
-        message = format_message("the query has {count:,} characters, too many for this page", len(text))
-        raise ParamError(message, name="QUERY", remedy="send it to /tap/sync by POST, or as a job")
+        message = format_message("the query has {count:,} characters, which is too many for this page", len(text))
+        raise ParamError(message, name="QUERY", remedy="send the query to /tap/sync by POST, or as a job")
     return text.strip()
 
 
@@ -307,7 +307,9 @@ def _explain_query(page_context: PageContext, running_queries: RunningQueries) -
 def _require_query(page_context: PageContext) -> str:
     text = _read_query(page_context)
     if not text:
-        raise ParamError("there is no query", name="QUERY", remedy="write one, or begin with an example")
+        raise ParamError(
+            "the request contains no query", name="QUERY", remedy="write a query, or begin with an example"
+        )
     return text
 
 

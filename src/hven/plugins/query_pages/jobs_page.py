@@ -240,7 +240,7 @@ class JobsPage:
         """
         if name not in self.job_types:
             message = format_message("there is no job type {name!r} here", name[:40])
-            raise NotFoundError(message, remedy="see /jobs for the list")
+            raise NotFoundError(message, remedy="see the list of job types at /jobs")
         return self.job_types[name]
 
     async def answer_job_form(self, request: Request) -> Response:
@@ -330,7 +330,7 @@ class JobsPage:
         else:
             job_params, files = job_form.read_job_params(job_type, form_params)
         if job_type is None and not form_params.read_one("QUERY"):
-            raise ParamError("there is no query", name="QUERY", remedy="write one at /adql")
+            raise ParamError("the request contains no query", name="QUERY", remedy="write a query at /adql")
         if not cookie and not files:
             existing_job = self._find_duplicate_job(job_service, requester, job_params)
             if existing_job:
@@ -580,7 +580,9 @@ class JobsPage:
         job_service, job = self._find_job(request.query_params.get("job", ""), self._find_requester(request))
         result_table = self._find_result_table(job_service, job, 1)
         if result_table is None:
-            raise NotFoundError("this job has no result that is a table", remedy="run it again as VOTable")
+            raise NotFoundError(
+                "this job has produced no table", remedy="run the job again, and choose VOTable as the format"
+            )
         _, path, media_type, (_, table) = result_table
         return path, media_type, table
 
@@ -597,11 +599,11 @@ class JobsPage:
                 continue
             column = next((candidate for candidate in table.columns if candidate.name == column_name), None)
             if column is None:
-                message = format_message("there is no column {name!r}", column_name[:60])
+                message = format_message("the result has no column {name!r}", column_name[:60])
                 raise ParamError(message, name=name, remedy="choose one of the result's columns")
             plot_columns.append(column)
         if not plot_columns:
-            raise ParamError("no column was named", name="_x", remedy="write _x=COLUMN")
+            raise ParamError("the request names no column", name="_x", remedy="write _x=COLUMN")
         if request.url.path.endswith("/histogram"):
             result_histogram = job_results.build_result_histogram(path, media_type, plot_columns[0])
             plot_json = plots.histogram_to_json(result_histogram, plot_columns[0])

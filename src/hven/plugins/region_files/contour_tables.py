@@ -332,8 +332,8 @@ def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tu
         column = column.cast(pa.list_(column.type.value_type))
     if not _is_list_type(column.type):
         raise UsageError(
-            f"{table.path} has no chain codes, and {table.resolve_option_value(option)} does not contain lists of "
-            "pixels",
+            f"{table.path} contains no contours: it has no chain codes, and {table.resolve_option_value(option)} does "
+            "not contain lists of pixels",
             remedy=f"give --chain NAME; the columns are {', '.join(table.names)}",
         )
     values = column.flatten()

@@ -83,19 +83,19 @@ def doi(
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} cannot be combined",
-            remedy=f"give only one: hven doi NAME {chosen_options[0]}",
+            remedy=f"give only one of these options, such as hven doi NAME {chosen_options[0]}",
         )
     if name is None:
         if chosen_options or label or suffix:
             raise UsageError(
-                "the collection is missing", remedy=f"run hven doi NAME {' '.join(chosen_options)}".rstrip()
+                "the name of the collection is missing", remedy=f"run hven doi NAME {' '.join(chosen_options)}".rstrip()
             )
         _list_dois(context, as_json=as_json)
         return
     if withdraw is not None and len(withdraw.strip()) < 3:
         raise UsageError(
-            "the reason for the withdrawal is missing; the page of the collection will show it permanently",
-            remedy='give it, such as --withdraw "superseded by R6, whose fluxes are right"',
+            "the reason for the withdrawal, which the page of the collection shows permanently, is missing",
+            remedy='give the reason, such as --withdraw "superseded by R6, whose fluxes are right"',
         )
     withdrawal_reason = " ".join((withdraw or "").split())
     with open_site(context) as site:
@@ -210,7 +210,7 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
         data = datacite.write_datacite_xml(attributes).encode()
     else:
         raise UsageError(
-            f"{output_file} is neither .xml nor .json",
+            f"the name {output_file} ends with neither .xml nor .json",
             remedy="let the file name end with .xml, which most DOI-registering libraries accept, or with .json",
         )
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
@@ -225,7 +225,7 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
     )
     if not name:
         words = ["hven", "doi", citation.resource.name, *_build_release_arguments(citation), "--is", "10.xxxx/.."]
-        print(f"once it is registered, run: {' '.join(words)}")
+        print(f"once the DOI is registered, run: {' '.join(words)}")
 
 
 def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMetadata, reason: str) -> None:
@@ -243,14 +243,15 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
         print(f"DataCite has recorded the withdrawal; {stored_doi} still resolves to that page")
     elif stored_doi:
         print(
-            f"this site did not register {stored_doi}. Tell the institute that registered it that the data are "
-            f"withdrawn; the DOI should still resolve to {citation.address}"
+            f"this site did not register {stored_doi}. Tell the institute that registered the DOI about the "
+            "withdrawal; "
+            f"the DOI should still resolve to {citation.address}"
         )
     if citation.label:
         command = format_command(context, "release", "remove", citation.label, citation.resource.name)
     else:
         command = format_command(context, "remove", citation.resource.name)
-    print(f"to remove its data, run: {command}")
+    print(f"to remove the data, run: {command}")
 
 
 def _report_doi_outcome(
@@ -264,7 +265,7 @@ def _report_doi_outcome(
         command = format_command(
             context, "doi", citation.resource.name, *_build_release_arguments(citation), "--publish"
         )
-        print(f"to publish it permanently, run: {command}")
+        print(f"to publish the DOI permanently, run: {command}")
     elif not citation.label and citation.resource.doi is None and doi_name is not None:
         descriptor_path = citation.resource.path
         if doi_minting.write_doi_to_descriptor(descriptor_path, doi_name):

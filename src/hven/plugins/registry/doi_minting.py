@@ -200,7 +200,8 @@ class DataCiteClient:
         if status == 403:
             raise ForbiddenError(
                 f"DataCite {failed_action}: {self._doi_settings.repository} is not allowed to do this ({error_text})",
-                remedy=f"check that {self._doi_settings.prefix} is its prefix and that no other repository has the DOI",
+                remedy=f"check that {self._doi_settings.prefix} is the prefix of the repository, and that no "
+                "other repository has the DOI",
             )
         if status == 429 or status >= 500:
             raise ServiceError(
@@ -338,7 +339,7 @@ def mint_doi(
     if target_state == "draft" and citation.state not in {"reserved", "draft"}:
         raise ConflictError(
             f"{doi} is {citation.state}: a published DOI cannot become a draft again",
-            remedy="update it with --publish",
+            remedy="update the DOI with --publish",
         )
     if (citation.state, citation.told) == (target_state, attributes):
         return citation, "unchanged"

@@ -156,7 +156,7 @@ class _OaiRepository:
 
     def _ListSets(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         if "resumptionToken" in arguments:  # all sets fit into one answer
-            raise OaiError("badResumptionToken", "ListSets has no resumption tokens")
+            raise OaiError("badResumptionToken", "ListSets does not use resumption tokens")
         yield f"<set><setSpec>{MANAGED_SET}</setSpec><setName>What is published here</setName></set>"
 
     def _GetRecord(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
@@ -286,7 +286,7 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
     missing_names = sorted(required_names - set(names))
     if "resumptionToken" in names:
         if len(names) > 1:
-            raise OaiError("badArgument", "a resumption token excludes other arguments")
+            raise OaiError("badArgument", "a request with a resumption token must not have other arguments")
     elif missing_names:
         raise OaiError("badArgument", f"{verb} needs {', '.join(missing_names)}")
     return verb

@@ -112,11 +112,13 @@ def _check_option_combination(chosen_options: Sequence[str], required_options: M
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} cannot be combined",
-            remedy=f"give only one: hven register {chosen_options[0]}",
+            remedy=f"give only one of these options, such as hven register {chosen_options[0]}",
         )
     for option, needed_option in required_options.items():
         if needed_option and needed_option not in chosen_options:
-            raise UsageError(f"{option} needs {needed_option}", remedy=f"run hven register {needed_option} {option}")
+            raise UsageError(
+                f"{option} can be given only with {needed_option}", remedy=f"run hven register {needed_option} {option}"
+            )
 
 
 def _create_service_context(site: Site) -> ServiceContext:
@@ -203,4 +205,6 @@ def _build_server_entry(site: Site, list_name: str) -> dict[str, Any]:
     unused_error = plugins.find_unused_plugin_error("protocols", list_name)
     if unused_error is not None:
         raise unused_error
-    raise UserError(f"no plug-in package in use has the service {list_name}", remedy="install one that has it")
+    raise UserError(
+        f"no plug-in package in use provides the service {list_name}", remedy="install a package that provides it"
+    )

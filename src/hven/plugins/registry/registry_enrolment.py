@@ -153,7 +153,8 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
         is_equal = False
     if not is_equal:
         raise UserError(
-            f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because of the way it is written",
+            f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because it uses a form of TOML that "
+            "Hven cannot edit",
             remedy="run hven register, and paste the lines that it prints",
         )
     return text
@@ -222,14 +223,14 @@ def print_registry_comparison(service_context: ServiceContext, registry_url: str
         )
     else:
         ivoids_by_finding = {
-            "not there": missing_records,
+            "missing from the registry": missing_records,
             "older in the registry than on this site": outdated_records,
             "in the registry, but not a record of this site": unknown_records,
         }
         for finding, ivoids in ivoids_by_finding.items():
             for ivoid in ivoids:
                 print(f"{finding}: {ivoid}")
-        print(f"{url} has {harvested_count} of {len(own_records)} records")
+        print(f"{url} has {harvested_count} of the {len(own_records)} records of this site")
     if missing_records:
         raise typer.Exit(1)
 

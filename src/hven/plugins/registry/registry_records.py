@@ -116,7 +116,9 @@ class PublishingRegistry:
             if changed_parts:
                 claimed_ivoids = self._record_store.replace_records(changed_parts)
             for ivoid in claimed_ivoids:
-                logger.warning("registry: another record already has the id %s; this one is left out", ivoid)
+                logger.warning(
+                    "registry: another record already has the id %s, so Hven leaves the new record out", ivoid
+                )
             self._last_state = None
             if not claimed_ivoids:
                 self._last_state = (published_state.version, site.settings)
@@ -142,7 +144,7 @@ class PublishingRegistry:
                 changed_parts[part] = part_digest, builder.build_records(part)
             except Exception:  # of a plug-in, or a bug: the other records are updated all the same
                 logger.exception(
-                    "registry: the records of %s cannot be made; the previous ones are kept", part or "the site"
+                    "registry: the records of %s cannot be created; Hven keeps the previous records", part or "the site"
                 )
         for part in known_digests:
             if part not in builder.digests_by_part and builder.is_removed(part):

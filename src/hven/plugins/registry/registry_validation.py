@@ -390,7 +390,7 @@ def _find_record_violations(root: etree._Element, current_time: str) -> Iterator
     if not IVOID_PATTERN.fullmatch(_get_element_text(root, "identifier")):
         yield RegistryRecordViolation(
             "VOResource",
-            "this is not a valid identifier: it may contain only letters, digits and . - _ ! ~ * ' ( ) + =",
+            "the identifier is not valid: it may contain only letters, digits and . - _ ! ~ * ' ( ) + =",
             "registry",
             "write `registry: {id: ..}`",
             "error",
@@ -481,7 +481,9 @@ def _find_search_capability_violations(
     """Check the capability of a cone search or an image search."""
     remedy = "if a plug-in provides the service, it must declare its search"
     if record_type != "vs:CatalogService":
-        yield RegistryRecordViolation(f"{code}a", "a search must be a vs:CatalogService", "services", remedy, "warning")
+        yield RegistryRecordViolation(
+            f"{code}a", "a service with a search must be a vs:CatalogService", "services", remedy, "warning"
+        )
     has_search_interface = any(
         interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std"
         for interface in capability.iterfind("interface")

@@ -169,7 +169,7 @@ def _build_name_index(
     if not candidates:
         raise UserError(
             format_message("resolver.table is set to {name}, but there is no public table with this name", name),
-            remedy="publish it, or change resolver.table in hven.toml",
+            remedy="publish the table, or change resolver.table in hven.toml",
         )
     table = candidates[0]
     published_table = published_state.tables_by_name.get(table.qualified_name)
@@ -179,7 +179,9 @@ def _build_name_index(
             "names",
             name,
         )
-        raise UserError(message, remedy="copy it (`source: {kind: sql, ..}`), and name the copy in resolver.table")
+        raise UserError(
+            message, remedy="copy the table (`source: {kind: sql, ..}`), and name the copy in resolver.table"
+        )
     roles, alias_columns = _find_role_columns(table)
     frame_and_epoch = _require_icrs_frame(table, roles["ra"])
     columns = [*roles.values(), *(column for column in alias_columns if column not in roles.values())]
@@ -191,7 +193,7 @@ def _build_name_index(
                 name,
                 MAX_NAME_TABLE_ROWS,
             ),
-            remedy="name a smaller one in resolver.table",
+            remedy="name a smaller table in resolver.table",
         )
     column_names = [column.name for column in columns]
     values_by_column = dict(zip(column_names, rows.columns, strict=True))
@@ -251,7 +253,7 @@ def _find_role_columns(table: Table) -> tuple[dict[str, Column], list[Column]]:
                 table.qualified_name,
                 " and ".join(missing_roles),
             ),
-            remedy="give its columns the UCDs meta.id;meta.main, pos.eq.ra;meta.main and pos.eq.dec;meta.main",
+            remedy="give the table's columns the UCDs meta.id;meta.main, pos.eq.ra;meta.main and pos.eq.dec;meta.main",
         )
     return roles, alias_columns
 
@@ -278,7 +280,7 @@ def _require_icrs_frame(table: Table, column: Column) -> tuple[str, float | None
     if system is not None and system.upper() not in {"ICRS", "ICRF"}:
         raise UserError(
             format_message("{table} cannot resolve names: its positions are {system}", table.qualified_name, system),
-            remedy="give it ICRS positions",
+            remedy="give the table ICRS positions",
         )
     if frame is None or frame.epoch is None:
         return "ICRS", None
@@ -305,7 +307,7 @@ def _convert_role_column(role: str, column: Column, values: pa.ChunkedArray) -> 
             format_message(
                 "the column {name} cannot be converted to {wanted}: {message}", column.name, target_unit, error
             ),
-            remedy="correct its unit",
+            remedy="correct the unit of the column",
         ) from error
 
 

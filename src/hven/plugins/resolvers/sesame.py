@@ -114,9 +114,9 @@ def _parse_coordinate(text: str | None) -> float:
     try:
         value = float((text or "").strip())
     except ValueError:
-        raise _build_sesame_error(format_message("a coordinate {text!r:.40}", text)) from None
+        raise _build_sesame_error(format_message("an invalid coordinate {text!r:.40}", text)) from None
     if not math.isfinite(value):
-        raise _build_sesame_error(format_message("a coordinate {text!r:.40}", text))
+        raise _build_sesame_error(format_message("an invalid coordinate {text!r:.40}", text))
     return value
 
 

@@ -115,7 +115,9 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     try:
         root = etree.fromstring(request.read_document(), parser)
     except etree.XMLSyntaxError as error:
-        raise SourceError(f"not XML: {error.msg}", place=TextPlace(file=file_name, line=error.lineno)) from error
+        raise SourceError(
+            f"the file is not XML: {error.msg}", place=TextPlace(file=file_name, line=error.lineno)
+        ) from error
     tables: list[DescribedTable] = []
     notes: list[str] = []
     datasets = [dataset for dataset in root.iter("dataset") if dataset.get("active", "true") != "false"]
@@ -129,7 +131,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
             notes.append(f"{dataset.get('datasetID')} is left out: {error.message}")
     if datasets and not tables:
         raise SourceError(
-            f"none of its {len(datasets)} data sets can be read here: {notes[0]}",
+            f"none of the {len(datasets)} data sets of the file can be read here: {notes[0]}",
             place=TextPlace(file=file_name),
             remedy=(
                 "run hven new on the machine that has the directory fileDir; only data sets from databases can "

@@ -158,9 +158,11 @@ def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
         line = None
         if error.problem_mark:
             line = error.problem_mark.line + 1
-        raise SourceError(f"not YAML: {error.problem}", place=TextPlace(file=file_name, line=line)) from error
+        raise SourceError(
+            f"the file is not YAML: {error.problem}", place=TextPlace(file=file_name, line=line)
+        ) from error
     except yaml.YAMLError as error:
-        raise SourceError(f"not YAML: {error}", place=TextPlace(file=file_name)) from error
+        raise SourceError(f"the file is not YAML: {error}", place=TextPlace(file=file_name)) from error
     try:
         return FelisSchema.model_validate(document)
     except ValidationError as error:

@@ -478,7 +478,7 @@ class FileTimeSamples:
         if clock.sample_count > MAX_SAMPLES:
             raise SourceError(
                 format_message("{file} has more than {most:,} samples", self._name, MAX_SAMPLES),
-                remedy=format_message("split it into several files"),
+                remedy=format_message("split the file into several files"),
             )
         instants = np.empty(clock.sample_count, np.int64)
         nanoseconds: npt.NDArray[np.int64] | None = None
@@ -507,7 +507,7 @@ class FileTimeSamples:
         if (utc_times[is_present] == time_scales.NO_TIME).any():
             raise SourceError(
                 format_message(
-                    "{file} has {scale} times before 1972; UTC and TAI differ by whole seconds only since then",
+                    "{file} contains {scale} times before 1972, when UTC and TAI did not yet differ by whole seconds",
                     self._name,
                     scale,
                 )
@@ -839,8 +839,8 @@ class FileTimeSamples:
         if (np.abs(times) > MAX_NANOSECOND_INSTANT).any():
             raise SourceError(
                 format_message(
-                    "{file} has times before 1678 or after 2261, but the times of other files are in nanoseconds, "
-                    "which cannot represent them",
+                    "{file} contains times before 1678 or after 2261, which cannot be stored in nanoseconds like the "
+                    "times of the other files",
                     self._name,
                 )
             )

@@ -243,7 +243,8 @@ class BinPyramidStore:
             byte_count = _estimate_bin_value_count(data_set, extent, widths[0]) * 12
             if shutil.disk_usage(self._directory).free < byte_count * FREE_SPACE_FACTOR:
                 log.warning(
-                    "no disk space for the reductions of %s; its samples are reduced on each request", data_set.id
+                    "there is no disk space for the reductions of %s; its samples are reduced on each request",
+                    data_set.id,
                 )
                 return False
             earlier_levels, changed_spans = self._find_earlier_levels(view, data_set, snapshot, series_key, widths)

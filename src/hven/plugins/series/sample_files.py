@@ -850,7 +850,7 @@ def _pad_elements(array: pa.Array, target_type: pa.DataType, *, can_pad: bool) -
     elements = array.flatten().cast(target_type.value_type)
     if size != target_size:
         if size > target_size or not can_pad:
-            raise pa.ArrowInvalid(f"{size} elements")
+            raise pa.ArrowInvalid(f"an array has {size} elements")
         rows = np.arange(len(array) * size).reshape(-1, size)
         missing_size = target_size - size
         padded_rows = np.pad(rows, ((0, 0), (0, missing_size)), constant_values=-1)

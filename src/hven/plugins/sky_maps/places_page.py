@@ -46,7 +46,7 @@ def _answer_row_places(table_view: TableView, page_context: PageContext) -> dict
     """
     map_kind = classify_table_map(table_view.table)
     if not map_kind:
-        raise ParamError("this table has no positions", name="", remedy="plot its rows instead")
+        raise ParamError("this table has no positions", name="", remedy="plot the rows of the table instead")
     colour_column = find_plot_column(table_view.table, page_context, "_c")
     text = page_context.request.query_params.get("_view_at", "")
     body_facts: dict[str, Any] = {}
@@ -106,7 +106,9 @@ def _parse_map_box(text: str) -> tuple[float, float, float, float]:
     try:
         west, south, east, north = (float(number) for number in text.split(","))
     except ValueError:
-        message = format_message("{name}={value}: west, south, east and north were expected", "_view_at", text[:60])
+        message = format_message(
+            "{name}={value} must be four numbers, for west, south, east and north", "_view_at", text[:60]
+        )
         remedy = format_message("{name}={value}", "_view_at", "0,-90,360,90")
         raise ParamError(message, name="_view_at", remedy=remedy) from None
     return west, south, east, north

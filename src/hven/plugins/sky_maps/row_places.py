@@ -146,7 +146,7 @@ def find_row_places_on_body(
     """
     map_frame = find_map_frame(search.table)
     if map_frame is None:
-        raise UserError("this table has no positions on a body", remedy="plot its rows instead")
+        raise UserError("this table has no positions on a body", remedy="plot the rows of the table instead")
     bounds = list(map_frame.bounds)
     bound_refs = [build_column_ref(name) for name in dict.fromkeys(bounds)]
     bound_tests = [syntax_tree.NullPredicate(bound_ref, negated=True) for bound_ref in bound_refs]

@@ -79,14 +79,14 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
     if facts.fault:
         yield (
             f"the workers of the cluster cannot compute Hven's functions: {facts.fault}",
-            "correct this on the workers; plain SQL works without these functions",
+            "correct the fault on the workers; plain SQL works without these functions",
         )
     local_python = ".".join(map(str, sys.version_info[:2]))
     for python, hosts in facts.pythons.items():
         if python.rpartition(".")[0] != local_python:
             yield (
                 f"the workers {_format_hosts(hosts)} have Python {python}, but this server has {local_python}",
-                "give them the same minor version (spark.pyspark.python)",
+                "give the workers the same minor version of Python (spark.pyspark.python)",
             )
     for version, hosts in facts.hvens.items():
         if version != hven.__version__:
@@ -96,12 +96,12 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
                     f"the workers {_format_hosts(hosts)} have {installed}, but this server has {hven.__version__}: "
                     "Hven's functions fail there"
                 ),
-                f"run pip install hven=={hven.__version__} in their Python; plain SQL works without it",
+                f"run pip install hven=={hven.__version__} in the Python of the workers; plain SQL works without Hven",
             )
     for root, hosts in facts.unseen.items():
         yield (
             f"the root {root} of [hats] is not visible to {_format_hosts(hosts)} of the cluster",
-            "mount it at the same path on all nodes, readable for the user that runs Spark",
+            "mount the root at the same path on all nodes, readable for the user that runs Spark",
         )
 
 

@@ -469,7 +469,9 @@ class SparkDialect(SparkShapeDialect):
     def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
         """Write a sum or mean that does not depend on the order of rows, because it adds the numbers in order."""
         if aggregate_name not in {"sum", "avg"}:
-            raise UnsupportedByClusterError("a deviation that may not depend on the order of rows")
+            raise UnsupportedByClusterError(
+                "a standard deviation or variance that must not depend on the order of rows"
+            )
         collect_function = "collect_set" if distinct else "collect_list"
         sorted_values = f"array_sort({collect_function}({value_sql}))"
         result = f"aggregate({sorted_values}, 0D, (p, x) -> p + x)"

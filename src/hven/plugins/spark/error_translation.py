@@ -133,7 +133,8 @@ def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
     """Build the error of a server that does not respond."""
     return StorageUnavailableError(
         f"the Spark cluster{_format_server(server_name)} does not respond",
-        remedy="try again in a few seconds; if the error persists, check its Connect server (spark in [hats])",
+        remedy="try again in a few seconds; if the error persists, check the cluster's Connect server (spark "
+        "in [hats])",
     )
 
 
@@ -196,7 +197,7 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} do not have Hven, which computes "
             "shapes and matches on them",
-            remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL works without it",
+            remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL works without Hven",
         )
     version_match = re.search(r"the workers have hven (?P<there>[^\s,]+), but this server has (?P<here>[^\s']+)", text)
     if version_match is not None:
@@ -213,7 +214,7 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
             remedy="install the same minor version of Python with hven on the workers (spark.pyspark.python); hven "
-            "check shows both",
+            "check shows both versions",
         )
     return None
 

@@ -470,7 +470,8 @@ def check_spark_version(version: str, server_name: str) -> None:
     if version.split(".", maxsplit=1)[0] != SUPPORTED_MAJOR_VERSION:
         raise StorageError(
             f"the server at {server_name} is {SERVER_NAME} {version}, but Hven needs version {SUPPORTED_MAJOR_VERSION}",
-            remedy=f"install {SERVER_NAME} {SUPPORTED_MAJOR_VERSION} there, or name another server (spark in [hats])",
+            remedy=f"install {SERVER_NAME} {SUPPORTED_MAJOR_VERSION} on that server, or name another server "
+            "(spark in [hats])",
         )
 
 

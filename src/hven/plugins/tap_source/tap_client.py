@@ -125,9 +125,9 @@ class TapClient:
         if must_be_complete and page.overflow:
             raise TruncatedAnswerError(
                 f"{self.service.host} truncated its response after {page.table.num_rows:,} rows "
-                "(QUERY_STATUS=OVERFLOW), "
-                "but there are more",
-                remedy="report this to its operators; a service must send the complete description of its tables",
+                "(QUERY_STATUS=OVERFLOW), but there are more rows",
+                remedy="report this to the operators of the service; it must send the complete description "
+                "of its tables",
             )
         return page
 
@@ -280,7 +280,7 @@ class TapClient:
                 raise SourceError(
                     f"{self.service.host} does not run queries as jobs ({self.service.url}/async returned status "
                     f"{answer.status}), but {slow}",
-                    remedy="request less at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
+                    remedy="request fewer rows at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
                 )
             if answer.status == 200:
                 raise SourceError(
@@ -295,7 +295,7 @@ class TapClient:
             if phase != "COMPLETED":
                 raise SourceError(
                     f"{self.service.host}: the job ended as {phase}: "
-                    f"{self._read_job_error(job_url) or 'it gave no reason'}"
+                    f"{self._read_job_error(job_url) or 'the service gave no reason'}"
                 )
             return self.service.retry(lambda: self._fetch_result(job_url, byte_limit))
         finally:
@@ -335,7 +335,7 @@ class TapClient:
             if time.monotonic() - start_time > MAX_JOB_SECONDS:
                 raise SourceError(
                     f"{self.service.host} has not finished the job within a day",
-                    remedy="request less, with a watermark or fewer columns",
+                    remedy="request fewer rows with a watermark, or fewer columns",
                 )
             time.sleep(pause)
             pause = min(MAX_POLL_SECONDS, 1.5 * pause)

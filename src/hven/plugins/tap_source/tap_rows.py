@@ -141,7 +141,8 @@ class TapSource(WatermarkSource):
         for name in names:
             if names.count(name) > 1:
                 raise SourceError(
-                    f"{self.source_name} has two columns {name!r}", remedy="give them different names with AS"
+                    f"{self.source_name} has two columns with the name {name!r}",
+                    remedy="give the columns different names with AS",
                 )
         if self.selected_columns is not None:
             selected_names = resolve_column_names(self.selected_columns, names, self.source_name)
@@ -328,7 +329,7 @@ class TapSource(WatermarkSource):
             if not row_count:
                 if page.overflow:
                     raise SourceError(
-                        f"{self.source_name} returned no rows, but stated that there are more",
+                        f"{self.source_name} returned no rows, but stated that there are more rows",
                         remedy="set a smaller `page`",
                     )
                 return
@@ -341,7 +342,7 @@ class TapSource(WatermarkSource):
             if not complete_count:  # one key fills the page
                 if row_count < size:
                     raise SourceError(
-                        f"{self.source_name} has more rows with one key than fit in one response ({row_count:,})",
+                        f"{self.source_name} has more rows with the same key than fit in one response ({row_count:,})",
                         remedy=f"choose a `key` with more distinct values than {', '.join(key.names)}",
                     )
                 size *= 2
@@ -388,7 +389,7 @@ class TapSource(WatermarkSource):
                 yield batch
             if has_overflow(read.metadata):
                 raise SourceError(
-                    f"{self.source_name} returned only {first_row_number - 1:,} rows, but there are more",
+                    f"{self.source_name} returned only {first_row_number - 1:,} rows, but there are more rows",
                     remedy="give an indexed column as `key`; then Hven requests the rows page by page",
                 )
 
@@ -403,7 +404,7 @@ class TapSource(WatermarkSource):
             if page.overflow:
                 if len(portion) == 1:
                     raise SourceError(
-                        f"{self.source_name} has more rows with one key than fit in one response "
+                        f"{self.source_name} has more rows with the same key than fit in one response "
                         f"({page.table.num_rows:,})"
                     )
                 half = len(portion) // 2
@@ -523,6 +524,6 @@ def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise SourceError(
             f"{source_name}: the type of column {name} is {arrow_type} at first, but {values.type} later",
-            remedy="sync again; if it happens again, report it to the operators of the service",
+            remedy="sync again; if the error persists, report it to the operators of the service",
         ) from error
     return cast_values

@@ -319,7 +319,9 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
     name = crs_properties.get("time_coords_id")
     time_coords = crs_properties.get("time_coords")
     if name is not None and time_coords is not None:
-        add_fault(f"{json_path}time_coords_id", "the document also has time_coords", "remove one of the two")
+        add_fault(
+            f"{json_path}time_coords_id", "the document also has time_coords", "remove time_coords or time_coords_id"
+        )
         return None
     if time_coords is None:
         if not isinstance(name, str) or name not in TIME_COORDINATES:
@@ -375,13 +377,13 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
             'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": '
             '"meta.code.qual"}}; {} if there are none'
         )
-        return [TfcatFault("fields", "the document has none", remedy)]
+        return [TfcatFault("fields", "the document has no fields", remedy)]
     if not isinstance(fields_member, dict):
         return [
             TfcatFault("fields", "it is not an object", "write an object: name -> info, datatype, ucd, unit, values")
         ]
     if len(fields_member) > MAX_FIELDS:
-        reason = f"there are {len(fields_member):,} fields; at most {MAX_FIELDS:,} are allowed"
+        reason = f"the document has {len(fields_member):,} fields, but at most {MAX_FIELDS:,} are allowed"
         return [TfcatFault("fields", reason, "combine some properties, or split the catalogue")]
     faults = []
     for name, field_definition in fields_member.items():

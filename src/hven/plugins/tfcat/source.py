@@ -460,7 +460,9 @@ def _parse_document(before: bytes, behind: bytes, behind_line: int, file: DataFi
         else:
             line_number = behind_line + text[len(before) :].count(b"\n")
         place = TextPlace(file=file.name, line=line_number)
-        raise SourceError(f"it is not JSON: {error.msg}", place=place, remedy="correct the file there") from None
+        raise SourceError(
+            f"the document is not JSON: {error.msg}", place=place, remedy="correct the file at this place"
+        ) from None
 
 
 def _is_int64(identifier: Any) -> bool:

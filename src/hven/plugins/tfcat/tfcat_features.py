@@ -220,7 +220,7 @@ def _check_bounding_box(
     has_four_items = isinstance(box, list) and len(box) == 4
     if has_four_items and (system.iso or all(_is_number(number) for number in box)):
         return
-    remedy = "write [time, frequency, time, frequency] with the least and greatest values, or leave it out"
+    remedy = "write [time, frequency, time, frequency] with the least and greatest values, or leave bbox out"
     feature.add_fault("bbox", "it is not a list of four numbers", remedy)
 
 
@@ -277,7 +277,9 @@ class _GeometryReader:
         for path, line in self._iterate_lines(geometry.get("coordinates"), COORDINATE_DEPTHS[kind], coordinates_path):
             self.positions += line
             if kind.endswith("LineString") and len(line) < 2:
-                raise _GeometryError(path, f"a line needs at least two positions, not {len(line)}", "make it a Point")
+                raise _GeometryError(
+                    path, f"a line needs at least two positions, not {len(line)}", "write a Point instead"
+                )
             if kind.endswith("Polygon"):
                 self._read_ring(path, line, is_hole=not path.endswith("[0]"))
 
@@ -320,7 +322,7 @@ class _GeometryReader:
     def _read_ring(self, json_path: str, ring: list[Position], *, is_hole: bool) -> None:
         if len(ring) < 4:
             reason = f"a ring needs at least four positions, with the first one repeated at its end, not {len(ring)}"
-            raise _GeometryError(json_path, reason, "make it a LineString")
+            raise _GeometryError(json_path, reason, "write a LineString instead")
         if ring[0] != ring[-1]:
             reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"
             raise _GeometryError(json_path, reason, "repeat its first position at its end")
@@ -328,7 +330,7 @@ class _GeometryReader:
         moved = [(float(t - start), float(f - base)) for t, f in ring]
         area = sum(a[0] * b[1] - b[0] * a[1] for a, b in itertools.pairwise(moved))
         if area == 0.0 and len(set(ring)) < 3:
-            raise _GeometryError(json_path, "the ring has no area", "make it a LineString")
+            raise _GeometryError(json_path, "the ring has no area", "write a LineString instead")
         if (area > 0.0 and is_hole) or (area < 0.0 and not is_hole):
             raise _GeometryError(
                 json_path,
@@ -383,10 +385,10 @@ def add_crossing_faults(features: Sequence[TfcatFeature]) -> None:
             frequency = base + float(location[2])
             place = f" at [{time!r}, {frequency!r}]"
         if reason.startswith("Self-intersection"):
-            text = f"a ring crosses itself or another one{place}"
+            text = f"a ring crosses itself or another ring{place}"
         else:
             text = f"{reason.partition('[')[0]} (a ring is in a place that is not allowed){place}"
-        feature.add_fault("geometry.coordinates", text, "split it into the parts of a MultiPolygon")
+        feature.add_fault("geometry.coordinates", text, "split the polygon into the parts of a MultiPolygon")
 
 
 def _convert_feature_properties(
@@ -401,7 +403,7 @@ def _convert_feature_properties(
         json_path = f"properties.{name:.60}"
         if name not in field_definitions:
             remedy = f"add {json.dumps(name[:60])} to the document's fields: info, datatype, ucd"
-            feature.add_fault(json_path, "no field describes it", remedy)
+            feature.add_fault(json_path, "no field describes the property", remedy)
             continue
         kind = field_definitions[name].get("datatype", "str")
         property_value = None

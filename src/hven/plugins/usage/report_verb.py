@@ -61,7 +61,8 @@ def report(
             )
     if include_private and not format_name.startswith("dsr"):
         raise UsageError(
-            "--private needs --format dsr; other reports include all collections", remedy="leave out --private"
+            "--private can be given only with --format dsr; other reports include all collections",
+            remedy="leave out --private",
         )
     with open_site(context) as site:
         names = None

@@ -176,7 +176,7 @@ def read_usage_report(
     if future_months:
         notes.append(
             f"{', '.join(future_months)}: these months are in the future, because the server's clock was wrong when "
-            "they were counted; they are left out"
+            "they were counted; the report leaves them out"
         )
     if last > current_month:
         notes.append(f"{last} is in the future: the counts end on {report_date}")

@@ -331,7 +331,7 @@ def require_owner(principal: Principal) -> str:
     """
     if principal.name is None:
         raise UnauthenticatedError(
-            "only users with an account here can keep tables",
+            "only users with an account on this site can store tables",
             remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
         )
     return principal.name
@@ -490,7 +490,8 @@ def _cast_rows(uploaded_table: Table, rows: pa.Table, table: Table) -> pa.Table:
             columns.append(rows[uploaded_column.name].cast(column.type.arrow))
         except pa.ArrowException as error:
             message = format_message(
-                "column {name!r:.80} is {type}, but in {table} it is {wanted}: {message}; nothing was added",
+                "column {name!r:.80} has the type {type}, but in {table} its type is {wanted}: {message}; "
+                "nothing was added",
                 column.name,
                 uploaded_column.type,
                 table.qualified_name,

@@ -103,7 +103,7 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
             radius_km = None
         if radius_km is None:
             raise UserError(
-                format_message("a radius of {text} needs a known body", text[:40]),
+                format_message("a radius of {text} can be used only on a known body", text[:40]),
                 remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
             )
         factor = units.compute_unit_factor(unit, "km")
@@ -115,11 +115,13 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
     if math.isnan(value):
         raise UserError(
             format_message("{text!r} is not a radius", text[:40]),
-            remedy="write longitude,latitude,radius or name,radius; a radius is 0.5 (degrees), 30 arcmin, 10 arcsec",
+            remedy="write longitude,latitude,radius or name,radius; write the radius as 0.5 (degrees), 30 arcmin or "
+            "10 arcsec",
         )
     if not 0 <= value <= 180:
         raise UserError(
-            format_message("a radius of {value:g} degrees is not possible", value), remedy="write 0 to 180 degrees"
+            format_message("a radius of {value:g} degrees is not possible", value),
+            remedy="write a radius of 0 to 180 degrees",
         )
     return value
 
@@ -152,7 +154,7 @@ def _convert_sexagesimal(
     degrees = [float(part or 0) for part in latitude_parts]
     if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
         raise UserError(
-            format_message("{text!r} is not a position: minutes and seconds are less than 60", text[:60]),
+            format_message("{text!r} is not a position: minutes and seconds must be less than 60", text[:60]),
             remedy="write 05:31:00 +22:00:00, or degrees",
         )
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
@@ -164,7 +166,9 @@ def _convert_sexagesimal(
 def _check_position(longitude: float, latitude: float, text: str, *, max_longitude: float) -> tuple[float, float]:
     if not (-max_longitude <= longitude <= max_longitude and -90 <= latitude <= 90):
         raise UserError(
-            format_message("({lon:g}, {lat:g}) is not a position: {text!r}", longitude, latitude, text[:60]),
+            format_message(
+                "the coordinates ({lon:g}, {lat:g}) in {text!r} are out of range", longitude, latitude, text[:60]
+            ),
             remedy="write a longitude of 0 to 360 and a latitude of -90 to 90 degrees",
         )
     return longitude % 360, latitude

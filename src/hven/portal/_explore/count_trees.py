@@ -156,7 +156,7 @@ class CountTreeCache:
                 except HvenError as error:
                     failure = failures.record_failure(key, f"the tree's counts of {table.qualified_name}", str(error))
                     log.warning(
-                        "the tree has no counts of %s after %d attempts: %s",
+                        "the rows of %s could not be counted for the tree (attempts: %d): %s",
                         table.qualified_name,
                         failure.attempts,
                         error,

@@ -402,7 +402,7 @@ class _SearchParser:
         self.search = self.search.copy_with(words=searched_words)
         if len(words) > MAX_WORDS:
             message = format_message("the search has {count:,} words", len(words))
-            remedy = format_message("only the first {most} are searched", MAX_WORDS)
+            remedy = format_message("Hven searches only for the first {most} words", MAX_WORDS)
             self.faults.append(SearchFault(field=WORDS_PARAMETER, message=message, remedy=remedy))
 
     def _read_circle(self, value: str) -> None:
@@ -449,7 +449,8 @@ class _SearchParser:
         for name, values in self.values.items():
             if len(values) > MAX_LIST_ITEMS:
                 remedy = format_message(
-                    "write at most {most}, or write several values in one condition, with commas", MAX_LIST_ITEMS
+                    "write at most {most} conditions, or write several values in one condition, with commas",
+                    MAX_LIST_ITEMS,
                 )
                 message = format_message("there are {count:,} conditions on one column", len(values))
                 self.faults.append(SearchFault(field=name[:80], message=message, remedy=remedy))

@@ -48,7 +48,9 @@ def build_region_moc(search: TableSearch) -> Moc:
     """
     shape = find_search_shape(search)
     if shape is None:
-        raise UserError("the search has no place", remedy="draw a region on the map, or give a position and a radius")
+        raise UserError(
+            "the search contains no place", remedy="draw a region on the map, or give a position and a radius"
+        )
     width_degrees = max(float(np.sqrt(shape.compute_area())), 1e-4)
     needed_order = np.ceil(np.log2(58.6 * CELLS_ACROSS_REGION / width_degrees))  # cells of order 0 have 58.6 degrees
     order = int(np.clip(needed_order, 3, MAX_REGION_ORDER))

@@ -104,7 +104,7 @@ class PortalPages:
     def __post_init__(self) -> None:
         unknown_places = sorted(self.parts.keys() - PAGE_PLACES.keys())
         if unknown_places:
-            raise ValueError(f"pages have no place {unknown_places[0]!r}: use one of {', '.join(PAGE_PLACES)}")
+            raise ValueError(f"{unknown_places[0]!r} is not a place on a page; use one of {', '.join(PAGE_PLACES)}")
 
 
 @plugins.cache_until_selection

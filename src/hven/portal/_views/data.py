@@ -413,7 +413,11 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
     else:
         search_text = page_context.request.query_params.get("_like", "").strip()
         if search_text and not column.type.is_string:
-            raise ParamError(format_message("{name} is not text", column.name), name="_like", remedy="leave out _like")
+            raise ParamError(
+                format_message("the column {name} does not contain text", column.name),
+                name="_like",
+                remedy="leave out _like",
+            )
         facet = facets.count_facet(
             table_view.search, column, table_view.runner, shown_count=MAX_FACET_CHOICES, search_text=search_text
         )
@@ -422,7 +426,9 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
         else:
             counted_facets = [facet]
     if counted_facets and not any(facet.is_counted for facet in counted_facets):
-        raise OverloadedError("the choices could not be counted in time", remedy="try again in a few seconds")
+        raise OverloadedError(
+            "the rows of the choices could not be counted in time", remedy="try again in a few seconds"
+        )
     facet_entries = [_facet_to_json(facet, table_view, column is None) for facet in counted_facets]
     return {"facets": facet_entries}
 

@@ -478,7 +478,7 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
         A response with status 404.
     """
     path = request.url.path
-    not_found_text = f"there is nothing at {path}; see / for what is here"
+    not_found_text = f"there is no page at {path}; see / for the list of collections"
     request_id = services.get_request_id(request)
     if is_json_requested(request):
         remedy = "see the collections on the first page, and /openapi.json for what programs can request"

@@ -73,7 +73,7 @@ def _build_pane_page(page_context: PageContext) -> PageContent:
     pane = next(iter(panes), None)
     if pane is None:
         raise NotFoundError(
-            format_message("there is no such service for {name}", table_view.quoted_name),
+            format_message("this service does not exist for {name}", table_view.quoted_name),
             remedy="see the page of the collection for the services of its tables",
         )
     all_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)

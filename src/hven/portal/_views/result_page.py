@@ -78,7 +78,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         params = await services.read_params(request, MAX_FORM_BYTES)
         text = params.read_one("QUERY")
         if not text:
-            raise ParamError("the query is missing", name="QUERY", remedy="send QUERY by POST, as to /tap/sync")
+            raise ParamError(
+                "the query is missing", name="QUERY", remedy="send QUERY by POST, as you would to /tap/sync"
+            )
         client_host = request.client.host if request.client is not None else ""
         host = page_context.principal.name or client_host
         maxrec = params.read_integer("MAXREC")
@@ -177,7 +179,7 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
     if not resources or not are_visible or len(resources) < len(collection_names) or not is_accessible:
         raise NotFoundError(
             format_message("there is no result {ident!r} here", cited_result.id),
-            remedy="log in, or ask the site's operators; this result's collections are private or no longer here",
+            remedy="log in, or ask the site's operators; collections of this result are private or no longer published",
         )
     snapshot_state = cited_results.check_snapshot_availability(cited_result, site)
     if snapshot_state.all_kept:

@@ -54,7 +54,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         face = context.faces.get(page_context.request.path_params["face"].removesuffix(".json"))
         if face is None or not face.is_table_service or not face.applies(table) or not table.is_served_by(face.name):
             raise NotFoundError(
-                format_message("there is no such service for {name}", table_view.quoted_name),
+                format_message("this service does not exist for {name}", table_view.quoted_name),
                 remedy="see the page of the collection for the services of its tables",
             )
         root = page_context.brand.root

@@ -172,7 +172,9 @@ class _LoginEndpoints:
         new_password = form_values.get("new", "").strip()
         try:
             if not self.site.settings.login.own_passwords:
-                raise ForbiddenError("on this site, only the owner sets passwords", remedy="ask the owner for one")
+                raise ForbiddenError(
+                    "on this site, only the owner sets passwords", remedy="ask the owner for a new password"
+                )
             if new_password != form_values.get("again", new_password).strip():
                 raise UserError("the two new passwords differ", remedy="write the same password twice")
             check_password = partial(self.accounts.check_account_secret, account, form_values.get("old", "").strip())

@@ -54,7 +54,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             signed_addresses.create_url_signer, site.store, principal, site_addresses, minutes
         )
         if sign_url is None:
-            raise ForbiddenError("only accounts of this site can sign addresses", remedy="ask the site's owner for one")
+            raise ForbiddenError(
+                "only accounts of this site can sign addresses", remedy="ask the site's owner for an account"
+            )
         url = sign_url(original_url)
         if url == original_url:
             raise ParamError(

@@ -51,7 +51,8 @@ def build_datalink_routes(context: ServiceContext) -> Sequence[Route]:
         catalogue = published_state.get_catalogue(principal, context.policies)
         table = services.find_table(request.path_params["table"], catalogue)
         if not FACE.applies(table):
-            raise NotFoundError(f"{table.qualified_name} has no {FACE.missing_requirement}", remedy="query it with TAP")
+            message = f"{table.qualified_name} has no {FACE.missing_requirement}"
+            raise NotFoundError(message, remedy="query the table with TAP")
         base_url = services.get_base_url(request, site.settings)
         row_limit = params.read_integer("MAXREC")
         row_identifiers = params.values.get("ID", ())

@@ -283,7 +283,7 @@ def _answer_cutouts(context: ServiceContext, request: Request, params: services.
     table = services.find_table(request.path_params["table"], catalogue)
     if not CUTOUTS_FACE.applies(table):
         message = f"{table.qualified_name} has no {CUTOUTS_FACE.missing_requirement}"
-        raise NotFoundError(message, remedy="query it with TAP")
+        raise NotFoundError(message, remedy="query the table with TAP")
     parsed_values = parse_values(params, SIA_PARAMS)
     format_text = str(parsed_values["FORMAT"]).strip().lower()
     is_metadata_request = format_text == "metadata"

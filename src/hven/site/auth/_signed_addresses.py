@@ -135,7 +135,7 @@ def find_account_of_signed_address(store: StateStore, method: str, path: str, qu
     is_match = hmac.compare_digest(expected_signature.encode(), signature.encode("utf-8", "replace"))
     if not is_match or key is None:
         raise ForbiddenError(
-            "the signature of this address is not valid, or the account has changed since it was signed",
+            "the signature of this address is not valid, or the account has changed since the address was signed",
             remedy="copy the whole address again from its page",
         )
     remaining_seconds = expiry_timestamp - time.time()

@@ -456,7 +456,7 @@ class StateDatabase:
             remedy = "set store to sqlite:///path or postgresql+psycopg://user@host/database"
             raise StorageError(message, remedy=remedy) from error
         if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
-            message = f"the store cannot be in {self.url.get_backend_name()}"
+            message = f"the store cannot be a database of the type {self.url.get_backend_name()}"
             raise StorageError(message, remedy="use sqlite or postgresql+psycopg")
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _set_pragmas)
@@ -558,7 +558,7 @@ class StateDatabase:
                 f"the system state {self.display_address} has format {format_number}, which is older than "
                 "Hven 0.1.0 and cannot be upgraded"
             )
-            raise StorageError(message, remedy="move it away and ingest again")
+            raise StorageError(message, remedy="move the system state away and ingest again")
         for step in steps:
             UPGRADE_STEPS[step](connection)
             update_meta_value(connection, "format", str(step + 1))
@@ -737,7 +737,7 @@ class StateDatabase:
             message = f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds"
             return OverloadedError(message, remedy="try again; if the error persists, look for a process that hangs")
         if has_phrase("malformed", "not a database", "corrupt"):
-            remedy = "restore it from a backup, or move it away and ingest the collections again"
+            remedy = "restore the system state from a backup, or move it away and ingest the collections again"
             return StorageError(f"{state_label} is damaged: {reason}", remedy=remedy)
         if has_phrase("readonly"):  # SQLite has opened the file read-only, and would never try again to write
             self.engine.dispose()

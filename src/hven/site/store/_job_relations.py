@@ -73,7 +73,7 @@ def _find_failed_dependency(dependency_ids: Sequence[str], phases: Mapping[str, 
 def _write_dependency_error_json(failed_dependency: str, failed_phase: str) -> str:
     failure_text = FAILURE_TEXTS.get(failed_phase, "has been destroyed")
     message = (
-        f"this job waited for the job {failed_dependency}, which {failure_text}; run that job again, then this one"
+        f"this job waited for the job {failed_dependency}, which {failure_text}; run that job again, and then this job"
     )
     return json.dumps({"kind": "fatal", "message": message})
 

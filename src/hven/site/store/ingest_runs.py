@@ -193,7 +193,11 @@ class IngestRunStore:
         with self._database.begin_write() as connection:
             dead_ids = list(connection.execute(query).scalars())
             if dead_ids:
-                values = {"phase": ABORTED_PHASE, "ended": format_current_time(), "message": "its process died"}
+                values = {
+                    "phase": ABORTED_PHASE,
+                    "ended": format_current_time(),
+                    "message": "the process of the run died",
+                }
                 connection.execute(sa.update(runs).where(runs.c.id.in_(dead_ids)).values(values))
         return dead_ids
 
@@ -215,5 +219,5 @@ def _run_from_row(row: Any) -> IngestRun:
     values["summary"] = json.loads(values["summary"] or "{}")
     run = IngestRun(**values)
     if run.phase == RUNNING_PHASE and is_holder_dead(run.holder):
-        return replace(run, phase=ABORTED_PHASE, message="its process died")
+        return replace(run, phase=ABORTED_PHASE, message="the process of the run died")
     return run

@@ -52,8 +52,8 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         host = split_address(url).hostname or url[:80]
         if split_address(url).scheme != "https" and not allow_private:
             raise SourceError(
-                f"the service asks for the password at {host} over plain http, where others can read it",
-                remedy="ask its operators for an https address, or for a token, and write `token: $NAME`",
+                f"the service asks Hven to send the password to {host} over plain http, where others can read it",
+                remedy="ask the operators of the service for an https address, or for a token to use as `token: $NAME`",
             )
         user, _, password = login.partition(":")
         if standard == TLS_WITH_PASSWORD:
@@ -75,7 +75,7 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         token_text = answer.headers.get("x-vo-bearer", "").strip()
         if answer.status != 200 or not token_text or not token_text.isprintable():
             raise SourceError(
-                f"{host} did not return a token, but status {answer.status}",
+                f"{host} returned no token (status {answer.status})",
                 remedy="check the user and the password in `login`",
             )
         return f"Bearer {token_text}"

@@ -568,9 +568,10 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> CatalogueTex
     described = readme.parse_readme(beginning.lines[:end])
     if len({id(fields) for fields in described.fields_by_table.values()}) != 1:
         raise SourceError(
-            f"{len(described.fields_by_table)} tables are in one file",
+            f"the file contains {len(described.fields_by_table)} tables",
             place=TextPlace(file=beginning.file),
-            remedy="split it into one file for each table, and give the description with `kind: fixed` and `readme:`",
+            remedy="split the file into one file for each table, and give the description with `kind: fixed` and "
+            "`readme:`",
         )
     fields = next(iter(described.fields_by_table.values()))
     columns_by_name = {item.column.name: item.column for item in fields}
@@ -660,7 +661,7 @@ def rename_columns(header: CatalogueTextHeader, names: Sequence[str], file: str)
     """
     if len(names) != len(header.names):
         raise SourceError(
-            f"`names` has {len(names)} names, but the header has {len(header.names)} fields",
+            f"`names` contains {len(names)} names, but the header has {len(header.names)} fields",
             place=TextPlace(file=file),
             remedy="give one name for each field",
         )

@@ -220,11 +220,11 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: TextPlace) -
         if divided_count > 0.5 * len(lines):
             word = next(word for word, value in DELIMITERS_BY_WORD.items() if value == delimiter)
             raise SourceError(
-                f"no delimiter splits all lines into the same number of fields ({word}: {min(counts)} to "
-                f"{max(counts)})",
+                "no delimiter splits all lines into the same number of fields; with the delimiter "
+                f"{word}, the lines have {min(counts)} to {max(counts)} fields",
                 place=place,
-                remedy=f"write `delimiter: {word}` if that is right, and `skip:` with the number of lines above the "
-                "table; if the columns are at fixed bytes, write "
+                remedy=f"write `delimiter: {word}` if that is the delimiter, and `skip:` with the number of lines "
+                "above the table; if the columns are at fixed bytes, write "
                 f"`{{kind: fixed, files: ..., fields: {{name: 1-9, mag: 11-16}}}}`, with bytes counted from 1 (`hven "
                 "new ... --kind fixed` drafts them)",
             )
@@ -522,7 +522,8 @@ def _has_unit_record(
     value = next(filter(matches_value, rows[0]), None)
     if has_units and value:
         raise SourceError(
-            f"the record below the names contains {value!r}, which is not a unit as `units: true` states",
+            f"the record below the names contains {value!r}, which is not a unit, although "
+            "`units: true` announces units",
             place=place,
             remedy="leave out `units`; then Hven looks for units in each file",
         )
@@ -544,7 +545,7 @@ def _resolve_names(
         return distinct_names, list_renamed_names(stated_names, distinct_names)
     if header_cells is not None and len(header_cells) != len(names):
         raise SourceError(
-            f"`names` has {len(names)} names, but the header has {len(header_cells)} fields",
+            f"`names` contains {len(names)} names, but the header has {len(header_cells)} fields",
             place=TextPlace(file=file),
             remedy="give one name for each field",
         )
@@ -747,10 +748,10 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
     text = _read_ecsv_comments(lines)
     if len(text) > _MAX_ECSV_HEADER_CHARACTERS:
         message = f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
-        raise SourceError(message, place=place, remedy="check it with astropy")
+        raise SourceError(message, place=place, remedy="check the file with astropy")
     if _estimate_yaml_depth(text) > _MAX_ECSV_DEPTH:
         message = f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
-        raise SourceError(message, place=place, remedy="check it with astropy")
+        raise SourceError(message, place=place, remedy="check the file with astropy")
     try:
         head = yaml.load(text, _TolerantYamlLoader)  # noqa: S506  (a SafeLoader)
         cut = str(head.get("delimiter", " "))
@@ -761,7 +762,7 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         raise SourceError(
             f"the ECSV header cannot be read: {error}",
             place=place,
-            remedy="check it with astropy",
+            remedy="check the file with astropy",
         ) from error
     if cut == " ":
         cut = WHITESPACE

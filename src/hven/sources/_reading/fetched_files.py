@@ -123,7 +123,7 @@ class FetchedFile(DataFile):
                 "content-encoding" in answer.headers or not length.isdigit() or part.stat().st_size == int(length)
             )
             if not is_complete:
-                raise BrokenAnswerError(f"ended after {part.stat().st_size:,} of {int(length):,} bytes")
+                raise BrokenAnswerError(f"the response ended after {part.stat().st_size:,} of {int(length):,} bytes")
             moment = _parse_last_modified(answer.headers)
             if moment:
                 os.utime(part, (moment.timestamp(), moment.timestamp()))
@@ -136,7 +136,7 @@ class FetchedFile(DataFile):
     def _check_answer(self, answer: StreamedAnswer) -> None:
         """Take the facts of the file from an answer; an answer without the file is an error."""
         if answer.status in {500, 408}:
-            raise BrokenAnswerError(f"returned status {answer.status}: {extract_error_text(answer)}")
+            raise BrokenAnswerError(f"the service returned status {answer.status}: {extract_error_text(answer)}")
         if answer.status != 200:
             remedy = {
                 401: "set `token` or `login` to a secret with access to the service",
@@ -144,7 +144,7 @@ class FetchedFile(DataFile):
                 404: "check the address",
             }
             raise SourceError(
-                f"{self.name} returned status {answer.status}: {extract_error_text(answer) or 'it gave no reason'}",
+                f"{self.name} returned status {answer.status}: {extract_error_text(answer) or 'no reason given'}",
                 remedy=remedy.get(answer.status, "open the address in a browser to see what it returns"),
             )
         self._headers = answer.headers

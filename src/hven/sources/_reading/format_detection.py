@@ -156,8 +156,7 @@ def refuse_binary_file(first_bytes: bytes, file: str) -> None:
         raise SourceError("the text file contains NUL bytes", place=place, remedy=remedy)
     if len(first_bytes.translate(None, delete=_CONTROL_BYTES)) < 0.99 * len(first_bytes):
         raise SourceError(
-            f"{file} is binary: of its first {len(first_bytes):,} bytes, more than one in a hundred is a control "
-            "character",
+            f"{file} is a binary file: more than 1 % of its first {len(first_bytes):,} bytes are control characters",
             remedy=_OTHER_KINDS_REMEDY,
         )
 
@@ -177,7 +176,7 @@ def refuse_other_text_format(line: str, place: TextPlace) -> None:
     for pattern, format_name, remedy in texts:
         if re.match(pattern, line.lstrip(), re.IGNORECASE if format_name.startswith("XML") else 0):
             raise SourceError(
-                f"this looks like {format_name}, not like delimited text",
+                f"the file looks like {format_name}, not like delimited text",
                 place=place,
                 remedy=remedy + _DELIMITER_REMEDY,
             )
@@ -215,8 +214,8 @@ def refuse_prose_lines(lines: Sequence[str], uneven_line_count: int, place: Text
     ):
         if len(lines) > 3 and 2 * count > len(lines):
             raise SourceError(
-                f"no delimiter splits the lines; this looks like {content}, not like a table",
+                f"no delimiter splits the lines; the file looks like {content}, not like a table",
                 place=place,
-                remedy="if it is a table of one column, write `names: [word]` or its `delimiter:`; if not, "
+                remedy="if the file is a table of one column, write `names: [word]` or its `delimiter:`; if not, "
                 f"{_OTHER_KINDS_REMEDY}",
             )

@@ -262,14 +262,14 @@ def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]
     except OSError as error:
         reason = error.strerror or type(error).__name__
         place = TextPlace(file=file.name)
-        return SourceError(f"cannot be read: {reason}", place=place, remedy="check its permissions")
+        return SourceError(f"the file cannot be read: {reason}", place=place, remedy="check its permissions")
     except SourceError as error:
         return error
     except TooLargeError as error:
         return SourceError(error.message, place=TextPlace(file=file.name), remedy=error.remedy)
     if state_after != before:
         return SourceError(
-            "changed while Hven was reading it",
+            "the file changed while Hven was reading it",
             place=TextPlace(file=file.name),
             remedy="ingest again when the file is complete",
         )

@@ -253,7 +253,7 @@ class FileHeaderSource(FileSource):
             raise last_error
         missing = [key for key in dict.fromkeys(self.cards or ()) if types_by_key.get(key) is None]
         if missing and len(missing) == len(types_by_key):
-            raise SourceError(f"no file has any of these cards: {', '.join(missing)}", remedy=self.cards_remedy)
+            raise SourceError(f"no file contains any of these cards: {', '.join(missing)}", remedy=self.cards_remedy)
         types_by_key.pop(FOOTPRINT_COLUMN, None)
         if not types_by_key and not fixed:
             raise SourceError("the headers contain only structural cards", remedy=self.cards_remedy)

@@ -299,8 +299,8 @@ class ProductTableSource(FileByFileSource):
                     kind=DeviationKind.OTHER_TABLE,
                     column=other.name or str(other.index),
                     file=file,
-                    message=f"Hven does not read this table of {other.row_count:,} rows",
-                    remedy=f"write `part: {other.index}` to read it",
+                    message=f"Hven does not read this other table of the file, which has {other.row_count:,} rows",
+                    remedy=f"write `part: {other.index}` to read that table instead",
                 )
                 self.context.report_deviation(deviation)
 
@@ -354,7 +354,7 @@ class ProductTableSource(FileByFileSource):
         now = file.path.stat()
         if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise SourceError(
-                "changed while Hven was reading it",
+                "the file changed while Hven was reading it",
                 place=TextPlace(file=file.name),
                 remedy="ingest again when the file is complete",
             )
@@ -369,7 +369,7 @@ class ProductTableSource(FileByFileSource):
         for name in file_column_names:
             difference = ""
             if name not in types:
-                difference = f"there is no column {name!r}, but {first_name} has one"
+                difference = f"the file has no column {name!r}, unlike {first_name}"
             elif types[name] != first_types[name]:
                 difference = f"the type of column {name!r} is different from that in {first_name}"
             if difference:

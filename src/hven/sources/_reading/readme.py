@@ -168,7 +168,7 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
     """
     if not readme.fields_by_table:
         raise SourceError(
-            "it contains no byte-by-byte description",
+            "the file contains no byte-by-byte description",
             place=TextPlace(file=readme_name),
             remedy="describe the columns with `fields`",
         )
@@ -176,7 +176,7 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
         if _is_stated_file(name, table_name):
             return fields
     raise SourceError(
-        f"it contains no byte-by-byte description of {name!r}",
+        f"the file contains no byte-by-byte description of {name!r}",
         place=TextPlace(file=readme_name),
         remedy=f"write `table:` with one of {', '.join(readme.fields_by_table)}",
     )

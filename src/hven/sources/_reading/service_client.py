@@ -366,7 +366,7 @@ class ServiceClient:
                     retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS
                 ):
                     if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS:
-                        retry_text = f" (it asks to wait {retry_after_seconds:.0f} s)"
+                        retry_text = f" (the service asks clients to wait {retry_after_seconds:.0f} s)"
                     else:
                         retry_text = ""
                     if number > 1:
@@ -467,7 +467,8 @@ class ServiceClient:
                     continue
                 if answer.status in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
-                        f"returned status {answer.status}: {extract_error_text(answer) or 'it gave no reason'}",
+                        f"the service returned status {answer.status}: "
+                        f"{extract_error_text(answer) or 'no reason given'}",
                         parse_retry_after(answer.headers.get("retry-after")),
                     )
                 if self.budget is not None:
@@ -554,7 +555,9 @@ def resolve_authorization(secret_name: str | None, context: SourceContext, schem
     if secret_name is None:
         return None
     if context.resolve_secret is None:
-        raise SourceError(f"the secret {secret_name} cannot be read here", remedy="ingest it with `hven ingest`")
+        raise SourceError(
+            f"the secret {secret_name} cannot be read here", remedy="ingest the collection with `hven ingest`"
+        )
     value = context.resolve_secret(secret_name)
     if scheme == "Basic":
         value = base64.b64encode(value.encode()).decode()

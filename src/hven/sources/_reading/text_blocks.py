@@ -70,7 +70,8 @@ class TextBlockReader:
             name = codecs.lookup(encoding).name
         except LookupError as error:
             raise SourceError(
-                f"there is no encoding {encoding!r}", remedy="choose one such as utf-8, latin-1, cp1252 or utf-16"
+                f"there is no encoding {encoding!r}",
+                remedy="choose an encoding such as utf-8, latin-1, cp1252 or utf-16",
             ) from error
         if name in _UTF8_NAMES:
             self.decoder = None
@@ -280,7 +281,7 @@ class TextBlockReader:
             except UnicodeDecodeError as error:
                 line = self.line + self.remainder.count(b"\n") + data.count(b"\n", 0, error.start)
                 raise SourceError(
-                    f"byte 0x{data[error.start]:02x} is not {self.encoding}",
+                    f"byte 0x{data[error.start]:02x} is not valid in {self.encoding}",
                     place=TextPlace(file=self.file.name, line=line),
                     remedy="write the correct `encoding:`",
                 ) from error

@@ -94,7 +94,7 @@ def explain_type_doubt(
         signs = _find_separator_options(values, has_decimal_points=has_decimal_points)
         if signs:
             first = values.filter(pc.match_substring(values, ","))[0].as_py()
-            message = f"its values are numbers with commas, such as {first[:30]!r}"
+            message = f"the values are numbers with commas, such as {first[:30]!r}"
             return message, f"write {signs} in the source, with `type: float64` for the column; or {text_hint}"
     marked = _explain_marked_numbers(name, values)
     if marked is not None:
@@ -114,7 +114,7 @@ def explain_type_doubt(
     aside = f"{declaration} to set those rows aside, and `type: {number_type}` for the column"
     number_count = len(values) - pc.sum(bad).as_py()
     message = (
-        f"{number_count:,} of the {len(values):,} sampled values are numbers, but not "
+        f"{number_count:,} of the {len(values):,} sampled values are numbers; exceptions: "
         f"{_format_exceptional_values(filled_places, values, bad)}"
     )
     return message, f"write {null_hint}{aside}; or write {text_hint}"
@@ -150,13 +150,13 @@ def _explain_dates(name: str, values: pa.Array, places: pa.Array, text_hint: str
         else:
             calls.append(f"parse_time({quote_adql_name(name)})")
     forms_text = " and ".join(form or "ISO 8601" for form in forms)
-    message = f"its values are dates in the format {forms_text}"
+    message = f"the values are dates in the format {forms_text}"
     call = calls[0]
     if len(forms) > 1:
-        message = f"its dates have {len(forms)} formats, {forms_text}"
+        message = f"the dates have {len(forms)} formats, {forms_text}"
         call = f"coalesce({', '.join(calls)})"
     if unparsed_words:
-        message = f"{message}, but not {_format_exceptional_values(places, values, strange)}"
+        message = f"{message}; exceptions: {_format_exceptional_values(places, values, strange)}"
     return message, f"map the column with {call}; or write {text_hint}"
 
 
@@ -168,7 +168,7 @@ def _explain_marked_numbers(name: str, values: pa.Array) -> tuple[str, str] | No
         if pc.any(marked).as_py() and pc.all(pc.or_(plain, marked)).as_py():
             first = values.filter(marked)[0].as_py()
             expressions = f"{call} {second_column_hint}".replace("{0}", quote_adql_name(name))
-            return f"its values are {description}, such as {first[:30]!r}", expressions
+            return f"the values are {description}, such as {first[:30]!r}", expressions
     return None
 
 

@@ -97,7 +97,7 @@ class _BlockwiseFileBytes:
                     )
                 body = self._read(first, last)
                 if len(body) < last - first:
-                    raise SourceError("is truncated", remedy="download the file again")
+                    raise SourceError("the file is truncated", remedy="download the file again")
                 self._blocks |= _cut_blocks(body, lacking[0])
             block_bytes = b"".join(self._blocks[number] for number in numbers)
             blocks_start = numbers.start * BLOCK_BYTES
@@ -188,7 +188,7 @@ class RangedRemoteFile(_RemoteDataFile):
                 raise OSError(2, f"{fault.message} ({self._url})") from fault
         fact = self._fact
         if fact.bytes is None:
-            raise OSError(22, f"its server does not state the size of the file ({self._url})")
+            raise OSError(22, f"the server does not state the size of the file ({self._url})")
         moment = 0.0
         if fact.modified is not None:
             moment = (fact.modified - _EPOCH).total_seconds()
@@ -263,15 +263,15 @@ class _Archive:
                 member_entries = _list_entries(self._opened)
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
-                    f"is not a readable archive: {error}",
+                    f"the file is not a readable archive: {error}",
                     place=TextPlace(file=self.name),
                     remedy="download the file again",
                 ) from error
             if len(member_entries) > MAX_ARCHIVE_MEMBERS:
                 raise SourceError(
-                    f"has more than {MAX_ARCHIVE_MEMBERS:,} members",
+                    f"the archive has more than {MAX_ARCHIVE_MEMBERS:,} members",
                     place=TextPlace(file=self.name),
-                    remedy="unpack it, and list its files in `files`",
+                    remedy="unpack the archive, and list its files in `files`",
                 )
             self._members = {name: entry for name, entry in member_entries if _is_safe_member_path(name)}
         return self._members
@@ -300,7 +300,7 @@ class _Archive:
                         return bytes(file.read(end_offset - start_offset))
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
-                    f"cannot be read in its archive: {error}",
+                    f"the file cannot be read from its archive: {error}",
                     place=TextPlace(file=member_name),
                     remedy="download the file again",
                 ) from error

@@ -68,7 +68,9 @@ class FitsHeaderSource(FileHeaderSource):
             stream.close()
         if not headers:
             raise SourceError(
-                "has no FITS header", place=TextPlace(file=file.name), remedy="check the file, or add it to `ignore`"
+                "the file has no FITS header",
+                place=TextPlace(file=file.name),
+                remedy="check the file, or add it to `ignore`",
             )
         if len(headers) == 1 and self.hdus == [0]:
             return FileHeader([headers[0].card_values], headers[0].comments)

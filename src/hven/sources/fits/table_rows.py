@@ -129,7 +129,7 @@ class FitsTableSource(FileByFileSource):
         count_text = f"{index} HDUs"
         if index == 1:
             count_text = "1 HDU"
-        raise SourceError(f"{complaint} among {count_text}", place=TextPlace(file=file), remedy=remedy)
+        raise SourceError(f"{complaint} in the file, which has {count_text}", place=TextPlace(file=file), remedy=remedy)
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
@@ -163,7 +163,7 @@ class FitsTableSource(FileByFileSource):
                 if len(data) < n * width:
                     complete_rows = first + len(data) // max(width, 1)
                     raise SourceError(
-                        f"ends after row {complete_rows} of {count}",
+                        f"the file ends after row {complete_rows} of {count}",
                         place=TextPlace(file=file.name),
                         remedy="download the file again",
                     )
@@ -202,7 +202,7 @@ class FitsTableSource(FileByFileSource):
         for name in file_column_names:
             difference = ""
             if name not in fields_by_name:
-                difference = f"there is no column {name!r}, but {first_name} has one"
+                difference = f"the file has no column {name!r}, unlike {first_name}"
             elif fields_by_name[name].column.type.arrow != arrow_types[name]:
                 difference = f"the type of column {name!r} is different from that in {first_name}"
             if difference:

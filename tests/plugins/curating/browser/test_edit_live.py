@@ -90,7 +90,9 @@ def test_two_curators_meet(browser: Browser, curated_site: tuple[Server, Path, s
         (site / "home.md").write_text("# Of somebody else\n")
         with page.expect_navigation():
             page.click("button:text-is('Publier')")
-        assert "le texte a changé depuis que vous avez commencé" in page.inner_text("[role=alert] >> nth=0")
+        assert "quelqu'un a modifié le texte depuis que vous avez commencé à l'éditer" in page.inner_text(
+            "[role=alert] >> nth=0"
+        )
         assert "-# Of somebody else" in page.inner_text(".clash pre")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert tab.find_accessibility_faults() == []

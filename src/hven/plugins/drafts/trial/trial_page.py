@@ -106,7 +106,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         try:
             file = params.files.get("file")
             if file is None or not file.size:
-                raise ParamError("there is no file", name="FILE", remedy="choose one")
+                raise ParamError("no file was chosen, or the file is empty", name="FILE", remedy="choose a file")
             name = _sanitize_file_name(file.filename)
             trial_result = await anyio.to_thread.run_sync(_run_file_trial, file, name, limiter=trial_limiter)
         finally:

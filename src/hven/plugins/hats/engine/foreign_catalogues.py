@@ -242,7 +242,7 @@ def _check_property_columns(
         if file_leaves and name and name not in file_leaves:
             raise SourceError(
                 format_message(
-                    "{key}={name}, but there is no such column in {first}", key, name, _get_file_name(files[0].path)
+                    "{key}={name}, but the file {first} has no such column", key, name, _get_file_name(files[0].path)
                 ),
                 place=TextPlace(file=properties_file),
                 remedy="write the names of the columns in this file, or download the catalogue again",
@@ -286,7 +286,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[ForeignCata
         for name in column_names.values():
             if name not in file_leaves:
                 raise SourceError(
-                    format_message("no column {name!r}", name),
+                    format_message("the file has no column {name!r}", name),
                     place=TextPlace(file=found_file.path),
                     remedy="leave it out of the descriptor, or download the file again",
                 )
@@ -297,7 +297,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[ForeignCata
             if column_type != known_type:
                 raise SourceError(
                     format_message(
-                        "the column {name} is {kind} here, but {known} in {first}",
+                        "the column {name} has the type {kind} in this file, but {known} in {first}",
                         name,
                         str(column_type),
                         str(known_type),

@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 
 MAX_IMMEDIATE_GROUPS = 4  # row groups that are read together and not streamed
 TOO_LARGE_MESSAGE = "this query would have to read {size} of {tables}, but only {most} may be read on this server"
-NARROWING_REMEDY = "narrow it by position, key or an indexed column; the site's operators can "
+NARROWING_REMEDY = "narrow the query by position, key or an indexed column; the site's operators can "
 ALLOWING_REMEDY = "allow more (near_bytes) under [hats] in hven.toml"
 NOT_ON_CLUSTER_REMEDY = (
-    "narrow it by position, key or an indexed column; a cluster cannot read {}, which is at a web address, but "
+    "narrow the query by position, key or an indexed column; a cluster cannot read {}, which is at a web address, but "
     "the site's operators can copy it into a root of [hats]"
 )
 

@@ -252,7 +252,7 @@ class HatsEngine(StorageEngine):
 
     def _build_snapshot_path(self, table: Table, snapshot_id: str) -> tuple[Path, str]:
         if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
-            message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
+            message = f"{snapshot_id!r} cannot be the id of a snapshot; an id contains only letters, digits and . - _"
             raise StorageError(message)
         self.claim_root()
         relative = f"{build_table_directory_name(table.qualified_name)}/{snapshot_id}"

@@ -50,7 +50,7 @@ cap.upload-method | error | TAPRegExt 1.0 sec. 2.4 | E_UPBD
     an upload method is unknown
     use upload-inline, upload-http, upload-https or upload-ftp
 cap.upload-missing | error | TAP 1.1 sec. 2.5 | E_MUPM
-    uploads are supported, but not both inline and through http
+    uploads are supported only inline, or only through http
     support both
 cap.no-output | error | TAPRegExt 1.0 sec. 2.3 | E_NOOF
     no output format is declared
@@ -127,7 +127,7 @@ ADQL_VERSION_IDS = {"2.0": "ivo://ivoa.net/std/adql#v2.0", "2.1": "ivo://ivoa.ne
 def _check_capabilities(service: ExaminedTapService, collector: FindingCollector) -> None:
     capabilities = service.capabilities
     if capabilities.tap_count != 1:
-        collector.add_finding("cap.tap-count", f"there are {capabilities.tap_count}")
+        collector.add_finding("cap.tap-count", f"the service declares {capabilities.tap_count}")
     if capabilities.tap_count:
         _check_tap_interfaces(service, collector, capabilities)
         _check_query_languages(collector, capabilities)

@@ -45,9 +45,9 @@ epn.frame | error | EPN-TAP 2.0 sec. 2.4 | E_PNFT
     use celestial, body, cartesian, spherical, cylindrical or none
 epn.processing-level | error | EPN-TAP 2.0 sec. 2.1.6 | E_PNPL
     a processing_level is outside 1..6
-    use 1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary
+    use 1 (telemetry), 2 (raw), 3 (calibrated), 5 (derived) or 6 (ancillary)
 epn.level-four | warning | EPN-TAP 2.0 sec. 2.1.6
-    processing_level 4 is not used
+    a row has processing_level 4, which EPN-TAP does not use
     use level 5 for resampled data
 epn.service-title | error | EPN-TAP 2.0 sec. 3 | E_PNST
     service_title is not the name of the schema
@@ -138,7 +138,7 @@ epn.reference | warning | EPN-TAP 2.0 sec. 3
     use values of granule_uid in this table
 epn.target-time | warning | EPN-TAP 2.0 sec. 2.3
     the light arrived before it left the target
-    set target_time to the earlier time, which is the time minus distance divided by c
+    set target_time to the time at which the light left the target: the observation time minus (distance / c)
 """)
 PRODUCT_TYPES = ["im", "ma", "sp", "ds", "sc", "pr", "pf", "vo", "mo", "cu", "ts", "ca", "ci", "sv", "ev"]
 TARGET_CLASSES = [

@@ -30,7 +30,7 @@ uws.redirect | error | UWS 1.1 sec. 2.2.3 | E_PORE
     respond with 303 See Other
 uws.first-phase | error | UWS 1.1 sec. 2.1.3 | E_BAPH
     a new job is not PENDING
-    wait for PHASE=RUN
+    keep a new job PENDING until the client sends PHASE=RUN
 uws.shape | error | UWS 1.1 appendix A | E_ELDF
     a job does not conform to its schema
     validate it against UWS-v1.1.xsd
@@ -60,7 +60,7 @@ uws.time | warning | UWS 1.1 sec. 2.2.1 | W_TFMT
     write YYYY-MM-DDThh:mm:ssZ
 uws.run | error | UWS 1.1 sec. 2.1.3 | E_RUPH E_ILPH W_UNPH
     a job does not run after PHASE=RUN
-    change its phase to QUEUED, EXECUTING, COMPLETED
+    change its phase to QUEUED, then to EXECUTING, then to COMPLETED
 uws.slow | warning | UWS 1.1 sec. 2.1.3
     a tiny job did not end while hven lint was waiting
     check the queue
@@ -262,7 +262,7 @@ def _check_job_execution(service: ExaminedTapService, collector: FindingCollecto
         collector.add_finding("uws.redirect", "/phase", value=answer.status)
     phase = _wait_for_final_phase(service, job_url)
     if phase in {"QUEUED", "EXECUTING", "HELD", "SUSPENDED"}:
-        collector.add_finding("uws.slow", f"after {JOB_WAIT_SECONDS:.0f} s", value=phase)
+        collector.add_finding("uws.slow", f"hven lint waited {JOB_WAIT_SECONDS:.0f} s", value=phase)
         return
     if phase != "COMPLETED":
         collector.add_finding("uws.run", f"{adql} ended in a phase other than COMPLETED", value=phase)

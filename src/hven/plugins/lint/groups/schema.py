@@ -260,7 +260,9 @@ def _check_listed_datatypes(
         if "arraysize" not in record or size is None or not length_text.isdigit():
             continue
         if int(length_text) != size:
-            collector.add_finding("schema.size", f"size {size}, arraysize {arraysize}", **location, value=size)
+            collector.add_finding(
+                "schema.size", f"size is {size}, but arraysize is {arraysize}", **location, value=size
+            )
 
 
 def _check_schema_lists_itself(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:

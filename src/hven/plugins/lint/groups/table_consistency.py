@@ -191,7 +191,10 @@ def _compare_field_with_column(
     is_geometry = column.datatype.lower().removeprefix("adql:") in GEOMETRY_DATATYPES
     if _normalize_datatype(column.datatype) != _normalize_datatype(field.datatype) and not is_geometry:
         collector.add_finding(
-            "tables.field-type", f"{column.datatype} declared, {field.datatype} sent", **location, value=field.datatype
+            "tables.field-type",
+            f"{column.datatype} is declared, but {field.datatype} was sent",
+            **location,
+            value=field.datatype,
         )
     for name in ("unit", "ucd", "utype", "xtype"):
         declared_text, sent_text = getattr(column, name), getattr(field, name)
@@ -201,7 +204,7 @@ def _compare_field_with_column(
         elif name == "xtype" and not declared_text:
             is_same = not sent_text or sent_text.lower().startswith("adql:")
         if not is_same:
-            detail = f"{declared_text!r} declared, {sent_text!r} sent"
+            detail = f"{declared_text!r} is declared, but {sent_text!r} was sent"
             collector.add_finding(f"tables.field-{name}", detail, **location, value=sent_text)
 
 

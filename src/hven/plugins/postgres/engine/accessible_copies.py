@@ -199,7 +199,9 @@ class AccessibleRowsCopies:
                     message = error_translation.translate_postgres_error(
                         error, server_name=self._engine.server_name
                     ).message
-                    logger.warning("the rows of %s that users may see are not copied: %s", copy.snapshot.table, message)
+                    logger.warning(
+                        "Hven cannot copy the rows of %s that users may see: %s", copy.snapshot.table, message
+                    )
             finally:
                 self._connection = None
             with self._lock:

@@ -114,7 +114,9 @@ class OverflowFallbackExecution(DelegatingExecution):
                     "run the query again; Hven then computes it in a different way, in which such a number becomes "
                     "infinite or 0"
                 )
-                raise EvaluationError(f"{error.message}, after rows had been returned", remedy=remedy) from error
+                raise EvaluationError(
+                    f"the query failed after rows had been returned: {error.message}", remedy=remedy
+                ) from error
         else:
             return
         yield from again

@@ -117,7 +117,7 @@ class TablePartitions:
         if self.partition_spec.by == "healpix":
             coarser = "order 1 or 0"
         message = (
-            f"{self.table.qualified_name}: its rows would make more than {MAX_PARTITIONS} partitions "
+            f"{self.table.qualified_name}: its rows would need more than {MAX_PARTITIONS} partitions "
             f"by {self.partition_spec.column or 'position'}"
         )
         return DataError(message, remedy=f"write {coarser}, and check the column for wrong values")

@@ -179,7 +179,7 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
         else:
             owner_row = None
         if owner_row is None or owner_row[0] == site_identity:
-            ownership = "belongs to nobody" if owner_row is None else "already belongs to this site"
+            ownership = "belongs to no site" if owner_row is None else "already belongs to this site"
             message = f"the schema {schema!r} of the database {ownership}"
             raise UserError(message, remedy="there is nothing to adopt")
         if owner_row[0] != former_site:

@@ -278,8 +278,9 @@ class TableMergeStaging(SharedTableStaging):
         marked_count = _fetch_integer(cursor, f"WITH went AS ({update_sql}) SELECT count(*) FROM went")
         if marked_count != self._removed_count:
             message = (
-                f"{self.table.qualified_name}: {marked_count:,} rows of the table {shared_state.base_table} would "
-                f"be removed, but the snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
+                f"{self.table.qualified_name}: the merge would remove {marked_count:,} rows of the table "
+                f"{shared_state.base_table}, but should remove {self._removed_count:,} rows of the snapshot "
+                f"{self._base_snapshot.id}"
             )
             raise StorageError(
                 message, remedy="ingest the table again, because another program has written to Hven's schema"
@@ -449,8 +450,8 @@ def check_mergeable(
     differing_part = _find_differing_part(table, base_record, has_cells=has_cells)
     if differing_part:
         message = (
-            f"{table.qualified_name} has different {differing_part} from its snapshot {base_snapshot.id}, so nothing "
-            "can be merged into the snapshot"
+            f"the {differing_part} of {table.qualified_name} differ from those of its snapshot {base_snapshot.id}, so "
+            "nothing can be merged into the snapshot"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 

@@ -227,7 +227,7 @@ class PostgresEngine(PostgresQueryEngine):
     ) -> PostgresSnapshotStaging:
         """Begin to write under a name that is locked against sweeps; release the name if that fails."""
         if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
-            message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
+            message = f"{snapshot_id!r} cannot be the id of a snapshot; an id contains only letters, digits and . - _"
             raise StorageError(message)
         name = self._reserve_table_name(table, snapshot_id)
         try:
@@ -244,7 +244,7 @@ class PostgresEngine(PostgresQueryEngine):
             schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=True)
             existing = connection.execute("SELECT to_regclass($1::text)", [self._quote_table(name)]).fetchone()
         if existing[0] is not None:
-            message = f"there is already a snapshot {name}"
+            message = f"the snapshot {name} already exists"
             raise StorageError(message)
         self._lock_table_name(name)
         return name

@@ -222,7 +222,7 @@ class LiveEngine(PostgresQueryEngine):
         column_names: Sequence[str] | None = None,  # noqa: ARG002
     ) -> Iterator[pa.RecordBatch]:
         """Refuse: there are no snapshots here."""
-        raise StorageError(f"{snapshot.table} has no snapshot in a database that is read in place")
+        raise StorageError(f"{snapshot.table} has no snapshots, because the table is read in place")
 
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
@@ -281,7 +281,7 @@ def open(  # noqa: A001  (as engines are)
     at_once
         Number of short statements of this process that run at once. The others wait here, where they hold no lock.
     """
-    plugins.require_modules("what reads databases in place", *DRIVER_MODULES, error_class=StorageError)
+    plugins.require_modules("reading databases in place", *DRIVER_MODULES, error_class=StorageError)
     return LiveEngine(
         directory, name=name, memory=memory, url=url, pool_size=pool, timeout_seconds=seconds, at_once=at_once
     )

@@ -217,10 +217,10 @@ class LiveTableInfo:
             if not column.readable:
                 reasons.append(
                     f"this role may not read the column {column.name}; GRANT SELECT ({_quote_name(column.name)}) ON "
-                    f"{self.name} TO it"
+                    f"{self.name} TO this role"
                 )
             elif column.served_type is None:
-                remedy = column.remedy or "cast it in a view to a type that Hven serves"
+                remedy = column.remedy or "cast the column in a view to a type that Hven serves"
                 reasons.append(
                     f"the column {column.name} has the type {column.sql_type}, which Hven does not serve; {remedy}"
                 )
@@ -330,7 +330,9 @@ class LiveTableSource:
         self._url = options.url
         if self._url.startswith("$"):
             if context.resolve_secret is None:
-                raise SourceError(f"the secret {self._url} cannot be read here", remedy="set it, and run `hven check`")
+                raise SourceError(
+                    f"the secret {self._url} cannot be read here", remedy="set the secret, and run `hven check`"
+                )
             self._url = context.resolve_secret(self._url)
         self._url = _SQLALCHEMY_DRIVER_PATTERN.sub("postgresql://", self._url)
         self._table_info: LiveTableInfo | None = None
@@ -701,8 +703,9 @@ def list_missing_index_hints(
             )
         else:
             remedy = (
-                f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere, it can be "
-                "even faster"
+                f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere, an "
+                "index can "
+                "be even faster"
             )
         hints_found.append(
             MissingIndexHint(message=f"no index supports cone searches on {', '.join(position_columns)}", remedy=remedy)

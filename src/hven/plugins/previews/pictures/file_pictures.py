@@ -96,7 +96,9 @@ def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: PictureSty
                 raise SourceError(format_message("{name} is not an OIFITS file", name))
             calibrators += interferometry.read_calibrators(product, sizes, diameters_by_star)
     if look.stars and not calibrators:
-        raise SourceError(format_message("the files have none of these stars: {names}", ", ".join(look.stars)[:200]))
+        raise SourceError(
+            format_message("the files contain none of the requested stars: {names}", ", ".join(look.stars)[:200])
+        )
     sheet, description = interferometry.draw_transfer_function(calibrators, look)
     return _encode_picture(sheet, description, look, "Transfer function").body
 
@@ -113,7 +115,9 @@ def refuse_large_packed_file(path: Place, name: str) -> None:
             while piece := file.read(1 << 20):
                 total += len(piece)
                 if total > MAX_UNPACKED_BYTES:
-                    raise SourceError(format_message("{name} is too large for Hven to make a picture of", name))
+                    raise SourceError(
+                        format_message("{name} is too large: Hven cannot make a picture of the file", name)
+                    )
     except (OSError, EOFError, ValueError) as fault:
         raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault))) from None
 
@@ -164,7 +168,7 @@ def _draw_best_part(product: OpenProductFile, look: PictureStyle, name: str) -> 
         picture = _draw_part(product, part, look, name)
         if picture is not None:
             return picture
-    raise SourceError(format_message("{name} has nothing that Hven can draw", name))
+    raise SourceError(format_message("{name} contains nothing that Hven can draw", name))
 
 
 def _draw_part(product: OpenProductFile, part: Part, look: PictureStyle, name: str) -> RenderedPicture | None:

@@ -188,7 +188,7 @@ class _Das2Request(sample_sets.SeriesRequest):
         data_set = self.find_data_set(path.strip("/").removesuffix(".dsdf"))
         if data_set is None:
             raise NotFoundError(
-                "there is no such data source",
+                "the requested data source does not exist",
                 remedy=f"see the list of all data sources at {self.url}/server?server=list",
             )
         return data_set
@@ -391,7 +391,7 @@ def _parse_bin_width(params: Mapping[str, str], cadence_microseconds: float) -> 
         except ValueError:
             resolution_seconds = -1.0
     if not 0 <= resolution_seconds < 1e12:
-        raise _build_param_error("resolution", "is not a number of seconds", "write 60, or leave it out")
+        raise _build_param_error("resolution", "is not a number of seconds", "write 60, or leave resolution out")
     return reductions.choose_bin_width(int(resolution_seconds * SECOND_MICROSECONDS), cadence_microseconds)
 
 
@@ -426,7 +426,9 @@ def _answer_sample_data(
     data_set = das2_request.require_data_set(params.get("dataset", ""))
     if params.get("interval"):
         raise _build_param_error(
-            "interval", "applies only to sources that compute positions, but this source has samples", "leave it out"
+            "interval",
+            "applies only to sources that compute positions, but this source has samples",
+            "leave interval out",
         )
     start = _parse_time(params, "start_time")
     stop = _parse_time(params, "end_time")
@@ -717,7 +719,7 @@ def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:
         children[child_name.lower()] = child
     if path and not children:
         raise NotFoundError(
-            "there is no such node", remedy=f"see the links to all nodes in {das2_request.url}/catalog.json"
+            "the requested node does not exist", remedy=f"see the links to all nodes in {das2_request.url}/catalog.json"
         )
     values: dict[str, Any] = {"name": source_parts[depth - 1], "title": None}
     if not path:
@@ -754,7 +756,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
         if answer is None:
             raise _build_param_error(
                 "server",
-                "is not a kind of request",
+                "does not name a kind of request",
                 f"write server= and one of {', '.join(filter(None, SERVER_REQUESTS))}",
             )
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)

@@ -184,7 +184,7 @@ class Das2Source(TimeWindowSource):
             if data[:1] in {b"|", b"/"}:
                 raise SourceError(
                     f"{self.source_name}: the server sent a das 3.0 stream",
-                    remedy="ask its operators for das2 2.2, the only version that Hven reads",
+                    remedy="ask the operators of the server for das2 2.2, the only version that Hven reads",
                 )
             return stream_reading.parse_das2_stream(data)
 
@@ -235,9 +235,10 @@ class Das2Source(TimeWindowSource):
             if not self.options.tags and first.item_values != plane.item_values:
                 moment = np.datetime64(int(segment.times[0]), "us")
                 raise SourceError(
-                    f"{self.source_name}: at {moment}Z, the values of the {plane.item_count} items of {name} are "
-                    "different from those in the first sample",
-                    remedy="write `tags: true`, which adds a column with these values",
+                    f"{self.source_name}: the tags of the {plane.item_count} items of {name} at {moment}Z "
+                    "differ from the "
+                    "tags in the first sample",
+                    remedy="write `tags: true`, which adds a column with the tags",
                 )
             if name in column_names:
                 plane_values = values

@@ -187,13 +187,16 @@ class _PacketReader:
                 break
             else:
                 packet_start = data[offset : offset + 12]
-                message = f"at byte {offset:,} of the stream is {packet_start!r}, not a packet, so a length is wrong"
+                message = (
+                    f"the stream has {packet_start!r} instead of a packet at byte {offset:,}, so a "
+                    "stated length is wrong"
+                )
                 raise ServerFaultError(message)
 
     def _read_samples(self, number: bytes, offset: int) -> int:
         """Read the samples of one packet type that stand one behind the other; return the offset behind them."""
         if number not in self._types_by_number:
-            message = f"the stream has samples of the packet {number!r}, but no description of it"
+            message = f"the stream has samples of the packet {number!r}, but no description of this packet"
             raise ServerFaultError(message)
         packet_type = self._types_by_number[number]
         sample_bytes = packet_type.row.itemsize

@@ -63,8 +63,10 @@ def _iterate_written_series(key_value: TableKeyValue) -> Iterator[TimeSeriesSpec
         for key, identifier, written_key in (("id", time_series.id, "id"), ("path", time_series.path, "das2")):
             other_label = labels_by_identifier.setdefault(f"{key} {identifier}", series_label)
             if other_label != series_label:
-                message = f"{series_label}: {other_label} also has the name {identifier!r}"
-                faults.add_error(message, series_fields.place, f"give each its own name with `{written_key}: NAME`")
+                message = f"{series_label}: the name {identifier!r} is already used by {other_label}"
+                faults.add_error(
+                    message, series_fields.place, f"give each series its own name with `{written_key}: NAME`"
+                )
         yield time_series
 
 
@@ -90,13 +92,18 @@ def check_table_series(series_path: str, table: Table, faults: FaultCollector) -
             count = math.prod(size or 0 for size in column.type.shape)
             if count not in {0, len(components)}:
                 message = (
-                    f"{series_path}.vectors.{name}: {len(components)} components, but {column.name} is {column.type}"
+                    f"{series_path}.vectors.{name}: {len(components)} components are named, but the type of "
+                    f"{column.name} is "
+                    f"{column.type}"
                 )
                 faults.add_error(message, series.places["vectors"], f"write {count} components")
         for name in series.scale_types:
             column = columns_by_name.get(name)
             if column is not None and not can_have_scale(column.type):
-                message = f"{series_path}.scale_types.{name}: {column.name} must have numbers, not {column.type}"
+                message = (
+                    f"{series_path}.scale_types.{name}: {column.name} must contain numbers, but its "
+                    f"type is {column.type}"
+                )
                 faults.add_error(message, series.places["scale_types"], f"remove {name}")
         for name, parameter_bins in series.bins.items():
             column = columns_by_name.get(name.lower())
@@ -140,7 +147,7 @@ def _check_sample_times(series_path: str, series: TimeSeriesSpec, table: Table, 
         message = f"{series_path}: no column has a UCD for the time of a sample"
         faults.add_error(message, place, "write `time: COLUMN`, where COLUMN contains the sample times")
     elif time is not None and not (is_time_column(time) or _is_day_column(time)):
-        message = f"{series_path}: {time.name} must be a time, not {time.type}"
+        message = f"{series_path}: {time.name} must be a time, but its type is {time.type}"
         faults.add_error(message, place, "write `type: timestamp`; or for days, `unit: d` and `ucd: time.epoch`")
 
 
@@ -174,7 +181,7 @@ def _check_bin_counts(
     """Check that there is one bin for each element of each dimension: others are not shown."""
     column_type = column.type
     if not column_type.is_array or column_type.is_string:
-        message = f"{key_path}: {column.name} must be an array, not {column_type}"
+        message = f"{key_path}: {column.name} must be an array, but its type is {column_type}"
         faults.add_error(message, place, "write an array type, such as `type: float32[400]`")
         return
     if len(parameter_bins) != len(column_type.shape):
@@ -188,7 +195,10 @@ def _check_bin_counts(
         bin_values = dimension_bins.centers or dimension_bins.ranges
         if size is None or isinstance(bin_values, str) or len(bin_values) == size:
             continue
-        message = f"{key_path}: {len(bin_values)} bins of {dimension_bins.name}, but {column.name} is {column_type}"
+        message = (
+            f"{key_path}: {dimension_bins.name} has {len(bin_values)} bins, but the type of "
+            f"{column.name} is {column_type}"
+        )
         faults.add_error(message, place, f"write {size} bins")
 
 
@@ -222,7 +232,7 @@ def find_series_id_faults(
                     continue
                 place = time_series.places.get(key, _find_series_key_place(time_series, "id"))
                 message = f"{table.qualified_name}: {other_table} already has a data set {name!r}"
-                yield Fault(message=message, place=place, remedy=f"give it another name with `{key}: NAME`")
+                yield Fault(message=message, place=place, remedy=f"give the data set another name with `{key}: NAME`")
     ids = [name.removeprefix("id ") for name in tables_by_identifier if name.startswith("id ")]
     for resource in resources:
         for spec in resource.tables:
@@ -231,7 +241,7 @@ def find_series_id_faults(
                     continue
                 message = f"{spec.table.qualified_name}.links: there is no data set {name!r}"
                 hint = suggest_spelling(name, ids)
-                remedy = hint or "create one with `series:` in a table, and give it this `id:`"
+                remedy = hint or "create a data set with `series:` in a table, and give it this `id:`"
                 yield Fault(message=message, place=place, remedy=remedy)
 
 
@@ -359,7 +369,9 @@ class _TimeSeriesReader:
                     f"{self._key_path}.{key}: this key is for samples in files, but here the samples are the "
                     "table's rows"
                 )
-                self._faults.add_error(message, self._fields.places[key], "remove it, or write `file: '{target.path}'`")
+                self._faults.add_error(
+                    message, self._fields.places[key], "remove the key, or write `file: '{target.path}'`"
+                )
         for key in ("unit", "since", "plus", "scale"):
             if key in self._clock_fields:
                 message = (
@@ -458,10 +470,13 @@ def _read_series_parameter_spec(
     )
     if parameter_spec.clocks and len(parameter_spec.clocks) != len(parameter_spec.of):
         message = (
-            f"{key_path}.time: {len(parameter_spec.clocks)} time variables for {len(parameter_spec.of)} value variables"
+            f"{key_path}.time: 'time' names {len(parameter_spec.clocks)} variables, but 'of' names "
+            f"{len(parameter_spec.of)}"
         )
         faults.add_error(
-            message, parameter_fields.places["time"], "write one for each variable under 'of', in the same order"
+            message,
+            parameter_fields.places["time"],
+            "write one time variable for each variable under 'of', in the same order",
         )
     return parameter_spec
 
@@ -493,8 +508,8 @@ def _read_parameter_bins(key_path: str, bin_fields: LocatedKeyValues, faults: Fa
         faults.add_error(message, bin_fields.place, "write `centers: [10, 20]`")
     are_numbers = isinstance(centers, tuple) and isinstance(ranges, tuple)
     if are_numbers and centers and ranges and len(centers) != len(ranges):
-        message = f"{key_path}: {len(centers)} centers, but {len(ranges)} ranges"
-        faults.add_error(message, bin_fields.places["ranges"], "write one for each element")
+        message = f"{key_path}: 'centers' has {len(centers)} values, but 'ranges' has {len(ranges)}"
+        faults.add_error(message, bin_fields.places["ranges"], "write one center and one range for each element")
     return ParameterBins(
         centers=centers, ranges=ranges, of=source_names, **_convert_plain_values(bin_fields, PLAIN_BINS_KEYS)
     )

@@ -74,12 +74,12 @@ hapi.time-form | error | HAPI 3.3 sec. 3.7.6
     write all times of a data set in the same form
 hapi.order | error | HAPI 3.3 sec. 3.7
     samples are not ordered by time
-    sort them
+    sort the samples
 hapi.outside | error | HAPI 3.3 sec. 3.7
     samples are outside the requested interval, or samples within it are missing
     send all samples from start (inclusive) to stop (exclusive)
 hapi.binary | error | HAPI 3.3 sec. 3.7.4
-    the samples in binary are different from those in csv, or a record is incomplete
+    the binary samples differ from the CSV samples, or a record is incomplete
     write little-endian doubles, 4-byte integers, and strings of their full length
 hapi.json | error | HAPI 3.3 sec. 3.7.5
     the JSON samples differ from the CSV samples, or do not match /info
@@ -101,7 +101,7 @@ hapi.http-status | error | HAPI 3.3 sec. 3.8.1
     send 404 for unknown data sets and parameters, otherwise 400
 hapi.echo | error | HAPI 3.3 sec. 3.8.2
     the response repeats an invalid value
-    leave it out, because it may be a script
+    leave the value out, because it may be a script
 hapi.old-names | error | HAPI 3.3 sec. 1.1
     HAPI 2 requests are not understood
     also accept id, time.min and time.max
@@ -339,7 +339,7 @@ class _DataSetCheck:
             return
         _check_media_type(self._collector, answer, "text/csv", "/data")
         if not answer.body.endswith(b"\n"):
-            self._add_finding("hapi.record", "the last line has no end")
+            self._add_finding("hapi.record", "the last line does not end with a line break")
         times = self._check_csv_records()
         if times is None:
             return
@@ -356,10 +356,12 @@ class _DataSetCheck:
         for number, row in enumerate(self.rows, 1):
             key = f"record {number}"
             if len(row) != len(self._cells):
-                self._add_finding("hapi.record", f"{len(row)} values, not {len(self._cells)}", key=key)
+                self._add_finding("hapi.record", f"{len(row)} values instead of {len(self._cells)}", key=key)
                 return None
             if len(row[0]) != time_length or not row[0].endswith("Z"):
-                self._add_finding("hapi.time-form", f"{time_length} characters", value=row[0], key=key)
+                self._add_finding(
+                    "hapi.time-form", f"the declared length is {time_length} characters", value=row[0], key=key
+                )
             for parameter, text in zip(self._cells, row, strict=True):
                 if not _is_valid_parameter_value(parameter, text):
                     column = str(parameter["name"])
@@ -367,7 +369,7 @@ class _DataSetCheck:
             try:
                 times.append(hapi.parse_hapi_time(row[0]))
             except ValueError:
-                self._add_finding("hapi.record", "no time", value=row[0], key=key)
+                self._add_finding("hapi.record", "the first value is not a time", value=row[0], key=key)
                 return None
         if any(later_time < earlier_time for earlier_time, later_time in pairwise(times)):
             self._add_finding("hapi.order", value=self.rows[0][0])
@@ -380,7 +382,7 @@ class _DataSetCheck:
         expected_rows = [row for row, time in zip(self.rows, times, strict=True) if time == second_time]
         if [row[:1] for row in part_rows] != [row[:1] for row in expected_rows]:
             shown_times = [row[0] for row in part_rows[:3]]
-            self._add_finding("hapi.outside", "from one sample to the next", value=shown_times)
+            self._add_finding("hapi.outside", "in the interval from one sample to the next", value=shown_times)
         if second_time - first_time <= 2:
             return
         empty_answer = self._request_samples(first_time + 1, first_time + 2)
@@ -397,7 +399,7 @@ class _DataSetCheck:
         if header.get("format") != "csv" or _list_parameter_names(header) != self.parameter_names:
             self._add_finding("hapi.header")
         elif _parse_csv_rows(sample_bytes) != self.rows:
-            self._add_finding("hapi.header", "the samples are different from those without it")
+            self._add_finding("hapi.header", "the samples differ from those without include=header")
         if "binary" in self._server.output_formats:
             answer = self._request_samples(start, stop, format="binary")
             _check_media_type(self._collector, answer, "application/octet-stream", "format=binary")
@@ -406,7 +408,7 @@ class _DataSetCheck:
                 "<" + "".join(codes.get(cell["type"], f"{cell.get('length')}s") for cell in self._cells)
             )
             if len(answer.body) != record_struct.size * len(self.rows):
-                fault = f"{len(answer.body)} bytes, not {len(self.rows)} records of {record_struct.size}"
+                fault = f"{len(answer.body)} bytes instead of {len(self.rows)} records of {record_struct.size} bytes"
                 self._add_finding("hapi.binary", fault)
             else:
                 binary_values = [_decode_binary_record(record) for record in record_struct.iter_unpack(answer.body)]
@@ -423,7 +425,7 @@ class _DataSetCheck:
     def _compare_records(self, code: str, records: list[list[Any]]) -> None:
         """Report the first record of a format that differs from the record of csv."""
         if len(self.rows) != len(records):
-            self._add_finding(code, f"{len(records)} records, not {len(self.rows)}")
+            self._add_finding(code, f"{len(records)} records instead of {len(self.rows)}")
             return
         for number, (row, record) in enumerate(zip(self.rows, records, strict=True), 1):
             csv_record = [_parse_csv_value(cell, text) for cell, text in zip(self._cells, row, strict=True)]
@@ -476,24 +478,24 @@ def _find_bin_faults(parameter: dict[str, Any], parameter_names: Sequence[str]) 
     if bins is None:
         return
     if not isinstance(bins, list) or not isinstance(size, list) or len(bins) != len(size):
-        yield "there must be one for each dimension"
+        yield "bins must have one item for each dimension"
         return
     for dimension_bins, count in zip(bins, size, strict=True):
         if not isinstance(dimension_bins, dict) or not dimension_bins.get("name") or "units" not in dimension_bins:
             yield "name, units"
             continue
         if "centers" not in dimension_bins and "ranges" not in dimension_bins:
-            yield "neither centers nor ranges"
+            yield "the bins have neither centers nor ranges"
         for key in ("centers", "ranges"):
             bin_values = dimension_bins.get(key)
             if isinstance(bin_values, str) and bin_values not in parameter_names:
-                yield f"{key} is not a parameter"
+                yield f"{key} does not name a parameter"
             if not isinstance(bin_values, list):
                 continue
             if len(bin_values) != count:
                 yield f"{len(bin_values)} {key} for {count} elements"
             elif key == "ranges" and not all(isinstance(pair, list) and len(pair) == 2 for pair in bin_values):
-                yield "ranges are not pairs"
+                yield "the ranges are not pairs"
 
 
 def _parse_csv_rows(body: bytes) -> list[list[str]]:

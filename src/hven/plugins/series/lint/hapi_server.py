@@ -56,9 +56,9 @@ def parse_json_answer(answer: HttpAnswer) -> dict[str, Any]:
     try:
         document = json.loads(answer.body)
     except ValueError as error:
-        raise NotJsonError(f"status {answer.status}, but not JSON: {error}") from error
+        raise NotJsonError(f"the response has status {answer.status}, but is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise NotJsonError(f"status {answer.status}, but not a JSON object")
+        raise NotJsonError(f"the response has status {answer.status}, but is not a JSON object")
     return document
 
 

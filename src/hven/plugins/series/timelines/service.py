@@ -248,7 +248,7 @@ def _build_tile(
     number = parse_value(params, TILE_PARAM)
     if parameter is None or width is None:
         raise ParamError(
-            format_message("a tile needs a PARAMETER and the WIDTH of its bins"),
+            format_message("a request for a tile needs a valid PARAMETER and the WIDTH of the bins"),
             name="WIDTH" if parameter else "PARAMETER",
             remedy=f"write PARAMETER={' or '.join(parameters_by_name)[:300]}, WIDTH=60000000",
         )
