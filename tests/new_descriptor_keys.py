@@ -37,7 +37,7 @@ def run_with_new_keys(directory: Path, program: str) -> dict[str, object]:
     Its arguments are the directory, which has the descriptors `ORIGIN` and `FAULTY`, and the directory of the tests.
     """
     source = directory / "src"
-    leave_out = shutil.ignore_patterns("__pycache__", "portal", "proofs")
+    leave_out = shutil.ignore_patterns("__pycache__", "assets", "grounds", "proofs")
     shutil.copytree(ROOT / "src/hven", source / "hven", ignore=leave_out)
     module = source / KEYS_MODULE
     text = module.read_text(encoding="utf-8")

@@ -149,7 +149,7 @@ def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: BrowserTab) -
     page = tab.open_page("/collections/stars/main?vmag=..-90&sp_type=G*")
     step = page.locator("[data-pane=grid] button:has-text('without vmag ..-90')")
     step.wait_for()
-    assert page.inner_text("ul.empty li:has(button:has-text('vmag'))").split(" there: ")[1].count("–") == 1  # noqa: RUF001
+    assert page.inner_text("ul.empty li:has(button:has-text('vmag'))").split(" of these rows: ")[1].count("–") == 1  # noqa: RUF001
     rows = step.inner_text().split(": ")[1].removesuffix(" rows")
     assert int(rows.replace(",", "")) > 0
     step.click()

@@ -135,7 +135,7 @@ def test_the_files_of_r4_stay_and_lead_to_those_of_r6(walked_site: WalkedSite) -
 
 def test_pages(walked_site: WalkedSite) -> None:
     old, new = (walked_site.ask(f"/collections/psz2_{label}/main").text for label in ("r4", "r6"))
-    assert "This is R4, which is superseded" in old
+    assert "This is R4, which has been superseded" in old
     assert "superseded" not in new
     told = json.loads(walked_site.ask("/projects/hesiod.json").text)
     assert [(one["label"], one["superseded"], one["description"]) for one in told["releases"]] == [

@@ -104,7 +104,7 @@ def test_nothing_has_no_histogram(asking: QueryRunner) -> None:
 
 
 def test_text_is_not_drawn(asking: QueryRunner) -> None:
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="neither numbers nor times"):
         build_histogram(parse_search([], TABLE), TABLE.find_column("target_name"), asking)
 
 

@@ -210,7 +210,7 @@ def test_where_nothing_is_found_the_next_step_is_proposed(sight_client: Client) 
     (one,) = one["left"]
     assert (one["name"], one["label"], one["value"]) == ("orbit", "orbit", "99999")
     found = page(sight_client, f"{HERE}?{asked}")
-    assert words(found.xpath("//ul[@data-without]/li")) == ["without orbit 99999: 20 rows orbit there: 0 – 28"]  # noqa: RUF001
+    assert words(found.xpath("//ul[@data-without]/li")) == ["without orbit 99999: 20 rows orbit of these rows: 0 – 28"]  # noqa: RUF001
     assert one["range"] == "0 – 28"  # noqa: RUF001
     assert found.xpath("//ul[@data-without]//a/@href")[0].endswith("?quality=0")
     assert ask(sight_client, f"{HERE}/count?orbit=99999")["without"][0]["rows"] == ROWS
@@ -227,7 +227,7 @@ def test_conditions_that_no_row_meets_are_left_out_together(sight_client: Client
     assert [each["name"] for each in one["left"]] == ["orbit", "time"]
     assert (one["rows"], one["observations"]) == (ROWS // 3, False)
     said = words(page(sight_client, f"{HERE}?{asked}").xpath("//ul[@data-without]/li"))
-    wanted = "without orbit 99999, Time 1999: 20 rows orbit there: 0 – 28 Time there: 2004-01-01 03:00:00 – 2004-01-28 03:14:24 UTC"  # noqa: RUF001
+    wanted = "without orbit 99999, Time 1999: 20 rows orbit of these rows: 0 – 28 Time of these rows: 2004-01-01 03:00:00 – 2004-01-28 03:14:24 UTC"  # noqa: RUF001
     assert said == [wanted]
 
 

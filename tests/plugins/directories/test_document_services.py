@@ -168,7 +168,7 @@ def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: Elast
     (tmp_path / "wrong.json").write_text('{\n "query": {"term": }\n}')
     with pytest.raises(SourceError, match=r"wrong.json:2: the query is not JSON"):
         open_source("elastic", url, context, index="nrh", query="wrong.json")
-    with pytest.raises(SourceError, match="no key 'qery'") as caught:
+    with pytest.raises(SourceError, match="'qery' is not a valid key") as caught:
         open_source("elastic", url, context, index="nrh", query={"qery": {}})
     assert "query" in str(caught.value.remedy)
     with pytest.raises(SourceError, match="cannot be read") as caught:
@@ -196,7 +196,7 @@ def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world
         assert len([one for one in told if "leaves out" in one or "Hven ignores" in one]) == words, told
     with pytest.raises(SourceError, match="the query has the key 'size' next to 'query_data'"):
         open_source("elastic", url, index="nrh", query={"query_url": url, "query_data": {}, "size": 3})
-    with pytest.raises(SourceError, match="no key 'qery'"):
+    with pytest.raises(SourceError, match="'qery' is not a valid key"):
         open_source("elastic", url, index="nrh", query={"query_data": {"qery": {}}})
     with pytest.raises(SourceError, match="query_data:1: the query is not JSON"):
         open_source("elastic", url, index="nrh", query={"query_data": "{"})

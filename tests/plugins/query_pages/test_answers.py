@@ -135,7 +135,7 @@ def test_a_kept_result_is_drawn_as_its_query_would_be(result: tuple[Path, str, p
     )
     assert isinstance(points, PlotPoints)
     assert points.values.column(0).to_pylist() == rows.column("id").to_pylist()
-    with pytest.raises(ParamError, match="no numbers"):
+    with pytest.raises(ParamError, match="neither numbers nor times"):
         job_results.build_result_histogram(path, media_type, columns["target_name"])
 
 

@@ -54,7 +54,7 @@ def test_plots_are_of_all_rows(client: Client) -> None:
     assert [one["unit"] for one in found["axes"]] == ["°", "°", ""]
     for parameters, text in (
         ({"_x": "nothing"}, "no column"),
-        ({"_x": "note"}, "no numbers"),
+        ({"_x": "note"}, "neither numbers nor times"),
         ({}, "no column was named"),
     ):
         answer = client.get("/adql/histogram", QUERY="SELECT ra, note FROM stars.main", **parameters)
