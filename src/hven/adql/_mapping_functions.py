@@ -152,8 +152,8 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "EAST_MIN",
         f"({_WEST_LONGITUDE_PARAMETERS}) -> DOUBLE",
         doc=(
-            "The westernmost longitude, as an east longitude, of a range of west longitudes. It follows from the "
-            "range's maximum, and is 0 if the range is the full circle."
+            "Western end of a range of west longitudes, as an east longitude. The function computes it from the "
+            "range's maximum. For the full circle, the result is 0."
         ),
         example="EAST_MIN(10, 30) is 330.0",
         unit="deg",
@@ -163,8 +163,8 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "EAST_MAX",
         f"({_WEST_LONGITUDE_PARAMETERS}) -> DOUBLE",
         doc=(
-            "The easternmost longitude, as an east longitude, of a range of west longitudes. It follows from the "
-            "range's minimum, and is 360 if the range is the full circle."
+            "Eastern end of a range of west longitudes, as an east longitude. The function computes it from the "
+            "range's minimum. For the full circle, the result is 360."
         ),
         example="EAST_MAX(10, 30) is 350.0",
         unit="deg",
@@ -186,9 +186,9 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "SPECTRAL_MIN",
         *_SPECTRAL_RANGE_FORMS,
         doc=(
-            "The smaller of two wavelengths, frequencies, energies or wave numbers after conversion to another unit of "
-            "any of these quantities, for example the frequency of the longer wavelength. If one of the values is "
-            "NULL, the result is the other."
+            "The smaller of two wavelengths, frequencies, energies or wave numbers after conversion to another unit "
+            "of any of these quantities, for example the frequency of the longer wavelength. If one of the values is "
+            "NULL, the result is the other value."
         ),
         example="SPECTRAL_MIN(400, 800, 'nm', 'THz') is ~374.7405725",
     ),
@@ -316,8 +316,8 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "(p POLYGON, view TEXT LITERAL) -> POLYGON",
         "(r REGION, view TEXT LITERAL) -> REGION",
         doc=(
-            "The polygon, or the region with all its polygons, with its corners in counter-clockwise order, as seen "
-            "from inside the sphere for 'sky', and from outside for 'body'."
+            "The same polygon or region, with the corners of all polygons in counter-clockwise order. For 'sky', this "
+            "is the order as seen from inside the sphere; for 'body', as seen from outside."
         ),
         example="ORIENTED(POLYGON(0, 0, 10, 0, 10, 10), 'sky') is [10.0, 10.0, 10.0, 0.0, 0.0, 0.0]",
         words=SPHERE_VIEWS,

@@ -100,8 +100,8 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "IVO_HMS_TO_DEGREES",
         "(hms TEXT) -> DOUBLE",
         doc=(
-            "Degrees from text of the form h:m:s, h m s or 12h34m56s, where 60 seconds carry over; NULL for any other "
-            "text."
+            "Degrees from text of the form h:m:s, h m s or 12h34m56s, where 60 seconds count as the next minute; NULL "
+            "for any other text."
         ),
         unit="deg",
         example="IVO_HMS_TO_DEGREES('3:34:45.4') is ~53.68916667",
@@ -111,8 +111,8 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "IVO_DMS_TO_DEGREES",
         "(dms TEXT) -> DOUBLE",
         doc=(
-            "Degrees from text of the form d:m:s, d m s or 12d34m56s, where 60 seconds carry over; NULL for any other "
-            "text."
+            "Degrees from text of the form d:m:s, d m s or 12d34m56s, where 60 seconds count as the next minute; NULL "
+            "for any other text."
         ),
         unit="deg",
         example="IVO_DMS_TO_DEGREES('-00:15:00') is -0.25",
@@ -123,9 +123,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         f"({_MOTION_PARAMETERS}) -> POINT",
         unit="deg",
         doc=(
-            "Position at out_epoch (in Julian years) of an object that moves in a straight line. Units: mas, mas/yr "
-            "(pmra with cos(dec)), km/s. A NULL motion is treated as 0, and a NULL parallax as an infinite distance. A "
-            "NULL position or epoch causes an error."
+            "Position at out_epoch (in Julian years) of an object that moves in a straight line. The parallax is in "
+            "mas, the proper motions are in mas/yr (pmra includes the factor cos(dec)), and the radial velocity is in "
+            "km/s. A NULL motion is treated as 0, and a NULL parallax as an infinite distance. A NULL position or "
+            "epoch causes an error."
         ),
         example="IVO_EPOCH_PROP_POS(269.452, 4.693, 546.98, -801.55, 10362.39, -110.5, 2016.0, 2100.0) is "
         "~[269.4331297, 4.936049389]",
@@ -189,7 +190,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "GAVO_APPLY_PM",
         "(ra NUMERIC, dec NUMERIC, pmra NUMERIC, pmde NUMERIC, epdist NUMERIC) -> POINT",
-        doc="Position after epdist Julian years of proper motion in deg/yr (pmra with cos(dec)).",
+        doc=(
+            "Position after epdist Julian years. The proper motions are in deg/yr, and pmra includes the factor "
+            "cos(dec)."
+        ),
         unit="deg",
         example="GAVO_APPLY_PM(10, 0, 0.01, 0, 10) is ~[10.09999990, 0.0]",
     ),
@@ -245,8 +249,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "udf",
         "GAVO_VOCMATCH",
         "(vocname TEXT LITERAL, term TEXT LITERAL, matchagainst TEXT) -> INTEGER",
-        doc="1 if matchagainst is the term of an IVOA vocabulary (product-type, datalink/core, object-type "
-        "..) or a narrower term, with or without # before it.",
+        doc=(
+            "1 if matchagainst is the given term, or a narrower term, of the IVOA vocabulary vocname (product-type, "
+            "datalink/core, object-type ..). Each term can begin with #."
+        ),
         example="GAVO_VOCMATCH('datalink/core', 'calibration', '#flat') is 1",
     ),
     define_function(
@@ -378,7 +384,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "(mjd NUMERIC{d?}, n INTEGER) -> TIMESTAMP",
         doc=(
             "The time n calendar months after a timestamp or a modified Julian date. The day and time stay the same, "
-            "except that the day can become the month's last day."
+            "except that a day that the new month does not have becomes the month's last day."
         ),
         ucd="same",
         example="CAST(ADD_MONTHS('2024-08-31T12:00:00', 6) AS VARCHAR) is '2025-02-28T12:00:00'",
@@ -387,7 +393,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "SUBSTRING",
         "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT",
-        doc="Part of a string, beginning at the character with the number start, where the first character is 1.",
+        doc="Part of a string, from the character with the number `start` on. The first character has the number 1.",
         ucd="same",
         example="SUBSTRING('NGC 224', 5) is '224'",
     ),
@@ -529,7 +535,10 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "SEXAGESIMAL",
         "(text TEXT [, kind TEXT LITERAL]) -> DOUBLE",
-        doc="Degrees from sexagesimal text, where 60 seconds carry over. The kind is 'hour' or 'deg' (the default).",
+        doc=(
+            "Degrees from sexagesimal text, where 60 seconds count as the next minute. The kind is 'hour' or 'deg' "
+            "(the default)."
+        ),
         unit="deg",
         ucd="same",
         example="SEXAGESIMAL('12:30:00', 'hour') is 187.5",

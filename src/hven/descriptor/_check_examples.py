@@ -73,7 +73,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "order",
-        "in the first of two columns, a value that is not larger than in the second",
+        "two values, the first of which is not larger than the second",
         "{check: order, columns: [t_min, t_max]}",
         {"t_min": "1", "t_max": "2"},
         {"t_min": "3", "t_max": "2"},
@@ -82,7 +82,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "pair",
-        "in two columns, a value in both or null in both",
+        "two values, or two nulls",
         "{check: pair, columns: [t_min, t_max]}",
         {"t_min": "1", "t_max": "2"},
         {"t_min": "1", "t_max": ""},
@@ -120,7 +120,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "unit",
-        "a VOUnits unit as Hven writes it: `km/s`, not `km.s-1`",
+        "a unit in VOUnits syntax, in the form that Hven writes: `km/s`, not `km.s-1`",
         "{check: unit, columns: o_unit}",
         {"o_unit": "km/s"},
         {"o_unit": "km/sec"},
@@ -162,7 +162,10 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "orientation",
-        "a polygon whose corners run counter-clockwise, as seen from inside (`of: sky`) or from outside (`of: body`)",
+        (
+            "a polygon whose corners run counter-clockwise, as seen from inside the sphere (`of: sky`) or from "
+            "outside (`of: body`)"
+        ),
         "{check: orientation, of: body, columns: s_region}",
         {"s_region": COUNTER_CLOCKWISE_ON_SKY},
         {"s_region": CLOCKWISE_ON_SKY},

@@ -109,7 +109,7 @@ class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
-    "constants, as 'column: value'. Hven converts each value to the column's type, and evaluates nothing in it"
+    "constants, as 'column: value'. Hven converts each value to the column's type, but does not evaluate it"
     text: dict[str, Text]
     (
         "templates, as 'column: \"{orbit}_{cube}\"'. Each pair of braces contains a name or an expression, for example "
@@ -156,8 +156,8 @@ class ColumnSection(
     )
     types: Local[OneOrMore[Text]]
     (
-        "in a standard: other types that the column can have. If its values have one of these types, the column has "
-        "that type as well"
+        "in a standard: further types that are allowed for the column. If the values that a table sets have one of "
+        "these types, the column of this table has the same type"
     )
     unit: Mirrored[Text]
     "unit in VOUnits syntax, such as deg or km.s-1. Hven converts values that the source gives in a different unit"
@@ -221,8 +221,8 @@ class ColumnLoopSection(DescriptorSection, name="loop"):
 
     each: Required[FreeMap]
     (
-        "the values of b, for example {b: [u, g, r]}. You can use a different name instead of b. If there are several "
-        "lists, each round takes the next value of every list, so the lists must have the same length"
+        "the values of b, for example {b: [u, g, r]}. You can use a different name instead of b. If you write several "
+        "lists of the same length, Hven uses their first values together, then their second values, and so on"
     )
     columns: dict[str, ColumnSection]
     "columns that the loop adds"
@@ -267,7 +267,7 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
     ]
     "instead of 'if': the name of a check of whole columns, for example 'words' or 'between'"
     columns: OneOrMore[Text]
-    "columns to check. The checks 'pair' and 'order' take them two at a time"
+    "columns to check. The checks 'pair' and 'order' compare the first with the second, the third with the fourth ..."
     of: Text
     (
         "for 'check: words', the name of a vocabulary. For 'check: pattern', a regular expression. For 'check: "
@@ -382,8 +382,8 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
     )
     text: Text
     (
-        "address, as a template over the row, for example '{base}/{target.obs_id}.png'. Hven encodes the values as "
-        "parts of an address (after a ?, as parts of a query). It does not encode a value at the start of the address"
+        "address, as a template over the row, for example '{base}/{target.obs_id}.png'. Hven URL-encodes the values, "
+        "in the path and, after a ?, in the query. It does not encode a value at the start of the address"
     )
     file: Text
     "instead of 'text': the path of a file of the collection ('files'), as a template, for example '{target.file_name}'"
@@ -393,9 +393,9 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
         "parameters"
     )
     type: Text
-    "media type, which may be a template. You can omit it with 'file', because Hven knows the type"
+    "media type, which may be a template. If you write 'file', you can omit this key, because Hven knows the type"
     size: Text
-    "size in bytes, as a template. You can omit it with 'file', because Hven knows the size"
+    "size in bytes, as a template. If you write 'file', you can omit this key, because Hven knows the size"
     description: Text
     "what the link leads to, as a template, for example 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
@@ -430,8 +430,8 @@ class EmbargoTermSection(DescriptorSection, short="default", name="term"):
     "number of months, or the date, for each value of 'from'"
     default: RetypedText
     (
-        "number of months, or the date, for values that are not in 'values'. Without 'default' in 'months', such rows "
-        "have no release date. Without 'default' in 'not_before', they have no earliest release date"
+        "number of months, or the date, for rows whose value is not in 'values'. If 'months' lacks this key, Hven "
+        "computes no release date for these rows. If 'not_before' lacks this key, no earliest date applies to them"
     )
 
 
@@ -707,11 +707,11 @@ class TableSection(
     "condition that source rows must meet. Hven skips all other rows and counts them"
     max_rejects: Local[Annotated[float, Field(ge=0, le=1)]]
     (
-        "the largest share of the rows that Hven can reject, from 0 to 1. If Hven has to reject more, the run "
-        "publishes nothing. Default: 0.5. With 1, the run publishes the table even if it is empty"
+        "the largest share of the rows that Hven may reject, from 0 to 1. If Hven has to reject more rows, the run "
+        "publishes nothing. Default: 0.5. If the share is 1, the run publishes the table even if no row remains"
     )
     let: Local[dict[str, Expression]]
-    "intermediate expressions, each with a name"
+    "named intermediate expressions, as 'name: expression'. Other expressions can use the names"
     _: AssignedValueSection
     for_: Local[OneOrMore[ColumnLoopSection]]
     "loops that create similar columns"
@@ -724,8 +724,8 @@ class TableSection(
     )
     for_each: Local[OneOrMore[Text]]
     (
-        "array columns of the source. Each row takes the elements at the same place in all these arrays, and "
-        "each.index is the number of that place, from 1"
+        "array columns of the source. Hven creates one row for each position in these arrays, with the elements at "
+        "that position. In expressions, each.index is the position, counted from 1"
     )
     rules: Local[dict[str, Annotated[ValidationRuleSection, _read_rule_section]]]
     "conditions that rows must meet, in addition to types, nulls, bounds and the standard's rules"
@@ -805,7 +805,7 @@ class TableSection(
     families: Local[dict[str, OneOrMore[Text]]]
     "in a standard: names for groups of optional columns, which you can write in 'optional'"
     together: Local[OneOrMore[OneOrMore[Text]]]
-    "in a standard: lists of optional columns. A table has all columns of a list, or none of them"
+    "in a standard: lists of optional columns. A table must have either all or none of the columns in a list"
     called: Local[Text]
     "in a standard: the name that a table with this standard must have"
     converted: Local[bool]
@@ -893,15 +893,15 @@ class CollectionSection(
     "a few sentences: what the data are, where they come from, how good they are"
     include: Impersonal[Local[OneOrMore[Text]]]
     (
-        "other descriptors, whose keys Hven merges with the keys of this file. If both have a key, this file takes "
-        "precedence"
+        "other descriptors, whose keys Hven merges with the keys of this file. If a key is in both files, Hven uses "
+        "the key of this file"
     )
     let: Impersonal[Local[dict[str, Constant]]]
     "constants for templates and expressions"
     access: Impersonal[Local[AccessSection]]
     "access to all tables that have no 'access' of their own"
     project: Impersonal[Local[Text]]
-    "name of a project in hven.toml. Its members see the tables; if the project is open, everybody sees them"
+    "name of a project in hven.toml. Its members see the tables. If the project is open, everybody sees them"
     functions: Impersonal[Local[OneOrMore[FunctionFileSection]]]
     "Python files with functions that expressions can call"
     tables: Impersonal[Converted[dict[str, TableSection]]]
@@ -930,7 +930,7 @@ class CollectionSection(
     tests: Impersonal[Local[OneOrMore[QueryTestSection]]]
     "queries with their expected results. Each ingest runs them before it publishes the rows"
     examples: Impersonal[Converted[OneOrMore[ExampleQuerySection]]]
-    "example queries for readers. Default: Hven generates some for each table that no example uses"
+    "example queries for readers. Hven generates further examples for each table that no example uses"
     short_name: Impersonal[Mirrored[Text]]
     "name of at most 16 characters, for lists"
     subjects: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Mars, Planetary surfaces]")]

@@ -11,8 +11,8 @@ class DerivedLinkSection(
 
     by: Required[OneOrMore[Text]]
     (
-        "columns that both tables have and whose values are the same in the two rows, for example obs_id or the "
-        "observing programme. The target alone is not enough"
+        "columns of both tables that must have the same values in the two rows, for example obs_id or the observing "
+        "programme. It is not enough that the two rows have the same target"
     )
     in_: Text
     "the other table, for example raw, or schema.table. Default: this table"

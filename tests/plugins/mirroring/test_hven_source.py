@@ -151,10 +151,10 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (fed("S2", (2, "moved")), "unknown kinds of changes: 'moved'"),
+        (fed("S2", (2, "moved")), "changes of unknown kinds: 'moved'"),
         (fed(""), "does not name the snapshot up to which it lists changes"),
         (replace_answer("not you", status=403), "returned status 403: not you"),
-        (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "id is not in `columns`"),
+        (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "`columns` does not contain id"),
         (
             replace_answer("<html/>"),
             "its feed cannot be read: the document is not a VOTable: its root element is html, after 2 tries",

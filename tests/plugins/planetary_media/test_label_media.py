@@ -304,7 +304,7 @@ def test_sizes_that_cannot_be(tmp_path):
     (tmp_path / "map.img").write_bytes(bytes(128))
     for lines in (10**12, 0, -1, "N/A"):
         (tmp_path / "a.lbl").write_text(text.replace("LINES = 8", f"LINES = {lines}"))
-        with pytest.raises(SourceError, match=r"label states|not numbers"):
+        with pytest.raises(SourceError, match=r"label states|are not valid"):
             open_product(tmp_path / "a.lbl")
 
 

@@ -99,7 +99,7 @@ def test_the_text_is_run_by_psql_and_holds_no_secret(machines, site, tmp_path):
     assert rows(ours.url, 'SELECT "Mixed" FROM ops."Odd Name"')[0][0] == 2.5
     told = run_hven("fdw", "ops", "--check", "--site", site).stdout
     assert "5,000 rows read in" in told
-    assert "conditions on its columns are sent" in told
+    assert "conditions on the table's columns are sent" in told
     with (
         psycopg.connect(ours.url) as connection,
         pytest.raises(psycopg.Error, match=r"permission denied|does not allow"),
@@ -200,7 +200,7 @@ def test_an_unreachable_server_and_missing_tables_are_told(machines, site, monke
     (site / "hven.toml").write_text(text.replace('"Odd Name"', '"secret"'))
     run_hven("fdw", "--apply", "--site", site)
     assert any(
-        "guest may not read it" in message and "GRANT SELECT" in remedy
+        "guest may not read the table" in message and "GRANT SELECT" in remedy
         for (_, _, message), remedy in levels(site).items()
     )
     monkeypatch.setenv("OPS_DB", "postgresql://guest:x@127.0.0.1:9/postgres")
@@ -267,7 +267,7 @@ def test_a_table_with_its_schema_is_told_where_the_schema_is_said(site):
     toml.write_text(toml.read_text().replace('"cubes", "Odd Name"', '"public.cubes"'))
     told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     assert "there is no table public.public.cubes" in told
-    assert "write 'cubes' in tables, without the schema, which namespace gives" in told
+    assert "write 'cubes' in tables, without the schema, which is the value of namespace" in told
     assert (
         "write 'cubes' in tables, without the schema"
         in run_hven("fdw", "--check", "--site", site, expected_code=1).stdout

@@ -353,7 +353,7 @@ def test_films_with_faults_are_refused_in_words(tmp_path, monkeypatch):
     with pytest.raises(SourceError, match="too large"):
         draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
     monkeypatch.setattr(raster_pictures, "can_read_films", lambda: False)
-    with pytest.raises(SourceError, match=r"cannot make a still from a .* film here"):
+    with pytest.raises(SourceError, match=r"cannot make stills from .* films"):
         draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
 
 
@@ -398,7 +398,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
         assert read_description(stars=("hd 33802", "HD77450"), diameters=(0.4,)) == (
             "transfer function: 18 measurements of 6 pairs of telescopes; HD33802 0.4 mas, HD_77450 as a point"
         )
-        with pytest.raises(SourceError, match="the files have none of these stars: Vega"):
+        with pytest.raises(SourceError, match="the files contain none of the requested stars: Vega"):
             read_description(stars=("Vega",))
     other = write_image(tmp_path, np.zeros((4, 4)))
     with pytest.raises(SourceError, match="not an OIFITS file"):

@@ -124,7 +124,9 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
         place.write_text(place.read_text() + "3,1999-01-03,Ole,3,c\n")
         assert send(site, "POST", {"time": "2026-11-23", "observer": "Tycho"}).ids == [3], "behind those of the file"
         assert [one[:2] for one in rows(site)] == [(1, "Ole"), (2, "Ole"), (3, "Tycho")], "other sources are not read"
-        with pytest.raises(NotFoundError, match="if the row comes from another source of the table, change it there"):
+        with pytest.raises(
+            NotFoundError, match="if the row comes from another source of the table, change it in that source"
+        ):
             send(site, "PUT", {"note": "x"}, key=("1",))
         with pytest.raises(RowsRefusedError):
             send(site, "POST", {"id": 2, "time": "2026-11-23"})
@@ -175,7 +177,7 @@ def test_columns_that_change(site: Site) -> None:
     assert rows(site, "SELECT note, moon FROM night.lines") == [("x", 0.5)]
     place.write_text(LOG.replace("note: string}\n      ids", "note: int32}\n      ids").replace("note: {type: string}", "note: {type: int32}"))  # fmt: skip
     site.refresh_published_state()
-    with pytest.raises(SourceError, match="note was pushed as string"):
+    with pytest.raises(SourceError, match="the values of note were pushed as string"):
         ingest_collection(site, "night")
 
 

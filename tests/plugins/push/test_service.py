@@ -200,7 +200,7 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         (b'{"time": "2026-11-23", "seeing": "much"}', "application/json", "seeing"),
         (b'{"time": "2026-11-23", "id": 1.5}', "application/json", "id"),
         (b'{"observer": "x"}', "application/json", "time"),
-        (b"time,seeing\n2026-11-23,1\n2026-11-24,99\n", "text/csv", "would be rejected"),
+        (b"time,seeing\n2026-11-23,1\n2026-11-24,99\n", "text/csv", "would reject"),
         (b"time,seeing,seeing\n2026-11-23,1,2\n", "text/csv", "seeing"),
         (b"time,seeing\n2026-11-23\n2026-11-23,1,3\n", "text/csv", "cannot be read|row"),
         (b"\x00\x01\x02\xff" * 400, "", "not a table"),
@@ -496,9 +496,13 @@ def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
         assert anna("POST", name, build_zip(good), content_type="application/zip").status == 201, "the same again"
         before = sorted(str(path) for path in there.rglob("*"))
         for members, status, words in (
-            ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "there is already a file"),
+            ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "the file a.fits already exists"),
             ({"c.fits": second.read_bytes(), "d.fits": first.read_bytes()[:3000]}, 400, "d.fits"),
-            ({"c.fits": second.read_bytes(), "../d.fits": first.read_bytes()}, 404, "files here cannot have the name"),
+            (
+                {"c.fits": second.read_bytes(), "../d.fits": first.read_bytes()},
+                404,
+                "does not allow a file with the name",
+            ),
             ({"c.fits": second.read_bytes(), "notes.txt": b"x"}, 404, "notes.txt"),
             ({"sub/": b""}, 400, "contains no file"),
             ({f"{n}.fits": b"" for n in range(1001)}, 413, "1,000 files"),

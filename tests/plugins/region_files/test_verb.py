@@ -205,7 +205,7 @@ def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_pa
     hidden = (
         []
         if count == MAX_SHOWN_FAULTS
-        else [f"hven: {path}: {count} rows were changed, {count - MAX_SHOWN_FAULTS} of them not shown"]
+        else [f"hven: {path}: {count} rows were changed; {count - MAX_SHOWN_FAULTS} of them are not shown"]
     )
     assert told[MAX_SHOWN_FAULTS:] == hidden
 

@@ -61,7 +61,7 @@ def test_a_draft_a_publication_an_update(site_directory: Path, world: DataCiteSe
     path = site_directory / "collections/psz2/psz2.yaml"
     shown = run(site_directory, "psz2")
     assert "nothing was sent" in shown
-    assert "creators without an ORCID iD: Brahe, Sophie" in shown
+    assert "these creators have no ORCID iD: Brahe, Sophie" in shown
     run(site_directory, "psz2", "--publish", "--dry-run")
     assert world.asked == []
     assert "draft, made" in run(site_directory, "psz2", "--draft")
@@ -261,5 +261,5 @@ def test_withdrawn_for_a_reason(site_directory: Path, world: DataCiteServer) -> 
 
 def test_usage(site_directory: Path) -> None:
     assert "--draft and --publish cannot be combined" in run(site_directory, "psz2", "--draft", "--publish", code=2)
-    assert "the collection is missing" in run(site_directory, "--publish", code=2)
+    assert "the name of the collection is missing" in run(site_directory, "--publish", code=2)
     assert "no collection 'lost'" in run(site_directory, "lost", "--publish", code=1)

@@ -104,7 +104,7 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
         ("created: 2016-03-30", "created: 2999-01-01", "VRdate: ivo://tycho.example/tycho/stars and 1 more: its date Created is 2999-01-01, which is in the future", 8, 1),
         ("[Optical]", "[Optcal]", "VODataService: 'Optcal' is not a term in the vocabulary messenger; did you mean 'Optical'", 7, 0),
         ("licence: CC-BY-4.0\n", "", "VOResource: stars has no licence: users do not know how they may use it; add: licence: CC-BY-4.0", 1, 0),
-        (", description: Declination", "", "VODataService: ivo://tycho.example/tycho/stars and 1 more: columns of stars.main without a description (1): dec;", 10, 0),
+        (", description: Declination", "", "VODataService: ivo://tycho.example/tycho/stars and 1 more: these columns of stars.main (1) have no description: dec;", 10, 0),
         ("    description: All of them\n", "", "the table stars.main has no description; add under main: description: ..", 10, 0),
     ],
 )  # fmt: skip
@@ -122,7 +122,7 @@ def test_five_columns_without_a_description_are_named(count: int, end: str) -> N
     columns = "".join(f"<column><name>c{number}</name></column>" for number in range(count))
     record = etree.fromstring(f"<r><tableset><schema><table><name>s.t</name><description>T</description>{columns}</table></schema></tableset></r>")  # fmt: skip
     ((_, message, *_),) = registry_validation._find_tableset_violations(record)
-    assert message == f"columns of s.t without a description ({count}): c0, c1, c2, c3, {end}"
+    assert message == f"these columns of s.t ({count}) have no description: c0, c1, c2, c3, {end}"
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_file_that_is_written_otherwise_stays() -> None:
     [
         (["--check", "--show"], "cannot be combined"),
         (["stars"], "hven register stars --check"),
-        (["--at", "https://x.example/tap"], "--at needs --harvested"),
+        (["--at", "https://x.example/tap"], "--at can be given only with --harvested"),
         (["--harvested"], "the address of the registry is missing"),
     ],
 )

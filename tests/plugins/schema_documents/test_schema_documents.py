@@ -239,7 +239,8 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
         ERDDAP.replace("{data}", "/nowhere/at/all").replace("EDDTableFromDatabase", "EDDTableFromCassandra")
     )
     with pytest.raises(
-        SourceError, match="none of its 3 data sets can be read here: buoys is left out: its fileDir /nowhere"
+        SourceError,
+        match="none of the 3 data sets of the file can be read here: buoys is left out: its fileDir /nowhere",
     ):
         create_descriptor(site, "x", str(path))
     path.write_text("<erddapDatasets><dataset>")

@@ -234,7 +234,7 @@ def test_keys_that_occur_often_lose_nothing(server, page):
 def test_a_key_with_more_rows_than_the_limit_is_refused(server):
     with pytest.raises(
         SourceError,
-        match=r"more rows with one key than fit in one response \(500\); choose a `key` with more distinct values than alike",
+        match=r"more rows with the same key than fit in one response \(500\); choose a `key` with more distinct values than alike",
     ):
         ids(open_source(f"{server.url}/tap", table="far.many", key=["alike"], page=100))
 
@@ -264,7 +264,7 @@ def test_keys_of_several_columns_and_pages_to_go_on_from(server):
 def test_without_a_key_a_table_must_fit_into_one_answer(server):
     query = {"adql": "SELECT id, number FROM far.many WHERE number < 1000"}
     with pytest.raises(
-        SourceError, match="returned only 500 rows, but there are more; give an indexed column as `key`"
+        SourceError, match="returned only 500 rows, but there are more rows; give an indexed column as `key`"
     ):
         ids(open_source(f"{server.url}/tap", **query))
     assert len(ids(open_source(f"{server.url}/tap", **query, key=["number"]))) == 1000
@@ -502,7 +502,7 @@ def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
     ):
         rows(source.select_since("n", 2))
     proxy.coming_changes += [replace_answer("no such address", status=status)]
-    with pytest.raises(SourceError, match="`mode: async` needs jobs; request less at a time"):
+    with pytest.raises(SourceError, match="`mode: async` needs jobs; request fewer rows at a time"):
         open_source(proxy.url, table="far.stars", mode="async").list_columns()
 
 

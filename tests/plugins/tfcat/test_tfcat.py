@@ -157,7 +157,7 @@ def test_every_jovian_polygon_is_a_row_or_a_reject(tmp_path):
     [
         ("bad_doc-example_trailing-comma.tfcat", 31, ["not JSON"]),
         ("jupiter-obs.tfcat", None, ["crs.type", "'Cartesian'", "spectral_coords.type", "ref_position_id"]),
-        ("space_tool_polygonData.tfcat.json", None, ["crs", "fields: the document has none"]),
+        ("space_tool_polygonData.tfcat.json", None, ["crs", "fields: the document has no fields"]),
     ],
 )
 def test_what_is_wrong_with_real_documents(tmp_path, file, line, words):
@@ -295,14 +295,14 @@ for _ in range(10):
         (feature(polygon(SQUARE[::-1])), "geometry.coordinates[0]", "runs clockwise"),
         (feature(polygon(SQUARE, HOLE[::-1])), "geometry.coordinates[1]", "counter-clockwise"),
         (feature(polygon([[0, 0], [1, 1], [0, 0], [0, 0]])), "geometry.coordinates[0]", "no area"),
-        (feature(polygon([[0, 0], [4, 0], [1, 2], [3, 2], [0, 0]])), "geometry.coordinates", "crosses itself or another one at [2.0, 1."),
+        (feature(polygon([[0, 0], [4, 0], [1, 2], [3, 2], [0, 0]])), "geometry.coordinates", "crosses itself or another ring at [2.0, 1."),
         (feature(polygon(SQUARE, [[t + 9, f] for t, f in HOLE])), "geometry.coordinates", "Hole lies outside"),
         (feature({"type": "MultiPolygon", "coordinates": [[SQUARE], [SQUARE[::-1]]]}), "geometry.coordinates[1][0]", "runs clockwise"),
         (feature({"type": "GeometryCollection"}), "geometry.geometries", "they are missing"),
         (feature({"type": "GeometryCollection", "geometries": [polygon(SQUARE), 1]}), "geometry.geometries[1].type", "not a TFCat geometry"),
         (feature(DEEP), "geometry", "deep"),
         (feature({**polygon(SQUARE), "crs": {}}), "geometry.crs", "different from the document's crs"),
-        (feature(polygon(SQUARE), {"colour": "red"}), "properties.colour", "no field describes it"),
+        (feature(polygon(SQUARE), {"colour": "red"}), "properties.colour", "no field describes the property"),
         (feature(polygon(SQUARE), {"quality": 1.5}), "properties.quality", "1.5 is not of type int"),
         (feature(polygon(SQUARE), {"quality": 2**63}), "properties.quality", "is not of type int"),
         (feature(polygon(SQUARE), {"flux": "strong"}), "properties.flux", '"strong" is not of type float'),

@@ -335,7 +335,7 @@ def test_a_load_says_which_column_does_not_fit(anna: Person) -> None:
     pq.write_table(pa.table({"n": [1.5]}), file)
     told = anna.ask("POST", "/tap/load/typed", file.getvalue())
     assert told.status == 400
-    assert "column 'n' is float64, but in tap_user.typed it is" in told.text
+    assert "column 'n' has the type float64, but in tap_user.typed its type is" in told.text
     assert anna.rows("SELECT COUNT(*) FROM tap_user.typed") == [[2]]
     assert anna.ask("POST", "/tap/load/typed", b"ID,N\n0042,3\n").status == 200
     assert anna.rows('SELECT id, n, "when" FROM tap_user.typed WHERE n = 3') == [["0042", 3, None]], (

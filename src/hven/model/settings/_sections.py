@@ -229,10 +229,10 @@ class QueryLimits:
     concurrent: int | None = define_setting(
         None,
         (
-            "number of big queries that run at once in each process. If a query would reach its time limit while "
-            "waiting, Hven rejects it immediately. Default: the number of processors, but at least 3. A larger number "
-            "slows down each query and everything else, although a database on a separate machine may be able to "
-            "handle more"
+            "maximum number of big queries that run at once in each process. If a query would have to wait longer "
+            "than its time limit, Hven rejects it immediately. Default: the number of processors, but at least 3. A "
+            "larger number slows down all queries and the rest of the server, but can be useful if a database on a "
+            "separate machine executes the queries"
         ),
         ge=1,
     )
@@ -244,7 +244,7 @@ class QueryLimits:
         ),
         ge=1,
     )
-    user_tables: int = define_setting(50, "number of tables that one account can keep in the service. 0: none", ge=0)
+    user_tables: int = define_setting(50, "maximum number of tables that one account can keep in the service. 0: accounts cannot store tables", ge=0)
     user_rows: int = define_setting(50_000_000, "maximum number of rows in all tables of one account", ge=1)
     user_bytes: int = define_setting(
         1024**3, ("maximum size on disk, in bytes, of all tables of one account"), ge=1, size=True
@@ -377,7 +377,7 @@ class JobLimits:
     """What one asynchronous job may use, and how long it is kept."""
 
     seconds: int = define_setting(
-        3600, ("time limit in seconds of a job that does not request one"), ge=1, le=2**31 - 1
+        3600, ("time limit in seconds of a job that does not request its own limit"), ge=1, le=2**31 - 1
     )
     seconds_hard: int = define_setting(24 * 3600, "time limit in seconds of any job", ge=1, le=2**31 - 1)
     keep_days: float = define_setting(
@@ -425,7 +425,7 @@ class ScheduleSettings:
         2,
         (
             "maximum number of collections that are synchronised at once, on all machines that share the store. 0: "
-            "this server synchronises none"
+            "this server synchronises no collections"
         ),
         ge=0,
         le=64,
@@ -440,8 +440,8 @@ class ScheduleSettings:
     grace: float | None = define_setting(
         None,
         (
-            "maximum delay in seconds with which a run still starts if no server was running at its scheduled time. "
-            "Default: Hven always starts a missed run, once"
+            "maximum delay, in seconds, of a run that was missed because no server was running. If the delay would be "
+            "longer, Hven skips the run. Default: Hven always makes up for missed runs, with a single run"
         ),
         ge=0,
     )
@@ -457,8 +457,8 @@ class AlertSettings:
     webhook: str | None = define_setting(
         None,
         (
-            "https address to which Hven sends each alert as JSON, or $NAME of a secret that contains the address. An "
-            "address in a local network requires allow_private"
+            "https address to which Hven sends each alert as JSON, or $NAME, where the secret NAME contains this "
+            "address. If the address is in a local network, you must also set allow_private"
         ),
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
         example="'https://host/path', or '$NAME' of a secret if it contains a key",
@@ -482,10 +482,13 @@ class AlertSettings:
     smtp_port: int | None = define_setting(
         None, "port of the mail server. Default: 587 for starttls, 465 for tls, 25 for none", ge=1, le=65535
     )
-    smtp_user: str | None = define_setting(None, "user name for the mail server, if it requires one")
+    smtp_user: str | None = define_setting(None, "user name for the mail server, if the server requires a log-in")
     smtp_password: str | None = define_setting(
         None,
-        "$NAME of the secret that contains the password for the mail server. Hven never sends the password without TLS",
+        (
+            "$NAME, where the secret NAME contains the password for the mail server. Hven never sends the password "
+            "without TLS"
+        ),
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
@@ -581,8 +584,8 @@ class LoginSettings:
     schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = define_setting(
         ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
         (
-            "authentication methods that Hven offers to programs, in this order. If Basic, or either kind of Bearer, "
-            "is not in this list, Hven rejects it"
+            "authentication methods that Hven offers to programs, in this order. Hven rejects passwords from programs "
+            "if the list does not contain Basic, and rejects tokens if it contains neither ivoa_bearer nor Bearer"
         ),
     )
     required: bool = define_setting(
@@ -704,16 +707,16 @@ class RegistrySettings:
     ids: Mapping[str, Annotated[str, Field(pattern=IVOID_PATTERN)]] = define_setting(
         dict,
         (
-            "identifiers of records that differ from ivo://AUTHORITY/NAME, for example earlier identifiers. The names "
-            "of the records are registry, organisation, tap, soda, hapi, das2, hips and SCHEMA.TABLE.SERVICE. Example: "
-            '`tap = "ivo://example.org/__system__/tap/run"`'
+            "identifiers for records that should not have the default identifier ivo://AUTHORITY/NAME, for example "
+            "because they already had another one. NAME is the name of the record: registry, organisation, tap, soda, "
+            'hapi, das2, hips or SCHEMA.TABLE.SERVICE. Example: `tap = "ivo://example.org/__system__/tap/run"`'
         ),
     )
     mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL_PATTERN)], ...]] = define_setting(
         dict,
         (
-            "further addresses of a record, by the same names as in `ids`, for mirrors and old addresses. Example: "
-            '`tap = ["http://old.example.org/tap"]`'
+            "further addresses of records, such as mirrors and old addresses. Write each list of addresses under the "
+            'name of its record (see `ids`). Example: `tap = ["http://old.example.org/tap"]`'
         ),
     )
 
@@ -722,7 +725,7 @@ class RegistrySettings:
 class CitedResultSettings:
     """Results that readers give a persistent address: ``[results]``."""
 
-    keep: int = define_setting(100_000, "maximum number of addresses. 0: readers can create none", ge=0)
+    keep: int = define_setting(100_000, "maximum number of persistent addresses. 0: readers cannot create such addresses", ge=0)
     own: int = define_setting(
         200,
         (

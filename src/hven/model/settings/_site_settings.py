@@ -74,7 +74,11 @@ class Settings:
         example="an IVOA authority such as 'example.org'",
     )
     contact_name: str | None = define_setting(
-        None, "name of the person or team that answers questions. It is also the contact of collections that have none"
+        None,
+        (
+            "name of the person or team that answers questions. It is also the contact of collections without a "
+            "contact of their own"
+        ),
     )
     contact_email: str | None = define_setting(
         None,
@@ -102,7 +106,7 @@ class Settings:
         1,
         (
             "maximum number of processes for asynchronous jobs. The server starts them when it needs them. 0: the "
-            "server starts none, because `hven work` runs the jobs"
+            "server starts no such processes. Use 0 if `hven work` runs the jobs"
         ),
         ge=0,
         le=256,
@@ -113,8 +117,8 @@ class Settings:
     store: str | None = define_setting(
         None,
         (
-            "address of the system store, for example postgresql+psycopg://user@host/database, or $NAME of a secret "
-            "with the address. Default: var/hven.sqlite"
+            "address of the system store, for example postgresql+psycopg://user@host/database, or $NAME, where the "
+            "secret NAME contains this address. Default: var/hven.sqlite"
         ),
         placed="the database of the system state",
     )
@@ -216,7 +220,7 @@ class Settings:
     )
     plugins: tuple[str, ...] = define_setting(
         ("all",),
-        "names of the plug-in packages that the site uses. If the list is empty, it uses none",
+        "names of the plug-in packages that the site uses. If the list is empty, the site uses no plug-in package",
         example="a list of names such as ['lint']",
     )
     defaults: Mapping[str, Any] = define_setting(

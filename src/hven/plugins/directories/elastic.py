@@ -64,9 +64,10 @@ class Options(PagedJsonOptions):
     query: str | dict[str, Any] | None = Field(
         None,
         description=(
-            "A search in Elasticsearch's own form, or the name of a JSON file in the descriptor's directory that "
-            "contains the search at its top level or in `query_data`. Hven ignores `size`, `from`, `aggs` and similar "
-            "keys. Default: all documents."
+            "The search that selects the documents. Write a search in Elasticsearch's own query language, or the name "
+            "of a JSON file in the descriptor's directory. The file contains the search at its top level, or under "
+            "the key `query_data`. Hven ignores the keys `size`, `from`, `aggs` and similar keys. Default: all "
+            "documents."
         ),
         examples=["query.json"],
     )
@@ -87,7 +88,8 @@ class Options(PagedJsonOptions):
     api_key: Secret | None = Field(
         None,
         description=(
-            "`$NAME` of a secret that contains an API key (`id:api_key` as Base64), instead of `login` or `token`."
+            "Instead of `login` or `token`: `$NAME`, where the secret NAME contains an API key (`id:api_key` as "
+            "Base64)."
         ),
         examples=["$NRH_KEY"],
     )

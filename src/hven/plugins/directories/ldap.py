@@ -69,7 +69,7 @@ class Options(BaseModel):
         examples=["cn=hven,ou=services,dc=example,dc=org"],
     )
     password: Secret | None = Field(
-        None, description="`$NAME` of a secret that contains the password of `bind`.", examples=["$LDAP_PASSWORD"]
+        None, description="`$NAME`, where the secret NAME contains the password of `bind`.", examples=["$LDAP_PASSWORD"]
     )
     base: str = Field(
         description=("The entry below which Hven searches for entries."), examples=["ou=people,dc=example,dc=org"]

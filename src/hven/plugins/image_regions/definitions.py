@@ -85,9 +85,9 @@ DISC = _define_mapping_function(
     "(x NUMERIC, y NUMERIC, scale_x NUMERIC{arcsec?}, scale_y NUMERIC{arcsec?}, radius NUMERIC{arcsec?}, "
     "lon NUMERIC{deg?}, lat NUMERIC{deg?} [, roll NUMERIC{deg?}]) -> DOUBLE[]",
     doc=(
-        "An image of a body's disc, in which you can define contours. The arguments are the x and y of the centre "
-        "(the first pixel is 0), the arcseconds per pixel, the radius in arcseconds in this observation, the "
-        "longitude and latitude below the observer, and the roll angle."
+        "An image of a body's disc, in which you can define contours. The arguments are the x and y of the disc's "
+        "centre (the first pixel is 0), the arcseconds per pixel in x and in y, the radius of the disc in arcseconds, "
+        "the longitude and latitude of the point below the observer, and optionally the roll angle."
     ),
     example="DISC(512, 512, 2.63, 2.63, 985.9, 120, -7) is [512.0, 512.0, 2.63, 2.63, 985.9, 120.0, -7.0, 0.0]",
     sql={"duckdb": write_contour_image},
@@ -98,9 +98,9 @@ CHART = _define_mapping_function(
     "(x NUMERIC, y NUMERIC, step_x NUMERIC{deg?}, step_y NUMERIC, lon NUMERIC{deg?}, lat NUMERIC{deg?} [, "
     "equal INTEGER]) -> DOUBLE[]",
     doc=(
-        "A map of a body, in which you can define contours. The arguments are a pixel's x and y (the first pixel "
-        "is 0), the degrees per pixel, and the longitude and latitude at this pixel. With 1 as the last argument, "
-        "all pixels have the same area, and step_y is a step in the sine of the latitude."
+        "A map of a body, in which you can define contours. The arguments are the x and y of a pixel (the first pixel "
+        "is 0), the degrees per pixel in x and in y, and the longitude and latitude at this pixel. If all pixels of "
+        "the map have the same area, set `equal` to 1; step_y is then a step in the sine of the latitude."
     ),
     example="CHART(0, 90, 1, 1, 0, 0) is [0.0, 90.0, 1.0, 1.0, 0.0, 0.0, 0.0]",
     sql={"duckdb": write_contour_image},
@@ -111,10 +111,11 @@ CHAIN_CONTOUR = _define_mapping_function(
     "(code TEXT, x NUMERIC, y NUMERIC, image ARRAY [, origin INTEGER, directions TEXT LITERAL]) -> CONTOUR",
     doc=(
         "The region of a chain code: the squares of its pixels and of the pixels that it encloses, cut off at the "
-        "limb. The arguments are the code, the x and y of its first pixel, an image made by DISC or CHART, the "
-        "number of an image's first pixel (0 or 1), and the directions, with y upwards: 'helio' (0 is left, then "
-        "counter-clockwise), 'freeman' (0 is right), or the steps for 0 to 7, as in '1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 "
-        "1,1'."
+        "limb. The arguments are the code, the x and y of its first pixel, and an image made by DISC or CHART. With "
+        "the optional `origin`, you specify whether pixels are counted from 0 (default) or from 1. `directions` "
+        "defines the digits of the code, with y upwards: 'helio' (default; 0 is left, and the next digits follow "
+        "counter-clockwise), 'freeman' (0 is right), or the steps for the digits 0 to 7, as in '1,0 1,-1 0,-1 -1,-1 "
+        "-1,0 -1,1 0,1 1,1'."
     ),
     example="CONTOUR_PIXELS(CHAIN_CONTOUR('2460', 500, 500, DISC(512, 512, 2.63, 2.63, 985.9, 0, 0))) is 4",
     sql={"duckdb": write_chain_or_box_contour},
@@ -126,10 +127,13 @@ CHAIN_AREA = _define_mapping_function(
     "CHAIN_AREA",
     "(code TEXT, time NUMERIC, spectral NUMERIC, time_step NUMERIC, spectral_step NUMERIC [, directions "
     "TEXT LITERAL]) -> TEXT",
-    doc="The area of a chain code in a dynamic spectrum, as a TFCat geometry (JSON: Polygon, "
-    "MultiPolygon): the squares of its pixels and of the pixels that it encloses. The arguments are "
-    "the code, the time and frequency of the centre of the first pixel, the steps from pixel to "
-    "pixel, and the directions as in chain_contour. NULL if the code contains other characters or is not closed.",
+    doc=(
+        "The area that a chain code describes in a dynamic spectrum: the squares of its pixels and of the pixels that "
+        "it encloses. The result is a TFCat geometry (JSON: Polygon or MultiPolygon). The arguments are the code, the "
+        "time and frequency of the centre of the first pixel, the steps in time and in frequency from pixel to pixel, "
+        "and optionally the directions, as in chain_contour. The result is NULL if the code contains characters that "
+        "are not directions, or if it is not closed."
+    ),
     example="CHAIN_AREA('460', 100, 10, 1, 2) is "
     '\'{"type":"Polygon","coordinates":[[[99.5,9],[101.5,9],[101.5,13],[99.5,13],[99.5,9]]]}\'',
     sql={"duckdb": write_chain_tfcat},
@@ -141,8 +145,10 @@ CHAIN_LINE = _define_mapping_function(
     "CHAIN_LINE",
     "(code TEXT, time NUMERIC, spectral NUMERIC, time_step NUMERIC, spectral_step NUMERIC [, directions "
     "TEXT LITERAL]) -> TEXT",
-    doc="The line of a chain code, such as a skeleton, in a dynamic spectrum, as a TFCat geometry (JSON: "
-    "LineString, or Point for a single pixel). The arguments are the same as for chain_area.",
+    doc=(
+        "The line that a chain code (for example, a skeleton) describes in a dynamic spectrum. The result is a TFCat "
+        "geometry (JSON: LineString, or Point for a single pixel). The arguments are the same as for chain_area."
+    ),
     example="CHAIN_LINE('4465', 100, 10, 1, 2) is "
     '\'{"type":"LineString","coordinates":[[100,10],[102,10],[102,12],[103,14]]}\'',
     sql={"duckdb": write_chain_tfcat},
@@ -166,8 +172,9 @@ BOX_CONTOUR = _define_mapping_function(
     "BOX_CONTOUR",
     "(x0 NUMERIC, y0 NUMERIC, x1 NUMERIC, y1 NUMERIC, image ARRAY [, origin INTEGER]) -> CONTOUR",
     doc=(
-        "The region of a box of pixels in an image made by DISC or CHART. The arguments are the first pixel's x "
-        "and y, the last pixel's x and y, and the image."
+        "The region that a box of pixels covers in an image made by DISC or CHART. The arguments are the x and y of "
+        "the first pixel, the x and y of the last pixel, and the image. With the optional `origin`, you specify "
+        "whether pixels are counted from 0 (default) or from 1."
     ),
     example="CONTOUR_PIXELS(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 50",
     sql={"duckdb": write_chain_or_box_contour},
@@ -178,9 +185,10 @@ LIST_CONTOUR = _define_mapping_function(
     "(points TEXT, image ARRAY [, origin INTEGER, unit TEXT LITERAL]) -> CONTOUR",
     "(points ARRAY, image ARRAY [, origin INTEGER, unit TEXT LITERAL]) -> CONTOUR",
     doc=(
-        "The region of a contour that is given as a list x1 y1 x2 y2 .., as text or as an array, in an image made "
-        "by DISC or CHART. By default, the numbers are pixels, joined by straight lines, as in chain_contour. With "
-        "'arcsec', they are angles from the centre of the disc, and everything that the line encloses is inside."
+        "The region of a contour in an image made by DISC or CHART. The contour is a list x1 y1 x2 y2 .., as text or "
+        "as an array. By default, the numbers are pixels, counted from `origin` (0 or 1; default: 0). Straight lines "
+        "join these pixels, and the region is the same as for a chain code with these pixels. With 'arcsec', the "
+        "numbers are angles from the centre of the disc, and the region is everything that the line encloses."
     ),
     example="CONTOUR_PIXELS(LIST_CONTOUR('10 10, 13 10, 13 12, 10 12', CHART(0, 0, 0.1, 0.1, 30, 0))) is 12",
     sql={"duckdb": write_list_contour},
@@ -191,9 +199,9 @@ GEOJSON_CONTOUR = _define_mapping_function(
     "GEOJSON_CONTOUR",
     "(geometry TEXT [, longitudes TEXT LITERAL]) -> CONTOUR",
     doc=(
-        "The region of a GeoJSON geometry (Polygon, MultiPolygon) on a body. Rings can run in either direction, "
-        "and everything that a self-crossing ring encloses is inside. With 'west', longitudes increase to the "
-        "west. In a source of kind json, types: {geometry: string} keeps the geometry as text."
+        "The region of a GeoJSON geometry (Polygon, MultiPolygon) on a body. Rings can run in either direction, and "
+        "everything that a self-crossing ring encloses is inside. With 'west', longitudes increase to the west. To "
+        "get the geometry as text from a source of kind json, write `types: {geometry: string}` in the source."
     ),
     example='CONTOUR_AREA(GEOJSON_CONTOUR(\'{"type": "Polygon", "coordinates": [[[10, 0], [11, 0], [11, 1], [10, '
     "1], [10, 0]]]}')) is ~0.9999555752",
@@ -221,8 +229,8 @@ CONTOUR_POLYGON = _define_mapping_function(
     "(c CONTOUR [, part TEXT LITERAL]) -> POLYGON",
     doc=(
         "The corners of a contour's region, counter-clockwise as seen from outside, if the region is a single "
-        "polygon; NULL if it has several parts or holes. In that case, 'largest' returns the outline of the "
-        "largest part, and 'hull' returns the hull of all parts."
+        "polygon; NULL if the region has several parts or holes. For such a region, 'largest' returns the outline of "
+        "the largest part, and 'hull' returns the hull of all parts."
     ),
     example="AREA(CONTOUR_POLYGON(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)))) is ~1.0000126910",
     sql={"duckdb": write_contour_polygon},
@@ -244,9 +252,9 @@ CONTOUR_MOC = _define_mapping_function(
     "CONTOUR_MOC",
     "(c CONTOUR [, part TEXT LITERAL]) -> MOC",
     doc=(
-        "The HEALPix cells that a contour's region touches. Hven chooses their order so that their area is at most "
-        "1 % larger than the region's, or so that there are about 10,000 cells along the outline. With 'rest', the "
-        "result is NULL if the region is a single polygon, that is, if it has neither several parts nor holes."
+        "The HEALPix cells that a contour's region touches. Hven chooses the size of the cells so that their total "
+        "area is at most 1 % larger than the region, or so that about 10,000 cells lie along the outline. With "
+        "'rest', the result is NULL if the region is a single polygon without holes."
     ),
     example="AREA(CONTOUR_MOC(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0)))) is ~0.5043465044",
     sql={"duckdb": write_contour_moc},
@@ -257,7 +265,7 @@ CONTOUR_BOUND = _define_mapping_function(
     "CONTOUR_BOUND",
     "(c CONTOUR, side TEXT LITERAL) -> DOUBLE",
     doc=(
-        "One limit of a contour's region: 'west', 'east', 'south' or 'north'. Longitudes are from 0 to 360; if the "
+        "One limit of a contour's region: 'west', 'east', 'south' or 'north'. Longitudes are from 0 to 360. If the "
         "western limit is larger than the eastern limit, the region crosses longitude 0."
     ),
     example="CONTOUR_BOUND(BOX_CONTOUR(0, 0, 0, 0, CHART(0, 0, 1, 1, 30, 0)), 'west') is ~29.5",
@@ -290,10 +298,10 @@ CONTOUR_QUALITY = _define_mapping_function(
     "CONTOUR_QUALITY",
     "(c CONTOUR [, part TEXT LITERAL]) -> TEXT",
     doc=(
-        "How well a region represents its contour: 'exact', 'multi_part' (several parts or holes), "
-        "'clipped_at_limb', 'mended' (polygons that cross or touch themselves), or 'degenerate' (a line or a "
-        "point); NULL if there is no region. With 'hull' as the second argument, the result is 'hull' where "
-        "contour_polygon returns the hull."
+        "How well a region represents its contour: 'exact', 'multi_part' (several parts or holes), 'clipped_at_limb', "
+        "'mended' (polygons that cross or touch themselves), or 'degenerate' (a line or a point); NULL if there is no "
+        "region. With 'hull' as the second argument, the result is 'hull' for each contour for which contour_polygon "
+        "returns the hull of all parts."
     ),
     example="CONTOUR_QUALITY(BOX_CONTOUR(0, 0, 9, 4, CHART(0, 0, 0.1, 0.1, 30, 0))) is 'exact'",
     ucd="meta.code.qual",
@@ -305,8 +313,8 @@ CONTOUR_FAULT = _define_mapping_function(
     "CONTOUR_FAULT",
     "(c CONTOUR [, form TEXT LITERAL]) -> TEXT",
     doc=(
-        "Why a contour has no region; NULL if it has one. With 'name', the reason is a single word: letter, open, "
-        "no_radius .."
+        "The reason why a contour has no region; NULL if it has a region. With 'name', the reason is a single word, "
+        "for example letter, open or no_radius."
     ),
     example="CONTOUR_FAULT(BOX_CONTOUR(0, 0, 9, 4, DISC(0, 0, 1, 1, 0, 0, 0))) is 'the radius of the disc is "
     "missing, or is not above 0'",

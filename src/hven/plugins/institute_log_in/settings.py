@@ -29,7 +29,10 @@ class IdentityProviderSettings:
     client_id: str = field(metadata=build_setting_metadata("the site's identifier at the provider"))
     client_secret: str | None = define_setting(
         None,
-        "$NAME of the secret that contains the password that the provider assigned to this site, if there is one",
+        (
+            "$NAME, where the secret NAME contains the password that the provider assigned to this site. Omit this "
+            "setting if the provider assigned no password"
+        ),
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",
     )
@@ -62,7 +65,7 @@ class IdentityProviderSettings:
         False,
         (
             "true: everybody whom the provider knows gets an account at the first log-in. false: only the persons in "
-            "`accounts` have one"
+            "`accounts` have accounts"
         ),
     )
 

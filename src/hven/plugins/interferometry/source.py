@@ -34,8 +34,9 @@ class Options(HeaderSourceOptions):
     mode: Literal["granules", "files"] = Field(
         "granules",
         description=(
-            "`granules` (default): one row per target, instrument mode and night. `files`: one row per file, with all "
-            "its targets in one string and all its modes in another."
+            "`granules` (default): one row for each combination of target, instrument mode and night. `files`: one "
+            "row for each file. Of this row, one column lists all targets of the file, and another column lists all "
+            "its instrument modes."
         ),
         examples=["files"],
     )

@@ -25,7 +25,10 @@ class PostgresSettings:
 
     url: str | None = define_setting(
         None,
-        "postgresql://user@host/database, or $NAME of a secret that contains this address",
+        (
+            "address of the database, postgresql://user@host/database, or $NAME, where the secret NAME contains this "
+            "address"
+        ),
         pattern=_DATABASE_URL_PATTERN,
         example="'postgresql://user@host/database', or '$NAME' of a secret if it contains a password",
         placed="the database of the rows",
@@ -38,21 +41,27 @@ class PostgresSettings:
     )
     read_role: str | None = define_setting(
         None,
-        "role for queries. It can only read the snapshots, and the owner of the snapshots must be able to switch to it",
+        (
+            "database role with which Hven executes queries. The role can only read the snapshots. The role that owns "
+            "the snapshots must be allowed to switch to it"
+        ),
         pattern="^\\S{1,63}$",
         example="the name of a role, such as 'hven_reader'",
     )
     read_url: str | None = define_setting(
         None,
-        "a separate login for queries, instead of read_role. Write it like url",
+        "instead of read_role: address with a separate login for queries, in the same form as url",
         pattern=_DATABASE_URL_PATTERN,
         example="'postgresql://reader@host/database', or '$NAME' of a secret if it contains a password",
     )
     pool: int = define_setting(10, "number of connections for queries in each process", ge=1, le=1000)
     reaches: int = define_setting(
         DEFAULT_COPY_BYTES,
-        "maximum total size of the copies that Hven makes, in the database, of the rows that readers are allowed to "
-        "see. Default: 16 GiB. 0: Hven makes no copies, so query times can reveal hidden rows",
+        (
+            "maximum total size of the copies of rows that Hven stores in the database. Each copy contains only rows "
+            "that a reader is allowed to see, so that query times do not reveal hidden rows. Default: 16 GiB. 0: Hven "
+            "makes no copies"
+        ),
         ge=0,
         size=True,
     )
@@ -73,8 +82,10 @@ class ForeignDatabaseSettings:
     )
     url: str = field(
         metadata=build_setting_metadata(
-            "address of the other database, postgresql://reader@host/database, or $NAME of a secret that contains this "
-            "address",
+            (
+                "address of the other database, postgresql://reader@host/database, or $NAME, where the secret NAME "
+                "contains this address"
+            ),
             pattern=_DATABASE_URL_PATTERN,
             example="'postgresql://user@host/database', or '$NAME' of a secret if it contains a password",
         )

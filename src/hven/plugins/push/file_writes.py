@@ -158,8 +158,7 @@ class ClientFileWrite(ClientWrite):
             raise ParamError(
                 "the address names no file, or the body does not match the method",
                 remedy="send one file with PUT to its path, remove one file with DELETE and no body, or send "
-                "several files with "
-                "POST as a ZIP archive",
+                "several files with POST as a ZIP archive",
             )
 
     def may_change_source(self, entry: OpenedSource) -> bool:

@@ -71,7 +71,7 @@ def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple
         creator_names = "; ".join(names_without_orcid[:5])
         if len(names_without_orcid) > 5:
             creator_names += "; .."
-        yield "warning", f"creators without an ORCID iD: {creator_names}"
+        yield "warning", f"these creators have no ORCID iD: {creator_names}"
 
 
 def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]:

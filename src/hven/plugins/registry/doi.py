@@ -94,7 +94,7 @@ def doi(
         return
     if withdraw is not None and len(withdraw.strip()) < 3:
         raise UsageError(
-            "the reason for the withdrawal, which the page of the collection shows permanently, is missing",
+            "the reason for the withdrawal is missing; the page of the collection will show this reason permanently",
             remedy='give the reason, such as --withdraw "superseded by R6, whose fluxes are right"',
         )
     withdrawal_reason = " ".join((withdraw or "").split())
@@ -244,8 +244,7 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
     elif stored_doi:
         print(
             f"this site did not register {stored_doi}. Tell the institute that registered the DOI about the "
-            "withdrawal; "
-            f"the DOI should still resolve to {citation.address}"
+            f"withdrawal; the DOI should still resolve to {citation.address}"
         )
     if citation.label:
         command = format_command(context, "release", "remove", citation.label, citation.resource.name)

@@ -571,7 +571,7 @@ def _find_tableset_violations(root: etree._Element) -> Iterator[RegistryRecordVi
                 listed_names += ", .."
             yield RegistryRecordViolation(
                 "VODataService",
-                f"columns of {table_name} without a description ({len(bare_columns)}): {listed_names}",
+                f"these columns of {table_name} ({len(bare_columns)}) have no description: {listed_names}",
                 "tables",
                 f"add under columns: {bare_columns[0]}: {{description: ..}}",
                 "warning",

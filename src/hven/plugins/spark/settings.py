@@ -17,8 +17,10 @@ class SparkSettings:
 
     spark: str | None = define_setting(
         None,
-        "address of Spark Connect, sc://host:15002, or $NAME of a secret that contains this address. Default: no "
-        "cluster, so Hven rejects queries that read more than near_bytes",
+        (
+            "address of Spark Connect, sc://host:15002, or $NAME, where the secret NAME contains this address. "
+            "Default: no cluster; Hven then rejects queries that read more than near_bytes"
+        ),
         pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",
         example="'sc://host:15002', or '$NAME' of a secret if it contains a token",
         placed="the cluster of the rows",

@@ -216,7 +216,7 @@ class TapClient:
             if self.mode != "auto" and timeout_seconds is None:
                 raise
             raise QueryTooSlowError(
-                f"{self.service.host} has not begun to respond after "
+                f"{self.service.host} did not begin to respond within "
                 f"{timeout_seconds or self.service.timeout_seconds:g} s"
             ) from error
 

@@ -63,8 +63,9 @@ class HeaderSourceOptions(FileOptions):
     root: str = Field(
         "",
         description=(
-            "Where the files are, if Hven reads only their headers: `https://..`, `ftp://..` or `s3://..`. Default: "
-            "the descriptor's directory. A web server does not list its files, so write the names of all files."
+            "Address of the directory that contains the files: `https://..`, `ftp://..` or `s3://..`. Default: the "
+            "descriptor's directory. You can use this option only if Hven reads only the headers of the files. A web "
+            "server does not list its files, so for `https`, write the name of each file in `files`."
         ),
         examples=["https://archive.example/raw"],
     )
@@ -79,8 +80,9 @@ class HeaderSourceOptions(FileOptions):
     members: Texts | None = Field(
         None,
         description=(
-            "Patterns of the members that Hven reads from archives (zip, tar), if Hven reads only headers and some of "
-            "the files are archives. Default: the usual file names for this kind of source."
+            "If some of the files are archives (zip, tar): patterns of the files that Hven reads inside the archives. "
+            "You can use this option only if Hven reads only headers. Default: the usual file names for this kind of "
+            "source."
         ),
         examples=["raw/*.fits"],
     )

@@ -49,14 +49,14 @@ Secret = Annotated[str, AfterValidator(_check_secret_name)]
 Token = Annotated[
     Secret | None,
     Field(
-        description="`$NAME` of a secret that contains a bearer token. Hven sends the token only over https.",
+        description="`$NAME`, where the secret NAME contains a bearer token. Hven sends the token only over https.",
         examples=["$ARCHIVE_TOKEN"],
     ),
 ]
 Login = Annotated[
     Secret | None,
     Field(
-        description="`$NAME` of a secret that contains `user:password`, instead of `token`.",
+        description="Instead of `token`: `$NAME`, where the secret NAME contains `user:password`.",
         examples=["$ARCHIVE_LOGIN"],
     ),
 ]
@@ -92,8 +92,10 @@ AttemptCount = Annotated[
     Field(
         ge=1,
         le=20,
-        description="Maximum number of attempts for a request whose failure may be temporary: the service sent no "
-        "response, status 503, or a truncated response.",
+        description=(
+            "Maximum number of times that Hven sends a request. Hven repeats a request if its failure may be "
+            "temporary, for example if the service sends no response, status 503 or a truncated response."
+        ),
         examples=[3],
     ),
 ]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 CAPABILITY_CHECKS = parse_lint_checks("""
 cap.tap-count | error | TAP 1.1 sec. 2.4 | E_CPT1 E_CPT0
-    there must be exactly one capability for TAP
-    declare one with standardID ivo://ivoa.net/std/TAP
+    the service does not declare exactly one capability for TAP
+    declare one capability with standardID ivo://ivoa.net/std/TAP
 cap.no-standard-interface | error | TAP 1.1 sec. 2.4; VOResource 1.1 | E_CPIF W_CPIF
     the TAP capability has no interface with role std
     write <interface xsi:type="vs:ParamHTTP" role="std" version="1.1">
@@ -65,7 +65,7 @@ cap.output-key | warning | TAPRegExt 1.0 sec. 2.3 | E_XOFK
     an output format has an identifier that TAPRegExt does not define
     use output-votable-td, -binary or -binary2
 cap.limit | error | TAPRegExt 1.0 sec. 2.5
-    a limit is not a number, or the default is above the hard limit
+    a limit is not a number, or the default limit is above the hard limit
     write integers, with default <= hard
 cap.data-model | warning | TAPRegExt 1.0 sec. 2.1
     a data model's identifier is not an IVOA identifier
@@ -75,7 +75,7 @@ cap.security-method | warning | SSO 2.0; VOResource 1.1 | W_CPSM E_TAP0
     use the identifiers of SSO 2.0
 cap.server-header | info | IVOA Note SoftID 1.0 | W_SVR0
     responses have no Server header
-    name the software in it
+    name the software in this header
 """)
 FUNCTION_FEATURE_TYPE = f"{TAPREGEXT_PREFIX}features-udf"
 GEOMETRY_FEATURE_TYPE = f"{TAPREGEXT_PREFIX}features-adqlgeo"

@@ -51,8 +51,8 @@ epn.region-xtype | error | EPN-TAP 2.0 sec. 2.4; DALI 1.1 sec. 3.3.7 | E_SRXT
     s_region is neither a string with the xtype adql:REGION nor an array with the xtype of a shape
     set the datatype and the xtype of one of these
 epn.pair | error | EPN-TAP 2.0 sec. 2 | E_PNMX
-    an interval has only one end
-    add the other column
+    a table has only one of the two columns (minimum and maximum) of an interval
+    add the missing column
 epn.frame-unit | warning | EPN-TAP 2.0 sec. 2.4 | W_SPUN
     a coordinate is not in the unit of the table's only frame
     use the frame's unit
@@ -63,10 +63,10 @@ epn.column-name | warning | EPN-TAP 2.0 sec. 3
     a column's name is not in lower case with underscores
     rename it
 epn.reserved | error | EPN-TAP 2.0 sec. 3
-    the name accref is reserved
+    a column has the reserved name accref
     rename the column
 epn.access-columns | error | EPN-TAP 2.0 sec. 3
-    access_url needs access_format and access_estsize
+    a table has access_url, but not both access_format and access_estsize
     add the missing columns
 epn.function | warning | EPN-TAP 2.0 sec. 4; ADQL UDF catalogue 1.1
     ivo_hashlist_has is not declared

@@ -72,7 +72,7 @@ epn.particle-type | error | EPN-TAP 2.0 sec. 5 | E_PPST
     use energy, mass or mass/charge
 epn.inchikey | error | EPN-TAP 2.0 sec. 5 | E_PNIK
     a species_inchikey is not valid
-    write 27 characters of A-Z and -, and join several with #
+    write 27 characters of A-Z and -, and join several keys with #
 epn.julian-date | warning | EPN-TAP 2.0 sec. 2.3 | W_PNJD
     a time is not a plausible Julian Date
     write Julian Dates, not MJD: add 2400000.5

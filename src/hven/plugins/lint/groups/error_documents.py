@@ -33,7 +33,7 @@ error.message | warning | DALI 1.1 sec. 4.4 | W_NOMS
     state what is wrong, where it is, and what would be right
 error.table | warning | DALI 1.1 sec. 4.4 | W_HSTB
     an error document has a TABLE
-    leave it out
+    leave out the TABLE
 error.http-status | warning | DALI 1.1 sec. 4.2
     a user error is reported with the status of a server error
     respond with 400 (or 200)

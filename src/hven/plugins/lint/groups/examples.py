@@ -29,7 +29,7 @@ examples.content-type | warning | DALI 1.1 sec. 2.3
     the examples are not sent as (X)HTML
     send application/xhtml+xml or text/html
 examples.vocabulary | error | DALI 1.1 sec. 2.3 | E_NOVO E_TOVO E_EXVC
-    the DALI vocabulary is not declared, or not exactly once
+    the DALI vocabulary is not declared exactly once
     write vocab="http://www.ivoa.net/rdf/examples#" at one element
 examples.none | warning | DALI 1.1 sec. 2.3 | W_EX00
     there is no example

@@ -43,7 +43,7 @@ footprint.frame | error | EPN-TAP 2.0 sec. 2.4
     write footprints only in the frames celestial and body
 footprint.moc | error | MOC 2.0 sec. 4.3.2
     a coverage is not an ASCII MOC
-    write order/index index-index ..., orders 0..29
+    write order/index index-index ..., with orders from 0 to 29
 footprint.disagree | warning | EPN-TAP 2.0 sec. 2.4
     coverage and s_region do not overlap
     compute both from the same data

@@ -69,7 +69,7 @@ uws.result | error | TAP 1.1 sec. 2.3, 3.2 | E_QFAA
     serve the table there, or redirect to it
 uws.same | error | TAP 1.1 sec. 2.3
     the asynchronous result differs from the synchronous one
-    run both kinds of queries with the same code
+    execute synchronous and asynchronous queries with the same code
 uws.abort | error | UWS 1.1 sec. 2.1.3 | E_PHUR
     an aborted job does not have the phase ABORTED
     change its phase to ABORTED after PHASE=ABORT

@@ -21,8 +21,8 @@ meta.unit-form | warning | VOUnits 1.1 sec. 2 | W_VUNR W_VUNE
     a unit is not in VOUnits syntax
     write the unit that the finding shows
 meta.unit-blank | warning | TAP 1.1 sec. 4
-    a unit, UCD or utype consists of spaces
-    write NULL where there is none
+    a unit, UCD or utype consists only of spaces
+    write a value, or NULL if there is no value
 meta.ucd | error | UCD1+ 1.5; UCDList 1.6 | E_UCDX W_UCDQ
     a UCD is not valid
     use words from the UCD list, in valid positions

@@ -28,7 +28,7 @@ obscore.absent | error | ObsCore 1.1 sec. 5 | F_NOTB
     ObsCore is declared, but the table ivoa.obscore does not exist
     serve it, or remove the declaration
 obscore.model | warning | ObsCore 1.1 sec. 5 | W_WODM W_IODM W_DMSS
-    the data model does not have the identifier of ObsCore 1.1, or two are declared
+    the data model does not have the identifier of ObsCore 1.1, or two data models are declared
     declare only ivo://ivoa.net/std/ObsCore#core-1.1
 obscore.missing-column | error | ObsCore 1.1 sec. 3, table 1 | E_OCOL
     a mandatory column is missing

@@ -33,8 +33,8 @@ radio.ucd | warning | ObsCore radio extension (draft 2025-09)
     the UCD of a column is different from the extension's
     use the UCD of the extension
 radio.natural-join | error | ObsCore radio extension (draft 2025-09)
-    a column besides obs_publisher_did is also in ivoa.obscore, so NATURAL JOIN returns no rows
-    keep it only in the radio table
+    a column other than obs_publisher_did is also in ivoa.obscore, so NATURAL JOIN returns no rows
+    keep this column only in the radio table
 radio.condition | error | TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2 | E_QERR E_QERX
     a plain ADQL condition on a column fails
     read the service's own message, and check the column's type
@@ -52,7 +52,7 @@ radio.negative | error | ObsCore radio extension (draft 2025-09)
     write sizes, resolutions and distances >= 0
 radio.fill | warning | ObsCore radio extension (draft 2025-09)
     an eccentricity or a filling factor is outside 0..1
-    write fractions
+    write values from 0 to 1
 """)
 RADIO_UTYPE = "ivo://ivoa.net/std/obscore#radio-ext-1.0"
 KEY_COLUMNS = ("obs_publisher_did",)

@@ -450,8 +450,8 @@ def check_mergeable(
     differing_part = _find_differing_part(table, base_record, has_cells=has_cells)
     if differing_part:
         message = (
-            f"the {differing_part} of {table.qualified_name} differ from those of its snapshot {base_snapshot.id}, so "
-            "nothing can be merged into the snapshot"
+            f"{table.qualified_name} has different {differing_part} from its snapshot {base_snapshot.id}, so nothing "
+            "can be merged into the snapshot"
         )
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 

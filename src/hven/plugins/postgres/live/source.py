@@ -50,8 +50,8 @@ class Options(BaseModel):
     url: str = Field(
         min_length=1,
         description=(
-            "`$NAME` of a secret that contains the address `postgresql://user:password@host/database`, or the address "
-            "itself, without a password."
+            "The address of the database. Write either `$NAME`, where the secret NAME contains "
+            "`postgresql://user:password@host/database`, or the address itself, without a password."
         ),
         examples=["$OPS_DB"],
     )
@@ -68,8 +68,8 @@ class Options(BaseModel):
         gt=0,
         le=3600,
         description=(
-            "Time limit of one statement in the database, in seconds. It applies regardless of this site's limits on "
-            "queries."
+            "Time limit for each statement in the database, in seconds. This limit does not depend on the site's "
+            "limits on queries."
         ),
         examples=[30],
     )
@@ -704,8 +704,7 @@ def list_missing_index_hints(
         else:
             remedy = (
                 f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere, an "
-                "index can "
-                "be even faster"
+                "index can be even faster"
             )
         hints_found.append(
             MissingIndexHint(message=f"no index supports cone searches on {', '.join(position_columns)}", remedy=remedy)

@@ -236,8 +236,7 @@ class Das2Source(TimeWindowSource):
                 moment = np.datetime64(int(segment.times[0]), "us")
                 raise SourceError(
                     f"{self.source_name}: the tags of the {plane.item_count} items of {name} at {moment}Z "
-                    "differ from the "
-                    "tags in the first sample",
+                    "differ from the tags in the first sample",
                     remedy="write `tags: true`, which adds a column with the tags",
                 )
             if name in column_names:

@@ -93,8 +93,7 @@ def check_table_series(series_path: str, table: Table, faults: FaultCollector) -
             if count not in {0, len(components)}:
                 message = (
                     f"{series_path}.vectors.{name}: {len(components)} components are named, but the type of "
-                    f"{column.name} is "
-                    f"{column.type}"
+                    f"{column.name} is {column.type}"
                 )
                 faults.add_error(message, series.places["vectors"], f"write {count} components")
         for name in series.scale_types:

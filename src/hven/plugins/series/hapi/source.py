@@ -427,7 +427,7 @@ class HapiSource(TimeWindowSource):
     def _reject_csv_row(self, row: Any) -> str:
         if self.context.on_reject is None:
             return "error"
-        reason = f"{row.actual_columns} values, not {row.expected_columns}"
+        reason = f"{row.actual_columns} values instead of {row.expected_columns}"
         rejected_row = RejectedRow(file=None, row=None, column=None, value=row.text, reason=reason, text=row.text)
         self.context.on_reject(rejected_row)
         return "skip"

@@ -89,7 +89,7 @@ hapi.header | error | HAPI 3.3 sec. 3.7.2
     with include=header, write the content of /info in lines that begin with #
 hapi.nothing | warning | HAPI 3.3 sec. 3.8
     the response for an interval without samples is not empty
-    send status 200 and an empty body; with include=header, the code 1201
+    send status 200 and an empty body, or, with include=header, a header with the code 1201
 hapi.code | warning | HAPI 3.3 sec. 3.8.1
     the response to an invalid request does not have the right code
     send HAPI's code in a JSON document
