@@ -219,7 +219,7 @@ def test_optional_columns_of_an_included_file_are_asked_for_too(tmp_path):
 def test_an_optional_column_that_is_set_but_not_asked_for_is_told_so(tmp_path):
     path, site = write_epn_descriptor(tmp_path, "    frame: body\n    set: {file_name: a, thumnail: b}\n")
     said = [str(fault) for fault in check_descriptor(path, site, check_sources=False)]
-    assert any("no column 'file_name'" in one and "epn-tap-2.0 has it" in one for one in said)
+    assert any("no column 'file_name'" in one and "the standard epn-tap-2.0 defines it" in one for one in said)
     assert any("no column 'thumnail'" in one and "describe it under 'columns'" in one for one in said)
 
 

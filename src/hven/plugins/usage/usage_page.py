@@ -118,7 +118,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         name = request.path_params["file"]
         if name not in REPORT_FILES:
             message = format_message("there is no report {name!r} here", name[:80])
-            raise NotFoundError(message, remedy=f"choose one of {', '.join(REPORT_FILES)}")
+            raise NotFoundError(message, remedy=format_message("choose one of {names}", ", ".join(REPORT_FILES)))
         media_type, write = REPORT_FILES[name]
         report = read_report(build_page_context(request, context))
         file_name = f"{report.since}-{report.until}-{name}"
