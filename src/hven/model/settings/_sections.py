@@ -239,12 +239,14 @@ class QueryLimits:
     bodies: int = define_setting(
         8,
         (
-            "number of requests larger than 1 MiB that a process accepts at once. Hven asks further clients to try "
-            "again later"
+            "maximum number of requests larger than 1 MiB that a process accepts at once. Hven asks the senders of "
+            "further such requests to try again later"
         ),
         ge=1,
     )
-    user_tables: int = define_setting(50, "maximum number of tables that one account can keep in the service. 0: accounts cannot store tables", ge=0)
+    user_tables: int = define_setting(
+        50, "maximum number of tables that one account can keep in the service. 0: accounts cannot store tables", ge=0
+    )
     user_rows: int = define_setting(50_000_000, "maximum number of rows in all tables of one account", ge=1)
     user_bytes: int = define_setting(
         1024**3, ("maximum size on disk, in bytes, of all tables of one account"), ge=1, size=True
@@ -725,7 +727,9 @@ class RegistrySettings:
 class CitedResultSettings:
     """Results that readers give a persistent address: ``[results]``."""
 
-    keep: int = define_setting(100_000, "maximum number of persistent addresses. 0: readers cannot create such addresses", ge=0)
+    keep: int = define_setting(
+        100_000, "maximum number of persistent addresses. 0: readers cannot create such addresses", ge=0
+    )
     own: int = define_setting(
         200,
         (
