@@ -278,8 +278,8 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "(list TEXT, excluded TEXT) -> TEXT",
         "(list ARRAY, excluded ARRAY) -> ELEMENT",
         doc=(
-            "The first item of a list (a#b#c, or an array) that is not in the other list; NULL if there is no such "
-            "item."
+            "The first item of a list (a#b#c, or an array) that is not in the list `excluded`; NULL if there is no "
+            "such item."
         ),
         example="FIRST_NOT_IN('432#408#327', '432#150') is '408'",
         ucd="same",
@@ -288,7 +288,7 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "HIGHEST_NOT_IN",
         "(list TEXT, excluded TEXT) -> DOUBLE",
         "(list ARRAY, excluded ARRAY) -> ELEMENT",
-        doc="The largest number in a list that is not in the other list; NULL if there is no such number.",
+        doc="The largest number in a list that is not in the list `excluded`; NULL if there is no such number.",
         example="HIGHEST_NOT_IN('327.0#432.0#408.0', '432') is 408.0",
         ucd="same",
     ),

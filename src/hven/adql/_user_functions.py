@@ -55,8 +55,8 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "IVO_INTERVAL_OVERLAPS",
         "(a1 NUMERIC, b1 NUMERIC, a2 NUMERIC, b2 NUMERIC) -> INTEGER",
         doc=(
-            "1 if the closed intervals a1..b1 and a2..b2 have a number in common, otherwise 0. Also 0 if the bounds "
-            "are reversed."
+            "1 if the closed intervals a1..b1 and a2..b2 have a number in common, otherwise 0. The result is also 0 "
+            "if the bounds of an interval are reversed."
         ),
         example="IVO_INTERVAL_OVERLAPS(1, 2, 2, 3) is 1",
     ),
@@ -147,9 +147,9 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "IVO_HISTOGRAM",
         _HISTOGRAM_FORM,
         doc=(
-            "The number of values in each of nbins equal bins from lower to upper (exclusive). The first element "
-            "counts the values below, including NULL and NaN, and the last element counts the values above. The bounds "
-            "must be constants."
+            "An array with the number of values in each of nbins equal bins from lower to upper (exclusive). Before "
+            "the bins, its first element counts the values below lower, including NULL and NaN. After the bins, its "
+            "last element counts the values above. The bounds must be constants."
         ),
         example="IVO_HISTOGRAM(x, 0, 2, 2) is [0, 0, 2, 2]",
     ),

@@ -82,7 +82,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "pair",
-        "two values, or two nulls",
+        "values in both columns, or null in both",
         "{check: pair, columns: [t_min, t_max]}",
         {"t_min": "1", "t_max": "2"},
         {"t_min": "1", "t_max": ""},

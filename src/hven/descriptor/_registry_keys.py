@@ -74,11 +74,11 @@ class RegistryServiceSection(
         "as ivo://example.org/stars/q/scs, or only the part after the authority"
     )
     mirrors: OneOrMore[Text]
-    "further addresses of the service: mirrors and old addresses"
+    "further addresses of the service, such as mirrors and old addresses"
     test: Text
     (
-        "parameters of a request that returns rows, for validators that test the service, for example "
-        "RA=83.6&DEC=22&SR=0.1. Default: a position at which the table has rows"
+        "parameters of a request that returns rows, for example RA=83.6&DEC=22&SR=0.1. Validators test the service "
+        "with this request. Default: a position at which the table has rows"
     )
 
 

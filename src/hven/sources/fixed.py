@@ -48,7 +48,7 @@ class FixedWidthColumnOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bytes: str = Field(pattern=r"^\s*\d+\s*(-\s*\d+\s*)?$", description="First and last byte, counted from 1: `16-27`.")
-    type: str | None = Field(None, description="Type of the column. If it is missing, Hven guesses it.")
+    type: str | None = Field(None, description="Type of the column. If you omit this key, Hven guesses the type.")
     unit: str | None = None
     description: str | None = None
 
@@ -71,7 +71,7 @@ class Options(FileOptions):
         examples=[{"hip": "1-6", "ra": {"bytes": "8-19", "unit": "deg"}}],
     )
     readme: str | None = Field(
-        None, description="Path of a CDS ReadMe, relative to the descriptor, instead of `fields`.", examples=["ReadMe"]
+        None, description="Instead of `fields`: path of a CDS ReadMe, relative to the descriptor.", examples=["ReadMe"]
     )
     table: str | None = Field(
         None,

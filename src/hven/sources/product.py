@@ -42,7 +42,7 @@ class Options(HeaderSourceOptions):
         None,
         description=(
             "`header`: one row per file. `images`: one row per image or cube. `variables`: one row per variable. "
-            "`cards`: one row per card or attribute. `table`: the rows of a table. Default: `table` if there is a "
+            "`cards`: one row per card or attribute. `table`: the rows of a table. Default: `table` if you set "
             "`part`, or else `header`."
         ),
         examples=["images"],

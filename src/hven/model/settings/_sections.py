@@ -239,8 +239,8 @@ class QueryLimits:
     bodies: int = define_setting(
         8,
         (
-            "number of requests larger than 1 MiB that a process accepts at once. Hven asks further clients to try "
-            "again later"
+            "maximum number of requests larger than 1 MiB that a process accepts at once. Hven asks the senders of "
+            "further such requests to try again later"
         ),
         ge=1,
     )

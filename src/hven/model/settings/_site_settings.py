@@ -76,8 +76,8 @@ class Settings:
     contact_name: str | None = define_setting(
         None,
         (
-            "name of the person or team that answers questions. It is also the contact of collections without a "
-            "contact of their own"
+            "name of the person or team that answers questions about the site, and about collections that do not name "
+            "a contact"
         ),
     )
     contact_email: str | None = define_setting(

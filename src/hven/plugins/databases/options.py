@@ -13,20 +13,23 @@ class Options(BaseModel):
     url: str | None = Field(
         None,
         description=(
-            "A URL (`mysql://user@host/database`), an ODBC connection string (`DRIVER={..};SERVER=..`), or `$NAME` of "
-            "a secret that contains one of these. Put passwords into secrets. Error messages never show secrets."
+            "A URL (`mysql://user@host/database`), an ODBC connection string (`DRIVER={..};SERVER=..`), or `$NAME`, "
+            "where the secret NAME contains one of these. Put passwords into secrets. Error messages never show "
+            "secrets."
         ),
         examples=["$HFC_DB"],
     )
     file: str | None = Field(
-        None, description="An SQLite file, relative to the descriptor, instead of `url`.", examples=["OpenNGC.sqlite"]
+        None,
+        description="Instead of `url`: the path of an SQLite file, relative to the descriptor.",
+        examples=["OpenNGC.sqlite"],
     )
     table: str | None = Field(
         None, description="A table or view, with its schema if necessary.", examples=["hfc.flares"]
     )
     query: str | None = Field(
         None,
-        description="A SELECT in the database's SQL, instead of `table`.",
+        description="Instead of `table`: a SELECT statement in the database's own SQL.",
         examples=["SELECT * FROM cat WHERE magnitude < 12"],
     )
 

@@ -82,11 +82,11 @@ class JobParameterSection(DescriptorSection, empty=True):
     file: bool
     "true: the value is a file, sent with the request as the part with this name"
     required: bool
-    "true: a job without it is refused"
+    "true: Hven rejects jobs without this parameter"
     many: bool
-    "true: it may be given several times"
+    "true: a request can contain this parameter several times"
     default: RetypedText
-    "value if the request has none"
+    "value that Hven uses if a request does not contain this parameter"
     allowed: OneOrMore[RetypedText]
     "allowed values"
     minimum: float
@@ -98,7 +98,7 @@ class JobParameterSection(DescriptorSection, empty=True):
     unit: Text
     "unit of a number"
     description: Text
-    "what it means"
+    "meaning of the parameter"
 
 
 class JobResultSection(DescriptorSection):
@@ -109,7 +109,7 @@ class JobResultSection(DescriptorSection):
     type: Required[Text]
     "media type"
     optional: bool
-    "true: the file may be missing"
+    "true: the program need not write this file"
 
 
 class JobLimitSection(DescriptorSection):
@@ -122,7 +122,7 @@ class JobLimitSection(DescriptorSection):
     memory: RetypedText
     "address space of each process of the program, such as 2 GiB"
     disk: RetypedText
-    "maximum size of each file that it writes, or of each result that is fetched, such as 1 GiB"
+    "maximum size of each file that the program writes, or of each result that Hven fetches, such as 1 GiB"
     running: Annotated[int, Field(ge=1)]
     "maximum number of jobs that run at the same time on the whole site"
     waiting: Annotated[int, Field(ge=1)]
@@ -135,21 +135,21 @@ class JobTypeSection(DescriptorSection):
     title: Required[Text]
     "title in one line"
     description: Text
-    "what it does"
+    "what the job does"
     access: Literal["public", "private"]
-    "private: only for users who are logged in"
+    "public (the default), or private: only users who are logged in can run the job"
     command: Annotated[list[str], _parse_program_arguments]
-    "the program and its arguments; {NAME} stands for a parameter"
+    "the program and its arguments. Hven replaces {NAME} with the parameter NAME"
     remote: Text
     "address of the job list of another service, such as https://other.example/tap/async"
     send: dict[str, RetypedText]
-    "parameters that are always sent to the other service"
+    "parameters that Hven always sends to the other service"
     params: dict[str, JobParameterSection]
     "the parameters of a job"
     results: dict[str, JobResultSection]
-    "name of each result, and its file"
+    "results of a job, as 'name: file'"
     environment: dict[str, RetypedText]
-    "environment variables of the program; $NAME stands for a variable in the environment of the service"
+    "environment variables for the program. Hven replaces $NAME with the variable NAME of the server's environment"
     limits: JobLimitSection
     "what a job may use"
 

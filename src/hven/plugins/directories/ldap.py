@@ -87,8 +87,8 @@ class Options(BaseModel):
     each: str | None = Field(
         None,
         description=(
-            "A column. Each value that an entry has in this column becomes a row, and an entry without a value becomes "
-            "one row. If another column has several values, Hven joins them with `; `."
+            "A column whose values become separate rows. An entry without a value in this column becomes one row. In "
+            "the other columns, Hven joins several values with `; `."
         ),
         examples=["member_of"],
     )

@@ -167,7 +167,10 @@ class DocumentEnrichmentOptions(BaseModel):
     total: float = Field(
         600.0,
         gt=0,
-        description="Seconds that one run spends on fetching documents. The next run fetches the rest.",
+        description=(
+            "Maximum number of seconds that one run spends on fetching documents. The next run fetches the remaining "
+            "documents."
+        ),
         examples=[1800],
     )
     again: float = Field(

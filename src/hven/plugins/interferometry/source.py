@@ -35,8 +35,8 @@ class Options(HeaderSourceOptions):
         "granules",
         description=(
             "`granules` (default): one row for each combination of target, instrument mode and night. `files`: one "
-            "row for each file. Of this row, one column lists all targets of the file, and another column lists all "
-            "its instrument modes."
+            "row for each file. A single string lists all targets of the file, and another string lists all its "
+            "instrument modes."
         ),
         examples=["files"],
     )

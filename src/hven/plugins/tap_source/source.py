@@ -50,7 +50,7 @@ class Options(RunBudgetOptions):
     )
     adql: str | None = Field(
         None,
-        description="An ADQL query, instead of `table`.",
+        description="Instead of `table`: an ADQL query.",
         examples=["SELECT main_id, ra, dec FROM basic WHERE otype = 'Star'"],
     )
     columns: Texts | None = Field(

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 METADATA_CHECKS = parse_lint_checks("""
 meta.unit | error | VOUnits 1.1 sec. 2; VOTable 1.4 sec. 4.4 | W_VUNE E_VUNE
-    a unit is not valid in VOUnits
-    write it in VOUnits syntax
+    a unit cannot be parsed as a VOUnits unit
+    write the unit in VOUnits syntax
 meta.unit-form | warning | VOUnits 1.1 sec. 2 | W_VUNR W_VUNE
-    a unit is not in VOUnits syntax
+    a unit can be parsed, but is not in VOUnits syntax
     write the unit that the finding shows
 meta.unit-blank | warning | TAP 1.1 sec. 4
     a unit, UCD or utype consists only of spaces

@@ -21,8 +21,8 @@ class ArrayBinsSection(
     "unit of the quantity"
     centers: OneOrMore[RetypedText]
     (
-        "one value for each element, for example [10.5, 11.5], or the column that has these values for each sample. "
-        "For samples in files, the variables that contain these values"
+        "one value for each element, for example [10.5, 11.5], or the column that contains these values for each "
+        "sample. For samples in files, write the variables that contain these values instead of a column"
     )
     ranges: OneOrMore[OneOrMore[RetypedText]]
     (
@@ -90,7 +90,7 @@ class FileVariableSection(
         "before it, for example 2.DATA"
     )
     time: OneOrMore[Text]
-    "if the variables in 'of' have their own times: the time variables, one for each of them"
+    "if the variables in 'of' have different times: one time variable for each variable in 'of'"
     element: int
     "index in the last dimension, counted from 0, for example to select a polarisation"
     unit: Text
@@ -151,13 +151,16 @@ class TimeSeriesSection(
     )
     part: RetypedText
     (
-        "for samples in files: name or number of the table or array with the samples. Default: the first one that has "
-        "the time"
+        "for samples in files: name or number of the table or array with the samples. Default: the first table or "
+        "array that contains the time"
     )
     time: SampleTimeSection
     "column, or variable in the file, that contains each sample's time. Default: Hven finds the column by its UCD"
     parameters: OneOrMore[Text]
-    "columns, or variables in the file, that the data set contains, in this order. Default: all that are suitable"
+    (
+        "columns, or variables in the file, that the data set contains, in this order. Default: all suitable columns "
+        "or variables"
+    )
     variables: dict[str, FileVariableSection]
     (
         "for samples in files: parameters that do not correspond to exactly one variable in the file, for example "
