@@ -558,9 +558,9 @@ class ColumnGroupSection(DescriptorSection, name="group"):
     upper: Converted[Text]
     "the column that contains the upper bound or the upper error"
     origin: Converted[Text]
-    "column that says where the value comes from"
+    "the column that says where the value comes from"
     confidence: Converted[Text]
-    "column that says how certain the value is"
+    "the column that says how certain the value is"
     roles: Converted[dict[str, Text]]
     "further roles, as 'role: column'"
     columns: Converted[OneOrMore[Text]]

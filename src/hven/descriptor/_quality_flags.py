@@ -126,7 +126,7 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path}: this check compares rows with each other, so it cannot set a flag",
             rule_fields.places["flag"],
-            "remove 'flag'; then Hven rejects or counts such rows",
+            "remove 'flag'; without it, Hven rejects or counts such rows",
         )
 
 

@@ -185,7 +185,7 @@ def test_descriptions_of_tables_name_columns_by_the_same_rule(tmp_path):
 
 def test_one_table_of_a_description(site, tmp_path):
     (tmp_path / "schema.yaml").write_text(FELIS)
-    with pytest.raises(UsageError, match="describes no table Objekt") as caught:
+    with pytest.raises(UsageError, match="does not describe a table named Objekt") as caught:
         create_descriptor(site, "x", str(tmp_path / "schema.yaml"), table="Objekt")
     assert "Object" in caught.value.remedy
     assert list(draft_descriptor(site, tmp_path / "schema.yaml", table="OB*")["tables"]) == ["object"]

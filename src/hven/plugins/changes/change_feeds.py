@@ -159,11 +159,11 @@ def create_change_feed_request(
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot):
         raise NotFoundError(
-            f"Hven does not record changes of {name}, because it is not a stored table", remedy="query it with TAP"
+            f"Hven does not record changes to {name}, because it is not a stored table", remedy="query it with TAP"
         )
     if not table.primary or {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN} & set(table.primary):
         raise NotFoundError(
-            f"changes of {name} cannot be listed row by row, because its rows have no key",
+            f"changes to {name} cannot be listed row by row, because its rows have no key",
             remedy="query it with TAP",
         )
     row_conditions = collect_row_filters([table], principal, context.policies)

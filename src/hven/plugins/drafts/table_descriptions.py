@@ -116,7 +116,7 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
         if not tables:
             table_names = [table.name for table in description.tables]
             raise UsageError(
-                f"the {description.kind} describes no table {request.table}",
+                f"the {description.kind} does not describe a table named {request.table}",
                 remedy=suggest_spelling(request.table, table_names)
                 or f"choose one of its tables: {', '.join(table_names[:MAX_LISTED_TABLES])}",
             )

@@ -93,7 +93,7 @@ class _ProjectEndpoints:
             if project.name == name:
                 return project, own_role
         raise NotFoundError(
-            format_message("there is no project {name!r} here", name[:80]),
+            format_message("there is no project with the name {name!r}", name[:80]),
             remedy="see /projects for the list",
         )
 
