@@ -49,7 +49,9 @@ def _check_query_status(root: Any) -> None:
         if status == "OVERFLOW":
             raise InvalidDocumentError("it is a VOTable that was truncated (QUERY_STATUS=OVERFLOW)")
         if status == "ERROR":
-            raise InvalidDocumentError(f"it is a VOTable that reports an error: {' '.join((info.text or '').split())[:200]}")
+            raise InvalidDocumentError(
+                f"it is a VOTable that reports an error: {' '.join((info.text or '').split())[:200]}"
+            )
 
 
 DOCUMENT = DocumentForm(create_lookup=_create_xml_lookup)

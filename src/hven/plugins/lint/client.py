@@ -97,7 +97,7 @@ class LintHttpClient:
                 )
             answer = self.send_request("GET", answer.location)
         raise UserError(
-            f"{answer.url} XXREDIR",
+            f"{answer.url} redirects too often ({MAX_REDIRECTS} redirects)",
             remedy="give the address at the end of the redirects",
         )
 

@@ -85,7 +85,8 @@ class LiveDatabaseConnector(DatabaseConnector):
             return open_connection()
         except StorageError as error:
             raise StorageUnavailableError(
-                error.message, remedy="check the database; as soon as the database responds, Hven serves the tables again"
+                error.message,
+                remedy="check the database; as soon as the database responds, Hven serves the tables again",
             ) from error
 
 
