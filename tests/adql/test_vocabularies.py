@@ -81,7 +81,10 @@ def test_it_matches_columns():
             "gavo_vocmatch('product-type', 'imag', 'a')",
             "the vocabulary product-type has no term 'imag'; did you mean 'image'?",
         ),
-        ("gavo_vocmatch('product-type', 'qqq', 'a')", "use one of its terms: spatially-resolved-dataset, image"),
+        (
+            "gavo_vocmatch('product-type', 'qqq', 'a')",
+            "use one of its terms, such as spatially-resolved-dataset, image",
+        ),
         ("gavo_vocmatch('product-type', 'a' || 'b', 'a')", "argument 2 (term) must be written as a literal"),
         ("gavo_vocmatch('product-type', 'image', 5)", "argument 3 (matchagainst) must be a string"),
     ],

@@ -581,7 +581,7 @@ class FunctionBinder(TypeChecker, ABC):
             )
             first_terms = ", ".join(list(known_terms)[:MAX_NAMED_COLUMNS])
             remedy = suggest_spelling(term, known_terms) or format_message(
-                "use one of its terms: {known} ..", first_terms
+                "use one of its terms, such as {known}", first_terms
             )
             self.raise_bind_error(message, term_argument.text_offset, remedy)
         text_meta = ValueMetadata(STRING, constant=True, nullable=False)

@@ -428,8 +428,9 @@ class GranuleCompiler:
                 faults.add_error(
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
-                    "correct the unit, or convert the value in an expression; if a factor in a formula already "
-                    f"converts it, write without_unit(x); Hven then assumes that the result is in {column.unit}",
+                    "correct the unit, or convert the value in an expression; if the expression already multiplies a "
+                    "value x by a conversion factor, write without_unit(x) instead of x, and Hven assumes that the "
+                    f"result of the expression is in {column.unit}",
                 )
                 raise FaultReportedError
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)

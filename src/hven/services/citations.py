@@ -238,7 +238,7 @@ def _find_release(releases: Iterable[Release], collection: str, label: str) -> R
         if release.label.lower() == label.lower():
             return release
     message = format_message("{name} has no release {label!r}", collection, label[:40])
-    raise NotFoundError(message, remedy="see the list of releases on the page of the collection")
+    raise NotFoundError(message, remedy="see the list of releases on the collection's page")
 
 
 def _is_in_release(published_table: PublishedTable, collection: str, label: str) -> bool:

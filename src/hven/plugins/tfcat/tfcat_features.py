@@ -312,7 +312,7 @@ class _GeometryReader:
     def _parse_position(self, position: Any, json_path: str) -> Position:
         if type(position) is not list or len(position) != 2:
             reason = f"a position is a time and a frequency, not {json.dumps(position):.60}"
-            raise _GeometryError(json_path, reason, "write [time, frequency], two numbers")
+            raise _GeometryError(json_path, reason, "write two numbers: [time, frequency]")
         time: Any = parse_tfcat_time(position[0]) if self._system.iso else position[0]
         if not _is_number(time) or not _is_number(position[1]):
             reason = f"{json.dumps(position):.60} is not a pair of finite numbers"

@@ -43,7 +43,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
         if principal.is_anonymous:
             raise UnauthenticatedError(
-                "only users who are logged in can have addresses signed", remedy="log in, or send a token"
+                "only users who are logged in can request signed addresses", remedy="log in, or send a token"
             )
         base = services.get_base_url(request, site.settings)
         sent_address = params.read_one("URL") or ""

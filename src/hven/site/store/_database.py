@@ -558,7 +558,7 @@ class StateDatabase:
                 f"the system state {self.display_address} has format {format_number}, which is older than "
                 "Hven 0.1.0 and cannot be upgraded"
             )
-            raise StorageError(message, remedy="move the system state away and ingest again")
+            raise StorageError(message, remedy="move the system state out of the way, then ingest again")
         for step in steps:
             UPGRADE_STEPS[step](connection)
             update_meta_value(connection, "format", str(step + 1))
