@@ -23,9 +23,9 @@ REFUSED = {
         "uses only columns of the outer query",
         45,
     ),
-    "SELECT id FROM stars WHERE NULL BETWEEN 1 AND 'a'": ("compares a number", 47),
-    "SELECT id FROM stars WHERE NULL IN (1, 'a')": ("compares a number", 40),
-    "SELECT id FROM stars WHERE NULL NOT IN (id, name)": ("compares a number", 45),
+    "SELECT id FROM stars WHERE NULL BETWEEN 1 AND 'a'": ("cannot compare a number", 47),
+    "SELECT id FROM stars WHERE NULL IN (1, 'a')": ("cannot compare a number", 40),
+    "SELECT id FROM stars WHERE NULL NOT IN (id, name)": ("cannot compare a number", 45),
 }
 
 

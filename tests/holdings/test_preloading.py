@@ -114,7 +114,7 @@ def test_a_model_opens_no_database_besides_the_store(tmp_path: Path) -> None:
             state = preloaded_site.get_published_state()
             relation = state.tables_by_name["s.stars"].relation
             assert relation is not None
-            with pytest.raises(StorageUnavailableError, match="when the server's workers have started"):
+            with pytest.raises(StorageUnavailableError, match="after the server's workers have started"):
                 preloaded_site.engines.find_engine(relation)
             preloaded_site.prepare_forks()
             assert other_engine.opened == opened

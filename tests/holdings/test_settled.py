@@ -101,7 +101,7 @@ def test_ceilings_of_hosts_elsewhere_are_taken_up(place: Path, server: Site) -> 
     soon()
     says(place, FIRST + "[ceilings]\n'far.example' = 0.01\n")
     wait_until(lambda: server.settings.ceilings == {"far.example": 0.01})
-    with pytest.raises(ServiceBusyError, match=r"Hven sends far\.example at most 0\.01 requests a second"):
+    with pytest.raises(ServiceBusyError, match=r"Hven sends at most 0\.01 requests a second to far\.example"):
         soon()
     assert server.reloadable_settings.pending_restart == ()
     says(place, FIRST)

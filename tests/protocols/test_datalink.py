@@ -336,7 +336,7 @@ FAULTS = {
     "{semantics: preview, from: previews, where: previews.obs = target.obs_id, order: previews.frek, text: a}": "tables.main.links[1].order: no column 'frek' in previews; did you mean 'freq'?",
     '{semantics: preview, from: previews, where: previews.obs = obs_id, text: "{previews.pngs}"}': "tables.main.links[1].text: no column 'pngs' in previews; did you mean 'png'?",
     "{semantics: preview, from: previews, where: previews.obs = obs_id, text: a, description: \"{IN_UNIT(previews.freq, 'm/s')}\"}": "tables.main.links[1].description: IN_UNIT: Hz cannot be converted to m/s: s**-1 is not m/s; write a VOUnits unit that Hz can be converted to",
-    "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > compares a string (column fits) with a number (3); convert one of the two with CAST",
+    "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > cannot compare a string (column fits) with a number (3); convert one of the two with CAST",
     '{semantics: this, text: "{UPPER(target.obs)}"}': "tables.main.links[1].text: the table has no column 'obs'; did you mean 'obs_id'?",
 }  # fmt: skip
 

@@ -132,7 +132,7 @@ def test_a_query_runs_once_for_columns_and_rows(tmp_path):
     assert [str(column.type) for column in source.list_columns()] == ["int64"]
     assert table(source, ["n", ROW_NUMBER_COLUMN]).to_pylist() == [{"n": k, ROW_NUMBER_COLUMN: k} for k in (1, 2, 3)]
     assert asked == ["SELECT n FROM a.b"]
-    with pytest.raises(SourceError, match="needs a site"):
+    with pytest.raises(SourceError, match="can run only in a site"):
         query.open(query.Options(adql="SELECT 1"), SourceContext(directory=tmp_path))
 
 

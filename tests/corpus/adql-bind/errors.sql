@@ -65,11 +65,11 @@ SELECT name || id FROM stars
 
 --# number beside a string
 SELECT * FROM stars WHERE id = '5'
---! line 1, column 27: = compares a number (column id) with a string ('5'); write 5 without quotes
+--! line 1, column 27: = cannot compare a number (column id) with a string ('5'); write 5 without quotes
 
 --# column beside a string
 SELECT * FROM stars WHERE rmag > name
---! line 1, column 27: > compares a number (column rmag) with a string (column name); convert one of the two with CAST
+--! line 1, column 27: > cannot compare a number (column rmag) with a string (column name); convert one of the two with CAST
 
 --# geometry compared
 SELECT * FROM stars WHERE POINT(ra, dec) = POINT(1, 2)
@@ -161,7 +161,7 @@ SELECT * FROM stars JOIN photometry USING (flux)
 
 --# USING columns of other kinds
 SELECT * FROM stars JOIN photometry USING (id, name)
---! line 1, column 15: USING (name) compares a string (column name) with a number (column name); convert one of the two with CAST
+--! line 1, column 15: USING (name) cannot compare a string (column name) with a number (column name); convert one of the two with CAST
 
 --# ON sees only its own tables
 SELECT s.id FROM stars AS s, photometry AS p JOIN labels AS n ON n.id = s.id
@@ -205,7 +205,7 @@ SELECT CONTAINS(ra, CIRCLE(1, 2, 3)) FROM stars
 
 --# geometry as a condition
 SELECT * FROM stars WHERE NOT CONTAINS(POINT(ra, dec), CIRCLE(1, 2, 3)) = 'yes'
---! line 1, column 31: = compares a number (CONTAINS(..)) with a string ('yes'); convert one of the two with CAST
+--! line 1, column 31: = cannot compare a number (CONTAINS(..)) with a string ('yes'); convert one of the two with CAST
 
 --# LIKE of a number
 SELECT * FROM stars WHERE id LIKE '5%'

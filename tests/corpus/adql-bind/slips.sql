@@ -342,11 +342,11 @@ SELECT ra, COUNT(*) FROM stars
 
 --# 86
 SELECT ra FROM stars WHERE name = 5
---! line 1, column 28: = compares a string (column name) with a number (5); convert one of the two with CAST
+--! line 1, column 28: = cannot compare a string (column name) with a number (5); convert one of the two with CAST
 
 --# 87
 SELECT ra FROM stars WHERE id = '5'
---! line 1, column 28: = compares a number (column id) with a string ('5'); write 5 without quotes
+--! line 1, column 28: = cannot compare a number (column id) with a string ('5'); write 5 without quotes
 
 --# 88
 SELECT name + 'x' FROM stars

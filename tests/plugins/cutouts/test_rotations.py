@@ -120,7 +120,7 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
 def test_the_budget_of_the_disk_is_told_before(tmp_path: Path) -> None:
     with make_prepared_site(tmp_path, more='disk_budget = "4 MB"') as site:
         (site.settings.var_directory / "more").write_bytes(bytes(3_500_000))
-        with pytest.raises(StorageError, match=r"parts\.fits needs about 720 KB, and"):
+        with pytest.raises(StorageError, match=r"parts\.fits needs about 720 KB, but"):
             rotations.create_rotated_copies(
                 ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, "cubes", "parts.fits"
             )

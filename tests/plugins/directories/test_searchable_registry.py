@@ -400,4 +400,4 @@ tables:
             assert (told["harvested"], told["lacking"], told["others"]) == (told["records"], [], [])
             assert told["records"] >= 6
             (publisher / "hven.toml").write_text((publisher / "hven.toml").read_text() + "[registry]\nauthorities = ['later.example']\n")  # fmt: skip
-            assert "not there: ivo://later.example\n" in run_hven(*asks, expected_code=1).stdout
+            assert "missing from the registry: ivo://later.example\n" in run_hven(*asks, expected_code=1).stdout

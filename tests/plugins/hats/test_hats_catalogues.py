@@ -154,7 +154,7 @@ HARM = {
     "a gap": (lambda where: _first(where).unlink(), "has no file"),
     "no Parquet": (lambda where: _first(where).write_text("PAR1"), "not a readable Parquet file"),
     "an overlap": (lambda where: (where / "partition_info.csv").write_text("Norder,Npix\n1,4\n0,1\n"), "overlap"),
-    "another type": (_change_column_type, "the column mag is"),
+    "another type": (_change_column_type, "the column mag has the type"),
     "other cells": (_copy_leaf_over_another, "cells outside the partition of this file"),
 }
 

@@ -76,4 +76,4 @@ def test_check_names_the_package(directory: Path) -> None:
     reason = "belongs to the plug-in package heritage, which `plugins`"
     assert f"stars.yaml:3:17: services: 'endpoints' {reason} in hven.toml does not list" in told
     assert f"stars.yaml:9:5: tables.main: 'endpoints' {reason} in hven.toml does not list" in told
-    assert f"hven.toml:3: alias: {reason} does not list" in told
+    assert f"hven.toml:3: alias: the setting {reason} does not list" in told

@@ -496,7 +496,7 @@ def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
         assert anna("POST", name, build_zip(good), content_type="application/zip").status == 201, "the same again"
         before = sorted(str(path) for path in there.rglob("*"))
         for members, status, words in (
-            ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "the file a.fits already exists"),
+            ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "a.fits' already exists"),
             ({"c.fits": second.read_bytes(), "d.fits": first.read_bytes()[:3000]}, 400, "d.fits"),
             (
                 {"c.fits": second.read_bytes(), "../d.fits": first.read_bytes()},
