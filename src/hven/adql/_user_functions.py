@@ -383,8 +383,8 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "(t TIMESTAMP, n INTEGER) -> TIMESTAMP",
         "(mjd NUMERIC{d?}, n INTEGER) -> TIMESTAMP",
         doc=(
-            "The time n calendar months after a timestamp or a modified Julian date. The day and time stay the same, "
-            "except that a day that the new month does not have becomes the month's last day."
+            "The time n calendar months after a timestamp or a modified Julian date. The day and time stay the same. "
+            "If the new month has no such day, the result is its last day."
         ),
         ucd="same",
         example="CAST(ADD_MONTHS('2024-08-31T12:00:00', 6) AS VARCHAR) is '2025-02-28T12:00:00'",

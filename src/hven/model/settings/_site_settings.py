@@ -298,7 +298,7 @@ class Settings:
         (), "one of several portals over the same collections. Each portal has its own name"
     )
     projects: tuple[ProjectSettings, ...] = define_setting(
-        (), "a project: a group of people who share collections. Each project has its own name"
+        (), "a group of people who share collections. Each project has its own name"
     )
     brought: Mapping[str, Any] = field(default_factory=dict)
 

@@ -83,7 +83,7 @@ SilenceSeconds = Annotated[
     Field(
         gt=0,
         le=86_400,
-        description="Hven aborts a request if it receives no byte for this many seconds.",
+        description="Hven aborts a request if it receives no data for this many seconds.",
         examples=[60],
     ),
 ]
@@ -94,7 +94,7 @@ AttemptCount = Annotated[
         le=20,
         description=(
             "Maximum number of times that Hven sends a request. Hven repeats a request if its failure may be "
-            "temporary, for example if the service sends no response, status 503 or a truncated response."
+            "temporary, for example if the service doesn't respond, or sends status 503 or a truncated response."
         ),
         examples=[3],
     ),
