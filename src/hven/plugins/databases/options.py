@@ -45,7 +45,7 @@ class Options(BaseModel):
     seconds: float = Field(
         600,
         gt=0,
-        description="MariaDB: Hven aborts the run if the server sends no byte for this many seconds.",
+        description="MariaDB: Hven aborts the run if the server sends no data for this many seconds.",
         examples=[120],
     )
     longest: int = Field(

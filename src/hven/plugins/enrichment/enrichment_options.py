@@ -129,16 +129,16 @@ class DocumentEnrichmentOptions(BaseModel):
     modified: str | None = Field(
         None,
         description=(
-            "Column (a time or a number) whose value changes when the document changes, so that Hven fetches the "
-            "document again. Hven fetches newer documents first."
+            "Column of times or numbers. If its value changes, Hven fetches the document again. Hven fetches newer "
+            "documents first."
         ),
         examples=["last_mod_date"],
     )
     format: str = Field(
         "header",
         description=(
-            "Format of the documents: `header` (a FITS header: cards of 80 columns, lines, the `<pre>` of a page, or "
-            "the beginning of a file), `json`, `xml`, or a form that a plug-in adds."
+            "Format of the documents: `header`, `json`, `xml`, or a format that a plug-in adds. A `header` is a FITS "
+            "header in any form: cards of 80 columns, lines, the `<pre>` of a page, or the beginning of a file."
         ),
         examples=["json"],
         json_schema_extra=_add_form_names,

@@ -40,7 +40,7 @@ class PartitionSettings:
 
     partitions: int = define_setting(
         4 * 1024**3,
-        "number of bytes on disk, in var/tiles, for table partitions that clients have read as HATS. Hven deletes the "
+        "maximum size of the table partitions in var/tiles that clients have read as HATS, in bytes. Hven deletes the "
         "least recently used partitions first",
         ge=1024**2,
         size=True,

@@ -120,6 +120,6 @@ class EndpointSection(
     )
     archives: dict[str, Literal["tar", "zip"]]
     (
-        "for 'like: sitools2', the archive formats, each under the last part of its address. Default: {plugin02: tar, "
-        "plugin03: zip}"
+        "for 'like: sitools2': the last part of each archive's address, with the archive's format. Default: "
+        "{plugin02: tar, plugin03: zip}"
     )

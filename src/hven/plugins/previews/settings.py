@@ -18,8 +18,8 @@ class PictureCacheSettings:
     pictures: int = define_setting(
         512 * 1024**2,
         (
-            "number of bytes on disk, in var/previews, for pictures of files, wherever the files are. Hven deletes the "
-            "least recently used pictures first"
+            "maximum size of the pictures of files in var/previews, in bytes. Hven deletes the least recently used "
+            "pictures first"
         ),
         ge=1024**2,
         size=True,

@@ -34,7 +34,7 @@ epn.missing-column | error | EPN-TAP 2.0 sec. 3 | E_PN0C
     add the column; it may be NULL unless the standard says otherwise
 epn.type | error | EPN-TAP 2.0 sec. 3 | E_PNDE
     a column's datatype differs from the standard
-    use char for text, short, int or long for integers, and float or double for floats
+    use char for text; short, int or long for integers; float or double for floats
 epn.precision | error | EPN-TAP 2.0 sec. 2.3 | E_PNDE
     a Julian Date is not in double precision
     use double, because float stores Julian Dates only to a quarter of a day

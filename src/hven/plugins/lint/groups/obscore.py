@@ -97,7 +97,7 @@ obscore.polarization | error | ObsCore 1.1 appendix B.6.5
     pol_states is not in the standard's form
     write /I/Q/U/V/ in the standard's order, or NULL
 obscore.polarization-number | warning | ObsCore 1.1 appendix B.6.5
-    pol_xel is not the number of pol_states
+    pol_xel is not the number of states in pol_states
     write the number of states, or 0 if there are none
 obscore.timestamp | error | ObsCore 1.1 appendix B; DALI 1.1 sec. 3.3.3
     a date is not an ISO time
