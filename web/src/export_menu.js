@@ -261,9 +261,10 @@ export function describeArchive({ files: count, bytes, missing }, { t, language 
     files: formatNumber(count),
     size: formatBytes(bytes, language),
   });
-  return missing
-    ? `${archiveText}; ${t("{missing} are not available to you; the archive lists them", { missing: formatNumber(missing) })}`
-    : archiveText;
+  const missingText = t("{missing} are not available to you; the archive lists them", {
+    missing: formatNumber(missing),
+  });
+  return missing ? `${archiveText}; ${missingText}` : archiveText;
 }
 
 /**

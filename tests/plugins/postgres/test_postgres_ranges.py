@@ -87,7 +87,7 @@ def test_rows_that_were_given_are_not_given_again(engine, relations, monkeypatch
     execution = asked.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=1000))
     with pytest.raises(
         EvaluationError,
-        match=r"out of the range of DOUBLE PRECISION \((over|under)flow\), after rows had been returned",
+        match=r"after rows had been returned: .* out of the range of DOUBLE PRECISION \((over|under)flow\)",
     ) as error:
         assert sum(batch.num_rows for batch in execution) < MANY
     assert "run the query again" in error.value.remedy

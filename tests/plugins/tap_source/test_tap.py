@@ -368,7 +368,8 @@ def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
     got = source.read_batches(["id"])
     assert next(got).num_rows == 399  # a page that was there; nobody publishes it
     with pytest.raises(
-        SourceError, match=r"127\.0\.0\.1: the service returned status 503: Service Unavailable come back later, after 3 tries"
+        SourceError,
+        match=r"127\.0\.0\.1: the service returned status 503: Service Unavailable come back later, after 3 tries",
     ):
         list(got)
     proxy.default_change = close_connection
