@@ -334,7 +334,7 @@ def _read_properties(root: ET.Element) -> dict[str, str]:
 
 def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[PacketVariable, ...]:
     if next((element.tag for element in root if element.tag != "properties"), "") != "x":
-        raise ServerFaultError("a packet of the stream does not begin with x")
+        raise ServerFaultError("a packet description in the stream does not begin with the element `x`")
     elements = [element for element in root if element.tag in {"x", "y", "z", "yscan"}]
     return tuple(_read_variable(element, inherited_properties) for element in elements)
 
