@@ -123,6 +123,12 @@ def _is_working(pid: int) -> bool:
     return ticks() != before
 
 
+def _is_stopped(pid: int) -> bool:
+    """Return whether all threads of a process are stopped: the signal reaches each of them by itself."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(") ")[2][0] == "T" for thread in threads)
+
+
 def _sockets(pid: int) -> int:
     found = 0
     for name in Path(f"/proc/{pid}/fd").iterdir():
@@ -142,6 +148,7 @@ def test_what_one_worker_took_while_the_other_slept_becomes_both_ones(tmp_path: 
             stack.callback(connection.close)
         os.kill(slept, signal.SIGSTOP)
         try:
+            wait_until(lambda: _is_stopped(slept))  # until then, it accepts connections
             # without a request: the worker that takes them may close some of them after an answer
             for connection in connections:
                 connection.connect()
