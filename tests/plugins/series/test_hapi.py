@@ -359,6 +359,18 @@ def test_samples_are_those_of_the_source(client: Client, source: pa.Table, kind:
     np.testing.assert_array_equal(np.array(found["cube"]).reshape(-1, 6), np.array(expected["cube"].to_pylist()))
 
 
+def test_an_interval_between_two_samples_has_no_binary_rows(client: Client) -> None:
+    """The parameter `flag` is a text, whose length no row shows."""
+    answer = client.get(
+        "/hapi/data",
+        dataset="goes_xrs",
+        start="2003-10-28T00:00:20.200Z",
+        stop="2003-10-28T00:00:20.300Z",
+        format="binary",
+    )
+    assert (answer.status, answer.body) == (200, b"")
+
+
 def test_a_long_answer_is_read_by_windows(client: Client, source: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {"dataset": "goes_xrs", "start": "2003-10-28T00:00:00.123Z", "stop": "2003-10-28T05:33:20.123Z"}  # fmt: skip
     whole = client.get("/hapi/data", **given)

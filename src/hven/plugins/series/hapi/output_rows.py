@@ -204,13 +204,14 @@ def _convert_binary_values(array: pa.Array, parameter: SampleParameter) -> Any:
     elements = _flatten_elements(array, parameter)
     if parameter.value_kind == "string":
         filled_texts = literal.fill_nulls(elements.cast(_STRING_TYPE), parameter.fill or "")
-        texts = np.asarray(filled_texts.cast(pa.binary()), "S")
-        if texts.dtype.itemsize > parameter.byte_length:
+        longest = pc.max(pc.binary_length(filled_texts)).as_py() or 0
+        if longest > parameter.byte_length:
             message = (
-                f"{parameter.name} has strings of {texts.dtype.itemsize} bytes, which is more than the stated "
+                f"{parameter.name} has strings of {longest} bytes, which is more than the stated "
                 f"{parameter.byte_length}"
             )
             raise ValueError(message)
+        texts = np.asarray(filled_texts.cast(pa.binary()), f"S{parameter.byte_length}")
         return texts.reshape(-1, *parameter.dimensions)
     if parameter.value_kind == "double":
         numbers = elements.cast(pa.float64())
