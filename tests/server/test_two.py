@@ -34,6 +34,13 @@ def csv(version: int) -> str:
     return "id,v\n" + "".join(f"{number},{version if number < 3 else 0}\n" for number in range(50))
 
 
+def replace_stars(path: Path, version: int) -> None:
+    """Replace the file in one step: the schedule may read it at any time."""
+    new_file = path.with_suffix(".new")
+    new_file.write_text(csv(version))
+    new_file.replace(path)
+
+
 def phases(server: ServerProcess) -> Counter[str]:
     status, _, body = server.get("/tap/async", LAST=1000)
     assert status == 200
@@ -62,7 +69,7 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
             with closing(sqlite3.connect(site / "var" / "hven.sqlite")) as store:
                 assert store.execute("SELECT DISTINCT attempts FROM jobs").fetchall() == [(1,)], "each ran once"
             for version in (1, 3):
-                stars.write_text(csv(version))
+                replace_stars(stars, version)
                 for server in (one, two):  # by the one schedule that both have
                     wait_until(lambda server=server, version=version: server.ask(BOTH) == [[50, version]], 120)  # type: ignore[misc]
             with closing(sqlite3.connect(site / "var" / "hven.sqlite")) as store:
@@ -72,7 +79,7 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
             for pid in two.list_workers():
                 os.kill(pid, signal.SIGKILL)
             assert one.ask(BOTH) == [[50, 3]]
-        stars.write_text(csv(9))
+        replace_stars(stars, 9)
         wait_until(lambda: one.ask(BOTH) == [[50, 9]], 180)
         begin(one)
         wait_until(lambda: phases(one) == Counter(COMPLETED=13), 120)
