@@ -155,9 +155,9 @@ def write_package_table() -> str:
         door = ast.get_docstring(ast.parse((SOURCE / one / "__init__.py").read_text(encoding="utf-8"))) or ""
         names = sorted(module.split(".", 2)[2] for module in measure_source().public[one])
         if one == "plugins":
-            names = ["a package for each, found by its record"]
+            names = ["one package for each plug-in, found by its record"]
         elif one in PLUGIN_PACKAGES:
-            names = ["a file for each, found by its name"]
+            names = ["one file for each, found by its name"]
         lines.append(f"| `{one}` | {door.splitlines()[0]} | {', '.join(names)} |")
     return "\n".join(lines)
 

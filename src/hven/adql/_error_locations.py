@@ -76,11 +76,11 @@ def locate_evaluation_error(
         locations = _format_locations(query_text, text_offsets)
         view_location = _format_location(query_text, view_offsets[0])
         message = format_message(
-            "{message} (in one of the {what} at {shown}, or in the view that is read at {place})",
+            "{message} (in the view that is read at {place}, or in these {what}: {shown})",
             error.message,
+            view_location,
             suspect_kind,
             locations,
-            view_location,
         )
         return EvaluationError(message, remedy=error.remedy)
     if view_offsets:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._file_contents import DescriptorFileReader
 from hven.descriptor._keys import ASSIGNMENT_KEYS
-from hven.descriptor.value_schema import FaultCollector, describe_value
+from hven.descriptor.value_schema import FaultCollector, describe_value, join_choices
 from hven.descriptor.written_yaml import (
     LocatedYamlList,
     LocatedYamlMap,
@@ -471,7 +471,7 @@ def _apply_frame_variant(base: LocatedYamlMap, table: LocatedYamlMap, faults: Fa
     chosen_variant = variants.get(frame)
     if chosen_variant is None:
         faults.add_error(
-            f"`frame` must be one of {', '.join(variants)}, not {str(frame)!r}",
+            f"`frame` must be {join_choices(variants)}, not {str(frame)!r}",
             frame.place,
             suggest_spelling(frame, variants),
         )

@@ -167,8 +167,8 @@ def read_sync_policy(
             f"{where}: an edit that leaves the watermark unchanged is found only when Hven reads everything; 'full', "
             "which sets how often Hven does that, is missing",
             sync_fields.places["watermark"],
-            "write `full: 7 d`; or `deletions: blocks` (PostgreSQL), which finds every edit; or `full: never`, if "
-            "every write changes the watermark",
+            "write `full: 7 d`, or, on PostgreSQL, `deletions: blocks`, which finds every edit; if every write changes "
+            "the watermark, write `full: never`",
         )
     guard = sync_fields.get("guard", {})
     return SyncPolicy(

@@ -28,7 +28,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property, partial
 from itertools import pairwise
@@ -277,6 +277,25 @@ def read_number(
     return parsed_number
 
 
+def join_choices(choices: Iterable[str]) -> str:
+    """Join the words from which a value is chosen, as in ``a, b or c``.
+
+    Parameters
+    ----------
+    choices
+        At least one word.
+
+    Returns
+    -------
+    text
+        The words in the order given.
+    """
+    *earlier, last = choices
+    if not earlier:
+        return last
+    return f"{', '.join(earlier)} or {last}"
+
+
 def read_choice(value: Any, key_path: str, faults: FaultCollector, *, choices: tuple[str, ...]) -> str | None:
     """Return one of a few words."""
     if isinstance(value, LocatedYamlScalar) and str(value) in choices:
@@ -285,7 +304,7 @@ def read_choice(value: Any, key_path: str, faults: FaultCollector, *, choices: t
         hint = suggest_spelling(str(value), choices)
     else:
         hint = ""
-    faults.add_error(f"{key_path} must be one of {', '.join(choices)}, not {describe_value(value)}", value.place, hint)
+    faults.add_error(f"{key_path} must be {join_choices(choices)}, not {describe_value(value)}", value.place, hint)
     return None
 
 

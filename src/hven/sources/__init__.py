@@ -1,4 +1,4 @@
-"""Sources of rows: the `Source` contract; each kind of source has a module of its name.
+"""Sources of rows: the `Source` contract; each kind of source is a module with the kind's name.
 
 A source module has `Options` (a pydantic model: what a descriptor may state under ``source:``) and
 ``open(options, context) -> Source``. Sources yield Arrow batches with flat memory, never rows.

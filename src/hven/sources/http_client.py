@@ -163,7 +163,7 @@ def download_file(
                     received_bytes += len(part)
                     if received_bytes > byte_limit:
                         raise TooLargeError(
-                            f"{_redact_url(url)} has more than {byte_limit:,} bytes",
+                            f"{_redact_url(url)} is larger than {byte_limit:,} bytes",
                             remedy="download it yourself and use the file",
                         )
                     file.write(part)

@@ -135,7 +135,7 @@ FAULTS = [
         "jobs/bad.yaml:3:10: params.width: the name of a parameter must be in capitals: 'WIDTH'",
     ),
     (C + "params: {PHASE: }\n", "jobs/bad.yaml:3:10: params.PHASE: every job already has a parameter PHASE"),
-    (C + "params: {A: {type: number}}\n", "jobs/bad.yaml:3:20: params.A.type must be one of"),
+    (C + "params: {A: {type: number}}\n", "jobs/bad.yaml:3:20: params.A.type must be "),
     (
         C + "params: {A: {minimum: 3}}\n",
         "jobs/bad.yaml:3:14: params.A.minimum is only for numbers, but the type is string",

@@ -180,7 +180,7 @@ def test_identifiers_have_checksums() -> None:
         ('ror: "https://ror.org/02feahw73"}\n  - {', 'ror: "https://ror.org/02feahw74"}\n  - {', "warning psz2.yaml:6: creators: ror is left out"),
         ("relation: Cites", "relation: Cite", "error psz2.yaml:12: related: 'Cite' is not a DataCite relation"),
         ('"arXiv:1502.01598"', '"1502.01598"', "error psz2.yaml:12: related: '1502.01598' is not an identifier of a work"),
-        ("role: DataCurator", "role: Curator", "error psz2.yaml:9: contributors.role must be one of"),
+        ("role: DataCurator", "role: Curator", "error psz2.yaml:9: contributors.role must be "),
         ("licence: CC-BY-4.0", "doi: uraniborg", "warning psz2.yaml:16: doi: 'uraniborg' is not a DOI"),
     ],
 )  # fmt: skip

@@ -233,7 +233,7 @@ def test_the_guides_lines_are_those_that_are_lacking(tmp_path: Path) -> None:
     lines = [one.strip() for one in told.splitlines() if one.startswith("    ")]
     assert [one.partition(" = ")[0] for one in lines] == ["authority", "public_url", "contact_email", "[registry]", "organisation"]  # fmt: skip
     toml.write_text("\n".join(lines))
-    assert "has all settings that registries need" in run_hven("register", "--site", tmp_path / "site").stdout
+    assert "has all the settings that registries need" in run_hven("register", "--site", tmp_path / "site").stdout
     assert (
         "https://vo.your-institute.example/oai in the form" in run_hven("register", "--site", tmp_path / "site").stdout
     )
@@ -262,7 +262,7 @@ def test_answers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(sys, "stdin", Terminal('idoc\nvo@idoc.example https://idoc.example\nInstitut "é"\n'))
     assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
     out, err = capsys.readouterr()
-    assert "has all settings that registries need" in out
+    assert "has all the settings that registries need" in out
     assert len(re.findall(r"The (authority|registry|organisation)\b", err)) == 3  # questions
     found = settings.load_settings(toml.parent)
     assert (found.authority, found.public_url, found.contact_email, found.registry.organisation) == ("idoc", "https://idoc.example", "vo@idoc.example", 'Institut "é"')  # fmt: skip

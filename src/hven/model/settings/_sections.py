@@ -443,7 +443,7 @@ class ScheduleSettings:
         None,
         (
             "maximum delay, in seconds, of a run that was missed because no server was running. If the delay would be "
-            "longer, Hven skips the run. Default: Hven always makes up for missed runs, with a single run"
+            "longer, Hven skips the run. Default: no maximum; Hven replaces all missed runs with one run"
         ),
         ge=0,
     )

@@ -17,7 +17,7 @@ class ArchiveLimits:
 
     archive_files: int = define_setting(20_000, "maximum number of files in an archive", ge=1)
     archive_bytes: int = define_setting(
-        100 * 1024**3, "maximum size in bytes of all files in an archive", ge=1, size=True
+        100 * 1024**3, "maximum total size of the files in an archive, in bytes", ge=1, size=True
     )
 
 

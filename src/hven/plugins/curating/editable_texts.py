@@ -281,7 +281,7 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
     first_part = text.parts[0]
     title, _ = split_first_heading(new_texts.get(first_part.name, ""))
     if not title:
-        raise UserError("the news item has no title", remedy="begin the text with a line '# Title'")
+        raise UserError("the news item has no title", remedy="begin the text with a line such as '# Title'")
     words = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60].rstrip("-") or "news"
     name = f"{news_date.isoformat()}-{slug}"

@@ -336,7 +336,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         if encoding_option and not self.dialect.recoding_template:
             raise SourceError(
                 f"{self.dialect.name} does not support `encoding`",
-                remedy="leave it out, or convert the strings in `query`",
+                remedy="leave it out, or let the SQL in `query` convert the strings",
             )
         if encoding_option in {"utf-8", "utf8", "utf8mb3"}:
             return MARIADB_UTF8

@@ -1,4 +1,4 @@
-"""Read documents from Elasticsearch (7, 8, 9) or OpenSearch through the REST interface, as of one point in time."""
+"""Read documents from Elasticsearch (7, 8, 9) or OpenSearch through REST, as they were at one point in time."""
 
 from __future__ import annotations
 

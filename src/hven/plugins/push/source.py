@@ -1,4 +1,4 @@
-"""Read rows that clients push to ``/push/schema.table``. Of rows with the same key, Hven publishes only the last."""
+"""Read rows that clients push to ``/push/schema.table``. Of several rows with the same key, Hven publishes the last."""
 
 from __future__ import annotations
 

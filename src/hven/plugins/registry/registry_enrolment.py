@@ -63,7 +63,7 @@ def print_registration_guide(context: typer.Context, settings: Settings) -> None
         )
         steps.insert(0, write_step)
     else:
-        print(f"{file} has all settings that registries need.")
+        print(f"{file} has all the settings that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
     print(f"For HAPI's list of servers: {format_command(context, 'register', '--hapi')}")
 
@@ -96,7 +96,7 @@ def complete_settings_by_prompt(settings: Settings) -> Settings:
     if not sys.stdin.isatty():
         raise UsageError(
             "--write asks questions, but this is not a terminal",
-            remedy="run hven register, and paste the lines that it prints",
+            remedy="run hven register, and paste the lines that it prints into hven.toml",
         )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():
@@ -155,7 +155,7 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
         raise UserError(
             f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because it uses a form of TOML that "
             "Hven cannot edit",
-            remedy="run hven register, and paste the lines that it prints",
+            remedy="run hven register, and paste the lines that it prints into hven.toml",
         )
     return text
 

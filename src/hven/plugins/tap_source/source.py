@@ -90,7 +90,7 @@ class Options(RunBudgetOptions):
         if (self.table is None) == (self.adql is None):
             raise ValueError("give either `table` or `adql`")
         if self.token is not None and self.login is not None:
-            raise ValueError("give either `token` or `login`")
+            raise ValueError("give `token` or `login`, not both")
         return self
 
 

@@ -324,7 +324,7 @@ def _check_job_deletion(service: ExaminedTapService, collector: FindingCollector
     later_answer = service.client.send_get(job_url)
     if later_answer.status != 404:
         collector.add_finding(
-            "uws.delete", f"the job then returns status {later_answer.status}", value=later_answer.status
+            "uws.delete", f"after DELETE, the job's URL returns status {later_answer.status}", value=later_answer.status
         )
 
 
@@ -334,7 +334,8 @@ def _check_job_deletion_by_post(service: ExaminedTapService, collector: FindingC
     later_answer = service.client.send_get(job_url)
     if answer.status not in {200, 303} or later_answer.status != 404:
         detail = (
-            f"POST ACTION=DELETE returns status {answer.status}, and the job then returns status {later_answer.status}"
+            f"POST ACTION=DELETE returns status {answer.status}, and the job's URL then returns status "
+            f"{later_answer.status}"
         )
         collector.add_finding("uws.delete", detail, value=answer.status)
         service.client.send_request("DELETE", job_url)

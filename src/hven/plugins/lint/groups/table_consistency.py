@@ -64,7 +64,7 @@ tables.field-xtype | warning | TAP 1.1 sec. 2.7.3, 4.3 | W_DRXT
     send the declared metadata
 tables.cell | error | VOTable 1.4 sec. 5; 6
     a cell does not have the datatype of its FIELD
-    send values of the datatype of the FIELD
+    send values of the FIELD's datatype
 """)
 MAX_TABLES = 200  # asked for a row at most
 TAP_1_0_DATATYPES = {

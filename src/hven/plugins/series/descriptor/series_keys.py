@@ -87,10 +87,10 @@ class FileVariableSection(
     (
         "variable in the file, or several variables whose elements Hven concatenates. Default: the variable that has "
         "the parameter's name. For a variable in another part of the file, write the name or number of that part "
-        "before it, for example 2.DATA"
+        "and a dot before the variable's name, for example 2.DATA"
     )
     time: OneOrMore[Text]
-    "if the variables in 'of' have different times: one time variable for each variable in 'of'"
+    "one time variable for each variable in 'of', if these variables have different times"
     element: int
     "index in the last dimension, counted from 0, for example to select a polarisation"
     unit: Text
