@@ -10,7 +10,7 @@ import pytest
 MISSING_PLUGIN = re.compile(
     r"'(?P<name>\w+)' belongs to the plug-in package|there is no source '(?P<kind>\w+)'"
     r"|addresses that begin with (?P<scheme>\w+)://"
-    r"|(?P<planner>tables of several engines) \([\w, ]+\), and no plug-in package"
+    r"|(?P<planner>tables of several engines) \([\w, ]+\), but no plug-in package"
 )
 
 

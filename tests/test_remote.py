@@ -86,7 +86,7 @@ def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
     ("path", "options", "error", "message"),
     [
         ("/none", {}, UserError, "returned status 404"),
-        ("/around", {}, UserError, "redirects too often"),
+        ("/around", {}, UserError, "redirects too many times"),
         ("/file", {}, UserError, "not an http or https address"),
         ("/short", {}, UserError, "was lost"),
         ("/data/stars.csv", {"byte_limit": 100}, TooLargeError, "more than the limit of 100"),
@@ -197,7 +197,7 @@ def test_streams_tell_every_status_and_follow_if_they_may(site, monkeypatch):
     with http_client.stream_answer("GET", site + "/none", allow_private=True) as answer:
         assert answer.status == 404
     with (
-        pytest.raises(UserError, match="redirects too often"),
+        pytest.raises(UserError, match="redirects too many times"),
         http_client.stream_answer("GET", site + "/around", allow_private=True),
     ):
         pass

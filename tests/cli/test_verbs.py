@@ -107,7 +107,7 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     assert "hven --site 'my site' new NAME --from FILE" in run_hven("init", "my site", cwd=tmp_path).stdout
     told = run_hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
-    assert "stars.csv in place, and `hven backup` does not include it" in told
+    assert "stars.csv in place, so `hven backup` does not include it" in told
     commands = told.rpartition("then run: ")[2].replace("hven", " ".join(HVEN_COMMAND))
     assert (
         subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode
@@ -389,7 +389,7 @@ def test_the_format_can_be_said(stars_site: Path, tmp_path: Path) -> None:
     assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=stars_site).stdout
     assert "use one of votable" in run_hven("query", QUERY, "-f", "xls", cwd=stars_site, expected_code=1).stderr
     assert (
-        "x.dat: no format has the extension .dat; give --format with one of arrow, csv"
+        "x.dat: no format has the extension .dat; set --format to one of arrow, csv"
         in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=stars_site, expected_code=2).stderr
     )
     run_hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=stars_site)

@@ -335,12 +335,12 @@ def test_lookups_by_several_keys(engine, directory, entries):
     ("said", "told"),
     [
         ("{from: [a, b], table: x.csv, key: k}", "2 expressions under 'from', but 1 columns under 'key'"),
-        ("{from: a, table: x.csv, key: [k, v]}", "2 columns under 'key', but one expression under 'from'"),
+        ("{from: a, table: x.csv, key: [k, v]}", "2 columns under 'key', but only one expression under 'from'"),
         ("{from: a, table: x.csv, high: v}", "'high' needs 'low'"),
         ("{from: a, table: x.csv, low: k, key: v}", "'low' replaces 'key'"),
         (
             "{from: a, table: x.csv, missing: keep, default: 3}",
-            "'default' and 'missing' both give the value for a missing key",
+            "'default' and 'missing' both say what to do if a key is not found",
         ),
         ("{from: a, values: {x: 1}, low: k}", "'low' belongs to 'table'"),
         ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges from 1 and from 3 overlap"),
@@ -348,7 +348,7 @@ def test_lookups_by_several_keys(engine, directory, entries):
         ("{from: n, table: x.csv, default: none}", "'none' is not a number"),
         (
             "{from: [n, f], table: x.csv, key: [k, v], value: v}",
-            "with several keys, each must be text or a whole number",
+            "if there are several expressions, each must be text or a whole number",
         ),
     ],
 )

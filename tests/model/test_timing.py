@@ -71,7 +71,7 @@ def test_cron_is_debians(cron: str, start: datetime, expected: list[str]) -> Non
     [
         ({}, "give either `every` or `cron`"),
         ({"interval_seconds": 60.0, "cron": "@daily"}, "give either `every` or `cron`"),
-        ({"interval_seconds": 0.0}, "must be from 1 s to 366 d"),
+        ({"interval_seconds": 0.0}, "must be between 1 s and 366 d"),
         ({"interval_seconds": 60.0, "max_jitter_seconds": -1.0}, "must not be negative"),
         ({"cron": "* * *"}, "5 fields"),
         ({"cron": "0 * * * * *"}, "5 fields"),

@@ -212,11 +212,11 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
         ('webhook = "$NOWHERE"', True, "the secret NOWHERE is not set"),
         ('command = ["./there-is-none"]', True, "cannot be started"),
         ('command = ["false"]', True, "ended with code 1"),
-        ('mail_to = ["a@example.org"]', True, "mail needs alerts.smtp_host and alerts.mail_from"),
+        ('mail_to = ["a@example.org"]', True, "sending mail requires alerts.smtp_host and alerts.mail_from"),
         (
             'mail_to = ["a@example.org"]\nmail_from = "b@example.org"\nsmtp_host = "127.0.0.1"\nsmtp_tls = "none"\nsmtp_password = "$PLAIN"',
             True,
-            "does not send a password without encryption",
+            "does not send passwords over unencrypted connections",
         ),
     ],
 )

@@ -61,7 +61,7 @@ def test_what_a_descriptor_says_is_a_timing(tmp_path: Path, sync: str, expected:
 
 
 @pytest.mark.parametrize(
-    ("sync", "why"), [('{cron: "0 0 30 2 *"}', "day-of-month"), ("{every: 0.5 s}", "must be from 1 s to 366 d")]
+    ("sync", "why"), [('{cron: "0 0 30 2 *"}', "day-of-month"), ("{every: 0.5 s}", "must be between 1 s and 366 d")]
 )
 def test_what_never_comes_is_told_with_its_place(tmp_path: Path, sync: str, why: str) -> None:
     with pytest.raises(DescriptorError, match=f"c.yaml:7:.*{why}"):

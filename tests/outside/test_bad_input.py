@@ -266,7 +266,7 @@ def faulty_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
         ("http", "/page", 400, "HTML page"),
         ("http", "/gone", 400, "returned status 404"),
         ("http", "/broken", 400, "returned status 500"),
-        ("http", "/round", 400, "redirects too often"),
+        ("http", "/round", 400, "redirects too many times"),
         ("http", "/secret", 400, "not an http or https address"),
         ("http", "/more", 400, "was lost"),
         ("http", "/cut", 400, "was lost"),

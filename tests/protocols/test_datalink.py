@@ -320,8 +320,8 @@ def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
 
 
 FAULTS = {
-    "{semantics: preview}": "tables.main.links[1]: a link needs one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values from the row",
-    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: a link needs one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values from the row",
+    "{semantics: preview}": "tables.main.links[1]: a link needs exactly one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values from the row",
+    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: a link needs exactly one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values from the row",
     "{semantics: previews, text: a}": "tables.main.links[1].semantics: the DataLink vocabulary has no term 'previews'; did you mean 'preview'?",
     '{semantics: this, text: "{obs_id}"}': "tables.main.links[1].text: a link cannot use 'obs_id'; it can use {target.column}, {site.url} and constants; write {target.obs_id}",
     "{semantics: proc, service: {url: a, params: {b: {value: 1, maximum: 2}}}}": "tables.main.links[1].service.params.b: a value that is always sent cannot have bounds or examples; remove 'value', or remove 'minimum', 'maximum', 'values' and 'example'",

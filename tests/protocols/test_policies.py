@@ -191,7 +191,7 @@ def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: MovableCloc
             "release = now",
             13,
             "this comparison with `now` is not possible",
-            "write TIME <= now or TIME > now, with a time column",
+            "write TIME <= now or TIME > now, where TIME is a time column",
         ),
         ("id <= now", 13, "<= cannot compare a number (column id) with a timestamp", ""),
         (

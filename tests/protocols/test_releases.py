@@ -215,7 +215,7 @@ def test_verbs(tmp_path: Path) -> None:
     write(tmp_path, "psz2_r7")
     again = run_hven("release", "R7", "psz2", "--site", tmp_path, expected_code=1)
     assert (
-        "the schema of R7 of psz2 would be psz2_r7, which is already the name of a collection; choose a different label"
+        "release R7 of psz2 would have the schema psz2_r7, but a collection already has this name; choose a different label"
         in again.stderr
     )
 

@@ -120,7 +120,7 @@ def test_what_is_packed_is_counted_by_the_heads(form: str, what: str, tmp_path: 
     _write(form, tmp_path / "mine", MUCH[what], use_dictionary=False)
     assert (tmp_path / "mine").stat().st_size < 2_000_000
     with (
-        pytest.raises(TooLargeError, match=r"take 32,0\d\d,\d{3} bytes unpacked; the limit is 20,000,000"),
+        pytest.raises(TooLargeError, match=r"take up 32,0\d\d,\d{3} bytes after unpacking; the limit is 20,000,000"),
         open_table_file(tmp_path / "mine", (), 20_000_000),
     ):
         pass

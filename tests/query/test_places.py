@@ -53,7 +53,7 @@ def test_if_several_may_have_failed_all_are_named(site):
     text = "SELECT CAST(word AS INTEGER) AS a,\nCAST(word || '1' AS INTEGER) AS b FROM big.main"
     error = failure(site, text)
     assert (error.line, error.column) == (1, 8)
-    assert "(in one of 2 CASTs: line 1, column 8; line 2, column 1)" in error.message
+    assert "(in one of these 2 CASTs: line 1, column 8; line 2, column 1)" in error.message
 
 
 def test_a_remembered_plan_says_the_place_in_the_text_that_was_sent(site):
@@ -100,7 +100,7 @@ def test_circles_of_rows_with_a_negative_radius_hold_nothing(site):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("SELECT id FROM TAP_UPLOAD.t", "line 1, column 16: there is no table 'TAP_UPLOAD.t', because this request uploads no tables; send the table with UPLOAD=t,param:t"),
+        ("SELECT id FROM TAP_UPLOAD.t", "line 1, column 16: there is no table 'TAP_UPLOAD.t', because this request uploads no tables; write UPLOAD=t,param:t"),
         ("SELECT gaiafunc(x) FROM big.main", "no function GAIAFUNC; see the functions"),
         ("SELECT sqr(x) FROM big.main", "did you mean 'SQRT'?"),
         ("SELECT IN_UNIT(DISTANCE(0, 0, x, x), 'degrees') FROM big.main", "'degrees' is not the VOUnits spelling of this unit; write 'deg'"),

@@ -145,7 +145,7 @@ def test_tables_of_users_are_refused_with_them(site, tmp_path):
     site.store.users.add_account("anna")
     path = votable(tmp_path / "u.vot", "polygon", ["1 1 2 1 2 2", "1 2 3 4"])
     with pytest.raises(
-        SourceError, match=r"storing the table would change it: r: a polygon is three corners or more.*row 2"
+        SourceError, match=r"storing the table would change its values: r: a polygon is three corners or more.*row 2"
     ):
         load_core_fixtures("USER_TABLES")["store"](site, Principal(name="anna"), "u", path)
 

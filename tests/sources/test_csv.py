@@ -143,7 +143,7 @@ def test_each_file_has_its_own_record_of_units(write):
     assert [row["id"] for row in rows(first.parent / "a?.csv")] == [1, 11, 12]
     with pytest.raises(
         SourceError,
-        match="record below the names contains '11', which is not a unit, although `units: true` announces units",
+        match="record below the names contains '11', which is not a unit, although `units: true` says that the record contains units",
     ):
         rows(first.parent / "a?.csv", units=True)
     write("id,flux\n,mJy\n11,2.5\n12,3.5\n", "a2.csv")

@@ -92,7 +92,7 @@ def locate_evaluation_error(
     if len(text_offsets) > 1:
         locations = _format_locations(query_text, text_offsets)
         message = format_message(
-            "{message} (in one of {count} {what}: {shown})", message, len(text_offsets), suspect_kind, locations
+            "{message} (in one of these {count} {what}: {shown})", message, len(text_offsets), suspect_kind, locations
         )
     return EvaluationError(message, text=query_text, offset=text_offsets[0], remedy=error.remedy)
 

@@ -124,10 +124,10 @@ class ExpressionBinder(WindowBinder, ABC):
         bound = self.bind_expression(node, scope)
         if isinstance(bound, CONDITION_NODES) or require_meta(bound).type.is_boolean:
             return bound
-        remedy = "compare it with something"
+        remedy = "compare the value with something"
         if isinstance(bound, FunctionCall) and bound.name in PREDICATE_FUNCTIONS:
-            remedy = format_message("compare it with 1: {name}(..) = 1", bound.name)
-        message = format_message("{value} and not a condition", self.describe_expression(bound))
+            remedy = format_message("compare the result with 1: {name}(..) = 1", bound.name)
+        message = format_message("{value}, not a condition", self.describe_expression(bound))
         raise self.build_bind_error(message, node.text_offset, remedy)
 
     # --- leaves

@@ -112,7 +112,7 @@ class ExpressionParser(WindowParser, ABC):
         if tag == "~":
             self.raise_parse_error(
                 "ADQL has no ~ operator between two values",
-                "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1",
+                "use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1",
             )
         if tag in {NAME, QUOTED, NUMBER, STRING, END}:
             self.raise_unexpected_token(
@@ -127,7 +127,7 @@ class ExpressionParser(WindowParser, ABC):
             )
         self.raise_parse_error(
             "expected a condition, found a value",
-            "compare it with something (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)",
+            "compare the value with something (= <> < > <= >=, BETWEEN, IN, LIKE, IS NULL)",
             text_offset=text_offset,
         )
 
@@ -220,7 +220,7 @@ class ExpressionParser(WindowParser, ABC):
         if tags[self.token_index] in {"TRUE", "FALSE", "UNKNOWN"}:
             self.raise_parse_error(
                 format_message("ADQL has no IS {word}", tags[self.token_index]),
-                "use = instead, or IS NULL and IS NOT NULL",
+                "use =, IS NULL or IS NOT NULL",
             )
         if tags[self.token_index] == "DISTINCT":
             self.raise_parse_error("ADQL has no IS DISTINCT FROM", "compare with <>, and add OR x IS NULL")
@@ -259,9 +259,7 @@ class ExpressionParser(WindowParser, ABC):
         if isinstance(node, Literal) or node is self.last_parenthesized:
             return
         if letter and letter != "s":
-            message = format_message(
-                "{word} needs a string here, but found {said}", operator, describe_kind_letter(letter)
-            )
+            message = format_message("{word} needs a string here, not {said}", operator, describe_kind_letter(letter))
             self.raise_parse_error(message, "turn it into a string with CAST(x AS VARCHAR)", text_offset=text_offset)
 
     def check_is_value(self, node: Expr, token_index: int) -> None:
@@ -289,7 +287,7 @@ class ExpressionParser(WindowParser, ABC):
             self.depth -= 1
             return Subquery(query, text_offset=text_offset)
         if tags[self.token_index] == ")":
-            self.raise_parse_error("the list of IN is empty", "write at least one value")
+            self.raise_parse_error("the list after IN is empty", "write at least one value")
         literal_list = values[self.token_index]
         if isinstance(literal_list, LiteralList):
             self.token_index += 2  # the lexer has checked the closing parenthesis
@@ -504,7 +502,7 @@ class ExpressionParser(WindowParser, ABC):
                 self.raise_unexpected_token("a value (ADQL 2.0)")
             signs.append((tag, self.text_offsets[self.token_index]))
             if len(signs) > MAX_NESTING_DEPTH:
-                self.raise_parse_error("too many operators follow each other", "write ~~x as x")
+                self.raise_parse_error("there are too many operators in a row", "write ~~x as x")
             self.token_index += 1
         operand_index = self.token_index
         node = self.parse_primary()
@@ -567,7 +565,7 @@ class ExpressionParser(WindowParser, ABC):
             )
         if tags[self.token_index] == "(":
             self.raise_parse_error(
-                "a function name cannot have a dot", "write only the function name", text_offset=text_offset
+                "a function name cannot contain a dot", "write only the function name", text_offset=text_offset
             )
         return ColumnRef(name, tuple(qualifier), text_offset=text_offset)
 

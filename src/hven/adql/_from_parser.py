@@ -104,7 +104,7 @@ class FromParser(ExpressionParser):
             names.append(self.parse_identifier("a name of a column in both tables"))
         if tags[self.token_index] == ".":
             self.raise_parse_error(
-                "the column names in USING cannot have a table name", "write only the column name, or use ON"
+                "a column name in USING cannot be preceded by a table name", "write only the column name, or use ON"
             )
         self.expect_token(")", "a comma or a closing parenthesis")
         return None, tuple(names)

@@ -482,7 +482,7 @@ class FunctionBinder(TypeChecker, ABC):
                 self.describe_expression(args[0], name_only=True),
             )
             remedy = format_message(
-                "write one name in quotes, {name}('M 31'); for many objects, upload a table of their positions and "
+                "write one name in quotes: {name}('M 31'); for many objects, upload a table of their positions and "
                 "join it",
                 name,
             )

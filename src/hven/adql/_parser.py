@@ -130,7 +130,10 @@ class QueryParser(FromParser):
             offset = self.parse_integer_literal("OFFSET")
         if tags[self.token_index] in SET_KEYWORDS and (order_by or offset):
             message = format_message("ORDER BY and OFFSET are not allowed before {word}", tags[self.token_index])
-            self.raise_parse_error(message, "put them at the end, or put that query in parentheses")
+            remedy = format_message(
+                "move them to the end, or put the query before {word} in parentheses", tags[self.token_index]
+            )
+            self.raise_parse_error(message, remedy)
         if not order_by and offset is None and isinstance(body, Query):
             return body
         return Query(body, tuple(order_by), offset, text_offset=text_offset)
@@ -209,7 +212,7 @@ class QueryParser(FromParser):
             self.raise_parse_error("ADQL 2.0 has no WITH", "use ADQL 2.1")
         self.raise_parse_error(
             "WITH is allowed only at the beginning of the whole query",
-            "move it there; its tables can be used in every subquery",
+            "move WITH to the beginning; its tables can be used in every subquery",
         )
 
     def parse_subquery(self, keyword: str) -> Query:
@@ -302,7 +305,7 @@ class QueryParser(FromParser):
             remedy = format_message("write SELECT {word} TOP {value}", tag, top.value)
             self.raise_parse_error(format_message("{word} must come before TOP", tag), remedy)
         if tag == ",":
-            remedy = format_message("write TOP {value}, followed by the columns without a comma", top.value)
+            remedy = format_message("leave out the comma between TOP {value} and the columns", top.value)
             self.raise_parse_error("no comma is allowed after TOP and its number", remedy)
         return top
 

@@ -558,7 +558,7 @@ def _check_policy_words(normalized: Expr, policy_text: str) -> set[int]:
                     "this comparison with `now` is not possible",
                     text=policy_text,
                     offset=node.text_offset,
-                    remedy="write TIME <= now or TIME > now, with a time column",
+                    remedy="write TIME <= now or TIME > now, where TIME is a time column",
                 )
             allowed_ids.add(id(node.right))
         elif isinstance(node, InPredicate):

@@ -23,8 +23,8 @@ FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
         "write it after FROM, WHERE, GROUP BY and HAVING, and use it as OVER w",
     ),
     "QUALIFY": ("ADQL has no QUALIFY", "move the query to a subquery, and filter that with WHERE"),
-    "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
-    "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1"),
+    "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1"),
+    "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1"),
     "SIMILAR": ("ADQL has no SIMILAR TO", "use LIKE or ILIKE, with % and _"),
     "NULLS": (
         "ADQL has no NULLS FIRST or NULLS LAST",

@@ -345,7 +345,7 @@ class TokenStream:
         literal = self.values[self.token_index]
         if not isinstance(literal, Literal) or not isinstance(literal.value, int):
             message = format_message(
-                "{what} must be a whole number without a sign, but found {found}",
+                "{what} must be a whole number without a sign, not {found}",
                 format_message(expected),
                 self.describe_token(self.token_index),
             )

@@ -193,7 +193,7 @@ class TypeChecker:
     def convert_to_time(self, node: Expr) -> Expr:
         """Convert a constant string to a timestamp; refuse a string that varies from row to row."""
         if not require_meta(node).constant:
-            message = format_message("{value}, but is compared with a timestamp", self.describe_expression(node))
+            message = format_message("{value}, but it is compared with a timestamp", self.describe_expression(node))
             self.raise_bind_error(message, node.text_offset, "write CAST(.. AS TIMESTAMP)")
         if isinstance(node, Literal):
             node = self.normalize_time_literal(node)

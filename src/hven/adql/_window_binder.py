@@ -150,7 +150,7 @@ class WindowBinder(FunctionBinder, ABC):
             self.raise_bind_error(
                 "RANGE with distances needs an ORDER BY with exactly one numeric column",
                 frame.text_offset,
-                "order the window by one numeric column, or write ROWS",
+                "order the window by one numeric column, or write ROWS instead of RANGE",
             )
         for distance in distances:
             if build_literal_meta(distance.value).type.is_integer:

@@ -149,7 +149,7 @@ class WindowParser(TokenStream, ABC):
             self.raise_parse_error("the bound of a frame must be a number", "write it without quotes")
         if frame_unit != "RANGE" and not isinstance(literal.value, int):
             literal_phrase = self.describe_token(i)
-            message = format_message("{unit} needs a whole number, but found {found}", frame_unit, literal_phrase)
+            message = format_message("{unit} needs a whole number, not {found}", frame_unit, literal_phrase)
             self.raise_parse_error(message, "use RANGE for distances between values")
         self.token_index += 2
         return FrameBound(next_keyword, literal, text_offset=text_offset)

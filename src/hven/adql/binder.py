@@ -847,7 +847,7 @@ class QueryBinder(JoinBinder):
         catalogue_names = self.catalogue.list_names()
         uploaded_names = [table_name for table_name in catalogue_names if table_name.upper().startswith(upload_prefix)]
         remedy: str = format_message(
-            "send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or "
+            "write UPLOAD={name},param:{name} and send the file of the table as the part {name!r}, or write "
             "UPLOAD={name},https://...",
             name,
         )

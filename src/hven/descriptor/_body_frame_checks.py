@@ -56,8 +56,8 @@ def check_body_frame(
         faults.add_error(
             f"{frame_label}.crs: {error}",
             place,
-            "give the WKT of a frame with an ELLIPSOID (or TRIAXIAL), as projinfo IAU_2015:49900 writes it, or "
-            "its code",
+            "give the code of a frame, such as IAU_2015:49900, or its WKT with an ELLIPSOID (or TRIAXIAL), as "
+            "projinfo prints it",
         )
         return refposition
     frame = body_frame.frame
@@ -90,15 +90,15 @@ def check_body_frame(
             f"{frame_label}.crs: the frame's latitudes are {latitude_kind}, but spatial_coordinate_description "
             f"says {frame_description!r:.60}",
             place,
-            "give the frame of the latitudes, or convert them: planetocentric(lat, 'Mars')",
+            "give the frame that the latitudes are in, or convert the latitudes: planetocentric(lat, 'Mars')",
         )
     if frame.graphic and frame.flattening > 0.0:
         max_difference_degrees = np.degrees(frame.flattening)  # of tan(graphic) (c/a)^2 = tan(centric)
         faults.add_warning(
-            f"{frame_label}.crs: the latitudes are planetographic, up to {max_difference_degrees:.2f} degrees from "
-            "planetocentric latitudes, which regions and the EPN-TAP frame 'body' use",
+            f"{frame_label}.crs: the latitudes are planetographic, and differ by up to {max_difference_degrees:.2f} "
+            "degrees from the planetocentric latitudes that regions and the EPN-TAP frame 'body' use",
             place,
-            f"convert them under `map` with planetocentric(lat, {body!r})",
+            f"convert the latitudes under `map` with planetocentric(lat, {body!r})",
         )
     if frame.west:
         faults.add_warning(
@@ -108,8 +108,8 @@ def check_body_frame(
             ),
             place,
             (
-                "convert them under `map` with east_lon(lon), and bounds with east_min(west_min, west_max) and "
-                "east_max(..)"
+                "convert the longitudes under `map` with east_lon(lon), and their bounds with "
+                "east_min(west_min, west_max) and east_max(..)"
             ),
         )
     return refposition or body

@@ -180,7 +180,7 @@ def _read_person_identifiers(fields: LocatedKeyValues, key_path: str, faults: Fa
         (
             "ror",
             parse_ror,
-            "write it as https://ror.org/02feahw73 (the last two digits are a checksum); look it up at ror.org",
+            "write an ID such as https://ror.org/02feahw73 (the last two digits are a checksum); look it up at ror.org",
         ),
     ):
         if key in fields:
@@ -237,7 +237,7 @@ def read_citation_fields(fields: LocatedKeyValues, faults: FaultCollector) -> di
             faults.add_warning(
                 f"publisher_ror is left out, because {str(fields['publisher_ror'])!r:.60} is not valid",
                 fields.places["publisher_ror"],
-                "write it as https://ror.org/02feahw73; look it up at ror.org",
+                "write an ID such as https://ror.org/02feahw73; look it up at ror.org",
             )
     if "doi" in fields and parse_doi(fields["doi"]) is None:
         faults.add_warning(f"doi: {str(fields['doi'])!r:.60} is not a DOI", fields.places["doi"], "write 10.xxxx/..")

@@ -86,10 +86,10 @@ def parse_expression_with_depth_limit(text: str, *, is_condition: bool = False) 
         tree = parse_expression(text)
     if _is_deeper_than(tree, MAX_EXPRESSION_DEPTH):
         raise ParseError(
-            f"more than {MAX_EXPRESSION_DEPTH} nested operations",
+            f"the expression has more than {MAX_EXPRESSION_DEPTH} nested operations",
             text=text,
             offset=0,
-            remedy="name parts of the expression under `let`",
+            remedy="define parts of the expression under `let`",
         )
     return tree
 

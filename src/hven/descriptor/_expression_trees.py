@@ -253,7 +253,7 @@ def _cast_to_timestamp(tree: Expr, source_type: ColumnType) -> Expr:
         return FunctionCall("PARSE_TIME", (tree,))
     raise UnsupportedCastError(
         f"{_describe_type(source_type)} cannot be converted to a timestamp",
-        "write iso(x) if x is a Julian date, parse_time(x) for text",
+        "write iso(x) if x is a Julian date, or parse_time(x) if x is text",
     )
 
 

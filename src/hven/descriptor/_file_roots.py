@@ -129,9 +129,9 @@ def write_file_listing_query(
             continue
         if part.format_spec:
             faults.add_error(
-                "files.path: a number format is not possible here",
+                "files.path: a number format cannot be used here",
                 file_fields["path"].locate_character(part.offset),
-                "write a column that contains the formatted text",
+                "use a column that contains the formatted text",
             )
             return None
         constant = collection_context.constants.get(part.expression_text)

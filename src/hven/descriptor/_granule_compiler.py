@@ -322,7 +322,8 @@ class GranuleCompiler:
             for _, key_meta in keys:
                 if not (key_meta.type.is_string or key_meta.type.is_integer):
                     names.faults.add_error(
-                        f"{key_path}.from: with several keys, each must be text or a whole number, not {key_meta.type}",
+                        f"{key_path}.from: if there are several expressions, each must be text or a whole number, "
+                        f"not {key_meta.type}",
                         setting.place,
                     )
                     raise FaultReportedError
@@ -355,8 +356,8 @@ class GranuleCompiler:
                     names.faults.add_error(
                         f"{key_path}: {{{part.expression_text}:{part.format_spec}}} needs a timestamp, not {meta.type}",
                         template.locate_character(part.offset),
-                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}}, or FROM_MJD or parse_time "
-                        "if that suits the value",
+                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}} for a Julian date, or "
+                        "use FROM_MJD for a modified Julian date, or parse_time for text",
                     )
                     raise FaultReportedError
                 parts.append(expression_trees.build_time_format_expression(tree, part.format_spec))
@@ -429,7 +430,7 @@ class GranuleCompiler:
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
                     "correct the unit, or convert the value in an expression; if the expression already multiplies a "
-                    "value x by a conversion factor, write without_unit(x) instead of x, and Hven assumes that the "
+                    "value x by a conversion factor, write without_unit(x) instead of x; Hven then assumes that the "
                     f"result of the expression is in {column.unit}",
                 )
                 raise FaultReportedError

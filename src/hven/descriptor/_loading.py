@@ -598,7 +598,7 @@ def _read_files_table(
         faults.add_error(
             f"tables.{files.table.name}: `files` creates a table with this name",
             fields.places["files"],
-            "give the other table another name",
+            "rename the table that `files` does not create",
         )
     return files
 

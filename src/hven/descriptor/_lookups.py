@@ -500,7 +500,7 @@ class _LookupTableReader:
                 return None
             if next_begin is not None and (end is None or next_begin < end):
                 message = f".table: the ranges from {begin} and from {next_begin} overlap"
-                self._add_error(message, "let each value be in at most one range")
+                self._add_error(message, "change the ranges so that each value is in at most one of them")
                 return None
         ranges = list(zip(range_begins, range_ends, strict=True))
         values = rows.column(value_column.name).take(order).to_pylist()

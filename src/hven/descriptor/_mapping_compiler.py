@@ -369,7 +369,7 @@ class MappingCompiler:
             self.faults.add_error(
                 f"{self.key_path}.flags: the source already has a column {flags.column!r}",
                 flags.place,
-                "choose another name for the column of flags",
+                "choose another name for the flags column",
             )
         for name, (text, place) in flags.group_expressions.items():
             group_key_path = f"{self.key_path}.flags.by.{name}"
@@ -510,7 +510,7 @@ class MappingCompiler:
                 self.faults.add_error(message, place, suggest_spelling(name, column_names))
             elif name in table.primary and table.utype != FILES_UTYPE:  # who sees a row sees its key
                 message = f"{self.key_path}.access: {str(name)!r} belongs to the primary key and cannot be hidden"
-                self.faults.add_error(message, place, "choose another key, or hide the rows")
+                self.faults.add_error(message, place, "choose another primary key, or hide whole rows")
 
     def _check_source_ucds_and_units(self, columns: list[Column]) -> None:
         """Warn of UCDs and units of the source that are invalid, in one line each."""

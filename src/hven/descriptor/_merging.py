@@ -661,7 +661,10 @@ def _add_loop_entries(
         faults.add_error(
             f"{key_path}{key}.{name} is defined twice",
             name.place,
-            f"change one of the names (the other one is in {first_place}), for example with the loop's {{...}}",
+            (
+                f"change one of the two names (the first one is in {first_place}), for example with the placeholder "
+                "{...} of the loop"
+            ),
         )
     result[key] = LocatedYamlMap(joined_entries, existing_entries.place)
 

@@ -432,7 +432,7 @@ class ExpressionNameResolver:
         if len(node.args) == 1 and isinstance(node.args[0], Literal):
             card = node.args[0].value
         if not isinstance(card, str):
-            self.faults.add_error(f"{key_path}: header needs the name of a card: header('DATE-OBS')", place)
+            self.faults.add_error(f"{key_path}: header() needs the name of a card: header('DATE-OBS')", place)
             raise FaultReportedError
         source_names = [column.name for column in self.source_columns]
         similar_names = [name for name in source_names if _normalize_card_name(name) == _normalize_card_name(card)]

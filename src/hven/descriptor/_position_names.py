@@ -74,15 +74,15 @@ def warn_about_position(
         faults.add_warning(
             f"{key_path}.position: judging by their names, {lon.name} and {lat.name} do not belong together",
             place.place,
-            "name the longitude and the latitude of the same position; if they are right, give both columns UCDs "
-            "(pos.eq.ra, pos.eq.dec)",
+            "name the longitude and the latitude of the same position; if these columns are right, give both of "
+            "them UCDs (pos.eq.ra, pos.eq.dec)",
         )
     elif can_lie_on_body(*pair) and lon.frame is None:
         faults.add_warning(
             f"{key_path}.position: {lon.name} and {lat.name} may be on a body, but Hven searches them as "
             "positions on the sky",
             place.place,
-            "give both columns UCDs: pos.eq.ra and pos.eq.dec, or on a body pos.bodyrc.lon and pos.bodyrc.lat",
+            "give both columns UCDs: pos.eq.ra and pos.eq.dec or, on a body, pos.bodyrc.lon and pos.bodyrc.lat",
         )
 
 

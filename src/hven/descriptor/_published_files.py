@@ -130,7 +130,7 @@ def _read_valid_file_root(
         return None
     if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
         faults.add_error(
-            "files.writers: files can be sent only to an entry with 'files' in a directory on this machine",
+            "files.writers: files can be sent only to an entry whose 'files' are in a directory on this machine",
             file_fields.places["writers"],
             "remove 'writers'",
         )
@@ -185,7 +185,7 @@ def _check_path_escape(pattern: LocatedYamlScalar, faults: FaultCollector) -> bo
     faults.add_error(
         f"files: {pattern} is not in the descriptor's directory",
         pattern.place,
-        "put the files beside the descriptor, or give their place with `root:`",
+        "put the files beside the descriptor, or set `root:` to the directory that contains them",
     )
     return True
 

@@ -48,7 +48,7 @@ def read_quality_flags(
             for name, rule in flagged_rules.items():
                 message = f"{key_path}.rules.{name}: the table has no column for flags"
                 faults.add_error(
-                    message, rule.places["flag"], "name a column next to 'rules', with `flags: quality_flags`"
+                    message, rule.places["flag"], "next to 'rules', name a column for flags: `flags: quality_flags`"
                 )
         return None, None
     has_given_flags = bool(flag_fields.get("given", False))
@@ -114,7 +114,7 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path} lacks the key 'if'",
             rule_fields.place,
-            "write the condition; or `flags: {given: true}` if the rows already have flags",
+            "write the condition, or, if the rows already have flags, write `flags: {given: true}`",
         )
     if rule_fields.get("severity") == "error":
         faults.add_error(

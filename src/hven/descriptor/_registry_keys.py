@@ -315,7 +315,7 @@ def _warn_missing_metadata(fields: LocatedKeyValues, settings: Settings, faults:
         faults.add_warning(
             "registry: there is no contact for questions",
             place,
-            "add 'contact', or contact_name and contact_email to hven.toml",
+            "add 'contact' here, or add contact_name and contact_email to hven.toml",
         )
 
 

@@ -158,7 +158,7 @@ class RowGrouping:
             metas = [self.expression_resolver.derive_expression_meta(arg, text, key_path, offset) for arg in expanded]
             if any(map(self._has_computed_column, expanded)):
                 message = f"{key_path}: {name} cannot contain another aggregate or the result of a Python function"
-                faults.add_error(message, place, "compute it in a separate source")
+                faults.add_error(message, place, "compute the inner value in a separate source")
                 raise FaultReportedError
             self.aggregates[key] = self._build_aggregate(node, expanded, metas, separator)
         return expression_trees.build_column_ref(self.aggregates[key].output, node.text_offset)

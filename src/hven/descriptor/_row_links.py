@@ -166,7 +166,7 @@ def _read_row_link(
     link_expressions = LinkExpressionParser(column_names, link_fields.get("from"), collection_context)
     if sum(key in link_fields for key in ("text", "file", "service")) != 1:
         faults.add_error(
-            f"{key_path}: a link needs one of 'text', 'file' and 'service'",
+            f"{key_path}: a link needs exactly one of 'text', 'file' and 'service'",
             link_fields.place,
             (
                 "write `text` with an address, `file` with the path of a file of the collection, or `service` with a "

@@ -99,7 +99,7 @@ def _check_lookup(
     _check_lookup_keys(value, key_path, faults)
     if "default" in value and "missing" in value:
         faults.add_error(
-            f"{key_path}: 'default' and 'missing' both give the value for a missing key",
+            f"{key_path}: 'default' and 'missing' both say what to do if a key is not found",
             value.places["default"],
             "remove one of them",
         )
@@ -121,13 +121,13 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
         faults.add_error(
             f"{key_path}: there are {expression_count} expressions under 'from', but {key_count} columns under 'key'",
             value.place,
-            "write one key for each expression under 'from'",
+            "list one column under 'key' for each expression under 'from'",
         )
     elif expression_count == 1 and key_count > 1:
         faults.add_error(
-            f"{key_path}: there are {key_count} columns under 'key', but one expression under 'from'",
+            f"{key_path}: there are {key_count} columns under 'key', but only one expression under 'from'",
             value.places["key"],
-            "write one key for each expression under 'from'",
+            "list one column under 'key' for each expression under 'from'",
         )
     if "low" in value and ("key" in value or expression_count > 1):
         message = f"{key_path}: 'low' replaces 'key' and needs exactly one expression under 'from'"

@@ -89,7 +89,7 @@ def _explain_missing_kind(file: str) -> str | None:
     package = file_kinds.find_unused_package_of_file(file)
     if package is None:
         return None
-    return f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out"
+    return f"add {package!r} to `plugins` in hven.toml, which does not list this plug-in package"
 
 
 def _read_addition(

@@ -83,7 +83,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             raise UsageError(
-                f"{path} is not a list of terms: it has more than {MAX_LIST_BYTES >> 20} MB", remedy=TERM_LIST_REMEDY
+                f"{path} is not a list of terms: it is larger than {MAX_LIST_BYTES >> 20} MB", remedy=TERM_LIST_REMEDY
             )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -104,7 +104,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(
-                f"{path} is not a list of terms in the IVOA's JSON (desise)", remedy=TERM_LIST_REMEDY
+                f"{path} is not a list of terms in the IVOA's JSON format (desise)", remedy=TERM_LIST_REMEDY
             ) from None
     if not replacement_hints:
         raise UsageError(f"{path} has no terms", remedy=TERM_LIST_REMEDY)

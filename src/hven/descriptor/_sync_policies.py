@@ -93,7 +93,7 @@ def _read_percent(value: Any, key_path: str, faults: FaultCollector) -> float | 
         match = None
     if match is None or float(match[1]) > 100:
         faults.add_error(
-            f"{key_path} must be a share of the rows in percent, not {describe_value(value)}", value.place, "write 10 %"
+            f"{key_path} must be a percentage of the rows, not {describe_value(value)}", value.place, "write 10 %"
         )
         return None
     return float(match[1]) / 100

@@ -300,7 +300,7 @@ def _refuse_ingest_only_functions(view_spec: TableSpec, trees: Mapping[str, Expr
                         f"{view_name} is computed at each query"
                     ),
                     place=_locate_setting(view_spec, column),
-                    remedy=f"compute it in a column of the table, and name that column here with `{column}: my_column`",
+                    remedy=f"compute it in a column of the table, and refer to that column here: `{column}: my_column`",
                 )
             )
     if faults:

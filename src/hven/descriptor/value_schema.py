@@ -161,7 +161,7 @@ def read_text(
         faults.add_error(f"{key_path} must be text, not {describe_value(value)}", value.place, remedy)
         return None
     if value.is_null:
-        faults.add_error(f"{key_path} is empty", value.place, "give it a value, or remove the key")
+        faults.add_error(f"{key_path} is empty", value.place, "give the key a value, or remove it")
         return None
     yaml_reading = None if allow_retyped else detect_yaml_retyping(value)
     if yaml_reading is not None:

@@ -479,7 +479,7 @@ class _YamlTreeBuilder:
         self.value_count += number
         if self.value_count > MAX_VALUES:
             raise _ParseStoppedError(
-                f"the file has more than {MAX_VALUES:,} values (with aliases counted as often as they are used)",
+                f"the file has more than {MAX_VALUES:,} values (an alias counts every time that it is used)",
                 self.page.locate_index(start),
             )
 
@@ -499,7 +499,7 @@ class _YamlTreeBuilder:
                 place = key.place
                 self.faults.append(
                     Fault(
-                        message="a key must be one word or text",
+                        message="a key must be text, not a list or a map",
                         place=place,
                         remedy="put a template or a list in quotes",
                     )

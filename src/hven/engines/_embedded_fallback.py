@@ -155,7 +155,8 @@ class EmbeddedFallbackExecution(FetchingExecution):
                 f"{self._fallback_plan.reason} cannot be computed by the database; to compute it in Hven, more than "
                 f"{self._fetch_limit_text} of {name} would have to be fetched"
             )
-            too_many = TooLargeError(message, remedy="add a condition that narrows the table (position, key, time)")
+            remedy = "add a condition that selects fewer rows (by position, key or time)"
+            too_many = TooLargeError(message, remedy=remedy)
             budget = FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes)
             rows = self._fetch_rows(plan, [name], budget, too_many)
             yield name, _with_missing_columns(rows, table)

@@ -162,6 +162,6 @@ def _copy_snapshot(
         target.remove_snapshot(snapshot)
         raise StorageError(
             f"{name} has {total_rows:,} rows, but only {snapshot.rows:,} arrived in {target.name}",
-            remedy="look for a disk fault, and report this; nothing was changed",
+            remedy="check the disk for faults, and report the problem; nothing was changed",
         )
     return snapshot

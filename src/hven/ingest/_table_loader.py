@@ -766,7 +766,7 @@ class TableLoader:
                 f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than the limit of "
                 f"{self.max_rejected_share:.0%}{self._describe_most_frequent_error()}",
                 place=self.spec.place,
-                remedy=f"correct the descriptor or the data; the rows are in {self.rejects.path}",
+                remedy=f"correct the descriptor or the data; the rejected rows are in {self.rejects.path}",
             )
         may_be_empty = self.may_be_empty or self.max_rejected_share >= 1 or self.may_become_empty is True
         if is_final and not report.published and not may_be_empty:
@@ -787,7 +787,7 @@ class TableLoader:
             reason = f"all {report.read:,} rows were left out or rejected"
         if self.may_become_empty is False:
             raise ChangeLimitExceededError(
-                f"{report.table} would be empty: {reason}; nothing was published",
+                f"{report.table} would be empty, so nothing was published: {reason}",
                 place=self.spec.place,
                 remedy="check the source; if it is right, run the command again with --accept",
             )

@@ -299,7 +299,7 @@ def _build_rejects_fault(report: TableIngestReport, spec: TableSpec, limit: floa
             reason_texts.append(f"{error.message} ({offender_texts})")
     return Fault(
         message=f"{report.table}: {report.rejected:,} of the first {report.read:,} rows would be rejected, "
-        f"more than max_rejects ({limit:.4g}), and nothing would be published: {'; '.join(reason_texts)}",
+        f"more than max_rejects ({limit:.4g}), so nothing would be published: {'; '.join(reason_texts)}",
         place=spec.place,
         remedy="correct the mapping or the data, or raise max_rejects",
     )

@@ -141,7 +141,7 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     """
     alert_settings = settings.alerts
     if not alert_settings.smtp_host or not alert_settings.mail_from:
-        raise UserError("mail needs alerts.smtp_host and alerts.mail_from")
+        raise UserError("sending mail requires alerts.smtp_host and alerts.mail_from")
     message = EmailMessage()
     message["Subject"] = _format_subject(alert_document)[:200]
     message["From"] = alert_settings.mail_from
@@ -157,7 +157,7 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
         password = settings.resolve_secret_address(alert_settings.smtp_password)
     if password is not None and alert_settings.smtp_tls == "none":
         raise UserError(
-            "Hven does not send a password without encryption", remedy='write smtp_tls = "starttls" or "tls"'
+            "Hven does not send passwords over unencrypted connections", remedy='write smtp_tls = "starttls" or "tls"'
         )
     host = alert_settings.smtp_host
     port = alert_settings.smtp_port or DEFAULT_SMTP_PORTS[alert_settings.smtp_tls]

@@ -141,7 +141,7 @@ def _run_sync(
         return SyncRunOutcome(
             kind=STOPPED_OUTCOME,
             phase=ABORTED_PHASE,
-            message="the server was stopped; the run continues when a server starts again",
+            message="the server was stopped; the run continues when the server starts again",
         )
     finally:
         stop_handler.is_running = False

@@ -107,7 +107,7 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_
         _requeue_job(site, running_job)
     running_job.discard_results()
     if is_thread_alive:
-        log.error("the job %s does not stop; ending its process", job.id)
+        log.error("the job %s did not stop, so Hven ends its process", job.id)
         os._exit(1)
 
 
@@ -262,7 +262,7 @@ def _retry_until_written(write_end: Callable[[], bool]) -> bool:
         except errors.ServiceError as error:
             if wait_seconds > 60:
                 raise
-            log.warning("the end of a job cannot be recorded, trying again: %s", error)
+            log.warning("the end of a job cannot be recorded, so Hven tries again: %s", error)
         time.sleep(wait_seconds)
         wait_seconds *= 2
 
@@ -279,7 +279,7 @@ def run_jobs(site: Site, stop_event: threading.Event, *, idle_seconds: float) ->
                 while not stop_event.is_set() and run_next_job(site, stop_event=stop_event):
                     last_job_time = time.monotonic()
         except HvenError as error:
-            log.warning("looking for jobs failed: %s", error)
+            log.warning("Hven cannot look for jobs: %s", error)
             version = -1
             stop_event.wait(1.0)
         quiet_seconds = time.monotonic() - last_job_time

@@ -302,8 +302,8 @@ class SiteHealthMonitor:
         try:
             new_status = self._build_status()
         except Exception as error:
-            log.exception("checking the site failed")
-            new_status = _build_unknown_site_status(f"checking the site failed: {type(error).__name__}")
+            log.exception("the site check failed")
+            new_status = _build_unknown_site_status(f"the site check failed: {type(error).__name__}")
         with self._lock:
             self._cached_status = time.monotonic(), new_status
             self._refresh_thread = None

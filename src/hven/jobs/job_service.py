@@ -213,7 +213,7 @@ class JobService:
         job_definition = type_catalogue.find_job_type(self.site.settings, self.job_type)
         if job_definition.access != "public" and requester.principal.name is None:
             raise UnauthenticatedError(
-                format_message("jobs of the type {kind} are only for users with an account here", self.job_type),
+                format_message("only users with an account here can run jobs of the type {kind}", self.job_type),
                 remedy="log in",
             )
         return job_definition
@@ -311,8 +311,8 @@ class JobService:
         tables = self.site.get_published_state().tables_by_name
         if not recorded_rights.is_still_accessible(rules, tables, requester.principal):
             raise ForbiddenError(
-                format_message("{what} contains rows of tables that you may no longer see", job_label),
-                remedy="run the query again; the result then has the rows that you may see",
+                format_message("{what} contains rows of tables to which you no longer have access", job_label),
+                remedy="run the query again; the new result will contain only rows to which you have access",
             )
 
     def list_child_job_ids(self, job: JobRecord) -> list[str]:
@@ -773,6 +773,6 @@ def _check_parameter_size(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]
             format_message(
                 "the parameters have {size:,} characters; the limit is {most:,}", size, MAX_PARAMETER_CHARACTERS
             ),
-            remedy="upload long lists as a table",
+            remedy="upload a long list as a table",
         )
     return pairs

@@ -124,7 +124,7 @@ class JobSupervisor(ForkingProcess):
                     last_sweep = current_time
                     self._delete_expired_jobs()
             except (HvenError, OSError) as error:
-                log.warning("the supervision of the jobs failed: %s", error)
+                log.warning("the jobs could not be supervised: %s", error)
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
         self._stop_workers()
@@ -252,7 +252,7 @@ class JobSupervisor(ForkingProcess):
         for job_id in deleted_ids:
             self._delete_job_directory(job_id)
         if deleted_ids:
-            log.info("removed %d jobs whose invitations have ended", len(deleted_ids))
+            log.info("removed %d jobs whose invitations have expired", len(deleted_ids))
 
     def _get_deletion_time(self) -> str:
         """Return the time that decides on deletions; log once if the machine's clock has leapt."""

@@ -72,7 +72,7 @@ def record_sync_run_end(
         )
         return
     message = f": {outcome.message}" if outcome.message else ""
-    log.info("the sync of %s: %s%s", collection, outcome.kind, message)
+    log.info("the sync of %s has ended: %s%s", collection, outcome.kind, message)
 
 
 def run_and_record_sync(site: Site, collection: str, run_sync: Callable[[], T]) -> T:

@@ -124,7 +124,7 @@ class SyncScheduler(ForkingProcess):
             try:
                 self._run_once()
             except (HvenError, OSError) as error:
-                log.warning("running the schedules failed: %s", error)
+                log.warning("the schedules could not be run: %s", error)
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
         self._stop_children()
@@ -235,7 +235,12 @@ class SyncScheduler(ForkingProcess):
 
         before, after = store.schedules.update_schedule(collection, plan_schedule)
         if after is not None and (before is None or before.timing != after.timing):
-            log.info("%s: %s, next run at %s", collection, recurrence, format_unix_timestamp(after.due))
+            log.info(
+                "the schedule of %s is %s; the next run is at %s",
+                collection,
+                recurrence,
+                format_unix_timestamp(after.due),
+            )
 
     def _has_no_schedule(self, collection: str) -> bool:
         """Return whether a collection has no schedule any more; a descriptor with faults does not tell."""
@@ -386,7 +391,7 @@ class SyncScheduler(ForkingProcess):
         stopped_outcome = SyncRunOutcome(
             kind=STOPPED_OUTCOME,
             phase=ABORTED_PHASE,
-            message="the server was stopped; the run continues when a server starts again",
+            message="the server was stopped; the run continues when the server starts again",
         )
         try:
             store = self._get_store()

@@ -146,7 +146,7 @@ class RequestParams:
         distinct_values = {value for value in values if value != ""}
         if len(distinct_values) > 1:
             message = f"{name} is given {len(self.values[name])} times, with different values"
-            raise ParamError(message, name=name, remedy="give the parameter once")
+            raise ParamError(message, name=name, remedy="give the parameter only once")
         return distinct_values.pop() if distinct_values else default
 
     def list_unused_names(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
@@ -259,7 +259,9 @@ class RequestParams:
             value = MAX_INT64
         value = min(value, MAX_INT64)
         if value < minimum:
-            raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"give at least {minimum}")
+            raise ParamError(
+                f"{name}={text:.60} is too small", name=name, remedy=f"give a number that is at least {minimum}"
+            )
         _check_bounds(name, text, value, None, maximum)
         return value
 

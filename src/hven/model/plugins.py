@@ -841,7 +841,7 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
         message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
         raise UserError(message, remedy="correct the plugin, or uninstall it") from error
     if not isinstance(module, ModuleType):
-        raise UserError(f"{where} must name a module")
+        raise UserError(f"{where} must refer to a module")
     record_name, class_name = RECORD_NAMES.get(entry.group.removeprefix("hven."), ("__name__", "str"))
     plugin_record = vars(module).get(record_name)
     class_names = [base_class.__name__ for base_class in type(plugin_record).__mro__]

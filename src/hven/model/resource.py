@@ -675,7 +675,7 @@ class Recurrence:
         if (self.interval_seconds is None) == (self.cron is None):
             raise ValueError("give either `every` or `cron`")
         if self.interval_seconds is not None and not 1 <= self.interval_seconds <= 366 * 86400:
-            raise ValueError("`every` must be from 1 s to 366 d")
+            raise ValueError("`every` must be between 1 s and 366 d")
         if self.max_jitter_seconds < 0:
             raise ValueError("`jitter` must not be negative")
         self._zone_info  # noqa: B018  (an unknown zone must be an error at once)

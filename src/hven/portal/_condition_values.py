@@ -116,7 +116,8 @@ def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:
                 text,
                 name.end(),
                 format_message(
-                    "write {name}=value; put a value that contains spaces in quotes: target_name='1P Halley'", name[0]
+                    "write {name}=value; use quotes around a value that contains spaces: target_name='1P Halley'",
+                    name[0],
                 ),
             )
         offset = operator.end()
@@ -361,7 +362,7 @@ def _parse_date_with_margin(word: ConditionValue, text: str, *, as_timestamps: b
             format_message("{text!r} is not a duration", context.strip()),
             text,
             text_offset,
-            "write T~30 min; the units are s, min, h, d and yr",
+            "write a duration after the time, such as 2004-01-01T12:00~30 min; the units are s, min, h, d and yr",
         )
     range_begin = IntervalEnd(value=_to_column_time(first, as_timestamps))
     range_end = IntervalEnd(value=_to_column_time(last, as_timestamps), is_closed=begin == end)

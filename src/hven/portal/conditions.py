@@ -193,12 +193,12 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
         if missing_names:
             present_names = ", ".join(row_by_name)[:100]
             message = format_message(
-                "TAP_SCHEMA.{table} contains no values of {names}; its columns are {there}",
+                "TAP_SCHEMA.{table} contains no values for {names}; its columns are {there}",
                 table,
                 ", ".join(missing_names),
                 present_names,
             )
-            raise SourceError(message, remedy="check that the address is that of a TAP service")
+            raise SourceError(message, remedy="check that the address belongs to a TAP service")
         yield row_by_name
 
 

@@ -289,7 +289,7 @@ def plan_on_engines(
 
 def _build_missing_planner_error(engine_names: set[str]) -> UserError:
     message = format_message(
-        "the query joins tables of several engines ({engines}), and no plug-in package in use plans such queries",
+        "the query joins tables of several engines ({engines}), but no plug-in package in use can plan such queries",
         ", ".join(sorted(engine_names)),
     )
     package_name = next((package.name for package in plugins.list_unused_packages() if package.federated_planner), None)

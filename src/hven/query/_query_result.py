@@ -145,7 +145,7 @@ class QueryResult:
         except Exception as error:
             service_error = ServiceError(
                 "the result ended before its last row",
-                remedy="report this to the site's operators, who can find the cause in the log",
+                remedy="report the error to the site's operators, who can find its cause in the log",
             )
             self.error = str(service_error)
             self.failure = error

@@ -161,7 +161,7 @@ def _check_no_column_dropped(column_names: Iterable[str], table: Table) -> None:
     for name in column_names:
         if all(column.name != name for column in table.columns):
             raise SourceError(
-                format_message("column {name!r} has a type that a table cannot have", name),
+                format_message("column {name!r} has a type that Hven does not support", name),
                 remedy="leave out the column, or split it into several columns",
             )
 
@@ -240,7 +240,9 @@ def _check_unpacked_bytes(path: Path, kind: str, max_bytes: int) -> None:
         size = promised(file)
     if size > max_bytes:
         raise TooLargeError(
-            format_message("the upload's values take {size:,} bytes unpacked; the limit is {most:,}", size, max_bytes),
+            format_message(
+                "the upload's values take up {size:,} bytes after unpacking; the limit is {most:,}", size, max_bytes
+            ),
             remedy="send fewer columns or rows at a time",
         )
 

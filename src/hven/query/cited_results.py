@@ -196,7 +196,8 @@ def _require_citable_snapshots(query_result: QueryResult, published_state: Publi
     """
     if not query_result.scope.is_public:
         raise ForbiddenError(
-            "this result has rows that are not public", remedy="query public rows only; other rows get no address"
+            "this result has rows that are not public",
+            remedy="query public rows only; a result with other rows gets no address",
         )
     snapshots = _find_result_snapshot_ids(query_result, published_state)
     if query_result.volatile or not snapshots:
@@ -221,7 +222,7 @@ def _compute_digest_within_limits(query_result: QueryResult, maxrec: int | None)
         if maxrec is None or query_result.row_limit != maxrec or not query_result.overflow:
             raise
         raise UserError(
-            "the query does not define which rows remain after MAXREC",
+            "the query does not define which rows MAXREC keeps",
             remedy="use ORDER BY and TOP in the query, without MAXREC",
         ) from None
 

@@ -122,13 +122,13 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
             name, comma, uri = (part.strip() for part in text.partition(","))
             if not comma or not uri:
                 raise _build_upload_error(
-                    format_message("UPLOAD={text!r:.120} is not a pair of name and address", text.strip()),
+                    format_message("UPLOAD={text!r:.120} is not a table name followed by an address", text.strip()),
                     "write UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
                 )
             _check_upload_table_name(name)
             if name.lower() in references_by_name:
                 raise _build_upload_error(
-                    format_message("UPLOAD gives two tables called {name!r}", name),
+                    format_message("UPLOAD contains two tables called {name!r}", name),
                     "give each table a different name; names that differ only in case count as equal",
                 )
             if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
@@ -139,7 +139,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
             references_by_name[name.lower()] = UploadReference(name=name, uri=uri)
     if len(references_by_name) > MAX_UPLOADS:
         raise _build_upload_error(
-            format_message("UPLOAD gives {count} tables; the limit is {most}", len(references_by_name), MAX_UPLOADS),
+            format_message("UPLOAD contains {count} tables; the limit is {most}", len(references_by_name), MAX_UPLOADS),
             "split the query into several",
         )
     return list(references_by_name.values())
@@ -153,12 +153,12 @@ def _check_upload_table_name(name: str) -> None:
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > 128:
         raise _build_upload_error(
-            format_message("UPLOAD names its table {name!r:.120}, which is not an ADQL identifier", name),
+            format_message("the table name {name!r:.120} in UPLOAD is not an ADQL identifier", name),
             "use a letter, then letters, digits and _",
         )
     if name.upper() in RESERVED_WORDS:
         raise _build_upload_error(
-            format_message("UPLOAD names its table {name!r}, which is a reserved word of ADQL", name),
+            format_message("the table name {name!r} in UPLOAD is a reserved word of ADQL", name),
             format_message("use another name, such as my_{name}", name.lower()),
         )
 
@@ -376,7 +376,7 @@ def _collect_rows(
                     format_message(
                         "the upload {name!r} has more than {most:,} rows, which is the limit", upload_name, row_limit
                     ),
-                    remedy="send it in parts",
+                    remedy="send the table in parts",
                 )
             if byte_count > byte_limit:
                 raise TooLargeError(
@@ -431,7 +431,7 @@ def check_upload_columns(table: Table) -> None:
                 message = format_message("two columns have the same name: {name!r:.80}", name)
             else:
                 message = format_message(
-                    "two columns differ only in case ({other!r}): {name!r:.80}", earlier_name, name
+                    "the names of two columns differ only in case: {other!r} and {name!r:.80}", earlier_name, name
                 )
             raise SourceError(message, remedy="rename one of the columns")
 

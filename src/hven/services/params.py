@@ -345,8 +345,8 @@ class _BoundedMultiPartParser(MultiPartParser):
             self.field_bytes += end - start
             if self.field_bytes > MAX_FORM_BYTES:
                 raise TooLargeError(
-                    f"the parts without a file name have more than {MAX_FORM_BYTES:,} bytes",
-                    remedy='give the part of a table a file name, such as filename="t.vot"',
+                    f"the parts without a file name have more than {MAX_FORM_BYTES:,} bytes in total",
+                    remedy='give each part that contains a table a file name, such as filename="t.vot"',
                 )
         super().on_part_data(data, start, end)
 

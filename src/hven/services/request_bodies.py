@@ -178,5 +178,5 @@ def build_too_large_error(body_bytes: int, byte_limit: int) -> TooLargeError:
     """
     return TooLargeError(
         f"the request has at least {body_bytes:,} bytes; the limit is {byte_limit:,}",
-        remedy="send less, or ask the site's operators to raise the limit",
+        remedy="send less data, or ask the site's operators to raise the limit",
     )

@@ -64,7 +64,7 @@ def grant_delegation(
     if expiry_timestamp <= datetime.now(UTC).timestamp():
         raise UserError(
             f"{expiry_text!r:.80} is not a time in the future",
-            remedy="write a future day or time, such as 2027-12-31 or 2027-12-31T12:00:00",
+            remedy="write a future date or time, such as 2027-12-31 or 2027-12-31T12:00:00",
         )
     known_accounts = [account_name for account_name, _ in site.store.users.list_accounts()]
     delegations = site.store.grants.list_grants(DELEGATION_KIND)

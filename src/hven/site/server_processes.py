@@ -145,9 +145,9 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
             if server_value != own_value:
                 raise ConflictError(
                     f"restart needed: {server_process.display_name} uses {name} {server_value}, but this command "
-                    f"uses {own_value}; "
+                    f"uses {own_value}, so "
                     "the users of that process would not see the published rows",
-                    remedy="restart or stop that process, or undo the change of the setting; nothing was changed",
+                    remedy="restart or stop that process, or undo the change to the setting; nothing was changed",
                 )
     if engine == EMBEDDED_ENGINE:
         return
@@ -166,8 +166,8 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
             )
             raise ConflictError(
                 f"{blocking_server.display_name} cannot read rows in {engine}: {reason}",
-                remedy="restart that process with the settings and secrets of this command, or stop it; nothing was "
-                "changed",
+                remedy="restart that process with the settings and secrets of this command, or stop that process; "
+                "nothing was changed",
             )
         time.sleep(POLL_INTERVAL_SECONDS)
 

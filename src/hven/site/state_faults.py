@@ -119,7 +119,7 @@ def _find_outdated_addresses(
             message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, which was the "
             f"address of the site when the rows were ingested; the address is now {current_url}",
             place=TextPlace(file=str(descriptor_path)),
-            remedy=f"update them with: {port_prefix}hven ingest {collection}{public_url_hint}",
+            remedy=f"update the addresses with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",
         )
         faults.append(fault)

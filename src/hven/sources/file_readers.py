@@ -302,7 +302,7 @@ class _LimitedPipe:
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= self._remaining_bytes:
             raise _ReaderError(
-                f"the output of the program is not an Arrow stream, or has more than {MAX_ANSWER_BYTES >> 20} MiB"
+                f"the output of the program is not an Arrow stream, or is larger than {MAX_ANSWER_BYTES >> 20} MiB"
             )
         self._remaining_bytes -= size
         data = bytearray()

@@ -170,8 +170,8 @@ def guess_fixed_width_options(options: Mapping[str, object], context: SourceCont
     edges = np.flatnonzero(np.diff(filled.astype(np.int8), prepend=0, append=0))
     if len(edges) < 4:
         raise SourceError(
-            f"no column of {file.name} is blank in all lines",
-            remedy="give the places of its columns with `fields: {name: 1-9, mag: 11-16}`, counting bytes from 1",
+            f"no character position of {file.name} is blank in all lines",
+            remedy="write the bytes of each column, counted from 1, as in `fields: {name: 1-9, mag: 11-16}`",
         )
     ranges = [(first, last) for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
     if len(source.files) > 1:  # another file may have no header

@@ -150,7 +150,7 @@ def download_file(
         if expected is not None and expected > byte_limit:
             raise TooLargeError(
                 f"{_redact_url(url)} has {expected:,} bytes, which is more than the limit of {byte_limit:,}",
-                remedy="download it yourself and use the file",
+                remedy="download the file yourself and use the local copy",
             )
         path = directory / _choose_file_name(response, final)
         received_bytes = 0
@@ -164,14 +164,15 @@ def download_file(
                     if received_bytes > byte_limit:
                         raise TooLargeError(
                             f"{_redact_url(url)} is larger than {byte_limit:,} bytes",
-                            remedy="download it yourself and use the file",
+                            remedy="download the file yourself and use the local copy",
                         )
                     file.write(part)
                     if on_progress is not None:
                         on_progress(received_bytes, expected)
             if expected is not None and received_bytes < expected:
                 raise SourceError(
-                    f"{_redact_url(url)} ended after {received_bytes:,} of {expected:,} bytes", remedy="try again"
+                    f"the response from {_redact_url(url)} ended after {received_bytes:,} of {expected:,} bytes",
+                    remedy="try again",
                 )
             Path(unfinished).chmod(0o644)
             Path(unfinished).replace(path)
@@ -480,7 +481,7 @@ def stream_answer(
                 body = {}
             url = answer.location
     raise UserError(
-        f"{_redact_url(start)} redirects too often ({MAX_REDIRECTS} redirects)",
+        f"{_redact_url(start)} redirects too many times ({MAX_REDIRECTS} redirects)",
         remedy="write the address at which the redirects end",
     )
 
@@ -547,7 +548,9 @@ class _DownloadAnswer:
             is_over = is_over or elapsed_seconds >= self.total_timeout_seconds
         if error is not None and is_over:
             message = f"{_redact_url(self.url)} did not send the whole response within {self.total_timeout_seconds:g} s"
-            raise UserError(message, remedy="try again later, or download it yourself and use the file") from error
+            raise UserError(
+                message, remedy="try again later, or download the file yourself and use the local copy"
+            ) from error
 
     def _follow_redirects(self) -> tuple[httpx.Response, str]:
         url = self.url
@@ -574,7 +577,7 @@ class _DownloadAnswer:
                 raise UserError(message, remedy=remedy)
             return response, url
         raise UserError(
-            f"{_redact_url(self.url)} redirects too often ({MAX_REDIRECTS} redirects)",
+            f"{_redact_url(self.url)} redirects too many times ({MAX_REDIRECTS} redirects)",
             remedy="write the address at which the redirects end",
         )
 

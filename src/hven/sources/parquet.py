@@ -397,7 +397,7 @@ def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
     if read.is_truncated:
         raise SourceError(
             "the table was truncated when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are missing",
-            remedy="ask its service for more rows (MAXREC), or for a smaller part",
+            remedy="request more rows from the service (MAXREC), or a smaller part of the table",
         )
     return columns
 
@@ -424,7 +424,9 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
         return values.cast(arrow_type, safe=safe)
     except pa.ArrowInvalid as error:
         raise SourceError(
-            f"column {name}: {error}", place=TextPlace(file=file.name), remedy="write it as a signed 64-bit integer"
+            f"column {name}: {error}",
+            place=TextPlace(file=file.name),
+            remedy="write the column as a signed 64-bit integer",
         ) from error
 
 

@@ -349,9 +349,9 @@ class FunctionRowReader:
             return declared_names
         if not isinstance(first_item, (tuple, list)):
             raise SourceError(
-                f"a row is a {type(first_item).__name__}",
+                f"a row is of the type {type(first_item).__name__}",
                 place=place,
-                remedy="yield dictionaries, tuples, or pyarrow.RecordBatch",
+                remedy="yield dictionaries, tuples or pyarrow.RecordBatch objects",
             )
         names = declared_names or list(getattr(first_item, "_fields", ()))
         if not names:

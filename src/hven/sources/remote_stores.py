@@ -169,7 +169,7 @@ def find_remote_or_archived_files(
         if root.scheme is None:
             raise SourceError(
                 f"Hven cannot read from {options.root}",
-                remedy=f"write `root` with one of these schemes: {', '.join(_load_store_classes())}",
+                remedy=f"begin `root` with one of these schemes: {', '.join(_load_store_classes())}",
             )
         remote_store = open_remote_store(
             root,
@@ -212,5 +212,6 @@ def require_local_files(options: HeaderSourceOptions) -> None:
     ):
         raise SourceError(
             "Hven reads rows of tables only from files next to the descriptor",
-            remedy="remove `root` and `members`, and unpack archives; or set a mode that reads headers",
+            remedy="to read rows, remove `root` and `members`, and unpack archives; to read headers, set a `mode` that "
+            "reads them",
         )

@@ -127,7 +127,7 @@ class RowGrouper:
             )
         except duckdb.Error as error:
             raise StorageError(
-                f"rows cannot be spooled for group_by: {error}", remedy="free space on the disk that contains var/"
+                f"rows cannot be spooled for group_by: {error}", remedy="free some space on the disk that contains var/"
             ) from error
         finally:
             self._connection.unregister("batch")
@@ -196,7 +196,7 @@ class RowGrouper:
                         yield _cast_group_batch(batch, types)
         except duckdb.Error as error:
             raise StorageError(
-                f"the rows cannot be grouped: {error}", remedy="free space on the disk that contains var/"
+                f"the rows cannot be grouped: {error}", remedy="free some space on the disk that contains var/"
             ) from error
 
 

@@ -181,7 +181,7 @@ SELECT IN_UNIT(id, 'deg') FROM stars
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars
---! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a VOUnits unit that deg can be converted to
+--! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip'; did you mean 'pc'? (character 1); write a VOUnits unit that deg can be converted to
 
 --# CAST of a geometry
 SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars

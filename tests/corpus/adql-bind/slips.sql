@@ -90,11 +90,11 @@ SELECT ra FROM stars WHERE name LIKE 'a%' ESCAPE '!'
 
 --# 23
 SELECT ra FROM stars WHERE name ~ '^a'
---! line 1, column 33: ADQL has no ~ operator between two values; use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1
+--! line 1, column 33: ADQL has no ~ operator between two values; use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1
 
 --# 24
 SELECT ra FROM stars WHERE name REGEXP '^a'
---! line 1, column 33: ADQL has no REGEXP operator; use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1
+--! line 1, column 33: ADQL has no REGEXP operator; use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1
 
 --# 25
 SELECT ra::int FROM stars
@@ -278,7 +278,7 @@ SELECT ra FROM stars WHERE rmag BETWEEN 1, 3
 
 --# 70
 SELECT ra FROM stars WHERE id IN ()
---! line 1, column 35: the list of IN is empty; write at least one value
+--! line 1, column 35: the list after IN is empty; write at least one value
 
 --# 71
 SELECT ra FROM stars WHERE id IN 1, 2
@@ -410,7 +410,7 @@ SELECT ra FROM stars UNION SELECT ra, dec FROM stars
 
 --# 104
 SELECT ra FROM stars ORDER BY ra UNION SELECT ra FROM stars
---! line 1, column 34: ORDER BY and OFFSET are not allowed before UNION; put them at the end, or put that query in parentheses
+--! line 1, column 34: ORDER BY and OFFSET are not allowed before UNION; move them to the end, or put the query before UNION in parentheses
 
 --# 105
 SELET ra FROM stars
@@ -490,7 +490,7 @@ SELECT ra FROM stars WHERE name ILIKE "a%"
 
 --# 124
 SELECT ra FROM stars WHERE variable IS TRUE
---! line 1, column 40: ADQL has no IS TRUE; use = instead, or IS NULL and IS NOT NULL
+--! line 1, column 40: ADQL has no IS TRUE; use =, IS NULL or IS NOT NULL
 
 --# 125
 SELECT ra FROM stars QUALIFY ROW_NUMBER() OVER (ORDER BY ra) = 1

@@ -54,11 +54,11 @@ SELECT TOP 10 DISTINCT a FROM t
 
 --# TOP of a name
 SELECT TOP n a FROM t
---! line 1, column 12: TOP must be a whole number without a sign, but found 'n'; write a number such as 100
+--! line 1, column 12: TOP must be a whole number without a sign, not 'n'; write a number such as 100
 
 --# negative OFFSET
 SELECT a FROM t OFFSET -1
---! line 1, column 24: OFFSET must be a whole number without a sign, but found '-'; write a number such as 100
+--! line 1, column 24: OFFSET must be a whole number without a sign, not '-'; write a number such as 100
 
 --# clauses in the wrong order
 SELECT a FROM t ORDER BY a WHERE b = 1
@@ -182,7 +182,7 @@ SELECT a FROM t NATURAL JOIN u ON t.a = u.a
 
 --# USING with a table
 SELECT a FROM t JOIN u USING (t.a)
---! line 1, column 32: the column names in USING cannot have a table name; write only the column name, or use ON
+--! line 1, column 32: a column name in USING cannot be preceded by a table name; write only the column name, or use ON
 
 --# function as a condition
 SELECT a FROM t WHERE CONTAINS(p, c)
@@ -250,7 +250,7 @@ SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN CURRENT ROW AND 1 PRECEDING) FROM t
 
 --# frame of half rows
 SELECT SUM(a) OVER (ORDER BY a ROWS 1.5 PRECEDING) FROM t
---! line 1, column 37: ROWS needs a whole number, but found the number 1.5; use RANGE for distances between values
+--! line 1, column 37: ROWS needs a whole number, not the number 1.5; use RANGE for distances between values
 
 --# frame without a second end
 SELECT SUM(a) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING) FROM t
@@ -274,11 +274,11 @@ SELECT a.b.c.d.e FROM t
 
 --# WITH inside
 SELECT a FROM (WITH x AS (SELECT a FROM t) SELECT a FROM x) AS d
---! line 1, column 16: WITH is allowed only at the beginning of the whole query; move it there; its tables can be used in every subquery
+--! line 1, column 16: WITH is allowed only at the beginning of the whole query; move WITH to the beginning; its tables can be used in every subquery
 
 --# ORDER BY before UNION
 SELECT a FROM t ORDER BY a UNION SELECT a FROM u
---! line 1, column 28: ORDER BY and OFFSET are not allowed before UNION; put them at the end, or put that query in parentheses
+--! line 1, column 28: ORDER BY and OFFSET are not allowed before UNION; move them to the end, or put the query before UNION in parentheses
 
 --# parenthesis not closed
 SELECT (a + 1 FROM t
@@ -316,7 +316,7 @@ SELECT a FROM t GROUP a
 
 --# comma after TOP
 SELECT TOP 10, a FROM t
---! line 1, column 14: no comma is allowed after TOP and its number; write TOP 10, followed by the columns without a comma
+--! line 1, column 14: no comma is allowed after TOP and its number; leave out the comma between TOP 10 and the columns
 
 --# two commas
 SELECT a,, b FROM t
@@ -324,7 +324,7 @@ SELECT a,, b FROM t
 
 --# empty list
 SELECT a FROM t WHERE a IN ()
---! line 1, column 29: the list of IN is empty; write at least one value
+--! line 1, column 29: the list after IN is empty; write at least one value
 
 --# string as a table
 SELECT a FROM 't'
@@ -348,7 +348,7 @@ SELECT a ** 2 FROM t
 
 --# regular expression
 SELECT a FROM t WHERE a ~ 'x'
---! line 1, column 25: ADQL has no ~ operator between two values; use LIKE or ILIKE, with % and _, or REGEXP_MATCH(s, pattern) = 1
+--! line 1, column 25: ADQL has no ~ operator between two values; use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1
 
 --# ASCENDING
 SELECT a FROM t ORDER BY a ASCENDING

@@ -243,7 +243,7 @@ BAD = {
     "end": (lambda found: found[:-1], SourceError, "is incomplete: its end is missing"),
     "outside": (lambda found: [*found[:-1], ("site/../../x", b""), found[-1]], SourceError, "does not belong in a backup"),
     "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "after the end"),
-    "newer": (change_members(HEADER_MEMBER, change_json(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
+    "newer": (change_members(HEADER_MEMBER, change_json(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore the backup with Hven 9\.0"),
     "newer store": (change_members(HEADER_MEMBER, change_json(store=99)), UserError, "state format 99"),
     "other tar": (lambda found: found[1:], SourceError, "not a Hven backup"),
     "head": (change_members(HEADER_MEMBER, lambda _: b"[]"), SourceError, "was changed: hven-backup.json"),
@@ -292,7 +292,7 @@ def test_what_is_there_is_not_touched(backed_up_site: Path, archive: Path, tmp_p
     with Site(load_settings(backed_up_site, {})) as site, pytest.raises(ConflictError, match="exists"):
         write_backup(site, archive)
     assert "cannot be read" in run_hven("restore", tmp_path / "nothing.tar", tmp_path / "again", expected_code=1).stderr
-    assert "is intact: Uraniborg" in run_hven("restore", archive, "--check").stdout
+    assert "is intact; it contains Uraniborg" in run_hven("restore", archive, "--check").stdout
     assert run_hven("restore", archive, expected_code=2).stderr.count("DIR is missing") == 1
 
 

@@ -71,5 +71,5 @@ def test_each_publication_leaves_one(tmp_path: Path) -> None:
             (4, "added", []),
             (5, "removed", []),
         ]
-        with pytest.raises(NotFoundError, match=r"the changes of stars\.main since gone are no longer kept"):
+        with pytest.raises(NotFoundError, match=r"the changes to stars\.main since gone are no longer kept"):
             find_changes_to_now(site, "gone")

@@ -90,4 +90,4 @@ def test_an_account_of_a_site_without_drafts_is_removed(tmp_path: Path) -> None:
     with Site(load_settings(tmp_path)) as site:
         site.store.users.add_account("olga")
     result = CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), "user", "remove", "olga"])
-    assert result.output == "the account olga is removed\n"
+    assert result.output == "the account olga has been removed\n"

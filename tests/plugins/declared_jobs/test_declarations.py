@@ -151,11 +151,11 @@ FAULTS = [
     ),
     (
         C + "results: {r: {file: /etc/passwd, type: text/plain}}\n",
-        "jobs/bad.yaml:3:21: results.r.file must be below the program's directory",
+        "jobs/bad.yaml:3:21: results.r.file must be inside the program's directory",
     ),
     (
         C + "results: {r: {file: ../x, type: text/plain}}\n",
-        "jobs/bad.yaml:3:21: results.r.file must be below the program's directory",
+        "jobs/bad.yaml:3:21: results.r.file must be inside the program's directory",
     ),
     (
         C + "results: {stdout: {file: x, type: text/plain}}\n",

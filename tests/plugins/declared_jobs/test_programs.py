@@ -316,7 +316,7 @@ def test_a_private_type_is_for_those_who_are_logged_in(site: Site) -> None:
     write_job_type(
         site.settings.directory, "echo", "title: E\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO_PROGRAM
     )
-    with pytest.raises(UnauthenticatedError, match="only for users with an account"):
+    with pytest.raises(UnauthenticatedError, match="only users with an account"):
         JobService(site, "echo").create_job(collect_params([]), HERE)
     assert (
         JobService(site, "echo")

@@ -436,7 +436,7 @@ def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([job("EXECUTING"), (404, {}, "gone")], "the job at 127.0.0.1 no longer exists: status 404"),
+        ([job("EXECUTING"), (404, {}, "gone")], "the job at 127.0.0.1 no longer exists (status 404)"),
         ([(200, {}, "<html><body>log in</body></html>")], "instead of a job"),
         ([(200, {}, "<!DOCTYPE html><html>")], "a web page instead of a job"),
         ([(200, {}, '<!DOCTYPE a [<!ENTITY x "y">]><job>&x;</job>')], "a web page instead of a job"),

@@ -413,7 +413,7 @@ tables:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("query.json", "'query_uri' is not a valid key of a search"),
+        ("query.json", "'query_uri' is not a valid key in a search"),
         ("other.json", "the query other.json cannot be read: No such file or directory"),
     ],
 )

@@ -169,7 +169,7 @@ def test_what_is_encrypted_and_what_is_not(slapd: LdapServer, tmp_path: Path) ->
     assert rows(people(slapd)) == rows(people(slapd, url=secure)) == rows(people(slapd, starttls=False)) == ROWS
     (tmp_path / "own.pem").write_bytes((slapd.place / "ca.pem").read_bytes())
     assert rows(people(slapd, ca="own.pem"), directory=tmp_path) == ROWS
-    with pytest.raises(SourceError, match=r"the certificates of none\.pem cannot be read"):
+    with pytest.raises(SourceError, match=r"the certificates in none\.pem cannot be read"):
         rows(people(slapd, ca="none.pem"))
     for url in (slapd.url, secure):
         with pytest.raises(

@@ -113,14 +113,14 @@ def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
 @pytest.mark.parametrize(
     ("links", "message"),
     [
-        ([], "has no link to its items or to an API"),
+        ([], "links neither to its items nor to an API"),
         (
             [{"rel": "item", "href": "./gone/a.json"}],
-            "none of the 1 items that the collection links is in its directory",
+            "none of the 1 items to which the collection links is in the collection's directory",
         ),
         (
             [{"rel": "item", "href": "../../../../../etc/hostname"}],
-            "none of the 1 items that the collection links is in its directory",
+            "none of the 1 items to which the collection links is in the collection's directory",
         ),
     ],
 )

@@ -364,7 +364,7 @@ def test_fixed_width_text_is_cut_where_all_lines_are_blank(tmp_path):
     }  # fmt: skip
     assert faults(tmp_path, made.read_text()) == []
     (tmp_path / "b.dat").write_text("abc def\nabcdefg\n")
-    with pytest.raises(SourceError, match=r"no column of .*b\.dat is blank in all lines"):
+    with pytest.raises(SourceError, match=r"no character position of .*b\.dat is blank in all lines"):
         create_descriptor(site, "y", str(tmp_path / "b.dat"), kind="fixed")
     (tmp_path / "c.dat").write_text("abc\tdef\n")
     with pytest.raises(SourceError, match="contains tabs"):

@@ -124,7 +124,7 @@ def test_a_file_has_little_time_and_room(
     client = Client(create_application(trial_site))
     monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 0.05)
     answer = give(client, STARS, "a.csv", {**people["olga"], "accept": "application/json"})
-    assert "takes more than 0.05 s" in json.loads(answer.text)["message"]
+    assert "needs more than 0.05 s" in json.loads(answer.text)["message"]
     assert not list(Path(tempfile.gettempdir()).glob("hven-trial-*"))
     monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 600.0)
     monkeypatch.setattr(trial, "PROCESS_LIMITS", {**trial.PROCESS_LIMITS, "RLIMIT_AS": 64 << 20})

@@ -504,7 +504,7 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
         ("{url: 'https://a.example/x', id: dp_id, columns: {a: A}}", "all rows would have the same document"),
         (
             "{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}",
-            "not the type of a number, a text or a boolean",
+            "not a number, string or boolean type",
         ),
         ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "'column' is not a valid option of"),
         ("{file: '{dp_id}', columns: {a: A}}", "lacks the option 'id'"),

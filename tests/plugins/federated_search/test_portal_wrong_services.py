@@ -69,8 +69,8 @@ def spoil_queries_with(part: str, body: bytes, status: int = 200) -> object:
 
 ERROR = votable("x:c", info='<INFO name="QUERY_STATUS" value="ERROR">no table a.epn_core</INFO>')
 WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is told
-    "columns": (votable("schema_name:c description:c", ("a", "b")), "contains no values of table_name"),
-    "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "contains no values of"),
+    "columns": (votable("schema_name:c description:c", ("a", "b")), "contains no values for table_name"),
+    "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "contains no values for"),
     "other": (votable("table_name:c column_name:c datatype:c", ("b.epn_core", "x", "INT")), "no table a.epn_core"),
     "nameless": (votable(""), "no table a.epn_core"),
     "page": (b"<html><body>It works!", "without a VOTable"),
@@ -79,7 +79,7 @@ WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is tol
     "error": (ERROR, "no table a.epn_core"),
     "failing": ((500, {}, b"Internal Server Error"), "returned status 500"),
     "failing-well": ((500, {}, right("TAP_SCHEMA")), "returned status 500"),
-    "around": ((302, {"Location": "/around/tap/sync"}, b""), "redirects too often"),
+    "around": ((302, {"Location": "/around/tap/sync"}, b""), "redirects too many times"),
     "astray": ((302, {"Location": "http://[bad"}, b""), "which is not an address"),
     "abroad": ((302, {"Location": "file:///etc/passwd"}, b""), "not an http or https address"),
     "huge": (b"<VOTABLE>" + b" " * 1000, "more than 300,000 bytes"),  # sent for ever
@@ -88,11 +88,11 @@ WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is tol
     "bytes": (right("TAP_SCHEMA").replace(b"granule_uid", b"gran\xff\xfe\xe9"), "not UTF-8"),
     "encoded": (b'<?xml version="1.0" encoding="klingon"?>' + right("TAP_SCHEMA")[21:], "klingon"),
     "entities": (b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><VOTABLE>&b;</VOTABLE>', "entities"),
-    "uncounted": (spoil_queries_with("COUNT", votable("n:c", ("many",))), "its response to a count contains no number"),
-    "uncountable": (spoil_queries_with("COUNT", votable("n:d", ("+Inf",))), "its response to a count contains no number"),
-    "negative": (spoil_queries_with("COUNT", votable("n:l", (-1,))), "its response to a count contains no number"),
-    "countless": (spoil_queries_with("COUNT", votable("n:l")), "its response to a count contains no number"),
-    "listed": (spoil_queries_with("COUNT", votable("n:a", ("1 2",))), "its response to a count contains no number"),
+    "uncounted": (spoil_queries_with("COUNT", votable("n:c", ("many",))), "its response to a count query contains no number"),
+    "uncountable": (spoil_queries_with("COUNT", votable("n:d", ("+Inf",))), "its response to a count query contains no number"),
+    "negative": (spoil_queries_with("COUNT", votable("n:l", (-1,))), "its response to a count query contains no number"),
+    "countless": (spoil_queries_with("COUNT", votable("n:l")), "its response to a count query contains no number"),
+    "listed": (spoil_queries_with("COUNT", votable("n:a", ("1 2",))), "its response to a count query contains no number"),
     "rowless": (spoil_queries_with("TOP", votable("granule_uid:c", ("x",))), "lacks the requested columns: target_name"),
     "mistyped": (spoil_queries_with("TOP", right("TOP").replace(b"<TD>1</TD>", b"<TD>one</TD>")), "one"),
 }  # fmt: skip

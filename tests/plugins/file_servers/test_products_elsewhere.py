@@ -191,7 +191,7 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
                 match=r"does not send it: it returned status 40[03]; report this to the operators of this site",
             ):
                 list(open_bucket(**wrong).list_files(["**/*.fits"], []))
-        with pytest.raises(UserError, match="'acl' is not a valid option of S3"):
+        with pytest.raises(UserError, match="'acl' is not a valid S3 option"):
             open_bucket(acl="x")
         options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
         client = open_far_client("s3://observatory/a", names=("image+ü.fits",), options=options, secret="WRONG/+SECRET")

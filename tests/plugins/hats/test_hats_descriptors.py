@@ -183,7 +183,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
 ) -> None:
     home = collection(tmp_path / "out")
     file_server.files = list_served_files(home)
-    with pytest.raises(SourceError, match=r"so its rows are not a table.*, stars, which is in the same directory"):
+    with pytest.raises(SourceError, match=r"so its rows do not form a table.*, stars, which is in the same directory"):
         create_descriptor(
             settings.load_settings(site),
             "far",
@@ -264,7 +264,7 @@ def _narrow_column_type(where: Path) -> None:
 HARM = {
     "a gap": (lambda where: min(where.rglob("Npix=*.parquet")).unlink(), "has no file"),
     "another type": (_narrow_column_type, "the column mag has the type float in this file, but double in"),
-    "positions of other columns": (_swap_coordinates, "positions in this file are outside the partition of the file"),
+    "positions of other columns": (_swap_coordinates, "positions in this file are outside the file's partition"),
     "no catalogue": (lambda where: (where / "hats.properties").unlink(), "is not a HATS catalogue"),
 }
 
@@ -370,7 +370,7 @@ def test_positions_that_are_not_of_their_partitions_are_told_of(tmp_path: Path, 
     paths = sorted(where.rglob("Npix=*.parquet"), key=lambda path: path.stat().st_size)
     table = pq.read_table(paths[0], partitioning=None)
     pq.write_table(table.set_column(table.column_names.index("ra"), "ra", pa.array((table["ra"].to_numpy() + 120) % 360)), paths[0])  # fmt: skip
-    with pytest.raises(SourceError, match="positions in this file are outside the partition of the file") as fault:
+    with pytest.raises(SourceError, match="positions in this file are outside the file's partition") as fault:
         adopt(tmp_path, where)
     assert str(paths[0]) in str(fault.value)
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []

@@ -19,5 +19,5 @@ def test_a_range_of_a_file_is_read(tmp_path: Path) -> None:
 def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "00"
     file.write_bytes(bytes(1000))
-    with pytest.raises(StorageError, match="00 became shorter while it was read"):
+    with pytest.raises(StorageError, match="00 became shorter while it was being read"):
         list(read_tile_range(file, 990, 1010))

@@ -182,7 +182,7 @@ def test_a_frame_of_an_unknown_body_is_told_in_the_report(tmp_path):
 def test_what_is_no_frame_is_refused_where_it_stands(tmp_path, crs):
     with (
         vulcan(tmp_path, crs) as site,
-        pytest.raises(HvenError, match=r"spots.yaml:8:22: .*crs: .*; give the WKT of a frame"),
+        pytest.raises(HvenError, match=r"spots.yaml:8:22: .*crs: .*; give the code of a frame"),
     ):
         ingest_collection(site, "spots")
 

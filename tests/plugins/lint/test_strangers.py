@@ -118,7 +118,7 @@ def test_redirects_without_an_end_are_left() -> None:
     with page(302, "text/plain", b"", "/tap/capabilities") as url:
         report = validate_service(url, limits=LITTLE)
     assert not report.is_judged
-    assert "redirects too often" in report.reason
+    assert "redirects too many times" in report.reason
 
 
 def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.Monkey
         )
 
     monkeypatch.setattr(http_client, "send_request_once", exchange)
-    with pytest.raises(UserError, match="redirects too often"):
+    with pytest.raises(UserError, match="redirects too many times"):
         LintHttpClient("http://127.0.0.1/tap", LITTLE).send_get("http://127.0.0.1/tap/capabilities")
     assert asked[0] == ("http://127.0.0.1/tap/capabilities", True)
     assert {private for url, private in asked if "10.0.0.1" in url} == {False}

@@ -213,7 +213,7 @@ def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_pa
 @pytest.mark.parametrize(
     ("name", "content", "words", "code", "said"),
     [
-        ("e", "", [], 1, "the file is empty; GeoJSON, DS9"),
+        ("e", "", [], 1, "the file is empty; use one of these formats: GeoJSON, DS9"),
         ("a.txt", "hello", [], 1, "unknown file format|neither a region file"),
         ("x.json", '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0,0],[1,0],[1,91],[0,0]]]}}', [], 1, "row 1: a latitude is beyond 90 degrees: 91"),
         ("m.moc", "0/0 29/0-5 3458764513820540900", [], 1, "the outline of a MOC of order 29 would have"),

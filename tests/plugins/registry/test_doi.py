@@ -104,7 +104,7 @@ def broken(status: int, method: str) -> Callable[[Request, Reply], None]:
 
 
 FAILURES = [
-    (401, 1, "the repository or the password is wrong (Planted); check [doi] in hven.toml"),
+    (401, 1, "the repository or the password is wrong (Planted); check the secret, and [doi] in hven.toml"),
     (403, 1, "URA.BORG is not allowed to do this (Planted)"),
     (422, 1, "Planted; correct the descriptor"),
     (429, 3, "Planted; wait, then run the same command again"),
@@ -130,7 +130,7 @@ def test_what_fails_is_said_and_done_again(site_directory: Path, world: DataCite
 
 @pytest.mark.parametrize(
     ("cut", "kind", "said"),
-    [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand its response"), (None, b'{"data": 7}', "does not understand its response"),
+    [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand the response"), (None, b'{"data": 7}', "does not understand the response"),
      (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite returned 10.5072/other")],
 )  # fmt: skip
 def test_an_answer_that_is_lost_or_rubbish(site_directory: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
@@ -187,7 +187,7 @@ def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteServer) -> No
     here = build_site(tmp_path, "\n".join(lines) + "\n", endpoint=world.base)
     assert "it has no creators; add 'creators'" in run(here, "psz2", "--publish", code=1)
     assert "it has no creators" in run(here, "psz2", code=1)
-    assert "are not complete enough for a DOI" in run(here, "psz2", "--to", str(tmp_path / "x.xml"), code=1)
+    assert "is not complete enough for a DOI" in run(here, "psz2", "--to", str(tmp_path / "x.xml"), code=1)
     assert world.asked == []
 
 
@@ -215,7 +215,7 @@ def test_a_password_has_no_place_in_hven_toml(tmp_path: Path) -> None:
 def test_by_file_for_a_library(tmp_path: Path) -> None:
     here = build_site(tmp_path / "site")
     xml = tmp_path / "psz2.xml"
-    assert "its DOI should resolve to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
+    assert "the DOI should resolve to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
     assert etree.parse(str(xml)).findtext("{*}identifier") == "(:tba)"
     assert "is not a DOI" in run(here, "psz2", "--is", "psz2", code=1)
     assert "findable, kept" in run(here, "psz2", "--is", "https://doi.org/10.21111/abc-7")

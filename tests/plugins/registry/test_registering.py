@@ -279,7 +279,7 @@ def test_what_is_said_already_is_not_asked_for(tmp_path: Path, monkeypatch: pyte
     toml.write_text('authority = "idoc"\n[registry]\norganisation = "IAS"\n')
     monkeypatch.setattr(sys, "stdin", Terminal("https://idoc.example\n"))  # half of the answer
     assert cli.main(["register", "--write", "--site", str(toml.parent)]) == 0
-    assert "still missing: contact_email" in capsys.readouterr().err
+    assert "still lacks these settings: contact_email" in capsys.readouterr().err
     assert settings.load_settings(toml.parent).public_url == "https://idoc.example"
 
 

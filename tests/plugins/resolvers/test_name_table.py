@@ -234,7 +234,7 @@ def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
     given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="GALACTIC"),))
     with (
         small(tmp_path, (given, objects())) as site,
-        pytest.raises(OverloadedError, match="its positions are GALACTIC"),
+        pytest.raises(OverloadedError, match="its positions are in GALACTIC"),
     ):
         resolver.resolve_object_name("a1", site=site)
 

@@ -173,11 +173,11 @@ def running(directory: Path) -> list[int]:
         ("dies", "the program ended with exit code 3; its last message: ValueError: no such record in x_1.npy"),
         ("killed", "the program was ended by signal 9: it was killed, probably because it used too much memory"),
         ("endless", "the program returned more rows than the "),
-        ("large", "or has more than 64 MiB"),
+        ("large", "or is larger than 64 MiB"),
         ("hungry", "its last message: MemoryError"),
         ("other", "returned columns that differ from its schema: time timestamp[us]"),
         ("false", "returned columns that differ from its schema: time timestamp[us]"),
-        ("fewer", "returned 299 rows instead of 300, from row 0"),
+        ("fewer", "returned 299 rows instead of 300, starting at row 0"),
         ("headless", "does not state the number of rows"),
     ],
 )

@@ -60,7 +60,7 @@ from process_runner import run_hven, wait_until
         ("[USER_RAISED_EXCEPTION] a text of more than 5 bytes would be built SQLSTATE: P0001", EvaluationError, "would be built"),
         ("Job aborted due to stage failure: Task 1 failed 4 times: java.util.regex.PatternSyntaxException: Unclosed group near index 1\n(\n\tat java.base/x", EvaluationError, "pattern cannot be read: Unclosed group$"),
         ("[PYTHON_EXCEPTION] An exception was thrown:\n Traceback:\nValueError: MOC: cells are too small\n SQLSTATE: 38000", EvaluationError, "cells are too small"),
-        ("[PYTHON_EXCEPTION] Traceback:\nModuleNotFoundError: No module named 'hven'\n SQLSTATE: 38000", StorageError, "do not have Hven"),
+        ("[PYTHON_EXCEPTION] Traceback:\nModuleNotFoundError: No module named 'hven'\n SQLSTATE: 38000", StorageError, "is not installed on the workers"),
         ("[PYTHON_EXCEPTION] Traceback:\nRuntimeError: the workers have hven 9.9, but this server has 0.1\n SQLSTATE: 38000", StorageError, "have Hven 9.9, but this server has 0.1"),
         ("[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11", StorageError, "a different version of Python"),
         ("[FAILED_READ_FILE.FILE_NOT_EXIST] Error while reading file file:///data/hats/x/Npix=1.parquet. File does not exist.", StorageError, "cannot find a file of the table: /data/hats/x/Npix=1.parquet"),
@@ -322,7 +322,7 @@ def test_what_spark_does_not_compute_is_elsewhere():
 
 
 def test_no_address_is_refused_early():
-    with pytest.raises(UsageError, match="not an address"):
+    with pytest.raises(UsageError, match="not the address"):
         SparkCluster("http://head:15002")
 
 

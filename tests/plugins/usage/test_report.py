@@ -81,7 +81,7 @@ def test_what_is_sent_out_has_no_private_collections(site_directory: Path) -> No
         (("--from", "2026-13"), 1, "is not a month"),
         (("--from", "2026-05", "--to", "2026-04"), 1, "is after"),
         (("--format", "xls"), 2, "there is no format 'xls'"),
-        (("--by", "weather"), 2, "give --by with one of collection, table"),
+        (("--by", "weather"), 2, "set --by to one of collection, table"),
         (("--private",), 2, "--private can be given only with"),
     ],
 )

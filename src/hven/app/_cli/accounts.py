@@ -78,7 +78,7 @@ def renew_token(
         else:
             outcome = f"still valid; to end them as well, run: hven user token {account} --all"
         credential_list = ", ".join(f"{grant.kind} {grant.id}" for grant in other_credentials)
-        print(f"hven: other credentials of {account} ({credential_list}) are {outcome}", file=sys.stderr)
+        print(f"hven: the other credentials of {account} ({credential_list}) are {outcome}", file=sys.stderr)
 
 
 @user.command("password")
@@ -115,7 +115,7 @@ def remove_account(context: typer.Context, account: Account) -> None:
             "account_removers", plugins.list_installed_packages()
         ):
             remove_account_data(site, account)
-    print(f"the account {account} is removed")
+    print(f"the account {account} has been removed")
 
 
 token = typer.Typer(no_args_is_help=True)

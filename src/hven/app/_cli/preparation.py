@@ -86,8 +86,8 @@ def prepare(
         print_json({"collection": collection, **asdict(preparation_result)})
         return
     print(
-        f"{preparation_result.files:,} new files: {preparation_result.pictures:,} pictures, "
-        f"{preparation_result.copies:,} copies of cubes, {preparation_result.bytes / 1e6:,.1f} MB"
+        f"{preparation_result.files:,} new files ({preparation_result.pictures:,} pictures, "
+        f"{preparation_result.copies:,} copies of cubes), {preparation_result.bytes / 1e6:,.1f} MB"
     )
     if preparation_result.left:
         print(

@@ -324,9 +324,7 @@ def remove(
     else:
         rollback_command = format_command(context, "rollback", name)
         purge_command = format_command(context, "remove", name, "--purge")
-        print(
-            f"the data are kept; to publish them again, run: {rollback_command}; to delete them, run: {purge_command}"
-        )
+        print(f"the data is kept; to publish it again, run: {rollback_command}; to delete it, run: {purge_command}")
 
 
 def _delete_product_files(site: Site, name: str) -> None:

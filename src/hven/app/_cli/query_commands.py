@@ -219,7 +219,7 @@ def _choose_format_by_extension(output: Path | None) -> str:
         format_names = sorted(set(formats_by_extension.values()))
         raise UsageError(
             f"{output}: no format has the extension {output.suffix or '(none)'}",
-            remedy=f"give --format with one of {', '.join(format_names)}",
+            remedy=f"set --format to one of {', '.join(format_names)}",
         )
     return formats_by_extension[extension]
 

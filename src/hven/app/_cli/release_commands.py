@@ -68,7 +68,7 @@ def add_release(
             schema = Release(collection=name, label=label, created="", snapshots={}).schema_name
             if schema.lower() in used_names:
                 raise ConflictError(
-                    f"the schema of {label} of {name} would be {schema}, which is already the name of a collection",
+                    f"release {label} of {name} would have the schema {schema}, but a collection already has this name",
                     remedy="choose a different label",
                 )
         for release_record in site.store.releases.add_collection_releases(label, collections, description):
@@ -206,7 +206,7 @@ def _print_table_changes(site: Site, table_name: str, old_record: SnapshotRecord
     except NotFoundError as error:  # for example a table without a key
         old_rows = old_record.snapshot.rows
         new_rows = new_record.snapshot.rows
-        print(f"{table_name}: {old_rows:,} rows, now {new_rows:,}; {error.message}")
+        print(f"{table_name}: {old_rows:,} rows before, {new_rows:,} rows after; {error.message}")
         return
     show_row_changes([change])
     print(change.format_summary())

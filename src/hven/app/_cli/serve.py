@@ -123,7 +123,7 @@ def _resolve_listen_address(host: str, port: int) -> str:
         if error.errno == errno.EACCES:
             raise UsageError(
                 f"only root can use port {port}",
-                remedy="choose a port from 1024 on, and put a reverse proxy in front of it",
+                remedy="choose port 1024 or higher, and put a reverse proxy in front of it",
             ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageError(

@@ -314,7 +314,10 @@ def list_schedule(context: typer.Context, as_json: Json = False) -> None:
         print_json([item.to_json() for item in scheduled_collections])
         return
     if not scheduled_collections:
-        print("No collection follows its source on a schedule. To add one, add `sync: {every: 1 h}` to a descriptor.")
+        print(
+            "No collection follows its source on a schedule. To set a schedule, add `sync: {every: 1 h}` to a "
+            "descriptor."
+        )
         return
     _print_scheduled_collections(site_status)
     _print_sync_problems(scheduled_collections)

@@ -150,7 +150,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
             last_check = check_time
             self._schedule_restarts(check_time)
             if not self._has_served and max(self._early_deaths.values(), default=0) >= MAX_START_ATTEMPTS:
-                log.error("no worker can start; the server stops")
+                log.error("no worker can start, so the server stops")
                 self.interrupt_children.append(0)
                 return
             for idx, restart_time in list(self._restart_times.items()):

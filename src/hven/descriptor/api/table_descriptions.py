@@ -87,7 +87,7 @@ class TableDescriptionRequest:
             ) from error
         if len(data) > MAX_DOCUMENT_BYTES:
             raise SourceError(
-                f"{self.path.name} has more than {MAX_DOCUMENT_BYTES >> 20} MiB, so it cannot be a description of "
+                f"{self.path.name} is larger than {MAX_DOCUMENT_BYTES >> 20} MiB, so it cannot be a description of "
                 "tables",
                 remedy="give --kind if the file contains data",
             )

@@ -158,7 +158,7 @@ def join_hdus(primary_hdu: bytes, hdus: Sequence[CutoutHdu | StoredHdu], byte_li
     size = len(primary_hdu) + sum(hdu.size for hdu in hdus)
     if byte_limit is not None and size > byte_limit:
         message = format_message(
-            "the cut-out would be {size} MB large; the limit is {most} MB", -(-size // 10**6), byte_limit // 10**6
+            "the size of the cut-out would be {size} MB; the limit is {most} MB", -(-size // 10**6), byte_limit // 10**6
         )
         raise TooLargeError(message, remedy=format_message("request a smaller part"))
 

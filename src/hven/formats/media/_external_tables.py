@@ -149,7 +149,7 @@ class _ReaderFunctionTable:
         if answered_table.num_rows != row_count:
             raise SourceError(
                 format_message(
-                    "the reader of {name} returned {there:,} rows instead of {count:,}, from row {first:,}",
+                    "the reader of {name} returned {there:,} rows instead of {count:,}, starting at row {first:,}",
                     self._name,
                     answered_table.num_rows,
                     row_count,

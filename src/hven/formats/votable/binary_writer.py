@@ -425,7 +425,7 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
             f"column {column.name!r} is declared with arraysize {kind.arraysize or 1}, but a value has "
             f"{int(counts.max())} characters"
         )
-        raise DataError(message, remedy="declare the length of the column's longest value, or `*`")
+        raise DataError(message, remedy="declare an arraysize that fits the column's longest value, or `*`")
     offsets = _read_offsets(cells).astype(np.int64)
     if len(cells) and offsets[-1]:
         text_buffer = np.frombuffer(cells.buffers()[2], np.uint8)
@@ -462,7 +462,7 @@ def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> 
             f"column {column.name!r} is declared with arraysize {kind.arraysize}, but a value has "
             f"{int(counts.max())} strings"
         )
-        raise DataError(message, remedy="declare the length of the column's longest value, or `*`")
+        raise DataError(message, remedy="declare an arraysize that fits the column's longest value, or `*`")
     grid = np.zeros(len(array) * string_capacity, _build_text_cell_dtype(kind.datatype, width))
     cells = np.zeros(len(values), grid.dtype)
     _fill_text_cells(cells, values, column)

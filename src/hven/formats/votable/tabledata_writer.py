@@ -103,7 +103,7 @@ def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
         message = (
             f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but contains a longer string"
         )
-        raise DataError(message, remedy="declare the length of the column's longest value")
+        raise DataError(message, remedy="declare an arraysize that fits the column's longest value")
     list_offsets = pa.array(offsets.astype(np.int32))
     lists = pa.ListArray.from_arrays(list_offsets, padded)
     joined = pc.binary_join(lists, literal.to_arrow_string_scalar(""))

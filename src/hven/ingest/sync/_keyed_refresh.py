@@ -171,6 +171,6 @@ def compare_keyed_rows(
     has_null_key = any(column.null_count for column in row_keys.columns)
     row_key_hashes, _ = compute_row_fingerprints(row_keys.columns, rows.num_rows)
     if has_null_key or len(np.unique(row_key_hashes)) < rows.num_rows:
-        raise RecomputeNeededError("two rows have the same primary key, or a row has none")
+        raise RecomputeNeededError("two rows have the same primary key, or a row has no primary key")
     before = find_rows_by_key(engine, table, base_record.snapshot, refresh_plan.keys)
     return match_rows_by_key(before, rows.select(before.column_names), table.primary)

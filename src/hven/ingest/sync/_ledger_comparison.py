@@ -164,7 +164,7 @@ class PublishedRowComparison:
             raise RecomputeNeededError("a row has no primary key")
         removed_hashes = _hash_keys(self.removed_keys)
         if len(np.unique(removed_hashes)) < len(removed_hashes):
-            raise RecomputeNeededError("the ledger contains a key twice")
+            raise RecomputeNeededError("the ledger contains the same key twice")
         is_additional = ~np.isin(new_hashes, removed_hashes)
         affected_keys = pa.concat_tables([self.removed_keys, new_keys.filter(pa.array(is_additional))])
         if affected_keys.num_rows:

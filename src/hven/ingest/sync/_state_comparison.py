@@ -93,7 +93,8 @@ def find_collection_state(site: Site, collection: str, state_name: str | None) -
         event = next((publication for publication in events if publication.at <= instant), None)
     if event is None:
         raise NotFoundError(
-            f"{collection} has no snapshot, release, run or time {state_name!r}",
+            f"{state_name!r} is neither a snapshot, release or run of {collection} nor a time at which the "
+            "collection was published",
             remedy=_format_available_states(site, collection),
         )
     missing_tables = [table for table, snapshot_id in event.state.items() if snapshot_id not in kept_records]

@@ -425,7 +425,7 @@ class TableSync:
         )
         if self.keyed_refresh is not None:
             if base is None or not is_same_structure:
-                raise RecomputeNeededError("its columns, keys or engine have changed")
+                raise RecomputeNeededError("the table's columns, keys or engine have changed")
             return self._merge_keyed_rows(loader, base, self.keyed_refresh)
         if not any(is_row_number_used(entry.mapping) for entry in loader.entries):
             # rows of a cached page have other row numbers
@@ -438,7 +438,7 @@ class TableSync:
             loaded_table = self.run.load_whole_table(self.spec, loader)
             change.new = True
             if base is not None:
-                change.why = "its columns, keys or engine have changed"
+                change.why = "the table's columns, keys or engine have changed"
             else:
                 change.why = None
             change.read = change.mapped = loaded_table.report.read

@@ -30,7 +30,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
             raise _build_overlap_error(
                 sync_policy,
                 "the watermark is a time, but the overlap has no unit",
-                "give a unit, such as `overlap: 2 d`",
+                "add a unit, as in `overlap: 2 d`",
             )
         try:
             return last_watermark - dt.timedelta(seconds=overlap_seconds)

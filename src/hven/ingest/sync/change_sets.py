@@ -107,7 +107,9 @@ class ChangeSet:
             with pa.OSFile(str(self.path), "rb") as source:
                 return pa.ipc.open_file(source).read_all()
         except (OSError, pa.ArrowInvalid) as error:
-            raise NotFoundError(f"Hven no longer keeps the changes to {self.table} up to {self.after}") from error
+            raise NotFoundError(
+                f"Hven no longer keeps the changes to {self.table} that led to the snapshot {self.after}"
+            ) from error
 
 
 def store_change_set(

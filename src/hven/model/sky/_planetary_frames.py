@@ -100,7 +100,7 @@ def parse_wkt_frame(text: str) -> BodyFrame:
     base = _find_first_wkt_node(tree, *_GEOGRAPHIC_NODES)
     shape = _find_first_wkt_node(tree, "ELLIPSOID", "SPHEROID", "TRIAXIAL")
     if base is None or shape is None:
-        raise ValueError("the text is not the WKT of a body's frame: it has no GEOGCRS, or no ELLIPSOID in it")
+        raise ValueError("the text is not the WKT of a body's frame: GEOGCRS or ELLIPSOID is missing")
     a, b, c = _extract_ellipsoid_axes(shape)
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
         raise ValueError(f"the axes of {shape[0]} {shape[1][:1]} must be greater than 0")

@@ -165,7 +165,7 @@ def _import_regions_library() -> Any:
         import regions  # noqa: PLC0415  (half a second, and an extra of its own)
     except ImportError:
         raise UserError(
-            "region files of DS9 and CASA need Astropy's library regions, which is not installed",
+            "reading region files of DS9 and CASA requires Astropy's regions library, which is not installed",
             remedy="run pip install 'hven[regions]'",
         ) from None
     return regions

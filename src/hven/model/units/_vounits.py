@@ -391,7 +391,7 @@ class _UnitParser:
     def parse_power(self) -> Fraction:
         power = self.parse_unlimited_power()
         if abs(power) > _MAX_POWER:  # BJD-2454900
-            raise self.build_error(format_message("a power of {found} is too large", power))
+            raise self.build_error(format_message("the power {found} is too large", power))
         return power
 
     def parse_unlimited_power(self) -> Fraction:
@@ -482,7 +482,7 @@ def _resolve_unit_word(word: str) -> tuple[tuple[str, Fraction], ...]:
     if symbol is None:
         near = find_nearest_unit(word)
         if near:
-            message = format_message("unknown unit {word!r}, did you mean {name!r}?", word, near)
+            message = format_message("unknown unit {word!r}; did you mean {name!r}?", word, near)
         else:
             message = format_message(
                 "unknown unit {word!r}; write '{word}' in single quotes for a unit of your own", word
@@ -610,7 +610,7 @@ def parse_unit(text: str | None) -> ParsedUnit:
         return ParsedUnit(1.0, ((body, Fraction(1)),), False, body)
     if len(bare) > 500:
         message = format_message(
-            "{text!r}... is not a unit: it has {count} characters, which is too long", bare[:40], len(bare)
+            "{text!r}... is not a unit: it has {count} characters, which is too many", bare[:40], len(bare)
         )
         raise ValueError(message)
     if bare.count("(") > _MAX_PARENTHESES:

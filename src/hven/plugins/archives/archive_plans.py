@@ -195,7 +195,8 @@ def plan_archive(
             entries.append(planner.plan_entry(address, *file))
     if planner.total_bytes > limits.archive_bytes:
         message = format_message(
-            "these files contain {size:,} bytes in total; an archive on this site may contain at most {most:,} bytes",
+            "the total size of these files is {size:,} bytes; an archive on this site may contain at most "
+            "{most:,} bytes",
             planner.total_bytes,
             limits.archive_bytes,
         )

@@ -55,7 +55,7 @@ def read_file_addresses(result: QueryResult, base_url: str, columns: Sequence[st
         chosen_names = [_find_address_column(result) or identifier or ""]
     if "" in chosen_names:
         message = format_message(
-            "{name}={value}: the result has no column of that name with links to files",
+            "{name}={value}: the result has no column of this name that links to files",
             "COLUMN",
             "".join(columns)[:60],
         )

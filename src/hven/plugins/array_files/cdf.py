@@ -90,7 +90,7 @@ class _CdfVariable:
             promised_bytes = self.cell_bytes * self.record_count
             raise SourceError(
                 format_message(
-                    "{name} has {there} bytes, but its label states a size of {end} bytes",
+                    "{name} is {there} bytes long, but its label states a size of {end} bytes",
                     file_name,
                     file_bytes,
                     promised_bytes,
@@ -216,7 +216,10 @@ def open_cdf(file: Place) -> OpenProductFile:
             file_bytes = source.place.stat().st_size
             if source.end > file_bytes:
                 message = format_message(
-                    "{name} has {there} bytes, but its label states a size of {end} bytes", name, file_bytes, source.end
+                    "{name} is {there} bytes long, but its label states a size of {end} bytes",
+                    name,
+                    file_bytes,
+                    source.end,
                 )
                 remedy = format_message("download the file again; it is truncated")
                 raise SourceError(message, remedy=remedy)

@@ -83,7 +83,7 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
     if not header:
         raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
     if expected_checksums is None:
-        remedy = "copy it again; if there is no complete copy, it cannot be restored"
+        remedy = "copy the backup again; if there is no complete copy, the site cannot be restored"
         raise SourceError(f"{path} is incomplete: its end is missing", remedy=remedy)
     _compare_checksums(path, member_checksums, expected_checksums)
     return {**header, "members": len(member_checksums), "bytes": path.stat().st_size}
@@ -100,7 +100,7 @@ def _compare_checksums(path: Path, actual: Mapping[str, Any], expected: Mapping[
             difference = "is different from the original"
         else:
             difference = "was added"
-        raise SourceError(f"{path} was changed: {name} {difference}", remedy="copy it again from the original")
+        raise SourceError(f"{path} was changed: {name} {difference}", remedy="copy the backup again from the original")
 
 
 def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
         raise UserError(
             f"{path} was written by Hven {version} (archive format {archive_format}, state format {store_format}); "
             f"this version of Hven supports archive format {ARCHIVE_FORMAT} and state format {STATE_FORMAT}",
-            remedy=f"restore it with Hven {version} or newer",
+            remedy=f"restore the backup with Hven {version} or newer",
         )
 
 
@@ -144,7 +144,7 @@ def _explain_archive_errors(path: Path) -> Iterator[None]:
         if any(phrase in reason for phrase in ("not a", "invalid header", "empty")):
             message = f"{path} is not a Hven backup, or is damaged: {reason}"
             raise SourceError(message, remedy="give a file that `hven backup` wrote") from error
-        remedy = "copy it again; if there is no complete copy, it cannot be restored"
+        remedy = "copy the backup again; if there is no complete copy, the site cannot be restored"
         raise SourceError(f"{path} is incomplete: {reason}", remedy=remedy) from error
 
 

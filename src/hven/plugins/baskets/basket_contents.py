@@ -150,7 +150,7 @@ def parse_basket(text: str | bytes) -> Basket:
     """
     if len(text) > MAX_BASKET_BYTES:
         message = format_message(
-            "the basket takes up {count:,} bytes; the limit is {most:,}", len(text), MAX_BASKET_BYTES
+            "the basket takes up {count:,} bytes; the limit is {most:,} bytes", len(text), MAX_BASKET_BYTES
         )
         raise _build_basket_limit_error(message)
     try:
@@ -160,7 +160,7 @@ def parse_basket(text: str | bytes) -> Basket:
         raise ParamError(
             "the request does not contain a valid basket",
             name="BASKET",
-            remedy="tick rows in a table, or open the link of a basket",
+            remedy="tick rows in a table, or open a link to a basket",
         ) from error
     basket = Basket()
     for part in parts:
@@ -215,21 +215,23 @@ def check_limits(basket: Basket) -> Basket:
         count = sum(map(len, part.row_keys))
         if count > MAX_ROW_KEYS:
             message = format_message(
-                "the basket has {count:,} rows of one table; at most {most:,} are allowed",
+                "the basket has {count:,} rows of one table; at most {most:,} per table are allowed",
                 count,
                 MAX_ROW_KEYS,
             )
             raise _build_basket_limit_error(message)
         if len(part.searches) > MAX_TABLE_SEARCHES:
             message = format_message(
-                "the basket has {count:,} searches of one table; at most {most:,} are allowed",
+                "the basket has {count:,} searches of one table; at most {most:,} per table are allowed",
                 len(part.searches),
                 MAX_TABLE_SEARCHES,
             )
             raise _build_basket_limit_error(message)
     size = len(basket.to_text())
     if size > MAX_BASKET_BYTES:
-        message = format_message("the basket takes up {count:,} bytes; the limit is {most:,}", size, MAX_BASKET_BYTES)
+        message = format_message(
+            "the basket takes up {count:,} bytes; the limit is {most:,} bytes", size, MAX_BASKET_BYTES
+        )
         raise _build_basket_limit_error(message)
     return basket
 

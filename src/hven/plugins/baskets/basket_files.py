@@ -183,7 +183,7 @@ def _query_basket_table_rows(
     basket_table = next(list_basket_tables(page_context, basket), None)
     if basket_table is None:
         raise NotFoundError(
-            "the basket contains nothing from this table", remedy="see the page of the basket for its contents"
+            "the basket contains nothing from this table", remedy="open the basket's page to see its contents"
         )
     view = _check_basket_searches(basket_table).view
     limits = page_context.context.site.settings.limits

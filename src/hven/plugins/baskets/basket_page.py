@@ -123,7 +123,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def change_basket(page_context: PageContext) -> PageContent:
         if is_cross_site(page_context.request, context.site.settings):
             raise ForbiddenError(
-                "the request comes from a page on another site", remedy="use the form on the page of the basket"
+                "the request comes from a page on another site", remedy="use the form on the basket's page"
             )
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         return await anyio.to_thread.run_sync(_apply_basket_change, page_context, params)

@@ -159,12 +159,13 @@ def create_change_feed_request(
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot):
         raise NotFoundError(
-            f"Hven does not record changes to {name}, because it is not a stored table", remedy="query it with TAP"
+            f"Hven does not record changes to {name}, because it is not a stored table",
+            remedy="query the table with TAP",
         )
     if not table.primary or {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN} & set(table.primary):
         raise NotFoundError(
-            f"changes to {name} cannot be listed row by row, because its rows have no key",
-            remedy="query it with TAP",
+            f"changes to {name} cannot be listed row by row, because the table has no primary key",
+            remedy="query the table with TAP",
         )
     row_conditions = collect_row_filters([table], principal, context.policies)
     is_public = is_table_visible(table, ANONYMOUS_PRINCIPAL, context.policies)
@@ -203,7 +204,7 @@ def _resolve_state_name(
     if name in {current_snapshot, *(event.state[table_name] for event in events)}:
         if state_scope_key != scope_key:
             raise GoneError(
-                f"{param_name}={state_name}: the rows of {table_name} that you may see differ, or may differ, from "
+                f"{param_name}={state_name}: the rows of {table_name} that are visible to you may differ from "
                 "those in this state",
                 remedy=READ_ALL_REMEDY,
             )
@@ -213,7 +214,7 @@ def _resolve_state_name(
         return run_snapshot
     if SNAPSHOT_ID_PATTERN.fullmatch(name):
         raise GoneError(
-            f"{param_name}={state_name[:80]}: Hven does not know this state of {table_name}", remedy=READ_ALL_REMEDY
+            f"{param_name}={state_name[:80]}: Hven has no record of this state of {table_name}", remedy=READ_ALL_REMEDY
         )
     instant = parse_instant(name)
     if instant is None:
@@ -419,7 +420,7 @@ def _find_changed_rows(request: ChangeFeedRequest) -> pa.Table:
     except NotFoundError as error:
         raise GoneError(error.message, remedy=READ_ALL_REMEDY) from error
     if not set(table.primary) <= set(change_set.column_names):
-        raise GoneError(f"{table.qualified_name} had a different key at that time", remedy=READ_ALL_REMEDY)
+        raise GoneError(f"{table.qualified_name} had a different primary key at that time", remedy=READ_ALL_REMEDY)
     change_kinds = change_set.column(change_sets.CHANGE_COLUMN).cast(pa.string())
     masked_columns: set[str] = set().union(*collect_column_masks([table], request.principal).values())
     name_lists = change_set.column(change_sets.CHANGED_COLUMNS_COLUMN)
@@ -450,10 +451,10 @@ def find_changes_between(site: Site, table_name: str, since: str, until: str) ->
         old_record = site.store.get_record(since)
         new_record = site.store.get_record(until)
     except NotFoundError as error:
-        raise NotFoundError(f"the changes of {table_name} since {since} are no longer kept") from error
+        raise NotFoundError(f"the changes to {table_name} since {since} are no longer kept") from error
     if old_record.snapshot.rows + new_record.snapshot.rows > MAX_COMPARED_ROWS:
         raise NotFoundError(
-            f"the changes of {table_name} since {since} were not kept, and the two states are too large to compare"
+            f"the changes to {table_name} since {since} were not kept, and the two states are too large to compare"
         )
     return change_sets.compare_snapshot_records(site, old_record, new_record)[0]
 

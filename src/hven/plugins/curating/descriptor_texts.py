@@ -139,7 +139,7 @@ def _parse_tree(page: YamlFileText) -> LocatedYamlMap:
     if faults:
         raise DescriptorError(faults)
     if not isinstance(tree, LocatedYamlMap):
-        raise UserError(format_message("{file} is not a descriptor: it has no keys", page.name))
+        raise UserError(format_message("{file} is not a descriptor: it contains no YAML keys", page.name))
     return tree
 
 

@@ -87,7 +87,7 @@ class DraftStore:
                 return
             if connection.execute(count_query).scalar_one() >= MAX_DRAFTS_PER_ACCOUNT:
                 message = format_message("you already have {count} drafts, which is the limit", MAX_DRAFTS_PER_ACCOUNT)
-                raise TooLargeError(message, remedy="publish or discard some of them")
+                raise TooLargeError(message, remedy="publish or discard some of your drafts")
             connection.execute(sa.insert(drafts).values(owner=owner, subject=subject, **values))
 
     def find_draft(self, owner: str, subject: str) -> TextDraft | None:

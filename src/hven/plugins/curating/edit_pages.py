@@ -186,14 +186,17 @@ class _EditEndpoints:
             raise ForbiddenError(
                 "only administrators of this portal may edit its texts",
                 remedy=(
-                    "ask one of them; hven.toml names them in `administrators` of the portal and in `health.operators`"
+                    "ask an administrator; hven.toml lists them in the portal's `administrators` and in "
+                    "`health.operators`"
                 ),
             )
         is_shared = editable_texts.is_shared_file(file_name, page_context.brand, self.settings)
         if is_shared and not self.context.is_operator(page_context.principal):
             raise ForbiddenError(
                 "other portals also use this text",
-                remedy="ask the site's operators to edit it, or to give the portal its own file in hven.toml",
+                remedy=(
+                    "ask the site's operators to edit the text, or to set a separate file for this portal in hven.toml"
+                ),
             )
 
     def find_editable_text(self, page_context: PageContext, kind: str) -> EditableText:
@@ -214,7 +217,7 @@ class _EditEndpoints:
         if name in visible_names:
             raise ForbiddenError(
                 "only curators of a collection may edit its texts",
-                remedy="ask an operator (health.operators), an administrator of its portal or a curator of its project",
+                remedy="ask an operator (health.operators), an administrator of the portal or a curator of the project",
             )
         raise NotFoundError(
             format_message("there is no collection {name!r} here", name[:80]),

@@ -212,15 +212,18 @@ def clean_text(part: EditableTextPart, text: str) -> str:
     byte_count = len(text.encode())
     if part.kind == "text" and byte_count > MAX_FILE_BYTES:
         message = format_message(
-            "{name} has {size:,} bytes; at most {most:,} are allowed", part.name, byte_count, MAX_FILE_BYTES
+            "{name} is {size:,} bytes long; at most {most:,} bytes are allowed", part.name, byte_count, MAX_FILE_BYTES
         )
-        raise TooLargeError(message, remedy="shorten it, or write several pages")
+        raise TooLargeError(message, remedy="shorten the text, or split it into several pages")
     max_characters = MAX_TITLE_CHARACTERS if part.kind == "title" else MAX_DESCRIPTION_CHARACTERS
     if part.kind != "text" and len(text) > max_characters:
         message = format_message(
-            "{name} has {size:,} characters; at most {most:,} are allowed", part.name, len(text), max_characters
+            "{name} is {size:,} characters long; at most {most:,} characters are allowed",
+            part.name,
+            len(text),
+            max_characters,
         )
-        raise TooLargeError(message, remedy="shorten it, or write a help page")
+        raise TooLargeError(message, remedy="shorten the text, or write a help page instead")
     return text
 
 
@@ -277,7 +280,7 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
             news_date = datetime.now(UTC).date()
     except ValueError:
         message = format_message("{day!r} is not a date", day[:40])
-        raise ParamError(message, name="DAY", remedy="write it as 2026-11-20") from None
+        raise ParamError(message, name="DAY", remedy="write a date such as 2026-11-20") from None
     first_part = text.parts[0]
     title, _ = split_first_heading(new_texts.get(first_part.name, ""))
     if not title:
@@ -339,7 +342,7 @@ def _read_markdown_parts(file: Path, page_context: PageContext, language: str = 
 def _read_text_file(path: Path) -> str:
     data = read_file(path, MAX_FILE_BYTES + 1) or b""
     if len(data) > MAX_FILE_BYTES:
-        message = format_message("{file} has more than {most:,} bytes, so no page shows it", path.name, MAX_FILE_BYTES)
+        message = format_message("{file} is larger than {most:,} bytes, so no page shows it", path.name, MAX_FILE_BYTES)
         raise TooLargeError(message, remedy="edit the file directly")
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").strip()

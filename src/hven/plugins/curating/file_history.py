@@ -163,7 +163,7 @@ def _check_writable(path: Path, root: Path) -> None:
     resolved_path = path.resolve()
     if not resolved_path.is_relative_to(root.resolve()) or path.is_symlink():
         message = format_message(
-            "{file} is outside the site's directory, or is a link", _build_relative_name(path, root)
+            "{file} is outside the site's directory, or is a symbolic link", _build_relative_name(path, root)
         )
         raise ForbiddenError(message, remedy="edit the original file")
     if not path.exists():
@@ -230,7 +230,7 @@ def _append_history(path: Path, before: bytes | None, after: bytes | None, root:
 def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        message = format_message("the files of the site cannot be written: {why}", reason)
+        message = format_message("the site's files cannot be written: {why}", reason)
         return ForbiddenError(message, remedy="ask the site's operators to give Hven write permission")
     message = format_message("the text cannot be written: {why}", reason)
     return StorageError(

@@ -267,7 +267,7 @@ def _parse_region(cube_view: CubeView, text: str) -> tuple[Box, npt.NDArray[np.b
         raise ParamError(
             format_message("MEAN={text} is not a region", text[:60]),
             name="MEAN",
-            remedy=format_message("write box x1 x2 y1 y2, circle x y radius, or polygon with at least three corners"),
+            remedy=format_message("write box x1 x2 y1 y2, circle x y radius, or polygon x1 y1 x2 y2 x3 y3 .."),
         )
     if kind == "circle":
         centre_x, centre_y, radius = numbers[0], numbers[1], abs(numbers[2])

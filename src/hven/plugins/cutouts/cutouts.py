@@ -146,7 +146,7 @@ def parse_cutout_requests(params: RequestParams, *, is_single_only: bool = False
         raise ParamError(
             format_message("ID is missing"),
             name="ID",
-            remedy=format_message("give the identifier of a row from a result"),
+            remedy=format_message("give the identifier of a row in a query result"),
         )
     values_by_name: dict[str, list[Any]] = {
         "ID": row_identifiers,
@@ -161,7 +161,7 @@ def parse_cutout_requests(params: RequestParams, *, is_single_only: bool = False
         message = format_message(
             "{name} is given several times, but a request can create only one cut-out", repeated_name
         )
-        remedy = format_message("request each cut-out separately, or all cut-outs together with /soda/async")
+        remedy = format_message("request each cut-out separately, or use /soda/async to request all of them at once")
         raise MultipleValuesError(message, name=repeated_name, remedy=remedy)
     if count > MAX_CUTOUTS:
         message = format_message("{count} cut-outs are requested; the limit is {most}", count, MAX_CUTOUTS)
@@ -217,7 +217,7 @@ def find_original_file(
     for table in _find_row_tables(context, principal, row_identifier, table_name):
         no_file_error = NotFoundError(
             format_message("the rows of {table} have no files from which parts can be cut out", table.qualified_name),
-            remedy=format_message("add `links: {semantics: this, file: ..}` to its descriptor"),
+            remedy=format_message("add `links: {semantics: this, file: ..}` to the table's descriptor"),
         )
         if not (table.has_row_files or table.is_observation_view):
             raise no_file_error
@@ -577,7 +577,7 @@ def _check_band_unit(array: ArrayPart, band: tuple[float, float] | None) -> None
         message = format_message(
             "BAND must be in metres; the file covers {low} to {high} m", f"{low:.4g}", f"{high:.4g}"
         )
-        raise ParamError(message, name="BAND", remedy=format_message("write 500 nm as 5e-7"))
+        raise ParamError(message, name="BAND", remedy=format_message("write, for example, 5e-7 for 500 nm"))
 
 
 def _find_axis_bounds(axis: Axis) -> tuple[float, float]:

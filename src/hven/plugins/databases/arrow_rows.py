@@ -298,7 +298,9 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Write a literal: no placeholder works alike in all databases."""
         if isinstance(value, str):
             if "\0" in value:
-                raise SourceError("a key contains a NUL character", remedy="sync with --full; then Hven reads all rows")
+                raise SourceError(
+                    "a key value contains a NUL character", remedy="run hven sync with --full; then Hven reads all rows"
+                )
             return self.dialect.write_text(value)
         if isinstance(value, float):
             digits = repr(value)

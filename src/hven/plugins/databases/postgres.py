@@ -368,7 +368,7 @@ class PostgresSource(KeyPagedDatabaseSource):
             return error
         return SourceError(
             f"{self.source_name}: {redact_url(str(error), self.url)}",
-            remedy="check the address, the rights of its user, and the name of the table",
+            remedy="check the address, the user's rights and the table name",
         )
 
 
@@ -429,8 +429,8 @@ def _quote_text(value: str) -> str:
     """
     if "\0" in value:
         raise SourceError(
-            "a key contains a NUL character, which PostgreSQL does not allow",
-            remedy="sync with --full; then Hven reads all rows",
+            "a key value contains a NUL character, which PostgreSQL does not allow",
+            remedy="run hven sync with --full; then Hven reads all rows",
         )
     return "'" + value.replace("'", "''") + "'"
 

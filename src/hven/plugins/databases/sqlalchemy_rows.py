@@ -143,7 +143,7 @@ class SqlalchemySource(DatabaseSource):
         text = str(getattr(error, "orig", None) or error)
         return SourceError(
             f"{self.source_name}: {redact_url(text, self.url)}",
-            remedy="check the address, the rights of its user, and the name of the table",
+            remedy="check the address, the user's rights and the table name",
         )
 
 

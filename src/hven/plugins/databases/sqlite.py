@@ -49,7 +49,7 @@ class SqliteSource(KeyPagedDatabaseSource):
         if not path.is_file():
             raise SourceError(
                 f"there is no file {path.name} in {path.parent}",
-                remedy="give its path relative to the directory of the descriptor",
+                remedy="give the file's path relative to the descriptor's directory",
             )
 
     def _describe_columns(self) -> list[Column]:
@@ -59,7 +59,7 @@ class SqliteSource(KeyPagedDatabaseSource):
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise SourceError(
-                    f"{self.source_name} has two columns with the name {twice!r}",
+                    f"{self.source_name} has two columns named {twice!r}",
                     remedy="give them different names with AS",
                 )
             rows = cursor.fetchall()

@@ -441,7 +441,7 @@ def _parse_output_files(fields: LocatedKeyValues, faults: FaultCollector) -> dic
         path = Path(file)
         if path.is_absolute() or ".." in path.parts:
             faults.add_error(
-                f"results.{key}.file must be below the program's directory",
+                f"results.{key}.file must be inside the program's directory",
                 file.place,
                 "write a path that does not begin with / and does not contain ..",
             )

@@ -335,7 +335,7 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
     """
     text = answer.body
     if answer.status in {404, 410}:
-        raise _RemoteJobGoneError(f"the job at {host} no longer exists: status {answer.status}")
+        raise _RemoteJobGoneError(f"the job at {host} no longer exists (status {answer.status})")
     if answer.status != 200:
         raise SourceError(f"{host} returned status {answer.status}{_extract_answer_excerpt(answer)}")
     if b"<!DOCTYPE" in text.upper() or b"<!ENTITY" in text.upper():

@@ -368,7 +368,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                 )
             raise SourceError(
                 f"{self.source_name}: page {page_number:,} is incomplete: {reason}",
-                remedy="try again when the server works normally; nothing was published",
+                remedy="try again when the server works normally again; nothing was published",
             )
         if page_number == 1 and "total" in answer.get("hits", {}):
             total = answer["hits"]["total"]  # a number before version 7
@@ -440,7 +440,7 @@ def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> t
     for word in query:
         if word not in allowed_keys:
             raise SourceError(
-                f"{word!r} is not a valid key of a search",
+                f"{word!r} is not a valid key in a search",
                 remedy=suggest_spelling(word, sorted(allowed_keys)) or "begin the search with the key `query`",
             )
     return dict(query), address
@@ -477,7 +477,7 @@ def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if word not in {QUERY_DATA_KEY, QUERY_URL_KEY}:
             raise SourceError(
                 f"the query has the key {word!r} next to {QUERY_DATA_KEY!r}",
-                remedy=f"put the search into {QUERY_DATA_KEY!r}",
+                remedy=f"move the whole search to {QUERY_DATA_KEY!r}",
             )
     search = wrapper.get(QUERY_DATA_KEY, {})
     address = wrapper.get(QUERY_URL_KEY, "")

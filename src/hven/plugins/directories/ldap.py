@@ -204,8 +204,9 @@ class LdapSource:
                     reason = ", ".join(result["referrals"] or ()) or result["description"]
                     raise SourceError(
                         f"{host} did not return all entries below {options.base}: {reason}",
-                        remedy="if the message names another directory, set `url` to that directory; if not, set a "
-                        "smaller `sync: page` or a stricter `filter`, or ask its operators for more rights",
+                        remedy="if the message names another directory, set `url` to that directory; if not, set "
+                        "`sync: page` to a smaller number, use a stricter `filter`, or ask the directory's operators "
+                        "for more rights",
                     )
                 for entry in answer:
                     if entry["type"] == "searchResRef" and self.context.on_notice is not None:
@@ -235,7 +236,7 @@ class LdapSource:
             trusted = ssl.create_default_context(cafile=cafile)
         except OSError as error:
             raise SourceError(
-                f"the certificates of {options.ca} cannot be read: {error}", remedy="give a file in PEM format"
+                f"the certificates in {options.ca} cannot be read: {error}", remedy="give a file in PEM format"
             ) from error
         for url in options.url:
             parts = urlsplit(url)

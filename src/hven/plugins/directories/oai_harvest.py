@@ -415,7 +415,7 @@ class _OaiRepository:
                 if answer.status != 200:
                     raise SourceError(
                         f"{self.url} returned status {answer.status}: {extract_error_text(answer)}",
-                        remedy=f"check its address; {UNCHANGED_REMARK}",
+                        remedy=f"check the address; {UNCHANGED_REMARK}",
                     )
                 return self.budget.read_answer(answer.parts, MAX_ANSWER_BYTES)
 
@@ -424,18 +424,18 @@ class _OaiRepository:
             root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
         except etree.XMLSyntaxError as error:
             raise self._build_invalid_answer_error(
-                f"its response to {arguments['verb']} is not XML: {error.msg}: {extract_error_text(data)[:200]}"
+                f"its response to {arguments['verb']} is not XML ({error.msg}): {extract_error_text(data)[:200]}"
             ) from error
         if root.tag != f"{OAI_NAMESPACE}OAI-PMH":
             raise self._build_invalid_answer_error(
-                f"its response to {arguments['verb']} is not OAI-PMH, but {root.tag}"
+                f"its response to {arguments['verb']} is not an OAI-PMH document: its root element is {root.tag}"
             )
         return root
 
     def _build_invalid_answer_error(self, why: str) -> SourceError:
         return SourceError(
             f"{self.url} was not harvested: {why}",
-            remedy=f"check its address, and report this to its operators; {UNCHANGED_REMARK}",
+            remedy=f"check the address, and report the error to the repository's operators; {UNCHANGED_REMARK}",
         )
 
 

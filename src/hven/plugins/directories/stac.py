@@ -127,7 +127,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
         if not urls_by_method:
             raise SourceError(
                 f"{self.source_name} has no search endpoint",
-                remedy="read a static catalogue as files, with `kind: json`",
+                remedy="if this is a static catalogue, read its files with `kind: json`",
             )
         return urls_by_method
 
@@ -148,7 +148,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
     def _method(self) -> str:
         method_option = self.options.method
         if method_option == "POST" and "POST" not in self._search_urls:
-            raise SourceError(f"{self.source_name} does not accept POST", remedy="write `method: GET`")
+            raise SourceError(f"{self.source_name} does not accept POST requests", remedy="write `method: GET`")
         if method_option != "auto":
             return method_option
         if "POST" in self._search_urls:

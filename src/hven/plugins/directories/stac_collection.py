@@ -167,8 +167,8 @@ def _build_item_source_options(
     existing_items = [path for path in item_paths if path.is_file() and path.resolve().is_relative_to(resolved_parent)]
     if item_paths and not existing_items:
         raise SourceError(
-            f"none of the {len(item_paths)} items that the collection links is in its directory; the first is "
-            f"{item_paths[0].name}",
+            f"none of the {len(item_paths)} items to which the collection links is in the collection's "
+            f"directory; the first item is {item_paths[0].name}",
             remedy="copy the whole catalogue",
         )
     if existing_items:
@@ -184,7 +184,7 @@ def _build_item_source_options(
         if match is not None:
             return {"kind": "stac", "url": match[1], "collections": name}
     raise SourceError(
-        "the STAC collection has no link to its items or to an API with its items",
+        "the STAC collection links neither to its items nor to an API that serves them",
         place=TextPlace(file=request.path.name),
         remedy="give the address of the API: https://host/stac/collections/NAME",
     )

@@ -112,7 +112,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         try:
             context.site.get_or_create(ValueIndex).index_tables(searchable_tables, runner)
         except Exception:  # the site may be closing; the first search counts the values
-            log.info("the values of tables could not be counted in advance", exc_info=True)
+            log.info("the values in the tables could not be counted in advance", exc_info=True)
 
     other_languages = [language for language in list_languages() if language != DEFAULT_LANGUAGE]
     catalogues = tuple(load_page_translations(language, "columns") for language in other_languages)

@@ -296,13 +296,13 @@ class ValueIndex:
                     return None
                 if self._values.total_bytes + values.memory_bytes > MAX_CACHE_BYTES:
                     log.warning(
-                        "the values of all tables take up more than %s MB, so some are not searched",
+                        "the values in all tables take up more than %s MB, so some of these values are not searched",
                         MAX_CACHE_BYTES >> 20,
                     )
                 self._values.store(key, values, values.memory_bytes)
                 self._tried_states.add(key)
         except Exception:  # the site may be closing, or the table is gone
-            log.info("the values of %s could not be counted", table.qualified_name, exc_info=True)
+            log.info("the values in %s could not be counted", table.qualified_name, exc_info=True)
             failure_log.record_failure(("words", *key), f"the values of {table.qualified_name}", "see the log")
             return None
         else:

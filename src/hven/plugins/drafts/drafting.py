@@ -104,7 +104,7 @@ def create_descriptor(
     directory = settings.collections_directory / name
     path = directory / f"{name}.yaml"
     if path.exists():
-        raise ConflictError(f"{path} already exists", remedy="edit it, or remove it first")
+        raise ConflictError(f"{path} already exists", remedy="edit the file, or remove it first")
     if kind is not None:
         plugins.load_plugin("sources", kind)  # an unknown kind is reported before all else
     creates_directory = not directory.exists()
@@ -166,7 +166,7 @@ def create_descriptor_for_paper(
     directory = settings.collections_directory / name
     paper_drafts.parse_paper_identifiers(papers)
     if (directory / f"{name}.yaml").exists():
-        raise ConflictError(f"{directory / name}.yaml already exists", remedy="edit it, or remove it first")
+        raise ConflictError(f"{directory / name}.yaml already exists", remedy="edit the file, or remove it first")
     creates_directory = not directory.exists()
     try:
         table, files = paper_drafts.copy_paper_files(directory, source)
@@ -272,7 +272,7 @@ class _DescriptorDrafter:
         if not is_web_address(self._source) and re.match(r"[a-z][a-z0-9+]*://", self._source):
             raise UsageError(
                 "the address of a database must be a secret, because it often contains a password",
-                remedy="put it in an environment variable, and write --from '$NAME'",
+                remedy="put the address in an environment variable, and write --from '$NAME'",
             )
         return None
 
@@ -348,8 +348,8 @@ def _guess_file_kind(source_file: Path) -> str:
         return "product"
     if package is not None:
         raise UserError(
-            f"no kind of source is known for {source_file.name}",
-            remedy=f"add {package!r} to `plugins` in hven.toml, which leaves this plug-in package out",
+            f"Hven does not know how to read {source_file.name}",
+            remedy=f"add {package!r} to `plugins` in hven.toml, which does not list this plug-in package",
         )
     return "csv"
 

@@ -56,7 +56,8 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
     source_path = Path(source).expanduser()
     if not source_path.exists():
         raise NotFoundError(
-            f"{source} does not exist", remedy="write --from FILE, or --from with the folder of the paper's files"
+            f"{source} does not exist",
+            remedy="write --from FILE, or --from FOLDER to use the folder that contains the paper's files",
         )
     folder = source_path.parent
     if source_path.is_dir():
@@ -69,7 +70,8 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
     size = sum(path.stat().st_size for path in paper_files)
     if size > MAX_COPIED_BYTES:
         raise TooLargeError(
-            f"the files in {folder} have {size:,} bytes; Hven copies at most {MAX_COPIED_BYTES:,} bytes",
+            f"the total size of the files in {folder} is {size:,} bytes; Hven copies at most "
+            f"{MAX_COPIED_BYTES:,} bytes",
             remedy="run hven new --from FILE without --paper; then Hven reads the files where they are",
         )
     data_folder = directory / "data"
@@ -99,7 +101,7 @@ def _choose_table_file(files: Sequence[Path], source: str) -> Path:
             return table_files[0]
     raise NotFoundError(
         f"{source} contains no table",
-        remedy=f"add a file that ends in {', '.join(TABLE_EXTENSIONS)}, or write --from FILE",
+        remedy=f"add a file whose name ends in {', '.join(TABLE_EXTENSIONS)}, or write --from FILE",
     )
 
 

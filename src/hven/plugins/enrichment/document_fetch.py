@@ -119,7 +119,7 @@ class DocumentFetcher:
                 if header_end:
                     return bytes(document[:header_end])
             if len(document) > self.options.bytes:
-                raise _NoDocumentError(STATE_BROKEN, f"it has more than {self.options.bytes:,} bytes")
+                raise _NoDocumentError(STATE_BROKEN, f"it is larger than {self.options.bytes:,} bytes")
         return bytes(document)
 
 

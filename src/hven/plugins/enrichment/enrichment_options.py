@@ -62,7 +62,7 @@ class DocumentColumn(BaseModel):
         kind = parse_type(value)
         if kind.is_array or not (kind.is_numeric or kind.is_string or str(kind) == "boolean"):
             raise ValueError(
-                f"{value} is not the type of a number, a text or a boolean; for an array, give a list of keys; "
+                f"{value} is not a number, string or boolean type; for an array, set `key` to a list; "
                 "for a time, use `map`"
             )
         return value

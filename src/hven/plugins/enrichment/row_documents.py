@@ -110,7 +110,7 @@ class RowDocuments:
         if twice:
             raise SourceError(
                 f"enrich: the source already has a column {twice[0]!r}",
-                remedy="give one of the two columns another name",
+                remedy="rename one of the two columns",
             )
         self._specs = [(column.key, column.value_kind, column.is_array) for column in options.columns.values()]
         self._form = json.dumps([options.format, self._specs])

@@ -329,7 +329,7 @@ class FederatedExecution(FetchingExecution):
         limits = self._plan.limits
         return TooLargeError(
             format_message(
-                "the query joins tables of two engines, and more than {copy_rows:,} rows or {copy_bytes:,} "
+                "the query joins tables of two engines, so more than {copy_rows:,} rows or {copy_bytes:,} "
                 "bytes of {table} would have to be copied from {engine} to {host}",
                 limits.copy_rows,
                 limits.copy_bytes,

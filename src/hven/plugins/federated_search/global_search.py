@@ -631,9 +631,9 @@ def _parse_row_count(rows: pa.Table) -> int:
     try:
         number = int(rows.column(0)[0].as_py())
     except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise SourceError("its response to a count contains no number") from error
+        raise SourceError("its response to a count query contains no number") from error
     if number < 0:
-        raise SourceError("its response to a count contains no number")
+        raise SourceError("its response to a count query contains no number")
     return number
 
 

@@ -55,7 +55,9 @@ def fetch_remote_thumbnail(url: str, signature: str, context: ServiceContext) ->
     pictures = context.find_picture_service()
     is_signed = hmac.compare_digest(signature.encode(), _sign_address(url, context.site).encode())
     if pictures is None or not is_signed:
-        raise ForbiddenError("no page of this site shows this picture", remedy="open the picture at its own site")
+        raise ForbiddenError(
+            "no page of this site shows this picture", remedy="open the picture on the site that publishes it"
+        )
     key = hashlib.sha256(f"elsewhere {url}".encode()).hexdigest()
     cached_picture = pictures.find_thumbnail(context, key)
     if cached_picture is not None:

@@ -46,7 +46,7 @@ class FsspecStore:
             import fsspec  # noqa: PLC0415  (an extra)
         except ImportError as error:
             raise SourceError(
-                "files in stores such as gs:// need fsspec", remedy="run pip install 'hven[stores]'"
+                "reading files from addresses such as gs:// requires fsspec", remedy="run pip install 'hven[stores]'"
             ) from error
         if "endpoint_url" in options:
             http_client.resolve_url(options["endpoint_url"], allow_private=allow_private)
@@ -61,7 +61,8 @@ class FsspecStore:
             self._filesystem, self._root = fsspec.core.url_to_fs(address, use_listings_cache=False, **words)
         except ImportError as error:
             raise SourceError(
-                f"{scheme}:// needs a package that is not installed: {error}", remedy=f"install the package: {error}"
+                f"reading {scheme}:// addresses requires a package that is not installed: {error}",
+                remedy=f"install the package: {error}",
             ) from error
         self._root = str(self._root).rstrip("/")
 

@@ -48,7 +48,7 @@ class S3Store(WebStore):
     ) -> None:
         strange = next((name for name in options if name not in S3_OPTIONS), None)
         if strange is not None:
-            raise UserError(f"{strange!r} is not a valid option of S3", remedy=f"choose from {', '.join(S3_OPTIONS)}")
+            raise UserError(f"{strange!r} is not a valid S3 option", remedy=f"choose from {', '.join(S3_OPTIONS)}")
         parts = split_address(address)
         if not _BUCKET_PATTERN.fullmatch(parts.netloc):
             raise UserError("the address contains no valid bucket name", remedy="write s3://bucket or s3://bucket/path")

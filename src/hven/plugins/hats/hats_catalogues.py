@@ -347,7 +347,9 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
         collection = parse_property_lines(data)
         main_catalogue = collection.get("hats_primary_table_url", "").strip("/")
         if not main_catalogue or ".." in main_catalogue.split("/") or "://" in main_catalogue:
-            message = format_message("{name} does not name the main catalogue", hats_layout.COLLECTION_FILE)
+            message = format_message(
+                "{name} does not state the directory of the main catalogue", hats_layout.COLLECTION_FILE
+            )
             place = TextPlace(file=f"{location}/{hats_layout.COLLECTION_FILE}")
             raise SourceError(message, place=place, remedy="give the directory of the catalogue itself")
         base = f"{main_catalogue}/"
@@ -376,7 +378,7 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
 def _create_catalogue_type_error(properties: Mapping[str, str], properties_place: str) -> SourceError:
     """Create the error about a catalogue that does not hold a table, with the main catalogue if it is known."""
     message = format_message(
-        "the catalogue has the type {type!r}, so its rows are not a table", properties["dataproduct_type"]
+        "the catalogue has the type {type!r}, so its rows do not form a table", properties["dataproduct_type"]
     )
     main_address = properties.get("hats_primary_table_url", "").rstrip("/")
     main_catalogue = main_address.rpartition("/")[2].strip(".")
@@ -550,7 +552,7 @@ def call_in_threads(
             result_count = len(work.results)
             if not work.condition.wait(timeout_seconds) and len(work.results) == result_count:
                 work.waiting.clear()
-                message = format_message("its file system has not responded for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
+                message = format_message("the file system has not responded for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
                 slow_argument = next(iter(work.running.values()), arguments[0])
                 place = TextPlace(file=format_place(slow_argument))
                 raise SourceError(message, place=place, remedy="check the mount, then try again")

@@ -291,7 +291,7 @@ class _RemoteCatalogueFolder:
                     else:
                         let_in = "check the address"
                     raise SourceError(
-                        format_message("{url} returns status {status}", service.url, answer.status), remedy=let_in
+                        format_message("{url} returned status {status}", service.url, answer.status), remedy=let_in
                     )
                 return self._budget.read_answer(answer.parts, MAX_SMALL_FILE_BYTES)
 

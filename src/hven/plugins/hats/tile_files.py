@@ -42,7 +42,7 @@ def read_tile_range(path: Path, begin: int, end: int) -> Generator[FilePiece]:
                 piece = os.pread(file, byte_count, begin)
                 if not piece:
                     raise StorageError(
-                        format_message("{path} became shorter while it was read", path.name), remedy="try again"
+                        format_message("{path} became shorter while it was being read", path.name), remedy="try again"
                     )
             begin += len(piece)
             yield piece

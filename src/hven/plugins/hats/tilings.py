@@ -421,7 +421,7 @@ class TableTiling:
             rows = result.read_table()
             if result.overflow:
                 message = format_message("more than {most:,} rows of a partition are at the same position", row_limit)
-                raise TooLargeError(message, remedy="query them with TAP")
+                raise TooLargeError(message, remedy="query these rows with TAP")
         return rows
 
     def get_partition_file(
@@ -738,7 +738,7 @@ def find_tiled_table(
         message = format_message(
             "{table} has no positions, so it cannot be divided into partitions", table.qualified_name
         )
-        raise NotFoundError(message, remedy="query it with TAP")
+        raise NotFoundError(message, remedy="query the table with TAP")
     return table
 
 
@@ -769,7 +769,7 @@ def find_tiling(
     state_match = _STATE_PATTERN.fullmatch(state_name or "")
     if state_name is not None and state_match is None:
         message = format_message("{table} has no {path}", table_name, state_name[:80])
-        raise NotFoundError(message, remedy="see the name of its state in collection.properties")
+        raise NotFoundError(message, remedy="see collection.properties for the name of the table's current state")
     scope_suffix = None
     part = ""
     if state_match is not None:
@@ -783,7 +783,7 @@ def find_tiling(
         or not can_tile(published_table.table)
     ):
         message = format_message("{table} cannot be read file by file: it is not a stored table", table_name)
-        raise NotFoundError(message, remedy="query it with TAP")
+        raise NotFoundError(message, remedy="query the table with TAP")
     filters = collect_row_filters([published_table.table], principal, context.policies)
     is_public = published_table.table.policy is None and is_table_visible(
         published_table.table, ANONYMOUS_PRINCIPAL, context.policies
@@ -802,7 +802,7 @@ def find_tiling(
     )
     if scope_suffix and tiling.name != tiling.snapshot.id + scope_suffix:
         message = format_message(
-            "the rows of {table} that you may see are different from those in {state}", table_name, state_name or ""
+            "the rows of {table} that are visible to you differ from those in {state}", table_name, state_name or ""
         )
         raise GoneError(message, remedy="open the catalogue again")
     return tiling

@@ -87,7 +87,9 @@ def find_endpoint_path_conflicts(
                 if path_owner == endpoint_label or not is_reported or not endpoint.place:
                     continue
                 message = f"{table.qualified_name}.endpoints.{endpoint.name}: {path} is also an address of {path_owner}"
-                yield Fault(message=message, place=endpoint.place, remedy="give one of the two endpoints another path")
+                yield Fault(
+                    message=message, place=endpoint.place, remedy="give one of the two endpoints a different path"
+                )
 
 
 def _iterate_endpoints(resource: CollectionSpec) -> Iterator[tuple[Table, TableEndpoint]]:
@@ -161,7 +163,7 @@ class _EndpointReader:
             if key in self._fields and required_kind != self._kind:
                 message = f"{self._key_path}.{key}: only endpoints with like: {required_kind} have this key"
                 self._faults.add_error(
-                    message, self._fields.places[key], f"remove it, or write `like: {required_kind}`"
+                    message, self._fields.places[key], f"remove this key, or write `like: {required_kind}`"
                 )
 
     def _check_paths(self, page_columns: Sequence[str | None]) -> None:
@@ -175,7 +177,9 @@ class _EndpointReader:
             self._faults.add_error(message, fields.place, remedies[self._kind])
         if len(set(page_columns)) > 1:
             message = f"{self._key_path}.path: its addresses must all end with the same column"
-            self._faults.add_error(message, fields.places["path"], "write one endpoint for each column")
+            self._faults.add_error(
+                message, fields.places["path"], "write a separate endpoint for each of these columns"
+            )
 
     def _read_format_name(self) -> str | None:
         """Read ``format``, and check that ``votable`` stands with the format of that name alone."""

@@ -275,7 +275,7 @@ def _choose_active_params(endpoint: TableEndpoint, values: Mapping[str, object])
 
 
 def _build_missing_param_error(missing_name: str, dependent_param: EndpointParameter, remedy: str) -> ParamError:
-    message = format_message("{name} is missing: {other} needs it", missing_name, dependent_param.client_name)
+    message = format_message("{name} is missing, but {other} requires it", missing_name, dependent_param.client_name)
     return ParamError(message, name=missing_name, remedy=remedy)
 
 

@@ -67,7 +67,7 @@ def run_hips_job(work: RunningJob) -> None:
         The HiPS cannot be built.
     """
     context, parsed_values = parse_operator_job_params(
-        work, HIPS_PARAMS, format_message("only operators of the site may make HiPS")
+        work, HIPS_PARAMS, format_message("only the site's operators may create a HiPS")
     )
     survey = surveys.build_hips_survey(
         context,

@@ -80,7 +80,7 @@ def hips(
     if collection:
         for survey in listed_surveys:
             for path, reason in survey.left_out.items():
-                print(f"left out: {path}: {reason}")
+                print(f"{path} was left out: {reason}")
 
 
 def _survey_to_json(survey: HipsSurvey) -> dict[str, Any]:

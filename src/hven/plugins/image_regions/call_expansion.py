@@ -59,8 +59,9 @@ def expand_footprint_call(context: MappingCallContext) -> Expr | None:
         missing_cards = ["CD1_1 and CD2_2, nor CDELT1 and CDELT2"]
     if missing_cards or matrix is None:
         context.raise_call_error(
-            f"wcs_footprint() does not find {', '.join(missing_cards)} among the source's columns",
-            "add them to the source (`cards: [...]`), or give all twelve values: wcs_footprint(ctype1, ...)",
+            f"wcs_footprint() cannot find {', '.join(missing_cards)} among the source's columns",
+            "add the missing cards to the source (`cards: [...]`), or give all twelve values: "
+            "wcs_footprint(ctype1, ...)",
         )
     arguments = (*card_columns[:6], *matrix, *card_columns[6:])
     return FunctionCall("WCS_FOOTPRINT", arguments, text_offset=call.text_offset)

@@ -286,7 +286,7 @@ class OpenIdProvider:
         name = re.sub(r"[^a-z0-9_-]+", "-", account_claim.lower())[:64]
         if store.users.has_account(name):
             message = f"the account {name} belongs to a different person"
-            raise UnauthenticatedError(message, remedy="ask the site's operators to add you")
+            raise UnauthenticatedError(message, remedy="ask the site's operators to create an account for you")
         return name
 
     def _check_timestamp(self, timestamp: object) -> float:

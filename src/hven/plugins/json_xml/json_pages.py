@@ -264,7 +264,7 @@ class PagedJsonSource(JsonSource):
             raise SourceError(
                 f"{self.source_name} stated a total of {self._stated_count:,} records, but returned "
                 f"{self._record_count:,}",
-                remedy="check the options of its pages; nothing was published",
+                remedy="check the paging options of the source; nothing was published",
             )
 
     def _read_pages_ahead(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
@@ -283,7 +283,7 @@ class PagedJsonSource(JsonSource):
                 if mark in seen_digests:
                     raise SourceError(
                         f"{self.source_name} returned the same page twice ({page.name})",
-                        remedy="check the options of its pages; nothing was published",
+                        remedy="check the paging options of the source; nothing was published",
                     )
                 seen_digests.add(mark)
                 yield page

@@ -137,7 +137,7 @@ def detect_record_layout(file: JsonDocument, path: Sequence[str] | None) -> Json
         raise SourceError(
             f"JSON begins with {{ or [, not with {shown_text!r}",
             place=TextPlace(file=file.name, line=1),
-            remedy="check the kind of the file",
+            remedy="check the `kind` of the source",
         )
     if path is not None:
         if path:
@@ -370,7 +370,7 @@ class _RecordCutter:
         if len(self.remainder) > MAX_RECORD_BYTES:
             raise self._build_error(
                 f"record {self.number:,} is longer than {MAX_RECORD_BYTES >> 20} MB",
-                "close all brackets and quotes, or name the list with `records:`",
+                "close all brackets and quotes, or set `records` to the path of the list of records",
             )
 
     def _refuse_missing_list(self, *, is_end: bool) -> None:
@@ -427,7 +427,7 @@ class _RecordCutter:
             next_starts = ends + 1
         else:
             if len(depth) and depth.min() < 0:
-                raise self._build_error("there is a closing bracket without an opening one", "check the file")
+                raise self._build_error("there is a closing bracket without an opening bracket", "check the file")
             ends = places[(codes == _CLOSE_CODE) & (depth == 0)] + 1
             next_starts = ends
         starts = np.zeros(0, np.int64)

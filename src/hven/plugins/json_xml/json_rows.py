@@ -288,7 +288,7 @@ class JsonSource(ABC):
             raise SourceError(
                 "there are no records from which Hven can determine the columns",
                 place=TextPlace(file=self._title),
-                remedy="give the path of their list with `records:`",
+                remedy="set `records` to the path of the list of records",
             )
         undeclared_types = {name: self._parse_declared_type(name, text) for name, text in self.options.types.items()}
         leaves: list[JsonLeafColumn] = []
@@ -318,7 +318,7 @@ class JsonSource(ABC):
                 kind=DeviationKind.TYPE,
                 column=leaf.name,
                 message="its numbers are quoted; Hven reads them as numbers",
-                remedy=f"write `types: {{{leaf.name}: string}}` if it is text",
+                remedy=f"write `types: {{{leaf.name}: string}}` if the values are text",
             )
             self._report_once(deviation)
 

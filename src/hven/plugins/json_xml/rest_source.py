@@ -110,7 +110,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         paging_option for paging_option in ("cursor", "offset", "number") if getattr(options, paging_option)
     ]
     if len(paging_options) > 1:
-        raise SourceError(f"{' and '.join(paging_options)} cannot be combined", remedy="use one of them")
+        raise SourceError(f"{' and '.join(paging_options)} cannot be combined", remedy="use only one of them")
     if options.cursor and not options.next:
         raise SourceError("`cursor` needs `next`", remedy="set `next` to the path of the cursor in a page")
     return RestSource(options, context)

@@ -120,7 +120,7 @@ class XmlSource(JsonFileSource):
         except etree.XPathError as error:
             raise SourceError(
                 f"{option_name}: {path!r} is not an XPath: {error}",
-                remedy="write a path from the record, such as position/ra or @id",
+                remedy="write a path relative to the record, such as position/ra or @id",
             ) from error
 
     # --- elements ------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class XmlSource(JsonFileSource):
             raise SourceError(
                 "there are no records from which Hven can determine the columns",
                 place=TextPlace(file=file.name),
-                remedy="give the name of their element with `record:`",
+                remedy="set `record` to the name of the element that contains a record",
             )
         return min(several, key=lambda path: (len(path), -path_counts[path]))
 
@@ -215,7 +215,7 @@ class XmlSource(JsonFileSource):
         if not isinstance(nodes, list):
             raise SourceError(
                 f"each: {self.options.each!r} returns the value {nodes!r} instead of nodes",
-                remedy="write a path from the record, such as position/band",
+                remedy="write a path relative to the record, such as position/band",
             )
         return nodes
 
@@ -304,7 +304,7 @@ def _check_not_truncated(element: Any, file: DataFile) -> None:
         raise SourceError(
             "the VOTable was truncated (QUERY_STATUS=OVERFLOW), so rows are missing",
             place=TextPlace(file=file.name, line=element.sourceline),
-            remedy="ask its service for more rows (MAXREC), or for a smaller part",
+            remedy="request more rows from the service (MAXREC), or a smaller part of the table",
         )
 
 

@@ -97,8 +97,8 @@ class LintHttpClient:
                 )
             answer = self.send_request("GET", answer.location)
         raise UserError(
-            f"{answer.url} redirects too often ({MAX_REDIRECTS} redirects)",
-            remedy="give the address at the end of the redirects",
+            f"{answer.url} redirects too many times ({MAX_REDIRECTS} redirects)",
+            remedy="give the address to which the last redirect leads",
         )
 
     def send_request(

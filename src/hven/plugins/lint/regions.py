@@ -97,7 +97,7 @@ def parse_region_shapes(region: object, xtype: str = "") -> list[RegionShape]:
         elif lower_word not in FRAME_WORDS and lower_word not in SET_OPERATORS:
             raise ValueError(f"{word[:20]!r} is neither a shape nor a frame")
         elif numbers and lower_word in FRAME_WORDS:
-            raise ValueError(f"{word[:20]!r} is between numbers")
+            raise ValueError(f"{word[:20]!r} stands between numbers")
     if not kind:
         raise ValueError("it contains no shape")
     parsed_shapes.append(_build_region_shape(kind, numbers))
@@ -123,7 +123,7 @@ def _build_region_shape(shape_kind: str, numbers: list[float]) -> RegionShape:
     expected_count = NUMBERS_PER_SHAPE.get(shape_kind)
     if shape_kind == "polygon":
         if len(numbers) % 2:
-            raise ValueError(f"a polygon has an odd number of coordinates, {len(numbers)}")
+            raise ValueError(f"a polygon has an odd number of coordinates ({len(numbers)})")
         if len(numbers) < 6:
             raise ValueError(f"a polygon has {len(numbers) // 2} corners, but needs at least three")
     elif expected_count is None:

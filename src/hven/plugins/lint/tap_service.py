@@ -132,8 +132,8 @@ class ExaminedTapService:
                 return candidate_url, answer
             failed_urls.append(f"{candidate_url}/capabilities has the root <{get_local_name(root)}>")
         raise ServiceNotCheckableError(
-            "there is no TAP service at " + "; ".join(failed_urls),
-            remedy="give the base address of the TAP service, which is the address above /capabilities",
+            "no TAP service was found: " + "; ".join(failed_urls),
+            remedy="give the base address of the TAP service, without /capabilities at its end",
         )
 
     @cached_property

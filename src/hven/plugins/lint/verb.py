@@ -135,7 +135,7 @@ def _print_lint_report(report: LintReport) -> None:
     for coverage in report.table_coverages:
         console.print(_describe_checked_rows(coverage), style="dim", markup=False)
     for name, reason in report.unjudged:
-        console.print(f"not judged ({name}): {reason}", style="dim", markup=False)
+        console.print(f"the group {name} was not checked: {reason}", style="dim", markup=False)
     severity_counts = ", ".join(
         _format_severity_count(name, count) for name, count in report.counts_by_severity.items()
     )

@@ -218,7 +218,10 @@ def write_mirror_descriptor(
     if not table_descriptions and not files:
         raise NothingToMirrorError(
             f"{name} at {url} contains neither tables nor files that can be copied",
-            remedy="copy the tables that its views read, and define the same views in a collection of this site",
+            remedy=(
+                "copy the tables that the collection's views read, and define the same views in a collection of this "
+                "site"
+            ),
         )
     if sync_interval is not None:
         body["sync"] = {"every": sync_interval}

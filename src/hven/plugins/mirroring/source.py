@@ -155,7 +155,7 @@ class RemoteHvenSource(TapSource):
         if CHANGE_COLUMN not in table.column_names or not key:
             raise SourceError(
                 f"the feed of {self.source_name} lacks the column `{CHANGE_COLUMN}` or the key columns",
-                remedy="check the Hven version of that site",
+                remedy="check which version of Hven that site runs",
             )
         kinds = table.column(CHANGE_COLUMN)
         unknown_kinds = set(pc.unique(kinds).to_pylist()) - CHANGE_KINDS
@@ -163,7 +163,7 @@ class RemoteHvenSource(TapSource):
             raise SourceError(
                 f"the feed of {self.source_name} contains changes of unknown kinds: "
                 f"{', '.join(map(repr, sorted(map(str, unknown_kinds))))}",
-                remedy="check the Hven version of that site",
+                remedy="check which version of Hven that site runs",
             )
         missing = [name for name in key if name not in self._columns]
         if missing:
@@ -219,7 +219,7 @@ def _find_state_name(metadata: TableMetadata, source_name: str) -> str:
             return info.value
     raise SourceError(
         f"the feed of {source_name} does not name the snapshot up to which it lists changes",
-        remedy="check the Hven version of that site",
+        remedy="check which version of Hven that site runs",
     )
 
 

@@ -62,7 +62,7 @@ def open_isis(file: Place) -> OpenProductFile:
         core = _find_object(cube, "CORE")
     if cube is None or core is None or core.get("^CORE") is not None:
         raise SourceError(
-            format_message("{name} is not an ISIS cube, or does not contain the pixels of the cube", file.name)
+            format_message("{name} is not an ISIS cube, or does not contain the cube's pixels", file.name)
         )
     core_objects: dict[str, PvlLabel] = dict(core.objects)
     sizes = []
@@ -73,7 +73,7 @@ def open_isis(file: Place) -> OpenProductFile:
     kind, nulls, lowest_valid = _PIXEL_TYPES.get(pixel_type_name, ("", (), None))
     if not kind or min(sizes, default=0) < 1:
         raise SourceError(
-            format_message("{name} is not an ISIS cube, or does not contain the pixels of the cube", file.name)
+            format_message("{name} is not an ISIS cube, or does not contain the cube's pixels", file.name)
         )
     pixels = core_objects["PIXELS"]
     order = ">" if str(pixels.get("BYTEORDER")).upper() == "MSB" else "<"

@@ -35,7 +35,7 @@ def parse_label_cards(body: bytes) -> list[HeaderCard]:
     """
     end_match = re.search(rb"^[ \t]*END[ \t]*\r?$", body, re.MULTILINE | re.IGNORECASE)
     if end_match is None or len(body) > MAX_LABEL_BYTES:
-        raise SourceError(format_message("the end of the label of {name} is missing", "the document"))
+        raise SourceError(format_message("the label of {name} is incomplete: its end is missing", "the document"))
     label_text = body[: end_match.start()].decode("latin-1")
     label = parse_pvl_label(label_text, "the document")
     return list(label.list_cards())

@@ -89,7 +89,7 @@ def open_pds3(file: Place) -> OpenProductFile:
     if not parts:
         raise SourceError(
             format_message("the label of {name} describes no image, cube or table", file.name),
-            remedy=format_message("check whether it is the label of a catalogue"),
+            remedy=format_message("check whether the label describes a catalogue"),
         )
     cards = tuple(label.list_cards())
     companion_files = tuple(sorted(companion_paths - {file}))

@@ -113,7 +113,7 @@ def open_pds4(file: Place) -> OpenProductFile:
     if not parts:
         raise SourceError(
             format_message("the label of {name} describes no image, cube or table", file.name),
-            remedy=format_message("check whether it is the label of a catalogue"),
+            remedy=format_message("check whether the label describes a catalogue"),
         )
     cards = tuple(_list_cards(root))
     companion_files = tuple(sorted(companion_paths))
@@ -125,7 +125,7 @@ def _parse_label(file: Place) -> Any:
     from lxml import etree  # noqa: PLC0415  (the standard library's parser does not limit entities)
 
     if file.stat().st_size > MAX_LABEL_BYTES:
-        raise SourceError(format_message("the end of the label of {name} is missing", file.name))
+        raise SourceError(format_message("the label of {name} is incomplete: its end is missing", file.name))
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )

@@ -117,7 +117,7 @@ def read_pvl_label(path: Place, start_byte: int = 0) -> PvlLabel:
     text = body.decode("latin-1")
     end = _END_PATTERN.search(text)
     if end is None and (b"\0" in body[: len(body) // 2] or len(body) >= MAX_LABEL_BYTES):
-        raise SourceError(format_message("the end of the label of {name} is missing", path.name))
+        raise SourceError(format_message("the label of {name} is incomplete: its end is missing", path.name))
     label_text = text[: end.start()] if end else text.rstrip("\0")
     return parse_pvl_label(label_text, path.name)
 

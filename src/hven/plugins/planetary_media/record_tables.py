@@ -140,7 +140,7 @@ def create_fixed_record_table(
             record_count = record_count - 1
     elif missing_bytes > 0:
         message = format_message(
-            "{name} has {there} bytes, but its label states a size of {end} bytes", path.name, file_bytes, end
+            "{name} is {there} bytes long, but its label states a size of {end} bytes", path.name, file_bytes, end
         )
         raise SourceError(
             message, remedy=format_message("download the file again, or use the label that belongs to the file")

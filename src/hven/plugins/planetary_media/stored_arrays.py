@@ -83,7 +83,7 @@ def create_window_reader(
     file_bytes = path.stat().st_size
     if layout.offset < 0 or min(strides) < 1 or end > file_bytes:
         message = format_message(
-            "{name} has {there} bytes, but its label states a size of {end} bytes", path.name, file_bytes, end
+            "{name} is {there} bytes long, but its label states a size of {end} bytes", path.name, file_bytes, end
         )
         raise SourceError(
             message, remedy=format_message("download the file again, or use the label that belongs to the file")

@@ -223,7 +223,7 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="warning",
-                message=f"the column {name} ({column_type}) is new on the remote server, and is not visible here",
+                message=f"the column {name} ({column_type}) is new on the remote server, so it is not visible here",
                 remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN "
                 f"{quote_identifier(name)} {column_type}",
             )

@@ -57,7 +57,8 @@ def fdw(
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
         raise UsageError(
-            NO_DATABASE_MESSAGE, remedy="set url under [postgres]; Hven creates the foreign tables in that database"
+            NO_DATABASE_MESSAGE,
+            remedy="set url under [postgres] to the address of the database in which Hven creates the foreign tables",
         )
     url = settings.resolve_secret_address(postgres_settings.url)
     server_name = DatabaseConnector(url, schema="public", search_path="pg_catalog").server_name
@@ -200,4 +201,4 @@ def adopt(
         return
     print(f"the schema {postgres_settings.namespace!r} {server.server_name} now belongs to this site")
     if table_names:
-        print(f"{len(table_names)} tables of the other site are in the schema; a later ingest removes them")
+        print(f"{len(table_names)} tables of the other site are still in the schema; a later ingest removes them")

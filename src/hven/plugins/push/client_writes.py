@@ -239,7 +239,8 @@ class _ClientRowWrite(ClientWrite):
         record = published_records.get(self.table)
         if record is None:
             raise NotFoundError(
-                format_message("{table} is not published yet", self.table), remedy="publish it with hven ingest"
+                format_message("{table} is not published yet", self.table),
+                remedy="run hven ingest to publish the table",
             )
         push = self._build_push(pushed_rows, record.snapshot.statistics)
         report = self.create_report(push.run)
@@ -362,7 +363,7 @@ class _ClientRowWrite(ClientWrite):
         if not state or not is_if_match_met(expected_state, state):
             raise PreconditionFailedError(
                 "another client has changed the row in the meantime" if state else "the row does not exist",
-                remedy="request the row again, and check whether the change still applies",
+                remedy="request the row again, and check whether your change still applies",
             )
 
 

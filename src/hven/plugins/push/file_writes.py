@@ -157,8 +157,8 @@ class ClientFileWrite(ClientWrite):
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
             raise ParamError(
                 "the address names no file, or the body does not match the method",
-                remedy="send one file with PUT to its path, remove one file with DELETE and no body, or send "
-                "several files with POST as a ZIP archive",
+                remedy="to send one file, use PUT with its path; to remove one file, use DELETE without a body; to "
+                "send several files, use POST with a ZIP archive",
             )
 
     def may_change_source(self, entry: OpenedSource) -> bool:
@@ -259,7 +259,7 @@ class ClientFileWrite(ClientWrite):
             is_expected = bool(target.digest) and is_if_match_met(write.expected_state, target.digest)
             if not is_expected:
                 raise PreconditionFailedError(
-                    "the file has changed", remedy="request the file again, and check whether the change still applies"
+                    "the file has changed", remedy="request the file again, and check whether your change still applies"
                 )
         if write.action == POST_ACTION and target.digest:
             new_digest = compute_file_digest(body) if body is not None else ""

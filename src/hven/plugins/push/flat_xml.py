@@ -34,6 +34,6 @@ def parse_flat_xml_records(data: bytes) -> list[dict[str, str | None]]:
         named_values = [*record.attrib.items(), *((value.tag, value.text) for value in values)]
         row = {find_local_name(name): (text or "").strip() or None for name, text in named_values}
         if len(row) < len(named_values):
-            raise SourceError("a record contains an element twice", remedy="write each element once")
+            raise SourceError("a record contains the same element twice", remedy="write each element once")
         rows.append(row)
     return rows

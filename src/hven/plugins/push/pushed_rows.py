@@ -158,12 +158,12 @@ class PushedRows:
             if name not in arrays or arrays[name].null_count:
                 raise ParamError(
                     format_message("at least one row has no value for {name}, which is part of the key", name),
-                    remedy="send this value in each row",
+                    remedy="send a value for this column in each row",
                 )
         keys = pa.table([arrays[name] for name in self.key], list(self.key))
         distinct_keys = keys.group_by(list(self.key)).aggregate([])
         if distinct_keys.num_rows < keys.num_rows:
-            raise KeyTakenError("two of the sent rows have the same key", remedy="send each row once")
+            raise KeyTakenError("two of the sent rows have the same key", remedy="send each row only once")
         return keys
 
     def _assign_missing_keys(

@@ -78,7 +78,9 @@ class Options(BaseModel):
         if kind is None:
             raise ValueError(f"there is no column {self.ids!r} in `columns`")
         if not (parse_type(kind).is_integer or parse_type(kind).is_string):
-            raise ValueError(f"ids: the type of {self.ids} is {kind}, but Hven assigns only whole numbers and strings")
+            raise ValueError(
+                f"ids: the type of {self.ids} is {kind}, but Hven can generate only whole numbers and strings"
+            )
         return self
 
     @property
@@ -116,7 +118,7 @@ class PushedRowSource:
         if not context.key_columns:
             raise SourceError(
                 "rows can be pushed only into tables with a key",
-                remedy="write `primary` with columns that Hven copies unchanged from those that clients send",
+                remedy="set `primary` to columns that Hven copies unchanged from the columns that clients send",
             )
         return PushedRowSource(self.options, context)
 

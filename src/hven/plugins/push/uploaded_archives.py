@@ -52,7 +52,7 @@ def unpack_zip_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, P
                     remedy="send several smaller archives",
                 )
             if not members:
-                raise SourceError("the archive contains no file", remedy="create the archive again")
+                raise SourceError("the archive contains no files", remedy="create the archive again")
             name_counts = Counter(member.filename for member in members)
             repeated_names = [name for name, count in name_counts.items() if count > 1]
             if repeated_names:

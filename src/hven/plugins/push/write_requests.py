@@ -162,7 +162,7 @@ class ClientWrite:
                 format_message(
                     "the Idempotency-Key {token!r:.60} was already used for another request", write.idempotency_key
                 ),
-                remedy="use a new key for each new request",
+                remedy="use a new Idempotency-Key for each new request",
             )
         return build_replayed_result(earlier_push)
 

@@ -97,8 +97,8 @@ def read_contours(path: Path, options: ContourTableOptions) -> region_files.Pars
     if source_kind is None:
         raise UserError(
             f"{path}: unknown file format",
-            remedy=f"use {region_files.READABLE_FORMATS}; a contour table in CSV, VOTable, JSON, FITS or Parquet; "
-            "or a FITS label image",
+            remedy=f"use one of these formats: {region_files.READABLE_FORMATS}; a contour table in CSV, VOTable, JSON, "
+            "FITS or Parquet; or a FITS label image",
         )
     if source_kind == "fits":
         header_and_image = _read_fits_image(path)
@@ -129,7 +129,7 @@ class _ContourTable:
         if not self.row_count:
             raise UserError(
                 f"{path}: the file is neither a region file nor a table with rows",
-                remedy=region_files.READABLE_FORMATS,
+                remedy=f"use one of these formats: {region_files.READABLE_FORMATS}",
             )
         self.table = pa.Table.from_batches(batches)
 
@@ -292,7 +292,7 @@ def _build_contour_regions(table: _ContourTable, options: ContourTableOptions) -
             row = int(np.flatnonzero(is_different)[0]) + 1
             raise UserError(
                 f"{table.path}: row {row}: x and y have different numbers of values",
-                remedy="give each contour one list of x values and one list of y values, of the same length",
+                remedy="give each contour a list of x values and a list of y values with the same length",
             )
         contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
     return _build_parsed_regions(contour_regions, table.list_row_names())
@@ -377,7 +377,8 @@ def _read_arcsec_radius(table: _ContourTable, word: str) -> Numbers:
         return np.full(table.row_count, float(word))
     except ValueError:
         raise UsageError(
-            f"--radius {word} is neither a column nor a number", remedy="write NAME, 374.87 or 985.9arcsec"
+            f"--radius {word} is neither a column nor a number",
+            remedy="write the name of a column, or a number such as 374.87 or 985.9arcsec",
         ) from None
 
 
@@ -519,7 +520,7 @@ def _build_label_regions(
     values = np.unique(image)
     values = values[values != 0]
     if not len(values):
-        raise UserError(f"{path}: the image has no labels: all its pixels are 0")
+        raise UserError(f"{path}: the image has no labels, because all its pixels are 0")
     if len(values) > MAX_LABELS:
         raise UserError(f"{path}: the image has {len(values):,} different values, which is too many for labels")
     disc = _read_image_disc_geometry(header, options)
@@ -530,7 +531,7 @@ def _build_label_regions(
     )
     for option, cards, numbers in needed_numbers:
         if not np.isfinite(numbers).all():
-            raise UsageError(f"{path} has no card {cards}", remedy=f"give --{option} with numbers")
+            raise UsageError(f"{path} has no card {cards}", remedy=f"give the numbers with --{option}")
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
             f"{path} has no position of the observer",

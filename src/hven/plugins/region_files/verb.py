@@ -179,7 +179,9 @@ def region(
     )
     content = file.read_bytes()
     if not content.strip():
-        raise UserError(f"{file}: the file is empty", remedy=region_files.READABLE_FORMATS)
+        raise UserError(
+            f"{file}: the file is empty", remedy=f"use one of these formats: {region_files.READABLE_FORMATS}"
+        )
     frame_problem = ""
     try:
         if region_files.detect_region_format(content, file.name):

@@ -83,7 +83,7 @@ def doi(
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} cannot be combined",
-            remedy=f"give only one of these options, such as hven doi NAME {chosen_options[0]}",
+            remedy=f"give only one of these options, for example hven doi NAME {chosen_options[0]}",
         )
     if name is None:
         if chosen_options or label or suffix:
@@ -95,7 +95,7 @@ def doi(
     if withdraw is not None and len(withdraw.strip()) < 3:
         raise UsageError(
             "the reason for the withdrawal is missing; the page of the collection will show this reason permanently",
-            remedy='give the reason, such as --withdraw "superseded by R6, whose fluxes are right"',
+            remedy='give a reason, such as --withdraw "superseded by R6, whose fluxes are right"',
         )
     withdrawal_reason = " ".join((withdraw or "").split())
     with open_site(context) as site:
@@ -211,17 +211,19 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
     else:
         raise UsageError(
             f"the name {output_file} ends with neither .xml nor .json",
-            remedy="let the file name end with .xml, which most DOI-registering libraries accept, or with .json",
+            remedy="choose a file name that ends with .xml, which most libraries that register DOIs accept, or "
+            "with .json",
         )
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if has_errors:
         raise UserError(
-            f"the metadata of {citation.title} are not complete enough for a DOI",
+            f"the metadata of {citation.title} is not complete enough for a DOI",
             remedy="correct the errors that are listed above",
         )
     output_file.write_bytes(data)
     print(
-        f"wrote {output_file}: DataCite 4.6 metadata of {citation.title}; its DOI should resolve to {citation.address}"
+        f"wrote the DataCite 4.6 metadata of {citation.title} to {output_file}; the DOI should resolve to "
+        f"{citation.address}"
     )
     if not name:
         words = ["hven", "doi", citation.resource.name, *_build_release_arguments(citation), "--is", "10.xxxx/.."]
@@ -235,7 +237,8 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
     own_prefix = get_doi_settings(site.settings).prefix
     is_own_doi = stored_doi and own_prefix and stored_doi.lower().startswith(f"{own_prefix}/")
     print(
-        f"{citation.title} is withdrawn; {citation.address} shows this and the reason, even after the data are removed"
+        f"{citation.title} is withdrawn; {citation.address} shows the withdrawal and the reason, even after the data "
+        "is removed"
     )
     if is_own_doi:
         withdrawn_citation = replace(withdrawn_citation, doi=stored_doi)

@@ -68,14 +68,14 @@ class DataCiteClient:
         if missing_keys:
             raise UserError(
                 f"hven.toml has no {' and no '.join(missing_keys)} under [doi]",
-                remedy="write the values that DataCite gave you, with the password as $NAME of a secret; "
-                "or use --to FILE if a library registers the DOI",
+                remedy="write the values that DataCite gave you, but put the password in a secret, and write $NAME; "
+                "if a library registers the DOI, use --to FILE",
             )
         endpoint_parts = urlsplit(doi_settings.endpoint)
         self._is_local = endpoint_parts.hostname in LOOPBACK_HOSTS
         if endpoint_parts.scheme != "https" and not self._is_local:
             raise UserError(
-                f"{doi_settings.endpoint} is not an https address: the password would be sent without encryption",
+                f"{doi_settings.endpoint} is not an https address, so the password would be sent without encryption",
                 remedy='write endpoint = "https://.." under [doi]',
             )
         self._settings = settings
@@ -187,7 +187,7 @@ class DataCiteClient:
             attributes = _find_member(_find_member(body, "data"), "attributes")
             if not isinstance(attributes, dict) or not isinstance(attributes.get("doi"), str):
                 raise ServiceError(
-                    f"DataCite {failed_action}: this version of Hven does not understand its response",
+                    f"DataCite {failed_action}: this version of Hven does not understand the response",
                     remedy=f"check `endpoint` under [doi] ({self._base_url}); then {RETRY_REMEDY}",
                 )
             return attributes
@@ -195,7 +195,7 @@ class DataCiteClient:
         if status == 401:
             raise UnauthenticatedError(
                 f"DataCite {failed_action}: the repository or the password is wrong ({error_text})",
-                remedy="check [doi] in hven.toml and the secret",
+                remedy="check the secret, and [doi] in hven.toml",
             )
         if status == 403:
             raise ForbiddenError(
@@ -210,7 +210,7 @@ class DataCiteClient:
             )
         raise UserError(
             f"DataCite {failed_action}: {error_text}",
-            remedy="correct the descriptor; to see the metadata that are sent, run hven doi NAME",
+            remedy="correct the descriptor; to see the metadata that is sent, run hven doi NAME",
         )
 
 
@@ -265,7 +265,8 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
             raise ConflictError(
                 f"{citation_metadata.title} has the DOI {existing_doi}, which does not have this site's prefix "
                 f"{prefix}",
-                remedy="write the metadata with --to FILE, and send them to the owner of the DOI, who must update it",
+                remedy="write the metadata to a file with --to FILE, and send the file to the owner of the DOI, who "
+                "must update the DOI",
             )
         return existing_doi
     name = citation_metadata.resource.name
@@ -348,7 +349,7 @@ def mint_doi(
         raise ServiceError(f"DataCite returned {datacite_attributes['doi']} instead of {doi}", remedy=RETRY_REMEDY)
     datacite_state = str(datacite_attributes.get("state", target_state))
     if target_state != "draft" and datacite_state != "findable":
-        raise ServiceError(f"{doi} is {datacite_state} at DataCite instead of findable", remedy=RETRY_REMEDY)
+        raise ServiceError(f"DataCite shows {doi} as {datacite_state} instead of findable", remedy=RETRY_REMEDY)
     reason = None
     if target_state == "withdrawn":
         reason = citation.reason

@@ -109,7 +109,7 @@ class _OaiRepository:
         settings = self._context.site.settings
         if not EMAIL_PATTERN.fullmatch(settings.contact_email or ""):
             raise NotFoundError(
-                "this site is not a publishing registry: it has no contact address",
+                "this site is not a publishing registry, because it has no contact address",
                 remedy="set contact_email in hven.toml",
             )
         response_date = vosi.format_time(datetime.now(UTC))
@@ -322,7 +322,7 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
         if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", set_name):
             raise OaiError("badArgument", f"set={set_name[:40]!r} is not the name of a set")
         if set_name != MANAGED_SET:
-            raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; use one of {MANAGED_SET}")
+            raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; use {MANAGED_SET}")
     return _OaiListRequest(
         verb=arguments["verb"],
         prefix=prefix,

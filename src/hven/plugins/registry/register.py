@@ -112,7 +112,7 @@ def _check_option_combination(chosen_options: Sequence[str], required_options: M
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} cannot be combined",
-            remedy=f"give only one of these options, such as hven register {chosen_options[0]}",
+            remedy=f"give only one of these options, for example hven register {chosen_options[0]}",
         )
     for option, needed_option in required_options.items():
         if needed_option and needed_option not in chosen_options:

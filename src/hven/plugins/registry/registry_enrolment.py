@@ -65,7 +65,7 @@ def print_registration_guide(context: typer.Context, settings: Settings) -> None
     else:
         print(f"{file} has all the settings that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
-    print(f"For HAPI's list of servers: {format_command(context, 'register', '--hapi')}")
+    print(f"For the entry in HAPI's list of servers, run: {format_command(context, 'register', '--hapi')}")
 
 
 def _format_setting_lines(missing_settings: Mapping[str, str]) -> list[str]:
@@ -114,7 +114,7 @@ def complete_settings_by_prompt(settings: Settings) -> Settings:
         raise
     still_missing = registry_validation.list_missing_settings(new_settings)
     if still_missing:
-        print(f"still missing: {', '.join(still_missing)}", file=sys.stderr)
+        print(f"hven.toml still lacks these settings: {', '.join(still_missing)}", file=sys.stderr)
     return new_settings
 
 
@@ -153,7 +153,7 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
         is_equal = False
     if not is_equal:
         raise UserError(
-            f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because it uses a form of TOML that "
+            f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because the file uses a form of TOML that "
             "Hven cannot edit",
             remedy="run hven register, and paste the lines that it prints into hven.toml",
         )

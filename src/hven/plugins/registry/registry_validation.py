@@ -268,9 +268,9 @@ class _RegistryRecordChecker:
         used_authorities = {ivoid.removeprefix("ivo://").partition("/")[0] for ivoid in id_counts}
         for name in sorted(used_authorities - managed_authorities):
             yield Fault(
-                message=f"RI3.1.4b: {name} is not an authority of this registry, but records use it",
+                message=f"RI3.1.4b: {name} is not an authority of this registry, but some records use it",
                 place=self._find_key_place("", "registry.authorities"),
-                remedy=f'add under [registry]: authorities = ["{name}"]',
+                remedy=f'add authorities = ["{name}"] under [registry]',
             )
         yield from self._find_duplicate_id_faults(id_counts)
 

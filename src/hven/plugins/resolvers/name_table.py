@@ -279,8 +279,8 @@ def _require_icrs_frame(table: Table, column: Column) -> tuple[str, float | None
     system = None if frame is None else frame.system
     if system is not None and system.upper() not in {"ICRS", "ICRF"}:
         raise UserError(
-            format_message("{table} cannot resolve names: its positions are {system}", table.qualified_name, system),
-            remedy="give the table ICRS positions",
+            format_message("{table} cannot resolve names: its positions are in {system}", table.qualified_name, system),
+            remedy="use a table with ICRS positions",
         )
     if frame is None or frame.epoch is None:
         return "ICRS", None
@@ -378,7 +378,7 @@ PROVIDER = NameProvider(
     order=10,
     offered=lambda settings: get_resolver_settings(settings).table is not None,
     place=lambda settings: format_message("the table {table}", get_resolver_settings(settings).table),
-    remedy="name a table of objects (resolver.table in hven.toml)",
+    remedy="set resolver.table in hven.toml to a table of objects",
     find=find_objects_in_name_table,
     name_table=lambda settings: get_resolver_settings(settings).table,
 )

@@ -65,7 +65,9 @@ def parse_sesame_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
     except ET.ParseError as error:
         raise _build_sesame_error(format_message("incomplete or invalid XML ({message})", str(error))) from error
     if root.tag.rpartition("}")[2] != "Sesame":
-        raise _build_sesame_error(format_message("an XML document <{tag:.40}>", root.tag.rpartition("}")[2]))
+        raise _build_sesame_error(
+            format_message("an XML document with the root element <{tag:.40}>", root.tag.rpartition("}")[2])
+        )
     answers = root.findall(".//Resolver")
     for answer in answers:
         if answer.find("jradeg") is not None or answer.find("jdedeg") is not None:
@@ -132,7 +134,7 @@ PROVIDER = NameProvider(
     order=50,
     offered=lambda settings: get_resolver_settings(settings).remote,
     place=lambda settings: format_message("SIMBAD through Sesame ({url})", get_resolver_settings(settings).url),
-    remedy="allow requests to SIMBAD (resolver.remote = true in hven.toml)",
+    remedy="set resolver.remote = true in hven.toml to allow requests to SIMBAD",
     find=query_sesame,
     remote=True,
     max_cache_days=lambda settings: get_resolver_settings(settings).keep_days,

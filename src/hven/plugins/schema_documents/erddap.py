@@ -134,8 +134,8 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
             f"none of the {len(datasets)} data sets of the file can be read here: {notes[0]}",
             place=TextPlace(file=file_name),
             remedy=(
-                "run hven new on the machine that has the directory fileDir; only data sets from databases can "
-                "be read anywhere"
+                "run hven new on the machine that has the directory in fileDir; only data sets from databases can be "
+                "read on any machine"
             ),
         )
     if len(datasets) == 1:

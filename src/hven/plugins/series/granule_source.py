@@ -149,7 +149,7 @@ class GranuleSource(FilesAsRowsSource):
         if reader is None:
             return open_product(file.path, name, includes_text_tables=True)
         if self.context.open_sample_file is None:
-            raise SourceError("this command does not read the files", remedy="ingest the collection to read them")
+            raise SourceError("this command does not read the files", remedy="ingest the collection to read the files")
         located_reader = replace(reader, path=self.context.directory / reader.name)
         return self.context.open_sample_file(file.path, name, located_reader)
 

@@ -75,7 +75,7 @@ class SparkCluster:
         parts = urlsplit(url)
         if parts.scheme != "sc" or not parts.hostname:
             raise UsageError(
-                f"{url.split(';', 1)[0]!r} is not an address of a Spark Connect server",
+                f"{url.split(';', 1)[0]!r} is not the address of a Spark Connect server",
                 remedy="write an address such as sc://host:15002",
             )
         self.url = url

@@ -228,7 +228,7 @@ class SparkDialect(SparkShapeDialect):
         Spark tests conditions in any order, and an error would reveal hidden rows. Hidden values are therefore NULL.
         """
         if "SELECT" in condition:
-            raise UnsupportedByClusterError("a row filter that looks into another table")
+            raise UnsupportedByClusterError("a row filter that reads another table")
         view_name = table.removesuffix(SPREAD_SUFFIX)
         column_names = []
         if view_name in self.cell_views:

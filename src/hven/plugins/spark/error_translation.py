@@ -133,8 +133,8 @@ def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
     """Build the error of a server that does not respond."""
     return StorageUnavailableError(
         f"the Spark cluster{_format_server(server_name)} does not respond",
-        remedy="try again in a few seconds; if the error persists, check the cluster's Connect server (spark "
-        "in [hats])",
+        remedy="try again in a few seconds; if the error persists, check the cluster's Connect server "
+        "(spark under [hats])",
     )
 
 
@@ -185,7 +185,7 @@ def _translate_connection_error(error: BaseException, server_name: str) -> HvenE
     if status in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
             f"the Spark cluster{_format_server(server_name)} rejects this site",
-            remedy="check the token of spark in [hats]",
+            remedy="check the token in spark under [hats] in hven.toml",
         )
     return None
 
@@ -195,8 +195,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
     python = re.search(r"PYTHON_VERSION_MISMATCH|Python in worker has different version:? ?(?P<v>[^.]*\.\d+)", text)
     if "No module named 'hven'" in text:
         return StorageError(
-            f"the workers of the Spark cluster{_format_server(server_name)} do not have Hven, which computes "
-            "shapes and matches on them",
+            f"Hven, which computes shapes and matches, is not installed on the workers of the Spark "
+            f"cluster{_format_server(server_name)}",
             remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL works without Hven",
         )
     version_match = re.search(r"the workers have hven (?P<there>[^\s,]+), but this server has (?P<here>[^\s']+)", text)
@@ -204,7 +204,7 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have Hven "
             f"{version_match['there']}, but this server has {version_match['here']}",
-            remedy="install the same version in the Python of the workers",
+            remedy="install the same version of hven in the Python of the workers",
         )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
     if missing is not None or python is not None:
@@ -213,8 +213,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
             reason = f"an incomplete Python: {missing['what']}"
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
-            remedy="install the same minor version of Python with hven on the workers (spark.pyspark.python); hven "
-            "check shows both versions",
+            remedy="on the workers, install the same minor version of Python as here, and install hven in it "
+            "(spark.pyspark.python); hven check shows both versions",
         )
     return None
 
@@ -226,7 +226,7 @@ def _translate_file_error(error_class: str, text: str) -> HvenError | None:
         if error_class == "PATH_NOT_FOUND" or "NOT_EXIST" in error_class or "FileNotFoundException" in text:
             return build_missing_file_error(name)
         return StorageError(
-            f"the cluster cannot read a file of the table:{name and ' '}{name}",
+            f"the cluster cannot read a file of the table{name and ': '}{name}",
             remedy="run hven verify to find the damaged files, then ingest or adopt the catalogue again",
         )
     if "No space left on device" in text:
@@ -276,7 +276,7 @@ def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenEr
     if error_class in _RAISED_CLASSES or sqlstate[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
     if "Invalid PythonUDF" in text:  # a function of Hven in a condition on two tables
-        return UnsupportedByClusterError("a function of Hven over two tables, which Spark does not support")
+        return UnsupportedByClusterError("a function of Hven in a condition on two tables")
     if error_class.startswith(_REFUSED_CLASS_PREFIXES) or sqlstate[:2] in {"0A", "42"}:
         class_words = error_class.lower().replace("_", " ")
         reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"

@@ -94,7 +94,7 @@ def load_spark_protocol() -> Any:
             import pyspark.sql.types  # noqa: F401, PLC0415
     except ImportError as error:
         raise UsageError(
-            f"the client of Apache Spark cannot be loaded: {error}", remedy="pip install 'hven[spark]'"
+            f"the client of Apache Spark cannot be loaded: {error}", remedy="run pip install 'hven[spark]'"
         ) from None
     return messages
 
@@ -470,8 +470,8 @@ def check_spark_version(version: str, server_name: str) -> None:
     if version.split(".", maxsplit=1)[0] != SUPPORTED_MAJOR_VERSION:
         raise StorageError(
             f"the server at {server_name} is {SERVER_NAME} {version}, but Hven needs version {SUPPORTED_MAJOR_VERSION}",
-            remedy=f"install {SERVER_NAME} {SUPPORTED_MAJOR_VERSION} on that server, or name another server "
-            "(spark in [hats])",
+            remedy=f"install {SERVER_NAME} {SUPPORTED_MAJOR_VERSION} on that server, or set spark under [hats] "
+            "to another server",
         )
 
 

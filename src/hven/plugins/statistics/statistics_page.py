@@ -134,7 +134,7 @@ def _describe_table(table: Table, page_context: PageContext, row_count: int | No
     try:
         table_summary = summarize_table(table, build_query_runner(page_context), row_count)
     except HvenError as error:
-        log.info("no statistics of %s: %s", table.qualified_name, error)
+        log.info("the statistics of %s cannot be computed: %s", table.qualified_name, error)
         return table_facts
     return table_facts | {
         "begin": table_summary.begin,

@@ -186,7 +186,7 @@ class TapClient:
             kind = QueryTooSlowError if _TIME_LIMIT_PATTERN.search(error_text) else SourceError
             return kind(f"{self.service.host} reports: {error_text}", remedy="try the query at the service itself")
         if _DAMAGED_ANSWER_PATTERN.search(error.message):
-            return BrokenAnswerError(f"its response is damaged: {error.message}")
+            return BrokenAnswerError(f"the response of the service is damaged: {error.message}")
         return SourceError(
             f"{self.service.host} returned no table: {error.message}",
             remedy="open the address in a browser to see what it returns",
@@ -260,14 +260,14 @@ class TapClient:
         if answer.status == 404:
             return SourceError(
                 f"there is no TAP service at {self.service.url} (404)",
-                remedy="set `url` to the address above /sync, such as https://host/tap",
+                remedy="set `url` to the address without /sync, such as https://host/tap",
             )
         error, text = _read_error_document(answer)
         if error is not None:
             return self._convert_answer_error(error)
         status_text = f"returned status {answer.status}" + (f": {text}" if text else "")
         if answer.status >= 500:
-            return BrokenAnswerError(status_text)
+            return BrokenAnswerError(f"the service {status_text}")
         return SourceError(f"{self.service.host} {status_text}", remedy="try the query at the service itself")
 
     def _run_job(self, form_fields: list[tuple[str, str]], byte_limit: int | None) -> IO[bytes]:
@@ -335,7 +335,7 @@ class TapClient:
             if time.monotonic() - start_time > MAX_JOB_SECONDS:
                 raise SourceError(
                     f"{self.service.host} has not finished the job within a day",
-                    remedy="request fewer rows with a watermark, or fewer columns",
+                    remedy="use a watermark to request fewer rows, or request fewer columns",
                 )
             time.sleep(pause)
             pause = min(MAX_POLL_SECONDS, 1.5 * pause)
@@ -347,7 +347,7 @@ class TapClient:
                 raise self._build_failure_error(answer)
             match = _UWS_PHASE_PATTERN.search(extract_error_text(answer))
             if match is None:
-                raise BrokenAnswerError("does not state the phase of the job")
+                raise BrokenAnswerError("the service does not state the phase of the job")
             return match[1]
 
     def _fetch_result(self, job_url: str, byte_limit: int | None) -> IO[bytes]:

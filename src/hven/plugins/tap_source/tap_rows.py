@@ -141,7 +141,7 @@ class TapSource(WatermarkSource):
         for name in names:
             if names.count(name) > 1:
                 raise SourceError(
-                    f"{self.source_name} has two columns with the name {name!r}",
+                    f"{self.source_name} has two columns named {name!r}",
                     remedy="give the columns different names with AS",
                 )
         if self.selected_columns is not None:
@@ -342,7 +342,8 @@ class TapSource(WatermarkSource):
             if not complete_count:  # one key fills the page
                 if row_count < size:
                     raise SourceError(
-                        f"{self.source_name} has more rows with the same key than fit in one response ({row_count:,})",
+                        f"{self.source_name} has more rows with the same key than fit in one response "
+                        f"({row_count:,} rows)",
                         remedy=f"choose a `key` with more distinct values than {', '.join(key.names)}",
                     )
                 size *= 2
@@ -390,7 +391,7 @@ class TapSource(WatermarkSource):
             if has_overflow(read.metadata):
                 raise SourceError(
                     f"{self.source_name} returned only {first_row_number - 1:,} rows, but there are more rows",
-                    remedy="give an indexed column as `key`; then Hven requests the rows page by page",
+                    remedy="set `key` to an indexed column; then Hven requests the rows page by page",
                 )
 
     def _read_rows_of_keys(self, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -405,7 +406,7 @@ class TapSource(WatermarkSource):
                 if len(portion) == 1:
                     raise SourceError(
                         f"{self.source_name} has more rows with the same key than fit in one response "
-                        f"({page.table.num_rows:,})"
+                        f"({page.table.num_rows:,} rows)"
                     )
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -523,7 +524,8 @@ def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str
         cast_values: T = values.cast(arrow_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise SourceError(
-            f"{source_name}: the type of column {name} is {arrow_type} at first, but {values.type} later",
+            f"{source_name}: the type of column {name} is {arrow_type} in the first response, but {values.type} in a "
+            "later response",
             remedy="sync again; if the error persists, report it to the operators of the service",
         ) from error
     return cast_values

@@ -380,7 +380,11 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
         return [TfcatFault("fields", "the document has no fields", remedy)]
     if not isinstance(fields_member, dict):
         return [
-            TfcatFault("fields", "it is not an object", "write an object: name -> info, datatype, ucd, unit, values")
+            TfcatFault(
+                "fields",
+                "it is not an object",
+                "write an object that maps each field name to an object with info, datatype, ucd, unit and values",
+            )
         ]
     if len(fields_member) > MAX_FIELDS:
         reason = f"the document has {len(fields_member):,} fields, but at most {MAX_FIELDS:,} are allowed"
@@ -401,6 +405,8 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
             faults.append(TfcatFault(f"{json_path}.unit", f"{unit!r:.60} is not a unit", "write a VOUnits unit"))
         if not isinstance(field_definition.get("values", {}), dict | list):
             faults.append(
-                TfcatFault(f"{json_path}.values", "it is not an object", "write an object: value -> its meaning")
+                TfcatFault(
+                    f"{json_path}.values", "it is not an object", "write an object that maps each value to its meaning"
+                )
             )
     return faults

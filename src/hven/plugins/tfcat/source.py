@@ -437,7 +437,9 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
             fields = {}
     faults += find_field_faults(fields)
     if properties is not None and not isinstance(properties, dict):
-        faults.append(TfcatFault("properties", "it is not an object", "write an object with title, authors .."))
+        faults.append(
+            TfcatFault("properties", "it is not an object", "write an object with members such as title and authors")
+        )
     if faults or system is None:
         first = faults[0]
         further_text = "".join(f"; {further_fault.json_path}: {further_fault.reason}" for further_fault in faults[1:8])

@@ -260,7 +260,7 @@ class _GeometryReader:
     def read_geometry(self, geometry: Any, json_path: str, depth: int = 0) -> None:
         """Read a geometry, at a depth of nesting."""
         if geometry is None:
-            raise _GeometryError(json_path, "it is missing", "give the feature a position in time and frequency")
+            raise _GeometryError(json_path, "it is missing", "add a geometry with times and frequencies")
         kind = geometry.get("type") if isinstance(geometry, dict) else None
         if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
             remedy = f"write one of {', '.join(GEOMETRY_TYPES)}"
@@ -289,7 +289,7 @@ class _GeometryReader:
             raise _GeometryError(json_path, reason, "write a list of geometries")
         if depth == MAX_COLLECTION_DEPTH:
             reason = f"collections are nested more than {MAX_COLLECTION_DEPTH} levels deep"
-            raise _GeometryError("geometry", reason, "put their geometries into one collection")
+            raise _GeometryError("geometry", reason, "put the geometries of the nested collections into one collection")
         for number, member in enumerate(geometries):
             self.read_geometry(member, f"{json_path}[{number}]", depth + 1)
 
@@ -312,11 +312,11 @@ class _GeometryReader:
     def _parse_position(self, position: Any, json_path: str) -> Position:
         if type(position) is not list or len(position) != 2:
             reason = f"a position is a time and a frequency, not {json.dumps(position):.60}"
-            raise _GeometryError(json_path, reason, "write two numbers: [time, frequency]")
+            raise _GeometryError(json_path, reason, "write two numbers in the form [time, frequency]")
         time: Any = parse_tfcat_time(position[0]) if self._system.iso else position[0]
         if not _is_number(time) or not _is_number(position[1]):
             reason = f"{json.dumps(position):.60} is not a pair of finite numbers"
-            raise _GeometryError(json_path, reason, "write [time, frequency], two finite numbers")
+            raise _GeometryError(json_path, reason, "write two finite numbers in the form [time, frequency]")
         return time, position[1]
 
     def _read_ring(self, json_path: str, ring: list[Position], *, is_hole: bool) -> None:
@@ -325,7 +325,7 @@ class _GeometryReader:
             raise _GeometryError(json_path, reason, "write a LineString instead")
         if ring[0] != ring[-1]:
             reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"
-            raise _GeometryError(json_path, reason, "repeat its first position at its end")
+            raise _GeometryError(json_path, reason, "repeat the first position of the ring at its end")
         start, base = ring[0]
         moved = [(float(t - start), float(f - base)) for t, f in ring]
         area = sum(a[0] * b[1] - b[0] * a[1] for a, b in itertools.pairwise(moved))
@@ -335,7 +335,7 @@ class _GeometryReader:
             raise _GeometryError(
                 json_path,
                 "the hole runs counter-clockwise" if is_hole else "the outline runs clockwise",
-                "reverse its positions; outlines run counter-clockwise, and holes run clockwise",
+                "reverse the order of the positions; outlines run counter-clockwise, and holes run clockwise",
             )
         rings = self._feature.rings
         if is_hole:
@@ -388,7 +388,8 @@ def add_crossing_faults(features: Sequence[TfcatFeature]) -> None:
             text = f"a ring crosses itself or another ring{place}"
         else:
             text = f"{reason.partition('[')[0]} (a ring is in a place that is not allowed){place}"
-        feature.add_fault("geometry.coordinates", text, "split the polygon into the parts of a MultiPolygon")
+        remedy = "split the polygon into several polygons, and write them as a MultiPolygon"
+        feature.add_fault("geometry.coordinates", text, remedy)
 
 
 def _convert_feature_properties(
@@ -397,7 +398,7 @@ def _convert_feature_properties(
     if properties is None:
         return
     if not isinstance(properties, dict):
-        feature.add_fault("properties", "it is not an object", "write an object: name -> value")
+        feature.add_fault("properties", "it is not an object", "write an object that maps names to values")
         return
     for name, value in properties.items():
         json_path = f"properties.{name:.60}"

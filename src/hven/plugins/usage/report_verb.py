@@ -52,12 +52,12 @@ def report(
     """Report the use of collections, by month."""
     if format_name not in REPORT_FORMATS:
         raise UsageError(
-            f"there is no format {format_name!r:.40}", remedy=f"give --format with one of {', '.join(REPORT_FORMATS)}"
+            f"there is no format {format_name!r:.40}", remedy=f"set --format to one of {', '.join(REPORT_FORMATS)}"
         )
     for key in grouping or ():
         if key not in GROUPING_KEYS:
             raise UsageError(
-                f"lines cannot be grouped by {key!r:.40}", remedy=f"give --by with one of {', '.join(GROUPING_KEYS)}"
+                f"lines cannot be grouped by {key!r:.40}", remedy=f"set --by to one of {', '.join(GROUPING_KEYS)}"
             )
     if include_private and not format_name.startswith("dsr"):
         raise UsageError(

@@ -152,7 +152,7 @@ def _list_curated_collections(page_context: PageContext) -> set[str] | None:
     """
     principal = page_context.principal
     if principal.is_anonymous:
-        raise UnauthenticatedError("only curators may see the usage", remedy="log in at /login")
+        raise UnauthenticatedError("only curators may see the usage counts", remedy="log in at /login")
     is_own_operator = page_context.context.is_operator(principal) and not principal.impersonator
     if principal.name is not None and is_own_operator and not page_context.brand.collections:
         return None
@@ -165,7 +165,7 @@ def _list_curated_collections(page_context: PageContext) -> set[str] | None:
             own_collections.add(name)
     if not own_collections:
         raise ForbiddenError(
-            "only curators may see the usage",
+            "only curators may see the usage counts",
             remedy="ask an operator (health.operators), an administrator of a portal or a curator of a project",
         )
     return own_collections

@@ -78,7 +78,8 @@ def parse_user_table_name(written_name: str) -> str:
         raise ParamError(
             format_message("{name!r:.120} cannot be the name of a table", name),
             remedy=format_message(
-                "use a letter, then letters, digits and _, at most {most} characters", MAX_TABLE_NAME_CHARACTERS
+                "begin the name with a letter, and use only letters, digits and _ (at most {most} characters)",
+                MAX_TABLE_NAME_CHARACTERS,
             ),
         )
     if name.upper() in RESERVED_WORDS:
@@ -369,7 +370,7 @@ def _read_table_file(
     for deviations in uploaded_tables.deviations.values():
         if deviations:
             raise SourceError(
-                format_message("storing the table would change it: {message}", str(deviations[0])),
+                format_message("storing the table would change its values: {message}", str(deviations[0])),
                 remedy="correct the values, or leave out the column",
             )
     (uploaded_table,) = uploaded_tables.values()
@@ -459,7 +460,7 @@ def _check_unique_columns(site: Site, table: Table, snapshot: Snapshot) -> None:
         examples = ", ".join(repr(value) for value in repeated_values[:MAX_SHOWN_NAMES].to_pylist())
         raise SourceError(
             format_message(
-                "column {name!r:.80} must have unique values, but has repeated ones: {examples:.200}",
+                "column {name!r:.80} must have unique values, but some are repeated: {examples:.200}",
                 column.name,
                 examples,
             ),

@@ -93,7 +93,7 @@ def drop_user_table(context: typer.Context, owner: Owner, table_name: TableName)
         record, _ = _find_user_table(site, owner, table_name)
         site.store.get_or_create(UserTableWriter).delete_table(owner, record.table.name)
         delete_expired_user_tables(site)
-    print(f"{record.table.qualified_name} of {owner} is deleted")
+    print(f"{record.table.qualified_name} of {owner} has been deleted")
 
 
 @tables.command("expire")

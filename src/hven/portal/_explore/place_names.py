@@ -330,7 +330,7 @@ def _locate_feature(
 ) -> PlaceNameSuggestion:
     if not gazetteers:
         message = format_message("{name!r} is not a position, and no table here has place names", name)
-        raise UserError(message, remedy="write longitude, latitude in degrees")
+        raise UserError(message, remedy="write a position as longitude, latitude in degrees")
     matches: list[PlaceNameSuggestion] = []
     for gazetteer in gazetteers:
         matches += _search_features(gazetteer, name, runner, body_name, is_exact=True)
@@ -346,7 +346,7 @@ def _locate_feature(
             )
         else:
             message = format_message("there is no place with the name {name!r}; searched: {tables}", name, table_names)
-        raise UserError(message, remedy="check its spelling, or write longitude, latitude in degrees")
+        raise UserError(message, remedy="check its spelling, or write a position as longitude, latitude in degrees")
     first_match = matches[0]
     first_position = (first_match.longitude, first_match.latitude)
     if any((match.longitude, match.latitude) != first_position for match in matches):

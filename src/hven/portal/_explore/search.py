@@ -449,7 +449,7 @@ class _SearchParser:
         for name, values in self.values.items():
             if len(values) > MAX_LIST_ITEMS:
                 remedy = format_message(
-                    "write at most {most} conditions, or write several values in one condition, with commas",
+                    "write at most {most} conditions, or write several values, separated by commas, in one condition",
                     MAX_LIST_ITEMS,
                 )
                 message = format_message("there are {count:,} conditions on one column", len(values))
@@ -671,7 +671,7 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
     if not has_valid_numbers or (is_circle and not 0 <= numbers[2] <= 180):
         raise UserError(
             format_message("{text!r} is not a region: its numbers are too large", text[:60]),
-            remedy="write degrees, with 0 to 180 for the radius of a circle",
+            remedy="write all numbers in degrees; the radius of a circle must be from 0 to 180",
         )
     literals = tuple(syntax_tree.Literal(number) for number in numbers)
     if is_circle:
@@ -683,7 +683,9 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
     if kind.upper() == "POINT" and len(numbers) == 2:
         region = find_footprint_column(table)
         if region is None:
-            raise UserError("rows of this table have no footprints", remedy="write CIRCLE lon lat radius, in degrees")
+            raise UserError(
+                "the rows of this table have no footprints", remedy="write CIRCLE lon lat radius, in degrees"
+            )
         point = syntax_tree.FunctionCall("POINT", literals)
         return _build_shape_predicate("CONTAINS", point, build_column_ref(region.name))
     raise UserError(

@@ -427,7 +427,7 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
             counted_facets = [facet]
     if counted_facets and not any(facet.is_counted for facet in counted_facets):
         raise OverloadedError(
-            "the rows of the choices could not be counted in time", remedy="try again in a few seconds"
+            "the rows for each choice could not be counted in time", remedy="try again in a few seconds"
         )
     facet_entries = [_facet_to_json(facet, table_view, column is None) for facet in counted_facets]
     return {"facets": facet_entries}

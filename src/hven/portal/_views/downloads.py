@@ -388,7 +388,7 @@ def _choose_link_column(link_columns: Sequence[Column], page_context: PageContex
     if chosen_column is None:
         column_names = ", ".join(column.name for column in link_columns) or format_message("none")
         message = format_message(
-            "{name}={value}: no column of that name links to files", LINK_PARAMETER, column_name[:60]
+            "{name}={value}: no column with that name links to files", LINK_PARAMETER, column_name[:60]
         )
         remedy = format_message("choose one of {names}", column_names)
         raise ParamError(message, name=LINK_PARAMETER, remedy=remedy)

@@ -74,7 +74,7 @@ def _build_pane_page(page_context: PageContext) -> PageContent:
     if pane is None:
         raise NotFoundError(
             format_message("this service does not exist for {name}", table_view.quoted_name),
-            remedy="see the page of the collection for the services of its tables",
+            remedy="see the collection's page for the services of its tables",
         )
     all_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)
     searched_rows = table_view.search.copy_with(order=(), row="", columns=all_columns)

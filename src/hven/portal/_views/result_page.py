@@ -179,7 +179,8 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
     if not resources or not are_visible or len(resources) < len(collection_names) or not is_accessible:
         raise NotFoundError(
             format_message("there is no result {ident!r} here", cited_result.id),
-            remedy="log in, or ask the site's operators; collections of this result are private or no longer published",
+            remedy="log in, or ask the site's operators; some collections in this result are private or no longer "
+            "published",
         )
     snapshot_state = cited_results.check_snapshot_availability(cited_result, site)
     if snapshot_state.all_kept:

@@ -55,7 +55,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if face is None or not face.is_table_service or not face.applies(table) or not table.is_served_by(face.name):
             raise NotFoundError(
                 format_message("this service does not exist for {name}", table_view.quoted_name),
-                remedy="see the page of the collection for the services of its tables",
+                remedy="see the collection's page for the services of its tables",
             )
         root = page_context.brand.root
         service_facts = {

@@ -122,7 +122,7 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
         page_context, table = earlier_state or (page_context, table)
     if table is None or table.qualified_name not in page_context.published_state.tables_by_name:
         message = format_message("there is no table {schema}.{name} here", collection, table_name)
-        raise NotFoundError(message, remedy="see the page of the collection for its tables")
+        raise NotFoundError(message, remedy="see the collection's page for its tables")
     page_parameters = {
         *SWITCH_PARAMETERS,
         OFFSET_PARAMETER,

@@ -205,7 +205,7 @@ class _LoginEndpoints:
             raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
-                "a token cannot create or end tokens, or set a password",
+                "a token cannot be used to create or end tokens, or to set a password",
                 remedy="log in with the account's own token, or a password",
             )
         return principal.name, await _read_short_form(request)
@@ -257,7 +257,9 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
         message = format_message("the body is not JSON: {message}", error)
         raise ParamError(message, remedy='send {"name": "anna", "token": "..."}') from None
     if not isinstance(json_values, dict) or not all(isinstance(value, str) for value in json_values.values()):
-        raise ParamError("the body is not a JSON object with strings", remedy='send {"name": "anna", "token": "..."}')
+        raise ParamError(
+            "the body is not a JSON object whose values are strings", remedy='send {"name": "anna", "token": "..."}'
+        )
     return json_values
 
 

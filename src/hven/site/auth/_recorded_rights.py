@@ -169,7 +169,7 @@ def check_access_to_stored(
             rights_text += ", ..."
         raise ForbiddenError(
             format_message("{what} needs rights that you no longer have: {rights}", description, rights_text),
-            remedy="run the query again; the result then has the rows that you may see",
+            remedy="run the query again; the new result will contain only rows to which you have access",
         )
 
 

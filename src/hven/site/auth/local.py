@@ -377,7 +377,7 @@ def parse_authorization(authorization: str) -> tuple[str | None, str]:
         if colon:
             return name, secret
     remedy = "send Bearer TOKEN, or Basic with the name of the account and the token"
-    raise UnauthenticatedError("the header Authorization cannot be read", remedy=remedy)
+    raise UnauthenticatedError("the Authorization header cannot be read", remedy=remedy)
 
 
 def open_provider(store: StateStore, settings: Settings) -> LocalIdentityProvider:

@@ -731,7 +731,7 @@ class StateDatabase:
             reason, lowercase_reason = "busy", "busy"
         if has_phrase("full", "no space", "disk i/o"):
             return StorageError(
-                f"{state_label} cannot be written: {reason}", remedy="free space on the disk that contains var/"
+                f"{state_label} cannot be written: {reason}", remedy="free some space on the disk that contains var/"
             )
         if has_phrase("locked", "busy"):
             message = f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds"

@@ -651,7 +651,7 @@ class StateStore:
         raise StorageError(
             f"the system state {self._database.display_address} is shared, but {directory} {mismatch}",
             remedy="set `data` in hven.toml to the directory that all machines with this store share; "
-            f"if the data {data_id} are lost permanently, write {data_id} to {marker}, and ingest again",
+            f"if the data {data_id} is lost permanently, write {data_id} to {marker}, and ingest again",
         )
 
     def get_site_id(self) -> str:

@@ -259,8 +259,8 @@ def _refuse_second_vizier_table(beginning: _FileBeginning, first_row: int) -> No
             raise SourceError(
                 "another table begins here, because the response from VizieR contains several tables",
                 place=TextPlace(file=beginning.file, line=line_number),
-                remedy="ask VizieR for one table (`-source=II/246/out`), or split the file into one file for each "
-                "table",
+                remedy="ask VizieR for one table (`-source=II/246/out`), or split the file so that each table has "
+                "its own file",
             )
 
 
@@ -570,8 +570,8 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> CatalogueTex
         raise SourceError(
             f"the file contains {len(described.fields_by_table)} tables",
             place=TextPlace(file=beginning.file),
-            remedy="split the file into one file for each table, and give the description with `kind: fixed` and "
-            "`readme:`",
+            remedy="split the file so that each table has its own file, then write `kind: fixed`, and set `readme:` to "
+            "the file that describes the columns byte by byte",
         )
     fields = next(iter(described.fields_by_table.values()))
     columns_by_name = {item.column.name: item.column for item in fields}

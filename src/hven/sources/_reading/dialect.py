@@ -523,7 +523,7 @@ def _has_unit_record(
     if has_units and value:
         raise SourceError(
             f"the record below the names contains {value!r}, which is not a unit, although "
-            "`units: true` announces units",
+            "`units: true` says that the record contains units",
             place=place,
             remedy="leave out `units`; then Hven looks for units in each file",
         )

@@ -203,7 +203,7 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
         files_by_path |= {matched_file.path: matched_file for matched_file in matched_files}
     if not files_by_path:
         raise SourceError(
-            f"`ignore` excludes all files of {', '.join(options.files)}",
+            f"`ignore` excludes all files that match {', '.join(options.files)}",
             remedy=f"change `ignore` ({', '.join(options.ignore)})",
         )
     return list(files_by_path.values())
@@ -243,7 +243,7 @@ def refuse_escaping_link(path: Path, name: str, allowed_roots: Iterable[Path]) -
     if not any(real.is_relative_to(root.resolve()) for root in allowed_roots):
         raise SourceError(
             f"{name} is a link to a file outside the collection",
-            remedy=f'if that is intended, write in hven.toml: roots = ["{real.parent}"]',
+            remedy=f'if this is intended, add this line to hven.toml: roots = ["{real.parent}"]',
         )
 
 
@@ -286,7 +286,8 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
     if not any(sign in pattern for sign in "*?["):
         if path.is_dir():
             raise SourceError(
-                f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` to read the files in it"
+                f"{pattern} is a directory",
+                remedy=f"write `files: {pattern.rstrip('/')}/*` to read the files in the directory",
             )
         raise SourceError(
             f"there is no file {pattern}{_describe_directory(pattern, directory)}", remedy=_suggest_path(path)

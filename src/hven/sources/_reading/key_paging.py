@@ -114,7 +114,7 @@ class PagingKey:
             return int(number), tuple(dt.datetime.fromisoformat(value) if time else value for value, time in pairs)
         except (ValueError, TypeError) as error:
             raise SourceError(
-                "the saved position belongs to another key", remedy="start again from the beginning"
+                "the saved position belongs to different key columns", remedy="start again from the beginning"
             ) from error
 
     def write_condition_after(self, values: Sequence[object], writer: ConditionWriter) -> str:

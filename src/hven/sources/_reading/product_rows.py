@@ -299,7 +299,7 @@ class ProductTableSource(FileByFileSource):
                     kind=DeviationKind.OTHER_TABLE,
                     column=other.name or str(other.index),
                     file=file,
-                    message=f"Hven does not read this other table of the file, which has {other.row_count:,} rows",
+                    message=f"the file has another table, with {other.row_count:,} rows, which Hven does not read",
                     remedy=f"write `part: {other.index}` to read that table instead",
                 )
                 self.context.report_deviation(deviation)

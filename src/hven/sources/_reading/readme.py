@@ -82,7 +82,7 @@ def read_readme(path: Path) -> CatalogueReadMe:
         raise SourceError(
             f"the ReadMe cannot be read: {error.strerror}",
             place=TextPlace(file=path.name),
-            remedy="give its path relative to the directory of the descriptor",
+            remedy="give the file's path relative to the descriptor's directory",
         ) from error
 
 
@@ -178,7 +178,7 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
     raise SourceError(
         f"the file contains no byte-by-byte description of {name!r}",
         place=TextPlace(file=readme_name),
-        remedy=f"write `table:` with one of {', '.join(readme.fields_by_table)}",
+        remedy=f"set `table:` to one of {', '.join(readme.fields_by_table)}",
     )
 
 

@@ -241,7 +241,7 @@ class RunBudget:
             )
         if time.monotonic() - self._start_time > self.options.total:
             raise SourceError(
-                f"reading {self.source_name} takes more than {self.options.total:g} s",
+                f"reading {self.source_name} takes longer than {self.options.total:g} s",
                 remedy="raise `total`, or sync again; a sync that can be resumed continues where it stopped",
             )
 
@@ -375,7 +375,9 @@ class ServiceClient:
                         message = f"{self.host}: {error.message}{retry_text}, after {number} tries"
                     else:
                         message = f"{self.host}: {error.message}{retry_text}"
-                    raise SourceError(message, remedy="try again later; until then, the published rows stay") from error
+                    raise SourceError(
+                        message, remedy="try again later; until then, the published rows stay as they are"
+                    ) from error
                 self._wait(compute_backoff(number) if retry_after_seconds is None else retry_after_seconds)
         raise AssertionError("`tries` must be at least 1")
 

@@ -390,7 +390,8 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
         ending = endings.most_common(1)[0][0]
     return SourceError(
         f"none of the {len(members):,} members of the archive ({members_text}) matches {patterns_text}",
-        remedy=f"unpack it and give its files, or choose the products with `members: ['**/*{ending}']`",
+        remedy="unpack the archive and list its files in `files`, or choose the products with "
+        f"`members: ['**/*{ending}']`",
     )
 
 

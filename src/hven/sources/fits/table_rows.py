@@ -102,7 +102,7 @@ class FitsTableSource(FileByFileSource):
                 "the table was truncated when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are "
                 "missing",
                 place=TextPlace(file=self.files[0].name),
-                remedy="ask its service for more rows (MAXREC), or for a smaller part",
+                remedy="request more rows from the service (MAXREC), or a smaller part of the table",
             )
         return list(read.metadata.columns)
 

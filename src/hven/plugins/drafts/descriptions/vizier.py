@@ -60,7 +60,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         raise SourceError(
             f"the files that this ReadMe describes are not in its directory: {', '.join(missing_names)}",
             place=TextPlace(file=request.path.name),
-            remedy="put them next to the ReadMe, exactly as CDS provides them",
+            remedy="put these files next to the ReadMe, exactly as CDS provides them",
         )
     collection_keys: dict[str, Any] = {}
     if catalogue.authors:

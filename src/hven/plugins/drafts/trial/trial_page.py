@@ -144,7 +144,9 @@ def _run_file_trial(file: UploadedFile, name: str) -> dict[str, Any]:
                 try:
                     status = process.wait(TRIAL_TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:
-                    message = format_message("the file takes more than {seconds:g} s to examine", TRIAL_TIMEOUT_SECONDS)
+                    message = format_message(
+                        "Hven needs more than {seconds:g} s to examine the file", TRIAL_TIMEOUT_SECONDS
+                    )
                     raise TimeLimitError(message, remedy="try the first part of the file, or use hven new") from None
                 finally:
                     if process.stdin is not None:

@@ -136,7 +136,7 @@ def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageC
     runner = build_query_runner(page_context)
     remote_targets = {target.key: (target, kind) for target, kind in _list_remote_tables(page_context)}
     if key not in remote_targets:
-        message = format_message("hven.toml names no service {name!r:.80}", key)
+        message = format_message("hven.toml does not list a service {name!r:.80}", key)
         raise NotFoundError(message, remedy=" or ".join(remote_targets)[:300])
     target, kind = remote_targets[key]
     seconds = SEARCH_TIMEOUT_SECONDS
@@ -170,7 +170,7 @@ def _parse_time_parameter(text: str, name: str) -> str:
         return format_instant(parse_time_as_microseconds(text))
     except ValueError:
         message = format_message("{name}={text!r:.60} is not a time", name, text)
-        raise ParamError(message, name=name, remedy="write it as 2003-10-28T11:00") from None
+        raise ParamError(message, name=name, remedy="write a time such as 2003-10-28T11:00") from None
 
 
 def _has_time_frequency_shape(table: Table) -> bool:

@@ -288,7 +288,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[ForeignCata
                 raise SourceError(
                     format_message("the file has no column {name!r}", name),
                     place=TextPlace(file=found_file.path),
-                    remedy="leave it out of the descriptor, or download the file again",
+                    remedy="remove the column from the descriptor, or download the file again",
                 )
             column_type = file_leaves[name][1]
             if _is_null_type(column_type):
@@ -418,7 +418,7 @@ def _check_positions_in_partition(found_file: ForeignCatalogueFile, lon: Any, la
     if misplaced_count > MAX_MISPLACED_FRACTION * max(len(lon), 1):
         raise SourceError(
             format_message(
-                "{wrong:,} of the {rows:,} positions in this file are outside the partition of the file "
+                "{wrong:,} of the {rows:,} positions in this file are outside the file's partition "
                 "(Norder={order} Npix={pixel})",
                 misplaced_count,
                 len(lon),

@@ -346,4 +346,6 @@ def build_file_read_error(path: str, error: BaseException) -> StorageError:
     else:
         reason = str(error)
     message = f"the catalogue file {path} cannot be read: {reason}"
-    return StorageError(message, remedy="restore it, ingest the collection again, or roll back to an older snapshot")
+    return StorageError(
+        message, remedy="restore the file, ingest the collection again, or roll back to an older snapshot"
+    )

@@ -127,7 +127,7 @@ ADQL_VERSION_IDS = {"2.0": "ivo://ivoa.net/std/adql#v2.0", "2.1": "ivo://ivoa.ne
 def _check_capabilities(service: ExaminedTapService, collector: FindingCollector) -> None:
     capabilities = service.capabilities
     if capabilities.tap_count != 1:
-        collector.add_finding("cap.tap-count", f"the service declares {capabilities.tap_count}")
+        collector.add_finding("cap.tap-count", f"the service declares {capabilities.tap_count} TAP capabilities")
     if capabilities.tap_count:
         _check_tap_interfaces(service, collector, capabilities)
         _check_query_languages(collector, capabilities)

@@ -113,7 +113,7 @@ class PreparedStatementConnection(psycopg.Connection[tuple[Any, ...]]):
         return transformer.load_rows(0, result.ntuples, tuple)
 
     def _build_lost_connection_error(self) -> psycopg.OperationalError:
-        return psycopg.OperationalError(f"the connection is lost: {self.pgconn.get_error_message()}")
+        return psycopg.OperationalError(f"the connection was lost: {self.pgconn.get_error_message()}")
 
     def _execute_prepared(self, statement_name: bytes, values: Sequence[bytes]) -> Any:
         if threading.current_thread() is not threading.main_thread():

@@ -113,14 +113,14 @@ class TablePartitions:
             self.row_counts_by_key[key] = self.row_counts_by_key.get(key, 0) + count
 
     def _build_limit_error(self) -> DataError:
-        coarser = "a longer time under 'every'"
+        coarser = "set `every` to a longer time"
         if self.partition_spec.by == "healpix":
-            coarser = "order 1 or 0"
+            coarser = "set `order` to 1 or 0"
         message = (
             f"{self.table.qualified_name}: its rows would need more than {MAX_PARTITIONS} partitions "
             f"by {self.partition_spec.column or 'position'}"
         )
-        return DataError(message, remedy=f"write {coarser}, and check the column for wrong values")
+        return DataError(message, remedy=f"{coarser}, and check the column for wrong values")
 
     @property
     def quoted_default_partition(self) -> str:

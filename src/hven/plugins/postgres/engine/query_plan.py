@@ -418,7 +418,7 @@ def check_full_joins(bound_query: BoundQuery) -> None:
         right_numbers = _list_table_numbers(node.right)
         for condition in split_conjuncts(node.on):
             if not _is_column_equality(condition, left_numbers, right_numbers):
-                raise UnsupportedByPostgresError("FULL JOIN on such a condition")
+                raise UnsupportedByPostgresError("FULL JOIN on a condition that is not an equality of columns")
 
 
 def _list_table_numbers(item: object) -> set[int]:

@@ -154,8 +154,8 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
         )
         raise StorageError(
             message,
-            remedy="give this site its own schema (namespace under [postgres] in hven.toml); if the other site no "
-            f"longer exists, run hven adopt {owner_row[0]}",
+            remedy="give this site its own schema (set namespace under [postgres] in hven.toml); if the other site "
+            f"no longer exists, run hven adopt {owner_row[0]}",
         )
     return is_writing or owner_row is not None
 
@@ -202,7 +202,8 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
             )
             raise UserError(
                 message,
-                remedy="stop its servers and workers, or give this site its own schema (namespace under [postgres])",
+                remedy="stop the servers and workers of that site, or give this site its own schema (set namespace "
+                "under [postgres])",
             )
         connection.execute(f"UPDATE {quoted_table} SET id = $1::text", [site_identity])
         rows = connection.execute(
@@ -238,5 +239,7 @@ def _create_schema_and_functions(connection: Any, schema: str) -> None:
             f"{error_translation.extract_error_message(error)}"
         )
         raise StorageError(
-            message, remedy=f"as an administrator, run CREATE SCHEMA {quoted_schema} AUTHORIZATION that_role"
+            message,
+            remedy=f"as an administrator, run CREATE SCHEMA {quoted_schema} AUTHORIZATION ROLE, where ROLE is the role "
+            "of the engine's url",
         ) from error

@@ -486,5 +486,6 @@ def check_nul_characters(rows: pa.Table, table: Table) -> None:
                 "store"
             )
             raise DataError(
-                message, remedy="remove the character with an expression, or keep the collection in the embedded engine"
+                message,
+                remedy="use an expression to remove the character, or keep the collection in the embedded engine",
             )

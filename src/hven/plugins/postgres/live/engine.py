@@ -205,7 +205,7 @@ class LiveEngine(PostgresQueryEngine):
     ) -> PostgresSnapshotStaging:
         """Refuse: nothing is written there."""
         message = f"{table.qualified_name} cannot be stored in a database that is read in place"
-        raise StorageError(message, remedy="choose duckdb or postgres")
+        raise StorageError(message, remedy="store the table with the engine duckdb or postgres")
 
     def stage_merge(
         self,

@@ -213,10 +213,10 @@ def translate_live_error(error: Exception, usual_error: Exception, timeout_secon
     if isinstance(usual_error, TimeLimitError) and sqlstate == "57014" and timeout_seconds is not None:
         return TimeLimitError(
             f"the source database stopped the query at its time limit of {timeout_seconds:g} s",
-            remedy="narrow the query by a position, key or time that has an index",
+            remedy="add a condition on a position, key or time that has an index",
         )
     if isinstance(usual_error, EvaluationError):
-        row_remedy = "exclude that row of the source with a condition, or ask the site's operators"
+        row_remedy = "use a condition to exclude that row of the source, or ask the site's operators"
         return EvaluationError(usual_error.message, remedy=usual_error.remedy or row_remedy)
     is_unavailable = sqlstate in _UNAVAILABLE_STATES or error_translation.is_connection_lost(error)
     if isinstance(usual_error, HvenError) and is_unavailable:

@@ -349,7 +349,7 @@ class LiveTableSource:
         """Refuse: rows of such a table are never copied."""
         raise SourceError(
             f"Hven reads {self.options.table} in place, so there is nothing to ingest",
-            remedy="write `kind: sql` to copy its rows in each ingest",
+            remedy="write `kind: sql` to copy the table's rows in each ingest",
         )
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -414,7 +414,7 @@ class LiveTableSource:
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}",
-                remedy="grant USAGE on the schema and SELECT on the table to the role in this url",
+                remedy="grant USAGE on the schema and SELECT on the table to the role that the url names",
             )
         if state in {"28P01", "28000"} or "authentication failed" in text or "no password supplied" in text:
             return SourceError(

@@ -116,7 +116,7 @@ def refuse_large_packed_file(path: Place, name: str) -> None:
                 total += len(piece)
                 if total > MAX_UNPACKED_BYTES:
                     raise SourceError(
-                        format_message("{name} is too large: Hven cannot make a picture of the file", name)
+                        format_message("{name} is too large, so Hven cannot make a picture of the file", name)
                     )
     except (OSError, EOFError, ValueError) as fault:
         raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault))) from None

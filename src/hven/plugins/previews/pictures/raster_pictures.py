@@ -87,7 +87,9 @@ def _read_raster(path: Place, name: str, extension: str, look: PictureStyle) -> 
         source = path if isinstance(path, Path) else path.open("rb")
         with Image.open(source, formats=(RASTER_FORMATS[extension],)) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise SourceError(format_message("{name} is too large: Hven cannot make a picture of the file", name))
+                raise SourceError(
+                    format_message("{name} is too large, so Hven cannot make a picture of the file", name)
+                )
             searched_frames = zip(ImageSequence.Iterator(image), range(MAX_SEARCHED_FRAMES), strict=False)
             frames = sum(1 for _ in searched_frames)
             description = f"{image.width} x {image.height} pixels"
@@ -135,7 +137,9 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
             context = stream.codec_context
             if context.width * context.height > MAX_PIXELS:
                 raise SourceError(
-                    format_message("the frames of {name} are too large: Hven cannot make a picture of the film", name)
+                    format_message(
+                        "the frames of {name} are too large, so Hven cannot make a picture of the film", name
+                    )
                 )
             context.options = {"max_pixels": str(MAX_PIXELS)}  # what a frame itself says counts, too
             context.thread_count = 1

@@ -412,7 +412,7 @@ def _parse_stream_format(params: Mapping[str, str]) -> Das2StreamFormat:
     serialization = params.get("format.serial") or "binary"
     if version not in {"2", "3", "2.2", "3.0"} or serialization not in {"binary", "text"}:
         raise _build_param_error(
-            "format", "is not supported", "write format.version=2 or 3, format.serial=binary or text"
+            "format", "is not supported", "set format.version to 2 or 3, and format.serial to binary or text"
         )
     is_text = serialization == "text" or params.get("ascii", "").lower() in TRUE_WORDS
     wants_compression = params.get("compress", "").lower() in TRUE_WORDS
@@ -757,7 +757,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
             raise _build_param_error(
                 "server",
                 "does not name a kind of request",
-                f"write server= and one of {', '.join(filter(None, SERVER_REQUESTS))}",
+                f"write server= followed by one of {', '.join(filter(None, SERVER_REQUESTS))}",
             )
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)
         if isinstance(server_answer, tuple):

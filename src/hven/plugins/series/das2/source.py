@@ -179,7 +179,7 @@ class Das2Source(TimeWindowSource):
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(
                         f"{self.source_name}: the server returned status {answer.status}: {extract_error_text(data)}",
-                        remedy="check the data set in the list of the server (server=list)",
+                        remedy="check that the server's list (server=list) contains the data set",
                     )
             if data[:1] in {b"|", b"/"}:
                 raise SourceError(
@@ -235,8 +235,8 @@ class Das2Source(TimeWindowSource):
             if not self.options.tags and first.item_values != plane.item_values:
                 moment = np.datetime64(int(segment.times[0]), "us")
                 raise SourceError(
-                    f"{self.source_name}: the tags of the {plane.item_count} items of {name} at {moment}Z "
-                    "differ from the tags in the first sample",
+                    f"{self.source_name}: at {moment}Z, {name} has {plane.item_count} items whose tags differ from "
+                    "the tags in the first sample",
                     remedy="write `tags: true`, which adds a column with the tags",
                 )
             if name in column_names:

@@ -147,7 +147,9 @@ def _check_sample_times(series_path: str, series: TimeSeriesSpec, table: Table, 
         faults.add_error(message, place, "write `time: COLUMN`, where COLUMN contains the sample times")
     elif time is not None and not (is_time_column(time) or _is_day_column(time)):
         message = f"{series_path}: {time.name} must be a time, but its type is {time.type}"
-        faults.add_error(message, place, "write `type: timestamp`; or for days, `unit: d` and `ucd: time.epoch`")
+        faults.add_error(
+            message, place, "write `type: timestamp`, or, for times in days, `unit: d` and `ucd: time.epoch`"
+        )
 
 
 def _find_column_of_days(table: Table) -> Column | None:
@@ -504,7 +506,7 @@ def _read_parameter_bins(key_path: str, bin_fields: LocatedKeyValues, faults: Fa
     ranges = _read_bin_ranges(key_path, bin_fields, faults)
     if not centers and not ranges and not source_names:
         message = f"{key_path}: 'centers' or 'ranges' is missing"
-        faults.add_error(message, bin_fields.place, "write `centers: [10, 20]`")
+        faults.add_error(message, bin_fields.place, "write numbers such as `centers: [10, 20]`")
     are_numbers = isinstance(centers, tuple) and isinstance(ranges, tuple)
     if are_numbers and centers and ranges and len(centers) != len(ranges):
         message = f"{key_path}: 'centers' has {len(centers)} values, but 'ranges' has {len(ranges)}"
@@ -534,7 +536,7 @@ def _read_bin_ranges(
         faults.add_error(
             f"{key_path}.ranges: item {first_invalid_number} is not a pair of a lowest and a highest value",
             bin_fields.places["ranges"],
-            "write [[10, 11], [11, 12]]",
+            "write pairs such as [[10, 11], [11, 12]]",
         )
     return tuple(ranges)
 

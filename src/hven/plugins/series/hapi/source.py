@@ -275,7 +275,7 @@ class HapiSource(TimeWindowSource):
                     data += part
                     if len(data) > MAX_DOCUMENT_BYTES:
                         raise SourceError(
-                            f"/{endpoint} of {self.source_name} has more than {MAX_DOCUMENT_BYTES:,} bytes"
+                            f"/{endpoint} of {self.source_name} is larger than {MAX_DOCUMENT_BYTES:,} bytes"
                         )
             try:
                 document = json.loads(data)
@@ -297,11 +297,13 @@ class HapiSource(TimeWindowSource):
         if code == TOO_MUCH_DATA_STATUS or answer.status == 413:
             return WindowTooLongError(message)
         if answer.status >= 500:
-            return BrokenAnswerError(f"returned status {answer.status}: {message or extract_error_text(data)}")
+            return BrokenAnswerError(
+                f"the server returned status {answer.status}: {message or extract_error_text(data)}"
+            )
         reason = message or extract_error_text(data)
         return SourceError(
             f"{self.source_name}: the server returned status {code or answer.status}: {reason}",
-            remedy="check its `catalog` and `info` responses",
+            remedy="check the server's `catalog` and `info` responses",
         )
 
     # --- samples -------------------------------------------------------------------------------------------------
@@ -330,7 +332,7 @@ class HapiSource(TimeWindowSource):
             if code is not None:
                 raise SourceError(
                     f"{self.source_name}: the server returned status {code}: {message}",
-                    remedy="check its `info` response",
+                    remedy="check the server's `info` response",
                 )
         if not data:
             return []
@@ -348,8 +350,8 @@ class HapiSource(TimeWindowSource):
         )
         if len(data) % kind.itemsize:
             raise BrokenAnswerError(
-                f"the response has {len(data):,} bytes, which is not a multiple of the record length, {kind.itemsize} "
-                "bytes"
+                f"the response has {len(data):,} bytes, which is not a multiple of the record length of "
+                f"{kind.itemsize} bytes"
             )
         rows = np.frombuffer(data, kind)
         arrays = {name: self._build_array(rows[name], name, parameter) for name, parameter in parameters.items()}
