@@ -64,6 +64,7 @@ def test_rows_say_whether_they_are_simulated(tmp_path, table):
         assert (
             fetch_rows(site, "SELECT ra FROM emission.main")[2] == infos
         )  # who does not ask for the column hears of it
+        assert site.get_published_state().tables_by_name["emission.main"].resource.is_partly_simulated
 
 
 def test_what_nobody_knows_is_null_and_all_simulated_is_said_once(tmp_path):

@@ -614,6 +614,11 @@ class CollectionSpec:
         """Whether its rows were computed and not observed: ``type: [Simulation]``, VOResource's word."""
         return "simulation" in map(str.lower, self.type)
 
+    @property
+    def is_partly_simulated(self) -> bool:
+        """Whether a column tells of each row whether it is simulated."""
+        return any(is_simulation_flag_column(column) for spec in self.tables for column in spec.table.columns)
+
 
 def is_simulation_flag_column(column: Column) -> bool:
     """Return whether a column tells of each row whether it is simulated.
