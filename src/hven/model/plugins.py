@@ -474,8 +474,9 @@ def _is_selected(name: str) -> bool:
 def _map_entry_points() -> dict[str, tuple[importlib.metadata.EntryPoint, ...]]:
     """Return what installed projects add to Hven by group; to read the files of all projects takes milliseconds."""
     entry_points = importlib.metadata.entry_points()
-    groups = [group for group in entry_points.groups if group.startswith("hven.")]
-    return {group: tuple(entry_points.select(group=group)) for group in groups}
+    return {
+        group: tuple(entry_points.select(group=group)) for group in entry_points.groups if group.startswith("hven.")
+    }
 
 
 @cache_until_selection

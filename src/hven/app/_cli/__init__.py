@@ -106,9 +106,7 @@ def _find_verb(arguments: list[str]) -> str:
         remaining = arguments[2:]
     elif arguments and arguments[0].startswith("--site="):
         remaining = arguments[1:]
-    if not remaining:
-        return ""
-    return remaining[0]
+    return next(iter(remaining), "")
 
 
 def move_site_option_first(arguments: list[str]) -> list[str]:

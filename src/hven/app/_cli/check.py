@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 JOB_TYPE_CHECK = "hven.jobs.type_catalogue:find_unused_type_faults"
 STATE_CHECK = "hven.site.state_faults:find_state_faults"
 PUBLISHED_ROWS_CHECK = "hven.app._cli.published_checks:check_published_collections"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def check(
@@ -65,7 +64,7 @@ def check(
             "--subjects", metavar="FILE", help="With --metadata: check the subjects against this list of terms."
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Check hven.toml, descriptors and job types; report all faults."""
     if not score_metadata:
