@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hven.app._cli import verbs
 from hven.model import plugins
 from plugin_needs import load_core_fixtures
+from shared import ROOT
 
 # pandas is in none of the sets below: no verb of ours needs it, wherever it is installed
 HEAVY = frozenset(
@@ -45,6 +47,7 @@ HEAVY = frozenset(
         "scipy",
         "shapely",
         "sqlalchemy",
+        "ssl",
         "starlette",
         "sunpy",
         "xarray",
@@ -52,25 +55,16 @@ HEAVY = frozenset(
 )
 VERBS = verbs.VERB_MODULES | {name: file for name, (file, _, _) in verbs.VERB_GROUPS.items()}
 FILES = {file: name for name, file in VERBS.items()}  # each with one of its verbs
-SITE = frozenset({"numpy", "pyarrow", "sqlalchemy"})
-INGEST = SITE | {"duckdb", "lxml"}
+ROWS = frozenset({"numpy", "pyarrow"})
+SITE = ROWS | {"sqlalchemy", "ssl"}  # SQLAlchemy loads asyncio, which loads ssl
+INGEST = SITE | {"lxml"}
 SERVICES = INGEST | {"starlette"}
 NEEDED: dict[str, frozenset[str]] = (
     dict.fromkeys(("init", "referees"), frozenset())  # they open the site only when they run
-    | dict.fromkeys(("verify", "project_members", "delegate"), SITE)
-    | {"query_commands": SITE | {"lxml"}}
-    | dict.fromkeys(("publish", "status_commands"), INGEST)
-    | dict.fromkeys(
-        (
-            "check",
-            "descriptor_schema",
-            "sync",
-            "preparation",
-            "release_commands",
-        ),
-        SERVICES,
-    )
-    | {"accounts": SERVICES | {"markdown_it"}, "serve": SERVICES | {"granian", "markdown_it"}}
+    | dict.fromkeys(("check", "descriptor_schema"), ROWS)
+    | dict.fromkeys(("verify", "project_members", "delegate", "accounts"), SITE)
+    | dict.fromkeys(("publish", "query_commands", "release_commands", "status_commands", "sync"), INGEST)
+    | {"preparation": SERVICES, "serve": SERVICES | {"granian", "markdown_it"}}
 )
 PROGRAM = """
 import json, sys
@@ -100,6 +94,23 @@ def test_a_verb_loads_only_the_heavy_modules_that_it_needs(file: str) -> None:
 @pytest.mark.parametrize("name", verbs.list_package_verbs())
 def test_a_verb_of_a_package_loads_no_heavier_modules_than_services(name: str) -> None:
     assert load(name, "--help") <= SERVICES | load_core_fixtures("VERB_MODULES").get(name, frozenset())
+
+
+def test_a_check_loads_no_engine_no_state_and_no_client_of_servers(tmp_path: Path) -> None:
+    """Two collections that are not published, whose tables are files as they are."""
+    collections = tmp_path / "collections"
+    shutil.copytree(ROOT / "examples/01-csv-to-cone/collections/brightest", collections / "brightest")
+    shutil.copytree(collections / "brightest", collections / "stars")
+    descriptor = (collections / "stars/brightest.yaml").rename(collections / "stars/stars.yaml")
+    descriptor.write_text(descriptor.read_text().replace("brightest", "stars"))
+    (tmp_path / "hven.toml").write_text('name = "small"\n')
+    assert load("check", "--site", str(tmp_path)) == ROWS
+
+
+def test_the_collector_runs_for_the_verb_and_skips_the_modules() -> None:
+    program = "import gc, hven.app; hven.app.main(); print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True True"
 
 
 def test_records_of_plugin_packages_load_nothing_but_themselves() -> None:

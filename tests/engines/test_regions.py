@@ -17,6 +17,7 @@ from hven.model.sky import Circle, Moc, are_shapes_intersecting, healpix, polygo
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
 from mocs import cover_positions
+from offset_positions import compute_offset_position
 from shared import EXAMPLES_FACTOR
 
 FIELDS = Table(
@@ -302,7 +303,7 @@ def test_polygons_of_half_the_sphere_are_in_the_cells_of_all_their_points():
         if number % 4 == 0:  # there and back, the way back a degree beside
             far = np.concatenate([np.linspace(0, 150, 9), np.linspace(150, 5, 9)])
             turn = np.repeat([40.0, 41.0], 9)
-        lon, lat = sphere.compute_offset_position(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
+        lon, lat = compute_offset_position(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
         corners, ends = np.stack([lon, lat], axis=1).ravel(), np.array([0, 2 * len(lon)])
         wide += polygon_arrays.compute_bounding_circles(ends, corners)[2][0] > 60.0
         found = np.concatenate(

@@ -1,4 +1,4 @@
-"""How many files and functions of Hven a query, a page and an ingest pass on their way: few, so that the way can be read.
+"""How many files and functions of Hven a query, a page, an ingest and a check pass: few, so that the way can be read.
 
 They are counted as the profiler of Python 3.11 reports calls. A comprehension is a function there; from 3.12 on it is
 not, so that the figures are smaller.
@@ -49,7 +49,9 @@ MOST_KNOWN = (45, 180)
 MOST_NEW = (70, 400)
 MOST_PAGE = (120, 800)  # the page of a table that was shown before
 MOST_INGEST = (280, 1700)  # a small table, in a new process; modules that are only imported are told apart
-MOST_IMPORTED = 470  # modules, without the records of packages
+MOST_IMPORTED = 450  # modules, without the records of packages
+MOST_CHECK = (130, 1000)  # two small collections, in a new process
+MOST_IMPORTED_BY_CHECK = 270
 
 
 def build_rows(count: int = 20_000) -> pa.Table:
@@ -98,7 +100,7 @@ class CallCounter:
         return "\n".join(f"{file} {len(several)}: {', '.join(several)}" for file, several in names.items())
 
 
-INGEST_PROGRAM = """
+VERB_PROGRAM = """
 import json, sys, threading
 home, functions, modules = sys.argv[1], set(), set()
 
@@ -164,21 +166,43 @@ def test_the_way_of_a_page_is_short(client: Client) -> None:
     assert functions <= MOST_PAGE[1], counter.list_by_file()
 
 
-def test_the_way_of_a_small_ingest_is_short(tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    stars = tmp_path / "stars.csv"
+def add_small_collection(site: Path, name: str) -> None:
+    stars = site / f"{name}.csv"
     rows = (f"{n},{n * 0.17 % 360:.4f},{n * 0.09 % 180 - 90:.4f},{n % 17}" for n in range(2000))
     stars.write_text("\n".join(["id,ra,dec,mag", *rows]))
-    run_hven("init", site)
-    run_hven("new", "stars", "--from", stars, "--site", site)
-    words = [sys.executable, "-c", INGEST_PROGRAM, HOME, "ingest", "stars", "--site", str(site)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    run_hven("new", name, "--from", stars, "--site", site)
+
+
+def count_verb(*words: object) -> tuple[CallCounter, int]:
+    """Run a verb in a new process; return the functions that it calls, and the number of modules that it imports."""
+    line = [sys.executable, "-c", VERB_PROGRAM, HOME, *map(str, words)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
     told = json.loads(done.stderr.splitlines()[-1])
-    assert told["code"] == 0
+    assert told["code"] == 0, done.stdout
     counter = CallCounter()
     counter.functions = {(file, name, line) for file, name, line in told["functions"]}
+    print(words[0], counter.figures, "modules", told["modules"])
+    return counter, told["modules"]
+
+
+def test_the_way_of_a_small_ingest_is_short(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    run_hven("init", site)
+    add_small_collection(site, "stars")
+    counter, modules = count_verb("ingest", "stars", "--site", site)
     files, functions = counter.figures
-    print("ingest", counter.figures, "modules", told["modules"])
     assert files <= MOST_INGEST[0], counter.list_by_file()
     assert functions <= MOST_INGEST[1], counter.list_by_file()
-    assert told["modules"] <= MOST_IMPORTED
+    assert modules <= MOST_IMPORTED
+
+
+def test_the_way_of_a_small_check_is_short(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    run_hven("init", site)
+    for name in ("stars", "galaxies"):
+        add_small_collection(site, name)
+    counter, modules = count_verb("check", "--site", site)
+    files, functions = counter.figures
+    assert files <= MOST_CHECK[0], counter.list_by_file()
+    assert functions <= MOST_CHECK[1], counter.list_by_file()
+    assert modules <= MOST_IMPORTED_BY_CHECK

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from hven.model.sky import Circle, Polygon, Range, healpix, sphere
+from offset_positions import compute_offset_position
 from shared import EXAMPLES_FACTOR
 
 LON, LAT = (
@@ -67,7 +68,7 @@ def _share(ranges):
 )
 def test_a_cone_cover_holds_the_cone(lon, lat, radius, inside):
     towards, part = np.array(inside).T
-    lons, lats = sphere.compute_offset_position(lon, lat, towards, radius * np.sqrt(part))
+    lons, lats = compute_offset_position(lon, lat, towards, radius * np.sqrt(part))
     ranges = healpix.cover_cone(lon, lat, radius)
     _sane(ranges)
     assert healpix.is_in_ranges(ranges, healpix.compute_cell_indexes(29, lons, lats)).all()
@@ -104,7 +105,7 @@ def test_many_cones_are_as_good_as_each(centres, power):
         mine = ranges[which == row]
         _sane(mine)
         towards, part = rng.uniform(0, 360, 30), rng.uniform(0, 1, 30)
-        there = sphere.compute_offset_position(lon[row], lat[row], towards, radius * np.sqrt(part))
+        there = compute_offset_position(lon[row], lat[row], towards, radius * np.sqrt(part))
         assert healpix.is_in_ranges(mine, healpix.compute_cell_indexes(29, *there)).all()
         if radius < 38:
             assert len(mine) <= 9
@@ -125,7 +126,7 @@ def test_cells_of_many_cones_hold_them(count):
         several += np.bincount(which, minlength=count)
         for row in np.unique(which)[:200]:
             there = healpix.compute_cell_indexes(
-                order, *sphere.compute_offset_position(lon[row], lat[row], towards[row], radius[row] * part[row])
+                order, *compute_offset_position(lon[row], lat[row], towards[row], radius[row] * part[row])
             )
             mine = cells[which == row]
             assert len(set(mine.tolist())) == len(mine)
@@ -156,7 +157,7 @@ def test_neighbouring_cells_reach_as_far_as_promised():
             on_rim = np.array([lon.deg[row], lat.deg[row]]).T
             at = on_rim[rng.integers(0, len(on_rim))]
             reach = np.degrees(healpix._MIN_CELL_WIDTH_RADIANS / 2**order) * 0.999
-            there = healpix.compute_cell_indexes(order, *sphere.compute_offset_position(*at, towards, reach))
+            there = healpix.compute_cell_indexes(order, *compute_offset_position(*at, towards, reach))
             # a point of the rim belongs to this cell or to one beside it: whichever it is, its neighbours hold the disc
             own = healpix.compute_cell_indexes(order, *at)[0]
             allowed = (
@@ -191,10 +192,10 @@ def test_a_polygon_cover_holds_the_polygon(lon, lat, spokes, power, order):
     spokes = sorted(spokes)
     assume(all((b[0] - a[0]) % 360 < 170 for a, b in zip(spokes, [*spokes[1:], spokes[0]], strict=True)))
     towards, part = np.array(spokes).T
-    lons, lats = sphere.compute_offset_position(lon, lat, towards, part * 10.0**power)
+    lons, lats = compute_offset_position(lon, lat, towards, part * 10.0**power)
     shape = Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
     rng = np.random.default_rng(4)
-    there = sphere.compute_offset_position(lon, lat, rng.uniform(0, 360, 200), 10.0**power * rng.uniform(0, 1, 200))
+    there = compute_offset_position(lon, lat, rng.uniform(0, 360, 200), 10.0**power * rng.uniform(0, 1, 200))
     inside = shape.contains(*there)
     order = min(order + max(0, round(-power * 3.3)), 29)
     ranges = shape.cover_with_cells(order)
@@ -229,12 +230,10 @@ def test_set_arithmetic_is_mocpys():
 
 
 def test_a_small_polygon_in_large_cells_is_covered():
-    lons, lats = sphere.compute_offset_position(
-        0.0, 0.0, np.array([0.0, 1.0, 19.0, 217.0]), np.array([1.0, 0.25, 1.0, 0.5])
-    )
+    lons, lats = compute_offset_position(0.0, 0.0, np.array([0.0, 1.0, 19.0, 217.0]), np.array([1.0, 0.25, 1.0, 0.5]))
     shape = Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
     rng = np.random.default_rng(4)
-    there = sphere.compute_offset_position(0.0, 0.0, rng.uniform(0, 360, 500), rng.uniform(0, 1, 500))
+    there = compute_offset_position(0.0, 0.0, rng.uniform(0, 360, 500), rng.uniform(0, 1, 500))
     inside = shape.contains(*there)
     for order in range(12):
         assert healpix.is_in_ranges(

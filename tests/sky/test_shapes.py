@@ -22,6 +22,7 @@ from hven.model.sky import (
     polygon_arrays,
     sphere,
 )
+from offset_positions import compute_offset_position
 from shared import EXAMPLES_FACTOR
 
 LON = st.one_of(st.floats(0, 359.999), st.sampled_from([0.0, 180.0, 359.99999]))
@@ -38,7 +39,7 @@ def polygons(draw, size=SIZE):
     lon, lat, radius, spokes = draw(LON), draw(LAT), draw(size), draw(SPOKES)
     assume(all((b[0] - a[0]) % 36 < 17 for a, b in zip(spokes, [*spokes[1:], spokes[0]], strict=True)))
     towards, part = np.array(spokes, dtype=float).T
-    lons, lats = sphere.compute_offset_position(lon, lat, towards * 10, part * radius)
+    lons, lats = compute_offset_position(lon, lat, towards * 10, part * radius)
     if draw(st.booleans()):
         lons, lats = lons[::-1], lats[::-1]
     return Polygon(tuple(lons.tolist()), tuple(lats.tolist())), (lon, lat), radius
@@ -74,7 +75,7 @@ def test_octant_hemisphere_and_tiny_squares():
 def test_polygon_holds_what_is_inside_and_nothing_outside(case):
     shape, (lon, lat), radius = case
     assert shape.contains(lon, lat)
-    there = sphere.compute_offset_position(lon, lat, np.arange(0, 360, 20.0), np.full(18, radius * 1.001))
+    there = compute_offset_position(lon, lat, np.arange(0, 360, 20.0), np.full(18, radius * 1.001))
     assert not shape.contains(*there).any()
     assert shape.contains(shape.lons, shape.lats).all()
     assert not shape.contains((lon + 180) % 360, -lat)
@@ -122,7 +123,7 @@ def test_area_and_middle_are_those_of_a_sample(case):
     n = 20_000
     # evenly over the cap around it
     part = np.degrees(2 * np.arcsin(np.sqrt(rng.uniform(0, 1, n)) * math.sin(math.radians(radius / 2))))
-    lons, lats = sphere.compute_offset_position(lon, lat, rng.uniform(0, 360, n), part)
+    lons, lats = compute_offset_position(lon, lat, rng.uniform(0, 360, n), part)
     inside = shape.contains(lons, lats)
     share = inside.mean()
     assert shape.compute_area() == pytest.approx(
@@ -228,8 +229,8 @@ def test_box_has_its_arms(lon, lat, width, height):
     box = Box(lon, lat, width, height)
     assert box.contains(lon, lat)
     for towards, arm in ((0, height / 2), (180, height / 2), (90, width / 2), (270, width / 2)):
-        assert box.contains(*sphere.compute_offset_position(lon, lat, towards, arm * (1 - 1e-9)))
-        assert not box.contains(*sphere.compute_offset_position(lon, lat, towards, min(arm * (1 + 1e-6) + 1e-9, 179)))
+        assert box.contains(*compute_offset_position(lon, lat, towards, arm * (1 - 1e-9)))
+        assert not box.contains(*compute_offset_position(lon, lat, towards, min(arm * (1 + 1e-6) + 1e-9, 179)))
 
 
 @pytest.mark.parametrize("sizes", [(0, 1), (1, 0), (180, 1), (1, 200), (-1, 1), (float("nan"), 1)])
@@ -321,8 +322,8 @@ def test_every_shape_holds_and_touches_itself_and_its_small_insides(shape):
         assert has_shape_inside(shape, Point(x, y))
         assert are_shapes_intersecting(shape, Circle(x, y, 1e-6))
         if (
-            shape.contains(*sphere.compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
-            and shape.contains(*sphere.compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
+            shape.contains(*compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
+            and shape.contains(*compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
         ):
             assert has_shape_inside(shape, Circle(x, y, 0.05))
             assert has_shape_inside(shape, Box(x, y, 0.02, 0.02)) or abs(y) > 89
@@ -375,9 +376,7 @@ def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
     offsets, numbers = _arrow(shapes)
     n = len(shapes)
     lon, lat = np.array(data.draw(st.lists(st.tuples(LON, LAT), min_size=n, max_size=n))).T
-    near = [
-        sphere.compute_offset_position(shape.lons[0], shape.lats[0], 33.0 * i, 0.5) for i, shape in enumerate(shapes)
-    ]
+    near = [compute_offset_position(shape.lons[0], shape.lats[0], 33.0 * i, 0.5) for i, shape in enumerate(shapes)]
     for x, y in ((lon, lat), (np.array([float(p[0]) for p in near]), np.array([float(p[1]) for p in near]))):
         assert polygon_arrays.is_point_in_polygon(x, y, offsets, numbers).tolist() == [
             bool(shape.contains(a, b)) for shape, a, b in zip(shapes, x, y, strict=True)
@@ -477,7 +476,7 @@ def test_points_near_a_boundary_are_those_that_its_arcs_tell():
     rng = np.random.default_rng(2)
     for count, size in ((3, 120.0), (9, 80.0), (200, 30.0), (200, 1.0)):
         turn = np.sort(rng.uniform(0, 360, count))
-        lon, lat = sphere.compute_offset_position(
+        lon, lat = compute_offset_position(
             rng.uniform(0, 360), rng.uniform(-90, 90), turn, size * rng.uniform(0.3, 1.0, count)
         )
         ring = Polygon(tuple(lon.tolist()), tuple(lat.tolist())).ring

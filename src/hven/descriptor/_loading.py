@@ -299,7 +299,7 @@ def _is_consequence_of_fault(fault: Fault, spec: TableSpec, faults: list[Fault])
 
 def _load_other_collection(name: str, settings: Settings) -> CollectionSpec | None:
     """Read another collection of the site, as far as it can be read."""
-    path = settings.collections_directory / name / f"{name}.yaml"
+    path = settings.locate_descriptor(name)
     if path.is_file():
         resource, _ = read_descriptor(path, settings)
         return resource

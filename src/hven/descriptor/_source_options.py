@@ -21,7 +21,7 @@ from hven.model import plugins
 from hven.model.errors import TextPlace, UserError, suggest_spelling
 from hven.model.resource import SourceSpec
 from hven.sources import file_kinds
-from hven.sources.source_keys import SourceKey, load_source_keys
+from hven.sources.source_keys import SourceKey, find_source_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,17 +54,18 @@ def read_source_spec(
         faults.add_error(f"{key_path} lacks the key 'kind'", value.place, remedy)
         return None
     option_entries = LocatedYamlMap({key: option for key, option in value.items() if key != "kind"}, value.place)
-    additions: dict[str, Any] = {}
+    additions: dict[str, tuple[SourceKey, Any]] = {}
     for key in list(option_entries):
         unused_key_error = plugins.find_unused_plugin_error("source_keys", key)
         if unused_key_error is not None:
             faults.add_error(f"{key_path}: {unused_key_error.message}", key.place, unused_key_error.remedy)
             return None
-        if key in load_source_keys():
-            additions[str(key)] = option_entries.pop(key)
+        source_key = find_source_key(key)
+        if source_key is not None:
+            additions[str(key)] = source_key, option_entries.pop(key)
     spec = _check_source_options(kind_name, option_entries, key_path, faults, kind_place=kind_place)
-    for name, addition in additions.items():
-        spec = _read_addition(spec, load_source_keys()[name], addition, f"{key_path}.{name}", faults)
+    for name, (source_key, addition) in additions.items():
+        spec = _read_addition(spec, source_key, addition, f"{key_path}.{name}", faults)
     return spec
 
 

@@ -114,11 +114,10 @@ def _find_outdated_addresses(
         public_url_hint = "; to give the site a permanent address, set public_url in hven.toml"
     faults = []
     for collection, (ingest_url, table_names) in tables_by_collection.items():
-        descriptor_path = settings.collections_directory / collection / f"{collection}.yaml"
         fault = Fault(
             message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, which was the "
             f"address of the site when the rows were ingested; the address is now {current_url}",
-            place=TextPlace(file=str(descriptor_path)),
+            place=TextPlace(file=str(settings.locate_descriptor(collection))),
             remedy=f"update the addresses with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",
         )

@@ -19,7 +19,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from hven.model import LruCache, split_address
 from hven.model.errors import ForbiddenError, SourceError, StorageError, TooLargeError, UserError
@@ -906,6 +905,8 @@ def _find_proxy(url: str) -> str | None:
 
     That is `HTTPS_PROXY` or `ALL_PROXY`, but none for hosts of `NO_PROXY`.
     """
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  (it loads TLS, which most commands can save)
+
     parts = split_address(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")

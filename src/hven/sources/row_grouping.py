@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -73,6 +72,8 @@ class RowGrouper:
         plain: Sequence[str],
         facts: Sequence[str],
     ) -> None:
+        import duckdb  # noqa: PLC0415  (the import takes a tenth of a second, and few tables have groups)
+
         directory.mkdir(parents=True, exist_ok=True)
         self._spool = tempfile.TemporaryDirectory(prefix="group-", dir=directory)
         self.keys = keys
@@ -81,6 +82,7 @@ class RowGrouper:
         self.facts = facts
         self._schema: pa.Schema | None = None
         self._count = 0
+        self._database_error = duckdb.Error
         self._connection = duckdb.connect(
             Path(self._spool.name) / "rows.duckdb",
             config={
@@ -125,7 +127,7 @@ class RowGrouper:
             self._connection.execute(
                 "INSERT INTO rows SELECT * FROM batch" if exists else "CREATE TABLE rows AS SELECT * FROM batch"
             )
-        except duckdb.Error as error:
+        except self._database_error as error:
             raise StorageError(
                 f"rows cannot be spooled for group_by: {error}", remedy="free some space on the disk that contains var/"
             ) from error
@@ -194,7 +196,7 @@ class RowGrouper:
                 ):
                     if batch.num_rows:
                         yield _cast_group_batch(batch, types)
-        except duckdb.Error as error:
+        except self._database_error as error:
             raise StorageError(
                 f"the rows cannot be grouped: {error}", remedy="free some space on the disk that contains var/"
             ) from error

@@ -84,6 +84,24 @@ def load_source_keys() -> Mapping[str, SourceKey]:
     return dict(plugins.iterate_package_objects("source_keys"))
 
 
+def find_source_key(name: str) -> SourceKey | None:
+    """Find a key of sources by its name; no package is loaded if none has a key of this name.
+
+    Parameters
+    ----------
+    name
+        The key.
+
+    Returns
+    -------
+    source_key
+        None: it is no key that a plug-in package in use adds.
+    """
+    if any(name in package.source_keys for package in plugins.list_plugin_packages()):
+        return load_source_keys().get(name)
+    return None
+
+
 def open_additions(
     added_options: Mapping[str, Mapping[str, Any]], source_columns: Sequence[Column], context: SourceContext
 ) -> list[SourceAddition]:

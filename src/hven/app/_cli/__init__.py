@@ -21,7 +21,7 @@ from hven.model.errors import OperationCancelledError, ServiceError, UsageError,
 STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 INTERRUPTED_EXIT_CODE = 130  # as shells report a program that Ctrl-C ended
 # New objects between two rounds of the garbage collector. With Python's 700 the rounds take a tenth of the time of a
-# short verb, most of it while modules are imported.
+# short verb.
 GC_THRESHOLD = 5_000
 
 
@@ -69,6 +69,7 @@ def _run_command(arguments: list[str]) -> int:
         raise UsageError(message, remedy=f"add {package} to {plugins.SELECTION_VARIABLE}")
     try:
         command = _build_verb_command(verb)
+        _start_collector()
         with command.make_context("hven", arguments) as context:
             context.command.invoke(context)
     except typer.Exit as exit_request:
@@ -79,6 +80,13 @@ def _run_command(arguments: list[str]) -> int:
         error.show()
         return 2
     return 0
+
+
+def _start_collector() -> None:
+    """Start the garbage collector if `hven.app.main` stopped it; it does not search the modules that are loaded."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 @cache
@@ -98,9 +106,7 @@ def _find_verb(arguments: list[str]) -> str:
         remaining = arguments[2:]
     elif arguments and arguments[0].startswith("--site="):
         remaining = arguments[1:]
-    if not remaining:
-        return ""
-    return remaining[0]
+    return next(iter(remaining), "")
 
 
 def move_site_option_first(arguments: list[str]) -> list[str]:

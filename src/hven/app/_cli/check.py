@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 JOB_TYPE_CHECK = "hven.jobs.type_catalogue:find_unused_type_faults"
 STATE_CHECK = "hven.site.state_faults:find_state_faults"
 PUBLISHED_ROWS_CHECK = "hven.app._cli.published_checks:check_published_collections"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def check(
@@ -65,7 +64,7 @@ def check(
             "--subjects", metavar="FILE", help="With --metadata: check the subjects against this list of terms."
         ),
     ] = None,
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Check hven.toml, descriptors and job types; report all faults."""
     if not score_metadata:
@@ -174,9 +173,8 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
         The collection has no descriptor.
     """
     if name is None:
-        paths = settings.collections_directory.glob("*/*.yaml")
-        return sorted(path.parent.name for path in paths if path.stem == path.parent.name)
-    path = settings.collections_directory / name / f"{name}.yaml"
+        return settings.list_collections()
+    path = settings.locate_descriptor(name)
     if not path.is_file():
         raise NotFoundError(f"there is no descriptor {path}", remedy=f"create it with: hven new {name} --from FILE")
     return [name]
@@ -194,7 +192,7 @@ def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
 
 def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -> None:
     """Check a descriptor and, if it has no error, its sources."""
-    path = settings.collections_directory / name / f"{name}.yaml"
+    path = settings.locate_descriptor(name)
     resource, collection_faults = descriptor.check_and_read_descriptor(path, settings)
     if resource is not None and not any(fault.severity == "error" for fault in collection_faults):
         findings.resources.append(resource)
@@ -247,9 +245,9 @@ def _has_site_wide_identifiers(resource: CollectionSpec) -> bool:
 
 def _read_other_descriptors(settings: Settings, collection_name: str) -> list[CollectionSpec]:
     other_resources = []
-    for path in settings.collections_directory.glob("*/*.yaml"):
-        if path.stem == path.parent.name and path.stem != collection_name:
-            other_resource = descriptor.check_and_read_descriptor(path, settings)[0]
+    for name in settings.list_collections():
+        if name != collection_name:
+            other_resource = descriptor.check_and_read_descriptor(settings.locate_descriptor(name), settings)[0]
             if other_resource is not None:
                 other_resources.append(other_resource)
     return other_resources

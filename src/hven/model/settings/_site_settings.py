@@ -362,6 +362,32 @@ class Settings:
         """The directory of descriptors: ``collections/<name>/<name>.yaml``."""
         return self.directory / "collections"
 
+    def locate_descriptor(self, collection: str) -> Path:
+        """Return where the descriptor of a collection lies, or would lie.
+
+        Parameters
+        ----------
+        collection
+            Name of the collection.
+
+        Returns
+        -------
+        path
+            ``collections/<name>/<name>.yaml`` of the site.
+        """
+        return self.collections_directory / collection / f"{collection}.yaml"
+
+    def list_collections(self) -> list[str]:
+        """List the collections that have a descriptor.
+
+        Returns
+        -------
+        names
+            Names of collections, in alphabetical order.
+        """
+        paths = self.collections_directory.glob("*/*.yaml")
+        return sorted(path.stem for path in paths if path.stem == path.parent.name)
+
     @property
     def job_types_directory(self) -> Path:
         """The directory of declared job types: ``jobs/<name>.yaml``."""

@@ -6,7 +6,7 @@ All keys with their documentation, and pydantic's view of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -170,15 +170,15 @@ def _iterate_placed_values(settings_class: Any, holder: object, prefix: str) -> 
 
 
 @plugins.cache_until_selection
-def build_settings_file_model() -> type[BaseModel]:
-    """Make the model of the file: the same keys, bounds and patterns."""
+def build_settings_file_model(present_names: frozenset[str]) -> type[BaseModel]:
+    """Make the model of a file with these keys: the same bounds and patterns."""
     from pydantic import create_model  # noqa: PLC0415  (as above)
 
-    model = _build_section_model("SettingsFile", Settings)
+    model = _build_section_model("SettingsFile", Settings, present_names=present_names)
     section_fields = {}
     for section in list_plugin_settings_sections():
         whole_section = collect_settings_sections().get(section.name)
-        if whole_section is None:  # a part of a section that is not there
+        if section.name not in present_names or whole_section is None:  # a part of a section that is not there
             continue
         if whole_section.is_repeated:
             settings_class: Any = whole_section.settings_class
@@ -195,14 +195,18 @@ def find_section_parts(section_name: str) -> list[SettingsSection]:
     return [section for section in list_plugin_settings_sections() if section.name == section_name and section.part]
 
 
-def _build_section_model(name: str, *settings_classes: type) -> type[BaseModel]:
+def _build_section_model(
+    name: str, *settings_classes: type, present_names: Collection[str] | None = None
+) -> type[BaseModel]:
+    """Make the model of a section, with some of its keys; None: with all."""
     from pydantic import ConfigDict, Field, create_model  # noqa: PLC0415  (as above)
 
     model_fields: dict[str, Any] = {}
     for settings_class in settings_classes:
         hints = _evaluate_annotations(settings_class)
         for item in fields(settings_class):
-            if not item.metadata or item.metadata.get("is_section_name"):
+            is_present = present_names is None or item.name in present_names
+            if not item.metadata or item.metadata.get("is_section_name") or not is_present:
                 continue
             toml_type = _to_toml_type(hints[item.name], item.name)
             is_required = item.default is item.default_factory is MISSING
@@ -210,7 +214,7 @@ def _build_section_model(name: str, *settings_classes: type) -> type[BaseModel]:
                 toml_type if is_required else toml_type | None,
                 Field(... if is_required else None, **item.metadata["rule"]),
             )
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **model_fields)
+    return create_model(name, __config__=ConfigDict(extra="forbid", defer_build=True), **model_fields)
 
 
 def _to_toml_type(hint: Any, setting_name: str) -> Any:
@@ -244,7 +248,8 @@ def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     pydantic.ValidationError
         Something is wrong.
     """
-    values = _convert_lists_to_tuples(build_settings_file_model().model_validate(data).model_dump(exclude_none=True))
+    model = build_settings_file_model(frozenset(data))
+    values = _convert_lists_to_tuples(model.model_validate(data).model_dump(exclude_none=True))
     sections_by_key = collect_settings_sections()
     settings_by_key = {
         key: _build_section_values(section, values.get(section.name, {})) for key, section in sections_by_key.items()

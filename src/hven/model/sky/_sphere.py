@@ -419,36 +419,6 @@ def wrap_longitudes(lon: npt.ArrayLike) -> Numbers:
     return np.where(turned >= 360.0, 0.0, turned)
 
 
-def compute_offset_position(
-    lon: float, lat: float, position_angle: npt.ArrayLike, separation: npt.ArrayLike
-) -> tuple[Numbers, Numbers]:
-    """Compute the positions in a direction and at a distance from a point, along great circles.
-
-    Parameters
-    ----------
-    lon, lat
-        Degrees, the point.
-    position_angle
-        Position angles, degrees from north through east; shape (n,) or a number.
-    separation
-        Distances in degrees, broadcast against `position_angle`.
-
-    Returns
-    -------
-    lon, lat
-        Degrees, longitudes in [0, 360), shape (n,).
-    """
-    phi = math.radians(lat)
-    arc = np.radians(np.asarray(separation, dtype=np.float64))
-    angle = np.radians(np.asarray(position_angle, dtype=np.float64))
-    east = np.sin(arc) * np.sin(angle)
-    north = math.cos(phi) * np.sin(arc) * np.cos(angle) + math.sin(phi) * np.cos(arc)
-    outward = math.cos(phi) * np.cos(arc) - math.sin(phi) * np.sin(arc) * np.cos(angle)
-    offset_lon = lon + np.degrees(np.arctan2(east, outward))
-    offset_lat = np.degrees(np.arctan2(north, np.hypot(east, outward)))
-    return wrap_longitudes(offset_lon), offset_lat
-
-
 def compute_arc_distances(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
     """Compute the distance of points to great-circle arcs, broadcast against each other.
 

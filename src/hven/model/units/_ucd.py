@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from hven.model import cache_results
@@ -383,7 +384,6 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"emergence(_?angle)?|emission(_?angle)?", "pos.emergenceAng"),
     (r"phase_?(angle|ang)", "pos.phaseAng"),
 )
-_COMPILED_NAME_PATTERNS = [(re.compile(pattern), ucd) for pattern, ucd in _UCDS_BY_NAME_PATTERN]
 _ERROR_NAME_PATTERN = re.compile(
     r"(?:e_|err_|error_|sig_|sigma_|d_|u_|unc_|std_|s_)(?P<after>.+)|(?P<before>.+?)_?(?:err|error|sigma"
     r"|sig|unc|uncertainty|std|stddev|err_?[12]|err(?:or)?_?(?:up|lo|low|high|plus|minus))"
@@ -592,8 +592,13 @@ def _has_cartesian_axes(names: set[str]) -> bool:
     return any(pair <= names for pair in ({"x", "y"}, {"vx", "vy"}, {"u", "v", "w"}))
 
 
+@cache
+def _compile_name_patterns() -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern), ucd) for pattern, ucd in _UCDS_BY_NAME_PATTERN]
+
+
 def _guess_ucd_by_name(name: str, unit: str | None) -> str | None:
-    for pattern, ucd in _COMPILED_NAME_PATTERNS:
+    for pattern, ucd in _compile_name_patterns():
         match = pattern.fullmatch(name)
         if match is None:
             continue

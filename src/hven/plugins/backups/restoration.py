@@ -291,8 +291,7 @@ class _SiteRestoration:
             for record in self.restored_records.values():
                 engine = site.engines.find_engine(record.snapshot)
                 engine.note_published_snapshot(record.snapshot)
-        descriptor_paths = settings.collections_directory.glob("*/*.yaml")
-        return sorted(path.stem for path in descriptor_paths if path.stem == path.parent.name)
+        return settings.list_collections()
 
     def _set_engine_in_settings_file(self, settings: Settings) -> Settings:
         """Set the engine in hven.toml to the one that has the rows now."""

@@ -281,7 +281,7 @@ class _RegistryRecordBuilder:
         return schema.name not in self._published_state.resources and self._has_descriptor(schema.name)
 
     def _has_descriptor(self, collection: str) -> bool:
-        return (self._settings.collections_directory / collection / f"{collection}.yaml").exists()
+        return self._settings.locate_descriptor(collection).exists()
 
     def is_removed(self, collection: str) -> bool:
         """Return whether a collection without records has none because it was removed, or is not public any more."""
