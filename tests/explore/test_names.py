@@ -199,7 +199,7 @@ def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
     for text, table in (("1, 2, 200 km", GAZETTEER), ("1, 2, 200 km", STARS), ("1, 2, 200 kHz", CUBES)):
         (fault,) = parse_near(text, table).faults
         assert fault.message == (
-            "a radius of 200 km can be used only on a known body"
+            "a radius that is a length (200 km) can be used only for a single body whose size is known"
             if text.endswith("km")
             else "'200 kHz' is not a radius"
         )

@@ -267,7 +267,10 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
     ]
     "instead of 'if': the name of a check of whole columns, for example 'words' or 'between'"
     columns: OneOrMore[Text]
-    "columns to check. The checks 'pair' and 'order' compare the first with the second, the third with the fourth ..."
+    (
+        "columns to check. The checks 'pair' and 'order' compare the first column with the second, the third with the "
+        "fourth, and so on"
+    )
     of: Text
     (
         "for 'check: words', the name of a vocabulary. For 'check: pattern', a regular expression. For 'check: "

@@ -135,7 +135,9 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
     if "high" in value and "low" not in value:
         message = f"{key_path}: 'high' needs 'low'"
         faults.add_error(
-            message, value.places["high"], "add `low:` with the column that contains the beginning of each range"
+            message,
+            value.places["high"],
+            "add `low:` with the name of the column that contains the start of each range",
         )
 
 

@@ -262,7 +262,7 @@ def _retry_until_written(write_end: Callable[[], bool]) -> bool:
         except errors.ServiceError as error:
             if wait_seconds > 60:
                 raise
-            log.warning("the end of a job cannot be recorded, so Hven tries again: %s", error)
+            log.warning("the end of a job could not be recorded; Hven will try again (%s)", error)
         time.sleep(wait_seconds)
         wait_seconds *= 2
 

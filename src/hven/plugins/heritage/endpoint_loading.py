@@ -227,7 +227,7 @@ class _EndpointReader:
             param_type = constant.type
         if param_type.is_array:
             message = f"{key_path}: a parameter must be a single value, not {param_type}"
-            self._faults.add_error(message, param_fields.places["type"], "write a type that is not an array")
+            self._faults.add_error(message, param_fields.places["type"], "use a type that is not an array")
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             message = f"{key_path}: {str(name)!r} is not a name"
             self._faults.add_error(message, name.place, "begin with a letter, and use only letters, digits and _")

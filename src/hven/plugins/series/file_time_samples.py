@@ -507,7 +507,8 @@ class FileTimeSamples:
         if (utc_times[is_present] == time_scales.NO_TIME).any():
             raise SourceError(
                 format_message(
-                    "{file} contains {scale} times before 1972, when UTC and TAI did not yet differ by whole seconds",
+                    "{file} contains {scale} times before 1972, which cannot be converted to UTC, because UTC and TAI "
+                    "did not differ by whole seconds then",
                     self._name,
                     scale,
                 )

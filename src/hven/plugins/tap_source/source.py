@@ -81,7 +81,7 @@ class Options(RunBudgetOptions):
     tries: AttemptCount = 6
     format: str = Field(
         "votable",
-        description="RESPONSEFORMAT of the requests. It must be a VOTable, in any serialization.",
+        description="Value of RESPONSEFORMAT in requests: VOTable, in any serialization.",
         examples=["votable/b2"],
     )
 

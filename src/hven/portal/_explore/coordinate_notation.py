@@ -103,7 +103,10 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
             radius_km = None
         if radius_km is None:
             raise UserError(
-                format_message("a radius of {text} can be used only on a known body", text[:40]),
+                format_message(
+                    "a radius that is a length ({text}) can be used only for a single body whose size is known",
+                    text[:40],
+                ),
                 remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
             )
         factor = units.compute_unit_factor(unit, "km")

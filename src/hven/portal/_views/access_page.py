@@ -165,7 +165,7 @@ class _AccessEndpoints:
         base = services.get_base_url(request, self.site.settings)
         if is_cross_site(request, self.site.settings):
             raise ForbiddenError(
-                "the request comes from a page on another site", remedy="use the form on the page /access"
+                "the request comes from a page on another site", remedy="use the form on the /access page"
             )
         params = await services.read_params(request, MAX_FORM_BYTES)
         account = (params.read_one("AS") or "").strip()
