@@ -104,7 +104,7 @@ def test_rows_whose_footprint_holds_a_point(tmp_path: Path) -> None:
         for at, wanted in (("3.5 1", {0, 1}), ("1 0", {0, 2}), ("359.5 -1", {2}), ("50 0", set())):
             assert found(site, parse_search([("_in", f"POINT {at}")], table)) == wanted
     (fault,) = parse_query_string("_in=POINT 1 2").faults
-    assert fault.message == "rows of this table have no footprints"
+    assert fault.message == "the rows of this table have no footprints"
     assert parse_search([("_in", "POINT 1")], table).faults
 
 

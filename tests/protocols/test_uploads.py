@@ -172,8 +172,8 @@ def test_what_is_hidden_stays_hidden_from_an_upload(client: Client) -> None:
 @pytest.mark.parametrize(
     ("upload", "words"),
     [
-        ("t", ["name and address"]),
-        ("t,", ["name and address"]),
+        ("t", ["table name followed by an address"]),
+        ("t,", ["table name followed by an address"]),
         ("t,param:nowhere", ["nowhere", "t, u"]),
         ("TAP_UPLOAD.t,param:t", ["leave out TAP_UPLOAD"]),
         ("1t,param:t", ["ADQL identifier"]),
