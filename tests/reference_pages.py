@@ -77,7 +77,7 @@ def write_key_section(section: KeyReferenceSection) -> str:
     lines = [""]
     if section.record not in {"collection", "table"}:
         short_key = record.short_key
-        short_text = f" If you write a plain value instead of keys, it sets `{short_key}`." if short_key else ""
+        short_text = f" Instead of keys, you can write just the value of `{short_key}`." if short_key else ""
         lines += [f"{record.doc}.{short_text}", ""]
     lines += ["| Key | Meaning |", "|---|---|"]
     for key in find_section_keys(section):
@@ -114,7 +114,7 @@ def write_key_index() -> str:
         page, anchor = places[section.name]
         group = section.record.replace("_", " ")
         if REFERENCE not in page.parents and section.record in core_records:
-            group = f"{group}, by the package {page.parent.parent.name}"
+            group = f"{group}, added by the package {page.parent.parent.name}"
         for key in find_section_keys(section):
             address = os.path.relpath(page, REFERENCE)
             links.setdefault(group, {}).setdefault(key, f"[`{key}`]({address}#{anchor})")

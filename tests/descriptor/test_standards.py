@@ -53,7 +53,7 @@ def test_the_reference_page():
                     for key, value in change["columns"].items()
                     if value.get("ucd")
                 )
-                made += f"\n`{variant}`: {words}\n"
+                made += f"\nWith `frame: {variant}`: {words}\n"
         made += "\n| Vocabulary | Words | Source |\n|---|---|---|\n"
         for word, item in (table.get("vocabularies") or {}).items():
             made += f"| `{word}` | {', '.join(item['values'])} | {item['version']} |\n"

@@ -149,7 +149,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         doc=(
             "An array with the number of values in each of nbins equal bins from lower to upper (exclusive). Before "
             "the bins, its first element counts the values below lower, including NULL and NaN. After the bins, its "
-            "last element counts the values above. The bounds must be constants."
+            "last element counts the values from upper on. The bounds must be constants."
         ),
         example="IVO_HISTOGRAM(x, 0, 2, 2) is [0, 0, 2, 2]",
     ),
@@ -168,7 +168,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "(hpxOrder INTEGER LITERAL, geo GEOMETRY) -> MOC",
         doc=(
             "A MOC from its ASCII form, or from the cells of the given order that a shape touches. You can use a MOC "
-            "like a shape in CONTAINS and INTERSECTS. The cells must not be finer than 1/500 of the shape."
+            "like a shape in CONTAINS and INTERSECTS. The cells must measure at least 1/500 of the shape."
         ),
         example="CONTAINS(POINT(45, 1), MOC('0/4 1/0-3')) is 1",
     ),
@@ -209,7 +209,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "aggregate",
         "GAVO_HISTOGRAM",
         _HISTOGRAM_FORM,
-        doc="Like ivo_histogram.",
+        doc="Same as ivo_histogram.",
         example="GAVO_HISTOGRAM(x, 2, 4, 2) is [2, 1, 1, 0]",
     ),
     define_function(
@@ -250,7 +250,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "GAVO_VOCMATCH",
         "(vocname TEXT LITERAL, term TEXT LITERAL, matchagainst TEXT) -> INTEGER",
         doc=(
-            "1 if matchagainst is the given term, or a narrower term, of the IVOA vocabulary vocname (product-type, "
+            "1 if matchagainst is the given term or a narrower one in the IVOA vocabulary vocname (product-type, "
             "datalink/core, object-type ..). Each term can begin with #."
         ),
         example="GAVO_VOCMATCH('datalink/core', 'calibration', '#flat') is 1",
@@ -393,7 +393,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "SUBSTRING",
         "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT",
-        doc="Part of a string, from the character with the number `start` on. The first character has the number 1.",
+        doc="Part of a string that begins at character number `start`, counted from 1.",
         ucd="same",
         example="SUBSTRING('NGC 224', 5) is '224'",
     ),

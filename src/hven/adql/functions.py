@@ -134,7 +134,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "trigonometry",
         "ATAN2",
         "(y NUMERIC, x NUMERIC) -> DOUBLE",
-        doc="Angle of the point (x, y), -pi to pi.",
+        doc="Angle of the point (x, y), from -pi to pi.",
         unit="rad",
         example="ATAN2(1, -1) is ~2.356194490",
     ),
@@ -390,7 +390,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "LAST_VALUE",
             "(x ORDERED) -> SAME",
             doc=(
-                "Value of x in the frame's last row. Without a frame, this is the last row that does not come after "
+                "Value of x in the frame's last row. By default, the frame ends at the last row that does not follow "
                 "the current row."
             ),
             unit="same",

@@ -172,7 +172,7 @@ CHECK_EXAMPLES = (
     ),
     _build_check_example(
         "frame",
-        "a region whose frame is not marked as unknown",
+        "a region whose frame is not UNKNOWNFRAME",
         "{check: frame, columns: s_region}",
         {"s_region": "POLYGON ICRS 10 10 20 10 20 20"},
         {"s_region": "POLYGON UNKNOWNFRAME 10 10 20 10 20 20"},

@@ -156,8 +156,8 @@ class ColumnSection(
     )
     types: Local[OneOrMore[Text]]
     (
-        "in a standard: further types that are allowed for the column. If the values that a table sets have one of "
-        "these types, the column of this table has the same type"
+        "in a standard: further types that are allowed for the column. If a table's values have one of these types, "
+        "its column has this type"
     )
     unit: Mirrored[Text]
     "unit in VOUnits syntax, such as deg or km.s-1. Hven converts values that the source gives in a different unit"
@@ -204,7 +204,7 @@ class ColumnSection(
     maximum: Mirrored[float]
     "largest valid value"
     optional: Local[bool]
-    "in a standard: true if a table has the column only when it lists the column under 'optional'"
+    "in a standard. true: only tables that list the column under 'optional' have this column"
 
 
 class FunctionFileSection(DescriptorSection, short="file", name="functions"):
@@ -221,7 +221,7 @@ class ColumnLoopSection(DescriptorSection, name="loop"):
 
     each: Required[FreeMap]
     (
-        "the values of b, for example {b: [u, g, r]}. You can use a different name instead of b. If you write several "
+        "a name of your choice and its values, for example {b: [u, g, r]}. If you write several "
         "lists of the same length, Hven uses their first values together, then their second values, and so on"
     )
     columns: dict[str, ColumnSection]
@@ -240,10 +240,10 @@ class GranuleSection(DescriptorSection):
 
 
 class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag", "condition": "if"}, name="rule"):
-    """A condition that rows must meet, or a check of whole columns."""
+    """A condition that rows must meet, or a check on whole columns."""
 
     if_: Condition
-    "condition over the table's own columns. A row breaks the rule if the condition is false for this row"
+    "condition on the table's own columns. A row breaks the rule if the condition is false for this row"
     check: Literal[
         "words",
         "ucd",
@@ -265,7 +265,7 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
         "unique",
         "schema",
     ]
-    "instead of 'if': the name of a check of whole columns, for example 'words' or 'between'"
+    "instead of 'if': the name of a check on whole columns, for example 'words' or 'between'"
     columns: OneOrMore[Text]
     (
         "columns to check. The checks 'pair' and 'order' compare the first column with the second, the third with the "
@@ -273,15 +273,15 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
     )
     of: Text
     (
-        "for 'check: words', the name of a vocabulary. For 'check: pattern', a regular expression. For 'check: "
-        "orientation', 'sky' or 'body'"
+        "with 'check: words': the name of a vocabulary. With 'check: pattern': a regular expression. With 'check: "
+        "orientation': either 'sky' or 'body'"
     )
     list: bool
     "true: each value is a list whose items are separated by #, and Hven checks each item"
     low: float
-    "for 'check: between', the smallest valid value"
+    "with 'check: between': the smallest valid value"
     high: float
-    "for 'check: between', the largest valid value"
+    "with 'check: between': the largest valid value"
     severity: Literal["error", "warning", "info", "off"]
     (
         "what happens to rows that break the rule. 'error' (default): Hven rejects them. 'warning' or 'info': Hven "
@@ -308,7 +308,7 @@ class FlagColumnSection(
     "name of the column. If 'columns' does not describe the column, Hven creates it. Each rule with 'flag' sets one bit"
     by: dict[str, Expression]
     (
-        "groups by which Hven also counts the flagged rows, as expressions over the table's own columns, for example "
+        "groups by which Hven also counts the flagged rows, as expressions on the table's own columns, for example "
         "{instrument: insname, year: CAST(ISO(t_min) AS CHAR(4))}"
     )
     given: bool
@@ -330,7 +330,7 @@ class ServiceInputSection(DescriptorSection, short="value", name="input"):
     "smallest value that users can provide, as a template, for example '{target.t_min}'"
     maximum: RetypedText
     (
-        "largest value that users can provide. For an interval, write both ends, for example '{target.em_min} "
+        "largest value that users can provide. If values are intervals, write both ends: '{target.em_min} "
         "{target.em_max}'"
     )
     values: OneOrMore[RetypedText]
@@ -357,7 +357,7 @@ class ServiceSection(
     params: dict[str, ServiceInputSection]
     (
         "parameters of the service. A parameter with a value is always sent, for example {id: '{target.dataset}'}. "
-        "Users provide the values of the others, for example {BAND: {type: 'float64[2]', unit: m}}"
+        "Users provide the values of all other parameters, for example {BAND: {type: 'float64[2]', unit: m}}"
     )
     standard: Text
     "IVOID of the standard that the service follows, for example ivo://ivoa.net/std/SODA#sync-1.0"
@@ -370,8 +370,8 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
 
     semantics: Text
     (
-        "how the link relates to the row, as a DataLink term: 'this', 'preview', 'thumbnail', 'progenitor', "
-        "'derivation', 'calibration', 'documentation' ..."
+        "how the link relates to the row, as a DataLink term such as 'this', 'preview', 'thumbnail', 'progenitor', "
+        "'derivation', 'calibration' or 'documentation'"
     )
     derived: DerivedLinkSection
     (
@@ -385,25 +385,25 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
     )
     text: Text
     (
-        "address, as a template over the row, for example '{base}/{target.obs_id}.png'. Hven URL-encodes the values, "
-        "in the path and, after a ?, in the query. It does not encode a value at the start of the address"
+        "address, as a template over the row, for example '{base}/{target.obs_id}.png'. Hven URL-encodes values in the "
+        "path and in the query (after a ?), but not a value at the start of the address"
     )
     file: Text
-    "instead of 'text': the path of a file of the collection ('files'), as a template, for example '{target.file_name}'"
+    "instead of 'text': the path of one of the collection's 'files', as a template, for example '{target.file_name}'"
     service: ServiceSection
     (
         "instead of 'text': a service that takes values from the row. Clients and pages show a form for the service's "
         "parameters"
     )
     type: Text
-    "media type, which may be a template. If you write 'file', you can omit this key, because Hven knows the type"
+    "media type, which may be a template. If the link has the key 'file', you can omit 'type'"
     size: Text
-    "size in bytes, as a template. If you write 'file', you can omit this key, because Hven knows the size"
+    "size in bytes, as a template. If the link has the key 'file', you can omit 'size'"
     description: Text
     "what the link leads to, as a template, for example 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
     (
-        "kind of product: a term from the IVOA vocabulary product-type, for example image or spectrum, or a template. "
+        "kind of product: a term from the IVOA vocabulary product-type (for example, spectrum) or a template. "
         "For a row's own file, the default is the row's dataproduct_type"
     )
     local: Text
@@ -425,7 +425,7 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
 
 
 class EmbargoTermSection(DescriptorSection, short="default", name="term"):
-    """Months or a date, which can depend on the row, as in {from: obs_collection, values: {suv: 24}, default: 0}."""
+    """Months, or a date. Either can depend on the row: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
     "expression over the source's columns. Hven looks up the expression's value in 'values', ignoring case"
@@ -433,13 +433,13 @@ class EmbargoTermSection(DescriptorSection, short="default", name="term"):
     "number of months, or the date, for each value of 'from'"
     default: RetypedText
     (
-        "number of months, or the date, for rows whose value is not in 'values'. If 'months' lacks this key, Hven "
-        "computes no release date for these rows. If 'not_before' lacks this key, no earliest date applies to them"
+        "number of months, or the date, for rows whose value is not in 'values'. Without it in 'months', Hven "
+        "computes no release date for these rows. Without it in 'not_before', no earliest date applies to them"
     )
 
 
 class EmbargoSection(DescriptorSection):
-    """When rows become public. Each row gets a release date, which `access` compares with `now`."""
+    """When rows become public. Each row gets a release date that conditions in `access` can compare with `now`."""
 
     from_: Required[Expression]
     (
@@ -449,7 +449,7 @@ class EmbargoSection(DescriptorSection):
     months: Required[EmbargoTermSection]
     "number of calendar months, for example 12. The number can depend on the row, for example on its obs_collection"
     exempt: Condition
-    "condition over the source's columns. For rows that meet it, for example calibrators, Hven adds no months"
+    "condition on the source's columns. For rows that meet it, for example calibrators, 'months' is 0"
     not_before: EmbargoTermSection
     (
         "date before which no row becomes public, except rows that meet 'delivered'. A date without a time means "
@@ -457,13 +457,13 @@ class EmbargoSection(DescriptorSection):
     )
     delivered: Condition
     (
-        "condition over the source's columns. For rows that meet it, Hven computes no release date. These rows keep "
+        "condition on the source's columns. For rows that meet it, Hven computes no release date. These rows keep "
         "the date from the source or 'map', if there is one"
     )
     column: Text
     (
         "column with the release dates. Default: obs_release_date. If the source or 'map' gives a row a date in this "
-        "column, Hven uses this date instead of the months"
+        "column, Hven computes no other date for the row"
     )
 
 
@@ -471,7 +471,7 @@ class DeletedRowsSection(DescriptorSection, name="deletions"):
     """How the source marks deleted rows."""
 
     column: Required[Condition]
-    "condition over source columns that is true for deleted rows, for example \"status = 'deleted'\""
+    "condition on source columns that is true for deleted rows, for example \"status = 'deleted'\""
 
 
 class SyncGuardSection(DescriptorSection, name="guard"):
@@ -494,18 +494,18 @@ class SyncSection(
         "flag": "deletions: {column: ..}",
     },
 ):
-    """How Hven follows changes of the source."""
+    """How Hven follows changes in the source."""
 
     watermark: Expression
     "source column, or expression over source columns, whose value is larger in rows that were written later"
     overlap: Overlap
-    "how far Hven looks back from the last watermark, for example 2 d, or a number in the unit of the watermark"
+    "how far Hven looks back from the last watermark: a time such as 2 d, or a number in the watermark's unit"
     deletions: Annotated[DeletionWord | DeletedRowsSection, _read_deletions]
     "how Hven finds deleted rows: 'compare' (default), 'blocks', 'none' or {column: condition}"
     full: FullInterval
     (
-        "how often Hven reads everything, regardless of the watermark, for example 7 d. Write 'never' if every write "
-        "changes the watermark"
+        "how often Hven reads everything, regardless of the watermark, for example 7 d. Write 'never' if each change "
+        "in a row also changes its watermark"
     )
     page: Annotated[int, Field(ge=1)]
     "number of rows in each request to the source, if Hven reads the source in pages"
@@ -539,14 +539,14 @@ class PartitionSection(
     by: Required[Literal["time", "healpix"]]
     "'time' divides the rows by a time column, 'healpix' by their position"
     column: Text
-    "for 'by: time', the column, which must be a timestamp or a number with a unit of time"
+    "with 'by: time': the column, which must be a timestamp or a number with a unit of time"
     every: Text
     (
-        "for 'by: time', the length of a partition, for example 1 month, 1 year, 10 d or 6 h. Months and years require "
+        "with 'by: time': the length of a partition, for example 1 month, 1 year, 10 d or 6 h. Months and years need "
         "a timestamp. Default: 1 month for a timestamp, 30 d for a number"
     )
     order: Annotated[int, Field(ge=0, le=2)]
-    "for 'by: healpix', the order: 0 (12 partitions), 1 (48 partitions, the default) or 2 (192 partitions)"
+    "with 'by: healpix': the order, which can be 0 (12 partitions), 1 (48, the default) or 2 (192 partitions)"
 
 
 class ColumnGroupSection(DescriptorSection, name="group"):
@@ -597,12 +597,12 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
     "equinox, for example J2000"
     refposition: Mirrored[Text]
     (
-        "reference position, for example TOPOCENTER, BARYCENTER or GEOCENTER. For 'system: BODY', the name of the "
+        "reference position, for example TOPOCENTER, BARYCENTER or GEOCENTER. With 'system: BODY': the name of the "
         "body. Default for a body: the spatial_origin or target_name in 'set'"
     )
     crs: Converted[Text]
     (
-        "for 'system: BODY', the shape of the body: well-known text (WKT) of its ellipsoid with two or three axes, or "
+        "with 'system: BODY': the body's ellipsoid with two or three axes, either as well-known text (WKT) or as "
         "an IAU code, for example IAU_2015:49900. The text or code also names the body"
     )
     timescale: Mirrored[Text]
@@ -615,7 +615,7 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
 
 
 class ObscoreSection(DescriptorSection, empty=True):
-    """The values that the rows have in ivoa.obscore, as expressions over the table's own columns."""
+    """The values that the rows have in ivoa.obscore, as expressions on the table's own columns."""
 
     _: Annotated[AssignedValueSection, "set text map"]
     optional: OneOrMore[Text]
@@ -646,7 +646,7 @@ class AccessSection(DescriptorSection, short="rows"):
     rows: Text
     (
         "who can see which rows. 'public': everybody can see all rows. 'private': nobody can see the table until you "
-        "grant access. 'members': only the project's members can see the table. Otherwise, write a condition over the "
+        "grant access. 'members': only the project's members can see the table. Otherwise, write a condition on the "
         "row and the reader, for example release_date <= now or reader in (pi, coi) or 'team' in groups"
     )
     files: Text
@@ -660,7 +660,7 @@ class AccessSection(DescriptorSection, short="rows"):
     )
     path: Text
     (
-        "column that contains the path of the row's file, as in the collection's 'files'. The rules in 'access' then "
+        "column that contains the path of the row's file, as in the table 'files'. The rules in 'access' then "
         "determine who can download the file"
     )
     contact: Text
@@ -699,7 +699,7 @@ class TableSection(
     "the columns. Default: the columns of the source"
     follow: Local[bool]
     (
-        "true: the table has all columns of the source. 'columns' refines these columns or adds others. This is the "
+        "true: the table has all columns of the source, and you can change or add columns under 'columns'. This is the "
         "default for a table with neither 'columns' nor 'standard'"
     )
     source: Local[OneOrMore[Source]]
@@ -743,11 +743,11 @@ class TableSection(
         "flagged rows, for example by instrument or by year"
     )
     embargo: Local[EmbargoSection]
-    "when rows become public. For example, {from: t_max, months: 12} computes their release dates"
+    "when rows become public, for example 12 months after t_max: {from: t_max, months: 12}"
     links: Local[OneOrMore[RowLinkSection]]
     "the rows' links (DataLink) to files, to previews, and to the data from which the rows were made"
     sync: Local[SyncSection]
-    "how Hven follows changes of the source"
+    "how Hven follows changes in the source"
     primary: Mirrored[OneOrMore[Text]]
     "columns of the primary key"
     keys: Converted[dict[str, ForeignKeySection]]
@@ -764,7 +764,7 @@ class TableSection(
     (
         "columns that identify an observation, for example [obs_id, time_min]. If several rows have the same values in "
         "these columns, pages show them as one line, which lists the files of all these rows. With [], each row has "
-        "its own line. By default, if several rows have the same obs_id, these columns are obs_id, the start time and "
+        "its own line. Default: if several rows have the same obs_id, the columns are obs_id, the start time and "
         "the instrument; otherwise, each row has its own line"
     )
     indexes: Converted[OneOrMore[OneOrMore[Text]]]
@@ -796,8 +796,8 @@ class TableSection(
     "in a standard: what each value of 'frame' changes"
     obscore: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     (
-        "adds the rows to ivoa.obscore as observations. Expressions over this table's columns give the values of the "
-        "columns of ivoa.obscore. Write {} if this table's standard determines all these values"
+        "adds the rows to ivoa.obscore as observations. Expressions on this table's columns give the values in "
+        "ivoa.obscore. Write {} if this table's standard determines all these values"
     )
     obscore_radio: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     "the expressions for ivoa.obscore_radio, made from 'radio' in 'obscore'"
@@ -819,7 +819,7 @@ class TablesLoopSection(DescriptorSection):
     """Similar tables that a loop creates. In their names and values, Hven replaces {b} with each value of b."""
 
     each: Required[FreeMap]
-    "the values of b, for example {b: [u, g, r]}. You can use a different name instead of b"
+    "a name of your choice and its values, for example {b: [u, g, r]}"
     tables: Required[dict[str, TableSection]]
     "tables that the loop adds"
 
@@ -837,7 +837,7 @@ class SyncScheduleSection(
     cron: Text
     'minute, hour, day, month and weekday, for example "15 3 * * *"'
     jitter: Duration
-    "largest random shift of the time, so that not all sites send requests to a source in the same minute"
+    "maximum random delay, so that not all sites send requests to a source in the same minute"
     zone: Text
     "time zone of 'cron', for example Europe/Vienna. Default: UTC"
 
@@ -854,7 +854,7 @@ class QueryTestSection(DescriptorSection, name="test"):
 
 
 class ExampleQuerySection(DescriptorSection, hints={"name": "title", "adql": "query"}, name="example"):
-    """An example query with which readers can begin, shown at /tap/examples."""
+    """An example query for readers to begin with, shown at /tap/examples."""
 
     title: Required[Text]
     "what the query shows, in one line"
@@ -893,7 +893,7 @@ class CollectionSection(
         "several languages, for example {en: Cubes of Mars, fr: Cubes de Mars}"
     )
     description: Impersonal[Mirrored[LocalizedText]]
-    "a few sentences: what the data are, where they come from, how good they are"
+    "a few sentences: what the data are, where they come from, and how good they are"
     include: Impersonal[Local[OneOrMore[Text]]]
     (
         "other descriptors, whose keys Hven merges with the keys of this file. If a key is in both files, Hven uses "
@@ -904,7 +904,7 @@ class CollectionSection(
     access: Impersonal[Local[AccessSection]]
     "access to all tables that have no 'access' of their own"
     project: Impersonal[Local[Text]]
-    "name of a project in hven.toml. Its members see the tables. If the project is open, everybody sees them"
+    "name of a project in hven.toml. Its members see the tables; with its setting 'open', everybody sees them"
     functions: Impersonal[Local[OneOrMore[FunctionFileSection]]]
     "Python files with functions that expressions can call"
     tables: Impersonal[Converted[dict[str, TableSection]]]
@@ -917,7 +917,7 @@ class CollectionSection(
     prepare: Impersonal[Local[OneOrMore[Literal["previews", "spectra"]]]]
     (
         "what a background job creates from new files after each ingest: 'previews' (thumbnails and quicklooks), "
-        "'spectra' (copies of cubes in which the spectral axis varies fastest), or both. The copies take as much disk "
+        "'spectra' (copies of cubes, with the spectral axis varying fastest), or both. The copies take as much disk "
         "space as the cubes"
     )
     for_: Impersonal[Local[OneOrMore[TablesLoopSection]]]
@@ -975,16 +975,16 @@ class CollectionSection(
     waveband: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Optical, Infrared]")]
     "Radio, Millimeter, Infrared, Optical, UV, EUV, X-ray or Gamma-ray"
     content_level: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("Research")]
-    "intended audience: Research, Amateur, General ..."
+    "intended audience, for example Research, Amateur or General"
     type: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Catalog, Archive]")]
     (
-        "kind of collection, for example Catalog, Survey, Archive or Simulation. Simulation marks the rows as "
-        "computed, on pages and in results"
+        "kind of collection, for example Catalog, Survey, Archive or Simulation. With Simulation, pages and "
+        "results say that the rows were computed"
     )
     created: Annotated[Impersonal[Mirrored[RetypedText]], KeyExample("2026-11-20")]
     (
-        "date of creation, for example 2026-11-20. Without this key, rows with a creation date (EPN-TAP) keep the time "
-        "of the run that first published them"
+        "date of creation, for example 2026-11-20. By default, the creation date of a row (EPN-TAP) is the time of "
+        "the run that first published it"
     )
     registry: Annotated[Impersonal[Local[RegistrySection]], KeyExample("{publish: false}")]
     (

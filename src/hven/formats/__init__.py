@@ -1,4 +1,4 @@
-"""Define the contract of table formats. Each format is one module, named after its short name.
+"""Define the contract of table formats. Each format is one module with the format's short name.
 
 A format module defines `FORMAT`, a :class:`TableFormat`. Writers are generators that hold at most one batch.
 """

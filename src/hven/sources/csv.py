@@ -87,7 +87,7 @@ class Options(FileOptions):
         None,
         description=(
             "Whether the record below the column names contains units. Default: true if this record contains no "
-            "values, and most of its entries above numbers are units."
+            "values, and most of its entries above columns of numbers are units."
         ),
         examples=[True],
     )

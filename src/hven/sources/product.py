@@ -56,7 +56,7 @@ class Options(HeaderSourceOptions):
         examples=["SPECTRUM"],
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
-        None, description="Longitudes in `file.footprint`, as for `fits`.", examples=["west"]
+        None, description="Kind of longitude in `file.footprint`, as for `fits`.", examples=["west"]
     )
 
     @model_validator(mode="after")

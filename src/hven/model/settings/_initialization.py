@@ -55,7 +55,7 @@ authority = {quote(authority)}          # ivo://{authority}/...
 # maxrec_default = 2_000_000
 # memory = "2 GiB"
 
-# [defaults]              # merged below every descriptor
+# [defaults]              # keys for every descriptor
 # publisher = "An observatory"
 {"".join(repeated_section_texts)}"""
 

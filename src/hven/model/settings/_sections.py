@@ -192,15 +192,15 @@ class FederatedSearchSettings:
     registry: str | None = define_setting(
         None,
         (
-            "a registry whose EPN-TAP and ObsCore tables Hven also searches. Write the address of a TAP service with "
-            "RegTAP, for example http://reg.example.org/tap, or the name of a collection of this site that is a "
-            "registry, for example rr. By default, Hven queries no service"
+            "a registry whose EPN-TAP and ObsCore tables Hven also searches: the address of a TAP service with RegTAP, "
+            "for example http://reg.example.org/tap, or the name of a collection of this site that has the RegTAP "
+            "tables, for example rr. By default, Hven queries no service"
         ),
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
     )
     most: int = define_setting(100, "maximum number of tables from the registry that Hven searches", ge=1, le=1000)
-    hours: float = define_setting(24.0, "number of hours for which Hven keeps the registry's list", gt=0, le=8760)
+    hours: float = define_setting(24.0, "number of hours for which Hven keeps the list of tables", gt=0, le=8760)
     seconds: float = define_setting(
         10.0, "time limit for each service in seconds. Hven reports late responses as missing", gt=0, le=60
     )
@@ -304,7 +304,7 @@ class FileCacheSettings:
         size=True,
     )
     at_once: int = define_setting(
-        8, ("number of requests to other servers that run at once in each process"), ge=1, le=256
+        8, ("maximum number of simultaneous requests to other servers in each process"), ge=1, le=256
     )
     seconds: float = define_setting(
         30.0, "number of seconds within which another server must send the next MiB", gt=0, le=3600
@@ -346,8 +346,8 @@ class SampleReaderProgram:
     command: tuple[str, ...] = field(
         metadata=build_setting_metadata(
             (
-                "program and arguments, for example ['/opt/maser/bin/python', './maser_reader.py']. If the program "
-                "contains a slash, or a word begins with ./, it is a path relative to hven.toml"
+                "program and arguments, for example ['/opt/maser/bin/python', './maser_reader.py']. A program "
+                "with a slash, or a word that begins with ./, is a path relative to hven.toml"
             ),
             is_list=True,
             min_length=1,
@@ -442,13 +442,13 @@ class ScheduleSettings:
     grace: float | None = define_setting(
         None,
         (
-            "maximum delay, in seconds, of a run that was missed because no server was running. If the delay would be "
-            "longer, Hven skips the run. Default: no maximum; Hven replaces all missed runs with one run"
+            "maximum delay, in seconds, for making up a run that was missed while no server ran. If the delay would be "
+            "longer, Hven skips the run. Default: no maximum; one run replaces all missed runs"
         ),
         ge=0,
     )
     stale: int = define_setting(
-        2, "number of scheduled times without a successful run after which a collection is stale", ge=1, le=1000
+        2, "a collection is stale after this number of scheduled times without a successful run", ge=1, le=1000
     )
 
 

@@ -112,7 +112,7 @@ class Settings:
         le=256,
     )
     engine: str = define_setting(
-        "duckdb", "engine that stores the rows of collections without `engine`: duckdb (embedded), postgres or hats"
+        "duckdb", "engine for the rows of collections that do not set `engine`: duckdb (embedded), postgres or hats"
     )
     store: str | None = define_setting(
         None,
@@ -139,7 +139,7 @@ class Settings:
     )
     files: FileCacheSettings = define_setting(
         FileCacheSettings,
-        "limits for published files on other servers (`root:` in `files:`) that this site passes on",
+        "limits for published files that this site passes on from other servers (`root:` in `files:`)",
     )
     limits: QueryLimits = define_setting(QueryLimits, "limits of queries, uploads and user tables")
     jobs: JobLimits = define_setting(JobLimits, "limits of asynchronous jobs, and how long Hven keeps the jobs")
@@ -161,7 +161,7 @@ class Settings:
     )
     keep_snapshots: int = define_setting(3, "number of states that Hven keeps of each table, for rollbacks", ge=1)
     keep_changes: int = define_setting(
-        30, "days for which Hven keeps the changes of each sync, for /changes and `hven diff`", ge=0
+        30, "number of days for which Hven keeps the changes of each sync, for /changes and `hven diff`", ge=0
     )
     disk_budget: int | None = define_setting(
         None, "maximum size of var/ in bytes, for example 200 GiB. Default: the size of the disk", ge=1, size=True
@@ -216,7 +216,7 @@ class Settings:
     )
     everywhere: FederatedSearchSettings = define_setting(
         FederatedSearchSettings,
-        "services from a registry that Hven also queries when a reader searches all EPN-TAP or ObsCore tables",
+        "services, found in a registry, that Hven also queries when a reader searches all EPN-TAP or ObsCore tables",
     )
     plugins: tuple[str, ...] = define_setting(
         ("all",),

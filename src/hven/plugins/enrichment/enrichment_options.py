@@ -123,7 +123,7 @@ class DocumentEnrichmentOptions(BaseModel):
         examples=["headers/{dp_id}.hdr"],
     )
     id: str = Field(
-        description=("Column that identifies the document. Hven stores the document under the column's value."),
+        description=("Column that identifies the document. Hven uses its value as the name of the stored document."),
         examples=["dp_id"],
     )
     modified: str | None = Field(

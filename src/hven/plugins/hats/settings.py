@@ -23,7 +23,7 @@ class HatsSettings:
 
     roots: tuple[str, ...] = define_setting(
         (),
-        "directories of catalogues. In the cluster, they must have the same paths. Hven writes new snapshots below the "
+        "directories of catalogues; all machines of a cluster need the same paths. Hven writes new snapshots below the "
         "first directory",
     )
     near_bytes: int = define_setting(
@@ -40,7 +40,7 @@ class PartitionSettings:
 
     partitions: int = define_setting(
         4 * 1024**3,
-        "maximum size of the table partitions in var/tiles that clients have read as HATS, in bytes. Hven deletes the "
+        "maximum total size in bytes of the partitions in var/tiles, which clients have read as HATS. Hven deletes the "
         "least recently used partitions first",
         ge=1024**2,
         size=True,

@@ -50,7 +50,7 @@ class VotableShapeSection(
     hints={"xmlns": "namespace", "encoding": "serialization", "serialisation": "serialization", "media_type": "type"},
     name="shape",
 ):
-    """How an old address writes its VOTables."""
+    """Form of the VOTables at an old address."""
 
     version: Literal["1.4", "1.5"]
     "VOTable version. Default: 1.4"
@@ -112,7 +112,7 @@ class EndpointSection(
     format: Text
     "format of the response if a request does not set RESPONSEFORMAT, for example csv. Default: votable"
     votable: VotableShapeSection
-    "how the address writes VOTables, for example {namespace: '1.4', serialization: TABLEDATA}"
+    "form of the VOTables at this address, for example {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
     (
         "for 'like: sitools2', the condition that rows must meet to pass the filter CADENCE. It refers to the step in "

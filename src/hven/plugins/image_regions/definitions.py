@@ -214,8 +214,8 @@ MASK_CONTOUR = _define_mapping_function(
     "(path TEXT, label NUMERIC [, image ARRAY, directory TEXT LITERAL]) -> CONTOUR",
     "(path TEXT, label NUMERIC, directory TEXT LITERAL) -> CONTOUR",
     doc=(
-        "The region of the pixels with a given label in the first image of a FITS file. Hven reads each file, "
-        "which can be up to 512 MiB in size when unpacked, once for all its rows. A relative path starts at the "
+        "The region of the pixels with a given label in the first image of a FITS file. Hven reads each file "
+        "(at most 512 MiB when unpacked) once for all rows that name it. A relative path starts at the "
         "descriptor's directory. Without an image made by DISC or CHART, Hven takes the position of the solar disc "
         "from the file's header."
     ),

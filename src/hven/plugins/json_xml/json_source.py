@@ -1,4 +1,4 @@
-"""Read JSON: lines, arrays, GeoJSON, STAC, hits of Elasticsearch. Nested objects become columns with dotted names."""
+"""Read JSON: lines, arrays, GeoJSON, STAC, Elasticsearch hits. Nested objects become columns with dotted names."""
 
 from __future__ import annotations
 

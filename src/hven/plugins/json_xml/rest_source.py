@@ -1,4 +1,4 @@
-"""Read records from a service that returns pages of JSON, by link, cursor, offset or page number."""
+"""Read records page by page from a JSON service, by link, cursor, offset or page number."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Options(PagedJsonOptions):
         examples=["links.next"],
     )
     cursor: str | None = Field(
-        None, description="Name of the parameter in which Hven sends the value at `next`.", examples=["after"]
+        None, description="Name of the parameter in which Hven sends the value found by `next`.", examples=["after"]
     )
     offset: str | None = Field(
         None,

@@ -79,7 +79,7 @@ class Options(RunBudgetOptions):
     )
     key: Texts = Field(
         default_factory=list,
-        description="Columns by which Hven requests rows page by page, as for `tap`.",
+        description="Columns that Hven uses to page through the rows, as for `tap`.",
         examples=["granule_uid"],
     )
     page: PageRows = None

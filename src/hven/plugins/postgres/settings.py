@@ -43,14 +43,14 @@ class PostgresSettings:
         None,
         (
             "database role with which Hven executes queries. The role can only read the snapshots. The role that owns "
-            "the snapshots must be allowed to switch to it"
+            "the snapshots must be allowed to switch to read_role"
         ),
         pattern="^\\S{1,63}$",
         example="the name of a role, such as 'hven_reader'",
     )
     read_url: str | None = define_setting(
         None,
-        "instead of read_role: address with a separate login for queries, in the same form as url",
+        "address with a separate login for queries, in the same form as url. Set either this or read_role",
         pattern=_DATABASE_URL_PATTERN,
         example="'postgresql://reader@host/database', or '$NAME' of a secret if it contains a password",
     )

@@ -18,7 +18,7 @@ class PictureCacheSettings:
     pictures: int = define_setting(
         512 * 1024**2,
         (
-            "maximum size of the pictures of files in var/previews, in bytes. Hven deletes the least recently used "
+            "maximum total size of the pictures in var/previews, in bytes. Hven deletes the least recently used "
             "pictures first"
         ),
         ge=1024**2,

@@ -48,7 +48,7 @@ class Options(BaseModel):
     writers: Texts = Field(
         default_factory=list,
         description=(
-            "Accounts and groups that can write rows, or `project:NAME:curator`. Default: the contributors of the "
+            "Who can write rows: accounts, groups or `project:NAME:curator`. Default: the contributors of the "
             "collection's project, or else nobody."
         ),
         examples=[["anna", "observers"]],

@@ -59,7 +59,7 @@ class Options(RunBudgetOptions):
     key: Texts = Field(
         default_factory=list,
         description=(
-            "Columns by which Hven requests rows page by page. Preferably, choose columns that are indexed, have many "
+            "Columns that Hven uses to page through the rows. Preferably, choose columns that are indexed, have many "
             "different values, and are never null. Default: the table's primary key, if its columns are copied "
             "unchanged, or else an indexed column with the UCD `meta.id;meta.main`."
         ),
@@ -69,7 +69,7 @@ class Options(RunBudgetOptions):
     mode: Literal["sync", "async", "auto"] = Field(
         "auto",
         description=(
-            "How Hven sends queries. `sync`: as synchronous requests. `async`: each query as a job. `auto` (default): "
+            "How Hven sends queries. `sync`: as synchronous requests. `async`: as jobs. `auto` (default): "
             "as synchronous requests, or as a job if a query takes too long."
         ),
         examples=["async"],

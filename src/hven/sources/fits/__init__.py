@@ -50,8 +50,8 @@ class Options(HeaderSourceOptions):
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
         None,
         description=(
-            "Longitudes in `file.footprint`. For images of the Sun, write `carrington` (default) or `stonyhurst`. For "
-            "maps of bodies, write the direction of the longitudes in the header: `east` (default) or `west`."
+            "Kind of longitude in `file.footprint`. For images of the Sun: `carrington` (default) or `stonyhurst`. For "
+            "maps of bodies: the direction of the longitudes in the header, `east` (default) or `west`."
         ),
         examples=["stonyhurst"],
     )

@@ -89,14 +89,14 @@ epn.quotes | warning | EPN-TAP 2.0 sec. 3
     a value contains quotes
     replace them with _
 epn.list | warning | EPN-TAP 2.0 sec. 3
-    a list has spaces around # or an empty item
+    a list has an empty item, or spaces around #
     join items by # without spaces
 epn.lower-case | warning | EPN-TAP 2.0 sec. 3
     a value is not in lower case
     write it in lower case
 epn.longitude | error | EPN-TAP 2.0 sec. 2.4
     a longitude is outside 0..360
-    write east longitudes in 0..360, with the westernmost in c1min
+    write east longitudes in 0..360, with the westernmost longitude in c1min
 epn.latitude | error | EPN-TAP 2.0 sec. 2.4
     a latitude is outside -90..90
     check whether c1 and c2 are swapped

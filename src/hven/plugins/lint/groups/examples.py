@@ -30,7 +30,7 @@ examples.content-type | warning | DALI 1.1 sec. 2.3
     send application/xhtml+xml or text/html
 examples.vocabulary | error | DALI 1.1 sec. 2.3 | E_NOVO E_TOVO E_EXVC
     the DALI vocabulary is not declared exactly once
-    write vocab="http://www.ivoa.net/rdf/examples#" at one element
+    write vocab="http://www.ivoa.net/rdf/examples#" on one element
 examples.none | warning | DALI 1.1 sec. 2.3 | W_EX00
     there is no example
     mark up an example with typeof="example"

@@ -44,7 +44,7 @@ uws.change | warning | UWS 1.1 sec. 2.2.3.7; DALI 1.1 sec. 2.1 | E_PORE
     a pending job accepts no further parameters
     accept POST to /parameters while PENDING
 uws.atom | error | UWS 1.1 sec. 2.2.1 | E_JDPH E_JDED E_JDDE
-    a value below a job's address differs from the value in the job document
+    a value at its own address differs from the value in the job document
     return the same value in both places
 uws.atom-type | warning | UWS 1.1 sec. 2.2.2 | E_GMIM
     phase, quote, duration or destruction is not sent as plain text
@@ -77,7 +77,7 @@ uws.delete | error | UWS 1.1 sec. 2.2.3.2 | E_HTDE E_DECO E_DENO E_DEMO
     a deleted job still exists, or a job cannot be deleted
     return status 303, then 404
 uws.unknown | error | DALI 1.1 sec. 2.2; UWS 1.1 sec. 2.2.2
-    the address of a job that does not exist does not return status 404
+    the address of a nonexistent job does not return status 404
     return status 404
 uws.list | error | UWS 1.1 sec. 2.2.2.1
     the list of jobs is not a <jobs> document

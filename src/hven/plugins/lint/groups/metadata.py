@@ -51,7 +51,7 @@ meta.angle-unit | warning | UCD1+ 1.5; DALI 1.1 sec. 3.3
     a position has no angular unit
     declare the unit of the values, such as deg
 meta.time-type | warning | DALI 1.1 sec. 3.3.3
-    according to its UCD, a string is a time, but it does not have the xtype timestamp
+    a string column has the UCD of a time, but not the xtype timestamp
     set xtype timestamp
 """)
 INTERVAL_DATATYPES = {*FLOAT_DATATYPES, "short", "int", "long"}

@@ -65,7 +65,7 @@ obscore.interval-order | error | ObsCore 1.1 appendix B
     swap them
 obscore.position | error | ObsCore 1.1 appendix B.6 | E_RANG
     a position is not on the sky
-    write ICRS degrees: 0..360, -90..90
+    write degrees in ICRS: 0..360, -90..90
 obscore.half | error | ObsCore 1.1 appendix B
     one of two columns that belong together is null
     set both columns or neither

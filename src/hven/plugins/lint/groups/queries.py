@@ -76,7 +76,7 @@ query.language-version | error | TAP 1.1 sec. 2.7.1; TAPRegExt 1.0 sec. 2.2 | E_
     a declared ADQL version is rejected as LANG
     accept LANG=ADQL-2.0 if 2.0 is declared
 query.boolean | error | ADQL 2.1 sec. 2.2
-    conditions of plain ADQL fail
+    plain ADQL conditions fail
     support ADQL's predicates
 """)
 VOTABLE_MEDIA_TYPES = {"text/xml", "application/xml", "application/x-votable+xml", "text/x-votable+xml"}

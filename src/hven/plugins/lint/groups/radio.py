@@ -28,7 +28,7 @@ radio.type | error | ObsCore radio extension (draft 2025-09)
     use numbers for quantities, and text for words
 radio.unit | error | ObsCore radio extension (draft 2025-09)
     a column's unit differs from the extension
-    convert the values, and declare this unit
+    convert the values, and declare the unit of the extension
 radio.ucd | warning | ObsCore radio extension (draft 2025-09)
     the UCD of a column is different from the extension's
     use the UCD of the extension

@@ -44,7 +44,7 @@ schema.orphan | warning | TAP 1.1 sec. 4 | W_TBUN W_CLUN W_FKUN W_FLUN E_FKNT E_
     a TAP_SCHEMA entry refers to something that is not listed
     list what the entry refers to, or remove the entry
 schema.keys | warning | TAP 1.1 sec. 4 | E_TSLN
-    TAP_SCHEMA does not list the foreign keys among its own tables
+    TAP_SCHEMA does not list the foreign keys between its own tables
     list them in keys and key_columns
 schema.no-columns | warning | TAP 1.1 sec. 4
     a table has no columns in TAP_SCHEMA
@@ -54,10 +54,10 @@ schema.duplicate | error | TAP 1.1 sec. 4
     list it once; names that differ only in case count as the same name
 schema.table-name | error | TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1 | E_TNTN E_TRSV E_NAKT
     a table's name, as listed, cannot be used in a query
-    quote a name that is not a regular identifier, including in TAP_SCHEMA
+    also in TAP_SCHEMA, quote names that are not regular identifiers
 schema.column-name | error | TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1 | E_CNID E_CRSV
     a column's name, as listed, cannot be used in a query
-    quote a name that is reserved or not a regular identifier, including in TAP_SCHEMA
+    also in TAP_SCHEMA, quote names that are reserved or not regular identifiers
 schema.datatype | error | TAP 1.1 sec. 4 | E_TSCT W_CTYP
     a datatype is not valid in VOTable
     use VOTable's names (TAP 1.0 services: the names of TAP 1.0)

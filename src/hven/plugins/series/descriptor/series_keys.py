@@ -22,7 +22,7 @@ class ArrayBinsSection(
     centers: OneOrMore[RetypedText]
     (
         "one value for each element, for example [10.5, 11.5], or the column that contains these values for each "
-        "sample. For samples in files, write the variables that contain these values instead of a column"
+        "sample. For samples in files, write the variables with these values, not a column"
     )
     ranges: OneOrMore[OneOrMore[RetypedText]]
     (

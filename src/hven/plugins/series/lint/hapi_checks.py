@@ -46,7 +46,7 @@ hapi.formats | error | HAPI 3.3 sec. 3.3
     outputFormats does not contain csv
     support csv, as every server must
 hapi.catalog | error | HAPI 3.3 sec. 3.5
-    the catalog has an entry without an id, the same id twice, or an id that clients cannot send back
+    the catalog has an entry without an id, the same id twice, or an id that requests cannot contain
     give each data set one id, without commas
 hapi.depth | error | HAPI 3.3 sec. 3.5
     the catalog with depth=all differs from /info
@@ -59,7 +59,7 @@ hapi.time | error | HAPI 3.3 sec. 3.6.3
     make the time the first parameter, with the type isotime, the units UTC and the fill null
 hapi.parameter | error | HAPI 3.3 sec. 3.6.3
     the description of a parameter is incomplete or invalid
-    give the name, type, length of strings, size of arrays, units, and fill as text
+    give the name, type, length of strings, size of arrays, units, and the fill as a string
 hapi.bins | error | HAPI 3.3 sec. 3.6.18
     the bins do not match the parameter's size
     write a center or a range for each element of each dimension
@@ -95,7 +95,7 @@ hapi.code | warning | HAPI 3.3 sec. 3.8.1
     send HAPI's code in a JSON document
 hapi.refused | error | HAPI 3.3 sec. 3.8.1
     an invalid request is not rejected
-    send an HTTP status from 400 on, and a JSON document with HAPI's code
+    send an HTTP status of 400 or higher, and a JSON document with HAPI's code
 hapi.http-status | error | HAPI 3.3 sec. 3.8.1
     the HTTP status does not match HAPI's code
     send 404 for unknown data sets and parameters, otherwise 400
