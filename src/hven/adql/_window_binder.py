@@ -48,7 +48,7 @@ class WindowBinder(FunctionBinder, ABC):
         if self.clause not in {"SELECT", "ORDER BY"}:
             message = format_message("a window function is not allowed in {clause}", self.clause)
             self.raise_bind_error(
-                message, node.text_offset, "compute it in a subquery in FROM, and use the column of the subquery"
+                message, node.text_offset, "compute it in a subquery in FROM, and use the resulting column"
             )
         if entry.group == "window":
             self.check_no_quantifier(call, name)

@@ -203,8 +203,8 @@ def read_localized_text(
             f"{key_path} has no text in {faults.language!r}, the language of the site",
             value.place,
             (
-                f"add '{faults.language}:'; without it, clients and users of other languages get the text in "
-                f"{next(iter(texts_by_language))!r}"
+                f"add '{faults.language}:'; without it, Hven uses the text in {next(iter(texts_by_language))!r} for "
+                "clients, and for users whose language has no text here"
             ),
         )
     return build_localized_text(texts_by_language, faults.language)

@@ -700,7 +700,7 @@ class Recurrence:
         fields = self._cron_line.split()
         if len(fields) != CRON_FIELD_COUNT:
             example = "(minute hour day month weekday), as in '15 3 * * *'"
-            raise ValueError(f"`cron` must have {CRON_FIELD_COUNT} fields {example}, not {self.cron!r}")
+            raise ValueError(f"`cron` must have {CRON_FIELD_COUNT} fields {example}, but is {self.cron!r}")
         # cronsim treats fields that begin with a star as rhythms, also `*/15 2` and `15 */2`
         if fields[1] not in {"*", "*/1"}:
             fields[:2] = (

@@ -202,7 +202,7 @@ def _require_citable_snapshots(query_result: QueryResult, published_state: Publi
     snapshots = _find_result_snapshot_ids(query_result, published_state)
     if query_result.volatile or not snapshots:
         raise UserError(
-            "this result cannot be kept, because it differs each time or its tables are read in place",
+            "this result cannot be kept, because it changes each time the query runs, or its tables are read in place",
             remedy="cite the collection",
         )
     return snapshots

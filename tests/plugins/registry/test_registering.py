@@ -93,7 +93,7 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
     assert ids == ["ivo://tycho.example/tycho/stars", "ivo://tycho.example/tycho/stars/main/cone"]
     assert list_records() == before
     assert (
-        "no registry records of moons"
+        "no registry records for moons"
         in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
     )
 

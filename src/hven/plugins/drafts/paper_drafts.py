@@ -130,7 +130,8 @@ def parse_paper_identifiers(papers: Sequence[str]) -> tuple[str | None, list[str
         if identifier is None:
             raise UsageError(
                 f"{text!r:.80} is neither a DOI nor a bibcode",
-                remedy="write --paper 10.1051/0004-6361/201834520, or --paper 2019A&A...622A..60C",
+                remedy="write a DOI or a bibcode, for example --paper 10.1051/0004-6361/201834520 or "
+                "--paper 2019A&A...622A..60C",
             )
         identifier_kind, normalized_identifier = identifier
         if identifier_kind == "bibcode" and bibcode is None:

@@ -115,7 +115,7 @@ class S3Store(WebStore):
                 for part in answer.parts:
                     body += part
                     if len(body) > MAX_LIST_PAGE_BYTES:
-                        raise UpstreamError("the server's list of files does not end", remedy=OWNER_REMEDY)
+                        raise UpstreamError("the server's list of files is too long", remedy=OWNER_REMEDY)
             parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
             try:
                 page = etree.fromstring(bytes(body), parser)

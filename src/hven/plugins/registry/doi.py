@@ -83,7 +83,7 @@ def doi(
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} cannot be combined",
-            remedy=f"give only one of these options, for example hven doi NAME {chosen_options[0]}",
+            remedy=f"use only one of these options, for example: hven doi NAME {chosen_options[0]}",
         )
     if name is None:
         if chosen_options or label or suffix:

@@ -142,7 +142,7 @@ def _draft_registry_records(
             "check with `hven status` and `hven check` that it is published, public and without errors, "
             "and does not have `registry: {publish: false}`"
         )
-        raise NotFoundError(f"there are no registry records of {collection_name}", remedy=remedy)
+        raise NotFoundError(f"there are no registry records for {collection_name}", remedy=remedy)
     return records
 
 

@@ -650,8 +650,8 @@ class StateStore:
         mismatch = "does not contain its data" if directory_id is None else "contains different data"
         raise StorageError(
             f"the system state {self._database.display_address} is shared, but {directory} {mismatch}",
-            remedy="set `data` in hven.toml to the directory that all machines with this store share; "
-            f"if the data {data_id} is lost permanently, write {data_id} to {marker}, and ingest again",
+            remedy="set `data` in hven.toml to the directory shared by all machines that use this store; if the data "
+            f"with the ID {data_id} is permanently lost, write {data_id} to {marker}, and ingest the collections again",
         )
 
     def get_site_id(self) -> str:
