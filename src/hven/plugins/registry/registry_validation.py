@@ -182,7 +182,6 @@ class _RegistryRecordChecker:
         self._settings = context.site.settings
         self._records = records
         self._resources = context.site.get_published_state().resources
-        self._current_time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         self._lines_by_path: dict[Path, list[str]] = {}
 
     def iterate_faults(self) -> Iterator[Fault]:
@@ -223,7 +222,8 @@ class _RegistryRecordChecker:
         """Check the records of a collection, or of the site; what several have in common is reported once."""
         ids_by_violation: dict[RegistryRecordViolation, list[str]] = {}
         for root in roots:
-            violations = [*_find_record_violations(root, self._current_time)]
+            current_time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            violations = [*_find_record_violations(root, current_time)]
             if has_descriptor:
                 violations += _find_tableset_violations(root)
             for violation in violations:
