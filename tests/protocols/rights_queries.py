@@ -135,6 +135,8 @@ def compare_seed(sites: TwinSites, seed: int) -> str:
     """
     text = write_random_query(seed, TABLES)
     one, two = run_query(sites.plain, text), run_query(sites.guarded, text)
+    if RANDOM_FUNCTIONS.search(text) and EvaluationError in (type(one), type(two)):
+        return "some"  # a random number may be outside of the domain of the function around it
     if isinstance(one, HvenError) or isinstance(two, HvenError):
         kind = type(one).__name__
         if EvaluationError in (type(one), type(two)):

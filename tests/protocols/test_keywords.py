@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+TIME_OF_DAY = re.compile(rb"T\d\d:\d\d:\d\d")
 SUN = """\
 collection: sun
 title: Images
@@ -72,7 +74,7 @@ def test_formats_and_page(client: Client) -> None:
     assert client.get(here, RESPONSEFORMAT="html").headers["content-type"].startswith("text/html")
     # what Java's client sends for TOPCAT if it says nothing else: the table is wanted
     java = client.ask("GET", here, headers={"accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"})
-    assert java.body == answer.body
+    assert TIME_OF_DAY.sub(b"", java.body) == TIME_OF_DAY.sub(b"", answer.body)  # the document tells when it was made
     assert client.ask("GET", here, headers={"if-none-match": answer.headers["etag"]}).status == 304
 
 
