@@ -267,10 +267,7 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
     ]
     "instead of 'if': the name of a check on whole columns, for example 'words' or 'between'"
     columns: OneOrMore[Text]
-    (
-        "columns to check. The checks 'pair' and 'order' compare the first column with the second, the third with the "
-        "fourth, and so on"
-    )
+    "columns to check. 'pair' and 'order' compare the first column with the second, the third with the fourth, ..."
     of: Text
     (
         "with 'check: words': the name of a vocabulary. With 'check: pattern': a regular expression. With 'check: "
