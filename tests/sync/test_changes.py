@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hven.ingest._report import TableChangeSummary
@@ -35,6 +35,8 @@ def table(state):
     )
 
 
+# a row that changes, is removed, comes back as another, and changes again: no list of columns is known
+@example([{0: ("a", 1.0)}, {0: ("b", 1.0)}, {}, {0: ("a", 2.0)}, {0: ("b", 2.0)}])
 @given(st.lists(tables, min_size=2, max_size=5))
 def test_several_become_one(states):
     steps = []

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY = b"hven"
 POSITION_COLUMN = "hven:place"
+REMOVAL_COLUMN = "hven:removal"
 DAY_SECONDS = 86_400.0
 
 
@@ -234,7 +235,9 @@ def join_change_sets(change_sets: Sequence[pa.Table]) -> pa.Table:
     rows = pa.concat_tables([_decode_change_set(change_set) for change_set in change_sets]).combine_chunks()
     key = [name for name in rows.column_names if name not in {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN}]
     # the first and the last change of a row tell whether it existed before and exists now
-    row_changes = rows.group_by(key, use_threads=False).aggregate([(CHANGE_COLUMN, "first"), (CHANGE_COLUMN, "last")])
+    aggregations = [(CHANGE_COLUMN, "first"), (CHANGE_COLUMN, "last"), (REMOVAL_COLUMN, "any")]
+    removals = pc.equal(rows.column(CHANGE_COLUMN), REMOVED_CHANGE)
+    row_changes = rows.append_column(REMOVAL_COLUMN, removals).group_by(key, use_threads=False).aggregate(aggregations)
     existed_before = pc.not_equal(row_changes.column(f"{CHANGE_COLUMN}_first"), ADDED_CHANGE)
     exists_after = pc.not_equal(row_changes.column(f"{CHANGE_COLUMN}_last"), REMOVED_CHANGE)
     kind_if_existed = pc.if_else(exists_after, CHANGED_CHANGE, REMOVED_CHANGE)
@@ -269,9 +272,7 @@ def _collect_changed_columns(rows: pa.Table, row_changes: pa.Table, key: Sequenc
     located_names = located_names.sort_by([(POSITION_COLUMN, "ascending"), (CHANGED_COLUMNS_COLUMN, "ascending")])
     counts = np.bincount(np.asarray(located_names.column(POSITION_COLUMN)), minlength=row_changes.num_rows)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    was_removed_first = pc.equal(row_changes.column(f"{CHANGE_COLUMN}_first"), REMOVED_CHANGE)
-    was_added_last = pc.equal(row_changes.column(f"{CHANGE_COLUMN}_last"), ADDED_CHANGE)
-    is_reappeared = pc.and_(is_changed, pc.or_(was_removed_first, was_added_last))
+    is_reappeared = pc.and_(is_changed, row_changes.column(f"{REMOVAL_COLUMN}_any"))
     names = located_names.column(CHANGED_COLUMNS_COLUMN).combine_chunks()
     if isinstance(names, pa.ChunkedArray):
         names = pa.concat_arrays(names.chunks)
