@@ -328,7 +328,7 @@ def test_the_schema_for_editors_accepts_each_way_of_writing_a_source(source, acc
 def test_a_directory_or_missing_file_is_a_fault_too(site):
     settings = Settings(directory=site)
     assert "is a directory" in str(check_descriptor(site / "collections", settings)[0])
-    with pytest.raises(DescriptorError, match="cannot read the file: No such file"):
+    with pytest.raises(DescriptorError, match="the file cannot be read: No such file"):
         load_descriptor(site / "collections" / "none.yaml", settings)
 
 

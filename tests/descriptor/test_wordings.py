@@ -68,7 +68,7 @@ def test_a_site_in_french_tells_programs_in_french(tmp_path: Path) -> None:
         ("{}", "error", "title is empty"),
         ("{en: }", "error", "title.en is empty"),
         ("{en: [a]}", "error", "title.en must be text, not a list"),
-        ("{en: 1e3}", "error", "title.en must be text, but YAML reads 1e3"),
+        ("{en: 1e3}", "error", "title.en must be text, but YAML reads `1e3`"),
         ("[a, b]", "error", "title must be text, not a list"),
     ],
 )

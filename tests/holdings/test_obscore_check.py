@@ -27,10 +27,10 @@ tables:
     [
         (
             "obs_publisher_did: \"'ivo://x.org/images?' || url_encode(ident)\"",
-            "obs_publisher_did: url_encode works only at ingest",
+            "obs_publisher_did: the function 'url_encode' works only at ingest",
         ),
-        ("t_min: mjd(parse_time(start))", "t_min: parse_time works only at ingest"),
-        ("target_name: target_name(ident)", "target_name: target_name works only at ingest"),
+        ("t_min: mjd(parse_time(start))", "t_min: the function 'parse_time' works only at ingest"),
+        ("target_name: target_name(ident)", "target_name: the function 'target_name' works only at ingest"),
     ],
 )
 def test_functions_of_the_ingest(tmp_path, line, told):

@@ -226,7 +226,10 @@ def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
         ]
     assert [
         word in "".join(told)
-        for word in ("obscore.s_region: s_region is on a body", "obscore.s_ra: c1min is on a body")
+        for word in (
+            "obscore.s_region: 's_region' contains places on a body",
+            "obscore.s_ra: 'c1min' contains places on a body",
+        )
     ] == [
         True,
         True,

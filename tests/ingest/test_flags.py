@@ -298,7 +298,7 @@ def test_trend(tmp_path):
     [
         (("flags: {column: q, by: {part: x}}", ""), "the table has no column for flags"),
         (("    rules:", "    map: {y: target.q}\n    rules:"), "q cannot be used here, because the rules set it"),
-        (("    rules:", "    set: {q: 5}\n    rules:"), "q gets its value from the rules"),
+        (("    rules:", "    set: {q: 5}\n    rules:"), "'q' gets its value from the rules"),
         (("part: x", "part: nix"), "nix"),
         (("part: x", "part: COUNT(*)"), "COUNT"),
         (("y: float64}", "y: float64, q: float64}"), "the column q is float64, which has no bits"),
@@ -308,7 +308,7 @@ def test_trend(tmp_path):
             ("flag: 15", "flag: 1, severity: error"),
             "Hven rejects the rows that break this rule, so they cannot have a flag",
         ),
-        (("flag: 15", "flag: 0"), "one already uses bit 0"),
+        (("flag: 15", "flag: 0"), "the rule 'one' already uses bit 0"),
         (("if: y > 1", "if: q = 0"), "q is set by the rules, so a rule cannot use it"),
         (("if: y > 1", "check: unique, columns: y"), "so it cannot set a flag"),
         (("source: {kind: csv, files: a.csv}", "view: SELECT 1 AS a FROM small.x"), "a view cannot have 'flags'"),

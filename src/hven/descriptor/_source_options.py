@@ -209,7 +209,7 @@ def _check_yaml_traps(written_value: Any, key_path: str, faults: FaultCollector)
             remedy = "write true or false, or "
         else:
             remedy = "write "
-        message = f"{key_path}: YAML reads {written_value} as {yaml_reading}"
+        message = f"{key_path}: YAML reads `{written_value}` as {yaml_reading}"
         faults.add_error(message, written_value.place, f'{remedy}"{written_value}" in quotes')
 
 

@@ -96,7 +96,7 @@ def _check_rule_columns(
         faults.add_error(f"{rule_path} needs 'columns'", rule_fields.place)
     check_name = rule_fields["check"]
     if check_name in {"pair", "order"} and len(columns) % 2:
-        message = f"{rule_path}: {check_name} takes columns two by two: [a_min, a_max, b_min, b_max]"
+        message = f"{rule_path}: the check {str(check_name)!r} needs pairs of columns: [a_min, a_max, b_min, b_max]"
         faults.add_error(message, rule_fields.places["columns"])
 
 
@@ -107,7 +107,7 @@ def _check_rule_argument(
     check_name = rule_fields["check"]
     check_argument = rule_fields.get("of", check_name)
     if check_name in {"words", "pattern"} and "of" not in rule_fields:
-        faults.add_error(f"{rule_path}: {check_name} needs 'of'", rule_fields.place)
+        faults.add_error(f"{rule_path}: the check {str(check_name)!r} needs 'of'", rule_fields.place)
     elif check_name == "words" and check_argument not in vocabularies:
         message = f"{rule_path}: there is no vocabulary {str(check_argument)!r}"
         faults.add_error(message, check_argument.place, suggest_spelling(check_argument, vocabularies))

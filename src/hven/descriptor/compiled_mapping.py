@@ -73,7 +73,7 @@ class PythonFunctionCall:
             The file cannot be imported, or has no such function.
         """
         if self.path is None:
-            raise UserError(f"{self.name} is computed only at ingest", place=self.place)
+            raise UserError(f"the function {str(self.name)!r} works only at ingest", place=self.place)
 
         python_process = python_process or CuratorProcess()
         path = self.path.resolve()

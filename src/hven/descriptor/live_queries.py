@@ -93,11 +93,11 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
         message = f"{key_path}.sync: a table that is read in place is always as current as its database"
         faults.append(Fault(message=message, place=spec.place, remedy="remove 'sync'", severity="warning"))
     if spec.flags is not None and not spec.flags.is_supplied:
-        message = f"{key_path}.flags: the rows of a table that is read in place are not checked, so nothing sets flags"
+        message = f"{key_path}.flags: Hven does not check rows that it reads in place, so nothing sets flags"
         remedy = "write `kind: sql` to copy and check the rows"
         faults.append(Fault(message=message, place=spec.flags.place, remedy=remedy))
     if spec.max_rejected_share is not None:
-        message = f"{key_path}.max_rejects: the rows of a table that is read in place are not checked"
+        message = f"{key_path}.max_rejects: Hven does not check rows that it reads in place"
         faults.append(Fault(message=message, place=spec.place, severity="warning"))
     return faults
 
@@ -229,11 +229,11 @@ def _find_live_warnings(spec: TableSpec, inspected_table: LiveTableDescription, 
         # the place of a rule of the table's own, not of its standard
         rule_place = next((rule.place for rule in spec.rules if rule.place.file == spec.place.file), spec.place)
         yield Fault(
-            message=f"{key_path}.rules: the rows of a table that is read in place are not checked",
+            message=f"{key_path}.rules: Hven does not check rows that it reads in place",
             place=rule_place,
             remedy=(
-                "check the rows in the database, or exclude invalid rows with 'where'; check the served rows with "
-                "hven lint"
+                "check the rows in the database, or exclude invalid rows with 'where'; to check the rows that are "
+                "served, run hven lint"
             ),
             severity="warning",
         )

@@ -82,7 +82,7 @@ def with_type_doubt_warnings(mapping: CompiledMapping, source: Source, source_sp
     types = {column.name: column.type for column in mapping.table.columns}
     warnings = tuple(
         Fault(
-            message=f"{name} is read as text: {doubts[name][0]}",
+            message=f"column {str(name)!r} is read as text: {doubts[name][0]}",
             remedy=doubts[name][1],
             place=source_spec.place,
             severity="warning",

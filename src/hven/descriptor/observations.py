@@ -114,9 +114,9 @@ def rewrite_obscore_as_table(
         value = LocatedYamlMap({}, table.place)
     if not isinstance(value, LocatedYamlMap):
         faults.add_error(
-            f"{view_name} must be a map (set, text, map ...)",
+            f"{view_name} must be a map (keys: set, text, map ...)",
             value.place,
-            "write `obscore: {}` if everything follows from the columns",
+            "write `obscore: {}` if Hven can derive all values from the columns",
         )
         return None
     for key in value:
@@ -199,11 +199,11 @@ def compile_obscore_view_member(
             [
                 Fault(
                     message=(
-                        f"{view_name}: {file_fact_names[0]} is a property of the source file, so its value is "
+                        f"{view_name}: {str(file_fact_names[0])!r} is a property of the source file, so its value is "
                         "known only during the ingest"
                     ),
                     place=view_spec.place,
-                    remedy="store it in a column of the table, and use that column here",
+                    remedy="store the value in a column of the table, and use that column here",
                 )
             ]
         )
@@ -261,11 +261,13 @@ def _check_sky_positions(view_spec: TableSpec, trees: Mapping[str, Expr], table:
             faults.append(
                 Fault(
                     message=(
-                        f"{view_name}.{column.name}: {misplaced_columns[0]} is on a body, but {view_name} "
-                        "contains positions on the sky (ICRS)"
+                        f"{view_name}.{column.name}: {str(misplaced_columns[0])!r} contains places on a body, but "
+                        f"{view_name} contains positions on the sky (ICRS)"
                     ),
                     place=_locate_setting(view_spec, column.name),
-                    remedy=f"remove {column.name}; readers search for places on bodies in {table.qualified_name}",
+                    remedy=(
+                        f"remove {str(column.name)!r}; to find places on bodies, readers search {table.qualified_name}"
+                    ),
                 )
             )
     if faults:
@@ -296,11 +298,14 @@ def _refuse_ingest_only_functions(view_spec: TableSpec, trees: Mapping[str, Expr
             faults.append(
                 Fault(
                     message=(
-                        f"{view_name}.{column}: {ingest_only_functions[0].lower()} works only at ingest, but "
-                        f"{view_name} is computed at each query"
+                        f"{view_name}.{column}: the function {ingest_only_functions[0].lower()!r} works only at "
+                        f"ingest, but {view_name} is computed at each query"
                     ),
                     place=_locate_setting(view_spec, column),
-                    remedy=f"compute it in a column of the table, and refer to that column here: `{column}: my_column`",
+                    remedy=(
+                        "compute the value in a column of the table, and refer to that column: "
+                        f"`{column}: my_column`"
+                    ),
                 )
             )
     if faults:

@@ -209,13 +209,13 @@ class _TableReader:
                     self._faults.add_error(
                         f"{self._key_path}: a view cannot have {key!r}",
                         fields.places[key],
-                        "write it in the view's query, or give the table a source",
+                        "remove the key and change the view's query instead, or give the table a source",
                     )
         elif "source" not in fields.places and not self._collection_context.is_standard:
             self._faults.add_error(
                 f"{self._key_path} has neither 'source' nor 'view'",
                 fields.place,
-                "name the source of its rows, such as `source: {kind: csv, files: ...}`",
+                "add the source of the rows, for example `source: {kind: csv, files: ...}`",
             )
 
     def _check_settings(self, key_path: str, settings: tuple[ColumnMapping, ...]) -> None:
@@ -231,9 +231,11 @@ class _TableReader:
             return
         for setting in self._settings:
             if setting.column.lower() == flags_column.column.lower():
-                message = f"{self._key_path}.{setting.how}: {flags_column.column} gets its value from the rules"
+                message = f"{self._key_path}.{setting.how}: {str(flags_column.column)!r} gets its value from the rules"
                 self._faults.add_error(
-                    message, setting.place, f"remove {flags_column.column} here, or choose another name under 'flags'"
+                    message,
+                    setting.place,
+                    f"remove {str(flags_column.column)!r} here, or choose another name under 'flags'",
                 )
                 return
         initial_value = ColumnMapping(column=flags_column.column, how="set", value="0", place=flags_column.place)
@@ -573,7 +575,7 @@ class _TableReader:
                     self._faults.add_error(
                         f"{key_path}: the table has no column {str(name)!r}",
                         name.place,
-                        "name a column; for an index on an expression, compute a column under 'map'",
+                        "name a column; to index an expression, first compute it in a column under 'map'",
                     )
                 else:
                     self._check_has_column(name, key_path)

@@ -65,9 +65,9 @@ def expand_array_columns(
             array_names.extend(column.name for column in nested_arrays)
         elif same_named_columns:
             faults.add_error(
-                f"{key_path}: {same_named_columns[0].name} must be an array, not {same_named_columns[0].type}",
+                f"{key_path}: {str(same_named_columns[0].name)!r} must be an array, not {same_named_columns[0].type}",
                 place,
-                "name an array column, or remove for_each",
+                "name an array column, or remove 'for_each'",
             )
         else:
             arrays = [column.name for column in columns if _is_list(column)]

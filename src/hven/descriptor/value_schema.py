@@ -161,12 +161,12 @@ def read_text(
         faults.add_error(f"{key_path} must be text, not {describe_value(value)}", value.place, remedy)
         return None
     if value.is_null:
-        faults.add_error(f"{key_path} is empty", value.place, "give the key a value, or remove it")
+        faults.add_error(f"{key_path} is empty", value.place, "give the key a value, or remove the key")
         return None
     yaml_reading = None if allow_retyped else detect_yaml_retyping(value)
     if yaml_reading is not None:
         faults.add_error(
-            f"{key_path} must be text, but YAML reads {value!s} as {yaml_reading}",
+            f"{key_path} must be text, but YAML reads `{value!s}` as {yaml_reading}",
             value.place,
             f'write "{value}" in quotes',
         )
@@ -203,8 +203,8 @@ def read_localized_text(
             f"{key_path} has no text in {faults.language!r}, the language of the site",
             value.place,
             (
-                f"add '{faults.language}:'; without it, Hven uses the text in {next(iter(texts_by_language))!r} for "
-                "clients, and for users whose language has no text here"
+                f"add '{faults.language}:'; otherwise, clients get the text in {next(iter(texts_by_language))!r}, and "
+                "so do users whose language has no text here"
             ),
         )
     return build_localized_text(texts_by_language, faults.language)
@@ -253,7 +253,8 @@ def read_number(
             remedy = f"write {int(value)}"
         else:
             remedy = ""
-        faults.add_error(f"{key_path} must be {name}, but YAML reads {value!s} as {yaml_reading}", value.place, remedy)
+        message = f"{key_path} must be {name}, but YAML reads `{value!s}` as {yaml_reading}"
+        faults.add_error(message, value.place, remedy)
         return None
     if must_be_integer and GROUPED_INTEGER_PATTERN.fullmatch(value):
         digits = value.replace("_", "")
@@ -264,15 +265,14 @@ def read_number(
         return None
     parsed_number = literal.parse_number(digits)
     if (ge is not None and parsed_number < ge) or (le is not None and parsed_number > le):
-        if ge is None:
-            low = ""
-        else:
-            low = f" from {literal.format_number(ge)}"
-        if le is None:
-            high = ""
-        else:
-            high = f" to {literal.format_number(le)}"
-        faults.add_error(f"{key_path} must be {name}{low}{high}, not {value}", value.place)
+        bounds = ""
+        if ge is not None and le is not None:
+            bounds = f"from {literal.format_number(ge)} to {literal.format_number(le)}"
+        elif ge is not None:
+            bounds = f"of at least {literal.format_number(ge)}"
+        elif le is not None:
+            bounds = f"of at most {literal.format_number(le)}"
+        faults.add_error(f"{key_path} must be {name} {bounds}, not {value}", value.place)
         return None
     return parsed_number
 
@@ -339,7 +339,7 @@ def read_expression_text(
             retyping_remedy = f"write {int(value)}"
         else:
             retyping_remedy = "put text in quotes within quotes: \"'...'\""
-        faults.add_error(f"{key_path}: YAML reads {value!s} as {yaml_reading}", value.place, retyping_remedy)
+        faults.add_error(f"{key_path}: YAML reads `{value!s}` as {yaml_reading}", value.place, retyping_remedy)
         return None
     return value
 
@@ -878,7 +878,7 @@ class SectionKeySchema:
             return fields
         if not isinstance(value, LocatedYamlMap):
             faults.add_error(
-                f"{key_path} must be a map ({', '.join([*value_readers][:6])} ...), not {describe_value(value)}",
+                f"{key_path} must be a map (keys: {', '.join([*value_readers][:6])} ...), not {describe_value(value)}",
                 value.place,
             )
             return None

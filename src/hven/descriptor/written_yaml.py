@@ -311,7 +311,7 @@ def read_yaml_file(path: Path, name: str, faults: list[Fault]) -> YamlFileText |
         data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        faults.append(Fault(message=f"cannot read the file: {reason}", place=TextPlace(file=name)))
+        faults.append(Fault(message=f"the file cannot be read: {reason}", place=TextPlace(file=name)))
         return None
     return decode_yaml_file(data, name, faults)
 
@@ -479,7 +479,7 @@ class _YamlTreeBuilder:
         self.value_count += number
         if self.value_count > MAX_VALUES:
             raise _ParseStoppedError(
-                f"the file has more than {MAX_VALUES:,} values (an alias counts every time that it is used)",
+                f"the file has more than {MAX_VALUES:,} values (each use of an alias counts)",
                 self.page.locate_index(start),
             )
 
@@ -561,8 +561,8 @@ def _build_syntax_fault(page: YamlFileText, error: yaml.YAMLError) -> Fault:
     return Fault(
         message=f"the text is not valid YAML: {problem}{context_text}",
         place=page.locate_index(index),
-        remedy="put quotes around values that contain ': ', ' #' or a comma within { }, or that begin with one of "
-        "[ { * & ! | > ' \" % @",
+        remedy="put quotes around each value that contains ': ' or ' #', contains a comma within { }, or begins with "
+        "one of the characters [ { * & ! | > ' \" % @",
     )
 
 
