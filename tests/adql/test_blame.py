@@ -42,7 +42,7 @@ def test_the_view_or_the_text():
     text = "SELECT CAST(note AS INTEGER) AS k FROM a.notes, a.seen"
     error = locate_error(text)
     assert error.text == ""
-    assert "in the view that is read at line 1, column 49, or in these CASTs: line 1, column 8" in error.message
+    assert "(possible places: the view at line 1, column 49; CASTs at line 1, column 8)" in error.message
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_the_site_is_the_one_we_are_in(stars_site: Path, inside: str) -> None:
 
 def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
     assert (
-        "neither this directory nor one above it has a hven.toml; give --site DIR"
+        "neither this directory nor any directory above it contains hven.toml; give --site DIR"
         in run_hven("status", cwd=tmp_path, expected_code=2).stderr
     )
     assert f"{tmp_path} is not a site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr

@@ -143,7 +143,7 @@ def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, tol
     _, faults = MappingCompiler(resource.tables[0], [Column(name="x", unit="arcsec")], resource).compile_mapping()
     messages = [fault.message for fault in faults if "would convert it twice" in fault.message]
     assert messages == (
-        [f"tables.main.map.y: the value is in arcsec, and Hven converts it to deg; {told} would convert it twice"]
+        [f"tables.main.map.y: Hven already converts the value from arcsec to deg; `{told}` would convert it twice"]
         if told
         else []
     )
@@ -154,18 +154,18 @@ def test_a_conversion_by_hand_where_the_unit_is_known(directory, expression, tol
 @pytest.mark.parametrize(
     ("expression", "told"),
     [
-        ("LIGHT_TIME(x / 1000)", "light_time expects km and converts m to it; / 1000 would convert it twice"),
+        ("LIGHT_TIME(x / 1000)", "light_time already converts m to km; `/ 1000` would convert the value twice"),
         (
             "1 + ROUND(LIGHT_TIME(x * 0.001))",
-            "light_time expects km and converts m to it; * 0.001 would convert it twice",
+            "light_time already converts m to km; `* 0.001` would convert the value twice",
         ),
-        ("LIGHT_TIME(early)", "light_time expects km and converts m to it; / 1000 would convert it twice"),
+        ("LIGHT_TIME(early)", "light_time already converts m to km; `/ 1000` would convert the value twice"),
         ("LIGHT_TIME(x)", ""),
         ("LIGHT_TIME(x / 10)", ""),
         ("LIGHT_TIME(IN_UNIT(x, 'km'))", ""),
         (
             "LON_360(a * 57.29577951308232)",
-            "lon_360 expects deg and converts rad to it; * 57.29577951308232 would convert it twice",
+            "lon_360 already converts rad to deg; `* 57.29577951308232` would convert the value twice",
         ),
         ("LON_360(bare * 57.29577951308232)", ""),
     ],

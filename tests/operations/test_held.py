@@ -66,7 +66,7 @@ def values(site: Site, table: str) -> list[int]:
 
 def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) -> None:
     told = run_hven("rollback", "base", "--site", place).stdout
-    assert "base stays in this state (its schedule (every 1 h) is paused). To publish new rows now, run" in told
+    assert "base stays in this state; its schedule (every 1 h) is paused. To publish new rows now, run" in told
     assert "schedule resume base" in told
     with Site(settings.load_settings(place, {})) as site:
         with pytest.raises(ConflictError, match="is on hold after `hven rollback`"):

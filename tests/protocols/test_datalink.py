@@ -320,8 +320,8 @@ def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
 
 
 FAULTS = {
-    "{semantics: preview}": "tables.main.links[1]: a link needs exactly one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values from the row",
-    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: a link needs exactly one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of a file of the collection, or `service` with a service that takes values from the row",
+    "{semantics: preview}": "tables.main.links[1]: a link needs exactly one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of one of the collection's files, or `service` with a service that takes values from the row",
+    "{semantics: preview, text: a, file: b}": "tables.main.links[1]: a link needs exactly one of 'text', 'file' and 'service'; write `text` with an address, `file` with the path of one of the collection's files, or `service` with a service that takes values from the row",
     "{semantics: previews, text: a}": "tables.main.links[1].semantics: the DataLink vocabulary has no term 'previews'; did you mean 'preview'?",
     '{semantics: this, text: "{obs_id}"}': "tables.main.links[1].text: a link cannot use 'obs_id'; it can use {target.column}, {site.url} and constants; write {target.obs_id}",
     "{semantics: proc, service: {url: a, params: {b: {value: 1, maximum: 2}}}}": "tables.main.links[1].service.params.b: a value that is always sent cannot have bounds or examples; remove 'value', or remove 'minimum', 'maximum', 'values' and 'example'",
@@ -335,7 +335,7 @@ FAULTS = {
     "{semantics: preview, from: previews, where: previews.obz = obs_id, text: a}": "tables.main.links[1].where: no column 'obz' in previews; did you mean 'obs'?",
     "{semantics: preview, from: previews, where: previews.obs = target.obs_id, order: previews.frek, text: a}": "tables.main.links[1].order: no column 'frek' in previews; did you mean 'freq'?",
     '{semantics: preview, from: previews, where: previews.obs = obs_id, text: "{previews.pngs}"}': "tables.main.links[1].text: no column 'pngs' in previews; did you mean 'png'?",
-    "{semantics: preview, from: previews, where: previews.obs = obs_id, text: a, description: \"{IN_UNIT(previews.freq, 'm/s')}\"}": "tables.main.links[1].description: IN_UNIT: Hz cannot be converted to m/s: s**-1 is not m/s; write a VOUnits unit that Hz can be converted to",
+    "{semantics: preview, from: previews, where: previews.obs = obs_id, text: a, description: \"{IN_UNIT(previews.freq, 'm/s')}\"}": "tables.main.links[1].description: IN_UNIT: Hz cannot be converted to m/s: s**-1 is not m/s; write a VOUnits unit that is compatible with Hz",
     "{semantics: this, text: a, if: fits > 3}": "tables.main.links[1].if: > cannot compare a string (column fits) with a number (3); convert one of the two with CAST",
     '{semantics: this, text: "{UPPER(target.obs)}"}': "tables.main.links[1].text: the table has no column 'obs'; did you mean 'obs_id'?",
 }  # fmt: skip

@@ -126,7 +126,7 @@ def test_the_verbs(night_site: Site) -> None:
         *place, "delegate", "to", "karl", "--for", "Anna Berg", "--where", "progid=p1", "--until", "2099-12-31"
     ).stdout
     assert "warning: there is no account karl" in told
-    assert "karl sees the rows of Anna Berg where progid=p1 until 2099-12-31" in told
+    assert "karl sees the rows of Anna Berg where `progid=p1` until 2099-12-31" in told
     (found,) = json.loads(run_hven(*place, "delegate", "--json").stdout)
     listed = run_hven(*place, "delegate").stdout
     assert all(word in listed for word in (found["id"], "karl", "Anna Berg", "progid=p1", "2099-12-31 23:59:59"))

@@ -148,7 +148,7 @@ def answer(embargo_site: Site, text: str, who: Principal = OWNER_PRINCIPAL) -> l
 
 
 def test_rows_without_date_are_counted(report: str) -> None:
-    assert "embargo without a date: neither obs_release_date nor t_max gives a date" in report
+    assert "embargo without a date: neither `obs_release_date` nor `t_max` gives a date" in report
     assert "stays closed: 6 rows" in report
 
 

@@ -100,7 +100,7 @@ def test_circles_of_rows_with_a_negative_radius_hold_nothing(site):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("SELECT id FROM TAP_UPLOAD.t", "line 1, column 16: there is no table 'TAP_UPLOAD.t', because this request uploads no tables; write UPLOAD=t,param:t"),
+        ("SELECT id FROM TAP_UPLOAD.t", "line 1, column 16: there is no table 'TAP_UPLOAD.t', because this request uploads no tables; write `UPLOAD=t,param:t`"),
         ("SELECT gaiafunc(x) FROM big.main", "no function GAIAFUNC; see the functions"),
         ("SELECT sqr(x) FROM big.main", "did you mean 'SQRT'?"),
         ("SELECT IN_UNIT(DISTANCE(0, 0, x, x), 'degrees') FROM big.main", "'degrees' is not the VOUnits spelling of this unit; write 'deg'"),

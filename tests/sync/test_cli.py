@@ -109,7 +109,7 @@ def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLit
         database.commit()
         (place / "events.yaml").write_text(HIDES.format(sync=said))
         told = run_hven("check", "--site", site)
-        assert ("an edit that leaves the watermark unchanged" in told.stdout + told.stderr) is warned
+        assert ("edits that leave the watermark unchanged" in told.stdout + told.stderr) is warned
         run_hven("ingest", "events", "--site", site)
         narrow = "watermark" in said
         status = json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]

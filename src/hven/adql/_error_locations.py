@@ -76,7 +76,7 @@ def locate_evaluation_error(
         locations = _format_locations(query_text, text_offsets)
         view_location = _format_location(query_text, view_offsets[0])
         message = format_message(
-            "{message} (in the view that is read at {place}, or in these {what}: {shown})",
+            "{message} (possible places: the view at {place}; {what} at {shown})",
             error.message,
             view_location,
             suspect_kind,
@@ -139,7 +139,7 @@ def _find_suspect_expressions(message: str, tree: Query) -> tuple[str, list[int]
         def may_have_values(node: BinaryOperation) -> bool:
             return _may_have_value(node.left, left_value) and _may_have_value(node.right, right_value)
 
-        return format_message("operations {op}", op), _collect_suspect_offsets(operations, may_have_values)
+        return format_message("operations with {op}", op), _collect_suspect_offsets(operations, may_have_values)
     calls = [node for node in nodes if isinstance(node, FunctionCall)]
     for pattern, names in _CALL_PATTERNS:
         if pattern.search(message):

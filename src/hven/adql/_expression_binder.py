@@ -351,7 +351,7 @@ class ExpressionBinder(WindowBinder, ABC):
             self.describe_argument_count(node.indexes),
         )
         index_letters = ", ".join("ijklmnopq"[:axis_count])
-        remedy = format_message("write [{wanted}], with the axes in this order", index_letters)
+        remedy = format_message("write [{wanted}], with one index for each axis", index_letters)
         self.raise_bind_error(message, node.indexes[0].text_offset, remedy)
 
     # --- conditions

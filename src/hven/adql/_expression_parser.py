@@ -460,7 +460,7 @@ class ExpressionParser(WindowParser, ABC):
             )
         if tag in STANDARD_FUNCTION_NAMES:
             word = self.values[self.token_index]
-            message = format_message("{word} is an ADQL function; its arguments in parentheses are missing", word)
+            message = format_message("{word} is an ADQL function and needs arguments in parentheses", word)
             remedy = format_message('write {word}(...), or "{name}" if you mean a column of that name', tag, word)
             self.raise_parse_error(message, remedy)
         if tag == "*" and self.token_index and self.tags[self.token_index - 1] == "(":

@@ -86,7 +86,7 @@ class FromParser(ExpressionParser):
             if tags[self.token_index] == "OUTER":
                 if tag in {"INNER", "CROSS"}:
                     message = format_message("{word} OUTER is a contradiction", tag)
-                    self.raise_parse_error(message, "leave out one of the two")
+                    self.raise_parse_error(message, "leave out one of the two words")
                 self.token_index += 1
         self.expect_token("JOIN")
         return kind, natural
@@ -156,7 +156,9 @@ class FromParser(ExpressionParser):
         """Parse the alias that a subquery in FROM must have."""
         alias = self.parse_alias()
         if alias is None:
-            self.raise_parse_error("a subquery in FROM needs a name", "write AS and a name after it: (SELECT ...) AS t")
+            self.raise_parse_error(
+                "a subquery in FROM needs a name", "write AS and a name after the subquery: (SELECT ...) AS t"
+            )
         if self.tags[self.token_index] == "(":
             self.raise_parse_error(
                 "ADQL does not allow a list of column names here", "name the columns inside the subquery, with AS"

@@ -331,7 +331,7 @@ class FunctionBinder(TypeChecker, ABC):
             if standard_spelling and units.are_units_convertible(value_meta.unit, standard_spelling):
                 remedy = format_message("write {unit!r}", standard_spelling)
             else:
-                remedy = format_message("write a VOUnits unit that {unit} can be converted to", value_meta.unit)
+                remedy = format_message("write a VOUnits unit that is compatible with {unit}", value_meta.unit)
             self.raise_bind_error(format_message("{name}: {message}", "IN_UNIT", error), target.text_offset, remedy)
         # descriptors may use other spellings of a unit, but the standard of ADQL asks for those of VOUnits
         standard_unit = units.find_unit_symbol(target_unit) or units.validate_unit(target_unit)

@@ -116,7 +116,7 @@ class JoinBinder(ExpressionBinder, ABC):
         candidates = visible_columns.find_columns(name)
         if len(candidates) > 1:
             message = format_message(
-                "USING ({name}): the {side} side has {count} columns of that name", name.name, side, len(candidates)
+                "USING ({name}): the {side} side has {count} columns with this name", name.name, side, len(candidates)
             )
             self.raise_bind_error(message, node.text_offset, "use ON")
         if not candidates:

@@ -131,7 +131,7 @@ class QueryParser(FromParser):
         if tags[self.token_index] in SET_KEYWORDS and (order_by or offset):
             message = format_message("ORDER BY and OFFSET are not allowed before {word}", tags[self.token_index])
             remedy = format_message(
-                "move them to the end, or put the query before {word} in parentheses", tags[self.token_index]
+                "move them to the end, or enclose the query before {word} in parentheses", tags[self.token_index]
             )
             self.raise_parse_error(message, remedy)
         if not order_by and offset is None and isinstance(body, Query):
@@ -195,7 +195,7 @@ class QueryParser(FromParser):
             return remove_parentheses(query)
         word = str(self.values[self.token_index])
         if is_statement_keyword(word):
-            message = format_message("{word} is not accepted, because only queries are accepted", word.upper())
+            message = format_message("only queries are accepted, not {word}", word.upper())
             self.raise_parse_error(message, "write SELECT; ADQL has no other statement")
         if tag == "WITH":
             self.raise_nested_with()
@@ -269,7 +269,10 @@ class QueryParser(FromParser):
             self.token_index += 1
             items.append(self.parse_select_item())
         if tags[self.token_index] == "INTO":
-            self.raise_parse_error("ADQL has no SELECT INTO", "upload tables and read results through TAP")
+            self.raise_parse_error(
+                "ADQL has no SELECT INTO",
+                "leave out INTO; to query the result again, upload it as a table through TAP",
+            )
         source = self._parse_from_clause(items)
         where = having = None
         group_by: tuple[Expr, ...] = ()
@@ -378,7 +381,7 @@ class QueryParser(FromParser):
         expr = self.parse_operand()
         if self.is_adql_2_0 and not isinstance(expr, ColumnRef):
             self.raise_parse_error(
-                "GROUP BY can contain only columns in ADQL 2.0", "use ADQL 2.1", text_offset=text_offset
+                "in ADQL 2.0, GROUP BY can contain only columns", "use ADQL 2.1", text_offset=text_offset
             )
         return expr
 
@@ -391,7 +394,7 @@ class QueryParser(FromParser):
         is_position = isinstance(expr, Literal) and isinstance(expr.value, int)
         if self.is_adql_2_0 and not is_column_name and not is_position:
             self.raise_parse_error(
-                "ORDER BY can contain only column names and positions in ADQL 2.0",
+                "in ADQL 2.0, ORDER BY can contain only column names and positions",
                 "use ADQL 2.1",
                 text_offset=text_offset,
             )

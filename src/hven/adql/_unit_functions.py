@@ -86,7 +86,7 @@ def _convert_argument_unit(
         factor = units.compute_unit_factor(arg_unit, target_unit)
     except ValueError as error:
         message = format_message("{name}: {message}", node.name.lower(), error)
-        remedy = format_message("give a value in {wanted}, or in a unit that can be converted to it", target_unit)
+        remedy = format_message("give a value in {wanted}, or in a unit that is compatible with {wanted}", target_unit)
         context.raise_bind_error(message, arg.text_offset, remedy)
     if factor == 1.0:
         return arg
@@ -176,7 +176,7 @@ def _convert_width_unit(context: FunctionBindingContext, node: FunctionCall, x: 
     except ValueError as error:
         message = format_message("{name}: {message}", node.name.lower(), error)
         context.raise_bind_error(
-            message, width.text_offset, "give the width in a unit that can be converted to the value's unit"
+            message, width.text_offset, "give the width in a unit that is compatible with the value's unit"
         )
     return _build_scaled_value(width, factor, value_unit)
 

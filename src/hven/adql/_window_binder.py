@@ -142,7 +142,7 @@ class WindowBinder(FunctionBinder, ABC):
             self.mark_literal_fixed(distance)
         if frame.unit == "GROUPS" and not order_items:
             self.raise_bind_error(
-                "GROUPS counts groups of equal rows, but the window has no ORDER BY to form them",
+                "GROUPS counts groups of rows with equal ORDER BY values, but the window has no ORDER BY",
                 frame.text_offset,
                 "add ORDER BY to the window",
             )

@@ -186,7 +186,7 @@ def _bind_standalone_expression(
 ) -> Expr:
     binder = QueryBinder(text, EMPTY_CATALOGUE, functions)
     binder.inline_depth = 1
-    binder.clause = format_message("an expression over single rows")
+    binder.clause = format_message("an expression that reads one row at a time")
     column_lookup = columns if isinstance(columns, ColumnLookup) else ColumnLookup(columns)
     scope = NameScope(VisibleColumns([FromSource(0, column_lookup, None, ())]))
     try:
@@ -287,9 +287,9 @@ class QueryBinder(JoinBinder):
             for order_item in order:
                 if not isinstance(order_item.expr, Literal):
                     self.raise_bind_error(
-                        "ORDER BY after SELECT DISTINCT can use only selected columns",
+                        "with SELECT DISTINCT, ORDER BY can use only selected columns",
                         order_item.text_offset,
-                        "also select the expression",
+                        "add the expression to the select list",
                     )
         del self.ctes[outer_cte_count:]
         return Query(body, order, offset, ctes, text_offset=node.text_offset, text=node.text), outputs
@@ -505,7 +505,7 @@ class QueryBinder(JoinBinder):
                     character_count += len(literal.value)
                 if character_count > MAX_TEXT_BYTES:
                     message = format_message(
-                        "each row would contain literals of more than {most:,} characters", MAX_TEXT_BYTES
+                        "the literals of each row would have more than {most:,} characters in total", MAX_TEXT_BYTES
                     )
                     self.raise_bind_error(message, literal.text_offset, "upload long strings as a table")
 
@@ -584,7 +584,7 @@ class QueryBinder(JoinBinder):
         for source in scope.visible_columns.sources:
             if any(column.hidden for column in source.column_lookup.columns):
                 self.raise_bind_error(
-                    "* selects no column, because all of them are hidden",
+                    "* selects no column, because all columns are hidden",
                     node.text_offset,
                     "name the columns that you want",
                 )
@@ -621,7 +621,7 @@ class QueryBinder(JoinBinder):
         if len(sources) > 1:
             name = ".".join(part.name for part in node.qualifier)
             message = format_message("table {name!r} is ambiguous: FROM names it {count} times", name, len(sources))
-            self.raise_bind_error(message, node.text_offset, "give an alias to each")
+            self.raise_bind_error(message, node.text_offset, "give each table an alias")
         return sources[0]
 
     # --- ORDER BY
@@ -847,8 +847,8 @@ class QueryBinder(JoinBinder):
         catalogue_names = self.catalogue.list_names()
         uploaded_names = [table_name for table_name in catalogue_names if table_name.upper().startswith(upload_prefix)]
         remedy: str = format_message(
-            "write UPLOAD={name},param:{name} and send the file of the table as the part {name!r}, or write "
-            "UPLOAD={name},https://...",
+            "write `UPLOAD={name},param:{name}` and send the table's file as the part {name!r}, or write "
+            "`UPLOAD={name},https://...`",
             name,
         )
         missing_name = f"{UPLOAD_SCHEMA}.{name}"

@@ -529,7 +529,7 @@ class NameScope:
         pending_aliases = [item.alias for item in self.pending_items if isinstance(item, SelectItem) and item.alias]
         if any(_is_alias(ident, alias) for alias in pending_aliases):
             return format_message(
-                "write the expression that {name} stands for; names from the select list are defined only after WHERE",
+                "write the expression that {name} stands for; names from the select list cannot be used here",
                 ident.name,
             )
         if ident.quoted and not same_names and not suggest_spelling(ident.name, column_names):

@@ -56,8 +56,8 @@ def check_body_frame(
         faults.add_error(
             f"{frame_label}.crs: {error}",
             place,
-            "give the code of a frame, such as IAU_2015:49900, or its WKT with an ELLIPSOID (or TRIAXIAL), as "
-            "projinfo prints it",
+            "give the code of a frame, such as IAU_2015:49900, or its WKT with an ELLIPSOID or TRIAXIAL; projinfo "
+            "prints this WKT",
         )
         return refposition
     frame = body_frame.frame
@@ -68,7 +68,7 @@ def check_body_frame(
         remedy = (
             hint or "ignore this warning if you defined the body yourself; Hven takes the name of the body from the WKT"
         )
-        faults.add_warning(f"{frame_label}.crs: the size and shape of the body are not known: {body!r}", place, remedy)
+        faults.add_warning(f"{frame_label}.crs: Hven does not know the size and shape of {body!r}", place, remedy)
     other_bodies = {"refposition": refposition, "target_name": constants_by_column.get("target_name")}
     for key, other_body in other_bodies.items():
         if other_body is None:
@@ -95,16 +95,16 @@ def check_body_frame(
     if frame.graphic and frame.flattening > 0.0:
         max_difference_degrees = np.degrees(frame.flattening)  # of tan(graphic) (c/a)^2 = tan(centric)
         faults.add_warning(
-            f"{frame_label}.crs: the latitudes are planetographic, and differ by up to {max_difference_degrees:.2f} "
-            "degrees from the planetocentric latitudes that regions and the EPN-TAP frame 'body' use",
+            f"{frame_label}.crs: the latitudes are planetographic, but regions and the EPN-TAP frame 'body' use "
+            f"planetocentric latitudes; the two differ by up to {max_difference_degrees:.2f} degrees",
             place,
             f"convert the latitudes under `map` with planetocentric(lat, {body!r})",
         )
     if frame.west:
         faults.add_warning(
             (
-                f"{frame_label}.crs: the longitudes increase to the west, but those of regions and EPN-TAP increase "
-                "to the east"
+                f"{frame_label}.crs: the longitudes increase to the west, but in regions and in EPN-TAP, longitudes "
+                "increase to the east"
             ),
             place,
             (

@@ -40,7 +40,7 @@ def expand_derived_link(
     for key in ("semantics", "from", "where"):
         if key in link_fields:
             faults.add_error(
-                f"{key_path}.{key}: `derived` already sets it", link_fields.places[key], "remove one of them"
+                f"{key_path}.{key}: `derived` already sets this key", link_fields.places[key], "remove one of the two"
             )
             return
     shared_columns = [str(column_name) for column_name in derived_fields["by"]]

@@ -136,7 +136,7 @@ def build_undated_embargo_rule(policy: EmbargoPolicy) -> ValidationRule:
         condition=f'"{policy.column}" IS NOT NULL',
         severity="warning",
         message=(
-            f"embargo without a date: neither {policy.column} nor {policy.start_expression} gives a date, so the "
+            f"embargo without a date: neither `{policy.column}` nor `{policy.start_expression}` gives a date, so the "
             "row stays closed"
         ),
         place=policy.place,

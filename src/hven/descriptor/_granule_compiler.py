@@ -164,7 +164,7 @@ class GranuleCompiler:
             if reference_place is not None:
                 faults.add_error(
                     f"{key_path}: these columns depend on each other in a cycle: "
-                    f"{' needs '.join('target.' + step for step in cycle)}",
+                    f"{' -> '.join('target.' + step for step in cycle)}",
                     reference_place,
                 )
             raise FaultReportedError
@@ -356,8 +356,8 @@ class GranuleCompiler:
                     names.faults.add_error(
                         f"{key_path}: {{{part.expression_text}:{part.format_spec}}} needs a timestamp, not {meta.type}",
                         template.locate_character(part.offset),
-                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}} for a Julian date, or "
-                        "use FROM_MJD for a modified Julian date, or parse_time for text",
+                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}} for a Julian date; use "
+                        "FROM_MJD for a modified Julian date, and parse_time for text",
                     )
                     raise FaultReportedError
                 parts.append(expression_trees.build_time_format_expression(tree, part.format_spec))
@@ -429,9 +429,9 @@ class GranuleCompiler:
                 faults.add_error(
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
-                    "correct the unit, or convert the value in an expression; if the expression already multiplies a "
-                    "value x by a conversion factor, write without_unit(x) instead of x; Hven then assumes that the "
-                    f"result of the expression is in {column.unit}",
+                    "correct the unit, or convert the value in an expression; if the expression already multiplies x "
+                    "by a conversion factor, write without_unit(x) instead of x (Hven then assumes that the result "
+                    f"is in {column.unit})",
                 )
                 raise FaultReportedError
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)
@@ -468,15 +468,14 @@ class GranuleCompiler:
         """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""
         node = find_manual_conversion(tree, source_unit, target_unit)
         if node is not None:
+            operation = node.op
             if isinstance(node.right, Literal):
-                number = node.right.value
-            else:
-                number = ""
+                operation = f"{node.op} {node.right.value}"
             self.expression_names.faults.add_warning(
-                f"{key_path}: the value is in {source_unit}, and Hven converts it to {target_unit}; {node.op} "
-                f"{number} would convert it twice",
+                f"{key_path}: Hven already converts the value from {source_unit} to {target_unit}; "
+                f"`{operation}` would convert it twice",
                 place,
-                f"remove {node.op} {number}",
+                f"remove `{operation}`",
             )
 
     def _record_copy_or_conversion(

@@ -598,7 +598,7 @@ def _read_files_table(
         faults.add_error(
             f"tables.{files.table.name}: `files` creates a table with this name",
             fields.places["files"],
-            "rename the table that `files` does not create",
+            "give the table under `tables` another name",
         )
     return files
 
@@ -657,7 +657,7 @@ def _warn_missing_keys(name: LocatedYamlScalar, fields: LocatedKeyValues, faults
     if "tables" not in fields.places and "files" not in fields.places:
         faults.add_warning("the collection has no tables", name.place, "add 'tables', or 'files'")
     if "title" not in fields.places:
-        faults.add_warning("the collection has no title", name.place, "add 'title', one line for readers")
+        faults.add_warning("the collection has no title", name.place, "add a 'title' of one line for readers")
 
 
 def _format_contact(contact: Person | None) -> str | None:
@@ -750,7 +750,7 @@ def _read_let_constants(fields: LocatedKeyValues, faults: FaultCollector) -> dic
         yaml_reading = detect_misleading_retyping(value)
         if yaml_reading is not None:
             faults.add_error(
-                f"let.{key}: YAML reads {value} as {yaml_reading}", value.place, f'write "{value}" in quotes'
+                f"let.{key}: YAML reads `{value}` as {yaml_reading}", value.place, f'write "{value}" in quotes'
             )
         constants[str(key)] = to_python_value(value)
     return constants

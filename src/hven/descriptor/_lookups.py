@@ -369,7 +369,7 @@ def _read_written_keys(
             keys.append(_parse_number(key))
         else:
             faults.add_error(
-                f"{key_path}.values: the key {str(key)!r} is compared with a number",
+                f"{key_path}.values: the key {str(key)!r} must be a number, because 'from' gives numbers",
                 key.place,
                 "write a number, or CAST(x AS VARCHAR) under 'from'",
             )
@@ -459,7 +459,7 @@ class _LookupTableReader:
         for position, (role, name) in enumerate(roles):
             if name is None and len(names) <= position:
                 self._add_error(
-                    f".table has only {len(names)} columns", "add a column; a lookup needs a key and a value"
+                    f".table has too few columns ({len(names)})", "add a column; a lookup needs a key and a value"
                 )
                 return None
             if name is None:

@@ -146,7 +146,7 @@ def _find_included_file(
     resolved_path = path.resolve()
     if resolved_path in {including_path.resolve() for including_path in include_chain}:
         cycle = " -> ".join(step.name for step in (*include_chain, path))
-        faults.add_error(f"{include} includes itself", include.place, cycle)
+        faults.add_error(f"{include} includes itself ({cycle})", include.place, "remove one of these includes")
         return None
     is_allowed = any(resolved_path.is_relative_to(root.resolve()) for root in settings.allowed_directories)
     if not is_allowed or path.suffix not in DESCRIPTOR_EXTENSIONS:
@@ -662,8 +662,8 @@ def _add_loop_entries(
             f"{key_path}{key}.{name} is defined twice",
             name.place,
             (
-                f"change one of the two names (the first one is in {first_place}), for example with the placeholder "
-                "{...} of the loop"
+                f"change one of the two names (the first one is in {first_place}); in a loop, write its placeholder "
+                "{...} in the name"
             ),
         )
     result[key] = LocatedYamlMap(joined_entries, existing_entries.place)
@@ -690,9 +690,9 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
         lists[str(name)] = [str(item) for item in values]
     lengths = {len(values) for values in lists.values()}
     if len(lengths) > 1:
-        counts = ", ".join(f"{name} has {len(values)}" for name, values in lists.items())
+        counts = ", ".join(f"{name}: {len(values)}" for name, values in lists.items())
         faults.add_error(
-            f"{key_path}for.each: lists that are read together must have the same length, but {counts}", each.place
+            f"{key_path}for.each: lists that are read together must have the same length ({counts})", each.place
         )
         return []
     round_count = max(lengths)

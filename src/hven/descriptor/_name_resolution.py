@@ -211,14 +211,14 @@ class ExpressionNameResolver:
             return self.derive_expression_meta(arg, text, key_path).unit
 
         for name, node, converted_unit, expected_unit in find_argument_conversions(tree, find_unit):
-            number: Any = ""
+            operation = node.op
             if isinstance(node.right, Literal):
-                number = node.right.value
+                operation = f"{node.op} {node.right.value}"
             message = (
-                f"{key_path}: {name} expects {expected_unit} and converts {converted_unit} to it; {node.op} "
-                f"{number} would convert it twice"
+                f"{key_path}: {name} already converts {converted_unit} to {expected_unit}; "
+                f"`{operation}` would convert the value twice"
             )
-            self.faults.add_warning(message, text.locate_character(node.text_offset), f"remove {node.op} {number}")
+            self.faults.add_warning(message, text.locate_character(node.text_offset), f"remove `{operation}`")
         return tree, value_meta
 
     def bind_condition_text(
@@ -280,7 +280,7 @@ class ExpressionNameResolver:
         tree = transform_tree(tree, expand_node)
         if sum(1 for _ in walk_tree(tree)) > expression_trees.MAX_EXPRESSION_NODES:
             self.faults.add_error(
-                f"{key_path}: with all names replaced, the expression has more than "
+                f"{key_path}: after Hven has replaced all names, the expression has more than "
                 f"{expression_trees.MAX_EXPRESSION_NODES:,} parts",
                 text.place,
                 "simplify the expressions under 'let'",
@@ -415,7 +415,7 @@ class ExpressionNameResolver:
         if target_columns:
             known_names += [f"target.{target_name}" for target_name in target_columns.settings_by_column]
         hint = suggest_spelling(f"{prefix}.{name}", known_names)
-        self.faults.add_error(f"{key_path}: there is no {prefix}.{name}", place, hint)
+        self.faults.add_error(f"{key_path}: there is no '{prefix}.{name}'", place, hint)
         raise FaultReportedError
 
     def find_collection_value(self, key: str) -> str | None:

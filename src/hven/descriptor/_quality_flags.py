@@ -93,7 +93,7 @@ def _list_rules_by_bit(
         if first_rule != name:
             unused_bit = next(number for number in range(MAX_FLAG_BIT + 1) if number not in used_bits)
             faults.add_error(
-                f"{key_path}.rules.{name}: {first_rule} already uses bit {bit}",
+                f"{key_path}.rules.{name}: the rule {first_rule!r} already uses bit {bit}",
                 rule.places["flag"],
                 f"choose a bit that no rule uses, such as `flag: {unused_bit}`",
             )
@@ -114,11 +114,11 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path} lacks the key 'if'",
             rule_fields.place,
-            "write the condition, or, if the rows already have flags, write `flags: {given: true}`",
+            "write the condition; if the rows already have flags, write `flags: {given: true}` instead",
         )
     if rule_fields.get("severity") == "error":
         faults.add_error(
-            f"{key_path}: Hven rejects the rows that break this rule, so they cannot have a flag",
+            f"{key_path}: Hven rejects rows that break this rule, so these rows cannot have a flag",
             rule_fields.places.get("severity", rule_fields.place),
             "write `severity: warning`, or remove 'flag'",
         )
@@ -126,7 +126,7 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path}: this check compares rows with each other, so it cannot set a flag",
             rule_fields.places["flag"],
-            "remove 'flag'; without it, Hven rejects or counts such rows",
+            "remove 'flag'; Hven then rejects or counts the rows that break the rule",
         )
 
 
@@ -169,7 +169,7 @@ def _choose_flags_column_type(
         message = f"{key_path}.flags: the column {name} is {column.type}, which has no bits"
         faults.add_error(message, place, "write `type: int32`, or `type: int64`")
     elif highest_bit > _MAX_BITS_BY_DATATYPE[column.type.datatype]:
-        faults.add_error(f"{key_path}.flags: {column.type} has no bit {highest_bit}", place, "type: int64")
+        faults.add_error(f"{key_path}.flags: {column.type} has no bit {highest_bit}", place, "write `type: int64`")
     return column
 
 

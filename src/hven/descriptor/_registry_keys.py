@@ -56,7 +56,7 @@ VALUE_PATTERNS = {  # key -> how it must look to stand in a record
     "licence_url": r"https?://[a-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?",
 }
 MISSING_KEY_REASONS = {  # key -> what its lack means
-    "description": "readers do not learn what it is",
+    "description": "readers do not learn what it contains",
     "subjects": "nobody can find it by its subject",
     "creators": "its authors are not named",
     "licence": "nobody knows how it may be used",
@@ -300,7 +300,7 @@ def _warn_missing_metadata(fields: LocatedKeyValues, settings: Settings, faults:
     place = fields.places["registry"]
     for key, reason in MISSING_KEY_REASONS.items():
         if key not in fields.places:
-            faults.add_warning(f"registry: the collection has no {key}: {reason}", place, f"add '{key}'")
+            faults.add_warning(f"registry: the collection has no {key}, so {reason}", place, f"add '{key}'")
     for key, form in VALUE_PATTERNS.items():
         if key in fields and not re.fullmatch(form, fields[key].strip(), re.IGNORECASE):
             faults.add_warning(

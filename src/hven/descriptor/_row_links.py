@@ -72,7 +72,9 @@ def read_row_links(
             continue
         if "series" in item:  # which their faces lead to
             for key in item.keys() - {"series"}:
-                faults.add_error(f"{where}.{key}: `series` already sets it", item.places[key], "remove one of them")
+                faults.add_error(
+                    f"{where}.{key}: `series` already sets this key", item.places[key], "remove one of the two"
+                )
             continue
         name = key_path.partition(".")[2]
         link_entries = (
@@ -169,8 +171,8 @@ def _read_row_link(
             f"{key_path}: a link needs exactly one of 'text', 'file' and 'service'",
             link_fields.place,
             (
-                "write `text` with an address, `file` with the path of a file of the collection, or `service` with a "
-                "service that takes values from the row"
+                "write `text` with an address, `file` with the path of one of the collection's files, or `service` "
+                "with a service that takes values from the row"
             ),
         )
     if "file" in link_fields and not collection_context.publishes_files:
@@ -313,7 +315,7 @@ def _read_vocabulary_term(term: LocatedYamlScalar, vocabulary: str, message_star
     if word not in terms:
         hint = (
             suggest_spelling(word, terms)
-            or f"use one of {', '.join(terms)}; or the whole address of a word of another vocabulary"
+            or f"use one of {', '.join(terms)}; or give the full address of a word from another vocabulary"
         )
         faults.add_error(f"{message_start} {text!r}", term.place, hint)
     return f"#{word}"
@@ -367,7 +369,9 @@ class LinkExpressionParser:
                 if site_key not in SITE_KEYS:
                     hint = f"use one of {', '.join('site.' + key for key in SITE_KEYS)}"
                     faults.add_error(
-                        f"{key_path}: there is no {part.expression_text}", template.locate_character(part.offset), hint
+                        f"{key_path}: there is no '{part.expression_text}'",
+                        template.locate_character(part.offset),
+                        hint,
                     )
                 # the address of the site is that at which it is asked
                 parts.append(

@@ -219,4 +219,4 @@ def check_template(
             faults.add_error(message, place, suggest_spelling(key_name, target_names))
         elif prefix == "site" and key_name not in SITE_KEYS:
             site_names = ", ".join(f"site.{key}" for key in SITE_KEYS)
-            faults.add_error(f"{key_path}: there is no {part.expression_text}", place, f"use one of {site_names}")
+            faults.add_error(f"{key_path}: there is no '{part.expression_text}'", place, f"use one of {site_names}")

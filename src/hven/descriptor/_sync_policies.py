@@ -50,7 +50,7 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
     """
     if not isinstance(value, LocatedYamlScalar) or value.is_null:
         faults.add_error(
-            f"{key_path} must be a length of time, not {describe_value(value)}", value.place, "write 2 d, 1 h or 30 min"
+            f"{key_path} must be a duration, not {describe_value(value)}", value.place, "write 2 d, 1 h or 30 min"
         )
         return None
     if _NUMBER_PATTERN.fullmatch(value):
@@ -59,7 +59,7 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
         faults.add_error(
             f"{key_path}: {str(value)!r} has no unit",
             value.place,
-            f"add one of {UNIT_LIST_TEXT}: {str(value).strip()} h",
+            f"add a unit ({UNIT_LIST_TEXT}): {str(value).strip()} h",
         )
         return None
     match = _DURATION_PATTERN.fullmatch(value)
@@ -126,7 +126,7 @@ def read_sync_policy(
         faults.add_error(
             f"{where}: 'overlap' has no effect without a watermark",
             sync_fields.places["overlap"],
-            "remove it, or give 'watermark'; without a watermark, Hven reads everything each time",
+            "remove 'overlap', or give 'watermark'; without a watermark, Hven reads everything each time",
         )
     if isinstance(deletions, str):
         deletion_method = deletions
@@ -135,8 +135,8 @@ def read_sync_policy(
     if deletion_method in {"none", "column"} and watermark is None and "deletions" in sync_fields.places:
         faults.add_warning(
             (
-                f"{where}: 'deletions' has no effect without a watermark: Hven reads everything, and removes rows that "
-                "have disappeared"
+                f"{where}: 'deletions' has no effect without a watermark, because Hven then reads everything and "
+                "removes rows that have disappeared"
             ),
             sync_fields.places["deletions"],
             "give 'watermark', or remove 'deletions'",
@@ -164,11 +164,11 @@ def read_sync_policy(
         and any(find_kind_traits(kind).is_read_from_watermark for kind in source_kinds)
     ):
         faults.add_warning(
-            f"{where}: an edit that leaves the watermark unchanged is found only when Hven reads everything; 'full', "
-            "which sets how often Hven does that, is missing",
+            f"{where}: 'full' is missing; it sets how often Hven reads everything to find edits that leave the "
+            "watermark unchanged",
             sync_fields.places["watermark"],
-            "write `full: 7 d`, or, on PostgreSQL, `deletions: blocks`, which finds every edit; if every write changes "
-            "the watermark, write `full: never`",
+            "write `full: 7 d`, or `full: never` if every write changes the watermark; on PostgreSQL, you can write "
+            "`deletions: blocks` instead to find every edit",
         )
     guard = sync_fields.get("guard", {})
     return SyncPolicy(
@@ -217,7 +217,7 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
                 suggest_spelling(zone, time_zones) or "write a name such as Europe/Vienna or UTC",
             )
         if cron is None:
-            faults.add_warning("sync.zone has no effect without 'cron'", zone.place, "remove it")
+            faults.add_warning("sync.zone has no effect without 'cron'", zone.place, "remove 'zone'")
     if sync_fields.get("every") == 0:
         faults.add_error("sync.every is zero", sync_fields.places["every"], "write `every: 1 h`")
         return None

@@ -137,7 +137,7 @@ SELECT s.id, p.id FROM stars AS s, photometry AS p ORDER BY id
 
 --# ORDER BY something else after DISTINCT
 SELECT DISTINCT ra FROM stars ORDER BY dec
---! line 1, column 40: ORDER BY after SELECT DISTINCT can use only selected columns; also select the expression
+--! line 1, column 40: with SELECT DISTINCT, ORDER BY can use only selected columns; add the expression to the select list
 
 --# ORDER BY something else after UNION
 SELECT ra FROM stars UNION SELECT flux FROM photometry ORDER BY dec
@@ -173,7 +173,7 @@ SELECT * FROM stars AS s, (SELECT flux FROM photometry WHERE photometry.id = s.i
 
 --# IN_UNIT to something else
 SELECT IN_UNIT(ra, 'kg') FROM stars
---! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg; write a VOUnits unit that deg can be converted to
+--! line 1, column 20: IN_UNIT: deg cannot be converted to kg: rad is not kg; write a VOUnits unit that is compatible with deg
 
 --# IN_UNIT of nothing
 SELECT IN_UNIT(id, 'deg') FROM stars
@@ -181,7 +181,7 @@ SELECT IN_UNIT(id, 'deg') FROM stars
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars
---! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip'; did you mean 'pc'? (character 1); write a VOUnits unit that deg can be converted to
+--! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip'; did you mean 'pc'? (character 1); write a VOUnits unit that is compatible with deg
 
 --# CAST of a geometry
 SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars
@@ -237,7 +237,7 @@ SELECT * FROM stars LEFT JOIN photometry USING (ra)
 
 --# alias in WHERE
 SELECT rmag - 0.5 AS m FROM stars WHERE m < 3
---! line 1, column 41: no column 'm' in sky.stars; write the expression that m stands for; names from the select list are defined only after WHERE
+--! line 1, column 41: no column 'm' in sky.stars; write the expression that m stands for; names from the select list cannot be used here
 
 --# a string in double quotes
 SELECT id FROM stars WHERE name = "M31"

@@ -390,7 +390,7 @@ SELECT ra FROM stars WHERE ra > 10 AND
 
 --# 99
 SELECT ra FROM (SELECT ra FROM stars)
---! line 1, column 38: a subquery in FROM needs a name; write AS and a name after it: (SELECT ...) AS t
+--! line 1, column 38: a subquery in FROM needs a name; write AS and a name after the subquery: (SELECT ...) AS t
 
 --# 100
 SELECT ra FROM stars LEFT JOIN photometry WHERE stars.id = photometry.id
@@ -410,7 +410,7 @@ SELECT ra FROM stars UNION SELECT ra, dec FROM stars
 
 --# 104
 SELECT ra FROM stars ORDER BY ra UNION SELECT ra FROM stars
---! line 1, column 34: ORDER BY and OFFSET are not allowed before UNION; move them to the end, or put the query before UNION in parentheses
+--! line 1, column 34: ORDER BY and OFFSET are not allowed before UNION; move them to the end, or enclose the query before UNION in parentheses
 
 --# 105
 SELET ra FROM stars
@@ -426,23 +426,23 @@ SELECT ra FROM stars WERE ra > 3
 
 --# 108
 INSERT INTO stars VALUES (1)
---! line 1, column 1: INSERT is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
+--! line 1, column 1: only queries are accepted, not INSERT; write SELECT; ADQL has no other statement
 
 --# 109
 DROP TABLE stars
---! line 1, column 1: DROP is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
+--! line 1, column 1: only queries are accepted, not DROP; write SELECT; ADQL has no other statement
 
 --# 110
 UPDATE stars SET ra = 1
---! line 1, column 1: UPDATE is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
+--! line 1, column 1: only queries are accepted, not UPDATE; write SELECT; ADQL has no other statement
 
 --# 111
 EXPLAIN SELECT ra FROM stars
---! line 1, column 1: EXPLAIN is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
+--! line 1, column 1: only queries are accepted, not EXPLAIN; write SELECT; ADQL has no other statement
 
 --# 112
 SELECT ra INTO x FROM stars
---! line 1, column 11: ADQL has no SELECT INTO; upload tables and read results through TAP
+--! line 1, column 11: ADQL has no SELECT INTO; leave out INTO; to query the result again, upload it as a table through TAP
 
 --# 113
 SELECT ra FROM stars WHERE ra > :limit
@@ -574,7 +574,7 @@ SELECT AREA(ra) FROM stars
 
 --# 145
 SELECT IN_UNIT(ra, 'parsec') FROM stars
---! line 1, column 20: IN_UNIT: deg cannot be converted to pc: rad is not m; write a VOUnits unit that deg can be converted to
+--! line 1, column 20: IN_UNIT: deg cannot be converted to pc: rad is not m; write a VOUnits unit that is compatible with deg
 
 --# 146
 SELECT IN_UNIT(id, 'm') FROM stars

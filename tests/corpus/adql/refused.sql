@@ -38,7 +38,7 @@ SELECT a FROM t; SELECT b FROM t
 
 --# another statement
 DROP TABLE t
---! line 1, column 1: DROP is not accepted, because only queries are accepted; write SELECT; ADQL has no other statement
+--! line 1, column 1: only queries are accepted, not DROP; write SELECT; ADQL has no other statement
 
 --# LIMIT
 SELECT a FROM t LIMIT 10
@@ -78,7 +78,7 @@ SELECT a FROM table
 
 --# function name as a column
 SELECT abs FROM t
---! line 1, column 8: abs is an ADQL function; its arguments in parentheses are missing; write ABS(...), or "abs" if you mean a column of that name
+--! line 1, column 8: abs is an ADQL function and needs arguments in parentheses; write ABS(...), or "abs" if you mean a column of that name
 
 --# name with underscore
 SELECT _a FROM t
@@ -166,7 +166,7 @@ SELECT 1e999 FROM t
 
 --# derived table without name
 SELECT a FROM (SELECT a FROM t)
---! line 1, column 32: a subquery in FROM needs a name; write AS and a name after it: (SELECT ...) AS t
+--! line 1, column 32: a subquery in FROM needs a name; write AS and a name after the subquery: (SELECT ...) AS t
 
 --# JOIN without table
 SELECT a FROM t JOIN
@@ -278,7 +278,7 @@ SELECT a FROM (WITH x AS (SELECT a FROM t) SELECT a FROM x) AS d
 
 --# ORDER BY before UNION
 SELECT a FROM t ORDER BY a UNION SELECT a FROM u
---! line 1, column 28: ORDER BY and OFFSET are not allowed before UNION; move them to the end, or put the query before UNION in parentheses
+--! line 1, column 28: ORDER BY and OFFSET are not allowed before UNION; move them to the end, or enclose the query before UNION in parentheses
 
 --# parenthesis not closed
 SELECT (a + 1 FROM t

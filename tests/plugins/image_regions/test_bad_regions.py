@@ -172,7 +172,7 @@ def test_a_frame_of_an_unknown_body_is_told_in_the_report(tmp_path):
     with vulcan(tmp_path, wkt) as site:
         report = ingest_collection(site, "spots")
     assert (
-        "place.crs: the size and shape of the body are not known: 'Vulcan'; ignore this warning if you defined the body yourself"
+        "place.crs: Hven does not know the size and shape of 'Vulcan'; ignore this warning if you defined the body yourself"
         in report.format_text()
     )
     assert report.row_count == 1

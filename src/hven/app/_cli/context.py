@@ -69,7 +69,7 @@ def _find_site_directory(given_directory: str | None) -> Path:
         if (directory / SITE_FILE).is_file():
             return directory
     raise UsageError(
-        f"neither this directory nor one above it has a {SITE_FILE}",
+        f"neither this directory nor any directory above it contains {SITE_FILE}",
         remedy="give --site DIR, or create a site with: hven init DIR",
     )
 

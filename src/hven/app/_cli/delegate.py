@@ -56,7 +56,7 @@ def add_delegation(
         )
     for warning in warnings:
         print(f"warning: {warning}")
-    condition_text = f" where {row_condition}" if row_condition else ""
+    condition_text = f" where `{row_condition}`" if row_condition else ""
     print(f"{grant.id}: {account} sees the rows of {row_owner}{condition_text} until {end_text}")
 
 

@@ -91,11 +91,11 @@ def prepare(
     )
     if preparation_result.left:
         print(
-            f"{preparation_result.left:,} more files have no pictures, because the limit files.pictures in hven.toml "
+            f"{preparation_result.left:,} more files have no pictures, because the limit `files.pictures` in hven.toml "
             "has been reached"
         )
     for path, reason in preparation_result.failed.items():
-        print(f"failed: {path}: {reason}")
+        print(f"could not prepare {path}: {reason}")
 
 
 def _stop_preparation_jobs(site: Site, collection: str) -> None:

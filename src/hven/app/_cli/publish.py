@@ -232,8 +232,8 @@ def rollback(
     sync_command = format_command(context, "sync", held_name)
     resume_command = format_command(context, "schedule resume", held_name)
     print(
-        f"{held_name} stays in this state ({schedule_text}). To publish new rows now, run {sync_command}; "
-        f"to end only the hold, run {resume_command}"
+        f"{held_name} stays in this state; {schedule_text}. To publish new rows now, run: {sync_command}\n"
+        f"To release the state without publishing now, run: {resume_command}"
     )
 
 
@@ -324,7 +324,7 @@ def remove(
     else:
         rollback_command = format_command(context, "rollback", name)
         purge_command = format_command(context, "remove", name, "--purge")
-        print(f"the data is kept; to publish it again, run: {rollback_command}; to delete it, run: {purge_command}")
+        print(f"the data is kept; to publish it again, run: {rollback_command}\nto delete it, run: {purge_command}")
 
 
 def _delete_product_files(site: Site, name: str) -> None:

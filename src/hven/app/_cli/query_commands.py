@@ -96,7 +96,10 @@ def query(
     if as_of is not None and url is not None:
         raise UsageError(
             "--as-of cannot be combined with --url",
-            remedy="leave out --as-of; if the service is another Hven site, send it the TAP parameter ASOF yourself",
+            remedy=(
+                "leave out --as-of; to query an earlier state of another Hven site, use a TAP client that can send the "
+                "parameter ASOF"
+            ),
         )
     if account is not None and (is_public or url is not None):
         raise UsageError("--as cannot be combined with --public or --url", remedy="leave out --public and --url")
@@ -217,8 +220,12 @@ def _choose_format_by_extension(output: Path | None) -> str:
     formats_by_extension |= FORMAT_EXTENSIONS
     if extension not in formats_by_extension:
         format_names = sorted(set(formats_by_extension.values()))
+        if output.suffix:
+            message = f"{output}: no format has the extension {output.suffix}"
+        else:
+            message = f"{output} has no extension, so Hven cannot choose a format"
         raise UsageError(
-            f"{output}: no format has the extension {output.suffix or '(none)'}",
+            message,
             remedy=f"set --format to one of {', '.join(format_names)}",
         )
     return formats_by_extension[extension]

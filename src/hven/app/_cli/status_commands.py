@@ -262,13 +262,13 @@ def _print_sync_problems(collections: Iterable[CollectionStatus]) -> None:
     for collection in collections:
         if collection.failures:
             if collection.timing is None:
-                failure_text = f"the last run ({format_time(collection.ended or collection.started)})"
+                failure_text = f"last run {format_time(collection.ended or collection.started)}"
             else:
-                failure_text = f"consecutive failures {collection.failures}"
-            print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'the run was stopped'}")
+                failure_text = f"failures in a row: {collection.failures}"
+            print(f"failed: {collection.collection} ({failure_text}): {collection.message or 'the run was stopped'}")
         if collection.held or collection.paused:
             since = format_time(collection.held or collection.paused)
-            print(f"{collection.state}: {collection.collection}, since {since}: {collection.reason}")
+            print(f"{collection.state}: {collection.collection} (since {since}): {collection.reason}")
 
 
 def _format_elapsed_time(timestamp: str | None) -> str:

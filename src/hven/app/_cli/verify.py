@@ -96,13 +96,12 @@ def _print_verification_results(
         print(damage.owner_message)
     for verification in unverified_snapshots:
         print(
-            f"unknown: {verification.table} {verification.snapshot} was written without checksums; the next ingest "
-            "writes them"
+            f"unknown: {verification.table} {verification.snapshot} has no checksums; the next ingest writes checksums"
         )
     if database_snapshot_count:
         print(
-            f"{database_snapshot_count} snapshots are in a database; verify them with its own tools "
-            "(pg_amcheck, data checksums)"
+            f"{database_snapshot_count} snapshots are in a database; use the database's own tools to verify these "
+            "snapshots (pg_amcheck, data checksums)"
         )
     intact_count = len(verifications) - len(damaged_snapshots) - len(unverified_snapshots)
     size_text = format_size(sum(verification.bytes for verification in verifications))

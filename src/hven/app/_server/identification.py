@@ -355,8 +355,8 @@ class RequestAuthenticator:
         is_proxy = address is not None and any(address in network for network in self._proxies)
         if header_count != 1 or not is_proxy:
             log.warning(
-                "ignored the header %s from %s, because this address is not in login.proxies or sent the header "
-                "several times",
+                "ignored the header %s from %s: the address is not in login.proxies, or the request contains the "
+                "header several times",
                 header_name,
                 address,
             )
