@@ -615,7 +615,7 @@ def test_a_package_says_which_files_a_kind_of_source_reads(tmp_path: Path) -> No
             '"Night Sky",',
             "cannot be loaded: ValueError: a plug-in package cannot be called 'Night Sky'",
         ),
-        ('"night_sky",', '"{other}",', "two plug-in packages are called"),
+        ('"night_sky",', '"{other}",', "two plug-in packages have the name"),
         ('"hven_airmass"', '"hven_nowhere"', "cannot be loaded: ModuleNotFoundError"),
     ],
 )

@@ -46,8 +46,8 @@ BAD = {  # what the function does at a row, and how it is told
     "killed": ("        os.kill(os.getpid(), 9)\n", ["the process ended with SIGKILL", "in row 17"]),
     "bomb": ("        [bytearray(2**26) for _ in range(1000)]\n", ["the Python code needed more than 536,870,912 bytes of memory (python.memory in hven.toml)", "in row 17"]),
     "array": ("        __import__('numpy').ones(2**28)\n", ["the Python code needed more than 536,870,912 bytes of memory", "in row 17"]),
-    "list": ("        return [1.0] * len(v)\n", ["the function f returned list, not an Arrow array"]),
-    "short": ("        return v[1:]\n", ["the function f returned 19 values for 20 rows"]),
+    "list": ("        return [1.0] * len(v)\n", ["the function 'f' returned the type 'list', not an Arrow array"]),
+    "short": ("        return v[1:]\n", ["the function 'f' returned 19 values for 20 rows"]),
 }  # fmt: skip
 
 

@@ -149,7 +149,7 @@ def test_circles_are_refused_with_their_place(site):
     [fault] = caught.value.faults
     assert (
         fault.message
-        == "tables are made from each other: raw.targets from summary.joint from summary.bright from raw.targets"
+        == "tables depend on each other: raw.targets -> summary.joint -> summary.bright -> raw.targets"
     )
     assert (fault.place.line, fault.place.column) == (6, 13)
     assert rows(site, "SELECT COUNT(*) AS n FROM raw.targets") == [{"n": 2}]

@@ -134,7 +134,8 @@ def test_check_refuses_what_the_ingest_will_refuse(tmp_path, bad, limit):
     assert bool(errors) is refused
     if refused:
         assert errors[0]["message"].startswith(
-            f"stars.main: {bad} of the first 10 rows would be rejected, more than max_rejects ({limit:g})"
+            f"stars.main: nothing would be published, because {bad} of the first 10 rows would be rejected, "
+            f"more than max_rejects ({limit:g})"
         )
         assert "a.csv row 1: ud = -1.0" in errors[0]["message"]
 

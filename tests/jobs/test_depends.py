@@ -182,7 +182,7 @@ def test_only_jobs_of_ones_own_can_be_waited_for(site: Site, desk: JobService) -
 
 def test_it_can_be_changed_while_it_is_pending_only(site: Site, desk: JobService) -> None:
     first, job = create_job(desk, run=False), create_job(desk)
-    with pytest.raises(ConflictError, match="only while it is PENDING"):
+    with pytest.raises(ConflictError, match="only while the job is PENDING"):
         desk.change_job(job, collect_params([("DEPENDS_ON", first.id)]), HERE)
 
 

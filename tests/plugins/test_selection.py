@@ -124,8 +124,8 @@ def test_a_key_that_only_packages_use_names_them(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(plugins, "list_installed_packages", lambda: ())
     [fault] = list_faults()
     assert fault == (
-        "collections/reports/reports.yaml:4:22: files.writers has no effect, because no plug-in package that uses it is "
-        "installed; remove the key, or install a package that uses it"
+        "collections/reports/reports.yaml:4:22: no installed plug-in package uses files.writers, so this key has "
+        "no effect; remove the key, or install a package that uses it"
     )
 
 

@@ -40,7 +40,7 @@ def count_unpacked_parquet_bytes(file: BinaryIO) -> int:
     length_bytes = os.pread(handle, 4, max(size - 8, 0)).ljust(4, b"\0")
     length = struct.unpack("<I", length_bytes)[0]
     if length > min(MAX_FOOTER_BYTES, size - 12):
-        raise SourceError(f"the file is not a readable Parquet file: its footer would have {length:,} bytes")
+        raise SourceError(f"the file is not a readable Parquet file: its footer would be {length:,} bytes long")
     try:
         footer = _ThriftBuffer(os.pread(handle, length, size - 8 - length))
         groups = _read_thrift_struct(footer, 0).get(4, [])

@@ -161,7 +161,7 @@ def _copy_snapshot(
     if snapshot.rows != total_rows:
         target.remove_snapshot(snapshot)
         raise StorageError(
-            f"{name} has {total_rows:,} rows, but only {snapshot.rows:,} arrived in {target.name}",
+            f"{name} has {total_rows:,} rows, but only {snapshot.rows:,} arrived in the engine {target.name!r}",
             remedy="check the disk for faults, and report the problem; nothing was changed",
         )
     return snapshot

@@ -119,7 +119,7 @@ def sort_tables_by_dependency(
         if cycle:
             query_places = (source.place for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS)
             place = next(query_places, spec.place)
-            message = f"tables are made from each other: {' from '.join(cycle)}"
+            message = f"tables depend on each other: {' -> '.join(cycle)}"
             faults.append(Fault(message=message, place=place, remedy="change the query of one of these tables"))
     if faults:
         raise DescriptorError(faults)

@@ -733,8 +733,8 @@ class CollectionRun:
         reject_summaries = [table.summarize_rejects() for table in self.report.tables.values()]
         reject_text = "".join(f"; {summary}" for summary in reject_summaries if summary)
         raise DataError(
-            f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed: "
-            f"{first_failure.name}: {first_failure.message}{reject_text}",
+            f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed, "
+            f"first {str(first_failure.name)!r}: {first_failure.message}{reject_text}",
             place=self.resource.tests[test_position].place,
             remedy="correct the data, the descriptor or the test; the published rows stay as they are",
         )

@@ -143,7 +143,7 @@ class RowValidator:
             row_mask = pc.fill_null(misfits, False)
             yield RuleViolation(
                 rule=f"{name}: type",
-                message=f"{shown_name} does not fit the column {name} ({column_type})",
+                message=f"the value of {str(shown_name)!r} does not fit the column {str(name)!r} ({column_type})",
                 severity=ERROR_SEVERITY,
                 row_mask=row_mask,
                 column=shown_name,

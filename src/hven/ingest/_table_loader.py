@@ -217,7 +217,7 @@ def build_union_table(spec: TableSpec, entries: Sequence[OpenedSource]) -> Table
             known_column = columns.setdefault(column.name, column)
             if known_column.type != column.type:
                 raise DataError(
-                    f"the column {column.name} of {spec.table.qualified_name} is {known_column.type} in one "
+                    f"the column {column.name!r} of {spec.table.qualified_name} is {known_column.type} in one "
                     f"source and {column.type} in another",
                     place=entry.spec.place,
                     remedy="write its type under `columns:`",
@@ -443,7 +443,7 @@ class TableLoader:
     def _report_missing_sizes(self, sizes: RemoteProductSizeReader) -> None:
         """Report the addresses whose size could not be read, one finding for each reason."""
         for reason, count, first_address in sizes.iterate_failures():
-            message = f"no size for addresses such as {first_address}: {reason}"
+            message = f"the sizes at addresses such as {first_address} could not be read: {reason}"
             offenders = [OffendingRow(file=None, row=None, column=None, value=first_address)]
             with self._lock:
                 self.report.add_finding(f"product_size: {reason}", message, WARNING_SEVERITY, count, offenders)
@@ -526,7 +526,7 @@ class TableLoader:
         uneven_rows = np.flatnonzero(unrolled.uneven_mask)
         if len(empty_rows):
             offenders = [_build_row_offender(batch, row_position) for row_position in empty_rows[:MAX_OFFENDERS]]
-            message = f"{', '.join(unrolled_columns)}: no element, so this source row creates no row"
+            message = f"{', '.join(unrolled_columns)}: the array is empty, so this source row creates no row"
             with self._lock:
                 self.report.add_finding("for_each: empty", message, WARNING_SEVERITY, len(empty_rows), offenders)
         for row_position in uneven_rows:

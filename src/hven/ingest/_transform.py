@@ -125,15 +125,17 @@ class MappingTransform:
 
     def _cast_call_result(self, call: Any, values: object, rows: int) -> pa.Array:
         if not isinstance(values, (pa.Array, pa.ChunkedArray)):
-            raise DataError(f"the function {call.name} returned {values}, not an Arrow array", place=call.place)
+            message = f"the function {call.name!r} returned the type {str(values)!r}, not an Arrow array"
+            raise DataError(message, place=call.place)
         array = combine_chunks(values)
         if len(array) != rows:
-            raise DataError(f"the function {call.name} returned {len(array)} values for {rows} rows", place=call.place)
+            message = f"the function {call.name!r} returned {len(array)} values for {rows} rows"
+            raise DataError(message, place=call.place)
         try:
             return array.cast(call.type.arrow)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
-                f"the function {call.name} returned {array.type}, not {call.type}: {error}", place=call.place
+                f"the function {call.name!r} returned the type {array.type}, not {call.type}: {error}", place=call.place
             ) from error
 
     def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:
@@ -177,8 +179,8 @@ class MappingTransform:
                 values, misfits = cast_values(values, target_field.type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
-                    f"the column {name} is {target_field.type}, but {values.type} cannot be converted to this "
-                    f"type: {error}"
+                    f"the column {name!r} is {target_field.type}, but values of the type {values.type} cannot be "
+                    f"converted to {target_field.type}: {error}"
                 ) from error
             if misfits is not None:
                 misfit_masks[name] = misfits
@@ -268,7 +270,7 @@ class ConstantColumns:
                 value, misfits = cast_values(constants[column_name], target_type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
-                    f"the column {column_name} is {target_type}, but its value cannot be converted to this type: "
+                    f"the column {column_name!r} is {target_type}, but its value cannot be converted to this type: "
                     f"{error}"
                 ) from error
             is_misfit = misfits is not None and bool(pc.any(misfits).as_py())

@@ -298,8 +298,8 @@ def _build_rejects_fault(report: TableIngestReport, spec: TableSpec, limit: floa
             offender_texts = ", ".join(str(offender) for offender in error.offenders[:MAX_SHOWN_OFFENDERS])
             reason_texts.append(f"{error.message} ({offender_texts})")
     return Fault(
-        message=f"{report.table}: {report.rejected:,} of the first {report.read:,} rows would be rejected, "
-        f"more than max_rejects ({limit:.4g}), so nothing would be published: {'; '.join(reason_texts)}",
+        message=f"{report.table}: nothing would be published, because {report.rejected:,} of the first "
+        f"{report.read:,} rows would be rejected, more than max_rejects ({limit:.4g}): {'; '.join(reason_texts)}",
         place=spec.place,
         remedy="correct the mapping or the data, or raise max_rejects",
     )

@@ -436,7 +436,7 @@ class JobService:
             self._save_input_files(job.id, params)
         if changes and not jobs.update_job(job.id, allowed_phases=("PENDING",), **changes):
             raise ConflictError(
-                "the parameters of a job can be changed only while it is PENDING", remedy="create a new job"
+                "the parameters of a job can be changed only while the job is PENDING", remedy="create a new job"
             )
         if destruction is not None:
             is_changed = jobs.update_job(job.id, allowed_phases=UNARCHIVED_PHASES, destruction=destruction)
@@ -458,7 +458,7 @@ class JobService:
         dependency_cycle = self.site.store.jobs.set_dependencies(job.id, dependencies, allowed_phases=("PENDING",))
         if dependency_cycle is None:
             raise ConflictError(
-                "the dependencies of a job can be changed only while it is PENDING", remedy="create a new job"
+                "the dependencies of a job can be changed only while the job is PENDING", remedy="create a new job"
             )
         if dependency_cycle:
             raise ParamError(
@@ -655,7 +655,7 @@ def parse_time_parameter(text: str, parameter_name: str) -> datetime:
         raise ParamError(
             format_message("{name}={text!r:.60} is not a time", parameter_name, text),
             name=parameter_name,
-            remedy="write 2026-11-20T10:30:00Z",
+            remedy="write a time such as 2026-11-20T10:30:00Z",
         )
     return time
 
@@ -717,7 +717,7 @@ def _read_choice(params: RequestParams, parameter_name: str, allowed_words: Sequ
         raise ParamError(
             format_message("{name}={text!r:.40} is not valid", parameter_name, text),
             name=parameter_name,
-            remedy=format_message("{name}={values}", parameter_name, " or ".join(allowed_words)),
+            remedy=format_message("write {name}={values}", parameter_name, " or ".join(allowed_words)),
         )
     return text.upper()
 

@@ -72,7 +72,7 @@ def record_sync_run_end(
         )
         return
     message = f": {outcome.message}" if outcome.message else ""
-    log.info("the sync of %s has ended: %s%s", collection, outcome.kind, message)
+    log.info("the sync of %s has ended (%s)%s", collection, outcome.kind, message)
 
 
 def run_and_record_sync(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
@@ -148,7 +148,7 @@ def _record_manual_run(site: Site, collection: str, outcome: SyncRunOutcome, sta
             if not has_scheduler:  # otherwise the scheduler sends the alerts
                 send_due_alerts(settings, store)
     except HvenError as error:  # this must not hide the result of the run
-        log.warning("the end of the run of %s could not be recorded or reported: %s", collection, error)
+        log.warning("the run of %s has ended, but Hven could not record or report this: %s", collection, error)
 
 
 def _load_recurrence_and_channels(

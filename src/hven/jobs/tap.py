@@ -142,7 +142,7 @@ def read_cite_flag(params: RequestParams) -> bool:
     is_wanted = _read_boolean_parameter(params, "CITE")
     if is_wanted and (params.read_one("ASOF") or params.values.get("UPLOAD")):
         raise ParamError(
-            "CITE can be used only with the current published state, without uploads",
+            "CITE works only for the current published state, and not with uploads",
             name="CITE",
             remedy="leave out ASOF and UPLOAD",
         )

@@ -316,8 +316,13 @@ def wrap_angle(value: float, minimum: float, period: float) -> float:
 def _check_bounds(parameter_name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
     if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
         return
-    bounds = (("from", minimum), ("to", maximum))
-    allowed = "".join(f" {word} {bound:g}" for word, bound in bounds if bound is not None)
+    allowed = ""
+    if minimum is not None and maximum is not None:
+        allowed = f" from {minimum:g} to {maximum:g}"
+    elif minimum is not None:
+        allowed = f" of at least {minimum:g}"
+    elif maximum is not None:
+        allowed = f" of at most {maximum:g}"
     raise ParamError(
         f"{parameter_name}={text:.60} is out of range", name=parameter_name, remedy=f"give a number{allowed}"
     )

@@ -432,7 +432,7 @@ def explain_unused_key(key: str) -> UserError | None:
     if any(_is_selected(package.name) for package in packages):
         return None
     if not packages:
-        message = f"{key} has no effect, because no plug-in package that uses it is installed"
+        message = f"no installed plug-in package uses {key}, so this key has no effect"
         return UserError(message, remedy="remove the key, or install a package that uses it")
     name = packages[0].name
     message = f"{key} belongs to the plug-in package {name}, which `plugins` in hven.toml does not list"
@@ -489,7 +489,7 @@ def _load_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserErro
         try:
             record: PluginPackage = vars(_load_entry_point(entry))[PACKAGE_RECORD_NAME]
             if record.name in names:
-                message = f"two plug-in packages are called {record.name!r}: {entry.value} and another"
+                message = f"two plug-in packages have the name {record.name!r}; one of them is {entry.value}"
                 raise UserError(message, remedy="uninstall one of them")  # noqa: TRY301  (one list of faults)
         except UserError as error:
             log.warning("%s", error)
@@ -544,7 +544,7 @@ def list_plugins(group: str) -> tuple[str, ...]:
     plugin_names = sorted(_map_builtin_modules(group))
     for entry in _iterate_external_entries(group):
         if entry.name in plugin_names:
-            message = f"two plugins have the name {entry.name!r} in hven.{group}: {entry.value} and another one"
+            message = f"two plugins have the name {entry.name!r} in hven.{group}; one of them is {entry.value}"
             raise UserError(message, remedy="uninstall one of them")
         plugin_names.append(entry.name)
     return tuple(plugin_names)

@@ -183,7 +183,7 @@ def test_a_cdf_that_is_compressed_as_a_whole(tmp_path, compression, monkeypatch)
         assert product.cards == other.cards
     assert list(cdf.read_global_attributes(tmp_path / "a.cdf")) == list(cdf.read_global_attributes(plain))
     monkeypatch.setattr("hven.plugins.array_files.compressed_cdf.MAX_UNPACKED_BYTES", 4096)
-    with pytest.raises(TooLargeError, match="MB after decompression"):
+    with pytest.raises(TooLargeError, match="after decompression, "):
         open_product(tmp_path / "a.cdf")
     assert set(Path(tempfile.gettempdir()).glob("hven-cdf-*")) <= before
 
@@ -192,7 +192,7 @@ def test_a_cdf_that_unpacks_to_more_than_it_says_is_bounded(tmp_path, monkeypatc
     """20 MB of zeros behind a label that promises a few KB."""
     write_compressed_cdf(tmp_path / "a.cdf", 5, bytes(20_000_000))
     monkeypatch.setattr("hven.plugins.array_files.compressed_cdf.MAX_UNPACKED_BYTES", 1 << 22)
-    with pytest.raises(TooLargeError, match="MB after decompression"):
+    with pytest.raises(TooLargeError, match="after decompression, "):
         open_product(tmp_path / "a.cdf")
 
 
@@ -324,9 +324,9 @@ def test_bombs_in_files(tmp_path, monkeypatch):
     (tmp_path / "a.sav").write_bytes(b"SR\0\6" + struct.pack(">iIIi", 2, 20 + len(packed), 0, 0) + packed)
     monkeypatch.setattr("hven.plugins.array_files.cdf_reader.MAX_BLOCK_BYTES", 1 << 10)
     monkeypatch.setattr(sav, "MAX_UNPACKED_BYTES", 1 << 16)
-    with open_product(tmp_path / "a.cdf") as product, pytest.raises(TooLargeError, match="MB after decompression"):
+    with open_product(tmp_path / "a.cdf") as product, pytest.raises(TooLargeError, match="after decompression, "):
         write_product_as_fits(product, "0")
-    with pytest.raises(TooLargeError, match="MB after decompression"):
+    with pytest.raises(TooLargeError, match="after decompression, "):
         open_product(tmp_path / "a.sav")
 
 

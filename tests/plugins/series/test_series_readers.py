@@ -175,9 +175,9 @@ def running(directory: Path) -> list[int]:
         ("endless", "the program returned more rows than the "),
         ("large", "or is larger than 64 MiB"),
         ("hungry", "its last message: MemoryError"),
-        ("other", "returned columns that differ from its schema: time timestamp[us]"),
-        ("false", "returned columns that differ from its schema: time timestamp[us]"),
-        ("fewer", "returned 299 rows instead of 300, starting at row 0"),
+        ("other", "returned columns that differ from its schema, first 'time timestamp[us]'"),
+        ("false", "returned columns that differ from its schema, first 'time timestamp[us]'"),
+        ("fewer", "should return 300 rows, but returned 299"),
         ("headless", "does not state the number of rows"),
     ],
 )

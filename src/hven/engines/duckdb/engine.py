@@ -274,7 +274,7 @@ class DuckEngine(StorageEngine):
                 return RelationRows(self._get_nan_free_rows(relation).rows, is_reusable=True)
             return RelationRows(replace_nan_values(relation.rows), is_reusable=False)
         message = f"the embedded engine cannot read {relation.kind_name} tables in place"
-        raise StorageError(message, remedy="serve this table with the engine postgres")
+        raise StorageError(message, remedy="serve this table with the engine 'postgres'")
 
     def get_random_access_rows(self, relation: MemoryRelation) -> MemoryTableRows:
         """Return rows in memory that can be read by row number (for plans)."""

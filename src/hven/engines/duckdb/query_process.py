@@ -205,7 +205,8 @@ class QueryProcess:
             parent_socket.settimeout(None)
         except (OSError, EOFError) as error:
             logger.warning(
-                "queries run in the server process, because no query process can be started: %s", error or "it ended"
+                "queries run in the server process, because no query process can be started: %s",
+                error or "the process ended",
             )
             parent_socket.close()
             if process is not None:

@@ -413,7 +413,7 @@ class OpenSnapshot:
                 path = self.path / name
                 part = map_part_batches(path)
                 if sum(batch.num_rows for batch in part) != rows:
-                    raise build_damaged_file_error(path, f"it should have {rows:,} rows")
+                    raise build_damaged_file_error(path, f"it does not have the expected {rows:,} rows")
                 all_batches += part
             return tuple(all_batches)
 

@@ -141,7 +141,7 @@ class _ReaderFunctionTable:
             difference_text = " ".join(first_difference)
             raise SourceError(
                 format_message(
-                    "the reader of {name} returned columns that differ from its schema: {column}",
+                    "the reader of {name} returned columns that differ from its schema, first {column!r}",
                     self._name,
                     difference_text,
                 )
@@ -149,11 +149,11 @@ class _ReaderFunctionTable:
         if answered_table.num_rows != row_count:
             raise SourceError(
                 format_message(
-                    "the reader of {name} returned {there:,} rows instead of {count:,}, starting at row {first:,}",
-                    self._name,
-                    answered_table.num_rows,
-                    row_count,
+                    "from row {first:,}, the reader of {name} should return {count:,} rows, but returned {there:,}",
                     start,
+                    self._name,
+                    row_count,
+                    answered_table.num_rows,
                 )
             )
         return answered_table
@@ -184,7 +184,7 @@ class _ReaderFunctionTable:
             if values.shape != (size,):
                 raise SourceError(
                     format_message(
-                        "{column} in {name} has {size} elements, but the number of its bins is {count}",
+                        "{column} in {name} has {size} elements, but {count} bins",
                         field.name,
                         self._name,
                         size,

@@ -122,7 +122,7 @@ def create_unpacked_size_error(name: str, max_bytes: int, remedy: str = "") -> T
     error
         The error, to be raised.
     """
-    message = format_message("{name} is larger than the limit of {most} MB after decompression", name, max_bytes >> 20)
+    message = format_message("after decompression, {name} is larger than the limit of {most} MB", name, max_bytes >> 20)
     return TooLargeError(message, remedy=remedy)
 
 

@@ -500,7 +500,7 @@ def _compute_axis_coordinates(
                 return values, str(wcs.wcs.cunit[number - 1])
             except Exception as fault:  # noqa: BLE001  (wcslib has a class for each of its errors, of no common kind)
                 reason = " ".join(str(fault).split())[:200]
-                message = format_message("the values of the axis {axis} cannot be computed: {reason}", number, reason)
+                message = format_message("the values of axis {axis} cannot be computed: {reason}", number, reason)
                 raise SourceError(message) from None
     step = _to_number_or_default(card_values.get(f"CDELT{number}", card_values.get(f"CD{number}_{number}", 1.0)), 1.0)
     if f"CDELT{number}" in card_values:

@@ -93,14 +93,14 @@ def find_collection_state(site: Site, collection: str, state_name: str | None) -
         event = next((publication for publication in events if publication.at <= instant), None)
     if event is None:
         raise NotFoundError(
-            f"{state_name!r} is neither a snapshot, release or run of {collection} nor a time at which the "
-            "collection was published",
+            f"{collection} has no state {state_name!r}: there is no such snapshot, release or run, and no rows were "
+            "published by such a time",
             remedy=_format_available_states(site, collection),
         )
     missing_tables = [table for table, snapshot_id in event.state.items() if snapshot_id not in kept_records]
     if missing_tables:
         raise NotFoundError(
-            f"{collection}: the rows of {missing_tables[0]} that were published at {event.at} are no longer kept",
+            f"{collection}: Hven no longer keeps the rows of {missing_tables[0]} from {event.at}",
             remedy=_format_available_states(site, collection),
         )
     return {table: kept_records[snapshot_id] for table, snapshot_id in event.state.items()}

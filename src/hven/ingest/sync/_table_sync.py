@@ -624,8 +624,8 @@ class TableSync:
             self.report.warnings.append(f"{self.name}: {rows_text} a watermark in the future, which is ignored")
         if reader.lacks_checksums:
             self.report.warnings.append(
-                f"{self.name}: the source has no block checksums, so Hven compares keys; Hven finds edits that do not "
-                "change the watermark only when it reads everything (full: 7 d)"
+                f"{self.name}: the source has no block checksums, so Hven compares keys; only a full read finds "
+                "edits that leave the watermark unchanged (full: 7 d)"
             )
         if loader.contended_count:
             raise RecomputeNeededError("two rows have the same value in a unique column")

@@ -207,14 +207,15 @@ def compare_snapshot_records(
     name = new_record.table.qualified_name
     old_name = old_record.table.qualified_name
     if old_name != name:
-        raise NotFoundError(f"{old_record.id} belongs to {old_name}, but {new_record.id} belongs to {name}")
+        message = f"the snapshot {old_record.id} belongs to {old_name}, but {new_record.id} belongs to {name}"
+        raise NotFoundError(message)
     change = TableChangeSummary(table=name, rows=new_record.snapshot.rows)
     primary = new_record.table.primary
     schema = to_nullable_schema(new_record.table.arrow_schema)
     old_schema = to_nullable_schema(old_record.table.arrow_schema)
     if old_schema != schema or old_record.table.primary != primary:
         raise NotFoundError(
-            f"{old_record.id} and {new_record.id} of {name} have different columns or keys",
+            f"the snapshots {old_record.id} and {new_record.id} of {name} have different columns or keys",
             remedy="compare later states",
         )
     if old_record.id == new_record.id:
