@@ -281,7 +281,7 @@ def test_services_elsewhere_are_named_with_their_tables(tmp_path):
     told = " ".join(f"{fault.place.line}:{fault.message}" for fault in caught.value.faults)
     for word in (
         "2:remote.0.tables: is missing",
-        "two services with the name a",
+        "two services with the name 'a'",
         "remote.1.url",
         "remote.1.tables",
         "remote.2.name",

@@ -119,9 +119,9 @@ def test_the_other_hand_is_turned_and_told():
         (polygon([(0, 0), (1e9, 0), (1, 1)]), "a longitude is beyond 3600 degrees: 1e+09"),
         (polygon([(0, 0), (1, 0), (2, 0)]), "self-intersection"),
         ({"type": "Point", "coordinates": [1, 2]}, "a Point has no area"),
-        ({"type": "Polygon"}, "coordinates are not lists of lists of positions"),
+        ({"type": "Polygon"}, "'coordinates' must contain rings, and each ring must be a list of positions"),
         ({"type": "Square"}, "the type of a geometry is 'Square', but it must be one of"),
-        ({"type": "GeometryCollection"}, "geometries is not a list, or is nested too deeply"),
+        ({"type": "GeometryCollection"}, "'geometries' is not a list, or is nested too deeply"),
     ],
 )
 def test_what_is_no_region_is_said_by_row(geometry, fault):
@@ -141,7 +141,7 @@ def test_what_is_no_region_is_said_by_row(geometry, fault):
         ("{", "the document is not JSON: unexpected end of data: line 1 column 2"),
         ("[]", "the document's type is None, but it must be one of the GeoJSON types FeatureCollection"),
         ('{"type": "x"}', "the document's type is 'x'"),
-        ('{"type": "FeatureCollection"}', "features is not a list of objects"),
+        ('{"type": "FeatureCollection"}', "'features' is not a list of objects"),
     ],
 )
 def test_what_is_no_geojson_is_refused(text, said):

@@ -185,7 +185,7 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
     )
     assert fault.severity == "warning"
     with pytest.raises(
-        StorageError, match=r"a table 'notes'.*add the plug-in package 'notebook', to which the table belongs"
+        StorageError, match=r"a table 'notes'.*add 'notebook' to `plugins`.*the table belongs to this plug-in package"
     ):
         BACKUPS["restore"](whole, tmp_path / "without")
     install()

@@ -699,8 +699,8 @@ class Recurrence:
 
         fields = self._cron_line.split()
         if len(fields) != CRON_FIELD_COUNT:
-            example = "(minute hour day month weekday), as in '15 3 * * *'"
-            raise ValueError(f"`cron` must have {CRON_FIELD_COUNT} fields {example}, but is {self.cron!r}")
+            fields_text = f"{CRON_FIELD_COUNT} fields (minute hour day month weekday)"
+            raise ValueError(f"`cron` must have {fields_text}, not {self.cron!r}; write, for example, '15 3 * * *'")
         # cronsim treats fields that begin with a star as rhythms, also `*/15 2` and `15 */2`
         if fields[1] not in {"*", "*/1"}:
             fields[:2] = (

@@ -383,7 +383,7 @@ def test_a_type_that_changes_midway(maria, road):
     ("address", "message"),
     [
         ("mysql://hven:sesame@host:port/db", "not a database URL"),
-        ("mysql://hven:sesame@host/db?charste=utf8", "an unknown parameter, charste"),
+        ("mysql://hven:sesame@host/db?charste=utf8", "the unknown parameter 'charste'"),
     ],
 )
 def test_addresses_that_are_none(maria, address, message):

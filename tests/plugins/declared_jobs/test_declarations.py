@@ -147,7 +147,7 @@ FAULTS = [
     (C + "params: {A: {pattern: '['}}\n", "jobs/bad.yaml:3:14: params.A.pattern is not a regular expression"),
     (
         C + "params: {A: {file: true, default: x}}\n",
-        "jobs/bad.yaml:3:26: params.A: a parameter that is a file cannot have the key 'default'",
+        "jobs/bad.yaml:3:26: params.A: a file parameter cannot have the key 'default'",
     ),
     (
         C + "results: {r: {file: /etc/passwd, type: text/plain}}\n",
@@ -196,7 +196,7 @@ def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
     assert len(told) == 6
     assert any("jobs/tap.yaml:1:1: there is already a job type 'tap'" in fault for fault in told)
     assert any(
-        "jobs/Big.yaml:1:1: 'Big', the name of the file, is not a valid name for a job type" in fault for fault in told
+        "jobs/Big.yaml:1:1: the file name 'Big' is not a valid name for a job type" in fault for fault in told
     )
 
 

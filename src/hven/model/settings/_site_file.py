@@ -323,7 +323,7 @@ def _find_remote_service_faults(data: dict[str, Any], file_text: str) -> Iterato
         name = str(entry.get("name", ""))
         name_key = f"{key}.name"
         if name in used_names:
-            yield _build_settings_fault(file_text, name_key, f"there are two services with the name {name}")
+            yield _build_settings_fault(file_text, name_key, f"there are two services with the name {name!r}")
         used_names.add(name)
         if entry.get("kind", "epn") == "epn" and not entry.get("tables"):
             remedy = 'name its EPN-TAP tables: tables = ["amdadb.epn_core"]'

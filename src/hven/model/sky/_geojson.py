@@ -208,7 +208,7 @@ def _iterate_features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
     if document["type"] == "FeatureCollection":
         features = document.get("features")
         if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
-            raise GeoJsonError("features is not a list of objects")
+            raise GeoJsonError("'features' is not a list of objects")
         yield from features
     elif document["type"] == "Feature":
         yield document
@@ -323,7 +323,7 @@ def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
         kind = None
     if kind == "GeometryCollection":
         if depth >= _MAX_COLLECTION_DEPTH or not isinstance(geometry.get("geometries"), list):
-            raise GeoJsonError("geometries is not a list, or is nested too deeply")
+            raise GeoJsonError("'geometries' is not a list, or is nested too deeply")
         for member in geometry["geometries"]:
             yield from _iterate_polygons(member, depth + 1)
         return
@@ -340,7 +340,7 @@ def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
 
 def _require_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise GeoJsonError("coordinates are not lists of lists of positions")
+        raise GeoJsonError("'coordinates' must contain rings, and each ring must be a list of positions")
     return value
 
 

@@ -103,7 +103,7 @@ def parse_wkt_frame(text: str) -> BodyFrame:
         raise ValueError("the text is not the WKT of a body's frame: GEOGCRS or ELLIPSOID is missing")
     a, b, c = _extract_ellipsoid_axes(shape)
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
-        raise ValueError(f"the axes of {shape[0]} {shape[1][:1]} must be greater than 0")
+        raise ValueError(f"the axes of {shape[0]} {', '.join(map(repr, shape[1][:1]))} must be greater than 0")
     coordinate_system = _find_first_wkt_node(base[1], "CS")
     spherical = (coordinate_system or ("", [""]))[1][0] == "spherical"
     directions = [node[1][1] for node in _find_wkt_nodes(base[1], "AXIS") if len(node[1]) > 1]
@@ -217,7 +217,7 @@ def _parse_wkt(text: str) -> list[Any]:
         match = _WKT_TOKEN_PATTERN.match(text, position)
         if match is None or len(stack) > 50:
             unexpected_text = text[position : position + 30]
-            raise ValueError(f"the text is not WKT: unexpected {unexpected_text!r} at character {position + 1}")
+            raise ValueError(f"the text is not WKT: {unexpected_text!r} at character {position + 1} is unexpected")
         position = match.end()
         quoted, word, number, mark = match.groups()
         if mark is None:

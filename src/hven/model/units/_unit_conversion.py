@@ -145,8 +145,8 @@ def compute_unit_factor(source_unit: str | None, target_unit: str | None) -> flo
     if bases1 != bases2:
         message = format_message(
             "{one} cannot be converted to {other}: {measure} is not {its_measure}",
-            source.text or format_message("no unit"),
-            target.text or format_message("no unit"),
+            source.text or format_message("a value without a unit"),
+            target.text or format_message("a value without a unit"),
             _describe_dimension(bases1),
             _describe_dimension(bases2),
         )

@@ -248,7 +248,7 @@ class _UnitParser:
         factors = self.parse_product(1)
         self.skip_spaces()
         if self.peek_token()[0] != "end":
-            raise self.build_error(format_message("unexpected {text!r}", self.peek_token()[1]))
+            raise self.build_error(format_message("{text!r} is unexpected", self.peek_token()[1]))
         return scale, factors
 
     def parse_scale(self) -> float:
@@ -353,7 +353,7 @@ class _UnitParser:
             return [("arcmin" if text == "'" else "arcsec", self.parse_power() * sign)]
         if kind != "name":
             raise self.build_error(
-                "a unit is missing" if kind == "end" else format_message("unexpected {text!r}", text)
+                "a unit is missing" if kind == "end" else format_message("{text!r} is unexpected", text)
             )
         start = self.position
         self.take_token()

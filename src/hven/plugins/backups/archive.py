@@ -94,7 +94,7 @@ def write_backup(site: Site, path: Path, *, include_rows: bool = True) -> dict[s
         partial_path.replace(path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        remedy = "free space on the disk, or choose a different directory that is writable"
+        remedy = "free some space on the disk, or choose a different directory that is writable"
         raise StorageError(f"the backup {path} cannot be written: {reason}", remedy=remedy) from error
     finally:
         state_copies.unpin_snapshots(label)

@@ -65,7 +65,7 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
     for member, file in _iterate_members(path):
         name = member.name
         if expected_checksums is not None:
-            raise SourceError(f"{path} was changed: {name} comes after the end of the backup")
+            raise SourceError(f"{path} was changed: {name!r} comes after the end of the backup")
         if not header and name != HEADER_MEMBER:
             raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
         if name in member_checksums or not _is_valid_member_name(name):
@@ -218,7 +218,7 @@ def restore_archive(path: Path, directory: Path, *, engine: str | None = None) -
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         message = f"{directory} cannot be created: {reason}"
-        raise StorageError(message, remedy="free space on the disk, or choose a different directory") from error
+        raise StorageError(message, remedy="free some space on the disk, or choose a different directory") from error
     finally:
         for item in moved_items:
             item.rename(partial_directory / item.name)
@@ -316,7 +316,7 @@ class _SiteRestoration:
             for name, resource in site.get_published_state().resources.items():
                 if resource.engine not in {None, self.engine}:
                     notice = f"the descriptor of {name} has `engine: {resource.engine}`"
-                    self.notices.append(f"{notice}; the next ingest moves its rows there")
+                    self.notices.append(f"{notice}; the next ingest moves the rows to this engine")
         for member, file in _iterate_members(self.path):
             if member.name.startswith("rows/"):
                 record = records.get(PurePosixPath(member.name).stem)

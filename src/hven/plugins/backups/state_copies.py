@@ -228,7 +228,7 @@ def _build_unknown_table_error(table_name: str) -> StorageError:
     if package is None:
         return StorageError(message, remedy="use the version of Hven that wrote the archive")
     remedy = (
-        f"add the plug-in package {package!r}, to which the table belongs, to `plugins` in hven.toml or to HVEN_PLUGINS"
+        f"add {package!r} to `plugins` in hven.toml or to HVEN_PLUGINS; the table belongs to this plug-in package"
     )
     return StorageError(message, remedy=remedy)
 

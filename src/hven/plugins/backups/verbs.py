@@ -60,8 +60,8 @@ def restore(
         archive_facts = restoration.verify_archive(file)
         rows_text = "with rows" if archive_facts["data"] else "without rows"
         print(
-            f"{file} is intact; it contains {archive_facts['site']} as of {archive_facts['made']} ({rows_text}, "
-            f"written by Hven {archive_facts['hven']})"
+            f"{file} is intact; it contains the site {archive_facts['site']} as of {archive_facts['made']} "
+            f"({rows_text}, written by Hven {archive_facts['hven']})"
         )
         return
     if directory is None:
@@ -70,7 +70,7 @@ def restore(
     if as_json:
         print_json(restored_facts)
         return
-    print(f"{directory} contains {restored_facts['site']} as of {restored_facts['made']}")
+    print(f"{directory} contains the site {restored_facts['site']} as of {restored_facts['made']}")
     for name in restored_facts["collections"]:
         print(
             f"the backup does not contain the rows of {name}; to read them, run: hven --site "

@@ -159,7 +159,7 @@ def create_change_feed_request(
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot):
         raise NotFoundError(
-            f"Hven does not record changes to {name}, because it is not a stored table",
+            f"Hven does not record changes to {name}, because Hven does not store this table",
             remedy="query the table with TAP",
         )
     if not table.primary or {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN} & set(table.primary):
@@ -204,8 +204,8 @@ def _resolve_state_name(
     if name in {current_snapshot, *(event.state[table_name] for event in events)}:
         if state_scope_key != scope_key:
             raise GoneError(
-                f"{param_name}={state_name}: the rows of {table_name} that are visible to you may differ from "
-                "those in this state",
+                f"{param_name}={state_name}: this state may contain other rows of {table_name} than those that you "
+                "can see",
                 remedy=READ_ALL_REMEDY,
             )
         return name

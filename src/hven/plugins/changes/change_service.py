@@ -81,7 +81,7 @@ def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
         mode = (params.read_one("ROWS") or KEYS_MODE).lower()
         if mode not in {KEYS_MODE, VALUES_MODE}:
             raise ParamError(
-                f"ROWS={mode!r:.40} is not valid", name="ROWS", remedy=f"write {KEYS_MODE} or {VALUES_MODE}"
+                f"ROWS={mode!r:.40} is not valid", name="ROWS", remedy=f"write ROWS={KEYS_MODE} or ROWS={VALUES_MODE}"
             )
         find_changes = partial(
             change_feeds.create_change_feed_request,

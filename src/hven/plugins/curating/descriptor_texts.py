@@ -108,7 +108,7 @@ def replace_descriptor_texts(data: bytes, name: str, texts: Mapping[Path, Mappin
         else:
             raise UserError(
                 format_message(
-                    "{key} in {file} cannot be changed here without changing other parts of the file",
+                    "{key!r} in {file} cannot be changed here without changing other parts of the file",
                     ".".join(path),
                     name,
                 ),

@@ -186,7 +186,7 @@ class _EditEndpoints:
             raise ForbiddenError(
                 "only administrators of this portal may edit its texts",
                 remedy=(
-                    "ask an administrator; hven.toml lists them in the portal's `administrators` and in "
+                    "ask one of the administrators; hven.toml lists them in the portal's `administrators` and in "
                     "`health.operators`"
                 ),
             )

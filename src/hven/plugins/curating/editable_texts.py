@@ -208,7 +208,7 @@ def clean_text(part: EditableTextPart, text: str) -> str:
         text = " ".join(text.split())
     if CONTROL_CHARACTER_PATTERN.search(text) or text != replace_illegal_characters(text):
         message = format_message("{name} contains a control character", part.name)
-        raise ParamError(message, name=part.name, remedy="remove it")
+        raise ParamError(message, name=part.name, remedy="remove the character")
     byte_count = len(text.encode())
     if part.kind == "text" and byte_count > MAX_FILE_BYTES:
         message = format_message(

@@ -442,7 +442,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         summing = self.dialect.summing
         if summing is None:
             raise SourceError(
-                f"{self.source_name} cannot compute checksums of blocks of rows", remedy="write `deletions: compare`"
+                f"{self.source_name} cannot compute checksums for blocks of rows", remedy="write `deletions: compare`"
             )
         texts = write_block_conditions_sql(key_columns, [str(block) for block in block_ids], summing)
         return self._copy_source(portions=(SqlCondition(sql=text) for text in texts))

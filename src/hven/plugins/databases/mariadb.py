@@ -203,7 +203,7 @@ class _MariadbSession:
             link._read_packet()  # noqa: SLF001
         fields = [link._read_packet(FieldDescriptorPacket) for _ in range(columns)]  # noqa: SLF001
         if not columns or places:
-            fault = "it returns no rows" if not columns else "it has placeholders for values"
+            fault = "the query returns no rows" if not columns else "the query has placeholders for values"
             raise SourceError(f"{self.what}: {fault}", remedy="write a SELECT without ? placeholders")
         link._read_packet()  # noqa: SLF001
         return statement, fields
@@ -303,7 +303,7 @@ def _parse_url(url: str, directory: Path) -> dict[str, Any]:
     tls = url_parameters.pop("tls", TLS_OFF if is_local and not files else TLS_CHECKED)
     if tls not in {TLS_CHECKED, TLS_UNCHECKED, TLS_OFF} or url_parameters:
         raise SourceError(
-            f"the address has an unknown parameter, {next(iter(url_parameters), 'tls=' + tls)}",
+            f"the address has the unknown parameter {next(iter(url_parameters), 'tls=' + tls)!r}",
             remedy="use only charset, ssl_ca, ssl_cert, ssl_key, tls (checked, unchecked, off) and unix_socket",
         )
     return arguments | ({"ssl_disabled": True} if tls == TLS_OFF else {"ssl": _build_tls_context(tls, **files)})

@@ -223,7 +223,7 @@ def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefiniti
     name = path.stem
     if not TYPE_NAME_PATTERN.fullmatch(name):
         faults.add_error(
-            f"{name!r}, the name of the file, is not a valid name for a job type",
+            f"the file name {name!r} is not a valid name for a job type",
             fields.place,
             "begin with a lower-case letter, and use only lower-case letters, digits, - and _",
         )
@@ -252,7 +252,7 @@ def _build_job_type(
         type_key, excluded_keys = "remote", ["results", "environment"]
     for key in excluded_keys:
         if key in fields.places:
-            faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], "remove it")
+            faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], f"remove '{key}'")
     runner: ProgramRunner | RemoteJobRunner | None = None
     if "command" in fields:
         runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
@@ -328,9 +328,9 @@ def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: Fault
         for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
             if excluded_key in places:
                 faults.add_error(
-                    f"{key_path}: a parameter that is a file cannot have the key '{excluded_key}'",
+                    f"{key_path}: a file parameter cannot have the key '{excluded_key}'",
                     places[excluded_key],
-                    "remove it",
+                    f"remove '{excluded_key}'",
                 )
     type_text = section.get("type", "string")
     if not parse_type(type_text).is_numeric:
@@ -474,7 +474,7 @@ def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: F
         faults.add_error(
             f"command: there is no program {program_word} in {PROGRAM_PATH}",
             program_word.place,
-            f"for your own program, write ./{program_word}, a path relative to {JOB_TYPES_DIRECTORY}/",
+            f"if this is your own program, write ./{program_word} (a path relative to {JOB_TYPES_DIRECTORY}/)",
         )
     return program_path
 
