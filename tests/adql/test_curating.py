@@ -87,13 +87,13 @@ def test_target_time_of_timestamps_and_julian_dates(compute):
 @pytest.mark.parametrize(
     ("text", "units", "message"),
     [
-        ("light_time(d)", {}, "(column d) has no unit"),
+        ("light_time(d)", {}, "column d is a number without a unit"),
         ("light_time(d)", {"d": "deg"}, "deg cannot be converted to km"),
         ("light_time(d, 'parsnip')", {}, "parsnip"),
-        ("light_time(d, 'km')", {"d": "au"}, "is in au, but the call states the unit km"),
+        ("light_time(d, 'km')", {"d": "au"}, "in au, but the call states the unit km"),
         ("lon_360(d)", {"d": "km"}, "km cannot be converted to deg"),
         ("resolving_power(d, d2)", {"d": "nm", "d2": "Hz"}, "cannot be converted"),
-        ("spectral_min(d, d2, 'Hz')", {}, "has no unit"),
+        ("spectral_min(d, d2, 'Hz')", {}, "without a unit"),
         ("planetocentric(d, 'Marz')", {}, "Marz"),
         ("oriented(POLYGON(1, 1, 3, 1, 2, 3), 'skie')", {}, "does not accept 'skie'"),
     ],

@@ -396,7 +396,7 @@ def test_the_first_text_of_the_alphabet_is_no_statistic():
 
 def test_in_unit_says_why_not():
     for text, words in {
-        "IN_UNIT(d, 'kg')": "IN_UNIT", "IN_UNIT(n, 'm')": "has no unit", "IN_UNIT(d, 'parsnip')": "IN_UNIT",
+        "IN_UNIT(d, 'kg')": "IN_UNIT", "IN_UNIT(n, 'm')": "without a unit", "IN_UNIT(d, 'parsnip')": "IN_UNIT",
     }.items():  # fmt: skip
         with pytest.raises(BindError, match=words):
             bind_expression(parse_expression(text), SKY)

@@ -334,8 +334,8 @@ def test_lookups_by_several_keys(engine, directory, entries):
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ("{from: [a, b], table: x.csv, key: k}", "2 expressions under 'from', but 1 columns under 'key'"),
-        ("{from: a, table: x.csv, key: [k, v]}", "2 columns under 'key', but only one expression under 'from'"),
+        ("{from: [a, b], table: x.csv, key: k}", "'from' has 2 expressions, so 'key' must have 2 columns, not 1"),
+        ("{from: a, table: x.csv, key: [k, v]}", "'key' has 2 columns, but 'from' has only one expression"),
         ("{from: a, table: x.csv, high: v}", "'high' needs 'low'"),
         ("{from: a, table: x.csv, low: k, key: v}", "'low' replaces 'key'"),
         (

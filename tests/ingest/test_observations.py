@@ -79,7 +79,7 @@ def test_a_value_without_a_unit_is_refused_with_the_place(tmp_path):
     ):
         ingest_collection(site, "dem")
     fault = next(fault for fault in caught.value.faults if "light_time" in fault.message)
-    assert "has no unit" in fault.message
+    assert "without a unit" in fault.message
     assert "light_time(.., 'au')" in fault.remedy
     assert (fault.place.line, fault.place.column) == (17, 27)
 

@@ -300,7 +300,7 @@ def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], S
     shown = run_hven("status", "--site", place.site).stdout
     assert "failed: a (" in shown
     assert "away" in shown
-    assert "failed: b (failures in a row: 1): 9 of 10 rows would be removed" in shown
+    assert "failed: b (once): 9 of 10 rows would be removed" in shown
 
 
 def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(

@@ -327,7 +327,7 @@ FAULTS = {
     "{semantics: proc, service: {url: a, params: {b: {value: 1, maximum: 2}}}}": "tables.main.links[1].service.params.b: a value that is always sent cannot have bounds or examples; remove 'value', or remove 'minimum', 'maximum', 'values' and 'example'",
     "{semantics: proc, service: {url: a, params: {b: '{target.fit}'}}}": "tables.main.links[1].service.params.b.value: the table has no column 'fit'; did you mean 'fits'?",
     "{semantics: proc, service: {url: a, params: {b: {type: flot}}}}": "tables.main.links[1].service.params.b: 'flot' is not a known type; did you mean 'float'?",
-    "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: this key needs 'from'; name the other table: from: previews",
+    "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: this key needs 'from'; name the other table, for example `from: previews`",
     "{semantics: this, from: previews, text: a}": "tables.main.links[1].from needs 'where', which selects the rows of the other table; write `where: previews.obs_id = target.obs_id`",
     '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: 'prevews' is not known here; use target or previews; did you mean 'previews'?",
     "{semantics: preview, from: previewz, where: previewz.obs = obs_id, text: a}": "tables.main.links[1].from: maps has no table 'previewz'; did you mean 'previews'?",

@@ -238,10 +238,10 @@ FAULTS = {
     "{derived: {by: obs_id, level: stage}, text: a}": "links[1].derived: the table has no column 'stage'",
     "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",
     "{derived: {by: obs_id, within: 10}, text: a}": "links.derived.within: '10' has no unit; add a unit (s, min, h, d, w): 10 h",
-    "{derived: {by: obs_id}, semantics: this, text: a}": "links[1]: a link needs one of 'semantics', 'derived' and 'series'; write `semantics: preview`; or `derived: {by: [obs_id]}` for what the rows were made from; or `series:` with the id of a data set",
+    "{derived: {by: obs_id}, semantics: this, text: a}": "links[1]: a link needs one of 'semantics', 'derived' and 'series'; write `semantics: preview`, or `derived: {by: [obs_id]}` to link the data from which the rows were made, or `series:` with the id of a data set",
     "{derived: {by: obs_id, other_time: [a, b]}, text: a}": "links[1].derived.other_time needs `in` and `within`, and must name two columns of the other table; write `in: TABLE`, `within: 10 min` and `other_time: [start, stop]`",
     "{derived: {by: obs_id, in: maps, within: 1 h, other_time: [a, t_max]}, order: maps.name, text: a}": "links[1].derived: no column 'a' in maps",
-    "{text: a}": "links[1]: a link needs one of 'semantics', 'derived' and 'series'; write `semantics: preview`; or `derived: {by: [obs_id]}` for what the rows were made from; or `series:` with the id of a data set",
+    "{text: a}": "links[1]: a link needs one of 'semantics', 'derived' and 'series'; write `semantics: preview`, or `derived: {by: [obs_id]}` to link the data from which the rows were made, or `series:` with the id of a data set",
     "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: `derived` already sets this key; remove one of the two",
     "{derived: {by: obs_id, in: mops}, text: a}": "links[1].derived: levels has no table 'mops'; did you mean 'maps'?",
 }  # fmt: skip

@@ -265,7 +265,7 @@ class ExpressionBinder(WindowBinder, ABC):
             MAX_TEXT_BYTES,
             "characters in all its CHAR values",
             node.text_offset,
-            "CAST to VARCHAR, which is not padded with spaces",
+            "write CAST(.. AS VARCHAR), which is not padded with spaces",
         )
         return ColumnType("char", f"{length}")
 

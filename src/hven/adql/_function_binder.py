@@ -180,7 +180,7 @@ class FunctionBinder(TypeChecker, ABC):
         if read_sources & outer_sources and not read_sources & own_sources:
             function_name = node.name.upper()
             message = format_message("{name} in this subquery uses only columns of the outer query", function_name)
-            remedy = "move the function to the outer query, or use a column of this subquery's FROM as its argument"
+            remedy = "move the function to the outer query, or give the function a column of this subquery's FROM"
             self.raise_bind_error(message, node.text_offset, remedy)
 
     def bind_call_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:
@@ -320,8 +320,7 @@ class FunctionBinder(TypeChecker, ABC):
         value, target = args
         value_meta = require_meta(value)
         if value_meta.unit is None:
-            value_phrase = self.describe_expression(value, name_only=True)
-            message = format_message("IN_UNIT: {value} has no unit", value_phrase)
+            message = format_message("IN_UNIT: {value} without a unit", self.describe_expression(value))
             self.raise_bind_error(message, node.text_offset, "convert a column that has a unit")
         target_unit = _get_literal_text(target)
         try:
@@ -477,13 +476,11 @@ class FunctionBinder(TypeChecker, ABC):
         args = [self.bind_expression(arg, scope) for arg in node.args]
         if len(args) == 1 and not isinstance(args[0], Literal) and classify_value(args[0]) in {"text", "null"}:
             message = format_message(
-                "{name} is computed once, before the query runs, so it cannot take {value}",
-                name,
-                self.describe_expression(args[0], name_only=True),
+                "{name} is computed once, before the query runs, so its argument must be a literal", name
             )
             remedy = format_message(
-                "write one name in quotes: {name}('M 31'); for many objects, upload a table of their positions and "
-                "join it",
+                "write one name in quotes: {name}('M 31'); for many objects, upload a table of their positions, and "
+                "join the table",
                 name,
             )
             self.raise_bind_error(message, node.text_offset, remedy)
@@ -546,8 +543,7 @@ class FunctionBinder(TypeChecker, ABC):
         if len(args) == 3 and isinstance(args[1], Literal):
             source_unit = args[1].value
         if source_unit is None:
-            value_phrase = self.describe_expression(value, name_only=True)
-            message = format_message("{name}: {value} has no unit", node.name, value_phrase)
+            message = format_message("{name}: {value} without a unit", node.name, self.describe_expression(value))
             self.raise_bind_error(message, node.text_offset, "give the unit: GAVO_SPECCONV(x, 'nm', 'GHz')")
         target_unit = _get_literal_text(target)
         try:

@@ -17,18 +17,21 @@ FOREIGN_KEYWORDS: Final[dict[str, tuple[str, str]]] = {
     "FETCH": ("ADQL has no FETCH FIRST", "write SELECT TOP n ... instead"),
     "ROWNUM": ("ADQL has no ROWNUM", "write SELECT TOP n ... instead"),
     "MINUS": ("ADQL has no MINUS between queries", "write EXCEPT"),
-    "OVER": ("window functions (OVER) are an extension that needs ADQL 2.1", "use GROUP BY in a subquery and join it"),
-    "WINDOW": (
-        "WINDOW names windows: WINDOW w AS (...)",
-        "write it after FROM, WHERE, GROUP BY and HAVING, and use it as OVER w",
+    "OVER": (
+        "window functions (OVER) are an extension that needs ADQL 2.1",
+        "use GROUP BY in a subquery, and join the subquery",
     ),
-    "QUALIFY": ("ADQL has no QUALIFY", "move the query to a subquery, and filter that with WHERE"),
+    "WINDOW": (
+        "WINDOW defines named windows: WINDOW w AS (...)",
+        "write WINDOW after FROM, WHERE, GROUP BY and HAVING, and use the window with OVER w",
+    ),
+    "QUALIFY": ("ADQL has no QUALIFY", "move the query to a subquery, and filter the subquery with WHERE"),
     "REGEXP": ("ADQL has no REGEXP operator", "use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1"),
     "RLIKE": ("ADQL has no RLIKE operator", "use LIKE or ILIKE (with % and _), or REGEXP_MATCH(s, pattern) = 1"),
     "SIMILAR": ("ADQL has no SIMILAR TO", "use LIKE or ILIKE, with % and _"),
     "NULLS": (
         "ADQL has no NULLS FIRST or NULLS LAST",
-        "leave it out, or order by CASE WHEN x IS NULL THEN 1 ELSE 0 END first",
+        "leave it out, or begin with ORDER BY CASE WHEN x IS NULL THEN 1 ELSE 0 END",
     ),
     "ESCAPE": ("ADQL's LIKE has no ESCAPE", "leave it out"),
     "LATERAL": ("ADQL has no LATERAL", "join with ON"),
@@ -101,7 +104,7 @@ BRACKET_FAULT: Final = (
 
 _FOREIGN_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
     "`": ("a backtick is not allowed in ADQL", 'write special names in double quotes: "name"'),
-    ":": ("a colon is not allowed in ADQL", "write a cast as CAST(x AS type), and values in place of :parameters"),
+    ":": ("a colon is not allowed in ADQL", "write a cast as CAST(x AS type); replace :parameters with values"),
     "?": ("a question mark is not allowed in ADQL", "write the value itself"),
     "$": ("a dollar sign is not allowed in ADQL", "write the value itself, with strings in single quotes"),
     "@": ("an at sign is not allowed in ADQL", 'write special names in double quotes: "name"'),
@@ -201,7 +204,7 @@ def _explain_invalid_number(number_text: str) -> tuple[str, str]:
         return message, format_message("write {number}", int(number_text, 16))
     if re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", number_text):
         message = format_message("the number {found} is too large or too long", number_text)
-        return message, "write it with at most 400 digits, within 1.8E308"
+        return message, "write a number up to 1.8E308, with at most 400 digits"
     message = format_message("'{found}' is neither a number nor a name", number_text)
     return message, format_message('if it is a name, write it in double quotes: "{found}"', number_text)
 

@@ -113,7 +113,7 @@ class TypeChecker:
             self.check_query_limit(
                 self.table_read_count,
                 MAX_EXPANDED_QUERY_TABLES,
-                "tables, counting those in WITH each time they are read",
+                "tables (each use of a table from WITH counts)",
                 text_offset,
                 "split the query into several",
             )
@@ -295,9 +295,9 @@ class TypeChecker:
             return
         remedy = ""
         if operator_name == "^" and actual_kind == "number":
-            remedy = "write POWER(a, b) for a to the power of b; ^ is exclusive or"
+            remedy = "for powers, write POWER(a, b); the operator ^ is a bitwise exclusive OR"
         elif actual_kind == "array":
-            remedy = "compute with its elements, a[1], or with ARR_SUM, ARR_AVG, ARR_DOT .."
+            remedy = "compute with elements such as a[1], or use a function such as ARR_SUM, ARR_AVG or ARR_DOT"
         elif actual_kind == "text" and required_kind == "number":
             remedy = "write CAST(x AS DOUBLE PRECISION)"
         if " " in operator_name:

@@ -23,7 +23,7 @@ class FunctionBindingContext(Protocol):
     def raise_bind_error(self, message: str, text_offset: int, remedy: str = "") -> NoReturn:
         """Raise an error of the query at an offset of its text."""
 
-    def describe_expression(self, node: Expr, *, name_only: bool = False) -> str:
+    def describe_expression(self, node: Expr) -> str:
         """Describe an expression for a message."""
 
     def convert_spectral_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
@@ -75,9 +75,9 @@ def _convert_argument_unit(
         _raise_missing_unit(context, node, target_unit, arg)
     if call_unit is not None and not is_unit_optional and not units.is_same_unit(arg_unit, call_unit):
         message = format_message(
-            "{name}: {value} is in {have}, but the call states the unit {said}",
+            "{name}: {value} in {have}, but the call states the unit {said}",
             node.name.lower(),
-            context.describe_expression(arg, name_only=True),
+            context.describe_expression(arg),
             arg_unit,
             call_unit,
         )
@@ -100,8 +100,8 @@ def _raise_missing_unit(context: FunctionBindingContext, node: FunctionCall, tar
         remedy = format_message("give the unit in the call: {word}(.., 'au')", function_name)
     else:
         remedy = format_message("use a value that has a unit, such as {wanted}", target_unit)
-    arg_phrase = context.describe_expression(arg, name_only=True)
-    message = format_message("{name}: {value} has no unit", function_name, arg_phrase)
+    arg_phrase = context.describe_expression(arg)
+    message = format_message("{name}: {value} without a unit", function_name, arg_phrase)
     context.raise_bind_error(message, arg.text_offset, remedy)
 
 

@@ -686,7 +686,7 @@ class QueryBinder(JoinBinder):
                 text_offset = item.text_offset
                 if text_offset < 0:
                     text_offset = item.expr.text_offset
-                message = "ORDER BY of a set operation takes names or positions of its output columns"
+                message = "ORDER BY after a set operation takes only names or positions of output columns"
                 self.raise_bind_error(message, text_offset, remedy)
             bound_items.append(_build_position_order_item(item, position))
         return tuple(bound_items)

@@ -282,31 +282,34 @@ def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) ->
         query = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}"
         example = format_yaml_flow_value([{"title": "The first rows", "query": query}])
     title_reason = (
-        f"it is the first thing that readers see; write {MIN_TITLE_CHARACTERS} to {MAX_TITLE_CHARACTERS} "
+        f"readers see the title first; write {MIN_TITLE_CHARACTERS} to {MAX_TITLE_CHARACTERS} "
         "characters, not only the name"
     )
     description_reason = (
         f"readers do not learn what was measured, by whom and why; write at least {MIN_DESCRIPTION_CHARACTERS} "
         "characters"
     )
-    subjects_reason = "nobody can find it by its subject; use terms of the Unified Astronomy Thesaurus"
-    coverage_reason = "its coverage in space, time and wavelength is unknown; write Optical, Infrared, Radio .."
+    subjects_reason = "nobody can find the collection by subject; use terms of the Unified Astronomy Thesaurus"
+    coverage_reason = "the coverage in space, time and wavelength is unknown; write Optical, Infrared, Radio .."
     contact_reason = "readers do not know whom to ask; contact_email in hven.toml applies to all collections"
     return [
         _MetadataCriterion("title", "title", "title: ..", title_reason),
         _MetadataCriterion("description", "description", "description: ..", description_reason),
         _MetadataCriterion("subjects", "subjects", "subjects: [..]", subjects_reason),
         _MetadataCriterion("coverage", "waveband", "waveband: [..]", coverage_reason),
-        _MetadataCriterion("doi", "doi", "doi: 10..", "it has no permanent identifier for citations"),
+        _MetadataCriterion("doi", "doi", "doi: 10..", "the collection has no permanent identifier for citations"),
         _MetadataCriterion("contact", "contact", "contact: {name: .., email: ..}", contact_reason),
         _MetadataCriterion("examples", "examples", f"examples: {example}", "readers do not see how to begin"),
-        _MetadataCriterion("licence", "licence", "licence: CC-BY-4.0", "nobody knows how it may be used"),
-        _MetadataCriterion("creators", "creators", "creators: [{name: .., orcid: ..}]", "its authors are not named"),
-        _MetadataCriterion("bibcode", "bibcode", "bibcode: ..", "ADS cannot count its citations"),
+        _MetadataCriterion("licence", "licence", "licence: CC-BY-4.0", "nobody knows how the data may be used"),
+        _MetadataCriterion("creators", "creators", "creators: [{name: .., orcid: ..}]", "the authors are not named"),
+        _MetadataCriterion("bibcode", "bibcode", "bibcode: ..", "ADS cannot count citations of the collection"),
         _MetadataCriterion(
-            "instrument", "instrument", "instrument: [..]", "nobody can find it by its instrument or facility"
+            "instrument",
+            "instrument",
+            "instrument: [..]",
+            "nobody can find the collection by instrument or facility",
         ),
-        _MetadataCriterion("created", "created", f"created: {first_date}", "nobody knows how old it is"),
+        _MetadataCriterion("created", "created", f"created: {first_date}", "nobody knows how old the collection is"),
     ]
 
 
@@ -419,7 +422,7 @@ class _MissingMetadataFinder:
             weights = [CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")]
             yield _build_missing_metadata(
                 f"the columns of {table.name} are not known",
-                "they come from its source",
+                "the columns come from the source of the table",
                 _InsertionPoint(place=table_insertion.place),
                 f"hven ingest {self._resource.name}",
                 points=sum(weights) / len(self._published_tables),
@@ -447,7 +450,7 @@ class _MissingMetadataFinder:
             names = ", ".join(undeclared_columns)
             yield _build_missing_metadata(
                 f"columns of {table.name} are not described: {names}",
-                "nobody knows what they mean",
+                "nobody knows what these columns mean",
                 table_insertion,
                 _write_columns_yaml(undeclared_columns, spec, table_insertion.indent),
                 points=undeclared_points,
@@ -544,7 +547,7 @@ def _build_missing_metadata(
 ) -> MissingMetadata:
     instruction = _INSTRUCTIONS.get(insertion.mode, "write")
     fault = Fault(
-        message=f"{message} (-{points:.1f}): {reason}",
+        message=f"{message} (-{points:.1f} points): {reason}",
         place=insertion.place,
         remedy=f"{instruction}: {added_text.strip()}",
         severity="warning",
@@ -565,10 +568,10 @@ def _write_columns_yaml(columns: Mapping[str, Mapping[str, str]], spec: TableSpe
 
 def _explain_missing_attributes(missing_values: Mapping[str, str]) -> str:
     if "ucd" in missing_values:
-        return "programs do not know what it is"
+        return "programs do not know what the column contains"
     if "unit" in missing_values:
-        return "its numbers have no meaning"
-    return "people do not know what it is"
+        return "the numbers of the column have no meaning"
+    return "people do not know what the column contains"
 
 
 def _is_single_line(node: Any) -> bool:

@@ -138,9 +138,8 @@ def _find_link_columns(
     ]
     if "within" in derived_fields and (len(times) != 2 or not all(times)):
         remedy = (
-            "write `time: [start, stop]`, with columns of both tables that contain times in days; add `other_time: "
-            "[..]` if "
-            "they have other names in the other table"
+            "write `time: [start, stop]`, with columns of both tables that contain times in days; if the columns have "
+            "other names in the other table, add `other_time: [..]`"
         )
         faults.add_error(
             f"{key_path}.within: no columns contain the start and end times of a row",

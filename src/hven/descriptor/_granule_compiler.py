@@ -292,7 +292,7 @@ class GranuleCompiler:
         if remedy:
             remedy = f"write under 'map': {name}: {remedy[14:-2]}"
         else:
-            remedy = f"set it under `set`, `text`, `map` or `lookup`; the source has: {format_name_list(source_names)}"
+            remedy = f"set it under `set`, `text`, `map` or `lookup`; the source has {format_name_list(source_names)}"
         names.faults.add_error(
             f"{key_path}: nothing sets this column, and the source has no column {name!r}", place, remedy
         )

@@ -96,7 +96,7 @@ RESERVED_COLLECTION_NAMES = {
     "tap_schema": "the TAP standard",
     "tap_upload": "the TAP standard",
     "uws": "the UWS standard",
-    "tap_user": "the tables that readers keep here",
+    "tap_user": "the tables that readers store on the site",
     "ivoa": "ObsCore, whose table ivoa.obscore is made from all collections",
 }
 # plain keys that `_build_collection_resource` converts itself
@@ -571,7 +571,7 @@ def _read_files_table(
     )
     for spec in specs if files is None else (*specs, files):
         if spec.table.access == "members" and collection_context.project is None:
-            message = f"tables.{spec.table.name}.access: the collection has no project whose members could see it"
+            message = f"tables.{spec.table.name}.access: 'members' needs a project, but the collection has none"
             faults.add_error(message, spec.place, "write `project: NAME` in the collection")
     if files is None:
         return None
@@ -580,8 +580,8 @@ def _read_files_table(
         restricting_table = find_restricting_table(written_files, collection_context.schema, specs, files)
     if restricting_table is not None:
         message = (
-            f"files: some users cannot see the rows of {restricting_table} that name the files, so only the site's "
-            "owner can download the files"
+            f"files: the rows of {restricting_table} name the files, but some users cannot see all these rows, so only "
+            "the site's owner can download the files"
         )
         remedy = "write `path: COLUMN` under its `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)

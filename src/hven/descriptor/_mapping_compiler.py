@@ -458,8 +458,8 @@ class MappingCompiler:
             if missing_column is not None:
                 link = None
                 message = (
-                    f"{self.key_path}.columns.{column.name}: the link in the source uses the column "
-                    f"{missing_column!r}, which the table does not copy, so the link is left out"
+                    f"{self.key_path}.columns.{column.name}: the link in the source is left out, because the table "
+                    f"does not copy the link's column {missing_column!r}"
                 )
                 remedy = f"write your own link, with `{column.name}: {{link: ..}}`"
                 self.faults.add_warning(message, self.spec.place, remedy)

@@ -385,7 +385,7 @@ class ExpressionNameResolver:
         remedy = suggest_spelling(name, known_names)
         if not remedy and name in {column.name for column in self.spec.table.columns}:
             remedy = f"write target.{name} for the table's own column"
-        remedy = remedy or f"the source has: {format_name_list(known_names)}"
+        remedy = remedy or f"use one of {format_name_list(known_names)}"
         return f"the source has no column {name!r}, and 'let' has no such name", remedy
 
     def _resolve_qualified_name(

@@ -194,5 +194,7 @@ def _find_root_conflict(file_root: FileRoot, other_roots: Sequence[FileRoot]) ->
     """Return the message for another root that has the same paths; None: there is none."""
     for other_root in other_roots:
         if other_root.path_prefix == file_root.path_prefix and other_root != file_root:
-            return f"two roots have paths that begin with {file_root.path_prefix or 'nothing'}"
+            if not file_root.path_prefix:
+                return "two roots have no `at`"
+            return f"two roots have the same `at`: {file_root.path_prefix}"
     return None

@@ -218,7 +218,8 @@ class _RegistryIdentifierReader:
             self._faults.add_error(
                 f"{key_path}.id: {text!r} is not a valid identifier: it {reason}",
                 written_identifier.place,
-                "use only letters, digits and . - _ ! ~ * ' ( ) + =, with single slashes between the parts",
+                "use only letters, digits and the characters . - _ ! ~ * ' ( ) + =; put single slashes between the "
+                "parts",
             )
             return None
         return f"ivo://{authority}/{path}"

@@ -64,8 +64,8 @@ def read_row_links(
         where = f"{key_path}.links[{number}]"
         if sum(key in item for key in ("semantics", "derived", "series")) != 1:
             remedy = (
-                "write `semantics: preview`; or `derived: {by: [obs_id]}` for what the rows were made from; or "
-                "`series:` with the id of a data set"
+                "write `semantics: preview`, or `derived: {by: [obs_id]}` to link the data from which the rows were "
+                "made, or `series:` with the id of a data set"
             )
             message = f"{where}: a link needs one of 'semantics', 'derived' and 'series'"
             faults.add_error(message, item.place, remedy)
@@ -180,7 +180,7 @@ def _read_row_link(
         faults.add_error(f"{key_path}.file: the collection publishes no files", link_fields.places["file"], remedy)
     for key in ("where", "order"):
         if link_expressions.alias is None and key in link_fields:
-            remedy = "name the other table: from: previews"
+            remedy = "name the other table, for example `from: previews`"
             faults.add_error(f"{key_path}.{key}: this key needs 'from'", link_fields.places[key], remedy)
             return None
     if link_expressions.alias is not None and "where" not in link_fields:

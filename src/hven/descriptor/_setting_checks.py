@@ -119,13 +119,14 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
     key_count = len(value.get("key", ()))
     if expression_count > 1 and key_count != expression_count:
         faults.add_error(
-            f"{key_path}: there are {expression_count} expressions under 'from', but {key_count} columns under 'key'",
+            f"{key_path}: 'from' has {expression_count} expressions, so 'key' must have {expression_count} columns, "
+            f"not {key_count}",
             value.place,
             "list one column under 'key' for each expression under 'from'",
         )
     elif expression_count == 1 and key_count > 1:
         faults.add_error(
-            f"{key_path}: there are {key_count} columns under 'key', but only one expression under 'from'",
+            f"{key_path}: 'key' has {key_count} columns, but 'from' has only one expression",
             value.places["key"],
             "list one column under 'key' for each expression under 'from'",
         )

@@ -70,7 +70,7 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
     unit = UNIT_ALIASES.get(unit, unit)
     if match is None or unit not in SECONDS_BY_UNIT:
         if match:
-            remedy = f"write {match[1]} and one of {UNIT_LIST_TEXT}"
+            remedy = f"write {match[1]} with a unit ({UNIT_LIST_TEXT})"
         else:
             remedy = "write 2 d, 1 h or 30 min"
         faults.add_error(f"{key_path}: {str(value)!r} is not a duration", value.place, remedy)
@@ -148,7 +148,7 @@ def read_sync_policy(
         and not fields.get("standard")
     ):
         faults.add_error(
-            f"{where}: a table that is read in part needs a primary key",
+            f"{where}: a table with a watermark needs a primary key",
             sync_fields.places["watermark"],
             "write `primary: [column, ..]`",
         )

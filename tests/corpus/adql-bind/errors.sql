@@ -141,7 +141,7 @@ SELECT DISTINCT ra FROM stars ORDER BY dec
 
 --# ORDER BY something else after UNION
 SELECT ra FROM stars UNION SELECT flux FROM photometry ORDER BY dec
---! line 1, column 65: ORDER BY of a set operation takes names or positions of its output columns
+--! line 1, column 65: ORDER BY after a set operation takes only names or positions of output columns
 
 --# UNION of other widths
 SELECT ra, dec FROM stars UNION SELECT id FROM photometry
@@ -177,7 +177,7 @@ SELECT IN_UNIT(ra, 'kg') FROM stars
 
 --# IN_UNIT of nothing
 SELECT IN_UNIT(id, 'deg') FROM stars
---! line 1, column 8: IN_UNIT: a number (column id) has no unit; convert a column that has a unit
+--! line 1, column 8: IN_UNIT: column id is a number without a unit; convert a column that has a unit
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars

@@ -298,7 +298,7 @@ SELECT ra FROM stars ORDER ra
 
 --# 75
 SELECT ra FROM stars ORDER BY ra NULLS LAST
---! line 1, column 34: ADQL has no NULLS FIRST or NULLS LAST; leave it out, or order by CASE WHEN x IS NULL THEN 1 ELSE 0 END first
+--! line 1, column 34: ADQL has no NULLS FIRST or NULLS LAST; leave it out, or begin with ORDER BY CASE WHEN x IS NULL THEN 1 ELSE 0 END
 
 --# 76
 SELECT ra FROM stars ORDER BY ra DESCENDING
@@ -446,7 +446,7 @@ SELECT ra INTO x FROM stars
 
 --# 113
 SELECT ra FROM stars WHERE ra > :limit
---! line 1, column 33: a colon is not allowed in ADQL; write a cast as CAST(x AS type), and values in place of :parameters
+--! line 1, column 33: a colon is not allowed in ADQL; write a cast as CAST(x AS type); replace :parameters with values
 
 --# 114
 SELECT ra FROM stars WHERE ra > ?
@@ -494,7 +494,7 @@ SELECT ra FROM stars WHERE variable IS TRUE
 
 --# 125
 SELECT ra FROM stars QUALIFY ROW_NUMBER() OVER (ORDER BY ra) = 1
---! line 1, column 22: ADQL has no QUALIFY; move the query to a subquery, and filter that with WHERE
+--! line 1, column 22: ADQL has no QUALIFY; move the query to a subquery, and filter the subquery with WHERE
 
 --# 126
 SELECT ra FROM stars WITH (NOLOCK)
@@ -510,7 +510,7 @@ SELECT ra FROM stars WHERE NOT EXISTS SELECT id FROM photometry
 
 --# 129
 SELECT ra^2 FROM stars
---! line 1, column 8: operator ^ needs a whole number, but column ra is a number; write POWER(a, b) for a to the power of b; ^ is exclusive or
+--! line 1, column 8: operator ^ needs a whole number, but column ra is a number; for powers, write POWER(a, b); the operator ^ is a bitwise exclusive OR
 
 --# 130
 SELECT ra**2 FROM stars
@@ -578,7 +578,7 @@ SELECT IN_UNIT(ra, 'parsec') FROM stars
 
 --# 146
 SELECT IN_UNIT(id, 'm') FROM stars
---! line 1, column 8: IN_UNIT: a number (column id) has no unit; convert a column that has a unit
+--! line 1, column 8: IN_UNIT: column id is a number without a unit; convert a column that has a unit
 
 --# 147
 SELECT ra FROM stars WHERE ISNULL(dec)

@@ -138,7 +138,7 @@ SELECT a FROM [my table]
 
 --# slice of an array
 SELECT a[1:2] FROM t
---! line 1, column 11: a colon is not allowed in ADQL; write a cast as CAST(x AS type), and values in place of :parameters
+--! line 1, column 11: a colon is not allowed in ADQL; write a cast as CAST(x AS type); replace :parameters with values
 
 --# two pairs of brackets
 SELECT a[1][2] FROM t
@@ -162,7 +162,7 @@ SELECT 0xFG FROM t
 
 --# too large a number
 SELECT 1e999 FROM t
---! line 1, column 8: the number 1e999 is too large or too long; write it with at most 400 digits, within 1.8E308
+--! line 1, column 8: the number 1e999 is too large or too long; write a number up to 1.8E308, with at most 400 digits
 
 --# derived table without name
 SELECT a FROM (SELECT a FROM t)

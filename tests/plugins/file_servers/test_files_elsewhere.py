@@ -483,7 +483,7 @@ def test_two_roots_need_two_places(open_far_site):
     lines = "files: [{root: 'ftp://a.example/x', from: main, path: '{name}'}, {root: 'ftp://b.example/x', from: main, path: '{name}'}]\n"
     with pytest.raises(
         Exception,
-        match="two roots have paths that begin with nothing; write a different `at` for each root, such as `at: raw`",
+        match="two roots have no `at`; write a different `at` for each root, such as `at: raw`",
     ):
         open_far_site(lines + TABLE)
 

@@ -229,7 +229,7 @@ def _record_link(
     if (identifier, semantics, url) in seen_links:
         dead_link = (
             place,
-            f"two links {semantics} of the row point to {url}",
+            f"two {semantics!r} links of the row point to {url}",
             "select the linked rows more precisely, with `where` or `if`",
             False,
         )

@@ -180,11 +180,11 @@ def compare_releases(
             if new_label is None or site.store.releases.list_releases(release_record.collection, new_label)
         ]
         if not common_collections:
-            labels = f"{old_label!r:.60}"
+            labels = f"the release {old_label!r:.60}"
             if new_label:
-                labels += f" and {new_label!r:.60}"
+                labels = f"both releases, {old_label!r:.60} and {new_label!r:.60}"
             raise NotFoundError(
-                f"no collection has the release {labels}",
+                f"no collection has {labels}",
                 remedy=f"run {format_command(context, 'release list')} to see all releases",
             )
         for collection in sorted(common_collections):

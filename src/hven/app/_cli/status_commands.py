@@ -263,8 +263,10 @@ def _print_sync_problems(collections: Iterable[CollectionStatus]) -> None:
         if collection.failures:
             if collection.timing is None:
                 failure_text = f"last run {format_time(collection.ended or collection.started)}"
+            elif collection.failures == 1:
+                failure_text = "once"
             else:
-                failure_text = f"failures in a row: {collection.failures}"
+                failure_text = f"{collection.failures} times in a row"
             print(f"failed: {collection.collection} ({failure_text}): {collection.message or 'the run was stopped'}")
         if collection.held or collection.paused:
             since = format_time(collection.held or collection.paused)
