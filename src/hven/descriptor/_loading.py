@@ -583,7 +583,7 @@ def _read_files_table(
             f"files: the rows of {restricting_table} name the files, but some users cannot see all these rows, so only "
             "the site's owner can download the files"
         )
-        remedy = "write `path: COLUMN` under its `access`, with the column that contains the path of the file"
+        remedy = "write `path: COLUMN` under the table's `access`, with the column that contains the path of the file"
         faults.add_warning(message, fields.places["files"], remedy)
     elif not has_file_rules and any(policy.files or policy.take for policy in policies):
         message = (
