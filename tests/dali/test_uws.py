@@ -168,7 +168,7 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
     more = [create_job(client) for _ in range(3)]
     answer = client.post("/tap/async", QUERY=QUERY)
     assert answer.status == 403
-    assert "you have 6 jobs that have not ended" in answer.text
+    assert "you have reached the limit of 6 unfinished jobs" in answer.text
     assert "location" not in answer.headers
     assert len(etree.fromstring(client.get("/tap/async").body)) == 6
     assert client.get(f"{paths[2]}?WAIT=30").status == 200  # HELD never blocks (section 2.2.1.1)

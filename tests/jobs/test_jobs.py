@@ -130,7 +130,7 @@ def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
         desk = JobService(site, "tap")
         first = create_query_job(desk)
         desk.create_job(collect_params([("QUERY", "x")]), HERE)
-        with pytest.raises(ForbiddenError, match="you have 2 jobs that have not ended") as told:
+        with pytest.raises(ForbiddenError, match="you have reached the limit of 2 unfinished jobs") as told:
             create_query_job(desk)
         assert "delete" in told.value.remedy
         assert len(desk.list_jobs(collect_params([]), HERE)) == 2

@@ -214,7 +214,7 @@ def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: MovableCloc
             "IN cannot compare a number (column id) with a string",
             "convert one of the two with CAST",
         ),
-        ("privat", 13, "must be public, private, members or a condition, not 'privat'", "did you mean 'private'"),
+        ("privat", 13, "must be 'public', 'private', 'members' or a condition, not 'privat'", "did you mean 'private'"),
         ("release <= now or", 29, "expected a value, found the end of the text", "complete the query"),
         ("1 = 1 or relese <= now", 22, "no column 'relese'", "did you mean 'release'"),
         ("(release <= now) and 'x' in groups and relese = 3", 52, "no column 'relese'", "did you mean 'release'"),

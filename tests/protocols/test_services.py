@@ -124,10 +124,10 @@ LONE = "tables: {t: {source: {kind: csv, files: t.csv}, primary: [id], columns: 
 @pytest.mark.parametrize("service", ["cone", "epn-tap", "obscore", "files", "sia", "sia2", "ssa"])
 def test_a_service_that_no_table_is_for_is_refused(tmp_path: Path, service: str) -> None:
     (found,) = [fault for fault in check_text(tmp_path, f"services: [tap, {service}]\n{LONE}") if "services" in fault]
-    assert found.startswith(f"error: services: {service} has no data, because no table of c has ")
+    assert found.startswith(f"error: services: {service!r} has no data, because no table of c has ")
     with (
         Site(load_settings(tmp_path)) as site,
-        pytest.raises(DescriptorError, match=f"services: {service} has no data"),
+        pytest.raises(DescriptorError, match=f"services: {service!r} has no data"),
     ):
         ingest_collection(site, "c")
 

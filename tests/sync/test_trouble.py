@@ -219,7 +219,7 @@ def test_a_source_that_gives_no_rows_stops_at_the_guard(stars):
         path.write_text("id,name,mag\n")
     with pytest.raises(
         ChangeLimitExceededError,
-        match=r"stars\.main would be empty, so nothing was published: the source has no rows; .* --accept",
+        match=r"nothing was published, because stars\.main would be empty: the source has no rows; .* --accept",
     ):
         sync_collection(site, "stars")
     assert rows(site) == before

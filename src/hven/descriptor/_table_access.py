@@ -67,7 +67,7 @@ def _check_access_condition(condition_text: LocatedYamlScalar, key_path: str, fa
     """Return whether a condition can be read; warn if it lets everybody or nobody see the rows."""
     if condition_text.isidentifier():
         faults.add_error(
-            f"{key_path} must be public, private, members or a condition, not {str(condition_text)!r}",
+            f"{key_path} must be 'public', 'private', 'members' or a condition, not {str(condition_text)!r}",
             condition_text.place,
             suggest_spelling(condition_text, ("public", "private", "members")),
         )
@@ -79,7 +79,7 @@ def _check_access_condition(condition_text: LocatedYamlScalar, key_path: str, fa
         faults.add_error(
             f"{key_path}: {error.message}",
             condition_text.locate_character(error.offset),
-            error.remedy or "write public, private, or a condition such as release_date <= now",
+            error.remedy or "write 'public', 'private', or a condition such as release_date <= now",
         )
         return False
     sees_all_rows = decide_policy_for_everybody(tree)
@@ -89,5 +89,5 @@ def _check_access_condition(condition_text: LocatedYamlScalar, key_path: str, fa
     if sees_all_rows:
         effect, plain_word = "everybody sees every row", "public"
     message = f"{key_path}: {effect} under this policy"
-    faults.add_warning(message, condition_text.place, f"write {plain_word}, or correct the condition")
+    faults.add_warning(message, condition_text.place, f"write {plain_word!r}, or correct the condition")
     return True

@@ -90,7 +90,7 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
         remedy = "write a table for each source, and join them in a view"
         faults.append(Fault(message=message, place=spec.sources[1].place, remedy=remedy))
     if spec.sync:
-        message = f"{key_path}.sync: a table that is read in place is always as current as its database"
+        message = f"{key_path}.sync: Hven reads this table in place, so the table needs no sync"
         faults.append(Fault(message=message, place=spec.place, remedy="remove 'sync'", severity="warning"))
     if spec.flags is not None and not spec.flags.is_supplied:
         message = f"{key_path}.flags: Hven does not check rows that it reads in place, so nothing sets flags"

@@ -21,7 +21,7 @@ MISSING_REQUIREMENTS = {
         "positions (columns in deg with the UCDs pos.eq.ra;meta.main and pos.eq.dec;meta.main, or `position`), and "
         "an identifier"
     ),
-    "files": "published files, because the collection has no `files`",
+    "files": "published files (the collection has no `files`)",
     EPN_TAP_SERVICE: "`standard: epn-tap-2.0`",
     OBSCORE_VIEW: "`obscore` or its standard",
     **dict.fromkeys(("sia", "sia2", "ssa"), "`obscore`"),
@@ -60,11 +60,11 @@ def find_unserved_service_faults(resource: CollectionSpec, tables: Sequence[Tabl
     return [
         Fault(
             message=(
-                f"services: {service} has no data, because no table of {resource.name} has "
+                f"services: {service!r} has no data, because no table of {resource.name} has "
                 f"{requirements.get(service, 'what it needs')}"
             ),
             place=resource.tables[0].place,
-            remedy=f"remove {service} from `services`, or add what it needs to a table",
+            remedy=f"remove {service!r} from `services`, or add to a table what this service needs",
         )
         for service in (resource.services if tables else ())
         if not any(is_served(service, table) for table in tables)

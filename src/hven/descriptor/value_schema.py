@@ -330,7 +330,7 @@ def read_expression_text(
         faults.add_error(
             f"{key_path}: {open_bracket_fault} in {describe_value(value)}",
             value.place,
-            explain_early_value_end(value) or "close it",
+            explain_early_value_end(value) or ("remove it" if "extra" in open_bracket_fault else "close it"),
         )
         return None
     yaml_reading = detect_misleading_retyping(value)
@@ -369,7 +369,7 @@ def describe_unbalanced_bracket(text: str) -> str:
         elif character == ")":
             depth -= 1
             if depth < 0:
-                return "an extra ')'"
+                return "there is an extra ')'"
     if quote:
         return f"a quote {quote} is not closed"
     return "a '(' is not closed" if depth > 0 else ""

@@ -177,7 +177,7 @@ def raise_if_transient_read_error(path: Path, error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         message = f"the snapshot file {path} cannot be read at the moment: {os.strerror(error.errno).lower()}"
         raise StorageUnavailableError(
-            message, remedy="check that the server may read the file and has not reached its limit on open files"
+            message, remedy="check the file's permissions and the server's limit on open files"
         ) from error
 
 

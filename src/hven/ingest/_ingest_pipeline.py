@@ -651,7 +651,7 @@ class CollectionRun:
         specs = sort_tables_by_dependency(self.resource, self.site.get_published_state().resources)
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
-                f"{name} is read in place, so it is already published, and there is nothing to ingest",
+                f"Hven reads {name} in place, so there is nothing to ingest",
                 remedy="run hven check to see what the database lacks, or use `kind: sql` to copy the rows with each "
                 "ingest",
             )

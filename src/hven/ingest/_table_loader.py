@@ -787,7 +787,7 @@ class TableLoader:
             reason = f"all {report.read:,} rows were left out or rejected"
         if self.may_become_empty is False:
             raise ChangeLimitExceededError(
-                f"{report.table} would be empty, so nothing was published: {reason}",
+                f"nothing was published, because {report.table} would be empty: {reason}",
                 place=self.spec.place,
                 remedy="check the source; if it is right, run the command again with --accept",
             )

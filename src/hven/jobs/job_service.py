@@ -194,7 +194,7 @@ class JobService:
             raise
         if not is_added:
             shutil.rmtree(job_directory, ignore_errors=True)
-            message = format_message("you have {open:,} jobs that have not ended, which is the limit", limits.open)
+            message = format_message("you have reached the limit of {open:,} unfinished jobs", limits.open)
             raise ForbiddenError(
                 message, remedy="wait until some jobs have ended, or delete jobs that are PENDING or HELD"
             )

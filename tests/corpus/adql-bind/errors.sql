@@ -181,7 +181,7 @@ SELECT IN_UNIT(id, 'deg') FROM stars
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars
---! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip'; did you mean 'pc'? (character 1); write a VOUnits unit that is compatible with deg
+--! line 1, column 20: IN_UNIT: 'parsnip' is not a unit (character 1): unknown unit 'parsnip' (did you mean 'pc'?); write a VOUnits unit that is compatible with deg
 
 --# CAST of a geometry
 SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars

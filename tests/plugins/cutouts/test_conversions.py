@@ -106,7 +106,7 @@ def test_it_is_not_sent_twice(client: Client) -> None:
         ("fits/data/none.fits", 404, "no file 'data/none.fits'"),
         ("fits/data/../rows.csv", 404, "no file"),
         ("fits/data/%2e%2e/%2e%2e/%2e%2e/hven.toml", 404, "no file"),
-        ("fits/data/notes.txt", 400, "Hven cannot explore the format of notes.txt"),
+        ("fits/data/notes.txt", 400, "Hven cannot read the format of notes.txt"),
         ("fits/data/broken.fits", 400, "broken.fits is damaged"),
         ("fits/data/locked.fits", 401, "is locked"),
     ],

@@ -53,7 +53,7 @@ def test_they_are_looked_into_as_if_they_lay_here(open_far_client, stored_root):
     assert facts["width"] == 500
     whole = client.get("/collections/far/as/fits/cube.fits")
     assert fits.open(io.BytesIO(whole.body))[0].data.shape == (30, 20, 10)
-    for ident, words in (("text", "cannot explore the format"), ("empty", "is empty")):
+    for ident, words in (("text", "cannot read the format"), ("empty", "is empty")):
         bad = cut(client, ident, PIXELS_1="1 2")
         assert (bad.status, words in bad.text) == (400, True), bad.text
 

@@ -211,7 +211,7 @@ def test_nothing_there_is_no_content(client: Client, params: dict[str, str]) -> 
         ({"ID": "../../etc/passwd"}, 404, "UsageError: no row"),
         ({"ID": "lost"}, 404, "UsageError"),
         ({"ID": "gone"}, 503, "ServiceUnavailable: the file data/gone.fits is missing at the moment"),
-        ({"ID": "text"}, 400, "UsageError: Hven cannot explore the format of notes.txt"),
+        ({"ID": "text"}, 400, "UsageError: Hven cannot read the format of notes.txt"),
         ({"ID": "empty"}, 400, "UsageError: empty.fits is empty"),
         ({"ID": "broken"}, 400, "UsageError"),
         ({"ID": "locked"}, 401, "AuthenticationError: the file data/locked.fits is locked"),

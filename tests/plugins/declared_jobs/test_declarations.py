@@ -132,7 +132,7 @@ FAULTS = [
     ),
     (
         C + "params: {width: }\n",
-        "jobs/bad.yaml:3:10: params.width: the name of a parameter must be in capitals: 'WIDTH'",
+        "jobs/bad.yaml:3:10: params.width: the name of a parameter must be in capitals, as in 'WIDTH'",
     ),
     (C + "params: {PHASE: }\n", "jobs/bad.yaml:3:10: params.PHASE: every job already has a parameter PHASE"),
     (C + "params: {A: {type: number}}\n", "jobs/bad.yaml:3:20: params.A.type must be "),

@@ -109,7 +109,7 @@ def test_it_is_drawn_once(client, site):
 
 @pytest.mark.parametrize(
     ("path", "why"),
-    [("data/b.fits", "damaged"), ("data/c.txt", "Hven cannot explore the format"), ("data/empty.fits", "empty")],
+    [("data/b.fits", "damaged"), ("data/c.txt", "Hven cannot read the format"), ("data/empty.fits", "empty")],
 )
 def test_what_cannot_be_drawn_is_said_by_a_picture(client, path, why):
     answer = ask(client, path, "size=300", **IMAGE)

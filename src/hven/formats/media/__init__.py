@@ -239,7 +239,7 @@ def _open_by_label(path: Place, name: str, signature: bytes, *, reads_only_cards
 
 def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
     """Create the error for a file that no medium opens; it names the package that the settings leave out, if any."""
-    message = format_message("Hven cannot explore the format of {name}", name)
+    message = format_message("Hven cannot read the format of {name}", name)
     extension = name.lower().rpartition(".")[2]
     for package in plugins.list_unused_packages():
         for files in package.files if package.media else ():

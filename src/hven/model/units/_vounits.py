@@ -227,7 +227,7 @@ class _UnitParser:
             offset = len(self.text)
         return ValueError(
             format_message(
-                "{text!r} is not a unit: {why} (character {number})", self.text, format_message(reason), offset + 1
+                "{text!r} is not a unit (character {number}): {why}", self.text, offset + 1, format_message(reason)
             )
         )
 
@@ -482,10 +482,10 @@ def _resolve_unit_word(word: str) -> tuple[tuple[str, Fraction], ...]:
     if symbol is None:
         near = find_nearest_unit(word)
         if near:
-            message = format_message("unknown unit {word!r}; did you mean {name!r}?", word, near)
+            message = format_message("unknown unit {word!r} (did you mean {name!r}?)", word, near)
         else:
             message = format_message(
-                "unknown unit {word!r}; write '{word}' in single quotes for a unit of your own", word
+                "unknown unit {word!r}; for a unit of your own, write '{word}' in single quotes", word
             )
         raise ValueError(message)
     return ((symbol, Fraction(1)),)

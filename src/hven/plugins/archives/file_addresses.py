@@ -54,12 +54,13 @@ def read_file_addresses(result: QueryResult, base_url: str, columns: Sequence[st
     if not columns:
         chosen_names = [_find_address_column(result) or identifier or ""]
     if "" in chosen_names:
-        message = format_message(
-            "{name}={value}: the result has no column of this name that links to files",
-            "COLUMN",
-            "".join(columns)[:60],
-        )
-        remedy = format_message("use one of {names}", ", ".join(names))
+        if columns:
+            missing_column = columns[chosen_names.index("")]
+            message = format_message("{name}={value}: the result has no such column", "COLUMN", missing_column[:60])
+            remedy = format_message("use one of {names}", ", ".join(names))
+        else:
+            message = format_message("no column of the result is known to link to files")
+            remedy = format_message("set COLUMN to one of these columns: {names}", ", ".join(names))
         raise ParamError(message, name="COLUMN", remedy=remedy)
     indexes = [names.index(name) for name in chosen_names]
     addresses: list[str] = []

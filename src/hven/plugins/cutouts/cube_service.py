@@ -96,7 +96,7 @@ def build_cube_routes(context: ServiceContext) -> Sequence[Route]:
             original_file = find_file(request)
             medium = detect_product_file_format(original_file.name)
             if medium is None:
-                raise SourceError(format_message("Hven cannot explore the format of {name}", original_file.name))
+                raise SourceError(format_message("Hven cannot read the format of {name}", original_file.name))
             copy_bytes = 0
             if context.is_operator(context.identify_principal(request)):
                 copy_bytes = rotations.estimate_copy_bytes(original_file)

@@ -292,7 +292,7 @@ def _parse_param_sections(
         key_path = f"params.{key}"
         if not PARAMETER_NAME_PATTERN.fullmatch(key):
             faults.add_error(
-                f"{key_path}: the name of a parameter must be in capitals: {str(key).upper()!r}",
+                f"{key_path}: the name of a parameter must be in capitals, as in {str(key).upper()!r}",
                 key.place,
                 "begin with a letter, and use only letters, digits and _",
             )
