@@ -357,7 +357,7 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
         (home / "go").touch()
         out, err = first.communicate(timeout=60)
     assert (first.returncode, err) == (0, "")
-    assert "changed during the ingest, which used the version that it read at its start: ingest again" in out
+    assert "changed during the ingest, but the ingest used the earlier version: ingest again" in out
     assert count_published_stars(site) == "1"
 
 

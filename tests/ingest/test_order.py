@@ -129,7 +129,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     assert rows(site, "SELECT n FROM raw.targets WHERE target = 'Mars'") == [{"n": 11}]
     assert rows(site, "SELECT n FROM summary.bright") == [{"n": 2}]
     [line] = find_stale_table_warnings(site.store.read_published_records()[1])
-    assert line.startswith("summary.bright was made from raw.targets as it was before ")
+    assert line.startswith("summary.bright was made from a version of raw.targets that is older than ")
     (site.settings.directory / "hven.toml").write_text('name = "test"\n')
     told = run_hven("status", cwd=site.settings.directory).stdout
     assert "stale: summary.bright was made from raw.targets" in told

@@ -115,7 +115,7 @@ def _check_rule_argument(
         try:
             re.compile(str(check_argument))
         except re.error as error:
-            message = f"{rule_path}: {check_argument} is not a regular expression: {error}"
+            message = f"{rule_path}: {str(check_argument)!r} is not a regular expression: {error}"
             faults.add_error(message, check_argument.place)
 
 

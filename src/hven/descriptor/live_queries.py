@@ -240,7 +240,7 @@ def _find_live_warnings(spec: TableSpec, inspected_table: LiveTableDescription, 
     if inspected_table.encoding == "SQL_ASCII":
         message = (
             f"{key_path}.source: the database does not declare its encoding (SQL_ASCII), so text that is not "
-            "UTF-8 cuts off a result"
+            "UTF-8 ends a result early"
         )
         remedy = "move the table to a database with ENCODING 'UTF8'"
         yield Fault(message=message, place=source_place, remedy=remedy, severity="warning")
@@ -264,8 +264,8 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
     """Find expressions that the database's SQL does not have, with their places."""
     remedy = "copy the table (kind: sql), or let a view of the database compute it"
     for call in compiled_mapping.calls:
-        reason = "is only for ingests" if call.path is None else "is a Python function"
-        message = f"{key_path}: {call.name} {reason}, which a table that is read in place cannot call"
+        reason = "works only at ingest" if call.path is None else "is written in Python"
+        message = f"{key_path}: the function {str(call.name)!r} {reason}, but Hven reads this table in place"
         yield Fault(message=message, place=call.place, remedy=remedy)
     settings = list(spec.settings)
     for granule in spec.granules:

@@ -250,7 +250,7 @@ class _TableReader:
             if not check_column_name(name, "a 'let' name", self._faults, must_be_regular=True):
                 continue
             if str(name) in self._collection_context.constants:
-                message = f"{let_path}: {name} is already a constant of the collection"
+                message = f"{let_path}: {str(name)!r} is already a constant of the collection"
                 self._faults.add_error(message, name.place, "choose another name")
             used_names[str(name)] = set()
             tree = parse_written_expression(value, f"{let_path}.{name}", self._faults)
@@ -266,7 +266,7 @@ class _TableReader:
             expression = (texts[name], texts[name].place)
             if name in chain:
                 cycle = (*chain[chain.index(name) :], name)
-                message = f"{let_path}: {' needs '.join(cycle)}, which is a cycle"
+                message = f"{let_path}: names depend on each other: {' -> '.join(cycle)}"
                 if message not in {fault.message for fault in self._faults.faults}:
                     self._faults.add_error(message, texts[name].place)
                 ordered_expressions[name] = expression

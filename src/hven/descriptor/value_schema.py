@@ -399,7 +399,7 @@ def explain_early_value_end(value: LocatedYamlScalar) -> str:
             name = "comma"
         else:
             name = repr(end_character)
-        return f"put it in double quotes, or write the map over several lines, because the {name} ends the value"
+        return f"put the value in double quotes, or write the map over several lines, because the {name} ends the value"
     return ""
 
 

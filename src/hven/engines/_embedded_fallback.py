@@ -152,8 +152,8 @@ class EmbeddedFallbackExecution(FetchingExecution):
             if isinstance(require_relation(self._relations, name), MemoryRelation):
                 continue
             message = (
-                f"{self._fallback_plan.reason} cannot be computed by the database; to compute it in Hven, more than "
-                f"{self._fetch_limit_text} of {name} would have to be fetched"
+                f"the database cannot compute {self._fallback_plan.reason}, and Hven would have to fetch more than "
+                f"{self._fetch_limit_text} of {name} to compute it"
             )
             remedy = "add a condition that selects fewer rows (by position, key or time)"
             too_many = TooLargeError(message, remedy=remedy)

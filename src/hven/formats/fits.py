@@ -394,7 +394,7 @@ def _list_table_cards(
         cards.append(("COMMENT", f"{info.name}: {info.value}"))
     for plan in plans:
         if plan.replaced_count:
-            remark = f"{plan.replaced_count} characters that FITS text cannot contain were replaced"
+            remark = f"{plan.replaced_count} characters were replaced, because FITS text cannot contain them"
             cards.append(("COMMENT", f"{plan.column.name}: {remark}"))
     ascii_cards: list[tuple[str, object]] = []
     for name, value in cards:

@@ -195,11 +195,13 @@ def find_stale_table_warnings(records: Mapping[str, SnapshotRecord]) -> list[str
         for source, snapshot in sorted(record.provenance.get("inputs", {}).items()):
             current_record = records.get(source)
             if current_record is None:
-                warnings.append(f"{name} was made from {source}, which is no longer published: check its query")
+                warnings.append(
+                    f"{name} was made from {source}, but {source} is no longer published: check the query of {name}"
+                )
             elif current_record.id != snapshot:
                 warnings.append(
-                    f"{name} was made from {source} as it was before {current_record.created}: run hven ingest "
-                    f"{record.collection}"
+                    f"{name} was made from a version of {source} that is older than {current_record.created}: run "
+                    f"hven ingest {record.collection}"
                 )
     return warnings
 

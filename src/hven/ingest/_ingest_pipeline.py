@@ -401,8 +401,8 @@ class CollectionRun:
         for bit, rule in current_meanings.items():
             if earlier_meanings.get(bit, rule) != rule:
                 self.report.warnings.append(
-                    f"{table_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]}, but "
-                    f"now means {rule}: queries that use it find different rows; use a new bit for a new rule"
+                    f"{table_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]!r}, but now means "
+                    f"{str(rule)!r}: queries with this bit find different rows; use a new bit for a new rule"
                 )
         provenance = {
             **record.provenance,
@@ -791,8 +791,8 @@ class CollectionRun:
         changed_files = sorted(name for name in all_names if hashes_before.get(name) != hashes_after.get(name))
         if changed_files:
             self.report.warnings.append(
-                f"{', '.join(changed_files)} changed during the {kind}, which used the version that it read at its "
-                "start: ingest again"
+                f"{', '.join(changed_files)} changed during the {kind}, but the {kind} used the earlier version: "
+                "ingest again"
             )
 
 

@@ -400,7 +400,7 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
     elif rule.check == "words":
         message = f"{column_list} is not a term of {rule.of}"
     else:
-        message = f"{column_list} fails the check {rule.check}"
+        message = f"{column_list} fails the check {str(rule.check)!r}"
     if names[0] not in message:
         message = f"{column_list}: {message}"
     return RuleViolation(

@@ -74,7 +74,7 @@ EARLY_STOP_ROWS = 1_000_000  # after this many rows, a share of rejected rows th
 ESTIMATED_COLUMN_BYTES = 12  # of one value, for the size of a batch
 
 
-UNREAD_ROWS_MESSAGE = "rows are served in place: Hven has not checked the rows, or that the primary key is unique"
+UNREAD_ROWS_MESSAGE = "rows are served in place, so Hven has checked neither the rows nor the primary key"
 
 MISSING_POSITION_MESSAGE = "longitude or latitude is missing or NaN: no search by position finds these rows"
 

@@ -117,7 +117,7 @@ class MappingTransform:
                     line = f" ({call.path.name}:{error.line})"
                 timeout_seconds = None if error.was_answered else PROBE_TIMEOUT_SECONDS
                 failing_row = _describe_failing_row(function, columns, original_batch, timeout_seconds)
-                message = f"the function {call.name} failed: {error}{line}; {failing_row}"
+                message = f"the function {call.name!r} failed: {error}{line}; {failing_row}"
                 raise DataError(message, place=call.place) from error
             output_values = self._cast_call_result(call, values, batch.num_rows)
             batch = _set_or_append_column(batch, call.output_column, output_values)

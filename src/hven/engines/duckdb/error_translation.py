@@ -72,7 +72,7 @@ _KNOWN_LIMITATIONS: tuple[tuple[str, type[HvenError], str, str], ...] = (
     (
         "No space left",
         StorageError,
-        "the disk is full: no room for the query's temporary data",
+        "the disk is full, so there is no room for the query's temporary data",
         "free some space in the site's var directory",
     ),
     (

@@ -163,7 +163,7 @@ class SnapshotManifest:
         try:
             data = json.loads(path.read_text())
             if data["version"] > MANIFEST_VERSION:
-                message = f"{path} was written by a newer Hven"
+                message = f"{path} was written by a newer version of Hven"
                 raise StorageError(message, remedy="upgrade Hven, or ingest the collection again")
             position = data["position"]
             primary = data.get("primary")

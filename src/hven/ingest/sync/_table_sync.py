@@ -363,8 +363,8 @@ class TableSync:
             read_time = datetime.fromtimestamp(source.first_page_time, UTC)
             rows = "1 row is" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows are"
             warning = (
-                f"{self.name}: {rows} from a stopped run, which began to read at {read_time:%Y-%m-%d %H:%M:%S} UTC: "
-                f"the next run finds what has changed since then"
+                f"{self.name}: {rows} from a stopped run that began to read at {read_time:%Y-%m-%d %H:%M:%S} UTC: "
+                f"the next run finds later changes"
             )
             self.report.warnings.append(warning)
 
@@ -621,7 +621,9 @@ class TableSync:
         future_count = reader.watermark_tracker.future_count
         if future_count:
             rows_text = "1 row has" if future_count == 1 else f"{future_count:,} rows have"
-            self.report.warnings.append(f"{self.name}: {rows_text} a watermark in the future, which is ignored")
+            self.report.warnings.append(
+                f"{self.name}: {rows_text} a watermark in the future; Hven ignores such watermarks"
+            )
         if reader.lacks_checksums:
             self.report.warnings.append(
                 f"{self.name}: the source has no block checksums, so Hven compares keys; only a full read finds "

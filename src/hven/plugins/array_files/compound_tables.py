@@ -144,7 +144,7 @@ def create_compound_table(
         base, shape = kind.subdtype or (kind, ())
         column = _create_column("_".join(names), base, shape, column_metadata)
         if column is None:
-            message = f"values of the type {base} have no form in a table of the VO: the field is not read"
+            message = f"a VO table cannot contain values of the type {base}, so Hven does not read the field"
             field_path = f"{path}.{'.'.join(names)}"
             deviations.append(
                 ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=field_path, file=file, message=message)

@@ -75,20 +75,21 @@ _REMEDIES_BY_ERROR = {
         "check the user, the password, and the hosts from which the server accepts this user; for a view, check that "
         "its definer has an account (SHOW CREATE VIEW)"
     ),
-    1044: "grant its user SELECT on the database",
+    1044: "grant the user SELECT on the database",
     1049: "check the name of the database in the address",
     1115: (
         "set `encoding` to a character set that SHOW CHARACTER SET lists; for an old server, write `?charset=utf8` in "
         "the address"
     ),
-    1142: "grant its user SELECT on the table",
-    1143: "grant its user SELECT on the table",
+    1142: "grant the user SELECT on the table",
+    1143: "grant the user SELECT on the table",
     1146: "check the name and its case, which matters in most installations; `hven new` lists the tables",
     1356: (
-        "ask its owner to create the view again; it uses objects that no longer exist or that its definer may not read"
+        "ask the view's owner to create it again; the view uses objects that no longer exist, or that its definer may "
+        "not read"
     ),
     1449: (
-        "ask its owner to run ALTER DEFINER = ... VIEW, or to make it SQL SECURITY INVOKER; the definer of the view "
+        "ask the view's owner to run ALTER DEFINER = ... VIEW or to set SQL SECURITY INVOKER; the definer of the view "
         "no longer has an account"
     ),
     ERROR_CONNECTION_LOST: (
@@ -111,7 +112,7 @@ NATIVE_DIALECT = replace(
         kind: how for kind, how in MARIADB_DIALECT.sent_templates.items() if kind not in {KIND_TIME, KIND_WHOLE}
     },
 )
-_DEFAULT_REMEDY = "check the address, the rights of its user, and the name"
+_DEFAULT_REMEDY = "check the address, the user's rights and the table name"
 
 
 class MariadbSource(ArrowDatabaseSource):
