@@ -508,7 +508,7 @@ tables:
         with pytest.raises(DataError, match="returned 1 values for 2 rows"):
             ingest_collection(site, "cat")
         (site.settings.collections_directory / "cat" / "fun.py").write_text("def twice(x):\n    return 1 / 0\n")
-        with pytest.raises(DataError, match="the function twice failed: ZeroDivisionError"):
+        with pytest.raises(DataError, match="the function 'twice' failed: ZeroDivisionError"):
             ingest_collection(site, "cat")
 
 

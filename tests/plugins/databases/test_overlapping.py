@@ -88,7 +88,7 @@ def test_what_fails_fails_in_its_turn(home, monkeypatch):
     monkeypatch.setattr(source_rows, "BATCH_ROWS", 10)
     before = threads()
     (directory / "f.py").write_text(FUNCTION.replace("BAD", "174.0"))
-    with pytest.raises(DataError, match=r"the function f failed: AssertionError.*in row 174 of None, with 174\.0"):
+    with pytest.raises(DataError, match=r"the function 'f' failed: AssertionError.*in row 174 of None, with 174\.0"):
         ingest_collection(site, "c")
     assert threads() <= before
     (path,) = (site.settings.var_directory).rglob("main.csv")
