@@ -264,7 +264,7 @@ def test_errors_of_libraries_keep_what_was_said() -> None:
     with pytest.raises(ValueError, match="is not a unit") as caught:
         compute_unit_factor("kmm", "m")
     assert get_message_translator("fr")(format_message("{name}: {message}", "IN_UNIT", caught.value)) == (
-        "IN_UNIT : 'kmm' n'est pas une unité : unité inconnue 'kmm', vouliez-vous dire 'km' ? (caractère 1)"
+        "IN_UNIT : 'kmm' n'est pas une unité (caractère 1) : unité inconnue 'kmm' (vouliez-vous dire 'km' ?)"
     )
 
 
