@@ -107,7 +107,7 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     assert "hven --site 'my site' new NAME --from FILE" in run_hven("init", "my site", cwd=tmp_path).stdout
     told = run_hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
-    assert "stars.csv in place, so `hven backup` does not include it" in told
+    assert "stars.csv in place, so `hven backup` does not save the data" in told
     commands = told.rpartition("then run: ")[2].replace("hven", " ".join(HVEN_COMMAND))
     assert (
         subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode

@@ -60,7 +60,7 @@ def test_rows_that_were_copied_are_served(tmp_path: Path) -> None:
             ingest_collection(site, "stars")
         with pytest.raises(UserError, match="'sql' belongs to the plug-in package databases"):
             create_descriptor(site.settings, "flares", "$FLARES")
-        with pytest.raises(UserError, match=r"Hven does not know how to read stars\.db") as caught:
+        with pytest.raises(UserError, match=r"Hven cannot read stars\.db without the plug-in package") as caught:
             create_descriptor(site.settings, "flares", str(collection / "stars.db"))
         assert "add 'databases' to `plugins`" in (caught.value.remedy or "")
         assert query_names(site) == ["Vega"]

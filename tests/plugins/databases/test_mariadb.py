@@ -459,7 +459,7 @@ def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
     driver.write_text("DSN=other;PWD=x")
     driver.chmod(0o600)
     other = run_hven("--site", site, "new", "spots", "--from", driver, "--table", "regions", expected_code=1)
-    assert "a different secret SPOTS_DB" in other.stderr
+    assert "the secret SPOTS_DB with a different value" in other.stderr
 
 
 def test_a_table_follows_its_database(maria, site):

@@ -357,5 +357,5 @@ def test_holes_in_values_stay_what_they_are() -> None:
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])
 def test_what_no_argument_can_be(value: str) -> None:
-    with pytest.raises(ParamError, match="cannot be an argument"):
+    with pytest.raises(ParamError, match="the program cannot take the value of"):
         PROGRAM.build_arguments(collect_params([("FREE", value)]), {})

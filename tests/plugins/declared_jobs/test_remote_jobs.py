@@ -156,7 +156,7 @@ def test_a_refusal_is_told(site: Site, remote_server: Server) -> None:
     write_job_type(site.settings.directory, "far", f"title: Far\nremote: {remote_server.url}/jobs/sleep\n")
     job = job_of(site, "far", ("SECONDS", "1000"))
     assert run_next_job(site)
-    assert "did not start the job: it returned status 400: " in str(reload_job(site, job).error)
+    assert "did not start the job, but returned status 400: " in str(reload_job(site, job).error)
     assert "SECONDS=1000 is out of range" in str(reload_job(site, job).error)
 
 
@@ -441,8 +441,8 @@ def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
         ([(200, {}, "<!DOCTYPE html><html>")], "a web page instead of a job"),
         ([(200, {}, '<!DOCTYPE a [<!ENTITY x "y">]><job>&x;</job>')], "a web page instead of a job"),
         ([(200, {}, "")], "a document that is not XML"),
-        ([(500, {}, "<b>out of order</b>")], "has not responded for 0.5 seconds: 127.0.0.1 returned status 500: out of order"),
-        ([job("ABORTED")], "was aborted: it gave no reason"),
+        ([(500, {}, "<b>out of order</b>")], "has been unavailable for 0.5 seconds: 127.0.0.1 returned status 500: out of order"),
+        ([job("ABORTED")], "was aborted: no reason was given"),
         ([job("ERROR", "<uws:errorSummary><uws:message>no &lt;flux&gt;</uws:message></uws:errorSummary>")], "failed: no <flux>"),
         ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="file:///etc/passwd"/></uws:results>')], "is not an http or https address"),
         ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="{url}/missing"/></uws:results>')], "returned status 404"),
@@ -466,7 +466,7 @@ def test_a_service_that_falters_is_waited_for(site: Site, wrong: str, monkeypatc
 def test_a_job_at_another_host_is_not_followed(site: Site, wrong: str) -> None:
     Wrong.script["POST /async"] = (303, {"Location": "http://localhost:1/async/1"}, "")
     found = run_far_job(site)
-    assert "but on a different host, localhost" in str(found.error)
+    assert "on a different host (localhost)" in str(found.error)
     assert "remote" not in found.progress
 
 

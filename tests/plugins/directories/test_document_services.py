@@ -275,10 +275,10 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (replace_fields(status=404, body=LOST), "lost its place at page 2"),
-        (edit_body(lambda page: page.update(timed_out=True)), "page 2 is incomplete: it ran out of time"),
-        (edit_body(lambda page: page["_shards"].update(failed=1)), "page 2 is incomplete: 1 of its 1 shards failed"),
-        (replace_fields(body=b"<html><script>x</script><h1>Log in</h1></html>"), "did not return JSON, but Log in"),
+        (replace_fields(status=404, body=LOST), "cannot return page 2, because the search context has expired"),
+        (edit_body(lambda page: page.update(timed_out=True)), "is incomplete: the search timed out"),
+        (edit_body(lambda page: page["_shards"].update(failed=1)), "is incomplete: 1 of 1 shards failed"),
+        (replace_fields(body=b"<html><script>x</script><h1>Log in</h1></html>"), "did not return JSON, but 'Log in'"),
         (replace_fields(status=400, body=b'{"error": {"type": "parsing_exception", "reason": "unknown query [mach_all]"}}'), "unknown query"),
         (edit_body(lambda page: page["hits"].pop("hits")), "page 2 has no list of hits"),
     ],

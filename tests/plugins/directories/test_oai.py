@@ -181,12 +181,12 @@ def wheel(asked: Request, body: bytes) -> bytes:
 
 BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "' + b"x" * 1000 + b'">' + b"".join(b'<!ENTITY %c "%s">' % (98 + n, b"&%c;" % (97 + n) * 50) for n in range(6)) + b"]><OAI-PMH>&g;</OAI-PMH>"  # fmt: skip
 RUBBISH: dict[str, tuple[Callable[[Request, Reply], None], str]] = {
-    "a page": (spoilt(lambda _: b"<html><body>Welcome"), "is not XML|not an OAI-PMH document"),
+    "a page": (spoilt(lambda _: b"<html><body>Welcome"), "is not XML|not OAI-PMH"),
     "JSON": (spoilt(lambda _: b"{}"), "is not XML"),
     "nothing": (spoilt(lambda _: b""), "is not XML"),
     "half an answer": (spoilt(lambda body: body[: len(body) // 2]), "is not XML"),
-    "other XML": (spoilt(lambda _: b"<VOTABLE/>"), "is not an OAI-PMH document: its root element is VOTABLE"),
-    "a bomb": (spoilt(lambda _: BOMB), "is not XML|is not an OAI-PMH document"),
+    "other XML": (spoilt(lambda _: b"<VOTABLE/>"), "the root element of its response to .* is VOTABLE, not OAI-PMH"),
+    "a bomb": (spoilt(lambda _: BOMB), "is not XML|not OAI-PMH"),
     "no list": (spoilt(lambda body: body.replace(b"ListRecords", b"ListSets")), "contains no list of records"),
     "a record without a name": (spoilt(replace_bytes(b"<identifier>ivo://Example/r3</identifier><dat", b"<dat")), "no identifier"),
     "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "rejected the request: badArgument what\\?"),

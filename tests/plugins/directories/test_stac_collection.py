@@ -116,11 +116,11 @@ def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
         ([], "links neither to its items nor to an API"),
         (
             [{"rel": "item", "href": "./gone/a.json"}],
-            "none of the 1 items to which the collection links is in the collection's directory",
+            "the collection links to 1 items, but none of them is in the collection's directory",
         ),
         (
             [{"rel": "item", "href": "../../../../../etc/hostname"}],
-            "none of the 1 items to which the collection links is in the collection's directory",
+            "the collection links to 1 items, but none of them is in the collection's directory",
         ),
     ],
 )

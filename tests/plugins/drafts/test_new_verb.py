@@ -45,7 +45,7 @@ def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp
     (tmp_path / "far/a/stars.csv").write_text(STARS)
     for name, pattern in (("one", "far/*/*.csv"), ("two", "far/**/stars.csv")):
         told = run_hven("new", name, "--from", tmp_path / pattern, cwd=site).stdout
-        assert " in place, so `hven backup` does not include it" in told
+        assert " in place, so `hven backup` does not save the data" in told
 
 
 def test_new_writes_a_descriptor_that_is_right(site: Path) -> None:

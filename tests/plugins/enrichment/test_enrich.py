@@ -500,11 +500,11 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
     ("wrong", "why"),
     [
         ("{id: dp_id, columns: {a: A}}", "write either `url` or `file`"),
-        ("{url: 'https://{dp_id}/x', id: dp_id, columns: {a: A}}", "a host name that contains no column in braces"),
+        ("{url: 'https://{dp_id}/x', id: dp_id, columns: {a: A}}", "a host name without columns in braces"),
         ("{url: 'https://a.example/x', id: dp_id, columns: {a: A}}", "all rows would have the same document"),
         (
             "{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}",
-            "not a number, string or boolean type",
+            "is not numeric, string or boolean",
         ),
         ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "'column' is not a valid option of"),
         ("{file: '{dp_id}', columns: {a: A}}", "lacks the option 'id'"),

@@ -142,7 +142,7 @@ def test_what_cannot_be_in_it_is_named_and_left_out(mixed_survey: surveys.HipsSu
     assert mixed_survey.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
     why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed_survey.left_out.items()}
     assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube", "deep"}
-    assert "no image with a position on the sky" in why["nowhere"]
+    assert "no image whose header states a position on the sky" in why["nowhere"]
     assert "not the sky" in why["mars"]
     assert why["blank"] == "it contains no pixel values"
     assert "cube" in why["cube"]

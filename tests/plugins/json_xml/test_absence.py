@@ -54,7 +54,7 @@ def test_rows_that_were_copied_are_served(tmp_path: Path) -> None:
         assert query_names(site) == ["Vega"]
         with pytest.raises(DescriptorError, match="'json' belongs to the plug-in package json_xml"):
             ingest_collection(site, "stars")
-        with pytest.raises(UserError, match=r"Hven does not know how to read stars\.json") as caught:
+        with pytest.raises(UserError, match=r"Hven cannot read stars\.json without the plug-in package") as caught:
             create_descriptor(site.settings, "flares", str(collection / "stars.json"))
         assert "add 'json_xml' to `plugins`" in (caught.value.remedy or "")
         (collection / "stars.yaml").write_text(STARS.replace("kind: json, ", ""))

@@ -196,7 +196,7 @@ def test_keys_after_the_sample_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(json_rows, "SAMPLE_BYTES", 40)
     name = put(tmp_path, '{"a": 1}\n' * 30 + '{"a": 1, "late": {"x": 2.5}}\n' * 30)
     read = Read(tmp_path, name)
-    assert read.notes == ["late.x: the key was not in the sample, so Hven does not read it (first: a.json)"]
+    assert read.notes == ["late.x: Hven does not read this key, because it was not in the sample (first: a.json)"]
     assert Read(tmp_path, name, types={"late.x": "float64"}).rows[-1] == {"a": 1, "late.x": 2.5}
 
 

@@ -36,7 +36,7 @@ def test_texts_that_are_all_numbers_are_numbers(tmp_path):
     assert found["gap"] == [7, None, None]
     assert found["mixed"] == [1.0, 2.5, None]
     assert found["id"] == ["00042", "00007", "12345"]
-    said = {one.column: str(one) for one in told if one.kind is DeviationKind.TYPE and "are quoted" in one.message}
+    said = {one.column: str(one) for one in told if one.kind is DeviationKind.TYPE and "are in quotes" in one.message}
     assert said.keys() == NUMBERS.keys()
 
 

@@ -152,9 +152,9 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
     ("answer", "message"),
     [
         (fed("S2", (2, "moved")), "changes of unknown kinds: 'moved'"),
-        (fed(""), "does not name the snapshot up to which it lists changes"),
+        (fed(""), "does not name its last snapshot"),
         (replace_answer("not you", status=403), "returned status 403: not you"),
-        (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "`columns` does not contain id"),
+        (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "`columns` lacks the key column 'id'"),
         (
             replace_answer("<html/>"),
             "its feed cannot be read: the document is not a VOTable: its root element is html, after 2 tries",

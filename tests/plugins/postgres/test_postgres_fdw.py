@@ -173,7 +173,7 @@ def test_a_wrong_password_is_told_with_the_remedy(machines, site, monkeypatch):
     monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(machines[1].url, user="guest", password="wrong"))
     (message,) = [message for (about, level, message) in levels(site) if about == "ops" and level == "error"]
     assert "rejects this user" in message
-    assert "check url under [[foreign]] ops" in run_hven("fdw", "--apply", "--site", site, expected_code=3).stderr
+    assert "check `url` under [[foreign]] ops" in run_hven("fdw", "--apply", "--site", site, expected_code=3).stderr
 
 
 def test_changed_columns_are_told_and_mended(machines, site):
@@ -184,7 +184,7 @@ def test_changed_columns_are_told_and_mended(machines, site):
     told = {message: remedy for (about, _, message), remedy in found.items() if about == "ops.cubes"}
     assert (
         "ALTER FOREIGN TABLE"
-        in told["the column name no longer exists on the remote server, so queries that read it fail"]
+        in told["the column name no longer exists on the remote server, so queries of this column fail"]
     )
     assert "the column id has the type bigint on the remote server, but integer here" in told
     assert "the column flux (real) is new on the remote server, so it is not visible here" in told

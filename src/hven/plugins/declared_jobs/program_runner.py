@@ -180,7 +180,9 @@ class ProgramRunner:
             if is_own_file:
                 running_job.adopt_file_as_result(name, path, media_type=output.media_type, extension=path.suffix)
             elif output.required:
-                raise JobFailedError(f"the program did not write {output.file}, the file of the result {name}")
+                raise JobFailedError(
+                    f"the result {name!r} is missing: the program did not write the file {output.file}"
+                )
 
     def _save_output_as_results(self, running_job: RunningJob, output_paths: Mapping[str, Path]) -> None:
         """Make the output of the program results, unless it is empty."""
@@ -217,7 +219,7 @@ def _fill_placeholders(
         name = names[0] if names else ""
         if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
             raise ParamError(
-                f"{name} cannot be an argument of a program: it contains a NUL byte, or is longer than "
+                f"the program cannot take the value of {name}: the value contains a NUL byte, or is longer than "
                 f"{MAX_ARGUMENT_BYTES:,} bytes",
                 name=name,
             )
@@ -239,7 +241,7 @@ def _resolve_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if value.startswith("$"):
             variable_value = os.environ.get(value[1:])
             if variable_value is None:
-                raise ServiceError(f"the environment variable {value[1:]}, which the program needs, is not set")
+                raise ServiceError(f"the environment variable {value[1:]} is not set, but the program needs it")
             resolved[name] = variable_value
         else:
             resolved[name] = value

@@ -97,7 +97,7 @@ class RemoteJobRunner:
         job_document = self._wait_for_remote_end(running_job, client, job_url)
         phase = _find_element_text(job_document, "phase")
         if phase != "COMPLETED":
-            message = _find_element_text(job_document, "errorSummary/message") or "it gave no reason"
+            message = _find_element_text(job_document, "errorSummary/message") or "no reason was given"
             message = message[:MAX_QUOTED_CHARACTERS]
             if phase == "ABORTED":  # by its time limit, or by a user there; so this job ends, too
                 raise TimeLimitError(f"the job at {self._host} was aborted: {message}")
@@ -140,12 +140,12 @@ class RemoteJobRunner:
         )
         if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
             raise UserError(
-                f"{self._host} did not create a job: it returned status "
+                f"{self._host} did not create a job, but returned status "
                 f"{answer.status}{_extract_answer_excerpt(answer)}"
             )
         job_host = split_address(answer.location).hostname
         if job_host != split_address(self.url).hostname:
-            raise UserError(f"{self._host} created a job, but on a different host, {job_host}")
+            raise UserError(f"{self._host} created the job on a different host ({job_host})")
         return answer.location
 
     def _is_forwarded(self, parameter_name: str) -> bool:
@@ -178,7 +178,7 @@ class RemoteJobRunner:
                 unreachable_since = unreachable_since or request_start
                 if request_start - unreachable_since > UNREACHABLE_LIMIT_SECONDS:
                     raise OverloadedError(
-                        f"{self._host} has not responded for {UNREACHABLE_LIMIT_SECONDS:g} seconds: {error.message}"
+                        f"{self._host} has been unavailable for {UNREACHABLE_LIMIT_SECONDS:g} seconds: {error.message}"
                     ) from error
                 running_job.report_progress(note=f"{self._host} does not respond")
                 running_job.stopped.wait(MAX_POLL_SECONDS)
@@ -202,7 +202,7 @@ class RemoteJobRunner:
         if answer.status >= 400:
             client.send_and_ignore_errors("DELETE", job_url)
             raise _RemoteJobGoneError(
-                f"{self._host} did not start the job: it returned status "
+                f"{self._host} did not start the job, but returned status "
                 f"{answer.status}{_extract_answer_excerpt(answer)}"
             )
 

@@ -330,7 +330,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         answer = self._request_document(method, url)
         if not isinstance(answer, dict) or not isinstance(answer.get(key), str):
             raise SourceError(
-                f"{self.source_name} cannot open a point in time: {str(answer)[:200]}",
+                f"{self.source_name} cannot open a point in time (PIT): {str(answer)[:200]}",
                 remedy="check the version of the server",
             )
         return str(answer[key])
@@ -349,7 +349,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         except SourceError as error:
             if any(word in error.message for word in _LOST_CONTEXT_PHRASES):
                 raise SourceError(
-                    f"{self.source_name} lost its place at page {page_number:,}, because its point in time has expired",
+                    f"{self.source_name} cannot return page {page_number:,}, because the search context has expired",
                     remedy="set a smaller `page`, or try again when the server is less busy; nothing was published",
                 ) from error
             raise
@@ -360,14 +360,14 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
             if answer.get("timed_out"):
-                reason = "it ran out of time"
+                reason = "the search timed out"
             else:
                 reason = (
-                    f"{shards['failed']} of its {shards.get('total')} shards failed: "
-                    f"{json.dumps(shards.get('failures', ''))[:300]}"
+                    f"{shards['failed']} of {shards.get('total')} shards failed "
+                    f"({json.dumps(shards.get('failures', ''))[:300]})"
                 )
             raise SourceError(
-                f"{self.source_name}: page {page_number:,} is incomplete: {reason}",
+                f"page {page_number:,} of {self.source_name} is incomplete: {reason}",
                 remedy="try again when the server works normally again; nothing was published",
             )
         if page_number == 1 and "total" in answer.get("hits", {}):

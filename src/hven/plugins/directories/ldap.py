@@ -211,7 +211,7 @@ class LdapSource:
                 for entry in answer:
                     if entry["type"] == "searchResRef" and self.context.on_notice is not None:
                         self.context.on_notice(
-                            f"{host} refers to {', '.join(entry['uri'])} for some entries, which Hven does not read"
+                            f"{host} refers to {', '.join(entry['uri'])} for some entries; Hven does not read them"
                         )
                 entries = [entry for entry in answer if entry["type"] == "searchResEntry"]
                 count += len(entries)
@@ -266,7 +266,7 @@ class LdapSource:
                     directory.start_tls(read_server_info=False)
                 break
             except Exception as error:  # noqa: BLE001  (what is no directory may send anything)
-                failures.append(f"{host}: {error}")
+                failures.append(f"{host} ({error})")
                 if directory.socket is not None:
                     directory.socket.close()
         else:

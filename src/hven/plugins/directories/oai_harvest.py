@@ -424,11 +424,11 @@ class _OaiRepository:
             root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
         except etree.XMLSyntaxError as error:
             raise self._build_invalid_answer_error(
-                f"its response to {arguments['verb']} is not XML ({error.msg}): {extract_error_text(data)[:200]}"
+                f"its response to {arguments['verb']} is not XML ({error.msg}), but {extract_error_text(data)[:200]!r}"
             ) from error
         if root.tag != f"{OAI_NAMESPACE}OAI-PMH":
             raise self._build_invalid_answer_error(
-                f"its response to {arguments['verb']} is not an OAI-PMH document: its root element is {root.tag}"
+                f"the root element of its response to {arguments['verb']} is {root.tag}, not OAI-PMH"
             )
         return root
 

@@ -112,7 +112,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
         if not isinstance(landing_page, dict) or "stac_version" not in landing_page:
             raise SourceError(
                 f"{self.source_name} is not a STAC API: its landing page has no stac_version",
-                remedy="give the address of its landing page",
+                remedy="give the address of the API's landing page",
             )
         return landing_page
 
@@ -169,8 +169,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
         if filters:
             if not self._has_filters:
                 raise SourceError(
-                    f"{self.source_name} does not accept filters, because it does not list CQL2 among its "
-                    "conformance classes",
+                    f"{self.source_name} does not accept filters: its conformance classes do not include CQL2",
                     remedy="leave out `filter`, and choose rows with `where`",
                 )
             if isinstance(options.filter, dict):

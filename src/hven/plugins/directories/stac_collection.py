@@ -167,8 +167,8 @@ def _build_item_source_options(
     existing_items = [path for path in item_paths if path.is_file() and path.resolve().is_relative_to(resolved_parent)]
     if item_paths and not existing_items:
         raise SourceError(
-            f"none of the {len(item_paths)} items to which the collection links is in the collection's "
-            f"directory; the first item is {item_paths[0].name}",
+            f"the collection links to {len(item_paths)} items, but none of them is in the collection's directory; "
+            f"the first item is {item_paths[0].name}",
             remedy="copy the whole catalogue",
         )
     if existing_items:

@@ -120,7 +120,9 @@ def _store_secret(path: Path, name: str, value: str) -> None:
             remedy="write one line for each secret: NAME = 'value'",
         ) from error
     if stored_value != value:
-        raise SourceError(f"{path} already contains a different secret {name}", remedy="remove or rename that secret")
+        raise SourceError(
+            f"{path} already contains the secret {name} with a different value", remedy="remove or rename that secret"
+        )
 
 
 def find_key_guesses(facts: DatabaseTableFacts, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:

@@ -97,8 +97,8 @@ def create_descriptor(
         raise UsageError(
             f"{name!r} cannot be the name of a collection",
             remedy=(
-                f"choose a name such as {to_adql_identifier(name, 'data')}, which contains only letters, digits and _, "
-                "and is not an ADQL word"
+                f"choose a name such as {to_adql_identifier(name, 'data')}; use only letters, digits and _, and no "
+                "reserved word of ADQL"
             ),
         )
     directory = settings.collections_directory / name
@@ -332,7 +332,7 @@ def _check_mapped_kind(kind: str) -> None:
     database = file_kinds.find_database_signature(kind)
     if database is not None and database.copying_kind:
         raise UsageError(
-            "Hven cannot guess a mapping to a standard for a table that is published in place",
+            "Hven cannot guess a mapping to a standard if the table is published in place",
             remedy="leave out --live or --standard",
         )
 
@@ -348,8 +348,8 @@ def _guess_file_kind(source_file: Path) -> str:
         return "product"
     if package is not None:
         raise UserError(
-            f"Hven does not know how to read {source_file.name}",
-            remedy=f"add {package!r} to `plugins` in hven.toml, which does not list this plug-in package",
+            f"Hven cannot read {source_file.name} without the plug-in package {package!r}",
+            remedy=f"add {package!r} to `plugins` in hven.toml",
         )
     return "csv"
 

@@ -101,7 +101,7 @@ def _choose_table_file(files: Sequence[Path], source: str) -> Path:
             return table_files[0]
     raise NotFoundError(
         f"{source} contains no table",
-        remedy=f"add a file whose name ends in {', '.join(TABLE_EXTENSIONS)}, or write --from FILE",
+        remedy=f"write --from FILE, or add a file with one of these extensions: {', '.join(TABLE_EXTENSIONS)}",
     )
 
 

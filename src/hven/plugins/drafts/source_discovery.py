@@ -96,7 +96,7 @@ def find_or_download_file(settings: Settings, source: str, directory: Path) -> t
         if first_file == source_path:
             raise SourceError(
                 f"no file matches {source}",
-                remedy="check the pattern, which is relative to the current directory, and put it in quotes",
+                remedy="write the pattern relative to the current directory, and put it in quotes",
             )
     elif not source_path.is_file():
         raise SourceError(f"there is no file {source}", remedy=f"check the path, which is relative to {Path.cwd()}")

@@ -128,7 +128,7 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
                 f"the {description.kind} describes {len(tables):,} tables, but Hven can draft at most {MAX_TABLES} at "
                 "once"
             ),
-            remedy="choose some of them with --table 'NAME*'",
+            remedy="choose fewer tables with --table 'NAME*'",
         )
     return replace(description, tables=tables)
 

@@ -98,7 +98,7 @@ class DocumentFetcher:
                     state = STATE_REFUSED
                     if answer.status >= 500:
                         state = STATE_FAILED
-                    reason = extract_error_text(answer)[:80] or "it gives no reason"
+                    reason = extract_error_text(answer)[:80] or "no reason was given"
                     raise _NoDocumentError(state, f"{service.host} returned status {answer.status}: {reason}")
                 return self._read_document_bytes(answer.parts)
 

@@ -86,8 +86,8 @@ class DocumentStore:
     def _build_storage_error(self, error: Exception) -> StorageError:
         return StorageError(
             f"{self._path} cannot be written: {error}",
-            remedy="free space on the disk that contains var/; if the file is damaged, remove it; then Hven fetches "
-            "its documents again",
+            remedy="make more space on the disk that contains var/; if the file is damaged, remove the file, and Hven "
+            "fetches the documents again",
         )
 
     def record_wanted_documents(self, documents: Iterable[tuple[str, Any, str]]) -> None:

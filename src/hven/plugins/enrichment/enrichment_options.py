@@ -62,7 +62,7 @@ class DocumentColumn(BaseModel):
         kind = parse_type(value)
         if kind.is_array or not (kind.is_numeric or kind.is_string or str(kind) == "boolean"):
             raise ValueError(
-                f"{value} is not a number, string or boolean type; for an array, set `key` to a list; "
+                f"the type {value} is not numeric, string or boolean; for an array, set `key` to a list; "
                 "for a time, use `map`"
             )
         return value
@@ -211,7 +211,7 @@ class DocumentEnrichmentOptions(BaseModel):
             raise ValueError("write either `url` or `file`")
         if self.url is not None and not URL_HOST_PATTERN.match(self.url):
             raise ValueError(
-                "`url` must begin with https:// or http:// and a host name that contains no column in braces"
+                "`url` must begin with https:// or http://, followed by a host name without columns in braces"
             )
         if not PLACEHOLDER_PATTERN.search(self.template):
             raise ValueError(

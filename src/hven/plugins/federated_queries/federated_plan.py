@@ -337,9 +337,9 @@ class FederatedExecution(FetchingExecution):
                 fetch.engine,
                 self._plan.host_engine,
             ),
-            remedy="restrict the rows of that table with a condition, or with a join on a key of a small table "
+            remedy="select fewer rows of that table with a condition, or with a join to a small table on its key "
             "(EXPLAIN shows what is copied); "
-            "the site's operators can move both collections into one engine (hven move), or raise "
+            "or ask the site's operators to move both collections into one engine (hven move), or to raise "
             "limits.copy_rows and limits.copy_bytes",
         )
 

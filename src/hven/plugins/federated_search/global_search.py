@@ -720,7 +720,7 @@ def _send_tap_query(
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
     if not semaphore.acquire(blocking=False):
-        message = format_message("{name} is busy with queries of other users", service.name)
+        message = format_message("{name} is busy with other users' queries", service.name)
         raise OverloadedError(message, remedy="try again in a few seconds")
     end = time.monotonic() + timeout_seconds
     form_fields = [

@@ -581,14 +581,14 @@ def _build_overloaded_error() -> OverloadedError:
 def _build_evicted_error() -> StorageError:
     return StorageError(
         "the cache of remote files is too small: blocks are removed before they are read",
-        remedy="the site's operators must raise files.cache",
+        remedy="ask the site's operators to raise files.cache",
     )
 
 
 def _build_storage_error(error: OSError) -> StorageError:
     return StorageError(
         format_message("blocks of files cannot be stored: {reason}", str(error.strerror).lower()),
-        remedy="the site's operators must free space on the disk",
+        remedy="ask the site's operators to free space on the disk",
     )
 
 

@@ -102,7 +102,7 @@ def _find_file(context: ServiceContext, request: Request, table_text: str, path:
         tiling = tilings.find_tiling(context, principal, table_text, None)
         if state_path:
             message = format_message("there is no {path} in {state}", path[:200], table_text)
-            raise NotFoundError(message, remedy=f"{hats_layout.COLLECTION_FILE} names the newest state of the table")
+            raise NotFoundError(message, remedy=f"see {hats_layout.COLLECTION_FILE} for the table's newest state")
         if state:
             return build_hats_file_from_body(tiling, tiling.write_collection_properties(), "text/plain")
         return build_hats_file_from_body(

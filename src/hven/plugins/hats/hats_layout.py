@@ -242,7 +242,7 @@ def parse_partition_info(data: bytes, file_name: str = PARTITION_INFO_FILE) -> l
     column_names = [word.strip() for word in next(rows, [])]
     if "Norder" not in column_names or "Npix" not in column_names:
         raise SourceError(
-            format_message("its first line does not have the columns Norder and Npix"),
+            format_message("the first line of the file does not name the columns Norder and Npix"),
             place=TextPlace(file=file_name),
             remedy=READ_NOTE_REMEDY,
         )

@@ -802,7 +802,7 @@ def find_tiling(
     )
     if scope_suffix and tiling.name != tiling.snapshot.id + scope_suffix:
         message = format_message(
-            "the rows of {table} that are visible to you differ from those in {state}", table_name, state_name or ""
+            "{state} contains other rows of {table} than those that you may see", state_name or "", table_name
         )
         raise GoneError(message, remedy="open the catalogue again")
     return tiling
@@ -831,5 +831,5 @@ def _get_snapshot_id(published: PublishedTable) -> str | None:
 
 
 def _build_gone_error(table: Table, state_name: str) -> GoneError:
-    message = format_message("{table} as of {state} is no longer kept", table.qualified_name, state_name)
+    message = format_message("the state {state} of {table} is no longer kept", state_name, table.qualified_name)
     return GoneError(message, remedy="open the catalogue again; only a release keeps a state permanently")

@@ -376,7 +376,7 @@ def _redirect_to_row_page(sitools_request: sitools_data_sets.SitoolsRequest, key
         row_exists = key_value is not None and any(batch.num_rows for batch in result.iterate_batches())
     if not row_exists:
         message = format_message(
-            "no row of {table} has the {column} {value}", table.qualified_name, key.name, key_text[:200]
+            "no row of {table} has {column} = {value}", table.qualified_name, key.name, key_text[:200]
         )
         raise NotFoundError(message)
     page_params = {key.name: f"={key_text}"}

@@ -135,14 +135,14 @@ def _find_sky_image(product: OpenProductFile) -> _SkyImage:
             sky_mapping = _create_sky_mapping(array)
             break
     if array is None or sky_mapping is None:
-        raise SourceError(format_message("it has no image with a position on the sky in its header"))
+        raise SourceError(format_message("it contains no image whose header states a position on the sky"))
     if sky_mapping.image_axes.kind != "sky":
         raise SourceError(format_message("it shows a planetary body or the Sun's disc, not the sky"))
     kinds = [axis.kind for axis in array.axes]
     up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
     image = _SkyImage(array, sky_mapping, across, up, product.close)
     if int(np.prod(image.size)) != int(np.prod(array.shape)):
-        raise SourceError(format_message("it is a cube, which needs a HiPS of its own"))
+        raise SourceError(format_message("it is a cube; a cube needs its own HiPS"))
     width, height = image.size
     image.read_window((width - 1, width), (height - 1, height))
     return image
@@ -251,7 +251,7 @@ class _HipsBuilder:
                 self.survey.omitted_images[name] = str(fault)
         if not scales:
             first_omitted = list(self.survey.omitted_images.items())[:3]
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in first_omitted)
+            reasons = "; ".join(f"{name} ({reason})" for name, reason in first_omitted)
             raise SourceError(
                 format_message("none of the {count} images can be used for a HiPS: {reason}", len(self.files), reasons)
             )

@@ -56,10 +56,10 @@ def expand_footprint_call(context: MappingCallContext) -> Expr | None:
     missing_cards = [name for name, column in required_columns.items() if column is None]
     matrix = _build_scale_matrix({name: find_column(name) for name in _SCALE_CARDS})
     if not missing_cards and matrix is None:
-        missing_cards = ["CD1_1 and CD2_2, nor CDELT1 and CDELT2"]
+        missing_cards = ["CD1_1 and CD2_2 (or CDELT1 and CDELT2)"]
     if missing_cards or matrix is None:
         context.raise_call_error(
-            f"wcs_footprint() cannot find {', '.join(missing_cards)} among the source's columns",
+            f"the source lacks columns that wcs_footprint() needs: {', '.join(missing_cards)}",
             "add the missing cards to the source (`cards: [...]`), or give all twelve values: "
             "wcs_footprint(ctype1, ...)",
         )

@@ -221,7 +221,7 @@ class OpenIdProvider:
         is_valid = isinstance(group_claim, list) and len(group_claim) <= MAX_GROUPS
         if not is_valid or not all(isinstance(group_name, str) for group_name in group_claim):
             raise self._build_login_error(
-                f"sent groups ({self.provider_settings.groups}) that are not a list of strings"
+                f"sent a claim {self.provider_settings.groups!r} that is not a list of strings"
             )
         names = {self.provider_settings.group_names.get(group_name, group_name) for group_name in group_claim}
         # only the site itself gives groups with a colon, and the owner's group

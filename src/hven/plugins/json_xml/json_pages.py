@@ -328,9 +328,9 @@ class PagedJsonSource(JsonSource):
                 data = self._budget.read_answer(answer.parts)
             start = data[:64].lstrip()[:1]
             if start not in {b"{", b"["}:
-                answer_text = extract_error_text(data) or "nothing"
+                answer_text = extract_error_text(data)
                 raise SourceError(
-                    f"{self.source_name} did not return JSON, but {answer_text}",
+                    f"{self.source_name} did not return JSON, but {answer_text!r}",
                     remedy="check whether this is the address of the service or of its login page",
                 )
             if data.rstrip()[-1:] not in {b"}", b"]"}:

@@ -259,7 +259,7 @@ class JsonSource(ABC):
                 kind=DeviationKind.DROPPED_COLUMN,
                 column=leaf.name,
                 file=group[0][0].name,
-                message="the key was not in the sample, so Hven does not read it",
+                message="Hven does not read this key, because it was not in the sample",
                 remedy=f"write `types: {{{leaf.name}: {kind}}}`",
             )
             self._report_once(deviation)
@@ -317,7 +317,7 @@ class JsonSource(ABC):
             deviation = ReadDeviation(
                 kind=DeviationKind.TYPE,
                 column=leaf.name,
-                message="its numbers are quoted; Hven reads them as numbers",
+                message="the numbers are in quotes; Hven reads them as numbers",
                 remedy=f"write `types: {{{leaf.name}: string}}` if the values are text",
             )
             self._report_once(deviation)

@@ -219,7 +219,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
             next_link = _find_usual_next_link(document)
         if next_link is not None and not isinstance(next_link, str):
             raise SourceError(
-                f"{self.source_name}: the link to the next page is not an address: {str(next_link)[:100]}",
+                f"{self.source_name}: the link to the next page is {str(next_link)[:100]!r}, not an address",
                 remedy="set `next` to the path of an address, or add `cursor`",
             )
         if next_link:
@@ -254,7 +254,7 @@ def _find_json_value_at_path(document: Any, path: Any) -> Any:
 def _require_integer(value: Any, path: str, source_name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise SourceError(
-            f"{source_name}: the value at {path} is not a number of records: {str(value)[:60]!r}",
+            f"{source_name}: the value at {path} is {str(value)[:60]!r}, not a number of records",
             remedy="leave out `count`",
         )
     return value

@@ -115,7 +115,7 @@ class LintHttpClient:
         """
         if self.request_count >= self.limits.request_limit:
             raise UserError(
-                f"{self.request_count} requests have been sent, which is the limit",
+                f"the limit of {self.request_count} requests has been reached",
                 remedy="choose fewer groups with --only",
             )
         wait_seconds = self._last_request_time + self._pause_seconds - time.monotonic()

@@ -61,7 +61,7 @@ def validate_file(path: Path) -> FileLintReport:
         if report is not None:
             return report
     raise UsageError(
-        f"no plug-in package in use validates {path.name}",
+        f"none of the plug-in packages in use can validate {path.name}",
         remedy="give the address of a service, or add a package that validates such files",
     )
 

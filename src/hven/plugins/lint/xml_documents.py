@@ -69,7 +69,7 @@ def parse_xml(body: bytes) -> Any:
         The document is not well-formed, declares entities, or is nested too deeply.
     """
     if b"<!ENTITY" in body:
-        raise NotXmlError("it declares entities, which no VO document needs")
+        raise NotXmlError("it declares entities, but VO documents do not need entities")
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
     )
@@ -79,7 +79,7 @@ def parse_xml(body: bytes) -> Any:
         raise NotXmlError(describe_non_xml(body) or f"it is not well-formed: {error.msg}") from error
     declared: Any = root.getroottree().docinfo.internalDTD
     if declared is not None and any(True for _ in declared.iterentities()):  # finds them in any encoding
-        raise NotXmlError("it declares entities, which no VO document needs")
+        raise NotXmlError("it declares entities, but VO documents do not need entities")
     return root
 
 

@@ -240,7 +240,7 @@ def _parse_remote_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
             foreign_document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SourceError(
-            f"{url} returned a descriptor of {name} that is not YAML",
+            f"the descriptor of {name} from {url} is not YAML",
             remedy="check that the address belongs to a Hven site",
         ) from error
     is_of_collection = isinstance(foreign_document, dict) and foreign_document.get("collection") == name
@@ -381,7 +381,7 @@ def _copy_table_description(remote_table: Any, url: str, table: str) -> dict[str
     if not isinstance(remote_table, dict) or not isinstance(remote_table.get("columns"), dict):
         raise SourceError(
             f"{url} does not list the columns of {table}",
-            remedy="check which version of Hven that site runs; it may differ from yours",
+            remedy="check which version of Hven the other site runs; your site may run a different version",
         )
     description = _copy_keys(remote_table, TABLE_KEYS)
     description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table}

@@ -155,7 +155,7 @@ class RemoteHvenSource(TapSource):
         if CHANGE_COLUMN not in table.column_names or not key:
             raise SourceError(
                 f"the feed of {self.source_name} lacks the column `{CHANGE_COLUMN}` or the key columns",
-                remedy="check which version of Hven that site runs",
+                remedy="check which version of Hven the other site runs",
             )
         kinds = table.column(CHANGE_COLUMN)
         unknown_kinds = set(pc.unique(kinds).to_pylist()) - CHANGE_KINDS
@@ -163,12 +163,12 @@ class RemoteHvenSource(TapSource):
             raise SourceError(
                 f"the feed of {self.source_name} contains changes of unknown kinds: "
                 f"{', '.join(map(repr, sorted(map(str, unknown_kinds))))}",
-                remedy="check which version of Hven that site runs",
+                remedy="check which version of Hven the other site runs",
             )
         missing = [name for name in key if name not in self._columns]
         if missing:
             raise SourceError(
-                f"`columns` does not contain {missing[0]}, a key column that Hven needs to follow the changes of "
+                f"`columns` lacks the key column {missing[0]!r}; without it, Hven cannot follow the changes of "
                 f"{self.source_name}",
                 remedy=f"add {', '.join(missing)} to `columns`",
             )
@@ -218,8 +218,8 @@ def _find_state_name(metadata: TableMetadata, source_name: str) -> str:
         if info.name.lower() in STATE_INFO_NAMES and info.value:
             return info.value
     raise SourceError(
-        f"the feed of {source_name} does not name the snapshot up to which it lists changes",
-        remedy="check which version of Hven that site runs",
+        f"the feed of {source_name} does not name its last snapshot",
+        remedy="check which version of Hven the other site runs",
     )
 
 

@@ -161,7 +161,7 @@ def _mirror_descriptor(
     if response.status != 200:
         raise SourceError(
             f"{address} returned status {response.status}: there is no public collection {collection_name!r}",
-            remedy="check the name, and which version of Hven the other site runs: an older version cannot be mirrored",
+            remedy="check the name and the version of the other site: Hven cannot mirror sites with an older version",
         )
     collection_directory = settings.collections_directory / collection_name
     path = collection_directory / f"{collection_name}.yaml"

@@ -154,7 +154,7 @@ def connect_database(url: str, server_name: str, *, foreign_name: str = "") -> A
         if foreign_name:
             raise StorageError(
                 f"{foreign_name}: {translated.message}",
-                remedy=f"check url under [[foreign]] {foreign_name} in hven.toml, or the secret that url refers to",
+                remedy=f"check `url` under [[foreign]] {foreign_name} in hven.toml, or the secret that it names",
             ) from error
         raise translated from error
 

@@ -122,7 +122,7 @@ def _find_matching_tables(request: TableDescriptionRequest, url: str) -> list[Ma
     if not table_rows:
         raise UsageError(
             f"there is no table {request.table} at {url}",
-            remedy="leave out --table to list its tables",
+            remedy="leave out --table to list the service's tables",
         )
     if len(table_rows) > MAX_TABLES:
         raise UsageError(

@@ -58,7 +58,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         )
     if not tables:
         raise SourceError(
-            f"the files that this ReadMe describes are not in its directory: {', '.join(missing_names)}",
+            f"this ReadMe describes files that are not in its directory: {', '.join(missing_names)}",
             place=TextPlace(file=request.path.name),
             remedy="put these files next to the ReadMe, exactly as CDS provides them",
         )

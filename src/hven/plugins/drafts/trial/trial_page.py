@@ -159,7 +159,8 @@ def _read_trial_result(status: int, out: BinaryIO) -> dict[str, Any]:
     out.seek(0)
     if size > MAX_OUTPUT_BYTES:
         raise TooLargeError(
-            "the description of the file is too long to be shown", remedy="use hven new, which writes it to a file"
+            "the description of the file is too long to be shown",
+            remedy="use hven new; it writes the description to a file",
         )
     if status or not size:
         raise UserError(

@@ -245,7 +245,7 @@ def _check_property_columns(
                     "{key}={name}, but the file {first} has no such column", key, name, _get_file_name(files[0].path)
                 ),
                 place=TextPlace(file=properties_file),
-                remedy="write the names of the columns in this file, or download the catalogue again",
+                remedy="set this key to the name of a column, or download the catalogue again",
             )
 
 

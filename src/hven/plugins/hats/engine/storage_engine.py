@@ -285,7 +285,7 @@ class HatsEngine(StorageEngine):
         if self._site_identity and owner and owner != self._site_identity:
             message = f"the root {root} of [hats] belongs to another site ({owner})"
             raise StorageError(
-                message, remedy=f"give each site its own root; if that site no longer exists, remove {owner_file}"
+                message, remedy=f"give each site its own root; if the other site no longer exists, remove {owner_file}"
             )
         self._is_claimed = True
 

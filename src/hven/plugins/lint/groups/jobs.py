@@ -265,7 +265,7 @@ def _check_job_execution(service: ExaminedTapService, collector: FindingCollecto
         collector.add_finding("uws.slow", f"hven lint waited {JOB_WAIT_SECONDS:.0f} s", value=phase)
         return
     if phase != "COMPLETED":
-        collector.add_finding("uws.run", f"{adql} ended in a phase other than COMPLETED", value=phase)
+        collector.add_finding("uws.run", f"the query {adql!r} ended in a phase other than COMPLETED", value=phase)
         return
     root = _fetch_job_document(service, collector, job_url)
     if root is not None:

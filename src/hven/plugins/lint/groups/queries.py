@@ -130,10 +130,10 @@ def _run_checked_query(
         answer = service.send_query(adql, maxrec)
         document = votable.parse_votable(answer.body)
     except NotXmlError as error:
-        collector.add_finding("query.failed", f"{adql} returns no VOTable: {error}", table=table_name)
+        collector.add_finding("query.failed", f"the query {adql!r} returns no VOTable: {error}", table=table_name)
         return None
     if document.error_message is not None or answer.status != 200:
-        detail = f"{adql} returns status {answer.status}: {document.error_message}"
+        detail = f"the query {adql!r} returns status {answer.status}: {document.error_message}"
         collector.add_finding("query.failed", detail, table=table_name)
         return None
     _check_votable_document(answer, document, collector)

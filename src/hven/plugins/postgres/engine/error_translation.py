@@ -269,7 +269,7 @@ def _build_server_error(error: Exception, line: str, server_name: str) -> HvenEr
     if sqlstate == "58P01" or "could not access file" in line or is_extension_missing(error):
         return StorageError(
             f"an extension of the database is missing{_format_server(server_name)}: {line}",
-            remedy="install pgSphere or q3c on the server again, or ingest the collection with position = healpix",
+            remedy="reinstall pgSphere or q3c on the server, or set position = healpix and ingest the collection again",
         )
     return None
 

@@ -213,7 +213,7 @@ def translate_live_error(error: Exception, usual_error: Exception, timeout_secon
     if isinstance(usual_error, TimeLimitError) and sqlstate == "57014" and timeout_seconds is not None:
         return TimeLimitError(
             f"the source database stopped the query at its time limit of {timeout_seconds:g} s",
-            remedy="add a condition on a position, key or time that has an index",
+            remedy="add a condition on an indexed position, key or time",
         )
     if isinstance(usual_error, EvaluationError):
         row_remedy = "use a condition to exclude that row of the source, or ask the site's operators"

@@ -414,7 +414,7 @@ class LiveTableSource:
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}",
-                remedy="grant USAGE on the schema and SELECT on the table to the role that the url names",
+                remedy="grant the role in the url USAGE on the schema and SELECT on the table",
             )
         if state in {"28P01", "28000"} or "authentication failed" in text or "no password supplied" in text:
             return SourceError(
