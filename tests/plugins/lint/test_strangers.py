@@ -179,7 +179,7 @@ def test_only_names_groups_and_codes(tap_server: TapServer, judge_server) -> Non
     report = judge_server(tap_server, "epn.utype")
     assert [one.code for one in report.findings] == ["epn.utype"]
     assert report.groups == ("epn",)
-    with pytest.raises(UsageError, match="no such group or code") as told:
+    with pytest.raises(UsageError, match="there is no group or code") as told:
         validate_service("http://127.0.0.1:9", selected_codes=["colour"])
     assert "footprint" in told.value.remedy
 

@@ -20,7 +20,7 @@ def test_exit_code_1_from_the_chosen_severity_on(tap_server: TapServer) -> None:
         run_hven("lint", url, "--only", "epn", expected_code=1)
         run_hven("lint", url, "--only", "epn", "--severity", "error", expected_code=0)
         run_hven("lint", url, "--only", "epn.unit,epn.ucd", expected_code=0)
-        assert "no such group" in run_hven("lint", url, "--only", "colour", expected_code=2).stderr
+        assert "there is no group or code" in run_hven("lint", url, "--only", "colour", expected_code=2).stderr
 
 
 def test_exit_code_2_if_nothing_of_what_was_asked_for_is_there(tap_server: TapServer) -> None:

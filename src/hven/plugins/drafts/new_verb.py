@@ -93,8 +93,8 @@ def new(
     print(f"wrote {path}")
     if _is_file_outside(source, site_settings.directory):
         print(
-            f"Hven reads {source} in place, so `hven backup` does not save the data; to save the data, too, move them "
-            "to the descriptor's directory, and change the path in the descriptor"
+            f"Hven reads {source} in place, so `hven backup` does not save the data; to back up the data, move "
+            "the files to the descriptor's directory, and change the path in the descriptor"
         )
     next_commands = [check_command]
     if not is_live and kind != "live":

@@ -258,9 +258,9 @@ def _choose_active_params(endpoint: TableEndpoint, values: Mapping[str, object])
     for name, user in user_by_name.items():
         if values.get(name) is None:
             missing_param = params_by_name[name]
-            raise _build_missing_param_error(
-                missing_param.client_name, user, f"give the {missing_param.param.description or 'value'}"
-            )
+            description = missing_param.param.description
+            remedy = f"give {missing_param.client_name}" + (f" ({description})" if description else "")
+            raise _build_missing_param_error(missing_param.client_name, user, remedy)
     for endpoint_param in endpoint.params:
         name = endpoint_param.param.name
         if values[name] is None or name in user_by_name or endpoint_param.param.default is not None:

@@ -144,7 +144,8 @@ def _answer_subpath(sitools_request: SitoolsRequest, subpath: str) -> Mapping[st
         return _answer_archive(sitools_request, condition, archive_kinds[subpath])
     known_names = ["count", "records", "services", *archive_kinds]
     message = format_message("the data set {name} has no {rest}", endpoint.path, subpath[:60])
-    raise NotFoundError(message, remedy=suggest_spelling(subpath, known_names) or ", ".join(known_names))
+    remedy = suggest_spelling(subpath, known_names) or f"choose one of: {', '.join(known_names)}"
+    raise NotFoundError(message, remedy=remedy)
 
 
 def answer_project_list(context: ServiceContext, request: Request, requested_project: str = "") -> Response:
@@ -181,7 +182,7 @@ def answer_project_list(context: ServiceContext, request: Request, requested_pro
         project_name, _, subpath = requested_project.partition("/")
         if project_name not in projects or subpath not in {"", "datasets"}:
             message = format_message("there is no project {name}", requested_project[:60])
-            remedy = suggest_spelling(project_name, projects) or PROJECTS_PATH
+            remedy = suggest_spelling(project_name, projects) or f"see {PROJECTS_PATH} for the list of projects"
             return ERROR_RESPONDER(request, NotFoundError(message, remedy=remedy))
         data_sets = data_sets_by_project[project_name]
         content = {"success": True, "project": projects[project_name]}
@@ -551,7 +552,7 @@ def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_t
 
 
 def _build_unknown_name_error(message: str, unknown_name: str, known_names: Iterable[str]) -> ParamError:
-    remedy = suggest_spelling(unknown_name, known_names) or ", ".join(known_names)
+    remedy = suggest_spelling(unknown_name, known_names) or f"choose one of: {', '.join(known_names)}"
     return ParamError(message, name=unknown_name[:60], remedy=remedy)
 
 

@@ -329,8 +329,9 @@ class PagedJsonSource(JsonSource):
             start = data[:64].lstrip()[:1]
             if start not in {b"{", b"["}:
                 answer_text = extract_error_text(data)
+                shown_text = repr(answer_text) if answer_text else "an empty response"
                 raise SourceError(
-                    f"{self.source_name} did not return JSON, but {answer_text!r}",
+                    f"{self.source_name} did not return JSON, but {shown_text}",
                     remedy="check whether this is the address of the service or of its login page",
                 )
             if data.rstrip()[-1:] not in {b"}", b"]"}:

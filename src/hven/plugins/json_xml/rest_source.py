@@ -220,7 +220,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         if next_link is not None and not isinstance(next_link, str):
             raise SourceError(
                 f"{self.source_name}: the link to the next page is {str(next_link)[:100]!r}, not an address",
-                remedy="set `next` to the path of an address, or add `cursor`",
+                remedy="set `next` to the path of the next page's address, or add `cursor`",
             )
         if next_link:
             return self._resolve_next_url(answer.url, next_link)

@@ -153,7 +153,7 @@ def _select_check_groups(selected_codes: Sequence[str]) -> tuple[CheckGroup, ...
     if unknown_words:
         group_names = ", ".join(group.name for group in check_groups)
         raise UsageError(
-            f"--only {unknown_words[0]}: there is no such group or code",
+            f"--only: there is no group or code {unknown_words[0]!r}",
             remedy=f"choose one of the groups {group_names}",
         )
     chosen_names = {word.partition(".")[0] for word in selected_codes}

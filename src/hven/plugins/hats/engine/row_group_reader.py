@@ -322,10 +322,9 @@ def wait_for_read(future: Future[Any], check_running: Callable[[], None]) -> Any
 def build_changed_file_error(path: str, size: int, written_bytes: int) -> StorageError:
     """Build the error of a file that is not the one that the manifest describes."""
     if size != written_bytes:
-        reason = f"it has {size:,} bytes, but {written_bytes:,} were written"
+        message = f"the catalogue file {path} has changed: it has {size:,} bytes, but {written_bytes:,} were written"
     else:
-        reason = "it has changed since Hven checked it"
-    message = f"the catalogue file {path} has changed: {reason}"
+        message = f"the catalogue file {path} has changed since Hven checked it"
     return StorageError(message, remedy="ingest the collection again, or roll back to an older snapshot")
 
 

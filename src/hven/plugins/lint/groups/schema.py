@@ -234,7 +234,7 @@ def _check_foreign_key_targets(collector: FindingCollector, rows_by_table: dict[
             if reference_name and normalize_identifier(reference_name) not in listed_names[target]:
                 collector.add_finding(
                     "schema.orphan",
-                    f"{column} {reference_name}",
+                    f"{column} is {reference_name!r}",
                     table=f"TAP_SCHEMA.{name}",
                     column=column,
                     key=_format_record_key(record),

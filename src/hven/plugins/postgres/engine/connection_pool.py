@@ -315,7 +315,7 @@ class ConnectionPool:
             raise StorageError("the engine is closed")
         if not self._slots.take_slot(timeout_seconds):
             message = "all connections to the database are busy"
-            raise OverloadedError(message, remedy="try again in a few seconds, or raise the engine's pool setting")
+            raise OverloadedError(message, remedy="try again in a few seconds, or raise the engine's setting `pool`")
         try:
             kept_connection = self._take_kept_connection()
             if kept_connection is not None and self._checks_connections and not is_connection_alive(kept_connection):

@@ -111,8 +111,7 @@ class OverflowFallbackExecution(DelegatingExecution):
             again = self._adopt_execution(self._range_fallback.execute_fallback(values, relations, limits))
             if has_yielded_rows:  # rows come in any order, so the missing ones are unknown
                 remedy = (
-                    "run the query again; Hven then computes it in a different way, in which such a number becomes "
-                    "infinite or 0"
+                    "run the query again; Hven then uses a different method, and such a number becomes infinite or 0"
                 )
                 raise EvaluationError(
                     f"the query failed after rows had been returned: {error.message}", remedy=remedy

@@ -241,5 +241,5 @@ def _create_schema_and_functions(connection: Any, schema: str) -> None:
         raise StorageError(
             message,
             remedy=f"as an administrator, run CREATE SCHEMA {quoted_schema} AUTHORIZATION ROLE, where ROLE is the role "
-            "of the engine's url",
+            "in the engine's url",
         ) from error
