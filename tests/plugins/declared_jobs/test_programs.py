@@ -119,7 +119,7 @@ def test_a_result_that_is_a_link_to_elsewhere_is_no_result(site: Site) -> None:
     )
     job, results = ran(site, "link")
     assert job.phase == "ERROR"
-    assert "did not write out.txt" in str(job.error)
+    assert "did not write the file out.txt" in str(job.error)
     assert results == {}
 
 
