@@ -84,7 +84,7 @@ def build_endpoint_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         if endpoint is None or (subpath and endpoint.kind == "query"):
             names = [endpoint.name for endpoint in list_endpoints(table)]
             requested_name = f"{name}/{subpath}" if subpath else name
-            message = format_message("{table} has no endpoint {name}", table.qualified_name, requested_name)
+            message = format_message("{table} has no endpoint {name!r}", table.qualified_name, requested_name)
             raise NotFoundError(
                 message, remedy=suggest_spelling(name, names) or "see the list of endpoints on the page of the table"
             )
@@ -230,7 +230,7 @@ def _read_value(params: RequestParams, param: Param) -> Any:
         return parse_value(params, param)
     parsed_time = parse_utc_time(value_text)
     if parsed_time is None:
-        message = format_message("{name}={value} is not a time", param.name, value_text[:60])
+        message = format_message("{name}={value!r} is not a time", param.name, value_text[:60])
         raise ParamError(
             message, name=param.name, remedy="write a time such as 2026-11-20T10:15:00, with or without a time zone"
         )
@@ -376,7 +376,7 @@ def _redirect_to_row_page(sitools_request: sitools_data_sets.SitoolsRequest, key
         row_exists = key_value is not None and any(batch.num_rows for batch in result.iterate_batches())
     if not row_exists:
         message = format_message(
-            "no row of {table} has {column} = {value}", table.qualified_name, key.name, key_text[:200]
+            "no row of {table} has {column} = {value!r}", table.qualified_name, key.name, key_text[:200]
         )
         raise NotFoundError(message)
     page_params = {key.name: f"={key_text}"}

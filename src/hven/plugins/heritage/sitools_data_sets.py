@@ -143,7 +143,7 @@ def _answer_subpath(sitools_request: SitoolsRequest, subpath: str) -> Mapping[st
     if subpath in archive_kinds:
         return _answer_archive(sitools_request, condition, archive_kinds[subpath])
     known_names = ["count", "records", "services", *archive_kinds]
-    message = format_message("the data set {name} has no {rest}", endpoint.path, subpath[:60])
+    message = format_message("the data set {name} has no {rest!r}", endpoint.path, subpath[:60])
     remedy = suggest_spelling(subpath, known_names) or f"choose one of: {', '.join(known_names)}"
     raise NotFoundError(message, remedy=remedy)
 
@@ -181,7 +181,7 @@ def answer_project_list(context: ServiceContext, request: Request, requested_pro
     if requested_project:
         project_name, _, subpath = requested_project.partition("/")
         if project_name not in projects or subpath not in {"", "datasets"}:
-            message = format_message("there is no project {name}", requested_project[:60])
+            message = format_message("there is no project {name!r}", requested_project[:60])
             remedy = suggest_spelling(project_name, projects) or f"see {PROJECTS_PATH} for the list of projects"
             return ERROR_RESPONDER(request, NotFoundError(message, remedy=remedy))
         data_sets = data_sets_by_project[project_name]
@@ -451,7 +451,7 @@ def _find_column(table: Table, name: str) -> Column:
             return candidate
     column = table.find_column_by_ucd(name)
     if column is None:
-        message = format_message("the data set has no column {name}", name[:60])
+        message = format_message("the data set has no column {name!r}", name[:60])
         column_names = [candidate.name for candidate in _list_visible_columns(table)]
         raise _build_unknown_name_error(message, name, column_names)
     return column
@@ -497,7 +497,7 @@ def _parse_sort_entries(sort_text: str) -> list[tuple[str, str]]:
             direction = str(entry.get("direction", "ASC")).upper()
             sort_entries.append((str(entry["field"]), direction))
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = format_message("{name}={value} is not a valid sort order", "sort", sort_text[:60])
+        message = format_message("{name}={value!r} is not a valid sort order", "sort", sort_text[:60])
         remedy = 'write {"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
         raise ParamError(message, name="sort", remedy=remedy) from None
     return sort_entries
@@ -539,13 +539,13 @@ def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_t
     name, *values = filter_arguments.split("|")
     comparison = FILTER_COMPARISONS.get(kind.strip().upper())
     if comparison is None:
-        message = format_message("there is no filter {name}", kind[:60])
+        message = format_message("there is no filter {name!r}", kind[:60])
         raise _build_unknown_name_error(message, kind, FILTER_COMPARISONS)
     if comparison == "CADENCE":
         return _build_cadence_condition(name, values, sitools_request.endpoint)
     needed_values = 2 if "BETWEEN" in comparison else 1
     if len(values) < needed_values:
-        message = format_message("the filter {filter} lacks a value", filter_text[:60])
+        message = format_message("the filter {filter!r} lacks a value", filter_text[:60])
         raise ParamError(message, name=name[:60], remedy="write DATE_BETWEEN|column|from|to")
     column = _find_column(sitools_request.table, name.rpartition(",")[2])
     return _build_comparison(column, comparison, values)
@@ -560,7 +560,7 @@ def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint:
     """Build the condition that selects rows at a cadence, as the descriptor defines it."""
     condition = endpoint.cadences.get(cadence_name)
     if condition is None:
-        message = format_message("the data set has no cadence {name}", cadence_name[:60])
+        message = format_message("the data set has no cadence {name!r}", cadence_name[:60])
         remedy = suggest_spelling(cadence_name, endpoint.cadences)
         if not remedy:
             remedy = "define it in the descriptor: endpoints: {..: {cadence: {NAME: condition}}}"
@@ -568,7 +568,7 @@ def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint:
     cadence_text = values[0] if values else ""
     cadence_match = _CADENCE_PATTERN.fullmatch(cadence_text.strip().replace("+", " "))
     if cadence_match is None or not float(cadence_match[1]):
-        message = format_message("{value} is not a cadence", cadence_text[:60])
+        message = format_message("{value!r} is not a cadence", cadence_text[:60])
         raise ParamError(message, name=cadence_name[:60], remedy="write a cadence such as 12 sec, 1 min, 2 h or 1 day")
     seconds = float(cadence_match[1]) * SECONDS_PER_UNIT[cadence_match[2].lower()]
     seconds_literal = syntax_tree.Literal(int(seconds) if seconds.is_integer() else seconds)
@@ -585,7 +585,7 @@ def _parse_date_literal(column: Column, text: str) -> syntax_tree.Literal:
     """Parse a time as a literal for a comparison with a column."""
     parsed_time = parse_utc_time(text)
     if parsed_time is None:
-        message = format_message("{value} is not a time", text[:60])
+        message = format_message("{value!r} is not a time", text[:60])
         raise ParamError(message, name=column.name, remedy="write YYYY-MM-DDThh:mm:ss")
     if not column.type.is_timestamp:
         message = format_message("the column {column} does not contain times", column.name)
@@ -604,7 +604,7 @@ def _parse_literal(column: Column, text: str) -> syntax_tree.Literal:
         except ValueError:
             number = MAX_INT64 + 1
         if isinstance(number, int) and not -MAX_INT64 <= number <= MAX_INT64:
-            message = format_message("{value} is not a number, or it is too large", text[:60])
+            message = format_message("{value!r} is not a number, or is too large", text[:60])
             raise ParamError(message, name=column.name, remedy="write a number")
         return syntax_tree.Literal(number)
     if column_type.is_boolean:
@@ -636,5 +636,5 @@ def _build_comparison(column: Column, comparison: str, values: Sequence[str]) ->
     if comparison == "TEXTFIELD" or comparison in COMPARISON_OPERATORS:
         operator = COMPARISON_OPERATORS.get(comparison, "=")
         return syntax_tree.Comparison(operator, column_ref, _parse_literal(column, text))
-    message = format_message("there is no comparison {name}", comparison[:60])
+    message = format_message("there is no comparison {name!r}", comparison[:60])
     raise _build_unknown_name_error(message, comparison, (*COMPARISON_OPERATORS, "LIKE", "IN", "NOTIN"))
