@@ -38,6 +38,7 @@ from hven.sources._reading.data_files import (
 )
 from hven.sources._reading.file_listing import refuse_escaping_link
 from hven.sources._reading.file_rows import FilesAsRowsSource
+from hven.sources.query import list_adql_queries
 from hven.sources.remote_stores import DirectoryStore, RemoteFileFacts, open_remote_store
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from hven.sources.remote_stores import RemoteStore
 
-TRAITS = SourceKindTraits(is_followed_without_sync=True, reads_local_files=True)
+TRAITS = SourceKindTraits(is_followed_without_sync=True, reads_local_files=True, list_queries=list_adql_queries)
 FILES_PER_BATCH = 512
 UNREAD_FILES_PER_BATCH = 16_384  # where files are not read
 FILE_LIST_COLUMNS = parse_column_lines("""
