@@ -138,6 +138,7 @@ def test_outcomes_of_searchcal(pairs, flags, partners):
     verdicts = judge(pairs, 2)
     assert verdicts.flags.tolist() == flags
     shown = [pairs[number][1] if number >= 0 else -1 for number in verdicts.shown_pairs]
+    assert not (verdicts.second_separations == 0).any()
     assert np.where(verdicts.has_partner, shown, -1).tolist() == partners
 
 

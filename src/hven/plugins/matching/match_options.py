@@ -12,7 +12,7 @@ from hven.model.errors import HvenError
 
 MAX_RADIUS_ARCSEC = 3600.0
 REFERENCE_NAME = "reference"
-_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9_]+")
 
 
 class CatalogueOptions(BaseModel):

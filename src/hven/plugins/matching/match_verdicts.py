@@ -176,8 +176,8 @@ def judge_pairs(pairs: CandidatePairs, rule: MatchRule, reference_count: int) ->
     flags[pairs.reference_rows[shown[~near[shown]]]] = TOO_FAR
     second_separations = np.full(reference_count, np.nan)
     second_separations[has_candidate] = np.fmin(
-        _measure_seconds(pairs.partner_vectors, shown, by_reference.seconds[shown]),
-        _measure_seconds(pairs.reference_vectors, shown, by_partner.seconds[shown]),
+        _measure_seconds(pairs.partner_vectors, shown, by_reference.rivals[shown]),
+        _measure_seconds(pairs.reference_vectors, shown, by_partner.rivals[shown]),
     )
     mates = pairs.reference_rows[pairs.separations <= rule.mates_radius_arcsec]
     return MatchVerdicts(
@@ -193,19 +193,22 @@ def judge_pairs(pairs: CandidatePairs, rule: MatchRule, reference_count: int) ->
 
 @dataclass(frozen=True, slots=True)
 class PairRanks:
-    """For each pair its rank by score in its group, and the second pair of that group; -1: there is none."""
+    """For each pair its rank by score in its group, and its rival: the second pair for the first, the first for others.
+
+    A rival of -1 means that there is none.
+    """
 
     ranks: Rows
-    seconds: Rows
+    rivals: Rows
 
 
 def _rank_pairs(groups: Rows, pairs: CandidatePairs, others: Rows, considered: Masks, near: Masks) -> PairRanks:
     ranks = np.zeros(len(groups), np.int64)
-    seconds = np.full(len(groups), -1)
+    rivals = np.full(len(groups), -1)
     rows = np.flatnonzero(considered)
     order = rows[np.lexsort((others[rows], pairs.scores[rows], ~near[rows], groups[rows]))]
     if not len(order):
-        return PairRanks(ranks, seconds)
+        return PairRanks(ranks, rivals)
     sorted_groups = groups[order]
     is_start = np.concatenate([[True], sorted_groups[1:] != sorted_groups[:-1]])
     starts = np.flatnonzero(is_start)
@@ -213,8 +216,8 @@ def _rank_pairs(groups: Rows, pairs: CandidatePairs, others: Rows, considered: M
     ranks[order] = np.arange(len(order)) - starts[group_numbers] + 1
     sizes = np.diff(np.append(starts, len(order)))
     second_of_group = np.where(sizes > 1, order[np.minimum(starts + 1, len(order) - 1)], -1)
-    seconds[order] = second_of_group[group_numbers]
-    return PairRanks(ranks, seconds)
+    rivals[order] = np.where(ranks[order] == 1, second_of_group[group_numbers], order[starts][group_numbers])
+    return PairRanks(ranks, rivals)
 
 
 def _classify_first_pairs(
@@ -225,8 +228,8 @@ def _classify_first_pairs(
     flags = np.zeros(len(shown), np.int64)
     if rule.best != "all":
         is_first_of_both = by_partner.ranks[shown] == 1
-        second_objects = np.where(is_first_of_both, by_partner.seconds[shown], -1)
-        for seconds, bit in ((second_objects, AMBIGUOUS_REFERENCE), (by_reference.seconds[shown], AMBIGUOUS_PARTNER)):
+        second_objects = np.where(is_first_of_both, by_partner.rivals[shown], -1)
+        for seconds, bit in ((second_objects, AMBIGUOUS_REFERENCE), (by_reference.rivals[shown], AMBIGUOUS_PARTNER)):
             second_scores, first_scores = pairs.scores[seconds], pairs.scores[shown]
             differences = np.abs(second_scores - first_scores)
             is_ambiguous = (seconds >= 0) & (differences < rule.ambiguous_difference) & (flags == 0)
