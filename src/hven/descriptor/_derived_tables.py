@@ -102,7 +102,7 @@ class DescriptorTableResolver:
         module = plugins.load_plugin("sources", source.kind)
         context = SourceContext(
             directory=resource.path.parent,
-            run_query=describe_answer,  # type: ignore[arg-type]
+            run_query=describe_answer,
             allowed_roots=self.settings.allowed_directories,
         )
         try:

@@ -544,7 +544,7 @@ class CollectionRun:
             context = SourceContext(
                 directory=self.resource.path.parent,
                 resolve_secret=partial(resolve_secret, settings.directory),
-                run_query=lambda text, uploads=None: answer(text, inputs, stack, uploads),  # type: ignore[arg-type]
+                run_query=lambda text, uploads=None: answer(text, inputs, stack, uploads),
                 on_reject=reject_row,
                 on_notice=partial(self._report_source_notice, report),
                 allow_private=settings.allow_private,

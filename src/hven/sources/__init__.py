@@ -285,10 +285,21 @@ class SourceKindTraits:
     find_table_faults: Callable[[TableSpec, SourceSpec, Table, CollectionSpec], Sequence[Fault]] | None = None
 
 
+class QueryRows(Protocol):
+    """The rows of a query: Arrow batches, with the metadata of their columns."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns of all batches."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows."""
+
+
 class QueryRunner(Protocol):
     """Runs queries over the tables of this site."""
 
-    def __call__(self, text: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None = None) -> Iterator[Any]:
+    def __call__(self, text: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None = None) -> QueryRows:
         """Run a query.
 
         Parameters
@@ -300,8 +311,8 @@ class QueryRunner(Protocol):
 
         Returns
         -------
-        batches
-            An iterable of the rows as Arrow batches, which may have the attribute ``columns`` with their metadata.
+        rows
+            The rows, which can be read once.
         """
 
 
@@ -969,7 +980,6 @@ __all__ = [
     "MetadataSource",
     "PagedSource",
     "ProgressSource",
-    "QueryRunner",
     "RejectedRow",
     "ServiceUrlSignature",
     "Source",

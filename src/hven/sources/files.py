@@ -34,11 +34,11 @@ from hven.sources._reading.data_files import (
     Texts,
     find_file_fact_type,
     guess_media_type,
+    list_adql_queries,
     resolve_column_names,
 )
 from hven.sources._reading.file_listing import refuse_escaping_link
 from hven.sources._reading.file_rows import FilesAsRowsSource
-from hven.sources.query import list_adql_queries
 from hven.sources.remote_stores import DirectoryStore, RemoteFileFacts, open_remote_store
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,25 +18,12 @@ from hven.sources import (
     SourceKindTraits,
 )
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.data_files import build_source_batch, resolve_column_names
+from hven.sources._reading.data_files import build_source_batch, list_adql_queries, resolve_column_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
-
-
-def list_adql_queries(options: Mapping[str, Any]) -> list[str]:
-    """Return the query of a source, if it has one.
-
-    Parameters
-    ----------
-    options
-        Options of a source with the option ``adql``.
-    """
-    query = options.get("adql")
-    return [query] if isinstance(query, str) else []
-
 
 TRAITS = SourceKindTraits(list_queries=list_adql_queries, is_made_by_queries=True)
 

@@ -101,7 +101,7 @@ class CatalogueReader:
     def __post_init__(self) -> None:
         options = self.options
         answer = self.run_query(f"SELECT TOP 0 * FROM {write_table_name(options.table)}")
-        self.columns = getattr(answer, "columns", ())
+        self.columns = answer.columns
         for _ in answer:  # a query that is not read to its end stays open
             pass
         self.id = self._require_column("id", options.id, ID_UCD)

@@ -49,7 +49,7 @@ def write(name, columns):
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
-            writer.writerow("" if value != value else value for value in row)
+            writer.writerow("" if isinstance(value, float) and np.isnan(value) else value for value in row)
 
 
 DATA.mkdir(parents=True, exist_ok=True)
