@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
@@ -251,3 +252,60 @@ def test_nulls_and_row_epochs_are_counted(tmp_path, stars):
         "3 rows of sky.first (reference) have no proper motion, and stay unmatched" in str(warning)
         for warning in report.warnings
     )
+
+
+def test_row_epochs_are_as_exact_as_one_epoch(tmp_path, stars):
+    """Stars of 10 arcsec/yr are found at the date of each row, and rows without a date stay unmatched."""
+    first = stars[0].slice(0, 500)
+    years = np.random.default_rng(3).uniform(1990, 2020, 500)
+    columns = [first[name].to_numpy() for name in ("ra", "dec", "pmra", "pmdec")]
+    ra, dec = move_stars(*columns, years - 1991.25)
+    epochs = pa.array([None] * 2 + years[2:].tolist(), pa.float64())
+    second = pa.table({"source": first["id"], "ra": ra, "dec": dec, "v": epochs})
+    with open_stars(tmp_path, first, second, epoch="v", radius=0.001) as opened:
+        report = ingest_collection(opened, "sky")
+        rows = read(opened, "SELECT id, XM_GAIA_id AS partner FROM sky.matched ORDER BY id")
+    assert rows["partner"].to_pylist() == [None, None, *range(2, 500)]
+    assert any("2 rows of sky.second (gaia) have no epoch" in str(warning) for warning in report.warnings)
+
+
+def test_julian_dates_and_a_common_epoch(tmp_path, stars):
+    first = stars[0].slice(0, 200)
+    columns = [first[name].to_numpy() for name in ("ra", "dec", "pmra", "pmdec")]
+    ra, dec = move_stars(*columns, 8.75)
+    second = pa.table({"source": first["id"], "ra": ra, "dec": dec, "v": np.full(200, 51_544.5)})
+    text = DESCRIPTOR.replace("unit: mag, ucd: phot.mag, description: Magnitude V", "unit: mag, description: V")
+    dates = text.replace("v: {type: float64, unit: mag, ucd: phot.mag", "v: {type: float64, unit: d, ucd: time.epoch")
+    source = {**SOURCE, "catalogues": {"gaia": {"table": "sky.second", "epoch": "v", "radius": 0.001}}}
+    files = {"first.csv": write_csv(first), "second.csv": write_csv(second)}
+    sources = [json.dumps({**source, "rows": rows}) for rows in ("objects", "pairs")]
+    with open_site_with_descriptor(tmp_path / "dates", dates % tuple(sources), files) as opened:
+        ingest_collection(opened, "sky")
+        assert read(opened, "SELECT COUNT(*) AS n FROM sky.candidates")["n"].to_pylist() == [200]
+    changes = {"epoch": 1991.25, "motion": "linear"}  # the partners have no motions of their own
+    with open_stars(tmp_path / "common", first, second, changes=changes.items(), radius=0.001) as opened:
+        ingest_collection(opened, "sky")
+        moving = read(opened, "SELECT COUNT(*) AS n FROM sky.matched WHERE XM_GAIA_id IS NOT NULL")
+    assert moving["n"].to_pylist() == [0]
+
+
+def test_result_does_not_depend_on_the_order_of_rows(tmp_path, stars):
+    tables = []
+    for name, seed in (("sorted", None), ("mixed", 7)):
+        first, second = (table.slice(0, 600) for table in (stars[0], stars[1].sort_by("source")))
+        if seed is not None:
+            order = np.random.default_rng(seed).permutation(600)
+            first, second = first.take(order), second.take(order[::-1])
+        with open_stars(tmp_path / name, first, second) as opened:
+            ingest_collection(opened, "sky")
+            tables.append([read(opened, f"SELECT * FROM sky.{table}") for table in ("matched", "candidates")])
+    assert tables[0] == tables[1]
+
+
+def test_dense_catalogue_publishes_nothing(tmp_path, stars, monkeypatch):
+    monkeypatch.setattr("hven.plugins.matching.pair_search.MAX_PAIRS", 100)
+    first, second = stars[0].slice(0, 300), stars[1]
+    with open_stars(tmp_path, first, second) as opened:
+        with pytest.raises(HvenError, match=r"sky\.second is too dense: at least .* pairs are within 4.5 arcsec"):
+            ingest_collection(opened, "sky")
+        assert not opened.store.read_published_records()[1]

@@ -75,8 +75,11 @@ class PairExpressions:
         HvenError
             An expression doesn't fit the columns.
         """
+        if self.is_separation_only:
+            return
         arrays = {f"{owner}.{name}": pa.array([], column.type.arrow) for owner, name, column in self.list_columns()}
-        run_query(self._query, self._build_upload(arrays, np.empty(0)))
+        for _ in run_query(self._query, self._build_upload(arrays, np.empty(0))):  # reading to the end closes it
+            pass
 
     def list_columns(self) -> list[tuple[str, str, Column]]:
         """List the columns that the expressions read, each with its owner and its name."""
