@@ -11,6 +11,8 @@ import pytest
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import HvenError
+from hven.plugins.matching.candidate_service import FACE as CANDIDATES
+from hven.plugins.matching.limit_service import FACE as LIMITS
 from hven.query import run_query
 from hven.testing.site import open_site_with_descriptor
 from plugins.matching.generated_stars import generate_pairs, move_stars, write_csv
@@ -74,7 +76,9 @@ def open_stars(directory, first, second, *, changes=(), **catalogue):
 def read(site, query):
     """Read a query as a table."""
     with run_query(query, site=site) as result:
-        return pa.Table.from_batches(list(result.iterate_batches()))
+        batches = list(result.iterate_batches())
+        schema = pa.schema([pa.field(column.name, column.type.arrow) for column in result.columns])
+    return pa.Table.from_batches(batches) if batches else schema.empty_table()
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +124,45 @@ def test_log_gives_reasons(site):
     assert {"partner", "beyond the radius", "the condition does not hold, or the score is unknown"} <= reasons
     flagged = read(site, "SELECT XMATCH_LOG AS text FROM sky.matched WHERE XM_GAIA_flag = 1")["text"].to_pylist()
     assert set(flagged) == {"GAIA: too far"}
+
+
+def run_service(site, service, **parameters):
+    """Run the query of a service over the candidates."""
+    table = site.store.read_published_records()[1]["sky.candidates"].table
+    assert service.applies(table)
+    return read(site, service.build_query(table, parameters).query)
+
+
+def test_candidates_of_an_object_come_with_reasons(site):
+    star = read(site, "SELECT TOP 1 id FROM sky.candidates WHERE candidate_rank = 2 ORDER BY id")["id"][0].as_py()
+    rows = run_service(site, CANDIDATES, ID=str(star), CATALOGUE="gaia")
+    assert set(rows["id"].to_pylist()) == {star}
+    assert rows["candidate_rank"].to_pylist()[:2] == [1, 2]
+    assert rows["reason"][1].as_py() != "partner"
+    with pytest.raises(HvenError, match="is a number"):
+        run_service(site, CANDIDATES, ID="Sirius", CATALOGUE=None)
+
+
+def list_pairs(rows):
+    """Return the pairs of rows."""
+    return set(zip(rows["id"].to_pylist(), rows["candidate_id"].to_pylist(), strict=True))
+
+
+def test_other_limits_are_those_of_a_new_match(site, stars, tmp_path):
+    whole_sky = {"RA": 0.0, "DEC": 90.0, "SR": 180.0}
+    assert run_service(site, LIMITS, **whole_sky, RADIUS=1.5, DMAG=1.5).num_rows == 0
+    changes = run_service(site, LIMITS, **whole_sky, RADIUS=0.8, DMAG=0.4)
+    gained, lost = (
+        list_pairs(changes.filter(pa.compute.equal(changes["partner_change"], change))) for change in ("gains", "loses")
+    )
+    assert gained
+    assert lost
+    partners = "SELECT id, candidate_id FROM sky.candidates WHERE is_partner = 'true'"
+    expected = (list_pairs(read(site, partners)) | gained) - lost
+    options = {"dmag": "reference.mag - gaia.v", "and": "ABS(reference.mag - gaia.v) <= 0.4", "radius": 0.8}
+    with open_stars(tmp_path, *stars, **options) as opened:
+        ingest_collection(opened, "sky")
+        assert list_pairs(read(opened, partners)) == expected
 
 
 def test_inputs_are_pinned(site):

@@ -13,13 +13,13 @@ from hven.model.table import Column, parse_column_lines
 from hven.plugins.matching.match_verdicts import FLAG_LABELS, FLAG_MEANINGS, PARTNER, VERDICT_TEXTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from hven.plugins.matching.catalogue_reading import CatalogueReader
     from hven.plugins.matching.match_verdicts import MatchVerdicts
-    from hven.plugins.matching.pair_search import FoundPairs, ReferenceStars
+    from hven.plugins.matching.pair_search import FoundPairs
 
     Floats = npt.NDArray[np.float64]
 
@@ -102,7 +102,12 @@ def list_candidate_columns(reference: CatalogueReader) -> list[Column]:
     reference
         The reference.
     """
-    return [replace(reference.id, indexed=True, unique=False, origins=()), *CANDIDATE_COLUMNS]
+    own_columns = [
+        replace(reference.id, indexed=True, unique=False),
+        replace(reference.longitude, ucd="pos.eq.ra;meta.main"),
+        replace(reference.latitude, ucd="pos.eq.dec;meta.main"),
+    ]
+    return [*(replace(column, origins=()) for column in own_columns), *CANDIDATE_COLUMNS]
 
 
 def build_partner_arrays(
@@ -166,8 +171,8 @@ def build_log_texts(flags_by_catalogue: Mapping[str, npt.NDArray[np.int64]]) -> 
     return pa.array(texts, pa.string()).take(pa.array(codes.reshape(-1)))
 
 
-def build_candidate_batch(
-    name: str, reference: ReferenceStars, pairs: FoundPairs, verdicts: MatchVerdicts, values: Mapping[str, Floats]
+def build_candidate_arrays(
+    name: str, own_columns: Sequence[pa.Array], pairs: FoundPairs, verdicts: MatchVerdicts, values: Mapping[str, Floats]
 ) -> list[pa.Array]:
     """Build the rows of the candidates of one catalogue.
 
@@ -175,8 +180,8 @@ def build_candidate_batch(
     ----------
     name
         Name of the catalogue.
-    reference
-        The reference.
+    own_columns
+        Id and position of the objects in the reference.
     pairs, verdicts
         Its candidates, and what was decided.
     values
@@ -193,7 +198,7 @@ def build_candidate_batch(
     places = pa.array(order)
     dmag = values.get("dmag", np.full(len(order), np.nan))
     return [
-        reference.ids.take(pa.array(pairs.reference_rows[order])),
+        *(column.take(pa.array(pairs.reference_rows[order])) for column in own_columns),
         pa.array([name]).take(pa.array(np.zeros(len(order), np.int64))),
         pairs.ids.take(places).cast(pa.string()),
         pa.array(pairs.separations[order]),

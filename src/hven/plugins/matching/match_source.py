@@ -11,7 +11,7 @@ import pyarrow as pa
 from hven.model.errors import SourceError
 from hven.plugins.matching.catalogue_reading import CatalogueReader
 from hven.plugins.matching.match_columns import (
-    build_candidate_batch,
+    build_candidate_arrays,
     build_log_texts,
     build_partner_arrays,
     list_candidate_columns,
@@ -124,7 +124,8 @@ class MatchSource:
             for expressions in self._expressions.values()
             for column in expressions.read_columns[REFERENCE_NAME].values()
         }
-        shown_columns = {column.name: column for column in self._reference.shown_columns}
+        own_columns = (*self._reference.shown_columns, self._reference.longitude, self._reference.latitude)
+        shown_columns = {column.name: column for column in own_columns}
         reference = read_reference(self._reference, list({**shown_columns, **read_columns}.values()))
         self._report_counts(self._reference)
         if self.options.rows == "objects":
@@ -132,7 +133,8 @@ class MatchSource:
             return
         for name in self._readers:
             pairs, verdicts, values = self._match_catalogue(name, reference)
-            arrays = build_candidate_batch(name, reference, pairs, verdicts, values)
+            own_arrays = [reference.rows.column(column.name).combine_chunks() for column in self._columns[:3]]
+            arrays = build_candidate_arrays(name, own_arrays, pairs, verdicts, values)
             batch = pa.RecordBatch.from_arrays(
                 [array.cast(field.type) for array, field in zip(arrays, self._schema, strict=True)], schema=self._schema
             )

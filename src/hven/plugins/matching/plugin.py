@@ -1,4 +1,4 @@
-"""What this package adds: the source ``match``, which makes a table of matched stars from other tables."""
+"""What this package adds: the source ``match``, and services that explain its choices."""
 
 from __future__ import annotations
 
@@ -7,5 +7,9 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="matching",
     title="Match catalogues of stars by position, proper motion and further conditions",
+    protocols={
+        "candidates": "hven.plugins.matching.candidate_service",
+        "match_limits": "hven.plugins.matching.limit_service",
+    },
     sources={"match": "hven.plugins.matching.match_source"},
 )
