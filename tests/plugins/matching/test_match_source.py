@@ -149,7 +149,7 @@ def list_pairs(rows):
 
 
 def test_other_limits_are_those_of_a_new_match(site, stars, tmp_path):
-    whole_sky = {"RA": 0.0, "DEC": 90.0, "SR": 180.0}
+    whole_sky = {"CATALOGUE": "gaia", "RA": 0.0, "DEC": 90.0, "SR": 180.0}
     assert run_service(site, LIMITS, **whole_sky, RADIUS=1.5, DMAG=1.5).num_rows == 0
     changes = run_service(site, LIMITS, **whole_sky, RADIUS=0.8, DMAG=0.4)
     gained, lost = (

@@ -54,8 +54,10 @@ def _build_query(table: Table, parameters: Mapping[str, Any]) -> ServiceQuery:
     conditions = f"{quote_adql_name(id_column.name)} = {write_adql_literal(value)}"
     if parameters["CATALOGUE"] is not None:
         conditions += f" AND catalogue = {write_adql_literal(parameters['CATALOGUE'])}"
-    order = "catalogue, CASE WHEN candidate_rank = 0 THEN 1 ELSE 0 END, candidate_rank, separation"
-    return ServiceQuery(query=f"SELECT * FROM {write_candidate_table(table)} WHERE {conditions} ORDER BY {order}")
+    table_name = write_candidate_table(table)
+    return ServiceQuery(
+        query=f"SELECT * FROM {table_name} WHERE {conditions} ORDER BY catalogue, candidate_rank, separation"
+    )
 
 
 FACE = ServiceFace(

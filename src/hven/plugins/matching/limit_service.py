@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import quote_adql_name
+from hven.adql.adql_writer import write_adql_literal
 from hven.model.params import Param
 from hven.model.types import FLOAT64
 from hven.plugins.matching.candidate_service import MISSING_REQUIREMENT, has_candidates, write_candidate_table
@@ -31,7 +32,8 @@ def _build_query(table: Table, parameters: Mapping[str, Any]) -> ServiceQuery:
     if parameters["DMAG"] is not None:
         condition += f" AND ABS(dmag) <= {parameters['DMAG']!r}"
     center = f"POINT({parameters['RA']!r}, {parameters['DEC']!r})"
-    region = f"DISTANCE(POINT({longitude}, {latitude}), {center}) <= {parameters['SR']!r}"
+    catalogue = write_adql_literal(parameters["CATALOGUE"])
+    region = f"catalogue = {catalogue} AND DISTANCE(POINT({longitude}, {latitude}), {center}) <= {parameters['SR']!r}"
     shown = f"{id_name}, {longitude}, {latitude}, catalogue, candidate_id, separation, score, dmag, is_partner"
     fulfilled = f"CASE WHEN {condition} THEN 0 ELSE 1 END"
     return ServiceQuery(
@@ -56,6 +58,7 @@ FACE = ServiceFace(
         "another limit for the difference in magnitude. Partners are chosen as with best: mutual."
     ),
     params=(
+        Param(name="CATALOGUE", required=True, description="name of a catalogue of the match"),
         Param(
             name="RA",
             type=FLOAT64,
@@ -104,5 +107,5 @@ FACE = ServiceFace(
     missing_requirement=f"{MISSING_REQUIREMENT} with positions",
     build_query=_build_query,
     path="/match-limits/{table}",
-    example="RA=100&DEC=10&SR=1&RADIUS=1",
+    example="CATALOGUE=gaia&RA=100&DEC=10&SR=1&RADIUS=1",
 )

@@ -47,7 +47,7 @@ CANDIDATE_COLUMNS = parse_column_lines("""
     separation     | float64 | arcsec | pos.angDistance     | Distance at the epoch of the candidate
     score          | float64 |        | stat.value          | Score; the smaller, the better
     dmag           | float64 | mag    | phot.mag;arith.diff | Difference in magnitude
-    candidate_rank | int32   |        | meta.number         | Number by score, from 1; 0: not considered
+    candidate_rank | int32   |        | meta.number         | Number by score, from 1; null: not considered
     is_partner     | boolean |        | meta.code           | Whether it is the partner
     reason         | string  |        | meta.note           | Why it is, or is not
 """)
@@ -204,7 +204,7 @@ def build_candidate_arrays(
         pa.array(pairs.separations[order]),
         _to_nullable(values["score"][order]),
         _to_nullable(dmag[order]),
-        pa.array(verdicts.ranks[order].astype(np.int32)),
+        pa.array(verdicts.ranks[order].astype(np.int32), mask=verdicts.ranks[order] == 0),
         pa.array(verdicts.verdicts[order] == PARTNER),
         pa.array(VERDICT_TEXTS).take(pa.array(verdicts.verdicts[order])),
     ]
