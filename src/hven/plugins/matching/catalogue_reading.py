@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
     from hven.plugins.matching.match_options import CatalogueOptions
-    from hven.sources import QueryRunner
+    from hven.sources import SourceQueryRunner
 
     Floats = npt.NDArray[np.float64]
 
@@ -87,7 +87,7 @@ class CatalogueReader:
 
     name: str
     options: CatalogueOptions
-    run_query: QueryRunner
+    run_query: SourceQueryRunner
     keeps_motionless: bool
     counts: StarCounts = field(default_factory=StarCounts)
     columns: Sequence[Column] = field(init=False)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.plugins.matching.match_verdicts import MatchVerdicts
     from hven.plugins.matching.pair_search import FoundPairs, ReferenceStars
-    from hven.sources import QueryRunner, Source
+    from hven.sources import Source, SourceQueryRunner
 
     Floats = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 class MatchSource:
     """The rows of a match."""
 
-    def __init__(self, options: Options, context: SourceContext, run_query: QueryRunner) -> None:
+    def __init__(self, options: Options, context: SourceContext, run_query: SourceQueryRunner) -> None:
         self.options = options
         self.context = context
         self._run_query = run_query

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import Expr
     from hven.plugins.matching.match_options import PartnerOptions
-    from hven.sources import QueryRunner
+    from hven.sources import SourceQueryRunner
 
     Floats = npt.NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class PairExpressions:
         written_items = ", ".join(f"{text} AS {item}" for item, text in items.items())
         self._query = f"SELECT {NUMBER}, {written_items} FROM {'.'.join(PAIRS_TABLE)}"
 
-    def check_types(self, run_query: QueryRunner) -> None:
+    def check_types(self, run_query: SourceQueryRunner) -> None:
         """Bind the expressions to the columns.
 
         Parameters
@@ -86,7 +86,7 @@ class PairExpressions:
         return [(owner, name, column) for owner, read in self.read_columns.items() for name, column in read.items()]
 
     def evaluate(
-        self, arrays: Mapping[str, pa.Array], separations: Floats, run_query: QueryRunner
+        self, arrays: Mapping[str, pa.Array], separations: Floats, run_query: SourceQueryRunner
     ) -> dict[str, Floats]:
         """Compute the values of all pairs.
 
