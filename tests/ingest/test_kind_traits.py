@@ -16,7 +16,13 @@ from hven.model.errors import DataError, Fault, TextPlace
 from hven.model.resource import CollectionSpec, SourceSpec, SyncPolicy, TableSpec
 from hven.model.table import Table
 from hven.sources import SourceKindTraits
-from hven.sources.kind_traits import DEFAULT_TRAITS, find_kind_traits, list_mirrored_site_addresses
+from hven.sources.kind_traits import (
+    DEFAULT_TRAITS,
+    find_kind_traits,
+    is_made_by_queries,
+    list_mirrored_site_addresses,
+    list_source_queries,
+)
 from hven.testing.site import open_site_with_descriptor
 
 if TYPE_CHECKING:
@@ -49,6 +55,17 @@ def test_kinds_that_state_nothing_or_are_absent_have_the_defaults() -> None:
     assert find_kind_traits("nothing") is DEFAULT_TRAITS
     assert find_kind_traits("files").is_followed_without_sync
     assert find_kind_traits("tap").is_read_by_key
+
+
+def test_kinds_that_read_tables_of_the_site_state_their_queries() -> None:
+    place = TextPlace()
+    query = SourceSpec(kind="query", options={"adql": "SELECT 1"}, place=place)
+    assert list_source_queries(query) == ["SELECT 1"]
+    assert is_made_by_queries(query)
+    files = SourceSpec(kind="files", options={"adql": "SELECT path FROM a.b"}, place=place)
+    assert list_source_queries(files) == ["SELECT path FROM a.b"]
+    assert not is_made_by_queries(files)
+    assert list_source_queries(SourceSpec(kind="csv", options={"files": "a.csv"}, place=place)) == []
 
 
 def test_a_table_whose_rows_come_later_is_published_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

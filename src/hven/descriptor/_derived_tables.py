@@ -6,6 +6,7 @@ Their columns follow from those of the tables that they read, which are looked a
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.adql import bind_query, parse_query
@@ -16,11 +17,13 @@ from hven.descriptor.mapping import compile_mapping
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext
-from hven.sources.kind_traits import find_kind_traits
+from hven.sources.kind_traits import find_kind_traits, is_made_by_queries
 from hven.sources.source_keys import list_all_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
 
     from hven.adql.syntax_tree import Query
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
@@ -28,7 +31,19 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.sources import Source
 
-QUERY_SOURCE_KIND = "query"
+
+@dataclass(frozen=True, slots=True)
+class EmptyQueryAnswer:
+    """The answer of a query over tables that have no rows yet: its columns."""
+
+    columns: tuple[Column, ...]
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return iter(())
+
+
+class UnknownTableError(HvenError):
+    """A query reads a table whose columns are known only when it is published."""
 
 
 def is_local_file_source(source: SourceSpec) -> bool:
@@ -66,7 +81,39 @@ class DescriptorTableResolver:
         self._resources: dict[str, CollectionSpec | None] = {resource.name.lower(): resource}
         self._tables: dict[str, Table | None] = {}
 
-    def find_query_columns(self, text: str | Query, resource: CollectionSpec) -> tuple[Column, ...] | None:
+    def find_source_columns(self, source: SourceSpec, resource: CollectionSpec) -> tuple[Column, ...] | None:
+        """Find the columns of a source that queries make; None if they are known only when a table is published.
+
+        Raises
+        ------
+        HvenError
+            The options or the queries do not fit the tables.
+        """
+        if not is_made_by_queries(source):
+            return None
+
+        def describe_answer(text: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None = None) -> EmptyQueryAnswer:
+            uploaded_tables = [table for table, _ in (uploads or {}).values()]
+            columns = self.find_query_columns(text, resource, uploaded_tables)
+            if columns is None:
+                raise UnknownTableError("a table that the query reads is not published yet")
+            return EmptyQueryAnswer(columns)
+
+        module = plugins.load_plugin("sources", source.kind)
+        context = SourceContext(
+            directory=resource.path.parent,
+            run_query=describe_answer,
+            allowed_roots=self.settings.allowed_directories,
+        )
+        try:
+            opened_source: Source = module.open(module.Options.model_validate(dict(source.options)), context)
+            return tuple(list_all_columns(opened_source.list_columns(), source.additions))
+        except UnknownTableError:
+            return None
+
+    def find_query_columns(
+        self, text: str | Query, resource: CollectionSpec, uploaded_tables: Sequence[Table] = ()
+    ) -> tuple[Column, ...] | None:
         """Find the columns of a query's answer; None if a table that it reads is known only when it is published.
 
         Raises
@@ -81,7 +128,8 @@ class DescriptorTableResolver:
         common_table_names = {
             node.name.name.lower() for node in walk_tree(tree) if isinstance(node, CommonTableExpression)
         }
-        tables = {}
+        tables = {table.qualified_name: table for table in uploaded_tables}
+        uploaded_names = {name.lower() for name in tables}
         for node in walk_tree(tree):
             if not isinstance(node, TableRef) or (
                 len(node.parts) == 1 and node.parts[0].name.lower() in common_table_names
@@ -91,6 +139,8 @@ class DescriptorTableResolver:
                 schema = node.parts[-2].name
             else:
                 schema = resource.name
+            if f"{schema}.{node.parts[-1].name}".lower() in uploaded_names:
+                continue
             table = self._find_table(schema.lower(), node.parts[-1].name.lower())
             if table is None:
                 return None
@@ -136,19 +186,14 @@ class DescriptorTableResolver:
         if not spec.sources:  # a fault that its own check tells
             return None
         source = spec.sources[0]
-        columns = None
         if is_local_file_source(source):
             file_columns = open_file_source(source, resource, self.settings).list_columns()
-            columns = list_all_columns(file_columns, source.additions)
-        elif source.kind == QUERY_SOURCE_KIND:
-            query_columns = self.find_query_columns(str(source.options["adql"]), resource)
-            if query_columns is None:
-                columns = None
-            else:
-                columns = list_all_columns(query_columns, source.additions)
+            columns: Sequence[Column] | None = list_all_columns(file_columns, source.additions)
+        else:
+            columns = self.find_source_columns(source, resource)
         if columns is None:
             return None
         return compile_mapping(spec, columns, resource).table
 
 
-__all__ = ["QUERY_SOURCE_KIND", "DescriptorTableResolver", "is_local_file_source", "open_file_source"]
+__all__ = ["DescriptorTableResolver", "is_local_file_source", "open_file_source"]

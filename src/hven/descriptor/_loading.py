@@ -13,7 +13,6 @@ from hven.adql.syntax_tree import TableRef, walk_tree
 from hven.descriptor._citation_keys import read_citation_fields, read_person
 from hven.descriptor._columns import check_column_name
 from hven.descriptor._derived_tables import (
-    QUERY_SOURCE_KIND,
     DescriptorTableResolver,
     is_local_file_source,
     open_file_source,
@@ -358,12 +357,9 @@ def _compile_table_over_source(
         if traits.find_table_faults is not None:
             faults += traits.find_table_faults(spec, source, mapping.table, resource)
         return mapping.table, faults
-    query_columns = None
-    query = source.options.get("adql")
-    if source.kind == QUERY_SOURCE_KIND and isinstance(query, str):
-        query_columns = derived_tables.find_query_columns(query, resource)
+    query_columns = derived_tables.find_source_columns(source, resource)
     if query_columns is not None:
-        mapping = compile_mapping(spec, list_all_columns(query_columns, source.additions), resource)
+        mapping = compile_mapping(spec, query_columns, resource)
         return mapping.table, list(mapping.warnings)
     if spec.has_declared_columns:  # their observations can be checked without the source
         return None, _find_obscore_faults(spec, resource)

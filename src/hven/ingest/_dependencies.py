@@ -8,16 +8,13 @@ from hven import adql
 from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
 from hven.descriptor.live_queries import is_live_table_spec
 from hven.model.errors import DescriptorError, Fault, HvenError
-from hven.sources.kind_traits import find_kind_traits
+from hven.sources.kind_traits import find_kind_traits, list_source_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.site.store import SnapshotRecord
-
-QUERY_SOURCE_KIND = "query"
-QUERYING_SOURCE_KINDS = (QUERY_SOURCE_KIND, "files")  # kinds of sources that can have a query over tables
 
 
 class TableDependencyGraph:
@@ -117,7 +114,7 @@ def sort_tables_by_dependency(
     for name, spec in specs.items():
         cycle = graph.find_dependency_cycle(name)
         if cycle:
-            query_places = (source.place for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS)
+            query_places = (source.place for source in spec.sources if list_source_queries(source))
             place = next(query_places, spec.place)
             message = f"tables depend on each other: {' -> '.join(cycle)}"
             faults.append(Fault(message=message, place=place, remedy="change the query of one of these tables"))
@@ -224,7 +221,7 @@ def _sort_topologically(dependencies: Mapping[str, set[str]]) -> list[str]:
 
 def _list_queried_tables(spec: TableSpec, resource: CollectionSpec) -> set[str]:
     """Return the qualified names of the tables that the queries of a table, or of a view, read."""
-    texts = [source.options.get("adql") for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS]
+    texts = [query for source in spec.sources for query in list_source_queries(source)]
     table_names: set[str] = set()
     for text in (*texts, spec.table.view):
         if not isinstance(text, str):

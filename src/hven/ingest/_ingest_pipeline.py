@@ -507,7 +507,7 @@ class CollectionRun:
         self,
         spec: TableSpec,
         stage_table: Callable[[TableLoader, SyncState], LoadedTable],
-        answer_query: Callable[[str, dict[str, str], ExitStack], QueryAnswer] | None = None,
+        answer_query: Callable[..., QueryAnswer] | None = None,
     ) -> LoadedTable:
         """Open the sources of a table and let `stage_table` fill it.
 
@@ -518,7 +518,8 @@ class CollectionRun:
         stage_table
             Fills the table; it may change the `SyncState`, which is stored for the next sync.
         answer_query
-            Answers the queries of a table that is made from others; None: the staged site answers them.
+            Answers the queries of a table that is made from others, as `StagedSite.answer_query` does; None: the staged
+            site answers them.
         """
         table_name = spec.table.qualified_name
         settings = self.site.settings
@@ -543,7 +544,7 @@ class CollectionRun:
             context = SourceContext(
                 directory=self.resource.path.parent,
                 resolve_secret=partial(resolve_secret, settings.directory),
-                run_query=lambda text: answer(text, inputs, stack),  # type: ignore[arg-type,return-value]
+                run_query=lambda text, uploads=None: answer(text, inputs, stack, uploads),
                 on_reject=reject_row,
                 on_notice=partial(self._report_source_notice, report),
                 allow_private=settings.allow_private,

@@ -26,6 +26,7 @@ from hven.ingest._transform import is_row_number_used
 from hven.model.errors import StorageError, TextPlace
 from hven.model.resource import SourceSpec
 from hven.sources import ROW_NUMBER_COLUMN, build_file_list
+from hven.sources.kind_traits import is_made_by_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,7 @@ def find_ledger_obstacle(table: Table, entries: Sequence[OpenedSource]) -> str |
         mapping = entry.mapping
         if mapping.group_plan is not None:
             return "its rows are groups of source rows (group_by)"
-        if entry.spec.kind == "query":
+        if is_made_by_queries(entry.spec):
             return "it is made from other tables"
         if is_row_number_used(mapping):
             return "the mapping uses row numbers"

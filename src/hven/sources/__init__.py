@@ -261,6 +261,12 @@ class SourceKindTraits:
     find_mirrored_site
         Finds the site whose table a table reproduces: called with the source and the qualified name of the table. It
         returns an address, or an empty text. None: no source of the kind reproduces a table.
+    list_queries
+        Lists the ADQL queries over tables of this site that a source runs: called with its options. An ingest fills
+        these tables first, and records their snapshots. None: the kind runs no queries.
+    is_made_by_queries
+        The rows depend only on the options and on these queries: a sync keeps a table whose inputs did not change, and
+        `hven check` compiles a table over the columns of the queries.
     find_table_faults
         Finds faults of a table that is compiled over such a source: called with the table as the descriptor states it,
         the source, the compiled table and the collection. None: there is nothing to check.
@@ -274,7 +280,40 @@ class SourceKindTraits:
     has_declared_columns: bool = False
     has_cached_pages: bool = False
     find_mirrored_site: Callable[[SourceSpec, str], str] | None = None
+    list_queries: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
+    is_made_by_queries: bool = False
     find_table_faults: Callable[[TableSpec, SourceSpec, Table, CollectionSpec], Sequence[Fault]] | None = None
+
+
+class QueryRows(Protocol):
+    """The rows of a query: Arrow batches, with the metadata of their columns."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns of all batches."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows."""
+
+
+class SourceQueryRunner(Protocol):
+    """Runs queries over the tables of this site."""
+
+    def __call__(self, text: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None = None) -> QueryRows:
+        """Run a query.
+
+        Parameters
+        ----------
+        text
+            The ADQL query.
+        uploads
+            Tables that exist for this query only, by qualified name. None: there are none.
+
+        Returns
+        -------
+        rows
+            The rows, which can be read once.
+        """
 
 
 class RecordOpener(Protocol):
@@ -306,7 +345,8 @@ class SourceContext:
     resolve_secret
         Resolves ``$NAME`` to a secret.
     run_query
-        Runs ADQL over the tables of this site (source kind ``query``); ingest provides it.
+        Runs ADQL over the tables of this site (source kind ``query``); ingest provides it. `hven check` provides one
+        whose answers have columns, but no rows.
     target_types
         Target types by source column name, where the mapping copies a column unchanged: a reader may
         convert to them at once.
@@ -359,7 +399,7 @@ class SourceContext:
 
     directory: Path = Path()
     resolve_secret: Callable[[str], str] | None = None
-    run_query: Callable[[str], Iterator[pa.RecordBatch]] | None = None
+    run_query: SourceQueryRunner | None = None
     target_types: Mapping[str, pa.DataType] = field(default_factory=dict)
     on_reject: Callable[[RejectedRow], None] | None = None
     reject_limit: int | None = None

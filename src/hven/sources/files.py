@@ -34,6 +34,7 @@ from hven.sources._reading.data_files import (
     Texts,
     find_file_fact_type,
     guess_media_type,
+    list_adql_queries,
     resolve_column_names,
 )
 from hven.sources._reading.file_listing import refuse_escaping_link
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from hven.sources.remote_stores import RemoteStore
 
-TRAITS = SourceKindTraits(is_followed_without_sync=True, reads_local_files=True)
+TRAITS = SourceKindTraits(is_followed_without_sync=True, reads_local_files=True, list_queries=list_adql_queries)
 FILES_PER_BATCH = 512
 UNREAD_FILES_PER_BATCH = 16_384  # where files are not read
 FILE_LIST_COLUMNS = parse_column_lines("""

@@ -9,7 +9,7 @@ from hven.model.errors import UserError
 from hven.sources import SourceKindTraits
 
 if TYPE_CHECKING:
-    from hven.model.resource import CollectionSpec
+    from hven.model.resource import CollectionSpec, SourceSpec
 
 DEFAULT_TRAITS = SourceKindTraits()
 
@@ -33,6 +33,34 @@ def find_kind_traits(kind: str) -> SourceKindTraits:
         return DEFAULT_TRAITS
     traits: SourceKindTraits = vars(module).get("TRAITS", DEFAULT_TRAITS)
     return traits
+
+
+def list_source_queries(source: SourceSpec) -> list[str]:
+    """List the queries over tables of this site that a source runs.
+
+    Parameters
+    ----------
+    source
+        A source of a descriptor, whose options may have faults.
+
+    Returns
+    -------
+    queries
+        ADQL, which may have faults.
+    """
+    list_queries = find_kind_traits(source.kind).list_queries
+    return [] if list_queries is None else list(list_queries(source.options))
+
+
+def is_made_by_queries(source: SourceSpec) -> bool:
+    """Return whether the rows of a source depend only on queries over tables of this site.
+
+    Parameters
+    ----------
+    source
+        A source of a descriptor.
+    """
+    return find_kind_traits(source.kind).is_made_by_queries
 
 
 def list_mirrored_site_addresses(resource: CollectionSpec) -> tuple[str, ...]:

@@ -9,14 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hven.model.errors import SourceError
 from hven.model.table import Column, build_columns_from_arrow
-from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, Source, SourceContext
+from hven.sources import (
+    FILE_FACT_COLUMNS,
+    ROW_NUMBER_COLUMN,
+    InputVersion,
+    Source,
+    SourceContext,
+    SourceKindTraits,
+)
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.data_files import build_source_batch, resolve_column_names
+from hven.sources._reading.data_files import build_source_batch, list_adql_queries, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
+
+TRAITS = SourceKindTraits(list_queries=list_adql_queries, is_made_by_queries=True)
 
 
 class Options(BaseModel):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from hven.ingest._dependencies import QUERYING_SOURCE_KINDS
 from hven.ingest._ingest_pipeline import CollectionRun, CollectionRunHooks, execute_leased_run, ignore_progress
 from hven.ingest.sync._table_sync import SyncRunContext, TableSync, keep_published_table
+from hven.sources.kind_traits import list_source_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ def publish_collection_change(
     def make_or_keep_table(run: CollectionRun, spec: TableSpec) -> LoadedTable:
         base_records = sync_context.find_base_records(run)
         published_record = base_records.get(spec.table.qualified_name)
-        has_query = any(source.kind in QUERYING_SOURCE_KINDS for source in spec.sources)
+        has_query = any(list_source_queries(source) for source in spec.sources)
         if published_record is None or has_query or change.may_change_table(spec):
             return TableSync(sync_context, run, spec).make_or_keep_table()
         return keep_published_table(run.report, published_record)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.ingest._dependencies import QUERY_SOURCE_KIND, list_input_states
+from hven.ingest._dependencies import list_input_states
 from hven.ingest._fingerprints import compute_row_fingerprints
 from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null, to_nullable_schema
 from hven.ingest.sync._key_tracing import KEYS_TABLE, KeyRestrictedQuery, trace_key_to_inputs
 from hven.ingest.sync._ledger_comparison import RecomputeNeededError
 from hven.ingest.sync._row_differences import match_rows_by_key
 from hven.model.table import Table
+from hven.sources.kind_traits import is_made_by_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +81,7 @@ def find_changed_inputs(
     bool or set of str
         True: no input changed. False: everything may have changed. Otherwise the names of the changed inputs.
     """
-    if not spec.sources or any(source.kind != QUERY_SOURCE_KIND for source in spec.sources):
+    if not spec.sources or not all(is_made_by_queries(source) for source in spec.sources):
         return False
     provenance = base_record.provenance
     inputs: Mapping[str, str] = provenance.get("inputs", {})

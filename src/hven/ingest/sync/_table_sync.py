@@ -402,7 +402,12 @@ class TableSync:
         return None
 
     def _answer_keyed_query(
-        self, refresh_plan: KeyedRefreshPlan, _text: str, inputs: dict[str, str], stack: ExitStack
+        self,
+        refresh_plan: KeyedRefreshPlan,
+        _text: str,
+        inputs: dict[str, str],
+        stack: ExitStack,
+        _uploads: object = None,
     ) -> QueryAnswer:
         """Answer the query of a table that is made from others, for the touched keys only."""
         if self.published_record is None:

@@ -483,6 +483,18 @@ def find_file_fact_type(name: str) -> pa.DataType:
     return _FILE_FACT_TYPES.get(name, pa.string())
 
 
+def list_adql_queries(options: Mapping[str, Any]) -> list[str]:
+    """Return the query of a source, if it has one.
+
+    Parameters
+    ----------
+    options
+        Options of a source with the option ``adql``.
+    """
+    query = options.get("adql")
+    return [query] if isinstance(query, str) else []
+
+
 def resolve_column_names(
     requested_names: Sequence[str] | None, available_names: Sequence[str], source_name: str
 ) -> list[str]:

@@ -1,0 +1,1 @@
+"""Match catalogues of stars with a reference catalogue."""

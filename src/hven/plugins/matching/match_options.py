@@ -1,0 +1,246 @@
+"""The options of the source ``match``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hven.adql import parse_condition, parse_expression, quote_adql_name
+from hven.model.errors import HvenError
+
+MAX_RADIUS_ARCSEC = 3600.0
+REFERENCE_NAME = "reference"
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9_]+")
+
+
+class CatalogueOptions(BaseModel):
+    """A table of stars: its columns for positions, motions and epochs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    table: str = Field(
+        pattern=r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)?$",
+        description="A table of this site, as `schema.table`.",
+        examples=["gaia.dr3"],
+    )
+    where: str | None = Field(
+        None, description="A condition that selects rows of the table.", examples=["phot_g_mean_mag < 16"]
+    )
+    id: str | None = Field(
+        None,
+        description="The column that identifies a row. Default: the column with the UCD `meta.id;meta.main`.",
+        examples=["source_id"],
+    )
+    ra: str | None = Field(
+        None, description="Right ascension. Default: by its UCD, `pos.eq.ra;meta.main`.", examples=["ra"]
+    )
+    dec: str | None = Field(
+        None, description="Declination. Default: by its UCD, `pos.eq.dec;meta.main`.", examples=["dec"]
+    )
+    pmra: str | bool | None = Field(
+        None,
+        description=(
+            "Proper motion in right ascension, multiplied by cos(dec). Default: by its UCD, `pos.pm;pos.eq.ra`. "
+            "`false`: the stars don't move."
+        ),
+        examples=["pmra"],
+    )
+    pmdec: str | bool | None = Field(
+        None, description="Proper motion in declination. Default: by its UCD, `pos.pm;pos.eq.dec`.", examples=["pmdec"]
+    )
+    epoch: float | str = Field(
+        2000.0,
+        description=(
+            "Epoch of the positions: a Julian year, or a column with years, Julian dates (unit `d`) or times. "
+            "Default: 2000."
+        ),
+        examples=[2016.0],
+    )
+    columns: list[str] = Field(
+        default_factory=list, description="Columns that the result also has.", examples=[["Vmag", "SpType"]]
+    )
+
+    @field_validator("epoch")
+    @classmethod
+    def _check_epoch(cls, value: float | str) -> float | str:
+        if isinstance(value, float | int) and not 1000 <= value <= 3000:
+            raise ValueError("an epoch is a Julian year from 1000 to 3000, such as 2016.0, or the name of a column")
+        return value
+
+
+class PartnerOptions(CatalogueOptions):
+    """A catalogue in which partners are searched."""
+
+    radius: float = Field(
+        gt=0, le=MAX_RADIUS_ARCSEC, description="Largest distance of a partner, in arcseconds.", examples=[1.5]
+    )
+    mates: float = Field(
+        3.0,
+        gt=0,
+        le=MAX_RADIUS_ARCSEC,
+        description=(
+            "Candidates within this distance, in arcseconds, are counted in `XM_.._n_mates`. Default: 3. Candidates "
+            "within the radius plus this distance are in the log."
+        ),
+        examples=[3.0],
+    )
+    condition: str | None = Field(
+        None,
+        alias="and",
+        description=(
+            "A further condition for partners. It can use `separation` (arcseconds), the columns of the reference "
+            "(`reference.Vmag`) and those of the catalogue, with its name here."
+        ),
+        examples=["ABS(reference.Vmag - gaia.vmag) <= 5 * reference.e_Vmag"],
+    )
+    score: str = Field(
+        "separation",
+        description="An expression with the same names. The candidate with the smallest score is the best one.",
+        examples=["SQRT(POWER(separation / 1.5, 2) + POWER((reference.Vmag - gaia.vmag) / 0.5, 2))"],
+    )
+    dmag: str | None = Field(
+        None, description="An expression for the column `XM_.._dmag`.", examples=["reference.Vmag - gaia.vmag"]
+    )
+    best: Literal["mutual", "unique", "first", "all"] = Field(
+        "mutual",
+        description=(
+            "`mutual`: the best candidate is the partner if the object is also its best object. `unique`: "
+            "of several objects with the same best candidate, the best one gets it (`find=best` of STILTS). `first`: "
+            "the best candidate is the partner. `all`: all candidates are partners."
+        ),
+        examples=["first"],
+    )
+    ambiguous: float = Field(
+        0.5,
+        ge=0,
+        description="If the second-best score differs by less than this, the match is flagged as ambiguous.",
+        examples=[0.5],
+    )
+    main: bool = Field(
+        True, description="Whether the flags of this catalogue count in `XMATCH_MAIN_FLAG`.", examples=[False]
+    )
+
+    @model_validator(mode="after")
+    def _check_expressions(self) -> Self:
+        for name, text in (("score", self.score), ("dmag", self.dmag), ("and", self.condition)):
+            if text is None:
+                continue
+            try:
+                if name == "and":
+                    parse_condition(text)
+                else:
+                    parse_expression(text)
+            except HvenError as error:
+                raise ValueError(f"`{name}`: {error.message}") from None
+        return self
+
+
+class GroupOptions(BaseModel):
+    """Groups of near objects in the reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    radius: float = Field(
+        gt=0,
+        le=MAX_RADIUS_ARCSEC,
+        description="Objects of a group are linked by steps of at most this distance, in arcseconds.",
+        examples=[3.0],
+    )
+    epoch: float | None = Field(
+        None, ge=1000, le=3000, description="Epoch of the groups. Default: that of the reference.", examples=[1991.25]
+    )
+    with_mates: bool = Field(
+        False,
+        description="Whether `GroupSize` is also at least the number of mates in each catalogue, as in SearchCal.",
+        examples=[True],
+    )
+
+
+class Options(BaseModel):
+    """What a descriptor may state about a match."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: CatalogueOptions = Field(
+        description="The table whose objects get partners.", examples=[{"table": "stars.main", "epoch": 1991.25}]
+    )
+    catalogues: dict[str, PartnerOptions] = Field(
+        min_length=1,
+        description="The catalogues with the partners, each with a name of its own.",
+        examples=[{"gaia": {"table": "gaia.dr3", "epoch": 2016.0, "radius": 1.5}}],
+    )
+    rows: Literal["objects", "pairs", "candidates"] = Field(
+        "objects",
+        description=(
+            "`objects`: a row for each object of the reference. `pairs`: a row for each object and partner. "
+            "`candidates`: a row for each candidate, with the verdict and its reason (the match log)."
+        ),
+        examples=["candidates"],
+    )
+    epoch: float | None = Field(
+        None,
+        ge=1000,
+        le=3000,
+        description=(
+            "An epoch to which all positions are moved. Default: the objects of the reference are moved to the epoch "
+            "of each catalogue or row."
+        ),
+        examples=[1991.25],
+    )
+    motion: Literal["rigorous", "linear"] = Field(
+        "rigorous",
+        description=(
+            "`rigorous` moves stars along great circles. `linear` adds the proper motion to the coordinates, as JMMC "
+            "does."
+        ),
+        examples=["linear"],
+    )
+    missing_motion: Literal["zero", "unmatched"] = Field(
+        "zero",
+        description="Whether a star without proper motion counts as one that doesn't move, or stays unmatched.",
+        examples=["unmatched"],
+    )
+    groups: GroupOptions | None = Field(
+        None, description="Adds the columns `GroupID` and `GroupSize`.", examples=[{"radius": 3.0}]
+    )
+
+    @field_validator("catalogues")
+    @classmethod
+    def _check_names(cls, value: dict[str, PartnerOptions]) -> dict[str, PartnerOptions]:
+        names = set[str]()
+        for name in value:
+            if not _NAME_PATTERN.fullmatch(name) or name.lower() == REFERENCE_NAME:
+                raise ValueError(f"a catalogue can't be called {name!r}: use letters, digits and underscores")
+            if name.lower() in names:
+                raise ValueError(f"two catalogues are called {name!r}")
+            names.add(name.lower())
+        return value
+
+
+def write_table_name(table: str) -> str:
+    """Write the name of a table as ADQL.
+
+    Parameters
+    ----------
+    table
+        ``schema.table``.
+    """
+    return ".".join(quote_adql_name(part) for part in table.split("."))
+
+
+def list_match_queries(options: Any) -> list[str]:
+    """List a query for each table that a match reads.
+
+    Parameters
+    ----------
+    options
+        Options of a descriptor, which may have faults.
+    """
+    members = [options.get("reference")]
+    catalogues = options.get("catalogues")
+    if isinstance(catalogues, dict):
+        members += catalogues.values()
+    tables = [str(member["table"]) for member in members if isinstance(member, dict) and "table" in member]
+    return [f"SELECT * FROM {write_table_name(table)}" for table in tables]

@@ -1,0 +1,292 @@
+"""Find the candidate pairs of a reference and a catalogue, which is read in batches and never held as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.model.errors import DataError
+from hven.plugins.matching.star_positions import (
+    StarPositions,
+    build_vectors,
+    compute_coordinates,
+    compute_separations,
+)
+from hven.plugins.matching.zone_index import TooManyPairsError, ZoneIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from hven.model.table import Column
+    from hven.plugins.matching.catalogue_reading import CatalogueReader, StarBatch
+
+    Floats = npt.NDArray[np.float64]
+    Rows = npt.NDArray[np.int64]
+
+MAX_PAIRS = 20_000_000  # of one catalogue; a pair takes about 100 bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceStars:
+    """The reference in memory, sorted by id.
+
+    Attributes
+    ----------
+    ids
+        Unique ids.
+    positions
+        Positions, NaN for stars that can't be matched.
+    rows
+        The columns that were read.
+    """
+
+    ids: pa.Array
+    positions: StarPositions
+    rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPairs:
+    """Candidate pairs of one catalogue, in the order of the reference and of the ids of the candidates.
+
+    Attributes
+    ----------
+    reference_rows
+        Numbers of the stars of the reference, shape (n,).
+    ids, ranks
+        Ids of the candidates, and their numbers in the order of the ids.
+    separations
+        Arcseconds.
+    reference_vectors, partner_vectors
+        Positions at the epoch of each pair, shape (n, 3).
+    rows
+        Columns of the candidates.
+    """
+
+    reference_rows: Rows
+    ids: pa.Array
+    ranks: Rows
+    separations: Floats
+    reference_vectors: Floats
+    partner_vectors: Floats
+    rows: pa.Table
+
+
+def read_reference(reader: CatalogueReader, further_columns: Sequence[Column]) -> ReferenceStars:
+    """Read the reference, and sort it by id.
+
+    Parameters
+    ----------
+    reader
+        The catalogue.
+    further_columns
+        Columns to read.
+
+    Raises
+    ------
+    DataError
+        An id is missing, or not unique.
+    """
+    batches = list(reader.read_batches(further_columns))
+    names = list(dict.fromkeys(column.name for column in (reader.id, *further_columns)))
+    tables = [pa.Table.from_batches([batch.rows]).select(names) for batch in batches]
+    id_type = reader.id.type.arrow
+    rows = pa.concat_tables(tables) if tables else pa.table({name: [] for name in names})
+    ids = pa.chunked_array([batch.ids for batch in batches], id_type).combine_chunks()
+    order = pc.sort_indices(ids)
+    ids = ids.take(order)
+    _refuse_repeated_ids(ids, reader)
+    numbers = np.asarray(order)
+    arrays = {
+        name: np.concatenate([getattr(batch.positions, name) for batch in batches] or [np.empty(0)])[numbers]
+        for name in ("longitudes", "latitudes", "longitude_motions", "latitude_motions", "epochs")
+    }
+    return ReferenceStars(ids=ids, positions=StarPositions(**arrays), rows=rows.take(order).combine_chunks())
+
+
+def _refuse_repeated_ids(ids: pa.Array, reader: CatalogueReader) -> None:
+    if ids.null_count:
+        raise DataError(
+            f"{ids.null_count:,} rows of {reader.options.table} have no {reader.id.name}",
+            remedy="name a column without nulls: `id:`, or leave these rows out: `where:`",
+        )
+    if len(ids) < 2:
+        return
+    repeated = ids.slice(1).filter(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
+    if len(repeated):
+        raise DataError(
+            f"{len(repeated):,} rows of {reader.options.table} have a {reader.id.name} that another row has, for "
+            f"example {repeated[0].as_py()}",
+            remedy="name a column that is unique: `id:`",
+        )
+
+
+class PairSearch:
+    """Searches the candidates of the stars of a reference in a catalogue.
+
+    Parameters
+    ----------
+    reference
+        The reference.
+    reader
+        The catalogue.
+    reach_arcsec
+        Largest distance of a candidate.
+    motion
+        ``rigorous`` or ``linear``.
+    common_epoch
+        The epoch to which all positions are moved; None: the reference is moved to the epochs of the catalogue.
+    """
+
+    def __init__(
+        self,
+        reference: ReferenceStars,
+        reader: CatalogueReader,
+        reach_arcsec: float,
+        *,
+        motion: str,
+        common_epoch: float | None,
+    ) -> None:
+        self._positions = reference.positions
+        self._reader = reader
+        self._reach_arcsec = reach_arcsec
+        self._motion = motion
+        self._common_epoch = common_epoch
+        if common_epoch is None:
+            first_epoch, last_epoch = reader.find_epoch_range()
+        else:
+            first_epoch = last_epoch = common_epoch
+        self._indexes = list(self._build_indexes((first_epoch + last_epoch) / 2, (last_epoch - first_epoch) / 2))
+
+    def _build_indexes(self, epoch: float, half_span_years: float) -> Iterator[tuple[Rows, ZoneIndex]]:
+        """Yield an index of the slow stars of the reference, and indexes of the few fast ones with a larger radius."""
+        known_rows = np.flatnonzero(np.isfinite(self._positions.longitudes))
+        safety = 2 if self._motion == "linear" else 1  # near a pole, the linear formula moves a star further
+        displacements = self._positions.compute_speeds()[known_rows] * half_span_years * safety
+        classes = np.ceil(np.log10(np.maximum(displacements, 1.0)))
+        for number in np.unique(classes):
+            rows = known_rows[classes == number]
+            vectors = self._positions.compute_vectors(rows, np.full(len(rows), epoch), self._motion)
+            longitudes, latitudes = compute_coordinates(vectors)
+            largest = float(displacements[classes == number].max())
+            yield rows, ZoneIndex(longitudes, latitudes, self._reach_arcsec + largest + 1e-6)
+
+    def find_pairs(self, further_columns: Sequence[Column]) -> FoundPairs:
+        """Read the catalogue, and find all candidate pairs.
+
+        Parameters
+        ----------
+        further_columns
+            Columns of the candidates to keep.
+
+        Raises
+        ------
+        DataError
+            There are too many pairs, or the ids of candidates are not unique.
+        """
+        reader = self._reader
+        parts = []
+        pair_count = 0
+        rows_before = 0
+        try:
+            for batch in reader.read_batches(further_columns):
+                for part in self._find_batch_pairs(batch, rows_before):
+                    pair_count += len(part[0])
+                    if pair_count > MAX_PAIRS:
+                        raise TooManyPairsError(pair_count)  # noqa: TRY301  (one message for both limits)
+                    parts.append(part)
+                rows_before += batch.rows.num_rows
+        except TooManyPairsError as error:
+            raise DataError(
+                f"{reader.options.table} is too dense: at least {error.pair_count:,} pairs are within "
+                f"{self._reach_arcsec:g} arcsec",
+                remedy=f"choose a smaller `radius` or `mates` for {reader.name}, or leave rows out with `where`",
+            ) from None
+        return self._combine_parts(parts, further_columns)
+
+    def _find_batch_pairs(
+        self, batch: StarBatch, rows_before: int
+    ) -> Iterator[tuple[Rows, Rows, Floats, Floats, Floats, pa.RecordBatch]]:
+        positions = batch.positions
+        known_rows = np.flatnonzero(np.isfinite(positions.longitudes))
+        if self._common_epoch is None:
+            epochs = positions.epochs
+            vectors = build_vectors(positions.longitudes, positions.latitudes)
+            longitudes, latitudes = positions.longitudes[known_rows], positions.latitudes[known_rows]
+        else:
+            epochs = np.full(len(positions.epochs), self._common_epoch)
+            vectors = np.full((len(epochs), 3), np.nan)
+            vectors[known_rows] = positions.compute_vectors(known_rows, epochs[known_rows], self._motion)
+            longitudes, latitudes = compute_coordinates(vectors[known_rows])
+        for indexed_rows, index in self._indexes:
+            for rows, places in index.iterate_pairs(longitudes, latitudes):
+                partners = known_rows[rows]
+                references = indexed_rows[places]
+                reference_vectors = self._positions.compute_vectors(references, epochs[partners], self._motion)
+                separations = compute_separations(reference_vectors, vectors[partners])
+                near = separations <= self._reach_arcsec
+                kept = partners[near]
+                yield (
+                    references[near],
+                    kept + rows_before,
+                    separations[near],
+                    reference_vectors[near],
+                    vectors[kept],
+                    batch.rows.take(pa.array(kept)),
+                )
+
+    def _combine_parts(
+        self,
+        parts: Sequence[tuple[Rows, Rows, Floats, Floats, Floats, pa.RecordBatch]],
+        further_columns: Sequence[Column],
+    ) -> FoundPairs:
+        reader = self._reader
+        names = list(dict.fromkeys(column.name for column in (reader.id, *further_columns)))
+        if not parts:
+            empty = np.empty(0)
+            return FoundPairs(
+                reference_rows=np.empty(0, np.int64),
+                ids=pa.array([], reader.id.type.arrow),
+                ranks=np.empty(0, np.int64),
+                separations=empty,
+                reference_vectors=empty.reshape(0, 3),
+                partner_vectors=empty.reshape(0, 3),
+                rows=pa.table(
+                    {column.name: pa.array([], column.type.arrow) for column in (reader.id, *further_columns)}
+                ),
+            )
+        references, partners, separations, reference_vectors, partner_vectors = (
+            np.concatenate([part[number] for part in parts]) for number in range(5)
+        )
+        rows = pa.Table.from_batches([part[5] for part in parts]).select(names)
+        ids = rows.column(reader.id.name).combine_chunks()
+        ranks = self._rank_ids(ids, partners)
+        order = np.lexsort((ranks, references))
+        return FoundPairs(
+            reference_rows=references[order],
+            ids=ids.take(pa.array(order)),
+            ranks=ranks[order],
+            separations=separations[order],
+            reference_vectors=reference_vectors[order],
+            partner_vectors=partner_vectors[order],
+            rows=rows.take(pa.array(order)).combine_chunks(),
+        )
+
+    def _rank_ids(self, ids: pa.Array, row_numbers: Rows) -> Rows:
+        reader = self._reader
+        unique_ids = pc.unique(ids)
+        unique_ids = unique_ids.take(pc.sort_indices(unique_ids))
+        star_count = len(np.unique(row_numbers))
+        if ids.null_count or len(unique_ids) != star_count:
+            raise DataError(
+                f"{star_count:,} candidates of {reader.options.table} have {len(unique_ids) - bool(ids.null_count):,} "
+                f"different values of {reader.id.name}",
+                remedy=f"name a column that is unique and has no nulls: `id:` of {reader.name}",
+            )
+        return np.asarray(pc.index_in(ids, value_set=unique_ids)).astype(np.int64)
