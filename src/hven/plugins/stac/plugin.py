@@ -1,0 +1,11 @@
+"""What this package adds: STAC and OGC API Features at ``/stac``."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage
+
+PLUGIN = PluginPackage(
+    name="stac",
+    title="Serve tables of EPN-TAP and ObsCore through STAC, OGC API Features and WFS",
+    protocols={"stac": "hven.plugins.stac.service"},
+)
