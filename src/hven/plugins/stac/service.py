@@ -18,6 +18,7 @@ from hven.plugins.stac.item_searches import ItemPage, ItemSearch, read_item_page
 from hven.plugins.stac.item_tables import find_item_table
 from hven.plugins.stac.reader_catalogue import SERVICE_NAME, ReaderCatalogue
 from hven.plugins.stac.search_parameters import build_search, parse_get_search
+from hven.plugins.stac.wfs_service import build_wfs_routes
 from hven.services.api.threads import call_in_thread
 from hven.services.face import Capability, ServiceFace, UsageExample, wrap_endpoint_with_error_responses
 
@@ -245,6 +246,7 @@ def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
     ]
     return [
         *routes,
+        *build_wfs_routes(context),
         create_route("/api.html", answer_page),
         create_route("/search", partial(answer_items, write_items=_search_by_get)),
         create_route("/search", partial(answer_items, write_items=_search_by_post), "POST"),
