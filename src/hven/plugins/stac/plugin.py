@@ -7,5 +7,6 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="stac",
     title="Serve tables of EPN-TAP and ObsCore through STAC, OGC API Features and WFS",
+    table_pages="hven.plugins.stac.query_lines:QUERY_LINES",
     protocols={"stac": "hven.plugins.stac.service"},
 )
