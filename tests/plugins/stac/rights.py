@@ -4,3 +4,4 @@ QUERY_STRINGS = {
     "/stac/search": ["", "limit=1000"],
     "/stac/collections/{collection}/items": ["limit=1000"],
 }
+PATH_VALUES = {"collection": "ivoa.obscore", "item:path": "idzqembargo"}

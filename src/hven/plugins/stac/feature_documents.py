@@ -86,6 +86,17 @@ GML3 = GmlDialect(
 )
 
 
+def encode_name(text: str) -> str:
+    """Encode a text for names of files and of XML: _HH stands for characters that these cannot have.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    """
+    return quote(text, safe="").replace("_", "%5F").replace("~", "%7E").replace("%", "_")
+
+
 def encode_feature_ids(ids: pa.Array, collection_id: str) -> pa.Array:
     """Encode ids as names of XML: ``collection.id``, with _HH for characters that names cannot have.
 
@@ -98,8 +109,7 @@ def encode_feature_ids(ids: pa.Array, collection_id: str) -> pa.Array:
     """
     encoded = ids
     if pc.any(pc.match_substring_regex(ids, "[^A-Za-z0-9.-]")).as_py():
-        texts = [quote(text, safe="").replace("_", "%5F").replace("~", "%7E") for text in ids.to_pylist()]
-        encoded = pc.replace_substring(pa.array(texts, pa.string()), "%", "_")
+        encoded = pa.array([encode_name(text) for text in ids.to_pylist()], pa.string())
     return literal.concat_text_columns(f"{collection_id}.", encoded)
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hven import query
+from hven.adql.adql_writer import write_adql
 from hven.adql.syntax_tree import FunctionCall, build_column_ref, build_table_query
 from hven.model import LruCache
 from hven.model.errors import HvenError, NotFoundError, suggest_spelling
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
+    from hven.site.auth import Principal
 
 SERVICE_NAME = "stac"
 
@@ -80,17 +82,32 @@ class ReaderCatalogue:
     ----------
     context
         Service context of the site.
-    request
-        Request of the reader.
+    principal
+        The reader.
+    base_url
+        Address of the site or the portal, without a final slash.
     """
 
-    def __init__(self, context: ServiceContext, request: Request) -> None:
+    def __init__(self, context: ServiceContext, principal: Principal, base_url: str) -> None:
         self.context = context
         self.site = context.site
-        self.principal = context.identify_principal(request)
+        self.principal = principal
         self.published_state = context.site.get_published_state()
-        self.base_url = get_base_url(request, context.site.settings)
+        self.base_url = base_url
         self._collections: dict[str, ItemCollection] = {}
+
+    @classmethod
+    def create_for_request(cls, context: ServiceContext, request: Request) -> ReaderCatalogue:
+        """Return what the reader of a request sees.
+
+        Parameters
+        ----------
+        context
+            Service context of the site.
+        request
+            Request of the reader.
+        """
+        return cls(context, context.identify_principal(request), get_base_url(request, context.site.settings))
 
     @property
     def root_url(self) -> str:
@@ -137,7 +154,7 @@ class ReaderCatalogue:
         self._collections[collection_id] = collection
         return collection
 
-    def run_query(self, query_tree: Query | str, row_limit: int) -> QueryResult:
+    def run_query(self, query_tree: Query, row_limit: int) -> QueryResult:
         """Run a query with the rights of the reader; the caller closes the result.
 
         Parameters
@@ -148,7 +165,7 @@ class ReaderCatalogue:
             Maximum number of rows.
         """
         result = query.run_query(
-            query_tree,
+            write_adql(query_tree),  # plans of texts are cached, whatever their literals
             self.principal,
             site=self.site,
             maxrec=row_limit,

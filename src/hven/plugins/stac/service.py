@@ -206,16 +206,16 @@ def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_document(
         request: Request, build_document: Callable[[ReaderCatalogue, Request], tuple[object, str]]
     ) -> Response:
-        catalogue = ReaderCatalogue(context, request)
+        catalogue = ReaderCatalogue.create_for_request(context, request)
         document, media_type = await call_in_thread(build_document, catalogue, request)
         return _answer_json(request, document, media_type)
 
     async def answer_page(request: Request) -> Response:
-        body = _write_service_page(ReaderCatalogue(context, request))
+        body = _write_service_page(ReaderCatalogue.create_for_request(context, request))
         return services.answer_with_body(request, body, {**CACHE_HEADERS, "content-type": "text/html; charset=utf-8"})
 
     async def answer_items(request: Request, write_items: Callable[..., bytes]) -> Response:
-        catalogue = ReaderCatalogue(context, request)
+        catalogue = ReaderCatalogue.create_for_request(context, request)
         if request.method == "POST":
             body = await services.read_body(request, MAX_BODY_BYTES)
             content = await call_in_thread(write_items, catalogue, request, body)

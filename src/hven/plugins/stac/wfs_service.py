@@ -115,7 +115,7 @@ def build_wfs_routes(context: ServiceContext) -> Sequence[Route]:
     """
 
     async def answer(request: Request, params: RequestParams) -> Response:
-        wfs_request = _WfsRequest(ReaderCatalogue(context, request), params)
+        wfs_request = _WfsRequest(ReaderCatalogue.create_for_request(context, request), params)
         try:
             body, media_type = await call_in_thread(_answer_operation, wfs_request)
         except Exception as error:  # noqa: BLE001  (the version of the request decides how errors are written)
