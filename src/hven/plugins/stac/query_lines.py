@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hven.portal.api.table_rows import TableView
 
 
+_NEGATABLE_PREDICATES = (BetweenPredicate, InPredicate, LikePredicate, NullPredicate)
 _TEXT_FUNCTIONS = ("IVO_HASHLIST_HAS", "IVO_NOCASEMATCH")
 
 
@@ -76,8 +77,9 @@ def translate_to_cql2(condition: Expr, item_table: ItemTable) -> dict[str, Any]:
             return {"op": op, "args": [_translate_value(left, item_table), _translate_value(right, item_table)]}
         case _:
             translated = _translate_predicate(condition, item_table)
-    is_negated = getattr(condition, "negated", False)
-    return {"op": "not", "args": [translated]} if is_negated else translated
+    if isinstance(condition, _NEGATABLE_PREDICATES) and condition.negated:
+        return {"op": "not", "args": [translated]}
+    return translated
 
 
 def _translate_text_function(name: str, operand: Any, text: str) -> dict[str, Any]:
